@@ -1,0 +1,112 @@
+"""The error tree: every failure that bad input or a bad environment can cause. No error is raised here.
+
+::
+
+    VqaError
+    ├── SettingsError        a setting, an ingest.toml, a corpus declaration
+    ├── AnnotationError      the annotation file: absent, empty, of another corpus, unusable
+    ├── ScaleError           opinion scores that fit no declared scale
+    ├── IngestError          the ingest loop as a whole: counters that do not reconcile, a torn earlier output
+    │   ├── LockedError      another run holds the corpus folder
+    │   └── ServerGoneError  no clip could be had because no server answered
+    ├── ClipError            one clip: costs that clip only
+    │   ├── BrokenClipError  bytes that no probe accepts
+    │   └── DownloadError    the bytes never arrived
+    ├── SchemaError          a table that breaks its column specs
+    ├── AggregateError       shards that cannot become one corpus
+    ├── LabelError           features and labels that do not join
+    ├── FeatureError         measuring clips
+    ├── TrainingError        tables a head must not be trained on
+    └── ProvenanceError      replay manifests
+"""
+
+
+class VqaError(Exception):
+    """A failure told in four parts: what, found, expected, and what to do next.
+
+    ``str()`` reads ``what: found, expected …; next``; parts that do not apply are left out.
+    """
+
+    def __init__(self, what: str, *, found: str = "", expected: str = "", next_step: str = "") -> None:
+        self.what, self.found, self.expected, self.next_step = what, found, expected, next_step
+        super().__init__(what, found, expected, next_step)
+
+    def __str__(self) -> str:
+        facts = ", ".join(part for part in (self.found, self.expected and f"expected {self.expected}") if part)
+        told = f"{self.what}: {facts}" if facts else self.what
+        return f"{told}; {self.next_step}" if self.next_step else told
+
+
+class SettingsError(VqaError):
+    """A setting, an ``ingest.toml`` or a corpus declaration that cannot be used."""
+
+
+class AnnotationError(VqaError):
+    """An annotation file that is absent, empty, of another corpus, or not usable."""
+
+
+class ScaleError(VqaError):
+    """Opinion scores that fit none of the corpus's declared scales."""
+
+
+class IngestError(VqaError):
+    """The ingest loop as a whole failed; the earlier output stands."""
+
+
+class LockedError(IngestError):
+    """Another run holds the corpus folder."""
+
+
+class ServerGoneError(IngestError):
+    """No clip could be fetched because no server answered."""
+
+
+class ClipError(VqaError):
+    """One clip failed; its neighbours are untouched."""
+
+
+class BrokenClipError(ClipError):
+    """The clip's bytes are there, and no probe accepts them."""
+
+
+class DownloadError(ClipError):
+    """The clip's bytes never arrived.
+
+    ``permanent`` is true for answers that will not change (404, a wrong scheme); ``unreachable`` where no server
+    answered.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool, unreachable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.permanent, self.unreachable = reason, permanent, unreachable
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_download_error, (self.reason, self.permanent, self.unreachable))
+
+
+def _download_error(reason: str, permanent: bool, unreachable: bool) -> DownloadError:
+    return DownloadError(reason, permanent=permanent, unreachable=unreachable)
+
+
+class SchemaError(VqaError):
+    """A table that breaks its column specs."""
+
+
+class AggregateError(VqaError):
+    """Shards that cannot become one corpus."""
+
+
+class LabelError(VqaError):
+    """Features and labels that do not join."""
+
+
+class FeatureError(VqaError):
+    """Features that could not be measured."""
+
+
+class TrainingError(VqaError):
+    """Input that a head must not be trained on."""
+
+
+class ProvenanceError(VqaError):
+    """A replay manifest that cannot be read, or does not match."""

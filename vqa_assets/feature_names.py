@@ -1,0 +1,59 @@
+"""Names of features: canonical-6, the feature schemas that heads declare, and the normalisers of their columns.
+
+What a feature measures is in ``features/``; how a head reads it is in ``heads/``.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+CANONICAL_6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
+"""libvmaf's six elementary features, in the order of every head."""
+
+TIME_VARYING = (*CANONICAL_6, "saliency", "saliency_var")
+"""Features with one value a frame; their table columns are ``pooled_columns``."""
+
+SHOT_FEATURES = ("shot_count_norm", "shot_mean_len_norm", "shot_cut_density")
+"""Features with one value a clip."""
+
+AGGREGATES = ("mean", "p10", "p90", "std")
+"""How a time-varying feature is pooled over frames; ``<f>`` alone is the mean."""
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """The columns a head reads, in order. ``measured`` are those that may not be constant."""
+
+    name: str
+    columns: tuple[str, ...]
+    measured: frozenset[str]
+
+
+KONVID_V1 = FeatureSchema(
+    name="konvid-v1",
+    columns=(*CANONICAL_6, "saliency_mean", "saliency_var", *SHOT_FEATURES),
+    measured=frozenset((*CANONICAL_6, "saliency_mean", "saliency_var", *SHOT_FEATURES)),
+)
+
+FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in (KONVID_V1,)})
+
+
+def pooled_columns(feature: str) -> tuple[str, ...]:
+    """The five table columns of a time-varying feature: itself (its mean), then one per aggregate."""
+    return (feature, *(f"{feature}_{a}" for a in AGGREGATES))
+
+
+def shot_count_norm(shots: int) -> float:
+    """log10(1 + N) / 3 of the number of shots N ≥ 1."""
+    return math.log10(1 + shots) / 3
+
+
+def shot_mean_len_norm(seconds: float) -> float:
+    """The mean shot length in units of 30 s."""
+    return seconds / 30
+
+
+def shot_cut_density(cuts: int, frames: int) -> float:
+    """Cuts per frame."""
+    return cuts / frames
