@@ -11,6 +11,7 @@
     │   └── ServerGoneError  no clip could be had because no server answered
     ├── ClipError            one clip: costs that clip only
     │   ├── BrokenClipError  bytes that no probe accepts
+    │   ├── TransientClipError  a time limit, a killed child process: another try may do
     │   └── DownloadError    the bytes never arrived
     ├── SchemaError          a table that breaks its column specs
     ├── AggregateError       shards that cannot become one corpus
@@ -31,10 +32,17 @@ class VqaError(Exception):
         self.what, self.found, self.expected, self.next_step = what, found, expected, next_step
         super().__init__(what, found, expected, next_step)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_told_again, (type(self), self.what, self.found, self.expected, self.next_step))
+
     def __str__(self) -> str:
         facts = ", ".join(part for part in (self.found, self.expected and f"expected {self.expected}") if part)
         told = f"{self.what}: {facts}" if facts else self.what
         return f"{told}; {self.next_step}" if self.next_step else told
+
+
+def _told_again(kind: type[VqaError], what: str, found: str, expected: str, next_step: str) -> VqaError:
+    return kind(what, found=found, expected=expected, next_step=next_step)
 
 
 class SettingsError(VqaError):
@@ -67,6 +75,10 @@ class ClipError(VqaError):
 
 class BrokenClipError(ClipError):
     """The clip's bytes are there, and no probe accepts them."""
+
+
+class TransientClipError(ClipError):
+    """The clip failed for a passing reason (a time limit, a killed child process); another try may do."""
 
 
 class DownloadError(ClipError):

@@ -1,0 +1,157 @@
+"""One corpus's feature table, from its JSONL and clips to the Parquet file: the function under ``clip_features``."""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.clip_work import ClipPool, ProgressLine
+from vqa_assets.corpora import Corpus
+from vqa_assets.errors import FeatureError
+from vqa_assets.features.cache import FeatureCache
+from vqa_assets.features.extractor import FeatureExtractor, Measured
+from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
+from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
+from vqa_assets.schemas import CLIP_FEATURES, validate_rows
+from vqa_assets.store.files import drafting, read_json_lines, read_json_object
+from vqa_assets.store.paths import manifest_path
+from vqa_assets.store.tables import open_parquet, table_version, write_rows
+
+MANIFEST_SCHEMA = "clip-features-manifest-v1"
+WINDOW_PER_WORKER = 2
+_log = logging.getLogger("vqa_assets.features")
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """``clips`` is the folder of the clips, ``workers`` how many are measured at once."""
+
+    clips: Path
+    workers: int
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class MeasuredTable:
+    """A feature table that stands: ours with its manifest and report, or somebody else's, left as it is."""
+
+    path: Path
+    rows: int
+    data_version: str
+    foreign: str = ""
+    manifest: Mapping[str, Any] | None = None
+    report: FeatureReport | None = None
+
+
+def make_clip_features(
+    corpus: Corpus, settings: FeatureSettings, extractor: FeatureExtractor, pool: ClipPool, context: RunContext
+) -> MeasuredTable:
+    """Measure every clip of the corpus JSONL; a clip already measured by this extractor version is not measured again.
+
+    A table that this function did not write is left as it is unless ``overwrite``. FeatureError where there is no
+    corpus JSONL, or no clip could be measured.
+    """
+    root = context.root
+    path = root.features(corpus)
+    foreign = "" if settings.overwrite else why_foreign(path)
+    if foreign:
+        _log.warning("%s: %s is left as it is: %s", corpus.name, path, foreign)
+        return MeasuredTable(path, _row_count(path), table_version(path), foreign)
+    corpus_rows = _corpus_rows(corpus, root.corpus_jsonl(corpus))
+    clips = [ClipToMeasure(row["src"], settings.clips / row["src"], row["src_sha256"]) for row in corpus_rows]
+    with FeatureCache(root.feature_cache(corpus)) as cache, pool.open(settings.workers) as executor:
+        line = ProgressLine(f"{corpus.name}-features", len(clips), _log.info)
+        run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), line.update)
+        measured, report = extract_features(clips, extractor, executor, cache, run)
+    rows = _table_rows(corpus, corpus_rows, measured, report)
+    version = _publish(rows, path)
+    body = _body(corpus, extractor, report, version)
+    inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips}
+    manifest = write_manifest(
+        manifest_path(path),
+        Manifest(MANIFEST_SCHEMA, body, {"overwrite": settings.overwrite}, inputs, {"features": path}),
+        context,
+    )
+    return MeasuredTable(path, len(rows), version, manifest=manifest, report=report)
+
+
+def why_foreign(path: Path) -> str:
+    """Why a feature table is not ours to replace; empty where there is none or we wrote it."""
+    if not path.exists():
+        return ""
+    manifest = manifest_path(path)
+    if not manifest.is_file():
+        return "it has no replay manifest, so it was not written by clip_features"
+    written = read_json_object(manifest).get("run_provenance", {}).get("outputs", {}).get("features", {}).get("sha256")
+    if written != file_record(path).get("sha256"):
+        return "its bytes are not those its replay manifest records, so it was changed since"
+    return ""
+
+
+def _corpus_rows(corpus: Corpus, path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise FeatureError(
+            f"{corpus.name}: no corpus JSONL",
+            found=f"found nothing at {path}",
+            expected="the clips to measure",
+            next_step="materialize corpus_jsonl for this corpus first",
+        )
+    return [line.row for line in read_json_lines(path)]
+
+
+def _table_rows(
+    corpus: Corpus, rows: Sequence[Mapping[str, Any]], measured: Sequence[Measured | None], report: FeatureReport
+) -> list[dict[str, Any]]:
+    for key, reason in report.failed:
+        _log.warning("%s: %s could not be measured: %s", corpus.name, key, reason)
+    if not report.reconciles:
+        raise FeatureError(f"{corpus.name}: clips do not reconcile", found=f"{report}", next_step="report this defect")
+    found = [feature_row(row, values) for row, values in zip(rows, measured, strict=True) if values is not None]
+    if not found:
+        first = "; ".join(f"{key}: {reason}" for key, reason in report.failed[:3])
+        raise FeatureError(
+            f"{corpus.name}: no clip could be measured",
+            found=f"{len(report.failed)} of {report.rows_in} failed ({first})",
+            expected="at least one clip",
+            next_step="are the clips where the corpus JSONL says they are?",
+        )
+    return found
+
+
+def _publish(rows: Sequence[Mapping[str, Any]], path: Path) -> str:
+    """Write, validate, replace; a table whose content would stay the same is left alone. Its data version."""
+    validate_rows(rows, CLIP_FEATURES, str(path))
+    with drafting(path) as draft:
+        write_rows(draft.path, rows, _columns(rows))
+        version = table_version(draft.path)
+        if not path.exists() or table_version(path) != version:
+            draft.publish()
+    return version
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The declared columns first, then the others in the order they are met."""
+    declared = [c.name for c in CLIP_FEATURES.columns]
+    others = dict.fromkeys(name for row in rows for name in row if name not in declared)
+    return [*declared, *others]
+
+
+def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, version: str) -> dict[str, Any]:
+    return {
+        "corpus": corpus.name,
+        "extractor": extractor.version,
+        "data_version": version,
+        "counters": {
+            "rows_in": report.rows_in,
+            "measured": report.measured,
+            "cached": report.cached,
+            "failed": len(report.failed),
+        },
+        "failures": [{"key": key, "reason": reason} for key, reason in report.failed[:50]],
+    }
+
+
+def _row_count(path: Path) -> int:
+    return int(open_parquet(path).metadata.num_rows)

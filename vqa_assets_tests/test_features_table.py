@@ -1,0 +1,231 @@
+"""Measuring many clips with the cache between; a counting extractor stands in for the real one."""
+
+import json
+import logging
+import sqlite3
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from vqa_assets.clip_work import StoppedError
+from vqa_assets.errors import BrokenClipError, FeatureError
+from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
+from vqa_assets.features.failures import TransientClipError
+from vqa_assets.features.table import (
+    CARRIED,
+    ClipToMeasure,
+    FeatureReport,
+    MeasuringRun,
+    extract_features,
+    feature_row,
+    without_reference,
+)
+
+
+@dataclass
+class CountingExtractor:
+    """Measures a clip's length, counts calls, and raises what it is told to for a clip."""
+
+    version: str = "counting.1"
+    failures: dict[str, BaseException] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+    def extract(self, clip, *, reference=None, stop=None):
+        self.calls.append(clip.name)
+        if clip.name in self.failures:
+            raise self.failures[clip.name]
+        return {"adm2": float(len(clip.read_bytes())), "feature_reference": "ladder" if reference else "recompressed"}
+
+
+@pytest.fixture
+def clips(tmp_path):
+    made = []
+    for index in range(5):
+        path = tmp_path / f"{index}.mp4"
+        path.write_bytes(b"x" * (index + 1))
+        made.append(ClipToMeasure(path.name, path, sha256=f"hash-{index}"))
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with FeatureCache(tmp_path / "cache.sqlite") as opened:
+        yield opened
+
+
+def measure(clips, extractor, cache, progress=None, workers=2):
+    with ThreadPoolExecutor(workers) as executor:
+        return extract_features(clips, extractor, executor, cache, MeasuringRun(2, threading.Event(), progress))
+
+
+def test_rows_come_in_input_order(clips, cache):
+    rows, report = measure(clips, CountingExtractor(), cache, workers=3)
+    assert [row["adm2"] for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert report == FeatureReport(rows_in=5, measured=5, cached=0, failed=[])
+
+
+def test_a_second_run_measures_nothing(clips, cache):
+    extractor = CountingExtractor()
+    first, _ = measure(clips, extractor, cache)
+    extractor.calls.clear()
+    again, report = measure(clips, extractor, cache)
+    assert extractor.calls == []
+    assert again == first
+    assert (report.measured, report.cached, report.reconciles) == (0, 5, True)
+
+
+def test_a_changed_version_measures_again(clips, cache):
+    measure(clips, CountingExtractor(), cache)
+    newer = CountingExtractor(version="counting.2")
+    _, report = measure(clips, newer, cache)
+    assert (len(newer.calls), report.measured) == (5, 5)
+
+
+def test_another_reference_measures_again(clips, cache):
+    measure(clips[:1], CountingExtractor(), cache)
+    ladder = [replace(clips[0], reference=clips[4].path, reference_sha256="hash-4")]
+    rows, report = measure(ladder, CountingExtractor(), cache)
+    assert (report.measured, rows[0]["feature_reference"]) == (1, "ladder")
+
+
+def test_a_failing_clip_is_named_and_costs_no_other(clips, cache):
+    extractor = CountingExtractor(failures={"2.mp4": BrokenClipError("2.mp4: does not decode")})
+    rows, report = measure(clips, extractor, cache)
+    assert rows[2] is None
+    assert report.failed == [("2.mp4", "2.mp4: does not decode")]
+    assert (report.measured, report.reconciles) == (4, True)
+
+
+def test_a_lasting_failure_is_remembered_and_a_passing_one_is_not(clips, cache):
+    failures = {"1.mp4": BrokenClipError("1.mp4: broken"), "2.mp4": TransientClipError("2.mp4: took too long")}
+    measure(clips, CountingExtractor(failures=failures), cache)
+    healed = CountingExtractor()
+    _, report = measure(clips, healed, cache)
+    assert healed.calls == ["2.mp4"]
+    assert report == FeatureReport(rows_in=5, measured=1, cached=3, failed=[("1.mp4", "1.mp4: broken")])
+
+
+def test_an_absent_file_is_a_failure_that_is_not_remembered(clips, cache, tmp_path):
+    gone = [replace(clips[0], path=tmp_path / "gone.mp4"), replace(clips[1], reference=tmp_path / "gone.mp4")]
+    _, report = measure(gone, CountingExtractor(), cache)
+    assert report.failed == [("0.mp4", "clip file absent"), ("1.mp4", "reference file absent")]
+    _, report = measure(clips[:2], CountingExtractor(), cache)
+    assert report.measured == 2
+
+
+def test_a_broken_environment_ends_the_run(clips, cache):
+    extractor = CountingExtractor(failures={"0.mp4": FeatureError("ffmpeg: not found")})
+    with pytest.raises(FeatureError):
+        measure(clips, extractor, cache)
+
+
+@pytest.mark.parametrize("error", [StoppedError(), KeyboardInterrupt()])
+def test_an_interrupt_loses_only_the_clips_in_hand(clips, cache, error):
+    with pytest.raises(type(error)):
+        measure(clips, CountingExtractor(failures={"3.mp4": error}), cache, workers=1)
+    again = CountingExtractor()
+    _, report = measure(clips, again, cache)
+    assert {"0.mp4", "1.mp4"}.isdisjoint(again.calls)
+    assert report.reconciles
+
+
+def test_a_stop_signal_ends_the_run_between_clips(clips, cache):
+    run = MeasuringRun(window=1, stop=threading.Event(), progress=lambda done: done >= 2 and run.stop.set())
+    extractor = CountingExtractor()
+    with pytest.raises(StoppedError), ThreadPoolExecutor(1) as executor:
+        extract_features(clips, extractor, executor, cache, run)
+    assert len(extractor.calls) == 2
+
+
+def test_progress_counts_what_the_cache_knew_first(clips, cache):
+    measure(clips[:2], CountingExtractor(), cache)
+    told = []
+    measure(clips, CountingExtractor(), cache, told.append)
+    assert told == [2, 3, 4, 5]
+
+
+def test_work_may_run_in_other_processes(clips, cache):
+    with ProcessPoolExecutor(1) as executor:
+        run = MeasuringRun(window=2, stop=threading.Event())
+        rows, report = extract_features(clips[:3], CountingExtractor(), executor, cache, run)
+    assert ([row["adm2"] for row in rows], report.measured) == ([1.0, 2.0, 3.0], 3)
+
+
+def test_what_is_put_is_on_disk_at_once(cache):
+    key = CacheKey("a", "", "v")
+    cache.put(key, Outcome(row={"adm2": 0.1, "n": 3, "none": None}))
+    with FeatureCache(cache.path) as other:
+        assert other.get(key) == Outcome(row={"adm2": 0.1, "n": 3, "none": None})
+        assert other.get(CacheKey("a", "b", "v")) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough to look like a header" * 40, b"SQLite format 3\0junk" * 99]
+)
+def test_a_broken_cache_is_begun_anew_with_a_warning(tmp_path, caplog, content):
+    path = tmp_path / "cache.sqlite"
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING), FeatureCache(path) as cache:
+        cache.put(CacheKey("a", "", "v"), Outcome(reason="broken"))
+        assert cache.get(CacheKey("a", "", "v")) == Outcome(reason="broken")
+    assert "deleted, clips are measured again" in caplog.text
+
+
+def test_a_cache_of_another_format_is_begun_anew(tmp_path, caplog):
+    path = tmp_path / "cache.sqlite"
+    foreign = sqlite3.connect(path)
+    foreign.execute("CREATE TABLE measured (other TEXT)")
+    foreign.close()
+    with FeatureCache(path) as cache:
+        assert cache.get(CacheKey("a", "", "v")) is None
+    assert "format 0, expected 1" in caplog.text
+
+
+def test_an_unwritable_place_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FeatureError, match=r"file/cache\.sqlite: the feature cache cannot be used"):
+        FeatureCache(tmp_path / "file" / "cache.sqlite").get(CacheKey("a", "", "v"))
+
+
+def test_a_stored_row_that_is_no_row_is_measured_again(cache):
+    key = CacheKey("a", "", "v")
+    cache.put(key, Outcome(row={}))
+    with sqlite3.connect(cache.path) as direct:
+        direct.execute("UPDATE measured SET row = '[1'")
+    direct.close()
+    assert cache.get(key) is None
+
+
+CORPUS_ROW = {
+    "src": "a/b.mp4",
+    "src_sha256": "abc",
+    "src_size_bytes": 9,
+    "width": 64,
+    "height": 48,
+    "framerate": 30.0,
+    "duration_s": 2.0,
+    "pix_fmt": "yuv420p",
+    "encoder_upstream": "h264",
+    "corpus": "chug",
+    "mos": 3.0,
+    "content_id": "c1",
+    "chug_ref": 0,
+    "chug_bitrate_label": "0.2M",
+}
+
+
+def test_a_table_row_holds_features_geometry_and_identity():
+    row = feature_row(CORPUS_ROW, {"adm2": 0.5})
+    assert (row["key"], row["src_sha256"], row["adm2"]) == ("a/b.mp4", "abc", 0.5)
+    assert {name: row[name] for name in CARRIED} == {name: CORPUS_ROW[name] for name in CARRIED}
+    assert (row["content_id"], row["chug_ref"], row["chug_bitrate_label"]) == ("c1", 0, "0.2M")
+    assert {"mos", "score_drop", "src"}.isdisjoint(row)
+
+
+def test_a_ladder_clip_without_reference_keeps_what_is_its_own():
+    measured = {"adm2": 0.9, "vif_scale0_p10": 0.5, "saliency": 0.2, "feature_width": 64, "n_feature_frames": 7}
+    row = without_reference({**measured, "feature_reference": "recompressed"})
+    assert json.dumps([row["adm2"], row["vif_scale0_p10"], row["feature_width"]]) == "[NaN, NaN, NaN]"
+    assert (row["saliency"], row["n_feature_frames"], row["feature_reference"]) == (0.2, 7, "ladder")
