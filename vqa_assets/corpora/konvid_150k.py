@@ -1,0 +1,28 @@
+"""KonViD-150k: about 150 000 clips in the wild, each with five or more crowd ratings."""
+
+from vqa_assets.corpora.corpus import Acquisition, Corpus
+from vqa_assets.mos import ACR_1_5
+
+KONVID_150K = Corpus(
+    name="konvid-150k",
+    title="KonViD-150k",
+    version="konvid-150k-2019",
+    scales=(ACR_1_5,),
+    spread="sd",
+    licence="research use, citation required",
+    redistribution="research-only",
+    citation="Götz-Hahn, Hosu, Lin, Saupe. KonVid-150k: A Dataset for No-Reference Video Quality Assessment of Videos "
+    "in-the-Wild. IEEE Access 2021.",
+    homepage="https://database.mmsp-kn.de/konvid-150k-vqa-database.html",
+    acquisition=Acquisition(
+        file="manifest.csv",
+        where="https://database.mmsp-kn.de/konvid-150k-vqa-database.html",
+        steps="Download the score file with its URL column and drop it as manifest.csv; clips are then fetched into "
+        "clips/.",
+    ),
+    expected_clips=150_000,
+    size="120–200 GB",
+    bytes_per_clip=1_000_000,
+    min_rows=5_000,
+    lookalike="KonViD-1k's attributes file has about 1 200 rows",
+)

@@ -1,0 +1,172 @@
+"""The replay manifest beside every artefact: what it was made from, how, and by which code.
+
+Git state and Dagster ids are handed in; nothing here reads the environment or starts a process.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from vqa_assets.store.files import write_json
+from vqa_assets.store.paths import CODE, DataRoot
+
+SCHEMA = "ai-run-provenance-v1"
+PACKAGES = (
+    "av",
+    "dagster",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "pandera",
+    "polars",
+    "pyarrow",
+    "pycurl",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "vqa-assets",
+)
+_URL = re.compile(r"\bhttps?://\S+")
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run knows of itself: its Dagster ids, its code, its start. ``git`` is {commit, dirty} or empty."""
+
+    root: DataRoot
+    dagster: Mapping[str, str | None]
+    entrypoint: Path
+    argv: tuple[str, ...] = ()
+    git: Mapping[str, Any] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
+    started: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A replay manifest before it is written: its schema, its body, and what the run read and wrote."""
+
+    schema: str
+    body: Mapping[str, Any]
+    args: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+
+
+def write_manifest(path: Path, manifest: Manifest, context: RunContext) -> dict[str, Any]:
+    """Write a replay manifest atomically and return it. Hashes every input and output file."""
+    content = {
+        "schema": manifest.schema,
+        **manifest.body,
+        "run_provenance": run_provenance(manifest, context),
+    }
+    shown = presentable(content, context.root)
+    write_json(path, shown)
+    return dict(shown)
+
+
+def run_provenance(manifest: Manifest, context: RunContext) -> dict[str, Any]:
+    """The ``run_provenance`` of one run."""
+    return {
+        "schema": SCHEMA,
+        "entrypoint": file_record(context.entrypoint),
+        "argv": list(context.argv),
+        "args": dict(manifest.args),
+        "inputs": {name: file_record(path) for name, path in sorted(manifest.inputs.items())},
+        "outputs": {name: file_record(path) for name, path in sorted(manifest.outputs.items())},
+        "dagster": dict(context.dagster),
+        "packages": packages(),
+        "git": dict(context.git),
+        "started_at_utc": utc_text(context.started),
+        "duration_s": round(time.time() - context.started, 3),
+        "host": {"processor": _processor(), "cores": os.cpu_count(), "devices": list(context.devices)},
+    }
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """{path, kind, exists, sha256, size_bytes} of a file or folder; a folder has neither hash nor size."""
+    record: dict[str, Any] = {"path": path, "kind": "dir" if path.is_dir() else "file", "exists": path.exists()}
+    if path.is_file():
+        with path.open("rb") as content:
+            record["sha256"] = hashlib.file_digest(content, "sha256").hexdigest()
+        record["size_bytes"] = path.stat().st_size
+    return record
+
+
+def presentable(value: Any, root: DataRoot) -> Any:
+    """A value as a manifest may show it: paths relative to the root, URL queries and credentials cut, no NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): presentable(item, root) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [presentable(item, root) for item in value]
+    if isinstance(value, Path):
+        return root.shown(value)
+    if isinstance(value, str):
+        return _presentable_text(value, root)
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 — NaN alone differs from itself
+        return None
+    return value
+
+
+def clean_url(url: str) -> str:
+    """A URL without user name, password, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def utc_text(seconds: float | None = None) -> str:
+    """A time in UTC, whole seconds: ``2026-05-08T12:00:00+00:00``."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.replace(microsecond=0).isoformat()
+
+
+def content_version(parts: Iterable[bytes]) -> str:
+    """A data version: a hash of content from which the caller left out the timestamps."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:32]
+
+
+@lru_cache(maxsize=1)
+def packages() -> Mapping[str, str]:
+    """Installed versions of the libraries that decide results, and of Python."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _presentable_text(text: str, root: DataRoot) -> str:
+    if os.sep not in text:
+        return text
+    text = _URL.sub(lambda match: clean_url(match.group()), text)
+    for folder, shown in ((str(root.path), "<root>"), (str(CODE), "<code>"), (str(Path.home()), "~")):
+        if len(folder) > 1:
+            text = text.replace(folder + os.sep, shown + os.sep)
+    return text
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if sys.platform.startswith("linux") and cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,238 @@
+"""Column specs of every table that crosses a boundary; pandera models and column descriptions are made from them.
+
+The model of a table is built when first used: pandera is slow to import.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from vqa_assets.errors import SchemaError
+from vqa_assets.feature_names import SHOT_FEATURES, TIME_VARYING, pooled_columns
+from vqa_assets.mos import SCALES, TRAINING, UNIFIED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["string", "integer", "number"]
+BATCH_ROWS = 50_000
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+UTC_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00$"
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: name, kind, what it means, and what holds for every value of it."""
+
+    name: str
+    kind: Kind
+    description: str
+    required: bool = True
+    nullable: bool = False
+    unique: bool = False
+    low: float | None = None
+    high: float | None = None
+    pattern: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def constraints(self) -> list[str]:
+        """The constraints in words, as the column schema in the web UI shows them."""
+        found = [f"≥ {self.low:g}" if self.low is not None else "", f"≤ {self.high:g}" if self.high is not None else ""]
+        found.append(f"matches {self.pattern}" if self.pattern else "")
+        found.append("one of " + ", ".join(self.choices) if self.choices else "")
+        return [text for text in found if text]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what one row is, and its columns. Other columns may stand beside them and are not judged."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def unique(self) -> tuple[str, ...]:
+        """The columns whose values do not repeat."""
+        return tuple(c.name for c in self.columns if c.unique)
+
+
+_CLIP_COLUMNS = (
+    Column("src_size_bytes", "integer", "Size of the clip in bytes", low=1),
+    Column("width", "integer", "Coded width in pixels", low=1),
+    Column("height", "integer", "Coded height in pixels", low=1),
+    Column("framerate", "number", "Frames per second", low=0),
+    Column("duration_s", "number", "Length in seconds; 0 where no one states it", low=0),
+    Column("pix_fmt", "string", "Pixel format, FFmpeg's name"),
+    Column("encoder_upstream", "string", "Codec, FFmpeg's name"),
+)
+
+CORPUS_JSONL = Table(
+    "corpus_jsonl",
+    "One row per clip of the corpus whose bytes and score are known.",
+    (
+        Column("src", "string", "Name of the clip within the corpus, folders kept", unique=True),
+        Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
+        *_CLIP_COLUMNS,
+        Column("mos", "number", "Mean opinion score, native, on mos_scale", low=-0.05, high=100.05),
+        Column("mos_scale", "string", "Scale that mos is on", choices=tuple(SCALES)),
+        Column("mos_std_dev", "number", "SD of the opinions in the unit of mos; 0 = not published", low=0),
+        Column("n_ratings", "integer", "Opinions per clip; 0 = not published", low=0),
+        Column("corpus", "string", "Name of the corpus"),
+        Column("corpus_version", "string", "Release of the corpus"),
+        Column("ingested_at_utc", "string", "When the row last changed", pattern=UTC_PATTERN),
+    ),
+)
+
+
+def _unified_column(column: Column) -> Column:
+    changes: dict[str, dict[str, Any]] = {
+        "src": {"unique": False},
+        "mos": {"description": "Mean opinion score on 0–100", "low": UNIFIED.low - 1.25, "high": UNIFIED.high + 1.25},
+        "mos_scale": {"description": "Scale that mos is on", "choices": (UNIFIED.name,)},
+        "mos_std_dev": {"description": "SD of the opinions in the unit of mos_native; 0 = not published"},
+    }
+    return replace(column, **changes.get(column.name, {}))
+
+
+UNIFIED_CORPUS = Table(
+    "unified_corpus",
+    "One row per distinct clip of all corpora, its score on 0–100.",
+    (
+        *(_unified_column(c) for c in CORPUS_JSONL.columns),
+        Column("mos_native", "number", "Score as published"),
+        Column("mos_native_scale", "string", "Scale that mos_native is on", choices=tuple(SCALES)),
+        Column("mos_std_dev_unified", "number", "SD of the opinions on 0–100; 0 = not published", low=0),
+        Column("corpus_source", "string", "Corpus the row was taken from"),
+        Column("aggregated_at_utc", "string", "When the unified corpus was made", pattern=UTC_PATTERN),
+    ),
+)
+
+CLIP_FEATURES = Table(
+    "clip_features",
+    "One row per clip whose features could be measured.",
+    (
+        Column("key", "string", "src of the corpus JSONL", unique=True),
+        Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
+        *(
+            Column(name, "number", f"{feature} over the clip's frames", nullable=True)
+            for feature in TIME_VARYING
+            for name in pooled_columns(feature)
+        ),
+        *(Column(name, "number", "Shots, one value a clip", nullable=True) for name in SHOT_FEATURES),
+        Column("n_feature_frames", "integer", "Frames measured", low=1),
+        Column("feature_width", "integer", "Width measured at, in pixels", low=1),
+        Column("feature_height", "integer", "Height measured at, in pixels", low=1),
+        Column("feature_bitdepth", "integer", "Bits a sample", low=8, high=16),
+        Column("feature_reference", "string", "What the clip is compared with", choices=("ladder", "recompressed")),
+        *_CLIP_COLUMNS,
+        Column("corpus", "string", "Name of the corpus"),
+    ),
+)
+
+MOS_FEATURES = Table(
+    "mos_features",
+    "One row per row of the feature table, with its clip's opinion score where it has one.",
+    (
+        Column("mos", "number", "Mean opinion score on 1–5", nullable=True, low=TRAINING.low - 0.05, high=5.05),
+        Column("mos_raw_0_100", "number", "The same score on 0–100", nullable=True, low=-1.25, high=101.25),
+        Column("mos_label_status", "string", "Whether the clip has a label", choices=("ok", "missing-label")),
+        Column("mos_label_source", "string", "Label file the score came from", nullable=True),
+    ),
+)
+
+
+def labelled_table(status_column: str) -> Table:
+    """``MOS_FEATURES`` with another name for its status column."""
+    named = (replace(c, name=status_column) if c.name == "mos_label_status" else c for c in MOS_FEATURES.columns)
+    return replace(MOS_FEATURES, columns=tuple(named))
+
+
+TABLES: Mapping[str, Table] = {t.name: t for t in (CORPUS_JSONL, UNIFIED_CORPUS, CLIP_FEATURES, MOS_FEATURES)}
+
+
+@cache
+def pandera_model(table: Table) -> Any:
+    """The ``pandera.pandas.DataFrameSchema`` of a table; uniqueness is judged over all batches, not in it."""
+    import pandera.pandas as pa
+
+    kinds = {"string": str, "integer": "int64", "number": "float64"}
+
+    def column(spec: Column) -> Any:
+        checks = []
+        if spec.low is not None or spec.high is not None:
+            checks.append(
+                pa.Check.in_range(
+                    float("-inf") if spec.low is None else spec.low, float("inf") if spec.high is None else spec.high
+                )
+            )
+        if spec.pattern:
+            checks.append(pa.Check.str_matches(spec.pattern))
+        if spec.choices:
+            checks.append(pa.Check.isin(spec.choices))
+        coerce = spec.kind == "number"
+        return pa.Column(kinds[spec.kind], checks, nullable=spec.nullable, required=spec.required, coerce=coerce)
+
+    return pa.DataFrameSchema({c.name: column(c) for c in table.columns}, name=table.name)
+
+
+def validate_rows(rows: Iterable[Mapping[str, Any]], table: Table, what: str) -> int:
+    """Validate rows (mappings) batch by batch; the number of rows. SchemaError names columns and example values."""
+    import pandas as pd
+
+    names = [c.name for c in table.columns]
+    source = iter(rows)
+
+    def frames() -> Iterable["pd.DataFrame"]:
+        while batch := list(islice(source, BATCH_ROWS)):
+            yield pd.DataFrame({n: [row.get(n) for row in batch] for n in names if any(n in row for row in batch)})
+
+    return validate_frames(frames(), table, what)
+
+
+def validate_frames(frames: Iterable["pd.DataFrame"], table: Table, what: str) -> int:
+    """Validate data frames that together are one table; the number of rows. SchemaError as ``validate_rows``."""
+    from pandera.errors import SchemaErrors
+
+    model = pandera_model(table)
+    seen: dict[str, set[Any]] = {name: set() for name in table.unique}
+    count = 0
+    for frame in frames:
+        try:
+            model.validate(frame, lazy=True)
+        except SchemaErrors as error:
+            raise _schema_error(error, table, what, count) from error
+        _check_unique(frame, seen, what)
+        count += len(frame)
+    return count
+
+
+def _check_unique(frame: "pd.DataFrame", seen: Mapping[str, set[Any]], what: str) -> None:
+    for name, known in seen.items():
+        values = list(frame[name])
+        before = len(known)
+        repeated = [v for v in values if v in known][:_EXAMPLES]
+        known.update(values)
+        if len(known) - before != len(values):
+            twice = repeated or [v for v in dict.fromkeys(values) if values.count(v) > 1][:_EXAMPLES]
+            raise SchemaError(f"{what}: {name}", found=f"repeated values {twice}", expected="each value once")
+
+
+def _schema_error(error: Any, table: Table, what: str, offset: int) -> SchemaError:
+    cases = error.failure_cases
+    shown = []
+    for (column, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
+        values: Sequence[Any] = list(group["failure_case"])[:_EXAMPLES]
+        rows = [offset + int(i) + 1 for i in group["index"].dropna()][:_EXAMPLES]
+        where = f" in rows {rows}" if rows else ""
+        shown.append(f"{column}: {check} fails for {len(group)} ({values}{where})")
+    return SchemaError(
+        f"{what}",
+        found="; ".join(shown[:_EXAMPLES]),
+        expected=f"the columns of {table.name}",
+        next_step="the file that stood there before is unchanged" if shown else "",
+    )

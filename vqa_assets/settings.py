@@ -1,0 +1,269 @@
+"""One corpus's ingest settings, and where each came from: run config, ``ingest.toml``, the corpus, the default.
+
+The table ``INGEST_SETTINGS`` is the only place that names a setting, its default, its bounds and its sentence; the
+run config in the web UI, ``ingest.toml`` and the docs are made from it.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.corpora import Corpus
+from vqa_assets.errors import SettingsError
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its type, what it does in a sentence, its general default, what the corpus declares, its bounds."""
+
+    name: str
+    type: type
+    doc: str
+    default: Any = None
+    of_corpus: Callable[[Corpus], Any] | None = None
+    shown_default: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def help(self) -> str:
+        """The sentence with the default and the bounds, as a form shows it."""
+        bounds = f" At least {self.low:g}." if self.low is not None else ""
+        bounds += f" At most {self.high:g}." if self.high is not None else ""
+        bounds += f" One of {', '.join(self.choices)}." if self.choices else ""
+        shown = self.shown_default or ("none" if self.default is None else str(self.default))
+        return f"{self.doc} Default: {shown}.{bounds}"
+
+
+INGEST_SETTINGS: tuple[Setting, ...] = (
+    Setting("corpus_dir", Path, "Folder of the corpus.", shown_default="<root>/<corpus>"),
+    Setting(
+        "manifest_csv",
+        Path,
+        "Annotation file; one that is named and missing is an error, never a fallback.",
+        shown_default="<corpus_dir>/manifest.csv",
+    ),
+    Setting("output", Path, "Corpus JSONL to write.", shown_default="<root>/<corpus>/<corpus_>.jsonl"),
+    Setting("manifest_out", Path, "Replay manifest to write.", shown_default="beside the output"),
+    Setting(
+        "progress_path",
+        Path,
+        "Download progress file.",
+        shown_default="<corpus_dir>/.download-progress.json",
+    ),
+    Setting("clips_subdir", str, "Folder of the clips inside the corpus folder.", "clips"),
+    Setting(
+        "clip_suffix",
+        str,
+        "Suffix added to names without a video suffix.",
+        of_corpus=lambda c: c.clip_suffix,
+        shown_default="the corpus's, mostly .mp4",
+    ),
+    Setting(
+        "corpus_version",
+        str,
+        "Release written into each row.",
+        of_corpus=lambda c: c.version,
+        shown_default="the corpus's",
+    ),
+    Setting(
+        "max_rows",
+        int,
+        "Take only the first rows of the annotation file.",
+        of_corpus=lambda c: c.default_cap,
+        shown_default="the corpus's cap",
+        low=1,
+    ),
+    Setting("full", bool, "Take every row, whatever max_rows says.", False),
+    Setting(
+        "attrition_warn_threshold",
+        float,
+        "Share of rows lost to downloads above which a check warns.",
+        0.10,
+        low=0,
+        high=1,
+    ),
+    Setting(
+        "download_timeout_s",
+        float,
+        "Longest time for one clip's transfer, in seconds.",
+        of_corpus=lambda c: c.download_timeout_s,
+        shown_default="120, or the corpus's",
+        low=1,
+    ),
+    Setting("probe_timeout_s", float, "Longest time for one clip's probe, in seconds.", 60.0, low=1),
+    Setting(
+        "bucket_prefix",
+        str,
+        "Address put before the name of a clip that has no URL.",
+        of_corpus=lambda c: c.bucket_prefix,
+        shown_default="the corpus's, mostly none",
+    ),
+    Setting(
+        "mos_scale",
+        str,
+        "Scale of the file's scores, where detection should not decide.",
+        shown_default="detected from the whole file",
+        choices=("1-5-acr", "0-100-continuous"),
+    ),
+    Setting(
+        "min_rows",
+        int,
+        "Fewest rows the annotation file may have.",
+        of_corpus=lambda c: c.min_rows,
+        shown_default="the corpus's",
+        low=1,
+    ),
+    Setting(
+        "max_manifest_rows",
+        int,
+        "Most rows the annotation file may have.",
+        of_corpus=lambda c: c.max_rows,
+        shown_default="the corpus's",
+        low=1,
+    ),
+    Setting("retry_failed", bool, "Fetch again what an earlier run found gone for good.", False),
+    Setting("rescan", bool, "Read every clip again, though size and time of change stand.", False),
+    Setting("prune", bool, "Drop rows whose clip is gone or that no annotation names.", False),
+    Setting("fetch", bool, "Fetch and unpack the corpus's archives first.", False),
+    Setting("log_level", str, "Least level that is logged.", "INFO", choices=LOG_LEVELS),
+    Setting("workers", int, "Clips in hand at once.", shown_default="the larger of cores and per_host", low=1),
+    Setting("per_host", int, "Transfers from one host at once.", 8, low=1),
+    Setting("lock_wait_s", float, "How long to wait for another run on the same corpus, in seconds.", 10.0, low=0),
+)
+_BY_NAME: Mapping[str, Setting] = {s.name: s for s in INGEST_SETTINGS}
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """The resolved settings of one corpus; fields as in ``INGEST_SETTINGS``, ``max_rows`` None meaning no cap."""
+
+    corpus_dir: Path | None
+    manifest_csv: Path | None
+    output: Path | None
+    manifest_out: Path | None
+    progress_path: Path | None
+    clips_subdir: str
+    clip_suffix: str
+    corpus_version: str
+    max_rows: int | None
+    full: bool
+    attrition_warn_threshold: float
+    download_timeout_s: float
+    probe_timeout_s: float
+    bucket_prefix: str
+    mos_scale: str | None
+    min_rows: int
+    max_manifest_rows: int | None
+    retry_failed: bool
+    rescan: bool
+    prune: bool
+    fetch: bool
+    log_level: str
+    workers: int | None
+    per_host: int
+    lock_wait_s: float
+
+
+@dataclass(frozen=True)
+class ResolvedSettings:
+    """Settings with the level each came from: ``run config``, ``ingest.toml``, ``corpus`` or ``default``."""
+
+    values: IngestSettings
+    origins: Mapping[str, str]
+
+    def described(self) -> dict[str, dict[str, object]]:
+        """Name → {value, from}, for the replay manifest."""
+        return {
+            f.name: {"value": _plain(getattr(self.values, f.name)), "from": self.origins[f.name]}
+            for f in fields(self.values)
+        }
+
+
+def resolve(corpus: Corpus, run_config: Mapping[str, Any], toml_path: Path) -> ResolvedSettings:
+    """The settings of one corpus. A key whose run-config value is None is taken from a lower level.
+
+    SettingsError names the level, the key, the value found and the values expected.
+    """
+    levels = [
+        ("run config", {k: v for k, v in run_config.items() if v is not None}),
+        ("ingest.toml", read_toml(toml_path)),
+    ]
+    checked = [
+        (name, {k: _checked(v, k, f"{corpus.name}: {name}") for k, v in level.items()}) for name, level in levels
+    ]
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for setting in INGEST_SETTINGS:
+        values[setting.name], origins[setting.name] = _first(setting, checked, corpus)
+    if values["full"] and not _cap_outranks_full(origins):
+        values["max_rows"], origins["max_rows"] = None, origins["full"]
+    return ResolvedSettings(IngestSettings(**values), origins)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of an ``ingest.toml``; empty where there is none. Relative paths are taken from its folder."""
+    if not path.exists():
+        return {}
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}", found=f"not TOML ({error})", next_step="correct the line it names") from error
+    return {
+        key: path.parent / value if key in _BY_NAME and _BY_NAME[key].type is Path and isinstance(value, str) else value
+        for key, value in found.items()
+    }
+
+
+def _first(setting: Setting, levels: list[tuple[str, dict[str, Any]]], corpus: Corpus) -> tuple[Any, str]:
+    for name, level in levels:
+        if setting.name in level:
+            return level[setting.name], name
+    if setting.of_corpus is not None:
+        return setting.of_corpus(corpus), "corpus"
+    return setting.default, "default"
+
+
+def _cap_outranks_full(origins: Mapping[str, str]) -> bool:
+    """True where ``max_rows`` was set at a higher level than ``full``."""
+    return origins["max_rows"] == "run config" and origins["full"] == "ingest.toml"
+
+
+def _checked_level(level: Mapping[str, Any], where: str) -> dict[str, Any]:
+    return {key: _checked(value, key, where) for key, value in level.items()}
+
+
+def _checked(value: Any, key: str, where: str) -> Any:
+    setting = _BY_NAME.get(key)
+    if setting is None:
+        raise SettingsError(
+            f"{where}", found=f"unknown key {key!r}", expected=f"one of {', '.join(_BY_NAME)}", next_step="correct it"
+        )
+    coerced = _coerced(value, setting, where)
+    outside = (setting.low is not None and coerced < setting.low) or (
+        setting.high is not None and coerced > setting.high
+    )
+    if outside or (setting.choices and coerced not in setting.choices):
+        raise SettingsError(f"{where}: {key}", found=repr(value), expected=setting.help, next_step="correct it")
+    return coerced
+
+
+def _coerced(value: Any, setting: Setting, where: str) -> Any:
+    kind = setting.type
+    if kind is Path and isinstance(value, (str, Path)) and str(value):
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    kind_name = "a path" if kind is Path else kind.__name__
+    raise SettingsError(f"{where}: {setting.name}", found=repr(value), expected=kind_name, next_step="correct it")
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,94 @@
+"""The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``."""
+
+import logging
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vqa_assets.clip import Geometry
+
+_log = logging.getLogger(__name__)
+_FORMAT = 1
+_COLUMNS = (
+    "name TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, sha256 TEXT, broken TEXT, width INTEGER, "
+    "height INTEGER, framerate REAL, duration_s REAL, pix_fmt TEXT, encoder_upstream TEXT"
+)
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What tells whether a file changed: size in bytes, time of change in nanoseconds."""
+
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class ReadClip:
+    """A clip that was read: its stamp, its hash, and its geometry or the reason why it is broken."""
+
+    stamp: FileStamp
+    sha256: str
+    geometry: Geometry | None
+    broken: str = ""
+
+
+class IngestCache:
+    """Name → ``ReadClip``, committed one by one. Deleting the file costs reading the clips again, nothing else.
+
+    SQLite in WAL mode: a commit survives the process; one thread writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = _open(path)
+
+    def __enter__(self) -> "IngestCache":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection.close()
+
+    def load(self) -> Mapping[str, ReadClip]:
+        """Everything known, by clip name."""
+        return {str(row[0]): _read_clip(row[1:]) for row in self._connection.execute("SELECT * FROM clips")}
+
+    def put(self, name: str, clip: ReadClip) -> None:
+        """Commit one clip at once."""
+        fields = [None] * 6 if clip.geometry is None else list(asdict(clip.geometry).values())
+        values = [name, clip.stamp.size_bytes, clip.stamp.mtime_ns, clip.sha256, clip.broken, *fields]
+        self._connection.execute(f"INSERT OR REPLACE INTO clips VALUES ({','.join('?' * len(values))})", values)  # noqa: S608
+
+
+def _read_clip(row: tuple[object, ...]) -> ReadClip:
+    size, mtime, sha256, broken, *geometry = row
+    known = None if geometry[0] is None else Geometry(*geometry)  # type: ignore[arg-type]
+    return ReadClip(FileStamp(int(size), int(mtime)), str(sha256), known, str(broken or ""))  # type: ignore[call-overload]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        _log.warning("%s is broken (%s) and is made anew: every clip is read again, nothing else is lost", path, error)
+        for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            part.unlink(missing_ok=True)
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        if connection.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
+            connection.execute("DROP TABLE IF EXISTS clips")
+            connection.execute(f"PRAGMA user_version={_FORMAT}")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

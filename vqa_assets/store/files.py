@@ -1,0 +1,143 @@
+"""Atomic files and JSON Lines: no reader ever sees half a file."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from vqa_assets.errors import SchemaError
+
+_SORTED = orjson.OPT_SORT_KEYS
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A temporary file beside ``target``; ``publish`` puts it in its place, else it is removed."""
+
+    path: Path
+    target: Path
+
+    def publish(self) -> None:
+        """Flush to disk and replace the target."""
+        _flush_to_disk(self.path)
+        self.path.replace(self.target)
+
+
+@contextmanager
+def drafting(target: Path) -> Iterator[Draft]:
+    """A draft of ``target`` that the block may publish; gone at the block's end if it did not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
+    draft = Draft(target.with_name(f".{target.name}.{os.getpid()}.tmp"), target)
+    try:
+        yield draft
+    finally:
+        draft.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends well, and is removed when it does not."""
+    with drafting(path) as draft:
+        yield draft.path
+        draft.publish()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` atomically by readable JSON with sorted keys; NaN is refused (ValueError)."""
+    write_bytes(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; SchemaError where it is no JSON or no object."""
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise SchemaError(f"{path}", found=f"not JSON ({error})", expected="a JSON object") from error
+    if not isinstance(value, dict):
+        raise SchemaError(f"{path}", found=f"a JSON {type(value).__name__}", expected="a JSON object")
+    return value
+
+
+def json_line(row: Any) -> bytes:
+    """One row as JSON Lines writes it: sorted keys, UTF-8, a final newline."""
+    return orjson.dumps(row, option=_SORTED) + b"\n"
+
+
+@dataclass(frozen=True)
+class JsonLine:
+    """One line of a JSON Lines file: its number from 1, its bytes with the newline, its object."""
+
+    number: int
+    raw: bytes
+    row: dict[str, Any]
+
+
+def read_json_lines(path: Path) -> Iterator[JsonLine]:
+    """Every non-empty line of a file as an object; SchemaError names file and line of anything else."""
+    with path.open("rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            if raw.strip():
+                yield JsonLine(number, raw if raw.endswith(b"\n") else raw + b"\n", _object(raw, path, number))
+
+
+def write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Write lines that already end in a newline to a (temporary) path."""
+    with path.open("wb") as out:
+        out.writelines(lines)
+
+
+def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        row = _second_opinion(raw, path, number, error)
+    if not isinstance(row, dict):
+        raise SchemaError(f"{path}:{number}", found=f"a JSON {type(row).__name__}", expected="one object a line")
+    return row
+
+
+def _second_opinion(raw: bytes, path: Path, number: int, refused: Exception) -> Any:
+    """The standard library accepts NaN, 1e400 and lone surrogates, which orjson refuses."""
+    try:
+        return json.loads(raw)
+    except ValueError:
+        raise SchemaError(
+            f"{path}:{number}",
+            found=f"not JSON ({refused})",
+            expected="one object a line",
+            next_step="the file was cut short or edited; materialize the asset that writes it again",
+        ) from refused
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Drop temporary files of ``path`` whose process is gone (a kill leaves them)."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not _alive(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True

@@ -1,0 +1,102 @@
+"""The data root: where every artefact lies. Opens no file."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqa_assets.corpora import Corpus
+from vqa_assets.errors import SettingsError
+
+ENVIRONMENT_NAME = "VQA_DATA_ROOT"
+DEFAULT_ROOT = "data"
+CODE = Path(__file__).parents[2]
+"""The folder that holds the package: a checkout of the repository, or where packages are installed."""
+
+
+def manifest_path(artefact: Path) -> Path:
+    """The replay manifest beside an artefact: ``x.ext`` → ``x.manifest.json``."""
+    return artefact.with_name(f"{artefact.stem}.manifest.json")
+
+
+@dataclass(frozen=True)
+class DataRoot:
+    """One data root and the paths inside it, as the contract lays them out."""
+
+    path: Path
+
+    @classmethod
+    def resolve(cls, given: str | None, environment: Mapping[str, str] | None = None) -> "DataRoot":
+        """``given``, else ``$VQA_DATA_ROOT``, else ``data`` under the working directory.
+
+        SettingsError where that is no folder.
+        """
+        env = os.environ if environment is None else environment
+        origin = "data root" if given else f"${ENVIRONMENT_NAME}" if env.get(ENVIRONMENT_NAME) else "default data root"
+        path = Path(given or env.get(ENVIRONMENT_NAME) or DEFAULT_ROOT).expanduser().absolute()
+        if not path.is_dir():
+            raise SettingsError(
+                f"{origin} {path}",
+                found="found something that is not a folder" if path.exists() else "found nothing there",
+                expected="an existing folder",
+                next_step=f"create it (mkdir -p {path}) or set {ENVIRONMENT_NAME} to the folder that holds the corpora",
+            )
+        return cls(path)
+
+    def corpus_dir(self, corpus: Corpus) -> Path:
+        """``<root>/<c>``."""
+        return self.path / corpus.name
+
+    def ingest_toml(self, corpus: Corpus) -> Path:
+        """``<root>/<c>/ingest.toml``, optional."""
+        return self.corpus_dir(corpus) / "ingest.toml"
+
+    def corpus_jsonl(self, corpus: Corpus) -> Path:
+        """``<root>/<c>/<c_>.jsonl``, or an older ``<c>.jsonl`` where only that exists."""
+        current = self.corpus_dir(corpus) / f"{corpus.stem}.jsonl"
+        older = self.corpus_dir(corpus) / f"{corpus.name}.jsonl"
+        return older if older.exists() and not current.exists() else current
+
+    def features(self, corpus: Corpus) -> Path:
+        """``<root>/<c>/features.parquet``."""
+        return self.corpus_dir(corpus) / "features.parquet"
+
+    def feature_cache(self, corpus: Corpus) -> Path:
+        """``<root>/<c>/.feature-cache.sqlite``."""
+        return self.corpus_dir(corpus) / ".feature-cache.sqlite"
+
+    def labelled(self, corpus: Corpus) -> Path:
+        """``<root>/<c>/features_with_mos.parquet``."""
+        return self.corpus_dir(corpus) / "features_with_mos.parquet"
+
+    def labelled_audit(self, corpus: Corpus) -> Path:
+        """``<root>/<c>/features_with_mos.audit.json``, the labelled table's replay manifest."""
+        return self.corpus_dir(corpus) / "features_with_mos.audit.json"
+
+    def unified_corpus(self) -> Path:
+        """``<root>/aggregated/unified_corpus.jsonl``; the Parquet of the same rows lies beside it."""
+        return self.path / "aggregated" / "unified_corpus.jsonl"
+
+    def models(self) -> Path:
+        """``<root>/models``."""
+        return self.path / "models"
+
+    def shown(self, path: Path) -> str:
+        """A path for people and manifests: relative to the root or the code where inside it, else to ``~``."""
+        absolute = path.absolute()
+        if absolute.is_relative_to(self.path):
+            return absolute.relative_to(self.path).as_posix() or "."
+        if absolute.is_relative_to(CODE):
+            return absolute.relative_to(CODE).as_posix()
+        home = Path.home()
+        if absolute.is_relative_to(home):
+            return f"~/{absolute.relative_to(home).as_posix()}"
+        return absolute.as_posix()
+
+    def located(self, shown: str) -> Path:
+        """The path that ``shown`` told."""
+        path = Path(shown).expanduser()
+        if path.is_absolute():
+            return path
+        inside = self.path / path
+        return inside if inside.exists() or not (CODE / path).exists() else CODE / path

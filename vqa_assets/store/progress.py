@@ -1,0 +1,149 @@
+"""Download progress that survives a kill: an append-only log folded into a JSON file.
+
+The JSON (``{"0001.mp4": {"state": "done"}}``) is what people read and edit; rewriting it for each clip is quadratic, so
+the truth while a run lasts is the log, which holds what the JSON does not have yet.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from vqa_assets.errors import IngestError
+from vqa_assets.store.files import write_bytes
+
+State = Literal["done", "failed"]
+LEAST_CLIPS_BETWEEN_WRITES = 50
+LEAST_SECONDS_BETWEEN_WRITES = 10.0
+_SHARE_OF_TIME = 100
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one clip's download: ``done``, or ``failed`` for good with its reason."""
+
+    state: State
+    reason: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """The entry as the progress file holds it."""
+        return {"state": self.state, "reason": self.reason} if self.reason else {"state": self.state}
+
+
+class Progress:
+    """The progress of one corpus folder; use it as a context manager, so that an interrupt folds the log too.
+
+    One thread writes. IngestError where the file is not what it should be: it is never overwritten then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log_path = path.with_suffix(".log")
+        self._entries = _read_json(path)
+        self._since_write = 0
+        self._written_at = time.monotonic()
+        self._write_took_s = 0.0
+        self._dirty = self._fold()
+        self._log: IO[bytes] | None = None
+
+    def __enter__(self) -> "Progress":
+        if self._dirty:
+            self.write()
+        self._log = self.log_path.open("ab")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._dirty:
+            self.write()
+        if self._log is not None:
+            self._log.close()
+        self.log_path.unlink(missing_ok=True)
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Clip name → entry."""
+        return self._entries
+
+    def set(self, name: str, entry: Entry) -> None:
+        """Note an entry: into the log at once, into the JSON when a write is due."""
+        if self._entries.get(name) == entry:
+            return
+        self._entries[name] = entry
+        self._dirty = True
+        if self._log is not None:
+            self._log.write(json.dumps({"name": name, **entry.as_json()}).encode() + b"\n")
+            self._log.flush()
+        self._since_write += 1
+        if self._write_due():
+            self.write()
+
+    def write(self) -> None:
+        """Replace the JSON by everything known, then empty the log."""
+        begun = time.monotonic()
+        content = {name: entry.as_json() for name, entry in sorted(self._entries.items())}
+        write_bytes(self.path, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+        if self._log is not None:
+            self._log.truncate(0)
+        self._dirty, self._since_write = False, 0
+        self._written_at = time.monotonic()
+        self._write_took_s = self._written_at - begun
+
+    def _write_due(self) -> bool:
+        waited = time.monotonic() - self._written_at
+        longest_share = self._write_took_s * _SHARE_OF_TIME
+        return self._since_write >= LEAST_CLIPS_BETWEEN_WRITES and waited >= max(
+            LEAST_SECONDS_BETWEEN_WRITES, longest_share
+        )
+
+    def _fold(self) -> bool:
+        """Take in the log a killed run left; a JSON edited after the log's last line wins over it."""
+        if not self.log_path.exists():
+            return False
+        if self.path.exists() and self.path.stat().st_mtime_ns > self.log_path.stat().st_mtime_ns:
+            return False
+        found = dict(_log_entries(self.log_path))
+        self._entries.update(found)
+        return bool(found)
+
+
+def _log_entries(path: Path) -> list[tuple[str, Entry]]:
+    """The whole lines of a log; a kill may have torn the last one."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            value = json.loads(line)
+            found.append((str(value.pop("name")), _entry(value, str(path), "a log line")))
+        except (ValueError, KeyError, AttributeError):
+            _log.warning("%s: a torn line is left out: %.80r", path, line)
+    return found
+
+
+def _read_json(path: Path) -> dict[str, Entry]:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_bytes() or b"{}")
+    except ValueError as error:
+        raise _broken(path, f"not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise _broken(path, f"a JSON {type(value).__name__}")
+    return {name: _entry(entry, str(path), name) for name, entry in value.items()}
+
+
+def _entry(value: object, where: str, name: str) -> Entry:
+    if isinstance(value, dict) and value.get("state") in ("done", "failed"):
+        return Entry(value["state"], str(value.get("reason", "")))
+    raise _broken(Path(where), f"{name!r} has {value!r}")
+
+
+def _broken(path: Path, found: str) -> IngestError:
+    return IngestError(
+        f"{path}",
+        found=found,
+        expected='{"<clip>": {"state": "done"}} or {"state": "failed", "reason": "…"}',
+        next_step="correct the file, or delete it: present clips stay, clips that failed for good are tried again",
+    )
