@@ -1,0 +1,124 @@
+"""One clip, on a worker: fetch it where it is absent, hash it, probe it. Commits nothing; returns a plain record."""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vqa_assets.clip import ClipBytes, Geometry
+from vqa_assets.errors import BrokenClipError, DownloadError
+from vqa_assets.ingest.protocols import ClipTools
+from vqa_assets.probing import hash_file
+from vqa_assets.store.cache import FileStamp, ReadClip
+
+_LFS_POINTER = b"version https://git-lfs"
+_LFS_POINTER_MOST_BYTES = 1024
+_NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+
+
+class ClipState(StrEnum):
+    """What became of one clip."""
+
+    READ = "read"
+    BROKEN = "broken"
+    MISSING = "missing"
+    FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """One clip to read; ``url`` is empty where the clip is there already."""
+
+    name: str
+    path: Path
+    url: str
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What a worker found. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed."""
+
+    state: ClipState
+    clip: ReadClip | None = None
+    reason: str = ""
+    unreachable: bool = False
+    fetched_bytes: int = 0
+    read_bytes: int = 0
+
+
+def stamp_of(path: Path) -> FileStamp | None:
+    """Size and time of change of a regular file (links followed); None where there is none."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno in _NO_SUCH_NAME:
+            return None
+        raise
+    return FileStamp(found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def is_lfs_pointer(path: Path, stamp: FileStamp) -> bool:
+    """True for a Git-LFS pointer that stands where a clip should: the clip is absent, not broken."""
+    if stamp.size_bytes > _LFS_POINTER_MOST_BYTES:
+        return False
+    with path.open("rb") as content:
+        return content.read(len(_LFS_POINTER)) == _LFS_POINTER
+
+
+def read_clip(task: ClipTask, tools: ClipTools) -> ClipOutcome:
+    """Fetch (where ``task.url`` says so), hash and probe one clip.
+
+    StoppedError after an interrupt; IngestError where no clip can be had. Everything else is an outcome.
+    """
+    if not task.url:
+        return _read_present(task, tools)
+    try:
+        fetched = _fetch(task, tools)
+    except DownloadError as error:
+        state = ClipState.FAILED if error.permanent else ClipState.UNAVAILABLE
+        return ClipOutcome(state, reason=error.reason, unreachable=error.unreachable)
+    except OSError as error:
+        if error.errno in _NO_SUCH_NAME:
+            return ClipOutcome(ClipState.FAILED, reason=f"no file can have this name: {error.strerror}")
+        raise
+    return _probe(task.path, fetched, tools, fetched_bytes=fetched.size_bytes)
+
+
+def _fetch(task: ClipTask, tools: ClipTools) -> ClipBytes:
+    task.path.parent.mkdir(parents=True, exist_ok=True)
+    part = task.path.with_name(task.path.name + ".part")
+    fetched = tools.downloader.fetch(task.url, part, tools.limits, tools.stop)
+    part.replace(task.path)
+    return fetched
+
+
+def _read_present(task: ClipTask, tools: ClipTools) -> ClipOutcome:
+    try:
+        found = hash_file(task.path, tools.stop)
+    except OSError as error:
+        return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror or os.strerror(errno.EIO)}")
+    return _probe(task.path, found, tools)
+
+
+def _probe(path: Path, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
+    geometry: Geometry | None = None
+    broken = ""
+    try:
+        geometry = tools.prober.probe(path, tools.probe_timeout_s)
+    except BrokenClipError as error:
+        broken = str(error)
+    stamp = stamp_of(path)
+    if stamp is None or stamp.size_bytes != content.size_bytes:
+        return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read")
+    return ClipOutcome(
+        ClipState.BROKEN if broken else ClipState.READ,
+        ReadClip(stamp, content.sha256, geometry, broken),
+        reason=broken,
+        fetched_bytes=fetched_bytes,
+        read_bytes=content.size_bytes,
+    )

@@ -1,0 +1,109 @@
+"""What a corpus's labels look like: confidence intervals, the SOS parameter, histograms. Reads no file."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, median
+from typing import Any
+
+from vqa_assets.corpora.corpus import Spread
+from vqa_assets.mos import MosScale
+
+HISTOGRAM_BINS = 20
+SOS_ORDINARY = (0.01, 0.4)
+"""Outside these the spreads are suspicious; 0.1–0.25 is ordinary."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """One clip's label: score, SD of the opinions (None: unknown), number of opinions (0: unknown)."""
+
+    mos: float
+    sd: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """What one corpus's labels look like, scores in the unit of its scale."""
+
+    clips: int
+    mos_min: float
+    mos_median: float
+    mos_mean: float
+    mos_max: float
+    histogram: tuple[int, ...]
+    share_unknown_sd: float
+    mean_ci95: float | None
+    sos_parameter: float | None
+    ratings: dict[int, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for a manifest, rating counts as texts."""
+        return {**asdict(self), "ratings": {str(k): v for k, v in self.ratings.items()}}
+
+
+def describe_labels(opinions: Sequence[Opinion], scale: MosScale) -> LabelStatistics:
+    """The statistics of at least one label on one scale."""
+    scores = [o.mos for o in opinions]
+    known = [o for o in opinions if o.sd is not None]
+    intervals = [ci95_half_width(o.sd, o.count) for o in known if o.sd is not None and o.count > 1]
+    return LabelStatistics(
+        clips=len(scores),
+        mos_min=min(scores),
+        mos_median=median(scores),
+        mos_mean=fmean(scores),
+        mos_max=max(scores),
+        histogram=histogram(scores, scale),
+        share_unknown_sd=1 - len(known) / len(scores),
+        mean_ci95=fmean(intervals) if intervals else None,
+        sos_parameter=sos_parameter(known, scale),
+        ratings=dict(sorted(Counter(o.count for o in opinions).items())),
+    )
+
+
+def histogram(scores: Iterable[float], scale: MosScale, bins: int = HISTOGRAM_BINS) -> tuple[int, ...]:
+    """Counts in equal bins over the scale's range; values in the slack fall into the outermost bins."""
+    counts = [0] * bins
+    for score in scores:
+        position = int((score - scale.low) / (scale.high - scale.low) * bins)
+        counts[min(max(position, 0), bins - 1)] += 1
+    return tuple(counts)
+
+
+def sos_parameter(opinions: Iterable[Opinion], scale: MosScale) -> float | None:
+    """a = Σ g·s² / Σ g² with g = (x − lo)(hi − x), x the score and s its SD; None where nothing is known.
+
+    Source: Hoßfeld, Schatz, Egger, *SOS: The MOS is not enough!*, QoMEX 2011.
+    """
+    above = below = 0.0
+    for opinion in opinions:
+        if opinion.sd is not None:
+            g = (opinion.mos - scale.low) * (scale.high - opinion.mos)
+            above += g * opinion.sd**2
+            below += g * g
+    return above / below if below > 0 else None
+
+
+def ci95_half_width(sd: float, count: int) -> float:
+    """t · s / √n: half the width of the 95 % confidence interval of a mean of n > 1 opinions."""
+    return _t_quantile(count) * sd / math.sqrt(count)
+
+
+def sd_from_spread(value: float | None, kind: Spread | None, count: int) -> float | None:
+    """The SD in a published spread; None where it is unknown: not published, zero, or an SE or CI without a count."""
+    if value is None or kind is None or not math.isfinite(value) or value <= 0:
+        return None
+    if kind == "sd":
+        return value
+    if count < 2:
+        return None
+    standard_error = value if kind == "se" else value / _t_quantile(count)
+    return standard_error * math.sqrt(count)
+
+
+def _t_quantile(count: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, count - 1))
