@@ -63,8 +63,8 @@ def completed(
 
 
 @contextmanager
-def stopping(stop: threading.Event, executor: Executor) -> Iterator[None]:
-    """On any exception in the block (an interrupt too), set ``stop`` and drop what the executor has queued.
+def stopping(stop: threading.Event, executor: Executor, *endings: Callable[[], None]) -> Iterator[None]:
+    """On any exception in the block (an interrupt too), set ``stop``, drop what the executor has queued, call endings.
 
     Without it a ``with ThreadPoolExecutor`` drains its whole queue before an interrupt gets through.
     """
@@ -73,6 +73,8 @@ def stopping(stop: threading.Event, executor: Executor) -> Iterator[None]:
     except BaseException:
         stop.set()
         executor.shutdown(wait=False, cancel_futures=True)
+        for end in endings:
+            end()
         raise
 
 

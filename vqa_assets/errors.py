@@ -78,7 +78,10 @@ class BrokenClipError(ClipError):
 
 
 class TransientClipError(ClipError):
-    """The clip failed for a passing reason (a time limit, a killed child process); another try may do."""
+    """The clip failed this time for a reason that says nothing about its bytes: a time limit, a killed child process.
+
+    Counted and named like any failure, and never remembered.
+    """
 
 
 class DownloadError(ClipError):

@@ -18,10 +18,9 @@ import numpy as np
 import pytest
 
 from vqa_assets.clip_work import StoppedError
-from vqa_assets.errors import BrokenClipError, ClipError, FeatureError
+from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6, KONVID_V1, SHOT_FEATURES, TIME_VARYING, pooled_columns
 from vqa_assets.features.extractor import KonvidV1Extractor, pooled
-from vqa_assets.features.failures import TransientClipError
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary, run_child
 from vqa_assets.features.frames import Picture, read_picture, read_small_frames, small_size
 from vqa_assets.features.libvmaf import Comparison, compare, read_report

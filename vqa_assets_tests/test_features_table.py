@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from vqa_assets.clip_work import StoppedError
-from vqa_assets.errors import BrokenClipError, FeatureError
+from vqa_assets.errors import BrokenClipError, FeatureError, TransientClipError
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
-from vqa_assets.features.failures import TransientClipError
 from vqa_assets.features.table import (
     CARRIED,
     ClipToMeasure,

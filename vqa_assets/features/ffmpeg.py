@@ -12,8 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vqa_assets.clip_work import StoppedError
-from vqa_assets.errors import FeatureError
-from vqa_assets.features.failures import TransientClipError
+from vqa_assets.errors import FeatureError, TransientClipError
 
 POLL_S = 0.1
 """How long a set stop signal or a passed time limit may go unseen."""

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqa_assets.clip_work import StoppedError
-from vqa_assets.errors import BrokenClipError, ClipError
-from vqa_assets.features.failures import TransientClipError
+from vqa_assets.errors import BrokenClipError, ClipError, TransientClipError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqa_assets.errors import BrokenClipError, ClipError, FeatureError
+from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.features.failures import TransientClipError
 from vqa_assets.features.ffmpeg import Finished, run_child
 from vqa_assets.features.frames import Picture
 

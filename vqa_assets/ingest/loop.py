@@ -84,7 +84,7 @@ def gather_outcomes(
     run = _Run(folder, report, _log.info, folder.cache.load())
     tasks = list(_tasks(rows, run))
     _tell_the_plan(tasks, len(rows), folder)
-    with stopping(tools.stop, executor):
+    with stopping(tools.stop, executor, tools.prober.close):
         _work(tasks, run, tools, executor)
     _check_server(run, folder.corpus)
     return run.outcomes

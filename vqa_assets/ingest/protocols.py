@@ -28,6 +28,10 @@ class Prober(Protocol):
         """The geometry of a clip. BrokenClipError with a short reason where it has none."""
         ...
 
+    def close(self) -> None:
+        """End every probe under way (it raises StoppedError): the run was interrupted."""
+        ...
+
 
 @dataclass(frozen=True)
 class ClipTools:

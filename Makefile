@@ -1,0 +1,57 @@
+# What a person runs. Each target makes the virtual environment it needs; python3 (3.11 or newer), pip and make suffice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DAGSTER_HOME ?= $(CURDIR)/.dagster
+VQA_DATA_ROOT ?= $(CURDIR)/demo-data
+PORT ?= 3000
+export DAGSTER_HOME VQA_DATA_ROOT
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help install demo ui test check bench clean
+help:
+	@echo "make demo     make a small corpus, ingest it, train a head from it (under three minutes)"
+	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on the demo's data"
+	@echo "make test     all tests"
+	@echo "make check    lint, types, imports"
+	@echo "make bench    the figures, side by side with their baselines"
+	@echo "make install  only the virtual environment, in $(VENV)"
+
+# A bare machine may lack ensurepip: the machine's pip installs into an environment that has none of its own.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "python 3.11 or newer is needed, found $$($(PYTHON) --version); set PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	@echo "installing into $(VENV) (a minute or two the first time) ..."
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(STAMP)
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(DAGSTER_HOME)
+	@cp dagster.yaml $@
+
+demo: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
+	@$(BIN)/python -m vqa_assets.demo --root $(VQA_DATA_ROOT)
+
+ui: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
+	@mkdir -p $(VQA_DATA_ROOT)
+	@echo "the web UI is at http://127.0.0.1:$(PORT); Ctrl-C ends it"
+	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+check: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .dagster demo-data .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -1,0 +1,34 @@
+"""The corpora as Dagster sees them: one static partition each, the same definition for every per-corpus asset."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import dagster as dg
+
+from vqa_assets.corpora import Corpus
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Every corpus with opinion scores, in the order that breaks ties."""
+
+    corpora: Mapping[str, Corpus]
+
+    @cached_property
+    def partitions(self) -> dg.StaticPartitionsDefinition:
+        """One partition a corpus. Every per-corpus asset uses this very definition."""
+        return dg.StaticPartitionsDefinition(list(self.corpora))
+
+    def every(self, key: str) -> dg.AssetDep:
+        """A dependency of an unpartitioned asset on all corpora of a partitioned one; absent ones are tolerated."""
+        return dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping())
+
+    def some(self, key: str, corpora: tuple[str, ...]) -> dg.AssetDep:
+        """The same on some corpora; those that are not declared are left out."""
+        declared = [name for name in corpora if name in self.corpora]
+        return dg.AssetDep(key, partition_mapping=dg.SpecificPartitionsPartitionMapping(declared))
+
+    def same(self, key: str) -> dg.AssetDep:
+        """A dependency of a partitioned asset on the same corpus of another."""
+        return dg.AssetDep(key, partition_mapping=dg.IdentityPartitionMapping())

@@ -1,0 +1,182 @@
+"""``corpus_jsonl``: annotation rows and clips become one corpus's JSONL, with checks of its schema and its losses."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, create_model
+
+from vqa_assets.assets.catalog import Catalog
+from vqa_assets.assets.checks import error, jsonl_schema_result, warning
+from vqa_assets.assets.pictures import histogram_png
+from vqa_assets.assets.runs import artefact_path, run_context
+from vqa_assets.assets.telling import (
+    counted,
+    log_level,
+    manifest_metadata,
+    picture,
+    records,
+    table_metadata,
+    told_failures,
+)
+from vqa_assets.clip_work import ClipPool
+from vqa_assets.corpora import Corpus
+from vqa_assets.ingest.protocols import Downloader, Prober
+from vqa_assets.ingest.report import KEPT, LOST
+from vqa_assets.ingest.run import Ingested, Services, ingest_corpus
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.schemas import CORPUS_JSONL
+from vqa_assets.settings import INGEST_SETTINGS, Setting, resolve
+from vqa_assets.store.files import read_json_object
+from vqa_assets.store.paths import manifest_path
+
+CODE_VERSION = "1"
+OLD_AFTER_DAYS = 30
+
+
+def _config_field(setting: Setting) -> Any:
+    kind = str if setting.type is Path else setting.type
+    return (kind | None, Field(default=None, description=setting.help))
+
+
+IngestConfig = create_model(
+    "IngestConfig",
+    __base__=dg.Config,
+    __doc__="Settings of one ingest; a field left empty is taken from ingest.toml, the corpus, or its default.",
+    **{setting.name: _config_field(setting) for setting in INGEST_SETTINGS},
+)
+
+
+def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
+    """The asset over all corpora of the catalog."""
+
+    @dg.asset(
+        deps=[catalog.same("corpus_annotations")],
+        partitions_def=catalog.partitions,
+        group_name="corpora",
+        kinds={"jsonl"},
+        code_version=CODE_VERSION,
+        pool="download",
+        description=f"{CORPUS_JSONL.row} Clips that are absent are fetched first; an interrupted run goes on where it "
+        "stopped.",
+    )
+    def corpus_jsonl(
+        context: dg.AssetExecutionContext,
+        config: IngestConfig,  # type: ignore[valid-type]
+        data_root: DataRootResource,
+        prober: dg.ResourceParam[Prober],
+        downloader: dg.ResourceParam[Downloader],
+        clip_pool: dg.ResourceParam[ClipPool],
+    ) -> dg.MaterializeResult[Any]:
+        with told_failures():
+            root, corpus = data_root.root(), catalog.corpora[context.partition_key]
+            resolved = resolve(corpus, config.model_dump(), root.ingest_toml(corpus))  # type: ignore[attr-defined]
+            with log_level(resolved.values.log_level):
+                services = Services(prober, downloader, clip_pool)
+                done = ingest_corpus(corpus, resolved, services, run_context(context, root, __file__))
+        told = _metadata(done, corpus) | manifest_metadata(done.manifest, done.layout.manifest, root)
+        return dg.MaterializeResult(
+            metadata=told | {"path": root.shown(done.layout.output)}, data_version=dg.DataVersion(done.data_version)
+        )
+
+    return corpus_jsonl
+
+
+def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
+    """Schema (blocking), reconciliation (blocking), attrition, broken clips, age."""
+
+    @dg.asset_check(
+        asset="corpus_jsonl",
+        partitions_def=catalog.partitions,
+        blocking=True,
+        description="Every row keeps the column specs; names and hashes do not repeat.",
+    )
+    def corpus_jsonl_schema(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
+        return jsonl_schema_result(_published(context, data_root, catalog), CORPUS_JSONL)
+
+    @dg.asset_check(
+        asset="corpus_jsonl",
+        partitions_def=catalog.partitions,
+        blocking=True,
+        description="Rows in are rows kept plus rows lost, each with its counter; rows out are in the file.",
+    )
+    def corpus_jsonl_reconciles(
+        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
+    ) -> dg.AssetCheckResult:
+        path = _published(context, data_root, catalog)
+        return _reconciliation(path, _counters(path))
+
+    @dg.asset_check(
+        asset="corpus_jsonl",
+        partitions_def=catalog.partitions,
+        description="The share of rows lost to downloads stays under attrition_warn_threshold.",
+    )
+    def corpus_jsonl_attrition(
+        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
+    ) -> dg.AssetCheckResult:
+        manifest = read_json_object(manifest_path(_published(context, data_root, catalog)))
+        limit = manifest["run_provenance"]["args"]["attrition_warn_threshold"]["value"]
+        lost = manifest["attrition"]
+        return warning(
+            lost <= limit,
+            f"{lost:.1%} of the rows were lost to downloads, {limit:.1%} is ordinary"
+            + ("" if lost <= limit else "; see the reasons in the asset's metadata, or set retry_failed"),
+            {"attrition": lost, "threshold": limit},
+        )
+
+    @dg.asset_check(
+        asset="corpus_jsonl",
+        partitions_def=catalog.partitions,
+        description=f"The JSONL was checked against its clips within the last {OLD_AFTER_DAYS} days.",
+    )
+    def corpus_jsonl_fresh(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
+        manifest = read_json_object(manifest_path(_published(context, data_root, catalog)))
+        begun = datetime.fromisoformat(manifest["run_provenance"]["started_at_utc"])
+        days = (datetime.now(UTC) - begun).total_seconds() / 86_400
+        return warning(days <= OLD_AFTER_DAYS, f"ingested {days:.1f} days ago", {"age_days": round(days, 2)})
+
+    return [corpus_jsonl_schema, corpus_jsonl_reconciles, corpus_jsonl_attrition, corpus_jsonl_fresh]
+
+
+def _published(context: dg.AssetCheckExecutionContext, data_root: DataRootResource, catalog: Catalog) -> Path:
+    root, name = data_root.root(), context.partition_key
+    return artefact_path(context, root, root.corpus_jsonl(catalog.corpora[name]), name)
+
+
+def _counters(path: Path) -> dict[str, int]:
+    counters: dict[str, int] = read_json_object(manifest_path(path))["counters"]
+    return counters
+
+
+def _reconciliation(path: Path, counters: dict[str, int]) -> dg.AssetCheckResult:
+    with path.open("rb") as lines:
+        in_file = sum(1 for _ in lines)
+    kept = sum(counters[name] for name in KEPT)
+    lost = sum(counters[name] for name in LOST)
+    whole = (
+        counters["rows_in"] == kept + lost and counters["rows_out"] == in_file == kept + counters["retained_outside"]
+    )
+    return error(
+        whole,
+        f"{counters['rows_in']} rows in = {kept} kept + {lost} lost; {counters['rows_out']} rows out, {in_file} in the "
+        "file",
+        {name: counters[name] for name in ("rows_in", "rows_out")},
+    )
+
+
+def _metadata(done: Ingested, corpus: Corpus) -> dict[str, Any]:
+    report, labels = done.report, done.annotations.statistics()
+    scale = done.annotations.scale
+    losses = [{"line": x.line, "clip": x.src, "counter": x.counter, "reason": x.reason} for x in report.losses[:50]]
+    return {
+        **table_metadata(CORPUS_JSONL, report.rows_out),
+        "rows_in": report.rows_in,
+        "attrition": report.attrition,
+        "counters": counted({k: v for k, v in report.counters().items() if v}, "counter"),
+        "loss_reasons": counted(report.reasons()),
+        "losses": records(losses),
+        "mos_scale": scale.name,
+        "mos_histogram": picture(histogram_png(labels.histogram, scale, corpus.title), "MOS histogram"),
+        "licence": corpus.licence,
+    }

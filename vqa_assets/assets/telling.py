@@ -1,0 +1,80 @@
+"""How a stage's result and its failures are told in the web UI: metadata, column schemas, small pictures, failures."""
+
+import base64
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from vqa_assets.errors import VqaError
+from vqa_assets.schemas import Table
+from vqa_assets.store.paths import DataRoot
+
+_TYPES = {"string": "string", "integer": "int", "number": "float"}
+
+
+@contextmanager
+def told_failures() -> Iterator[None]:
+    """Turn a ``VqaError`` into a ``dagster.Failure`` that says what, found, expected and next, and is not retried."""
+    try:
+        yield
+    except VqaError as error:
+        parts = {"what": error.what, "found": error.found, "expected": error.expected, "next": error.next_step}
+        metadata = {name: text for name, text in parts.items() if text}
+        raise dg.Failure(description=str(error), metadata=metadata, allow_retries=False) from error
+
+
+@contextmanager
+def log_level(level: str) -> Iterator[None]:
+    """Log from ``level`` on while the block runs."""
+    logger = logging.getLogger("vqa_assets")
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The table's columns with their constraints, as the Columns panel shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name,
+                _TYPES[c.kind],
+                c.description,
+                dg.TableColumnConstraints(nullable=c.nullable, unique=c.unique, other=c.constraints),
+            )
+            for c in table.columns
+        ]
+    )
+
+
+def table_metadata(table: Table, rows: int) -> dict[str, Any]:
+    """Row count and column schema under the names the web UI knows."""
+    return {"dagster/row_count": rows, "dagster/column_schema": column_schema(table)}
+
+
+def manifest_metadata(manifest: Mapping[str, Any], path: Path, root: DataRoot) -> dict[str, Any]:
+    """The whole replay manifest and where it is."""
+    return {"manifest": dg.MetadataValue.json(dict(manifest)), "manifest_path": root.shown(path)}
+
+
+def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+    """Rows as an inline table; an empty one says so."""
+    shown = rows or [{"": "none"}]
+    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in shown])
+
+
+def counted(counts: Mapping[str, int], name: str = "reason") -> dg.MetadataValue[Any]:
+    """Counts by name as an inline table."""
+    return records([{name: key, "rows": value} for key, value in counts.items()])
+
+
+def picture(png: bytes, title: str) -> dg.MetadataValue[Any]:
+    """A small PNG inside Markdown, behind the UI's [Show Markdown]."""
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,0 +1,81 @@
+"""The only assembly: ``build_defs`` joins assets, checks, resources, sensors; ``defs`` is what Dagster loads."""
+
+import warnings
+from typing import Any
+
+import dagster as dg
+
+from vqa_assets.assets.annotations import make_corpus_annotations
+from vqa_assets.assets.catalog import Catalog
+from vqa_assets.assets.features import make_clip_features_asset, make_clip_features_checks
+from vqa_assets.assets.heads import make_head_assets, make_head_checks
+from vqa_assets.assets.ingest import make_corpus_jsonl, make_corpus_jsonl_checks
+from vqa_assets.assets.labels import make_mos_features_asset, make_mos_features_checks
+from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
+from vqa_assets.corpora import CORPORA
+from vqa_assets.resources.clip_pool import ThreadClipPool
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.resources.downloader import LibcurlDownloaderResource
+from vqa_assets.resources.extractor import KonvidV1ExtractorResource
+from vqa_assets.resources.prober import PyAvProberResource
+from vqa_assets.resources.trainer import TorchTrainerResource
+from vqa_assets.sensors.dropped_files import make_annotation_sensor
+from vqa_assets.sensors.schedules import make_reingest_schedule
+
+
+def default_resources() -> dict[str, Any]:
+    """Every resource by name, as a fresh machine can run it: no system package, no GPU."""
+    return {
+        "data_root": DataRootResource(),
+        "prober": PyAvProberResource(),
+        "downloader": LibcurlDownloaderResource(),
+        "clip_pool": ThreadClipPool(),
+        "extractor": KonvidV1ExtractorResource(),
+        "trainer": TorchTrainerResource(),
+    }
+
+
+def build_defs(**resources: Any) -> dg.Definitions:
+    """All assets, checks, sensors and schedules; ``resources`` replace the default ones by name.
+
+    TypeError for a resource no asset asks for.
+    """
+    chosen = default_resources()
+    unknown = sorted(set(resources) - set(chosen))
+    if unknown:
+        raise TypeError(f"build_defs: unknown resources {', '.join(unknown)}, expected some of {', '.join(chosen)}")
+    catalog = Catalog(CORPORA)
+    return dg.Definitions(
+        assets=_assets(catalog),
+        asset_checks=_checks(catalog),
+        resources={**chosen, **resources},
+        sensors=[make_annotation_sensor(catalog)],
+        schedules=[make_reingest_schedule(catalog)],
+        executor=dg.in_process_executor,
+    )
+
+
+def _assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    return [
+        make_corpus_annotations(catalog),
+        make_corpus_jsonl(catalog),
+        make_unified_corpus_asset(catalog),
+        make_clip_features_asset(catalog),
+        make_mos_features_asset(catalog),
+        *make_head_assets(catalog),
+    ]
+
+
+def _checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=dg.PreviewWarning)  # partitioned checks
+        return [
+            *make_corpus_jsonl_checks(catalog),
+            *make_unified_corpus_checks(),
+            *make_clip_features_checks(catalog),
+            *make_mos_features_checks(catalog),
+            *make_head_checks(catalog),
+        ]
+
+
+defs = build_defs()

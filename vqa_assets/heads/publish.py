@@ -1,0 +1,69 @@
+"""A trained head becomes files: the ONNX, its manifest sidecar, its card. Trains and judges nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.heads.build import BuiltHead
+from vqa_assets.heads.card import render_card
+from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.store.files import read_json_object, write_bytes
+
+MANIFEST_SCHEMA = "mos-head-manifest-v1"
+NO_HEAD = "no-head"
+
+
+@dataclass(frozen=True)
+class PublishedHead:
+    """A head's files, its manifest as written, and the data version of the real head (a smoke run leaves it)."""
+
+    onnx: Path | None
+    manifest_path: Path
+    card: Path
+    manifest: Mapping[str, Any]
+    data_version: str
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """What a head was trained from: its recipe's name, the settings, the tables by corpus."""
+
+    recipe: str
+    settings: TrainingSettings
+    tables: Mapping[str, Path]
+
+
+def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> PublishedHead:
+    """Write ``<stem>.onnx``, ``<stem>.json`` and ``<stem>_card.md`` under ``<root>/models``, each atomically.
+
+    Nothing is exported where the settings say so. An ONNX whose bytes would stay the same is left alone.
+    """
+    folder = context.root.models()
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx, sidecar = folder / f"{built.file_stem}.onnx", folder / f"{built.file_stem}.json"
+    card = folder / f"{built.file_stem}_card.md"
+    if built.onnx is not None and not (onnx.exists() and onnx.read_bytes() == built.onnx):
+        write_bytes(onnx, built.onnx)
+    outputs = {} if built.onnx is None else {"onnx": onnx}
+    manifest = write_manifest(
+        sidecar,
+        Manifest(
+            schema=MANIFEST_SCHEMA,
+            body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
+            args=inputs.settings.as_json(),
+            inputs={f"features_with_mos_{name}": path for name, path in inputs.tables.items()},
+            outputs=outputs,
+        ),
+        context,
+    )
+    write_bytes(card, render_card(manifest).encode())
+    version = _real_version(folder / f"{inputs.recipe}.json")
+    return PublishedHead(onnx if outputs else None, sidecar, card, manifest, version)
+
+
+def _real_version(sidecar: Path) -> str:
+    """The data version of the head under its own name: a hash of its ONNX."""
+    sha256 = read_json_object(sidecar).get("sha256") if sidecar.is_file() else None
+    return str(sha256)[:32] if sha256 else NO_HEAD

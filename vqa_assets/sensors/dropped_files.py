@@ -1,0 +1,58 @@
+"""A sensor that starts a corpus's ingest when its annotation file changed: ``stat`` first, hash on change."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from vqa_assets.assets.catalog import Catalog
+from vqa_assets.corpora import Corpus
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.store.paths import DataRoot
+
+QUIET_S = 10.0
+"""A file that changed more recently than this is still being written."""
+
+
+def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
+    """The sensor over all corpora of the catalog."""
+
+    @dg.sensor(
+        name="changed_annotation_files",
+        target=["corpus_annotations", "corpus_jsonl"],
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Starts corpus_jsonl for a corpus whose annotation file is new or has other bytes.",
+    )
+    def changed_annotation_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> Any:
+        seen: dict[str, Any] = json.loads(context.cursor or "{}")
+        requests = [r for c in catalog.corpora.values() if (r := _request(c, data_root.root(), seen)) is not None]
+        context.update_cursor(json.dumps(seen, sort_keys=True))
+        return requests or dg.SkipReason("no annotation file changed")
+
+    return changed_annotation_files
+
+
+def _request(corpus: Corpus, root: DataRoot, seen: dict[str, Any]) -> dg.RunRequest | None:
+    """A run for a corpus whose file changed since ``seen``, which is brought up to date."""
+    path = root.corpus_dir(corpus) / corpus.acquisition.file
+    if not path.is_file():
+        return None
+    found = path.stat()
+    stamp = [found.st_size, found.st_mtime_ns]
+    before = seen.get(corpus.name, {})
+    if before.get("stamp") == stamp or time.time() - found.st_mtime < QUIET_S:
+        return None
+    digest = _digest(path)
+    seen[corpus.name] = {"stamp": stamp, "sha256": digest}
+    if before.get("sha256") == digest:
+        return None
+    return dg.RunRequest(run_key=f"{corpus.name}:{digest}:{found.st_mtime_ns}", partition_key=corpus.name)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

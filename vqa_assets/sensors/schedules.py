@@ -1,0 +1,31 @@
+"""The weekly re-ingest of every corpus whose annotation file is present."""
+
+from typing import Any
+
+import dagster as dg
+
+from vqa_assets.assets.catalog import Catalog
+from vqa_assets.resources.data_root import DataRootResource
+
+WEEKLY = "0 3 * * 1"
+
+
+def make_reingest_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
+    """The schedule over all corpora of the catalog."""
+
+    @dg.schedule(
+        name="weekly_reingest",
+        target=["corpus_annotations", "corpus_jsonl"],
+        cron_schedule=WEEKLY,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Checks every present corpus against its annotation file and its clips, Mondays at 03:00 UTC.",
+    )
+    def weekly_reingest(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
+        root = data_root.root()
+        present = [c.name for c in catalog.corpora.values() if (root.corpus_dir(c) / c.acquisition.file).is_file()]
+        tick = context.scheduled_execution_time.isoformat()
+        requests = [dg.RunRequest(run_key=f"{name}:{tick}", partition_key=name) for name in present]
+        return requests or dg.SkipReason(f"no annotation file under {root.path}")
+
+    return weekly_reingest

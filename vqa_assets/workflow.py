@@ -1,0 +1,155 @@
+"""``python -m vqa_assets.workflow``: all stages, in order, for every corpus whose annotation file is present.
+
+The stages are the assets; each is materialized through Dagster, so that runs, checks and lineage are in the web UI.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from vqa_assets.clip_work import clock
+from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.definitions import build_defs
+from vqa_assets.errors import VqaError
+from vqa_assets.heads.recipe import HEAD_RECIPES
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.store.paths import DataRoot
+
+_log = logging.getLogger("vqa_assets.workflow")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run: which assets, for which corpus (None: unpartitioned), with which run config."""
+
+    assets: tuple[str, ...]
+    corpus: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """How the step is told."""
+        return " + ".join(self.assets) + (f" [{self.corpus}]" if self.corpus else "")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What became of a step: its time in seconds, its failures in words, the checks that did not pass."""
+
+    step: Step
+    succeeded: bool
+    seconds: float
+    failures: tuple[str, ...]
+    warned: tuple[str, ...]
+
+
+def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: bool = True) -> list[Step]:
+    """The steps for what is present: per corpus ingest, features, labels, head; then the unified corpus and heads."""
+    present = [c.name for c in corpora.values() if _is_present(c, root)]
+    steps = [Step(("corpus_annotations", "corpus_jsonl"), name) for name in present]
+    if present:
+        steps.append(Step(("unified_corpus",)))
+    steps += [Step(("clip_features", "mos_features"), name) for name in present]
+    if training and present:
+        steps += [Step(("mos_head",), name) for name in present]
+        steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if set(r.corpora) & set(present)]
+    return steps
+
+
+def run_steps(
+    steps: Iterable[Step], defs: dg.Definitions, instance: dg.DagsterInstance, say: Callable[[str], None]
+) -> list[StepResult]:
+    """Run the steps in order. A failed step does not stop the others: what they need of it fails in its own words."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    return [_run_step(step, job, instance, say) for step in steps]
+
+
+def instance_for_commands() -> dg.DagsterInstance:
+    """The instance of ``$DAGSTER_HOME``; a passing one where that is not set, and then nothing is kept for the UI."""
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    _log.warning("DAGSTER_HOME is not set: the files are written, the runs will not be in the web UI")
+    return dg.DagsterInstance.ephemeral()
+
+
+def log_to_stderr() -> None:
+    """Show our own lines, and of Dagster only what went wrong."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("vqa_assets")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
+def _is_present(corpus: Corpus, root: DataRoot) -> bool:
+    return (root.corpus_dir(corpus) / corpus.acquisition.file).is_file() or root.ingest_toml(corpus).is_file()
+
+
+def _run_step(
+    step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, say: Callable[[str], None]
+) -> StepResult:
+    say(f"→ {step.title}")
+    begun = time.monotonic()
+    result = job.execute_in_process(
+        asset_selection=[dg.AssetKey(name) for name in step.assets],
+        partition_key=step.corpus,
+        run_config={**step.config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        instance=instance,
+        raise_on_error=False,
+    )
+    evaluations = result.get_asset_check_evaluations()
+    warned = tuple(f"{e.check_name}: {e.description or 'failed'}" for e in evaluations if not e.passed)
+    done = StepResult(step, result.success, time.monotonic() - begun, tuple(_failures(result)), warned)
+    _tell(done, say)
+    return done
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Iterable[str]:
+    """The failures of the steps in words: the description of a ``Failure``, else the error's message."""
+    for event in result.filter_events(lambda e: e.is_step_failure):
+        data = event.step_failure_data
+        told = data.user_failure_data.description if data.user_failure_data else None
+        yield told or (data.error.message.strip() if data.error else str(event.message))
+
+
+def _tell(done: StepResult, say: Callable[[str], None]) -> None:
+    say(f"  {'done' if done.succeeded else 'FAILED'} in {clock(done.seconds)}")
+    for line in (*done.failures, *done.warned):
+        say(f"  ! {line}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0 when every step succeeded, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m vqa_assets.workflow", description=__doc__)
+    parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
+    parser.add_argument("--dry-run", action="store_true", help="stop before training")
+    options = parser.parse_args(arguments)
+    log_to_stderr()
+    try:
+        root = DataRoot.resolve(options.root)
+    except VqaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    steps = plan(root, training=not options.dry_run)
+    if not steps:
+        wanted = ", ".join(f"{c.name}/{c.acquisition.file}" for c in CORPORA.values())
+        print(f"nothing to do: no annotation file under {root.path}, expected one of {wanted}", file=sys.stderr)
+        return 1
+    defs = build_defs(data_root=DataRootResource(path=str(root.path)))
+    results = run_steps(steps, defs, instance_for_commands(), _log.info)
+    failed = [r.step.title for r in results if not r.succeeded]
+    print(f"{len(results) - len(failed)} of {len(results)} steps succeeded under {Path(root.path)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

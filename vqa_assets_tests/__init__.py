@@ -1,0 +1,1 @@
+"""Tests. Each is a sentence; clips, tables and heads are made here and nowhere kept."""

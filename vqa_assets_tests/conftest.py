@@ -1,0 +1,50 @@
+"""What tests share: tools that may be absent, a data root, small real clips, fakes for faults on demand."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+TOOLS = {
+    "ffprobe": "apt-get install ffmpeg",
+    "chromium": "apt-get install chromium chromium-driver",
+    "psql": "apt-get install postgresql",
+    "curl": "apt-get install curl",
+}
+_LEFT_OUT = "needs the tool "
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs_tool(name): runs where the system tool is found")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A missing tool leaves its tests out; with VQA_TEST_ALL=1 it is a failure."""
+    for marker in item.iter_markers("needs_tool"):
+        name = marker.args[0]
+        if shutil.which(name) is None:
+            told = f"{_LEFT_OUT}{name}: {TOOLS[name]}"
+            if os.environ.get("VQA_TEST_ALL") == "1":
+                pytest.fail(told, pytrace=False)
+            pytest.skip(told)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end which tests were left out for want of a tool, and how to get it."""
+    found: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if _LEFT_OUT in reason:
+            tool = reason.partition(_LEFT_OUT)[2]
+            found[tool] = found.get(tool, 0) + 1
+    for tool, count in sorted(found.items()):
+        terminalreporter.write_line(f"left out: {count} tests need {tool}")
+
+
+@pytest.fixture
+def root_path(tmp_path: Path) -> Path:
+    """An empty data root."""
+    path = tmp_path / "data"
+    path.mkdir()
+    return path

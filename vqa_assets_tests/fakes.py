@@ -1,0 +1,107 @@
+"""Public fakes: a prober and a downloader that fail on demand, and a small corpus folder to ingest with them.
+
+They satisfy the protocols of ``ingest.protocols``; the real ones are tested against real servers and real clips.
+"""
+
+import csv
+import hashlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.clip import ClipBytes, Geometry
+from vqa_assets.corpora import CORPORA
+from vqa_assets.downloading import DownloadLimits
+from vqa_assets.errors import BrokenClipError, DownloadError
+from vqa_assets.ingest.run import Ingested, Services, ingest_corpus
+from vqa_assets.provenance import RunContext
+from vqa_assets.resources.clip_pool import ThreadClipPool
+from vqa_assets.settings import resolve
+from vqa_assets.store.paths import DataRoot
+
+GEOMETRY = Geometry(640, 360, 25.0, 1.5, "yuv420p", "h264")
+KONVID = CORPORA["konvid-150k"]
+
+
+@dataclass
+class FakeProber:
+    """Every clip has ``GEOMETRY``, but one whose bytes begin with ``broken``; counts the probes by file name."""
+
+    probed: Counter[str] = field(default_factory=Counter)
+
+    def probe(self, path: Path, timeout_s: float) -> Geometry:
+        self.probed[path.name] += 1
+        if path.read_bytes().startswith(b"broken"):
+            raise BrokenClipError("no video stream")
+        return GEOMETRY
+
+    def close(self) -> None:
+        """Nothing is under way."""
+
+
+@dataclass
+class FakeDownloader:
+    """Serves ``bodies`` by URL: bytes, or the error to raise; an unknown URL is a 404. Counts the transfers."""
+
+    bodies: Mapping[str, bytes | Exception] = field(default_factory=dict)
+    fetched: Counter[str] = field(default_factory=Counter)
+    before: Callable[[str], None] = lambda url: None
+
+    def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
+        self.fetched[url] += 1
+        self.before(url)
+        body = self.bodies.get(url, DownloadError("curl-rc=22: HTTP 404 Not Found", permanent=True))
+        if isinstance(body, Exception):
+            raise body
+        part.write_bytes(body)
+        return ClipBytes(hashlib.sha256(body).hexdigest(), len(body))
+
+
+@dataclass
+class SmallCorpus:
+    """A KonViD-150k folder under a data root, its bounds lowered, ingested with fakes unless told otherwise."""
+
+    root: DataRoot
+    prober: Any = field(default_factory=FakeProber)
+    downloader: Any = field(default_factory=FakeDownloader)
+
+    @property
+    def folder(self) -> Path:
+        return self.root.corpus_dir(KONVID)
+
+    def annotate(self, rows: Sequence[Sequence[object]]) -> None:
+        """Write ``video_name, url, mos, sd, n`` rows as the annotation file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "manifest.csv").open("w", newline="", encoding="utf-8") as out:
+            csv.writer(out).writerows([("video_name", "url", "mos", "sd", "n"), *rows])
+
+    def stage(self, name: str, content: bytes) -> Path:
+        """Put a clip into the folder by hand."""
+        path = self.folder / "clips" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    def ingest(self, **settings: Any) -> Ingested:
+        """One run; ``settings`` are its run config."""
+        resolved = resolve(KONVID, {"min_rows": 1, **settings}, self.root.ingest_toml(KONVID))
+        services = Services(self.prober, self.downloader, ThreadClipPool())
+        return ingest_corpus(KONVID, resolved, services, RunContext(self.root, {}, Path(__file__)))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The corpus JSONL as it stands."""
+        return [json.loads(line) for line in self.lines()]
+
+    def lines(self) -> list[str]:
+        """Its lines."""
+        return self.root.corpus_jsonl(KONVID).read_text(encoding="utf-8").splitlines()
+
+    def progress(self) -> dict[str, Any]:
+        """The download progress as it stands; empty where nothing was noted."""
+        path = self.folder / ".download-progress.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return found
