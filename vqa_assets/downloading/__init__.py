@@ -1,0 +1,19 @@
+"""A clip's bytes from an http(s) address into a file: libcurl in process, or one ``curl`` process per clip.
+
+Both keep the same manners and mean the same by their errors; which part does what:
+
+- ``target``: what may stand in an address, and how it is quoted;
+- ``hosts``: at most so many transfers at once per host, quiet after Retry-After, giving up a host that never answers;
+- ``attempts``: trying again, and when to stop trying;
+- ``answer``: what a server's answer means for the clip;
+- ``libcurl`` and ``curl_binary``: the two ways to transfer.
+
+Which clips are fetched, under which name they are kept, and what is remembered of them is not here (``ingest``).
+"""
+
+from vqa_assets.downloading.curl_binary import CurlBinaryDownloader
+from vqa_assets.downloading.libcurl import LibcurlDownloader
+from vqa_assets.downloading.limits import DownloadLimits
+from vqa_assets.downloading.target import quoted_url
+
+__all__ = ["CurlBinaryDownloader", "DownloadLimits", "LibcurlDownloader", "quoted_url"]

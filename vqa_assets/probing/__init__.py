@@ -1,0 +1,20 @@
+"""What a clip on disk is: the identity of its bytes, and its geometry.
+
+The geometry is asked of FFmpeg's libraries through PyAV, or of the ``ffprobe`` program.
+Both give the same row for the same clip, and refuse the same files for the same reasons; which part does what:
+
+- ``hashing``: SHA-256 and size;
+- ``containers``: what a file is by its own bytes, and whether its end is missing;
+- ``pyav``: one clip asked in this process;
+- ``worker``: a child process that does so for a parent;
+- ``isolated``: the prober over such workers;
+- ``ffprobe``: the prober over the program.
+
+How an answer becomes a geometry is in ``clip``; what becomes of broken clips is not here (``ingest``).
+"""
+
+from vqa_assets.probing.ffprobe import FfprobeProber
+from vqa_assets.probing.hashing import hash_file
+from vqa_assets.probing.isolated import PyAvProber
+
+__all__ = ["FfprobeProber", "PyAvProber", "hash_file"]

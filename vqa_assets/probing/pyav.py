@@ -1,0 +1,73 @@
+"""One clip asked in this process, through PyAV. Time limits and protection from crashes are not here (``isolated``)."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.clip import ProbeAnswer
+from vqa_assets.errors import BrokenClipError
+from vqa_assets.probing.containers import DEMUXERS, refuse_if_short
+
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+
+
+def silence() -> None:
+    """Keep FFmpeg's own messages off standard error; what matters comes back as an error."""
+    import av.logging
+
+    av.logging.set_libav_level(av.logging.PANIC)
+
+
+def answer_of(path: Path) -> ProbeAnswer:
+    """What PyAV says of a clip; BrokenClipError where it cannot be opened, holds no video, or lacks indexed bytes."""
+    import av
+
+    try:
+        with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as container:
+            answer = _answer(container)
+            refuse_if_short(path.stat().st_size, _indexed_end(container))
+    except av.error.FFmpegError as error:
+        raise BrokenClipError(error.strerror or str(error)) from error
+    return answer
+
+
+def _answer(container: Any) -> ProbeAnswer:
+    import av
+
+    stream = _first_real_video(container)
+    context = stream.codec_context
+    if context is None:
+        raise BrokenClipError("no decoder for its video codec")
+    return ProbeAnswer(
+        width=context.width,
+        height=context.height,
+        pix_fmt=context.pix_fmt,
+        codec=context.codec.canonical_name,
+        average_rate=stream.average_rate,
+        base_rate=stream.base_rate,
+        stream_duration_s=_seconds(stream.duration, stream.time_base),
+        container_duration_s=_seconds(container.duration, Fraction(1, av.time_base)),
+    )
+
+
+def _first_real_video(container: Any) -> Any:
+    """The first video stream that is no cover art."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    found = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+    raise BrokenClipError(f"no video stream (streams: {found})")
+
+
+def _indexed_end(container: Any) -> int | None:
+    """Where the last sample of MP4's or MOV's own tables ends, in bytes; ``None`` for other containers."""
+    if "mp4" not in container.format.name:
+        return None
+    ends = (entry.pos + entry.size for stream in container.streams for entry in stream.index_entries)
+    return max(ends, default=None)
+
+
+def _seconds(duration: int | None, time_base: Fraction | None) -> float | None:
+    return None if duration is None or time_base is None else float(duration * time_base)
