@@ -9,7 +9,7 @@ from typing import Any
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AggregateError, SchemaError
-from vqa_assets.mos import SCALES, UNIFIED, MosScale, detect_scale
+from vqa_assets.mos import CONTINUOUS_0_100, SCALES, UNIFIED, MosScale, detect_scale
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.schemas import UNIFIED_CORPUS, validate_rows
 from vqa_assets.store.files import JsonLine, drafting, json_line, read_json_lines, write_lines
@@ -19,6 +19,8 @@ from vqa_assets.store.tables import write_rows
 MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
 TIME_STAMPS = ("ingested_at_utc", "aggregated_at_utc")
 REQUIRED_KEYS = ("src", "src_sha256", "mos", "corpus")
+RAW_MOS = "mos_raw_0_100"
+"""Where a corpus maps its scores at ingest, the score as published."""
 ENCODE_GRID_KEYS = frozenset({"vmaf_score", "encoder", "preset", "crf"})
 _MOST_OUTSIDE_SHARE, _LEAST_OUTSIDE_ROWS = 0.01, 20
 _log = logging.getLogger("vqa_assets.aggregate")
@@ -222,8 +224,9 @@ def _unified_rows(
             outside += 1
             _tell_outside(shard, line, scale)
             continue
-        report.scales.setdefault(name, _described_scale(scale))
-        yield _unified(line.row, corpus, scale, now)
+        row = _unified(line.row, corpus, scale, now)
+        report.scales.setdefault(name, _described_scale(SCALES[row["mos_native_scale"]]))
+        yield row
     report.dropped_bad_scale += outside
     _check_outside(outside, len(lines), shard)
 
@@ -255,13 +258,27 @@ def _check_row(line: JsonLine, path: Path) -> None:
             expected="a row of one corpus",
             next_step="give the corpus_jsonl files instead",
         )
-    missing = [key for key in REQUIRED_KEYS if key not in line.row]
+    missing = [key for key in REQUIRED_KEYS if line.row.get(key) is None]
     if missing:
         raise AggregateError(
             f"{where}: missing required keys: {missing}", next_step="re-run the adapter (corpus_jsonl)"
         )
-    if not isinstance(line.row["mos"], (int, float)) or isinstance(line.row["mos"], bool):
-        raise AggregateError(f"{where}: mos", found=repr(line.row["mos"]), expected="a number")
+    for key in REQUIRED_KEYS:
+        if key != "mos" and not isinstance(line.row[key], str):
+            raise _wrong_value(where, key, line.row[key], "a text")
+    for key in ("mos", RAW_MOS, "mos_std_dev"):
+        value = line.row.get(key)
+        if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool)):
+            raise _wrong_value(where, key, value, "a number")
+
+
+def _wrong_value(where: str, key: str, value: object, expected: str) -> AggregateError:
+    return AggregateError(
+        f"{where}: {key}",
+        found=repr(value),
+        expected=expected,
+        next_step="re-run the adapter (corpus_jsonl); is this a corpus JSONL?",
+    )
 
 
 def _undeclared_scales(
@@ -271,7 +288,7 @@ def _undeclared_scales(
     scores: dict[str, list[float]] = {}
     names = {shard.corpus or str(line.row["corpus"]) for line in lines}
     for line in lines:
-        if "mos_scale" not in line.row:
+        if line.row.get("mos_scale") is None:
             scores.setdefault(shard.corpus or str(line.row["corpus"]), []).append(line.row["mos"])
     return {
         name: detect_scale(scores[name], corpora[name].scales, f"{shard.path}")
@@ -286,23 +303,32 @@ def _scale_of(row: Mapping[str, Any], detected: MosScale | None, where: str) -> 
     if declared is None and detected is not None:
         return detected
     if not isinstance(declared, str) or declared not in SCALES:
-        raise AggregateError(f"{where}: mos_scale", found=repr(declared), expected=f"one of {', '.join(SCALES)}")
+        raise _wrong_value(where, "mos_scale", declared, f"one of {', '.join(SCALES)}")
     return SCALES[declared]
 
 
 def _unified(row: Mapping[str, Any], corpus: Corpus, scale: MosScale, now: str) -> dict[str, Any]:
-    spread = float(row.get("mos_std_dev") or 0.0)
+    mos, native, spread = _native(row, scale)
     return {
         **row,
-        "mos": scale.convert(row["mos"], UNIFIED),
+        "mos": native.convert(mos, UNIFIED),
         "mos_scale": UNIFIED.name,
         "mos_std_dev": spread,
-        "mos_std_dev_unified": scale.convert_spread(spread, UNIFIED),
-        "mos_native": row["mos"],
-        "mos_native_scale": scale.name,
+        "mos_std_dev_unified": native.convert_spread(spread, UNIFIED),
+        "mos_native": mos,
+        "mos_native_scale": native.name,
         "corpus_source": corpus.name,
         "aggregated_at_utc": now,
     }
+
+
+def _native(row: Mapping[str, Any], scale: MosScale) -> tuple[float, MosScale, float]:
+    """(score, scale, SD) as published: a raw 0–100 score beside ``mos`` is the native one; an unknown SD is 0."""
+    spread = float(row.get("mos_std_dev") or 0.0)
+    known = spread if 0 < spread < math.inf else 0.0
+    if row.get(RAW_MOS) is None:
+        return row["mos"], scale, known
+    return row[RAW_MOS], CONTINUOUS_0_100, scale.convert_spread(known, CONTINUOUS_0_100)
 
 
 def _described_scale(scale: MosScale) -> dict[str, float | str]:

@@ -1,5 +1,6 @@
 """A corpus's score file becomes annotation rows. Opens no clip, and drops nothing silently: a bad row says why."""
 
+import codecs
 import csv
 import hashlib
 import io
@@ -15,6 +16,7 @@ from vqa_assets.errors import AnnotationError
 from vqa_assets.mos import SCALES, MosScale, detect_scale
 from vqa_assets.settings import IngestSettings
 from vqa_assets.statistics import LabelStatistics, Opinion, describe_labels, sd_from_spread
+from vqa_assets.store.files import LFS_POINTER
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv")
 MOST_BAD_ROWS = 0.05
@@ -81,7 +83,7 @@ def find_annotation_file(corpus: Corpus, corpus_dir: Path, explicit: Path | None
         if not explicit.is_file():
             raise AnnotationError(
                 f"{corpus.name}: manifest_csv {explicit}",
-                found="found no such file",
+                found=f"found {_what_is_there(explicit)} there",
                 expected="the annotation file that the setting names",
                 next_step="correct the path; a file that is named is never replaced by another",
             )
@@ -116,36 +118,54 @@ def read_annotations(corpus: Corpus, settings: IngestSettings, path: Path) -> An
 
 
 def _what_is_there(path: Path) -> str:
-    if path.is_symlink():
-        return "a dangling link"
     if path.exists():
         return "something that is no file"
+    if path.is_symlink():
+        return "a dangling link"
     return "nothing" if path.parent.is_dir() else "no folder"
 
 
 def _records(content: bytes, corpus: Corpus, path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
-    text = _decoded(content, corpus, path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
-    header = [name.strip() for name in next(reader, [])]
+    lines = _lines(_decoded(content, corpus, path), corpus, path)
+    header = next(lines, (0, []))[1]
+    names = [name.lower() for name in header]
+    return header, ((line, dict(zip(names, values, strict=False))) for line, values in lines)
 
-    def records() -> Iterator[tuple[int, dict[str, str]]]:
-        for values in reader:
-            if any(value.strip() for value in values):
-                yield (
-                    reader.line_num,
-                    {name.lower(): value.strip() for name, value in zip(header, values, strict=False)},
-                )
 
-    return header, records()
+def _lines(text: str, corpus: Corpus, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The records that are not blank, each with the number of its first line; a quoted value may span several."""
+    physical = list(io.StringIO(text, newline=""))
+    reader = csv.reader(physical, delimiter=_delimiter(text), skipinitialspace=True)
+    first = 1
+    try:
+        for record in reader:
+            values = [value.strip() for value in record]
+            _check_quotes(physical[first - 1 : reader.line_num])
+            if any(values):
+                yield first, values
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise AnnotationError(
+            f"{corpus.name}: {path}",
+            found=f"line {first} cannot be read as CSV ({error})",
+            expected="every quote closed",
+            next_step="correct that line",
+        ) from error
+
+
+def _check_quotes(record: Sequence[str]) -> None:
+    """csv.Error where a quote is never closed: it would swallow all later rows as one."""
+    if len(record) > 1 and sum(line.count('"') for line in record) % 2:
+        raise csv.Error("a quote that is not closed")
 
 
 def _decoded(content: bytes, corpus: Corpus, path: Path) -> str:
     what = f"{corpus.name}: {path}"
-    if content.startswith(b"version https://git-lfs"):
+    if content.startswith(LFS_POINTER):
         raise AnnotationError(
             what, found="a Git-LFS pointer", expected="the score file", next_step="run git lfs pull where it came from"
         )
-    if not content.strip():
+    if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise AnnotationError(
             what,
             found="an empty file",
@@ -233,9 +253,16 @@ def _problem(src: str, url: str, mos: float, mos_text: str) -> str:
         return f"a name that leaves the folder: {src!r}"
     if not math.isfinite(mos):
         return f"no usable MOS: {mos_text!r}"
-    if url and urlsplit(url).scheme.lower() not in ("http", "https"):
-        return f"a URL that is neither http nor https: {urlsplit(url).scheme!r}"
+    if url and _scheme(url) not in ("http", "https"):
+        return f"a URL that is neither http nor https: {_scheme(url)!r}"
     return ""
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme.lower()
+    except ValueError:
+        return "unreadable"
 
 
 def _check_row_count(count: int, corpus: Corpus, settings: IngestSettings, path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is known of one clip: its bytes, its geometry, and how a probe's answer becomes a geometry. Opens no file."""
 
+import math
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 
@@ -59,16 +60,16 @@ def geometry_of(answer: ProbeAnswer) -> Geometry:
     if not answer.width or not answer.height:
         raise BrokenClipError(f"zero geometry: {answer.width or 0}×{answer.height or 0}")
     rate = answer.average_rate or answer.base_rate
-    if not rate:
+    if not rate or rate < 0:
         raise BrokenClipError("no frame rate")
     if not answer.pix_fmt or not answer.codec:
         raise BrokenClipError(f"no {'codec' if answer.pix_fmt else 'pixel format'}: the stream cannot be decoded")
-    duration = answer.stream_duration_s if answer.stream_duration_s else answer.container_duration_s
+    durations = (answer.stream_duration_s, answer.container_duration_s)
     return Geometry(
         width=answer.width,
         height=answer.height,
         framerate=round(float(rate), 6),
-        duration_s=round(max(duration or 0.0, 0.0), 6),
+        duration_s=round(next((d for d in durations if d and 0 < d < math.inf), 0.0), 6),
         pix_fmt=answer.pix_fmt,
         encoder_upstream=answer.codec,
     )

@@ -3,16 +3,17 @@
 Reads tables and writes one; which tables, and what a run records of it, is the caller's.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqa_assets.errors import LabelError, SchemaError
-from vqa_assets.mos import SCALES, TRAINING, UNIFIED
+from vqa_assets.mos import SCALES, SLACK, TRAINING, UNIFIED
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.schemas import labelled_table, validate_frames
-from vqa_assets.store.files import drafting, read_json_lines
+from vqa_assets.store.files import JsonLine, drafting, read_json_lines
 from vqa_assets.store.tables import column_names, iterate_frames, table_version
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ SAME_MOS = 1e-6
 """Scores are equal within this share of their scale's range."""
 _LABELS_KEY = "_label_key"
 _EXAMPLES = 5
+_log = logging.getLogger("vqa_assets.labels")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def make_labelled_table(paths: LabelPaths, settings: LabelSettings, context: Run
         table = labelled_table(settings.status_column)
         validate_frames(iterate_frames(draft.path, [c.name for c in table.columns]), table, str(paths.out))
         version = table_version(draft.path)
-        if not paths.out.exists() or table_version(paths.out) != version:
+        if _version_of(paths.out) != version:
             draft.publish()
     body = {**audit.as_dict(), "key_columns": [settings.feature_key_column, settings.label_key_column]}
     manifest = write_manifest(
@@ -115,6 +117,14 @@ def make_labelled_table(paths: LabelPaths, settings: LabelSettings, context: Run
         context,
     )
     return LabelledTable(paths, audit, manifest, version)
+
+
+def _version_of(path: Path) -> str:
+    """The data version of the table that stands; empty where it cannot be read."""
+    try:
+        return table_version(path)
+    except SchemaError:
+        return ""
 
 
 def label_features(features: Path, labels: Sequence[Path], out: Path, settings: LabelSettings) -> LabelAudit:
@@ -133,16 +143,21 @@ def label_features(features: Path, labels: Sequence[Path], out: Path, settings: 
     _check_match_rate(audit, settings, features, labels)
     added = _added_columns(table, names)
     _check_identity(source, table, [c for c in IDENTITY_COLUMNS if c in names and c in table.columns], settings)
-    joined = source.join(
-        table.select(_LABELS_KEY, *added).lazy(),
-        left_on=settings.feature_key_column,
-        right_on=_LABELS_KEY,
-        how="left",
-        maintain_order="left",
+    joined = (
+        source.with_columns(_key_text(settings).alias(_LABELS_KEY))
+        .join(table.select(_LABELS_KEY, *added).lazy(), on=_LABELS_KEY, how="left", maintain_order="left")
+        .drop(_LABELS_KEY)
     )
     status = pl.when(pl.col("mos").is_null()).then(pl.lit("missing-label")).otherwise(pl.lit("ok"))
     joined.with_columns(status.alias(settings.status_column)).sink_parquet(out, compression="zstd")
     return audit
+
+
+def _key_text(settings: LabelSettings) -> "pl.Expr":
+    """The features' keys as texts, whatever type the table keeps them in (numbers, categories)."""
+    import polars as pl
+
+    return pl.col(settings.feature_key_column).cast(pl.String)
 
 
 def _check_columns(names: Sequence[str], features: Path, settings: LabelSettings) -> None:
@@ -195,23 +210,42 @@ def _labels_of(path: Path, settings: LabelSettings) -> list[dict[str, Any]]:
         lines = list(read_json_lines(path))
     except SchemaError as error:
         raise LabelError(error.what, found=error.found, expected=error.expected, next_step=error.next_step) from error
-    labels = []
     for line in lines:
-        row = line.row
-        missing = [name for name in (settings.label_key_column, "mos", "mos_scale") if name not in row]
-        if missing or row["mos_scale"] not in SCALES:
-            raise LabelError(
-                f"{path}:{line.number}", found=f"no usable {missing or ['mos_scale']}", next_step="re-run corpus_jsonl"
-            )
-        labels.append(_label(row, path, settings))
-    return labels
+        _check_label(line, path, settings)
+    outside = [line for line in lines if not SCALES[line.row["mos_scale"]].holds(line.row["mos"])]
+    if outside:
+        told = "; ".join(f"line {o.number}: {o.row['mos']} on {o.row['mos_scale']}" for o in outside[:_EXAMPLES])
+        raise LabelError(
+            f"{path}: scores outside their scale",
+            found=f"{len(outside)} of {len(lines)} ({told})",
+            expected=f"none more than {SLACK} outside",
+            next_step="set mos_scale and re-run corpus_jsonl",
+        )
+    return [_label(line.row, path, settings) for line in lines]
+
+
+def _check_label(line: JsonLine, path: Path, settings: LabelSettings) -> None:
+    row = line.row
+    usable = {
+        settings.label_key_column: row.get(settings.label_key_column) is not None,
+        "mos": isinstance(row.get("mos"), (int, float)) and not isinstance(row["mos"], bool),
+        "mos_scale": row.get("mos_scale") in tuple(SCALES),
+    }
+    unusable = [name for name, is_usable in usable.items() if not is_usable]
+    if unusable:
+        raise LabelError(
+            f"{path}:{line.number}",
+            found=", ".join(f"{name} {row[name]!r}" if name in row else f"no {name}" for name in unusable),
+            expected=f"a key, a number as mos, and mos_scale one of {', '.join(SCALES)}",
+            next_step="re-run corpus_jsonl, or set label_key_column",
+        )
 
 
 def _label(row: dict[str, Any], path: Path, settings: LabelSettings) -> dict[str, Any]:
     scale = SCALES[row["mos_scale"]]
     spread = float(row.get("mos_std_dev") or 0.0)
     label = {
-        _LABELS_KEY: row[settings.label_key_column],
+        _LABELS_KEY: str(row[settings.label_key_column]),
         "mos": scale.convert(row["mos"], TRAINING),
         "mos_raw_0_100": scale.convert(row["mos"], UNIFIED),
         "mos_label_source": path.name,
@@ -223,20 +257,25 @@ def _label(row: dict[str, Any], path: Path, settings: LabelSettings) -> dict[str
 
 
 def _keep_first(label: dict[str, Any], chosen: dict[str, dict[str, Any]]) -> None:
-    first = chosen.setdefault(label[_LABELS_KEY], label)
+    key = label[_LABELS_KEY]
+    first = chosen.setdefault(key, label)
     if abs(first["mos"] - label["mos"]) > SAME_MOS * (TRAINING.high - TRAINING.low):
         raise LabelError(
-            f"conflicting MOS labels for {label[_LABELS_KEY]!r}",
-            found=" and ".join(f"{side['mos']:g} in {side['mos_label_source']}" for side in (first, label)),
-            expected="one score a key",
+            f"conflicting MOS labels for {key!r}",
+            found=" and ".join(f"{side['mos']!r} in {side['mos_label_source']}" for side in (first, label)),
+            expected="one score a key (both are shown on 1–5)",
             next_step="were the wrong labels joined, or a stale file left in place?",
         )
+    for name in sorted(label.keys() | first.keys()):
+        if name not in ("mos", "mos_raw_0_100", "mos_label_source") and first.get(name) != label.get(name):
+            sides = [side for one in (first, label) for side in (one.get(name), one["mos_label_source"])]
+            _log.warning("%r: %s is %r in %s and %r in %s; the first is kept", key, name, *sides)
 
 
 def _audit(source: "pl.LazyFrame", labels: "pl.DataFrame", settings: LabelSettings) -> LabelAudit:
     import polars as pl
 
-    counts = source.group_by(pl.col(settings.feature_key_column).alias("key")).agg(pl.len().alias("rows")).collect()
+    counts = source.group_by(_key_text(settings).alias("key")).agg(pl.len().alias("rows")).collect()
     known = labels.select(pl.col(_LABELS_KEY).alias("key"), "mos_label_source")
     matched = counts.join(known, on="key", how="inner")
     rows, matched_rows = int(counts["rows"].sum()), int(matched["rows"].sum())
@@ -283,11 +322,8 @@ def _check_identity(
     import polars as pl
 
     for name in columns:
-        both = source.select(settings.feature_key_column, name).join(
-            labels.select(_LABELS_KEY, pl.col(name).alias("_label")).lazy(),
-            left_on=settings.feature_key_column,
-            right_on=_LABELS_KEY,
-            how="inner",
+        both = source.select(_key_text(settings).alias(_LABELS_KEY), name).join(
+            labels.select(_LABELS_KEY, pl.col(name).alias("_label")).lazy(), on=_LABELS_KEY, how="inner"
         )
         wrong = both.filter(pl.col(name).cast(pl.String) != pl.col("_label").cast(pl.String)).head(1).collect()
         if wrong.height:

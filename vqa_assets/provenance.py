@@ -4,6 +4,7 @@ Git state and Dagster ids are handed in; nothing here reads the environment or s
 """
 
 import hashlib
+import math
 import os
 import platform
 import re
@@ -38,7 +39,7 @@ PACKAGES = (
     "torch",
     "vqa-assets",
 )
-_URL = re.compile(r"\bhttps?://\S+")
+_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 
 
 @dataclass(frozen=True)
@@ -106,23 +107,30 @@ def file_record(path: Path) -> dict[str, Any]:
 
 
 def presentable(value: Any, root: DataRoot) -> Any:
-    """A value as a manifest may show it: paths relative to the root, URL queries and credentials cut, no NaN."""
+    """A value as a manifest may show it.
+
+    Paths are relative to the root; inside a text the root reads ``<root>``, the code ``<code>``, the home folder ``~``.
+    URL queries and credentials are cut; a number that is not finite is null.
+    """
     if isinstance(value, Mapping):
-        return {str(key): presentable(item, root) for key, item in value.items()}
+        return {_presentable_text(str(key), root): presentable(item, root) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [presentable(item, root) for item in value]
     if isinstance(value, Path):
         return root.shown(value)
     if isinstance(value, str):
         return _presentable_text(value, root)
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 — NaN alone differs from itself
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
 def clean_url(url: str) -> str:
-    """A URL without user name, password, query and fragment."""
-    parts = urlsplit(url)
+    """A URL without user name, password, query and fragment; only the scheme of one that cannot be read."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition('://')[0]}://…"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -158,7 +166,7 @@ def _presentable_text(text: str, root: DataRoot) -> str:
     text = _URL.sub(lambda match: clean_url(match.group()), text)
     for folder, shown in ((str(root.path), "<root>"), (str(CODE), "<code>"), (str(Path.home()), "~")):
         if len(folder) > 1:
-            text = text.replace(folder + os.sep, shown + os.sep)
+            text = re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![\w-]|\.\w)", shown, text)
     return text
 
 

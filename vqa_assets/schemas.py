@@ -3,7 +3,8 @@
 The model of a table is built when first used: pandera is slow to import.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
@@ -21,6 +22,8 @@ BATCH_ROWS = 50_000
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 UTC_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00$"
 _EXAMPLES = 5
+_PLAIN_DTYPES = {"integer": "iu", "number": "iuf"}
+_NEXT_STEP = "correct what made these values; no file is replaced by such a table"
 
 
 @dataclass(frozen=True)
@@ -163,21 +166,29 @@ def pandera_model(table: Table) -> Any:
     kinds = {"string": str, "integer": "int64", "number": "float64"}
 
     def column(spec: Column) -> Any:
-        checks = []
-        if spec.low is not None or spec.high is not None:
-            checks.append(
-                pa.Check.in_range(
-                    float("-inf") if spec.low is None else spec.low, float("inf") if spec.high is None else spec.high
-                )
-            )
-        if spec.pattern:
-            checks.append(pa.Check.str_matches(spec.pattern))
-        if spec.choices:
-            checks.append(pa.Check.isin(spec.choices))
-        coerce = spec.kind == "number"
-        return pa.Column(kinds[spec.kind], checks, nullable=spec.nullable, required=spec.required, coerce=coerce)
+        kind = "Int64" if spec.kind == "integer" and spec.nullable else kinds[spec.kind]
+        coerce = spec.kind == "number" or kind == "Int64"
+        return pa.Column(kind, _pandera_checks(spec), nullable=spec.nullable, required=spec.required, coerce=coerce)
 
     return pa.DataFrameSchema({c.name: column(c) for c in table.columns}, name=table.name)
+
+
+def _pandera_checks(spec: Column) -> list[Any]:
+    """The checks of a column, each with its constraint in words; a number is always finite."""
+    import pandera.pandas as pa
+
+    checks = []
+    if spec.kind == "number":
+        checks.append(pa.Check(lambda values: abs(values) < math.inf, error="a finite number"))
+    if spec.low is not None:
+        checks.append(pa.Check.ge(spec.low, error=f"≥ {spec.low:g}"))
+    if spec.high is not None:
+        checks.append(pa.Check.le(spec.high, error=f"≤ {spec.high:g}"))
+    if spec.pattern:
+        checks.append(pa.Check.str_matches(spec.pattern, error=f"matches {spec.pattern}"))
+    if spec.choices:
+        checks.append(pa.Check.isin(spec.choices, error="one of " + ", ".join(spec.choices)))
+    return checks
 
 
 def validate_rows(rows: Iterable[Mapping[str, Any]], table: Table, what: str) -> int:
@@ -202,6 +213,7 @@ def validate_frames(frames: Iterable["pd.DataFrame"], table: Table, what: str) -
     seen: dict[str, set[Any]] = {name: set() for name in table.unique}
     count = 0
     for frame in frames:
+        _check_kinds(frame, table, what, count)
         try:
             model.validate(frame, lazy=True)
         except SchemaErrors as error:
@@ -209,6 +221,33 @@ def validate_frames(frames: Iterable["pd.DataFrame"], table: Table, what: str) -
         _check_unique(frame, seen, what)
         count += len(frame)
     return count
+
+
+def _check_kinds(frame: "pd.DataFrame", table: Table, what: str, offset: int) -> None:
+    """SchemaError where a numeric column holds something else: a text ``"3.5"`` must not pass as 3.5."""
+    for spec in table.columns:
+        if spec.kind == "string" or spec.name not in frame or frame[spec.name].dtype.kind in _PLAIN_DTYPES[spec.kind]:
+            continue
+        wrong = [(offset + i, v) for i, v in enumerate(frame[spec.name], 1) if not _is_of_kind(v, spec.kind)]
+        if wrong:
+            raise SchemaError(
+                f"{what}: {spec.name}",
+                found=f"{len(wrong)} values that are no {spec.kind} ({[v for _, v in wrong[:_EXAMPLES]]} "
+                f"in rows {[row for row, _ in wrong[:_EXAMPLES]]})",
+                expected=f"kind {spec.kind}",
+                next_step=_NEXT_STEP,
+            )
+
+
+def _is_of_kind(value: Any, kind: Kind) -> bool:
+    """Whether a value is a number of that kind, or nothing at all (None, NaN), which is judged elsewhere."""
+    import numpy as np
+
+    if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
+        return True
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return type(value).__name__ == "NAType"
+    return kind == "number" or float(value).is_integer()
 
 
 def _check_unique(frame: "pd.DataFrame", seen: Mapping[str, set[Any]], what: str) -> None:
@@ -219,20 +258,31 @@ def _check_unique(frame: "pd.DataFrame", seen: Mapping[str, set[Any]], what: str
         known.update(values)
         if len(known) - before != len(values):
             twice = repeated or [v for v in dict.fromkeys(values) if values.count(v) > 1][:_EXAMPLES]
-            raise SchemaError(f"{what}: {name}", found=f"repeated values {twice}", expected="each value once")
+            raise SchemaError(
+                f"{what}: {name}",
+                found=f"repeated values {twice}",
+                expected="each value once",
+                next_step="drop the repetitions where the rows come from",
+            )
 
 
 def _schema_error(error: Any, table: Table, what: str, offset: int) -> SchemaError:
-    cases = error.failure_cases
-    shown = []
-    for (column, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
-        values: Sequence[Any] = list(group["failure_case"])[:_EXAMPLES]
+    specs = {c.name: c for c in table.columns}
+    found: dict[str, list[str]] = {}
+    for (column, check), group in error.failure_cases.groupby(["column", "check"], dropna=False, sort=False):
+        told = found.setdefault(str(column), [])
+        values = list(group["failure_case"])
         rows = [offset + int(i) + 1 for i in group["index"].dropna()][:_EXAMPLES]
-        where = f" in rows {rows}" if rows else ""
-        shown.append(f"{column}: {check} fails for {len(group)} ({values}{where})")
+        if check == "column_in_dataframe":
+            told.append(f"no column {', '.join(values)}")
+        elif "dtype(" not in str(check):
+            constraint = "not null" if check == "not_nullable" else check
+            told.append(f'{column}: {len(group)} break "{constraint}" ({values[:_EXAMPLES]} in rows {rows})')
+        elif not told:
+            told.append(f"{column}: not of kind {specs[str(column)].kind} ({values[:_EXAMPLES]})")
     return SchemaError(
-        f"{what}",
-        found="; ".join(shown[:_EXAMPLES]),
+        what,
+        found="; ".join(complaint for told in found.values() for complaint in told),
         expected=f"the columns of {table.name}",
-        next_step="the file that stood there before is unchanged" if shown else "",
+        next_step=_NEXT_STEP,
     )

@@ -4,6 +4,7 @@ The table ``INGEST_SETTINGS`` is the only place that names a setting, its defaul
 run config in the web UI, ``ingest.toml`` and the docs are made from it.
 """
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -178,10 +179,9 @@ class ResolvedSettings:
     origins: Mapping[str, str]
 
     def described(self) -> dict[str, dict[str, object]]:
-        """Name → {value, from}, for the replay manifest."""
+        """Name → {value, from}, for the replay manifest, which shows paths in its own way."""
         return {
-            f.name: {"value": _plain(getattr(self.values, f.name)), "from": self.origins[f.name]}
-            for f in fields(self.values)
+            f.name: {"value": getattr(self.values, f.name), "from": self.origins[f.name]} for f in fields(self.values)
         }
 
 
@@ -211,13 +211,20 @@ def read_toml(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}", found=f"not TOML ({error})", next_step="correct the line it names") from error
-    return {
-        key: path.parent / value if key in _BY_NAME and _BY_NAME[key].type is Path and isinstance(value, str) else value
-        for key, value in found.items()
-    }
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            f"{path}",
+            found=f"not TOML ({error})",
+            expected='lines such as max_rows = 500 or mos_scale = "1-5-acr"',
+            next_step="correct the line it names",
+        ) from error
+    return {key: _from_folder(path.parent, key, value) for key, value in found.items()}
+
+
+def _from_folder(folder: Path, key: str, value: Any) -> Any:
+    is_path = key in _BY_NAME and _BY_NAME[key].type is Path
+    return folder / Path(value).expanduser() if is_path and isinstance(value, str) and value else value
 
 
 def _first(setting: Setting, levels: list[tuple[str, dict[str, Any]]], corpus: Corpus) -> tuple[Any, str]:
@@ -234,10 +241,6 @@ def _cap_outranks_full(origins: Mapping[str, str]) -> bool:
     return origins["max_rows"] == "run config" and origins["full"] == "ingest.toml"
 
 
-def _checked_level(level: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return {key: _checked(value, key, where) for key, value in level.items()}
-
-
 def _checked(value: Any, key: str, where: str) -> Any:
     setting = _BY_NAME.get(key)
     if setting is None:
@@ -245,25 +248,27 @@ def _checked(value: Any, key: str, where: str) -> Any:
             f"{where}", found=f"unknown key {key!r}", expected=f"one of {', '.join(_BY_NAME)}", next_step="correct it"
         )
     coerced = _coerced(value, setting, where)
-    outside = (setting.low is not None and coerced < setting.low) or (
-        setting.high is not None and coerced > setting.high
-    )
-    if outside or (setting.choices and coerced not in setting.choices):
+    if not _inside(coerced, setting) or (setting.choices and coerced not in setting.choices):
         raise SettingsError(f"{where}: {key}", found=repr(value), expected=setting.help, next_step="correct it")
     return coerced
+
+
+def _inside(value: Any, setting: Setting) -> bool:
+    """Whether a number keeps the setting's bounds: NaN and infinity keep none."""
+    if setting.type not in (int, float):
+        return True
+    low = -math.inf if setting.low is None else setting.low
+    high = math.inf if setting.high is None else setting.high
+    return math.isfinite(value) and low <= value <= high
 
 
 def _coerced(value: Any, setting: Setting, where: str) -> Any:
     kind = setting.type
     if kind is Path and isinstance(value, (str, Path)) and str(value):
-        return Path(value)
+        return Path(value).expanduser()
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     kind_name = "a path" if kind is Path else kind.__name__
     raise SettingsError(f"{where}: {setting.name}", found=repr(value), expected=kind_name, next_step="correct it")
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from statistics import fmean, median
 from typing import Any
 
@@ -64,10 +65,13 @@ def describe_labels(opinions: Sequence[Opinion], scale: MosScale) -> LabelStatis
 
 
 def histogram(scores: Iterable[float], scale: MosScale, bins: int = HISTOGRAM_BINS) -> tuple[int, ...]:
-    """Counts in equal bins over the scale's range; values in the slack fall into the outermost bins."""
+    """Counts in equal bins over the scale's range, each with its lower edge; the slack falls into the outermost bins.
+
+    Means of few ratings lie on the edges (1.2, 1.4, …), so a rounding error must not decide their bin.
+    """
     counts = [0] * bins
     for score in scores:
-        position = int((score - scale.low) / (scale.high - scale.low) * bins)
+        position = math.floor(round((score - scale.low) / (scale.high - scale.low) * bins, 9))
         counts[min(max(position, 0), bins - 1)] += 1
     return tuple(counts)
 
@@ -92,7 +96,10 @@ def ci95_half_width(sd: float, count: int) -> float:
 
 
 def sd_from_spread(value: float | None, kind: Spread | None, count: int) -> float | None:
-    """The SD in a published spread; None where it is unknown: not published, zero, or an SE or CI without a count."""
+    """The SD in a published spread; None where it is unknown: not published, zero, or an SE or CI without a count.
+
+    ``kind`` ``ci95`` is half the width of the interval, as ``ci95_half_width`` gives it.
+    """
     if value is None or kind is None or not math.isfinite(value) or value <= 0:
         return None
     if kind == "sd":
@@ -103,6 +110,7 @@ def sd_from_spread(value: float | None, kind: Spread | None, count: int) -> floa
     return standard_error * math.sqrt(count)
 
 
+@cache
 def _t_quantile(count: int) -> float:
     from scipy.stats import t
 

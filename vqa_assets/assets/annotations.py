@@ -1,16 +1,18 @@
 """``corpus_annotations``: each corpus's score file, parsed, profiled and hashed. Writes nothing, opens no clip."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from vqa_assets.annotations import Annotations, find_annotation_file, read_annotations
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.pictures import histogram_png
 from vqa_assets.assets.telling import counted, picture, records, told_failures
 from vqa_assets.corpora import Corpus
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import resolve
+
+if TYPE_CHECKING:
+    from vqa_assets.annotations import Annotations
 
 CODE_VERSION = "1"
 _EXAMPLES = 50
@@ -28,6 +30,8 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
         "hashed. Its data version is the file's SHA-256.",
     )
     def corpus_annotations(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
+        from vqa_assets.annotations import find_annotation_file, read_annotations
+
         with told_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
@@ -41,7 +45,7 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
     return corpus_annotations
 
 
-def _metadata(found: Annotations, corpus: Corpus) -> dict[str, Any]:
+def _metadata(found: "Annotations", corpus: Corpus) -> dict[str, Any]:
     labels = found.statistics()
     bad = [{"line": row.line, "clip": row.src, "reason": row.problem} for row in found.bad[:_EXAMPLES]]
     return {

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -12,13 +12,15 @@ from vqa_assets.assets.checks import parquet_schema_result, shown_examples, warn
 from vqa_assets.assets.runs import run_context
 from vqa_assets.assets.telling import counted, manifest_metadata, records, table_metadata, told_failures
 from vqa_assets.clip_work import ClipPool
-from vqa_assets.features.corpus_table import FeatureSettings, MeasuredTable, make_clip_features, why_foreign
-from vqa_assets.features.extractor import FeatureExtractor
+from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.schemas import CLIP_FEATURES
 from vqa_assets.settings import resolve
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot, manifest_path
+
+if TYPE_CHECKING:
+    from vqa_assets.features.corpus_table import MeasuredTable
 
 CODE_VERSION = "1"
 
@@ -50,6 +52,8 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         extractor: dg.ResourceParam[FeatureExtractor],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
+
         with told_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             ingest = resolve(corpus, {}, root.ingest_toml(corpus)).values
@@ -76,6 +80,8 @@ def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition
     def clip_features_schema(
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
+        from vqa_assets.features.corpus_table import why_foreign
+
         path = _table(context, data_root, catalog)
         foreign = why_foreign(path)
         if foreign:
@@ -90,6 +96,8 @@ def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition
     def clip_features_coverage(
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
+        from vqa_assets.features.corpus_table import why_foreign
+
         path = _table(context, data_root, catalog)
         foreign = why_foreign(path)
         if foreign:
@@ -105,7 +113,7 @@ def _table(context: dg.AssetCheckExecutionContext, data_root: DataRootResource, 
     return data_root.root().features(catalog.corpora[context.partition_key])
 
 
-def _metadata(done: MeasuredTable, root: DataRoot) -> dict[str, Any]:
+def _metadata(done: "MeasuredTable", root: DataRoot) -> dict[str, Any]:
     told: dict[str, Any] = {"dagster/row_count": done.rows, "path": root.shown(done.path)}
     if done.report is None or done.manifest is None:
         return told | {"left_as_it_is": done.foreign}

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field, create_model
@@ -23,13 +23,14 @@ from vqa_assets.assets.telling import (
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.ingest.protocols import Downloader, Prober
-from vqa_assets.ingest.report import KEPT, LOST
-from vqa_assets.ingest.run import Ingested, Services, ingest_corpus
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.schemas import CORPUS_JSONL
 from vqa_assets.settings import INGEST_SETTINGS, Setting, resolve
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import manifest_path
+
+if TYPE_CHECKING:
+    from vqa_assets.ingest.run import Ingested
 
 CODE_VERSION = "1"
 OLD_AFTER_DAYS = 30
@@ -69,6 +70,8 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         downloader: dg.ResourceParam[Downloader],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.ingest.run import Services, ingest_corpus
+
         with told_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             resolved = resolve(corpus, config.model_dump(), root.ingest_toml(corpus))  # type: ignore[attr-defined]
@@ -150,6 +153,8 @@ def _counters(path: Path) -> dict[str, int]:
 
 
 def _reconciliation(path: Path, counters: dict[str, int]) -> dg.AssetCheckResult:
+    from vqa_assets.ingest.report import KEPT, LOST
+
     with path.open("rb") as lines:
         in_file = sum(1 for _ in lines)
     kept = sum(counters[name] for name in KEPT)
@@ -165,7 +170,7 @@ def _reconciliation(path: Path, counters: dict[str, int]) -> dg.AssetCheckResult
     )
 
 
-def _metadata(done: Ingested, corpus: Corpus) -> dict[str, Any]:
+def _metadata(done: "Ingested", corpus: Corpus) -> dict[str, Any]:
     report, labels = done.report, done.annotations.statistics()
     scale = done.annotations.scale
     losses = [{"line": x.line, "clip": x.src, "counter": x.counter, "reason": x.reason} for x in report.losses[:50]]

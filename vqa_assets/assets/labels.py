@@ -1,7 +1,7 @@
 """``mos_features``: each corpus's feature table joined with its opinion scores."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -11,11 +11,13 @@ from vqa_assets.assets.checks import error, parquet_schema_result
 from vqa_assets.assets.runs import artefact_path, run_context
 from vqa_assets.assets.telling import counted, manifest_metadata, table_metadata, told_failures
 from vqa_assets.corpora import Corpus
-from vqa_assets.labels import LabelledTable, LabelPaths, LabelSettings, make_labelled_table
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.schemas import MOS_FEATURES, labelled_table
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot
+
+if TYPE_CHECKING:
+    from vqa_assets.labels import LabelledTable, LabelPaths, LabelSettings
 
 CODE_VERSION = "1"
 
@@ -41,8 +43,10 @@ class LabelConfig(dg.Config):
     )
     overwrite: bool = Field(default=False, description="Replace MOS columns that the features have. Default: false.")
 
-    def settings(self) -> LabelSettings:
+    def settings(self) -> "LabelSettings":
         """The part of the settings that decides how keys are joined."""
+        from vqa_assets.labels import LabelSettings
+
         return LabelSettings(
             self.feature_key_column,
             self.label_key_column,
@@ -51,8 +55,10 @@ class LabelConfig(dg.Config):
             self.overwrite,
         )
 
-    def paths(self, corpus: Corpus, root: DataRoot) -> LabelPaths:
+    def paths(self, corpus: Corpus, root: DataRoot) -> "LabelPaths":
         """The part of the settings that says which files."""
+        from vqa_assets.labels import LabelPaths
+
         return LabelPaths(
             features=Path(self.features) if self.features else root.features(corpus),
             labels=tuple(Path(p) for p in self.labels) or (root.corpus_jsonl(corpus),),
@@ -75,6 +81,8 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def mos_features(
         context: dg.AssetExecutionContext, config: LabelConfig, data_root: DataRootResource
     ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.labels import make_labelled_table
+
         with told_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             run = run_context(context, root, __file__)
@@ -121,7 +129,7 @@ def _audit(context: dg.AssetCheckExecutionContext, root: DataRoot, catalog: Cata
     return read_json_object(artefact_path(context, root, default, name, entry="manifest_path"))
 
 
-def _metadata(done: LabelledTable, root: DataRoot) -> dict[str, Any]:
+def _metadata(done: "LabelledTable", root: DataRoot) -> dict[str, Any]:
     audit = done.audit
     return {
         **table_metadata(MOS_FEATURES, audit.output_rows),

@@ -1,12 +1,11 @@
 """``unified_corpus``: every corpus JSONL that is there, on one scale, each clip once."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from vqa_assets.aggregate import Shard, UnifiedCorpus, UnifiedSettings, make_unified_corpus
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.checks import jsonl_schema_result, warning
 from vqa_assets.assets.runs import artefact_path, run_context
@@ -16,6 +15,9 @@ from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.schemas import UNIFIED_CORPUS
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot, manifest_path
+
+if TYPE_CHECKING:
+    from vqa_assets.aggregate import UnifiedCorpus, UnifiedSettings
 
 CODE_VERSION = "1"
 
@@ -48,6 +50,8 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def unified_corpus(
         context: dg.AssetExecutionContext, config: UnifiedConfig, data_root: DataRootResource
     ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.aggregate import make_unified_corpus
+
         with told_failures():
             root = data_root.root()
             settings = _settings(config, catalog, root)
@@ -87,7 +91,9 @@ def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
     return [unified_corpus_schema, unified_corpus_dropped]
 
 
-def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> UnifiedSettings:
+def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
+    from vqa_assets.aggregate import Shard, UnifiedSettings
+
     unknown = sorted(set(config.corpus_source_overrides.values()) - set(catalog.corpora))
     if unknown:
         raise SettingsError(
@@ -104,7 +110,7 @@ def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> Unifie
     )
 
 
-def _metadata(done: UnifiedCorpus, root: DataRoot) -> dict[str, Any]:
+def _metadata(done: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:
     report = done.report
     scales = [{"corpus": name, **scale} for name, scale in report.scales.items()]
     return {

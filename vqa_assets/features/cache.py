@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from vqa_assets.errors import FeatureError
-from vqa_assets.features.extractor import Measured
+from vqa_assets.features.protocols import Measured
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from vqa_assets.clip_work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import FeatureError
 from vqa_assets.features.cache import FeatureCache
-from vqa_assets.features.extractor import FeatureExtractor, Measured
+from vqa_assets.features.protocols import FeatureExtractor, Measured
 from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.schemas import CLIP_FEATURES, validate_rows

@@ -1,4 +1,4 @@
-"""The extractor that joins the families of features into one clip's row, and the protocol it satisfies.
+"""The extractor that joins the families of features into one clip's row.
 
 How a family is measured is in ``libvmaf``, ``saliency``, ``shots``; which clips are measured is in ``table``.
 """
@@ -7,22 +7,20 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vqa_assets.errors import ClipError
 from vqa_assets.feature_names import CANONICAL_6, pooled_columns
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.frames import LONG_SIDE, Picture, SmallFrames, read_picture, read_small_frames
 from vqa_assets.features.libvmaf import ENCODE_RATE, RECOMPRESSION, Comparison, compare
+from vqa_assets.features.protocols import Measured
 from vqa_assets.features.saliency import saliency_moments
 from vqa_assets.features.shots import shot_features
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-Measured = dict[str, float | int | str | None]
-"""What was measured of one clip, by column name."""
 
 ALGORITHM = 1
 """Raised with every change in this room that can change a value."""
@@ -32,23 +30,6 @@ MAX_FRAMES = 1800
 
 SAME_SHAPE_WITHIN = 1.5
 """A ladder clip whose aspect ratio differs from its reference's by more than this factor is turned, not scaled."""
-
-
-class FeatureExtractor(Protocol):
-    """Measures one clip. Shared between threads, and pickled where the work runs in other processes."""
-
-    @property
-    def version(self) -> str:
-        """Changes whenever any measured value could change."""
-        ...
-
-    def extract(self, clip: Path, *, reference: Path | None = None, stop: threading.Event | None = None) -> Measured:
-        """The measured columns of ``clip``; with ``reference`` the clip is the distorted side of it.
-
-        Raises ``ClipError`` for what concerns this clip, ``FeatureError`` for what concerns them all, and
-        ``StoppedError`` once ``stop`` is set.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +54,7 @@ class KonvidV1Extractor:
         return f"konvid-v1.{ALGORITHM}; {tools}; {encode}; first {self.max_frames} frames; luma {LONG_SIDE}"
 
     def extract(self, clip: Path, *, reference: Path | None = None, stop: threading.Event | None = None) -> Measured:
-        """See ``FeatureExtractor.extract`` and the class."""
+        """See ``protocols.FeatureExtractor.extract`` and the class."""
         binary = ffmpeg_binary()
         build_version(binary)
         small = read_small_frames(clip, self.max_frames, stop)

@@ -16,7 +16,7 @@ from vqa_assets.clip_work import StoppedError, completed, stopping
 from vqa_assets.errors import ClipError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
-from vqa_assets.features.extractor import FeatureExtractor, Measured
+from vqa_assets.features.protocols import FeatureExtractor, Measured
 
 CARRIED = ("width", "height", "framerate", "duration_s", "pix_fmt", "encoder_upstream", "src_size_bytes", "corpus")
 """Corpus-row fields that every feature row has; None where the corpus row lacks them."""

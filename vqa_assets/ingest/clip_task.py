@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vqa_assets.clip import ClipBytes, Geometry
+from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import BrokenClipError, DownloadError
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.probing import hash_file
@@ -109,7 +110,10 @@ def _probe(path: Path, content: ClipBytes, tools: ClipTools, fetched_bytes: int 
     geometry: Geometry | None = None
     broken = ""
     try:
-        geometry = tools.prober.probe(path, tools.probe_timeout_s)
+        with tools.probes:
+            if tools.stop.is_set():
+                raise StoppedError
+            geometry = tools.prober.probe(path, tools.probe_timeout_s)
     except BrokenClipError as error:
         broken = str(error)
     stamp = stamp_of(path)

@@ -3,16 +3,17 @@
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vqa_assets.clip import ClipBytes, Geometry
-from vqa_assets.downloading import DownloadLimits
+if TYPE_CHECKING:
+    from vqa_assets.clip import ClipBytes, Geometry
+    from vqa_assets.downloading import DownloadLimits
 
 
 class Downloader(Protocol):
     """Fetches clips; called from many threads at once."""
 
-    def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
+    def fetch(self, url: str, part: Path, limits: "DownloadLimits", stop: threading.Event) -> "ClipBytes":
         """Write the body of ``url`` into ``part`` and say what it is.
 
         DownloadError where the bytes never arrive, StoppedError soon after ``stop`` is set, IngestError where no clip
@@ -24,7 +25,7 @@ class Downloader(Protocol):
 class Prober(Protocol):
     """Reads a clip's geometry; called from many threads at once."""
 
-    def probe(self, path: Path, timeout_s: float) -> Geometry:
+    def probe(self, path: Path, timeout_s: float) -> "Geometry":
         """The geometry of a clip. BrokenClipError with a short reason where it has none."""
         ...
 
@@ -35,10 +36,11 @@ class Prober(Protocol):
 
 @dataclass(frozen=True)
 class ClipTools:
-    """What a worker needs to read one clip."""
+    """What a worker needs to read one clip; ``probes`` bounds the probes at once, which want a core each."""
 
     prober: Prober
     downloader: Downloader
-    limits: DownloadLimits
+    limits: "DownloadLimits"
     probe_timeout_s: float
     stop: threading.Event
+    probes: threading.Semaphore

@@ -1,6 +1,7 @@
 """One ingest from beginning to end: lock, read, gather, judge, publish. The plain function under ``corpus_jsonl``."""
 
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -102,6 +103,7 @@ def _gather_and_judge(corpus: Corpus, run: list[AnnotationRow], work: _Work, ser
         limits=replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host),
         probe_timeout_s=settings.probe_timeout_s,
         stop=threading.Event(),
+        probes=threading.Semaphore(os.cpu_count() or 1),
     )
     with (
         Progress(layout.progress) as progress,

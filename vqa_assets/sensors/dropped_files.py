@@ -22,7 +22,7 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="changed_annotation_files",
-        target=["corpus_annotations", "corpus_jsonl"],
+        target=dg.AssetSelection.assets("corpus_annotations", "corpus_jsonl"),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Starts corpus_jsonl for a corpus whose annotation file is new or has other bytes.",

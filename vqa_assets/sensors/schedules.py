@@ -15,7 +15,7 @@ def make_reingest_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name="weekly_reingest",
-        target=["corpus_annotations", "corpus_jsonl"],
+        target=dg.AssetSelection.assets("corpus_annotations", "corpus_jsonl"),
         cron_schedule=WEEKLY,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,

@@ -51,8 +51,15 @@ class IngestCache:
         self._connection.close()
 
     def load(self) -> Mapping[str, ReadClip]:
-        """Everything known, by clip name."""
-        return {str(row[0]): _read_clip(row[1:]) for row in self._connection.execute("SELECT * FROM clips")}
+        """Everything known, by clip name; nothing where the file turns out to be broken, which is then made anew."""
+        try:
+            return {str(row[0]): _read_clip(row[1:]) for row in self._connection.execute("SELECT * FROM clips")}
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            self._connection.close()
+            self._connection = _anew(self.path, error)
+            return {}
 
     def put(self, name: str, clip: ReadClip) -> None:
         """Commit one clip at once."""
@@ -73,10 +80,14 @@ def _open(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise
-        _log.warning("%s is broken (%s) and is made anew: every clip is read again, nothing else is lost", path, error)
-        for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-            part.unlink(missing_ok=True)
-        return _connect(path)
+        return _anew(path, error)
+
+
+def _anew(path: Path, error: Exception) -> sqlite3.Connection:
+    _log.warning("%s is broken (%s) and is made anew: every clip is read again, nothing else is lost", path, error)
+    for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        part.unlink(missing_ok=True)
+    return _connect(path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -1,5 +1,6 @@
 """Atomic files and JSON Lines: no reader ever sees half a file."""
 
+import glob
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ import orjson
 
 from vqa_assets.errors import SchemaError
 
+LFS_POINTER = b"version https://git-lfs"
+"""How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
 _SORTED = orjson.OPT_SORT_KEYS
 
 
@@ -64,10 +67,19 @@ def read_json_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except ValueError as error:
-        raise SchemaError(f"{path}", found=f"not JSON ({error})", expected="a JSON object") from error
+        raise _no_object(path, f"not JSON ({error})") from error
     if not isinstance(value, dict):
-        raise SchemaError(f"{path}", found=f"a JSON {type(value).__name__}", expected="a JSON object")
+        raise _no_object(path, f"a JSON {type(value).__name__}")
     return value
+
+
+def _no_object(path: Path, found: str) -> SchemaError:
+    return SchemaError(
+        f"{path}",
+        found=found,
+        expected="a JSON object",
+        next_step="correct the file, or materialize the asset that writes it again",
+    )
 
 
 def json_line(row: Any) -> bytes:
@@ -104,12 +116,24 @@ def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         row = _second_opinion(raw, path, number, error)
     if not isinstance(row, dict):
-        raise SchemaError(f"{path}:{number}", found=f"a JSON {type(row).__name__}", expected="one object a line")
+        raise SchemaError(
+            f"{path}:{number}",
+            found=f"a JSON {type(row).__name__}",
+            expected="one object a line",
+            next_step="is this JSON Lines? Materialize the asset that writes it again",
+        )
     return row
 
 
 def _second_opinion(raw: bytes, path: Path, number: int, refused: Exception) -> Any:
     """The standard library accepts NaN, 1e400 and lone surrogates, which orjson refuses."""
+    if raw.startswith(LFS_POINTER):
+        raise SchemaError(
+            f"{path}:{number}",
+            found="a Git-LFS pointer",
+            expected="one object a line",
+            next_step="run git lfs pull where it came from",
+        )
     try:
         return json.loads(raw)
     except ValueError:
@@ -128,7 +152,7 @@ def _flush_to_disk(path: Path) -> None:
 
 def _remove_abandoned(path: Path) -> None:
     """Drop temporary files of ``path`` whose process is gone (a kill leaves them)."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid = left.name.split(".")[-2]
         if pid.isdigit() and not _alive(int(pid)):
             left.unlink(missing_ok=True)

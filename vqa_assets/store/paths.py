@@ -90,7 +90,7 @@ class DataRoot:
             return absolute.relative_to(CODE).as_posix()
         home = Path.home()
         if absolute.is_relative_to(home):
-            return f"~/{absolute.relative_to(home).as_posix()}"
+            return (Path("~") / absolute.relative_to(home)).as_posix()
         return absolute.as_posix()
 
     def located(self, shown: str) -> Path:

@@ -42,7 +42,7 @@ class Progress:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.log_path = path.with_suffix(".log")
+        self.log_path = path.with_name(f"{path.stem}.log" if path.suffix != ".log" else f"{path.name}.log")
         self._entries = _read_json(path)
         self._since_write = 0
         self._written_at = time.monotonic()
@@ -53,15 +53,19 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._dirty:
             self.write()
+        # What the log still holds is in the JSON now, or lost to a later edit of it: it must not come back.
         self._log = self.log_path.open("ab")
+        self._log.truncate(0)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._dirty:
-            self.write()
-        if self._log is not None:
-            self._log.close()
-        self.log_path.unlink(missing_ok=True)
+        try:
+            if self._dirty:
+                self.write()
+            self.log_path.unlink(missing_ok=True)
+        finally:
+            if self._log is not None:
+                self._log.close()
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -117,7 +121,7 @@ def _log_entries(path: Path) -> list[tuple[str, Entry]]:
         try:
             value = json.loads(line)
             found.append((str(value.pop("name")), _entry(value, str(path), "a log line")))
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             _log.warning("%s: a torn line is left out: %.80r", path, line)
     return found
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.errors import SchemaError
+from vqa_assets.store.files import LFS_POINTER
 
 _BATCH_ROWS = 65_536
 
@@ -19,8 +20,22 @@ def open_parquet(path: Path) -> Any:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        what = "nothing" if not path.exists() else f"no Parquet file ({error})"
-        raise SchemaError(f"{path}", found=f"found {what}", expected="a Parquet table") from error
+        raise SchemaError(
+            f"{path}",
+            found=f"found {_what_is_there(path, error)}",
+            expected="a Parquet table",
+            next_step="put the table there, or materialize the asset that writes it",
+        ) from error
+
+
+def _what_is_there(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return "nothing"
+    if path.is_dir():
+        return "a folder"
+    with path.open("rb") as content:
+        pointer = content.read(len(LFS_POINTER)) == LFS_POINTER
+    return "a Git-LFS pointer (run git lfs pull where it came from)" if pointer else f"no Parquet file ({error})"
 
 
 def column_names(path: Path) -> list[str]:
@@ -38,7 +53,7 @@ def table_version(path: Path, without: Collection[str] = ()) -> str:
 
 
 def iterate_frames(path: Path, columns: Sequence[str]) -> Iterator[Any]:
-    """The named columns that a Parquet file has, as pandas frames batch by batch; integers with nulls stay nullable."""
+    """The named columns that a Parquet file has, as pandas frames batch by batch; integers with nulls become floats."""
     file = open_parquet(path)
     present = [name for name in columns if name in file.schema_arrow.names]
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=present):
@@ -57,12 +72,17 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 def _array(values: list[Any]) -> Any:
     import pyarrow as pa
 
-    kinds = {type(value) for value in values if value is not None}
+    kinds = {_kind(value) for value in values if value is not None}
     if kinds <= {int, float} and float in kinds:
         return pa.array([None if v is None else float(v) for v in values], type=pa.float64())
     if len(kinds) <= 1 and kinds <= {str, int, bool}:
         return pa.array(values, type={str: pa.string(), int: pa.int64(), bool: pa.bool_()}.get(next(iter(kinds), str)))
     return pa.array([None if v is None else json.dumps(v, sort_keys=True) for v in values], type=pa.string())
+
+
+def _kind(value: object) -> type:
+    """bool, int, float or str for these and their subclasses (NumPy's float64 is a float), else the value's own."""
+    return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(value))
 
 
 def _column_digest(path: Path, name: str) -> bytes:

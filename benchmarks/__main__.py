@@ -1,0 +1,23 @@
+"""``make bench``: every benchmark, or those named."""
+
+import sys
+from importlib import import_module
+
+BENCHMARKS = ("load_definitions",)
+
+
+def main() -> int:
+    """Run the benchmarks named on the command line, or all."""
+    chosen = sys.argv[1:] or BENCHMARKS
+    unknown = sorted(set(chosen) - set(BENCHMARKS))
+    if unknown:
+        print(f"unknown: {', '.join(unknown)}, expected some of {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in chosen:
+        print(f"— {name}", flush=True)
+        import_module(f"benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""A head's model card, Markdown for people, written from its manifest alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Manifest = Mapping[str, Any]
+_METRICS = {"plcc": "PLCC", "srocc": "SROCC", "krocc": "KROCC", "rmse": "RMSE", "rmse_over_sd": "RMSE ÷ SD"}
+_FITTED = {"plcc_fitted": "PLCC fitted", "rmse_fitted": "RMSE fitted"}
+
+
+def render_card(manifest: Manifest) -> str:
+    """The card as Markdown, ending in a newline. Numbers that are not defined read ``–``."""
+    sections = (_head, _purpose, _data, _results, _gate, _use, _provenance)
+    return "\n\n".join(section(manifest) for section in sections) + "\n"
+
+
+def _head(m: Manifest) -> str:
+    lines = [f"# {m['title']} (`{m['id']}`)", "", f"**{m['status']}**. {_outcome(m)}"]
+    if m["synthetic"]:
+        lines += ["", "**Trained on synthetic rows only. It says nothing about any video.**"]
+    return "\n".join(lines)
+
+
+def _outcome(m: Manifest) -> str:
+    gate = m["gate"]
+    return "It passed its gate." if gate["passed"] else f"It missed its gate: {'; '.join(gate['reasons'])}."
+
+
+def _purpose(m: Manifest) -> str:
+    return "\n".join([f"For: {m['intended_use']}.", "", "Not for:", "", *(f"- {use}" for use in m["not_for"])])
+
+
+def _data(m: Manifest) -> str:
+    if not m["corpora"]:
+        return "## Corpora\n\nNone."
+    rows = [
+        (f"{c['title']} ({name})", c["version"], c["rows"], c["licence"], c["redistribution"])
+        for name, c in m["corpora"].items()
+    ]
+    lines = ["## Corpora", "", _table(("corpus", "version", "rows", "licence", "redistribution"), rows), ""]
+    lines += [f"- {c['citation']}" for c in m["corpora"].values()]
+    lines += ["", f"The strictest of these licences rules: the head {m['redistribution']['consequence']}."]
+    told = {"absent": "Without a table", "excluded": "Excluded", "constant": "Columns of one value", "filled": "Filled"}
+    lines += [f"{text}: {', '.join(m[key])}." for key, text in told.items() if m[key]]
+    return "\n".join(lines)
+
+
+def _results(m: Manifest) -> str:
+    folds, names = m["folds"], {**_METRICS, **_FITTED}
+    what = "folds by content" if folds["kind"] == "folds" else "the corpora's own split"
+    each = [(f["name"], f["rows"], f["groups"], *_numbers(f, names)) for f in folds["each"]]
+    means = [("mean", "", "", *_numbers(folds["mean"], names))]
+    baselines = [(f"{name} (mean)", "", "", *_numbers(b["mean"], names)) for name, b in folds["baselines"].items()]
+    pooled, held = folds["pooled"], m["holdout"]
+    lines = [f"## Results, {what}", "", _table(("", "rows", "contents", *names.values()), each + means + baselines), ""]
+    lines.append("The head beats ridge." if m["beats_ridge"] else "**The head does not beat a ridge regression.**")
+    lines.append(f"All folds together ({pooled['groups']} contents): {_intervals(pooled)}.")
+    lines.append(_holdout(held) if held["rows"] else "Nothing was held out beside these.")
+    if held["vmaf"]:
+        lines.append(f"VMAF on {held['vmaf']['rows']} of the held-out rows: SROCC {_number(held['vmaf']['srocc'])}.")
+    lines += [f"Test rows of {corpus}: {_intervals(judged)}." for corpus, judged in m["given_tests"].items()]
+    return "\n".join(lines)
+
+
+def _holdout(held: Mapping[str, Any]) -> str:
+    what = f"{held['rows']} rows of {held['groups']} contents, held out before anything else"
+    return f"The shipped head on {what}: {_intervals(held)}."
+
+
+def _gate(m: Manifest) -> str:
+    gate = m["gate"]
+    asked = [(name, limit) for name, limit in gate["thresholds"].items() if limit is not None]
+    rows = [(n, _number(gate["numbers"][n]), limit) for n, limit in asked]
+    lines = ["## Gate", "", _table(("number", "measured", "limit"), rows), "", "Thresholds never move with a result."]
+    return "\n".join([*lines, "", *(f"- {reason}" for reason in gate["reasons"])]).rstrip()
+
+
+def _use(m: Manifest) -> str:
+    features, vocab = len(m["feature_order"]), ", ".join(m["encoder_vocab"])
+    rows = [
+        ("`features`", f"float32 (N, {features})", "raw values in `feature_order`, never standardised by the caller"),
+        ("`encoder_onehot`", f"float32 (N, {len(m['encoder_vocab'])})", f"1.0 for: {vocab}"),
+        ("`mos` (output)", "float32 (N,)", "MOS on 1–5; NaN where an input of the row is not finite"),
+    ]
+    lines = ["## Use", "", _table(("tensor", "shape", "unit"), rows), "", f"Feature schema `{m['feature_schema']}`:"]
+    lines += [", ".join(f"`{name}`" for name in m["feature_order"]) + ".", ""]
+    lines += [f"Architecture: {m['training_recipe']['architecture']}; {m['n_parameters']} parameters."]
+    return "\n".join([*lines, *(("", _example(m)) if m["onnx"] else ())])
+
+
+def _example(m: Manifest) -> str:
+    """Ten lines that run beside the file."""
+    typical = ", ".join(f"{mean:.6g}" for mean in m["feature_mean"])
+    return f"""```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{m["onnx"]}", providers=["CPUExecutionProvider"])
+# one row per clip, in the order of feature_order; these are the training rows' means
+features = np.array([[{typical}]], dtype=np.float32)
+encoder_onehot = np.ones((len(features), {len(m["encoder_vocab"])}), dtype=np.float32)
+(mos,) = session.run(["mos"], {{"features": features, "encoder_onehot": encoder_onehot}})
+print(mos)  # one MOS on 1–5 per row
+```"""
+
+
+def _provenance(m: Manifest) -> str:
+    trained = m["training_recipe"]
+    lines = ["## Provenance", ""]
+    lines.append(f"- trained on {trained['rows']} rows ({trained['trained_on']}), seed {trained['settings']['seed']}")
+    lines.append(f"- on {trained['device']}, {trained['settings']['epochs']} epochs at most")
+    if m["onnx"]:
+        parity = m["parity"]["max_abs_difference"]
+        lines.append(f"- `{m['onnx']}`, opset {m['opset']}, IR {m['ir_version']}, SHA-256 `{m['sha256']}`")
+        lines.append(f"- onnxruntime and torch differ by {parity:.1e} at most")
+    return "\n".join([*lines, "- inputs, settings and versions: the manifest beside the file"])
+
+
+def _numbers(scores: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
+    return [_number(scores[name]) for name in names]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _intervals(judged: Mapping[str, Any]) -> str:
+    """``PLCC 0.71 [0.60, 0.80]`` and so on, with 95 % bootstrap limits."""
+    told = (
+        f"{_METRICS[name]} {_number(judged[name])} [{_number(low)}, {_number(high)}]"
+        for name, (low, high) in judged["interval_95"].items()
+    )
+    return ", ".join(told)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

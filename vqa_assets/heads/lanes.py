@@ -1,0 +1,208 @@
+"""The training loop: every member of every head is a lane, and all lanes take a step together. Imports torch.
+
+A lane's randomness (start, order of rows, dropout) is drawn by numpy from its own seed, and a lane that has no rows
+left in an epoch stands still: a lane ends the same whichever others are beside it.
+"""
+
+import hashlib
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqa_assets.errors import TrainingError
+from vqa_assets.heads.model import forward, inputs, stacked, threads, unstacked
+from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.start import starting_member
+from vqa_assets.heads.training import MEMBERS, HeadRows, Progress, TrainedHeads, TrainingRows
+from vqa_assets.heads.weights import (
+    DROPOUT,
+    F32,
+    HIDDEN,
+    I64,
+    HeadWeights,
+    MemberWeights,
+    standardisation,
+    standardised,
+)
+
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+_STOP_SHARE = 0.2
+_DROPPED_BELOW = round(DROPOUT * 2**16) - 2**15
+_CHUNK = 4_096
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a setting: ``auto``, ``cpu`` or ``cuda``; TrainingError where it is none, or not there."""
+    cuda = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "cpu")
+    if name not in ("cpu", "cuda") or (name == "cuda" and not cuda):
+        there = "auto, cpu or cuda" if cuda else "auto or cpu (no CUDA device is there)"
+        raise TrainingError("device", found=repr(name), expected=there, next_step="set device: auto")
+    return torch.device(name)
+
+
+def train(
+    data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, on: tuple[torch.device, Progress]
+) -> TrainedHeads:
+    """Trains all heads for ``settings.epochs``; a member keeps the weights of its best epoch on its stopping rows."""
+    device, progress = on
+    _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
+    lanes = [lane for head in heads for lane in _lanes_of(data, head, codes, settings)]
+    with threads(sum(len(lane.fit) for lane in lanes)):
+        run = _Run(data, lanes, settings, device)
+        for epoch in range(1, settings.epochs + 1):
+            run.train_epoch()
+            run.keep_best(epoch)
+            progress(epoch, settings.epochs)
+    members, epochs = unstacked(run.best), tuple(int(e) for e in run.best_epoch)
+    of_head = [slice(first, first + MEMBERS) for first in range(0, len(lanes), MEMBERS)]
+    trained = tuple(HeadWeights(lanes[m.start].mean, lanes[m.start].std, tuple(members[m]), epochs[m]) for m in of_head)
+    return TrainedHeads(trained, _told(device))
+
+
+def _told(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{device.type} ({name})"
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """One member: rows it is fitted on and rows it stops by, its randomness, its head's scaling, its first weights."""
+
+    fit: I64
+    stop: I64
+    batch: int
+    rng: np.random.Generator
+    mean: F32
+    std: F32
+    start: MemberWeights
+
+    def batches(self) -> list[I64]:
+        """One epoch's rows in a new order, in batches of nearly equal size."""
+        steps = -(-len(self.fit) // self.batch)
+        return np.array_split(self.rng.permutation(self.fit), steps)
+
+
+def _lanes_of(data: TrainingRows, head: HeadRows, codes: I64, settings: TrainingSettings) -> Iterator[_Lane]:
+    mean, std = standardisation(data.features[head.rows])
+    seen, mos = standardised(data.features[head.rows], mean, std), data.mos[head.rows]
+    for member in range(MEMBERS):
+        rng = _randomness(f"{settings.seed}:{head.name}:{member}")
+        stops = _stopping(codes[head.rows], head.name, rng)
+        start = starting_member((seen[~stops], mos[~stops]), (seen[stops], mos[stops]), data.onehot.shape[1], rng)
+        fit, stop = head.rows[~stops], head.rows[stops]
+        yield _Lane(fit, stop, settings.batch_rows(len(head.rows)), rng, mean, std, start)
+
+
+def _randomness(salt: str) -> np.random.Generator:
+    seed = int.from_bytes(hashlib.sha256(salt.encode()).digest()[:16], "big")
+    return np.random.Generator(np.random.SFC64(seed))
+
+
+def _stopping(codes: I64, name: str, rng: np.random.Generator) -> np.typing.NDArray[np.bool_]:
+    """Which rows a member stops by: a fifth of the content groups, at least one, never all."""
+    groups = np.unique(codes)
+    if len(groups) < 2:
+        raise TrainingError(
+            f"training {name}",
+            found=f"{len(codes)} rows of {len(groups)} content groups",
+            expected="two groups or more, one to stop by",
+            next_step="label clips of more contents",
+        )
+    chosen = rng.permutation(groups)[: max(1, round(len(groups) * _STOP_SHARE))]
+    return np.isin(codes, chosen)
+
+
+class _Run:
+    """The state of one training run: parameters and Adam's moments of all L lanes, and the best weights so far."""
+
+    def __init__(
+        self, data: TrainingRows, lanes: Sequence[_Lane], settings: TrainingSettings, device: torch.device
+    ) -> None:
+        self.lanes, self.settings, self.device = lanes, settings, device
+        self.features, self.onehot, self.mos = (
+            torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (data.features, data.onehot, data.mos)
+        )
+        self.mean, self.std = (
+            torch.from_numpy(np.stack([getattr(lane, name) for lane in lanes])[:, None, :]).to(device)
+            for name in ("mean", "std")
+        )
+        self.parameters = stacked([lane.start for lane in lanes], device)
+        self.first, self.second = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
+        self.steps = torch.zeros((len(lanes), 1, 1), device=device)
+        self.best = [p.clone() for p in self.parameters]
+        self.best_epoch = torch.zeros(len(lanes), dtype=torch.int64)
+        self.stop_rows, self.stop_shares = self._padded([lane.stop for lane in lanes])
+        self.best_loss = self._stopping_loss()
+
+    def train_epoch(self) -> None:
+        """One pass of every lane over its rows."""
+        batches = [lane.batches() for lane in self.lanes]
+        nothing = np.empty(0, dtype=np.int64)
+        for step in range(max(map(len, batches))):
+            self._step([lane[step] if step < len(lane) else nothing for lane in batches])
+
+    def keep_best(self, epoch: int) -> None:
+        """Keeps the weights of the lanes whose stopping loss is the lowest so far."""
+        loss = self._stopping_loss()
+        better = loss < self.best_loss
+        self.best_loss = torch.where(better, loss, self.best_loss)
+        self.best_epoch[better.cpu()] = epoch
+        kept = zip(self.parameters, self.best, strict=True)
+        self.best = [torch.where(better[:, None, None], new, old) for new, old in kept]
+
+    def _step(self, batch: Sequence[I64]) -> None:
+        rows, shares = self._padded(batch)
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
+        predicted = forward(self.parameters, self._inputs(rows), self._dropped(batch))
+        loss = (shares * (predicted - self.mos[rows]) ** 2).sum()
+        gradients = torch.autograd.grad(loss, self.parameters)
+        self.parameters = [p.detach() for p in self.parameters]
+        self._adamw(gradients, (shares[:, :1, None] > 0).float())
+
+    def _adamw(self, gradients: Sequence[Tensor], active: Tensor) -> None:
+        """One AdamW step (Loshchilov and Hutter 2019) of the lanes in ``active`` (L, 1, 1); the others stand still."""
+        self.steps += active
+        done = self.steps.clamp(min=1)
+        lr, decay = active * self.settings.lr, self.settings.weight_decay
+        for p, g, m, v in zip(self.parameters, gradients, self.first, self.second, strict=True):
+            m.add_(active * (1 - _BETA1) * (g - m))
+            v.add_(active * (1 - _BETA2) * (g * g - v))
+            slope = (m / (1 - _BETA1**done)) / ((v / (1 - _BETA2**done)).sqrt() + _EPSILON)
+            p.sub_(lr * (slope + decay * p))
+
+    def _inputs(self, rows: Tensor) -> Tensor:
+        return inputs(self.features[rows], self.onehot[rows], self.mean, self.std)
+
+    def _stopping_loss(self) -> Tensor:
+        """Mean squared error (L,) on each lane's stopping rows."""
+        loss = torch.zeros(len(self.lanes), device=self.device)
+        with torch.no_grad():
+            for part in range(0, self.stop_rows.shape[1], _CHUNK):
+                rows, shares = (a[:, part : part + _CHUNK] for a in (self.stop_rows, self.stop_shares))
+                loss += (shares * (forward(self.parameters, self._inputs(rows)) - self.mos[rows]) ** 2).sum(1)
+        return loss
+
+    def _padded(self, rows: Sequence[I64]) -> tuple[Tensor, Tensor]:
+        """Row numbers (L, B) and each row's share in its lane's mean (L, B); 0 where a lane has no row."""
+        numbers = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+        shares = np.zeros(numbers.shape, dtype=np.float32)
+        for lane, own in enumerate(rows):
+            numbers[lane, : len(own)] = own
+            shares[lane, : len(own)] = 1 / max(1, len(own))
+        return torch.from_numpy(numbers).to(self.device), torch.from_numpy(shares).to(self.device)
+
+    def _dropped(self, batch: Sequence[I64]) -> tuple[Tensor, Tensor]:
+        """Two dropout masks (L, B, 64), each lane's from its own randomness: 16 random bits a unit."""
+        bits = np.zeros((2, len(batch), max(map(len, batch)), HIDDEN), dtype=np.int16)
+        for lane, own in enumerate(batch):
+            drawn = self.lanes[lane].rng.bit_generator.random_raw(2 * len(own) * HIDDEN // 4)
+            bits[:, lane, : len(own)] = drawn.view(np.int16).reshape(2, len(own), HIDDEN)
+        first, second = torch.from_numpy(bits).to(self.device) < _DROPPED_BELOW
+        return first, second

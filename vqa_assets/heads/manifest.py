@@ -1,0 +1,191 @@
+"""A head's manifest sidecar: everything that was decided and measured, as JSON without NaN.
+
+``run_provenance`` is added by whoever stores it. What a person reads is written from this by ``card``.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
+from vqa_assets.heads.export import IR_VERSION, OPSET, PARITY_LIMIT
+from vqa_assets.heads.facts import REDISTRIBUTION, CorpusFacts, strictest
+from vqa_assets.heads.recipe import (
+    ENCODER_VOCAB,
+    ENCODER_VOCAB_VERSION,
+    HOLDOUT_SHARE,
+    Gate,
+    HeadRecipe,
+    TrainingSettings,
+)
+from vqa_assets.heads.splitting import SplitPlan
+from vqa_assets.heads.training import MEMBERS
+from vqa_assets.heads.training_table import TrainingTable
+from vqa_assets.heads.weights import CLIP, DROPOUT, HIDDEN, HeadWeights
+from vqa_assets.metrics import Scores, mean_scores
+from vqa_assets.mos import TRAINING
+
+SCHEMA = "mos-head-manifest-v1"
+
+ARCHITECTURE = (
+    f"features standardised and clipped to ±{CLIP:g} SD, beside the encoder one-hot; the sum of a linear skip and a "
+    f"residual MLP ([Linear {HIDDEN}, ReLU, Dropout {DROPOUT:g}] × 2, Linear 1), then 1 + 4 · sigmoid; the mean of "
+    f"{MEMBERS} such members, each stopped early on a fifth of the contents"
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which corpora a head read: facts of those present, the recipe's that had no table, those excluded by setting."""
+
+    facts: Mapping[str, CorpusFacts]
+    absent: tuple[str, ...]
+    excluded: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The file, where there is one: its name, SHA-256, and difference to torch over ``parity_rows`` rows."""
+
+    name: str
+    sha256: str
+    parity: float
+    parity_rows: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """All that one build came to."""
+
+    recipe: HeadRecipe
+    settings: TrainingSettings
+    gate: Gate
+    chosen: Chosen
+    table: TrainingTable
+    plan: SplitPlan
+    head: HeadWeights
+    device: str
+    evaluation: Evaluation
+    verdict: Verdict
+
+
+def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
+    """The manifest; ``onnx``, ``sha256`` and ``parity`` are None where nothing was exported."""
+    table, head = made.table, made.head
+    manifest = {
+        "schema": SCHEMA,
+        "id": made.recipe.name,
+        "kind": made.recipe.kind,
+        "title": made.recipe.title,
+        "status": made.verdict.status,
+        "intended_use": made.recipe.intended_use,
+        "not_for": made.recipe.not_for,
+        "smoke": made.settings.smoke,
+        "synthetic": table.synthetic,
+        "onnx": exported and exported.name,
+        "sha256": exported and exported.sha256,
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+        "feature_schema": table.schema.name,
+        "feature_order": table.schema.columns,
+        "feature_mean": head.mean,
+        "feature_std": head.std,
+        "filled": {name: asdict(filled) for name, filled in table.filled.items()},
+        "constant": table.constant,
+        "encoder_vocab": ENCODER_VOCAB,
+        "encoder_vocab_version": ENCODER_VOCAB_VERSION,
+        "mos_range": (TRAINING.low, TRAINING.high),
+        "n_parameters": head.n_parameters,
+        "training_recipe": _training_recipe(made),
+        "folds": _folds(made),
+        "beats_ridge": made.evaluation.beats_ridge,
+        "holdout": _holdout(made),
+        "given_tests": {corpus: _judged(judged) for corpus, judged in made.evaluation.given_tests.items()},
+        "gate": {
+            "thresholds": asdict(made.gate),
+            "numbers": made.verdict.numbers,
+            "passed": made.verdict.passed,
+            "reasons": made.verdict.reasons,
+        },
+        **_corpora(made),
+        "parity": exported
+        and {"max_abs_difference": exported.parity, "rows": exported.parity_rows, "limit": PARITY_LIMIT},
+    }
+    plain: dict[str, Any] = as_plain(manifest)
+    return plain
+
+
+def as_plain(value: Any) -> Any:
+    """What ``json.dumps`` writes without NaN: lists for tuples and arrays, None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(one) for key, one in value.items()}
+    if isinstance(value, Scores):
+        return value.as_json()
+    if isinstance(value, np.ndarray | np.generic):
+        return as_plain(value.tolist())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [as_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _training_recipe(made: Made) -> dict[str, Any]:
+    everything = "all train rows of the given split"
+    return {
+        "architecture": ARCHITECTURE,
+        "settings": made.settings.as_json(),
+        "batch_rows": made.settings.batch_rows(len(made.plan.final)),
+        "members": MEMBERS,
+        "best_epochs": made.head.best_epochs,
+        "device": made.device,
+        "rows": len(made.plan.final),
+        "trained_on": "all rows but the hold-out and given test rows" if made.plan.kind == "folds" else everything,
+    }
+
+
+def _folds(made: Made) -> dict[str, Any]:
+    """The folds the gate read, the mean over them, all their predictions together, and baselines on the same rows."""
+    evaluation, plan = made.evaluation, made.plan
+    counted = zip(plan.parts, evaluation.folds, evaluation.fold_groups, strict=True)
+    return {
+        "kind": plan.kind,
+        "each": [{"name": p.name, "train_rows": len(p.train), "groups": g, **s.as_json()} for p, s, g in counted],
+        "mean": mean_scores(evaluation.folds),
+        "pooled": _judged(evaluation.pooled),
+        "per_corpus": evaluation.per_corpus,
+        "baselines": {n: {"each": s, "mean": mean_scores(s)} for n, s in evaluation.baselines.items()},
+        "left_out_same_content_as_test": plan.left_out,
+        "groups_in_train_and_test": plan.leaking_groups,
+    }
+
+
+def _judged(judged: Judged) -> dict[str, Any]:
+    return {"groups": judged.groups, **judged.scores.as_json(), "interval_95": judged.interval}
+
+
+def _holdout(made: Made) -> dict[str, Any]:
+    """The shipped head on the rows held out by content; with a given split there is none, its test rows are."""
+    told = {"share": HOLDOUT_SHARE if made.plan.kind == "folds" else 0.0, "rows": len(made.plan.holdout)}
+    judged = made.evaluation.holdout
+    return {**told, **(_judged(judged) if judged else {}), "vmaf": made.evaluation.holdout_vmaf}
+
+
+def _corpora(made: Made) -> dict[str, Any]:
+    facts, counts = made.chosen.facts, made.table.counts
+    word = strictest(fact.redistribution for fact in facts.values())
+    corpora = {
+        name: {
+            **{k: getattr(fact, k) for k in ("title", "version", "licence", "citation", "redistribution")},
+            "rows": counts[name].used,
+            "counts": asdict(counts[name]),
+        }
+        for name, fact in facts.items()
+    }
+    return {
+        "corpora": corpora,
+        "absent": made.chosen.absent,
+        "excluded": made.chosen.excluded,
+        "redistribution": {"strictest": word, "consequence": REDISTRIBUTION[word]} if facts else None,
+    }

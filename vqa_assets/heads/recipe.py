@@ -1,0 +1,147 @@
+"""What each head is: its corpora, features, gate and purpose, and the settings one training run takes. Stdlib only.
+
+A gate's numbers live here and never move. How a head is trained and judged is in the other modules.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+
+from vqa_assets.errors import SettingsError
+from vqa_assets.feature_names import FEATURE_SCHEMAS, KONVID_V1, FeatureSchema
+
+ENCODER_VOCAB = ("ugc-mixed",)
+"""What ``encoder_onehot`` stands for, in order: user-generated clips come through encoders nobody recorded."""
+ENCODER_VOCAB_VERSION = 4
+
+HOLDOUT_SHARE = 0.10
+"""The share of clips held out by content before anything else."""
+
+OWN_COLUMNS = "own-columns"
+"""The schema's name where a run names its columns itself."""
+
+_SMALL = 5_000
+_METADATA = ("chug_", "display_", "distorted_", "reference_", "duration_s", "feature_", "n_feature_", "width", "height")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Thresholds over folds, on 1–5; None asks nothing. PLCC spread is the largest minus the smallest fold's."""
+
+    mean_plcc: float | None = 0.85
+    mean_srocc: float | None = 0.82
+    mean_rmse: float | None = 0.45
+    plcc_spread: float | None = 0.005
+
+
+SMOKE_GATE = Gate(mean_plcc=0.75, mean_srocc=None, mean_rmse=None, plcc_spread=None)
+"""What a run on synthetic rows must reach: that the machinery learns at all."""
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """The declaration of one head. ``name`` is its id and its file's stem; ``feature_schema`` the default one."""
+
+    name: str
+    title: str
+    corpora: tuple[str, ...]
+    feature_schema: str
+    intended_use: str
+    not_for: tuple[str, ...]
+    gate: Gate = Gate()
+    kind: str = "nr-mos"
+
+
+_NOT_FOR = (
+    "selecting or rejecting the work of single people",
+    "content unlike the corpora it was trained on, before it was checked on such content",
+    "comparing encoders by differences smaller than its RMSE",
+)
+
+KONVID_MOS_HEAD_V1 = HeadRecipe(
+    name="konvid_mos_head_v1",
+    title="KonViD MOS head",
+    corpora=("konvid-1k", "konvid-150k"),
+    feature_schema=KONVID_V1.name,
+    intended_use="the mean opinion score of user-generated clips in the wild, from pooled features",
+    not_for=_NOT_FOR,
+)
+
+HEAD_RECIPES: Mapping[str, HeadRecipe] = MappingProxyType({r.name: r for r in (KONVID_MOS_HEAD_V1,)})
+"""The heads that have a name of their own; ``corpus_head_recipe`` makes the per-corpus ones."""
+
+
+def corpus_head_recipe(corpus: str) -> HeadRecipe:
+    """The recipe of one corpus's own ``mos_head``: ``<c_>_mos_head``."""
+    return HeadRecipe(
+        name=f"{corpus.replace('-', '_')}_mos_head",
+        title=f"MOS head of {corpus}",
+        corpora=(corpus,),
+        feature_schema=KONVID_V1.name,
+        intended_use=f"the mean opinion score of clips like those of {corpus}, from pooled features",
+        not_for=_NOT_FOR,
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What one training run may decide; the same for every recipe. SettingsError on values that mean nothing.
+
+    ``tables`` {corpus: path} replaces the recipe's, ``extra_tables`` adds to them. ``columns`` trains on any named
+    columns instead of a feature schema. ``device`` is ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    epochs: int = 30
+    lr: float = 1e-3
+    weight_decay: float = 1e-5
+    batch_size: int | None = None
+    k_folds: int = 5
+    seed: int = 20260508
+    device: str = "auto"
+    feature_schema: str | None = None
+    columns: tuple[str, ...] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
+    extra_tables: Mapping[str, str] = field(default_factory=dict)
+    exclude_corpora: tuple[str, ...] = ()
+    smoke: bool = False
+    allow_synthetic_fallback: bool = False
+    allow_missing_features: tuple[str, ...] = ()
+    export: bool = True
+
+    def __post_init__(self) -> None:
+        _require("epochs", self.epochs, self.epochs >= 1, "1 or more")
+        _require("lr", self.lr, 0 < self.lr < 1, "between 0 and 1")
+        _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < 1, "from 0 to below 1")
+        _require("batch_size", self.batch_size, self.batch_size is None or self.batch_size >= 1, "1 or more")
+        _require("k_folds", self.k_folds, self.k_folds >= 2, "2 or more")
+        known = self.feature_schema is None or self.feature_schema in FEATURE_SCHEMAS
+        _require("feature_schema", self.feature_schema, known, "one of " + ", ".join(FEATURE_SCHEMAS))
+        _require("columns", self.columns, len(set(self.columns)) == len(self.columns), "each column once")
+        both = bool(self.columns) and self.feature_schema is not None
+        _require("columns", self.columns, not both, "no feature_schema beside it")
+
+    def batch_rows(self, rows: int) -> int:
+        """Rows a training step reads where ``rows`` are trained on: 64 up to 5 000 rows, 2 048 above."""
+        return self.batch_size or (64 if rows <= _SMALL else 2_048)
+
+    def as_json(self) -> dict[str, object]:
+        """Every setting; tables by corpus name only, since their paths and hashes are the replay manifest's inputs."""
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        told = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+        return {**told, "tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
+
+
+def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
+    """The features of a run: its own columns, else its schema, else the recipe's.
+
+    Of own columns all are measured, and must vary, but those whose name says geometry, duration, display or ladder.
+    """
+    if not settings.columns:
+        return FEATURE_SCHEMAS[settings.feature_schema or recipe.feature_schema]
+    measured = frozenset(name for name in settings.columns if not name.startswith(_METADATA))
+    return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
+
+
+def _require(name: str, value: object, ok: bool, expected: str) -> None:
+    if not ok:
+        raise SettingsError(name, found=repr(value), expected=expected, next_step="correct the run config")

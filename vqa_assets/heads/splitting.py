@@ -1,0 +1,86 @@
+"""Which rows train which head, and which judge it: hold-out, folds by content, and splits that corpora bring along.
+
+How groups are drawn is in ``content``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqa_assets.content import assign_folds, check_split_words, holdout
+from vqa_assets.errors import TrainingError
+from vqa_assets.heads.recipe import HOLDOUT_SHARE, TrainingSettings
+from vqa_assets.heads.training_table import TrainingTable
+from vqa_assets.heads.weights import I64
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One head that is judged: row numbers it is trained on, and row numbers it has never seen."""
+
+    name: str
+    train: I64
+    test: I64
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """Who trains on what. All members are row numbers of one table.
+
+    ``kind`` is ``folds`` (the gate reads ``parts``, the shipped head is trained on ``final``, all rows but ``holdout``
+    and the given test rows) or ``split`` (every corpus has a split: one part, whose head is the shipped one).
+    ``given_tests`` are test rows per corpus that has a split while others have none; ``left_out`` counts rows in no set
+    because their content is among those. ``leaking_groups`` counts contents on both sides of a given split.
+    """
+
+    kind: Literal["folds", "split"]
+    parts: tuple[Part, ...]
+    final: I64
+    holdout: I64
+    given_tests: Mapping[str, I64]
+    left_out: int = 0
+    leaking_groups: int = 0
+
+
+def plan_splits(table: TrainingTable, settings: TrainingSettings) -> SplitPlan:
+    """The plan of a table; TrainingError on unknown split words, an empty fold, or a split without train or test."""
+    words, corpora = np.asarray(table.split, dtype=object), np.asarray(table.corpora)
+    with_split = {c for c in dict.fromkeys(table.corpora) if any(w is not None for w in words[corpora == c])}
+    has_split = np.isin(corpora, sorted(with_split))
+    check_split_words(words[has_split])
+    return _given(table, words) if has_split.all() else _folded(table, settings, has_split & (words == "test"))
+
+
+def _given(table: TrainingTable, words: NDArray[np.object_]) -> SplitPlan:
+    """The split as it is: test judges, or val where there is no test; the other of the two is not trained on."""
+    train, judges = words == "train", words == ("test" if (words == "test").any() else "val")
+    if not train.any() or not judges.any():
+        raise TrainingError(
+            "the split column", found=f"{train.sum()} train rows, {judges.sum()} to judge by", expected="both"
+        )
+    part = Part(str(words[judges][0]), np.flatnonzero(train), np.flatnonzero(judges))
+    leaking = _groups_of(table, train) & _groups_of(table, ~train)
+    nothing = np.empty(0, dtype=np.int64)
+    return SplitPlan("split", (part,), part.train, nothing, {}, leaking_groups=len(leaking))
+
+
+def _folded(table: TrainingTable, settings: TrainingSettings, given: Mask) -> SplitPlan:
+    """Folds by content of all rows but the given test rows, their contents, and the hold-out."""
+    tested = _groups_of(table, given)
+    near = np.array([group in tested for group in table.groups]) & ~given
+    held = np.array(holdout(table.groups, HOLDOUT_SHARE, settings.seed)) & ~given & ~near
+    rows = np.flatnonzero(~(given | near | held))
+    folds = np.array(assign_folds([table.groups[row] for row in rows], settings.k_folds, settings.seed))
+    parts = (Part(f"fold-{k}", rows[folds != k], rows[folds == k]) for k in range(settings.k_folds))
+    corpora = np.asarray(table.corpora)
+    tests = {str(c): np.flatnonzero(given & (corpora == c)) for c in dict.fromkeys(corpora[given])}
+    return SplitPlan("folds", tuple(parts), rows, np.flatnonzero(held), tests, left_out=int(near.sum()))
+
+
+def _groups_of(table: TrainingTable, mask: Mask) -> set[str]:
+    return {table.groups[row] for row in np.flatnonzero(mask)}

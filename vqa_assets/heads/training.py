@@ -1,0 +1,78 @@
+"""What a trainer is: rows and heads to train go in, plain weights come out. Torch is imported only when training.
+
+The loop itself is in ``lanes``; which rows train which head is in ``splitting``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from vqa_assets.heads.recipe import TrainingSettings
+    from vqa_assets.heads.weights import F32, I64, HeadWeights
+
+MEMBERS = 3
+"""Networks per head, each with its own seed and stopping rows; a head is their mean."""
+
+Progress = Callable[[int, int], None]
+"""(epochs done, epochs in all)."""
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """All rows that heads are trained on: ``features`` (N, F), ``onehot`` (N, V), ``mos`` (N,) on 1–5, N groups."""
+
+    features: F32
+    onehot: F32
+    mos: F32
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HeadRows:
+    """One head to train: its name, which seeds it, and the row numbers it may read."""
+
+    name: str
+    rows: I64
+
+
+@dataclass(frozen=True)
+class TrainedHeads:
+    """The heads in the order they were asked for, and the device that trained them."""
+
+    heads: tuple[HeadWeights, ...]
+    device: str
+
+
+class Trainer(Protocol):
+    """Trains several heads at once."""
+
+    def train(
+        self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: Progress
+    ) -> TrainedHeads:
+        """Weights per head. The same data, heads, seed and device give the same bytes.
+
+        A head does not depend on which others are trained beside it. TrainingError on rows it cannot learn from.
+        """
+        ...
+
+
+class TorchTrainer:
+    """Trains with torch: all heads and members together on one device.
+
+    ``device`` is ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``; a run's own ``device`` wins over it.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        self.device = device
+
+    def train(
+        self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: Progress
+    ) -> TrainedHeads:
+        """As ``Trainer.train``; TrainingError where the device is not there."""
+        from vqa_assets.heads import lanes
+
+        device = lanes.device_named(self.device if settings.device == "auto" else settings.device)
+        return lanes.train(data, heads, settings, (device, progress))

@@ -1,0 +1,270 @@
+"""Labelled tables become one training table: rows that have a label and all features, each clip from one corpus only.
+
+Every row left out is counted, and columns a head must not be trained on are refused by name. How rows are split is in
+``splitting``; rows made up for a smoke run are in ``synthetic``.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from vqa_assets.content import KEY_COLUMNS, content_groups
+from vqa_assets.errors import TrainingError
+from vqa_assets.feature_names import FeatureSchema
+from vqa_assets.heads.weights import F32
+from vqa_assets.mos import TRAINING
+
+_STATUS, _LABELLED = "mos_label_status", "ok"
+_VMAF_COLUMNS = ("vmaf", "vmaf_mean")
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class NoLabelledRowsError(TrainingError):
+    """Real input without one labelled row; a run that allows it may go on with synthetic rows."""
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """One corpus's rows: ``rows_in`` is the sum of the others. ``duplicates`` are clips taken from another corpus."""
+
+    rows_in: int
+    used: int
+    rows_unlabelled: int
+    rows_missing_features: int
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An allowed column's missing values: how many rows got which value (the mean of the known, 0 without any)."""
+
+    rows: int
+    value: float
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """N rows for training, in the order of the corpora and of their files.
+
+    ``features`` (N, F) are raw values in the order of ``schema.columns``, all finite; ``mos`` (N,) is on 1–5; ``vmaf``
+    (N,) on 0–100 is NaN where unknown. ``split`` is a row's word, None where its corpus has no split. ``constant`` are
+    the columns of one value.
+    """
+
+    schema: FeatureSchema
+    features: F32
+    mos: F32
+    vmaf: F32
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    corpora: tuple[str, ...]
+    src_sha256: tuple[str | None, ...]
+    split: tuple[str | None, ...]
+    counts: Mapping[str, RowCounts]
+    filled: Mapping[str, Filled]
+    constant: tuple[str, ...]
+    synthetic: bool = False
+
+
+def read_training_table(
+    tables: Mapping[str, Path], schema: FeatureSchema, allow_missing: Collection[str] = ()
+) -> TrainingTable:
+    """Reads labelled parquet tables {corpus: path} whose ``mos`` is on 1–5.
+
+    A feature is read as ``<name>``, else as ``<name>_mean`` where that is absent or not finite. Left out and counted,
+    in this order: rows without a label, rows of which a feature is unknown, and rows whose clip (``src_sha256``) is
+    taken from another corpus: as in the unified corpus the smallest known SD wins, an unknown one loses to any, ties go
+    to the first corpus of ``tables``. (``mos_std_dev`` is in the unit of ``mos``, so all SDs are on one scale here.)
+
+    TrainingError where a column is absent or all missing in a corpus, or measured and constant, unless it is in
+    ``allow_missing``: then missing values are filled (``filled``) and constants kept. NoLabelledRowsError without rows.
+    """
+    _check_allowed(allow_missing, schema)
+    read = {corpus: _read(corpus, path, schema) for corpus, path in tables.items()}
+    labelled = {corpus: one.filter(pl.col("labelled")) for corpus, one in read.items()}
+    if not sum(map(len, labelled.values())):
+        found = ", ".join(f"{corpus}: {len(one)} rows" for corpus, one in read.items()) or "no table"
+        raise NoLabelledRowsError(
+            "no labelled row", found=found, expected="rows with a MOS", next_step="label the features first"
+        )
+    _check_measured(labelled, schema, allow_missing)
+    labelled, filled = _fill(labelled, schema, allow_missing)
+    whole = {corpus: one.drop_nulls(_slots(schema)) for corpus, one in labelled.items()}
+    if not sum(map(len, whole.values())):
+        raise TrainingError("no labelled row has all features", expected=", ".join(schema.columns))
+    once = _each_clip_once(whole)
+    counts = {
+        corpus: RowCounts(
+            rows_in=len(read[corpus]),
+            used=len(once[corpus]),
+            rows_unlabelled=len(read[corpus]) - len(labelled[corpus]),
+            rows_missing_features=len(labelled[corpus]) - len(whole[corpus]),
+            duplicates=len(whole[corpus]) - len(once[corpus]),
+        )
+        for corpus in read
+    }
+    return replace(_assembled(once, schema), counts=counts, filled=filled)
+
+
+def _check_allowed(allow_missing: Collection[str], schema: FeatureSchema) -> None:
+    unknown = sorted(set(allow_missing) - set(schema.columns))
+    if unknown:
+        raise TrainingError(
+            "allow_missing_features names no feature of the head",
+            found=", ".join(unknown),
+            expected=f"columns of {schema.name}: {', '.join(schema.columns)}",
+            next_step="correct the setting",
+        )
+
+
+def _slots(schema: FeatureSchema) -> list[str]:
+    """Columns of the frames in here: a feature's name could be any other column's."""
+    return [f"feature:{name}" for name in schema.columns]
+
+
+def _read(corpus: str, path: Path, schema: FeatureSchema) -> pl.DataFrame:
+    """One table's rows under our own names; a table without ``mos`` or a clip's key is refused."""
+    if not path.is_file():
+        raise TrainingError(f"labelled table of {corpus}", found=f"no file {path}", expected="a .parquet table")
+    try:
+        scan = pl.scan_parquet(path)
+        have = frozenset(scan.collect_schema().names())
+    except pl.exceptions.PolarsError as error:
+        raise TrainingError(f"{corpus}: {path.name}", found=str(error), expected="a .parquet table") from error
+    key = next((name for name in KEY_COLUMNS if name in have), None)
+    if key is None or "mos" not in have:
+        raise TrainingError(
+            f"{corpus}: {path.name}",
+            found=f"columns {', '.join(sorted(have)[:20])}",
+            expected=f"mos and one of {', '.join(KEY_COLUMNS)}",
+            next_step="label the feature table first",
+        )
+    rows = scan.select(**_own_columns(key, have), **_feature_columns(schema, have)).collect()
+    _check_mos(corpus, rows.filter(pl.col("labelled")))
+    return rows.with_columns(corpus=pl.lit(corpus))
+
+
+def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
+    status = pl.col(_STATUS) == _LABELLED if _STATUS in have else pl.lit(value=True)
+    vmaf = [_number(name) for name in _VMAF_COLUMNS if name in have]
+    sd = _number("mos_std_dev") if "mos_std_dev" in have else pl.lit(None, pl.Float64)
+    return {
+        "key": pl.col(key).cast(pl.String),
+        "mos": _number("mos"),
+        "labelled": (_number("mos").is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
+        "sd": pl.when(sd > 0).then(sd),
+        "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
+        **{name: _text(name, have) for name in ("content_id", "src_sha256", "split")},
+    }
+
+
+def _feature_columns(schema: FeatureSchema, have: Collection[str]) -> dict[str, pl.Expr]:
+    """Features as float32, the heads' input type."""
+    found = {name: [c for c in (name, f"{name}_mean") if c in have] for name in schema.columns}
+    numbers = {name: [_number(c).cast(pl.Float32) for c in columns] for name, columns in found.items()}
+    return {f"feature:{name}": pl.coalesce(*those, pl.lit(None, pl.Float32)) for name, those in numbers.items()}
+
+
+def _number(column: str) -> pl.Expr:
+    """A column as numbers; null for what is none, or beyond float32."""
+    number = pl.col(column).cast(pl.Float64, strict=False)
+    return pl.when(number.abs() <= _LARGEST).then(number)
+
+
+def _text(column: str, have: Collection[str]) -> pl.Expr:
+    text = pl.col(column).cast(pl.String) if column in have else pl.lit(None, pl.String)
+    return pl.when(text != "").then(text)
+
+
+def _check_mos(corpus: str, labelled: pl.DataFrame) -> None:
+    wrong = [(key, mos) for key, mos in labelled.select("key", "mos").iter_rows() if not TRAINING.holds(mos)]
+    if wrong:
+        told = ", ".join(f"{key} ({mos:g})" for key, mos in wrong[:5])
+        raise TrainingError(
+            f"{corpus}: {len(wrong)} of {len(labelled)} MOS off the training scale",
+            found=told,
+            expected=f"{TRAINING.low:g} to {TRAINING.high:g}",
+            next_step="make the table with mos_features, which converts scores",
+        )
+
+
+def _check_measured(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema, allowed: Collection[str]) -> None:
+    """Refuses what is known in no row of a corpus, and measured features that have one value in all of a corpus."""
+    wrong = []
+    for corpus, frame in frames.items():
+        for name in (n for n in schema.columns if n not in allowed and len(frame)):
+            values = frame[f"feature:{name}"].drop_nulls()
+            if not len(values):
+                wrong.append(f"{corpus}: {name} (absent or all missing)")
+            elif name in schema.measured and values.min() == values.max():
+                wrong.append(f"{corpus}: {name} (constant {values[0]:g})")
+    if wrong:
+        raise TrainingError(
+            "features that cannot be trained on",
+            found="; ".join(wrong),
+            expected=f"varying values of all {len(schema.columns)} columns of {schema.name}",
+            next_step="extract them, or name them in allow_missing_features",
+        )
+
+
+def _fill(
+    frames: Mapping[str, pl.DataFrame], schema: FeatureSchema, allowed: Collection[str]
+) -> tuple[dict[str, pl.DataFrame], dict[str, Filled]]:
+    """Fills the allowed columns' missing values."""
+    filled, result = {}, dict(frames)
+    for name in (n for n in schema.columns if n in allowed):
+        slot = f"feature:{name}"
+        column = pl.concat([frame[slot] for frame in frames.values()])
+        known = column.drop_nulls().to_numpy()
+        if len(known) < len(column):
+            filled[name] = Filled(len(column) - len(known), float(known.mean()) if len(known) else 0.0)
+            result = {c: f.with_columns(pl.col(slot).fill_null(filled[name].value)) for c, f in result.items()}
+    return result, filled
+
+
+def _each_clip_once(frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Of a clip in several corpora only the winner's rows; several rows of one clip in one corpus all stay."""
+    clips = [
+        frame.filter(pl.col("src_sha256").is_not_null())
+        .group_by("src_sha256")
+        .agg(pl.col("sd").min())
+        .with_columns(corpus=pl.lit(corpus), rank=pl.lit(rank))
+        for rank, (corpus, frame) in enumerate(frames.items())
+    ]
+    order = pl.concat(clips).sort("sd", "rank", nulls_last=True)
+    winners = order.unique("src_sha256", keep="first", maintain_order=True).select("src_sha256", winner="corpus")
+    return {corpus: _without_losers(frame, winners) for corpus, frame in frames.items()}
+
+
+def _without_losers(frame: pl.DataFrame, winners: pl.DataFrame) -> pl.DataFrame:
+    joined = frame.join(winners, on="src_sha256", how="left", maintain_order="left")
+    return joined.filter(pl.col("winner").is_null() | (pl.col("winner") == pl.col("corpus")))
+
+
+def _assembled(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> TrainingTable:
+    rows = pl.concat(list(frames.values()))
+    text = {name: tuple(rows[name].to_list()) for name in ("key", "corpus", "src_sha256", "split", "content_id")}
+    features = rows.select(_slots(schema)).to_numpy().astype(np.float32)
+    return TrainingTable(
+        schema=schema,
+        features=np.ascontiguousarray(features),
+        mos=rows["mos"].to_numpy().astype(np.float32),
+        vmaf=rows["vmaf"].fill_null(np.nan).to_numpy().astype(np.float32),
+        keys=text["key"],
+        groups=content_groups(text["content_id"], text["key"]),
+        corpora=text["corpus"],
+        src_sha256=text["src_sha256"],
+        split=text["split"],
+        counts={},
+        filled={},
+        constant=constant_columns(features, schema.columns),
+    )
+
+
+def constant_columns(features: F32, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns (F,) of features (N, F) that hold one value only."""
+    still = np.ptp(features, axis=0) == 0 if len(features) else np.zeros(len(columns), dtype=bool)
+    return tuple(name for name, same in zip(columns, still, strict=True) if same)

@@ -1,0 +1,70 @@
+"""A trained head as plain arrays: what training hands to evaluation, export and manifest. No torch here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqa_assets.heads.recipe import ENCODER_VOCAB
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+HIDDEN = 64
+CLIP = 4.0
+"""Standardised features are clipped to ±4 SD."""
+DROPOUT = 0.1
+MOS_LOW, MOS_SPAN = 1.0, 4.0
+"""mos = MOS_LOW + MOS_SPAN · sigmoid(…)."""
+
+
+@dataclass(frozen=True)
+class MemberWeights:
+    """One member, float32; I = F features + V encoders. Matrices are (in, out), vectors (out,)."""
+
+    hidden1: F32
+    bias1: F32
+    hidden2: F32
+    bias2: F32
+    hidden3: F32
+    bias3: F32
+    skip: F32
+    skip_bias: F32
+
+    def arrays(self) -> Iterator[F32]:
+        """The eight arrays in the order of the fields."""
+        return (getattr(self, f.name) for f in fields(self))
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """A head: ``mean`` and ``std`` (F,) of its training rows, its members, and each member's best epoch (0 = start)."""
+
+    mean: F32
+    std: F32
+    members: tuple[MemberWeights, ...]
+    best_epochs: tuple[int, ...]
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers over all members; mean and SD are not among them."""
+        return sum(int(a.size) for member in self.members for a in member.arrays())
+
+
+def standardisation(features: F32) -> tuple[F32, F32]:
+    """Mean and population SD (F,) of rows (N, F); a constant column has SD 1."""
+    wide = features.astype(np.float64)
+    std = np.where(np.ptp(wide, axis=0) > 0, wide.std(axis=0), 1.0)
+    return wide.mean(axis=0).astype(np.float32), std.astype(np.float32)
+
+
+def standardised(features: F32, mean: F32, std: F32) -> F32:
+    """Features (N, F) as the members see them: ``(x − mean) / std``, clipped."""
+    clipped: F32 = np.clip((features - mean) / std, -CLIP, CLIP)
+    return clipped
+
+
+def encoder_onehot(rows: int) -> F32:
+    """(rows, V): every clip of today's corpora is ``ugc-mixed``."""
+    return np.ones((rows, len(ENCODER_VOCAB)), dtype=np.float32)
