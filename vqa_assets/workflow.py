@@ -118,7 +118,16 @@ def _failures(result: dg.ExecuteInProcessResult) -> Iterable[str]:
     for event in result.filter_events(lambda e: e.is_step_failure):
         data = event.step_failure_data
         told = data.user_failure_data.description if data.user_failure_data else None
-        yield told or (data.error.message.strip() if data.error else str(event.message))
+        yield told or _unexpected(data.error)
+
+
+def _unexpected(error: Any) -> str:
+    """An error that nobody foresaw: its own message, below Dagster's wrapping, and where it was raised."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return "no reason was recorded"
+    return f"unexpected {error.message.strip()} ({' '.join(error.stack[-1].split()) if error.stack else 'nowhere'})"
 
 
 def _tell(done: StepResult, say: Callable[[str], None]) -> None:

@@ -229,7 +229,6 @@ def _runs_anywhere(onnx: Path, manifest: Mapping[str, Any]) -> dg.AssetCheckResu
 
 
 def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    each = [{k: v for k, v in fold.items() if v is not None} for fold in manifest["folds"]["each"]]
     means = {f"mean_{name}": value for name, value in manifest["folds"]["mean"].items() if value is not None}
     corpora = [
         {"corpus": name, **{k: facts[k] for k in ("rows", "licence", "redistribution", "citation")}}
@@ -240,7 +239,7 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "status": manifest["status"],
         "gate_reasons": records([{"reason": reason} for reason in manifest["gate"]["reasons"]]),
         **means,
-        "folds": records(each),
+        "folds": records(manifest["folds"]["each"]),
         "trained_on": records(corpora),
         "absent_corpora": list(manifest["absent"]),
         "redistribution": consequence,

@@ -65,9 +65,10 @@ def manifest_metadata(manifest: Mapping[str, Any], path: Path, root: DataRoot) -
 
 
 def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
-    """Rows as an inline table; an empty one says so."""
-    shown = rows or [{"": "none"}]
-    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in shown])
+    """Rows as an inline table, ``–`` where a row has no value; an empty table says so."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = [{name: "–" if row.get(name) is None else row[name] for name in names} for row in rows]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in shown or [{"": "none"}]])
 
 
 def counted(counts: Mapping[str, int], name: str = "reason") -> dg.MetadataValue[Any]:

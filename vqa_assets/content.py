@@ -1,0 +1,69 @@
+"""Which rows show the same content, and splits that never separate them.
+
+Splits are drawn by hash and seed, so a group's place never moves when rows are added. Where content ids come from is a
+corpus's declaration; which part of a split trains what is in ``heads/splitting``.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from vqa_assets.errors import TrainingError
+
+SPLIT_WORDS = ("train", "val", "test")
+"""The only words a ``split`` column may hold."""
+
+KEY_COLUMNS = (
+    *("key", "clip_key", "clip_id", "video_id", "chug_video_id", "clip_name", "file_name", "filename", "basename"),
+    *("name", "src", "source", "src_path", "distorted_path", "dis_path", "path", "content_id"),
+)
+"""Columns that may name a row's clip in a table of your own, first present wins."""
+
+
+def content_groups(content_ids: Sequence[str | None], keys: Sequence[str]) -> tuple[str, ...]:
+    """Per row, the group that a split must keep together: its content id, else its clip.
+
+    A content id and a clip of the same name are different groups.
+    """
+    return tuple(f"content:{c}" if c else f"clip:{k}" for c, k in zip(content_ids, keys, strict=True))
+
+
+def fold_of(group: str, k: int, seed: int) -> int:
+    """The fold in 0 … k − 1 of a group; it depends on the group's name, ``k`` and ``seed`` alone."""
+    return _draw(f"{seed}:{group}") % k
+
+
+def assign_folds(groups: Sequence[str], k: int, seed: int) -> tuple[int, ...]:
+    """Per row, the fold of its group. TrainingError where a fold stays empty."""
+    of_group = {group: fold_of(group, k, seed) for group in dict.fromkeys(groups)}
+    empty = sorted(set(range(k)) - set(of_group.values()))
+    if empty:
+        raise TrainingError(
+            f"{len(empty)} of {k} folds are empty",
+            found=f"{len(of_group)} content groups",
+            expected="at least one group in each fold",
+            next_step="label clips of more contents, or lower k_folds",
+        )
+    return tuple(of_group[group] for group in groups)
+
+
+def holdout(groups: Sequence[str], share: float, seed: int) -> tuple[bool, ...]:
+    """Per row, whether its group is among the ``share`` (0–1) held out; drawn independently of the folds."""
+    held = {group: _draw(f"holdout:{seed}:{group}") < share * 2**64 for group in dict.fromkeys(groups)}
+    return tuple(held[group] for group in groups)
+
+
+def check_split_words(words: Iterable[str | None]) -> None:
+    """TrainingError that lists every word which is none of ``SPLIT_WORDS``; a missing word is one, too."""
+    unknown = sorted({"(empty)" if word is None else repr(word) for word in words if word not in SPLIT_WORDS})
+    if unknown:
+        raise TrainingError(
+            "unknown words in the split column",
+            found=", ".join(unknown),
+            expected=", ".join(SPLIT_WORDS),
+            next_step="correct the column, or drop it to fold by content",
+        )
+
+
+def _draw(text: str) -> int:
+    """64 bits of the text's SHA-256."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,216 @@
+"""A small corpus in the shape of KonViD-150k's URL manifest: procedural clips, made-up scores, four faults.
+
+The scores are made up (``ratings``); the pictures are drawn (``pictures``). Serving the clips is in ``server``.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote
+
+import av
+import numpy as np
+
+from vqa_assets.clip_work import ProgressLine, completed
+from vqa_assets.demo.pictures import Frame, Take, grain, moving_pictures, soften
+from vqa_assets.demo.ratings import CRF_RANGE, Damage, Rating, rate
+from vqa_assets.store.files import write_bytes, write_json
+
+GENERATOR = 1
+"""Raised with every change that makes other clips or scores."""
+SEED = 20260508
+CATALOGUE = "demo-corpus.json"
+WORKERS = 2
+SIZES = ((320, 180), (426, 240), (480, 270), (640, 360))
+RATES = (24, 25, 30)
+TRUNCATED_SHARE = 0.6
+_SUFFIX = {"libx264": ".mp4", "libvpx-vp9": ".webm"}
+_CODEC_OPTIONS = {
+    "libx264": {"preset": "veryfast", "threads": "1"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "row-mt": "0", "threads": "1", "b": "0"},
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How frames become a file. ``faststart`` puts an mp4's index before its pictures."""
+
+    codec: str = "libx264"
+    crf: int = 23
+    fps: int = 25
+    pix_fmt: str = "yuv420p"
+    faststart: bool = False
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """One clip before it is made: what it shows, the damage, the encoding, the rating."""
+
+    name: str
+    take: Take
+    damage: Damage
+    encoding: Encoding
+    rating: Rating
+
+
+@dataclass(frozen=True)
+class DemoRow:
+    """One row of the annotation file; ``mos`` is text, because one row's is unusable."""
+
+    name: str
+    mos: str
+    sd: float
+    count: int
+
+
+@dataclass(frozen=True)
+class DemoCorpus:
+    """A corpus that was made: the served folder, the annotation rows, and what is wrong with which clip."""
+
+    served: Path
+    rows: tuple[DemoRow, ...]
+    faults: Mapping[str, str]
+
+
+def encode_clip(path: Path, frames: Iterable[Frame], encoding: Encoding) -> None:
+    """Encode H×W×3 uint8 RGB frames (H and W even) into ``path``, byte for byte the same each time."""
+    options = {"fflags": "+bitexact", **({"movflags": "+faststart"} if encoding.faststart else {})}
+    with av.open(str(path), "w", format=_SUFFIX[encoding.codec][1:], options=options) as container:
+        stream = cast(av.VideoStream, container.add_stream(encoding.codec, rate=encoding.fps))
+        stream.pix_fmt = encoding.pix_fmt
+        stream.options = {"crf": str(encoding.crf), "flags": "+bitexact", **_CODEC_OPTIONS[encoding.codec]}
+        for index, picture in enumerate(frames):
+            if index == 0:
+                stream.height, stream.width = picture.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def make_demo_corpus(
+    folder: Path, *, clips: int = 120, seed: int = SEED, say: Callable[[str], None] = print
+) -> DemoCorpus:
+    """``clips`` whole clips with rows, and four rows more: one file missing, one truncated, one twin, one unscored.
+
+    Clips lie in ``<folder>/served``. A whole folder is left as it is; a half-made one is made again.
+    """
+    plans = plan_clips(clips + 3, seed)
+    plans[-3] = _cuttable(plans[-3])
+    served = folder / "served"
+    served.mkdir(parents=True, exist_ok=True)
+    corpus = _with_faults(plans, served)
+    wanted = {"generator": GENERATOR, "seed": seed, "clips": clips}
+    if _is_whole(folder, wanted):
+        say(f"[demo] {clips} clips are there already")
+        return corpus
+    _make_clips(plans, served, say)
+    _do_faults(corpus, served)
+    sizes = {path.name: path.stat().st_size for path in sorted(served.iterdir())}
+    write_json(folder / CATALOGUE, {**wanted, "files": sizes})
+    return corpus
+
+
+def write_manifest(demo: DemoCorpus, base_url: str, path: Path) -> None:
+    """The annotation file, in KonViD-150k's spellings; one that would stay the same is left alone."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("video_name", "url", "mos", "sd", "n"))
+    writer.writerows((r.name, f"{base_url}/{quote(r.name)}", r.mos, r.sd, r.count) for r in demo.rows)
+    content = text.getvalue().encode()
+    if not (path.exists() and path.read_bytes() == content):
+        write_bytes(path, content)
+
+
+def plan_clips(count: int, seed: int) -> list[ClipPlan]:
+    """The plans of ``count`` clips; each has a content, a damage and raters of its own."""
+    return [_plan(index, np.random.default_rng((seed, index)), seed) for index in range(count)]
+
+
+def _plan(index: int, rng: np.random.Generator, seed: int) -> ClipPlan:
+    codec = "libvpx-vp9" if index % 4 == 3 else "libx264"
+    low, high = CRF_RANGE[codec]
+    width, height = SIZES[rng.integers(len(SIZES))]
+    fps = RATES[rng.integers(len(RATES))]
+    damaged = rng.random()
+    damage = Damage(
+        codec=codec,
+        crf=int(rng.integers(low, high + 1)),
+        blur_px=round(float(rng.uniform(0.4, 2.0)), 2) if damaged < 0.3 else 0.0,
+        grain_sd=round(float(rng.uniform(4, 16)), 1) if 0.3 <= damaged < 0.5 else 0.0,
+        height=height,
+    )
+    take = Take((seed, index, 1), width, height, int(fps * rng.uniform(1.0, 1.9)), int(rng.choice([1, 1, 2, 3])))
+    return ClipPlan(
+        name=f"demo_{index:04d}{_SUFFIX[codec]}",
+        take=take,
+        damage=damage,
+        encoding=Encoding(codec, damage.crf, fps, faststart=index % 8 == 0),
+        rating=rate(damage, rng),
+    )
+
+
+def _cuttable(plan: ClipPlan) -> ClipPlan:
+    """The same clip as an mp4 whose index comes first: cut off, it still looks whole to a careless probe."""
+    name = Path(plan.name).with_suffix(".mp4").name
+    return replace(plan, name=name, encoding=replace(plan.encoding, codec="libx264", crf=28, faststart=True))
+
+
+def _with_faults(plans: list[ClipPlan], served: Path) -> DemoCorpus:
+    """The corpus of these plans; the last two of them and the first get the faults."""
+    rows = [DemoRow(p.name, f"{p.rating.mos:g}", p.rating.sd, p.rating.count) for p in plans]
+    first, truncated, missing, unscored = plans[0].name, plans[-3].name, plans[-2].name, plans[-1].name
+    rows[-1] = replace(rows[-1], mos="n/a")
+    twin = replace(rows[0], name=f"twin_of_{first}")
+    faults = {
+        missing: "not on the server: 404",
+        truncated: "cut off in the middle",
+        twin.name: f"the same bytes as {first}",
+        unscored: "its MOS reads n/a",
+    }
+    return DemoCorpus(served, (*rows, twin), faults)
+
+
+def _is_whole(folder: Path, wanted: Mapping[str, object]) -> bool:
+    catalogue = folder / CATALOGUE
+    if not catalogue.is_file():
+        return False
+    found = json.loads(catalogue.read_bytes())
+    if {name: found.get(name) for name in wanted} != wanted:
+        return False
+    served = folder / "served"
+    return all((served / n).is_file() and (served / n).stat().st_size == s for n, s in found["files"].items())
+
+
+def _make_clips(plans: list[ClipPlan], served: Path, say: Callable[[str], None]) -> None:
+    line = ProgressLine("demo", len(plans), say)
+    with ThreadPoolExecutor(WORKERS) as executor:
+        for done, (_, future) in enumerate(completed(executor, lambda p: _make_clip(p, served), plans, 4), 1):
+            future.result()
+            line.update(done)
+    say(f"[demo] made {len(plans)} clips")
+
+
+def _make_clip(plan: ClipPlan, served: Path) -> None:
+    path = served / plan.name
+    part = path.with_name(f".{path.name}.part")
+    frames = soften(moving_pictures(plan.take), plan.damage.blur_px)
+    encode_clip(part, grain(frames, plan.damage.grain_sd, (*plan.take.seed, 2)), plan.encoding)
+    part.replace(path)
+
+
+def _do_faults(corpus: DemoCorpus, served: Path) -> None:
+    """Remove, cut and copy as ``corpus.faults`` says; the clips were all made whole a moment ago."""
+    first = corpus.rows[0].name
+    for name, what in corpus.faults.items():
+        path = served / name
+        if what.startswith("not on the server"):
+            path.unlink()
+        elif what.startswith("cut off"):
+            content = path.read_bytes()
+            path.write_bytes(content[: int(len(content) * TRUNCATED_SHARE)])
+        elif what.startswith("the same bytes"):
+            path.write_bytes((served / first).read_bytes())

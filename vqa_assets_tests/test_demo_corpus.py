@@ -1,0 +1,156 @@
+"""The demo's own corpus: deterministic clips, made-up scores that follow the damage, four faults, an honest server."""
+
+import csv
+import http.client
+from contextlib import suppress
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from vqa_assets.demo.corpus import DemoCorpus, Encoding, encode_clip, make_demo_corpus, plan_clips, write_manifest
+from vqa_assets.demo.pictures import Take, grain, moving_pictures, soften
+from vqa_assets.demo.ratings import BEST, WORST, Damage, latent_quality
+from vqa_assets.demo.server import ClipServer
+
+CLIPS = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path) -> DemoCorpus:
+    return make_demo_corpus(folder, clips=CLIPS)
+
+
+def faulty(demo: DemoCorpus, what: str) -> str:
+    return next(name for name, told in demo.faults.items() if told.startswith(what))
+
+
+def test_each_fault_is_what_it_is_said_to_be(demo: DemoCorpus) -> None:
+    names = [row.name for row in demo.rows]
+    assert len(names) == len(set(names)) == CLIPS + 4
+    assert not (demo.served / faulty(demo, "not on the server")).exists()
+    twin = faulty(demo, "the same bytes")
+    assert (demo.served / twin).read_bytes() == (demo.served / names[0]).read_bytes()
+    assert [row.mos for row in demo.rows if not row.mos.replace(".", "").isdigit()] == ["n/a"]
+    assert decoded_frames(demo.served / faulty(demo, "cut off")) < 0.9
+
+
+def decoded_frames(path: Path) -> float:
+    """The share of its declared frames that a clip decodes to before it ends or fails."""
+    count = 0
+    with av.open(str(path)) as clip, suppress(av.FFmpegError):
+        for _ in clip.decode(video=0):
+            count += 1
+        return count / clip.streams.video[0].frames
+    return count / 100
+
+
+def test_whole_clips_decode_to_what_their_plan_says(demo: DemoCorpus) -> None:
+    for plan in plan_clips(CLIPS, 20260508):
+        with av.open(str(demo.served / plan.name)) as clip:
+            frames = list(clip.decode(video=0))
+            assert (len(frames), frames[0].width, frames[0].height) == (
+                plan.take.frames,
+                plan.take.width,
+                plan.take.height,
+            )
+            assert clip.streams.video[0].average_rate == plan.encoding.fps
+
+
+def test_a_whole_folder_is_left_as_it_is_and_a_damaged_one_made_again(folder: Path, demo: DemoCorpus) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in demo.served.iterdir()}
+    said: list[str] = []
+    make_demo_corpus(folder, clips=CLIPS, say=said.append)
+    assert {path.name: path.stat().st_mtime_ns for path in demo.served.iterdir()} == before
+    content = (demo.served / demo.rows[0].name).read_bytes()
+    (demo.served / demo.rows[0].name).write_bytes(b"half")
+    make_demo_corpus(folder, clips=CLIPS, say=said.append)
+    assert (demo.served / demo.rows[0].name).read_bytes() == content
+    assert said == [f"[demo] {CLIPS} clips are there already", f"[demo] made {CLIPS + 3} clips"]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9"])
+def test_an_encode_gives_the_same_bytes_twice(tmp_path: Path, codec: str) -> None:
+    take = Take((7,), 64, 48, 8, shots=1)
+    for name in ("a", "b"):
+        encode_clip(tmp_path / name, grain(soften(moving_pictures(take), 0.8), 5, (1,)), Encoding(codec, crf=30))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_takes_of_other_seeds_show_other_content() -> None:
+    first, other = (next(moving_pictures(Take((seed,), 64, 48, 1))) for seed in (1, 2))
+    assert not np.array_equal(first, other)
+
+
+def test_scores_follow_the_damage_and_stay_on_the_scale() -> None:
+    plans = plan_clips(200, 1)
+    assert all(1 <= plan.rating.mos <= 5 and plan.rating.sd >= 0 and 8 <= plan.rating.count <= 40 for plan in plans)
+    latent = [latent_quality(plan.damage) for plan in plans]
+    assert spearmanr(latent, [plan.rating.mos for plan in plans]).statistic > 0.9
+    scores = [plan.rating.mos for plan in plans]
+    assert min(scores) < 2
+    assert max(scores) > 4
+
+
+@pytest.mark.parametrize(
+    ("damage", "quality"),
+    [
+        (Damage("libx264", 18, 0, 0, 360), BEST),
+        (Damage("libx264", 46, 0, 0, 360), BEST - 2.6),
+        (Damage("libvpx-vp9", 24, 1.0, 10, 180), BEST - 0.7 - 0.5 - 0.2),
+        (Damage("libx264", 46, 3.0, 20, 180), WORST),
+    ],
+)
+def test_the_latent_quality_is_the_documented_formula(damage: Damage, quality: float) -> None:
+    assert latent_quality(damage) == pytest.approx(quality)
+
+
+def test_the_annotation_file_has_konvid_150ks_spellings_and_is_left_alone_when_equal(
+    tmp_path: Path, demo: DemoCorpus
+) -> None:
+    path = tmp_path / "manifest.csv"
+    write_manifest(demo, "http://127.0.0.1:1", path)
+    modified = path.stat().st_mtime_ns
+    write_manifest(demo, "http://127.0.0.1:1", path)
+    assert path.stat().st_mtime_ns == modified
+    with path.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert list(rows[0]) == ["video_name", "url", "mos", "sd", "n"]
+    assert rows[0]["url"] == f"http://127.0.0.1:1/{rows[0]['video_name']}"
+
+
+def test_the_server_gives_files_of_its_folder_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "odd #1 100%.mp4").write_bytes(b"clip")
+    (tmp_path / "secret").write_bytes(b"no")
+    with ClipServer(folder) as server:
+        connection = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=10)
+        answers = []
+        for method, target in (
+            ("GET", "/odd%20%231%20100%25.mp4"),
+            ("HEAD", "/odd%20%231%20100%25.mp4"),
+            ("GET", "/../secret"),
+            ("GET", "/%2e%2e/secret"),
+            ("GET", "/nothing.mp4"),
+        ):
+            connection.request(method, target)
+            answer = connection.getresponse()
+            answers.append((answer.status, answer.read() if answer.status == 200 else b""))
+        connection.close()
+    assert answers == [(200, b"clip"), (200, b""), (404, b""), (404, b""), (404, b"")]
+    assert server.requests["odd #1 100%.mp4"] == 2
+
+
+def test_a_port_that_is_taken_gives_way_to_a_free_one(tmp_path: Path) -> None:
+    with ClipServer(tmp_path) as first:
+        port = int(first.base_url.rpartition(":")[2])
+        with ClipServer(tmp_path, port) as second:
+            assert second.base_url != first.base_url
