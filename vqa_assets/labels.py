@@ -251,9 +251,8 @@ def _label(row: dict[str, Any], path: Path, settings: LabelSettings) -> dict[str
         "mos_label_source": path.name,
         "mos_std_dev": scale.convert_spread(spread, TRAINING),
         "mos_n_ratings": int(row.get("n_ratings") or 0),
-        "src_sha256": row.get("src_sha256"),
     }
-    return label | {name: row[name] for name in IDENTITY_COLUMNS if name in row}
+    return label | {name: row[name] for name in ("src_sha256", *IDENTITY_COLUMNS) if name in row}
 
 
 def _keep_first(label: dict[str, Any], chosen: dict[str, dict[str, Any]]) -> None:

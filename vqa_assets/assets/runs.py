@@ -19,7 +19,7 @@ def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) 
     """The context of one asset's run; ``module`` is the ``__file__`` of the asset's module."""
     partition = context.partition_key if context.has_partition_key else None
     ids = {
-        "run_id": context.run_id,
+        "run_id": context.run.run_id,
         "asset_key": context.asset_key.to_user_string(),
         "partition_key": partition,
         "code_version": context.assets_def.code_versions_by_key.get(context.asset_key),

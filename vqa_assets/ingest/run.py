@@ -73,6 +73,7 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
         _publish(rows, layout.output)
         manifest = write_manifest(layout.manifest, _manifest(corpus, resolved, layout, annotations, report), context)
     _log.info("%s", report.summary(corpus.name, context.root.shown(layout.output)))
+    _tell_attrition(corpus, settings, report)
     return Ingested(layout, annotations, report, manifest, corpus_data_version(rows))
 
 
@@ -164,6 +165,17 @@ def _tell_bad_rows(corpus: Corpus, annotations: Annotations) -> None:
     if annotations.bad:
         told = first_lines(annotations.bad)
         _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, told)
+
+
+def _tell_attrition(corpus: Corpus, settings: IngestSettings, report: IngestReport) -> None:
+    if report.attrition > settings.attrition_warn_threshold:
+        _log.warning(
+            "%s: %.1f %% of the rows were lost to downloads, %.1f %% is ordinary; the reasons are in the manifest, "
+            "retry_failed tries again what failed for good",
+            corpus.name,
+            100 * report.attrition,
+            100 * settings.attrition_warn_threshold,
+        )
 
 
 def _refuse_fetch(corpus: Corpus, settings: IngestSettings) -> None:

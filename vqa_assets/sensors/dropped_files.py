@@ -27,11 +27,11 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Starts corpus_jsonl for a corpus whose annotation file is new or has other bytes.",
     )
-    def changed_annotation_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> Any:
+    def changed_annotation_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
         seen: dict[str, Any] = json.loads(context.cursor or "{}")
         requests = [r for c in catalog.corpora.values() if (r := _request(c, data_root.root(), seen)) is not None]
-        context.update_cursor(json.dumps(seen, sort_keys=True))
-        return requests or dg.SkipReason("no annotation file changed")
+        skipped = None if requests else "no annotation file changed"
+        return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=json.dumps(seen, sort_keys=True))
 
     return changed_annotation_files
 

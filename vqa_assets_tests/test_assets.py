@@ -1,0 +1,214 @@
+"""Assets in Dagster: what a run leaves, what blocks, what only warns, and what a failure says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from vqa_assets.definitions import build_defs
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.store.paths import DataRoot
+from vqa_assets_tests.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
+
+
+class Platform:
+    """The definitions on one data root with fake clips, and one instance that remembers the runs."""
+
+    def __init__(self, root_path: Path, instance: dg.DagsterInstance) -> None:
+        self.corpus = SmallCorpus(DataRoot(root_path))
+        self.corpus.folder.mkdir()
+        (self.corpus.folder / "ingest.toml").write_text("min_rows = 1\n")
+        self.instance = instance
+
+    def run(self, *assets: str, partition: str | None = "konvid-150k", **config: Any) -> dg.ExecuteInProcessResult:
+        defs = build_defs(
+            data_root=DataRootResource(path=str(self.corpus.root.path)),
+            prober=self.corpus.prober,
+            downloader=self.corpus.downloader,
+        )
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            asset_selection=[dg.AssetKey(name) for name in assets],
+            partition_key=partition,
+            run_config={
+                "ops": {name: {"config": config} for name in assets if config},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            instance=self.instance,
+            raise_on_error=False,
+        )
+
+    def staged(self, count: int = 12) -> "Platform":
+        """``count`` clips by hand, with rows."""
+        names = [f"{i}.mp4" for i in range(count)]
+        for name in names:
+            self.corpus.stage(name, name.encode())
+        self.corpus.annotate([(name, "", 2 + i / 10, 0.5, 5) for i, name in enumerate(names)])
+        return self
+
+
+@pytest.fixture
+def platform(root_path: Path) -> Any:
+    with dg.instance_for_test() as instance:
+        yield Platform(root_path, instance)
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = result.filter_events(lambda e: e.is_step_failure)
+    data = event.step_failure_data
+    return str(data.user_failure_data.description if data.user_failure_data else data.error)
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node(asset)
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platform: Platform) -> None:
+    result = platform.staged().run("corpus_annotations", "corpus_jsonl")
+    assert result.success
+    assert all(checks(result).values())
+    told = metadata(result, "corpus_jsonl")
+    assert told["dagster/row_count"] == 12
+    assert told["path"] == "konvid-150k/konvid_150k.jsonl"
+    written = json.loads((platform.corpus.folder / "konvid_150k.manifest.json").read_text())
+    assert told["manifest"] == written
+    assert written["run_provenance"]["dagster"] == {
+        "run_id": result.run_id,
+        "asset_key": "corpus_jsonl",
+        "partition_key": "konvid-150k",
+        "code_version": "1",
+    }
+    assert metadata(result, "corpus_annotations")["usable_rows"] == 12
+
+
+def test_equal_inputs_give_an_equal_data_version(platform: Platform) -> None:
+    platform.staged()
+
+    def versions() -> list[str]:
+        platform.run("corpus_annotations", "corpus_jsonl")
+        platform.run("unified_corpus", partition=None)
+        keys = [dg.AssetKey(name) for name in ("corpus_annotations", "corpus_jsonl", "unified_corpus")]
+        found = [platform.instance.get_latest_data_version_record(key) for key in keys]
+        return [dg_data_version(record) for record in found]
+
+    first = versions()
+    platform.corpus.root.corpus_jsonl(KONVID).unlink()
+    assert versions() == first
+    platform.corpus.annotate([("0.mp4", "", 4.9, 0.5, 5)])
+    assert all(new != old for new, old in zip(versions(), first, strict=True))
+
+
+def dg_data_version(record: Any) -> str:
+    return str(record.asset_materialization.tags["dagster/data_version"])
+
+
+def test_a_file_broken_after_the_run_fails_its_blocking_check_when_that_is_run_alone(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    path = platform.corpus.root.corpus_jsonl(KONVID)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0].replace('"mos_scale":"1-5-acr"', '"mos_scale":"1-6"'), *lines[1:]]) + "\n")
+    defs = build_defs(data_root=DataRootResource(path=str(platform.corpus.root.path)))
+    selection = dg.AssetSelection.checks_for_assets(dg.AssetKey("corpus_jsonl"))
+    job = dg.define_asset_job("checks", selection)
+    resolved = dg.Definitions(
+        assets=defs.assets, asset_checks=defs.asset_checks, jobs=[job], resources=defs.resources
+    ).resolve_job_def("checks")
+    result = resolved.execute_in_process(
+        tags={"dagster/partition": "konvid-150k"},
+        instance=platform.instance,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    assert not result.success
+    found = {e.check_name: e for e in result.get_asset_check_evaluations()}
+    assert not found["corpus_jsonl_schema"].passed
+    assert "mos_scale" in str(found["corpus_jsonl_schema"].description)
+    assert "1-6" in str(found["corpus_jsonl_schema"].description)
+
+
+def test_attrition_above_the_threshold_warns_and_the_run_succeeds(platform: Platform) -> None:
+    platform.staged(3)
+    rows = [("0.mp4", "", 2, 0.5, 5), ("gone.mp4", "http://127.0.0.1/gone.mp4", 3, 0.5, 5)]
+    platform.corpus.annotate(rows)
+    result = platform.run("corpus_jsonl")
+    assert result.success
+    assert checks(result)["corpus_jsonl_attrition"] is False
+    losses = metadata(result, "corpus_jsonl")["losses"]
+    assert [dict(record.data)["reason"] for record in losses.records] == ["curl-rc=22: HTTP 404 Not Found"]
+    assert checks(platform.run("corpus_jsonl", attrition_warn_threshold=0.6))["corpus_jsonl_attrition"] is True
+
+
+def test_a_failure_says_what_was_found_and_expected_and_what_to_do(platform: Platform) -> None:
+    result = platform.run("corpus_jsonl")
+    assert not result.success
+    told = failure(result)
+    for part in ("konvid-150k: no annotation file", "found nothing at", "expected manifest.csv", "database.mmsp-kn.de"):
+        assert part in told
+    assert "no input JSONL files exist" in failure(platform.run("unified_corpus", partition=None))
+    assert "materialize corpus_jsonl" in failure(platform.run("clip_features"))
+    assert "materialize clip_features" in failure(platform.run("mos_features"))
+    assert "materialize mos_features" in failure(platform.run("mos_head"))
+
+
+def test_a_data_root_that_is_not_there_is_named(tmp_path: Path) -> None:
+    defs = build_defs(data_root=DataRootResource(path=str(tmp_path / "nowhere")))
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[dg.AssetKey("unified_corpus")],
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    assert "nowhere: found nothing there, expected an existing folder; create it (mkdir -p" in failure(result)
+
+
+def test_a_run_config_names_every_setting_with_its_bounds(platform: Platform) -> None:
+    platform.staged()
+    result = platform.run("corpus_jsonl", max_rows=5, workers=1)
+    assert metadata(result, "corpus_jsonl")["dagster/row_count"] == 5
+    assert "max_rows" in failure(platform.run("corpus_jsonl", max_rows=0))
+
+
+def test_a_feature_table_of_your_own_is_left_as_it_is_with_a_warning(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    own = platform.corpus.root.features(KONVID)
+    own.write_bytes(own_table(own.parent / "x.parquet"))
+    before = own.read_bytes()
+    result = platform.run("clip_features")
+    assert result.success
+    assert own.read_bytes() == before
+    assert checks(result) == {"clip_features_schema": True, "clip_features_coverage": False}
+    labelled = platform.run("mos_features")
+    assert labelled.success
+    assert metadata(labelled, "mos_features")["match_rate"] == 1.0
+
+
+def own_table(path: Path) -> bytes:
+    import polars as pl
+
+    pl.DataFrame({"key": [f"{i}.mp4" for i in range(12)], "my_feature": [float(i) for i in range(12)]}).write_parquet(
+        path
+    )
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+def test_outputs_named_in_the_run_config_are_checked_where_they_are(platform: Platform, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "k.jsonl"
+    result = platform.staged().run("corpus_jsonl", output=str(elsewhere))
+    assert result.success
+    assert all(checks(result).values())
+    assert elsewhere.is_file()
+    assert not platform.corpus.root.corpus_jsonl(KONVID).exists()
+
+
+def test_fakes_stand_in_for_the_real_resources(platform: Platform) -> None:
+    platform.corpus.prober, platform.corpus.downloader = FakeProber(), FakeDownloader({"http://127.0.0.1/a": b"a"})
+    platform.corpus.annotate([("a.mp4", "http://127.0.0.1/a", 3, 0.5, 5)])
+    assert platform.run("corpus_jsonl").success
+    assert platform.corpus.prober.probed == {"a.mp4": 1}

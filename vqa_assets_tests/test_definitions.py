@@ -1,0 +1,93 @@
+"""The one assembly: which assets, checks, partitions and resources there are, and what loading them costs."""
+
+import subprocess
+import sys
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from vqa_assets.corpora import CORPORA
+from vqa_assets.definitions import build_defs, defs
+from vqa_assets.heads.recipe import HEAD_RECIPES
+from vqa_assets_tests.fakes import FakeProber
+
+CORPUS_ASSETS = {"corpus_annotations", "corpus_jsonl", "clip_features", "mos_features", "mos_head"}
+BLOCKING = {
+    "corpus_jsonl_schema",
+    "corpus_jsonl_reconciles",
+    "unified_corpus_schema",
+    "clip_features_schema",
+    "mos_features_schema",
+    "mos_features_match_rate",
+    "mos_head_runs_anywhere",
+    "konvid_mos_head_v1_runs_anywhere",
+}
+WARNING = {
+    "corpus_jsonl_attrition",
+    "corpus_jsonl_fresh",
+    "unified_corpus_dropped",
+    "clip_features_coverage",
+    "mos_head_gate",
+    "mos_head_beats_ridge",
+    "konvid_mos_head_v1_gate",
+    "konvid_mos_head_v1_beats_ridge",
+}
+
+
+def graph() -> Any:
+    return defs.resolve_asset_graph()
+
+
+def test_the_assets_are_those_of_the_contract() -> None:
+    found = {key.to_user_string() for key in graph().get_all_asset_keys()}
+    assert found == CORPUS_ASSETS | {"unified_corpus", "konvid_mos_head_v1"}
+
+
+def test_every_per_corpus_asset_has_the_one_partitions_definition() -> None:
+    for node in graph().asset_nodes:
+        name = node.key.to_user_string()
+        keys = node.partitions_def.get_partition_keys() if node.partitions_def else None
+        assert keys == (list(CORPORA) if name in CORPUS_ASSETS else None), name
+
+
+def test_the_checks_and_which_of_them_block_are_pinned() -> None:
+    keys = graph().asset_check_keys
+    blocking = {key.name for key in keys if graph().get(key).blocking}
+    assert blocking == BLOCKING
+    assert {key.name for key in keys} - blocking == WARNING
+
+
+def test_every_asset_and_check_says_what_it_is() -> None:
+    for node in graph().asset_nodes:
+        assert node.description, node.key
+        assert node.group_name != "default", node.key
+        assert node.code_version, node.key
+    assert all(graph().get(key).description for key in graph().asset_check_keys)
+
+
+def test_partition_mappings_name_declared_corpora_only() -> None:
+    for name, recipe in HEAD_RECIPES.items():
+        (dep,) = (d for spec in defs.resolve_all_asset_specs() if spec.key == dg.AssetKey(name) for d in spec.deps)
+        mapping = dep.partition_mapping
+        assert isinstance(mapping, dg.SpecificPartitionsPartitionMapping)
+        assert set(mapping.partition_keys) == set(recipe.corpora) & set(CORPORA)
+
+
+def test_a_resource_can_be_injected_and_a_misspelt_one_is_refused() -> None:
+    assert build_defs(prober=FakeProber()).resources["prober"] != defs.resources["prober"]  # type: ignore[index]
+    with pytest.raises(TypeError, match="unknown resources probr, expected some of data_root, prober"):
+        build_defs(probr=FakeProber())
+
+
+def test_loading_the_definitions_imports_nothing_heavy() -> None:
+    heavy = ("torch", "onnx", "onnxruntime", "av", "pandas", "pandera", "polars", "numpy", "scipy", "pyarrow", "pycurl")
+    program = f"import sys, vqa_assets.definitions; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    program = "import sys; before = set(sys.modules); import vqa_assets; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['vqa_assets']"
