@@ -1,7 +1,7 @@
 """What is known of one clip: its bytes, its geometry, and how a probe's answer becomes a geometry. Opens no file."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 
 from vqa_assets.errors import BrokenClipError
@@ -31,7 +31,7 @@ class Geometry:
 
     def as_dict(self) -> dict[str, object]:
         """The corpus JSONL's fields of the same names."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,11 @@ from vqa_assets.settings import IngestSettings
 from vqa_assets.store.paths import DataRoot, manifest_path
 
 
+def losses_path(output: Path) -> Path:
+    """Every lost row of the last run, one JSON object a line, beside the corpus JSONL: ``<c_>.losses.jsonl``."""
+    return output.with_name(f"{output.stem}.losses.jsonl")
+
+
 @dataclass(frozen=True)
 class CorpusLayout:
     """The paths one ingest reads and writes."""
@@ -18,6 +23,7 @@ class CorpusLayout:
     clips: Path
     output: Path
     manifest: Path
+    losses: Path
     progress: Path
     cache: Path
 
@@ -32,6 +38,7 @@ class CorpusLayout:
             clips=folder / settings.clips_subdir,
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
+            losses=losses_path(output),
             progress=settings.progress_path or folder / ".download-progress.json",
             cache=folder / ".ingest-cache.sqlite",
         )
