@@ -115,7 +115,7 @@ def clip_of(path: Path, width: int, height: int, bits_per_s: int, seconds: int =
     noise = np.random.default_rng(0).integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
     picture = noise.repeat(8, axis=0).repeat(8, axis=1)
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", bits_per_s
         for number in range(25 * seconds):
             shifted = np.roll(picture, (5 * number, 3 * number), axis=(1, 0))

@@ -3,17 +3,18 @@
 On small clips the processes are the cost, on large ones the hash is: there the pass is held against hashing alone.
 """
 
-import os
 import statistics
 import time
 from pathlib import Path
 
-from benchmarks.corpus_folder import CorpusFolder, clip_of, corpus_folder, grown_to, spread, write_copies
+from benchmarks.corpus_folder import CORPUS, CorpusFolder, clip_of, corpus_folder, grown_to, spread, write_copies
 from benchmarks.plain import absent, hash_all, probe_and_hash
+from vqa_assets.ingest.loop import workers_of
 from vqa_assets.probing import PyAvProber
+from vqa_assets.settings import resolve
 
 SMALL_CLIPS, SMALL_BYTES, SMALL_TARGET = 3000, 200_000, 30.0
-LARGE_CLIPS, LARGE_BYTES, LARGE_TARGET = 80, 20_000_000, 0.85
+LARGE_CLIPS, LARGE_BYTES, LARGE_TARGET = 150, 20_000_000, 0.85
 PROCESSES, TURNS = 24, 3
 
 
@@ -44,9 +45,11 @@ def _small(corpus: CorpusFolder) -> None:
 
 
 def _large(corpus: CorpusFolder) -> None:
-    names = _filled(corpus, LARGE_CLIPS, LARGE_BYTES, clip_of(corpus.folder / "x.mp4", 1280, 720, 24_000_000))
+    names = _filled(
+        corpus, LARGE_CLIPS, LARGE_BYTES, clip_of(corpus.folder / "x.mp4", 1280, 720, 8_000_000, seconds=20)
+    )
     megabytes = LARGE_CLIPS * LARGE_BYTES / 1e6
-    threads = os.cpu_count() or 1
+    threads = workers_of(resolve(CORPUS, {}, corpus.root.ingest_toml(CORPUS)).values)
     alone, ours = [], []
     for _ in range(TURNS):
         alone.append(megabytes / hash_all([corpus.clips / name for name in names], threads))
@@ -76,7 +79,7 @@ def _pass(corpus: CorpusFolder) -> float:
     corpus.forget()
     prober = PyAvProber()
     try:
-        done = corpus.ingest(prober, workers=os.cpu_count())
+        done = corpus.ingest(prober)
     finally:
         prober.close()
     if done.report.written != done.report.rows_in:

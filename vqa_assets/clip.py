@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from vqa_assets.errors import BrokenClipError
 
-HASH_CHUNK_BYTES = 1 << 20
-"""Clips are hashed in pieces of this size; the digest does not depend on it, a prompt stop does."""
+HASH_CHUNK_BYTES = 1 << 18
+"""Clips are hashed in pieces of this size, which stay in a core's cache; the digest does not depend on it."""
 
 
 @dataclass(frozen=True)
