@@ -162,6 +162,14 @@ def aggregate(
         source = row["corpus_source"]
         report.rows_per_corpus[source] = report.rows_per_corpus.get(source, 0) + 1
     report.reconcile()
+    if not rows:
+        raise AggregateError(
+            "unified_corpus: no row is left",
+            found=f"{report.rows_in} rows in, {report.dropped_unknown_corpus} of an unknown corpus, "
+            f"{report.dropped_bad_scale} outside their scale",
+            expected="at least one clip",
+            next_step="the earlier output stands; the log names file and line of each dropped row",
+        )
     return rows, report
 
 
