@@ -112,15 +112,20 @@ def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:
 
 
 def _fetch(task: ClipTask, tools: ClipTools) -> ClipBytes:
-    task.path.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(task.path)
+    part.parent.mkdir(parents=True, exist_ok=True)
     fetched = tools.downloader.fetch(task.url, part, tools.limits, tools.stop)
     part.replace(task.path)
     return fetched
 
 
 def _part_of(path: Path) -> Path:
-    """Where a clip is written while it is fetched; a name too long for the suffix is shortened to its hash."""
+    """Where a clip is written while it is fetched; a name too long for the suffix is shortened to its hash.
+
+    OSError where the clip's own name is too long for any file system.
+    """
+    if len(os.fsencode(path.name)) > _LONGEST_NAME_BYTES:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     name = f"{path.name}.part"
     if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
         name = f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()}.part"
