@@ -73,7 +73,8 @@ def test_a_whole_folder_is_left_as_it_is_and_a_damaged_one_made_again(folder: Pa
     (demo.served / demo.rows[0].name).write_bytes(b"half")
     make_demo_corpus(folder, clips=CLIPS, say=said.append)
     assert (demo.served / demo.rows[0].name).read_bytes() == content
-    assert said == [f"[demo] {CLIPS} clips are there already", f"[demo] made {CLIPS + 3} clips"]
+    assert said[0] == f"[demo] {CLIPS} clips are there already"
+    assert said[-1] == f"[demo] made {CLIPS + 3} clips"
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9"])
