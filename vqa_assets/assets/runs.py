@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,12 @@ def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) 
         "partition_key": partition,
         "code_version": context.assets_def.code_versions_by_key.get(context.asset_key),
     }
-    return RunContext(root=root, dagster=ids, entrypoint=Path(module), argv=tuple(sys.argv), git=git_state())
+    return RunContext(root=root, dagster=ids, entrypoint=Path(module), argv=shown_arguments(sys.argv), git=git_state())
+
+
+def shown_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A command line without the objects that Dagster hands its own processes: they may hold a database's password."""
+    return tuple("<dagster object>" if '"__class__"' in argument else argument for argument in arguments)
 
 
 @cache
