@@ -84,6 +84,7 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
         "asset_key": "corpus_jsonl",
         "partition_key": "konvid-150k",
         "code_version": "1",
+        "config": {},
     }
     assert metadata(result, "corpus_annotations")["usable_rows"] == 12
 
