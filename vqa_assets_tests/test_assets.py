@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from vqa_assets.assets.runs import shown_arguments
 from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.paths import DataRoot
@@ -83,6 +84,7 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
         "asset_key": "corpus_jsonl",
         "partition_key": "konvid-150k",
         "code_version": "1",
+        "config": {},
     }
     assert metadata(result, "corpus_annotations")["usable_rows"] == 12
 
@@ -205,6 +207,12 @@ def test_outputs_named_in_the_run_config_are_checked_where_they_are(platform: Pl
     assert all(checks(result).values())
     assert elsewhere.is_file()
     assert not platform.corpus.root.corpus_jsonl(KONVID).exists()
+
+
+def test_the_command_line_keeps_what_a_person_typed_and_no_connection_of_dagsters() -> None:
+    reference = '{"__class__": "InstanceRef", "storage_data": {"config_yaml": "password: secret"}}'
+    arguments = ["dagster", "api", "grpc", "--instance-ref", reference, "--config-json", '{"ops": {}}']
+    assert shown_arguments(arguments) == (*arguments[:4], "<dagster object>", *arguments[5:])
 
 
 def test_fakes_stand_in_for_the_real_resources(platform: Platform) -> None:
