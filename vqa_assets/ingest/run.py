@@ -13,8 +13,8 @@ from vqa_assets.annotations.rows import CONTENT_ID
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.downloading import DownloadLimits
-from vqa_assets.errors import SettingsError
-from vqa_assets.ingest.layout import CorpusLayout
+from vqa_assets.ingest.fetching import fetch_archives
+from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
 from vqa_assets.ingest.loop import ClipFolder, count_unlabelled, gather_outcomes, remove_leftovers, workers_of
 from vqa_assets.ingest.naming import named_on_disk
 from vqa_assets.ingest.protocols import ClipTools, Downloader, Prober
@@ -58,7 +58,10 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
     An interrupt loses at most the clips in hand. Every VqaError says what, found, expected and next.
     """
     settings = resolved.values
-    _refuse_fetch(corpus, settings)
+    if settings.fetch:
+        folder = corpus_folder(corpus, settings, context.root)
+        with corpus_lock(folder, settings.lock_wait_s):
+            fetch_archives(corpus, settings, folder)
     layout = CorpusLayout.of(corpus, settings, context.root)
     with corpus_lock(layout.folder, settings.lock_wait_s):
         found = read_annotations(corpus, settings, *layout.annotation_files)
@@ -192,14 +195,4 @@ def _tell_attrition(corpus: Corpus, settings: IngestSettings, report: IngestRepo
             corpus.name,
             100 * report.attrition,
             100 * settings.attrition_warn_threshold,
-        )
-
-
-def _refuse_fetch(corpus: Corpus, settings: IngestSettings) -> None:
-    if settings.fetch:
-        raise SettingsError(
-            f"{corpus.name}: fetch",
-            found="true",
-            expected="false: this corpus has no archives that can be fetched",
-            next_step=corpus.acquisition.steps,
         )
