@@ -17,6 +17,8 @@ from vqa_assets.corpora.corpus import REDISTRIBUTION, Corpus, by_name
 from vqa_assets.errors import SettingsError
 from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, SCALES, VMAF_0_100, MosScale
 
+_NONE = "none"
+"""What a TOML file says where a fact is that there is none (TOML has no null)."""
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "encode-grid", "models"}
 """Names that mean something else under the data root."""
@@ -159,7 +161,8 @@ def _value(kind: Any, value: Any, path: str) -> Any:
     """A TOML value as a field's type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return _value(next(a for a in arguments if a is not NoneType), value, path)
+        of_kind = next(argument for argument in arguments if argument is not NoneType)
+        return None if value == _NONE else _value(of_kind, value, path)
     if origin is Literal:
         return _one_of(value, {word: word for word in arguments}, path)
     if kind is MosScale:
