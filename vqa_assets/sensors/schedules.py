@@ -22,10 +22,10 @@ def make_reingest_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
         description="Checks every present corpus against its annotation file and its clips, Mondays at 03:00 UTC.",
     )
     def weekly_reingest(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
-        root = data_root.root()
-        from vqa_assets.annotations import present_annotation_files
+        from vqa_assets.ingest.layout import waiting_annotation_files
 
-        present = [c.name for c in catalog.corpora.values() if present_annotation_files(c, root.corpus_dir(c))]
+        root = data_root.root()
+        present = [c.name for c in catalog.corpora.values() if waiting_annotation_files(c, root)]
         tick = context.scheduled_execution_time.isoformat()
         requests = [dg.RunRequest(run_key=f"{name}:{tick}", partition_key=name) for name in present]
         return requests or dg.SkipReason(f"no annotation file under {root.path}")
