@@ -5,26 +5,34 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-_TIMED = "import time; begun = time.perf_counter(); {statement}; print(time.perf_counter() - begun)"
+_TIMED = (
+    "import time; wall, cpu = time.perf_counter(), time.process_time(); {statement}; "
+    "print(time.perf_counter() - wall, time.process_time() - cpu)"
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median seconds of one statement: on the clock, and on the processor."""
+
+    wall_s: float
+    cpu_s: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of each run of both statements, taken in turn."""
+    """Two statements timed in turn, ``runs`` times each."""
 
-    subject: tuple[float, ...]
-    baseline: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float:
-        """Median of the subject over the median of the baseline."""
-        return statistics.median(self.subject) / statistics.median(self.baseline)
+    subject: Timing
+    baseline: Timing
+    runs: int
 
     def line(self, what: str, target: str) -> str:
-        """The figure as it is printed."""
-        subject, baseline = statistics.median(self.subject), statistics.median(self.baseline)
-        medians = f"{subject:.2f} s against {baseline:.2f} s, medians of {len(self.subject)}"
-        return f"{what}: {self.ratio:.2f} × ({medians}); {target}"
+        """The figure as it is printed: the ratio by the clock, and by the processor, which neighbours disturb less."""
+        wall = self.subject.wall_s / self.baseline.wall_s
+        cpu = self.subject.cpu_s / self.baseline.cpu_s
+        medians = f"{self.subject.wall_s:.2f} s against {self.baseline.wall_s:.2f} s, medians of {self.runs}"
+        return f"{what}: {wall:.2f} × by the clock, {cpu:.2f} × by the processor ({medians}); {target}"
 
 
 def compare(subject: str, baseline: str, runs: int = 5) -> Comparison:
@@ -32,16 +40,21 @@ def compare(subject: str, baseline: str, runs: int = 5) -> Comparison:
 
     The interpreter's own start and end are left out: they are the same for both, and would flatter the ratio.
     """
-    times: dict[str, list[float]] = {subject: [], baseline: []}
+    timed: dict[str, list[tuple[float, float]]] = {subject: [], baseline: []}
     for turn in range(runs + 1):
         for statement in (subject, baseline):
             seconds = _seconds(statement)
             if turn:
-                times[statement].append(seconds)
-    return Comparison(tuple(times[subject]), tuple(times[baseline]))
+                timed[statement].append(seconds)
+    return Comparison(_median(timed[subject]), _median(timed[baseline]), runs)
 
 
-def _seconds(statement: str) -> float:
+def _median(times: list[tuple[float, float]]) -> Timing:
+    return Timing(statistics.median(wall for wall, _ in times), statistics.median(cpu for _, cpu in times))
+
+
+def _seconds(statement: str) -> tuple[float, float]:
     program = _TIMED.format(statement=statement)
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    wall, cpu = done.stdout.split()
+    return float(wall), float(cpu)

@@ -49,7 +49,7 @@ def _bookkeeping_s(pass_s: float) -> float:
         begun = time.perf_counter()
         with Progress(Path(folder) / "progress.json", now=clock) as progress:
             for number in range(CLIPS):
-                progress.set({f"{number:06d}.mp4": DONE})
+                progress.set(f"{number:06d}.mp4", DONE)
                 watch.clip_done()
                 clock.skipped_s += pass_s / CLIPS
         return time.perf_counter() - begun

@@ -4,6 +4,7 @@ The model of a table is built when first used: pandera is slow to import.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -257,7 +258,7 @@ def _check_unique(frame: "pd.DataFrame", seen: Mapping[str, set[Any]], what: str
         repeated = [v for v in values if v in known][:_EXAMPLES]
         known.update(values)
         if len(known) - before != len(values):
-            twice = repeated or [v for v in dict.fromkeys(values) if values.count(v) > 1][:_EXAMPLES]
+            twice = repeated or [v for v, n in Counter(values).items() if n > 1][:_EXAMPLES]
             raise SchemaError(
                 f"{what}: {name}",
                 found=f"repeated values {twice}",

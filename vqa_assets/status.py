@@ -5,6 +5,7 @@ Reads the data root and nothing else: no Dagster, no network, no clip is opened.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora.declarations import with_declared
 from vqa_assets.errors import AnnotationError, VqaError
 from vqa_assets.ingest.found import ClipsOnDisk
-from vqa_assets.ingest.layout import CorpusLayout
+from vqa_assets.ingest.layout import ClipFolders, CorpusLayout, corpus_folder
 from vqa_assets.ingest.report import LOST
 from vqa_assets.provenance import file_record
 from vqa_assets.settings import IngestSettings, resolve
@@ -33,7 +35,7 @@ class CorpusStatus:
     """One corpus as it lies under the data root. ``rows`` is None where nothing was ingested; ages are in days."""
 
     name: str
-    annotation_file: str | None
+    annotation_file: str
     clips: int
     rows: int | None = None
     lost: Mapping[str, int] = field(default_factory=dict)
@@ -71,19 +73,18 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
         return _status(corpus, root)
     except (VqaError, OSError, KeyError, ValueError, TypeError) as error:
         told = str(error) if isinstance(error, VqaError) else f"{type(error).__name__}: {error}"
-        return CorpusStatus(corpus.name, None, 0, error=told, next_step="correct what the error names")
+        return CorpusStatus(corpus.name, "", 0, error=told, next_step="correct what the error names")
 
 
 def _status(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
-    annotation_file, missing = _annotation_file(corpus, settings, root)
-    folder = settings.corpus_dir or root.corpus_dir(corpus)
-    clips = ClipsOnDisk.walk(folder / settings.clips_subdir, ()).count_unlabelled(())
+    files, missing = _annotation_files(corpus, settings, root)
+    folders = ClipFolders.of(corpus, settings, corpus_folder(corpus, settings, root))
+    clips = ClipsOnDisk(folders, ()).count_unlabelled(())
     output = settings.output or root.corpus_jsonl(corpus)
-    shown = root.shown(annotation_file) if annotation_file else None
+    shown = ", ".join(root.shown(path) for path in files)
     if not output.is_file():
-        step = INGEST.format(name=corpus.name) if annotation_file else missing
-        return CorpusStatus(corpus.name, shown, clips, next_step=step)
+        return CorpusStatus(corpus.name, shown, clips, next_step=missing or INGEST.format(name=corpus.name))
     manifest = read_json_object(settings.manifest_out or manifest_path(output))
     return CorpusStatus(
         name=corpus.name,
@@ -93,24 +94,26 @@ def _status(corpus: Corpus, root: DataRoot) -> CorpusStatus:
         lost={name: manifest["counters"][name] for name in LOST if manifest["counters"][name]},
         age_days=round(_age_days(manifest), 2),
         scale=manifest["mos_scale"]["name"],
-        next_step=_next_step(corpus, manifest, settings, annotation_file),
+        next_step=_next_step(corpus, manifest, settings, files),
     )
 
 
-def _annotation_file(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> tuple[Path | None, str]:
-    """The annotation file, or what to do to have one."""
+def _annotation_files(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> tuple[tuple[Path, ...], str]:
+    """The annotation files, or what to do to have one."""
     try:
-        return CorpusLayout.of(corpus, settings, root).annotation_file, ""
+        return CorpusLayout.of(corpus, settings, root).annotation_files, ""
     except AnnotationError as error:
-        return None, error.next_step
+        return (), error.next_step
 
 
 def _next_step(
-    corpus: Corpus, manifest: Mapping[str, Any], settings: IngestSettings, annotation_file: Path | None
+    corpus: Corpus, manifest: Mapping[str, Any], settings: IngestSettings, annotation_files: Sequence[Path]
 ) -> str:
-    if annotation_file is None:
+    if not annotation_files:
         return "put the annotation file back, or keep the rows as they are"
-    if file_record(annotation_file)["sha256"] != manifest["annotation_file"]["sha256"]:
+    inputs = manifest["run_provenance"]["inputs"]
+    ingested = {record["sha256"] for name, record in inputs.items() if name.startswith("annotation_file")}
+    if {file_record(path)["sha256"] for path in annotation_files} != ingested:
         return f"the annotation file changed: {INGEST.format(name=corpus.name)}"
     counters = manifest["counters"]
     if manifest["attrition"] > settings.attrition_warn_threshold:
@@ -138,6 +141,12 @@ def told(statuses: Iterable[CorpusStatus], *, as_json: bool) -> str:
     return "\n".join(line for status in ordered for line in status.lines())
 
 
+def _corpora() -> Mapping[str, Corpus]:
+    """Those of the package and of ``$VQA_CORPORA_DIR``."""
+    folder = os.environ.get("VQA_CORPORA_DIR")
+    return with_declared(Path(folder).expanduser()) if folder else CORPORA
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when everything could be read, 1 for a data root or a corpus that could not."""
     parser = argparse.ArgumentParser(prog="python -m vqa_assets.status", description=__doc__)
@@ -146,10 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         root = DataRoot.resolve(options.root)
+        statuses = [status_of(corpus, root) for corpus in _corpora().values()]
     except VqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    statuses = [status_of(corpus, root) for corpus in CORPORA.values()]
     print(told(statuses, as_json=options.json))
     return 1 if any(status.error for status in statuses) else 0
 

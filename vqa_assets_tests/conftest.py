@@ -2,21 +2,23 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 TOOLS = {
     "ffprobe": "apt-get install ffmpeg",
-    "chromium": "apt-get install chromium chromium-driver",
-    "psql": "apt-get install postgresql",
     "curl": "apt-get install curl",
 }
 _LEFT_OUT = "needs the tool "
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; take back an ignored Ctrl-C, which processes started here would inherit."""
     config.addinivalue_line("markers", "needs_tool(name): runs where the system tool is found")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from vqa_assets.assets.runs import shown_arguments
 from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.paths import DataRoot
@@ -83,6 +84,7 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
         "asset_key": "corpus_jsonl",
         "partition_key": "konvid-150k",
         "code_version": "1",
+        "config": {},
     }
     assert metadata(result, "corpus_annotations")["usable_rows"] == 12
 
@@ -207,8 +209,37 @@ def test_outputs_named_in_the_run_config_are_checked_where_they_are(platform: Pl
     assert not platform.corpus.root.corpus_jsonl(KONVID).exists()
 
 
+def test_the_command_line_keeps_what_a_person_typed_and_no_connection_of_dagsters() -> None:
+    reference = '{"__class__": "InstanceRef", "storage_data": {"config_yaml": "password: secret"}}'
+    arguments = ["dagster", "api", "grpc", "--instance-ref", reference, "--config-json", '{"ops": {}}']
+    assert shown_arguments(arguments) == (*arguments[:4], "<dagster object>", *arguments[5:])
+
+
 def test_fakes_stand_in_for_the_real_resources(platform: Platform) -> None:
     platform.corpus.prober, platform.corpus.downloader = FakeProber(), FakeDownloader({"http://127.0.0.1/a": b"a"})
     platform.corpus.annotate([("a.mp4", "http://127.0.0.1/a", 3, 0.5, 5)])
     assert platform.run("corpus_jsonl").success
     assert platform.corpus.prober.probed == {"a.mp4": 1}
+
+
+def test_an_external_shard_is_read_where_it_lies_and_not_missed_where_it_does_not(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    told = metadata(platform.run("unified_corpus", partition=None), "unified_corpus")
+    assert "netflix-public" not in str(told["absent"])
+    (row, *_) = platform.corpus.rows()
+    shard = {
+        **row,
+        "src": "n.mp4",
+        "src_sha256": "f" * 64,
+        "corpus": "netflix-public",
+        "mos": 93.5,
+        "mos_scale": "vmaf",
+    }
+    path = platform.corpus.root.path / "netflix" / "netflix_public.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps(shard) + "\n")
+    result = platform.run("unified_corpus", partition=None)
+    assert result.success
+    unified = platform.corpus.root.unified_corpus().read_text().splitlines()
+    (read,) = (json.loads(line) for line in unified if "netflix-public" in line)
+    assert (read["mos"], read["mos_native_scale"], read["corpus_source"]) == (93.5, "vmaf", "netflix-public")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,13 @@ def test_the_head_scores_the_demo_in_onnxruntime_as_its_rows_say(demo: Demo) -> 
     assert mos.shape == (CLIPS,)
     assert ((mos >= 1) & (mos <= 5)).all()
     assert np.corrcoef(mos, table["mos"].to_numpy())[0, 1] > 0.5
+
+
+def test_the_readmes_example_runs_on_the_demos_head(demo: Demo) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example.replace("demo-data", str(demo.root)), names)
+    assert names["mos"].shape == (1,)  # type: ignore[attr-defined]
 
 
 def test_every_artefact_has_its_replay_manifest_and_card(demo: Demo) -> None:

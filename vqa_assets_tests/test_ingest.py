@@ -315,7 +315,12 @@ def test_a_corpus_without_archives_refuses_to_fetch_them(corpus: SmallCorpus) ->
 def test_an_absent_annotation_file_says_what_to_drop_and_where_it_is_had(corpus: SmallCorpus) -> None:
     with pytest.raises(AnnotationError) as caught:
         corpus.ingest()
-    for part in ("no annotation file", "found no folder", "expected manifest.csv in", "database.mmsp-kn.de"):
+    for part in (
+        "no annotation file",
+        "found no folder",
+        "expected manifest.csv or k150ka_scores.csv or k150kb_scores.csv in",
+        "database.mmsp-kn.de",
+    ):
         assert part in str(caught.value)
 
 
@@ -331,6 +336,7 @@ def test_the_manifest_says_what_the_run_decided_and_lost(corpus: SmallCorpus) ->
     corpus.annotate([(f"{i}.mp4", "", 3, 0.5, 5) for i in range(20)] + [("bad.mp4", "", "x", "", "")])
     for i in range(20):
         corpus.stage(f"{i}.mp4", str(i).encode())
+    (corpus.folder / "ingest.toml").write_text("per_host = 4\n")
     done = corpus.ingest(max_rows=21, workers=2)
     manifest = json.loads(done.layout.manifest.read_text())
     assert manifest["schema"] == "mos-corpus-manifest-v1"
@@ -341,6 +347,7 @@ def test_the_manifest_says_what_the_run_decided_and_lost(corpus: SmallCorpus) ->
     assert provenance["args"]["max_rows"] == {"value": 21, "from": "run config"}
     assert provenance["args"]["clip_suffix"] == {"value": ".mp4", "from": "corpus"}
     assert provenance["inputs"]["annotation_file"]["path"] == "konvid-150k/manifest.csv"
+    assert provenance["inputs"]["ingest_toml"]["path"] == "konvid-150k/ingest.toml"
     assert provenance["outputs"]["corpus_jsonl"]["exists"] is True
     assert str(corpus.root.path) not in done.layout.manifest.read_text()
 

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,14 @@ def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) 
         "asset_key": context.asset_key.to_user_string(),
         "partition_key": partition,
         "code_version": context.assets_def.code_versions_by_key.get(context.asset_key),
+        "config": {k: v for k, v in (context.op_execution_context.op_config or {}).items() if v is not None},
     }
-    return RunContext(root=root, dagster=ids, entrypoint=Path(module), argv=tuple(sys.argv), git=git_state())
+    return RunContext(root=root, dagster=ids, entrypoint=Path(module), argv=shown_arguments(sys.argv), git=git_state())
+
+
+def shown_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A command line without the objects that Dagster hands its own processes: they may hold a database's password."""
+    return tuple("<dagster object>" if '"__class__"' in argument else argument for argument in arguments)
 
 
 @cache

@@ -7,11 +7,11 @@ from typing import Any
 
 from vqa_assets.heads.build import BuiltHead
 from vqa_assets.heads.card import render_card
+from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.store.files import read_json_object, write_bytes
 
-MANIFEST_SCHEMA = "mos-head-manifest-v1"
 NO_HEAD = "no-head"
 
 
@@ -50,7 +50,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     manifest = write_manifest(
         sidecar,
         Manifest(
-            schema=MANIFEST_SCHEMA,
+            schema=SCHEMA,
             body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
             args=inputs.settings.as_json(),
             inputs={f"features_with_mos_{name}": path for name, path in inputs.tables.items()},

@@ -4,11 +4,11 @@ import errno
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from vqa_assets.clip import ClipBytes, Geometry
+from vqa_assets.clip import ClipBytes, Geometry, RawVideo, raw_geometry
 from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError
 from vqa_assets.ingest.found import PART
@@ -18,6 +18,7 @@ from vqa_assets.store.cache import FileStamp, ReadClip
 from vqa_assets.store.files import LFS_POINTER
 
 _LFS_POINTER_MOST_BYTES = 1024
+_RAW_SUFFIX = ".yuv"
 _LONGEST_NAME_BYTES = 255
 _NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
@@ -35,11 +36,16 @@ class ClipState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClipTask:
-    """One clip to read; ``url`` is empty where the clip is there already."""
+    """One clip to read; ``url`` is empty where the clip is there already.
+
+    ``raw`` says what the clip is where it has no container to say it, and ``codec`` what it was decoded from.
+    """
 
     name: str
     path: Path
     url: str
+    raw: RawVideo | None = None
+    codec: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,29 @@ def read_clip(task: ClipTask, tools: ClipTools) -> ClipOutcome:
     except DownloadError as error:
         state = ClipState.FAILED if error.permanent else ClipState.UNAVAILABLE
         return ClipOutcome(state, reason=error.reason, unreachable=error.unreachable)
-    return _probe(task.path, fetched, tools, fetched_bytes=fetched.size_bytes)
+    return _measure(task, fetched, tools, fetched_bytes=fetched.size_bytes)
+
+
+def is_raw(name: str) -> bool:
+    """True for a clip without a container, whose bytes are frames and nothing else."""
+    return name.lower().endswith(_RAW_SUFFIX)
+
+
+def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:
+    """The clip with the geometry that a raw clip of its size has; broken where its frames are not whole."""
+    try:
+        return replace(clip, geometry=raw_geometry(raw, clip.stamp.size_bytes, codec), broken="")
+    except BrokenClipError as error:
+        return replace(clip, geometry=None, broken=str(error))
 
 
 def part_of(path: Path) -> Path:
-    """Where a clip is while it arrives: ``<name>.part``, or a hash for a name that leaves no room for that."""
+    """Where a clip is written while it is fetched; a name too long for the suffix is shortened to its hash.
+
+    OSError where the clip's own name is too long for any file system.
+    """
+    if len(os.fsencode(path.name)) > _LONGEST_NAME_BYTES:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     name = path.name + PART
     if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
         name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + PART
@@ -99,9 +123,9 @@ def part_of(path: Path) -> Path:
 
 
 def _fetch(task: ClipTask, tools: ClipTools) -> ClipBytes:
-    part = part_of(task.path)
     try:
-        task.path.parent.mkdir(parents=True, exist_ok=True)
+        part = part_of(task.path)
+        part.parent.mkdir(parents=True, exist_ok=True)
         if task.path.is_dir():
             raise DownloadError("a folder stands in the clip's place", permanent=False)
         fetched = tools.downloader.fetch(task.url, part, tools.limits, tools.stop)
@@ -130,26 +154,31 @@ def _read_present(task: ClipTask, tools: ClipTools) -> ClipOutcome:
         found = hash_file(task.path, tools.stop)
     except OSError as error:
         return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror or os.strerror(errno.EIO)}")
-    return _probe(task.path, found, tools)
+    return _measure(task, found, tools)
 
 
-def _probe(path: Path, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
-    geometry: Geometry | None = None
-    broken = ""
+def _measure(task: ClipTask, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
+    geometry, broken = (None, "") if task.raw else _probe(task.path, tools)
+    stamp = stamp_of(task.path)
+    if stamp is None or stamp.size_bytes != content.size_bytes:
+        return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read")
+    clip = ReadClip(stamp, content.sha256, geometry, broken)
+    clip = as_raw(clip, task.raw, task.codec) if task.raw else clip
+    return ClipOutcome(
+        ClipState.BROKEN if clip.broken else ClipState.READ,
+        clip,
+        reason=clip.broken,
+        fetched_bytes=fetched_bytes,
+        read_bytes=content.size_bytes,
+    )
+
+
+def _probe(path: Path, tools: ClipTools) -> tuple[Geometry | None, str]:
+    """The clip's geometry, or why it has none."""
     try:
         with tools.probes:
             if tools.stop.is_set():
                 raise StoppedError
-            geometry = tools.prober.probe(path, tools.probe_timeout_s)
+            return tools.prober.probe(path, tools.probe_timeout_s), ""
     except BrokenClipError as error:
-        broken = str(error)
-    stamp = stamp_of(path)
-    if stamp is None or stamp.size_bytes != content.size_bytes:
-        return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read")
-    return ClipOutcome(
-        ClipState.BROKEN if broken else ClipState.READ,
-        ReadClip(stamp, content.sha256, geometry, broken),
-        reason=broken,
-        fetched_bytes=fetched_bytes,
-        read_bytes=content.size_bytes,
-    )
+        return None, str(error)

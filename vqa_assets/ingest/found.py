@@ -1,4 +1,4 @@
-"""What lies in the clips folder, by one walk: a stamp for each clip wanted, leftovers, and clips that no row names.
+"""What lies in the clips folders, by one walk: a stamp for each clip wanted, leftovers, and clips that no row names.
 
 What becomes of a clip is not here (``loop``, ``clip_task``).
 """
@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.store.cache import FileStamp
 
 PART = ".part"
@@ -15,37 +16,52 @@ _JUNK = (PART, ".tmp")
 
 
 @dataclass
-class ClipsOnDisk:
-    """One look at a clips folder; links to folders are not followed, so a clip may be there without a stamp here.
+class _Look:
+    """One look at one folder; ``stamps`` has the wanted names only, ``others`` the names of all other files."""
 
-    ``stamps`` has the wanted names only: a capped run does not pay for the whole folder.
-    """
-
-    folder: Path
-    stamps: dict[str, FileStamp] = field(default_factory=dict)
+    stamps: dict[str, FileStamp | None] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
 
-    @classmethod
-    def walk(cls, folder: Path, wanted: Collection[str]) -> "ClipsOnDisk":
-        """Look at every file of the folder once. What cannot be looked at is left out."""
-        found = cls(folder)
-        for entry, name in _files(str(folder), ""):
-            if name not in wanted:
-                found.others.append(name)
-            elif (stamp := _stamp(entry)) is not None:
-                found.stamps[name] = stamp
-        return found
+
+class ClipsOnDisk:
+    """One look at every folder of a corpus's clips; links to folders are not followed.
+
+    A capped run pays for the clips wanted only. What is not found by the look may be there all the same.
+    """
+
+    def __init__(self, folders: ClipFolders, wanted: Collection[str]) -> None:
+        self.folders = folders
+        self._looks = {folder: _look_at(folder, wanted) for folder in folders.every}
+
+    def stamp(self, src: str, score_drop: str = "") -> FileStamp | None:
+        """The stamp of a wanted clip where ``ClipFolders.path_of`` finds it; None where a look at it must tell."""
+        for folder in self.folders.searched(score_drop):
+            stamps = self._looks[folder].stamps
+            if src in stamps:
+                return stamps[src]
+        return None
 
     def remove_leftovers(self) -> int:
         """Delete the half-fetched ``.part`` files that an interrupted run left; their number."""
-        parts = [name for name in self.others if name.endswith(PART)]
-        for name in parts:
-            (self.folder / name).unlink()
+        parts = [folder / name for folder, look in self._looks.items() for name in look.others if name.endswith(PART)]
+        for path in parts:
+            path.unlink()
         return len(parts)
 
     def count_unlabelled(self, names: Collection[str]) -> int:
         """Clips that are not among the names (hidden and temporary files and folders are no clips)."""
-        return sum(name not in names and _may_be_a_clip(name) for name in self.others)
+        others = (name for look in self._looks.values() for name in look.others)
+        return sum(name not in names and _may_be_a_clip(name) for name in others)
+
+
+def _look_at(folder: Path, wanted: Collection[str]) -> _Look:
+    look = _Look()
+    for entry, name in _files(str(folder), ""):
+        if name in wanted:
+            look.stamps[name] = _stamp(entry)
+        else:
+            look.others.append(name)
+    return look
 
 
 def _files(folder: str, inside: str) -> Iterator[tuple["os.DirEntry[str]", str]]:

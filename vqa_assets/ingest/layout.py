@@ -1,11 +1,13 @@
 """Where one corpus's files are, from the data root and the settings. Opens no file."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqa_assets.annotations import find_annotation_file
+from vqa_assets.annotations import find_annotation_files, present_annotation_files
 from vqa_assets.corpora import Corpus
-from vqa_assets.settings import IngestSettings
+from vqa_assets.settings import IngestSettings, resolve
 from vqa_assets.store.paths import DataRoot, manifest_path
 
 
@@ -15,12 +17,49 @@ def losses_path(output: Path) -> Path:
 
 
 @dataclass(frozen=True)
+class ClipFolders:
+    """Where clips lie: ``target``, which they are fetched into, and ``others``, which a person unpacked.
+
+    ``of_part`` holds the folders that the clips of one score drop are looked for in first.
+    """
+
+    target: Path
+    others: tuple[Path, ...] = ()
+    of_part: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, corpus: Corpus, settings: IngestSettings, folder: Path) -> "ClipFolders":
+        """The folders of one corpus that are there, and the target, whether it is there or not."""
+        parts = {part.value: _present(folder, part.clips) for part in corpus.parts if part.clips}
+        others = _present(folder, [name for name in corpus.clip_folders if name != settings.clips_subdir])
+        return cls(folder / settings.clips_subdir, others, parts)
+
+    @property
+    def every(self) -> tuple[Path, ...]:
+        """All folders, each once."""
+        return tuple(dict.fromkeys((self.target, *self.others, *(p for of in self.of_part.values() for p in of))))
+
+    def searched(self, score_drop: str = "") -> tuple[Path, ...]:
+        """The folders that a clip of that score drop is looked for in, in order."""
+        return (*self.of_part.get(score_drop, ()), self.target, *self.others)
+
+    def path_of(self, src: str, score_drop: str = "") -> Path:
+        """Where a clip lies; where it lies nowhere, its place in ``target``."""
+        searched = self.searched(score_drop)
+        if len(searched) > 1:
+            for folder in searched:
+                if os.path.lexists(path := folder / src):
+                    return path
+        return self.target / src
+
+
+@dataclass(frozen=True)
 class CorpusLayout:
     """The paths one ingest reads and writes."""
 
     folder: Path
-    annotation_file: Path
-    clips: Path
+    annotation_files: tuple[Path, ...]
+    clips: ClipFolders
     output: Path
     manifest: Path
     losses: Path
@@ -30,15 +69,35 @@ class CorpusLayout:
     @classmethod
     def of(cls, corpus: Corpus, settings: IngestSettings, root: DataRoot) -> "CorpusLayout":
         """The layout of one corpus; AnnotationError where its annotation file is not there."""
-        folder = settings.corpus_dir or root.corpus_dir(corpus)
+        folder = corpus_folder(corpus, settings, root)
         output = settings.output or root.corpus_jsonl(corpus)
         return cls(
             folder=folder,
-            annotation_file=find_annotation_file(corpus, folder, settings.manifest_csv),
-            clips=folder / settings.clips_subdir,
+            annotation_files=find_annotation_files(corpus, folder, settings.manifest_csv),
+            clips=ClipFolders.of(corpus, settings, folder),
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
             losses=losses_path(output),
             progress=settings.progress_path or folder / ".download-progress.json",
             cache=folder / ".ingest-cache.sqlite",
         )
+
+
+def waiting_annotation_files(corpus: Corpus, root: DataRoot) -> tuple[Path, ...]:
+    """The annotation files that an ordinary run would read, as ``ingest.toml`` and the layout say; empty without any.
+
+    SettingsError where the ``ingest.toml`` cannot be used.
+    """
+    settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
+    if settings.manifest_csv is not None:
+        return (settings.manifest_csv,) if settings.manifest_csv.is_file() else ()
+    return present_annotation_files(corpus, corpus_folder(corpus, settings, root))
+
+
+def corpus_folder(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> Path:
+    """The folder of one corpus: the setting, else its place under the data root."""
+    return settings.corpus_dir or root.corpus_dir(corpus)
+
+
+def _present(folder: Path, names: list[str] | tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(path for name in names if (path := folder / name).is_dir())

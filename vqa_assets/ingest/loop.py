@@ -15,14 +15,23 @@ from vqa_assets.annotations import AnnotationRow
 from vqa_assets.clip_work import ProgressLine, completed_together, stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import ServerGoneError
-from vqa_assets.ingest.clip_task import ClipOutcome, ClipState, ClipTask, is_lfs_pointer, read_clip, stamp_of
+from vqa_assets.ingest.clip_task import (
+    ClipOutcome,
+    ClipState,
+    ClipTask,
+    as_raw,
+    is_lfs_pointer,
+    is_raw,
+    read_clip,
+    stamp_of,
+)
 from vqa_assets.ingest.found import ClipsOnDisk
 from vqa_assets.ingest.plan import FetchPlan, check_space, tell_plan
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.watching import Observer, Watch, unobserved
 from vqa_assets.settings import IngestSettings
-from vqa_assets.store.cache import IngestCache, ReadClip
+from vqa_assets.store.cache import FileStamp, IngestCache, ReadClip
 from vqa_assets.store.progress import DONE, Entry, Progress
 
 WINDOW_PER_WORKER = 4
@@ -52,13 +61,22 @@ class _Run:
     outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
     unreachable: int = 0
 
+    def known_as(self, stamp: FileStamp | None, row: AnnotationRow) -> ClipOutcome | None:
+        """What is known of a clip that has not changed since it was read; None where it must be read (again)."""
+        known, settings = self.known.get(row.src), self.folder.settings
+        if known is None or known.stamp != stamp or settings.rescan:
+            return None
+        if settings.raw_video is not None and is_raw(row.src):
+            known = as_raw(known, settings.raw_video, row.codec)
+        return ClipOutcome(ClipState.BROKEN if known.broken else ClipState.READ, known, known.broken)
+
     def settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
         """Commit outcomes together: the cache first, then the progress."""
         self.outcomes.update(outcomes)
         read = {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes}
-        self.folder.cache.put(read)
+        self.folder.cache.put_all(read)
         entries = {name: _entry_of(outcome) for name, outcome in outcomes.items()}
-        self.folder.progress.set({name: entry for name, entry in entries.items() if entry is not None})
+        self.folder.progress.set_all({name: entry for name, entry in entries.items() if entry is not None})
 
     def count(self, name: str, outcome: ClipOutcome, watch: Watch) -> None:
         """Count what a worker did."""
@@ -86,7 +104,7 @@ def gather_outcomes(
     tasks = _tasks(rows, run)
     fetch = FetchPlan.of(tasks, _known_sizes(tasks, run), folder.corpus.bytes_per_clip)
     tell_plan(folder.corpus, len(rows), tasks, fetch)
-    check_space(folder.corpus, fetch, folder.clips.folder)
+    check_space(folder.corpus, fetch, folder.clips.folders.target)
     with stopping(tools.stop, executor, tools.prober.close):
         _work(tasks, run, tools, executor)
     _check_server(run, folder.corpus)
@@ -122,11 +140,12 @@ def _tasks(rows: Sequence[AnnotationRow], run: _Run) -> list[ClipTask]:
 
 def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | ClipTask:
     """The outcome of a clip that need not be touched, else the task."""
-    settings, clips, known = run.folder.settings, run.folder.clips, run.known.get(row.src)
-    stamp = clips.stamps.get(row.src)
-    if known is not None and known.stamp == stamp and not settings.rescan:
-        return _as_known(known)
-    path = clips.folder / row.src
+    clips, score_drop = run.folder.clips, str(row.extra.get("score_drop", ""))
+    stamp = clips.stamp(row.src, score_drop)
+    known = run.known_as(stamp, row)
+    if known is not None:
+        return known
+    path = clips.folders.path_of(row.src, score_drop)
     try:
         stamp = stamp or stamp_of(path)
         if stamp is not None and is_lfs_pointer(path, stamp):
@@ -135,22 +154,17 @@ def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | ClipTask:
         return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror}")
     if stamp is None:
         return _absent(row, path, run)
-    if known is not None and known.stamp == stamp and not settings.rescan:  # behind a link to a folder
-        return _as_known(known)
-    return ClipTask(row.src, path, "")
-
-
-def _as_known(known: ReadClip) -> ClipOutcome:
-    return ClipOutcome(ClipState.BROKEN if known.broken else ClipState.READ, known, known.broken)
+    raw = run.folder.settings.raw_video if is_raw(row.src) else None
+    return run.known_as(stamp, row) or ClipTask(row.src, path, "", raw, row.codec)
 
 
 def _absent(row: AnnotationRow, path: Path, run: _Run) -> ClipOutcome | ClipTask:
     if not row.url:
         return ClipOutcome(ClipState.MISSING, reason=_why_missing(path))
-    entry = run.folder.progress.entries.get(row.src)
-    if entry is not None and entry.state == "failed" and not run.folder.settings.retry_failed:
+    settings, entry = run.folder.settings, run.folder.progress.entries.get(row.src)
+    if entry is not None and entry.state == "failed" and not settings.retry_failed:
         return ClipOutcome(ClipState.FAILED, reason=entry.reason)
-    return ClipTask(row.src, path, row.url)
+    return ClipTask(row.src, path, row.url, settings.raw_video if is_raw(row.src) else None, row.codec)
 
 
 def _why_missing(path: Path) -> str:

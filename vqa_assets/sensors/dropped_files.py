@@ -10,6 +10,7 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.corpora import Corpus
+from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.paths import DataRoot
 
@@ -29,7 +30,14 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
     )
     def changed_annotation_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
         seen: dict[str, Any] = json.loads(context.cursor or "{}")
-        requests = [r for c in catalog.corpora.values() if (r := _request(c, data_root.root(), seen)) is not None]
+        requests = []
+        for corpus in catalog.corpora.values():
+            try:
+                request = _request(corpus, data_root.root(), seen)
+            except SettingsError as error:  # of one corpus: the others are looked at all the same
+                context.log.warning(str(error))
+                continue
+            requests += [request] if request else []
         skipped = None if requests else "no annotation file changed"
         return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=json.dumps(seen, sort_keys=True))
 
@@ -38,21 +46,28 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
 
 def _request(corpus: Corpus, root: DataRoot, seen: dict[str, Any]) -> dg.RunRequest | None:
     """A run for a corpus whose file changed since ``seen``, which is brought up to date."""
-    path = root.corpus_dir(corpus) / corpus.acquisition.file
-    if not path.is_file():
+    from vqa_assets.ingest.layout import waiting_annotation_files
+
+    files = waiting_annotation_files(corpus, root)
+    if not files:
         return None
-    found = path.stat()
-    stamp = [found.st_size, found.st_mtime_ns]
+    found = [path.stat() for path in files]
+    stamp = [[one.st_size, one.st_mtime_ns] for one in found]
+    newest = max(one.st_mtime_ns for one in found)
     before = seen.get(corpus.name, {})
-    if before.get("stamp") == stamp or time.time() - found.st_mtime < QUIET_S:
+    if before.get("stamp") == stamp or time.time_ns() - newest < QUIET_S * 1e9:
         return None
-    digest = _digest(path)
+    digest = _digest(files)
     seen[corpus.name] = {"stamp": stamp, "sha256": digest}
     if before.get("sha256") == digest:
         return None
-    return dg.RunRequest(run_key=f"{corpus.name}:{digest}:{found.st_mtime_ns}", partition_key=corpus.name)
+    return dg.RunRequest(run_key=f"{corpus.name}:{digest}:{newest}", partition_key=corpus.name)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _digest(files: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as content:
+            while piece := content.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()

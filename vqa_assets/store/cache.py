@@ -64,7 +64,11 @@ class IngestCache:
             self._connection = _anew(self.path, error)
             return {}
 
-    def put(self, clips: Mapping[str, ReadClip]) -> None:
+    def put(self, name: str, clip: ReadClip) -> None:
+        """Commit one clip at once."""
+        self.put_all({name: clip})
+
+    def put_all(self, clips: Mapping[str, ReadClip]) -> None:
         """Commit clips at once, by name; a statement and a commit for all of them costs little more than for one."""
         rows = [_row(name, clip) for name, clip in clips.items()]
         for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -44,12 +44,12 @@ class Progress:
     One thread writes. IngestError where the file is not what it should be: it is never overwritten then.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
-        self.path, self._now = path, now
+    def __init__(self, path: Path, now: Callable[[], float] | None = None) -> None:
+        self.path, self._now = path, now or time.monotonic
         self.log_path = path.with_name(f"{path.stem}.log" if path.suffix != ".log" else f"{path.name}.log")
         self._entries = _read_json(path)
         self._since_write = 0
-        self._written_at = now()
+        self._written_at = self._now()
         self._write_took_s = 0.0
         self._dirty = self._fold()
         self._log: IO[bytes] | None = None
@@ -76,7 +76,11 @@ class Progress:
         """Clip name → entry."""
         return self._entries
 
-    def set(self, entries: Mapping[str, Entry]) -> None:
+    def set(self, name: str, entry: Entry) -> None:
+        """Note one entry."""
+        self.set_all({name: entry})
+
+    def set_all(self, entries: Mapping[str, Entry]) -> None:
         """Note entries by clip name: into the log at once, into the JSON when a write is due."""
         new = {name: entry for name, entry in entries.items() if self._entries.get(name) != entry}
         if not new:

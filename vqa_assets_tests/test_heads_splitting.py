@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vqa_assets.errors import TrainingError
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.splitting import plan_splits
+from vqa_assets.heads.synthetic import synthetic_table
+
+TABLE = synthetic_table(KONVID_V1, rows=300, seed=1)
+SETTINGS = TrainingSettings()
+WORDS = ("train",) * 180 + ("val",) * 60 + ("test",) * 60
+
+
+def groups(rows) -> set[str]:
+    return {TABLE.groups[row] for row in rows}
+
+
+def test_folds_and_holdout_share_no_row_and_no_content():
+    plan = plan_splits(TABLE, SETTINGS)
+    tests = [part.test for part in plan.parts]
+    assert sorted(np.concatenate([plan.holdout, *tests])) == list(range(300))
+    assert sorted(plan.final) == sorted(np.concatenate(tests))
+    for part in plan.parts:
+        assert not groups(part.train) & groups(part.test)
+        assert not groups(part.train) & groups(plan.holdout)
+        assert len(part.train) + len(part.test) == len(plan.final)
+    assert 0 < len(plan.holdout) < 60
+
+
+def test_the_holdout_does_not_depend_on_the_number_of_folds():
+    ten = plan_splits(TABLE, TrainingSettings(k_folds=10))
+    assert len(ten.parts) == 10
+    assert np.array_equal(ten.holdout, plan_splits(TABLE, SETTINGS).holdout)
+
+
+def test_a_given_split_is_used_as_it_is():
+    plan = plan_splits(replace(TABLE, split=WORDS), SETTINGS)
+    (part,) = plan.parts
+    assert (plan.kind, part.name) == ("split", "test")
+    assert list(part.train) == list(plan.final) == list(range(180))
+    assert list(part.test) == list(range(240, 300))
+    assert len(plan.holdout) == plan.leaking_groups == 0
+
+
+def test_val_judges_where_there_is_no_test():
+    (part,) = plan_splits(replace(TABLE, split=("train",) * 180 + ("val",) * 120), SETTINGS).parts
+    assert (part.name, len(part.test)) == ("val", 120)
+
+
+def test_a_split_that_tears_contents_apart_is_counted():
+    torn = plan_splits(replace(TABLE, split=("train",) * 181 + ("test",) * 119), SETTINGS)
+    assert torn.leaking_groups == 1
+
+
+@pytest.mark.parametrize("words", [("train",) * 300, ("test",) * 300])
+def test_a_split_without_train_or_test_is_an_error(words):
+    with pytest.raises(TrainingError, match="expected both"):
+        plan_splits(replace(TABLE, split=words), SETTINGS)
+
+
+@pytest.mark.parametrize("word", ["dev", None, "Train"])
+def test_an_unknown_split_word_is_an_error(word):
+    with pytest.raises(TrainingError, match="unknown words in the split column"):
+        plan_splits(replace(TABLE, split=(word, *WORDS[1:])), SETTINGS)
+
+
+def test_where_some_corpora_have_a_split_their_test_rows_are_held_out_and_the_rest_is_folded():
+    mixed = replace(TABLE, corpora=("a",) * 150 + ("b",) * 150, split=WORDS[150:] + (None,) * 150)
+    plan = plan_splits(mixed, SETTINGS)
+    assert plan.kind == "folds"
+    assert list(plan.given_tests) == ["a"]
+    assert list(plan.given_tests["a"]) == list(range(90, 150))
+    used = {*plan.final, *plan.holdout}
+    assert not used & set(range(90, 150))
+    assert len(used) == 240
+    assert any(row < 30 for row in plan.final)  # the first corpus's train rows
+    assert any(30 <= row < 90 for row in plan.final)  # its val rows
+
+
+def test_contents_of_a_given_test_never_train():
+    shared = TABLE.groups[:295] + (TABLE.groups[90],) * 5
+    mixed = replace(TABLE, corpora=("a",) * 150 + ("b",) * 150, split=WORDS[150:] + (None,) * 150, groups=shared)
+    plan = plan_splits(mixed, SETTINGS)
+    assert plan.left_out == 5
+    assert not {*plan.final, *plan.holdout} & set(range(295, 300))
+
+
+def test_too_few_contents_for_the_folds_is_an_error():
+    few = replace(TABLE, groups=tuple(f"content:{i % 3}" for i in range(300)))
+    with pytest.raises(TrainingError, match="folds are empty"):
+        plan_splits(few, SETTINGS)

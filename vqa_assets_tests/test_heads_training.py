@@ -1,0 +1,148 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vqa_assets.errors import TrainingError
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.evaluation import evaluate
+from vqa_assets.heads.model import forward, predict, stacked
+from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.splitting import plan_splits
+from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainedHeads, TrainingRows
+from vqa_assets.heads.training_table import TrainingTable, read_training_table
+from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
+from vqa_assets.metrics import mean_scores
+from vqa_assets_tests.head_tables import labelled, written
+
+SHORT = TrainingSettings(epochs=6, device="cpu")
+
+
+def rows_of(table: TrainingTable) -> TrainingRows:
+    return TrainingRows(table.features, encoder_onehot(len(table.mos)), table.mos, table.groups)
+
+
+def table_of(tmp_path, rows: int, bend: float = 0.0, seed: int = 0) -> TrainingTable:
+    path = written(labelled(rows, seed, bend), tmp_path / "t.parquet")
+    return read_training_table({"konvid-1k": path}, KONVID_V1)
+
+
+def trained(table: TrainingTable, heads: list[HeadRows], settings: TrainingSettings = SHORT) -> TrainedHeads:
+    return TorchTrainer().train(rows_of(table), heads, settings, lambda done, epochs: None)
+
+
+def numbers(head: HeadWeights) -> np.ndarray:
+    return np.concatenate([array.ravel() for member in head.members for array in member.arrays()])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
+    table = table_of(tmp_path, 150)
+    heads = [HeadRows("a", np.arange(150))]
+    one, again = (numbers(trained(table, heads).heads[0]).tobytes() for _ in range(2))
+    other = trained(table, heads, TrainingSettings(epochs=6, device="cpu", seed=1))
+    assert one == again
+    assert one != numbers(other.heads[0]).tobytes()
+
+
+def test_a_head_trained_beside_larger_ones_is_the_one_trained_alone(tmp_path):
+    table = table_of(tmp_path, 400, bend=0.5)
+    small, large = HeadRows("small", np.arange(70)), HeadRows("large", np.arange(20, 400))
+    alone, together = trained(table, [small]).heads[0], trained(table, [large, small]).heads[1]
+    assert alone.best_epochs == together.best_epochs
+    np.testing.assert_allclose(numbers(alone), numbers(together), atol=1e-4)
+    onehot = encoder_onehot(400)
+    np.testing.assert_allclose(
+        predict(alone, table.features, onehot), predict(together, table.features, onehot), atol=1e-4
+    )
+
+
+def test_members_differ_and_training_moves_the_silent_layer(tmp_path):
+    head = trained(table_of(tmp_path, 300, bend=0.5), [HeadRows("a", np.arange(300))]).heads[0]
+    assert len({member.hidden1.tobytes() for member in head.members}) == len(head.members) == 3
+    assert any(np.any(member.hidden3) for member in head.members)
+    assert all(0 <= epoch <= 6 for epoch in head.best_epochs)
+
+
+def test_what_a_head_was_not_given_does_not_change_it(tmp_path):
+    table = table_of(tmp_path, 120)
+    half = [HeadRows("a", np.arange(60))]
+    before = numbers(trained(table, half).heads[0])
+    table.features[60:] = 1e6
+    table.mos[60:] = 1.0
+    np.testing.assert_array_equal(before, numbers(trained(table, half).heads[0]))
+
+
+def test_mean_and_sd_are_the_training_rows_and_a_constant_has_sd_one():
+    features = np.array([[1, 7], [3, 7]], dtype=np.float32)
+    mean, std = standardisation(features)
+    assert mean.tolist() == [2, 7]
+    assert std.tolist() == [1, 1]
+
+
+def test_predictions_stay_in_range_and_are_nan_where_an_input_is_not_finite(tmp_path):
+    table = table_of(tmp_path, 100)
+    head = trained(table, [HeadRows("a", np.arange(100))]).heads[0]
+    wild = table.features[:5].copy() * 1e6
+    assert np.all((predict(head, wild, encoder_onehot(5)) >= 1) & (predict(head, wild, encoder_onehot(5)) <= 5))
+    wild[1, 3], wild[2, 0] = np.nan, np.inf
+    assert np.isnan(predict(head, wild, encoder_onehot(5))).tolist() == [False, True, True, False, False]
+    assert predict(head, wild[:0], encoder_onehot(0)).shape == (0,)
+
+
+def mean_plcc(table: TrainingTable) -> dict[str, float]:
+    """Mean PLCC and RMSE of the head and its baselines over five folds."""
+    settings = TrainingSettings(device="cpu")
+    plan = plan_splits(table, settings)
+    heads = [HeadRows(part.name, part.train) for part in plan.parts]
+    found = trained(table, [*heads, HeadRows("shipped", plan.final)], settings)
+    evaluation = evaluate(table, plan, found.heads, settings)
+    told = {"head": evaluation.folds, **evaluation.baselines}
+    means = {name: mean_scores(scores) for name, scores in told.items()}
+    return {f"{name} {metric}": mean[metric] for name, mean in means.items() for metric in ("plcc", "rmse")}
+
+
+def test_on_a_linear_signal_the_head_is_as_good_as_ridge_and_beats_a_constant(tmp_path):
+    got = mean_plcc(table_of(tmp_path, 115))
+    assert got["head plcc"] > 0.97 * got["ridge plcc"] > 0.6
+    assert got["head rmse"] < 0.8 * got["constant rmse"]
+    assert math.isnan(got["constant plcc"])
+
+
+def test_on_a_bent_signal_the_head_beats_ridge(tmp_path):
+    got = mean_plcc(table_of(tmp_path, 1_500, bend=0.6))
+    assert got["head plcc"] > got["ridge plcc"] + 0.05
+
+
+def test_progress_counts_epochs(tmp_path):
+    told: list[tuple[int, int]] = []
+    table = table_of(tmp_path, 60)
+    TorchTrainer().train(rows_of(table), [HeadRows("a", np.arange(60))], SHORT, lambda *at: told.append(at))
+    assert told == [(epoch, 6) for epoch in range(1, 7)]
+
+
+def test_one_content_has_nothing_to_stop_by(tmp_path):
+    with pytest.raises(TrainingError, match="2 rows of 1 content groups"):
+        trained(table_of(tmp_path, 10), [HeadRows("a", np.arange(2))])
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(TrainingError, match="'tpu', expected auto"):
+        trained(table_of(tmp_path, 10), [], TrainingSettings(device="tpu"))
+
+
+def test_the_device_is_recorded(tmp_path):
+    assert trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).device.startswith("cpu (")
+
+
+def test_dropout_before_the_relu_is_dropout_after_it(tmp_path):
+    head = trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).heads[0]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 5, 12)).astype(np.float32)
+    dropped = rng.uniform(size=(2, 3, 5, HIDDEN)) < 0.3
+    mos = forward(stacked(head.members, torch.device("cpu")), torch.from_numpy(x), tuple(torch.from_numpy(dropped)))
+    for lane, m in enumerate(head.members):
+        h = np.maximum(x[lane] @ m.hidden1 + m.bias1, 0) * ~dropped[0, lane] / 0.9
+        h = np.maximum(h @ m.hidden2 + m.bias2, 0) * ~dropped[1, lane] / 0.9
+        summed = h @ m.hidden3 + m.bias3 + x[lane] @ m.skip + m.skip_bias
+        np.testing.assert_allclose(mos[lane].numpy(), 1 + 4 / (1 + np.exp(-summed[:, 0])), atol=1e-5)

@@ -1,0 +1,114 @@
+"""Scales: both maps, spreads, and the detection that judges a file and never a row."""
+
+import math
+
+import pytest
+
+from vqa_assets.errors import ScaleError
+from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100, SCALES, TRAINING, UNIFIED, VMAF_0_100, detect_scale, scale_named
+
+BOTH = (ACR_1_5, CONTINUOUS_0_100)
+
+
+@pytest.mark.parametrize(("native", "unified"), [(1.0, 0.0), (2.0, 25.0), (3.2, 55.0), (5.0, 100.0), (5.04, 101.0)])
+def test_1_to_5_and_0_to_100_map_onto_each_other_by_25(native, unified):
+    assert ACR_1_5.convert(native, CONTINUOUS_0_100) == pytest.approx(unified)
+    assert CONTINUOUS_0_100.convert(unified, ACR_1_5) == pytest.approx(native)
+
+
+@pytest.mark.parametrize("scale", SCALES.values())
+def test_a_scale_maps_onto_itself_without_a_trace(scale):
+    assert scale.map_to(scale) == (1.0, 0.0)
+    assert scale.convert(3.3, scale) == 3.3
+
+
+def test_the_maps_have_the_contracts_slope_and_intercept():
+    assert ACR_1_5.map_to(UNIFIED) == (25.0, -25.0)
+    assert UNIFIED.map_to(TRAINING) == (0.04, 1.0)
+    assert VMAF_0_100.map_to(UNIFIED) == (1.0, 0.0)
+
+
+def test_a_spread_scales_by_the_slope_and_never_by_the_intercept():
+    assert ACR_1_5.convert_spread(0.8, CONTINUOUS_0_100) == pytest.approx(20.0)
+    assert CONTINUOUS_0_100.convert_spread(20.0, ACR_1_5) == pytest.approx(0.8)
+    assert ACR_1_5.convert_spread(0.0, CONTINUOUS_0_100) == 0.0
+
+
+def test_a_score_outside_is_mapped_and_not_clipped():
+    assert ACR_1_5.convert(6.0, CONTINUOUS_0_100) == 125.0
+
+
+@pytest.mark.parametrize(
+    ("score", "held"),
+    [
+        (1.0, True),
+        (5.0, True),
+        (0.95, True),
+        (5.05, True),
+        (0.94, False),
+        (5.06, False),
+        (math.nan, False),
+        (math.inf, False),
+        (-math.inf, False),
+    ],
+)
+def test_a_scale_holds_its_range_and_five_hundredths_more(score, held):
+    assert ACR_1_5.holds(score) is held
+
+
+def spread_over(low, high, count=100):
+    return [low + (high - low) * i / (count - 1) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("case", "scores", "candidates", "found"),
+    [
+        ("konvid: 1.22–4.64", spread_over(1.22, 4.64), (ACR_1_5,), ACR_1_5),
+        ("lsvq: 8.5–91.4", spread_over(8.5, 91.4), BOTH, CONTINUOUS_0_100),
+        ("live-vqc: 6.2–94.3", spread_over(6.2, 94.3), (CONTINUOUS_0_100,), CONTINUOUS_0_100),
+        ("the first candidate wins where both hold", spread_over(1, 5), BOTH, ACR_1_5),
+        ("the order of the candidates decides", [2.0, 3.0], (CONTINUOUS_0_100, ACR_1_5), CONTINUOUS_0_100),
+        ("one of a hundred may lie outside", [*spread_over(1, 5, 99), 80.0], BOTH, ACR_1_5),
+        ("two of a hundred may not", [*spread_over(1, 5, 98), 80.0, 81.0], BOTH, CONTINUOUS_0_100),
+        ("slack holds at both ends", [0.95, 5.05] * 40, (ACR_1_5,), ACR_1_5),
+        ("NaN and infinity are not counted", [*spread_over(1, 5, 50), *[math.nan] * 9, math.inf], (ACR_1_5,), ACR_1_5),
+        ("49 low rows may be 0–100", [3.0] * 49, (CONTINUOUS_0_100,), CONTINUOUS_0_100),
+        ("50 low rows with one above 5.05 may be", [*[3.0] * 49, 5.06], (CONTINUOUS_0_100,), CONTINUOUS_0_100),
+    ],
+)
+def test_a_whole_file_decides_its_scale(case, scores, candidates, found):
+    assert detect_scale(scores, candidates, "corpus") is found, case
+
+
+@pytest.mark.parametrize("scale", [CONTINUOUS_0_100, VMAF_0_100])
+@pytest.mark.parametrize("highest", [4.9, 5.05])
+def test_fifty_rows_that_never_exceed_5_05_are_no_0_to_100_file(scale, highest):
+    with pytest.raises(ScaleError):
+        detect_scale([*[3.0] * 49, highest], (scale,), "live-vqc")
+
+
+def test_a_low_score_in_a_0_to_100_file_stays_0_to_100():
+    scale = detect_scale([3.2, *spread_over(10, 90)], BOTH, "lsvq")
+    assert scale.convert(3.2, TRAINING) == pytest.approx(1.128)
+
+
+def test_the_refusal_names_the_corpus_the_numbers_the_scales_tried_and_the_remedy():
+    with pytest.raises(ScaleError) as caught:
+        detect_scale([*spread_over(2, 4, 97), 50.0, 60.0, 70.0], (ACR_1_5,), "konvid-1k: /data/manifest.csv")
+    told = str(caught.value)
+    assert told.startswith("konvid-1k: /data/manifest.csv: 100 scores from 2 to 70, median 3.0")
+    assert "tried: 1-5-acr [1, 5] (3 outside)" in told
+    assert "99 %" in told
+    assert "mos_scale in the run config" in told
+
+
+@pytest.mark.parametrize("scores", [[], [math.nan, math.inf]])
+def test_a_file_without_a_finite_score_has_no_scale(scores):
+    with pytest.raises(ScaleError, match=r"chug: no finite score, expected opinion scores; check the MOS column"):
+        detect_scale(scores, BOTH, "chug")
+
+
+def test_scales_are_found_by_the_names_that_rows_carry():
+    assert [scale_named(name).name for name in ("1-5-acr", "0-100-continuous", "vmaf")] == list(SCALES)
+    with pytest.raises(ScaleError, match=r"'1-10', expected one of 1-5-acr, 0-100-continuous, vmaf"):
+        scale_named("1-10")
