@@ -14,7 +14,7 @@ from vqa_assets.probing import PyAvProber
 from vqa_assets.settings import resolve
 
 SMALL_CLIPS, SMALL_BYTES, SMALL_TARGET = 3000, 200_000, 30.0
-LARGE_CLIPS, LARGE_BYTES, LARGE_TARGET = 150, 20_000_000, 0.85
+LARGE_CLIPS, LARGE_FILES, LARGE_BYTES, LARGE_TARGET = 400, 40, 20_000_000, 0.85
 PROCESSES, TURNS = 24, 3
 
 
@@ -58,7 +58,7 @@ def _large(corpus: CorpusFolder) -> None:
     print(
         f"first pass, {LARGE_CLIPS} clips of {LARGE_BYTES / 1e6:.0f} MB: {ratio:.2f} of hashing alone on {threads} "
         f"threads ({_median(ours):.0f} MB/s against {_median(alone):.0f}, medians of {TURNS}); target: at least "
-        f"{LARGE_TARGET}; bound by SHA-256"
+        f"{LARGE_TARGET}; bound by SHA-256, then by FFmpeg's look at the beginning of each clip"
     )
 
 
@@ -67,6 +67,15 @@ def _filled(corpus: CorpusFolder, count: int, size_bytes: int, clip: bytes) -> l
     corpus.annotate(names)
     _warm([corpus.clips / name for name in names])
     return names
+
+
+def _linked(corpus: CorpusFolder, names: list[str], count: int) -> list[str]:
+    """More names of the same files, which are read and probed like any other; the annotation file names all."""
+    more = [f"link-{i:06d}.mp4" for i in range(count)]
+    for number, name in enumerate(more):
+        (corpus.clips / name).hardlink_to(corpus.clips / names[number % len(names)])
+    corpus.annotate([*names, *more])
+    return more
 
 
 def _warm(paths: list[Path]) -> None:
@@ -82,9 +91,9 @@ def _pass(corpus: CorpusFolder) -> float:
         done = corpus.ingest(prober)
     finally:
         prober.close()
-    if done.report.written != done.report.rows_in:
+    if done.report.read_clips != done.report.rows_in:
         raise RuntimeError(done.report.reasons())
-    return done.report.written / done.seconds
+    return done.report.read_clips / done.seconds
 
 
 def _median(values: list[float]) -> float:
