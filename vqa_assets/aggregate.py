@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.corpora import Corpus
+from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.errors import AggregateError, SchemaError
-from vqa_assets.mos import CONTINUOUS_0_100, SCALES, UNIFIED, MosScale, detect_scale
+from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, SCALES, UNIFIED, MosScale, detect_scale
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.schemas import UNIFIED_CORPUS, validate_rows
 from vqa_assets.store.files import JsonLine, drafting, json_line, read_json_lines, write_lines
@@ -19,10 +19,10 @@ from vqa_assets.store.tables import write_rows
 MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
 TIME_STAMPS = ("ingested_at_utc", "aggregated_at_utc")
 REQUIRED_KEYS = ("src", "src_sha256", "mos", "corpus")
-RAW_MOS = "mos_raw_0_100"
-"""Where a corpus maps its scores at ingest, the score as published."""
 ENCODE_GRID_KEYS = frozenset({"vmaf_score", "encoder", "preset", "crf"})
 _MOST_OUTSIDE_SHARE, _LEAST_OUTSIDE_ROWS = 0.01, 20
+Source = Corpus | ExternalShard
+"""What a shard's rows may come from."""
 _log = logging.getLogger("vqa_assets.aggregate")
 
 
@@ -87,7 +87,7 @@ class UnifiedSettings:
     manifest_out: Path | None = None
 
 
-def make_unified_corpus(settings: UnifiedSettings, corpora: Mapping[str, Corpus], context: RunContext) -> UnifiedCorpus:
+def make_unified_corpus(settings: UnifiedSettings, corpora: Mapping[str, Source], context: RunContext) -> UnifiedCorpus:
     """Aggregate the shards into ``output`` and a Parquet file beside it; earlier files stand until the new are valid.
 
     Files whose content would stay the same but for ``aggregated_at_utc`` are left alone.
@@ -142,7 +142,7 @@ def _version_of(path: Path) -> str:
 
 
 def aggregate(
-    shards: Sequence[Shard], corpora: Mapping[str, Corpus], now: str
+    shards: Sequence[Shard], corpora: Mapping[str, Source], now: str
 ) -> tuple[list[dict[str, Any]], AggregateReport]:
     """The unified rows, sorted by (corpus_source, src_sha256, src), and what was counted.
 
@@ -209,7 +209,7 @@ def _uncertainty(row: Mapping[str, Any]) -> float:
 
 
 def _unified_rows(
-    shard: Shard, corpora: Mapping[str, Corpus], now: str, report: AggregateReport
+    shard: Shard, corpora: Mapping[str, Source], now: str, report: AggregateReport
 ) -> Iterator[dict[str, Any]]:
     lines = list(_checked_lines(shard))
     report.rows_in += len(lines)
@@ -290,7 +290,7 @@ def _wrong_value(where: str, key: str, value: object, expected: str) -> Aggregat
 
 
 def _undeclared_scales(
-    lines: Sequence[JsonLine], shard: Shard, corpora: Mapping[str, Corpus]
+    lines: Sequence[JsonLine], shard: Shard, corpora: Mapping[str, Source]
 ) -> dict[str, MosScale | None]:
     """Corpus → the scale of its rows without ``mos_scale`` (older shards), detected over the whole shard."""
     scores: dict[str, list[float]] = {}
@@ -315,7 +315,7 @@ def _scale_of(row: Mapping[str, Any], detected: MosScale | None, where: str) -> 
     return SCALES[declared]
 
 
-def _unified(row: Mapping[str, Any], corpus: Corpus, scale: MosScale, now: str) -> dict[str, Any]:
+def _unified(row: Mapping[str, Any], corpus: Source, scale: MosScale, now: str) -> dict[str, Any]:
     mos, native, spread = _native(row, scale)
     return {
         **row,

@@ -1,8 +1,10 @@
 """What is known of one clip: its bytes, its geometry, and how a probe's answer becomes a geometry. Opens no file."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from types import MappingProxyType
 
 from vqa_assets.errors import BrokenClipError
 
@@ -72,4 +74,48 @@ def geometry_of(answer: ProbeAnswer) -> Geometry:
         duration_s=round(next((d for d in durations if d and 0 < d < math.inf), 0.0), 6),
         pix_fmt=answer.pix_fmt,
         encoder_upstream=answer.codec,
+    )
+
+
+RAW_FORMATS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {
+        "gray": (1, 0, 0),
+        "yuv420p": (1, 2, 2),
+        "yuv422p": (1, 2, 1),
+        "yuv444p": (1, 1, 1),
+        "yuv420p10le": (2, 2, 2),
+        "yuv422p10le": (2, 2, 1),
+        "yuv444p10le": (2, 1, 1),
+    }
+)
+"""Pixel formats of raw video: bytes a sample, then by how much chroma is smaller across and down (0: no chroma)."""
+
+
+@dataclass(frozen=True)
+class RawVideo:
+    """What clips without a container are, since nothing in the file says it: pixels, frames per second, format."""
+
+    width: int = 3840
+    height: int = 2160
+    framerate: float = 30.0
+    pix_fmt: str = "yuv420p"
+
+    @property
+    def frame_bytes(self) -> int:
+        """The size of one frame; odd sizes have their chroma rounded up, as FFmpeg does."""
+        sample_bytes, across, down = RAW_FORMATS[self.pix_fmt]
+        chroma = 2 * -(-self.width // across) * -(-self.height // down) if across else 0
+        return sample_bytes * (self.width * self.height + chroma)
+
+
+def raw_geometry(raw: RawVideo, size_bytes: int, codec: str) -> Geometry:
+    """The geometry of a raw clip of that size, decoded from ``codec``; BrokenClipError where frames are not whole."""
+    frames, rest = divmod(size_bytes, raw.frame_bytes)
+    if rest or not frames:
+        raise BrokenClipError(
+            f"{size_bytes} bytes are no whole number of {raw.width}×{raw.height} {raw.pix_fmt} frames "
+            f"({raw.frame_bytes} bytes each)"
+        )
+    return Geometry(
+        raw.width, raw.height, raw.framerate, round(frames / raw.framerate, 6), raw.pix_fmt, codec or "rawvideo"
     )

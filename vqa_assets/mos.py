@@ -53,6 +53,8 @@ VMAF_0_100 = MosScale("vmaf", 0.0, 100.0)
 SCALES: Mapping[str, MosScale] = MappingProxyType({s.name: s for s in (ACR_1_5, CONTINUOUS_0_100, VMAF_0_100)})
 TRAINING = ACR_1_5
 """The scale heads are trained on."""
+RAW_MOS = "mos_raw_0_100"
+"""Where a corpus maps its scores at ingest, the row's field that holds the score as published on 0–100."""
 UNIFIED = CONTINUOUS_0_100
 """The scale of the unified corpus: ``(mos − 1) · 25`` for 1–5, identity for 0–100 and VMAF."""
 

@@ -7,14 +7,16 @@ run config in the web UI, ``ingest.toml`` and the docs are made from it.
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clip import RAW_FORMATS, RawVideo
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_RAW_KEYS = tuple(f.name for f in fields(RawVideo))
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,13 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
         "Download progress file.",
         shown_default="<corpus_dir>/.download-progress.json",
     ),
-    Setting("clips_subdir", str, "Folder of the clips inside the corpus folder.", "clips"),
+    Setting(
+        "clips_subdir",
+        str,
+        "Folder inside the corpus folder that clips are fetched into and looked for first; the corpus's own folders "
+        "come after it.",
+        "clips",
+    ),
     Setting(
         "clip_suffix",
         str,
@@ -106,6 +114,13 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
         shown_default="the corpus's, mostly none",
     ),
     Setting(
+        "raw_video",
+        RawVideo,
+        "What clips without a container (.yuv) are: a table of width, height, framerate and pix_fmt, each optional.",
+        of_corpus=lambda c: c.raw_video,
+        shown_default="the corpus's, mostly none",
+    ),
+    Setting(
         "mos_scale",
         str,
         "Scale of the file's scores, where detection should not decide.",
@@ -132,6 +147,13 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
     Setting("rescan", bool, "Read every clip again, though size and time of change stand.", False),
     Setting("prune", bool, "Drop rows whose clip is gone or that no annotation names.", False),
     Setting("fetch", bool, "Fetch and unpack the corpus's archives first.", False),
+    Setting(
+        "archive_base",
+        str,
+        "Address put before the names of the corpus's archives: a mirror of your own.",
+        of_corpus=lambda c: c.archive_base,
+        shown_default="the corpus's",
+    ),
     Setting("log_level", str, "Least level that is logged.", "INFO", choices=LOG_LEVELS),
     Setting("workers", int, "Clips in hand at once.", shown_default="the larger of cores and per_host", low=1),
     Setting("per_host", int, "Transfers from one host at once.", 8, low=1),
@@ -158,6 +180,7 @@ class IngestSettings:
     download_timeout_s: float
     probe_timeout_s: float
     bucket_prefix: str
+    raw_video: RawVideo | None
     mos_scale: str | None
     min_rows: int
     max_manifest_rows: int | None
@@ -165,6 +188,7 @@ class IngestSettings:
     rescan: bool
     prune: bool
     fetch: bool
+    archive_base: str
     log_level: str
     workers: int | None
     per_host: int
@@ -181,8 +205,13 @@ class ResolvedSettings:
     def described(self) -> dict[str, dict[str, object]]:
         """Name → {value, from}, for the replay manifest, which shows paths in its own way."""
         return {
-            f.name: {"value": getattr(self.values, f.name), "from": self.origins[f.name]} for f in fields(self.values)
+            f.name: {"value": _plain(getattr(self.values, f.name)), "from": self.origins[f.name]}
+            for f in fields(self.values)
         }
+
+
+def _plain(value: Any) -> object:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def resolve(corpus: Corpus, run_config: Mapping[str, Any], toml_path: Path) -> ResolvedSettings:
@@ -264,11 +293,39 @@ def _inside(value: Any, setting: Setting) -> bool:
 
 def _coerced(value: Any, setting: Setting, where: str) -> Any:
     kind = setting.type
+    if kind is RawVideo and isinstance(value, Mapping):
+        return _raw_video(value, f"{where}: {setting.name}")
     if kind is Path and isinstance(value, (str, Path)) and str(value):
         return Path(value).expanduser()
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    kind_name = "a path" if kind is Path else kind.__name__
+    kind_name = {Path: "a path", RawVideo: f"a table of {', '.join(_RAW_KEYS)}"}.get(kind, kind.__name__)
     raise SettingsError(f"{where}: {setting.name}", found=repr(value), expected=kind_name, next_step="correct it")
+
+
+def _raw_video(table: Mapping[str, Any], where: str) -> RawVideo:
+    """The raw video that a table describes; SettingsError names the key that is unknown or out of bounds."""
+    unknown = sorted(set(table) - set(_RAW_KEYS))
+    if unknown:
+        raise SettingsError(
+            where,
+            found=f"unknown key {unknown[0]!r}",
+            expected=f"some of {', '.join(_RAW_KEYS)}",
+            next_step="correct it",
+        )
+    for key, value in table.items():
+        good, expected = _raw_value(key, value)
+        if not good:
+            raise SettingsError(f"{where}.{key}", found=repr(value), expected=expected, next_step="correct it")
+    return RawVideo(**table)
+
+
+def _raw_value(key: str, value: Any) -> tuple[bool, str]:
+    """Whether a key of ``raw_video`` may have this value, and what is expected of it."""
+    if key == "pix_fmt":
+        return isinstance(value, str) and value in RAW_FORMATS, f"one of {', '.join(RAW_FORMATS)}"
+    kinds = (int, float) if key == "framerate" else (int,)
+    number = isinstance(value, kinds) and not isinstance(value, bool)
+    return number and 0 < value <= 100_000, "a number above 0" if key == "framerate" else "a whole number above 0"

@@ -20,6 +20,7 @@ from vqa_assets.assets.telling import (
     table_metadata,
     told_failures,
 )
+from vqa_assets.clip import RawVideo
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.ingest.protocols import Downloader, Prober
@@ -37,7 +38,7 @@ OLD_AFTER_DAYS = 30
 
 
 def _config_field(setting: Setting) -> Any:
-    kind = str if setting.type is Path else setting.type
+    kind = {Path: str, RawVideo: dict[str, Any]}.get(setting.type, setting.type)
     return (kind | None, Field(default=None, description=setting.help))
 
 

@@ -10,6 +10,7 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.checks import jsonl_schema_result, warning
 from vqa_assets.assets.runs import artefact_path, run_context
 from vqa_assets.assets.telling import counted, manifest_metadata, records, table_metadata, told_failures
+from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.schemas import UNIFIED_CORPUS
@@ -55,7 +56,8 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
         with told_failures():
             root = data_root.root()
             settings = _settings(config, catalog, root)
-            done = make_unified_corpus(settings, catalog.corpora, run_context(context, root, __file__))
+            sources = {**catalog.corpora, **EXTERNAL_SHARDS}
+            done = make_unified_corpus(settings, sources, run_context(context, root, __file__))
         manifest = settings.manifest_out or manifest_path(done.jsonl)
         return dg.MaterializeResult(
             metadata=_metadata(done, root) | manifest_metadata(done.manifest, manifest, root),
@@ -94,20 +96,27 @@ def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
 def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
     from vqa_assets.aggregate import Shard, UnifiedSettings
 
-    unknown = sorted(set(config.corpus_source_overrides.values()) - set(catalog.corpora))
+    known = [*catalog.corpora, *EXTERNAL_SHARDS]
+    unknown = sorted(set(config.corpus_source_overrides.values()) - set(known))
     if unknown:
         raise SettingsError(
             "corpus_source_overrides",
             found=", ".join(unknown),
-            expected=f"one of {', '.join(catalog.corpora)}",
+            expected=f"one of {', '.join(known)}",
             next_step="correct the name",
         )
-    paths = [Path(p) for p in config.inputs] or [root.corpus_jsonl(corpus) for corpus in catalog.corpora.values()]
+    paths = [Path(p) for p in config.inputs] or _discovered(catalog, root)
     return UnifiedSettings(
         shards=tuple(Shard(path, config.corpus_source_overrides.get(str(path))) for path in paths),
         output=Path(config.output) if config.output else root.unified_corpus(),
         manifest_out=Path(config.manifest_out) if config.manifest_out else None,
     )
+
+
+def _discovered(catalog: Catalog, root: DataRoot) -> list[Path]:
+    """Where every corpus's JSONL should be, then the external shards that are there."""
+    external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
+    return [root.corpus_jsonl(corpus) for corpus in catalog.corpora.values()] + [p for p in external if p.is_file()]
 
 
 def _metadata(done: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:

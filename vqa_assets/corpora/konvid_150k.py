@@ -1,6 +1,6 @@
 """KonViD-150k: about 150 000 clips in the wild, each with five or more crowd ratings."""
 
-from vqa_assets.corpora.corpus import Acquisition, Corpus
+from vqa_assets.corpora.corpus import Acquisition, Corpus, Part, Spellings
 from vqa_assets.mos import ACR_1_5
 
 KONVID_150K = Corpus(
@@ -18,11 +18,18 @@ KONVID_150K = Corpus(
         file="manifest.csv",
         where="https://database.mmsp-kn.de/konvid-150k-vqa-database.html",
         steps="Download the score file with its URL column and drop it as manifest.csv; clips are then fetched into "
-        "clips/.",
+        "clips/. Or drop k150ka_scores.csv, k150kb_scores.csv or both, with the clips unpacked into k150ka_extracted/ "
+        "and k150kb_extracted/ (or clips/).",
     ),
     expected_clips=150_000,
     size="120–200 GB",
     bytes_per_clip=1_000_000,
     min_rows=5_000,
-    lookalike="KonViD-1k's attributes file has about 1 200 rows",
+    lookalike="KonViD-1k's attributes file has about 1 200 rows, and belongs to konvid-1k",
+    own_spellings=Spellings(mos=("mos", "video_score")),
+    parts=(
+        Part("k150ka_scores.csv", "score_drop", "k150ka", clips=("k150ka_extracted",)),
+        Part("k150kb_scores.csv", "score_drop", "k150kb", clips=("k150kb_extracted",), min_rows=1_000),
+    ),
+    clip_folders=("k150ka_extracted", "k150kb_extracted"),
 )

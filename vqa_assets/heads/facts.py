@@ -1,20 +1,10 @@
 """What a head must say about the corpora it was trained on, and what their licences mean for the head. Stdlib only."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import MappingProxyType
 
+from vqa_assets.corpora.corpus import REDISTRIBUTION
 from vqa_assets.errors import TrainingError
-
-REDISTRIBUTION: Mapping[str, str] = MappingProxyType(
-    {
-        "attribution": "may be passed on if every corpus is named with its citation",
-        "research-only": "is for research use only; every corpus must be cited",
-        "non-commercial-share-alike": "is for non-commercial use only, passed on under the same licence or not at all",
-        "unknown": "must not be passed on until the corpus's licence is clarified",
-    }
-)
-"""What a corpus's licence lets one do with a head trained on it, from the freest to the strictest."""
 
 
 @dataclass(frozen=True)

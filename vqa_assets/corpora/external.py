@@ -1,0 +1,71 @@
+"""Shards and sources that are no corpus of opinions: read where present, never ingested, never a partition."""
+
+from dataclasses import dataclass
+
+from vqa_assets.mos import VMAF_0_100, MosScale
+
+
+@dataclass(frozen=True)
+class ExternalShard:
+    """A corpus JSONL made elsewhere, which ``unified_corpus`` reads where it lies at ``jsonl`` below the data root.
+
+    Its scores are computed, not opinions: no MOS head is trained on them.
+    """
+
+    name: str
+    title: str
+    scales: tuple[MosScale, ...]
+    licence: str
+    redistribution: str
+    citation: str
+    homepage: str
+    jsonl: str
+
+
+@dataclass(frozen=True)
+class EncodeGridSource:
+    """Clips that are encoded over a grid of settings and scored by VMAF; they carry no opinions."""
+
+    name: str
+    title: str
+    clips: str
+    size: str
+    licence: str
+    redistribution: str
+    citation: str
+    homepage: str
+
+
+NETFLIX_PUBLIC = ExternalShard(
+    name="netflix-public",
+    title="Netflix Public",
+    scales=(VMAF_0_100,),
+    licence="as published by Netflix; check it before passing anything on",
+    redistribution="unknown",
+    citation="Li, Aaron, Katsavounidis, Moorthy, Manohara. Toward a Practical Perceptual Video Quality Metric. Netflix "
+    "Technology Blog 2016.",
+    homepage="https://github.com/Netflix/vmaf",
+    jsonl="netflix/netflix_public.jsonl",
+)
+
+BVI_DVC = EncodeGridSource(
+    name="bvi-dvc",
+    title="BVI-DVC",
+    clips="about 120",
+    size="84 GiB",
+    licence="research use, not redistributable",
+    redistribution="research-only",
+    citation="Ma, Zhang, Bull. BVI-DVC: A Training Database for Deep Video Compression. IEEE TMM 2021.",
+    homepage="https://fan-aaron-zhang.github.io/BVI-DVC/",
+)
+
+NETFLIX = EncodeGridSource(
+    name="netflix",
+    title="Netflix Public, encode grid",
+    clips="9 sources",
+    size="not stated",
+    licence=NETFLIX_PUBLIC.licence,
+    redistribution=NETFLIX_PUBLIC.redistribution,
+    citation=NETFLIX_PUBLIC.citation,
+    homepage=NETFLIX_PUBLIC.homepage,
+)

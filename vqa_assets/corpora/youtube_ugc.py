@@ -1,0 +1,34 @@
+"""YouTube-UGC: about 1 500 user uploads of 20 s, of which videos are withdrawn over the years."""
+
+from vqa_assets.corpora.corpus import NAME_FILLERS_SCORE, Acquisition, Corpus, Spellings
+from vqa_assets.mos import ACR_1_5
+
+YOUTUBE_UGC = Corpus(
+    name="youtube-ugc",
+    title="YouTube-UGC",
+    version="ugc-2019-orig",
+    scales=(ACR_1_5,),
+    spread="sd",
+    licence="CC BY",
+    redistribution="attribution",
+    citation="Wang, Inguva, Adsumilli. YouTube UGC Dataset for Video Compression Research. MMSP 2019.",
+    homepage="https://media.withyoutube.com/",
+    acquisition=Acquisition(
+        file="manifest.csv",
+        other_files=("manifest.xlsx", "original_videos_MOS_for_YouTube_UGC_dataset.xlsx"),
+        where="https://media.withyoutube.com/",
+        steps="Drop original_videos.csv as manifest.csv, or the official workbook as manifest.xlsx; clips without a URL "
+        "are fetched from the public bucket. For transcoded means set corpus_version to ugc-2020-transcoded-mean.",
+    ),
+    expected_clips=1_500,
+    size="2 TB (10 GB at the cap)",
+    bytes_per_clip=33_000_000,
+    min_rows=200,
+    default_cap=300,
+    own_spellings=Spellings(clip=("vid",), mos=("mosfull", "mos full"), sd=("stdfull",), count=("x_subjects",)),
+    last_spellings=Spellings(mos=("dmos",)),
+    headerless=(NAME_FILLERS_SCORE,),
+    also_named=("{clip}_*",),
+    download_timeout_s=300.0,
+    bucket_prefix="https://storage.googleapis.com/ugc-dataset/original_videos/",
+)
