@@ -18,7 +18,7 @@ from vqa_assets.encode_grid import layout
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.schemas import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
 from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.store.paths import DataRoot, manifest_path
 
 if TYPE_CHECKING:
     from vqa_assets.encode_grid.grid import Grid, GridJob
@@ -95,19 +95,22 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
     )
     def libvmaf_reports(config: ReportsConfig, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
         from vqa_assets.encode_grid.inputs import list_inputs
+        from vqa_assets.encode_grid.rows import shown_name
 
         with told_failures():
             root = data_root.root()
             found = list_inputs(
                 _path(config.cache_dir, layout.reports_folder(root)), _path(config.input, layout.vmaf_tune_rows(root))
             )
-        shown = [{"file": f.path.name, "bytes": f.size_bytes, "sha256": f.sha256} for f in found.files[:_EXAMPLES]]
+        shown = [
+            {"file": shown_name(f.path), "bytes": f.size_bytes, "sha256": f.sha256} for f in found.files[:_EXAMPLES]
+        ]
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": len(found.files),
                 "inputs": counted(found.counts, "source"),
                 "bytes": sum(f.size_bytes for f in found.files),
-                "unreadable": [path.name for path in found.unreadable],
+                "unreadable": [shown_name(path) for path in found.unreadable],
                 "examples": records(shown),
                 "cache_dir": root.shown(found.reports_folder),
             },
@@ -202,7 +205,7 @@ def make_encode_grid_checks() -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
         root = data_root.root()
-        default = layout.training_corpus(root).with_suffix(".manifest.json")
+        default = manifest_path(layout.training_corpus(root))
         manifest = read_json_object(artefact_path(context, root, default, entry="manifest_path"))
         count = manifest["counters"]["conflicts"]
         told = "; ".join(f"{c['kept']} is kept, {c['left_out']} is not" for c in manifest["conflict_examples"][:3])
@@ -236,7 +239,7 @@ def _published_grid(context: dg.AssetCheckExecutionContext, root: DataRoot) -> P
 
 def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot) -> Path:
     name = context.partition_key
-    default = layout.grid_jsonl(root, ENCODE_GRID_SOURCES[name]).with_suffix(".manifest.json")
+    default = manifest_path(layout.grid_jsonl(root, ENCODE_GRID_SOURCES[name]))
     return artefact_path(context, root, default, name, entry="manifest_path")
 
 

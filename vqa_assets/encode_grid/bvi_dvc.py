@@ -14,7 +14,7 @@ from typing import Any
 from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.encode_grid.grid import GridJob, GridOutput, GridReport, Loss
 from vqa_assets.encode_grid.reports import EmptyReportError, VmafReport, parse_report
-from vqa_assets.encode_grid.rows import DEFAULTS, is_unicode
+from vqa_assets.encode_grid.rows import DEFAULTS, is_unicode, shown_name
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.store.paths import DataRoot
@@ -65,7 +65,7 @@ def bvi_dvc_job(folder: Path, labels: EncodeLabels, root: DataRoot, to: GridOutp
     reports = list_reports(folder)
     return GridJob(
         source=BVI_DVC,
-        inputs={root.shown(path): path for path in reports},
+        inputs={root.shown(path): path for path in reports if is_unicode(path.name)},
         read=lambda report: _rows(reports, labels, report),
         to=to,
         args={"cache_dir": folder, **asdict(labels)},
@@ -84,14 +84,14 @@ def _rows(paths: tuple[Path, ...], labels: EncodeLabels, report: GridReport) -> 
             row = _row(path, labels)
         except EncodeGridError as error:
             reason = f"{error.what}: {error.found}" if error.found else error.what
-            report.lose(Loss(path.name, reason, isinstance(error, EmptyReportError)))
+            report.lose(Loss(shown_name(path), reason, isinstance(error, EmptyReportError)))
         else:
             yield row
 
 
 def _row(path: Path, labels: EncodeLabels) -> dict[str, Any]:
     if not is_unicode(path.stem):
-        raise EncodeGridError("a file name that is no UTF-8", found=repr(path.name))
+        raise EncodeGridError("a file name that is no UTF-8")
     content = _read(path)
     found, geometry = parse_report(content), geometry_of(path.stem)
     return {

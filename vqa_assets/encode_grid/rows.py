@@ -139,6 +139,11 @@ def _is_of_kind(value: Any, column: Column) -> bool:
     return column.kind == "number" or float(value).is_integer()
 
 
+def shown_name(path: Path) -> str:
+    """A file's name as it can be written: bytes that are no UTF-8 are told as escapes."""
+    return path.name.encode("utf-8", "backslashreplace").decode()
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8: a lone surrogate, as from a file name of other bytes, cannot."""
     try:
