@@ -2,7 +2,10 @@
 
 # ruff: noqa: E402
 import gc
+import os
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,7 +22,7 @@ from vqa_assets.assets.heads import make_head_assets, make_head_checks
 from vqa_assets.assets.ingest import make_corpus_jsonl, make_corpus_jsonl_checks
 from vqa_assets.assets.labels import make_mos_features_asset, make_mos_features_checks
 from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
-from vqa_assets.corpora import CORPORA
+from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.downloader import LibcurlDownloaderResource
@@ -42,6 +45,16 @@ def default_resources() -> dict[str, Any]:
     }
 
 
+def declared_corpora() -> Mapping[str, Corpus]:
+    """``CORPORA``, and those that the TOML files in ``$VQA_CORPORA_DIR`` declare; SettingsError names a mistake."""
+    folder = os.environ.get("VQA_CORPORA_DIR")
+    if not folder:
+        return CORPORA
+    from vqa_assets.corpora.declarations import with_declared
+
+    return with_declared(Path(folder).expanduser())
+
+
 def build_defs(**resources: Any) -> dg.Definitions:
     """All assets, checks, sensors and schedules; ``resources`` replace the default ones by name.
 
@@ -51,7 +64,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
     unknown = sorted(set(resources) - set(chosen))
     if unknown:
         raise TypeError(f"build_defs: unknown resources {', '.join(unknown)}, expected some of {', '.join(chosen)}")
-    catalog = Catalog(CORPORA)
+    catalog = Catalog(declared_corpora())
     return dg.Definitions(
         assets=_assets(catalog),
         asset_checks=_checks(catalog),

@@ -15,9 +15,10 @@ from typing import Any
 
 import dagster as dg
 
+from vqa_assets.annotations import present_annotation_files
 from vqa_assets.clip_work import clock
 from vqa_assets.corpora import CORPORA, Corpus
-from vqa_assets.definitions import build_defs
+from vqa_assets.definitions import build_defs, declared_corpora
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import HEAD_RECIPES
 from vqa_assets.resources.data_root import DataRootResource
@@ -91,7 +92,7 @@ def log_to_stderr() -> None:
 
 
 def _is_present(corpus: Corpus, root: DataRoot) -> bool:
-    return (root.corpus_dir(corpus) / corpus.acquisition.file).is_file() or root.ingest_toml(corpus).is_file()
+    return bool(present_annotation_files(corpus, root.corpus_dir(corpus))) or root.ingest_toml(corpus).is_file()
 
 
 def _run_step(
@@ -148,9 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    steps = plan(root, training=not options.dry_run)
+    corpora = declared_corpora()
+    steps = plan(root, corpora, training=not options.dry_run)
     if not steps:
-        wanted = ", ".join(f"{c.name}/{c.acquisition.file}" for c in CORPORA.values())
+        wanted = ", ".join(f"{c.name}/{c.acquisition.file}" for c in corpora.values())
         print(f"nothing to do: no annotation file under {root.path}, expected one of {wanted}", file=sys.stderr)
         return 1
     defs = build_defs(data_root=DataRootResource(path=str(root.path)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.clip import ClipBytes, Geometry
-from vqa_assets.corpora import CORPORA
+from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.downloading import DownloadLimits
 from vqa_assets.errors import BrokenClipError, DownloadError
 from vqa_assets.ingest.run import Ingested, Services, ingest_corpus
@@ -63,15 +63,16 @@ class FakeDownloader:
 
 @dataclass
 class SmallCorpus:
-    """A KonViD-150k folder under a data root, its bounds lowered, ingested with fakes unless told otherwise."""
+    """A corpus's folder under a data root, its bounds lowered, ingested with fakes unless told otherwise."""
 
     root: DataRoot
     prober: Any = field(default_factory=FakeProber)
     downloader: Any = field(default_factory=FakeDownloader)
+    corpus: Corpus = KONVID
 
     @property
     def folder(self) -> Path:
-        return self.root.corpus_dir(KONVID)
+        return self.root.corpus_dir(self.corpus)
 
     def annotate(self, rows: Sequence[Sequence[object]]) -> None:
         """Write ``video_name, url, mos, sd, n`` rows as the annotation file."""
@@ -81,16 +82,20 @@ class SmallCorpus:
 
     def stage(self, name: str, content: bytes) -> Path:
         """Put a clip into the folder by hand."""
-        path = self.folder / "clips" / name
+        return self.drop(f"clips/{name}", content)
+
+    def drop(self, name: str, content: bytes | str) -> Path:
+        """Put any file into the corpus's folder."""
+        path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
     def ingest(self, **settings: Any) -> Ingested:
         """One run; ``settings`` are its run config."""
-        resolved = resolve(KONVID, {"min_rows": 1, **settings}, self.root.ingest_toml(KONVID))
+        resolved = resolve(self.corpus, {"min_rows": 1, **settings}, self.root.ingest_toml(self.corpus))
         services = Services(self.prober, self.downloader, ThreadClipPool())
-        return ingest_corpus(KONVID, resolved, services, RunContext(self.root, {}, Path(__file__)))
+        return ingest_corpus(self.corpus, resolved, services, RunContext(self.root, {}, Path(__file__)))
 
     def rows(self) -> list[dict[str, Any]]:
         """The corpus JSONL as it stands."""
@@ -98,7 +103,7 @@ class SmallCorpus:
 
     def lines(self) -> list[str]:
         """Its lines."""
-        return self.root.corpus_jsonl(KONVID).read_text(encoding="utf-8").splitlines()
+        return self.root.corpus_jsonl(self.corpus).read_text(encoding="utf-8").splitlines()
 
     def progress(self) -> dict[str, Any]:
         """The download progress as it stands; empty where nothing was noted."""

@@ -5,14 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from vqa_assets.annotations import find_annotation_file, first_lines, read_annotations
+from vqa_assets.annotations import find_annotation_files, first_lines, read_annotations
 from vqa_assets.corpora import Spellings
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.errors import AnnotationError, ScaleError
 from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.settings import resolve
 
-LITTLE = replace(KONVID_150K, name="little", title="Little", min_rows=1, lookalike="")
+LITTLE = replace(
+    KONVID_150K,
+    name="little",
+    title="Little",
+    min_rows=1,
+    lookalike="",
+    own_spellings=Spellings(),
+    parts=(),
+    clip_folders=(),
+)
 """A corpus that takes any number of rows."""
 
 
@@ -380,12 +389,12 @@ class TestFinding:
         return tmp_path
 
     def test_the_dropped_file_is_taken(self, folder):
-        assert find_annotation_file(LITTLE, folder, None) == folder / "manifest.csv"
+        assert find_annotation_files(LITTLE, folder, None) == (folder / "manifest.csv",)
 
     def test_a_named_file_is_taken_before_it(self, folder):
         other = folder / "other.csv"
         other.write_text("name,mos\n")
-        assert find_annotation_file(LITTLE, folder, other) == other
+        assert find_annotation_files(LITTLE, folder, other) == (other,)
 
     @pytest.mark.parametrize("kind", ["nothing", "a dangling link", "something that is no file"])
     def test_a_named_file_that_is_missing_is_an_error_though_another_stands_there(self, kind, folder):
@@ -395,7 +404,7 @@ class TestFinding:
         if kind == "something that is no file":
             named.mkdir()
         with pytest.raises(AnnotationError) as caught:
-            find_annotation_file(LITTLE, folder, named)
+            find_annotation_files(LITTLE, folder, named)
         assert str(caught.value).startswith(f"little: manifest_csv {named}: found {kind} there, expected ")
         assert "never replaced by another" in caught.value.next_step
 
@@ -409,7 +418,7 @@ class TestFinding:
         if kind == "something that is no file":
             (folder / "manifest.csv").mkdir()
         with pytest.raises(AnnotationError) as caught:
-            find_annotation_file(LITTLE, folder, None)
+            find_annotation_files(LITTLE, folder, None)
         error = caught.value
         assert error.found == f"found {kind} at {folder / 'manifest.csv'}"
         assert error.expected == f"manifest.csv in {folder}"

@@ -84,6 +84,7 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
         "asset_key": "corpus_jsonl",
         "partition_key": "konvid-150k",
         "code_version": "1",
+        "config": {},
     }
     assert metadata(result, "corpus_annotations")["usable_rows"] == 12
 
@@ -219,3 +220,26 @@ def test_fakes_stand_in_for_the_real_resources(platform: Platform) -> None:
     platform.corpus.annotate([("a.mp4", "http://127.0.0.1/a", 3, 0.5, 5)])
     assert platform.run("corpus_jsonl").success
     assert platform.corpus.prober.probed == {"a.mp4": 1}
+
+
+def test_an_external_shard_is_read_where_it_lies_and_not_missed_where_it_does_not(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    told = metadata(platform.run("unified_corpus", partition=None), "unified_corpus")
+    assert "netflix-public" not in str(told["absent"])
+    (row, *_) = platform.corpus.rows()
+    shard = {
+        **row,
+        "src": "n.mp4",
+        "src_sha256": "f" * 64,
+        "corpus": "netflix-public",
+        "mos": 93.5,
+        "mos_scale": "vmaf",
+    }
+    path = platform.corpus.root.path / "netflix" / "netflix_public.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps(shard) + "\n")
+    result = platform.run("unified_corpus", partition=None)
+    assert result.success
+    unified = platform.corpus.root.unified_corpus().read_text().splitlines()
+    (read,) = (json.loads(line) for line in unified if "netflix-public" in line)
+    assert (read["mos"], read["mos_native_scale"], read["corpus_source"]) == (93.5, "vmaf", "netflix-public")

@@ -5,8 +5,8 @@ from dataclasses import MISSING, FrozenInstanceError, fields, replace
 
 import pytest
 
-from vqa_assets.corpora import CORPORA, Acquisition, Corpus, Spellings
-from vqa_assets.corpora.corpus import GENERAL_SPELLINGS
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Acquisition, Corpus, Spellings
+from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION
 from vqa_assets.mos import SCALES
 
 EVERY = pytest.mark.parametrize("corpus", CORPORA.values(), ids=lambda c: c.name)
@@ -59,15 +59,57 @@ def test_dmos_is_never_an_alias_of_mos_before_mos_itself(corpus):
     assert "dmos" not in names or names.index("dmos") > names.index("mos")
 
 
-def test_konvid_150k_declares_what_is_published():
-    corpus = CORPORA["konvid-150k"]
-    assert (corpus.version, corpus.size) == ("konvid-150k-2019", "120–200 GB")
-    assert [scale.name for scale in corpus.scales] == ["1-5-acr"]
-    assert (corpus.min_rows, corpus.max_rows, corpus.default_cap) == (5_000, None, None)
-    assert corpus.licence == "research use, citation required"
-    assert corpus.clip_suffix == ".mp4"
-    assert corpus.acquisition.file == "manifest.csv"
-    assert "KonViD-1k" in corpus.lookalike
+PUBLISHED = [
+    ("konvid-1k", "konvid-1k-2017", "1-5-acr", "sd", 1, 1_500, None, 120, ".mp4"),
+    ("konvid-150k", "konvid-150k-2019", "1-5-acr", "sd", 5_000, None, None, 120, ".mp4"),
+    ("lsvq", "lsvq-2021", "1-5-acr or 0-100-continuous", "sd", 1_000, None, 500, 120, ".mp4"),
+    ("youtube-ugc", "ugc-2019-orig", "1-5-acr", "sd", 200, None, 300, 300, ".mp4"),
+    ("waterloo-ivc-4k", "waterloo-ivc-4k-201908", "0-100-continuous", "sd", 100, None, 100, 120, ".yuv"),
+    ("live-vqc", "live-vqc-2019", "0-100-continuous", "sd", 50, None, 200, 120, ".mp4"),
+    ("chug", "chug-icip-2025", "0-100-continuous", "se", 1_000, None, 500, 300, ".mp4"),
+]
+
+
+def test_the_corpora_are_those_of_the_contract_in_the_order_that_breaks_ties():
+    assert list(CORPORA) == [row[0] for row in PUBLISHED]
+
+
+@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row[0])
+def test_a_corpus_declares_what_is_published(row):
+    corpus = CORPORA[row[0]]
+    scales = " or ".join(scale.name for scale in corpus.scales)
+    bounds = (corpus.min_rows, corpus.max_rows, corpus.default_cap, corpus.download_timeout_s, corpus.clip_suffix)
+    assert (corpus.name, corpus.version, scales, corpus.spread, *bounds) == row
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lsvq", ("Patch-VQ", "CVPR 2021", "Bovik")),
+        ("waterloo-ivc-4k", ("Li, Duanmu, Liu, Wang", "ICIAR 2019")),
+        ("chug", ("ICIP 2025", "10.1109/ICIP55913.2025.11084488")),
+    ],
+)
+def test_a_citation_is_the_corrected_one(name, words):
+    assert all(word in CORPORA[name].citation for word in words)
+
+
+def test_chug_alone_is_mapped_at_ingest():
+    assert {name: c.stored_scale.name for name, c in CORPORA.items() if c.stored_scale} == {"chug": "1-5-acr"}
+    assert CORPORA["chug"].redistribution == "non-commercial-share-alike"
+
+
+@EVERY
+def test_a_redistribution_word_is_a_known_one(corpus):
+    assert corpus.redistribution in REDISTRIBUTION
+
+
+def test_external_shards_and_encode_grid_sources_are_no_corpora():
+    assert {name: [s.name for s in shard.scales] for name, shard in EXTERNAL_SHARDS.items()} == {
+        "netflix-public": ["vmaf"]
+    }
+    assert list(ENCODE_GRID_SOURCES) == ["bvi-dvc", "netflix"]
+    assert {s.redistribution for s in ENCODE_GRID_SOURCES.values()} <= set(REDISTRIBUTION)
 
 
 @pytest.mark.parametrize("name", ["scales", "spread", "licence", "redistribution", "citation", "version", "min_rows"])

@@ -87,7 +87,8 @@ def test_partition_mappings_name_declared_corpora_only() -> None:
         (dep,) = (d for spec in defs.resolve_all_asset_specs() if spec.key == dg.AssetKey(name) for d in spec.deps)
         mapping = dep.partition_mapping
         assert isinstance(mapping, dg.SpecificPartitionsPartitionMapping)
-        assert set(mapping.partition_keys) == set(recipe.corpora) & set(CORPORA)
+        assert list(mapping.partition_keys) == list(recipe.corpora)
+        assert set(recipe.corpora) <= set(CORPORA)
 
 
 def test_a_resource_can_be_injected_and_a_misspelt_one_is_refused() -> None:

@@ -78,11 +78,11 @@ def test_a_whole_folder_is_left_as_it_is_and_a_damaged_one_made_again(folder: Pa
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9"])
-def test_an_encode_gives_the_same_bytes_twice(tmp_path: Path, codec: str) -> None:
-    take = Take((7,), 64, 48, 8, shots=1)
-    for name in ("a", "b"):
-        encode_clip(tmp_path / name, grain(soften(moving_pictures(take), 0.8), 5, (1,)), Encoding(codec, crf=30))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+def test_an_encode_gives_the_same_bytes_every_time(tmp_path: Path, codec: str) -> None:
+    frames = list(grain(soften(moving_pictures(Take((3,), 426, 240, 24)), 0.8), 5, (1,)))
+    for name in "abcdef":
+        encode_clip(tmp_path / name, frames, Encoding(codec, crf=30))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def test_takes_of_other_seeds_show_other_content() -> None:
@@ -148,6 +148,30 @@ def test_the_server_gives_files_of_its_folder_and_nothing_else(tmp_path: Path) -
         connection.close()
     assert answers == [(200, b"clip"), (200, b""), (404, b""), (404, b""), (404, b"")]
     assert server.requests["odd #1 100%.mp4"] == 2
+
+
+def test_a_stopped_server_answers_no_connection_that_was_kept_alive(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"clip")
+    with ClipServer(tmp_path) as server:
+        connection = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=10)
+        connection.request("GET", "/a.mp4")
+        assert connection.getresponse().read() == b"clip"
+    with suppress(OSError):  # already here where the client notices at once
+        connection.request("GET", "/a.mp4")
+    with pytest.raises((http.client.HTTPException, OSError)):
+        connection.getresponse()
+    connection.close()
+
+
+@pytest.mark.parametrize("name", [".a.mp4.part", "x" * 300])
+def test_half_written_files_and_impossible_names_are_404(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".a.mp4.part").write_bytes(b"half")
+    with ClipServer(tmp_path) as server:
+        connection = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=10)
+        connection.request("GET", f"/{name}")
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (404, True)
+        connection.close()
 
 
 def test_a_port_that_is_taken_gives_way_to_a_free_one(tmp_path: Path) -> None:

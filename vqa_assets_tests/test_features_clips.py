@@ -79,6 +79,7 @@ def independent_report(clip: Path, work: Path, pixels: str) -> list[dict[str, fl
     tool = [ffmpeg_binary(), "-y", "-nostdin", "-loglevel", "error"]
     shape = f"format={pixels},settb=1/25,setpts=N"
     encode = ["-vf", shape, "-enc_time_base", "1:25", "-c:v", "libx264", "-preset", "veryfast", "-crf", "35"]
+    encode += ["-x264-params", "mbtree=0"]
     subprocess.run([*tool, "-i", clip, *encode, "-threads", "1", "-fps_mode", "passthrough", encoded], check=True)
     graph = f"[0:v]settb=1/25,setpts=N[d];[1:v]{shape}[r];[d][r]libvmaf=log_fmt=json:log_path={report}"
     subprocess.run([*tool, "-i", encoded, "-i", clip, "-lavfi", graph, "-f", "null", "-"], check=True)

@@ -315,7 +315,12 @@ def test_a_corpus_without_archives_refuses_to_fetch_them(corpus: SmallCorpus) ->
 def test_an_absent_annotation_file_says_what_to_drop_and_where_it_is_had(corpus: SmallCorpus) -> None:
     with pytest.raises(AnnotationError) as caught:
         corpus.ingest()
-    for part in ("no annotation file", "found no folder", "expected manifest.csv in", "database.mmsp-kn.de"):
+    for part in (
+        "no annotation file",
+        "found no folder",
+        "expected manifest.csv or k150ka_scores.csv or k150kb_scores.csv in",
+        "database.mmsp-kn.de",
+    ):
         assert part in str(caught.value)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from vqa_assets.clip import RawVideo
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.errors import SettingsError
 from vqa_assets.settings import INGEST_SETTINGS, IngestSettings, read_toml, resolve
@@ -41,6 +42,8 @@ SAMPLES = {
     "download_timeout_s": (30.0, 40.0),
     "probe_timeout_s": (30.0, 40.0),
     "bucket_prefix": ("https://a/", "https://b/"),
+    "raw_video": ({"width": 64, "height": 48}, {"framerate": 25}),
+    "archive_base": ("https://a/", "https://b/"),
     "mos_scale": ("1-5-acr", "0-100-continuous"),
     "min_rows": (2, 3),
     "max_manifest_rows": (20, 30),
@@ -56,11 +59,14 @@ SAMPLES = {
 
 
 def toml_value(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml_value(one)}" for key, one in value.items()) + "}"
     return str(value).lower() if isinstance(value, (bool, int, float)) else f'"{value}"'
 
 
 def of_type(name, value):
-    return Path(value) if next(s for s in INGEST_SETTINGS if s.name == name).type is Path else value
+    kind = next(s for s in INGEST_SETTINGS if s.name == name).type
+    return RawVideo(**value) if kind is RawVideo else Path(value) if kind is Path else value
 
 
 def test_the_table_names_every_field_once():
@@ -242,3 +248,27 @@ def test_the_help_shows_bounds_and_choices():
     by_name = {s.name: s.help for s in INGEST_SETTINGS}
     assert by_name["attrition_warn_threshold"].endswith("Default: 0.1. At least 0. At most 1.")
     assert by_name["log_level"].endswith("Default: INFO. One of DEBUG, INFO, WARNING, ERROR.")
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"widht": 64}, "unknown key 'widht', expected some of width, height, framerate, pix_fmt"),
+        ({"width": 0}, "raw_video.width: 0, expected a whole number above 0"),
+        ({"height": 2160.5}, "raw_video.height: 2160.5, expected a whole number above 0"),
+        ({"framerate": "30"}, "raw_video.framerate: '30', expected a number above 0"),
+        ({"framerate": float("nan")}, "raw_video.framerate: nan, expected a number above 0"),
+        ({"pix_fmt": "yuv"}, "raw_video.pix_fmt: 'yuv', expected one of gray, yuv420p, "),
+        (3, "raw_video: 3, expected a table of width, height, framerate, pix_fmt"),
+    ],
+)
+def test_a_raw_video_that_cannot_be_is_refused_by_key(table, told, toml):
+    with pytest.raises(SettingsError) as caught:
+        resolved(toml(""), raw_video=table)
+    assert told in str(caught.value)
+
+
+def test_what_a_raw_video_table_leaves_out_is_the_default(toml):
+    path = toml("[raw_video]\nframerate = 29.97\n")
+    assert resolved(path).values.raw_video == RawVideo(3840, 2160, 29.97, "yuv420p")
+    assert resolved(path).described()["raw_video"]["value"]["framerate"] == 29.97

@@ -30,13 +30,15 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
         "hashed. Its data version is the file's SHA-256.",
     )
     def corpus_annotations(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.annotations import find_annotation_file, read_annotations
+        from vqa_assets.annotations import find_annotation_files, read_annotations
+        from vqa_assets.ingest.layout import corpus_folder
 
         with told_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
-            folder = settings.corpus_dir or root.corpus_dir(corpus)
-            found = read_annotations(corpus, settings, find_annotation_file(corpus, folder, settings.manifest_csv))
+            folder = corpus_folder(corpus, settings, root)
+            files = find_annotation_files(corpus, folder, settings.manifest_csv)
+            found = read_annotations(corpus, settings, *files)
         return dg.MaterializeResult(
             metadata=_metadata(found, corpus) | {"path": root.shown(found.path)},
             data_version=dg.DataVersion(found.sha256[:32]),

@@ -53,12 +53,13 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
+        from vqa_assets.ingest.layout import ClipFolders, corpus_folder
 
         with told_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             ingest = resolve(corpus, {}, root.ingest_toml(corpus)).values
             settings = FeatureSettings(
-                clips=(ingest.corpus_dir or root.corpus_dir(corpus)) / ingest.clips_subdir,
+                clips=ClipFolders.of(corpus, ingest, corpus_folder(corpus, ingest, root)),
                 workers=config.workers or os.cpu_count() or 1,
                 overwrite=config.overwrite,
             )

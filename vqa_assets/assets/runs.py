@@ -23,6 +23,7 @@ def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) 
         "asset_key": context.asset_key.to_user_string(),
         "partition_key": partition,
         "code_version": context.assets_def.code_versions_by_key.get(context.asset_key),
+        "config": {k: v for k, v in (context.op_execution_context.op_config or {}).items() if v is not None},
     }
     return RunContext(root=root, dagster=ids, entrypoint=Path(module), argv=shown_arguments(sys.argv), git=git_state())
 

@@ -51,12 +51,12 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def unified_corpus(
         context: dg.AssetExecutionContext, config: UnifiedConfig, data_root: DataRootResource
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.aggregate import make_unified_corpus
+        from vqa_assets.aggregate import Source, make_unified_corpus
 
         with told_failures():
             root = data_root.root()
             settings = _settings(config, catalog, root)
-            sources = {**catalog.corpora, **EXTERNAL_SHARDS}
+            sources: dict[str, Source] = {**catalog.corpora, **EXTERNAL_SHARDS}
             done = make_unified_corpus(settings, sources, run_context(context, root, __file__))
         manifest = settings.manifest_out or manifest_path(done.jsonl)
         return dg.MaterializeResult(

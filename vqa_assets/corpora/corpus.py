@@ -121,8 +121,9 @@ class Corpus:
     ``last_spellings`` count only where no other column of that meaning exists. ``headerless`` are the shapes of files
     without a header, told apart by their number of columns. ``parts`` are the score files that stand in for the one.
 
-    Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one; ``also_named`` are
-    names, made the same way (``{clip}`` is the name without suffix, ``*`` any text), that a clip may have on disk.
+    Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one. On disk a clip may
+    have a name of ``also_named``, or one that begins with one of ``also_starting``; they are made the same way, and
+    ``{clip}`` is the name without suffix.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
     are. ``bytes_per_clip`` estimates a download; ``bucket_prefix`` is put before names that have no URL; ``archives``
     are had from ``archive_base``.
@@ -154,6 +155,7 @@ class Corpus:
     clip_suffix: str = ".mp4"
     clip_name: str = ""
     also_named: tuple[str, ...] = ()
+    also_starting: tuple[str, ...] = ()
     clip_folders: tuple[str, ...] = ()
     raw_video: RawVideo | None = None
     download_timeout_s: float = 120.0

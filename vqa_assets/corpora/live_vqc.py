@@ -16,8 +16,8 @@ LIVE_VQC = Corpus(
     acquisition=Acquisition(
         file="manifest.csv",
         where="https://live.ece.utexas.edu/research/LIVEVQC/",
-        steps="Ask for the dataset there, unpack its clips into clips/ (or Video/) and drop the scores as manifest.csv, "
-        "with a header or as bare <filename>,<mos> lines.",
+        steps="Ask for the dataset there, unpack its clips into clips/ (or Video/) and drop the scores as "
+        "manifest.csv, with a header or as bare lines of file name and score.",
     ),
     expected_clips=585,
     size="a few GB",

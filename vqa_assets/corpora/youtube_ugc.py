@@ -17,8 +17,8 @@ YOUTUBE_UGC = Corpus(
         file="manifest.csv",
         other_files=("manifest.xlsx", "original_videos_MOS_for_YouTube_UGC_dataset.xlsx"),
         where="https://media.withyoutube.com/",
-        steps="Drop original_videos.csv as manifest.csv, or the official workbook as manifest.xlsx; clips without a URL "
-        "are fetched from the public bucket. For transcoded means set corpus_version to ugc-2020-transcoded-mean.",
+        steps="Drop original_videos.csv as manifest.csv, or the official workbook as manifest.xlsx; clips without a "
+        "URL are fetched from the public bucket. For transcoded means set corpus_version to ugc-2020-transcoded-mean.",
     ),
     expected_clips=1_500,
     size="2 TB (10 GB at the cap)",
@@ -28,7 +28,7 @@ YOUTUBE_UGC = Corpus(
     own_spellings=Spellings(clip=("vid",), mos=("mosfull", "mos full"), sd=("stdfull",), count=("x_subjects",)),
     last_spellings=Spellings(mos=("dmos",)),
     headerless=(NAME_FILLERS_SCORE,),
-    also_named=("{clip}_*",),
+    also_starting=("{clip}_",),
     download_timeout_s=300.0,
     bucket_prefix="https://storage.googleapis.com/ugc-dataset/original_videos/",
 )

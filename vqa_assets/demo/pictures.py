@@ -222,7 +222,7 @@ def _checker(rng: np.random.Generator, width: int, height: int) -> Scene:
 
 
 def _ripples(rng: np.random.Generator, width: int, height: int) -> Scene:
-    """Rings run outwards through a texture, finer and finer towards the edge."""
+    """Rings run outwards through a texture."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     centre = rng.uniform(0.2, 0.8, 2) * (height, width)
     reach = ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / rng.uniform(300, 1200)

@@ -1,6 +1,7 @@
 """A server on 127.0.0.1 for the clips of one folder, as a corpus's own host would serve them; counts its requests."""
 
 import shutil
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 HOST = "127.0.0.1"
@@ -17,7 +19,8 @@ TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
 class ClipServer:
     """Serves the files of ``folder`` while its ``with`` block runs, on ``port`` or a free one where that is taken.
 
-    ``requests`` counts GETs by file name, those that were answered 404 too.
+    ``requests`` counts GETs and HEADs by file name, those that were answered 404 too. Leaving the block also ends the
+    connections that clients kept alive.
     """
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -46,8 +49,11 @@ class ClipServer:
         name = PurePosixPath(unquote(urlsplit(target).path).lstrip("/"))
         with self._counting:
             self.requests[str(name)] += 1
-        path = self.folder / name
-        return path if ".." not in name.parts and path.is_file() else None
+        hidden = any(part.startswith(".") for part in name.parts)
+        with suppress(OSError):  # a name too long for the file system names no file
+            path = self.folder / name
+            return path if not hidden and path.is_file() else None
+        return None
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         find = self.find
@@ -69,8 +75,31 @@ class ClipServer:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+    daemon_threads = False
     request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: set[socket.socket] = set()
+        self._opening = threading.Lock()
+        super().__init__(address, handler)  # closes itself, through server_close, where the port is taken
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._opening:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._opening:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """End every connection, kept alive or not, and wait for their threads."""
+        with self._opening:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is its own affair."""

@@ -59,7 +59,7 @@ class LibcurlDownloader:
     def _handle(self) -> Any:
         handle = getattr(self._of_thread, "handle", None)
         if handle is None:
-            handle = self._of_thread.handle = _new_handle(self._ca_bundle)
+            handle = self._of_thread.handle = new_handle(self._ca_bundle)
             with self._lock:
                 self._handles.add(handle)
         return handle
@@ -154,7 +154,7 @@ class _Transfer:
         )
 
 
-def _new_handle(ca_bundle: Path | None) -> Any:
+def new_handle(ca_bundle: Path | None) -> Any:
     """A handle with the options that never change: verified TLS, http and https only, redirects too."""
     import certifi
     import pycurl

@@ -13,6 +13,7 @@ from vqa_assets.errors import FeatureError
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.protocols import FeatureExtractor, Measured
 from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
+from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.schemas import CLIP_FEATURES, validate_rows
 from vqa_assets.store.files import drafting, read_json_lines, read_json_object
@@ -26,9 +27,9 @@ _log = logging.getLogger("vqa_assets.features")
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """``clips`` is the folder of the clips, ``workers`` how many are measured at once."""
+    """``clips`` is where the clips lie, ``workers`` how many are measured at once."""
 
-    clips: Path
+    clips: ClipFolders
     workers: int
     overwrite: bool = False
 
@@ -60,7 +61,7 @@ def make_clip_features(
         _log.warning("%s: %s is left as it is: %s", corpus.name, path, foreign)
         return MeasuredTable(path, _row_count(path), table_version(path), foreign)
     corpus_rows = _corpus_rows(corpus, root.corpus_jsonl(corpus))
-    clips = [ClipToMeasure(row["src"], settings.clips / row["src"], row["src_sha256"]) for row in corpus_rows]
+    clips = [_clip(row, settings.clips) for row in corpus_rows]
     with FeatureCache(root.feature_cache(corpus)) as cache, pool.open(settings.workers) as executor:
         line = ProgressLine(f"{corpus.name}-features", len(clips), _log.info)
         run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), line.update)
@@ -68,7 +69,7 @@ def make_clip_features(
     rows = _table_rows(corpus, corpus_rows, measured, report)
     version = _publish(rows, path)
     body = _body(corpus, extractor, report, version)
-    inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips}
+    inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips.target}
     manifest = write_manifest(
         manifest_path(path),
         Manifest(MANIFEST_SCHEMA, body, {"overwrite": settings.overwrite}, inputs, {"features": path}),
@@ -99,6 +100,11 @@ def _corpus_rows(corpus: Corpus, path: Path) -> list[dict[str, Any]]:
             next_step="materialize corpus_jsonl for this corpus first",
         )
     return [line.row for line in read_json_lines(path)]
+
+
+def _clip(row: Mapping[str, Any], clips: ClipFolders) -> ClipToMeasure:
+    path = clips.path_of(row["src"], str(row.get("score_drop", "")))
+    return ClipToMeasure(row["src"], path, row["src_sha256"])
 
 
 def _table_rows(

@@ -24,8 +24,9 @@ from vqa_assets.features.frames import Picture
 SMALLEST_SIDE = 32
 """Pixels; libvmaf crashes on a 16 × 16 picture."""
 
-RECOMPRESSION = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "35", "-threads", "1")
-"""The re-encode. One thread makes it the same bytes each time."""
+_X264 = ("-preset", "veryfast", "-crf", "35", "-x264-params", "mbtree=0", "-threads", "1")
+RECOMPRESSION = ("-c:v", "libx264", *_X264)
+"""The re-encode. One thread, and no macroblock tree (it varies on some builds), make it the same bytes each time."""
 
 ENCODE_RATE = 25
 """Frames per second the encoder is told, whatever the clip's: its rate control then depends on pictures alone."""

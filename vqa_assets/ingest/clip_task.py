@@ -1,13 +1,14 @@
 """One clip, on a worker: fetch it where it is absent, hash it, probe it. Commits nothing; returns a plain record."""
 
 import errno
+import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from vqa_assets.clip import ClipBytes, Geometry
+from vqa_assets.clip import ClipBytes, Geometry, RawVideo, raw_geometry
 from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import BrokenClipError, DownloadError
 from vqa_assets.ingest.protocols import ClipTools
@@ -16,6 +17,8 @@ from vqa_assets.store.cache import FileStamp, ReadClip
 
 _LFS_POINTER = b"version https://git-lfs"
 _LFS_POINTER_MOST_BYTES = 1024
+_RAW_SUFFIX = ".yuv"
+_LONGEST_NAME_BYTES = 255
 _NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
@@ -31,11 +34,16 @@ class ClipState(StrEnum):
 
 @dataclass(frozen=True)
 class ClipTask:
-    """One clip to read; ``url`` is empty where the clip is there already."""
+    """One clip to read; ``url`` is empty where the clip is there already.
+
+    ``raw`` says what the clip is where it has no container to say it, and ``codec`` what it was decoded from.
+    """
 
     name: str
     path: Path
     url: str
+    raw: RawVideo | None = None
+    codec: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,15 +95,41 @@ def read_clip(task: ClipTask, tools: ClipTools) -> ClipOutcome:
         if error.errno in _NO_SUCH_NAME:
             return ClipOutcome(ClipState.FAILED, reason=f"no file can have this name: {error.strerror}")
         raise
-    return _probe(task.path, fetched, tools, fetched_bytes=fetched.size_bytes)
+    return _measure(task, fetched, tools, fetched_bytes=fetched.size_bytes)
+
+
+def is_raw(name: str) -> bool:
+    """True for a clip without a container, whose bytes are frames and nothing else."""
+    return name.lower().endswith(_RAW_SUFFIX)
+
+
+def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:
+    """The clip with the geometry that a raw clip of its size has; broken where its frames are not whole."""
+    try:
+        return replace(clip, geometry=raw_geometry(raw, clip.stamp.size_bytes, codec), broken="")
+    except BrokenClipError as error:
+        return replace(clip, geometry=None, broken=str(error))
 
 
 def _fetch(task: ClipTask, tools: ClipTools) -> ClipBytes:
-    task.path.parent.mkdir(parents=True, exist_ok=True)
-    part = task.path.with_name(task.path.name + ".part")
+    part = _part_of(task.path)
+    part.parent.mkdir(parents=True, exist_ok=True)
     fetched = tools.downloader.fetch(task.url, part, tools.limits, tools.stop)
     part.replace(task.path)
     return fetched
+
+
+def _part_of(path: Path) -> Path:
+    """Where a clip is written while it is fetched; a name too long for the suffix is shortened to its hash.
+
+    OSError where the clip's own name is too long for any file system.
+    """
+    if len(os.fsencode(path.name)) > _LONGEST_NAME_BYTES:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    name = f"{path.name}.part"
+    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+        name = f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()}.part"
+    return path.with_name(name)
 
 
 def _read_present(task: ClipTask, tools: ClipTools) -> ClipOutcome:
@@ -103,26 +137,31 @@ def _read_present(task: ClipTask, tools: ClipTools) -> ClipOutcome:
         found = hash_file(task.path, tools.stop)
     except OSError as error:
         return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror or os.strerror(errno.EIO)}")
-    return _probe(task.path, found, tools)
+    return _measure(task, found, tools)
 
 
-def _probe(path: Path, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
-    geometry: Geometry | None = None
-    broken = ""
+def _measure(task: ClipTask, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
+    geometry, broken = (None, "") if task.raw else _probe(task.path, tools)
+    stamp = stamp_of(task.path)
+    if stamp is None or stamp.size_bytes != content.size_bytes:
+        return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read")
+    clip = ReadClip(stamp, content.sha256, geometry, broken)
+    clip = as_raw(clip, task.raw, task.codec) if task.raw else clip
+    return ClipOutcome(
+        ClipState.BROKEN if clip.broken else ClipState.READ,
+        clip,
+        reason=clip.broken,
+        fetched_bytes=fetched_bytes,
+        read_bytes=content.size_bytes,
+    )
+
+
+def _probe(path: Path, tools: ClipTools) -> tuple[Geometry | None, str]:
+    """The clip's geometry, or why it has none."""
     try:
         with tools.probes:
             if tools.stop.is_set():
                 raise StoppedError
-            geometry = tools.prober.probe(path, tools.probe_timeout_s)
+            return tools.prober.probe(path, tools.probe_timeout_s), ""
     except BrokenClipError as error:
-        broken = str(error)
-    stamp = stamp_of(path)
-    if stamp is None or stamp.size_bytes != content.size_bytes:
-        return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read")
-    return ClipOutcome(
-        ClipState.BROKEN if broken else ClipState.READ,
-        ReadClip(stamp, content.sha256, geometry, broken),
-        reason=broken,
-        fetched_bytes=fetched_bytes,
-        read_bytes=content.size_bytes,
-    )
+        return None, str(error)

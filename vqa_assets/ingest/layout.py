@@ -1,12 +1,47 @@
 """Where one corpus's files are, from the data root and the settings. Opens no file."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqa_assets.annotations import find_annotation_file
+from vqa_assets.annotations import find_annotation_files
 from vqa_assets.corpora import Corpus
 from vqa_assets.settings import IngestSettings
 from vqa_assets.store.paths import DataRoot, manifest_path
+
+
+@dataclass(frozen=True)
+class ClipFolders:
+    """Where clips lie: ``target``, which they are fetched into, and ``others``, which a person unpacked.
+
+    ``of_part`` holds the folders that the clips of one score drop are looked for in first.
+    """
+
+    target: Path
+    others: tuple[Path, ...] = ()
+    of_part: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, corpus: Corpus, settings: IngestSettings, folder: Path) -> "ClipFolders":
+        """The folders of one corpus that are there, and the target, whether it is there or not."""
+        parts = {part.value: _present(folder, part.clips) for part in corpus.parts if part.clips}
+        others = _present(folder, [name for name in corpus.clip_folders if name != settings.clips_subdir])
+        return cls(folder / settings.clips_subdir, others, parts)
+
+    @property
+    def every(self) -> tuple[Path, ...]:
+        """All folders, each once."""
+        return tuple(dict.fromkeys((self.target, *self.others, *(p for of in self.of_part.values() for p in of))))
+
+    def path_of(self, src: str, score_drop: str = "") -> Path:
+        """Where a clip lies; where it lies nowhere, its place in ``target``."""
+        searched = (*self.of_part.get(score_drop, ()), self.target, *self.others)
+        if len(searched) > 1:
+            for folder in searched:
+                if os.path.lexists(path := folder / src):
+                    return path
+        return self.target / src
 
 
 @dataclass(frozen=True)
@@ -14,8 +49,8 @@ class CorpusLayout:
     """The paths one ingest reads and writes."""
 
     folder: Path
-    annotation_file: Path
-    clips: Path
+    annotation_files: tuple[Path, ...]
+    clips: ClipFolders
     output: Path
     manifest: Path
     progress: Path
@@ -24,14 +59,23 @@ class CorpusLayout:
     @classmethod
     def of(cls, corpus: Corpus, settings: IngestSettings, root: DataRoot) -> "CorpusLayout":
         """The layout of one corpus; AnnotationError where its annotation file is not there."""
-        folder = settings.corpus_dir or root.corpus_dir(corpus)
+        folder = corpus_folder(corpus, settings, root)
         output = settings.output or root.corpus_jsonl(corpus)
         return cls(
             folder=folder,
-            annotation_file=find_annotation_file(corpus, folder, settings.manifest_csv),
-            clips=folder / settings.clips_subdir,
+            annotation_files=find_annotation_files(corpus, folder, settings.manifest_csv),
+            clips=ClipFolders.of(corpus, settings, folder),
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
             progress=settings.progress_path or folder / ".download-progress.json",
             cache=folder / ".ingest-cache.sqlite",
         )
+
+
+def corpus_folder(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> Path:
+    """The folder of one corpus: the setting, else its place under the data root."""
+    return settings.corpus_dir or root.corpus_dir(corpus)
+
+
+def _present(folder: Path, names: list[str] | tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(path for name in names if (path := folder / name).is_dir())

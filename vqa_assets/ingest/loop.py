@@ -15,7 +15,17 @@ from vqa_assets.annotations import AnnotationRow
 from vqa_assets.clip_work import ProgressLine, completed, stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import ServerGoneError
-from vqa_assets.ingest.clip_task import ClipOutcome, ClipState, ClipTask, is_lfs_pointer, read_clip, stamp_of
+from vqa_assets.ingest.clip_task import (
+    ClipOutcome,
+    ClipState,
+    ClipTask,
+    as_raw,
+    is_lfs_pointer,
+    is_raw,
+    read_clip,
+    stamp_of,
+)
+from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.settings import IngestSettings
@@ -33,9 +43,13 @@ class ClipFolder:
 
     corpus: Corpus
     settings: IngestSettings
-    clips: Path
+    clips: ClipFolders
     progress: Progress
     cache: IngestCache
+
+    def path_of(self, row: AnnotationRow) -> Path:
+        """Where the row's clip lies, or is to lie."""
+        return self.clips.path_of(row.src, str(row.extra.get("score_drop", "")))
 
 
 @dataclass
@@ -66,9 +80,10 @@ class _Run:
         self.report.fetched_bytes += outcome.fetched_bytes
 
 
-def remove_leftovers(clips: Path) -> int:
+def remove_leftovers(clips: ClipFolders) -> int:
     """Delete the clips' ``.part`` files an interrupted run left; their number."""
-    parts = [path for path in clips.rglob("*.part") if path.is_file() or path.is_symlink()]
+    found = (path for folder in clips.every for path in folder.rglob("*.part"))
+    parts = [path for path in found if path.is_file() or path.is_symlink()]
     for path in parts:
         path.unlink()
     return len(parts)
@@ -90,12 +105,16 @@ def gather_outcomes(
     return run.outcomes
 
 
-def count_unlabelled(clips: Path, names: set[str]) -> int:
+def count_unlabelled(clips: ClipFolders, names: set[str]) -> int:
     """Clips on disk that no annotation row names (hidden and temporary files are no clips)."""
+    return sum(_unlabelled_in(folder, names) for folder in clips.every)
+
+
+def _unlabelled_in(top: Path, names: set[str]) -> int:
     found = 0
-    for folder, subfolders, files in os.walk(clips):
+    for folder, subfolders, files in os.walk(top):
         subfolders[:] = [name for name in subfolders if not name.startswith((".", "__"))]
-        inside = Path(folder).relative_to(clips)
+        inside = Path(folder).relative_to(top)
         for name in files:
             if not name.startswith((".", "~$")) and not name.endswith(_JUNK):
                 found += (inside / name).as_posix() not in names
@@ -109,8 +128,9 @@ def _tasks(rows: Sequence[AnnotationRow], run: _Run) -> Iterator[ClipTask]:
             continue
         settled = _without_work(row, run)
         if settled is None:
-            path = run.folder.clips / row.src
-            yield ClipTask(row.src, path, "" if _present(path) else row.url)
+            path = run.folder.path_of(row)
+            raw = run.folder.settings.raw_video if is_raw(row.src) else None
+            yield ClipTask(row.src, path, "" if _present(path) else row.url, raw, row.codec)
         else:
             run.settle(row.src, settled)
 
@@ -118,7 +138,7 @@ def _tasks(rows: Sequence[AnnotationRow], run: _Run) -> Iterator[ClipTask]:
 def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | None:
     """The outcome of a clip that need not be touched, or None."""
     settings = run.folder.settings
-    path = run.folder.clips / row.src
+    path = run.folder.path_of(row)
     try:
         stamp = _present(path)
     except OSError as error:
@@ -127,6 +147,8 @@ def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | None:
     if stamp is not None:
         if known is None or known.stamp != stamp or settings.rescan:
             return None
+        if settings.raw_video is not None and is_raw(row.src):
+            known = as_raw(known, settings.raw_video, row.codec)
         return ClipOutcome(ClipState.BROKEN if known.broken else ClipState.READ, known, known.broken)
     if not row.url:
         return ClipOutcome(ClipState.MISSING, reason=_why_missing(path))
@@ -182,7 +204,7 @@ def _tell_the_plan(tasks: Sequence[ClipTask], rows: int, folder: ClipFolder) -> 
         len(tasks) - to_fetch,
     )
     needed = to_fetch * corpus.bytes_per_clip
-    free = shutil.disk_usage(folder.clips).free
+    free = shutil.disk_usage(folder.clips.target).free
     if needed > free:
         _log.warning(
             "%s: %d clips of about %.1f MB each need %.1f GB, and %.1f GB are free in %s; free some space, "
@@ -192,7 +214,7 @@ def _tell_the_plan(tasks: Sequence[ClipTask], rows: int, folder: ClipFolder) -> 
             corpus.bytes_per_clip / 1e6,
             needed / 1e9,
             free / 1e9,
-            folder.clips,
+            folder.clips.target,
         )
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.annotations import AnnotationRow, Annotations, first_lines, read_annotations
+from vqa_assets.annotations.rows import CONTENT_ID
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.downloading import DownloadLimits
-from vqa_assets.errors import SettingsError
-from vqa_assets.ingest.layout import CorpusLayout
+from vqa_assets.ingest.fetching import fetch_archives
+from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
 from vqa_assets.ingest.loop import ClipFolder, count_unlabelled, gather_outcomes, remove_leftovers, workers_of
+from vqa_assets.ingest.naming import named_on_disk
 from vqa_assets.ingest.protocols import ClipTools, Downloader, Prober
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.rows import Labelling, OutputRow, RowJudge, read_earlier, without_stamp
@@ -56,14 +58,18 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
     An interrupt loses at most the clips in hand. Every VqaError says what, found, expected and next.
     """
     settings = resolved.values
-    _refuse_fetch(corpus, settings)
+    if settings.fetch:
+        folder = corpus_folder(corpus, settings, context.root)
+        with corpus_lock(folder, settings.lock_wait_s):
+            fetch_archives(corpus, settings, folder)
     layout = CorpusLayout.of(corpus, settings, context.root)
     with corpus_lock(layout.folder, settings.lock_wait_s):
-        annotations = read_annotations(corpus, settings, layout.annotation_file)
-        _tell_bad_rows(corpus, annotations)
+        found = read_annotations(corpus, settings, *layout.annotation_files)
+        _tell_bad_rows(corpus, found)
+        annotations = replace(found, rows=named_on_disk(found.rows, layout.clips))
         report = IngestReport()
         run = _rows_of_this_run(annotations, settings)
-        layout.clips.mkdir(parents=True, exist_ok=True)
+        layout.clips.target.mkdir(parents=True, exist_ok=True)
         removed = remove_leftovers(layout.clips)
         if removed:
             _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
@@ -91,8 +97,16 @@ class _Work:
 
 
 def _rows_of_this_run(annotations: Annotations, settings: IngestSettings) -> list[AnnotationRow]:
-    """The first rows in file order, bad ones included. A repeat whose first row lies outside cannot occur."""
-    return list(annotations.rows[: settings.max_rows])
+    """The first rows in file order, bad ones included, and the reference clips of their contents.
+
+    A repeat whose first row lies outside cannot occur.
+    """
+    if settings.max_rows is None:
+        return list(annotations.rows)
+    first = list(annotations.rows[: settings.max_rows])
+    contents = {row.extra[CONTENT_ID] for row in first if CONTENT_ID in row.extra}
+    later = annotations.rows[settings.max_rows :]
+    return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
 
 
 def _gather_and_judge(corpus: Corpus, run: list[AnnotationRow], work: _Work, services: Services) -> list[OutputRow]:
@@ -142,9 +156,11 @@ def _manifest(
         "corpus_version": settings.corpus_version,
         "corpus_root": layout.folder,
         "annotation_file": {"path": annotations.path, "sha256": annotations.sha256, "rows": len(annotations.rows)},
+        "annotation_files": list(annotations.files),
         "annotation_columns": dict(annotations.columns),
         "bad_rows": {"count": len(annotations.bad), "reasons": annotations.problems()},
         "mos_scale": {"name": annotations.scale.name, "from": annotations.scale_from},
+        "native_scale": annotations.native_scale.name,
         "labels": annotations.statistics().as_dict(),
         "progress_path": layout.progress,
         "max_rows": settings.max_rows,
@@ -156,9 +172,13 @@ def _manifest(
         schema=MANIFEST_SCHEMA,
         body=body,
         args=resolved.described(),
-        inputs={"annotation_file": layout.annotation_file, "clips": layout.clips},
+        inputs={**_annotation_inputs(layout.annotation_files), "clips": layout.clips.target},
         outputs={"corpus_jsonl": layout.output},
     )
+
+
+def _annotation_inputs(files: tuple[Path, ...]) -> dict[str, Path]:
+    return {"annotation_file" if i == 0 else f"annotation_file_{i + 1}": path for i, path in enumerate(files)}
 
 
 def _tell_bad_rows(corpus: Corpus, annotations: Annotations) -> None:
@@ -175,14 +195,4 @@ def _tell_attrition(corpus: Corpus, settings: IngestSettings, report: IngestRepo
             corpus.name,
             100 * report.attrition,
             100 * settings.attrition_warn_threshold,
-        )
-
-
-def _refuse_fetch(corpus: Corpus, settings: IngestSettings) -> None:
-    if settings.fetch:
-        raise SettingsError(
-            f"{corpus.name}: fetch",
-            found="true",
-            expected="false: this corpus has no archives that can be fetched",
-            next_step=corpus.acquisition.steps,
         )

@@ -38,21 +38,28 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
 
 def _request(corpus: Corpus, root: DataRoot, seen: dict[str, Any]) -> dg.RunRequest | None:
     """A run for a corpus whose file changed since ``seen``, which is brought up to date."""
-    path = root.corpus_dir(corpus) / corpus.acquisition.file
-    if not path.is_file():
+    from vqa_assets.annotations import present_annotation_files
+
+    files = present_annotation_files(corpus, root.corpus_dir(corpus))
+    if not files:
         return None
-    found = path.stat()
-    stamp = [found.st_size, found.st_mtime_ns]
+    found = [path.stat() for path in files]
+    stamp = [[one.st_size, one.st_mtime_ns] for one in found]
+    newest = max(one.st_mtime_ns for one in found)
     before = seen.get(corpus.name, {})
-    if before.get("stamp") == stamp or time.time() - found.st_mtime < QUIET_S:
+    if before.get("stamp") == stamp or time.time_ns() - newest < QUIET_S * 1e9:
         return None
-    digest = _digest(path)
+    digest = _digest(files)
     seen[corpus.name] = {"stamp": stamp, "sha256": digest}
     if before.get("sha256") == digest:
         return None
-    return dg.RunRequest(run_key=f"{corpus.name}:{digest}:{found.st_mtime_ns}", partition_key=corpus.name)
+    return dg.RunRequest(run_key=f"{corpus.name}:{digest}:{newest}", partition_key=corpus.name)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _digest(files: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as content:
+            while piece := content.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()

@@ -23,7 +23,9 @@ def make_reingest_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
     )
     def weekly_reingest(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
         root = data_root.root()
-        present = [c.name for c in catalog.corpora.values() if (root.corpus_dir(c) / c.acquisition.file).is_file()]
+        from vqa_assets.annotations import present_annotation_files
+
+        present = [c.name for c in catalog.corpora.values() if present_annotation_files(c, root.corpus_dir(c))]
         tick = context.scheduled_execution_time.isoformat()
         requests = [dg.RunRequest(run_key=f"{name}:{tick}", partition_key=name) for name in present]
         return requests or dg.SkipReason(f"no annotation file under {root.path}")

@@ -47,7 +47,7 @@ class RunContext:
     """What a run knows of itself: its Dagster ids, its code, its start. ``git`` is {commit, dirty} or empty."""
 
     root: DataRoot
-    dagster: Mapping[str, str | None]
+    dagster: Mapping[str, Any]
     entrypoint: Path
     argv: tuple[str, ...] = ()
     git: Mapping[str, Any] = field(default_factory=dict)

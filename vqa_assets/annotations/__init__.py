@@ -1,0 +1,23 @@
+"""A corpus's score files become annotation rows. Opens no clip, and drops nothing silently: a bad row says why.
+
+- ``finding``: which files they are, and what else lies in their place;
+- ``sheet``: a file's bytes as lines of values, whatever its format (``delimited``, ``json_list``, ``workbook``);
+- ``columns``: what a file's columns mean, with a header or without;
+- ``rows``: one line as an annotation row;
+- ``reading``: a whole file read, judged and profiled.
+"""
+
+from vqa_assets.annotations.finding import find_annotation_files, present_annotation_files
+from vqa_assets.annotations.reading import MOST_BAD_ROWS, Annotations, first_lines, read_annotations
+from vqa_assets.annotations.rows import VIDEO_SUFFIXES, AnnotationRow
+
+__all__ = [
+    "MOST_BAD_ROWS",
+    "VIDEO_SUFFIXES",
+    "AnnotationRow",
+    "Annotations",
+    "find_annotation_files",
+    "first_lines",
+    "present_annotation_files",
+    "read_annotations",
+]

@@ -1,0 +1,119 @@
+"""Which files are a corpus's annotation file, and what else lies in their place. Reads at most a file's first line."""
+
+import logging
+from pathlib import Path
+
+from vqa_assets.corpora import Corpus
+from vqa_assets.errors import AnnotationError
+
+_log = logging.getLogger("vqa_assets.annotations")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".xls", ".ods")
+_TRAPS = (
+    (".~lock.", "a lock file of LibreOffice, where the table is open"),
+    ("~$", "a lock file of Excel, where the table is open"),
+    ("._", "macOS's notes on a file, not the file"),
+    (".ds_store", "macOS's notes on a folder"),
+)
+_TRAP_FOLDERS = {
+    ".ipynb_checkpoints": "a copy that Jupyter keeps",
+    "__macosx": "macOS's notes on a file, not the file",
+}
+_MOST_SHOWN = 5
+_HEADER_BYTES = 4096
+
+
+def find_annotation_files(corpus: Corpus, corpus_dir: Path, explicit: Path | None) -> tuple[Path, ...]:
+    """The annotation file, or its parts; behind it the lists that only mark a split. The first one is never a list.
+
+    A file that is named and missing is an error, never a fallback. AnnotationError says what to drop, and where it is
+    had.
+    """
+    if explicit is not None:
+        _check_explicit(corpus, explicit)
+        return (explicit, *_split_lists(corpus, explicit.parent, explicit))
+    found = present_annotation_files(corpus, corpus_dir)
+    if not found:
+        path = corpus_dir / corpus.acquisition.file
+        raise AnnotationError(
+            f"{corpus.name}: no annotation file",
+            found=f"found {what_is_there(path)} at {path}{_nearby(corpus_dir, path)}",
+            expected=f"{' or '.join(_expected(corpus))} in {corpus_dir}",
+            next_step=f"{corpus.acquisition.steps} It is had from {corpus.acquisition.where}",
+        )
+    return found
+
+
+def present_annotation_files(corpus: Corpus, corpus_dir: Path) -> tuple[Path, ...]:
+    """The files as ``find_annotation_files``, empty where there are none."""
+    whole = [path for name in corpus.annotation_files if (path := corpus_dir / name).is_file()]
+    parts = [path for part in corpus.parts if (path := corpus_dir / part.file).is_file()]
+    if not whole or (parts and _drops(corpus) and not _has_url_column(whole[0], corpus)):
+        return tuple(parts) or tuple(whole[:1])
+    lists = _split_lists(corpus, corpus_dir, whole[0])
+    left = [path.name for path in [*whole[1:], *parts] if path not in lists]
+    if left:
+        _log.info("%s: %s is taken, %s beside it is not", corpus.name, whole[0].name, ", ".join(left))
+    return (whole[0], *lists)
+
+
+def what_is_there(path: Path) -> str:
+    """What stands where a file should: nothing, a folder, a dangling link, or a file that only looks like a table."""
+    if path.exists():
+        return trap(path) or "something that is no file"
+    if path.is_symlink():
+        return "a dangling link"
+    return "nothing" if path.parent.is_dir() else "no folder"
+
+
+def trap(path: Path) -> str:
+    """What a file really is whose name says that it is no table; empty for any other file."""
+    name = path.name.lower()
+    folder = next((told for part, told in _TRAP_FOLDERS.items() if part in (p.lower() for p in path.parts)), "")
+    return folder or next((told for start, told in _TRAPS if name.startswith(start)), "")
+
+
+def _check_explicit(corpus: Corpus, path: Path) -> None:
+    if not path.is_file() or trap(path):
+        raise AnnotationError(
+            f"{corpus.name}: manifest_csv {path}",
+            found=f"found {what_is_there(path)} there",
+            expected="the annotation file that the setting names",
+            next_step="correct the path; a file that is named is never replaced by another",
+        )
+
+
+def _drops(corpus: Corpus) -> bool:
+    return all(part.field == "score_drop" for part in corpus.parts)
+
+
+def _split_lists(corpus: Corpus, folder: Path, whole: Path) -> list[Path]:
+    """The lists beside a whole annotation file that say which of its clips are of an official split but train."""
+    if corpus.part_of(whole.name):
+        return []
+    lists = [part.file for part in corpus.parts if part.field == "split" and part.value != "train"]
+    return [path for name in lists if (path := folder / name).is_file()]
+
+
+def _has_url_column(path: Path, corpus: Corpus) -> bool:
+    with path.open("rb") as content:
+        header = content.readline(_HEADER_BYTES).decode("utf-8-sig", "replace").lower()
+    names = {name.strip().strip('"') for name in header.replace(";", ",").replace("\t", ",").split(",")}
+    return not names.isdisjoint(corpus.spellings.url)
+
+
+def _expected(corpus: Corpus) -> list[str]:
+    return list(dict.fromkeys((*corpus.annotation_files, *(part.file for part in corpus.parts))))
+
+
+def _nearby(folder: Path, missing: Path) -> str:
+    """The tables and traps that lie in a folder, for the message that the right file does not."""
+    if not folder.is_dir():
+        return ""
+    others = (p for p in sorted(folder.iterdir()) if p != missing and not p.is_dir())
+    tables = [p for p in others if trap(p) or p.suffix in _TABLE_SUFFIXES]
+    told = [f"{p.name} ({why})" if (why := trap(p) or _dangling(p)) else p.name for p in tables[:_MOST_SHOWN]]
+    return f" (there lie {', '.join(told)})" if told else ""
+
+
+def _dangling(path: Path) -> str:
+    return "a dangling link" if path.is_symlink() and not path.exists() else ""

@@ -1,0 +1,233 @@
+"""A whole annotation read, judged and profiled: is it this corpus's, on which scale, which rows can be used."""
+
+import hashlib
+import logging
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vqa_assets.annotations.columns import Columns, choose_columns
+from vqa_assets.annotations.rows import AnnotationRow, RowReader, stored
+from vqa_assets.annotations.sheet import Sheet, read_sheet
+from vqa_assets.content import SPLIT_WORDS
+from vqa_assets.corpora import Corpus
+from vqa_assets.errors import AnnotationError
+from vqa_assets.mos import SCALES, MosScale, detect_scale
+from vqa_assets.settings import IngestSettings
+from vqa_assets.statistics import LabelStatistics, Opinion, describe_labels
+
+MOST_BAD_ROWS = 0.05
+"""Share of bad rows above which the file as a whole is refused."""
+_SAME_SCORE = 1e-6
+_EXAMPLES = 5
+_log = logging.getLogger("vqa_assets.annotations")
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """A whole annotation, read: rows in file order, and what was decided for all of them.
+
+    ``files`` are those it was read from, the first one first; ``sha256`` is of the one file, or of all one after
+    another. ``scale`` is what the rows' scores are on, ``native_scale`` what the file's are.
+    """
+
+    files: tuple[Path, ...]
+    sha256: str
+    columns: Mapping[str, tuple[str, ...]]
+    scale: MosScale
+    native_scale: MosScale
+    scale_from: str
+    rows: tuple[AnnotationRow, ...]
+
+    @property
+    def path(self) -> Path:
+        """The annotation file, or the first of several."""
+        return self.files[0]
+
+    @property
+    def usable(self) -> list[AnnotationRow]:
+        """The rows that name a clip and score it, each clip once."""
+        return [row for row in self.rows if not row.problem and not row.repeats]
+
+    @property
+    def bad(self) -> list[AnnotationRow]:
+        """The rows that cannot be used."""
+        return [row for row in self.rows if row.problem]
+
+    def statistics(self) -> LabelStatistics:
+        """What the usable labels look like."""
+        return describe_labels([Opinion(r.mos, r.sd, r.count) for r in self.usable], self.scale)
+
+    def problems(self) -> dict[str, int]:
+        """Reason → number of bad rows."""
+        return dict(Counter(row.problem.partition(":")[0] for row in self.bad))
+
+
+def read_annotations(corpus: Corpus, settings: IngestSettings, *paths: Path) -> Annotations:
+    """Read, judge and profile an annotation: one file, or the parts of one, as ``find_annotation_files`` gives them.
+
+    AnnotationError where it is empty, of another corpus, without the needed columns, or with more than 5 % bad rows;
+    ScaleError where its scores fit no declared scale.
+    """
+    contents = [path.read_bytes() for path in paths]
+    labels, lists = _told_apart(corpus, paths)
+    scored = [_read_file(corpus, settings, paths[i], contents[i], several=len(labels) > 1) for i in labels]
+    rows = [row for _, found in scored for row in found]
+    what = f"{corpus.name}: {paths[0]}"
+    _check_row_count(len(rows), corpus, settings, [paths[i] for i in labels])
+    _check_split_words(rows, what)
+    native, scale_from = _scale(rows, corpus, settings, what)
+    judged = _judge_repeats([_judge_range(row, native) for row in rows], native)
+    marked = _marked(judged, [_read_file(corpus, settings, paths[i], contents[i])[1] for i in lists], what)
+    scale = corpus.stored_scale or native
+    if scale != native:
+        marked = [stored(row, native, scale) for row in marked]
+    columns = _all_columns([columns for columns, _ in scored])
+    found = Annotations(tuple(paths), _digest(contents), columns, scale, native, scale_from, tuple(marked))
+    _check_bad_rows(found, corpus)
+    return found
+
+
+def first_lines(bad: Iterable[AnnotationRow]) -> str:
+    """The first bad rows with their line numbers, as a message shows them."""
+    shown = list(bad)
+    told = "; ".join(f"{row.where}: {row.problem}" for row in shown[:_EXAMPLES])
+    return told + (f"; and {len(shown) - _EXAMPLES} more" if len(shown) > _EXAMPLES else "")
+
+
+def _told_apart(corpus: Corpus, paths: Sequence[Path]) -> tuple[list[int], list[int]]:
+    """Which paths hold the labels, and which only mark a split: the parts that follow a file that is none."""
+    parts = [corpus.part_of(path.name) is not None for path in paths]
+    if parts[0]:
+        return list(range(len(paths))), []
+    return [0], list(range(1, len(paths)))
+
+
+def _digest(contents: Sequence[bytes]) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _read_file(
+    corpus: Corpus, settings: IngestSettings, path: Path, content: bytes, *, several: bool = False
+) -> tuple[Columns, list[AnnotationRow]]:
+    what = f"{corpus.name}: {path}"
+    sheet: Sheet = read_sheet(content, corpus, path)
+    columns = choose_columns(sheet.lines[0][1] if sheet.lines else [], corpus, what)
+    part = corpus.part_of(path.name)
+    reader = RowReader(corpus, settings, columns, part, sheet.decimal_comma, path.name if several else "")
+    lines = sheet.lines[1:] if columns.has_header else sheet.lines
+    return columns, [reader.row(line, values) for line, values in lines]
+
+
+def _all_columns(of_files: Sequence[Columns]) -> dict[str, tuple[str, ...]]:
+    roles: dict[str, tuple[str, ...]] = {}
+    for columns in of_files:
+        for role, names in columns.roles.items():
+            roles[role] = tuple(dict.fromkeys(roles.get(role, ()) + names))
+    return roles
+
+
+def _check_row_count(count: int, corpus: Corpus, settings: IngestSettings, files: Sequence[Path]) -> None:
+    least, most = _least_rows(corpus, settings, files), settings.max_manifest_rows
+    if count >= least and (most is None or count <= most):
+        return
+    expected = f"at least {least}" if count < least else f"at most {most}"
+    setting = "min_rows" if count < least else "max_manifest_rows"
+    hint = f" {corpus.lookalike}." if corpus.lookalike else ""
+    raise AnnotationError(
+        f"{corpus.name}: {files[0]}",
+        found=f"{count} rows",
+        expected=expected,
+        next_step=f"is this the right corpus?{hint} If the file is right, set {setting} in the run config or "
+        "ingest.toml",
+    )
+
+
+def _least_rows(corpus: Corpus, settings: IngestSettings, files: Sequence[Path]) -> int:
+    """The setting, but no more than the parts that are there are said to have."""
+    of_parts = [part.min_rows if part else None for part in (corpus.part_of(path.name) for path in files)]
+    known = [rows for rows in of_parts if rows is not None]
+    return min(settings.min_rows, sum(known)) if len(known) == len(of_parts) else settings.min_rows
+
+
+def _check_split_words(rows: Sequence[AnnotationRow], what: str) -> None:
+    """AnnotationError where a file gives splits and a row has none, or another word than the known ones."""
+    if not any("split" in row.extra for row in rows):
+        return
+    wrong = [row for row in rows if row.extra.get("split") not in SPLIT_WORDS]
+    if wrong:
+        told = "; ".join(f"{row.where}: {row.extra.get('split', '(empty)')}" for row in wrong[:_EXAMPLES])
+        raise AnnotationError(
+            what,
+            found=f"{len(wrong)} rows of another split ({told})",
+            expected=f"one of {', '.join(SPLIT_WORDS)} in every row",
+            next_step="correct the split column, or remove it",
+        )
+
+
+def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: IngestSettings, what: str) -> tuple[MosScale, str]:
+    if settings.mos_scale:
+        return SCALES[settings.mos_scale], "set"
+    scores = [row.mos for row in rows if math.isfinite(row.mos)]
+    if not scores:
+        _refuse_unusable([row for row in rows if row.problem], len(rows), corpus, what)
+    return detect_scale(scores, corpus.scales, what), "detected"
+
+
+def _judge_range(row: AnnotationRow, scale: MosScale) -> AnnotationRow:
+    if row.problem or scale.holds(row.mos):
+        return row
+    return replace(row, problem=f"MOS outside [{scale.low:g}, {scale.high:g}]: {row.mos:g}")
+
+
+def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[AnnotationRow]:
+    """Later rows of a name with an equal score repeat; where the whole file gives a name two scores, all are bad."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if not row.problem:
+            scores[row.src].append(row.mos)
+    same = _SAME_SCORE * (scale.high - scale.low)
+    conflicting = {src: values for src, values in scores.items() if max(values) - min(values) > same}
+    seen: set[str] = set()
+    return [_judge_repeat(row, conflicting.get(row.src), seen) for row in rows]
+
+
+def _judge_repeat(row: AnnotationRow, conflict: list[float] | None, seen: set[str]) -> AnnotationRow:
+    if row.problem:
+        return row
+    if conflict:
+        return replace(row, problem=f"conflicting scores: {row.src} has {sorted(set(conflict))}")
+    if row.src in seen:
+        return replace(row, repeats=True)
+    seen.add(row.src)
+    return row
+
+
+def _marked(rows: list[AnnotationRow], lists: Sequence[Sequence[AnnotationRow]], what: str) -> list[AnnotationRow]:
+    """The rows with the official split that lists give their clips; those on no list are for training."""
+    if not lists:
+        return rows
+    split = {row.src: row.extra["split"] for listed in lists for row in listed}
+    named = sum(row.src in split for row in rows)
+    _log.info("%s: %d of the %d clips on official split lists are among its rows", what, named, len(split))
+    return [replace(row, extra={"split": split.get(row.src, SPLIT_WORDS[0]), **row.extra}) for row in rows]
+
+
+def _check_bad_rows(found: Annotations, corpus: Corpus) -> None:
+    bad = found.bad
+    if not found.usable or len(bad) > MOST_BAD_ROWS * len(found.rows):
+        _refuse_unusable(bad, len(found.rows), corpus, f"{corpus.name}: {found.path}")
+
+
+def _refuse_unusable(bad: Sequence[AnnotationRow], rows: int, corpus: Corpus, what: str) -> None:
+    raise AnnotationError(
+        what,
+        found=f"{len(bad)} of {rows} rows unusable ({first_lines(bad)})",
+        expected=f"at most {MOST_BAD_ROWS:.0%} bad rows and at least one usable",
+        next_step=f"is this the score file of {corpus.title}? Correct or remove those lines",
+    )

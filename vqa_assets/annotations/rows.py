@@ -1,0 +1,178 @@
+"""One line of a score file as an annotation row: its clip's name and address, its score, and what is carried along."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from urllib.parse import quote, urlsplit
+
+from vqa_assets.annotations.columns import Columns, fields_of
+from vqa_assets.annotations.numbers import number
+from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.corpus import ExtraColumn, Part
+from vqa_assets.mos import RAW_MOS, MosScale
+from vqa_assets.settings import IngestSettings
+from vqa_assets.statistics import sd_from_spread
+
+VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv")
+CONTENT_ID = "content_id"
+
+
+@dataclass(frozen=True)
+class AnnotationRow:
+    """One row of the score file. ``problem`` says why it is unusable; ``repeats`` is true for a later equal row.
+
+    ``mos`` is native and verbatim until a corpus's ``stored_scale`` maps it, ``sd`` in its unit (None: not published),
+    ``count`` the number of opinions (0: not published). ``extra`` goes into the corpus JSONL as it is. On disk the clip
+    may have a name of ``also`` instead of ``src``, or one that begins with one of ``also_starting``. ``reference``
+    marks the reference clip of its content; ``codec`` is what the annotation says encoded it; ``file`` is set where
+    the annotation is of several files.
+    """
+
+    line: int
+    src: str
+    url: str
+    mos: float
+    sd: float | None
+    count: int
+    problem: str = ""
+    repeats: bool = False
+    extra: Mapping[str, object] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+    also_starting: tuple[str, ...] = ()
+    reference: bool = False
+    codec: str = ""
+    file: str = ""
+
+    @property
+    def where(self) -> str:
+        """The row's place, as a message names it."""
+        return f"{self.file} line {self.line}" if self.file else f"line {self.line}"
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Reads the lines of one file. ``part`` is which of the corpus's parts the file is, if any."""
+
+    corpus: Corpus
+    settings: IngestSettings
+    columns: Columns
+    part: Part | None
+    decimal_comma: bool
+    file: str = ""
+
+    def row(self, line: int, values: list[str]) -> AnnotationRow:
+        """One line as an annotation row, its problem named."""
+        record = self.columns.record(values)
+        src = self._src(record)
+        url = self._first("url", record) or self._bucket_url(src)
+        mos_text = self._first("mos", record)
+        mos = self._number(mos_text)
+        count = self._number(self._first("count", record))
+        opinions = int(count) if math.isfinite(count) and count > 0 else 0
+        return AnnotationRow(
+            line=line,
+            src=src,
+            url=url,
+            mos=mos,
+            sd=sd_from_spread(self._number(self._first("sd", record)), self.corpus.spread, opinions),
+            count=opinions,
+            problem=_problem(src, url, mos, mos_text),
+            extra=self._extra(record),
+            also=self._other_names(self.corpus.also_named, src, record),
+            also_starting=self._other_names(self.corpus.also_starting, src, record),
+            reference=self._number(self._first("reference", record)) == 1,
+            codec=self._first("codec", record).lower(),
+            file=self.file,
+        )
+
+    def _first(self, role: str, record: Mapping[str, str]) -> str:
+        return next((record[name] for name in self.columns.roles.get(role, ()) if record.get(name)), "")
+
+    def _number(self, text: str) -> float:
+        return number(text, decimal_comma=self.decimal_comma)
+
+    def _src(self, record: Mapping[str, str]) -> str:
+        name = self._first("clip", record) or _filled(self.corpus.clip_name, record)
+        return with_suffix(name, self.settings.clip_suffix)
+
+    def _bucket_url(self, src: str) -> str:
+        prefix = self.settings.bucket_prefix
+        return prefix + quote(src) if prefix and src else ""
+
+    def _other_names(self, templates: tuple[str, ...], src: str, record: Mapping[str, str]) -> tuple[str, ...]:
+        if not templates:
+            return ()
+        names = (_filled(template, {**record, "clip": _without_suffix(src)}) for template in templates)
+        return tuple(name for name in names if name and name != src and not leaves_folder(name))
+
+    def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
+        extra: dict[str, object] = {}
+        if self.part is not None:
+            extra[self.part.field] = self.part.value
+        for role, name in (("content", CONTENT_ID), ("split", "split")):
+            if value := self._first(role, record):
+                extra[name] = value
+        for column in self.corpus.extra_columns:
+            if (found := self._carried(column, record)) is not None:
+                extra[column.field] = found
+        return extra
+
+    def _carried(self, column: ExtraColumn, record: Mapping[str, str]) -> object:
+        text = next((record[name] for name in column.columns if record.get(name)), "")
+        if not column.number:
+            return text or None
+        value = self._number(text)
+        if not math.isfinite(value):
+            return None
+        return int(value) if value.is_integer() else value
+
+
+def stored(row: AnnotationRow, native: MosScale, scale: MosScale) -> AnnotationRow:
+    """The row with its score and SD on ``scale`` and the native score beside it; bad rows stay as they are."""
+    if row.problem:
+        return row
+    sd = None if row.sd is None else native.convert_spread(row.sd, scale)
+    return replace(row, mos=native.convert(row.mos, scale), sd=sd, extra={**row.extra, RAW_MOS: row.mos})
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """The name on disk: a stem with dots is no suffix, so the suffix is added unless a video suffix is there."""
+    return name if not name or name.lower().endswith(VIDEO_SUFFIXES) else name + suffix
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a name would lead out of the folder of the clips, or means another file elsewhere."""
+    parts = PurePosixPath(name)
+    return parts.is_absolute() or ".." in parts.parts or "\0" in name or "\\" in name
+
+
+def _without_suffix(src: str) -> str:
+    suffix = next((s for s in VIDEO_SUFFIXES if src.lower().endswith(s)), "")
+    return src[: len(src) - len(suffix)]
+
+
+def _filled(template: str, record: Mapping[str, str]) -> str:
+    """The template with its columns' values; empty where one of them is."""
+    if not template or not all(record.get(name) for name in fields_of(template)):
+        return ""
+    return template.format_map(record)
+
+
+def _problem(src: str, url: str, mos: float, mos_text: str) -> str:
+    if not src:
+        return "no clip name"
+    if leaves_folder(src):
+        return f"a name that leaves the folder: {src!r}"
+    if not math.isfinite(mos):
+        return f"no usable MOS: {mos_text!r}"
+    if url and _scheme(url) not in ("http", "https"):
+        return f"a URL that is neither http nor https: {_scheme(url)!r}"
+    return ""
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme.lower()
+    except ValueError:
+        return "unreadable"

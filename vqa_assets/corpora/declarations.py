@@ -1,0 +1,207 @@
+"""Declarations of a user's own: TOML files with the fields of ``Corpus``, and what every declaration must keep.
+
+Whether a file's rows belong to its corpus is judged at ingest (``annotations``).
+"""
+
+import re
+import string
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path, PurePosixPath
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
+from vqa_assets.corpora.corpus import REDISTRIBUTION, Corpus, by_name
+from vqa_assets.errors import SettingsError
+from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, SCALES, VMAF_0_100, MosScale
+
+_NONE = "none"
+"""What a TOML file says where a fact is that there is none (TOML has no null)."""
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "encode-grid", "models"}
+"""Names that mean something else under the data root."""
+_OPINION_SCALES: Mapping[str, MosScale] = {name: scale for name, scale in SCALES.items() if scale != VMAF_0_100}
+_ROW_FIELDS = (
+    *("src", "src_sha256", "src_size_bytes", "width", "height", "framerate", "duration_s", "pix_fmt"),
+    *("encoder_upstream", "mos", "mos_scale", "mos_std_dev", "n_ratings", "corpus", "corpus_version"),
+    *("ingested_at_utc", "score_drop", "split", "content_id", RAW_MOS, "vmaf_score", "encoder", "preset", "crf"),
+)
+
+
+class _Wrong(Exception):  # noqa: N818
+    """A field that cannot be used: its path, what was found, what was expected."""
+
+    def __init__(self, path: str, found: str, expected: str) -> None:
+        super().__init__(path)
+        self.path, self.found, self.expected = path, found, expected
+
+
+def with_declared(folder: Path | None) -> Mapping[str, Corpus]:
+    """``CORPORA``, then the corpora of the ``.toml`` files in a folder, in the order of their file names.
+
+    SettingsError names the file, the field and the remedy.
+    """
+    if folder is None:
+        return CORPORA
+    if not folder.is_dir():
+        raise SettingsError(
+            f"$VQA_CORPORA_DIR {folder}",
+            found="found something that is no folder" if folder.exists() else "found nothing there",
+            expected="a folder of .toml files, one a corpus",
+            next_step="create it, or unset VQA_CORPORA_DIR",
+        )
+    corpora = dict(CORPORA)
+    for path in sorted(folder.glob("*.toml")):
+        corpus = read_declaration(path)
+        if corpus.name in corpora:
+            raise _error(path, _Wrong("name", f"{corpus.name!r}, which is declared already", "a name of its own"))
+        corpora[corpus.name] = corpus
+    return by_name(corpora.values())
+
+
+def read_declaration(path: Path) -> Corpus:
+    """One corpus from its TOML file; SettingsError names the file, the field and the remedy."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            f"{path}", found=f"not TOML ({error})", expected='lines such as name = "my-clips"', next_step="correct it"
+        ) from error
+    try:
+        corpus: Corpus = _built(Corpus, table, "")
+    except _Wrong as wrong:
+        raise _error(path, wrong) from None
+    first = next(complaints(corpus), None)
+    if first is not None:
+        raise _error(path, first)
+    return corpus
+
+
+def complaints(corpus: Corpus) -> "Iterator[_Wrong]":
+    """What a declaration must not be, field by field; nothing for a good one."""
+    yield from _about_identity(corpus)
+    yield from _about_rows(corpus)
+    yield from _about_files(corpus)
+
+
+def _about_identity(corpus: Corpus) -> Iterator[_Wrong]:
+    if not _NAME.fullmatch(corpus.name) or corpus.name in _TAKEN:
+        yield _Wrong("name", repr(corpus.name), f"lower-case words joined by -, none of {', '.join(sorted(_TAKEN))}")
+    for name in ("title", "version", "licence", "citation", "homepage", "size"):
+        if not getattr(corpus, name).strip():
+            yield _Wrong(name, "nothing", "the fact as published")
+    if corpus.redistribution not in REDISTRIBUTION:
+        yield _Wrong("redistribution", repr(corpus.redistribution), f"one of {', '.join(REDISTRIBUTION)}")
+
+
+def _about_rows(corpus: Corpus) -> Iterator[_Wrong]:
+    if not corpus.scales:
+        yield _Wrong("scales", "an empty list", f"some of {', '.join(_OPINION_SCALES)}")
+    if corpus.stored_scale is not None and corpus.scales != (CONTINUOUS_0_100,):
+        yield _Wrong("stored_scale", corpus.stored_scale.name, f"scales = [{CONTINUOUS_0_100.name!r}] beside it")
+    for name in ("expected_clips", "bytes_per_clip", "min_rows", "max_rows", "default_cap", "download_timeout_s"):
+        value = getattr(corpus, name)
+        if value is not None and not value >= 1:
+            yield _Wrong(name, repr(value), "1 or more")
+    if corpus.max_rows is not None and corpus.max_rows < corpus.min_rows:
+        yield _Wrong("max_rows", str(corpus.max_rows), f"min_rows ({corpus.min_rows}) or more")
+    for shape in corpus.headerless:
+        if "mos" not in shape:
+            yield _Wrong("headerless", str(list(shape)), 'the column names in order, "mos" among them')
+    for column in corpus.extra_columns:
+        if column.field in _ROW_FIELDS or not column.columns:
+            yield _Wrong("extra_columns", repr(column.field), "a field that rows do not have yet, and its columns")
+
+
+def _about_files(corpus: Corpus) -> Iterator[_Wrong]:
+    inside = {
+        "acquisition": corpus.annotation_files,
+        "parts": tuple(name for part in corpus.parts for name in (part.file, *part.clips)),
+        "clip_folders": corpus.clip_folders,
+        "archives": tuple(name for archive in corpus.archives for name in (archive.file, archive.folder)),
+    }
+    for name, paths in inside.items():
+        for path in paths:
+            if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                yield _Wrong(name, repr(path), "a path inside the corpus's folder")
+    if not corpus.clip_suffix.startswith("."):
+        yield _Wrong("clip_suffix", repr(corpus.clip_suffix), "a suffix such as '.mp4'")
+    for name in ("bucket_prefix", "archive_base"):
+        if getattr(corpus, name) and not getattr(corpus, name).startswith(("https://", "http://")):
+            yield _Wrong(name, repr(getattr(corpus, name)), "an address that begins with https:// or http://")
+    for name, templates in (("clip_name", (corpus.clip_name,)), ("also_named", corpus.also_named)):
+        for template in templates:
+            if not _is_template(template):
+                yield _Wrong(name, repr(template), "a template such as '{video}_{crf}.mp4'")
+
+
+def _is_template(text: str) -> bool:
+    try:
+        return all(name != "" for _, name, _, _ in string.Formatter().parse(text))
+    except ValueError:
+        return False
+
+
+def _built(kind: Any, table: Mapping[str, Any], path: str) -> Any:
+    """A dataclass from a table of its fields."""
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}
+    for name in table:
+        if name not in known:
+            raise _Wrong(f"{path}{name}", "an unknown field", f"some of {', '.join(known)}")
+    for name, field in known.items():
+        if name not in table and field.default is MISSING and field.default_factory is MISSING:
+            raise _Wrong(f"{path}{name}", "nothing", "this fact, which has no default")
+    return kind(**{name: _value(hints[name], value, f"{path}{name}") for name, value in table.items()})
+
+
+def _value(kind: Any, value: Any, path: str) -> Any:
+    """A TOML value as a field's type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        of_kind = next(argument for argument in arguments if argument is not NoneType)
+        return None if value == _NONE else _value(of_kind, value, path)
+    if origin is Literal:
+        return _one_of(value, {word: word for word in arguments}, path)
+    if kind is MosScale:
+        return _one_of(value, _OPINION_SCALES, path)
+    if origin is tuple:
+        return tuple(_value(arguments[0], one, f"{path}[{i}]") for i, one in enumerate(_typed(list, value, path)))
+    if is_dataclass(kind):
+        return _built(kind, _typed(dict, value, path), f"{path}.")
+    return _typed(kind, value, path)
+
+
+def _one_of(value: Any, known: Mapping[str, Any], path: str) -> Any:
+    if not isinstance(value, str) or value not in known:
+        raise _Wrong(path, repr(value), f"one of {', '.join(known)}")
+    return known[value]
+
+
+_KINDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def _typed(kind: Any, value: Any, path: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind in (int, float) and isinstance(value, bool)):
+        raise _Wrong(path, repr(value), _KINDS[kind])
+    return value
+
+
+def _error(path: Path, wrong: _Wrong) -> SettingsError:
+    return SettingsError(
+        f"{path}: {wrong.path}",
+        found=wrong.found,
+        expected=wrong.expected,
+        next_step="correct the declaration; docs/corpora.md names every field",
+    )

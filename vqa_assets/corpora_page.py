@@ -1,0 +1,245 @@
+"""``python -m vqa_assets.corpora_page``: docs/corpora.md and the README's corpus table, from the declarations.
+
+``--check`` writes nothing and fails where they differ. No fact about a corpus stands here.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
+from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION, ROLES
+from vqa_assets.store.paths import CODE
+
+BEGIN, END = "<!-- corpora: made by python -m vqa_assets.corpora_page -->", "<!-- /corpora -->"
+PAGE, README = Path("docs/corpora.md"), Path("README.md")
+
+_INTRODUCTION = """\
+# Corpora
+
+Made from the declarations in `vqa_assets/corpora/` by `python -m vqa_assets.corpora_page`; a test keeps it so.
+Each corpus is a partition of its own. Drop its annotation file into `<root>/<corpus>/`, materialize `corpus_jsonl` for
+the partition, and absent clips that have an address are fetched. No clip, label file or score is shipped with this
+package: have them from where they are published, under their licences.
+"""
+
+_FORMATS = """\
+## Annotation files
+
+The content of a file decides its format, not its name: CSV, TSV, semicolons (`3,5` is then 3.5), values between blanks,
+JSON lists of objects or of lists, `.xlsx` (the sheet called MOS, else the first). A byte order mark, CRLF, a missing
+final newline, quoted commas and quoted numbers are ordinary. Column names are compared without case; a corpus's own
+come before the general ones, and the first that is not empty wins:
+
+{spellings}
+
+A file without a header is understood where its corpus declares the shape. Rows that cannot be used are counted with
+their line numbers; more than 5 % of them, or no usable row, is an error. Equal repetitions of a clip are kept once; a
+clip with two scores is rejected by name. The whole file decides the scale of its scores, never a row; `mos_scale` in
+the run config or `ingest.toml` overrules it.
+"""
+
+_OWN = """\
+## A corpus of your own
+
+Put a TOML file into a folder and name the folder in `VQA_CORPORA_DIR`; it is read when the definitions load, and the
+corpus is a partition with every check. A mistake is an error that names file, field and remedy.
+
+```toml
+{example}```
+
+Its fields are those of `Corpus` (`vqa_assets/corpora/corpus.py`). Without a default: {required}. The others:
+{optional}.
+"""
+
+EXAMPLE = """\
+name = "my-clips"
+title = "My clips"
+version = "my-clips-1"
+scales = ["0-100-continuous"]        # or "1-5-acr"; several: the whole file decides
+spread = "sd"                        # sd, se, ci95, or none where none is published
+licence = "as you have it"
+redistribution = "research-only"     # attribution, research-only, non-commercial-share-alike, unknown
+citation = "Who, what, where, when."
+homepage = "https://example.org/"
+expected_clips = 500
+size = "3 GB"
+bytes_per_clip = 6_000_000
+min_rows = 400
+max_rows = 600
+own_spellings = { mos = ["quality"], content = ["scene"] }
+headerless = [["name", "mos"]]
+extra_columns = [{ field = "my_device", columns = ["device"] }]
+
+[acquisition]
+file = "manifest.csv"
+where = "https://example.org/"
+steps = "Drop the score file as manifest.csv and the clips into clips/."
+"""
+
+
+def corpus_table(corpora: Mapping[str, Corpus] = CORPORA) -> str:
+    """The corpora as a Markdown table, one row each."""
+    columns: dict[str, Callable[[Corpus], str]] = {
+        "corpus": lambda c: f"[`{c.name}`]({PAGE}#{c.name})",
+        "clips": lambda c: f"{c.expected_clips:,}".replace(",", " "),
+        "size": lambda c: c.size,
+        "scale": _scales,
+        "clips come from": _source,
+        "rows of an ordinary run": lambda c: "all" if c.default_cap is None else f"first {c.default_cap}",
+        "licence": lambda c: c.licence,
+    }
+    return table(list(columns), [[shown(corpus) for shown in columns.values()] for corpus in corpora.values()])
+
+
+def page(corpora: Mapping[str, Corpus] = CORPORA) -> str:
+    """docs/corpora.md."""
+    own = _OWN.format(
+        example=EXAMPLE, required=", ".join(_fields(required=True)), optional=", ".join(_fields(required=False))
+    )
+    parts = [
+        _INTRODUCTION,
+        corpus_table(corpora).replace(f"({PAGE}#", "(#"),
+        *(section(corpus) for corpus in corpora.values()),
+        _others(),
+        _FORMATS.format(spellings=_spellings_table()),
+        own,
+    ]
+    return "\n".join(parts)
+
+
+def section(corpus: Corpus) -> str:
+    """One corpus: its facts, how it is had, and every layout that is understood."""
+    facts = {
+        "version": f"`{corpus.version}`",
+        "clips": f"{corpus.expected_clips:,}".replace(",", " "),
+        "size": corpus.size,
+        "scale": _scales(corpus),
+        "published spread": corpus.spread or "none",
+        "rows accepted": _bounds(corpus),
+        "licence": corpus.licence,
+        "a head trained on it": REDISTRIBUTION[corpus.redistribution],
+        "citation": corpus.citation,
+        "homepage": f"<{corpus.homepage}>",
+    }
+    told = table(["", ""], [[name, text] for name, text in facts.items()])
+    layouts = "\n".join(f"- {line}" for line in _layouts(corpus))
+    return f"## {corpus.name}\n\n{told}\n{corpus.acquisition.steps} (<{corpus.acquisition.where}>)\n\n{layouts}\n"
+
+
+def between_markers(text: str, inside: str) -> str:
+    """The text with what stands between the markers replaced; the text itself where it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{inside}{END}{after}" if begin and end else text
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |\n" for line in lines)
+
+
+def _scales(corpus: Corpus) -> str:
+    names = " or ".join(scale.name for scale in corpus.scales)
+    return names if corpus.stored_scale is None else f"{names}, stored as {corpus.stored_scale.name}"
+
+
+def _bounds(corpus: Corpus) -> str:
+    most = "" if corpus.max_rows is None else f", at most {corpus.max_rows}"
+    cap = "all of them" if corpus.default_cap is None else f"the first {corpus.default_cap} unless `full`"
+    return f"at least {corpus.min_rows}{most}; an ordinary run takes {cap}"
+
+
+def _source(corpus: Corpus) -> str:
+    found = ["archives (`fetch`)"] if corpus.archives else []
+    found += ["public bucket"] if corpus.bucket_prefix else []
+    return " or ".join(found) or ("URL column, or staged by hand")
+
+
+def _layouts(corpus: Corpus) -> Iterator[str]:
+    """What is understood of the corpus's files, a line each."""
+    yield f"annotation file: {' or '.join(f'`{name}`' for name in corpus.annotation_files)}"
+    if corpus.parts:
+        yield "or in parts: " + ", ".join(f"`{p.file}` (`{p.field}` = `{p.value}`)" for p in corpus.parts)
+    own = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.own_spellings.of(role))]
+    if own:
+        yield f"own column names: {'; '.join(own)}"
+    last = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.last_spellings.of(role))]
+    if last:
+        yield f"only where no other column says it: {'; '.join(last)}"
+    for shape in corpus.headerless:
+        yield f"without a header: `{', '.join(name or '…' for name in shape)}`"
+    if corpus.clip_name:
+        yield f"clip names made of columns: `{corpus.clip_name}`"
+    folders = _quoted(f"{name}/" for name in ("clips", *corpus.clip_folders))
+    yield f"clips: {folders}; suffix `{corpus.clip_suffix}`"
+    if corpus.also_named or corpus.also_starting:
+        yield f"on disk also: {_quoted([*corpus.also_named, *(f'{start}…' for start in corpus.also_starting)])}"
+    if corpus.bucket_prefix:
+        yield f"clips without a URL: `{corpus.bucket_prefix}<name>`"
+    if corpus.archives:
+        yield f"archives: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+    if corpus.raw_video:
+        raw = corpus.raw_video
+        size = f"{raw.width}×{raw.height}, {raw.framerate:g} fps, {raw.pix_fmt}"
+        yield f"raw clips: {size} unless `[raw_video]` in `ingest.toml` says otherwise"
+    if corpus.extra_columns:
+        yield f"carried into the rows: {_quoted([column.field for column in corpus.extra_columns])}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _others() -> str:
+    rows = [
+        [f"`{s.name}`", f"a shard of yours at `<root>/{s.jsonl}`, read by `unified_corpus`", s.licence, s.citation]
+        for s in EXTERNAL_SHARDS.values()
+    ]
+    rows += [
+        [f"`{s.name}`", f"encode grid: {s.clips} clips, {s.size}".removesuffix(", "), s.licence, s.citation]
+        for s in ENCODE_GRID_SOURCES.values()
+    ]
+    return "## Sources without opinions\n\n" + table(["name", "what", "licence", "citation"], rows)
+
+
+def _spellings_table() -> str:
+    rows = [[role, _quoted(names)] for role in ROLES if (names := GENERAL_SPELLINGS.of(role))]
+    return table(["meaning", "column names"], rows)
+
+
+def _fields(*, required: bool) -> list[str]:
+    found = [f for f in fields(Corpus) if (f.default is MISSING and f.default_factory is MISSING) is required]
+    return [f"`{f.name}`" for f in found]
+
+
+def made(folder: Path) -> dict[Path, str]:
+    """What the files under a checkout should hold: the page, and the README where there is one."""
+    files = {folder / PAGE: page()}
+    readme = folder / README
+    if readme.is_file():
+        files[readme] = between_markers(readme.read_text(encoding="utf-8"), corpus_table())
+    return files
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 1 where ``--check`` finds a difference."""
+    parser = argparse.ArgumentParser(prog="python -m vqa_assets.corpora_page", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
+    options = parser.parse_args(arguments)
+    stale = [
+        path for path, text in made(CODE).items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    for path in stale:
+        print(f"{path.relative_to(CODE)} {'differs from the declarations' if options.check else 'written'}")
+        if not options.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(made(CODE)[path], encoding="utf-8")
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Whether what a replay manifest names is still what it was, and the command that makes the artefact again."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.errors import ProvenanceError
+from vqa_assets.provenance import SCHEMA, file_record
+from vqa_assets.store.files import read_json_object
+from vqa_assets.store.paths import DataRoot
+
+
+class Match(StrEnum):
+    """How one recorded file compares with the one on disk."""
+
+    SAME = "same"
+    CHANGED = "changed"
+    GONE = "gone"
+    APPEARED = "appeared"
+    NOT_HASHED = "a folder, not compared"
+
+    @property
+    def good(self) -> bool:
+        """True where nothing speaks against the recorded state."""
+        return self in (Match.SAME, Match.NOT_HASHED)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One recorded input or output: its role, its name, its path as recorded, and how it compares."""
+
+    role: str
+    name: str
+    path: str
+    match: Match
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What became of everything a manifest names; ``command`` materializes the artefact again."""
+
+    root: DataRoot
+    compared: tuple[Compared, ...]
+    command: str
+
+    @property
+    def holds(self) -> bool:
+        """True where every file is as it was."""
+        return all(one.match.good for one in self.compared)
+
+
+def verify(manifest_file: Path, root: DataRoot | None = None) -> Verified:
+    """Compare every input and output that a replay manifest names with what is on disk now.
+
+    Without ``root`` it is found from the manifest's own place. ProvenanceError where the file is no replay manifest.
+    """
+    provenance = _provenance(manifest_file)
+    found_root = root or find_root(manifest_file, provenance)
+    compared = tuple(_compare_all(provenance, found_root))
+    return Verified(found_root, compared, replay_command(provenance, found_root))
+
+
+def find_root(manifest_file: Path, provenance: Mapping[str, Any]) -> DataRoot:
+    """The folder above the manifest below which most of its relative paths exist; the nearest of equals."""
+    paths = [record["path"] for role in ("inputs", "outputs") for record in provenance[role].values()]
+    relative = [path for path in paths if not path.startswith(("/", "~"))]
+    above = manifest_file.absolute().parents
+    return DataRoot(max(above, key=lambda folder: sum((folder / path).exists() for path in relative)))
+
+
+def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
+    """The shell command that materializes the artefact again with the run config it was made with."""
+    dagster = provenance["dagster"]
+    asset = dagster["asset_key"]
+    words = ["dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", asset]
+    if dagster.get("partition_key"):
+        words += ["--partition", dagster["partition_key"]]
+    if dagster.get("config"):
+        config = json.dumps({"ops": {asset: {"config": dagster["config"]}}}, sort_keys=True)
+        words += ["--config-json", config.replace("<root>", str(root.path))]
+    return f"VQA_DATA_ROOT={shlex.quote(str(root.path))} {shlex.join(words)}"
+
+
+def _provenance(manifest_file: Path) -> Mapping[str, Any]:
+    if not manifest_file.is_file():
+        raise ProvenanceError(
+            f"{manifest_file}",
+            found="found nothing there",
+            expected="a replay manifest",
+            next_step="it stands beside its artefact: x.manifest.json beside x.ext",
+        )
+    provenance = read_json_object(manifest_file).get("run_provenance")
+    if not isinstance(provenance, Mapping) or provenance.get("schema") != SCHEMA:
+        found = provenance.get("schema") if isinstance(provenance, Mapping) else "no run_provenance"
+        raise ProvenanceError(
+            f"{manifest_file}", found=f"{found}", expected=f"a run_provenance of schema {SCHEMA}", next_step="re-run"
+        )
+    return provenance
+
+
+def _compare_all(provenance: Mapping[str, Any], root: DataRoot) -> Iterator[Compared]:
+    for role in ("inputs", "outputs"):
+        for name, recorded in provenance[role].items():
+            yield Compared(role[:-1], name, recorded["path"], _compare(recorded, root.located(recorded["path"])))
+
+
+def _compare(recorded: Mapping[str, Any], path: Path) -> Match:
+    if not recorded["exists"]:
+        return Match.APPEARED if path.exists() else Match.SAME
+    if not path.exists():
+        return Match.GONE
+    if recorded["kind"] == "dir":
+        return Match.NOT_HASHED
+    return Match.SAME if file_record(path).get("sha256") == recorded["sha256"] else Match.CHANGED
