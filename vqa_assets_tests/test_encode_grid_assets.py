@@ -12,6 +12,7 @@ import pytest
 from vqa_assets.corpora import ENCODE_GRID_SOURCES
 from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid import layout
+from vqa_assets.provenance.verify import verify
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot, manifest_path
@@ -144,6 +145,21 @@ def test_settings_name_inputs_labels_and_outputs_with_their_bounds(platform: Pla
     assert "a missing input" in failure(platform.run("fr_training_corpus", inputs=[str(tmp_path / "no.jsonl")]))
     assert "crf" in failure(platform.run("encode_grid_jsonl", partition="bvi-dvc", crf=64))
     assert "encoder" in failure(platform.run("encode_grid_jsonl", partition="bvi-dvc", encoder=""))
+
+
+def test_a_grid_can_be_verified_and_its_command_names_its_settings(platform: Platform) -> None:
+    report = platform.reports / "a_64x48_25fps_x.json"
+    report.write_text(small_report())
+    platform.run("encode_grid_jsonl", partition="bvi-dvc", crf=20)
+    manifest = manifest_path(layout.grid_jsonl(platform.root, ENCODE_GRID_SOURCES["bvi-dvc"]))
+    verified = verify(manifest)
+    assert verified.holds
+    assert "--select encode_grid_jsonl --partition bvi-dvc --config-json" in verified.command
+    assert '"crf": 20' in verified.command
+    report.write_text(small_report(12.0))
+    assert [one.name for one in verify(manifest).compared if not one.match.good] == [
+        "encode-grid/bvi-dvc/" + report.name
+    ]
 
 
 def test_equal_inputs_give_equal_data_versions(platform: Platform) -> None:

@@ -5,6 +5,7 @@ of its name: a surrogate that is the same each time.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -65,7 +66,7 @@ def bvi_dvc_job(folder: Path, labels: EncodeLabels, root: DataRoot, to: GridOutp
     reports = list_reports(folder)
     return GridJob(
         source=BVI_DVC,
-        inputs={root.shown(path): path for path in reports if is_unicode(path.name)},
+        inputs={root.shown(path): path for path in reports if _can_be_told(path)},
         read=lambda report: _rows(reports, labels, report),
         to=to,
         args={"cache_dir": folder, **asdict(labels)},
@@ -104,6 +105,11 @@ def _row(path: Path, labels: EncodeLabels) -> dict[str, Any]:
         "src_sha256": hashlib.sha256(path.stem.encode()).hexdigest(),
         "duration_s": found.frames / geometry.framerate if geometry.framerate else 0.0,
     }
+
+
+def _can_be_told(path: Path) -> bool:
+    """Whether a manifest can name the report and hash it; one that it cannot is among the losses."""
+    return is_unicode(path.name) and (os.access(path, os.R_OK) or not path.exists())
 
 
 def _read(path: Path) -> bytes:
