@@ -23,19 +23,36 @@ class Exchange:
     headers: dict[str, str]
     nth: int
     closing: threading.Event
+    answering: Callable[[], None] = lambda: None
 
     def send(self, head: str, body: bytes = b"", **fields: object) -> None:
         """A status line such as ``200 OK``, headers (``_`` for ``-``), and a body."""
         lines = [f"HTTP/1.1 {head}", *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items())]
+        self.answering()
         self.connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
 
 Behaviour = Callable[[Exchange], bool]
 
 
+class _Once:
+    """Calls a function the first time only."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def __call__(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
 @dataclass
 class HostileServer:
-    """Use as ``with HostileServer() as server: server.on("/a.mp4", gives(b"…"))``; unknown paths answer 404."""
+    """Use as ``with HostileServer() as server: server.on("/a.mp4", gives(b"…"))``; unknown paths answer 404.
+
+    ``peak`` is the most requests that waited for their answer at once: a client may ask again as soon as it has one.
+    """
 
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
@@ -109,17 +126,20 @@ class HostileServer:
             self.requests[path] += 1
             self._active += 1
             self.peak = max(self.peak, self._active)
-            exchange = Exchange(
-                connection, path, dict(r.split(": ", 1) for r in rest), self.requests[path], self.closing
-            )
+            headers = dict(r.split(": ", 1) for r in rest)
+            waiting = _Once(self._no_longer_waiting)
+            exchange = Exchange(connection, path, headers, self.requests[path], self.closing, waiting)
             self.seen.append(exchange)
         try:
             connection.settimeout(5)
             return self.behaviours.get(path, says("404 Not Found"))(exchange)
         finally:
             connection.settimeout(0.2)
-            with self._lock:
-                self._active -= 1
+            waiting()
+
+    def _no_longer_waiting(self) -> None:
+        with self._lock:
+            self._active -= 1
 
 
 def gives(body: bytes, content_type: str = "video/mp4", after_s: float = 0.0, length: int | None = None) -> Behaviour:

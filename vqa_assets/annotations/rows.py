@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from vqa_assets.annotations.columns import Columns, fields_of
@@ -87,7 +86,10 @@ class RowReader:
         )
 
     def _first(self, role: str, record: Mapping[str, str]) -> str:
-        return next((record[name] for name in self.columns.roles.get(role, ()) if record.get(name)), "")
+        for name in self.columns.roles.get(role, ()):
+            if text := record.get(name):
+                return text
+        return ""
 
     def _number(self, text: str) -> float:
         return number(text, decimal_comma=self.decimal_comma)
@@ -143,8 +145,7 @@ def with_suffix(name: str, suffix: str) -> str:
 
 def leaves_folder(name: str) -> bool:
     """Whether a name would lead out of the folder of the clips, or means another file elsewhere."""
-    parts = PurePosixPath(name)
-    return parts.is_absolute() or ".." in parts.parts or "\0" in name or "\\" in name
+    return name.startswith("/") or ".." in name.split("/") or "\0" in name or "\\" in name
 
 
 def _without_suffix(src: str) -> str:
