@@ -7,7 +7,7 @@ like any duplicate.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def make_training_corpus(settings: MergeSettings, context: RunContext) -> Traini
     return TrainingCorpus(settings.output, report, written, version)
 
 
-def merged(inputs: Iterable[Path], report: MergeReport, shown: Any = str) -> Iterator[dict[str, Any]]:
+def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], str] = str) -> Iterator[dict[str, Any]]:
     """Every row of the inputs whose natural key has not passed before, counted into ``report``."""
     seen: dict[tuple[Any, ...], tuple[bytes, str]] = {}
     sources: set[str] = set()
