@@ -197,10 +197,13 @@ class IngestSettings:
 
 @dataclass(frozen=True)
 class ResolvedSettings:
-    """Settings with the level each came from: ``run config``, ``ingest.toml``, ``corpus`` or ``default``."""
+    """Settings with the level each came from: ``run config``, ``ingest.toml``, ``corpus`` or ``default``.
+
+    ``toml`` is the ``ingest.toml`` that was read, if there was one."""
 
     values: IngestSettings
     origins: Mapping[str, str]
+    toml: Path | None = None
 
     def described(self) -> dict[str, dict[str, object]]:
         """Name → {value, from}, for the replay manifest, which shows paths in its own way."""
@@ -232,7 +235,7 @@ def resolve(corpus: Corpus, run_config: Mapping[str, Any], toml_path: Path) -> R
         values[setting.name], origins[setting.name] = _first(setting, checked, corpus)
     if values["full"] and not _cap_outranks_full(origins):
         values["max_rows"], origins["max_rows"] = None, origins["full"]
-    return ResolvedSettings(IngestSettings(**values), origins)
+    return ResolvedSettings(IngestSettings(**values), origins, toml_path if toml_path.is_file() else None)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

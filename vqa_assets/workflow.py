@@ -15,12 +15,12 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.annotations import present_annotation_files
 from vqa_assets.clip_work import clock
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.definitions import build_defs, declared_corpora
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import HEAD_RECIPES
+from vqa_assets.ingest.layout import waiting_annotation_files
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.paths import DataRoot
 
@@ -92,7 +92,7 @@ def log_to_stderr() -> None:
 
 
 def _is_present(corpus: Corpus, root: DataRoot) -> bool:
-    return bool(present_annotation_files(corpus, root.corpus_dir(corpus))) or root.ingest_toml(corpus).is_file()
+    return root.ingest_toml(corpus).is_file() or bool(waiting_annotation_files(corpus, root))
 
 
 def _run_step(

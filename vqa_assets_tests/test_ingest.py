@@ -336,6 +336,7 @@ def test_the_manifest_says_what_the_run_decided_and_lost(corpus: SmallCorpus) ->
     corpus.annotate([(f"{i}.mp4", "", 3, 0.5, 5) for i in range(20)] + [("bad.mp4", "", "x", "", "")])
     for i in range(20):
         corpus.stage(f"{i}.mp4", str(i).encode())
+    (corpus.folder / "ingest.toml").write_text("per_host = 4\n")
     done = corpus.ingest(max_rows=21, workers=2)
     manifest = json.loads(done.layout.manifest.read_text())
     assert manifest["schema"] == "mos-corpus-manifest-v1"
@@ -346,6 +347,7 @@ def test_the_manifest_says_what_the_run_decided_and_lost(corpus: SmallCorpus) ->
     assert provenance["args"]["max_rows"] == {"value": 21, "from": "run config"}
     assert provenance["args"]["clip_suffix"] == {"value": ".mp4", "from": "corpus"}
     assert provenance["inputs"]["annotation_file"]["path"] == "konvid-150k/manifest.csv"
+    assert provenance["inputs"]["ingest_toml"]["path"] == "konvid-150k/ingest.toml"
     assert provenance["outputs"]["corpus_jsonl"]["exists"] is True
     assert str(corpus.root.path) not in done.layout.manifest.read_text()
 

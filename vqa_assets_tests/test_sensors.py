@@ -86,3 +86,19 @@ def test_the_schedule_takes_the_corpora_whose_annotation_file_is_there(root_path
 def test_both_are_off_until_somebody_switches_them_on() -> None:
     assert make_annotation_sensor(CATALOG).default_status == dg.DefaultSensorStatus.STOPPED
     assert make_reingest_schedule(CATALOG).default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_a_file_that_ingest_toml_names_is_watched_where_it_is(root_path: Path, annotation_file: Path) -> None:
+    elsewhere = root_path / "scores.csv"
+    (annotation_file.parent / "ingest.toml").write_text(f'manifest_csv = "{elsewhere}"')
+    write(annotation_file, "not this one")
+    assert tick(root_path, None)[0] == []
+    write(elsewhere, "this one")
+    assert len(tick(root_path, None)[0]) == 1
+
+
+def test_a_broken_ingest_toml_stops_its_own_corpus_only(root_path: Path, annotation_file: Path) -> None:
+    write(annotation_file, "a")
+    (root_path / "lsvq").mkdir()
+    (root_path / "lsvq" / "ingest.toml").write_text("nonsense")
+    assert [request.partition_key for request in tick(root_path, None)[0]] == ["konvid-150k"]

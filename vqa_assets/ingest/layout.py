@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vqa_assets.annotations import find_annotation_files
+from vqa_assets.annotations import find_annotation_files, present_annotation_files
 from vqa_assets.corpora import Corpus
-from vqa_assets.settings import IngestSettings
+from vqa_assets.settings import IngestSettings, resolve
 from vqa_assets.store.paths import DataRoot, manifest_path
 
 
@@ -70,6 +70,17 @@ class CorpusLayout:
             progress=settings.progress_path or folder / ".download-progress.json",
             cache=folder / ".ingest-cache.sqlite",
         )
+
+
+def waiting_annotation_files(corpus: Corpus, root: DataRoot) -> tuple[Path, ...]:
+    """The annotation files that an ordinary run would read, as ``ingest.toml`` and the layout say; empty without any.
+
+    SettingsError where the ``ingest.toml`` cannot be used.
+    """
+    settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
+    if settings.manifest_csv is not None:
+        return (settings.manifest_csv,) if settings.manifest_csv.is_file() else ()
+    return present_annotation_files(corpus, corpus_folder(corpus, settings, root))
 
 
 def corpus_folder(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> Path:

@@ -172,7 +172,11 @@ def _manifest(
         schema=MANIFEST_SCHEMA,
         body=body,
         args=resolved.described(),
-        inputs={**_annotation_inputs(layout.annotation_files), "clips": layout.clips.target},
+        inputs={
+            **_annotation_inputs(layout.annotation_files),
+            **({"ingest_toml": resolved.toml} if resolved.toml else {}),
+            "clips": layout.clips.target,
+        },
         outputs={"corpus_jsonl": layout.output},
     )
 

@@ -10,6 +10,7 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.corpora import Corpus
+from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.paths import DataRoot
 
@@ -29,7 +30,14 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
     )
     def changed_annotation_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
         seen: dict[str, Any] = json.loads(context.cursor or "{}")
-        requests = [r for c in catalog.corpora.values() if (r := _request(c, data_root.root(), seen)) is not None]
+        requests = []
+        for corpus in catalog.corpora.values():
+            try:
+                request = _request(corpus, data_root.root(), seen)
+            except SettingsError as error:  # of one corpus: the others are looked at all the same
+                context.log.warning(str(error))
+                continue
+            requests += [request] if request else []
         skipped = None if requests else "no annotation file changed"
         return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=json.dumps(seen, sort_keys=True))
 
@@ -38,9 +46,9 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
 
 def _request(corpus: Corpus, root: DataRoot, seen: dict[str, Any]) -> dg.RunRequest | None:
     """A run for a corpus whose file changed since ``seen``, which is brought up to date."""
-    from vqa_assets.annotations import present_annotation_files
+    from vqa_assets.ingest.layout import waiting_annotation_files
 
-    files = present_annotation_files(corpus, root.corpus_dir(corpus))
+    files = waiting_annotation_files(corpus, root)
     if not files:
         return None
     found = [path.stat() for path in files]

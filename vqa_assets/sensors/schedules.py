@@ -5,7 +5,10 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
+from vqa_assets.corpora import Corpus
+from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.store.paths import DataRoot
 
 WEEKLY = "0 3 * * 1"
 
@@ -23,11 +26,19 @@ def make_reingest_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
     )
     def weekly_reingest(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
         root = data_root.root()
-        from vqa_assets.annotations import present_annotation_files
-
-        present = [c.name for c in catalog.corpora.values() if present_annotation_files(c, root.corpus_dir(c))]
+        present = [c.name for c in catalog.corpora.values() if _is_present(c, root)]
         tick = context.scheduled_execution_time.isoformat()
         requests = [dg.RunRequest(run_key=f"{name}:{tick}", partition_key=name) for name in present]
         return requests or dg.SkipReason(f"no annotation file under {root.path}")
 
     return weekly_reingest
+
+
+def _is_present(corpus: Corpus, root: DataRoot) -> bool:
+    """True where an annotation file waits; also where settings are broken, so that the run says what is wrong."""
+    from vqa_assets.ingest.layout import waiting_annotation_files
+
+    try:
+        return bool(waiting_annotation_files(corpus, root))
+    except SettingsError:
+        return True
