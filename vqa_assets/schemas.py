@@ -295,7 +295,7 @@ def validate_frames(frames: Iterable["pd.DataFrame"], table: Table, what: str) -
         try:
             model.validate(frame, lazy=True)
         except SchemaErrors as error:
-            raise _schema_error(error, table, what, count) from error
+            raise _schema_error(error, table, what, count) from None
         _check_unique(frame, seen, what)
         count += len(frame)
     return count
