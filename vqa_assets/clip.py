@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 
 from vqa_assets.errors import BrokenClipError
 
-HASH_CHUNK_BYTES = 1 << 20
-"""Clips are hashed in pieces of this size; the digest does not depend on it, a prompt stop does."""
+HASH_CHUNK_BYTES = 1 << 18
+"""Clips are hashed in pieces of this size, which stay in a core's cache; the digest does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Geometry:
 
     def as_dict(self) -> dict[str, object]:
         """The corpus JSONL's fields of the same names."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)

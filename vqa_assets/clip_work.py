@@ -6,14 +6,17 @@ What is done to a clip is not here (``ingest``, ``features``), nor where the exe
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_LOOK_AROUND_S = 0.5
 
 
 class StoppedError(Exception):
@@ -42,24 +45,51 @@ def completed(
 
     Closing the generator, or an exception in its consumer, cancels what has not begun.
     """
+    with closing(completed_together(executor, work, items, window)) as batches:
+        for batch in batches:
+            yield from batch
+
+
+def completed_together(
+    executor: Executor,
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    window: int,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Generator[list[tuple[Item, "Future[Result]"]], None, None]:
+    """As ``completed``, but all that completed since the last time in one list: a consumer may commit them as one.
+
+    None is held back: a list has one pair where the consumer keeps up. ``meanwhile`` is called every half second while
+    nothing completes.
+    """
     queue = iter(items)
     pending: dict[Future[Result], Item] = {}
+    done: SimpleQueue[Future[Result]] = SimpleQueue()  # costs the same however wide the window is; ``wait`` does not
     try:
         while True:
-            while len(pending) < window:
-                try:
-                    item = next(queue)
-                except StopIteration:
-                    break
-                pending[executor.submit(work, item)] = item
+            for item in islice(queue, window - len(pending)):
+                future = executor.submit(work, item)
+                pending[future] = item
+                future.add_done_callback(done.put)
             if not pending:
                 return
-            done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield pending.pop(future), future
+            if futures := _drained(done):
+                yield [(pending.pop(future), future) for future in futures]
+            else:
+                meanwhile()
     finally:
         for future in pending:
             future.cancel()
+
+
+def _drained(queue: "SimpleQueue[Future[Result]]") -> "list[Future[Result]]":
+    """What is in the queue, after waiting half a second at most for the first."""
+    found = []
+    with suppress(Empty):
+        found.append(queue.get(timeout=_LOOK_AROUND_S))
+        while True:
+            found.append(queue.get_nowait())
+    return found
 
 
 @contextmanager
@@ -82,7 +112,8 @@ def stopping(stop: threading.Event, executor: Executor, *endings: Callable[[], N
 class ProgressLine:
     """One readable line every few seconds: done/total, percent, rate, ETA, and the counts the caller adds.
 
-    ``say`` receives each line; ``every_s`` is the least time between two.
+    ``say`` receives each line; ``every_s`` is the least time between two by the clock ``now``. Rates are over the last
+    dozen lines.
     """
 
     what: str
@@ -90,26 +121,37 @@ class ProgressLine:
     say: Callable[[str], None]
     every_s: float = 5.0
     unit: str = "clips"
-    _begun: float = field(default_factory=time.monotonic)
-    _last: float = field(default_factory=time.monotonic)
-    _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=12))
+    now: Callable[[], float] = time.monotonic
+    _recent: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=12))
 
-    def update(self, done: int, extra: Callable[[], str] = str) -> None:
-        """Say a line if one is due."""
-        now = time.monotonic()
+    def __post_init__(self) -> None:
+        self._begun = self._last = self.now()
+
+    def update(self, done: int, extra: Callable[[], str] = str, read_bytes: int | None = None) -> None:
+        """Say a line if one is due; with ``read_bytes``, the bytes so far, MB/s too."""
+        now = self.now()
         if now - self._last >= self.every_s:
             self._last = now
-            self.say(self.line(done, now, extra()))
+            self.say(self.line(done, now, extra(), read_bytes))
 
-    def line(self, done: int, now: float, extra: str = "") -> str:
+    def line(self, done: int, now: float, extra: str = "", read_bytes: int | None = None) -> str:
         """The progress line at monotonic time ``now``."""
-        then, before = self._recent[0] if self._recent else (self._begun, 0)
-        self._recent.append((now, done))
-        rate = (done - before) / max(now - then, 1e-9)
-        left = f"ETA {clock((self.total - done) / rate)}" if rate > 0 else "ETA unknown"
-        share = 100 * done / self.total if self.total else 100.0
-        told = f"[{self.what}] {done}/{self.total} {self.unit} ({share:.0f} %), {rate:.1f} {self.unit}/s, {left}"
-        return f"{told}, {extra}" if extra else told
+        then, done_then, bytes_then = self._recent[0] if self._recent else (self._begun, 0, 0)
+        self._recent.append((now, done, read_bytes or 0))
+        seconds = max(now - then, 1e-9)
+        rate = (done - done_then) / seconds
+        parts = [
+            f"[{self.what}] {done}/{self.total} {self.unit} ({self._percent(done)} %)",
+            f"{rate:.1f} {self.unit}/s",
+            "" if read_bytes is None else f"{(read_bytes - bytes_then) / seconds / 1e6:.1f} MB/s",
+            f"ETA {clock((self.total - done) / rate)}" if rate > 0 else "ETA unknown",
+            extra,
+        ]
+        return ", ".join(part for part in parts if part)
+
+    def _percent(self, done: int) -> int:
+        """Rounded down: 100 % is said of a whole pass only."""
+        return 100 * done // self.total if self.total else 100
 
 
 def clock(seconds: float) -> str:

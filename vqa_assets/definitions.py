@@ -25,9 +25,9 @@ from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_co
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.resources.downloader import LibcurlDownloaderResource
+from vqa_assets.resources.downloader import DownloaderResource
 from vqa_assets.resources.extractor import KonvidV1ExtractorResource
-from vqa_assets.resources.prober import PyAvProberResource
+from vqa_assets.resources.prober import ProberResource
 from vqa_assets.resources.trainer import TorchTrainerResource
 from vqa_assets.sensors.dropped_files import make_annotation_sensor
 from vqa_assets.sensors.schedules import make_reingest_schedule
@@ -37,8 +37,8 @@ def default_resources() -> dict[str, Any]:
     """Every resource by name, as a fresh machine can run it: no system package, no GPU."""
     return {
         "data_root": DataRootResource(),
-        "prober": PyAvProberResource(),
-        "downloader": LibcurlDownloaderResource(),
+        "prober": ProberResource(),
+        "downloader": DownloaderResource(),
         "clip_pool": ThreadClipPool(),
         "extractor": KonvidV1ExtractorResource(),
         "trainer": TorchTrainerResource(),

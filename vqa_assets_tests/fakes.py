@@ -18,6 +18,7 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.downloading import DownloadLimits
 from vqa_assets.errors import BrokenClipError, DownloadError
 from vqa_assets.ingest.run import Ingested, Services, ingest_corpus
+from vqa_assets.ingest.watching import PassCounts, unobserved
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.settings import resolve
@@ -69,6 +70,7 @@ class SmallCorpus:
     prober: Any = field(default_factory=FakeProber)
     downloader: Any = field(default_factory=FakeDownloader)
     corpus: Corpus = KONVID
+    observe: Callable[[PassCounts], None] = unobserved
 
     @property
     def folder(self) -> Path:
@@ -94,7 +96,7 @@ class SmallCorpus:
     def ingest(self, **settings: Any) -> Ingested:
         """One run; ``settings`` are its run config."""
         resolved = resolve(self.corpus, {"min_rows": 1, **settings}, self.root.ingest_toml(self.corpus))
-        services = Services(self.prober, self.downloader, ThreadClipPool())
+        services = Services(self.prober, self.downloader, ThreadClipPool(), self.observe)
         return ingest_corpus(self.corpus, resolved, services, RunContext(self.root, {}, Path(__file__)))
 
     def rows(self) -> list[dict[str, Any]]:

@@ -51,10 +51,12 @@ class _Once:
 class HostileServer:
     """Use as ``with HostileServer() as server: server.on("/a.mp4", gives(b"…"))``; unknown paths answer 404.
 
-    ``peak`` is the most requests that waited for their answer at once: a client may ask again as soon as it has one.
+    ``at_port`` is its port, where it must be a certain one. ``peak`` is the most requests that waited for their answer
+    at once: a client may ask again as soon as it has one.
     """
 
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    at_port: int = 0
     requests: Counter[str] = field(default_factory=Counter)
     connections: int = 0
     peak: int = 0
@@ -63,7 +65,7 @@ class HostileServer:
 
     def __enter__(self) -> "HostileServer":
         self._lock, self._threads, self._open, self._active = threading.Lock(), [], [], 0
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", self.at_port), backlog=128)
         self.port = self._listener.getsockname()[1]
         self._spawn(self._accept)
         return self

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vqa_assets.clip_work import ProgressLine, clock, completed, stopping
+from vqa_assets.clip_work import ProgressLine, clock, completed, completed_together, stopping
 
 
 def test_every_item_comes_back_with_its_own_result():
@@ -79,6 +79,31 @@ def test_an_exception_in_the_consumer_cancels_what_has_not_begun():
     assert len(begun) <= 2
 
 
+def test_what_completed_while_the_consumer_was_busy_comes_together():
+    with ThreadPoolExecutor(4) as executor:
+        batches = completed_together(executor, str, range(40), window=40)
+        first = next(batches)
+        executor.shutdown()
+        rest = list(batches)
+    assert sum(map(len, [first, *rest])) == 40
+    assert len(rest) <= 1
+
+
+def test_the_consumer_is_told_while_nothing_completes(monkeypatch):
+    monkeypatch.setattr("vqa_assets.clip_work._LOOK_AROUND_S", 0.01)
+    release, told = threading.Event(), []
+
+    def meanwhile():
+        told.append(1)
+        if len(told) == 3:
+            release.set()
+
+    with ThreadPoolExecutor(1) as executor:
+        (batch,) = completed_together(executor, lambda _: release.wait(10), [0], 1, meanwhile)
+    assert len(batch) == 1
+    assert len(told) >= 3
+
+
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, ValueError])
 def test_an_interrupt_reaches_the_workers_and_does_not_drain_the_queue(interrupt):
     stop = threading.Event()
@@ -131,7 +156,7 @@ class TestProgress:
 
     def line_of(self, total=200, **more):
         said = []
-        return ProgressLine("konvid-150k", total, said.append, _begun=0.0, _last=0.0, **more), said
+        return ProgressLine("konvid-150k", total, said.append, **{"now": lambda: 0.0, **more}), said
 
     def test_it_tells_share_rate_and_time_left(self):
         line, _ = self.line_of()
@@ -155,14 +180,25 @@ class TestProgress:
         line, _ = self.line_of(total=0)
         assert "0/0 clips (100 %)" in line.line(0, 1.0)
 
+    def test_bytes_are_told_as_a_rate(self):
+        line, _ = self.line_of()
+        assert line.line(50, 10.0, "2 failed", read_bytes=30_000_000) == (
+            "[konvid-150k] 50/200 clips (25 %), 5.0 clips/s, 3.0 MB/s, ETA 30 s, 2 failed"
+        )
+
+    def test_a_hundred_percent_is_said_of_the_whole_only(self):
+        line, _ = self.line_of(total=1000)
+        assert "999/1000 clips (99 %)" in line.line(999, 1.0)
+
     def test_a_line_is_said_only_when_it_is_due(self):
-        line, said = self.line_of()
-        line.every_s = 3600.0
-        line._last = time.monotonic()
+        now = [0.0]
+        line, said = self.line_of(now=lambda: now[0], every_s=5.0)
+        now[0] = 4.9
         line.update(1)
         assert said == []
-        line.every_s = 0.0
+        now[0] = 5.0
         line.update(2, lambda: "1 broken")
+        line.update(3)
         assert len(said) == 1
         assert said[0].startswith("[konvid-150k] 2/200")
         assert said[0].endswith("1 broken")

@@ -32,9 +32,11 @@ from vqa_assets.store.paths import manifest_path
 
 if TYPE_CHECKING:
     from vqa_assets.ingest.run import Ingested
+    from vqa_assets.ingest.watching import Observer, PassCounts
 
 CODE_VERSION = "1"
 OLD_AFTER_DAYS = 30
+TOLD_LOSSES = 50
 
 
 def _config_field(setting: Setting) -> Any:
@@ -77,7 +79,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             resolved = resolve(corpus, config.model_dump(), root.ingest_toml(corpus))  # type: ignore[attr-defined]
             with log_level(resolved.values.log_level):
-                services = Services(prober, downloader, clip_pool)
+                services = Services(prober, downloader, clip_pool, _observer(context))
                 done = ingest_corpus(corpus, resolved, services, run_context(context, root, __file__))
         told = _metadata(done, corpus) | manifest_metadata(done.manifest, done.layout.manifest, root)
         return dg.MaterializeResult(
@@ -85,6 +87,32 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         )
 
     return corpus_jsonl
+
+
+def _observer(context: dg.AssetExecutionContext) -> "Observer":
+    """Tells the counts of a pass as observations, which the asset's page lists and plots while the run lasts."""
+
+    def observe(counts: "PassCounts") -> None:
+        context.log_event(
+            dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=_pass_metadata(counts))
+        )
+
+    return observe
+
+
+def _pass_metadata(counts: "PassCounts") -> dict[str, Any]:
+    seconds = max(counts.seconds, 1e-9)
+    return {
+        "clips_done": counts.done,
+        "clips_total": counts.total,
+        "clips_failed": counts.failed,
+        "clips_broken": counts.broken,
+        "clips_per_s": round(counts.done / seconds, 2),
+        "read_mb": round(counts.read_bytes / 1e6, 1),
+        "read_mb_per_s": round(counts.read_bytes / seconds / 1e6, 2),
+        "fetched_mb": round(counts.fetched_bytes / 1e6, 1),
+        "minutes": round(counts.seconds / 60, 2),
+    }
 
 
 def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
@@ -174,7 +202,7 @@ def _reconciliation(path: Path, counters: dict[str, int]) -> dg.AssetCheckResult
 def _metadata(done: "Ingested", corpus: Corpus) -> dict[str, Any]:
     report, labels = done.report, done.annotations.statistics()
     scale = done.annotations.scale
-    losses = [{"line": x.line, "clip": x.src, "counter": x.counter, "reason": x.reason} for x in report.losses[:50]]
+    losses = [loss.as_dict() for loss in report.losses[:TOLD_LOSSES]]
     return {
         **table_metadata(CORPUS_JSONL, report.rows_out),
         "rows_in": report.rows_in,
@@ -182,6 +210,7 @@ def _metadata(done: "Ingested", corpus: Corpus) -> dict[str, Any]:
         "counters": counted({k: v for k, v in report.counters().items() if v}, "counter"),
         "loss_reasons": counted(report.reasons()),
         "losses": records(losses),
+        "losses_path": done.manifest["losses_path"],
         "mos_scale": scale.name,
         "mos_histogram": picture(histogram_png(labels.histogram, scale, corpus.title), "MOS histogram"),
         "licence": corpus.licence,

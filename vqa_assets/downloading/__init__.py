@@ -6,7 +6,9 @@ Both keep the same manners and mean the same by their errors; which part does wh
 - ``hosts``: at most so many transfers at once per host, quiet after Retry-After, giving up a host that never answers;
 - ``attempts``: trying again, and when to stop trying;
 - ``answer``: what a server's answer means for the clip;
-- ``libcurl`` and ``curl_binary``: the two ways to transfer;
+- ``libcurl`` and ``curl_binary``: the two ways to transfer a file;
+- ``pages``: clips that only yt-dlp finds, for page addresses;
+- ``processes``: a transferring program under watch;
 - ``resuming``: one large archive, over as many connections as it takes.
 
 Which clips are fetched, under which name they are kept, and what is remembered of them is not here (``ingest``).
@@ -15,6 +17,7 @@ Which clips are fetched, under which name they are kept, and what is remembered 
 from vqa_assets.downloading.curl_binary import CurlBinaryDownloader
 from vqa_assets.downloading.libcurl import LibcurlDownloader
 from vqa_assets.downloading.limits import DownloadLimits
+from vqa_assets.downloading.pages import PageDownloader
 from vqa_assets.downloading.resuming import LargeFile, fetch_resuming
 from vqa_assets.downloading.target import quoted_url
 
@@ -23,6 +26,7 @@ __all__ = [
     "DownloadLimits",
     "LargeFile",
     "LibcurlDownloader",
+    "PageDownloader",
     "fetch_resuming",
     "quoted_url",
 ]

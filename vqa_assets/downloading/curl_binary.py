@@ -6,24 +6,21 @@ not here (``attempts``).
 
 import re
 import subprocess
-import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Event
 
 from vqa_assets.clip import ClipBytes
-from vqa_assets.clip_work import StoppedError
 from vqa_assets.downloading.answer import SNIFFED_BYTES, TOO_LARGE, WRITE_ERROR, Answer, judge
 from vqa_assets.downloading.attempts import Order, fetch_patiently, unwritable
 from vqa_assets.downloading.hosts import Hosts
 from vqa_assets.downloading.limits import DownloadLimits
+from vqa_assets.downloading.processes import watched
 from vqa_assets.downloading.target import MAX_REDIRECTS, target_of
 from vqa_assets.errors import IngestError
 from vqa_assets.probing import hash_file
 
-_LOOK_AROUND_S = 0.1
-_GRACE_S = 5.0
 _REPORT = r"\n%{http_code} %{size_request} %{content_type}"
 
 
@@ -48,37 +45,12 @@ class CurlBinaryDownloader:
 
     def _run(self, order: Order) -> "subprocess.CompletedProcess[bytes]":
         try:
-            process = subprocess.Popen(
-                [self._binary, *_arguments(order)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
+            return watched([self._binary, *_arguments(order)], _config(order).encode(), order)
         except OSError as error:
             raise _no_binary(self._binary, error) from error
-        with process:
-            try:
-                return _watched(process, order)
-            finally:
-                process.kill()
 
-
-def _watched(process: "subprocess.Popen[bytes]", order: Order) -> "subprocess.CompletedProcess[bytes]":
-    """Wait for curl, looking around for the stop signal, the size limit, and a curl that outlives its own time."""
-    question: bytes | None = _config(order).encode()
-    deadline = time.monotonic() + order.limits.timeout_s + _GRACE_S
-    while True:
-        try:
-            out, err = process.communicate(question, timeout=_LOOK_AROUND_S)
-        except subprocess.TimeoutExpired:
-            question = None
-        else:
-            return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-        if order.stop.is_set():
-            raise StoppedError
-        if _body(order.part)[0] > order.limits.max_bytes or time.monotonic() > deadline:
-            process.kill()
+    def close(self) -> None:
+        """Nothing is kept open between clips."""
 
 
 def _arguments(order: Order) -> list[str]:

@@ -10,16 +10,18 @@ from pathlib import Path
 
 from vqa_assets.clip import ClipBytes, Geometry, RawVideo, raw_geometry
 from vqa_assets.clip_work import StoppedError
-from vqa_assets.errors import BrokenClipError, DownloadError
+from vqa_assets.errors import BrokenClipError, DownloadError, IngestError
+from vqa_assets.ingest.found import PART
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.probing import hash_file
 from vqa_assets.store.cache import FileStamp, ReadClip
+from vqa_assets.store.files import LFS_POINTER
 
-_LFS_POINTER = b"version https://git-lfs"
 _LFS_POINTER_MOST_BYTES = 1024
 _RAW_SUFFIX = ".yuv"
 _LONGEST_NAME_BYTES = 255
 _NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
 class ClipState(StrEnum):
@@ -32,7 +34,7 @@ class ClipState(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipTask:
     """One clip to read; ``url`` is empty where the clip is there already.
 
@@ -46,7 +48,7 @@ class ClipTask:
     codec: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipOutcome:
     """What a worker found. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed."""
 
@@ -76,7 +78,7 @@ def is_lfs_pointer(path: Path, stamp: FileStamp) -> bool:
     if stamp.size_bytes > _LFS_POINTER_MOST_BYTES:
         return False
     with path.open("rb") as content:
-        return content.read(len(_LFS_POINTER)) == _LFS_POINTER
+        return content.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def read_clip(task: ClipTask, tools: ClipTools) -> ClipOutcome:
@@ -91,10 +93,6 @@ def read_clip(task: ClipTask, tools: ClipTools) -> ClipOutcome:
     except DownloadError as error:
         state = ClipState.FAILED if error.permanent else ClipState.UNAVAILABLE
         return ClipOutcome(state, reason=error.reason, unreachable=error.unreachable)
-    except OSError as error:
-        if error.errno in _NO_SUCH_NAME:
-            return ClipOutcome(ClipState.FAILED, reason=f"no file can have this name: {error.strerror}")
-        raise
     return _measure(task, fetched, tools, fetched_bytes=fetched.size_bytes)
 
 
@@ -111,25 +109,44 @@ def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:
         return replace(clip, geometry=None, broken=str(error))
 
 
-def _fetch(task: ClipTask, tools: ClipTools) -> ClipBytes:
-    part = _part_of(task.path)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    fetched = tools.downloader.fetch(task.url, part, tools.limits, tools.stop)
-    part.replace(task.path)
-    return fetched
-
-
-def _part_of(path: Path) -> Path:
+def part_of(path: Path) -> Path:
     """Where a clip is written while it is fetched; a name too long for the suffix is shortened to its hash.
 
     OSError where the clip's own name is too long for any file system.
     """
     if len(os.fsencode(path.name)) > _LONGEST_NAME_BYTES:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-    name = f"{path.name}.part"
+    name = path.name + PART
     if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
-        name = f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()}.part"
+        name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + PART
     return path.with_name(name)
+
+
+def _fetch(task: ClipTask, tools: ClipTools) -> ClipBytes:
+    try:
+        part = part_of(task.path)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        if task.path.is_dir():
+            raise DownloadError("a folder stands in the clip's place", permanent=False)
+        fetched = tools.downloader.fetch(task.url, part, tools.limits, tools.stop)
+        part.replace(task.path)
+    except OSError as error:
+        raise _not_kept(task.path, error) from error
+    return fetched
+
+
+def _not_kept(path: Path, error: OSError) -> DownloadError | IngestError:
+    """The failure for a clip that cannot be put in its place: its own, or the disk's and so the whole run's."""
+    told = error.strerror or str(error)
+    if error.errno in _NO_SUCH_NAME:
+        return DownloadError(f"no file can have this name: {told}", permanent=True)
+    if error.errno in _IN_THE_WAY:
+        return DownloadError(f"something stands in the clip's place: {told}", permanent=False)
+    return IngestError(
+        f"cannot write {path}",
+        found=told,
+        next_step="free space on the corpus's disk or mend its permissions, then run again: finished clips are kept",
+    )
 
 
 def _read_present(task: ClipTask, tools: ClipTools) -> ClipOutcome:

@@ -11,6 +11,11 @@ from vqa_assets.settings import IngestSettings, resolve
 from vqa_assets.store.paths import DataRoot, manifest_path
 
 
+def losses_path(output: Path) -> Path:
+    """Every lost row of the last run, one JSON object a line, beside the corpus JSONL: ``<c_>.losses.jsonl``."""
+    return output.with_name(f"{output.stem}.losses.jsonl")
+
+
 @dataclass(frozen=True)
 class ClipFolders:
     """Where clips lie: ``target``, which they are fetched into, and ``others``, which a person unpacked.
@@ -34,9 +39,13 @@ class ClipFolders:
         """All folders, each once."""
         return tuple(dict.fromkeys((self.target, *self.others, *(p for of in self.of_part.values() for p in of))))
 
+    def searched(self, score_drop: str = "") -> tuple[Path, ...]:
+        """The folders that a clip of that score drop is looked for in, in order."""
+        return (*self.of_part.get(score_drop, ()), self.target, *self.others)
+
     def path_of(self, src: str, score_drop: str = "") -> Path:
         """Where a clip lies; where it lies nowhere, its place in ``target``."""
-        searched = (*self.of_part.get(score_drop, ()), self.target, *self.others)
+        searched = self.searched(score_drop)
         if len(searched) > 1:
             for folder in searched:
                 if os.path.lexists(path := folder / src):
@@ -53,6 +62,7 @@ class CorpusLayout:
     clips: ClipFolders
     output: Path
     manifest: Path
+    losses: Path
     progress: Path
     cache: Path
 
@@ -67,6 +77,7 @@ class CorpusLayout:
             clips=ClipFolders.of(corpus, settings, folder),
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
+            losses=losses_path(output),
             progress=settings.progress_path or folder / ".download-progress.json",
             cache=folder / ".ingest-cache.sqlite",
         )

@@ -1,18 +1,18 @@
 """The loop itself: every clip of the run becomes an outcome, committed as it completes.
 
-Which rows follow from the outcomes is in ``rows``; publishing them in ``publish``.
+Which rows follow from the outcomes is in ``rows``; publishing them in ``run``.
 """
 
 import logging
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqa_assets.annotations import AnnotationRow
-from vqa_assets.clip_work import ProgressLine, completed, stopping
+from vqa_assets.clip_work import ProgressLine, completed_together, stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import ServerGoneError
 from vqa_assets.ingest.clip_task import (
@@ -25,31 +25,30 @@ from vqa_assets.ingest.clip_task import (
     read_clip,
     stamp_of,
 )
-from vqa_assets.ingest.layout import ClipFolders
+from vqa_assets.ingest.found import ClipsOnDisk
+from vqa_assets.ingest.plan import FetchPlan, check_space, tell_plan
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.ingest.report import IngestReport
+from vqa_assets.ingest.watching import Observer, Watch, unobserved
 from vqa_assets.settings import IngestSettings
 from vqa_assets.store.cache import FileStamp, IngestCache, ReadClip
-from vqa_assets.store.progress import Entry, Progress
+from vqa_assets.store.progress import DONE, Entry, Progress
 
 WINDOW_PER_WORKER = 4
-_JUNK = (".part", ".tmp")
 _log = logging.getLogger("vqa_assets.ingest")
 
 
 @dataclass(frozen=True)
 class ClipFolder:
-    """What one run knows of its clips before it begins."""
+    """What one run knows of its clips before it begins; ``sizes`` are those of the earlier JSONL, by clip name."""
 
     corpus: Corpus
     settings: IngestSettings
-    clips: ClipFolders
+    clips: ClipsOnDisk
     progress: Progress
     cache: IngestCache
-
-    def path_of(self, row: AnnotationRow) -> Path:
-        """Where the row's clip lies, or is to lie."""
-        return self.clips.path_of(row.src, str(row.extra.get("score_drop", "")))
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    observe: Observer = unobserved
 
 
 @dataclass
@@ -58,35 +57,39 @@ class _Run:
 
     folder: ClipFolder
     report: IngestReport
-    say: Callable[[str], None]
     known: Mapping[str, ReadClip]
     outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
     unreachable: int = 0
 
-    def settle(self, name: str, outcome: ClipOutcome) -> None:
-        """Commit one outcome: the cache first, then the progress."""
-        self.outcomes[name] = outcome
+    def known_as(self, stamp: FileStamp | None, row: AnnotationRow) -> ClipOutcome | None:
+        """What is known of a clip that has not changed since it was read; None where it must be read (again)."""
+        known, settings = self.known.get(row.src), self.folder.settings
+        if known is None or known.stamp != stamp or settings.rescan:
+            return None
+        if settings.raw_video is not None and is_raw(row.src):
+            known = as_raw(known, settings.raw_video, row.codec)
+        return ClipOutcome(ClipState.BROKEN if known.broken else ClipState.READ, known, known.broken)
+
+    def settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
+        """Commit outcomes together: the cache first, then the progress."""
+        self.outcomes.update(outcomes)
+        read = {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes}
+        self.folder.cache.put_all(read)
+        entries = {name: _entry_of(outcome) for name, outcome in outcomes.items()}
+        self.folder.progress.set_all({name: entry for name, entry in entries.items() if entry is not None})
+
+    def count(self, name: str, outcome: ClipOutcome, watch: Watch) -> None:
+        """Count what a worker did."""
         self.unreachable += outcome.unreachable
-        if outcome.clip is not None:
-            if outcome.read_bytes:
-                self.folder.cache.put(name, outcome.clip)
-            self.folder.progress.set(name, Entry("done"))
-        elif outcome.state is ClipState.FAILED:
-            self.folder.progress.set(name, Entry("failed", outcome.reason))
-            _log.warning("%s: %s: %s", self.folder.corpus.name, name, outcome.reason)
         self.report.read_clips += outcome.read_bytes > 0
         self.report.read_bytes += outcome.read_bytes
         self.report.fetched_clips += outcome.fetched_bytes > 0
         self.report.fetched_bytes += outcome.fetched_bytes
-
-
-def remove_leftovers(clips: ClipFolders) -> int:
-    """Delete the clips' ``.part`` files an interrupted run left; their number."""
-    found = (path for folder in clips.every for path in folder.rglob("*.part"))
-    parts = [path for path in found if path.is_file() or path.is_symlink()]
-    for path in parts:
-        path.unlink()
-    return len(parts)
+        watch.totals.failed += outcome.state in (ClipState.FAILED, ClipState.UNAVAILABLE)
+        watch.totals.broken += outcome.state is ClipState.BROKEN
+        if outcome.state is ClipState.FAILED:
+            _log.warning("%s: %s: %s", self.folder.corpus.name, name, outcome.reason)
+        watch.clip_done()
 
 
 def gather_outcomes(
@@ -94,73 +97,74 @@ def gather_outcomes(
 ) -> Mapping[str, ClipOutcome]:
     """One outcome for every usable row of the run, by clip name; each is committed as it completes.
 
-    ServerGoneError where no clip is there and none could be had because no server answered.
+    ServerGoneError where no clip is there and none could be had because no server answered; IngestError where clips of
+    known size do not fit on the disk.
     """
-    run = _Run(folder, report, _log.info, folder.cache.load())
-    tasks = list(_tasks(rows, run))
-    _tell_the_plan(tasks, len(rows), folder)
+    run = _Run(folder, report, folder.cache.load())
+    tasks = _tasks(rows, run)
+    fetch = FetchPlan.of(tasks, _known_sizes(tasks, run), folder.corpus.bytes_per_clip)
+    tell_plan(folder.corpus, len(rows), tasks, fetch)
+    check_space(folder.corpus, fetch, folder.clips.folders.target)
     with stopping(tools.stop, executor, tools.prober.close):
         _work(tasks, run, tools, executor)
     _check_server(run, folder.corpus)
     return run.outcomes
 
 
-def count_unlabelled(clips: ClipFolders, names: set[str]) -> int:
-    """Clips on disk that no annotation row names (hidden and temporary files are no clips)."""
-    return sum(_unlabelled_in(folder, names) for folder in clips.every)
+def workers_of(settings: IngestSettings) -> int:
+    """Clips in hand at once: the setting, else the larger of the cores and the transfers a host may have."""
+    return settings.workers or max(os.cpu_count() or 1, settings.per_host)
 
 
-def _unlabelled_in(top: Path, names: set[str]) -> int:
-    found = 0
-    for folder, subfolders, files in os.walk(top):
-        subfolders[:] = [name for name in subfolders if not name.startswith((".", "__"))]
-        inside = Path(folder).relative_to(top)
-        for name in files:
-            if not name.startswith((".", "~$")) and not name.endswith(_JUNK):
-                found += (inside / name).as_posix() not in names
-    return found
+def _entry_of(outcome: ClipOutcome) -> Entry | None:
+    if outcome.clip is not None:
+        return DONE
+    return Entry("failed", outcome.reason) if outcome.state is ClipState.FAILED else None
 
 
-def _tasks(rows: Sequence[AnnotationRow], run: _Run) -> Iterator[ClipTask]:
+def _tasks(rows: Sequence[AnnotationRow], run: _Run) -> list[ClipTask]:
     """The clips that need a worker; all others are settled from the cache, the progress or their absence."""
+    tasks: list[ClipTask] = []
+    settled: dict[str, ClipOutcome] = {}
     for row in rows:
         if row.problem or row.repeats:
             continue
-        settled = _without_work(row, run)
-        if settled is None:
-            path = run.folder.path_of(row)
-            raw = run.folder.settings.raw_video if is_raw(row.src) else None
-            yield ClipTask(row.src, path, "" if _present(path) else row.url, raw, row.codec)
+        found = _without_work(row, run)
+        if isinstance(found, ClipTask):
+            tasks.append(found)
         else:
-            run.settle(row.src, settled)
+            settled[row.src] = found
+    run.settle(settled)
+    return tasks
 
 
-def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | None:
-    """The outcome of a clip that need not be touched, or None."""
-    settings = run.folder.settings
-    path = run.folder.path_of(row)
+def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | ClipTask:
+    """The outcome of a clip that need not be touched, else the task."""
+    clips, score_drop = run.folder.clips, str(row.extra.get("score_drop", ""))
+    stamp = clips.stamp(row.src, score_drop)
+    known = run.known_as(stamp, row)
+    if known is not None:
+        return known
+    path = clips.folders.path_of(row.src, score_drop)
     try:
-        stamp = _present(path)
+        stamp = stamp or stamp_of(path)
+        if stamp is not None and is_lfs_pointer(path, stamp):
+            stamp = None
     except OSError as error:
         return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror}")
-    known = run.known.get(row.src)
-    if stamp is not None:
-        if known is None or known.stamp != stamp or settings.rescan:
-            return None
-        if settings.raw_video is not None and is_raw(row.src):
-            known = as_raw(known, settings.raw_video, row.codec)
-        return ClipOutcome(ClipState.BROKEN if known.broken else ClipState.READ, known, known.broken)
+    if stamp is None:
+        return _absent(row, path, run)
+    raw = run.folder.settings.raw_video if is_raw(row.src) else None
+    return run.known_as(stamp, row) or ClipTask(row.src, path, "", raw, row.codec)
+
+
+def _absent(row: AnnotationRow, path: Path, run: _Run) -> ClipOutcome | ClipTask:
     if not row.url:
         return ClipOutcome(ClipState.MISSING, reason=_why_missing(path))
-    entry = run.folder.progress.entries.get(row.src)
+    settings, entry = run.folder.settings, run.folder.progress.entries.get(row.src)
     if entry is not None and entry.state == "failed" and not settings.retry_failed:
         return ClipOutcome(ClipState.FAILED, reason=entry.reason)
-    return None
-
-
-def _present(path: Path) -> FileStamp | None:
-    stamp = stamp_of(path)
-    return None if stamp is None or is_lfs_pointer(path, stamp) else stamp
+    return ClipTask(row.src, path, row.url, settings.raw_video if is_raw(row.src) else None, row.codec)
 
 
 def _why_missing(path: Path) -> str:
@@ -171,51 +175,33 @@ def _why_missing(path: Path) -> str:
     return "no file, and no URL"
 
 
+def _known_sizes(tasks: Sequence[ClipTask], run: _Run) -> Mapping[str, int]:
+    """Sizes in bytes of clips that an earlier run saw and that are gone now."""
+    sizes = dict(run.folder.sizes)
+    sizes |= {task.name: run.known[task.name].stamp.size_bytes for task in tasks if task.name in run.known}
+    return sizes
+
+
 def _work(tasks: Sequence[ClipTask], run: _Run, tools: ClipTools, executor: Executor) -> None:
-    line = ProgressLine(f"{run.folder.corpus.name}-jsonl", len(tasks), run.say)
+    line = ProgressLine(f"{run.folder.corpus.name}-jsonl", len(tasks), _log.info)
+    watch = Watch(line, run.report, run.folder.observe)
     window = WINDOW_PER_WORKER * workers_of(run.folder.settings)
-    pairs: Iterator[tuple[ClipTask, Future[ClipOutcome]]]
-    pairs = completed(executor, lambda task: read_clip(task, tools), tasks, window)
-    for done, (task, future) in enumerate(pairs, 1):
-        run.settle(task.name, future.result())
-        line.update(done, lambda: _counts(run))
+    batches = completed_together(executor, lambda task: read_clip(task, tools), tasks, window, watch.look)
+    with closing(batches):
+        for batch in batches:
+            _commit(batch, run, watch)
+    watch.end()
 
 
-def workers_of(settings: IngestSettings) -> int:
-    """Clips in hand at once: the setting, else the larger of the cores and the transfers a host may have."""
-    return settings.workers or max(os.cpu_count() or 1, settings.per_host)
-
-
-def _counts(run: _Run) -> str:
-    states = [outcome.state for outcome in run.outcomes.values()]
-    lost = states.count(ClipState.FAILED) + states.count(ClipState.UNAVAILABLE)
-    megabytes = run.report.read_bytes / 1e6
-    return f"{megabytes:.0f} MB read, {lost} failed, {states.count(ClipState.BROKEN)} broken"
-
-
-def _tell_the_plan(tasks: Sequence[ClipTask], rows: int, folder: ClipFolder) -> None:
-    corpus = folder.corpus
-    to_fetch = sum(bool(task.url) for task in tasks)
-    _log.info(
-        "[%s-jsonl] %d rows: %d clips to fetch, %d to read, the rest known",
-        corpus.name,
-        rows,
-        to_fetch,
-        len(tasks) - to_fetch,
-    )
-    needed = to_fetch * corpus.bytes_per_clip
-    free = shutil.disk_usage(folder.clips.target).free
-    if needed > free:
-        _log.warning(
-            "%s: %d clips of about %.1f MB each need %.1f GB, and %.1f GB are free in %s; free some space, "
-            "or set max_rows",
-            corpus.name,
-            to_fetch,
-            corpus.bytes_per_clip / 1e6,
-            needed / 1e9,
-            free / 1e9,
-            folder.clips.target,
-        )
+def _commit(batch: Sequence[tuple[ClipTask, "Future[ClipOutcome]"]], run: _Run, watch: Watch) -> None:
+    """Settle what completed; where one of them ended the run, the others are kept all the same."""
+    failed = [future for _, future in batch if future.exception() is not None]
+    outcomes = {task.name: future.result() for task, future in batch if future not in failed}
+    run.settle(outcomes)
+    for name, outcome in outcomes.items():
+        run.count(name, outcome, watch)
+    for future in failed:
+        future.result()
 
 
 def _check_server(run: _Run, corpus: Corpus) -> None:

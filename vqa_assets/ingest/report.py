@@ -1,16 +1,18 @@
 """What an ingest did: counters that reconcile, every loss with its reason, the summary line."""
 
+import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vqa_assets.errors import IngestError
 
 KEPT = ("written", "unchanged", "relabelled", "retained_unavailable")
+_SIZES = re.compile(r"\b\d{3,}\b")
 LOST = ("dedups", "duplicate_labels", "skipped_missing", "skipped_download", "skipped_broken", "skipped_bad_row")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Loss:
     """One annotation row that gave no row: which, which counter it is in, why."""
 
@@ -18,6 +20,22 @@ class Loss:
     src: str
     counter: str
     reason: str
+
+    @property
+    def kind(self) -> str:
+        """The counter and the reason without what is this clip's alone, so that equal faults count as one."""
+        reason = self.reason
+        if self.counter == "dedups":
+            reason = "the same bytes as an earlier clip"
+        elif self.counter == "skipped_bad_row":
+            reason = reason.partition(":")[0]
+        elif self.counter == "skipped_broken":
+            reason = _SIZES.sub("…", reason)
+        return f"{self.counter}: {reason}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The loss as the losses file and the manifest have it."""
+        return asdict(self)
 
 
 @dataclass
@@ -71,8 +89,12 @@ class IngestReport:
 
     def reasons(self) -> dict[str, int]:
         """``counter: reason`` → number of rows, most frequent first."""
-        found = Counter(f"{loss.counter}: {loss.reason}" for loss in self.losses)
-        return dict(found.most_common())
+        return dict(Counter(loss.kind for loss in self.losses).most_common())
+
+    def chief_reasons(self, counter: str, most: int = 3) -> str:
+        """The most frequent reasons of one counter, as a message shows them."""
+        found = Counter(loss.kind.partition(": ")[2] for loss in self.losses if loss.counter == counter)
+        return "; ".join(f"{count} × {reason}" for reason, count in found.most_common(most)) or "no reasons"
 
     def reconcile(self, what: str) -> None:
         """IngestError where a row is unaccounted for: it would mean that rows vanish."""
@@ -102,7 +124,7 @@ class IngestReport:
             "counters": self.counters(),
             "attrition": round(self.attrition, 6),
             "reasons": self.reasons(),
-            "losses": [vars(loss) for loss in self.losses[:examples]],
+            "losses": [loss.as_dict() for loss in self.losses[:examples]],
             "losses_total": len(self.losses),
             "withdrawn": self.withdrawn[:examples],
             "withdrawn_total": len(self.withdrawn),

@@ -17,7 +17,7 @@ STAMP = "ingested_at_utc"
 _BYTES_FIELDS = ("src_sha256", "src_size_bytes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OutputRow:
     """One row of the corpus JSONL: its object and its bytes."""
 
@@ -64,6 +64,12 @@ def read_earlier(path: Path) -> dict[str, JsonLine]:
             )
         found[src] = line
     return found
+
+
+def sizes_of(earlier: Mapping[str, JsonLine]) -> dict[str, int]:
+    """The size of every clip of the earlier JSONL in bytes, by ``src``, where it is told."""
+    sizes = ((src, line.row.get("src_size_bytes")) for src, line in earlier.items())
+    return {src: size for src, size in sizes if isinstance(size, int)}
 
 
 class RowJudge:
@@ -119,7 +125,7 @@ class RowJudge:
             return
         fresh = {**without_stamp(before.row), **self._labelling.label(row)}
         self._report.keep("retained_unavailable")
-        yield self._output(fresh, before, changed=fresh != without_stamp(before.row))
+        yield self._output(fresh, before, changed=not _equal_but_stamp(fresh, before.row))
 
     def _output(self, fresh: dict[str, Any], before: JsonLine | None, *, changed: bool) -> OutputRow:
         if before is not None and not changed:
@@ -170,10 +176,16 @@ class RowJudge:
 
 def without_stamp(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row without the time it was made, which says nothing about its content."""
-    return {key: value for key, value in row.items() if key != STAMP}
+    content = dict(row)
+    content.pop(STAMP, None)
+    return content
 
 
 def _compare(fresh: Mapping[str, Any], before: JsonLine | None) -> str:
     if before is None or any(fresh[name] != before.row.get(name) for name in _BYTES_FIELDS):
         return "written"
-    return "unchanged" if fresh == without_stamp(before.row) else "relabelled"
+    return "unchanged" if _equal_but_stamp(fresh, before.row) else "relabelled"
+
+
+def _equal_but_stamp(fresh: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    return fresh == without_stamp(earlier)

@@ -13,18 +13,21 @@ from vqa_assets.annotations.rows import CONTENT_ID
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.downloading import DownloadLimits
+from vqa_assets.ingest.disk import told_disk_faults
 from vqa_assets.ingest.fetching import fetch_archives
+from vqa_assets.ingest.found import ClipsOnDisk
 from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
-from vqa_assets.ingest.loop import ClipFolder, count_unlabelled, gather_outcomes, remove_leftovers, workers_of
+from vqa_assets.ingest.loop import ClipFolder, gather_outcomes, workers_of
 from vqa_assets.ingest.naming import named_on_disk
 from vqa_assets.ingest.protocols import ClipTools, Downloader, Prober
 from vqa_assets.ingest.report import IngestReport
-from vqa_assets.ingest.rows import Labelling, OutputRow, RowJudge, read_earlier, without_stamp
+from vqa_assets.ingest.rows import Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
+from vqa_assets.ingest.watching import Observer, unobserved
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.schemas import CORPUS_JSONL, validate_rows
 from vqa_assets.settings import IngestSettings, ResolvedSettings
 from vqa_assets.store.cache import IngestCache
-from vqa_assets.store.files import json_line, replacing, write_lines
+from vqa_assets.store.files import json_line, write_lines_anew
 from vqa_assets.store.lock import corpus_lock
 from vqa_assets.store.progress import Progress
 
@@ -34,11 +37,12 @@ _log = logging.getLogger("vqa_assets.ingest")
 
 @dataclass(frozen=True)
 class Services:
-    """What an ingest is given: a prober, a downloader, a pool for per-clip work."""
+    """What an ingest is given: a prober, a downloader, a pool for per-clip work, who is told how far it is."""
 
     prober: Prober
     downloader: Downloader
     pool: ClipPool
+    observe: Observer = unobserved
 
 
 @dataclass(frozen=True)
@@ -60,27 +64,22 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
     settings = resolved.values
     if settings.fetch:
         folder = corpus_folder(corpus, settings, context.root)
-        with corpus_lock(folder, settings.lock_wait_s):
+        with told_disk_faults(folder), corpus_lock(folder, settings.lock_wait_s):
             fetch_archives(corpus, settings, folder)
     layout = CorpusLayout.of(corpus, settings, context.root)
-    with corpus_lock(layout.folder, settings.lock_wait_s):
+    with told_disk_faults(layout.folder), corpus_lock(layout.folder, settings.lock_wait_s):
         found = read_annotations(corpus, settings, *layout.annotation_files)
         _tell_bad_rows(corpus, found)
         annotations = replace(found, rows=named_on_disk(found.rows, layout.clips))
-        report = IngestReport()
-        run = _rows_of_this_run(annotations, settings)
-        layout.clips.target.mkdir(parents=True, exist_ok=True)
-        removed = remove_leftovers(layout.clips)
-        if removed:
-            _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
-        rows = _gather_and_judge(corpus, run, _Work(settings, layout, annotations, report), services)
-        report.unlabelled_clips = count_unlabelled(layout.clips, {row.src for row in annotations.rows})
-        report.reconcile(corpus.name)
+        work = _Work(corpus, settings, layout, annotations, IngestReport())
+        rows = _gather_and_judge(work, services)
+        work.report.reconcile(corpus.name)
         _publish(rows, layout.output)
-        manifest = write_manifest(layout.manifest, _manifest(corpus, resolved, layout, annotations, report), context)
-    _log.info("%s", report.summary(corpus.name, context.root.shown(layout.output)))
-    _tell_attrition(corpus, settings, report)
-    return Ingested(layout, annotations, report, manifest, corpus_data_version(rows))
+        write_lines_anew(layout.losses, (json_line(loss.as_dict()) for loss in work.report.losses))
+        manifest = write_manifest(layout.manifest, _manifest(work, resolved), context)
+    _log.info("%s", work.report.summary(corpus.name, context.root.shown(layout.output)))
+    _tell_attrition(work)
+    return Ingested(layout, annotations, work.report, manifest, corpus_data_version(rows))
 
 
 def corpus_data_version(rows: list[OutputRow]) -> str:
@@ -90,6 +89,9 @@ def corpus_data_version(rows: list[OutputRow]) -> str:
 
 @dataclass(frozen=True)
 class _Work:
+    """What all steps of one ingest share."""
+
+    corpus: Corpus
     settings: IngestSettings
     layout: CorpusLayout
     annotations: Annotations
@@ -109,10 +111,35 @@ def _rows_of_this_run(annotations: Annotations, settings: IngestSettings) -> lis
     return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
 
 
-def _gather_and_judge(corpus: Corpus, run: list[AnnotationRow], work: _Work, services: Services) -> list[OutputRow]:
+def _gather_and_judge(work: _Work, services: Services) -> list[OutputRow]:
     settings, layout = work.settings, work.layout
+    run = _rows_of_this_run(work.annotations, settings)
     earlier = read_earlier(layout.output)
-    tools = ClipTools(
+    clips = _look_at_clips(work, run)
+    with (
+        Progress(layout.progress) as progress,
+        IngestCache(layout.cache) as cache,
+        services.pool.open(workers_of(settings)) as executor,
+    ):
+        folder = ClipFolder(work.corpus, settings, clips, progress, cache, sizes_of(earlier), services.observe)
+        outcomes = gather_outcomes(run, folder, _tools(settings, services), executor, work.report)
+    labelling = Labelling(work.corpus.name, settings, work.annotations, utc_text())
+    return RowJudge(labelling, earlier, work.report).judge(run, outcomes)
+
+
+def _look_at_clips(work: _Work, run: list[AnnotationRow]) -> ClipsOnDisk:
+    """One walk over the clips; the folder they are fetched into is made, leftovers go, strangers are counted."""
+    work.layout.clips.target.mkdir(parents=True, exist_ok=True)
+    clips = ClipsOnDisk(work.layout.clips, {row.src for row in run if not row.problem})
+    removed = clips.remove_leftovers()
+    if removed:
+        _log.info("%s: removed %d half-fetched .part files of an interrupted run", work.corpus.name, removed)
+    work.report.unlabelled_clips = clips.count_unlabelled({row.src for row in work.annotations.rows})
+    return clips
+
+
+def _tools(settings: IngestSettings, services: Services) -> ClipTools:
+    return ClipTools(
         prober=services.prober,
         downloader=services.downloader,
         limits=replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host),
@@ -120,15 +147,6 @@ def _gather_and_judge(corpus: Corpus, run: list[AnnotationRow], work: _Work, ser
         stop=threading.Event(),
         probes=threading.Semaphore(os.cpu_count() or 1),
     )
-    with (
-        Progress(layout.progress) as progress,
-        IngestCache(layout.cache) as cache,
-        services.pool.open(workers_of(settings)) as executor,
-    ):
-        folder = ClipFolder(corpus, settings, layout.clips, progress, cache)
-        outcomes = gather_outcomes(run, folder, tools, executor, work.report)
-    labelling = Labelling(corpus.name, settings, work.annotations, utc_text())
-    return RowJudge(labelling, earlier, work.report).judge(run, outcomes)
 
 
 def _publish(rows: list[OutputRow], output: Path) -> None:
@@ -136,8 +154,7 @@ def _publish(rows: list[OutputRow], output: Path) -> None:
     validate_rows((out.row for out in rows), CORPUS_JSONL, str(output))
     if output.exists() and _same_bytes(rows, output):
         return
-    with replacing(output) as temporary:
-        write_lines(temporary, (out.raw for out in rows))
+    write_lines_anew(output, (out.raw for out in rows))
 
 
 def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
@@ -147,10 +164,8 @@ def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
         return all(line == out.raw for line, out in zip(lines, rows, strict=True))
 
 
-def _manifest(
-    corpus: Corpus, resolved: ResolvedSettings, layout: CorpusLayout, annotations: Annotations, report: IngestReport
-) -> Manifest:
-    settings = resolved.values
+def _manifest(work: _Work, resolved: ResolvedSettings) -> Manifest:
+    corpus, settings, layout, annotations = work.corpus, work.settings, work.layout, work.annotations
     body = {
         "corpus": corpus.name,
         "corpus_version": settings.corpus_version,
@@ -163,10 +178,11 @@ def _manifest(
         "native_scale": annotations.native_scale.name,
         "labels": annotations.statistics().as_dict(),
         "progress_path": layout.progress,
+        "losses_path": layout.losses,
         "max_rows": settings.max_rows,
         "licence": corpus.licence,
         "citation": corpus.citation,
-        **report.described(),
+        **work.report.described(),
     }
     return Manifest(
         schema=MANIFEST_SCHEMA,
@@ -177,7 +193,7 @@ def _manifest(
             **({"ingest_toml": resolved.toml} if resolved.toml else {}),
             "clips": layout.clips.target,
         },
-        outputs={"corpus_jsonl": layout.output},
+        outputs={"corpus_jsonl": layout.output, "losses": layout.losses},
     )
 
 
@@ -191,12 +207,15 @@ def _tell_bad_rows(corpus: Corpus, annotations: Annotations) -> None:
         _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, told)
 
 
-def _tell_attrition(corpus: Corpus, settings: IngestSettings, report: IngestReport) -> None:
-    if report.attrition > settings.attrition_warn_threshold:
+def _tell_attrition(work: _Work) -> None:
+    lost, ordinary = work.report.attrition, work.settings.attrition_warn_threshold
+    if lost > ordinary:
         _log.warning(
-            "%s: %.1f %% of the rows were lost to downloads, %.1f %% is ordinary; the reasons are in the manifest, "
+            "%s: %.1f %% of the rows were lost to downloads, %.1f %% is ordinary (%s); every one is in %s, "
             "retry_failed tries again what failed for good",
-            corpus.name,
-            100 * report.attrition,
-            100 * settings.attrition_warn_threshold,
+            work.corpus.name,
+            100 * lost,
+            100 * ordinary,
+            work.report.chief_reasons("skipped_download"),
+            work.layout.losses.name,
         )

@@ -1,22 +1,25 @@
-"""What fetches clips: libcurl in this process, one reused handle a thread."""
+"""What fetches clips: libcurl in this process, or one curl process a clip; pages by yt-dlp, where it is installed."""
 
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from vqa_assets.clip import ClipBytes
+from vqa_assets.resources.programs import AUTO, DOWNLOADING
 
 if TYPE_CHECKING:
-    from vqa_assets.downloading import DownloadLimits, LibcurlDownloader
+    from vqa_assets.downloading import DownloadLimits, PageDownloader
 
 
-class LibcurlDownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """libcurl in process, hashing while it writes."""
+class DownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Both ways keep the same manners; libcurl reuses a handle a thread and hashes while it writes."""
 
-    _inner: "LibcurlDownloader | None" = PrivateAttr(default=None)
+    implementation: str = Field(default=AUTO, description=DOWNLOADING.described())
+
+    _inner: "PageDownloader | None" = PrivateAttr(default=None)
     _making: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     def fetch(self, url: str, part: Path, limits: "DownloadLimits", stop: threading.Event) -> ClipBytes:
@@ -29,10 +32,11 @@ class LibcurlDownloaderResource(dg.ConfigurableResource):  # type: ignore[type-a
             self._inner.close()
             self._inner = None
 
-    def _downloader(self) -> "LibcurlDownloader":
+    def _downloader(self) -> "PageDownloader":
         with self._making:
             if self._inner is None:
-                from vqa_assets.downloading import LibcurlDownloader
+                from vqa_assets.downloading import CurlBinaryDownloader, LibcurlDownloader, PageDownloader
 
-                self._inner = LibcurlDownloader()
+                binary = DOWNLOADING.binary(self.implementation)
+                self._inner = PageDownloader(LibcurlDownloader() if binary is None else CurlBinaryDownloader(binary))
             return self._inner

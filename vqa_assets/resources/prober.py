@@ -1,22 +1,25 @@
-"""What reads a clip's geometry: PyAV, in child processes that outlive a clip."""
+"""What reads a clip's geometry: PyAV in child processes that outlive a clip, or one ffprobe process a clip."""
 
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from vqa_assets.clip import Geometry
+from vqa_assets.resources.programs import AUTO, PROBING
 
 if TYPE_CHECKING:
-    from vqa_assets.probing import PyAvProber
+    from vqa_assets.ingest.protocols import Prober
 
 
-class PyAvProberResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """PyAV, many times faster than one ffprobe process a clip; a clip that crashes it costs that clip only."""
+class ProberResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Both ways give the same row; PyAV is many times faster, and a clip that crashes it costs that clip only."""
 
-    _inner: "PyAvProber | None" = PrivateAttr(default=None)
+    implementation: str = Field(default=AUTO, description=PROBING.described())
+
+    _inner: "Prober | None" = PrivateAttr(default=None)
     _making: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     def probe(self, path: Path, timeout_s: float) -> Geometry:
@@ -33,10 +36,11 @@ class PyAvProberResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """End the child processes."""
         self.close()
 
-    def _prober(self) -> "PyAvProber":
+    def _prober(self) -> "Prober":
         with self._making:
             if self._inner is None:
-                from vqa_assets.probing import PyAvProber
+                from vqa_assets.probing import FfprobeProber, PyAvProber
 
-                self._inner = PyAvProber()
+                binary = PROBING.binary(self.implementation)
+                self._inner = PyAvProber() if binary is None else FfprobeProber(binary)
             return self._inner

@@ -87,7 +87,7 @@ def json_line(row: Any) -> bytes:
     return orjson.dumps(row, option=_SORTED) + b"\n"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class JsonLine:
     """One line of a JSON Lines file: its number from 1, its bytes with the newline, its object."""
 
@@ -108,6 +108,12 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
     """Write lines that already end in a newline to a (temporary) path."""
     with path.open("wb") as out:
         out.writelines(lines)
+
+
+def write_lines_anew(path: Path, lines: Iterable[bytes]) -> None:
+    """Replace ``path`` atomically by lines that already end in a newline."""
+    with replacing(path) as temporary:
+        write_lines(temporary, lines)
 
 
 def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:

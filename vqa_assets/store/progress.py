@@ -7,7 +7,7 @@ the truth while a run lasts is the log, which holds what the JSON does not have 
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -22,7 +22,7 @@ _SHARE_OF_TIME = 100
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What is known of one clip's download: ``done``, or ``failed`` for good with its reason."""
 
@@ -34,18 +34,22 @@ class Entry:
         return {"state": self.state, "reason": self.reason} if self.reason else {"state": self.state}
 
 
+DONE = Entry("done")
+_DONE_JSON = DONE.as_json()
+
+
 class Progress:
     """The progress of one corpus folder; use it as a context manager, so that an interrupt folds the log too.
 
     One thread writes. IngestError where the file is not what it should be: it is never overwritten then.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, now: Callable[[], float] | None = None) -> None:
+        self.path, self._now = path, now or time.monotonic
         self.log_path = path.with_name(f"{path.stem}.log" if path.suffix != ".log" else f"{path.name}.log")
         self._entries = _read_json(path)
         self._since_write = 0
-        self._written_at = time.monotonic()
+        self._written_at = self._now()
         self._write_took_s = 0.0
         self._dirty = self._fold()
         self._log: IO[bytes] | None = None
@@ -73,31 +77,37 @@ class Progress:
         return self._entries
 
     def set(self, name: str, entry: Entry) -> None:
-        """Note an entry: into the log at once, into the JSON when a write is due."""
-        if self._entries.get(name) == entry:
+        """Note one entry."""
+        self.set_all({name: entry})
+
+    def set_all(self, entries: Mapping[str, Entry]) -> None:
+        """Note entries by clip name: into the log at once, into the JSON when a write is due."""
+        new = {name: entry for name, entry in entries.items() if self._entries.get(name) != entry}
+        if not new:
             return
-        self._entries[name] = entry
+        self._entries.update(new)
         self._dirty = True
         if self._log is not None:
-            self._log.write(json.dumps({"name": name, **entry.as_json()}).encode() + b"\n")
+            lines = (json.dumps({"name": name, **entry.as_json()}) for name, entry in new.items())
+            self._log.write("".join(f"{line}\n" for line in lines).encode())
             self._log.flush()
-        self._since_write += 1
+        self._since_write += len(new)
         if self._write_due():
             self.write()
 
     def write(self) -> None:
         """Replace the JSON by everything known, then empty the log."""
-        begun = time.monotonic()
+        begun = self._now()
         content = {name: entry.as_json() for name, entry in sorted(self._entries.items())}
         write_bytes(self.path, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
         if self._log is not None:
             self._log.truncate(0)
         self._dirty, self._since_write = False, 0
-        self._written_at = time.monotonic()
+        self._written_at = self._now()
         self._write_took_s = self._written_at - begun
 
     def _write_due(self) -> bool:
-        waited = time.monotonic() - self._written_at
+        waited = self._now() - self._written_at
         longest_share = self._write_took_s * _SHARE_OF_TIME
         return self._since_write >= LEAST_CLIPS_BETWEEN_WRITES and waited >= max(
             LEAST_SECONDS_BETWEEN_WRITES, longest_share
@@ -139,6 +149,8 @@ def _read_json(path: Path) -> dict[str, Entry]:
 
 
 def _entry(value: object, where: str, name: str) -> Entry:
+    if value == _DONE_JSON:
+        return DONE
     if isinstance(value, dict) and value.get("state") in ("done", "failed"):
         return Entry(value["state"], str(value.get("reason", "")))
     raise _broken(Path(where), f"{name!r} has {value!r}")

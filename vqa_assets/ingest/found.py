@@ -1,0 +1,96 @@
+"""What lies in the clips folders, by one walk: a stamp for each clip wanted, leftovers, and clips that no row names.
+
+What becomes of a clip is not here (``loop``, ``clip_task``).
+"""
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vqa_assets.ingest.layout import ClipFolders
+from vqa_assets.store.cache import FileStamp
+
+PART = ".part"
+_JUNK = (PART, ".tmp")
+
+
+@dataclass
+class _Look:
+    """One look at one folder; ``stamps`` has the wanted names only, ``others`` the names of all other files."""
+
+    stamps: dict[str, FileStamp | None] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+class ClipsOnDisk:
+    """One look at every folder of a corpus's clips; links to folders are not followed.
+
+    A capped run pays for the clips wanted only. What is not found by the look may be there all the same.
+    """
+
+    def __init__(self, folders: ClipFolders, wanted: Collection[str]) -> None:
+        self.folders = folders
+        self._looks = {folder: _look_at(folder, wanted) for folder in folders.every}
+
+    def stamp(self, src: str, score_drop: str = "") -> FileStamp | None:
+        """The stamp of a wanted clip where ``ClipFolders.path_of`` finds it; None where a look at it must tell."""
+        for folder in self.folders.searched(score_drop):
+            stamps = self._looks[folder].stamps
+            if src in stamps:
+                return stamps[src]
+        return None
+
+    def remove_leftovers(self) -> int:
+        """Delete the half-fetched ``.part`` files that an interrupted run left; their number."""
+        parts = [folder / name for folder, look in self._looks.items() for name in look.others if name.endswith(PART)]
+        for path in parts:
+            path.unlink()
+        return len(parts)
+
+    def count_unlabelled(self, names: Collection[str]) -> int:
+        """Clips that are not among the names (hidden and temporary files and folders are no clips)."""
+        others = (name for look in self._looks.values() for name in look.others)
+        return sum(name not in names and _may_be_a_clip(name) for name in others)
+
+
+def _look_at(folder: Path, wanted: Collection[str]) -> _Look:
+    look = _Look()
+    for entry, name in _files(str(folder), ""):
+        if name in wanted:
+            look.stamps[name] = _stamp(entry)
+        else:
+            look.others.append(name)
+    return look
+
+
+def _files(folder: str, inside: str) -> Iterator[tuple["os.DirEntry[str]", str]]:
+    """Every entry below a folder that is no folder itself, with its name relative to the folder."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path, f"{inside}{entry.name}/")
+        else:
+            yield entry, inside + entry.name
+
+
+def _stamp(entry: "os.DirEntry[str]") -> FileStamp | None:
+    try:
+        if not entry.is_file():
+            return None
+        found = entry.stat()
+    except OSError:
+        return None
+    return FileStamp(found.st_size, found.st_mtime_ns)
+
+
+def _may_be_a_clip(name: str) -> bool:
+    *folders, last = name.split("/")
+    return not (
+        last.startswith((".", "~$"))
+        or last.endswith(_JUNK)
+        or any(folder.startswith((".", "__")) for folder in folders)
+    )

@@ -1,0 +1,167 @@
+"""``python -m vqa_assets.status``: what is there of each corpus, what was lost, how old it is, and the next step.
+
+Reads the data root and nothing else: no Dagster, no network, no clip is opened.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora.declarations import with_declared
+from vqa_assets.errors import AnnotationError, VqaError
+from vqa_assets.ingest.found import ClipsOnDisk
+from vqa_assets.ingest.layout import ClipFolders, CorpusLayout, corpus_folder
+from vqa_assets.ingest.report import LOST
+from vqa_assets.provenance import file_record
+from vqa_assets.settings import IngestSettings, resolve
+from vqa_assets.store.files import read_json_object
+from vqa_assets.store.paths import DataRoot, manifest_path
+
+INGEST = (
+    "materialize corpus_jsonl (dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl "
+    "--partition {name}), or python -m vqa_assets.workflow"
+)
+
+
+@dataclass(frozen=True)
+class CorpusStatus:
+    """One corpus as it lies under the data root. ``rows`` is None where nothing was ingested; ages are in days."""
+
+    name: str
+    annotation_file: str
+    clips: int
+    rows: int | None = None
+    lost: Mapping[str, int] = field(default_factory=dict)
+    age_days: float | None = None
+    scale: str | None = None
+    next_step: str = ""
+    error: str = ""
+
+    @property
+    def present(self) -> bool:
+        """Whether anything of the corpus is there."""
+        return bool(self.annotation_file or self.clips or self.rows is not None or self.error)
+
+    def lines(self) -> list[str]:
+        """The status for people."""
+        if not self.present:
+            return [f"{self.name}: nothing there; {self.next_step}"]
+        lost = ", ".join(f"{count} {name}" for name, count in self.lost.items()) or "none"
+        facts = {
+            "annotation file": self.annotation_file or "absent",
+            "clips on disk": str(self.clips),
+            "rows": "never ingested" if self.rows is None else str(self.rows),
+            "lost": lost if self.rows is not None else "",
+            "age": "" if self.age_days is None else f"{self.age_days:.1f} days",
+            "scale": self.scale or "",
+            "error": self.error,
+            "next": self.next_step,
+        }
+        return [self.name, *(f"  {what + ':':<16} {told}" for what, told in facts.items() if told)]
+
+
+def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
+    """The status of one corpus; what cannot be read stands in ``error``."""
+    try:
+        return _status(corpus, root)
+    except (VqaError, OSError, KeyError, ValueError, TypeError) as error:
+        told = str(error) if isinstance(error, VqaError) else f"{type(error).__name__}: {error}"
+        return CorpusStatus(corpus.name, "", 0, error=told, next_step="correct what the error names")
+
+
+def _status(corpus: Corpus, root: DataRoot) -> CorpusStatus:
+    settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
+    files, missing = _annotation_files(corpus, settings, root)
+    folders = ClipFolders.of(corpus, settings, corpus_folder(corpus, settings, root))
+    clips = ClipsOnDisk(folders, ()).count_unlabelled(())
+    output = settings.output or root.corpus_jsonl(corpus)
+    shown = ", ".join(root.shown(path) for path in files)
+    if not output.is_file():
+        return CorpusStatus(corpus.name, shown, clips, next_step=missing or INGEST.format(name=corpus.name))
+    manifest = read_json_object(settings.manifest_out or manifest_path(output))
+    return CorpusStatus(
+        name=corpus.name,
+        annotation_file=shown,
+        clips=clips,
+        rows=_lines_in(output),
+        lost={name: manifest["counters"][name] for name in LOST if manifest["counters"][name]},
+        age_days=round(_age_days(manifest), 2),
+        scale=manifest["mos_scale"]["name"],
+        next_step=_next_step(corpus, manifest, settings, files),
+    )
+
+
+def _annotation_files(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> tuple[tuple[Path, ...], str]:
+    """The annotation files, or what to do to have one."""
+    try:
+        return CorpusLayout.of(corpus, settings, root).annotation_files, ""
+    except AnnotationError as error:
+        return (), error.next_step
+
+
+def _next_step(
+    corpus: Corpus, manifest: Mapping[str, Any], settings: IngestSettings, annotation_files: Sequence[Path]
+) -> str:
+    if not annotation_files:
+        return "put the annotation file back, or keep the rows as they are"
+    inputs = manifest["run_provenance"]["inputs"]
+    ingested = {record["sha256"] for name, record in inputs.items() if name.startswith("annotation_file")}
+    if {file_record(path)["sha256"] for path in annotation_files} != ingested:
+        return f"the annotation file changed: {INGEST.format(name=corpus.name)}"
+    counters = manifest["counters"]
+    if manifest["attrition"] > settings.attrition_warn_threshold:
+        return "many rows were lost to downloads: ingest again, with retry_failed for those that failed for good"
+    if counters["skipped_missing"] or counters["retained_unavailable"]:
+        return "stage the clips that are absent, then ingest again"
+    return "none: materialize what follows (python -m vqa_assets.workflow)"
+
+
+def _age_days(manifest: Mapping[str, Any]) -> float:
+    begun = datetime.fromisoformat(manifest["run_provenance"]["started_at_utc"])
+    return (datetime.now(UTC) - begun).total_seconds() / 86_400
+
+
+def _lines_in(path: Path) -> int:
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def told(statuses: Iterable[CorpusStatus], *, as_json: bool) -> str:
+    """All statuses as text, or as one JSON array; what is absent comes last in the text."""
+    if as_json:
+        return json.dumps([asdict(status) for status in statuses], indent=2, ensure_ascii=False)
+    ordered = sorted(statuses, key=lambda status: not status.present)
+    return "\n".join(line for status in ordered for line in status.lines())
+
+
+def _corpora() -> Mapping[str, Corpus]:
+    """Those of the package and of ``$VQA_CORPORA_DIR``."""
+    folder = os.environ.get("VQA_CORPORA_DIR")
+    return with_declared(Path(folder).expanduser()) if folder else CORPORA
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0 when everything could be read, 1 for a data root or a corpus that could not."""
+    parser = argparse.ArgumentParser(prog="python -m vqa_assets.status", description=__doc__)
+    parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
+    parser.add_argument("--json", action="store_true", help="print a JSON array, one object a corpus")
+    options = parser.parse_args(arguments)
+    try:
+        root = DataRoot.resolve(options.root)
+        statuses = [status_of(corpus, root) for corpus in _corpora().values()]
+    except VqaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(told(statuses, as_json=options.json))
+    return 1 if any(status.error for status in statuses) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
