@@ -29,6 +29,7 @@ from vqa_assets.resources.downloader import DownloaderResource
 from vqa_assets.resources.extractor import KonvidV1ExtractorResource
 from vqa_assets.resources.prober import ProberResource
 from vqa_assets.resources.trainer import TorchTrainerResource
+from vqa_assets.sensors.abandoned_runs import make_abandoned_runs_sensor
 from vqa_assets.sensors.dropped_files import make_annotation_sensor
 from vqa_assets.sensors.schedules import make_reingest_schedule
 
@@ -69,7 +70,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
         assets=_assets(catalog),
         asset_checks=_checks(catalog),
         resources={**chosen, **resources},
-        sensors=[make_annotation_sensor(catalog)],
+        sensors=[make_annotation_sensor(catalog), make_abandoned_runs_sensor()],
         schedules=[make_reingest_schedule(catalog)],
         executor=dg.in_process_executor,
     )

@@ -89,6 +89,20 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
     assert metadata(result, "corpus_annotations")["usable_rows"] == 12
 
 
+def test_the_counts_of_the_pass_are_observations_while_it_lasts(platform: Platform) -> None:
+    result = platform.staged(3).run("corpus_jsonl")
+    (record,) = platform.instance.fetch_observations(dg.AssetKey("corpus_jsonl"), limit=5).records
+    assert record.partition_key == "konvid-150k"
+    told_counts = {name: value.value for name, value in record.asset_observation.metadata.items()}  # type: ignore[union-attr]
+    assert (told_counts["clips_done"], told_counts["clips_total"], told_counts["clips_failed"]) == (3, 3, 0)
+    told = metadata(result, "corpus_jsonl")
+    assert told["losses_path"] == "konvid-150k/konvid_150k.losses.jsonl"
+    assert told["manifest"]["losses_path"] == told["losses_path"]
+    assert told["manifest"]["run_provenance"]["outputs"]["losses"]["exists"] is True
+    platform.run("corpus_jsonl")
+    assert len(platform.instance.fetch_observations(dg.AssetKey("corpus_jsonl"), limit=5).records) == 1
+
+
 def test_equal_inputs_give_an_equal_data_version(platform: Platform) -> None:
     platform.staged()
 

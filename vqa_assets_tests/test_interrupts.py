@@ -14,8 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from vqa_assets.sensors.abandoned_runs import end_abandoned_runs
+from vqa_assets.store.living_runs import JUST_MADE_S
+from vqa_assets.store.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clips
 from vqa_assets_tests.hostile_server import Behaviour, HostileServer, gives, stalls
 
@@ -162,3 +166,27 @@ def test_an_interrupt_ends_within_two_seconds_though_the_server_stalls(
         assert folder.run() == 0
     assert [row["src"] for row in folder.rows()] == names
     assert all(server.requests[f"/{name}"] == 1 for name in names[:4])
+
+
+def test_a_killed_run_takes_no_place_in_the_queue_and_one_at_work_keeps_its(
+    tmp_path: Path, bodies: dict[str, bytes]
+) -> None:
+    with HostileServer() as server:
+        names = list(bodies)[:2]
+        for name in names:
+            server.on(f"/{name}", stalls(b"some bytes"))
+        folder = Folder(tmp_path / "d", server, names)
+        root = DataRoot(folder.path / "data")
+        with dg.DagsterInstance.from_config(str(folder.path / "home")) as instance:
+            with folder.running() as process:
+                wait_until(lambda: server.requests.total() >= 1, process)
+                (run,) = instance.get_runs()
+                assert end_abandoned_runs(instance, root) == []
+                process.send_signal(signal.SIGKILL)
+                process.wait(30)
+            assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED
+            time.sleep(2 * JUST_MADE_S)
+            assert end_abandoned_runs(instance, root) == [run.run_id]
+            assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
+            assert end_abandoned_runs(instance, root) == []
+    assert list((root.path / ".runs").iterdir()) == []
