@@ -30,6 +30,7 @@ WARNING = {
     "corpus_jsonl_attrition",
     "corpus_jsonl_fresh",
     "unified_corpus_dropped",
+    "unified_corpus_spread",
     "clip_features_coverage",
     "mos_head_gate",
     "mos_head_beats_ridge",
