@@ -9,12 +9,14 @@ from typing import Any
 
 from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.errors import AggregateError, SchemaError
+from vqa_assets.losses import Dropped, Duplicate, Losses
 from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, SCALES, UNIFIED, MosScale, detect_scale
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.schemas import UNIFIED_CORPUS, validate_rows
 from vqa_assets.store.files import JsonLine, drafting, json_line, read_json_lines, write_lines
 from vqa_assets.store.paths import manifest_path
-from vqa_assets.store.tables import write_rows
+from vqa_assets.store.tables import open_parquet, write_rows
+from vqa_assets.unified_view import Sidecars, UnifiedView, view_of, write_sidecars
 
 MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
 TIME_STAMPS = ("ingested_at_utc", "aggregated_at_utc")
@@ -36,7 +38,7 @@ class Shard:
 
 @dataclass
 class AggregateReport:
-    """Counters of one aggregation: rows_in = rows_out + dropped + dedups."""
+    """Counters of one aggregation, rows_in = rows_out + dropped + dedups, and examples of what was lost."""
 
     inputs_seen: int = 0
     inputs_missing: int = 0
@@ -48,6 +50,8 @@ class AggregateReport:
     dropped_bad_scale: int = 0
     scales: dict[str, dict[str, float | str]] = field(default_factory=dict)
     rows_per_corpus: dict[str, int] = field(default_factory=dict)
+    losses: Losses = field(default_factory=Losses)
+    duplicates: tuple[Duplicate, ...] = ()
 
     def counters(self) -> dict[str, int]:
         """Every counter by name."""
@@ -68,10 +72,12 @@ class AggregateReport:
 
 @dataclass(frozen=True)
 class UnifiedCorpus:
-    """A unified corpus that stands: its files, its report, its manifest as written, its data version."""
+    """A unified corpus that stands: its files, what it holds, its report, its manifest as written, its data version."""
 
     jsonl: Path
     parquet: Path
+    sidecars: Sidecars
+    view: UnifiedView
     report: AggregateReport
     absent: tuple[str, ...]
     manifest: Mapping[str, Any]
@@ -88,7 +94,7 @@ class UnifiedSettings:
 
 
 def make_unified_corpus(settings: UnifiedSettings, corpora: Mapping[str, Source], context: RunContext) -> UnifiedCorpus:
-    """Aggregate the shards into ``output`` and a Parquet file beside it; earlier files stand until the new are valid.
+    """Aggregate the shards into ``output``, a Parquet file and sidecars; earlier files stand until the new are valid.
 
     Files whose content would stay the same but for ``aggregated_at_utc`` are left alone.
     """
@@ -96,30 +102,41 @@ def make_unified_corpus(settings: UnifiedSettings, corpora: Mapping[str, Source]
     validate_rows(rows, UNIFIED_CORPUS, str(settings.output))
     version = content_version(json_line({k: v for k, v in row.items() if k not in TIME_STAMPS}) for row in rows)
     parquet = settings.output.with_suffix(".parquet")
-    if not (parquet.exists() and settings.output.exists() and _version_of(settings.output) == version):
+    if not (_has_rows(parquet, len(rows)) and settings.output.exists() and _version_of(settings.output) == version):
         _publish(rows, settings.output, parquet)
+    view = view_of(parquet, corpora)
+    sidecars = write_sidecars(settings.output, parquet, view, version)
     absent = tuple(s.corpus or context.root.shown(s.path) for s in settings.shards if not s.path.is_file())
-    body = {
-        "counters": report.counters(),
-        "rows_per_corpus": report.rows_per_corpus,
-        "scale_conversions": report.scales,
-        "corpus_source_overrides": {context.root.shown(s.path): s.corpus for s in settings.shards if s.corpus},
-        "absent": list(absent),
-        "data_version": version,
-    }
+    overrides = {context.root.shown(s.path): s.corpus for s in settings.shards if s.corpus}
     manifest = write_manifest(
         settings.manifest_out or manifest_path(settings.output),
         Manifest(
             schema=MANIFEST_SCHEMA,
-            body=body,
+            body={
+                **_told(report),
+                **view.as_dict(),
+                "corpus_source_overrides": overrides,
+                "absent": list(absent),
+                "data_version": version,
+            },
             args={"inputs": [s.path for s in settings.shards]},
             inputs={context.root.shown(s.path): s.path for s in settings.shards},
-            outputs={"unified_corpus": settings.output, "unified_corpus_parquet": parquet},
+            outputs={"unified_corpus": settings.output, "unified_corpus_parquet": parquet, **vars(sidecars)},
         ),
         context,
     )
     _log.info("[unified-corpus] %s", ", ".join(f"{name} {value}" for name, value in report.counters().items()))
-    return UnifiedCorpus(settings.output, parquet, report, absent, manifest, version)
+    return UnifiedCorpus(settings.output, parquet, sidecars, view, report, absent, manifest, version)
+
+
+def _told(report: AggregateReport) -> dict[str, Any]:
+    return {
+        "counters": report.counters(),
+        "rows_per_corpus": report.rows_per_corpus,
+        "scale_conversions": report.scales,
+        "duplicates": [one.as_row() for one in report.duplicates],
+        "dropped_rows": report.losses.dropped_rows(),
+    }
 
 
 def _publish(rows: Sequence[Mapping[str, Any]], jsonl: Path, parquet: Path) -> None:
@@ -130,6 +147,14 @@ def _publish(rows: Sequence[Mapping[str, Any]], jsonl: Path, parquet: Path) -> N
         write_lines(lines.path, (json_line(row) for row in rows))
         table.publish()
         lines.publish()
+
+
+def _has_rows(parquet: Path, rows: int) -> bool:
+    """Whether a Parquet file stands there with that many rows; what it holds is told by the JSONL beside it."""
+    try:
+        return bool(open_parquet(parquet).metadata.num_rows == rows)
+    except SchemaError:
+        return False
 
 
 def _version_of(path: Path) -> str:
@@ -156,6 +181,7 @@ def aggregate(
     for shard in present:
         for row in _unified_rows(shard, corpora, now, report):
             _keep_better(row, best, seen, report)
+    report.duplicates = report.losses.duplicates(best)
     rows = sorted(best.values(), key=lambda row: (row["corpus_source"], row["src_sha256"], row["src"]))
     report.rows_out = len(rows)
     for row in rows:
@@ -194,12 +220,15 @@ def _keep_better(
     sha256, source = row["src_sha256"], row["corpus_source"]
     if (sha256, source) in seen:
         report.same_corpus_dedups += 1
+        report.losses.duplicate(row)
         return
     seen.add((sha256, source))
     other = best.get(sha256)
+    better = other is None or _uncertainty(row) < _uncertainty(other)
     if other is not None:
         report.cross_corpus_dedups += 1
-    if other is None or _uncertainty(row) < _uncertainty(other):
+        report.losses.duplicate(other if better else row)
+    if better:
         best[sha256] = row
 
 
@@ -220,6 +249,8 @@ def _unified_rows(
         corpus = corpora.get(name)
         if corpus is None:
             report.dropped_unknown_corpus += 1
+            found = f"unknown corpus label {name!r}"
+            report.losses.drop(Dropped("dropped_unknown_corpus", shard.path, line.number, name, found))
             _log.warning(
                 "%s:%d: unknown corpus label %r; row dropped (corpus_source_overrides names the right one)",
                 shard.path,
@@ -230,6 +261,8 @@ def _unified_rows(
         scale = _scale_of(line.row, undeclared[name], f"{shard.path}:{line.number}")
         if not scale.holds(line.row["mos"]):
             outside += 1
+            found = f"mos {line.row['mos']} outside [{scale.low:g}, {scale.high:g}]"
+            report.losses.drop(Dropped("dropped_bad_scale", shard.path, line.number, name, found))
             _tell_outside(shard, line, scale)
             continue
         row = _unified(line.row, corpus, scale, now)

@@ -16,6 +16,7 @@ gc.freeze()
 
 from vqa_assets.assets.annotations import make_corpus_annotations
 from vqa_assets.assets.catalog import Catalog
+from vqa_assets.assets.encode_grid import make_encode_grid_assets, make_encode_grid_checks
 from vqa_assets.assets.features import make_clip_features_asset, make_clip_features_checks
 from vqa_assets.assets.heads import make_head_assets, make_head_checks
 from vqa_assets.assets.ingest import make_corpus_jsonl, make_corpus_jsonl_checks
@@ -83,6 +84,7 @@ def _assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         make_clip_features_asset(catalog),
         make_mos_features_asset(catalog),
         *make_head_assets(catalog),
+        *make_encode_grid_assets(),
     ]
 
 
@@ -95,6 +97,7 @@ def _checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
             *make_clip_features_checks(catalog),
             *make_mos_features_checks(catalog),
             *make_head_checks(catalog),
+            *make_encode_grid_checks(),
         ]
 
 

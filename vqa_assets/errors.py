@@ -15,6 +15,7 @@
     │   └── DownloadError    the bytes never arrived
     ├── SchemaError          a table that breaks its column specs
     ├── AggregateError       shards that cannot become one corpus
+    ├── EncodeGridError      libvmaf reports and rows that cannot become an encode grid
     ├── LabelError           features and labels that do not join
     ├── FeatureError         measuring clips
     ├── TrainingError        tables a head must not be trained on
@@ -109,6 +110,10 @@ class SchemaError(VqaError):
 
 class AggregateError(VqaError):
     """Shards that cannot become one corpus."""
+
+
+class EncodeGridError(VqaError):
+    """libvmaf reports and rows that cannot become an encode grid."""
 
 
 class LabelError(VqaError):

@@ -12,18 +12,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from vqa_assets.errors import SchemaError
-from vqa_assets.feature_names import SHOT_FEATURES, TIME_VARYING, pooled_columns
+from vqa_assets.feature_names import CANONICAL_6, SHOT_FEATURES, TIME_VARYING, pooled_columns
 from vqa_assets.mos import SCALES, TRAINING, UNIFIED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["string", "integer", "number"]
+Kind = Literal["string", "integer", "number", "boolean"]
 BATCH_ROWS = 50_000
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 UTC_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00$"
 _EXAMPLES = 5
-_PLAIN_DTYPES = {"integer": "iu", "number": "iuf"}
+_PLAIN_DTYPES = {"integer": "iu", "number": "iuf", "boolean": "b"}
 _NEXT_STEP = "correct what made these values; no file is replaced by such a table"
 
 
@@ -53,16 +53,25 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: what one row is, and its columns. Other columns may stand beside them and are not judged."""
+    """A table: what one row is, and its columns. Other columns may stand beside them and are not judged.
+
+    ``natural_key`` are columns whose values together do not repeat.
+    """
 
     name: str
     row: str
     columns: tuple[Column, ...]
+    natural_key: tuple[str, ...] = ()
 
     @property
     def unique(self) -> tuple[str, ...]:
         """The columns whose values do not repeat."""
         return tuple(c.name for c in self.columns if c.unique)
+
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """Every set of columns whose values together do not repeat."""
+        return (*((name,) for name in self.unique), *((self.natural_key,) if self.natural_key else ()))
 
 
 _CLIP_COLUMNS = (
@@ -149,6 +158,71 @@ MOS_FEATURES = Table(
     ),
 )
 
+_ENCODER_STATISTICS = (
+    ("qp_mean", "Mean quantizer"),
+    ("qp_std", "SD of the quantizer"),
+    ("bits_mean", "Mean bits a frame"),
+    ("bits_std", "SD of the bits a frame"),
+    ("mv_mean", "Mean bits a frame for motion vectors"),
+    ("mv_std", "SD of the bits a frame for motion vectors"),
+    ("itex_mean", "Mean texture bits of intra frames"),
+    ("ptex_mean", "Mean texture bits of inter frames"),
+    ("intra_ratio", "Share of intra macroblocks"),
+    ("skip_ratio", "Share of skipped macroblocks"),
+)
+
+ENCODE_GRID_JSONL = Table(
+    "encode_grid_jsonl",
+    "One row per encode of a source clip, scored by VMAF: vmaf-tune's Phase A keys, schema version 3.",
+    (
+        Column("schema_version", "integer", "Version of these keys", low=3, high=3),
+        Column("run_id", "string", "Which scoring the row is from"),
+        Column("timestamp", "string", "When it was scored; empty where the source does not say"),
+        Column("src", "string", "Source clip"),
+        Column("src_sha256", "string", "SHA-256 of the source, or a declared surrogate", pattern=SHA256_PATTERN),
+        Column("width", "integer", "Width in pixels; 0 = not known", low=0),
+        Column("height", "integer", "Height in pixels; 0 = not known", low=0),
+        Column("pix_fmt", "string", "Pixel format, FFmpeg's name"),
+        Column("framerate", "number", "Frames per second; 0 = not known", low=0),
+        Column("duration_s", "number", "Length in seconds; 0 = not known", low=0),
+        Column("encoder", "string", "Encoder, FFmpeg's name"),
+        Column("encoder_version", "string", "Version of the encoder; empty = not known"),
+        Column("preset", "string", "The encoder's preset"),
+        Column("crf", "number", "Constant rate factor", low=0, high=63),
+        Column("extra_params", "string", "Further options of the encode, as text"),
+        Column("encode_path", "string", "Where the encode lay; empty = not kept"),
+        Column("encode_size_bytes", "integer", "Size of the encode in bytes; 0 = not known", low=0),
+        Column("bitrate_kbps", "number", "Bit rate of the encode in kbit/s; 0 = not known", low=0),
+        Column("encode_time_ms", "number", "Time the encode took, in ms; 0 = not known", low=0),
+        Column("vmaf_score", "number", "VMAF; NaN = not scored", nullable=True, low=0, high=100),
+        Column("vmaf_model", "string", "Model that scored"),
+        Column("score_time_ms", "number", "Time the scoring took, in ms; 0 = not known", low=0),
+        Column("ffmpeg_version", "string", "FFmpeg that encoded; empty = not known"),
+        Column("vmaf_binary_version", "string", "libvmaf that scored; empty = not known"),
+        Column("exit_status", "integer", "Exit status of encode and scoring; 0 = both went well"),
+        Column("clip_mode", "string", "full, or which sample of the source was encoded"),
+        Column("hdr_transfer", "string", "HDR transfer function; empty = SDR or not known"),
+        Column("hdr_primaries", "string", "HDR primaries; empty = SDR or not known"),
+        Column("hdr_forced", "boolean", "Whether HDR was asked for against what the source says"),
+        Column("shot_count", "integer", "Shots of the source; 0 = not known", low=0),
+        Column("shot_avg_duration_sec", "number", "Mean shot length in seconds; 0 = not known", low=0),
+        Column("shot_duration_std_sec", "number", "SD of the shot lengths in seconds; 0 = not known", low=0),
+        *(Column(f"{f}_mean", "number", f"Mean of {f} over frames; NaN = absent", nullable=True) for f in CANONICAL_6),
+        *(
+            Column(f"{f}_std", "number", f"SD of {f} over frames; NaN = absent", nullable=True, low=0)
+            for f in CANONICAL_6
+        ),
+        *(Column(f"enc_internal_{n}", "number", f"{d}; 0 = not known") for n, d in _ENCODER_STATISTICS),
+    ),
+)
+
+FR_TRAINING_CORPUS = replace(
+    ENCODE_GRID_JSONL,
+    name="fr_training_corpus",
+    row="One row per distinct encode of all encode-grid sources, with its VMAF.",
+    natural_key=("src_sha256", "encoder", "preset", "crf"),
+)
+
 
 def labelled_table(status_column: str) -> Table:
     """``MOS_FEATURES`` with another name for its status column."""
@@ -156,7 +230,10 @@ def labelled_table(status_column: str) -> Table:
     return replace(MOS_FEATURES, columns=tuple(named))
 
 
-TABLES: Mapping[str, Table] = {t.name: t for t in (CORPUS_JSONL, UNIFIED_CORPUS, CLIP_FEATURES, MOS_FEATURES)}
+TABLES: Mapping[str, Table] = {
+    t.name: t
+    for t in (CORPUS_JSONL, UNIFIED_CORPUS, CLIP_FEATURES, MOS_FEATURES, ENCODE_GRID_JSONL, FR_TRAINING_CORPUS)
+}
 
 
 @cache
@@ -164,7 +241,7 @@ def pandera_model(table: Table) -> Any:
     """The ``pandera.pandas.DataFrameSchema`` of a table; uniqueness is judged over all batches, not in it."""
     import pandera.pandas as pa
 
-    kinds = {"string": str, "integer": "int64", "number": "float64"}
+    kinds = {"string": str, "integer": "int64", "number": "float64", "boolean": "bool"}
 
     def column(spec: Column) -> Any:
         kind = "Int64" if spec.kind == "integer" and spec.nullable else kinds[spec.kind]
@@ -211,14 +288,14 @@ def validate_frames(frames: Iterable["pd.DataFrame"], table: Table, what: str) -
     from pandera.errors import SchemaErrors
 
     model = pandera_model(table)
-    seen: dict[str, set[Any]] = {name: set() for name in table.unique}
+    seen: dict[tuple[str, ...], set[Any]] = {key: set() for key in table.keys}
     count = 0
     for frame in frames:
         _check_kinds(frame, table, what, count)
         try:
             model.validate(frame, lazy=True)
         except SchemaErrors as error:
-            raise _schema_error(error, table, what, count) from error
+            raise _schema_error(error, table, what, count) from None
         _check_unique(frame, seen, what)
         count += len(frame)
     return count
@@ -241,26 +318,28 @@ def _check_kinds(frame: "pd.DataFrame", table: Table, what: str, offset: int) ->
 
 
 def _is_of_kind(value: Any, kind: Kind) -> bool:
-    """Whether a value is a number of that kind, or nothing at all (None, NaN), which is judged elsewhere."""
+    """Whether a value is of that kind, or nothing at all (None, NaN), which is judged elsewhere."""
     import numpy as np
 
     if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
         return True
+    if kind == "boolean":
+        return isinstance(value, (bool, np.bool_))
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         return type(value).__name__ == "NAType"
     return kind == "number" or float(value).is_integer()
 
 
-def _check_unique(frame: "pd.DataFrame", seen: Mapping[str, set[Any]], what: str) -> None:
-    for name, known in seen.items():
-        values = list(frame[name])
+def _check_unique(frame: "pd.DataFrame", seen: Mapping[tuple[str, ...], set[Any]], what: str) -> None:
+    for names, known in seen.items():
+        values = list(zip(*(frame[n] for n in names), strict=True)) if len(names) > 1 else list(frame[names[0]])
         before = len(known)
         repeated = [v for v in values if v in known][:_EXAMPLES]
         known.update(values)
         if len(known) - before != len(values):
             twice = repeated or [v for v, n in Counter(values).items() if n > 1][:_EXAMPLES]
             raise SchemaError(
-                f"{what}: {name}",
+                f"{what}: {', '.join(names)}",
                 found=f"repeated values {twice}",
                 expected="each value once",
                 next_step="drop the repetitions where the rows come from",

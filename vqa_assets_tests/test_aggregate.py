@@ -458,6 +458,8 @@ class TestPublishing:
     def test_the_two_files_hold_the_same_rows_and_the_manifest_tells_of_them(self, make, shards, root_path):
         done = make(*shards)
         assert sorted(p.name for p in done.jsonl.parent.iterdir()) == [
+            "related_clips.json",
+            "unified_corpus.croissant.json",
             "unified_corpus.jsonl",
             "unified_corpus.manifest.json",
             "unified_corpus.parquet",
@@ -506,8 +508,19 @@ class TestPublishing:
         again = make(*shards)
         after = self.contents(root_path)
         assert again.data_version == first.data_version
-        for name in ("unified_corpus.jsonl", "unified_corpus.parquet"):
+        unchanged = sorted(set(before) - {"unified_corpus.manifest.json"})
+        assert len(unchanged) == 4
+        for name in unchanged:
             assert after[name] == before[name]
+
+    @pytest.mark.parametrize("damage", [b"", b"PAR1 cut short", b"version https://git-lfs.github.com/spec/v1"])
+    def test_a_damaged_parquet_file_is_written_again_beside_a_jsonl_that_stands(self, damage, make, shards):
+        done = make(*shards)
+        before = done.jsonl.stat().st_ino
+        done.parquet.write_bytes(damage)
+        make(*shards)
+        assert pq.read_table(done.parquet).num_rows == 4
+        assert done.jsonl.stat().st_ino != before
 
     def test_equal_inputs_give_equal_bytes_but_for_the_time_stamp(self, make, shards, root_path, monkeypatch):
         make(*shards)
@@ -572,4 +585,9 @@ class TestPublishing:
         done = make_unified_corpus(settings, CORPORA, context)
         assert done.parquet == tmp_path / "o" / "all.parquet"
         assert (tmp_path / "m.json").is_file()
-        assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["all.jsonl", "all.parquet"]
+        assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [
+            "all.croissant.json",
+            "all.jsonl",
+            "all.parquet",
+            "related_clips.json",
+        ]

@@ -257,3 +257,54 @@ def test_an_external_shard_is_read_where_it_lies_and_not_missed_where_it_does_no
     unified = platform.corpus.root.unified_corpus().read_text().splitlines()
     (read,) = (json.loads(line) for line in unified if "netflix-public" in line)
     assert (read["mos"], read["mos_native_scale"], read["corpus_source"]) == (93.5, "vmaf", "netflix-public")
+
+
+def test_the_unified_corpus_shows_clips_labels_licences_duplicates_and_related_clips(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    result = platform.run("unified_corpus", partition=None)
+    assert checks(result) == dict.fromkeys(
+        ("unified_corpus_schema", "unified_corpus_dropped", "unified_corpus_spread"), True
+    )
+    told = metadata(result, "unified_corpus")
+    assert [record.data["corpus"] for record in told["describe"].records] == ["konvid-150k", "(total)"]
+    assert told["labels"].records[0].data["share_unknown_sd"] == 0.0
+    assert told["licences"].records[0].data["licence"] == KONVID.licence
+    assert told["redistribution"].startswith("The unified corpus is for research use only")
+    assert told["mos_histograms"].startswith("![MOS per corpus, native and unified](data:image/png;base64,")
+    assert [told[name].records[0].data for name in ("duplicates", "dropped_rows", "related_clips")] == [
+        {"": "none"}
+    ] * 3
+    assert told["croissant"] == "aggregated/unified_corpus.croissant.json"
+    assert told["related_clips_path"] == "aggregated/related_clips.json"
+
+
+@pytest.mark.parametrize(("sd", "ordinary"), [(0.5, True), (0.05, False), (2.5, False)])
+def test_a_spread_that_no_opinions_have_warns_and_blocks_nothing(platform: Platform, sd: float, ordinary: bool) -> None:
+    platform.corpus.stage("a.mp4", b"a")
+    platform.corpus.annotate([("a.mp4", "", 3.0, sd, 5)])
+    platform.run("corpus_jsonl")
+    result = platform.run("unified_corpus", partition=None)
+    assert result.success
+    assert checks(result)["unified_corpus_spread"] is ordinary
+    (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "unified_corpus_spread"]
+    # one clip at 3 on 1–5 has g = 4: a = s² / 4
+    assert found.metadata["konvid-150k (1-5-acr)"].value == pytest.approx(sd**2 / 4)
+    assert ("outside 0.01–0.4: none" in str(found.description)) is ordinary
+
+
+def test_dropped_rows_are_shown_with_their_place_by_asset_and_check(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    path = platform.corpus.root.corpus_jsonl(KONVID)
+    path.write_text(path.read_text().replace('"corpus":"konvid-150k"', '"corpus":"foo"', 1))
+    result = platform.run("unified_corpus", partition=None)
+    assert checks(result)["unified_corpus_dropped"] is False
+    (row,) = metadata(result, "unified_corpus")["dropped_rows"].records
+    assert row.data == {
+        "reason": "dropped_unknown_corpus",
+        "path": "konvid-150k/konvid_150k.jsonl",
+        "line": 1,
+        "corpus": "foo",
+        "found": "unknown corpus label 'foo'",
+    }
+    (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "unified_corpus_dropped"]
+    assert found.metadata["examples"].value.records[0].data == row.data

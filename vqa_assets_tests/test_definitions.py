@@ -7,12 +7,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vqa_assets.corpora import CORPORA
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.definitions import build_defs, defs
 from vqa_assets.heads.recipe import HEAD_RECIPES
 from vqa_assets_tests.fakes import FakeProber
 
 CORPUS_ASSETS = {"corpus_annotations", "corpus_jsonl", "clip_features", "mos_features", "mos_head"}
+GRID_ASSETS = {"libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus"}
 BLOCKING = {
     "corpus_jsonl_schema",
     "corpus_jsonl_reconciles",
@@ -22,16 +23,21 @@ BLOCKING = {
     "mos_features_match_rate",
     "mos_head_runs_anywhere",
     "konvid_mos_head_v1_runs_anywhere",
+    "encode_grid_jsonl_schema",
+    "fr_training_corpus_schema",
 }
 WARNING = {
     "corpus_jsonl_attrition",
     "corpus_jsonl_fresh",
     "unified_corpus_dropped",
+    "unified_corpus_spread",
     "clip_features_coverage",
     "mos_head_gate",
     "mos_head_beats_ridge",
     "konvid_mos_head_v1_gate",
     "konvid_mos_head_v1_beats_ridge",
+    "encode_grid_jsonl_dropped",
+    "fr_training_corpus_conflicts",
 }
 
 
@@ -41,14 +47,25 @@ def graph() -> Any:
 
 def test_the_assets_are_those_of_the_contract() -> None:
     found = {key.to_user_string() for key in graph().get_all_asset_keys()}
-    assert found == CORPUS_ASSETS | {"unified_corpus", "konvid_mos_head_v1"}
+    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", "konvid_mos_head_v1"}
 
 
 def test_every_per_corpus_asset_has_the_one_partitions_definition() -> None:
     for node in graph().asset_nodes:
         name = node.key.to_user_string()
         keys = node.partitions_def.get_partition_keys() if node.partitions_def else None
-        assert keys == (list(CORPORA) if name in CORPUS_ASSETS else None), name
+        sources = list(ENCODE_GRID_SOURCES) if name == "encode_grid_jsonl" else None
+        assert keys == (list(CORPORA) if name in CORPUS_ASSETS else sources), name
+
+
+def test_the_grid_depends_on_its_inputs_and_the_training_corpus_on_every_grid() -> None:
+    found = {
+        spec.key.to_user_string(): {d.asset_key.to_user_string(): d.partition_mapping for d in spec.deps}
+        for spec in defs.resolve_all_asset_specs()
+    }
+    for name, upstream in (("encode_grid_jsonl", "libvmaf_reports"), ("fr_training_corpus", "encode_grid_jsonl")):
+        assert list(found[name]) == [upstream]
+        assert isinstance(found[name][upstream], dg.AllPartitionMapping)
 
 
 def test_the_checks_and_which_of_them_block_are_pinned() -> None:

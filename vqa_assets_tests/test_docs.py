@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import defs
+from vqa_assets.mos import SCALES
 from vqa_assets.settings import INGEST_SETTINGS
+from vqa_assets_tests.unified_corpora import clip, unify
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -51,7 +54,21 @@ def test_the_python_example_is_valid_and_reads_the_heads_own_tensors() -> None:
     assert 'session.run(["mos"], {"features":' in example
 
 
-@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "constraints.txt", "pyproject.toml"])
+def test_the_page_on_the_unified_corpus_names_every_scale_every_file_and_who_shares_ids(root_path: Path) -> None:
+    page = (REPOSITORY / "docs/unified-corpus.md").read_text(encoding="utf-8")
+    assert [name for name in SCALES if f"| `{name}` |" not in page] == []
+    jsonl = unify(root_path, [clip("a", 3.0, "konvid-1k")]).jsonl
+    assert [path.name for path in jsonl.parent.iterdir() if f"`{path.name}`" not in page] == []
+    related = page.split("## Related clips")[1].split("##")[0]
+    assert [
+        corpus.name for corpus in CORPORA.values() if bool(corpus.name_ids) != (f"`{corpus.name}`" in related)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/unified-corpus.md", "constraints.txt", "pyproject.toml"],
+)
 def test_no_registry_address_and_no_path_of_one_machine_is_committed(path: str) -> None:
     text = (REPOSITORY / path).read_text(encoding="utf-8")
     assert not re.search(r"pypi\.|/simple|files\.pythonhosted|/(?:root|home)/\w", text)

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
+from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.facts import REDISTRIBUTION, CorpusFacts, strictest
+from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.recipe import (
     HEAD_RECIPES,
     KONVID_MOS_HEAD_V1,

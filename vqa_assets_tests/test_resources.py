@@ -13,7 +13,7 @@ import pytest
 
 from vqa_assets.definitions import build_defs
 from vqa_assets.downloading import DownloadLimits, PageDownloader
-from vqa_assets.downloading.pages import is_page, yt_dlp_command
+from vqa_assets.downloading.pages import is_page
 from vqa_assets.errors import DownloadError, SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.programs import DOWNLOADING, PROBING, Choice
@@ -193,7 +193,6 @@ def test_a_page_that_gives_too_much_is_cut_off(tmp_path: Path, on_path: Path) ->
         fetch(PAGE, tmp_path / "a.part")
 
 
-@pytest.mark.skipif(yt_dlp_command() is None, reason="needs the tool yt-dlp: pip install 'vqa-assets[yt-dlp]'")
 def test_the_real_yt_dlp_fetches_a_clip_from_a_server(tmp_path: Path) -> None:
     (body,) = tiny_clips(tmp_path / "made", 1).values()
     with HostileServer() as server:

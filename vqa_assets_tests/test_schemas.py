@@ -16,6 +16,8 @@ from vqa_assets.feature_names import SHOT_FEATURES, TIME_VARYING, pooled_columns
 from vqa_assets.schemas import (
     CLIP_FEATURES,
     CORPUS_JSONL,
+    ENCODE_GRID_JSONL,
+    FR_TRAINING_CORPUS,
     MOS_FEATURES,
     TABLES,
     UNIFIED_CORPUS,
@@ -26,6 +28,7 @@ from vqa_assets.schemas import (
     validate_rows,
 )
 from vqa_assets.store.tables import iterate_frames, write_rows
+from vqa_assets_tests.grids import tune_row
 
 STAMP = "2026-05-08T12:00:00+00:00"
 
@@ -88,7 +91,18 @@ def label_row(index=0, **changes):
     } | changes
 
 
-GOOD = {CORPUS_JSONL: corpus_row, UNIFIED_CORPUS: unified_row, CLIP_FEATURES: feature_row, MOS_FEATURES: label_row}
+def grid_row(index=0, **changes):
+    return tune_row(index, extra_params="", **changes)
+
+
+GOOD = {
+    CORPUS_JSONL: corpus_row,
+    UNIFIED_CORPUS: unified_row,
+    CLIP_FEATURES: feature_row,
+    MOS_FEATURES: label_row,
+    ENCODE_GRID_JSONL: grid_row,
+    FR_TRAINING_CORPUS: grid_row,
+}
 
 
 def refused(rows, table=CORPUS_JSONL):
@@ -124,6 +138,23 @@ def test_every_table_is_found_by_its_name_and_says_what_a_row_is():
         assert table.row.startswith("One row per ")
         assert len({c.name for c in table.columns}) == len(table.columns)
         assert all(c.description for c in table.columns)
+
+
+@pytest.mark.parametrize("value", [0, "false", 0.0])
+def test_a_truth_value_is_no_number_and_no_text(value):
+    error = refused([grid_row(), grid_row(1, hdr_forced=value)], ENCODE_GRID_JSONL)
+    assert "hdr_forced" in error.what
+    assert f"[{value!r}] in rows [2]" in error.found
+
+
+def test_a_natural_key_repeats_in_no_row_and_no_batch(monkeypatch):
+    monkeypatch.setattr(schemas, "BATCH_ROWS", 2)
+    rows = [grid_row(), grid_row(crf=24), grid_row(1), grid_row(preset="slow")]
+    assert validate_rows(rows, FR_TRAINING_CORPUS, "x") == 4
+    assert validate_rows([*rows, grid_row()], ENCODE_GRID_JSONL, "x") == 5
+    error = refused([*rows, grid_row()], FR_TRAINING_CORPUS)
+    assert error.what == "out.jsonl: src_sha256, encoder, preset, crf"
+    assert "'libx264', 'medium', 23" in error.found
 
 
 VIOLATIONS = [

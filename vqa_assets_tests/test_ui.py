@@ -113,6 +113,9 @@ def test_it_shows_every_asset_with_its_group_and_partitions(address: str) -> Non
         "mos_features": ("labels", True),
         "mos_head": ("heads", True),
         "konvid_mos_head_v1": ("heads", False),
+        "libvmaf_reports": ("encode_grid", False),
+        "encode_grid_jsonl": ("encode_grid", True),
+        "fr_training_corpus": ("encode_grid", False),
     }
     assert all(node["description"] for node in nodes)
 

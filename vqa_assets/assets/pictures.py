@@ -2,8 +2,28 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from vqa_assets.mos import MosScale
+from vqa_assets.mos import UNIFIED, MosScale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS_DRAWN = 12
+"""How many corpora one picture shows: more would be neither small nor readable."""
+_COLOURS = 32
+
+
+@dataclass(frozen=True)
+class HistogramPair:
+    """One corpus's scores as counts in equal bins, on its native scale and on the unified one."""
+
+    title: str
+    scale: MosScale
+    native: Sequence[int]
+    unified: Sequence[int]
 
 
 def histogram_png(counts: Sequence[int], scale: MosScale, title: str) -> bytes:
@@ -13,14 +33,49 @@ def histogram_png(counts: Sequence[int], scale: MosScale, title: str) -> bytes:
 
     figure = Figure(figsize=(4.2, 2.4), dpi=80, layout="constrained")
     axes = figure.subplots()
-    width = (scale.high - scale.low) / len(counts)
-    axes.bar([scale.low + width * (i + 0.5) for i in range(len(counts))], counts, width=0.92 * width, color="#4f7cac")
-    axes.set_xlim(scale.low, scale.high)
+    _bars(axes, counts, scale)
     axes.set_xlabel(f"MOS ({scale.name})")
     axes.set_ylabel("clips")
     axes.set_title(title, fontsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
+    return content.getvalue()
+
+
+def histogram_pairs_png(pairs: Sequence[HistogramPair]) -> bytes:
+    """One row per corpus, native beside unified, as one PNG of few colours; of more than 12 the first ones."""
+    from matplotlib.figure import Figure
+
+    drawn = pairs[:PANELS_DRAWN]
+    figure = Figure(figsize=(5.6, 1.05 * len(drawn) + 0.3), dpi=80, layout="constrained")
+    for pair, (left, right) in zip(drawn, figure.subplots(len(drawn), 2, squeeze=False), strict=True):
+        for axes, counts, scale in ((left, pair.native, pair.scale), (right, pair.unified, UNIFIED)):
+            _bars(axes, counts, scale)
+            axes.tick_params(labelsize=6)
+        left.set_title(f"{pair.title} ({pair.scale.name})", fontsize=7)
+        right.set_title(f"unified ({UNIFIED.name})", fontsize=7)
+    if len(pairs) > len(drawn):
+        figure.supxlabel(f"… and {len(pairs) - len(drawn)} more", fontsize=7)
+    return _few_colours(figure)
+
+
+def _bars(axes: "Axes", counts: Sequence[int], scale: MosScale) -> None:
+    width = (scale.high - scale.low) / len(counts)
+    axes.bar([scale.low + width * (i + 0.5) for i in range(len(counts))], counts, width=0.92 * width, color="#4f7cac")
+    axes.set_xlim(scale.low, scale.high)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _few_colours(figure: "Figure") -> bytes:
+    """The figure as a PNG with a palette: a third of the size of one with all colours."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    content = io.BytesIO()
+    Image.fromarray(pixels).convert("RGB").quantize(_COLOURS).save(content, "PNG", optimize=True)
     return content.getvalue()

@@ -13,7 +13,7 @@ from vqa_assets.errors import VqaError
 from vqa_assets.schemas import Table
 from vqa_assets.store.paths import DataRoot
 
-_TYPES = {"string": "string", "integer": "int", "number": "float"}
+_TYPES = {"string": "string", "integer": "int", "number": "float", "boolean": "bool"}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """``unified_corpus``: every corpus JSONL that is there, on one scale, each clip once."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,20 +8,24 @@ import dagster as dg
 from pydantic import Field
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.checks import jsonl_schema_result, warning
+from vqa_assets.assets.checks import jsonl_schema_result, shown_examples, warning
+from vqa_assets.assets.pictures import HistogramPair, histogram_pairs_png
 from vqa_assets.assets.runs import artefact_path, run_context
-from vqa_assets.assets.telling import counted, manifest_metadata, records, table_metadata, told_failures
+from vqa_assets.assets.telling import counted, manifest_metadata, picture, records, table_metadata, told_failures
 from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.schemas import UNIFIED_CORPUS
+from vqa_assets.statistics import SOS_ORDINARY
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot, manifest_path
 
 if TYPE_CHECKING:
     from vqa_assets.aggregate import UnifiedCorpus, UnifiedSettings
+    from vqa_assets.unified_view import UnifiedView
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+_GROUPS_SHOWN = 10
 
 
 class UnifiedConfig(dg.Config):
@@ -68,7 +73,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 
 def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
-    """Schema (blocking) and dropped rows."""
+    """Schema (blocking), dropped rows, and spreads that no opinions have."""
 
     @dg.asset_check(
         asset="unified_corpus", blocking=True, description="Every row keeps the column specs, its score on 0–100."
@@ -83,14 +88,35 @@ def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
     def unified_corpus_dropped(
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
-        root = data_root.root()
-        path = artefact_path(context, root, root.unified_corpus())
-        counters = read_json_object(manifest_path(path))["counters"]
-        dropped = {k: v for k, v in counters.items() if k.startswith("dropped_")}
+        manifest = _manifest(context, data_root.root())
+        dropped = {k: v for k, v in manifest["counters"].items() if k.startswith("dropped_")}
         told = ", ".join(f"{name} {count}" for name, count in dropped.items())
-        return warning(not any(dropped.values()), told + "; the log names file and line of each", dropped)
+        examples = {"examples": records(manifest["dropped_rows"])}
+        return warning(not any(dropped.values()), told + "; the log names file and line of each", dropped | examples)
 
-    return [unified_corpus_schema, unified_corpus_dropped]
+    @dg.asset_check(asset="unified_corpus", description="Every corpus's SOS parameter is one that opinions have.")
+    def unified_corpus_spread(
+        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
+    ) -> dg.AssetCheckResult:
+        return _spread_result(_manifest(context, data_root.root())["labels"])
+
+    return [unified_corpus_schema, unified_corpus_dropped, unified_corpus_spread]
+
+
+def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot) -> dict[str, Any]:
+    """The replay manifest of the latest materialization."""
+    default = manifest_path(root.unified_corpus())
+    return read_json_object(artefact_path(context, root, default, entry="manifest_path"))
+
+
+def _spread_result(labels: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
+    low, high = SOS_ORDINARY
+    found = {f"{one['corpus']} ({one['scale']})": one["sos_parameter"] for one in labels}
+    known = {name: value for name, value in found.items() if value is not None}
+    odd = [f"{name} {value:.4g}" for name, value in known.items() if not low <= value <= high]
+    told = f"SOS parameter outside {low:g}–{high:g}: {shown_examples(odd)}"
+    advice = "; is the published spread an SD, and on the scale of the scores?" if odd else ""
+    return warning(not odd, told + advice, known)
 
 
 def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
@@ -131,4 +157,27 @@ def _metadata(done: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:
         "rows_per_corpus": counted(report.rows_per_corpus, "corpus"),
         "scale_conversions": records(scales),
         "absent": list(done.absent),
+        "duplicates": records([one.as_row() for one in report.duplicates]),
+        "dropped_rows": records(
+            [{**row, "path": root.shown(row["path"])} for row in report.losses.dropped_rows()],
+        ),
+        "related_clips_path": root.shown(done.sidecars.related_clips),
+        "croissant": root.shown(done.sidecars.croissant),
+        **_view_metadata(done.view),
+    }
+
+
+def _view_metadata(view: "UnifiedView") -> dict[str, Any]:
+    pairs = [
+        HistogramPair(f"{one.corpus}: {one.clips} clips", one.scale, one.histogram_native, one.histogram_unified)
+        for one in view.labels
+    ]
+    return {
+        "describe": records([one.as_row() for one in view.clips]),
+        "mos_histograms": picture(histogram_pairs_png(pairs), "MOS per corpus, native and unified"),
+        "labels": records([one.as_row() for one in view.labels]),
+        "licences": records(view.licences.as_rows()),
+        "redistribution": view.licences.consequence,
+        "related_clips": records(view.related.counts()),
+        "related_clip_groups": records([group.as_row() for group in view.related.groups[:_GROUPS_SHOWN]]),
     }

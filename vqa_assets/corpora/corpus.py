@@ -9,6 +9,8 @@ from vqa_assets.clip import RawVideo
 from vqa_assets.mos import MosScale
 
 Spread = Literal["sd", "se", "ci95"]
+IdFamily = Literal["flickr", "youtube"]
+"""Where an id that stands in clip names comes from: the same id in two corpora is the same upload."""
 
 REDISTRIBUTION: Mapping[str, str] = MappingProxyType(
     {
@@ -18,7 +20,13 @@ REDISTRIBUTION: Mapping[str, str] = MappingProxyType(
         "unknown": "must not be passed on until the corpus's licence is clarified",
     }
 )
-"""What a corpus's licence lets one do with a head trained on it, from the freest to the strictest."""
+"""What a corpus's licence lets one do with what is made from it (a head, a table), from the freest to the strictest."""
+
+
+def strictest(words: Iterable[str]) -> str:
+    """The strictest of these ``REDISTRIBUTION`` words; ``unknown`` of none."""
+    order = list(REDISTRIBUTION)
+    return max(words, key=order.index, default="unknown")
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ class Corpus:
     ``{clip}`` is the name without suffix.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
     are. ``bytes_per_clip`` estimates a download; ``bucket_prefix`` is put before names that have no URL; ``archives``
-    are had from ``archive_base``.
+    are had from ``archive_base``. ``name_ids`` are the sites whose ids stand in clip names, which links related clips.
     """
 
     name: str
@@ -162,6 +170,7 @@ class Corpus:
     bucket_prefix: str = ""
     archives: tuple[Archive, ...] = ()
     archive_base: str = ""
+    name_ids: tuple[IdFamily, ...] = ()
 
     @property
     def stem(self) -> str:

@@ -32,4 +32,5 @@ KONVID_150K = Corpus(
         Part("k150kb_scores.csv", "score_drop", "k150kb", clips=("k150kb_extracted",), min_rows=1_000),
     ),
     clip_folders=("k150ka_extracted", "k150kb_extracted"),
+    name_ids=("flickr",),
 )

@@ -36,4 +36,5 @@ KONVID_1K = Corpus(
         Archive("KoNViD_1k_metadata.zip", "KoNViD_1k_metadata", min_bytes=1),
     ),
     archive_base="https://datasets.vqa.mmsp-kn.de/archives/",
+    name_ids=("flickr",),
 )

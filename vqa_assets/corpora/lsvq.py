@@ -33,4 +33,5 @@ LSVQ = Corpus(
         Part("LSVQ_whole_test.csv", "split", "test"),
         Part("LSVQ_whole_test_1080p.csv", "split", "test"),
     ),
+    name_ids=("youtube",),
 )

@@ -31,4 +31,5 @@ YOUTUBE_UGC = Corpus(
     also_starting=("{clip}_",),
     download_timeout_s=300.0,
     bucket_prefix="https://storage.googleapis.com/ugc-dataset/original_videos/",
+    name_ids=("youtube",),
 )

@@ -1,6 +1,5 @@
 """What a head must say about the corpora it was trained on, and what their licences mean for the head. Stdlib only."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vqa_assets.corpora.corpus import REDISTRIBUTION
@@ -35,9 +34,3 @@ UNDECLARED = CorpusFacts(
     redistribution="unknown",
 )
 """What stands for a corpus that has a table and no declaration."""
-
-
-def strictest(words: Iterable[str]) -> str:
-    """The strictest of these ``REDISTRIBUTION`` words; ``unknown`` of none."""
-    order = list(REDISTRIBUTION)
-    return max(words, key=order.index, default="unknown")

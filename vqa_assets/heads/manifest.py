@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from vqa_assets.corpora.corpus import REDISTRIBUTION
+from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
 from vqa_assets.heads.export import IR_VERSION, OPSET, PARITY_LIMIT
-from vqa_assets.heads.facts import CorpusFacts, strictest
+from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.recipe import (
     ENCODER_VOCAB,
     ENCODER_VOCAB_VERSION,

@@ -1,0 +1,163 @@
+"""What one libvmaf JSON report says: VMAF and canonical-6. Which clip and encode it is about is not here.
+
+Shapes that are read:
+
+- libvmaf 2.x and 3.x (the ``vmaf`` tool, FFmpeg's filter): ``frames`` of ``metrics`` and ``pooled_metrics``, names
+  plain or with ``integer_`` before them; a value that was not finite is ``null``;
+- libvmaf 1.x (``vmafossexec``, FFmpeg's older filter): ``frames`` of ``metrics``, plain names, and ``VMAF score``;
+- VMAF 1.x and later in Python (``run_vmaf``): ``frames`` and ``aggregate``, names as in ``VMAF_feature_adm2_score``.
+
+Names are compared exactly: ``integer_adm2_egl_1`` is another feature than ``adm2``. Libvmaf pools no SD, so it is taken
+from the frames unless a ``stddev`` stands beside the pooled mean.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vqa_assets.errors import EncodeGridError
+from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.store.files import LFS_POINTER
+
+VMAF = "vmaf"
+_OF_PYTHON = re.compile(r"^VMAF_(?:(integer_)?feature_(\w+)_)?score$")
+_NEXT_STEP = "score the clip again"
+
+
+class EmptyReportError(EncodeGridError):
+    """A report without a single byte or frame: the scoring was cut short."""
+
+
+@dataclass(frozen=True)
+class VmafReport:
+    """VMAF of one encode, mean and SD of canonical-6 over its frames (NaN: absent), and how many frames it spans."""
+
+    vmaf: float
+    means: Mapping[str, float]
+    deviations: Mapping[str, float]
+    frames: int
+    version: str
+
+
+def parse_report(content: bytes) -> VmafReport:
+    """The report in these bytes. EncodeGridError says why there is none; EmptyReportError where nothing was written."""
+    report = _object(content)
+    frames, pooled = _frames(report), _pooled(report)
+    if not (frames or pooled or _top_score(report) is not None):
+        raise EmptyReportError("empty", found="no frame", next_step=_NEXT_STEP)
+    return VmafReport(
+        vmaf=_vmaf(report, frames, pooled),
+        means={f: _feature(f, "mean", frames, pooled) for f in CANONICAL_6},
+        deviations={f: _feature(f, "stddev", frames, pooled) for f in CANONICAL_6},
+        frames=_span(report),
+        version=str(report.get("version", "")),
+    )
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of the values that are finite; NaN of none."""
+    known = [v for v in values if math.isfinite(v)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def deviation(values: Iterable[float]) -> float:
+    """The SD (divisor n) of the values that are finite; NaN of none."""
+    known = [v for v in values if math.isfinite(v)]
+    middle = mean(known)
+    return math.sqrt(mean((v - middle) ** 2 for v in known)) if known else math.nan
+
+
+def _refused(found: str) -> EncodeGridError:
+    return EncodeGridError("no usable report", found=found, next_step=_NEXT_STEP)
+
+
+def _object(content: bytes) -> Mapping[str, Any]:
+    if not content.strip():
+        raise EmptyReportError("empty", found="no byte", next_step=_NEXT_STEP)
+    if content.startswith(LFS_POINTER):
+        raise EncodeGridError("a Git-LFS pointer", next_step="run git lfs pull where it came from")
+    try:
+        report = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _refused(f"not JSON ({error})") from error
+    if not isinstance(report, dict):
+        raise _refused(f"a JSON {type(report).__name__}")
+    return report
+
+
+def _entries(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    entries = report.get("frames")
+    return [frame for frame in entries if isinstance(frame, dict)] if isinstance(entries, list) else []
+
+
+def _frames(report: Mapping[str, Any]) -> list[Mapping[str, float]]:
+    """Per frame, its metrics by libvmaf's names; what is no number is left out."""
+    frames = []
+    for entry in _entries(report):
+        metrics = entry.get("metrics", entry)
+        if isinstance(metrics, dict):
+            frames.append({_name(key): v for key, value in metrics.items() if (v := _number(value)) is not None})
+    return [frame for frame in frames if frame]
+
+
+def _pooled(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Metric → its pooled values by method (mean, stddev, …)."""
+    pooled, aggregate = report.get("pooled_metrics"), report.get("aggregate")
+    found: dict[str, Mapping[str, Any]] = {}
+    found |= {_name(k): v for k, v in pooled.items() if isinstance(v, dict)} if isinstance(pooled, dict) else {}
+    if isinstance(aggregate, dict) and aggregate.get("method", "mean") == "mean":
+        found |= {_name(key): {"mean": value} for key, value in aggregate.items() if _number(value) is not None}
+    return found
+
+
+def _name(key: str) -> str:
+    """libvmaf's name of a metric that ``run_vmaf`` calls after its feature extractor; any other name as it is."""
+    match = _OF_PYTHON.match(key)
+    return f"{match[1] or ''}{match[2] or VMAF}" if match else key
+
+
+def _number(value: Any) -> float | None:
+    finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if finite else None
+
+
+def _top_score(report: Mapping[str, Any]) -> float | None:
+    return _number(report.get("VMAF score"))
+
+
+def _vmaf(report: Mapping[str, Any], frames: list[Mapping[str, float]], pooled: dict[str, Mapping[str, Any]]) -> float:
+    """The pooled mean, else the mean over frames, else the total of a report that has neither."""
+    candidates = (_number(pooled.get(VMAF, {}).get("mean")), _over_frames(VMAF, "mean", frames), _top_score(report))
+    found = next((v for v in candidates if v is not None), None)
+    if found is None:
+        names = sorted({name for frame in frames for name in frame} | set(pooled))
+        raise _refused(f"no VMAF score among {', '.join(names)}")
+    if not 0 <= found <= 100:
+        raise _refused(f"a VMAF of {found:g}, outside 0–100")
+    return found
+
+
+def _feature(
+    feature: str, method: str, frames: list[Mapping[str, float]], pooled: dict[str, Mapping[str, Any]]
+) -> float:
+    """Mean or SD of a feature under its plain name, else its ``integer_`` name; NaN where neither stands."""
+    for name in (feature, f"integer_{feature}"):
+        for value in (_number(pooled.get(name, {}).get(method)), _over_frames(name, method, frames)):
+            if value is not None:
+                return value
+    return math.nan
+
+
+def _over_frames(name: str, method: str, frames: list[Mapping[str, float]]) -> float | None:
+    values = [frame[name] for frame in frames if name in frame]
+    return (mean(values) if method == "mean" else deviation(values)) if values else None
+
+
+def _span(report: Mapping[str, Any]) -> int:
+    """Frames from the first to the last that was scored: with subsampling more than there are entries."""
+    entries = _entries(report)
+    numbers = [n for entry in entries if isinstance(n := entry.get("frameNum"), int)]
+    return max(numbers) - min(numbers) + 1 if len(numbers) == len(entries) > 0 else len(entries)
