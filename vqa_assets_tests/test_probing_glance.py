@@ -1,11 +1,13 @@
 """A probe that decodes no picture: it says what a full look says, and leaves to that what it cannot tell."""
 
 import random
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
+from vqa_assets.clip import geometry_of
 from vqa_assets.errors import BrokenClipError
 from vqa_assets.probing import pyav
 from vqa_assets_tests.test_probing import encode
@@ -37,7 +39,7 @@ def test_it_says_what_a_full_look_says(tmp_path, codec, pix_fmt, suffix, times):
     clip = encode(tmp_path / f"a{suffix}", codec, pix_fmt, times)
     found = pyav._glance(clip)
     assert found is not None
-    assert found == pyav._look(clip)
+    assert geometry_of(found) == geometry_of(pyav._look(clip))
     assert found.pix_fmt == pix_fmt
 
 
@@ -59,11 +61,34 @@ def test_sizes_that_are_cropped_from_whole_blocks_are_told_too(tmp_path, codec, 
     assert (found.width, found.height) == size
 
 
-def test_fragments_and_sound_beside_the_pictures_change_nothing(tmp_path):
-    fragmented = encode(tmp_path / "a.mp4", mux={"movflags": "frag_keyframe+empty_moov"})
-    with_sound = encode(tmp_path / "b.mp4", mux={"movflags": "faststart"}, audio_s=1.0)
-    for clip in (fragmented, with_sound):
-        assert pyav._glance(clip) == pyav._look(clip)
+def test_sound_beside_the_pictures_changes_nothing(tmp_path):
+    clip = encode(tmp_path / "a.mp4", mux={"movflags": "faststart"}, audio_s=1.0)
+    assert pyav._glance(clip) == pyav._look(clip)
+
+
+def test_fragments_have_no_tables_to_believe(tmp_path):
+    clip = encode(tmp_path / "a.mp4", mux={"movflags": "frag_keyframe+empty_moov"})
+    assert pyav._glance(clip) is None
+    assert pyav.answer_of(clip) == pyav._look(clip)
+
+
+@pytest.mark.parametrize("gaps", [1, 3])
+def test_a_clip_larger_than_what_is_read_is_told_from_its_tables(tmp_path, gaps):
+    import numpy as np
+
+    clip, dice = tmp_path / "a.mp4", np.random.default_rng(0)
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 30)
+        for number in range(40):
+            picture = dice.integers(0, 255, (240, 320, 3), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number + gaps * (number // 5), Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert clip.stat().st_size > 1_000_000
+    assert geometry_of(pyav._glance(clip)) == geometry_of(pyav._look(clip))
 
 
 def test_what_is_damaged_is_judged_as_by_a_full_look(tmp_path):

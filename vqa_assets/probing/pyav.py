@@ -11,7 +11,8 @@ from vqa_assets.probing.containers import DEMUXERS, is_iso, refuse_if_short
 from vqa_assets.probing.slices import settle_pixel_format
 
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
-_GLANCE = {**_OPTIONS, "skip_frame": "all"}
+_GLANCE = {**_OPTIONS, "skip_frame": "all", "probesize": "65536"}
+"""Little is read and no picture decoded: the tables of an MP4 that is not in fragments say the rest."""
 
 
 def silence() -> None:
@@ -35,10 +36,11 @@ def _glance(path: Path) -> ProbeAnswer | None:
 
     try:
         with av.open(f"file:{path.absolute()}", options=_GLANCE, metadata_errors="replace") as container:
-            answer = _answer(container)
+            answer, stream = _answer(container), _first_real_video(container)
             refuse_if_short(path.stat().st_size, _indexed_end(container))
+            if not stream.frames:
+                return None
             if answer.pix_fmt is None:
-                stream = _first_real_video(container)
                 settle_pixel_format(container, stream)
                 answer = replace(_answer(container), width=answer.width, height=answer.height)
                 context = stream.codec_context
