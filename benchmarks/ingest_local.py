@@ -3,8 +3,10 @@
 On small clips the processes are the cost, on large ones the hash is: there the pass is held against hashing alone.
 """
 
+import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.corpus_folder import CORPUS, CorpusFolder, clip_of, corpus_folder, grown_to, spread, write_copies
@@ -14,7 +16,7 @@ from vqa_assets.probing import PyAvProber
 from vqa_assets.settings import resolve
 
 SMALL_CLIPS, SMALL_BYTES, SMALL_TARGET = 3000, 200_000, 30.0
-LARGE_CLIPS, LARGE_BYTES, LARGE_TARGET = 150, 20_000_000, 0.85
+LARGE_CLIPS, LARGE_FILES, LARGE_BYTES, LARGE_TARGET = 400, 40, 20_000_000, 0.85
 PROCESSES, TURNS = 24, 3
 
 
@@ -45,21 +47,32 @@ def _small(corpus: CorpusFolder) -> None:
 
 
 def _large(corpus: CorpusFolder) -> None:
-    names = _filled(
-        corpus, LARGE_CLIPS, LARGE_BYTES, clip_of(corpus.folder / "x.mp4", 1280, 720, 8_000_000, seconds=20)
-    )
-    megabytes = LARGE_CLIPS * LARGE_BYTES / 1e6
+    clip = clip_of(corpus.folder / "x.mp4", 1280, 720, 8_000_000, seconds=20)
+    names = _filled(corpus, LARGE_FILES, LARGE_BYTES, clip)
+    names += _linked(corpus, names, LARGE_CLIPS - LARGE_FILES)
+    paths = [corpus.clips / name for name in names]
     threads = workers_of(resolve(CORPUS, {}, corpus.root.ingest_toml(CORPUS)).values)
     alone, ours = [], []
     for _ in range(TURNS):
-        alone.append(megabytes / hash_all([corpus.clips / name for name in names], threads))
-        ours.append(_pass(corpus) * LARGE_BYTES / 1e6)
-    ratio = statistics.median(a / b for a, b in zip(ours, alone, strict=True))
+        alone.append(_measured(lambda: hash_all(paths, threads)))
+        ours.append(_measured(lambda: _pass(corpus)))
+    by_clock = statistics.median(a[0] / b[0] for a, b in zip(alone, ours, strict=True))
+    by_processor = statistics.median(a[1] / b[1] for a, b in zip(alone, ours, strict=True))
+    megabytes = LARGE_CLIPS * LARGE_BYTES / 1e6
+    rates = [f"{megabytes / _median([seconds for seconds, _ in found]):.0f}" for found in (ours, alone)]
     print(
-        f"first pass, {LARGE_CLIPS} clips of {LARGE_BYTES / 1e6:.0f} MB: {ratio:.2f} of hashing alone on {threads} "
-        f"threads ({_median(ours):.0f} MB/s against {_median(alone):.0f}, medians of {TURNS}); target: at least "
-        f"{LARGE_TARGET}; bound by SHA-256"
+        f"first pass, {LARGE_CLIPS} clips of {LARGE_BYTES / 1e6:.0f} MB: {by_clock:.2f} of hashing alone on {threads} "
+        f"threads by the clock, {by_processor:.2f} by the processor ({rates[0]} MB/s against {rates[1]}, medians of "
+        f"{TURNS}); target: at least {LARGE_TARGET}; bound by SHA-256, then by FFmpeg's look at each clip's beginning"
     )
+
+
+def _measured(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock and by the processor, child processes included."""
+    begun, used = time.perf_counter(), os.times()
+    work()
+    now = os.times()
+    return time.perf_counter() - begun, sum(now[:4]) - sum(used[:4])
 
 
 def _filled(corpus: CorpusFolder, count: int, size_bytes: int, clip: bytes) -> list[str]:
@@ -67,6 +80,15 @@ def _filled(corpus: CorpusFolder, count: int, size_bytes: int, clip: bytes) -> l
     corpus.annotate(names)
     _warm([corpus.clips / name for name in names])
     return names
+
+
+def _linked(corpus: CorpusFolder, names: list[str], count: int) -> list[str]:
+    """More names of the same files, which are read and probed like any other; the annotation file names all."""
+    more = [f"link-{i:06d}.mp4" for i in range(count)]
+    for number, name in enumerate(more):
+        (corpus.clips / name).hardlink_to(corpus.clips / names[number % len(names)])
+    corpus.annotate([*names, *more])
+    return more
 
 
 def _warm(paths: list[Path]) -> None:
@@ -82,9 +104,9 @@ def _pass(corpus: CorpusFolder) -> float:
         done = corpus.ingest(prober)
     finally:
         prober.close()
-    if done.report.written != done.report.rows_in:
+    if done.report.read_clips != done.report.rows_in:
         raise RuntimeError(done.report.reasons())
-    return done.report.written / done.seconds
+    return done.report.read_clips / done.seconds
 
 
 def _median(values: list[float]) -> float:

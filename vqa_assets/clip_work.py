@@ -17,6 +17,8 @@ from typing import Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _LOOK_AROUND_S = 0.5
+_GATHER_S = 0.005
+"""So long is waited for others that complete: one commit for all of them, and one change of threads."""
 
 
 class StoppedError(Exception):
@@ -87,6 +89,7 @@ def _drained(queue: "SimpleQueue[Future[Result]]") -> "list[Future[Result]]":
     found = []
     with suppress(Empty):
         found.append(queue.get(timeout=_LOOK_AROUND_S))
+        time.sleep(_GATHER_S)
         while True:
             found.append(queue.get_nowait())
     return found

@@ -49,6 +49,12 @@ def refuse_what_is_no_clip(path: Path) -> None:
         refuse_if_short(status.st_size, _declared_end(file, head, status.st_size))
 
 
+def is_iso(path: Path) -> bool:
+    """Whether a file begins as MP4 and MOV do."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] in _ISO_BOXES
+
+
 def refuse_if_short(size_bytes: int, end: int | None) -> None:
     """BrokenClipError where the file ends before ``end``, the byte that its own tables reach to."""
     if end is not None and end > size_bytes:

@@ -1,14 +1,17 @@
 """One clip asked in this process, through PyAV. Time limits and protection from crashes are not here (``isolated``)."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from vqa_assets.clip import ProbeAnswer
 from vqa_assets.errors import BrokenClipError
-from vqa_assets.probing.containers import DEMUXERS, refuse_if_short
+from vqa_assets.probing.containers import DEMUXERS, is_iso, refuse_if_short
+from vqa_assets.probing.slices import settle_pixel_format
 
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+_GLANCE = {**_OPTIONS, "skip_frame": "all"}
 
 
 def silence() -> None:
@@ -19,7 +22,34 @@ def silence() -> None:
 
 
 def answer_of(path: Path) -> ProbeAnswer:
-    """What PyAV says of a clip; BrokenClipError where it cannot be opened, holds no video, or lacks indexed bytes."""
+    """What PyAV says of a clip; BrokenClipError where it cannot be opened, holds no video, or lacks indexed bytes.
+
+    Of an MP4 or MOV, first without decoding a picture; in full where that leaves a question open.
+    """
+    return (is_iso(path) and _glance(path)) or _look(path)
+
+
+def _glance(path: Path) -> ProbeAnswer | None:
+    """The answer without a picture decoded; None where it is not all there, or where decoder and container differ."""
+    import av
+
+    try:
+        with av.open(f"file:{path.absolute()}", options=_GLANCE, metadata_errors="replace") as container:
+            answer = _answer(container)
+            refuse_if_short(path.stat().st_size, _indexed_end(container))
+            if answer.pix_fmt is None:
+                stream = _first_real_video(container)
+                settle_pixel_format(container, stream)
+                answer = replace(_answer(container), width=answer.width, height=answer.height)
+                context = stream.codec_context
+                if (context.width, context.height) != (answer.width, answer.height):
+                    return None
+    except (av.error.FFmpegError, BrokenClipError):
+        return None
+    return answer if answer.pix_fmt and answer.average_rate else None
+
+
+def _look(path: Path) -> ProbeAnswer:
     import av
 
     try:
