@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,10 +29,11 @@ class Demo:
     after: dict[str, str]
 
 
-def run(folder: Path) -> str:
+def run(folder: Path, port: int) -> str:
     environment = {**os.environ, "DAGSTER_HOME": str(folder / "home")}
+    options = ("--root", str(folder / "data"), "--clips", str(CLIPS), "--port", str(port))
     done = subprocess.run(
-        [sys.executable, "-m", "vqa_assets.demo", "--root", str(folder / "data"), "--clips", str(CLIPS)],
+        [sys.executable, "-m", "vqa_assets.demo", *options],
         env=environment,
         capture_output=True,
         text=True,
@@ -40,6 +42,12 @@ def run(folder: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def free_port() -> int:
+    """A port that nobody has: the same one in both runs, or the annotation file's URLs change."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -54,8 +62,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     (folder / "home").mkdir()
     shutil.copy(REPOSITORY / "dagster.yaml", folder / "home")
     root = folder / "data"
-    first, before = run(folder), hashes(root)
-    return Demo(root, first, run(folder), before, hashes(root))
+    port = free_port()
+    first, before = run(folder, port), hashes(root)
+    return Demo(root, first, run(folder, port), before, hashes(root))
 
 
 def test_it_tells_rows_losses_features_folds_and_the_verdict(demo: Demo) -> None:

@@ -38,10 +38,10 @@ def prepare(root: DataRoot, clips: int) -> DemoCorpus:
     return demo
 
 
-def run_demo(root: DataRoot, clips: int) -> tuple[DemoCorpus, list[StepResult]]:
+def run_demo(root: DataRoot, clips: int, port: int) -> tuple[DemoCorpus, list[StepResult]]:
     """Serve the demo's clips on 127.0.0.1 and materialize every stage from them."""
     demo = prepare(root, clips)
-    with ClipServer(demo.served, port=PORT) as server:
+    with ClipServer(demo.served, port=port) as server:
         annotation_file = root.corpus_dir(CORPUS) / CORPUS.acquisition.file
         write_manifest(demo, server.base_url, annotation_file)
         defs = build_defs(data_root=DataRootResource(path=str(root.path)))
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vqa_assets.demo", description=__doc__)
     parser.add_argument("--root", default="demo-data", help="data root to make (default: demo-data)")
     parser.add_argument("--clips", type=int, default=120, help="clips to make (default: 120)")
+    parser.add_argument("--port", type=int, default=PORT, help=f"port of the clips' server (default: {PORT}, if free)")
     options = parser.parse_args(arguments)
     log_to_stderr()
     begun = time.monotonic()
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path.mkdir(parents=True, exist_ok=True)
     try:
         root = DataRoot.resolve(str(path), os.environ)
-        demo, results = run_demo(root, options.clips)
+        demo, results = run_demo(root, options.clips, options.port)
     except VqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
