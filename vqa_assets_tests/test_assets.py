@@ -12,6 +12,7 @@ from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.paths import DataRoot
 from vqa_assets_tests.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
+from vqa_assets_tests.results import failure, metadata
 
 
 class Platform:
@@ -57,17 +58,6 @@ def platform(root_path: Path) -> Any:
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    (event,) = result.filter_events(lambda e: e.is_step_failure)
-    data = event.step_failure_data
-    return str(data.user_failure_data.description if data.user_failure_data else data.error)
-
-
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    (event,) = result.asset_materializations_for_node(asset)
-    return {name: value.value for name, value in event.metadata.items()}
 
 
 def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platform: Platform) -> None:

@@ -17,6 +17,7 @@ from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot, manifest_path
 from vqa_assets_tests.grids import real_report, small_report, tune_row, version_2, write_rows
+from vqa_assets_tests.results import failure, metadata
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -53,17 +54,6 @@ def platform(root_path: Path) -> Any:
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
     return {e.check_name: (e.passed, str(e.description)) for e in result.get_asset_check_evaluations()}
-
-
-def failure(result: dg.ExecuteInProcessResult) -> str:
-    (event,) = result.filter_events(lambda e: e.is_step_failure)
-    data = event.step_failure_data
-    return str(data.user_failure_data.description if data.user_failure_data else data.error)
-
-
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    (event,) = result.asset_materializations_for_node(asset)
-    return {name: value.value for name, value in event.metadata.items()}
 
 
 def test_reports_of_the_real_libvmaf_and_rows_of_vmaf_tune_become_one_corpus(platform: Platform) -> None:
