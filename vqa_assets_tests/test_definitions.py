@@ -32,6 +32,8 @@ WARNING = {
     "unified_corpus_dropped",
     "unified_corpus_spread",
     "clip_features_coverage",
+    "mos_features_split_leakage",
+    "mos_features_labels",
     "mos_head_gate",
     "mos_head_beats_ridge",
     "konvid_mos_head_v1_gate",
