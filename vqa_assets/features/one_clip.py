@@ -25,8 +25,9 @@ def one_clip_row(
 ) -> dict[str, Any]:
     """The columns of the feature table for one file: measured ones, geometry, size and hash; ``key`` is its name.
 
-    With ``reference`` the clip is a ladder clip compared with it. ``corpus`` is None. Raises ``BrokenClipError`` for a file that is no whole clip, ``ClipError`` for one that cannot
-    be measured, ``TransientClipError`` where it cannot be read, ``FeatureError`` where no clip could be measured.
+    With ``reference`` the clip is a ladder clip compared with it. ``corpus`` is None. Raises ``BrokenClipError`` for a
+    file that is no whole clip, ``ClipError`` for one that cannot be measured, ``TransientClipError`` where it cannot
+    be read, ``FeatureError`` where no clip could be measured.
     """
     try:
         geometry = _geometry(clip)
@@ -42,7 +43,13 @@ def _geometry(clip: Path) -> Geometry:
     """What ingest finds in the same file; BrokenClipError names the file."""
     try:
         refuse_what_is_no_clip(clip)
+        return _asked(clip)
+    except BrokenClipError as error:
+        raise BrokenClipError(f"{clip.name}: {error}", next_step="fetch or stage the clip again") from None
+
+
+def _asked(clip: Path) -> Geometry:
+    try:
         return geometry_of(answer_of(clip))
     except BrokenClipError as error:
-        reason = told_better(str(error), clip)
-        raise BrokenClipError(f"{clip.name}: {reason}", next_step="fetch or stage the clip again") from None
+        raise BrokenClipError(told_better(str(error), clip)) from None
