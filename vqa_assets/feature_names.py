@@ -17,6 +17,23 @@ TIME_VARYING = (*CANONICAL_6, "saliency", "saliency_var")
 SHOT_FEATURES = ("shot_count_norm", "shot_mean_len_norm", "shot_cut_density")
 """Features with one value a clip."""
 
+_PAIRS = tuple(f"{way}_{what}" for way in ("h", "v", "d1", "d2") for what in ("shape", "mean", "left", "right"))
+NSS_OF_SCALE = ("shape", "variance", *_PAIRS)
+"""BRISQUE's 18 features of one scale: MSCN coefficients, then products of neighbours in four directions."""
+
+NSS = tuple(f"nss{scale}_{name}" for scale in (1, 2) for name in NSS_OF_SCALE)
+"""BRISQUE's 36 features, of the picture at its own size and at half of it."""
+
+NO_REFERENCE = (
+    *("si", "ti", "blockiness", "blur", "noise", "entropy", "luma", "contrast", "saturation", "saturation_std"),
+    *("colourfulness", "flicker"),
+    *NSS,
+)
+"""Features of a clip by itself with one value a sampled frame; their table columns are ``pooled_columns``."""
+
+NO_REFERENCE_CLIP = ("bits_per_pixel", "nr_width", "nr_height", "nr_framerate", "nr_duration_s")
+"""Features of a clip by itself with one value a clip; a corpus may have one value of them."""
+
 AGGREGATES = ("mean", "p10", "p90", "std")
 """How a time-varying feature is pooled over frames; ``<f>`` alone is the mean."""
 
@@ -36,7 +53,15 @@ KONVID_V1 = FeatureSchema(
     measured=frozenset((*CANONICAL_6, "saliency_mean", "saliency_var", *SHOT_FEATURES)),
 )
 
-FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in (KONVID_V1,)})
+_NR_TIME_VARYING = tuple(f"{feature}_{a}" for feature in NO_REFERENCE for a in AGGREGATES)
+
+NR_V1 = FeatureSchema(
+    name="nr-v1",
+    columns=(*_NR_TIME_VARYING, *NO_REFERENCE_CLIP),
+    measured=frozenset(_NR_TIME_VARYING),
+)
+
+FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in (KONVID_V1, NR_V1)})
 
 
 def pooled_columns(feature: str) -> tuple[str, ...]:
