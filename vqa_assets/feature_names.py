@@ -25,7 +25,7 @@ NSS = tuple(f"nss{scale}_{name}" for scale in (1, 2) for name in NSS_OF_SCALE)
 """BRISQUE's 36 features, of the picture at its own size and at half of it."""
 
 NO_REFERENCE = (
-    *("si", "ti", "blockiness", "blur", "noise", "entropy", "luma", "contrast", "saturation", "saturation_std"),
+    *("si", "ti", "blockiness", "blur", "noise", "entropy", "luma", "contrast", "saturation", "saturation_spread"),
     *("colourfulness", "flicker"),
     *NSS,
 )
@@ -33,6 +33,9 @@ NO_REFERENCE = (
 
 NO_REFERENCE_CLIP = ("bits_per_pixel", "nr_width", "nr_height", "nr_framerate", "nr_duration_s")
 """Features of a clip by itself with one value a clip; a corpus may have one value of them."""
+
+TRANSFERS = ("pq", "hlg", "sdr", "unknown")
+"""What a clip's transfer function can be; ``unknown`` where it declares none."""
 
 AGGREGATES = ("mean", "p10", "p90", "std")
 """How a time-varying feature is pooled over frames; ``<f>`` alone is the mean."""

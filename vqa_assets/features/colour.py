@@ -16,9 +16,6 @@ _PQ, _HLG, _UNSPECIFIED, _BT2020 = 16, 18, (0, 2, 3), 9
 _PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"}
 _PRIMARIES |= {10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213"}
 
-TRANSFERS = ("pq", "hlg", "sdr", "unknown")
-"""What a clip's transfer function can be; ``unknown`` where it declares none."""
-
 
 def saturation(u: Samples, v: Samples, bit_depth: int) -> tuple[float, float]:
     """Mean and standard deviation of the distance from grey in the plane of both chroma samples, 8-bit levels."""

@@ -39,7 +39,7 @@ def nss_features(luma: F32) -> dict[str, float]:
 
     NaN for a scale at which the picture is flat.
     """
-    found = {}
+    found: dict[str, float] = {}
     for number, picture in enumerate((luma, half_size(luma)), 1):
         values = _scale_features(picture)
         found |= {f"nss{number}_{name}": value for name, value in zip(NSS_OF_SCALE, values, strict=True)}
