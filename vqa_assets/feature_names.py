@@ -41,6 +41,50 @@ AGGREGATES = ("mean", "p10", "p90", "std")
 """How a time-varying feature is pooled over frames; ``<f>`` alone is the mean."""
 
 
+QUANTILES = ("p10", "p90", "std")
+"""The aggregates that ``chug-hdr-wide-v1`` reads beside the mean."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """How a column is made from one of the table where the table does not have it: ``(source − zero) / unit``."""
+
+    source: str
+    unit: float
+    zero: float = 0.0
+
+
+NORMALISED: Mapping[str, Scaled] = MappingProxyType(
+    {
+        "distorted_width_norm": Scaled("width", 3840),
+        "distorted_height_norm": Scaled("height", 2160),
+        "reference_width_norm": Scaled("feature_width", 3840),
+        "reference_height_norm": Scaled("feature_height", 2160),
+        "duration_s_norm": Scaled("duration_s", 60),
+        "n_feature_frames_norm": Scaled("n_feature_frames", 1800),
+        "feature_bitdepth_norm": Scaled("feature_bitdepth", 4, zero=8),
+    }
+)
+
+CHUG_METADATA = ("chug_bitrate_mbps", "chug_orientation_portrait", "chug_ref", *NORMALISED)
+"""What CHUG's ladder and the clips' geometry say, in the order of its heads."""
+
+DISPLAY_COLUMNS = (
+    "display_peak_luminance_nits_norm",
+    "display_black_luminance_nits_norm",
+    "display_contrast_ratio_log_norm",
+    "display_ambient_lux_norm",
+    "display_bt2020_coverage",
+    "display_p3_coverage",
+    "display_panel_oled",
+    "display_panel_qled",
+    "display_panel_lcd",
+    "display_local_dimming",
+    "display_tone_mapping_dynamic",
+)
+"""What a display and its room say, in the order of the heads that read it."""
+
+
 @dataclass(frozen=True)
 class FeatureSchema:
     """The columns a head reads, in order. ``measured`` are those that may not be constant."""
@@ -64,7 +108,18 @@ NR_V1 = FeatureSchema(
     measured=frozenset(_NR_TIME_VARYING),
 )
 
-FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in (KONVID_V1, NR_V1)})
+_CHUG_MEASURED = (*CANONICAL_6, *(f"{name}_{pooled}" for name in CANONICAL_6 for pooled in QUANTILES))
+CHUG_HDR_WIDE_V1 = FeatureSchema(
+    name="chug-hdr-wide-v1", columns=(*_CHUG_MEASURED, *CHUG_METADATA), measured=frozenset(_CHUG_MEASURED)
+)
+CHUG_HDR_DISPLAY_V1 = FeatureSchema(
+    name="chug-hdr-display-v1",
+    columns=(*CHUG_HDR_WIDE_V1.columns, *DISPLAY_COLUMNS),
+    measured=CHUG_HDR_WIDE_V1.measured,
+)
+
+_SCHEMAS = (KONVID_V1, NR_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1)
+FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in _SCHEMAS})
 
 
 def pooled_columns(feature: str) -> tuple[str, ...]:
