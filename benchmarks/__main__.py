@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-BENCHMARKS = ("load_definitions", "ingest_local", "ingest_again", "ingest_download", "ingest_progress")
+BENCHMARKS = ("load_definitions", "ingest_local", "ingest_again", "ingest_download", "ingest_progress", "label_tables")
 
 
 def main() -> int:

@@ -111,6 +111,7 @@ def test_it_shows_every_asset_with_its_group_and_partitions(address: str) -> Non
         "unified_corpus": ("unified", False),
         "clip_features": ("features", True),
         "mos_features": ("labels", True),
+        "mos_label_batch": ("labels", False),
         "mos_head": ("heads", True),
         "konvid_mos_head_v1": ("heads", False),
         "libvmaf_reports": ("encode_grid", False),

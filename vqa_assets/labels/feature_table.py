@@ -15,7 +15,7 @@ from vqa_assets.labels.columns import IDENTITY_COLUMNS, check_names
 from vqa_assets.labels.coverage import RAW_KEY, ROWS
 from vqa_assets.labels.formats import Format, format_of
 from vqa_assets.labels.keys import key_text
-from vqa_assets.labels.reading import ROW, csv_header, json_rows, read_columns, scan_csv
+from vqa_assets.labels.reading import ROW, Wanted, csv_header, json_rows, read_columns, scan_csv
 from vqa_assets.store.files import read_json_lines
 from vqa_assets.store.tables import column_names
 
@@ -37,7 +37,7 @@ class FeatureTable:
         """All columns, in their order. SchemaError or LabelError where the file cannot be read."""
         kind = format_of(self.path)
         if kind.is_json:
-            return read_columns(self.path, lambda _: None).names
+            return read_columns(self.path, Wanted(lambda _: None)).names
         names = column_names(self.path) if kind is Format.PARQUET else csv_header(self.path)[0]
         check_names(names, str(self.path))
         return tuple(names)
@@ -51,7 +51,7 @@ class FeatureTable:
         if kind is Format.CSV:
             return scan_csv(self.path, typed=format_of(self.out) is not Format.CSV, texts=texts)
         if self.as_objects:
-            return read_columns(self.path, lambda name: str if name in texts else None).frame.drop(ROW).lazy()
+            return read_columns(self.path, Wanted(dict.fromkeys(texts, str).get, texts)).frame.drop(ROW).lazy()
         return frame_of_objects([row for _, row in self.objects()], self.names).lazy()
 
     def objects(self) -> Iterator[tuple[int, dict[str, Any]]]:

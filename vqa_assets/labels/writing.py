@@ -16,13 +16,16 @@ from vqa_assets.labels.joining import Join
 from vqa_assets.labels.reading import unreadable
 
 _BATCH_ROWS = 65_536
+_CHUNK_ROWS = 10_000
+"""Rows that stream through the join together: the engine's own choice takes twice the memory and no less time."""
 
 
 def write_parquet(join: Join, path: Path) -> None:
     """The labelled rows as Parquet, streamed in their order; of a table of objects only the columns that are added."""
     rows = join.rows.select(join.added) if join.table.as_objects else join.rows
     try:
-        rows.sink_parquet(path, compression="zstd")
+        with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
+            rows.sink_parquet(path, compression="zstd")
     except pl.exceptions.PolarsError as error:
         raise unreadable(join.table.path, error) from error
 

@@ -111,8 +111,24 @@ def _encoded(array: Any) -> tuple[str, bytes, bytes, bytes]:
     if pa.types.is_floating(array.type):
         numbers = array.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
         return "number", valid, np.where(np.isnan(numbers), np.nan, numbers).tobytes(), b""
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
+        return "text", valid, *_text_bytes(array)
     texts = [_text(value) for value in array.to_pylist()]
     return "text", valid, b"".join(texts), np.array([len(t) for t in texts], dtype="<i8").tobytes()
+
+
+def _text_bytes(array: Any) -> tuple[bytes, bytes]:
+    """(values, lengths) of texts, nulls as empty ones, straight from the column's buffers."""
+    import numpy as np
+    import pyarrow as pa
+
+    texts = array.cast(pa.large_string()).fill_null("")
+    offsets = np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    if not len(texts):
+        return b"", b""
+    values = texts.buffers()[2]
+    content = b"" if values is None else bytes(memoryview(values)[offsets[0] : offsets[-1]])
+    return content, np.diff(offsets).astype("<i8").tobytes()
 
 
 def _text(value: object) -> bytes:
