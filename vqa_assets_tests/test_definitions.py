@@ -33,6 +33,8 @@ WARNING = {
     "unified_corpus_dropped",
     "unified_corpus_spread",
     "clip_features_coverage",
+    "mos_features_split_leakage",
+    "mos_features_labels",
     *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),
     "encode_grid_jsonl_dropped",
     "fr_training_corpus_conflicts",
