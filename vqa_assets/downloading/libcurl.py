@@ -2,6 +2,10 @@
 
 A process per clip costs more than the clip (``curl_binary``); a handle per thread keeps connections alive between
 clips. When to try again is not here (``attempts``).
+
+What a server sends beyond its Content-Length is no part of the body (RFC 9112, 6.3). libcurl drops it, closes the
+connection and reports success, and bytes that come later than the rest are never seen at all: a clip that its server
+declared too short arrives cut, and it is the probe that finds its end missing.
 """
 
 import hashlib
