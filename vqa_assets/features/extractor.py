@@ -26,7 +26,7 @@ from vqa_assets.features.protocols import Measured
 from vqa_assets.features.saliency import saliency_moments
 from vqa_assets.features.shots import shot_features
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Raised with every change in this room that can change a value."""
 
 MAX_FRAMES = 1800
