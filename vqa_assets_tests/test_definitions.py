@@ -31,6 +31,7 @@ WARNING = {
     "corpus_jsonl_fresh",
     "unified_corpus_dropped",
     "unified_corpus_spread",
+    "unified_corpus_raw_scores",
     "clip_features_coverage",
     "mos_head_gate",
     "mos_head_beats_ridge",
