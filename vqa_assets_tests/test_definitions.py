@@ -9,11 +9,13 @@ import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.definitions import build_defs, defs
-from vqa_assets.heads.recipe import HEAD_RECIPES
+from vqa_assets.heads.recipe import HEAD_RECIPES, VMAF_TARGET
 from vqa_assets_tests.fakes import FakeProber
 
 CORPUS_ASSETS = {"corpus_annotations", "corpus_jsonl", "clip_features", "mos_features", "mos_head"}
 GRID_ASSETS = {"libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus"}
+RECIPES = {"konvid_mos_head_v1", "chug_hdr_mos_head_v1", "unified_mos_head_v1", "fr_regressor_v2"}
+HEADS = {"mos_head", *RECIPES}
 BLOCKING = {
     "corpus_jsonl_schema",
     "corpus_jsonl_reconciles",
@@ -21,8 +23,7 @@ BLOCKING = {
     "clip_features_schema",
     "mos_features_schema",
     "mos_features_match_rate",
-    "mos_head_runs_anywhere",
-    "konvid_mos_head_v1_runs_anywhere",
+    *(f"{head}_runs_anywhere" for head in HEADS),
     "encode_grid_jsonl_schema",
     "fr_training_corpus_schema",
 }
@@ -33,10 +34,9 @@ WARNING = {
     "unified_corpus_spread",
     "unified_corpus_raw_scores",
     "clip_features_coverage",
-    "mos_head_gate",
-    "mos_head_beats_ridge",
-    "konvid_mos_head_v1_gate",
-    "konvid_mos_head_v1_beats_ridge",
+    "mos_features_split_leakage",
+    "mos_features_labels",
+    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),
     "encode_grid_jsonl_dropped",
     "fr_training_corpus_conflicts",
 }
@@ -48,7 +48,7 @@ def graph() -> Any:
 
 def test_the_assets_are_those_of_the_contract() -> None:
     found = {key.to_user_string() for key in graph().get_all_asset_keys()}
-    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", "konvid_mos_head_v1"}
+    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", *RECIPES}
 
 
 def test_every_per_corpus_asset_has_the_one_partitions_definition() -> None:
@@ -84,13 +84,18 @@ def test_every_asset_and_check_says_what_it_is() -> None:
     assert all(graph().get(key).description for key in graph().asset_check_keys)
 
 
-def test_partition_mappings_name_declared_corpora_only() -> None:
+def test_a_head_depends_on_its_corpora_and_only_the_full_reference_one_on_the_grid() -> None:
+    found = {spec.key.to_user_string(): list(spec.deps) for spec in defs.resolve_all_asset_specs()}
     for name, recipe in HEAD_RECIPES.items():
-        (dep,) = (d for spec in defs.resolve_all_asset_specs() if spec.key == dg.AssetKey(name) for d in spec.deps)
-        mapping = dep.partition_mapping
-        assert isinstance(mapping, dg.SpecificPartitionsPartitionMapping)
-        assert list(mapping.partition_keys) == list(recipe.corpora)
-        assert set(recipe.corpora) <= set(CORPORA)
+        (dep,) = found[name]
+        grid = recipe.target == VMAF_TARGET
+        assert dep.asset_key.to_user_string() == ("fr_training_corpus" if grid else "mos_features")
+        if recipe.every_corpus:
+            assert isinstance(dep.partition_mapping, dg.AllPartitionMapping)
+        elif not grid:
+            assert isinstance(dep.partition_mapping, dg.SpecificPartitionsPartitionMapping)
+            assert list(dep.partition_mapping.partition_keys) == list(recipe.corpora)
+        assert set(recipe.corpora) <= set(ENCODE_GRID_SOURCES if grid else CORPORA)
 
 
 def test_a_resource_can_be_injected_and_a_misspelt_one_is_refused() -> None:

@@ -3,12 +3,22 @@
 A gate's numbers live here and never move. How a head is trained and judged is in the other modules.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import PurePath
 from types import MappingProxyType
 
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.errors import SettingsError
-from vqa_assets.feature_names import FEATURE_SCHEMAS, KONVID_V1, FeatureSchema
+from vqa_assets.feature_names import (
+    CHUG_HDR_DISPLAY_V1,
+    CHUG_HDR_WIDE_V1,
+    FEATURE_SCHEMAS,
+    FR_V2,
+    KONVID_V1,
+    FeatureSchema,
+)
 
 ENCODER_VOCAB = ("ugc-mixed",)
 """What ``encoder_onehot`` stands for, in order: user-generated clips come through encoders nobody recorded."""
@@ -26,12 +36,16 @@ _METADATA = ("chug_", "display_", "distorted_", "reference_", "duration_s", "fea
 
 @dataclass(frozen=True)
 class Gate:
-    """Thresholds over folds, on 1–5; None asks nothing. PLCC spread is the largest minus the smallest fold's."""
+    """Thresholds over folds, RMSE on 1–5; None asks nothing.
+
+    PLCC spread is the largest minus the smallest fold's; ``lowest_plcc`` is asked of every fold.
+    """
 
     mean_plcc: float | None = 0.85
     mean_srocc: float | None = 0.82
     mean_rmse: float | None = 0.45
     plcc_spread: float | None = 0.005
+    lowest_plcc: float | None = None
 
 
 SMOKE_GATE = Gate(mean_plcc=0.75, mean_srocc=None, mean_rmse=None, plcc_spread=None)
@@ -39,8 +53,26 @@ SMOKE_GATE = Gate(mean_plcc=0.75, mean_srocc=None, mean_rmse=None, plcc_spread=N
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a head predicts: the name of its output and the range, ``low`` to ``low + span``."""
+
+    name: str
+    low: float
+    span: float
+
+
+MOS_TARGET = Target("mos", 1.0, 4.0)
+VMAF_TARGET = Target("vmaf", 0.0, 100.0)
+"""A computed score: the target of a full-reference head, never of a MOS head."""
+
+
+@dataclass(frozen=True)
 class HeadRecipe:
-    """The declaration of one head. ``name`` is its id and its file's stem; ``feature_schema`` the default one."""
+    """The declaration of one head. ``name`` is its id and its file's stem; ``feature_schema`` the default one.
+
+    ``display_schema`` is what a display profile makes of it, where the head can read one. A head of ``every_corpus``
+    is also judged on each corpus by one trained on the others. ``least_sources`` folds by source, and asks for so many.
+    """
 
     name: str
     title: str
@@ -50,6 +82,10 @@ class HeadRecipe:
     not_for: tuple[str, ...]
     gate: Gate = Gate()
     kind: str = "nr-mos"
+    display_schema: str | None = None
+    target: Target = MOS_TARGET
+    every_corpus: bool = False
+    least_sources: int | None = None
 
 
 _NOT_FOR = (
@@ -67,17 +103,58 @@ KONVID_MOS_HEAD_V1 = HeadRecipe(
     not_for=_NOT_FOR,
 )
 
-HEAD_RECIPES: Mapping[str, HeadRecipe] = MappingProxyType({r.name: r for r in (KONVID_MOS_HEAD_V1,)})
+CHUG_HDR_MOS_HEAD_V1 = HeadRecipe(
+    name="chug_hdr_mos_head_v1",
+    title="CHUG HDR MOS head",
+    corpora=("chug",),
+    feature_schema=CHUG_HDR_WIDE_V1.name,
+    display_schema=CHUG_HDR_DISPLAY_V1.name,
+    intended_use="the mean opinion score of user-generated HDR clips on a bitrate ladder, from features against the "
+    "ladder's reference and the ladder's metadata",
+    not_for=(*_NOT_FOR, "SDR clips, or clips without a reference of the same content"),
+)
+
+UNIFIED_SCHEMA = FEATURE_SCHEMAS.get("nr-v1", KONVID_V1).name
+"""The columns that heads over all corpora read: no reference is needed for them."""
+
+UNIFIED_MOS_HEAD_V1 = HeadRecipe(
+    name="unified_mos_head_v1",
+    title="Unified MOS head",
+    corpora=tuple(CORPORA),
+    feature_schema=UNIFIED_SCHEMA,
+    every_corpus=True,
+    intended_use="the mean opinion score of clips of any kind its corpora hold, from features that need no reference",
+    not_for=_NOT_FOR,
+)
+
+FR_REGRESSOR_V2 = HeadRecipe(
+    name="fr_regressor_v2",
+    title="Full-reference regressor",
+    corpora=tuple(ENCODE_GRID_SOURCES),
+    feature_schema=FR_V2.name,
+    kind="fr-vmaf",
+    target=VMAF_TARGET,
+    least_sources=5,
+    gate=Gate(mean_plcc=0.95, mean_srocc=None, mean_rmse=None, plcc_spread=0.005, lowest_plcc=0.95),
+    intended_use="the VMAF of an encode from libvmaf's six features, its encoder, preset and CRF",
+    not_for=("standing in for opinion scores", "encoders, or ranges of CRF, that the encode grid does not hold"),
+)
+
+HEAD_RECIPES: Mapping[str, HeadRecipe] = MappingProxyType(
+    {r.name: r for r in (KONVID_MOS_HEAD_V1, CHUG_HDR_MOS_HEAD_V1, UNIFIED_MOS_HEAD_V1, FR_REGRESSOR_V2)}
+)
 """The heads that have a name of their own; ``corpus_head_recipe`` makes the per-corpus ones."""
 
 
 def corpus_head_recipe(corpus: str) -> HeadRecipe:
-    """The recipe of one corpus's own ``mos_head``: ``<c_>_mos_head``."""
+    """The recipe of one corpus's own ``mos_head``: ``<c_>_mos_head``; CHUG's reads what its ladder says."""
+    ladder = corpus in CHUG_HDR_MOS_HEAD_V1.corpora
     return HeadRecipe(
         name=f"{corpus.replace('-', '_')}_mos_head",
         title=f"MOS head of {corpus}",
         corpora=(corpus,),
-        feature_schema=KONVID_V1.name,
+        feature_schema=CHUG_HDR_MOS_HEAD_V1.feature_schema if ladder else KONVID_V1.name,
+        display_schema=CHUG_HDR_MOS_HEAD_V1.display_schema if ladder else None,
         intended_use=f"the mean opinion score of clips like those of {corpus}, from pooled features",
         not_for=_NOT_FOR,
     )
@@ -87,8 +164,9 @@ def corpus_head_recipe(corpus: str) -> HeadRecipe:
 class TrainingSettings:
     """What one training run may decide; the same for every recipe. SettingsError on values that mean nothing.
 
-    ``tables`` {corpus: path} replaces the recipe's, ``extra_tables`` adds to them. ``columns`` trains on any named
-    columns instead of a feature schema. ``device`` is ``auto``, ``cpu`` or ``cuda``.
+    ``tables`` {corpus: path} replaces the recipe's, ``extra_tables`` adds to them. ``corpus_weights`` {corpus: weight}
+    is how much a row of a corpus counts in training, 1 unless named; judging never weighs. ``columns`` trains on any
+    named columns instead of a feature schema. ``device`` is ``auto``, ``cpu`` or ``cuda``.
     """
 
     epochs: int = 30
@@ -99,9 +177,11 @@ class TrainingSettings:
     seed: int = 20260508
     device: str = "auto"
     feature_schema: str | None = None
+    display_profile_json: str | None = None
     columns: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     extra_tables: Mapping[str, str] = field(default_factory=dict)
+    corpus_weights: Mapping[str, float] = field(default_factory=dict)
     exclude_corpora: tuple[str, ...] = ()
     smoke: bool = False
     allow_synthetic_fallback: bool = False
@@ -114,6 +194,8 @@ class TrainingSettings:
         _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < 1, "from 0 to below 1")
         _require("batch_size", self.batch_size, self.batch_size is None or self.batch_size >= 1, "1 or more")
         _require("k_folds", self.k_folds, self.k_folds >= 2, "2 or more")
+        good = all(math.isfinite(weight) and weight > 0 for weight in self.corpus_weights.values())
+        _require("corpus_weights", dict(self.corpus_weights), good, "weights above 0 (exclude_corpora leaves one out)")
         known = self.feature_schema is None or self.feature_schema in FEATURE_SCHEMAS
         _require("feature_schema", self.feature_schema, known, "one of " + ", ".join(FEATURE_SCHEMAS))
         _require("columns", self.columns, len(set(self.columns)) == len(self.columns), "each column once")
@@ -125,21 +207,37 @@ class TrainingSettings:
         return self.batch_size or (64 if rows <= _SMALL else 2_048)
 
     def as_json(self) -> dict[str, object]:
-        """Every setting; tables by corpus name only, since their paths and hashes are the replay manifest's inputs."""
+        """Every setting; of files the names only, since their paths and hashes are the replay manifest's inputs."""
         told = {f.name: getattr(self, f.name) for f in fields(self)}
         told = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
-        return {**told, "tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
+        profile = self.display_profile_json and PurePath(self.display_profile_json).name
+        files = {"tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
+        return {**told, **files, "corpus_weights": dict(self.corpus_weights), "display_profile_json": profile}
 
 
 def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
-    """The features of a run: its own columns, else its schema, else the recipe's.
+    """The features of a run: its own columns, else its schema, else what a display profile implies, else the recipe's.
 
     Of own columns all are measured, and must vary, but those whose name says geometry, duration, display or ladder.
+    SettingsError for a display profile that a head has no columns for.
     """
     if not settings.columns:
-        return FEATURE_SCHEMAS[settings.feature_schema or recipe.feature_schema]
+        return FEATURE_SCHEMAS[settings.feature_schema or _implied(recipe, settings.display_profile_json)]
     measured = frozenset(name for name in settings.columns if not name.startswith(_METADATA))
     return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
+
+
+def _implied(recipe: HeadRecipe, display_profile: str | None) -> str:
+    if display_profile is None:
+        return recipe.feature_schema
+    if recipe.display_schema is None:
+        raise SettingsError(
+            "display_profile_json",
+            found=f"a profile for {recipe.name}, which reads no display",
+            expected=f"feature_schema: {CHUG_HDR_DISPLAY_V1.name} beside it",
+            next_step="set it, or leave the profile out",
+        )
+    return recipe.display_schema
 
 
 def _require(name: str, value: object, ok: bool, expected: str) -> None:
