@@ -32,6 +32,7 @@ WARNING = {
     "corpus_jsonl_fresh",
     "unified_corpus_dropped",
     "unified_corpus_spread",
+    "unified_corpus_raw_scores",
     "clip_features_coverage",
     "mos_features_split_leakage",
     "mos_features_labels",
