@@ -64,9 +64,7 @@ class FeatureTable:
     def distinct(self, rows: pl.LazyFrame, key: str) -> pl.DataFrame:
         """One row per distinct key and identity: ``_raw_key``, ``_rows`` and the identity columns, as texts."""
         schema = rows.collect_schema()
-        identity = [pl.col(name).cast(pl.String) for name in IDENTITY_COLUMNS if name in schema and name != key]
-        if key in IDENTITY_COLUMNS:
-            identity.append(pl.col(key).cast(pl.String))
+        identity = [key_text(name, schema[name]).alias(name) for name in IDENTITY_COLUMNS if name in schema]
         return (
             rows.select(key_text(key, schema[key]).alias(RAW_KEY), *identity)
             .group_by(pl.all())

@@ -58,6 +58,7 @@ def make_labelled_table(
             body={
                 **join.audit.as_dict(),
                 **_decisions(join),
+                "settings_from": settings.origins(),
                 "labels": [one.as_dict() for one in join.summaries],
                 "data_version": version,
             },
