@@ -127,6 +127,9 @@ def _label(number: int) -> dict[str, object]:
 
 def label_ours(folder: Path, size: Size) -> Cost:
     """``label_features``: the labelled table, checked and published."""
+    import pandera.pandas  # noqa: F401  (with pandas: importing is left out on both sides)
+    import scipy.special  # noqa: F401
+
     from vqa_assets.labels.labelled import label_features
     from vqa_assets.labels.settings import LabelSettings
 

@@ -17,7 +17,7 @@ from vqa_assets.labels.formats import Format, format_of
 from vqa_assets.labels.keys import key_text
 from vqa_assets.labels.reading import ROW, Wanted, csv_header, json_rows, read_columns, scan_csv
 from vqa_assets.store.files import read_json_lines
-from vqa_assets.store.tables import column_names
+from vqa_assets.store.tables import column_names, json_texts
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,6 @@ def frame_of_objects(rows: list[dict[str, Any]], names: tuple[str, ...]) -> pl.D
 
 
 def _column(name: str, values: list[Any]) -> pl.Series:
-    import json
-
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return pl.Series(name, values, dtype=pl.Float64, strict=False)
@@ -89,4 +87,4 @@ def _column(name: str, values: list[Any]) -> pl.Series:
             return pl.Series(name, values)
         except (TypeError, OverflowError, pl.exceptions.PolarsError):
             pass
-    return pl.Series(name, [None if v is None else json.dumps(v, sort_keys=True) for v in values], dtype=pl.String)
+    return pl.Series(name, json_texts(values), dtype=pl.String)
