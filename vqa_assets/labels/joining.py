@@ -132,13 +132,13 @@ def _labelled(rows: pl.LazyFrame, beside: pl.DataFrame, key: KeyRule, settings: 
     schema = rows.collect_schema()
     replaced = [name for name in (*SCORES, settings.status_column) if name in schema]
     status = pl.when(pl.col("mos").is_null()).then(pl.lit("missing-label")).otherwise(pl.lit("ok"))
-    return (
-        rows.drop(replaced)
-        .with_columns(key_text(key.column, schema[key.column]).alias(RAW_KEY))
-        .join(beside.lazy(), on=RAW_KEY, how="left", maintain_order="left")
-        .drop(RAW_KEY)
-        .with_columns(status.alias(settings.status_column))
+    plain = schema[key.column] == pl.String
+    text = pl.col(key.column) if plain else key_text(key.column, schema[key.column])
+    joined = rows.drop(replaced).join(
+        beside.lazy(), left_on=text, right_on=RAW_KEY, how="left", maintain_order="left", coalesce=plain
     )
+    labelled = joined if plain else joined.drop(RAW_KEY)
+    return labelled.with_columns(status.alias(settings.status_column))
 
 
 def _check_pattern_found(found: int, rule: KeyRule, keys: Sequence[pl.Series]) -> None:

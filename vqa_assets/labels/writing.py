@@ -25,7 +25,7 @@ def write_parquet(join: Join, path: Path) -> None:
     rows = join.rows.select(join.added) if join.table.as_objects else join.rows
     try:
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
-            rows.sink_parquet(path, compression="zstd")
+            rows.sink_parquet(path, compression="zstd", row_group_size=_BATCH_ROWS)
     except pl.exceptions.PolarsError as error:
         raise unreadable(join.table.path, error) from error
 
