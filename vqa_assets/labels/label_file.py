@@ -29,7 +29,7 @@ _EXAMPLES = 5
 @dataclass(frozen=True)
 class LabelFile:
     """One file's labels: ``frame`` has a row per usable row of the file, with ``_key``, the scores, and what it has of
-    SD, count, interval and identity. ``conventional`` is a corpus JSONL whose columns need no inference.
+    SD, count, interval and identity.
     """
 
     path: Path
@@ -44,26 +44,30 @@ class LabelFile:
 
 
 def read_label_file(path: Path, settings: LabelSettings, rule: ScaleRule, *, conventional: bool = False) -> LabelFile:
-    """The labels of one file; LabelError names what of it cannot be used, and where."""
+    """The labels of one file; of a ``conventional`` one, a corpus JSONL, no column is inferred.
+
+    LabelError names what of the file cannot be used, and where.
+    """
     check_present(path, "labels", "materialize corpus_jsonl for this corpus, or set labels")
     file = _restricted(read_columns(path, _wanted(settings)), settings)
-    column = (
-        "src"
-        if conventional
-        else names_of.key_column(file.names, settings.label_key_column, str(path), "label_key_column")
-    )
-    normalize = "raw" if conventional else settings.key_normalize
-    key = KeyRule(column, normalize, settings.label_key_regex, "label_key_regex")
+    key = _key_rule(file, settings, conventional=conventional)
     if settings.vote_columns:
         file = votes.unpivoted(file, names_of.vote_columns(file.names, settings.vote_columns, str(path)))
     mos, scales = _score(file, settings, rule, conventional=conventional)
-    _check_usable(file, column, mos)
+    _check_usable(file, key.column, mos)
     check_inside(file, mos, scales)
     _check_splits(file)
     frame = _converted(file, mos, scales, rule)
     if settings.vote_columns or settings.rater_column:
-        frame = votes.scored(frame, column, settings.rater_column, file)
-    return LabelFile(path, key, mos, scales, frame.with_columns(normalized(frame[column], key).alias(KEY)))
+        frame = votes.scored(frame, key.column, settings.rater_column, file)
+    return LabelFile(path, key, mos, scales, frame.with_columns(normalized(frame[key.column], key).alias(KEY)))
+
+
+def _key_rule(file: Columns, settings: LabelSettings, *, conventional: bool) -> KeyRule:
+    if conventional:
+        return KeyRule("src", "raw", None, "label_key_regex")
+    column = names_of.key_column(file.names, settings.label_key_column, str(file.path), "label_key_column")
+    return KeyRule(column, settings.key_normalize, settings.label_key_regex, "label_key_regex")
 
 
 def _wanted(settings: LabelSettings) -> Wanted:
