@@ -7,7 +7,8 @@ import torch
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.evaluation import evaluate
-from vqa_assets.heads.model import forward, predict, stacked
+from vqa_assets.heads.method import SHIPPED
+from vqa_assets.heads.model import Dropped, forward, predict, stacked
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainedHeads, TrainingRows
@@ -59,7 +60,7 @@ def test_a_head_trained_beside_larger_ones_is_the_one_trained_alone(tmp_path):
 
 def test_members_differ_and_training_moves_the_silent_layer(tmp_path):
     head = trained(table_of(tmp_path, 300, bend=0.5), [HeadRows("a", np.arange(300))]).heads[0]
-    assert len({member.hidden1.tobytes() for member in head.members}) == len(head.members) == 3
+    assert len({member.hidden1.tobytes() for member in head.members}) == len(head.members) == SHIPPED.members
     assert any(np.any(member.hidden3) for member in head.members)
     assert all(0 <= epoch <= 6 for epoch in head.best_epochs)
 
@@ -138,9 +139,11 @@ def test_the_device_is_recorded(tmp_path):
 def test_dropout_before_the_relu_is_dropout_after_it(tmp_path):
     head = trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).heads[0]
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(3, 5, 12)).astype(np.float32)
-    dropped = rng.uniform(size=(2, 3, 5, HIDDEN)) < 0.3
-    mos = forward(stacked(head.members, torch.device("cpu")), torch.from_numpy(x), tuple(torch.from_numpy(dropped)))
+    x = rng.normal(size=(5, 5, 12)).astype(np.float32)
+    dropped = rng.uniform(size=(2, 5, 5, HIDDEN)) < 0.3
+    mos = forward(
+        stacked(head.members, torch.device("cpu")), torch.from_numpy(x), Dropped(*torch.from_numpy(dropped), 0.1)
+    )
     for lane, m in enumerate(head.members):
         h = np.maximum(x[lane] @ m.hidden1 + m.bias1, 0) * ~dropped[0, lane] / 0.9
         h = np.maximum(h @ m.hidden2 + m.bias2, 0) * ~dropped[1, lane] / 0.9

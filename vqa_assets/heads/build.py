@@ -2,17 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clip_work import ProgressLine, clock
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.evaluation import PROPOSED, Predictions, Verdict, evaluate, verdict
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
 from vqa_assets.heads.facts import UNDECLARED, CorpusFacts
 from vqa_assets.heads.manifest import Chosen, Exported, Made, build_manifest
+from vqa_assets.heads.protocol import protocol_parts, run_protocol
 from vqa_assets.heads.recipe import (
     ENCODER_VOCAB,
     ENCODER_VOCAB_VERSION,
@@ -21,14 +24,13 @@ from vqa_assets.heads.recipe import (
     TrainingSettings,
     schema_of,
 )
-from vqa_assets.heads.splitting import SplitPlan, plan_splits
+from vqa_assets.heads.splitting import Part, SplitPlan, plan_splits
 from vqa_assets.heads.synthetic import synthetic_table
 from vqa_assets.heads.training import HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.training_table import NoLabelledRowsError, TrainingTable, read_training_table
 from vqa_assets.heads.weights import encoder_onehot
 
 Say = Callable[[str], None]
-_TOLD_EPOCHS = 10
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,11 @@ def build_head(
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
     plan = plan_splits(table, settings)
-    trained = _train(table, plan, settings, trainer, say)
-    evaluation = evaluate(table, plan, trained.heads, settings)
+    repeated = protocol_parts(table, plan, settings)
+    trained = _train(table, (plan, repeated), settings, trainer, say)
+    of_protocol, of_plan = trained.heads[: len(repeated)], trained.heads[len(repeated) :]
+    protocol = run_protocol(table, repeated, of_protocol, settings.seed, say)
+    evaluation = replace(evaluate(table, plan, of_plan, settings), protocol=protocol)
     gate = SMOKE_GATE if settings.smoke else recipe.gate
     judged = _never_production(verdict(gate, evaluation.folds), table.synthetic)
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
@@ -132,19 +137,26 @@ def _refuse_computed_scores(facts: Mapping[str, CorpusFacts]) -> None:
 
 
 def _train(
-    table: TrainingTable, plan: SplitPlan, settings: TrainingSettings, trainer: Trainer, say: Say
+    table: TrainingTable,
+    parts: tuple[SplitPlan, Sequence[Part]],
+    settings: TrainingSettings,
+    trainer: Trainer,
+    say: Say,
 ) -> TrainedHeads:
-    """One head per part, then the shipped one; with a given split the part's head is the shipped one."""
-    heads = [HeadRows(part.name, part.train) for part in plan.parts]
+    """The protocol's heads, one per part of the plan, then the shipped one, all trained at once.
+
+    With a given split the part's head is the shipped one.
+    """
+    plan, repeated = parts
+    heads = [HeadRows(part.name, part.train) for part in (*repeated, *plan.parts)]
     if plan.kind == "folds":
         heads.append(HeadRows("shipped", plan.final))
-
-    def progress(done: int, epochs: int) -> None:
-        if done % _TOLD_EPOCHS == 0 or done == epochs:
-            say(f"epoch {done} of {epochs}, {len(heads)} heads at once")
-
+    begun = time.monotonic()
+    line = ProgressLine(f"training {len(heads)} heads at once", settings.epochs, say, unit="epochs")
     rows = TrainingRows(table.features, encoder_onehot(len(table.mos)), table.mos, table.groups)
-    return trainer.train(rows, heads, settings, progress)
+    trained = trainer.train(rows, heads, settings, lambda done, _: line.update(done))
+    say(f"trained {len(heads)} heads of {len(plan.final)} rows in {clock(time.monotonic() - begun)}")
+    return trained
 
 
 def _never_production(judged: Verdict, synthetic: bool) -> Verdict:
