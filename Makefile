@@ -38,6 +38,7 @@ demo: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
 
 ui: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
 	@mkdir -p $(VQA_DATA_ROOT)
+	@$(BIN)/python -m vqa_assets.pool_limits
 	@echo "the web UI is at http://127.0.0.1:$(PORT); Ctrl-C ends it"
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 

@@ -26,12 +26,15 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.downloader import DownloaderResource
-from vqa_assets.resources.extractor import KonvidV1ExtractorResource
+from vqa_assets.resources.extractor import ClipExtractorResource
+from vqa_assets.resources.notifier import NotifierResource
 from vqa_assets.resources.prober import ProberResource
 from vqa_assets.resources.trainer import TorchTrainerResource
 from vqa_assets.sensors.abandoned_runs import make_abandoned_runs_sensor
-from vqa_assets.sensors.dropped_files import make_annotation_sensor
-from vqa_assets.sensors.schedules import make_reingest_schedule
+from vqa_assets.sensors.automation import make_automation_sensor, with_automation
+from vqa_assets.sensors.dropped_files import make_drop_sensors
+from vqa_assets.sensors.notifications import make_failure_sensor
+from vqa_assets.sensors.schedules import Timing, make_schedules
 
 
 def default_resources() -> dict[str, Any]:
@@ -41,8 +44,9 @@ def default_resources() -> dict[str, Any]:
         "prober": ProberResource(),
         "downloader": DownloaderResource(),
         "clip_pool": ThreadClipPool(),
-        "extractor": KonvidV1ExtractorResource(),
+        "extractor": ClipExtractorResource(),
         "trainer": TorchTrainerResource(),
+        "notifier": NotifierResource(),
     }
 
 
@@ -67,11 +71,16 @@ def build_defs(**resources: Any) -> dg.Definitions:
         raise TypeError(f"build_defs: unknown resources {', '.join(unknown)}, expected some of {', '.join(chosen)}")
     catalog = Catalog(declared_corpora())
     return dg.Definitions(
-        assets=_assets(catalog),
+        assets=with_automation(_assets(catalog)),
         asset_checks=_checks(catalog),
         resources={**chosen, **resources},
-        sensors=[make_annotation_sensor(catalog), make_abandoned_runs_sensor()],
-        schedules=[make_reingest_schedule(catalog)],
+        sensors=[
+            *make_drop_sensors(catalog),
+            make_automation_sensor(),
+            make_abandoned_runs_sensor(),
+            make_failure_sensor(),
+        ],
+        schedules=make_schedules(catalog, Timing.of(os.environ)),
         executor=dg.in_process_executor,
     )
 

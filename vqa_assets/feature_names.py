@@ -17,8 +17,72 @@ TIME_VARYING = (*CANONICAL_6, "saliency", "saliency_var")
 SHOT_FEATURES = ("shot_count_norm", "shot_mean_len_norm", "shot_cut_density")
 """Features with one value a clip."""
 
+_PAIRS = tuple(f"{way}_{what}" for way in ("h", "v", "d1", "d2") for what in ("shape", "mean", "left", "right"))
+NSS_OF_SCALE = ("shape", "variance", *_PAIRS)
+"""BRISQUE's 18 features of one scale: MSCN coefficients, then products of neighbours in four directions."""
+
+NSS = tuple(f"nss{scale}_{name}" for scale in (1, 2) for name in NSS_OF_SCALE)
+"""BRISQUE's 36 features, of the picture at its own size and at half of it."""
+
+NO_REFERENCE = (
+    *("si", "ti", "blockiness", "blur", "noise", "entropy", "luma", "contrast", "saturation", "saturation_spread"),
+    *("colourfulness", "flicker"),
+    *NSS,
+)
+"""Features of a clip by itself with one value a sampled frame; their table columns are ``pooled_columns``."""
+
+NO_REFERENCE_CLIP = ("bits_per_pixel", "nr_width", "nr_height", "nr_framerate", "nr_duration_s")
+"""Features of a clip by itself with one value a clip; a corpus may have one value of them."""
+
+TRANSFERS = ("pq", "hlg", "sdr", "unknown")
+"""What a clip's transfer function can be; ``unknown`` where it declares none."""
+
 AGGREGATES = ("mean", "p10", "p90", "std")
 """How a time-varying feature is pooled over frames; ``<f>`` alone is the mean."""
+
+
+QUANTILES = ("p10", "p90", "std")
+"""The aggregates that ``chug-hdr-wide-v1`` reads beside the mean."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """How a column is made from one of the table where the table does not have it: ``(source − zero) / unit``."""
+
+    source: str
+    unit: float
+    zero: float = 0.0
+
+
+NORMALISED: Mapping[str, Scaled] = MappingProxyType(
+    {
+        "distorted_width_norm": Scaled("width", 3840),
+        "distorted_height_norm": Scaled("height", 2160),
+        "reference_width_norm": Scaled("feature_width", 3840),
+        "reference_height_norm": Scaled("feature_height", 2160),
+        "duration_s_norm": Scaled("duration_s", 60),
+        "n_feature_frames_norm": Scaled("n_feature_frames", 1800),
+        "feature_bitdepth_norm": Scaled("feature_bitdepth", 4, zero=8),
+    }
+)
+
+CHUG_METADATA = ("chug_bitrate_mbps", "chug_orientation_portrait", "chug_ref", *NORMALISED)
+"""What CHUG's ladder and the clips' geometry say, in the order of its heads."""
+
+DISPLAY_COLUMNS = (
+    "display_peak_luminance_nits_norm",
+    "display_black_luminance_nits_norm",
+    "display_contrast_ratio_log_norm",
+    "display_ambient_lux_norm",
+    "display_bt2020_coverage",
+    "display_p3_coverage",
+    "display_panel_oled",
+    "display_panel_qled",
+    "display_panel_lcd",
+    "display_local_dimming",
+    "display_tone_mapping_dynamic",
+)
+"""What a display and its room say, in the order of the heads that read it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +100,26 @@ KONVID_V1 = FeatureSchema(
     measured=frozenset((*CANONICAL_6, "saliency_mean", "saliency_var", *SHOT_FEATURES)),
 )
 
-FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in (KONVID_V1,)})
+_NR_TIME_VARYING = tuple(f"{feature}_{a}" for feature in NO_REFERENCE for a in AGGREGATES)
+
+NR_V1 = FeatureSchema(
+    name="nr-v1",
+    columns=(*_NR_TIME_VARYING, *NO_REFERENCE_CLIP),
+    measured=frozenset(_NR_TIME_VARYING),
+)
+
+_CHUG_MEASURED = (*CANONICAL_6, *(f"{name}_{pooled}" for name in CANONICAL_6 for pooled in QUANTILES))
+CHUG_HDR_WIDE_V1 = FeatureSchema(
+    name="chug-hdr-wide-v1", columns=(*_CHUG_MEASURED, *CHUG_METADATA), measured=frozenset(_CHUG_MEASURED)
+)
+CHUG_HDR_DISPLAY_V1 = FeatureSchema(
+    name="chug-hdr-display-v1",
+    columns=(*CHUG_HDR_WIDE_V1.columns, *DISPLAY_COLUMNS),
+    measured=CHUG_HDR_WIDE_V1.measured,
+)
+
+_SCHEMAS = (KONVID_V1, NR_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1)
+FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in _SCHEMAS})
 
 
 def pooled_columns(feature: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from vqa_assets.assets.telling import step_failure
 from vqa_assets.clip_work import clock
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.definitions import build_defs, declared_corpora
@@ -109,26 +110,15 @@ def _run_step(
     )
     evaluations = result.get_asset_check_evaluations()
     warned = tuple(f"{e.check_name}: {e.description or 'failed'}" for e in evaluations if not e.passed)
-    done = StepResult(step, result.success, time.monotonic() - begun, tuple(_failures(result)), warned)
+    done = StepResult(
+        step,
+        result.success,
+        time.monotonic() - begun,
+        tuple(step_failure(e) for e in result.filter_events(lambda e: e.is_step_failure)),
+        warned,
+    )
     _tell(done, say)
     return done
-
-
-def _failures(result: dg.ExecuteInProcessResult) -> Iterable[str]:
-    """The failures of the steps in words: the description of a ``Failure``, else the error's message."""
-    for event in result.filter_events(lambda e: e.is_step_failure):
-        data = event.step_failure_data
-        told = data.user_failure_data.description if data.user_failure_data else None
-        yield told or _unexpected(data.error)
-
-
-def _unexpected(error: Any) -> str:
-    """An error that nobody foresaw: its own message, below Dagster's wrapping, and where it was raised."""
-    while error is not None and error.cause is not None:
-        error = error.cause
-    if error is None:
-        return "no reason was recorded"
-    return f"unexpected {error.message.strip()} ({' '.join(error.stack[-1].split()) if error.stack else 'nowhere'})"
 
 
 def _tell(done: StepResult, say: Callable[[str], None]) -> None:

@@ -14,6 +14,8 @@ from vqa_assets_tests.fakes import FakeProber
 
 CORPUS_ASSETS = {"corpus_annotations", "corpus_jsonl", "clip_features", "mos_features", "mos_head"}
 GRID_ASSETS = {"libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus"}
+RECIPES = {"konvid_mos_head_v1", "chug_hdr_mos_head_v1"}
+HEADS = {"mos_head", *RECIPES}
 BLOCKING = {
     "corpus_jsonl_schema",
     "corpus_jsonl_reconciles",
@@ -21,8 +23,7 @@ BLOCKING = {
     "clip_features_schema",
     "mos_features_schema",
     "mos_features_match_rate",
-    "mos_head_runs_anywhere",
-    "konvid_mos_head_v1_runs_anywhere",
+    *(f"{head}_runs_anywhere" for head in HEADS),
     "encode_grid_jsonl_schema",
     "fr_training_corpus_schema",
 }
@@ -32,10 +33,9 @@ WARNING = {
     "unified_corpus_dropped",
     "unified_corpus_spread",
     "clip_features_coverage",
-    "mos_head_gate",
-    "mos_head_beats_ridge",
-    "konvid_mos_head_v1_gate",
-    "konvid_mos_head_v1_beats_ridge",
+    "mos_features_split_leakage",
+    "mos_features_labels",
+    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),
     "encode_grid_jsonl_dropped",
     "fr_training_corpus_conflicts",
 }
@@ -47,7 +47,7 @@ def graph() -> Any:
 
 def test_the_assets_are_those_of_the_contract() -> None:
     found = {key.to_user_string() for key in graph().get_all_asset_keys()}
-    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", "konvid_mos_head_v1"}
+    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", *RECIPES}
 
 
 def test_every_per_corpus_asset_has_the_one_partitions_definition() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
-from vqa_assets.annotations.columns import Columns, fields_of
+from vqa_assets.annotations.columns import Columns, fields_of, read_by
 from vqa_assets.annotations.numbers import number
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ExtraColumn, Part
@@ -81,7 +81,7 @@ class RowReader:
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
             reference=self._number(self._first("reference", record)) == 1,
-            codec=self._first("codec", record).lower(),
+            codec=self._first("codec", record).lower() or self._codec_in_name(src),
             file=self.file,
         )
 
@@ -97,6 +97,14 @@ class RowReader:
     def _src(self, record: Mapping[str, str]) -> str:
         name = self._first("clip", record) or _filled(self.corpus.clip_name, record)
         return with_suffix(name, self.settings.clip_suffix)
+
+    def _codec_in_name(self, src: str) -> str:
+        """What a clip's name says encoded it, where the name is as the corpus makes its names."""
+        if not self.corpus.codecs:
+            return ""
+        said = read_by(self.corpus.clip_name, src.rpartition("/")[2])
+        told = (said.get(name, "").lower() for name in self.corpus.own_spellings.codec)
+        return next((codec for codec in told if codec in self.corpus.codecs), "")
 
     def _bucket_url(self, src: str) -> str:
         prefix = self.settings.bucket_prefix

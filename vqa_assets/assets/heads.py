@@ -43,6 +43,9 @@ class HeadConfig(dg.Config):
     seed: int = Field(default=_DEFAULT.seed, description="Decides folds, members and steps. Default: 20260508.")
     device: str = Field(default=_DEFAULT.device, description="auto, cpu or cuda. Default: auto.")
     feature_schema: str | None = Field(default=None, description="Columns by schema. Default: the recipe's.")
+    display_profile_json: str | None = Field(
+        default=None, description="A display's JSON, for heads that read a display. Default: none."
+    )
     columns: list[str] = Field(default=[], description="Any named columns instead of a schema. Default: none.")
     tables: dict[str, str] = Field(default={}, description="Corpus → labelled table, instead of the recipe's.")
     extra_tables: dict[str, str] = Field(default={}, description="Corpus → labelled table, beside the recipe's.")
@@ -215,7 +218,23 @@ def _make_checks(asset: str, partitions: dg.PartitionsDefinition[str] | None) ->
         told = f"mean PLCC of the head {plcc}, of the ridge regression {ridge}"
         return warning(bool(found["beats_ridge"]), told, {"plcc": plcc, "ridge_plcc": ridge})
 
-    return [gate, beats_ridge, runs_anywhere]
+    @dg.asset_check(
+        asset=asset,
+        name=f"{asset}_columns",
+        partitions_def=partitions,
+        description="Every column the head reads was known in all rows, and varies.",
+    )
+    def columns(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
+        return _columns(_manifest(context, data_root.root(), asset))
+
+    return [gate, beats_ridge, columns, runs_anywhere]
+
+
+def _columns(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
+    lacking = manifest.get("display_profile", {}).get("lacking", [])
+    told = {"of one value": manifest["constant"], "filled": list(manifest["filled"]), "not in the display": lacking}
+    parts = [f"{what}: {', '.join(names)}" for what, names in told.items() if names]
+    return warning(not parts, "; ".join(parts) or "all columns are known and vary", told)
 
 
 def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot, asset: str) -> dict[str, Any]:

@@ -27,6 +27,22 @@ def told_failures() -> Iterator[None]:
         raise dg.Failure(description=str(error), metadata=metadata, allow_retries=False) from error
 
 
+def step_failure(event: dg.DagsterEvent) -> str:
+    """Why a step failed, in words: the description of a ``Failure``, else the innermost error and its place."""
+    data = event.step_failure_data
+    told = data.user_failure_data.description if data.user_failure_data else None
+    return told or _unexpected(data.error)
+
+
+def _unexpected(error: Any) -> str:
+    """An error that nobody foresaw: its own message, below Dagster's wrapping, and where it was raised."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return "no reason was recorded"
+    return f"unexpected {error.message.strip()} ({' '.join(error.stack[-1].split()) if error.stack else 'nowhere'})"
+
+
 @contextmanager
 def log_level(level: str) -> Iterator[None]:
     """Log from ``level`` on while the block runs."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from vqa_assets.clip_work import ProgressLine, clock
 from vqa_assets.errors import SettingsError, TrainingError
-from vqa_assets.feature_names import FeatureSchema
+from vqa_assets.feature_names import DISPLAY_COLUMNS, FeatureSchema
+from vqa_assets.heads.display import DisplayProfile, read_profile
 from vqa_assets.heads.evaluation import PROPOSED, Predictions, Verdict, evaluate, verdict
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
 from vqa_assets.heads.facts import UNDECLARED, CorpusFacts
@@ -61,7 +62,8 @@ def build_head(
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
     schema = schema_of(recipe, settings)
-    table, chosen = _rows(recipe, (tables, corpora_facts), settings, schema)
+    display = _display(schema, settings, say)
+    table, chosen = _rows(recipe, (tables, corpora_facts), settings, (schema, display))
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
     plan = plan_splits(table, settings)
@@ -73,25 +75,49 @@ def build_head(
     gate = SMOKE_GATE if settings.smoke else recipe.gate
     judged = _never_production(verdict(gate, evaluation.folds), table.synthetic)
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
-    made = Made(recipe, settings, gate, chosen, table, plan, trained.heads[-1], trained.device, evaluation, judged)
+    made = Made(
+        recipe,
+        settings,
+        gate,
+        replace(chosen, display=display),
+        table,
+        plan,
+        trained.heads[-1],
+        trained.device,
+        evaluation,
+        judged,
+    )
     stem = recipe.name + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions)
+
+
+def _display(schema: FeatureSchema, settings: TrainingSettings, say: Say) -> DisplayProfile | None:
+    """The display that a run names, where its head reads one."""
+    if settings.display_profile_json is None:
+        return None
+    display = read_profile(Path(settings.display_profile_json).expanduser())
+    if not set(schema.columns) & set(DISPLAY_COLUMNS):
+        say(f"display profile {display.name} is not used: {schema.name} has no display columns")
+        return None
+    told = {"lacks, taken as 0": display.lacking, "keys that mean nothing": display.ignored}
+    say("; ".join([f"display profile {display.name}", *(f"{k}: {', '.join(v)}" for k, v in told.items() if v)]))
+    return display
 
 
 def _rows(
     recipe: HeadRecipe,
     given: tuple[Mapping[str, Path], Mapping[str, CorpusFacts]],
     settings: TrainingSettings,
-    schema: FeatureSchema,
+    features: tuple[FeatureSchema, DisplayProfile | None],
 ) -> tuple[TrainingTable, Chosen]:
     """Real rows and the corpora they come from; synthetic ones for a smoke run, or where a run allows it."""
-    synthetic = Chosen({}, (), ())
+    (schema, display), synthetic = features, Chosen({}, (), ())
     if settings.smoke:
         return synthetic_table(schema, seed=settings.seed), synthetic
     try:
         tables, chosen = _chosen(recipe, *given, settings)
-        return read_training_table(tables, schema, settings.allow_missing_features), chosen
+        return read_training_table(tables, schema, settings.allow_missing_features, display), chosen
     except NoLabelledRowsError:
         if not settings.allow_synthetic_fallback:
             raise

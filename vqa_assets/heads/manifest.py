@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
+from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
 from vqa_assets.heads.export import IR_VERSION, OPSET, PARITY_LIMIT
 from vqa_assets.heads.facts import CorpusFacts
@@ -42,11 +43,12 @@ ARCHITECTURE = (
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which corpora a head read: facts of those present, the recipe's that had no table, those excluded by setting."""
+    """What a head read: facts of the corpora present, the recipe's that had no table, those excluded, the display."""
 
     facts: Mapping[str, CorpusFacts]
     absent: tuple[str, ...]
     excluded: tuple[str, ...]
+    display: DisplayProfile | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
             "reasons": made.verdict.reasons,
         },
         **_corpora(made),
+        **({"display_profile": made.chosen.display.as_json()} if made.chosen.display else {}),
         "parity": exported
         and {"max_abs_difference": exported.parity, "rows": exported.parity_rows, "limit": PARITY_LIMIT},
     }

@@ -53,7 +53,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
             schema=SCHEMA,
             body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
             args=inputs.settings.as_json(),
-            inputs={f"features_with_mos_{name}": path for name, path in inputs.tables.items()},
+            inputs=_files_read(inputs, "display_profile" in built.manifest),
             outputs=outputs,
         ),
         context,
@@ -61,6 +61,12 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     write_bytes(card, render_card(manifest).encode())
     version = _real_version(folder / f"{inputs.recipe}.json")
     return PublishedHead(onnx if outputs else None, sidecar, card, manifest, version)
+
+
+def _files_read(inputs: HeadInputs, display: bool) -> dict[str, Path]:
+    files = {f"features_with_mos_{name}": path for name, path in inputs.tables.items()}
+    profile = inputs.settings.display_profile_json if display else None
+    return {**files, "display_profile": Path(profile).expanduser()} if profile else files
 
 
 def _real_version(sidecar: Path) -> str:

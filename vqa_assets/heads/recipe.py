@@ -5,10 +5,17 @@ A gate's numbers live here and never move. How a head is trained and judged is i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import PurePath
 from types import MappingProxyType
 
 from vqa_assets.errors import SettingsError
-from vqa_assets.feature_names import FEATURE_SCHEMAS, KONVID_V1, FeatureSchema
+from vqa_assets.feature_names import (
+    CHUG_HDR_DISPLAY_V1,
+    CHUG_HDR_WIDE_V1,
+    FEATURE_SCHEMAS,
+    KONVID_V1,
+    FeatureSchema,
+)
 
 ENCODER_VOCAB = ("ugc-mixed",)
 """What ``encoder_onehot`` stands for, in order: user-generated clips come through encoders nobody recorded."""
@@ -40,7 +47,10 @@ SMOKE_GATE = Gate(mean_plcc=0.75, mean_srocc=None, mean_rmse=None, plcc_spread=N
 
 @dataclass(frozen=True)
 class HeadRecipe:
-    """The declaration of one head. ``name`` is its id and its file's stem; ``feature_schema`` the default one."""
+    """The declaration of one head. ``name`` is its id and its file's stem; ``feature_schema`` the default one.
+
+    ``display_schema`` is what a display profile makes of it, where the head can read one.
+    """
 
     name: str
     title: str
@@ -50,6 +60,7 @@ class HeadRecipe:
     not_for: tuple[str, ...]
     gate: Gate = Gate()
     kind: str = "nr-mos"
+    display_schema: str | None = None
 
 
 _NOT_FOR = (
@@ -67,17 +78,32 @@ KONVID_MOS_HEAD_V1 = HeadRecipe(
     not_for=_NOT_FOR,
 )
 
-HEAD_RECIPES: Mapping[str, HeadRecipe] = MappingProxyType({r.name: r for r in (KONVID_MOS_HEAD_V1,)})
+CHUG_HDR_MOS_HEAD_V1 = HeadRecipe(
+    name="chug_hdr_mos_head_v1",
+    title="CHUG HDR MOS head",
+    corpora=("chug",),
+    feature_schema=CHUG_HDR_WIDE_V1.name,
+    display_schema=CHUG_HDR_DISPLAY_V1.name,
+    intended_use="the mean opinion score of user-generated HDR clips on a bitrate ladder, from features against the "
+    "ladder's reference and the ladder's metadata",
+    not_for=(*_NOT_FOR, "SDR clips, or clips without a reference of the same content"),
+)
+
+HEAD_RECIPES: Mapping[str, HeadRecipe] = MappingProxyType(
+    {r.name: r for r in (KONVID_MOS_HEAD_V1, CHUG_HDR_MOS_HEAD_V1)}
+)
 """The heads that have a name of their own; ``corpus_head_recipe`` makes the per-corpus ones."""
 
 
 def corpus_head_recipe(corpus: str) -> HeadRecipe:
-    """The recipe of one corpus's own ``mos_head``: ``<c_>_mos_head``."""
+    """The recipe of one corpus's own ``mos_head``: ``<c_>_mos_head``; CHUG's reads what its ladder says."""
+    ladder = corpus in CHUG_HDR_MOS_HEAD_V1.corpora
     return HeadRecipe(
         name=f"{corpus.replace('-', '_')}_mos_head",
         title=f"MOS head of {corpus}",
         corpora=(corpus,),
-        feature_schema=KONVID_V1.name,
+        feature_schema=CHUG_HDR_MOS_HEAD_V1.feature_schema if ladder else KONVID_V1.name,
+        display_schema=CHUG_HDR_MOS_HEAD_V1.display_schema if ladder else None,
         intended_use=f"the mean opinion score of clips like those of {corpus}, from pooled features",
         not_for=_NOT_FOR,
     )
@@ -101,6 +127,7 @@ class TrainingSettings:
     seed: int = 20260508
     device: str = "auto"
     feature_schema: str | None = None
+    display_profile_json: str | None = None
     columns: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     extra_tables: Mapping[str, str] = field(default_factory=dict)
@@ -128,21 +155,37 @@ class TrainingSettings:
         return self.batch_size or (64 if rows <= _SMALL else 2_048)
 
     def as_json(self) -> dict[str, object]:
-        """Every setting; tables by corpus name only, since their paths and hashes are the replay manifest's inputs."""
+        """Every setting; of files the names only, since their paths and hashes are the replay manifest's inputs."""
         told = {f.name: getattr(self, f.name) for f in fields(self)}
         told = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
-        return {**told, "tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
+        profile = self.display_profile_json and PurePath(self.display_profile_json).name
+        files = {"tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
+        return {**told, **files, "display_profile_json": profile}
 
 
 def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
-    """The features of a run: its own columns, else its schema, else the recipe's.
+    """The features of a run: its own columns, else its schema, else what a display profile implies, else the recipe's.
 
     Of own columns all are measured, and must vary, but those whose name says geometry, duration, display or ladder.
+    SettingsError for a display profile that a head has no columns for.
     """
     if not settings.columns:
-        return FEATURE_SCHEMAS[settings.feature_schema or recipe.feature_schema]
+        return FEATURE_SCHEMAS[settings.feature_schema or _implied(recipe, settings.display_profile_json)]
     measured = frozenset(name for name in settings.columns if not name.startswith(_METADATA))
     return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
+
+
+def _implied(recipe: HeadRecipe, display_profile: str | None) -> str:
+    if display_profile is None:
+        return recipe.feature_schema
+    if recipe.display_schema is None:
+        raise SettingsError(
+            "display_profile_json",
+            found=f"a profile for {recipe.name}, which reads no display",
+            expected=f"feature_schema: {CHUG_HDR_DISPLAY_V1.name} beside it",
+            next_step="set it, or leave the profile out",
+        )
+    return recipe.display_schema
 
 
 def _require(name: str, value: object, ok: bool, expected: str) -> None:

@@ -14,12 +14,13 @@ import polars as pl
 from vqa_assets.content import KEY_COLUMNS, content_groups
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import FeatureSchema
+from vqa_assets.heads.columns import feature_columns, number_column, slots, texts_among
+from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.weights import F32
 from vqa_assets.mos import TRAINING
 
 _STATUS, _LABELLED = "mos_label_status", "ok"
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class NoLabelledRowsError(TrainingError):
@@ -70,29 +71,34 @@ class TrainingTable:
 
 
 def read_training_table(
-    tables: Mapping[str, Path], schema: FeatureSchema, allow_missing: Collection[str] = ()
+    tables: Mapping[str, Path],
+    schema: FeatureSchema,
+    allow_missing: Collection[str] = (),
+    display: DisplayProfile | None = None,
 ) -> TrainingTable:
     """Reads labelled parquet tables {corpus: path} whose ``mos`` is on 1–5.
 
-    A feature is read as ``<name>``, else as ``<name>_mean`` where that is absent or not finite. Left out and counted,
-    in this order: rows without a label, rows of which a feature is unknown, and rows whose clip (``src_sha256``) is
-    taken from another corpus: as in the unified corpus the smallest known SD wins, an unknown one loses to any, ties go
-    to the first corpus of ``tables``. (``mos_std_dev`` is in the unit of ``mos``, so all SDs are on one scale here.)
+    Features are read as ``columns`` says, rows without display values of their own with those of ``display``. Left out
+    and counted, in this order: rows without a label, rows of which a feature is unknown, and rows whose clip
+    (``src_sha256``) is taken from another corpus: as in the unified corpus the smallest known SD wins, an unknown one
+    loses to any, ties go to the first corpus of ``tables``. (``mos_std_dev`` is in the unit of ``mos``, so all SDs are
+    on one scale here.)
 
     TrainingError where a column is absent or all missing in a corpus, or measured and constant, unless it is in
     ``allow_missing``: then missing values are filled (``filled``) and constants kept. NoLabelledRowsError without rows.
     """
     _check_allowed(allow_missing, schema)
-    read = {corpus: _read(corpus, path, schema) for corpus, path in tables.items()}
+    texts: dict[str, str] = {}
+    read = {corpus: _read(corpus, _scanned(corpus, path), (schema, display), texts) for corpus, path in tables.items()}
     labelled = {corpus: one.filter(pl.col("labelled")) for corpus, one in read.items()}
     if not sum(map(len, labelled.values())):
         found = ", ".join(f"{corpus}: {len(one)} rows" for corpus, one in read.items()) or "no table"
         raise NoLabelledRowsError(
             "no labelled row", found=found, expected="rows with a MOS", next_step="label the features first"
         )
-    _check_measured(labelled, schema, allow_missing)
+    _check_measured(labelled, schema, allow_missing, texts)
     labelled, filled = _fill(labelled, schema, allow_missing)
-    whole = {corpus: one.drop_nulls(_slots(schema)) for corpus, one in labelled.items()}
+    whole = {corpus: one.drop_nulls(slots(schema)) for corpus, one in labelled.items()}
     if not sum(map(len, whole.values())):
         raise TrainingError("no labelled row has all features", expected=", ".join(schema.columns))
     once = _each_clip_once(whole)
@@ -120,58 +126,51 @@ def _check_allowed(allow_missing: Collection[str], schema: FeatureSchema) -> Non
         )
 
 
-def _slots(schema: FeatureSchema) -> list[str]:
-    """Columns of the frames in here: a feature's name could be any other column's."""
-    return [f"feature:{name}" for name in schema.columns]
-
-
-def _read(corpus: str, path: Path, schema: FeatureSchema) -> pl.DataFrame:
-    """One table's rows under our own names; a table without ``mos`` or a clip's key is refused."""
+def _scanned(corpus: str, path: Path) -> pl.LazyFrame:
     if not path.is_file():
         raise TrainingError(f"labelled table of {corpus}", found=f"no file {path}", expected="a .parquet table")
     try:
         scan = pl.scan_parquet(path)
-        have = frozenset(scan.collect_schema().names())
+        scan.collect_schema()
     except pl.exceptions.PolarsError as error:
         raise TrainingError(f"{corpus}: {path.name}", found=str(error), expected="a .parquet table") from error
+    return scan
+
+
+def _read(
+    corpus: str, scan: pl.LazyFrame, wanted: tuple[FeatureSchema, DisplayProfile | None], texts: dict[str, str]
+) -> pl.DataFrame:
+    """One table's rows under our own names; a table without ``mos`` or a clip's key is refused.
+
+    ``texts`` takes an example of each feature column that holds text.
+    """
+    have = frozenset(scan.collect_schema().names())
     key = next((name for name in KEY_COLUMNS if name in have), None)
     if key is None or "mos" not in have:
         raise TrainingError(
-            f"{corpus}: {path.name}",
+            f"labelled table of {corpus}",
             found=f"columns {', '.join(sorted(have)[:20])}",
             expected=f"mos and one of {', '.join(KEY_COLUMNS)}",
             next_step="label the feature table first",
         )
-    rows = scan.select(**_own_columns(key, have), **_feature_columns(schema, have)).collect()
+    texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, wanted[0]).items()}
+    rows = scan.select(**_own_columns(key, have), **feature_columns(scan, *wanted)).collect()
     _check_mos(corpus, rows.filter(pl.col("labelled")))
     return rows.with_columns(corpus=pl.lit(corpus))
 
 
 def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
     status = pl.col(_STATUS) == _LABELLED if _STATUS in have else pl.lit(value=True)
-    vmaf = [_number(name) for name in _VMAF_COLUMNS if name in have]
-    sd = _number("mos_std_dev") if "mos_std_dev" in have else pl.lit(None, pl.Float64)
+    vmaf = [number_column(name) for name in _VMAF_COLUMNS if name in have]
+    sd = number_column("mos_std_dev") if "mos_std_dev" in have else pl.lit(None, pl.Float64)
     return {
         "key": pl.col(key).cast(pl.String),
-        "mos": _number("mos"),
-        "labelled": (_number("mos").is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
+        "mos": number_column("mos"),
+        "labelled": (number_column("mos").is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
         "sd": pl.when(sd > 0).then(sd),
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
         **{name: _text(name, have) for name in ("content_id", "src_sha256", "split")},
     }
-
-
-def _feature_columns(schema: FeatureSchema, have: Collection[str]) -> dict[str, pl.Expr]:
-    """Features as float32, the heads' input type."""
-    found = {name: [c for c in (name, f"{name}_mean") if c in have] for name in schema.columns}
-    numbers = {name: [_number(c).cast(pl.Float32) for c in columns] for name, columns in found.items()}
-    return {f"feature:{name}": pl.coalesce(*those, pl.lit(None, pl.Float32)) for name, those in numbers.items()}
-
-
-def _number(column: str) -> pl.Expr:
-    """A column as numbers; null for what is none, or beyond float32."""
-    number = pl.col(column).cast(pl.Float64, strict=False)
-    return pl.when(number.abs() <= _LARGEST).then(number)
 
 
 def _text(column: str, have: Collection[str]) -> pl.Expr:
@@ -191,14 +190,18 @@ def _check_mos(corpus: str, labelled: pl.DataFrame) -> None:
         )
 
 
-def _check_measured(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema, allowed: Collection[str]) -> None:
+def _check_measured(
+    frames: Mapping[str, pl.DataFrame], schema: FeatureSchema, allowed: Collection[str], texts: Mapping[str, str]
+) -> None:
     """Refuses what is known in no row of a corpus, and measured features that have one value in all of a corpus."""
     wrong = []
     for corpus, frame in frames.items():
         for name in (n for n in schema.columns if n not in allowed and len(frame)):
             values = frame[f"feature:{name}"].drop_nulls()
             if not len(values):
-                wrong.append(f"{corpus}: {name} (absent or all missing)")
+                text = texts.get(f"{corpus}: {name}")
+                why = f"text: {text!r}" if text else "absent or all missing"
+                wrong.append(f"{corpus}: {name} ({why})")
             elif name in schema.measured and values.min() == values.max():
                 wrong.append(f"{corpus}: {name} (constant {values[0]:g})")
     if wrong:
@@ -247,7 +250,7 @@ def _without_losers(frame: pl.DataFrame, winners: pl.DataFrame) -> pl.DataFrame:
 def _assembled(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> TrainingTable:
     rows = pl.concat(list(frames.values()))
     text = {name: tuple(rows[name].to_list()) for name in ("key", "corpus", "src_sha256", "split", "content_id")}
-    features = rows.select(_slots(schema)).to_numpy().astype(np.float32)
+    features = rows.select(slots(schema)).to_numpy().astype(np.float32)
     return TrainingTable(
         schema=schema,
         features=np.ascontiguousarray(features),

@@ -35,6 +35,8 @@ from vqa_assets.store.cache import FileStamp, IngestCache, ReadClip
 from vqa_assets.store.progress import DONE, Entry, Progress
 
 WINDOW_PER_WORKER = 4
+LEAST_WINDOW = 64
+"""Small clips complete faster than the coordinator comes round: a narrower window would leave few workers idle."""
 _log = logging.getLogger("vqa_assets.ingest")
 
 
@@ -185,7 +187,7 @@ def _known_sizes(tasks: Sequence[ClipTask], run: _Run) -> Mapping[str, int]:
 def _work(tasks: Sequence[ClipTask], run: _Run, tools: ClipTools, executor: Executor) -> None:
     line = ProgressLine(f"{run.folder.corpus.name}-jsonl", len(tasks), _log.info)
     watch = Watch(line, run.report, run.folder.observe)
-    window = WINDOW_PER_WORKER * workers_of(run.folder.settings)
+    window = max(LEAST_WINDOW, WINDOW_PER_WORKER * workers_of(run.folder.settings))
     batches = completed_together(executor, lambda task: read_clip(task, tools), tasks, window, watch.look)
     with closing(batches):
         for batch in batches:

@@ -1,73 +1,131 @@
-"""A sensor that starts a corpus's ingest when its annotation file changed: ``stat`` first, hash on change."""
+"""Sensors that start a run when a person dropped a file: annotation files, feature tables, reports of the encode grid.
 
-import hashlib
-import json
-import time
+How a changed file is told from one that is still being written is in ``sensors.settled``.
+"""
+
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.corpora import Corpus
-from vqa_assets.errors import SettingsError
+from vqa_assets.corpora import ENCODE_GRID_SOURCES, Corpus
+from vqa_assets.corpora.external import BVI_DVC
+from vqa_assets.errors import VqaError
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.sensors.settled import Cursor
 from vqa_assets.store.paths import DataRoot
 
-QUIET_S = 10.0
-"""A file that changed more recently than this is still being written."""
+INTERVAL_S = 30
+Look = Callable[[str, DataRoot, Cursor], dg.RunRequest | None]
+"""Looks at what one partition waits for; a run where it changed, and the cursor is brought up to date."""
+
+
+def make_drop_sensors(catalog: Catalog) -> list[dg.SensorDefinition]:
+    """One sensor per kind of drop, all off until somebody switches them on."""
+    return [make_annotation_sensor(catalog), make_feature_table_sensor(catalog), make_report_sensor()]
 
 
 def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
-    """The sensor over all corpora of the catalog."""
+    """The sensor over the annotation files of all corpora of the catalog."""
+
+    def look(name: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
+        return _annotation_request(catalog.corpora[name], root, cursor)
 
     @dg.sensor(
         name="changed_annotation_files",
         target=dg.AssetSelection.assets("corpus_annotations", "corpus_jsonl"),
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Starts corpus_jsonl for a corpus whose annotation file is new or has other bytes.",
     )
     def changed_annotation_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
-        seen: dict[str, Any] = json.loads(context.cursor or "{}")
-        requests = []
-        for corpus in catalog.corpora.values():
-            try:
-                request = _request(corpus, data_root.root(), seen)
-            except SettingsError as error:  # of one corpus: the others are looked at all the same
-                context.log.warning(str(error))
-                continue
-            requests += [request] if request else []
-        skipped = None if requests else "no annotation file changed"
-        return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=json.dumps(seen, sort_keys=True))
+        return _tick(context, data_root.root(), catalog.corpora, look)
 
     return changed_annotation_files
 
 
-def _request(corpus: Corpus, root: DataRoot, seen: dict[str, Any]) -> dg.RunRequest | None:
-    """A run for a corpus whose file changed since ``seen``, which is brought up to date."""
+def make_feature_table_sensor(catalog: Catalog) -> dg.SensorDefinition:
+    """The sensor over feature tables that ``clip_features`` did not write."""
+
+    def look(name: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
+        return _feature_request(catalog.corpora[name], root, cursor)
+
+    @dg.sensor(
+        name="changed_feature_tables",
+        target=dg.AssetSelection.assets("mos_features"),
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Starts mos_features for a corpus whose features.parquet is your own and new or changed, once the "
+        "corpus has its JSONL.",
+    )
+    def changed_feature_tables(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
+        return _tick(context, data_root.root(), catalog.corpora, look)
+
+    return changed_feature_tables
+
+
+def make_report_sensor() -> dg.SensorDefinition:
+    """The sensor over the inputs of the encode grid."""
+
+    @dg.sensor(
+        name="changed_encode_reports",
+        target=dg.AssetSelection.assets("libvmaf_reports", "encode_grid_jsonl"),
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Starts libvmaf_reports and encode_grid_jsonl for a source whose libvmaf reports or vmaf-tune rows "
+        "are new, changed or gone.",
+    )
+    def changed_encode_reports(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
+        return _tick(context, data_root.root(), ENCODE_GRID_SOURCES, _report_request)
+
+    return changed_encode_reports
+
+
+def _tick(
+    context: dg.SensorEvaluationContext, root: DataRoot, partitions: Iterable[str], look: Look
+) -> dg.SensorResult:
+    """Look at every partition; what is wrong with one is logged, and the others are looked at all the same."""
+    cursor = Cursor.read(context.cursor)
+    requests = []
+    for name in partitions:
+        before = cursor.seen.get(name)
+        try:
+            request = look(name, root, cursor)
+        except (VqaError, OSError) as error:
+            cursor.put_back(name, before)
+            context.log.warning("%s: %s", name, error)
+            continue
+        requests += [request] if request else []
+    waiting = ", ".join(cursor.waiting)
+    quiet = f"still being written, or just seen: {waiting}" if waiting else "nothing changed"
+    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else quiet, cursor=cursor.written())
+
+
+def _annotation_request(corpus: Corpus, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
     from vqa_assets.ingest.layout import waiting_annotation_files
 
-    files = waiting_annotation_files(corpus, root)
-    if not files:
-        return None
-    found = [path.stat() for path in files]
-    stamp = [[one.st_size, one.st_mtime_ns] for one in found]
-    newest = max(one.st_mtime_ns for one in found)
-    before = seen.get(corpus.name, {})
-    if before.get("stamp") == stamp or time.time_ns() - newest < QUIET_S * 1e9:
-        return None
-    digest = _digest(files)
-    seen[corpus.name] = {"stamp": stamp, "sha256": digest}
-    if before.get("sha256") == digest:
-        return None
-    return dg.RunRequest(run_key=f"{corpus.name}:{digest}:{newest}", partition_key=corpus.name)
+    return _request(corpus.name, cursor, waiting_annotation_files(corpus, root))
 
 
-def _digest(files: tuple[Path, ...]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as content:
-            while piece := content.read(1 << 20):
-                digest.update(piece)
-    return digest.hexdigest()
+def _feature_request(corpus: Corpus, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
+    from vqa_assets.features.corpus_table import why_foreign
+
+    table = root.features(corpus)
+    if not table.is_file() or not root.corpus_jsonl(corpus).is_file():
+        return None
+    request = _request(corpus.name, cursor, (table,))
+    return request if request and why_foreign(table) else None
+
+
+def _report_request(source: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
+    from vqa_assets.encode_grid import layout
+    from vqa_assets.encode_grid.bvi_dvc import reports_in
+
+    inputs = reports_in(layout.reports_folder(root)) if source == BVI_DVC.name else (layout.vmaf_tune_rows(root),)
+    return _request(source, cursor, tuple(path for path in inputs if path.is_file()))
+
+
+def _request(name: str, cursor: Cursor, files: tuple[Path, ...]) -> dg.RunRequest | None:
+    change = cursor.change_of(name, files)
+    return dg.RunRequest(run_key=f"{name}:{change}", partition_key=name) if change else None

@@ -1,5 +1,7 @@
-"""The weekly re-ingest of every corpus whose annotation file is present."""
+"""Schedules: the re-ingest of every corpus whose annotation file is present, and the look at every corpus's age."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -10,28 +12,88 @@ from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.paths import DataRoot
 
-WEEKLY = "0 3 * * 1"
+CRON_NAME, TIMEZONE_NAME = "VQA_REINGEST_CRON", "VQA_REINGEST_TIMEZONE"
+FRESHNESS_CRON = "30 6 * * *"
+PARTITION_TAG = "dagster/partition"
 
 
-def make_reingest_schedule(catalog: Catalog) -> dg.ScheduleDefinition:
+@dataclass(frozen=True)
+class Timing:
+    """When corpora are ingested again: a cron expression, and the time zone it is meant in."""
+
+    cron: str = "0 3 * * 1"
+    timezone: str = "UTC"
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Timing":
+        """``$VQA_REINGEST_CRON`` and ``$VQA_REINGEST_TIMEZONE``, each with its default."""
+        return cls(environment.get(CRON_NAME) or cls.cron, environment.get(TIMEZONE_NAME) or cls.timezone)
+
+
+def make_schedules(catalog: Catalog, timing: Timing) -> list[dg.ScheduleDefinition]:
+    """Both schedules, off until somebody switches them on. SettingsError for timing that means nothing."""
+    try:
+        return [make_reingest_schedule(catalog, timing), make_freshness_schedule(catalog, timing)]
+    except dg.DagsterInvalidDefinitionError as error:
+        raise SettingsError(
+            "re-ingest schedule",
+            found=f"{CRON_NAME}={timing.cron!r}, {TIMEZONE_NAME}={timing.timezone!r} ({error})",
+            expected=f"a cron expression such as {Timing.cron!r} and a time zone such as 'Europe/Berlin'",
+            next_step="correct the environment variable, or unset it",
+        ) from error
+
+
+def make_reingest_schedule(catalog: Catalog, timing: Timing) -> dg.ScheduleDefinition:
     """The schedule over all corpora of the catalog."""
 
     @dg.schedule(
         name="weekly_reingest",
         target=dg.AssetSelection.assets("corpus_annotations", "corpus_jsonl"),
-        cron_schedule=WEEKLY,
-        execution_timezone="UTC",
+        cron_schedule=timing.cron,
+        execution_timezone=timing.timezone,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Checks every present corpus against its annotation file and its clips, Mondays at 03:00 UTC.",
+        description="Checks every present corpus against its annotation file and its clips: Mondays at 03:00 UTC, or "
+        f"as ${CRON_NAME} and ${TIMEZONE_NAME} say.",
     )
     def weekly_reingest(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
         root = data_root.root()
         present = [c.name for c in catalog.corpora.values() if _is_present(c, root)]
-        tick = context.scheduled_execution_time.isoformat()
-        requests = [dg.RunRequest(run_key=f"{name}:{tick}", partition_key=name) for name in present]
-        return requests or dg.SkipReason(f"no annotation file under {root.path}")
+        return _requests(context, present) or dg.SkipReason(f"no annotation file under {root.path}")
 
     return weekly_reingest
+
+
+def make_freshness_schedule(catalog: Catalog, timing: Timing) -> dg.ScheduleDefinition:
+    """The schedule that judges the age of every corpus that has a JSONL: a check beside a run only sees new ones."""
+    job = dg.define_asset_job(
+        "corpus_freshness",
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("corpus_jsonl"), "corpus_jsonl_fresh")),
+        description="Judges how long ago a corpus was checked against its clips; reads its manifest only.",
+    )
+
+    @dg.schedule(
+        name="daily_freshness",
+        job=job,
+        cron_schedule=FRESHNESS_CRON,
+        execution_timezone=timing.timezone,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Judges the age of every ingested corpus, every day at 06:30: the check warns of a stale one.",
+    )
+    def daily_freshness(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
+        root = data_root.root()
+        made = [c.name for c in catalog.corpora.values() if root.corpus_jsonl(c).is_file()]
+        requests = [  # a job of checks only takes no partition key but by its tag
+            dg.RunRequest(run_key=request.run_key, tags={PARTITION_TAG: str(request.partition_key)})
+            for request in _requests(context, made)
+        ]
+        return requests or dg.SkipReason(f"no corpus JSONL under {root.path}")
+
+    return daily_freshness
+
+
+def _requests(context: dg.ScheduleEvaluationContext, names: list[str]) -> list[dg.RunRequest]:
+    tick = context.scheduled_execution_time.isoformat()
+    return [dg.RunRequest(run_key=f"{name}:{tick}", partition_key=name) for name in names]
 
 
 def _is_present(corpus: Corpus, root: DataRoot) -> bool:

@@ -1,0 +1,55 @@
+"""One clip's feature row from nothing but its file: what ``clip_features`` writes for a clip of a corpus.
+
+A corpus's rows come from its JSONL (``corpus_table``); what is measured is the extractor's.
+"""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.clip import Geometry, geometry_of
+from vqa_assets.errors import BrokenClipError, TransientClipError
+from vqa_assets.features.protocols import FeatureExtractor
+from vqa_assets.features.table import feature_row
+from vqa_assets.probing.containers import refuse_what_is_no_clip, told_better
+from vqa_assets.probing.hashing import hash_file
+from vqa_assets.probing.pyav import answer_of
+
+
+def one_clip_row(
+    clip: Path,
+    extractor: FeatureExtractor,
+    *,
+    reference: Path | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
+    """The columns of the feature table for one file: measured ones, geometry, size and hash; ``key`` is its name.
+
+    With ``reference`` the clip is a ladder clip compared with it. ``corpus`` is None. Raises ``BrokenClipError`` for a
+    file that is no whole clip, ``ClipError`` for one that cannot be measured, ``TransientClipError`` where it cannot
+    be read, ``FeatureError`` where no clip could be measured.
+    """
+    try:
+        geometry = _geometry(clip)
+        content = hash_file(clip, stop or threading.Event())
+    except OSError as error:
+        raise TransientClipError(f"{clip.name}: cannot be read", found=error.strerror or str(error)) from error
+    measured = extractor.extract(clip, reference=reference, stop=stop)
+    identity = {"src": clip.name, "src_sha256": content.sha256, "src_size_bytes": content.size_bytes}
+    return feature_row({**identity, **geometry.as_dict()}, measured)
+
+
+def _geometry(clip: Path) -> Geometry:
+    """What ingest finds in the same file; BrokenClipError names the file."""
+    try:
+        refuse_what_is_no_clip(clip)
+        return _asked(clip)
+    except BrokenClipError as error:
+        raise BrokenClipError(f"{clip.name}: {error}", next_step="fetch or stage the clip again") from None
+
+
+def _asked(clip: Path) -> Geometry:
+    try:
+        return geometry_of(answer_of(clip))
+    except BrokenClipError as error:
+        raise BrokenClipError(told_better(str(error), clip)) from None

@@ -1,0 +1,146 @@
+"""How a head's features are read off a table's columns, whoever reads: training or prediction.
+
+A feature is the column of its name, else of ``<name>_mean``, else what ``feature_names`` makes it from. A display's
+values are the row's own, else the profile's. What is then missing is the reader's to judge.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import polars as pl
+
+from vqa_assets.errors import SettingsError, TrainingError
+from vqa_assets.feature_names import DISPLAY_COLUMNS, NORMALISED, FeatureSchema
+from vqa_assets.heads.display import FIELDS, DisplayProfile, Field
+
+_LARGEST = float(np.finfo(np.float32).max)
+_BITRATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG])(?:B|BPS|BIT/S)?\s*$"
+_MBPS = {"K": 1e-3, "M": 1.0, "G": 1e3}
+_COVERAGES = ("display_bt2020_coverage", "display_p3_coverage")
+
+
+def slots(schema: FeatureSchema) -> list[str]:
+    """What readers call the features' columns: a feature's name could be any other column's."""
+    return [f"feature:{name}" for name in schema.columns]
+
+
+def feature_columns(
+    table: pl.LazyFrame, schema: FeatureSchema, display: DisplayProfile | None = None
+) -> dict[str, pl.Expr]:
+    """Per slot, the expression of a feature as float32, the heads' input type; null where it is not known or finite.
+
+    With a ``display`` its values stand where a row has none of its own. TrainingError where a table's display columns
+    hold what cannot be read.
+    """
+    have = frozenset(table.collect_schema().names())
+    named = {name: [number_column(c) for c in (name, f"{name}_mean") if c in have] for name in schema.columns}
+    made = _made(have)
+    wanted = [name for name in DISPLAY_COLUMNS if name in schema.columns]
+    shown = _display_columns(table, have, display) if wanted else {}
+    expressions = {}
+    for name in schema.columns:
+        those = [shown[name]] if name in shown else [*named[name], *([made[name]] if name in made else [])]
+        expressions[f"feature:{name}"] = pl.coalesce(*those, pl.lit(None, pl.Float64)).cast(pl.Float32)
+    return expressions
+
+
+def number_column(column: str) -> pl.Expr:
+    """A column as numbers; null for what is none, or beyond float32."""
+    number = pl.col(column).cast(pl.Float64, strict=False)
+    return pl.when(number.abs() <= _LARGEST).then(number)
+
+
+def texts_among(table: pl.LazyFrame, schema: FeatureSchema) -> dict[str, str]:
+    """Per feature whose column holds text that is no number, an example of it."""
+    texts = [name for name, kind in table.collect_schema().items() if kind == pl.String and name in schema.columns]
+    wrong = {n: pl.col(n).filter(number_column(n).is_null() & (pl.col(n) != "")).first() for n in texts}
+    found = table.select(**wrong).collect().row(0, named=True) if texts else {}
+    return {name: example for name, example in found.items() if example is not None}
+
+
+def _made(have: Collection[str]) -> dict[str, pl.Expr]:
+    """Features that are made from other columns, where those are there."""
+    made = {
+        name: (number_column(scaled.source) - scaled.zero) / scaled.unit
+        for name, scaled in NORMALISED.items()
+        if scaled.source in have
+    }
+    if "chug_orientation" in have:
+        word = pl.col("chug_orientation").cast(pl.String).str.strip_chars().str.to_lowercase()
+        made["chug_orientation_portrait"] = pl.when(word != "").then((word == "portrait").cast(pl.Float64))
+    rates = [*_label_rate(have), *_own_rate(have)]
+    if rates:
+        made["chug_bitrate_mbps"] = pl.coalesce(rates)
+    return made
+
+
+def _label_rate(have: Collection[str]) -> list[pl.Expr]:
+    """Mbit/s of ``0.2M``, ``500K``; null where the label names no rate."""
+    if "chug_bitrate_label" not in have:
+        return []
+    parts = pl.col("chug_bitrate_label").cast(pl.String).str.to_uppercase().str.extract_groups(_BITRATE)
+    unit = parts.struct.field("2").replace_strict(_MBPS, default=None, return_dtype=pl.Float64)
+    return [parts.struct.field("1").cast(pl.Float64, strict=False) * unit]
+
+
+def _own_rate(have: Collection[str]) -> list[pl.Expr]:
+    """Mbit/s by size and duration, for ladder clips whose label names no rate (the references)."""
+    if not {"chug_bitrate_label", "src_size_bytes", "duration_s"} <= set(have):
+        return []
+    seconds = number_column("duration_s")
+    return [pl.when(seconds > 0).then(number_column("src_size_bytes") * 8e-6 / seconds)]
+
+
+def _display_columns(table: pl.LazyFrame, have: Collection[str], display: DisplayProfile | None) -> dict[str, pl.Expr]:
+    """Every display column: a row's own value, else the profile's."""
+    own = _own_display(table, have)
+    profile = display.values if display else {}
+    wanted = {name: [*own.get(name, []), *([pl.lit(profile[name])] if display else [])] for name in DISPLAY_COLUMNS}
+    return {name: pl.coalesce(*those, pl.lit(None, pl.Float64)) for name, those in wanted.items()}
+
+
+def _own_display(table: pl.LazyFrame, have: Collection[str]) -> dict[str, list[pl.Expr]]:
+    """What a table says itself: columns of the heads' names, and a profile's fields with ``display_`` before them."""
+    fields = {f"display_{spelling}": field for field in FIELDS for spelling in field.spellings}
+    present = [name for name in (*fields, *DISPLAY_COLUMNS) if name in have]
+    values = {n: table.select(pl.col(n).drop_nulls().unique()).collect()[n].to_list() for n in dict.fromkeys(present)}
+    own: dict[str, list[pl.Expr]] = {name: [] for name in DISPLAY_COLUMNS}
+    for name in DISPLAY_COLUMNS:
+        if name in have and name not in fields:
+            own[name].append(number_column(name))
+    for name, field in fields.items():
+        if name in have:
+            for column, words in _read_values(name, field, values[name]).items():
+                own[column].append(pl.col(name).replace_strict(words, default=None, return_dtype=pl.Float64))
+    own["display_contrast_ratio_log_norm"] += _own_contrast(values)
+    return own
+
+
+def _read_values(name: str, field: Field, values: list[object]) -> dict[str, dict[object, float]]:
+    """Per column a field gives, what each of its values means; a coverage column is all fractions or all percent."""
+    known = [v for v in values if v != "" and not (isinstance(v, float) and np.isnan(v))]
+    words: dict[str, dict[object, float]] = {column: {} for column in field.columns}
+    for value in known:
+        try:
+            found = field.values(value, f"column {name}")
+        except SettingsError as error:
+            raise TrainingError(error.what, found=error.found, expected=error.expected) from error
+        for column, number in found.items():
+            words[column][value] = number
+    if name in _COVERAGES and len({float(str(v).rstrip("%")) > 1 for v in known if v}) > 1:
+        raise TrainingError(
+            f"column {name}",
+            found="fractions and percentages",
+            expected="one of them in all rows",
+            next_step="correct the table",
+        )
+    return words
+
+
+def _own_contrast(values: Mapping[str, list[object]]) -> list[pl.Expr]:
+    """A row's contrast by its own two luminances; with a black of 0 it is the largest."""
+    peaks, blacks = ([n for n in values if part in n and not n.endswith("_norm")] for part in ("peak", "black"))
+    if not peaks or not blacks:
+        return []
+    ratio = number_column(peaks[0]) / number_column(blacks[0])
+    return [(ratio.log(10) / 7).clip(0, 1).fill_nan(None)]

@@ -1,0 +1,197 @@
+"""The display that scores are meant for: reading a profile, and a table's own display columns. No other feature.
+
+A profile's fields may be written with or without ``display_``, at the top or under ``display``, ``panel``, ``profile``.
+A table's are columns of the head's own names, or a profile's fields with ``display_`` before them.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.errors import SettingsError
+from vqa_assets.feature_names import DISPLAY_COLUMNS
+
+_PEAK, _BLACK, _CONTRAST, _AMBIENT, _BT2020, _P3, _OLED, _QLED, _LCD, _DIMMING, _TONE = DISPLAY_COLUMNS
+_NESTED = ("display", "panel", "profile")
+_YES = ("true", "yes", "on", "1", "full-array", "fald", "mini-led", "edge")
+_NO = ("false", "no", "off", "0", "none", "global")
+_DYNAMIC = ("dynamic", "hdr10+", "dolby vision", "dolby-vision", "true", "yes", "on", "1")
+_STATIC = ("static", "hdr10", "hlg", "clip", "none", "false", "no", "off", "0")
+_PANELS = {_OLED: r"oled", _QLED: r"qled|quantum.?dot", _LCD: r"lcd|\b(ips|va|tn|led)\b"}
+
+
+def number(value: Any, what: str) -> float:
+    """A number of 0 or more, also as text; SettingsError names the field otherwise."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not (math.isfinite(found) and found >= 0):
+        raise _wrong(what, value, "a finite number of 0 or more")
+    return found
+
+
+def fraction(value: Any, what: str) -> float:
+    """A coverage in 0–1, from a fraction (at most 1) or a percentage (2 to 100, or ``72%``)."""
+    percent = isinstance(value, str) and value.strip().endswith("%")
+    found = number(value.strip().rstrip("%") if isinstance(value, str) else value, what)
+    if not percent and 1 < found < 2:
+        raise _wrong(what, value, "a fraction of at most 1 or a percentage of 2 to 100; this could be either")
+    if found > 100:
+        raise _wrong(what, value, "a fraction of at most 1 or a percentage of at most 100")
+    return found / 100 if percent or found > 1 else found
+
+
+def contrast_log_norm(peak: float, black: float = 1.0) -> float:
+    """log10(peak / black) / 7, clamped to 0–1; 1 where black gives no light."""
+    if black == 0:
+        return 1.0
+    return min(1.0, max(0.0, math.log10(peak / black) / 7)) if peak > 0 else 0.0
+
+
+def _ratio(value: Any, what: str) -> float:
+    return contrast_log_norm(number(value.removesuffix(":1") if isinstance(value, str) else value, what))
+
+
+def _word(value: Any) -> str:
+    return str(value).strip().lower()
+
+
+def _switch(yes: tuple[str, ...], no: tuple[str, ...]) -> Callable[[Any, str], float]:
+    def read(value: Any, what: str) -> float:
+        word = _word(int(value) if isinstance(value, float) and value.is_integer() else value)
+        if word not in (*yes, *no):
+            raise _wrong(what, value, f"one of {', '.join(yes)} or {', '.join(no)}")
+        return float(word in yes)
+
+    return read
+
+
+def panel(value: Any, what: str) -> dict[str, float]:
+    """The three panel columns of a panel's name; a quantum-dot OLED is an OLED."""
+    word = _word(value)
+    for column, pattern in _PANELS.items():
+        if re.search(pattern, word):
+            return {name: float(name == column) for name in _PANELS}
+    raise _wrong(what, value, "an OLED, QLED or LCD panel")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a profile: its spellings, the columns it gives, and how its value is read."""
+
+    spellings: tuple[str, ...]
+    columns: tuple[str, ...]
+    read: Callable[[Any, str], Any]
+
+    def values(self, value: Any, what: str) -> dict[str, float]:
+        """The columns' values of a field's value; SettingsError names what cannot be read."""
+        found = self.read(value, what)
+        return found if isinstance(found, dict) else {self.columns[0]: float(found)}
+
+
+FIELDS: tuple[Field, ...] = (
+    Field(("peak_luminance_nits", "peak_nits"), (_PEAK,), lambda v, w: number(v, w) / 10_000),
+    Field(("black_luminance_nits", "black_nits"), (_BLACK,), number),
+    Field(("contrast_ratio",), (_CONTRAST,), _ratio),
+    Field(("ambient_lux",), (_AMBIENT,), lambda v, w: number(v, w) / 1_000),
+    Field(("bt2020_coverage",), (_BT2020,), fraction),
+    Field(("p3_coverage",), (_P3,), fraction),
+    Field(("panel_type",), (_OLED, _QLED, _LCD), panel),
+    Field(("local_dimming",), (_DIMMING,), _switch(_YES, _NO)),
+    Field(("tone_mapping",), (_TONE,), _switch(_DYNAMIC, _STATIC)),
+)
+"""Every field of a profile, in the order of the columns."""
+
+_OF_SPELLING = {spelling: field for field in FIELDS for spelling in field.spellings}
+
+
+@dataclass(frozen=True)
+class DisplayProfile:
+    """A display as heads read it: ``values`` of all display columns, 0 for those in ``lacking``.
+
+    ``ignored`` are keys that mean nothing here; ``name`` and ``sha256`` are the file's.
+    """
+
+    name: str
+    sha256: str
+    values: Mapping[str, float]
+    lacking: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        return {
+            "file": self.name,
+            "sha256": self.sha256,
+            "values": dict(self.values),
+            "lacking": list(self.lacking),
+            "ignored": list(self.ignored),
+        }
+
+
+def read_profile(path: Path) -> DisplayProfile:
+    """The profile in a JSON file. SettingsError where it cannot be read, or has no known field."""
+    what = f"display_profile_json: {path.name}"
+    try:
+        content = path.read_bytes()
+        told = json.loads(content)
+    except OSError as error:
+        raise SettingsError(what, found=f"it cannot be read ({error.strerror})", expected="a JSON file") from error
+    except ValueError as error:
+        raise SettingsError(what, found=f"no JSON ({error})", expected="a JSON object") from error
+    if not isinstance(told, Mapping):
+        raise SettingsError(what, found=type(told).__name__, expected="a JSON object of display fields")
+    given, ignored = _given(told, what)
+    if not given:
+        known = ", ".join(spelling for field in FIELDS for spelling in field.spellings)
+        raise SettingsError(
+            what,
+            found=f"no known field among {', '.join(ignored) or 'no fields'}",
+            expected=f"some of {known}",
+            next_step="correct the profile, or leave it out",
+        )
+    found = _columns(given, what)
+    lacking = tuple(name for name in DISPLAY_COLUMNS if name not in found)
+    values = {name: found.get(name, 0.0) for name in DISPLAY_COLUMNS}
+    return DisplayProfile(path.name, hashlib.sha256(content).hexdigest(), values, lacking, tuple(ignored))
+
+
+def _given(told: Mapping[str, Any], what: str) -> tuple[dict[Field, Any], list[str]]:
+    """Values by field, and the keys that mean nothing; SettingsError where one field has two values."""
+    given: dict[Field, Any] = {}
+    ignored = []
+    for key, value in _leaves(told):
+        field = _OF_SPELLING.get(key.lower().removeprefix("display_"))
+        if field is None:
+            ignored.append(key)
+        elif value is not None and given.setdefault(field, value) != value:
+            raise _wrong(f"{what}: {field.spellings[0]}", [given[field], value], "one value")
+    return given, ignored
+
+
+def _leaves(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in told.items():
+        if key.lower() in _NESTED and isinstance(value, Mapping):
+            yield from _leaves(value)
+        else:
+            yield key, value
+
+
+def _columns(given: Mapping[Field, Any], what: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for field, value in given.items():
+        found |= field.values(value, f"{what}: {field.spellings[0]}")
+    peak, black, contrast = (_OF_SPELLING[name] for name in ("peak_nits", "black_nits", "contrast_ratio"))
+    if contrast not in given and peak in given and black in given:
+        found[_CONTRAST] = contrast_log_norm(*(number(given[each], what) for each in (peak, black)))
+    return found
+
+
+def _wrong(what: str, found: Any, expected: str) -> SettingsError:
+    return SettingsError(what, found=repr(found), expected=expected, next_step="correct it")

@@ -1,0 +1,94 @@
+"""Who is told of a failed run: the log, and a webhook where one is named. Any object with ``notify`` will do."""
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import dagster as dg
+from pydantic import Field
+
+WEBHOOK_NAME = "VQA_FAILURE_WEBHOOK"
+SCHEMA = "vqa-run-failure-v1"
+_log = logging.getLogger("vqa_assets.notifier")
+
+
+@dataclass(frozen=True)
+class StepFailure:
+    """One step of a run and why it failed, in the words of its error."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """A run that failed: what it was to make, for which partition, and why it did not."""
+
+    run_id: str
+    job: str
+    assets: tuple[str, ...]
+    partition: str | None
+    failures: tuple[StepFailure, ...]
+
+    @property
+    def text(self) -> str:
+        """The failure in one paragraph, as a chat shows it."""
+        what = " + ".join(self.assets) or self.job
+        where = f" [{self.partition}]" if self.partition else ""
+        why = "; ".join(f"{f.step}: {f.reason}" for f in self.failures)
+        return f"{what}{where} failed (run {self.run_id}): {why or 'no reason was recorded'}"
+
+    def as_json(self) -> dict[str, object]:
+        """The object that is posted."""
+        return {"schema": SCHEMA, "text": self.text, **asdict(self)}
+
+
+class Notifier(Protocol):
+    """What the failure sensor needs: it is told once a run, and must not raise."""
+
+    def notify(self, failure: RunFailure) -> None:
+        """Tell somebody."""
+
+
+class NotifierResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Logs every failed run, and posts it as JSON where a webhook is named."""
+
+    webhook: str | None = Field(
+        default=None, description=f"Address that failed runs are posted to. Default: ${WEBHOOK_NAME}, else none."
+    )
+    timeout_s: float = Field(default=10.0, gt=0, le=60, description="Longest wait for the webhook. Default: 10.")
+
+    def notify(self, failure: RunFailure) -> None:
+        """See ``Notifier``. A webhook that is not there is a warning, and its address is never logged."""
+        _log.error("%s", failure.text)
+        address = self.webhook or os.environ.get(WEBHOOK_NAME)
+        if not address:
+            return
+        try:
+            _post(address, failure, self.timeout_s)
+        except (OSError, ValueError) as error:
+            _log.warning(
+                "run %s: the webhook at %s was not told: %s", failure.run_id, _host(address), type(error).__name__
+            )
+
+
+def _post(address: str, failure: RunFailure, timeout_s: float) -> None:
+    from urllib.request import Request, urlopen
+
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise ValueError
+    body = json.dumps(failure.as_json(), ensure_ascii=False).encode()
+    request = Request(address, body, {"Content-Type": "application/json"}, method="POST")  # noqa: S310
+    with urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        answer.read(1)
+
+
+def _host(address: str) -> str:
+    """Only the host: path, query and user name of a webhook are its secret."""
+    try:
+        return urlsplit(address).hostname or "an address without a host"
+    except ValueError:
+        return "an address that cannot be read"
