@@ -37,8 +37,8 @@ class HeadConfig(dg.Config):
         default=_DEFAULT.protocol_splits,
         ge=0,
         le=1_000,
-        description="Repetitions of the field's protocol (80/20 by content) beside the gate; each trains one head more; "
-        "0 leaves it out. Default: 10.",
+        description="Repetitions of the field's protocol (80/20 by content) beside the gate, each one head more to "
+        "train; 0 leaves it out. Default: 10.",
     )
     seed: int = Field(default=_DEFAULT.seed, description="Decides folds, members and steps. Default: 20260508.")
     device: str = Field(default=_DEFAULT.device, description="auto, cpu or cuda. Default: auto.")

@@ -181,7 +181,8 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _rmse_over_sd(mos: ArrayLike, predicted: ArrayLike) -> float:
-    spread = float(np.asarray(mos, dtype=np.float64).std())
+    labels = np.asarray(mos, dtype=np.float64)
+    spread = float(labels.std()) if labels.size else 0.0
     return rmse(mos, predicted) / spread if spread > 0 else np.nan
 
 

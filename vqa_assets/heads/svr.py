@@ -32,16 +32,16 @@ def svr_predictions(features: F32, mos: F32, groups: Sequence[str], cut: tuple[I
     from sklearn.svm import SVR
 
     train, test = cut
-    train = _bounded(train, groups, FIT_ROWS, seed)
+    train = bounded(train, groups, FIT_ROWS, seed)
     mean, std = standardisation(features[train])
     x, y = standardised(features, mean, std).astype(np.float64), mos.astype(np.float64)
-    chosen = _chosen(x, y, _bounded(train, groups, CHOICE_ROWS, seed), groups, seed)
+    chosen = _chosen(x, y, bounded(train, groups, CHOICE_ROWS, seed), groups, seed)
     predicted: F64 = SVR(epsilon=_EPSILON, **chosen).fit(x[train], y[train]).predict(x[test])
     return predicted
 
 
-def _bounded(rows: I64, groups: Sequence[str], most: int, seed: int) -> I64:
-    """At most so many of the rows, in the order of their contents' draw."""
+def bounded(rows: I64, groups: Sequence[str], most: int, seed: int) -> I64:
+    """At most so many of the rows: contents are drawn one after another, and the last may be cut."""
     if len(rows) <= most:
         return rows
     names, of_row = np.unique(np.asarray(groups, dtype=object)[rows].astype(str), return_inverse=True)
