@@ -118,7 +118,10 @@ CHUG_HDR_DISPLAY_V1 = FeatureSchema(
     measured=CHUG_HDR_WIDE_V1.measured,
 )
 
-_SCHEMAS = (KONVID_V1, NR_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1)
+FR_V2 = FeatureSchema(name="fr-v2", columns=(*CANONICAL_6, "crf_norm", "preset_rank"), measured=frozenset(CANONICAL_6))
+"""One encode against its source: the six means, CRF / 63, and ``preset_rank``."""
+
+_SCHEMAS = (KONVID_V1, NR_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1, FR_V2)
 FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in _SCHEMAS})
 
 
@@ -140,3 +143,32 @@ def shot_mean_len_norm(seconds: float) -> float:
 def shot_cut_density(cuts: int, frames: int) -> float:
     """Cuts per frame."""
     return cuts / frames
+
+
+_X264_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"),
+)
+_SLOWEST = len(_X264_PRESETS) - 1
+_WORDS = {**{name: rank for rank, name in enumerate(_X264_PRESETS)}, "speed": 2, "balanced": 5, "quality": 7}
+
+
+def crf_norm(crf: float) -> float:
+    """CRF in units of 63, the largest of AV1 and VP9."""
+    return crf / 63
+
+
+def preset_rank(preset: str) -> float | None:
+    """How slow a preset is, from 0 (fastest) to 9 (slowest); None for a word that no known encoder has.
+
+    x264's and x265's names count from ``ultrafast`` to ``placebo``; NVENC's ``p1`` to ``p7`` and SVT-AV1's 13 to 0 are
+    spread evenly over the same range.
+    """
+    word = preset.strip().lower()
+    if word in _WORDS:
+        return float(_WORDS[word])
+    number = word.removeprefix("p")
+    if not (number.isascii() and number.isdecimal()):
+        return None
+    if word != number:
+        return (int(number) - 1) / 6 * _SLOWEST if 1 <= int(number) <= 7 else None
+    return (1 - int(number) / 13) * _SLOWEST if int(number) <= 13 else None

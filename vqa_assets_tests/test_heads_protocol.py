@@ -138,7 +138,7 @@ def test_the_card_and_the_log_tell_of_the_protocol(built, told):
     for row in ("| the head | 0.", "| constant | – | – | – |", "| ridge regression |", "| RBF-SVR |", "| VMAF |"):
         assert row in card
     assert "SROCC of the head minus that of RBF-SVR:" in card
-    assert any("trained 10 heads of" in line for line in told)
+    assert any("trained 10 heads in" in line for line in told)
 
 
 def test_svr_learns_a_bent_signal_from_training_rows_alone():

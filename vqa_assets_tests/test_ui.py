@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from vqa_assets.definitions import defs
 from vqa_assets_tests.clips import tiny_clips
 
 REPOSITORY = Path(__file__).parents[1]
@@ -105,17 +106,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_it_shows_every_asset_with_its_group_and_partitions(address: str) -> None:
     nodes = ask(address, "{ assetNodes { assetKey { path } groupName isPartitioned kinds description } }")["assetNodes"]
     found = {node["assetKey"]["path"][0]: node for node in nodes}
+    graph = defs.resolve_asset_graph()
     assert {name: (node["groupName"], node["isPartitioned"]) for name, node in found.items()} == {
-        "corpus_annotations": ("corpora", True),
-        "corpus_jsonl": ("corpora", True),
-        "unified_corpus": ("unified", False),
-        "clip_features": ("features", True),
-        "mos_features": ("labels", True),
-        "mos_head": ("heads", True),
-        "konvid_mos_head_v1": ("heads", False),
-        "libvmaf_reports": ("encode_grid", False),
-        "encode_grid_jsonl": ("encode_grid", True),
-        "fr_training_corpus": ("encode_grid", False),
+        node.key.to_user_string(): (node.group_name, node.is_partitioned) for node in graph.asset_nodes
     }
     assert all(node["description"] for node in nodes)
 

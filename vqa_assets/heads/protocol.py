@@ -18,7 +18,7 @@ from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan
 from vqa_assets.heads.svr import FIT_ROWS, svr_predictions
 from vqa_assets.heads.training_table import TrainingTable
-from vqa_assets.heads.weights import HeadWeights, encoder_onehot
+from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import (
     Bootstrap,
     Metric,
@@ -74,11 +74,12 @@ class Protocol:
 
 
 def protocol_parts(table: TrainingTable, plan: SplitPlan, settings: TrainingSettings) -> tuple[Part, ...]:
-    """The splits: a fifth of the contents judges, the others train. None for a smoke run.
+    """The splits: a fifth of the contents judges, the others train. None for a smoke run, or where nothing
+    can be judged.
 
     They are drawn from the rows the gate reads (never the hold-out), or from all where every corpus has a split.
     """
-    count = 0 if settings.smoke else settings.protocol_splits
+    count = 0 if settings.smoke or not plan.parts else settings.protocol_splits
     rows = plan.final if plan.kind == "folds" else np.arange(len(table.mos), dtype=np.int64)
     drawn = drawn_parts([table.groups[row] for row in rows], TEST_SHARE, count, settings.seed)
     masks = (np.array(mask) for mask in drawn)
@@ -132,7 +133,7 @@ def _predicted(
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         for part, head, others in zip(parts, heads, pool.map(baselines, parts), strict=True):
-            mos = predict(head, table.features[part.test], encoder_onehot(len(part.test)))
+            mos = predict(head, table.features[part.test], table.onehot[part.test])
             yield part, {"head": mos.astype(np.float64), **others}
     finally:
         pool.shutdown(cancel_futures=True)

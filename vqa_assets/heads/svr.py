@@ -26,18 +26,19 @@ F64 = NDArray[np.float64]
 def svr_predictions(features: F32, mos: F32, groups: Sequence[str], cut: tuple[I64, I64], seed: int) -> F64:
     """MOS (M,) of the test rows by scikit-learn's SVR fitted on the training rows; ``cut`` is (train, test) rows.
 
-    Features are standardised by the training rows. C and gamma are those of the least squared error over three folds
-    by content of at most 1 500 training rows; the fit reads at most 5 000, whole contents while they last.
+    Features and scores are standardised by the training rows. C and gamma are those of the least squared error over
+    three folds by content of at most 1 500 training rows; the fit reads at most 5 000.
     """
     from sklearn.svm import SVR
 
     train, test = cut
     train = bounded(train, groups, FIT_ROWS, seed)
     mean, std = standardisation(features[train])
-    x, y = standardised(features, mean, std).astype(np.float64), mos.astype(np.float64)
+    level, spread = float(mos[train].mean(dtype=np.float64)), float(mos[train].std(dtype=np.float64)) or 1.0
+    x, y = standardised(features, mean, std).astype(np.float64), (mos.astype(np.float64) - level) / spread
     chosen = _chosen(x, y, bounded(train, groups, CHOICE_ROWS, seed), groups, seed)
     predicted: F64 = SVR(epsilon=_EPSILON, **chosen).fit(x[train], y[train]).predict(x[test])
-    return predicted
+    return level + spread * predicted
 
 
 def bounded(rows: I64, groups: Sequence[str], most: int, seed: int) -> I64:
