@@ -147,7 +147,7 @@ def test_svr_learns_a_bent_signal_from_training_rows_alone():
     mos, groups = frame["mos"].to_numpy().astype(np.float32), frame["content_id"].to_list()
     cut = (np.arange(300), np.arange(300, 400))
     found = svr_predictions(x, mos, groups, cut, seed=1)
-    assert plcc(mos[300:], found) > 0.75
+    assert plcc(mos[300:], found) > 0.7
     spoilt = mos.copy()
     spoilt[300:] = 1.0
     np.testing.assert_array_equal(svr_predictions(x, spoilt, groups, cut, seed=1), found)
