@@ -66,7 +66,7 @@ def test_the_automation_is_evaluated_by_the_running_code_and_would_start_what_is
     web_ui: WebUi,
 ) -> None:
     query = """mutation { sensorDryRun(selectorData: {repositoryLocationName: "vqa_assets",
-        repositoryName: "__repository__", sensorName: "follow_inputs"}) { ... on DryRunInstigationTick {
+        repositoryName: "__repository__", sensorName: "follow_inputs"}, cursor: null) { ... on DryRunInstigationTick {
         evaluationResult { error { message } runRequests { assetSelection { path } tags { key value } } } } } }"""
     result = web_ui.ask(query)["sensorDryRun"]["evaluationResult"]
     assert result["error"] is None
