@@ -3,13 +3,20 @@
 On small clips the processes are the cost, on large ones the hash is: there the pass is held against hashing alone.
 """
 
-import os
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.corpus_folder import CORPUS, CorpusFolder, clip_of, corpus_folder, grown_to, spread, write_copies
+from benchmarks.corpus_folder import (
+    CORPUS,
+    CorpusFolder,
+    clip_of,
+    corpus_folder,
+    grown_to,
+    measured,
+    spread,
+    write_copies,
+)
 from benchmarks.plain import absent, hash_all, probe_and_hash
 from vqa_assets.ingest.loop import workers_of
 from vqa_assets.probing import PyAvProber
@@ -54,8 +61,8 @@ def _large(corpus: CorpusFolder) -> None:
     threads = workers_of(resolve(CORPUS, {}, corpus.root.ingest_toml(CORPUS)).values)
     alone, ours = [], []
     for _ in range(TURNS):
-        alone.append(_measured(lambda: hash_all(paths, threads)))
-        ours.append(_measured(lambda: _pass(corpus)))
+        alone.append(measured(lambda: hash_all(paths, threads)))
+        ours.append(measured(lambda: _pass(corpus)))
     by_clock = statistics.median(a[0] / b[0] for a, b in zip(alone, ours, strict=True))
     by_processor = statistics.median(a[1] / b[1] for a, b in zip(alone, ours, strict=True))
     megabytes = LARGE_CLIPS * LARGE_BYTES / 1e6
@@ -65,14 +72,6 @@ def _large(corpus: CorpusFolder) -> None:
         f"threads by the clock, {by_processor:.2f} by the processor ({rates[0]} MB/s against {rates[1]}, medians of "
         f"{TURNS}); target: at least {LARGE_TARGET}; bound by SHA-256, then by FFmpeg's look at each clip's beginning"
     )
-
-
-def _measured(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds by the clock and by the processor, child processes included."""
-    begun, used = time.perf_counter(), os.times()
-    work()
-    now = os.times()
-    return time.perf_counter() - begun, sum(now[:4]) - sum(used[:4])
 
 
 def _filled(corpus: CorpusFolder, count: int, size_bytes: int, clip: bytes) -> list[str]:

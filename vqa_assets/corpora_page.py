@@ -174,6 +174,8 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
         yield f"without a header: `{', '.join(name or '…' for name in shape)}`"
     if corpus.clip_name:
         yield f"clip names made of columns: `{corpus.clip_name}`"
+    if corpus.codecs:
+        yield f"codecs, by a column or by such a name: {_quoted(corpus.codecs)}"
     folders = _quoted(f"{name}/" for name in ("clips", *corpus.clip_folders))
     yield f"clips: {folders}; suffix `{corpus.clip_suffix}`"
     if corpus.also_named or corpus.also_starting:

@@ -26,7 +26,7 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.downloader import DownloaderResource
-from vqa_assets.resources.extractor import KonvidV1ExtractorResource
+from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.resources.notifier import NotifierResource
 from vqa_assets.resources.prober import ProberResource
 from vqa_assets.resources.trainer import TorchTrainerResource
@@ -45,7 +45,7 @@ def default_resources() -> dict[str, Any]:
         "prober": ProberResource(),
         "downloader": DownloaderResource(),
         "clip_pool": ThreadClipPool(),
-        "extractor": KonvidV1ExtractorResource(),
+        "extractor": ClipExtractorResource(),
         "trainer": TorchTrainerResource(),
         "notifier": NotifierResource(),
     }

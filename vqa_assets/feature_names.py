@@ -17,6 +17,26 @@ TIME_VARYING = (*CANONICAL_6, "saliency", "saliency_var")
 SHOT_FEATURES = ("shot_count_norm", "shot_mean_len_norm", "shot_cut_density")
 """Features with one value a clip."""
 
+_PAIRS = tuple(f"{way}_{what}" for way in ("h", "v", "d1", "d2") for what in ("shape", "mean", "left", "right"))
+NSS_OF_SCALE = ("shape", "variance", *_PAIRS)
+"""BRISQUE's 18 features of one scale: MSCN coefficients, then products of neighbours in four directions."""
+
+NSS = tuple(f"nss{scale}_{name}" for scale in (1, 2) for name in NSS_OF_SCALE)
+"""BRISQUE's 36 features, of the picture at its own size and at half of it."""
+
+NO_REFERENCE = (
+    *("si", "ti", "blockiness", "blur", "noise", "entropy", "luma", "contrast", "saturation", "saturation_spread"),
+    *("colourfulness", "flicker"),
+    *NSS,
+)
+"""Features of a clip by itself with one value a sampled frame; their table columns are ``pooled_columns``."""
+
+NO_REFERENCE_CLIP = ("bits_per_pixel", "nr_width", "nr_height", "nr_framerate", "nr_duration_s")
+"""Features of a clip by itself with one value a clip; a corpus may have one value of them."""
+
+TRANSFERS = ("pq", "hlg", "sdr", "unknown")
+"""What a clip's transfer function can be; ``unknown`` where it declares none."""
+
 AGGREGATES = ("mean", "p10", "p90", "std")
 """How a time-varying feature is pooled over frames; ``<f>`` alone is the mean."""
 
@@ -80,6 +100,14 @@ KONVID_V1 = FeatureSchema(
     measured=frozenset((*CANONICAL_6, "saliency_mean", "saliency_var", *SHOT_FEATURES)),
 )
 
+_NR_TIME_VARYING = tuple(f"{feature}_{a}" for feature in NO_REFERENCE for a in AGGREGATES)
+
+NR_V1 = FeatureSchema(
+    name="nr-v1",
+    columns=(*_NR_TIME_VARYING, *NO_REFERENCE_CLIP),
+    measured=frozenset(_NR_TIME_VARYING),
+)
+
 _CHUG_MEASURED = (*CANONICAL_6, *(f"{name}_{pooled}" for name in CANONICAL_6 for pooled in QUANTILES))
 CHUG_HDR_WIDE_V1 = FeatureSchema(
     name="chug-hdr-wide-v1", columns=(*_CHUG_MEASURED, *CHUG_METADATA), measured=frozenset(_CHUG_MEASURED)
@@ -90,7 +118,10 @@ CHUG_HDR_DISPLAY_V1 = FeatureSchema(
     measured=CHUG_HDR_WIDE_V1.measured,
 )
 
-_SCHEMAS = (KONVID_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1)
+FR_V2 = FeatureSchema(name="fr-v2", columns=(*CANONICAL_6, "crf_norm", "preset_rank"), measured=frozenset(CANONICAL_6))
+"""One encode against its source: the six means, CRF / 63, and ``preset_rank``."""
+
+_SCHEMAS = (KONVID_V1, NR_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1, FR_V2)
 FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in _SCHEMAS})
 
 
@@ -112,3 +143,32 @@ def shot_mean_len_norm(seconds: float) -> float:
 def shot_cut_density(cuts: int, frames: int) -> float:
     """Cuts per frame."""
     return cuts / frames
+
+
+_X264_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"),
+)
+_SLOWEST = len(_X264_PRESETS) - 1
+_WORDS = {**{name: rank for rank, name in enumerate(_X264_PRESETS)}, "speed": 2, "balanced": 5, "quality": 7}
+
+
+def crf_norm(crf: float) -> float:
+    """CRF in units of 63, the largest of AV1 and VP9."""
+    return crf / 63
+
+
+def preset_rank(preset: str) -> float | None:
+    """How slow a preset is, from 0 (fastest) to 9 (slowest); None for a word that no known encoder has.
+
+    x264's and x265's names count from ``ultrafast`` to ``placebo``; NVENC's ``p1`` to ``p7`` and SVT-AV1's 13 to 0 are
+    spread evenly over the same range.
+    """
+    word = preset.strip().lower()
+    if word in _WORDS:
+        return float(_WORDS[word])
+    number = word.removeprefix("p")
+    if not (number.isascii() and number.isdecimal()):
+        return None
+    if word != number:
+        return (int(number) - 1) / 6 * _SLOWEST if 1 <= int(number) <= 7 else None
+    return (1 - int(number) / 13) * _SLOWEST if int(number) <= 13 else None

@@ -51,12 +51,24 @@ class Duplicate:
         return {**flat, "why": self.why, "src_sha256": self.src_sha256}
 
 
+@dataclass(frozen=True)
+class RawScore:
+    """One row whose raw score disagrees with its ``mos``: file and line, both scores on 0–100. The raw one stands."""
+
+    path: Path
+    line: int
+    corpus: str
+    raw: float
+    mos: float
+
+
 @dataclass
 class Losses:
-    """The first losses of an aggregation, in the order of reading."""
+    """The first losses and doubts of an aggregation, in the order of reading."""
 
     dropped: dict[str, list[Dropped]] = field(default_factory=dict)
-    _lost: list[_Row] = field(default_factory=list)
+    raw_scores: int = 0
+    raw_score_examples: list[RawScore] = field(default_factory=list)
 
     def drop(self, dropped: Dropped) -> None:
         """Remember a dropped row while there is room for its reason."""
@@ -64,21 +76,13 @@ class Losses:
         if len(examples) < DROPPED_SHOWN:
             examples.append(dropped)
 
-    def duplicate(self, lost: _Row) -> None:
-        """Remember a unified row that lost to another of the same bytes, while there is room."""
-        if len(self._lost) < DUPLICATES_SHOWN:
-            self._lost.append(lost)
-
-    def duplicates(self, standing: Mapping[str, _Row]) -> tuple[Duplicate, ...]:
-        """Each remembered row beside the one that stands in the end for its bytes (``src_sha256`` → row)."""
-        return tuple(_compared(standing[lost["src_sha256"]], lost) for lost in self._lost)
-
     def dropped_rows(self) -> list[dict[str, Any]]:
         """The examples of dropped rows as a table, by reason."""
         return [asdict(one) for reason in sorted(self.dropped) for one in self.dropped[reason]]
 
 
-def _compared(kept: _Row, lost: _Row) -> Duplicate:
+def duplicate(kept: _Row, lost: _Row) -> Duplicate:
+    """Two unified rows of the same bytes beside each other."""
     winner, loser = _side(kept), _side(lost)
     return Duplicate(kept["src_sha256"], winner, loser, _why(winner, loser))
 

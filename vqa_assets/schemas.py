@@ -12,7 +12,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from vqa_assets.errors import SchemaError
-from vqa_assets.feature_names import CANONICAL_6, SHOT_FEATURES, TIME_VARYING, pooled_columns
+from vqa_assets.feature_names import (
+    CANONICAL_6,
+    NO_REFERENCE,
+    NO_REFERENCE_CLIP,
+    SHOT_FEATURES,
+    TIME_VARYING,
+    TRANSFERS,
+    pooled_columns,
+)
 from vqa_assets.mos import SCALES, TRAINING, UNIFIED
 
 if TYPE_CHECKING:
@@ -132,16 +140,29 @@ CLIP_FEATURES = Table(
         Column("key", "string", "src of the corpus JSONL", unique=True),
         Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
         *(
-            Column(name, "number", f"{feature} over the clip's frames", nullable=True)
-            for feature in TIME_VARYING
+            Column(name, "number", f"{feature} over the clip's frames", required=False, nullable=True)
+            for feature in (*TIME_VARYING, *NO_REFERENCE)
             for name in pooled_columns(feature)
         ),
-        *(Column(name, "number", "Shots, one value a clip", nullable=True) for name in SHOT_FEATURES),
+        *(
+            Column(name, "number", "One value a clip", required=False, nullable=True)
+            for name in (*SHOT_FEATURES, *NO_REFERENCE_CLIP)
+        ),
         Column("n_feature_frames", "integer", "Frames measured", low=1),
-        Column("feature_width", "integer", "Width measured at, in pixels", low=1),
-        Column("feature_height", "integer", "Height measured at, in pixels", low=1),
-        Column("feature_bitdepth", "integer", "Bits a sample", low=8, high=16),
-        Column("feature_reference", "string", "What the clip is compared with", choices=("ladder", "recompressed")),
+        Column("feature_width", "integer", "Width compared at, in pixels", required=False, nullable=True, low=1),
+        Column("feature_height", "integer", "Height compared at, in pixels", required=False, nullable=True, low=1),
+        Column("feature_bitdepth", "integer", "Bits a sample", required=False, nullable=True, low=8, high=16),
+        Column(
+            "feature_reference",
+            "string",
+            "What the clip is compared with",
+            required=False,
+            nullable=True,
+            choices=("ladder", "recompressed"),
+        ),
+        Column("clip_transfer", "string", "Transfer function", required=False, choices=TRANSFERS),
+        Column("clip_primaries", "string", "Colour primaries, FFmpeg's name", required=False),
+        Column("clip_interlaced", "integer", "Whether the first frame is interlaced", required=False, low=0, high=1),
         *_CLIP_COLUMNS,
         Column("corpus", "string", "Name of the corpus"),
     ),

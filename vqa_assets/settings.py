@@ -279,9 +279,16 @@ def _checked(value: Any, key: str, where: str) -> Any:
         raise SettingsError(
             f"{where}", found=f"unknown key {key!r}", expected=f"one of {', '.join(_BY_NAME)}", next_step="correct it"
         )
+    return check_setting(setting, value, where)
+
+
+def check_setting(setting: Setting, value: Any, where: str) -> Any:
+    """A value of the setting's type within its bounds and choices; SettingsError says what is expected."""
     coerced = _coerced(value, setting, where)
     if not _inside(coerced, setting) or (setting.choices and coerced not in setting.choices):
-        raise SettingsError(f"{where}: {key}", found=repr(value), expected=setting.help, next_step="correct it")
+        raise SettingsError(
+            f"{where}: {setting.name}", found=repr(value), expected=setting.help, next_step="correct it"
+        )
     return coerced
 
 

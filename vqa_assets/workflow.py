@@ -18,9 +18,11 @@ import dagster as dg
 from vqa_assets.assets.telling import step_failure
 from vqa_assets.clip_work import clock
 from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora.external import BVI_DVC, NETFLIX
 from vqa_assets.definitions import build_defs, declared_corpora
+from vqa_assets.encode_grid.layout import reports_folder, vmaf_tune_rows
 from vqa_assets.errors import VqaError
-from vqa_assets.heads.recipe import HEAD_RECIPES
+from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, HeadRecipe
 from vqa_assets.ingest.layout import waiting_annotation_files
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.paths import DataRoot
@@ -54,7 +56,7 @@ class StepResult:
 
 
 def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: bool = True) -> list[Step]:
-    """The steps for what is present: per corpus ingest, features, labels, head; then the unified corpus and heads."""
+    """The steps for what is present: per corpus ingest, features, labels, head; the unified corpus, heads, the grid."""
     present = [c.name for c in corpora.values() if _is_present(c, root)]
     steps = [Step(("corpus_annotations", "corpus_jsonl"), name) for name in present]
     if present:
@@ -62,8 +64,23 @@ def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: b
     steps += [Step(("clip_features", "mos_features"), name) for name in present]
     if training and present:
         steps += [Step(("mos_head",), name) for name in present]
-        steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if set(r.corpora) & set(present)]
-    return steps
+        steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _is_wanted(r, present)]
+    return steps + _grid_steps(root, training)
+
+
+def _is_wanted(recipe: HeadRecipe, present: Sequence[str]) -> bool:
+    """Whether a head's corpora are there; of one corpus a head over every corpus would be that corpus's own again."""
+    return len(present) > 1 if recipe.every_corpus else bool(set(recipe.corpora) & set(present))
+
+
+def _grid_steps(root: DataRoot, training: bool) -> list[Step]:
+    """The encode grid's stages for the sources whose files are there, and the head that is trained on them."""
+    rows = {BVI_DVC.name: any(reports_folder(root).glob("*.json")), NETFLIX.name: vmaf_tune_rows(root).is_file()}
+    steps = [Step(("encode_grid_jsonl",), name) for name, there in rows.items() if there]
+    if not steps:
+        return []
+    head = [Step((FR_REGRESSOR_V2.name,))] if training else []
+    return [Step(("libvmaf_reports",)), *steps, Step(("fr_training_corpus",)), *head]
 
 
 def run_steps(

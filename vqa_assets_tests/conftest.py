@@ -15,7 +15,9 @@ TOOLS = {
     "ffprobe": "apt-get install ffmpeg",
     "curl": "apt-get install curl",
     "chromium": "apt-get install chromium",
+    "postgres": "apt-get install postgresql",
 }
+_OFF_THE_PATH = {"postgres": ("/usr/lib/postgresql", "*/bin/postgres")}
 _LEFT_OUT = "needs the tool "
 
 
@@ -30,11 +32,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """A missing tool leaves its tests out; with VQA_TEST_ALL=1 it is a failure."""
     for marker in item.iter_markers("needs_tool"):
         name = marker.args[0]
-        if shutil.which(name) is None:
+        if not is_there(name):
             told = f"{_LEFT_OUT}{name}: {TOOLS[name]}"
             if os.environ.get("VQA_TEST_ALL") == "1":
                 pytest.fail(told, pytrace=False)
             pytest.skip(told)
+
+
+def is_there(tool: str) -> bool:
+    """Whether the system tool is found: on the PATH, or where Debian keeps it."""
+    folder, pattern = _OFF_THE_PATH.get(tool, ("/nowhere", tool))
+    return shutil.which(tool) is not None or any(Path(folder).glob(pattern))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

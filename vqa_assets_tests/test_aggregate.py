@@ -10,8 +10,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets import aggregate as module
-from vqa_assets.aggregate import AggregateReport, Shard, UnifiedSettings, aggregate, make_unified_corpus
+from vqa_assets.aggregate import corpus as module
+from vqa_assets.aggregate.corpus import UnifiedSettings, aggregate, make_unified_corpus
+from vqa_assets.aggregate.report import AggregateReport
+from vqa_assets.aggregate.rows import write_block
+from vqa_assets.aggregate.shards import Shard
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.errors import AggregateError, ScaleError, SchemaError, VqaError
 from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100, VMAF_0_100
@@ -77,7 +80,9 @@ def shard(tmp_path):
 
 
 def unified(*shards, corpora=CORPORA):
-    return aggregate(shards, corpora, NOW)
+    """The rows, as they are written, and the report."""
+    found = aggregate(shards, corpora, NOW)
+    return [json.loads(line) for line in write_block(found.rows).lines.splitlines()], found.report
 
 
 def only(*shards):
@@ -573,7 +578,7 @@ class TestPublishing:
         def killed(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(module, "write_lines", killed)
+        monkeypatch.setattr(module, "write_block", killed)
         with pytest.raises(KeyboardInterrupt):
             make(*changed)
         assert self.contents(root_path) == before

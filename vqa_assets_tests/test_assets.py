@@ -253,7 +253,7 @@ def test_the_unified_corpus_shows_clips_labels_licences_duplicates_and_related_c
     platform.staged().run("corpus_jsonl")
     result = platform.run("unified_corpus", partition=None)
     assert checks(result) == dict.fromkeys(
-        ("unified_corpus_schema", "unified_corpus_dropped", "unified_corpus_spread"), True
+        ("unified_corpus_schema", "unified_corpus_dropped", "unified_corpus_spread", "unified_corpus_raw_scores"), True
     )
     told = metadata(result, "unified_corpus")
     assert [record.data["corpus"] for record in told["describe"].records] == ["konvid-150k", "(total)"]

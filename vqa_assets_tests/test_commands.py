@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.corpora import CORPORA
+from vqa_assets.encode_grid.layout import reports_folder, vmaf_tune_rows
 from vqa_assets.store.paths import DataRoot
 from vqa_assets.workflow import plan
 from vqa_assets_tests.clips import tiny_clips
+from vqa_assets_tests.grids import small_report, tune_row, write_rows
 from vqa_assets_tests.hostile_server import HostileServer
 
 REPOSITORY = Path(__file__).parents[1]
@@ -92,6 +94,26 @@ def test_the_workflow_plans_what_is_present_and_stops_before_training_on_a_dry_r
         "konvid_mos_head_v1",
     ]
     assert [step.title for step in plan(root, CORPORA, training=False)] == titles[:3]
+
+
+def test_the_workflow_trains_a_head_over_every_corpus_where_there_are_two(tmp_path: Path) -> None:
+    for name in ("lsvq", "chug"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.csv").touch()
+    titles = [step.title for step in plan(DataRoot(tmp_path), CORPORA)]
+    assert titles[-4:] == ["mos_head [lsvq]", "mos_head [chug]", "chug_hdr_mos_head_v1", "unified_mos_head_v1"]
+
+
+def test_the_workflow_plans_the_encode_grid_for_the_sources_that_are_there(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_rows(vmaf_tune_rows(root), tune_row())
+    titles = [step.title for step in plan(root)]
+    assert titles == ["libvmaf_reports", "encode_grid_jsonl [netflix]", "fr_training_corpus", "fr_regressor_v2"]
+    (reports_folder(root)).mkdir()
+    (reports_folder(root) / "a_64x48_25fps.json").write_text(small_report())
+    titles = [step.title for step in plan(root, training=False)]
+    assert titles[1:3] == ["encode_grid_jsonl [bvi-dvc]", "encode_grid_jsonl [netflix]"]
+    assert titles[-1] == "fr_training_corpus"
 
 
 def test_the_workflow_says_what_is_missing(tmp_path: Path) -> None:

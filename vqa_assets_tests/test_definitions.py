@@ -9,12 +9,12 @@ import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.definitions import build_defs, defs
-from vqa_assets.heads.recipe import HEAD_RECIPES
+from vqa_assets.heads.recipe import HEAD_RECIPES, VMAF_TARGET
 from vqa_assets_tests.fakes import FakeProber
 
 CORPUS_ASSETS = {"corpus_annotations", "corpus_jsonl", "clip_features", "mos_features", "mos_head"}
 GRID_ASSETS = {"libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus"}
-RECIPES = {"konvid_mos_head_v1", "chug_hdr_mos_head_v1"}
+RECIPES = {"konvid_mos_head_v1", "chug_hdr_mos_head_v1", "unified_mos_head_v1", "fr_regressor_v2"}
 HEADS = {"mos_head", *RECIPES}
 BLOCKING = {
     "corpus_jsonl_schema",
@@ -32,7 +32,10 @@ WARNING = {
     "corpus_jsonl_fresh",
     "unified_corpus_dropped",
     "unified_corpus_spread",
+    "unified_corpus_raw_scores",
     "clip_features_coverage",
+    "mos_features_split_leakage",
+    "mos_features_labels",
     *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),
     "encode_grid_jsonl_dropped",
     "fr_training_corpus_conflicts",
@@ -81,13 +84,18 @@ def test_every_asset_and_check_says_what_it_is() -> None:
     assert all(graph().get(key).description for key in graph().asset_check_keys)
 
 
-def test_partition_mappings_name_declared_corpora_only() -> None:
+def test_a_head_depends_on_its_corpora_and_only_the_full_reference_one_on_the_grid() -> None:
+    found = {spec.key.to_user_string(): list(spec.deps) for spec in defs.resolve_all_asset_specs()}
     for name, recipe in HEAD_RECIPES.items():
-        (dep,) = (d for spec in defs.resolve_all_asset_specs() if spec.key == dg.AssetKey(name) for d in spec.deps)
-        mapping = dep.partition_mapping
-        assert isinstance(mapping, dg.SpecificPartitionsPartitionMapping)
-        assert list(mapping.partition_keys) == list(recipe.corpora)
-        assert set(recipe.corpora) <= set(CORPORA)
+        (dep,) = found[name]
+        grid = recipe.target == VMAF_TARGET
+        assert dep.asset_key.to_user_string() == ("fr_training_corpus" if grid else "mos_features")
+        if recipe.every_corpus:
+            assert isinstance(dep.partition_mapping, dg.AllPartitionMapping)
+        elif not grid:
+            assert isinstance(dep.partition_mapping, dg.SpecificPartitionsPartitionMapping)
+            assert list(dep.partition_mapping.partition_keys) == list(recipe.corpora)
+        assert set(recipe.corpora) <= set(ENCODE_GRID_SOURCES if grid else CORPORA)
 
 
 def test_a_resource_can_be_injected_and_a_misspelt_one_is_refused() -> None:

@@ -125,3 +125,19 @@ def test_every_page_is_reached_from_the_readme() -> None:
         found = {((REPOSITORY / page).parent / link).resolve().relative_to(REPOSITORY).as_posix() for link in links}
         todo |= found - seen
     assert set(PAGES) - seen == set()
+
+
+SOURCES = " ".join(
+    re.sub(r'"\s+f?"', "", path.read_text(encoding="utf-8")) for path in (REPOSITORY / "vqa_assets").rglob("*.py")
+)
+MESSAGES = [
+    message
+    for line in text_of("docs/failures.md").splitlines()
+    if line.startswith("| `")
+    for message in re.findall(r"`([^`]+)`", line.split("|")[1])
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_the_failures_page_explains_is_one_the_code_says(message: str) -> None:
+    assert message.removeprefix("expected ") in SOURCES

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.aggregate import Shard, aggregate
+from vqa_assets.aggregate.corpus import aggregate
+from vqa_assets.aggregate.shards import Shard
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.encode_grid import layout
 from vqa_assets.encode_grid.bvi_dvc import EncodeLabels, NamedGeometry, bvi_dvc_job, geometry_of

@@ -334,6 +334,17 @@ class TestRawVideo:
         assert row["encoder_upstream"] == "hevc"
         assert not small.prober.probed
 
+    @pytest.mark.parametrize(
+        ("name", "codec"),
+        [(CLIP, "hevc"), ("encodes/AVS2_12_3840x2160_4", "avs2"), ("of_a_shape_alike.yuv", "rawvideo")],
+    )
+    def test_without_an_encoder_column_the_codec_is_in_the_name(self, at: Any, name: str, codec: str) -> None:
+        small = at("waterloo-ivc-4k")
+        small.drop("manifest.csv", f"name,mos\n{name},45.3\n")
+        small.stage(name.removesuffix(".yuv") + ".yuv", bytes(RAW_FRAME))
+        small.ingest(**RAW)
+        assert [row["encoder_upstream"] for row in small.rows()] == [codec]
+
     def test_a_size_that_is_no_whole_number_of_frames_is_a_broken_clip(self, at: Any) -> None:
         small = at("waterloo-ivc-4k")
         small.drop("manifest.csv", self.LINE)

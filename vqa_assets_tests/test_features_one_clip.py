@@ -6,7 +6,7 @@ import pytest
 
 from vqa_assets.errors import BrokenClipError, TransientClipError
 from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
-from vqa_assets.features.extractor import KonvidV1Extractor
+from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.one_clip import one_clip_row
 from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.probing import PyAvProber
@@ -18,7 +18,7 @@ from vqa_assets.store.tables import open_parquet
 from vqa_assets_tests.clips import tiny_clip
 from vqa_assets_tests.fakes import SmallCorpus
 
-EXTRACTOR = KonvidV1Extractor()
+EXTRACTOR = ClipExtractor()
 
 
 def test_the_row_of_a_file_is_the_tables_row_of_the_same_clip(root_path: Path) -> None:

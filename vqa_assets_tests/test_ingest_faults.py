@@ -5,17 +5,20 @@ import json
 import logging
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from vqa_assets.downloading import CurlBinaryDownloader, LibcurlDownloader
+from vqa_assets.clip import ClipBytes
+from vqa_assets.downloading import CurlBinaryDownloader, DownloadLimits, LibcurlDownloader
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest import plan
 from vqa_assets.ingest.watching import PassCounts
@@ -70,6 +73,16 @@ def row(name: str, url: str) -> tuple[object, ...]:
     return (name, url, 3, 0.5, 5)
 
 
+class Once:
+    """A downloader that tries nothing again."""
+
+    def __init__(self, downloader: Any) -> None:
+        self.downloader = downloader
+
+    def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
+        return self.downloader.fetch(url, part, replace(limits, retries=0), stop)
+
+
 def told(corpus: SmallCorpus) -> str:
     """Everything that a run leaves in the folder, but for the clips and what a person dropped."""
     files = (path for path in corpus.folder.iterdir() if path.is_file() and path.name != "manifest.csv")
@@ -107,6 +120,30 @@ def test_a_reset_and_a_busy_server_are_asked_again(
     ]
     corpus.annotate(rows)
     assert corpus.ingest().report.written == 3
+
+
+def test_a_server_that_lies_about_a_length_gives_no_row_and_condemns_no_clip(
+    server: HostileServer, corpus: SmallCorpus, bodies: dict[str, bytes]
+) -> None:
+    body, *_ = bodies.values()
+    corpus.downloader = Once(corpus.downloader)
+    corpus.annotate(
+        [
+            row("more.mp4", server.on("/more.mp4", gives(body, length=len(body) + 9))),
+            row("less.mp4", server.on("/less.mp4", gives(body, length=len(body) - 99))),
+        ]
+    )
+    report = corpus.ingest().report
+    assert {loss.src: loss.counter for loss in report.losses} == {
+        "more.mp4": "skipped_download",
+        "less.mp4": "skipped_broken",
+    }
+    assert [loss.reason for loss in report.losses if loss.src == "less.mp4"] == [
+        f"truncated: {len(body) - 99} of at least {len(body)} bytes"
+    ]
+    assert "more.mp4" not in corpus.progress()
+    server.on("/more.mp4", gives(body))
+    assert corpus.ingest().report.written == 1
 
 
 def test_a_redirect_to_another_scheme_fails_that_clip_for_good(
@@ -167,6 +204,17 @@ def test_awkward_names_arrive_as_they_are(
     assert {name: (corpus.folder / "clips" / name).read_bytes() for name in AWKWARD} == contents
     assert corpus.ingest().report.unchanged == len(AWKWARD)
     assert set(corpus.progress()) == set(AWKWARD)
+
+
+def test_half_a_surrogate_pair_in_a_json_list_is_a_bad_row_and_no_more(corpus: SmallCorpus) -> None:
+    rows = [{"name": f"{i}.mp4", "mos": 3} for i in range(20)]
+    listed = json.dumps([*rows, {"name": "bad\ud800.mp4", "mos": 3}])
+    corpus.prober = FakeProber()
+    for one in rows:
+        corpus.stage(str(one["name"]), str(one["name"]).encode())
+    report = corpus.ingest(manifest_csv=str(corpus.drop("scores.json", listed))).report
+    assert (report.written, report.skipped_bad_row) == (20, 1)
+    assert [(loss.src, loss.reason) for loss in report.losses] == [("bad\\ud800.mp4", "no text: half a surrogate pair")]
 
 
 def test_globbing_characters_in_a_url_are_only_characters(

@@ -190,3 +190,31 @@ def test_a_killed_run_takes_no_place_in_the_queue_and_one_at_work_keeps_its(
             assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
             assert end_abandoned_runs(instance, root) == []
     assert list((root.path / ".runs").iterdir()) == []
+
+
+DIES_AT_ONCE = """
+import os, signal, sys
+import dagster as dg
+from vqa_assets.resources.data_root import DataRootResource
+
+@dg.asset
+def dies(data_root: DataRootResource) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+    dg.materialize([dies], resources={"data_root": DataRootResource(path=sys.argv[2])}, instance=instance)
+"""
+
+
+def test_a_run_that_died_before_its_first_asset_told_anything_is_ended_too(tmp_path: Path, root_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(REPOSITORY / "dagster.yaml", home)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    arguments = [sys.executable, "-c", DIES_AT_ONCE, str(home), str(root_path)]
+    assert subprocess.run(arguments, env=environment, check=False).returncode == -signal.SIGKILL
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.STARTED
+        time.sleep(2 * JUST_MADE_S)
+        assert end_abandoned_runs(instance, DataRoot(root_path)) == [run.run_id]

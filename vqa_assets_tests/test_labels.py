@@ -12,57 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.errors import LabelError, SchemaError, VqaError
-from vqa_assets.labels import LabelPaths, LabelSettings, label_features, make_labelled_table
+from vqa_assets.labels.labelled import make_labelled_table
+from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, LabelSettings
 from vqa_assets.provenance import RunContext
 from vqa_assets.store.paths import DataRoot
 from vqa_assets.store.tables import table_version
-
-ADDED = [
-    "mos",
-    "mos_raw_0_100",
-    "mos_label_source",
-    "mos_std_dev",
-    "mos_n_ratings",
-    "mos_label_status",
-]
-
-
-def label(src, mos, **changes):
-    found = {"src": src, "mos": mos, "mos_scale": "1-5-acr", "mos_std_dev": 0.5, "n_ratings": 5} | changes
-    return {name: value for name, value in found.items() if value is not ...}
-
-
-class Bench:
-    """One feature table and its label files in a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.out = folder / "out.parquet"
-        self.features(key=["a.mp4", "b.mp4", "c.mp4"], adm2=[0.1, 0.2, 0.3])
-        self.label_files = []
-
-    def features(self, table=None, **columns):
-        self.table = pa.table(columns) if table is None else table
-        pq.write_table(self.table, self.folder / "features.parquet", row_group_size=1_000)
-
-    def labels(self, *rows, name="konvid_150k.jsonl"):
-        path = self.folder / name
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        self.label_files.append(path)
-        return path
-
-    def join(self, **settings):
-        return label_features(self.folder / "features.parquet", self.label_files, self.out, LabelSettings(**settings))
-
-    def joined(self, **settings):
-        self.join(**settings)
-        return pq.read_table(self.out).to_pylist()
-
-    def refused(self, **settings):
-        with pytest.raises(LabelError) as caught:
-            self.join(**settings)
-        assert caught.value.next_step
-        return caught.value
+from vqa_assets_tests.label_tables import ADDED, Bench, label
 
 
 @pytest.fixture
@@ -137,10 +92,12 @@ class TestJoin:
 
     def test_several_label_files_are_one_body_of_labels(self, bench):
         bench.labels(label("a.mp4", 2.0), name="one.jsonl")
-        bench.labels(label("b.mp4", 60, mos_scale="0-100-continuous"), label("c.mp4", 3), name="two.jsonl")
+        continuous = {"mos_scale": "0-100-continuous"}
+        bench.labels(label("b.mp4", 60, **continuous), label("c.mp4", 3, **continuous), name="two.jsonl")
         audit = bench.join()
         assert audit.label_sources == {"one.jsonl": 1, "two.jsonl": 2}
-        assert [r["mos"] for r in pq.read_table(bench.out).to_pylist()] == [2.0, pytest.approx(3.4), 3.0]
+        found = [r["mos"] for r in pq.read_table(bench.out).to_pylist()]
+        assert found == [2.0, pytest.approx(3.4), pytest.approx(1.12)]
 
     def test_keys_are_the_columns_that_the_settings_name(self, bench):
         bench.features(clip=["1", "2"], key=["x", "y"])
@@ -288,7 +245,8 @@ class TestCoverage:
             f"{bench.folder / 'features.parquet'} with labels konvid_150k.jsonl: 1 of 10 keys matched (10.0%); "
             "unmatched keys of features: ['f0.mp4', 'f1.mp4', 'f2.mp4', 'f3.mp4', 'f4.mp4'], "
             "of labels: ['l0.mp4', 'l1.mp4', 'l2.mp4', 'l3.mp4', 'l4.mp4'], expected at least 20.0%; "
-            "are these the labels of this table? Lower min_match_rate only to explore"
+            "are these the labels of this table? Keys are key (raw) and src (basename). "
+            "Lower min_match_rate only to explore"
         )
         assert not bench.out.exists()
 
@@ -313,6 +271,7 @@ class TestCoverage:
             "label_sources": {"konvid_150k.jsonl": 3},
             "unmatched_features": ("z.mp4",),
             "unmatched_labels": ("spare.mp4",),
+            "split_leaks": {},
         }
 
 
@@ -334,11 +293,11 @@ class TestLabels:
         assert bench.joined()[0]["mos"] == 3.2
 
     def test_two_scores_of_one_key_are_an_error_with_key_values_and_files(self, bench):
-        bench.labels(label("a.mp4", 3.0), name="one.jsonl")
-        bench.labels(label("a.mp4", 3.00001), name="two.jsonl")
+        one = bench.labels(label("a.mp4", 3.0), name="one.jsonl")
+        two = bench.labels(label("a.mp4", 3.00001), name="two.jsonl")
         error = bench.refused()
-        assert str(error) == (
-            "conflicting MOS labels for 'a.mp4': 3.0 in one.jsonl and 3.00001 in two.jsonl, "
+        assert str(error).startswith(
+            f"conflicting MOS labels for 'a.mp4': 3.0 in {one}:1 and 3.00001 in {two}:1, "
             "expected one score a key (both are shown on 1–5); "
             "were the wrong labels joined, or a stale file left in place?"
         )
@@ -357,28 +316,37 @@ class TestLabels:
         path = bench.labels(label("a.mp4", 3), label("b.mp4", 5.06), label("c.mp4", math.nan))
         error = bench.refused()
         assert str(error) == (
-            f"{path}: scores outside their scale: 2 of 3 (line 2: 5.06 on 1-5-acr; line 3: nan on 1-5-acr), "
-            "expected none more than 0.05 outside; set mos_scale and re-run corpus_jsonl"
+            f"{path}: mos: scores outside their scale: 2 of 3 ({path}:2: 5.06 on 1-5-acr; {path}:3: nan on 1-5-acr), "
+            "expected none more than 0.05 outside; correct the rows, or set mos_scale if the scale is wrong"
         )
 
     @pytest.mark.parametrize(
         ("change", "found"),
         [
             ({"mos": "3.5"}, "mos '3.5'"),
-            ({"mos": None}, "mos None"),
+            ({"mos": None}, "no mos"),
             ({"mos": True}, "mos True"),
+            ({"mos": [3]}, "mos [3]"),
             ({"mos": ...}, "no mos"),
-            ({"mos_scale": ...}, "no mos_scale"),
-            ({"mos_scale": "1-10"}, "mos_scale '1-10'"),
-            ({"mos_scale": ["1-5-acr"]}, "mos_scale ['1-5-acr']"),
-            ({"src": None}, "src None"),
-            ({"src": ..., "mos_scale": ...}, "no src, no mos_scale"),
+            ({"src": None}, "no src"),
+            ({"src": ""}, "no src"),
+            ({"src": ...}, "no src"),
         ],
     )
-    def test_a_row_without_key_score_or_scale_is_named_by_file_and_line(self, change, found, bench):
+    def test_a_row_without_key_or_score_is_named_by_file_and_line(self, change, found, bench):
         bad = {k: v for k, v in (label("b.mp4", 3) | change).items() if v is not ...}
         path = bench.labels(label("a.mp4", 3), bad)
-        assert str(bench.refused()).startswith(f"{path}:2: {found}, expected a key, a number as mos, ")
+        assert str(bench.refused()).startswith(
+            f"{path}: 1 of 2 rows cannot be used: {path}:2: {found}, expected a key and a number as mos in every row; "
+        )
+
+    @pytest.mark.parametrize(
+        ("scale", "found"),
+        [("1-10", "'1-5-acr' (row 1), '1-10' (row 2)"), (["1-5-acr"], "'1-5-acr' (row 1), \"['1-5-acr']\" (row 2)")],
+    )
+    def test_a_scale_that_is_none_is_named_with_its_row(self, scale, found, bench):
+        path = bench.labels(label("a.mp4", 3), label("b.mp4", 3, mos_scale=scale))
+        assert str(bench.refused()).startswith(f"{path}: mos: mos_scale: {found}, expected one scale of opinions ")
 
     @pytest.mark.parametrize(("content", "found"), [(b'{"src"', "not JSON ("), (b"[]\n", "a JSON list")])
     def test_a_line_that_is_no_object_is_named_by_file_and_line(self, content, found, bench):
@@ -389,12 +357,14 @@ class TestLabels:
     def test_a_label_file_that_is_not_there_says_what_makes_it(self, bench):
         bench.label_files.append(bench.folder / "gone.jsonl")
         assert str(bench.refused()) == (
-            f"labels {bench.folder / 'gone.jsonl'}: found nothing there, expected a corpus JSONL; "
-            "materialize corpus_jsonl for this corpus"
+            f"labels {bench.folder / 'gone.jsonl'}: found nothing there, expected a table with rows; "
+            "materialize corpus_jsonl for this corpus, or set labels"
         )
 
     def test_a_label_file_without_rows_is_an_error(self, bench):
-        bench.labels()
+        path = bench.labels()
+        assert "found an empty file, expected a table with rows" in str(bench.refused())
+        path.write_text("\n")
         assert "no rows, expected at least one label" in str(bench.refused())
 
 
@@ -431,13 +401,13 @@ class TestExistingColumns:
 
     @pytest.mark.parametrize("name", ["corpus", "corpus_version", "content_id", "split", "score_drop"])
     def test_identity_that_agrees_passes_and_a_conflict_is_an_error(self, name, bench):
-        bench.labels(*(label(f"{c}.mp4", 3, **{name: "x"}) for c in "abc"))
-        bench.features(key=["a.mp4", "b.mp4", "c.mp4"], **{name: ["x", "x", "x"]})
-        assert [r[name] for r in bench.joined()] == ["x"] * 3
-        bench.features(key=["a.mp4", "b.mp4", "c.mp4"], **{name: ["x", "y", "x"]})
+        bench.labels(*(label(f"{c}.mp4", 3, **{name: "train"}) for c in "abc"))
+        bench.features(key=["a.mp4", "b.mp4", "c.mp4"], **{name: ["train"] * 3})
+        assert [r[name] for r in bench.joined()] == ["train"] * 3
+        bench.features(key=["a.mp4", "b.mp4", "c.mp4"], **{name: ["train", "val", "train"]})
         assert str(bench.refused()) == (
-            f"{name} of 'b.mp4': 'y' in the features and 'x' in the labels, expected the same clip on both sides; "
-            "are these the labels of this corpus?"
+            f"{name} of 'b.mp4': 'val' in the features and 'train' in the labels, "
+            "expected the same clip on both sides; are these the labels of this corpus?"
         )
 
     def test_identity_is_compared_by_its_text(self, bench):
@@ -486,11 +456,13 @@ class TestPublishing:
         }
         run = shown["run_provenance"]
         assert run["args"] == {
-            "feature_key_column": "key",
-            "label_key_column": "src",
+            **{setting.name: setting.default for setting in LABEL_SETTINGS},
+            "vote_columns": [],
             "min_match_rate": 0.9,
-            "status_column": "mos_label_status",
-            "overwrite": False,
+            "features": run["inputs"]["features"]["path"],
+            "labels": [run["inputs"]["labels_0"]["path"]],
+            "out": "k/features_with_mos.parquet",
+            "audit_json": "k/features_with_mos.audit.json",
         }
         assert sorted(run["inputs"]) == ["features", "labels_0"]
         assert run["outputs"]["features_with_mos"]["path"] == "k/features_with_mos.parquet"
@@ -532,7 +504,7 @@ class TestPublishing:
 
     def test_a_feature_table_that_is_not_there_says_what_makes_it(self, paths, context):
         paths.features.unlink()
-        with pytest.raises(LabelError, match=r"found nothing there, expected a feature table; materialize clip_feat"):
+        with pytest.raises(LabelError, match=r"found nothing there, expected a table with rows; materialize clip_feat"):
             make_labelled_table(paths, LabelSettings(), context)
 
     def test_a_feature_table_that_is_none_is_told_by_what_it_is(self, paths, context):

@@ -30,6 +30,7 @@ from vqa_assets.probing import FfprobeProber, PyAvProber, hash_file
 from vqa_assets.probing.pyav import answer_of
 from vqa_assets.probing.worker import decoded, encoded
 
+CLUSTER = bytes.fromhex("1F43B675")
 PLAIN = Geometry(width=96, height=64, framerate=30.0, duration_s=1.0, pix_fmt="yuv420p", encoder_upstream="h264")
 LIMIT_S = 20.0
 X264 = {"preset": "ultrafast", "x264-params": "threads=1:keyint=10"}
@@ -126,6 +127,19 @@ def cut(path: Path, share: float) -> Path:
     return path
 
 
+def clusters_of_unknown_size(path: Path) -> Path:
+    """A live Matroska file as browsers write it: neither the Segment nor its Clusters say how long they are."""
+    data = bytearray(encode(path, mux={"live": "1"}, times=range(0, 300, 10)).read_bytes())
+    at = data.find(CLUSTER)
+    while at >= 0:
+        size_at = at + len(CLUSTER)
+        length = 9 - data[size_at].bit_length()
+        data[size_at : size_at + length] = ((1 << 7 * length + 1) - 1).to_bytes(length)
+        at = data.find(CLUSTER, size_at)
+    path.write_bytes(data)
+    return path
+
+
 CLIPS = {
     "h264.mp4": (encode, PLAIN),
     "faststart.mp4": (lambda p: encode(p, mux={"movflags": "+faststart"}), PLAIN),
@@ -134,6 +148,7 @@ CLIPS = {
     "vp9.webm": (lambda p: encode(p, codec="libvpx-vp9"), replace(PLAIN, encoder_upstream="vp9")),
     "h264.mkv": (encode, PLAIN),
     "live.mkv": (lambda p: encode(p, mux={"live": "1"}), replace(PLAIN, duration_s=0.0)),
+    "live-clusters.mkv": (clusters_of_unknown_size, replace(PLAIN, duration_s=0.0)),
     "h264.mov": (encode, PLAIN),
     "ffv1.avi": (lambda p: encode(p, codec="ffv1"), replace(PLAIN, encoder_upstream="ffv1")),
     "rotated.mp4": (rotated, PLAIN),
@@ -151,6 +166,14 @@ CLIPS = {
     "cover-art.mp4": (lambda p: with_cover_art(p, video=True), PLAIN),
     "a name with %03d, #, é and 'quotes'.mp4": (encode, PLAIN),
 }
+
+
+def without_size(path: Path) -> None:
+    """Raw pictures in an AVI whose stream header (BITMAPINFOHEADER) says that they are 0×0."""
+    data = bytearray(encode(path, "rawvideo").read_bytes())
+    size_at = data.index(b"strf") + 8 + 4
+    data[size_at : size_at + 8] = bytes(8)
+    path.write_bytes(data)
 
 
 def page(path: Path) -> None:
@@ -172,6 +195,7 @@ POSING = {
         lambda p: shutil.copy(encode(p.with_suffix(".jpg"), "mjpeg", "yuvj420p", times=[0]), p),
         "no container of clips (Invalid argument)",
     ),
+    "no-size.avi": (without_size, "zero geometry: 0×0"),
     "noise.mp4": (lambda p: p.write_bytes(random.Random(3).randbytes(5000)), "Invalid data found"),
     "sound-with-cover.mp4": (lambda p: with_cover_art(p, video=False), "no video stream (streams: audio, video)"),
     "cut.mp4": (lambda p: cut(encode(p), 0.5), "truncated: "),
@@ -232,8 +256,13 @@ def test_a_file_that_poses_as_a_clip_is_called_what_it_is(prober, tmp_path, name
     assert refusal(prober, tmp_path / name).startswith(reason)
 
 
+LOSING_THEIR_END = [
+    *("faststart.mp4", "vp9.webm", "h264.mkv", "longer-sound.mp4", "longer-sound.webm", "live.mkv", "live-clusters.mkv")
+]
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999])
-@pytest.mark.parametrize("name", ["faststart.mp4", "vp9.webm", "h264.mkv", "longer-sound.mp4", "longer-sound.webm"])
+@pytest.mark.parametrize("name", LOSING_THEIR_END)
 def test_a_clip_whose_end_is_missing_is_truncated(prober, tmp_path, name, share):
     path = tmp_path / name
     CLIPS[name][0](path)
@@ -253,6 +282,20 @@ def test_an_mp4_whose_boxes_do_not_say_where_they_end_is_checked_by_its_sample_t
     assert pyav.probe(path, LIMIT_S) == PLAIN
     cut(path, 0.9)
     assert refusal(pyav, path).startswith("truncated: ")
+
+
+def test_a_live_matroska_cut_between_two_elements_is_a_whole_stream_by_its_own_account(prober, tmp_path):
+    path = encode(tmp_path / "a.mkv", mux={"live": "1"}, times=range(0, 300, 10))
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(CLUSTER)])
+    assert prober.probe(path, LIMIT_S).width == 96
+
+
+@pytest.mark.parametrize("rubbish", [bytes(5000), b"\xff" * 5000, b"some text"])
+def test_rubbish_after_a_live_matroska_does_no_harm(prober, tmp_path, rubbish):
+    path = encode(tmp_path / "a.mkv", mux={"live": "1"})
+    path.write_bytes(path.read_bytes() + rubbish)
+    assert prober.probe(path, LIMIT_S).width == 96
 
 
 def test_rubbish_after_the_last_box_does_no_harm(prober, tmp_path):

@@ -1,6 +1,7 @@
 """What the columns of a score file mean: by its header, or by the declared shape of a file that has none."""
 
 import logging
+import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,14 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> Columns:
 def fields_of(template: str) -> set[str]:
     """The column names that a name template asks for."""
     return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def read_by(template: str, text: str) -> dict[str, str]:
+    """The columns' values that a name template made a text of; empty where it cannot have."""
+    parts = string.Formatter().parse(template)
+    pattern = "".join(re.escape(literal) + (f"(?P<{name}>.+?)" if name else "") for literal, name, _, _ in parts)
+    found = re.fullmatch(pattern, text, re.IGNORECASE)
+    return found.groupdict() if found else {}
 
 
 def _by_header(first: Sequence[str], corpus: Corpus) -> Columns:

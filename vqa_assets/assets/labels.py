@@ -1,70 +1,66 @@
 """``mos_features``: each corpus's feature table joined with its opinion scores."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, create_model
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.checks import error, parquet_schema_result
+from vqa_assets.assets.checks import error, shown_examples, warning
+from vqa_assets.assets.pictures import histogram_png
 from vqa_assets.assets.runs import artefact_path, run_context
-from vqa_assets.assets.telling import counted, manifest_metadata, table_metadata, told_failures
+from vqa_assets.assets.telling import counted, manifest_metadata, picture, records, table_metadata, told_failures
 from vqa_assets.corpora import Corpus
+from vqa_assets.errors import VqaError
+from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, label_settings
+from vqa_assets.mos import TRAINING
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.schemas import MOS_FEATURES, labelled_table
+from vqa_assets.schemas import MOS_FEATURES
+from vqa_assets.settings import Setting
+from vqa_assets.statistics import SOS_ORDINARY
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot
 
 if TYPE_CHECKING:
-    from vqa_assets.labels import LabelledTable, LabelPaths, LabelSettings
+    from vqa_assets.labels.labelled import LabelledTable
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+_LEAKS_SHOWN = 20
+_PATHS: dict[str, Any] = {
+    "features": (
+        str | None,
+        Field(default=None, description="Feature table. Default: <root>/<corpus>/features.parquet."),
+    ),
+    "labels": (list[str], Field(default=[], description="Label files. Default: the corpus JSONL.")),
+    "out": (
+        str | None,
+        Field(
+            default=None,
+            description="Table to write, in the format that its suffix says. "
+            "Default: <root>/<corpus>/features_with_mos.parquet.",
+        ),
+    ),
+    "audit_json": (
+        str | None,
+        Field(default=None, description="Audit to write. Default: <root>/<corpus>/features_with_mos.audit.json."),
+    ),
+}
 
 
-class LabelConfig(dg.Config):
-    """Settings of one join."""
+def _config_field(setting: Setting) -> Any:
+    kind = list[str] if setting.type is list else setting.type
+    return (kind | None, Field(default=None, description=setting.help))
 
-    features: str | None = Field(default=None, description="Feature table. Default: <root>/<corpus>/features.parquet.")
-    labels: list[str] = Field(default=[], description="Label files. Default: the corpus JSONL.")
-    out: str | None = Field(
-        default=None, description="Table to write. Default: <root>/<corpus>/features_with_mos.parquet."
-    )
-    audit_json: str | None = Field(
-        default=None, description="Audit to write. Default: <root>/<corpus>/features_with_mos.audit.json."
-    )
-    feature_key_column: str = Field(default="key", description="Key column of the features. Default: key.")
-    label_key_column: str = Field(default="src", description="Key column of the labels. Default: src.")
-    min_match_rate: float = Field(
-        default=0.95, ge=0, le=1, description="Least share of feature keys with a label. Default: 0.95."
-    )
-    status_column: str = Field(
-        default="mos_label_status", description="Column that says ok or missing-label. Default: mos_label_status."
-    )
-    overwrite: bool = Field(default=False, description="Replace MOS columns that the features have. Default: false.")
 
-    def settings(self) -> "LabelSettings":
-        """The part of the settings that decides how keys are joined."""
-        from vqa_assets.labels import LabelSettings
-
-        return LabelSettings(
-            self.feature_key_column,
-            self.label_key_column,
-            self.min_match_rate,
-            self.status_column,
-            self.overwrite,
-        )
-
-    def paths(self, corpus: Corpus, root: DataRoot) -> "LabelPaths":
-        """The part of the settings that says which files."""
-        from vqa_assets.labels import LabelPaths
-
-        return LabelPaths(
-            features=Path(self.features) if self.features else root.features(corpus),
-            labels=tuple(Path(p) for p in self.labels) or (root.corpus_jsonl(corpus),),
-            out=Path(self.out) if self.out else root.labelled(corpus),
-            audit_json=Path(self.audit_json) if self.audit_json else root.labelled_audit(corpus),
-        )
+LabelConfig = create_model(
+    "LabelConfig",
+    __base__=dg.Config,
+    __doc__="Settings of one join; what is left empty is inferred from the tables, or its default.",
+    **_PATHS,
+    **{setting.name: _config_field(setting) for setting in LABEL_SETTINGS},
+)
 
 
 def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -79,21 +75,25 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         description=f"{MOS_FEATURES.row} Row count, row order and all other columns stay as they are.",
     )
     def mos_features(
-        context: dg.AssetExecutionContext, config: LabelConfig, data_root: DataRootResource
+        context: dg.AssetExecutionContext,
+        config: LabelConfig,  # type: ignore[valid-type]
+        data_root: DataRootResource,
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.labels import make_labelled_table
+        from vqa_assets.labels.labelled import make_labelled_table
 
         with told_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
-            run = run_context(context, root, __file__)
-            done = make_labelled_table(config.paths(corpus, root), config.settings(), run)
+            given = config.model_dump()  # type: ignore[attr-defined]
+            paths = _paths(given, corpus, root)
+            settings = label_settings({s.name: given[s.name] for s in LABEL_SETTINGS}, "run config")
+            done = make_labelled_table(paths, settings, run_context(context, root, __file__), catalog.corpora)
         return dg.MaterializeResult(metadata=_metadata(done, root), data_version=dg.DataVersion(done.data_version))
 
     return mos_features
 
 
 def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Schema and match rate, both blocking."""
+    """Schema and match rate (blocking), contents in two splits, labels that no opinions give."""
 
     @dg.asset_check(
         asset="mos_features",
@@ -102,10 +102,16 @@ def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         description="The added columns keep their specs.",
     )
     def mos_features_schema(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
+        from vqa_assets.labels.labelled import validate_labelled
+
         root, name = data_root.root(), context.partition_key
         path = artefact_path(context, root, root.labelled(catalog.corpora[name]), name)
         status = _audit(context, root, catalog)["run_provenance"]["args"]["status_column"]
-        return parquet_schema_result(path, labelled_table(status))
+        try:
+            rows = validate_labelled(path, status)
+        except VqaError as failure:
+            return error(False, str(failure), {"found": failure.found, "expected": failure.expected})
+        return error(True, f"{rows} rows keep the column specs", {"rows": rows})
 
     @dg.asset_check(
         asset="mos_features",
@@ -120,7 +126,60 @@ def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         rate, least = audit["match_rate"], audit["run_provenance"]["args"]["min_match_rate"]
         return error(rate >= least, f"{rate:.1%} of the keys have a label, at least {least:.1%} must")
 
-    return [mos_features_schema, mos_features_match_rate]
+    @dg.asset_check(
+        asset="mos_features",
+        partitions_def=catalog.partitions,
+        description="No content stands in two splits.",
+    )
+    def mos_features_split_leakage(
+        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
+    ) -> dg.AssetCheckResult:
+        return split_leakage_result(_audit(context, data_root.root(), catalog)["split_leaks"])
+
+    @dg.asset_check(
+        asset="mos_features",
+        partitions_def=catalog.partitions,
+        description="No label has an SD of 0 beside others that have one, and the SOS parameter is one of opinions.",
+    )
+    def mos_features_labels(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
+        return _suspicion_result(_audit(context, data_root.root(), catalog)["labels"])
+
+    return [mos_features_schema, mos_features_match_rate, mos_features_split_leakage, mos_features_labels]
+
+
+def split_leakage_result(leaks: Mapping[str, Sequence[str]]) -> dg.AssetCheckResult:
+    """An error that names the contents which stand in more than one split."""
+    told = [f"{content} ({', '.join(splits)})" for content, splits in list(leaks.items())[:_LEAKS_SHOWN]]
+    more = f" and {len(leaks) - _LEAKS_SHOWN} more" if len(leaks) > _LEAKS_SHOWN else ""
+    advice = "; a head would be judged on contents it was trained on: correct the split by content" if leaks else ""
+    description = f"contents in two splits: {shown_examples(told)}{more}{advice}"
+    return error(not leaks, description, {"contents": len(leaks)})
+
+
+def _suspicion_result(summaries: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
+    low, high = SOS_ORDINARY
+    odd, found = [], {}
+    for one in summaries:
+        unknown = round(one["share_unknown_sd"] * one["clips"])
+        if 0 < unknown < one["clips"]:
+            odd.append(f"{one['corpus']}: {unknown} of {one['clips']} labels have an SD of 0")
+        if not one["sos_is_ordinary"]:
+            odd.append(f"{one['corpus']}: SOS parameter {one['sos_parameter']:.4g}, outside {low:g}–{high:g}")
+        if one["sos_parameter"] is not None:
+            found[one["corpus"]] = one["sos_parameter"]
+    return warning(not odd, f"suspicious labels: {shown_examples(odd)}", found)
+
+
+def _paths(given: Mapping[str, Any], corpus: Corpus, root: DataRoot) -> LabelPaths:
+    """The part of the settings that says which files."""
+    out = Path(given["out"]).expanduser() if given["out"] else root.labelled(corpus)
+    beside = out.with_name(f"{out.stem}.audit.json") if given["out"] else root.labelled_audit(corpus)
+    return LabelPaths(
+        features=Path(given["features"]).expanduser() if given["features"] else root.features(corpus),
+        labels=tuple(Path(p).expanduser() for p in given["labels"]) or (root.corpus_jsonl(corpus),),
+        out=out,
+        audit_json=Path(given["audit_json"]).expanduser() if given["audit_json"] else beside,
+    )
 
 
 def _audit(context: dg.AssetCheckExecutionContext, root: DataRoot, catalog: Catalog) -> dict[str, Any]:
@@ -131,6 +190,8 @@ def _audit(context: dg.AssetCheckExecutionContext, root: DataRoot, catalog: Cata
 
 def _metadata(done: "LabelledTable", root: DataRoot) -> dict[str, Any]:
     audit = done.audit
+    counts = [sum(bins) for bins in zip(*(one.histogram_native for one in done.summaries), strict=True)]
+    title = f"{audit.matched_feature_keys} labelled keys"
     return {
         **table_metadata(MOS_FEATURES, audit.output_rows),
         **manifest_metadata(done.manifest, done.paths.audit_json, root),
@@ -139,6 +200,9 @@ def _metadata(done: "LabelledTable", root: DataRoot) -> dict[str, Any]:
         "matched_rows": audit.matched_rows,
         "missing_rows": audit.missing_rows,
         "label_sources": counted(audit.label_sources, "file"),
+        "labels": records([one.as_row() for one in done.summaries]),
+        "mos_histogram": picture(histogram_png(counts or [0], TRAINING, title), "MOS histogram"),
         "unmatched_feature_keys": list(audit.unmatched_features),
         "unmatched_label_keys": list(audit.unmatched_labels),
+        "contents_in_two_splits": len(audit.split_leaks),
     }

@@ -21,10 +21,10 @@ from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot, manifest_path
 
 if TYPE_CHECKING:
-    from vqa_assets.aggregate import UnifiedCorpus, UnifiedSettings
+    from vqa_assets.aggregate.corpus import UnifiedCorpus, UnifiedSettings
     from vqa_assets.unified_view import UnifiedView
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 _GROUPS_SHOWN = 10
 
 
@@ -56,13 +56,16 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def unified_corpus(
         context: dg.AssetExecutionContext, config: UnifiedConfig, data_root: DataRootResource
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.aggregate import Source, make_unified_corpus
+        from vqa_assets.aggregate.corpus import make_unified_corpus
+        from vqa_assets.aggregate.index import Source
+        from vqa_assets.cores import ChildProcesses
 
         with told_failures():
             root = data_root.root()
             settings = _settings(config, catalog, root)
             sources: dict[str, Source] = {**catalog.corpora, **EXTERNAL_SHARDS}
-            done = make_unified_corpus(settings, sources, run_context(context, root, __file__))
+            with ChildProcesses() as workers:
+                done = make_unified_corpus(settings, sources, run_context(context, root, __file__), workers)
         manifest = settings.manifest_out or manifest_path(done.jsonl)
         return dg.MaterializeResult(
             metadata=_metadata(done, root) | manifest_metadata(done.manifest, manifest, root),
@@ -73,7 +76,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 
 def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
-    """Schema (blocking), dropped rows, and spreads that no opinions have."""
+    """Schema (blocking), dropped rows, spreads that no opinions have, and raw scores that disagree with ``mos``."""
 
     @dg.asset_check(
         asset="unified_corpus", blocking=True, description="Every row keeps the column specs, its score on 0–100."
@@ -100,7 +103,15 @@ def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
     ) -> dg.AssetCheckResult:
         return _spread_result(_manifest(context, data_root.root())["labels"])
 
-    return [unified_corpus_schema, unified_corpus_dropped, unified_corpus_spread]
+    @dg.asset_check(asset="unified_corpus", description="A raw 0–100 score beside mos is the one mos was mapped from.")
+    def unified_corpus_raw_scores(
+        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
+    ) -> dg.AssetCheckResult:
+        found = _manifest(context, data_root.root())["raw_scores_that_disagree"]
+        told = f"{found['rows']} rows hold a raw score that disagrees with mos; the raw score stands"
+        return warning(not found["rows"], told, {"examples": records(found["examples"])})
+
+    return [unified_corpus_schema, unified_corpus_dropped, unified_corpus_spread, unified_corpus_raw_scores]
 
 
 def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot) -> dict[str, Any]:
@@ -120,7 +131,8 @@ def _spread_result(labels: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
 
 
 def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
-    from vqa_assets.aggregate import Shard, UnifiedSettings
+    from vqa_assets.aggregate.corpus import UnifiedSettings
+    from vqa_assets.aggregate.shards import Shard
 
     known = [*catalog.corpora, *EXTERNAL_SHARDS]
     unknown = sorted(set(config.corpus_source_overrides.values()) - set(known))
@@ -131,12 +143,30 @@ def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "Unifi
             expected=f"one of {', '.join(known)}",
             next_step="correct the name",
         )
-    paths = [Path(p) for p in config.inputs] or _discovered(catalog, root)
+    paths = [Path(p).expanduser() for p in config.inputs] or _discovered(catalog, root)
+    overrides = _overrides(config.corpus_source_overrides, paths, root)
     return UnifiedSettings(
-        shards=tuple(Shard(path, config.corpus_source_overrides.get(str(path))) for path in paths),
+        shards=tuple(Shard(path, overrides.get(path.resolve())) for path in paths),
         output=Path(config.output) if config.output else root.unified_corpus(),
         manifest_out=Path(config.manifest_out) if config.manifest_out else None,
     )
+
+
+def _overrides(given: Mapping[str, str], paths: Sequence[Path], root: DataRoot) -> dict[Path, str]:
+    """Input → corpus, however its path is spelled: absolute, through a link, from the working folder or the root."""
+    inputs = {path.resolve() for path in paths}
+    found: dict[Path, str] = {}
+    for spelled, corpus in given.items():
+        named = {Path(spelled).expanduser().resolve(), root.located(spelled).resolve()} & inputs
+        if not named:
+            raise SettingsError(
+                "corpus_source_overrides",
+                found=spelled,
+                expected=f"one of the inputs ({', '.join(map(str, paths))})",
+                next_step="correct the path, or name the file in inputs",
+            )
+        found.update(dict.fromkeys(named, corpus))
+    return found
 
 
 def _discovered(catalog: Catalog, root: DataRoot) -> list[Path]:
@@ -161,6 +191,7 @@ def _metadata(done: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:
         "dropped_rows": records(
             [{**row, "path": root.shown(row["path"])} for row in report.losses.dropped_rows()],
         ),
+        "raw_scores_that_disagree": report.losses.raw_scores,
         "related_clips_path": root.shown(done.sidecars.related_clips),
         "croissant": root.shown(done.sidecars.croissant),
         **_view_metadata(done.view),

@@ -129,7 +129,8 @@ class Corpus:
     ``last_spellings`` count only where no other column of that meaning exists. ``headerless`` are the shapes of files
     without a header, told apart by their number of columns. ``parts`` are the score files that stand in for the one.
 
-    Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one. On disk a clip may
+    Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one; where no column says
+    what encoded a clip, a name made so does, if that is one of ``codecs``. On disk a clip may
     have a name of ``also_named``, or one that begins with one of ``also_starting``; they are made the same way, and
     ``{clip}`` is the name without suffix.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
@@ -162,6 +163,7 @@ class Corpus:
     extra_columns: tuple[ExtraColumn, ...] = ()
     clip_suffix: str = ".mp4"
     clip_name: str = ""
+    codecs: tuple[str, ...] = ()
     also_named: tuple[str, ...] = ()
     also_starting: tuple[str, ...] = ()
     clip_folders: tuple[str, ...] = ()

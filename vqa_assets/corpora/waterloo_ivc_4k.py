@@ -29,6 +29,7 @@ WATERLOO_IVC_4K = Corpus(
     own_spellings=Spellings(codec=("encoder",)),
     headerless=(("encoder", "video", "resolution", "distortion", "mos"),),
     clip_name="{encoder}_{video}_{resolution}_{distortion}.yuv",
+    codecs=("h264", "hevc", "vp9", "avs2", "av1"),
     clip_suffix=".yuv",
     raw_video=RawVideo(),
 )

@@ -56,7 +56,14 @@ class LabelSummary:
 
 def summarize_labels(parquet: Path) -> tuple[LabelSummary, ...]:
     """One summary per corpus and native scale, by name."""
-    rows = unified_columns(parquet, _COLUMNS)
+    return summarize_rows(unified_columns(parquet, _COLUMNS))
+
+
+def summarize_rows(rows: "pl.LazyFrame") -> tuple[LabelSummary, ...]:
+    """The same of rows with ``corpus_source``, ``mos_native`` on ``mos_native_scale``, ``mos`` on 0–100.
+
+    ``mos_std_dev`` is in the unit of ``mos_native``; where it or ``n_ratings`` is 0, it is unknown.
+    """
     found = [summary for scale in SCALES.values() for summary in _on_one_scale(rows, scale)]
     return tuple(sorted(found, key=lambda summary: (summary.corpus, summary.scale.name)))
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -50,6 +51,7 @@ def quoted_url(text: str) -> str:
     return quote(_STRAY_PERCENT.sub("%25", text), safe=_LEGAL_IN_PATH, errors="surrogateescape")
 
 
+@lru_cache(maxsize=1024)
 def _ascii_host(name: str) -> str:
     """The host as libcurl wants it; international names by IDNA. ValueError where no host can be called so."""
     if ":" in name:

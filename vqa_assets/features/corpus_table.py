@@ -138,10 +138,10 @@ def _publish(rows: Sequence[Mapping[str, Any]], path: Path) -> str:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The declared columns first, then the others in the order they are met."""
-    declared = [c.name for c in CLIP_FEATURES.columns]
-    others = dict.fromkeys(name for row in rows for name in row if name not in declared)
-    return [*declared, *others]
+    """The declared columns first, as far as they were measured, then the others in the order they are met."""
+    met = dict.fromkeys(name for row in rows for name in row)
+    declared = [c.name for c in CLIP_FEATURES.columns if c.required or c.name in met]
+    return list(dict.fromkeys((*declared, *met)))
 
 
 def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, version: str) -> dict[str, Any]:

@@ -3,19 +3,27 @@
 What it is asked to do is in ``libvmaf``.
 """
 
+import fcntl
+import os
+import select
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import FeatureError, TransientClipError
 
 POLL_S = 0.1
 """How long a set stop signal or a passed time limit may go unseen."""
+
+PIPE_BYTES = 1 << 20
+SAID_FILE, MOST_SAID = "said.txt", 1 << 16
 
 NEEDED = ("--enable-libvmaf", "--enable-libx264")
 """Options that the binary must have been built with."""
@@ -61,38 +69,96 @@ def build_version(binary: str) -> str:
     return told.split()[2]
 
 
-def run_child(command: Sequence[str], folder: Path, limit_s: float, stop: threading.Event | None = None) -> Finished:
-    """Run ``command`` in ``folder`` to its end; it never outlives this call.
+class Child:
+    """A process that reads frames from its standard input; a context manager, after which it has ended.
 
-    Raises ``StoppedError`` when ``stop`` is set, ``TransientClipError`` after ``limit_s`` seconds, ``FeatureError``
-    where no process can be started.
+    ``stall_s`` is how long it may leave a frame untaken, or go on after the last one.
     """
-    ends = time.monotonic() + limit_s
-    with _started(command, folder) as child:
+
+    def __init__(
+        self, command: Sequence[str], folder: Path, stall_s: float, stop: threading.Event | None = None
+    ) -> None:
+        self._command, self._folder, self._stall_s, self._stop = command, folder, stall_s, stop
+        self._pipe: int | None = None
+
+    def __enter__(self) -> "Child":
+        self._said = (self._folder / SAID_FILE).open("w+b")
         try:
-            while True:
-                try:
-                    _, said = child.communicate(timeout=POLL_S)
-                    return Finished(child.returncode, said.decode(errors="replace"))
-                except subprocess.TimeoutExpired:
-                    _raise_if_over(ends, limit_s, stop)
-        finally:
-            child.kill()
+            self._process = _started(self._command, self._folder, self._said)
+            self._pipe = _own_pipe(self._process)
+        except BaseException:
+            self._said.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close_pipe()
+        self._process.kill()
+        self._process.wait()
+        self._said.close()
+
+    def feed(self, samples: "memoryview | bytes") -> None:
+        """Hand bytes over; those that a process no longer takes are dropped (``finish`` tells why it ended).
+
+        Raises ``StoppedError`` when ``stop`` is set, ``TransientClipError`` where nothing is taken for ``stall_s``.
+        """
+        left, ends = memoryview(samples).cast("B"), time.monotonic() + self._stall_s
+        while left and self._pipe is not None:
+            _, ready, _ = select.select([], [self._pipe], [], POLL_S)
+            try:
+                taken = os.write(self._pipe, left) if ready else 0
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                self._close_pipe()
+                return
+            left = left[taken:]
+            if not taken:
+                self._raise_if_over(ends)
+
+    def finish(self) -> Finished:
+        """Say that there are no more bytes, and wait; raises as ``feed`` does."""
+        self._close_pipe()
+        ends = time.monotonic() + self._stall_s
+        while True:
+            try:
+                status = self._process.wait(timeout=POLL_S)
+                break
+            except subprocess.TimeoutExpired:
+                self._raise_if_over(ends)
+        self._said.seek(0)
+        return Finished(status, self._said.read(MOST_SAID).decode(errors="replace"))
+
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
+    def _raise_if_over(self, ends: float) -> None:
+        if self._stop is not None and self._stop.is_set():
+            raise StoppedError
+        if time.monotonic() > ends:
+            raise TransientClipError("ffmpeg: took too long", found=f"no progress for {self._stall_s:.0f} s")
 
 
-def _started(command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
+def _started(command: Sequence[str], folder: Path, said: IO[bytes]) -> "subprocess.Popen[bytes]":
     """The child, in a process group of its own: an interrupt typed at the terminal ends it through us alone."""
-    nothing = subprocess.DEVNULL
     try:
         return subprocess.Popen(
-            command, cwd=folder, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE, process_group=0
+            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, process_group=0
         )
     except OSError as error:
         raise FeatureError(f"ffmpeg: {command[0]} does not start", found=str(error)) from error
 
 
-def _raise_if_over(ends: float, limit_s: float, stop: threading.Event | None) -> None:
-    if stop is not None and stop.is_set():
-        raise StoppedError
-    if time.monotonic() > ends:
-        raise TransientClipError("ffmpeg: took too long", found=f"no end after {limit_s:.0f} s")
+def _own_pipe(process: "subprocess.Popen[bytes]") -> int:
+    """The child's standard input as a descriptor that never blocks, wide enough for a small frame where allowed."""
+    if process.stdin is None:
+        raise FeatureError("ffmpeg: started without standard input", next_step="report this defect")
+    pipe = os.dup(process.stdin.fileno())
+    process.stdin.close()
+    process.stdin = None
+    os.set_blocking(pipe, False)
+    with suppress(OSError, AttributeError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return pipe

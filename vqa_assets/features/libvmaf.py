@@ -1,10 +1,10 @@
 """Canonical-6 of every frame, by one ffmpeg process: libvmaf's elementary features of a reference and a second side.
 
-Without a reference of its own a clip is the reference, and the second side is a fixed x264 re-encode of it, decoded
-again inside the same process: compared with itself a clip has ADM and VIF of 1, whatever it shows. The process holds
-about a hundred frames at once, however long the clip: 120 MB at 640 × 360, 2.6 GB at 3840 × 2160 in 10 bits.
+The process is handed the clip's frames, decoded already. Without a reference of its own a clip is the reference, and
+the second side is a fixed x264 re-encode of it, decoded again inside the same process: compared with itself a clip has
+ADM and VIF of 1, whatever it shows. A reference of its own is a file that the process decodes.
 
-Pooling over frames is in ``extractor``, the process in ``ffmpeg``.
+Pooling over frames is in ``extractor``, the process in ``ffmpeg``, how many of them there may be in ``memory``.
 """
 
 import json
@@ -12,14 +12,16 @@ import re
 import signal
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.features.ffmpeg import Finished, run_child
-from vqa_assets.features.frames import Picture
+from vqa_assets.features.decoding import ClipFile, Picture, Samples
+from vqa_assets.features.ffmpeg import Child, Finished
+from vqa_assets.features.memory import MEMORY
 
 SMALLEST_SIDE = 32
 """Pixels; libvmaf crashes on a 16 × 16 picture."""
@@ -31,9 +33,15 @@ RECOMPRESSION = ("-c:v", "libx264", *_X264)
 ENCODE_RATE = 25
 """Frames per second the encoder is told, whatever the clip's: its rate control then depends on pictures alone."""
 
-LIMIT_BASE_S = 60.0
-LIMIT_PER_MEGAPIXEL_S = 3.0
-"""A process may take so long, plus so long per million pixels compared: about a hundred times what it needs."""
+STALL_BASE_S = 60.0
+STALL_PER_MEGAPIXEL_S = 60.0
+"""A process may leave a frame untaken for so long, plus so long per million pixels: hundreds of times what it needs."""
+
+FRAMES_HELD = 110
+"""Frames of both sides that the process holds at once, however long the clip: measured, most of them in the encoder."""
+
+PROCESS_BYTES = 80_000_000
+"""What the process holds beside frames."""
 
 FEATURES_FILE, COUNT_FILE = "features.json", "frames.txt"
 _LIBVMAF = f"[distorted][reference]libvmaf=log_fmt=json:log_path={FEATURES_FILE}:n_threads=1:eof_action=endall[out]"
@@ -45,64 +53,91 @@ _UNABLE = ("Unrecognized option", "No such filter", "Unknown encoder", "No space
 
 @dataclass(frozen=True)
 class Comparison:
-    """What to compare: the reference clip, its picture, how many frames are expected, and the distorted clip.
+    """What to compare: the clip whose frames are handed over and its picture, and the reference, if it has one.
 
-    Without ``distorted`` the second side is the re-encode of ``reference``. Of either side no more than
+    Without ``reference`` the clip is the reference, and the second side its re-encode. Of a reference no more than
     ``max_frames`` are read.
     """
 
-    reference: Path
+    name: str
     picture: Picture
-    frames: int
     max_frames: int
-    distorted: Path | None = None
+    reference: ClipFile | None = None
+    reference_picture: Picture | None = None
 
     @property
-    def width(self) -> int:
-        """Compared width, pixels: the reference's, without the last column where that is odd."""
-        return self.picture.width // 2 * 2
+    def compared(self) -> Picture:
+        """The picture that both sides are brought to: the reference's."""
+        return self.reference_picture or self.picture
 
     @property
-    def height(self) -> int:
-        """Compared height, pixels: the reference's, without the last row where that is odd."""
-        return self.picture.height // 2 * 2
+    def stall_s(self) -> float:
+        """Seconds that the process may leave a frame untaken."""
+        width, height = self.compared.even
+        return STALL_BASE_S + STALL_PER_MEGAPIXEL_S * width * height / 1e6
 
     @property
-    def bit_depth(self) -> int:
-        """Compared bits a sample: 8, or 10 for a reference of more than 8."""
-        return 8 if self.picture.bit_depth <= 8 else 10
-
-    @property
-    def limit_s(self) -> float:
-        """Seconds that the process may take."""
-        return LIMIT_BASE_S + LIMIT_PER_MEGAPIXEL_S * self.frames * self.width * self.height / 1e6
+    def memory_bytes(self) -> int:
+        """About what the process holds at its most: 120 MB at 640 × 360, 2.6 GB at 3840 × 2160 in 10 bits."""
+        width, height = self.compared.even
+        sample_bytes = 1 if self.compared.measured_bits == 8 else 2
+        return PROCESS_BYTES + FRAMES_HELD * width * height * sample_bytes * 3 // 2
 
 
-def compare(comparison: Comparison, binary: str, stop: threading.Event | None = None) -> dict[str, list[float]]:
-    """Canonical-6: for each name one value a frame, in frame order; frames of both sides pair by index.
+class Comparing:
+    """A comparison under way: ``feed`` it every frame of the clip, then ask for ``scores``."""
 
-    Raises ``ClipError`` for pictures under ``SMALLEST_SIDE`` and for sides of unequal frame counts,
-    ``BrokenClipError`` where ffmpeg finds the file cut short, ``FeatureError`` where the binary cannot do it at all,
-    and what ``run_child`` raises.
-    """
-    _check_size(comparison)
-    with tempfile.TemporaryDirectory(prefix="vqa-libvmaf-") as folder:
-        finished = run_child(command(comparison, binary), Path(folder), comparison.limit_s, stop)
-        _check_end(comparison, finished)
-        scores = read_report(Path(folder, FEATURES_FILE))
-        counted = len(Path(folder, COUNT_FILE).read_text().splitlines())
-    _check_counts(comparison, counted, len(scores[CANONICAL_6[0]]))
-    return scores
+    def __init__(self, comparison: Comparison, child: Child, folder: Path) -> None:
+        self._comparison, self._child, self._folder, self._fed = comparison, child, folder, 0
+
+    def feed(self, planes: Iterable[Samples]) -> None:
+        """Hand over one frame; raises as ``Child.feed``."""
+        for plane in planes:
+            self._child.feed(plane.tobytes() if not plane.flags.c_contiguous else plane.data)
+        self._fed += 1
+
+    def scores(self) -> dict[str, list[float]]:
+        """Canonical-6: for each name one value a frame, in frame order; frames of both sides pair by index.
+
+        Raises ``ClipError`` for sides of unequal frame counts, or where libvmaf fails on this clip;
+        ``TransientClipError`` where the process was killed or did not go on; ``FeatureError`` where it cannot do it
+        at all; ``StoppedError``.
+        """
+        _check_end(self._comparison, self._child.finish())
+        scores = read_report(self._folder / FEATURES_FILE)
+        counted = len((self._folder / COUNT_FILE).read_text().splitlines())
+        _check_counts(self._comparison, (self._fed, counted, len(scores[CANONICAL_6[0]])))
+        return scores
+
+
+@contextmanager
+def comparing(comparison: Comparison, binary: str, stop: threading.Event | None = None) -> Iterator[Comparing]:
+    """Start a comparison, once there is memory for it; it has ended, and left no file, at the end of the block."""
+    with ExitStack() as stack:
+        stack.enter_context(MEMORY.held(comparison.memory_bytes, stop))
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vqa-libvmaf-")))
+            child = stack.enter_context(Child(command(comparison, binary), folder, comparison.stall_s, stop))
+        except OSError as error:
+            raise FeatureError(
+                "no temporary folder can be made", found=str(error), next_step="free space, or set TMPDIR"
+            ) from error
+        yield Comparing(comparison, child, folder)
+
+
+def can_be_compared(picture: Picture) -> bool:
+    """Whether libvmaf takes pictures of this size."""
+    return min(picture.even) >= SMALLEST_SIDE
 
 
 def command(comparison: Comparison, binary: str) -> list[str]:
     """The ffmpeg command line; it writes ``FEATURES_FILE`` and ``COUNT_FILE`` (a line per frame) where it runs.
 
-    Frames pass through 1:1 and are numbered from 0 on both sides; rotation metadata is ignored on both.
+    Frames pass through 1:1 and are numbered from 0 on both sides.
     """
     quiet = ["-nostdin", "-loglevel", "error", "-filter_threads", "1", "-filter_complex_threads", "1"]
-    sides = _against_recompression(comparison) if comparison.distorted is None else _against_clip(comparison)
-    return [binary, *quiet, *_input(comparison.reference), *sides, "-map", "[out]", *_passed_to_null()]
+    sides = _against_recompression() if comparison.reference is None else _against_reference(comparison)
+    return [binary, *quiet, *_handed_over(comparison.picture), *sides, "-map", "[out]", *_passed_to_null()]
 
 
 def read_report(path: Path) -> dict[str, list[float]]:
@@ -121,9 +156,28 @@ def _value(metrics: Mapping[str, float], name: str) -> float:
     raise FeatureError("libvmaf: a feature is missing", found=f"{sorted(metrics)}", expected=f"{name}, integer_{name}")
 
 
-def _input(clip: Path) -> list[str]:
-    read = ["-protocol_whitelist", "file", "-threads", "1", "-noautorotate", "-r", str(ENCODE_RATE)]
-    return [*read, "-i", f"file:{clip.absolute()}"]
+def _handed_over(picture: Picture) -> list[str]:
+    """The first input: the clip's frames, as ``Shown.planes`` has them, on standard input."""
+    width, height = picture.even
+    pixels = _pixels(picture)
+    return ["-f", "rawvideo", "-pixel_format", pixels, "-video_size", f"{width}x{height}", *_read("pipe:0")]
+
+
+def _file(clip: ClipFile) -> list[str]:
+    """A further input: a file, turned upright as its rotation metadata says."""
+    raw: list[str] = []
+    if clip.raw is not None:
+        size = f"{clip.raw.width}x{clip.raw.height}"
+        raw = ["-f", "rawvideo", "-pixel_format", clip.raw.pix_fmt, "-video_size", size]
+    return ["-protocol_whitelist", "file", *raw, *_read(f"file:{clip.path.absolute()}")]
+
+
+def _read(url: str) -> list[str]:
+    return ["-threads", "1", "-r", str(ENCODE_RATE), "-i", url]
+
+
+def _pixels(picture: Picture) -> str:
+    return "yuv420p" if picture.measured_bits == 8 else "yuv420p10le"
 
 
 def _passed_to_null() -> list[str]:
@@ -134,68 +188,47 @@ def _counted_to_null() -> list[str]:
     return ["-stats_enc_pre", COUNT_FILE, "-stats_enc_pre_fmt", "{n}", *_passed_to_null()]
 
 
-def _numbered(comparison: Comparison, resize: str) -> str:
-    """The filters that every side goes through: its first frames, one size and pixel format, numbered by index."""
-    pixels = "yuv420p" if comparison.bit_depth == 8 else "yuv420p10le"
-    return f"trim=end_frame={comparison.max_frames},{resize},format={pixels},settb=1/{ENCODE_RATE},setpts=N"
+def _against_recompression() -> list[str]:
+    """Encode the frames, decode that in the same process (a loopback decoder), and compare."""
+    numbered = f"settb=1/{ENCODE_RATE},setpts=N"
+    encode = ["-map", "0:v:0", "-vf", numbered, "-enc_time_base", f"1:{ENCODE_RATE}"]
+    graph = f"[0:v:0]{numbered}[reference];[dec:0]{numbered}[distorted];{_LIBVMAF}"
+    return [*encode, *RECOMPRESSION, *_counted_to_null(), "-threads", "1", "-dec", "0:0", "-filter_complex", graph]
 
 
-def _reference_filters(comparison: Comparison) -> str:
-    return _numbered(comparison, f"crop={comparison.width}:{comparison.height}:0:0")
-
-
-def _against_recompression(comparison: Comparison) -> list[str]:
-    """Encode the reference, decode that in the same process (a loopback decoder), and compare."""
-    same = _reference_filters(comparison)
-    encode = ["-map", "0:V:0", "-vf", same, "-enc_time_base", f"1:{ENCODE_RATE}", *RECOMPRESSION, *_counted_to_null()]
-    again = f"[dec:0]settb=1/{ENCODE_RATE},setpts=N[distorted]"
-    graph = f"[0:V:0]{same}[reference];{again};{_LIBVMAF}"
-    return [*encode, "-threads", "1", "-dec", "0:0", "-filter_complex", graph]
-
-
-def _against_clip(comparison: Comparison) -> list[str]:
-    """Scale the distorted clip to the reference (bicubic) and compare; the reference's frames are counted beside."""
-    if comparison.distorted is None:
+def _against_reference(comparison: Comparison) -> list[str]:
+    """Scale the frames to the reference (bicubic) and compare; the reference's frames are counted beside."""
+    if comparison.reference is None:
         return []
-    scaled = _numbered(comparison, f"scale={comparison.width}:{comparison.height}:flags=bicubic")
-    sides = f"[0:V:0]{_reference_filters(comparison)},split[reference][counted];[1:V:0]{scaled}[distorted]"
-    graph = f"{sides};{_LIBVMAF}"
-    return [*_input(comparison.distorted), "-filter_complex", graph, "-map", "[counted]", *_counted_to_null()]
-
-
-def _name(comparison: Comparison) -> str:
-    return (comparison.distorted or comparison.reference).name
-
-
-def _check_size(comparison: Comparison) -> None:
-    size = comparison.picture
-    if min(size.width, size.height) < SMALLEST_SIDE:
-        raise ClipError(
-            f"{_name(comparison)}: too small for libvmaf",
-            found=f"{size.width}×{size.height}",
-            expected=f"{SMALLEST_SIDE} pixels or more either way",
-            next_step="leave the clip out",
-        )
+    width, height = comparison.compared.even
+    same = f"format={_pixels(comparison.compared)},settb=1/{ENCODE_RATE},setpts=N"
+    reference = f"[1:V:0]trim=end_frame={comparison.max_frames},crop={width}:{height}:0:0,{same},split"
+    scaled = f"[0:v:0]scale={width}:{height}:flags=bicubic,{same}[distorted]"
+    graph = f"{reference}[reference][counted];{scaled};{_LIBVMAF}"
+    return [*_file(comparison.reference), "-filter_complex", graph, "-map", "[counted]", *_counted_to_null()]
 
 
 def _check_end(comparison: Comparison, finished: Finished) -> None:
-    name, said = _name(comparison), _ADDRESS.sub("", finished.said).strip()
+    name, said = comparison.name, _ADDRESS.sub("", finished.said).strip()
     last = " | ".join(said.splitlines()[-3:])
     if any(line.endswith(_TRUNCATED) for line in said.splitlines()):
-        raise BrokenClipError(f"{name}: cut short", found=last, next_step="fetch or stage the clip again")
+        raise BrokenClipError(f"{name}: its reference is cut short", found=last, next_step="fetch or stage it again")
     if any(sign in said for sign in _UNABLE):
         raise FeatureError("ffmpeg: cannot compare", found=last, next_step="free space, or upgrade imageio-ffmpeg")
     if finished.status in _KILLED:
         raise TransientClipError(f"{name}: ffmpeg was killed", next_step="give it more memory, or fewer workers")
+    if finished.status < 0:
+        died = signal.Signals(-finished.status).name
+        raise ClipError(f"{name}: libvmaf crashes on it", found=died, next_step="leave the clip out")
     if finished.status:
         raise ClipError(f"{name}: ffmpeg failed", found=f"status {finished.status}: {last or 'no message'}")
 
 
-def _check_counts(comparison: Comparison, counted: int, compared: int) -> None:
-    if not counted == compared == comparison.frames:
+def _check_counts(comparison: Comparison, counts: tuple[int, int, int]) -> None:
+    if len(set(counts)) > 1:
         raise ClipError(
-            f"{_name(comparison)}: the frames do not pair",
-            found=f"{comparison.frames} decoded, {counted} on the reference's side, {compared} compared",
+            f"{comparison.name}: the frames do not pair",
+            found="{} decoded, {} on the reference's side, {} compared".format(*counts),
             expected="the same number everywhere",
             next_step="leave the clip out, or re-encode it",
         )

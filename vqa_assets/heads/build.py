@@ -2,33 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.errors import SettingsError, TrainingError
-from vqa_assets.feature_names import DISPLAY_COLUMNS, FeatureSchema
-from vqa_assets.heads.display import DisplayProfile, read_profile
-from vqa_assets.heads.evaluation import PROPOSED, Predictions, Verdict, evaluate, verdict
-from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
-from vqa_assets.heads.facts import UNDECLARED, CorpusFacts
-from vqa_assets.heads.manifest import Chosen, Exported, Made, build_manifest
-from vqa_assets.heads.recipe import (
-    ENCODER_VOCAB,
-    ENCODER_VOCAB_VERSION,
-    SMOKE_GATE,
-    HeadRecipe,
-    TrainingSettings,
-    schema_of,
-)
-from vqa_assets.heads.splitting import SplitPlan, plan_splits
-from vqa_assets.heads.synthetic import synthetic_table
-from vqa_assets.heads.training import HeadRows, TrainedHeads, Trainer, TrainingRows
-from vqa_assets.heads.training_table import NoLabelledRowsError, TrainingTable, read_training_table
-from vqa_assets.heads.weights import encoder_onehot
+import numpy as np
 
-Say = Callable[[str], None]
+from vqa_assets.errors import TrainingError
+from vqa_assets.heads.choosing import Say, chosen_rows
+from vqa_assets.heads.evaluation import PROPOSED, Predictions, Verdict, evaluate, judge, verdict
+from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
+from vqa_assets.heads.facts import CorpusFacts
+from vqa_assets.heads.manifest import Exported, Made, build_manifest
+from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, Gate, HeadRecipe, TrainingSettings
+from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
+from vqa_assets.heads.training import HeadRows, TrainedHeads, Trainer, TrainingRows
+from vqa_assets.heads.training_table import TrainingTable
+from vqa_assets.heads.weights import F32, on_training_range
+from vqa_assets.metrics import Scores
+
 _TOLD_EPOCHS = 10
 
 
@@ -59,118 +52,60 @@ def build_head(
     absent. The shipped head is trained on all rows but the hold-out, so that the hold-out's numbers are its own.
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
-    schema = schema_of(recipe, settings)
-    display = _display(schema, settings, say)
-    table, chosen = _rows(recipe, (tables, corpora_facts), settings, (schema, display))
+    table, chosen = chosen_rows(recipe, (tables, corpora_facts), settings, say)
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
-    plan = plan_splits(table, settings)
-    trained = _train(table, plan, settings, trainer, say)
-    evaluation = evaluate(table, plan, trained.heads, settings)
+    plan = plan_sources(table, recipe.least_sources) if recipe.least_sources else plan_splits(table, settings)
+    without = corpora_out(table) if recipe.every_corpus else {}
+    parts = _own_parts(plan)
+    trained = train_parts(table, (*parts, *without.values()), settings, trainer, say)
+    own, others = trained.heads[: len(parts)], dict(zip(without, trained.heads[len(parts) :], strict=True))
+    evaluation = evaluate(table, plan, own, settings)
     gate = SMOKE_GATE if settings.smoke else recipe.gate
-    judged = _never_production(verdict(gate, evaluation.folds), table.synthetic)
+    judged = _never_production(_verdict(gate, plan, evaluation.folds, recipe), table.synthetic)
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
-    made = Made(
-        recipe,
-        settings,
-        gate,
-        replace(chosen, display=display),
-        table,
-        plan,
-        trained.heads[-1],
-        trained.device,
-        evaluation,
-        judged,
-    )
+    corpora = {name: judge(table, part.test, others[name], settings.seed) for name, part in without.items()}
+    ran = (plan, own[-1], trained.device, evaluation, judged, corpora)
+    made = Made(recipe, settings, gate, chosen, table, *ran)
     stem = recipe.name + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions)
 
 
-def _display(schema: FeatureSchema, settings: TrainingSettings, say: Say) -> DisplayProfile | None:
-    """The display that a run names, where its head reads one."""
-    if settings.display_profile_json is None:
-        return None
-    display = read_profile(Path(settings.display_profile_json).expanduser())
-    if not set(schema.columns) & set(DISPLAY_COLUMNS):
-        say(f"display profile {display.name} is not used: {schema.name} has no display columns")
-        return None
-    told = {"lacks, taken as 0": display.lacking, "keys that mean nothing": display.ignored}
-    say("; ".join([f"display profile {display.name}", *(f"{k}: {', '.join(v)}" for k, v in told.items() if v)]))
-    return display
+def _own_parts(plan: SplitPlan) -> tuple[Part, ...]:
+    """What is trained of a plan: one head per part, then the shipped one, which a given split's part is already."""
+    shipped = () if plan.kind == "split" else (Part("shipped", plan.final, plan.holdout),)
+    return (*plan.parts, *shipped)
 
 
-def _rows(
-    recipe: HeadRecipe,
-    given: tuple[Mapping[str, Path], Mapping[str, CorpusFacts]],
-    settings: TrainingSettings,
-    features: tuple[FeatureSchema, DisplayProfile | None],
-) -> tuple[TrainingTable, Chosen]:
-    """Real rows and the corpora they come from; synthetic ones for a smoke run, or where a run allows it."""
-    (schema, display), synthetic = features, Chosen({}, (), ())
-    if settings.smoke:
-        return synthetic_table(schema, seed=settings.seed), synthetic
-    try:
-        tables, chosen = _chosen(recipe, *given, settings)
-        return read_training_table(tables, schema, settings.allow_missing_features, display), chosen
-    except NoLabelledRowsError:
-        if not settings.allow_synthetic_fallback:
-            raise
-        absent = tuple(name for name in recipe.corpora if name not in given[0])
-        return synthetic_table(schema, seed=settings.seed), replace(synthetic, absent=absent)
-
-
-def _chosen(
-    recipe: HeadRecipe, tables: Mapping[str, Path], facts: Mapping[str, CorpusFacts], settings: TrainingSettings
-) -> tuple[dict[str, Path], Chosen]:
-    """The tables of a run, in order, and their facts."""
-    own = {name: tables[name] for name in recipe.corpora if name in tables}
-    wanted = {name: Path(path) for name, path in settings.tables.items()} or own
-    wanted |= {name: Path(path) for name, path in settings.extra_tables.items()}
-    unknown = sorted(set(settings.exclude_corpora) - set(wanted) - set(recipe.corpora))
-    if unknown:
-        known = ", ".join(dict.fromkeys((*recipe.corpora, *wanted)))
-        raise SettingsError("exclude_corpora", found=", ".join(unknown), expected=f"some of {known}")
-    present = {name: path for name, path in wanted.items() if name not in settings.exclude_corpora}
-    asked = () if settings.tables else recipe.corpora
-    absent = tuple(name for name in asked if name not in present and name not in settings.exclude_corpora)
-    if not present:
-        raise NoLabelledRowsError(
-            f"{recipe.name}: no labelled table",
-            found=f"absent: {', '.join(absent) or 'none'}; excluded: {', '.join(settings.exclude_corpora) or 'none'}",
-            expected=f"the table of at least one of {', '.join(recipe.corpora)}",
-            next_step="materialize mos_features of one of them",
-        )
-    chosen = {name: facts.get(name, UNDECLARED) for name in present}
-    _refuse_computed_scores(chosen)
-    return present, Chosen(chosen, absent, settings.exclude_corpora)
-
-
-def _refuse_computed_scores(facts: Mapping[str, CorpusFacts]) -> None:
-    computed = sorted(name for name, fact in facts.items() if not fact.opinion_scores)
-    if computed:
-        raise TrainingError(
-            "corpora whose scores are no opinions",
-            found=", ".join(computed),
-            expected="human opinion scores",
-            next_step="name them in exclude_corpora",
-        )
-
-
-def _train(
-    table: TrainingTable, plan: SplitPlan, settings: TrainingSettings, trainer: Trainer, say: Say
+def train_parts(
+    table: TrainingTable, parts: Sequence[Part], settings: TrainingSettings, trainer: Trainer, say: Say
 ) -> TrainedHeads:
-    """One head per part, then the shipped one; with a given split the part's head is the shipped one."""
-    heads = [HeadRows(part.name, part.train) for part in plan.parts]
-    if plan.kind == "folds":
-        heads.append(HeadRows("shipped", plan.final))
+    """One head per part, trained on its ``train`` rows; all at once, told every ten epochs."""
 
     def progress(done: int, epochs: int) -> None:
         if done % _TOLD_EPOCHS == 0 or done == epochs:
-            say(f"epoch {done} of {epochs}, {len(heads)} heads at once")
+            say(f"epoch {done} of {epochs}, {len(parts)} heads at once")
 
-    rows = TrainingRows(table.features, encoder_onehot(len(table.mos)), table.mos, table.groups)
-    return trainer.train(rows, heads, settings, progress)
+    target = on_training_range(table.mos, table.target)
+    rows = TrainingRows(table.features, table.onehot, target, table.groups, _weights(table, settings))
+    trained = trainer.train(rows, [HeadRows(part.name, part.train) for part in parts], settings, progress)
+    return replace(trained, heads=tuple(replace(head, target=table.target) for head in trained.heads))
+
+
+def _weights(table: TrainingTable, settings: TrainingSettings) -> F32 | None:
+    if not settings.corpus_weights:
+        return None
+    return np.array([settings.corpus_weights.get(corpus, 1.0) for corpus in table.corpora], dtype=np.float32)
+
+
+def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadRecipe) -> Verdict:
+    """The gate's, or that there is nothing to read it from."""
+    judged = verdict(gate, folds)
+    if plan.kind != "insufficient-sources":
+        return judged
+    found = f"{plan.sources} source{'' if plan.sources == 1 else 's'}, at least {recipe.least_sources}"
+    return replace(judged, reasons=(f"insufficient-sources: {found} are needed to leave one out",))
 
 
 def _never_production(judged: Verdict, synthetic: bool) -> Verdict:
@@ -185,8 +120,8 @@ def _export(made: Made, stem: str) -> tuple[bytes, Exported]:
     offenders = check_operators(onnx)
     if offenders:
         raise TrainingError("exporting", found=f"operators {', '.join(offenders)}", expected="the runtime's list")
-    rows = made.table.features[made.plan.final]
-    parity = check_parity(onnx, made.head, rows)
+    rows = made.plan.final
+    parity = check_parity(onnx, made.head, made.table.features[rows], made.table.onehot[rows])
     return onnx, Exported(f"{stem}.onnx", hashlib.sha256(onnx).hexdigest(), parity, min(len(rows), PARITY_ROWS))
 
 
@@ -201,7 +136,7 @@ def _metadata(made: Made) -> dict[str, str]:
         "citations": "\n".join(fact.citation for fact in facts.values()),
         "feature_schema": made.table.schema.name,
         "feature_order": json.dumps(made.table.schema.columns),
-        "encoder_vocab": json.dumps(ENCODER_VOCAB),
+        "encoder_vocab": json.dumps(made.table.encoder_vocab),
         "encoder_vocab_version": str(ENCODER_VOCAB_VERSION),
         "smoke": json.dumps(made.settings.smoke),
         "synthetic": json.dumps(made.table.synthetic),

@@ -14,12 +14,13 @@ from vqa_assets.heads.baselines import BASELINES, baseline_predictions, vmaf_on_
 from vqa_assets.heads.recipe import Gate, TrainingSettings
 from vqa_assets.heads.splitting import SplitPlan
 from vqa_assets.heads.training_table import TrainingTable
-from vqa_assets.heads.weights import F32, I64, HeadWeights, encoder_onehot
+from vqa_assets.heads.weights import F32, I64, HeadWeights
 from vqa_assets.metrics import Bootstrap, Scores, bootstrap_interval, mean_scores, plcc, rmse, score, srocc
 
 PRODUCTION, PROPOSED = "Production", "Proposed"
 _TOLD = {"mean_plcc": "mean PLCC", "mean_srocc": "mean SROCC", "mean_rmse": "mean RMSE", "plcc_spread": "PLCC spread"}
-_AT_LEAST = ("mean_plcc", "mean_srocc")
+_TOLD |= {"lowest_plcc": "lowest PLCC"}
+_AT_LEAST = ("mean_plcc", "mean_srocc", "lowest_plcc")
 _INTERVALS = {"srocc": srocc, "plcc": plcc, "rmse": rmse}
 F64 = NDArray[np.float64]
 
@@ -42,7 +43,8 @@ def verdict(gate: Gate, folds: Sequence[Scores]) -> Verdict:
     means = mean_scores(folds)
     each = [fold.plcc for fold in folds]
     spread = max(each) - min(each) if len(each) > 1 and all(map(math.isfinite, each)) else math.nan
-    numbers = {**{f"mean_{name}": means[name] for name in ("plcc", "srocc", "rmse")}, "plcc_spread": spread}
+    numbers = {f"mean_{name}": means[name] for name in ("plcc", "srocc", "rmse")}
+    numbers |= {"plcc_spread": spread, "lowest_plcc": min(each) if each and not math.isnan(sum(each)) else math.nan}
     asked = {f.name: getattr(gate, f.name) for f in fields(gate) if getattr(gate, f.name) is not None}
     reasons = tuple(r for name, limit in asked.items() if (r := _miss(name, numbers[name], limit, folds)))
     return Verdict(not reasons, PROPOSED if reasons else PRODUCTION, reasons, numbers)
@@ -129,15 +131,23 @@ def evaluate(
     )
 
 
+def judge(table: TrainingTable, rows: I64, head: HeadWeights, seed: int) -> Judged:
+    """A head on rows that it was not trained on."""
+    return _judged(_predicted(table, rows, head), seed)
+
+
 def _predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0) -> Predictions:
     from vqa_assets.heads.model import predict
 
     keys, corpora, groups = (tuple(of[r] for r in rows) for of in (table.keys, table.corpora, table.groups))
-    predicted = predict(head, table.features[rows], encoder_onehot(len(rows)))
+    predicted = predict(head, table.features[rows], table.onehot[rows])
     return Predictions(keys, corpora, groups, table.mos[rows], predicted, np.full(len(rows), fold, dtype=np.int64))
 
 
 def _joined(parts: Sequence[Predictions]) -> Predictions:
+    if not parts:
+        nothing = np.empty(0, dtype=np.float32)
+        return Predictions((), (), (), nothing, nothing, np.empty(0, dtype=np.int64))
     names = ("keys", "corpora", "groups")
     keys, corpora, groups = (tuple(x for p in parts for x in getattr(p, name)) for name in names)
     mos, predicted = (np.concatenate([getattr(p, name) for p in parts]) for name in ("mos", "predicted"))

@@ -128,6 +128,7 @@ class _Run:
         self.features, self.onehot, self.mos = (
             torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (data.features, data.onehot, data.mos)
         )
+        self.weights = data.weights
         self.mean, self.std = (
             torch.from_numpy(np.stack([getattr(lane, name) for lane in lanes])[:, None, :]).to(device)
             for name in ("mean", "std")
@@ -195,8 +196,16 @@ class _Run:
         shares = np.zeros(numbers.shape, dtype=np.float32)
         for lane, own in enumerate(rows):
             numbers[lane, : len(own)] = own
-            shares[lane, : len(own)] = 1 / max(1, len(own))
+            shares[lane, : len(own)] = self._shares(own)
         return torch.from_numpy(numbers).to(self.device), torch.from_numpy(shares).to(self.device)
+
+    def _shares(self, rows: I64) -> F32 | float:
+        """Each row's share in the mean over these rows, by its weight."""
+        if self.weights is None or not len(rows):
+            return 1 / max(1, len(rows))
+        weights = self.weights[rows]
+        shares: F32 = weights / weights.sum()
+        return shares
 
     def _dropped(self, batch: Sequence[I64]) -> tuple[Tensor, Tensor]:
         """Two dropout masks (L, B, 64), each lane's from its own randomness: 16 random bits a unit."""

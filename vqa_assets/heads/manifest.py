@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,9 @@ import numpy as np
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
-from vqa_assets.heads.export import IR_VERSION, OPSET, PARITY_LIMIT
+from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
 from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.recipe import (
-    ENCODER_VOCAB,
     ENCODER_VOCAB_VERSION,
     HOLDOUT_SHARE,
     Gate,
@@ -28,7 +27,6 @@ from vqa_assets.heads.training import MEMBERS
 from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import CLIP, DROPOUT, HIDDEN, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
-from vqa_assets.mos import TRAINING
 
 SCHEMA = "mos-head-manifest-v1"
 
@@ -61,7 +59,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Made:
-    """All that one build came to."""
+    """All that one build came to. ``corpora_out``: each corpus by a head that was trained on the others."""
 
     recipe: HeadRecipe
     settings: TrainingSettings
@@ -73,11 +71,12 @@ class Made:
     device: str
     evaluation: Evaluation
     verdict: Verdict
+    corpora_out: Mapping[str, Judged] = field(default_factory=dict)
 
 
 def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
     """The manifest; ``onnx``, ``sha256`` and ``parity`` are None where nothing was exported."""
-    table, head = made.table, made.head
+    table, head, target = made.table, made.head, made.head.target
     manifest = {
         "schema": SCHEMA,
         "id": made.recipe.name,
@@ -98,17 +97,18 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         "feature_std": head.std,
         "filled": {name: asdict(filled) for name, filled in table.filled.items()},
         "constant": table.constant,
-        "encoder_vocab": ENCODER_VOCAB,
+        "encoder_vocab": table.encoder_vocab,
         "encoder_vocab_version": ENCODER_VOCAB_VERSION,
-        "mos_range": (TRAINING.low, TRAINING.high),
+        f"{target.name}_range": (target.low, target.low + target.span),
         "n_parameters": head.n_parameters,
         "training_recipe": _training_recipe(made),
         "folds": _folds(made),
         "beats_ridge": made.evaluation.beats_ridge,
         "holdout": _holdout(made),
         "given_tests": {corpus: _judged(judged) for corpus, judged in made.evaluation.given_tests.items()},
+        **_leave_one_corpus_out(made),
         "gate": {
-            "thresholds": asdict(made.gate),
+            "thresholds": {name: limit for name, limit in asdict(made.gate).items() if limit is not None},
             "numbers": made.verdict.numbers,
             "passed": made.verdict.passed,
             "reasons": made.verdict.reasons,
@@ -116,7 +116,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         **_corpora(made),
         **({"display_profile": made.chosen.display.as_json()} if made.chosen.display else {}),
         "parity": exported
-        and {"max_abs_difference": exported.parity, "rows": exported.parity_rows, "limit": PARITY_LIMIT},
+        and {"max_abs_difference": exported.parity, "rows": exported.parity_rows, "limit": parity_limit(head)},
     }
     plain: dict[str, Any] = as_plain(manifest)
     return plain
@@ -136,7 +136,10 @@ def as_plain(value: Any) -> Any:
 
 
 def _training_recipe(made: Made) -> dict[str, Any]:
-    everything = "all train rows of the given split"
+    trained_on = {
+        "folds": "all rows but the hold-out and given test rows",
+        "split": "all train rows of the given split",
+    }
     return {
         "architecture": ARCHITECTURE,
         "settings": made.settings.as_json(),
@@ -145,7 +148,7 @@ def _training_recipe(made: Made) -> dict[str, Any]:
         "best_epochs": made.head.best_epochs,
         "device": made.device,
         "rows": len(made.plan.final),
-        "trained_on": "all rows but the hold-out and given test rows" if made.plan.kind == "folds" else everything,
+        "trained_on": trained_on.get(made.plan.kind, "all rows"),
     }
 
 
@@ -167,6 +170,13 @@ def _folds(made: Made) -> dict[str, Any]:
 
 def _judged(judged: Judged) -> dict[str, Any]:
     return {"groups": judged.groups, **judged.scores.as_json(), "interval_95": judged.interval}
+
+
+def _leave_one_corpus_out(made: Made) -> dict[str, Any]:
+    """Of a head over every corpus: how well each is predicted by one that was trained on the others."""
+    if not made.recipe.every_corpus:
+        return {}
+    return {"leave_one_corpus_out": {corpus: _judged(judged) for corpus, judged in made.corpora_out.items()}}
 
 
 def _holdout(made: Made) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqa_assets.heads.weights import CLIP, DROPOUT, F32, MOS_LOW, MOS_SPAN, HeadWeights, MemberWeights
+from vqa_assets.heads.weights import CLIP, DROPOUT, F32, MOS_LOW, MOS_SPAN, HeadWeights, MemberWeights, on_target_range
 
 _CHUNK = 16_384
 
@@ -57,7 +57,7 @@ def _hidden(summed: Tensor, dropped: Tensor | None) -> Tensor:
 
 
 def predict(head: HeadWeights, features: F32, onehot: F32) -> F32:
-    """MOS (N,) of raw features (N, F) and one-hot (N, V), on the CPU; NaN where an input is not finite."""
+    """The target (N,) of raw features (N, F) and one-hot (N, V), on the CPU; NaN where an input is not finite."""
     parameters = stacked(head.members, torch.device("cpu"))
     mean, std = torch.from_numpy(head.mean), torch.from_numpy(head.std)
     parts = [np.empty(0, dtype=np.float32)]
@@ -67,7 +67,7 @@ def predict(head: HeadWeights, features: F32, onehot: F32) -> F32:
             o = torch.from_numpy(np.ascontiguousarray(onehot[first : first + _CHUNK]))
             x = inputs(f, o, mean, std).expand(len(head.members), -1, -1)
             parts.append((forward(parameters, x).mean(0) + (f - f).mean(-1) + (o - o).mean(-1)).numpy())
-    return np.concatenate(parts)
+    return on_target_range(np.concatenate(parts), head.target)
 
 
 def threads(rows: int) -> AbstractContextManager[None]:

@@ -3,16 +3,19 @@
 A gate's numbers live here and never move. How a head is trained and judged is in the other modules.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import PurePath
 from types import MappingProxyType
 
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import (
     CHUG_HDR_DISPLAY_V1,
     CHUG_HDR_WIDE_V1,
     FEATURE_SCHEMAS,
+    FR_V2,
     KONVID_V1,
     FeatureSchema,
 )
@@ -33,12 +36,16 @@ _METADATA = ("chug_", "display_", "distorted_", "reference_", "duration_s", "fea
 
 @dataclass(frozen=True)
 class Gate:
-    """Thresholds over folds, on 1–5; None asks nothing. PLCC spread is the largest minus the smallest fold's."""
+    """Thresholds over folds, RMSE on 1–5; None asks nothing.
+
+    PLCC spread is the largest minus the smallest fold's; ``lowest_plcc`` is asked of every fold.
+    """
 
     mean_plcc: float | None = 0.85
     mean_srocc: float | None = 0.82
     mean_rmse: float | None = 0.45
     plcc_spread: float | None = 0.005
+    lowest_plcc: float | None = None
 
 
 SMOKE_GATE = Gate(mean_plcc=0.75, mean_srocc=None, mean_rmse=None, plcc_spread=None)
@@ -46,10 +53,25 @@ SMOKE_GATE = Gate(mean_plcc=0.75, mean_srocc=None, mean_rmse=None, plcc_spread=N
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a head predicts: the name of its output and the range, ``low`` to ``low + span``."""
+
+    name: str
+    low: float
+    span: float
+
+
+MOS_TARGET = Target("mos", 1.0, 4.0)
+VMAF_TARGET = Target("vmaf", 0.0, 100.0)
+"""A computed score: the target of a full-reference head, never of a MOS head."""
+
+
+@dataclass(frozen=True)
 class HeadRecipe:
     """The declaration of one head. ``name`` is its id and its file's stem; ``feature_schema`` the default one.
 
-    ``display_schema`` is what a display profile makes of it, where the head can read one.
+    ``display_schema`` is what a display profile makes of it, where the head can read one. A head of ``every_corpus``
+    is also judged on each corpus by one trained on the others. ``least_sources`` folds by source, and asks for so many.
     """
 
     name: str
@@ -61,6 +83,9 @@ class HeadRecipe:
     gate: Gate = Gate()
     kind: str = "nr-mos"
     display_schema: str | None = None
+    target: Target = MOS_TARGET
+    every_corpus: bool = False
+    least_sources: int | None = None
 
 
 _NOT_FOR = (
@@ -89,8 +114,34 @@ CHUG_HDR_MOS_HEAD_V1 = HeadRecipe(
     not_for=(*_NOT_FOR, "SDR clips, or clips without a reference of the same content"),
 )
 
+UNIFIED_SCHEMA = FEATURE_SCHEMAS.get("nr-v1", KONVID_V1).name
+"""The columns that heads over all corpora read: no reference is needed for them."""
+
+UNIFIED_MOS_HEAD_V1 = HeadRecipe(
+    name="unified_mos_head_v1",
+    title="Unified MOS head",
+    corpora=tuple(CORPORA),
+    feature_schema=UNIFIED_SCHEMA,
+    every_corpus=True,
+    intended_use="the mean opinion score of clips of any kind its corpora hold, from features that need no reference",
+    not_for=_NOT_FOR,
+)
+
+FR_REGRESSOR_V2 = HeadRecipe(
+    name="fr_regressor_v2",
+    title="Full-reference regressor",
+    corpora=tuple(ENCODE_GRID_SOURCES),
+    feature_schema=FR_V2.name,
+    kind="fr-vmaf",
+    target=VMAF_TARGET,
+    least_sources=5,
+    gate=Gate(mean_plcc=0.95, mean_srocc=None, mean_rmse=None, plcc_spread=0.005, lowest_plcc=0.95),
+    intended_use="the VMAF of an encode from libvmaf's six features, its encoder, preset and CRF",
+    not_for=("standing in for opinion scores", "encoders, or ranges of CRF, that the encode grid does not hold"),
+)
+
 HEAD_RECIPES: Mapping[str, HeadRecipe] = MappingProxyType(
-    {r.name: r for r in (KONVID_MOS_HEAD_V1, CHUG_HDR_MOS_HEAD_V1)}
+    {r.name: r for r in (KONVID_MOS_HEAD_V1, CHUG_HDR_MOS_HEAD_V1, UNIFIED_MOS_HEAD_V1, FR_REGRESSOR_V2)}
 )
 """The heads that have a name of their own; ``corpus_head_recipe`` makes the per-corpus ones."""
 
@@ -113,8 +164,9 @@ def corpus_head_recipe(corpus: str) -> HeadRecipe:
 class TrainingSettings:
     """What one training run may decide; the same for every recipe. SettingsError on values that mean nothing.
 
-    ``tables`` {corpus: path} replaces the recipe's, ``extra_tables`` adds to them. ``columns`` trains on any named
-    columns instead of a feature schema. ``device`` is ``auto``, ``cpu`` or ``cuda``.
+    ``tables`` {corpus: path} replaces the recipe's, ``extra_tables`` adds to them. ``corpus_weights`` {corpus: weight}
+    is how much a row of a corpus counts in training, 1 unless named; judging never weighs. ``columns`` trains on any
+    named columns instead of a feature schema. ``device`` is ``auto``, ``cpu`` or ``cuda``.
     """
 
     epochs: int = 30
@@ -129,6 +181,7 @@ class TrainingSettings:
     columns: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     extra_tables: Mapping[str, str] = field(default_factory=dict)
+    corpus_weights: Mapping[str, float] = field(default_factory=dict)
     exclude_corpora: tuple[str, ...] = ()
     smoke: bool = False
     allow_synthetic_fallback: bool = False
@@ -141,6 +194,8 @@ class TrainingSettings:
         _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < 1, "from 0 to below 1")
         _require("batch_size", self.batch_size, self.batch_size is None or self.batch_size >= 1, "1 or more")
         _require("k_folds", self.k_folds, self.k_folds >= 2, "2 or more")
+        good = all(math.isfinite(weight) and weight > 0 for weight in self.corpus_weights.values())
+        _require("corpus_weights", dict(self.corpus_weights), good, "weights above 0 (exclude_corpora leaves one out)")
         known = self.feature_schema is None or self.feature_schema in FEATURE_SCHEMAS
         _require("feature_schema", self.feature_schema, known, "one of " + ", ".join(FEATURE_SCHEMAS))
         _require("columns", self.columns, len(set(self.columns)) == len(self.columns), "each column once")
@@ -157,7 +212,7 @@ class TrainingSettings:
         told = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
         profile = self.display_profile_json and PurePath(self.display_profile_json).name
         files = {"tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
-        return {**told, **files, "display_profile_json": profile}
+        return {**told, **files, "corpus_weights": dict(self.corpus_weights), "display_profile_json": profile}
 
 
 def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:

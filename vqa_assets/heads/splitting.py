@@ -33,18 +33,20 @@ class SplitPlan:
     """Who trains on what. All members are row numbers of one table.
 
     ``kind`` is ``folds`` (the gate reads ``parts``, the shipped head is trained on ``final``, all rows but ``holdout``
-    and the given test rows) or ``split`` (every corpus has a split: one part, whose head is the shipped one).
+    and the given test rows), ``split`` (every corpus has a split: one part, whose head is the shipped one), ``sources``
+    (each part leaves one source out, the shipped head is trained on all rows) or ``insufficient-sources`` (no parts).
     ``given_tests`` are test rows per corpus that has a split while others have none; ``left_out`` counts rows in no set
     because their content is among those. ``leaking_groups`` counts contents on both sides of a given split.
     """
 
-    kind: Literal["folds", "split"]
+    kind: Literal["folds", "split", "sources", "insufficient-sources"]
     parts: tuple[Part, ...]
     final: I64
     holdout: I64
     given_tests: Mapping[str, I64]
     left_out: int = 0
     leaking_groups: int = 0
+    sources: int = 0
 
 
 def plan_splits(table: TrainingTable, settings: TrainingSettings) -> SplitPlan:
@@ -54,6 +56,36 @@ def plan_splits(table: TrainingTable, settings: TrainingSettings) -> SplitPlan:
     has_split = np.isin(corpora, sorted(with_split))
     check_split_words(words[has_split])
     return _given(table, words) if has_split.all() else _folded(table, settings, has_split & (words == "test"))
+
+
+def plan_sources(table: TrainingTable, least: int) -> SplitPlan:
+    """Leave one source (content group) out; with fewer than ``least`` sources nothing is a fold."""
+    groups, nothing = np.asarray(table.groups), np.empty(0, dtype=np.int64)
+    everything = np.arange(len(groups))
+    sources = tuple(dict.fromkeys(table.groups))
+    if len(sources) < least:
+        return SplitPlan("insufficient-sources", (), everything, nothing, {}, sources=len(sources))
+    parts = (
+        Part(f"without-{source.partition(':')[2]}", np.flatnonzero(groups != source), np.flatnonzero(groups == source))
+        for source in sources
+    )
+    return SplitPlan("sources", tuple(parts), everything, nothing, {}, sources=len(sources))
+
+
+def corpora_out(table: TrainingTable) -> dict[str, Part]:
+    """Per corpus what trains on the other corpora's rows, but those of its contents, and is tested on it.
+
+    A corpus without which fewer than two contents are left is not among them.
+    """
+    names, corpora = tuple(dict.fromkeys(table.corpora)), np.asarray(table.corpora)
+    result = {}
+    for name in names:
+        own = corpora == name
+        shared = _groups_of(table, own)
+        others = ~own & ~np.array([group in shared for group in table.groups])
+        if len(_groups_of(table, others)) > 1:
+            result[name] = Part(f"without-{name}", np.flatnonzero(others), np.flatnonzero(own))
+    return result
 
 
 def _given(table: TrainingTable, words: NDArray[np.object_]) -> SplitPlan:

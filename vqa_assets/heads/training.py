@@ -22,12 +22,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """All rows that heads are trained on: ``features`` (N, F), ``onehot`` (N, V), ``mos`` (N,) on 1–5, N groups."""
+    """All rows that heads are trained on: ``features`` (N, F), ``onehot`` (N, V), ``mos`` (N,) on 1–5, N groups.
+
+    ``weights`` (N,) say how much a row counts in the loss; None: all alike.
+    """
 
     features: F32
     onehot: F32
     mos: F32
     groups: tuple[str, ...]
+    weights: F32 | None = None
 
 
 @dataclass(frozen=True)

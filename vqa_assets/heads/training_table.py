@@ -16,8 +16,9 @@ from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.columns import feature_columns, number_column, slots, texts_among
 from vqa_assets.heads.display import DisplayProfile
-from vqa_assets.heads.weights import F32
-from vqa_assets.mos import TRAINING
+from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, Target
+from vqa_assets.heads.weights import F32, encoder_onehot
+from vqa_assets.mos import MosScale
 
 _STATUS, _LABELLED = "mos_label_status", "ok"
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
@@ -29,13 +30,17 @@ class NoLabelledRowsError(TrainingError):
 
 @dataclass(frozen=True)
 class RowCounts:
-    """One corpus's rows: ``rows_in`` is the sum of the others. ``duplicates`` are clips taken from another corpus."""
+    """One corpus's rows: ``rows_in`` is the sum of the others. ``duplicates`` are clips taken from another corpus.
+
+    ``rows_failed`` are encodes that ended in an error.
+    """
 
     rows_in: int
     used: int
     rows_unlabelled: int
     rows_missing_features: int
     duplicates: int
+    rows_failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,10 @@ class Filled:
 class TrainingTable:
     """N rows for training, in the order of the corpora and of their files.
 
-    ``features`` (N, F) are raw values in the order of ``schema.columns``, all finite; ``mos`` (N,) is on 1–5; ``vmaf``
-    (N,) on 0–100 is NaN where unknown. ``split`` is a row's word, None where its corpus has no split. ``constant`` are
-    the columns of one value.
+    ``features`` (N, F) are raw values in the order of ``schema.columns``, all finite; ``mos`` (N,) is the target, on
+    1–5 (of a full-reference head it is VMAF on 0–100); ``vmaf`` (N,) on 0–100 is NaN where unknown. ``split`` is a
+    row's word, None where its corpus has no split. ``constant`` are the columns of one value. ``onehot`` (N, V) says
+    which of ``encoder_vocab`` made a row.
     """
 
     schema: FeatureSchema
@@ -67,6 +73,9 @@ class TrainingTable:
     counts: Mapping[str, RowCounts]
     filled: Mapping[str, Filled]
     constant: tuple[str, ...]
+    onehot: F32
+    encoder_vocab: tuple[str, ...] = ENCODER_VOCAB
+    target: Target = MOS_TARGET
     synthetic: bool = False
 
 
@@ -87,9 +96,26 @@ def read_training_table(
     TrainingError where a column is absent or all missing in a corpus, or measured and constant, unless it is in
     ``allow_missing``: then missing values are filled (``filled``) and constants kept. NoLabelledRowsError without rows.
     """
+    scans = {corpus: _scanned(corpus, path) for corpus, path in tables.items()}
+    return assembled(scans, schema, allow_missing, Reading(display))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows are read beside their schema: for which display and target, and whether an ``encoder`` column counts."""
+
+    display: DisplayProfile | None = None
+    target: Target = MOS_TARGET
+    encoders: bool = False
+
+
+def assembled(
+    scans: Mapping[str, pl.LazyFrame], schema: FeatureSchema, allow_missing: Collection[str], reading: Reading
+) -> TrainingTable:
+    """As ``read_training_table``, from tables that are open; ``mos`` holds the target."""
     _check_allowed(allow_missing, schema)
     texts: dict[str, str] = {}
-    read = {corpus: _read(corpus, _scanned(corpus, path), (schema, display), texts) for corpus, path in tables.items()}
+    read = {corpus: _read(corpus, scan, (schema, reading), texts) for corpus, scan in scans.items()}
     labelled = {corpus: one.filter(pl.col("labelled")) for corpus, one in read.items()}
     if not sum(map(len, labelled.values())):
         found = ", ".join(f"{corpus}: {len(one)} rows" for corpus, one in read.items()) or "no table"
@@ -112,7 +138,9 @@ def read_training_table(
         )
         for corpus in read
     }
-    return replace(_assembled(once, schema), counts=counts, filled=filled)
+    table = replace(_joined(once, schema), counts=counts, filled=filled, target=reading.target)
+    _check_labels_vary(table)
+    return _with_encoders(table, once) if reading.encoders else table
 
 
 def _check_allowed(allow_missing: Collection[str], schema: FeatureSchema) -> None:
@@ -138,7 +166,7 @@ def _scanned(corpus: str, path: Path) -> pl.LazyFrame:
 
 
 def _read(
-    corpus: str, scan: pl.LazyFrame, wanted: tuple[FeatureSchema, DisplayProfile | None], texts: dict[str, str]
+    corpus: str, scan: pl.LazyFrame, wanted: tuple[FeatureSchema, Reading], texts: dict[str, str]
 ) -> pl.DataFrame:
     """One table's rows under our own names; a table without ``mos`` or a clip's key is refused.
 
@@ -153,9 +181,11 @@ def _read(
             expected=f"mos and one of {', '.join(KEY_COLUMNS)}",
             next_step="label the feature table first",
         )
-    texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, wanted[0]).items()}
-    rows = scan.select(**_own_columns(key, have), **feature_columns(scan, *wanted)).collect()
-    _check_mos(corpus, rows.filter(pl.col("labelled")))
+    schema, reading = wanted
+    texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, schema).items()}
+    features = feature_columns(scan, schema, reading.display)
+    rows = scan.select(**_own_columns(key, have), **features).collect()
+    _check_mos(corpus, rows.filter(pl.col("labelled")), reading.target)
     return rows.with_columns(corpus=pl.lit(corpus))
 
 
@@ -169,7 +199,7 @@ def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
         "labelled": (number_column("mos").is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
         "sd": pl.when(sd > 0).then(sd),
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
-        **{name: _text(name, have) for name in ("content_id", "src_sha256", "split")},
+        **{name: _text(name, have) for name in ("content_id", "src_sha256", "split", "encoder")},
     }
 
 
@@ -178,16 +208,35 @@ def _text(column: str, have: Collection[str]) -> pl.Expr:
     return pl.when(text != "").then(text)
 
 
-def _check_mos(corpus: str, labelled: pl.DataFrame) -> None:
-    wrong = [(key, mos) for key, mos in labelled.select("key", "mos").iter_rows() if not TRAINING.holds(mos)]
+def _check_mos(corpus: str, labelled: pl.DataFrame, target: Target) -> None:
+    scale = MosScale(target.name, target.low, target.low + target.span)
+    wrong = [(key, mos) for key, mos in labelled.select("key", "mos").iter_rows() if not scale.holds(mos)]
     if wrong:
         told = ", ".join(f"{key} ({mos:g})" for key, mos in wrong[:5])
         raise TrainingError(
-            f"{corpus}: {len(wrong)} of {len(labelled)} MOS off the training scale",
+            f"{corpus}: {len(wrong)} of {len(labelled)} {scale.name.upper()} off the training scale",
             found=told,
-            expected=f"{TRAINING.low:g} to {TRAINING.high:g}",
+            expected=f"{scale.low:g} to {scale.high:g}",
             next_step="make the table with mos_features, which converts scores",
         )
+
+
+def _check_labels_vary(table: TrainingTable) -> None:
+    if len(table.mos) > 1 and np.ptp(table.mos) == 0:
+        raise TrainingError(
+            f"all {len(table.mos)} labels are equal",
+            found=f"{table.mos[0]:g}",
+            expected="scores that differ",
+            next_step="check the score column that labelled the table",
+        )
+
+
+def _with_encoders(table: TrainingTable, frames: Mapping[str, pl.DataFrame]) -> TrainingTable:
+    """The same with a one-hot over the encoders of its rows, by name."""
+    words = np.asarray(pl.concat([frame["encoder"] for frame in frames.values()]).to_list(), dtype=object)
+    vocab = tuple(sorted(set(words)))
+    onehot = (words[:, None] == np.asarray(vocab, dtype=object)[None, :]).astype(np.float32)
+    return replace(table, onehot=onehot, encoder_vocab=vocab)
 
 
 def _check_measured(
@@ -247,7 +296,7 @@ def _without_losers(frame: pl.DataFrame, winners: pl.DataFrame) -> pl.DataFrame:
     return joined.filter(pl.col("winner").is_null() | (pl.col("winner") == pl.col("corpus")))
 
 
-def _assembled(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> TrainingTable:
+def _joined(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> TrainingTable:
     rows = pl.concat(list(frames.values()))
     text = {name: tuple(rows[name].to_list()) for name in ("key", "corpus", "src_sha256", "split", "content_id")}
     features = rows.select(slots(schema)).to_numpy().astype(np.float32)
@@ -264,6 +313,7 @@ def _assembled(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> Tra
         counts={},
         filled={},
         constant=constant_columns(features, schema.columns),
+        onehot=encoder_onehot(len(rows)),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.heads.recipe import ENCODER_VOCAB
+from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, Target
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -39,12 +39,16 @@ class MemberWeights:
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """A head: ``mean`` and ``std`` (F,) of its training rows, its members, and each member's best epoch (0 = start)."""
+    """A head: ``mean`` and ``std`` (F,) of its training rows, its members, and each member's best epoch (0 = start).
+
+    Members are trained on 1–5; what the head gives is on the range of its ``target``.
+    """
 
     mean: F32
     std: F32
     members: tuple[MemberWeights, ...]
     best_epochs: tuple[int, ...]
+    target: Target = MOS_TARGET
 
     @property
     def n_parameters(self) -> int:
@@ -63,6 +67,22 @@ def standardised(features: F32, mean: F32, std: F32) -> F32:
     """Features (N, F) as the members see them: ``(x − mean) / std``, clipped."""
     clipped: F32 = np.clip((features - mean) / std, -CLIP, CLIP)
     return clipped
+
+
+def on_training_range(scores: F32, target: Target) -> F32:
+    """Scores (N,) of a target on the range that members are trained on, 1–5."""
+    if target == MOS_TARGET:
+        return scores
+    mapped: F32 = (MOS_LOW + (scores - target.low) * (MOS_SPAN / target.span)).astype(np.float32)
+    return mapped
+
+
+def on_target_range(scores: F32, target: Target) -> F32:
+    """The reverse of ``on_training_range``."""
+    if target == MOS_TARGET:
+        return scores
+    mapped: F32 = (target.low + (scores - MOS_LOW) * (target.span / MOS_SPAN)).astype(np.float32)
+    return mapped
 
 
 def encoder_onehot(rows: int) -> F32:

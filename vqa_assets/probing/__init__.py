@@ -5,6 +5,7 @@ Both give the same row for the same clip, and refuse the same files for the same
 
 - ``hashing``: SHA-256 and size;
 - ``containers``: what a file is by its own bytes, and whether its end is missing;
+- ``matroska``: where a Matroska file ends by its own elements;
 - ``pyav``: one clip asked in this process;
 - ``slices``: the pixel format of H.264 and HEVC without decoding a picture;
 - ``worker``: a child process that does so for a parent;

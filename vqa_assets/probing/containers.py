@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vqa_assets.errors import BrokenClipError
+from vqa_assets.probing.matroska import matroska_end
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,ogg,mxf,nut,ivf,obu,h264,hevc,vvc,"
@@ -28,7 +29,6 @@ _POSING = (
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _ISO_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip", b"pnot", b"sidx"}
 _ISO_NEEDED = {b"mdat", b"moov", b"moof"}
-_EBML, _SEGMENT, _VOID, _CRC32 = 0x1A45DFA3, 0x18538067, 0xEC, 0xBF
 
 
 def refuse_what_is_no_clip(path: Path) -> None:
@@ -75,7 +75,7 @@ def _declared_end(file: BinaryIO, head: bytes, size_bytes: int) -> int | None:
     if head[4:8] in _ISO_BOXES:
         boxes = islice(_iso_boxes(file, size_bytes), _MOST_BOXES)
         return max((end for name, end in boxes if name in _ISO_NEEDED), default=None)
-    return _matroska_end(head)
+    return matroska_end(file, size_bytes)
 
 
 def _iso_boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:
@@ -91,34 +91,3 @@ def _iso_boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:
             return
         start += size
         yield name, start
-
-
-def _matroska_end(head: bytes) -> int | None:
-    """Where the Segment ends (RFC 9559, 5.1; RFC 8794, 4–6); ``None`` where its size is unknown, as in streams."""
-    position, wanted = 0, _EBML
-    while element := _ebml_element(head, position):
-        name, body, size = element
-        if name == _SEGMENT and wanted == _SEGMENT:
-            return None if size is None else body + size
-        if size is None or name not in (wanted, _VOID, _CRC32):
-            return None
-        position, wanted = body + size, _SEGMENT
-    return None
-
-
-def _ebml_element(data: bytes, at: int) -> tuple[int, int, int | None] | None:
-    """An element's id, where its body begins, its size (``None`` = unknown); ``None`` past the end of the data."""
-    id_length = _vint_length(data, at)
-    size_at = at + id_length
-    size_length = _vint_length(data, size_at)
-    body = size_at + size_length
-    if not id_length or not size_length or body > len(data):
-        return None
-    unknown = (1 << 7 * size_length) - 1
-    size = int.from_bytes(data[size_at:body]) & unknown
-    return int.from_bytes(data[at:size_at]), body, None if size == unknown else size
-
-
-def _vint_length(data: bytes, at: int) -> int:
-    """The length in bytes of the variable-size integer at ``at``, by its first byte's leading zeros; 0 for none."""
-    return 9 - data[at].bit_length() if at < len(data) and data[at] else 0

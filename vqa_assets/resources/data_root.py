@@ -1,8 +1,12 @@
 """The data root, resolved when it is used: the resource's path, else ``$VQA_DATA_ROOT``, else ``data``."""
 
+from contextlib import suppress
+
 import dagster as dg
 from pydantic import Field
 
+from vqa_assets.errors import VqaError
+from vqa_assets.store.living_runs import hold_run
 from vqa_assets.store.paths import DataRoot
 
 
@@ -13,6 +17,12 @@ class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=None,
         description="Folder of all corpora. Default: $VQA_DATA_ROOT, else data under the working directory.",
     )
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Show that the run lives from its beginning on, before the first asset of it does anything."""
+        if context.run is not None:
+            with suppress(VqaError):  # told by whoever needs the root
+                hold_run(self.root(), context.run.run_id)
 
     def root(self) -> DataRoot:
         """The data root; SettingsError where the folder is not there."""

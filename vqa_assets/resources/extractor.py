@@ -1,25 +1,46 @@
-"""What measures clips: the ``konvid-v1`` features by libvmaf, saliency and shots."""
+"""What measures clips: the feature sets ``konvid-v1`` and ``nr-v1``."""
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
+from vqa_assets.clip import RawVideo
+from vqa_assets.feature_names import KONVID_V1, NR_V1
 from vqa_assets.features.protocols import Measured
 
+if TYPE_CHECKING:
+    from vqa_assets.features.extractor import ClipExtractor
 
-class KonvidV1ExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Measures the eleven ``konvid-v1`` features from a decoded clip; needs no GPU and no system package."""
+
+class ClipExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Measures decoded clips; needs no GPU and no system package."""
+
+    feature_sets: list[str] = Field(
+        default=[KONVID_V1.name, NR_V1.name],
+        description=f"What is measured: {KONVID_V1.name} (libvmaf, saliency, shots), {NR_V1.name} (a clip by itself; "
+        "alone it takes about a third of the time). Default: both.",
+    )
 
     @property
     def version(self) -> str:
         """See ``features.protocols.FeatureExtractor``."""
-        from vqa_assets.features.extractor import KonvidV1Extractor
+        return self._extractor().version
 
-        return KonvidV1Extractor().version
-
-    def extract(self, clip: Path, *, reference: Path | None = None, stop: threading.Event | None = None) -> Measured:
+    def extract(
+        self,
+        clip: Path,
+        *,
+        reference: Path | None = None,
+        raw: RawVideo | None = None,
+        stop: threading.Event | None = None,
+    ) -> Measured:
         """See ``features.protocols.FeatureExtractor``."""
-        from vqa_assets.features.extractor import KonvidV1Extractor
+        return self._extractor().extract(clip, reference=reference, raw=raw, stop=stop)
 
-        return KonvidV1Extractor().extract(clip, reference=reference, stop=stop)
+    def _extractor(self) -> "ClipExtractor":
+        from vqa_assets.features.extractor import ClipExtractor
+
+        return ClipExtractor(feature_sets=tuple(self.feature_sets))

@@ -15,7 +15,7 @@ from vqa_assets.errors import SchemaError
 
 LFS_POINTER = b"version https://git-lfs"
 """How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
-_SORTED = orjson.OPT_SORT_KEYS
+_SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _no_object(path: Path, found: str) -> SchemaError:
 
 def json_line(row: Any) -> bytes:
     """One row as JSON Lines writes it: sorted keys, UTF-8, a final newline."""
-    return orjson.dumps(row, option=_SORTED) + b"\n"
+    return orjson.dumps(row, option=_SORTED_LINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def read_json_lines(path: Path) -> Iterator[JsonLine]:
     with path.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             if raw.strip():
-                yield JsonLine(number, raw if raw.endswith(b"\n") else raw + b"\n", _object(raw, path, number))
+                yield JsonLine(number, raw if raw.endswith(b"\n") else raw + b"\n", parse_json_line(raw, path, number))
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
@@ -116,7 +116,8 @@ def write_lines_anew(path: Path, lines: Iterable[bytes]) -> None:
         write_lines(temporary, lines)
 
 
-def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:
+def parse_json_line(raw: bytes, path: Path, number: int) -> dict[str, Any]:
+    """The object in one line; SchemaError names file and line of anything else."""
     try:
         row = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -142,7 +143,7 @@ def _second_opinion(raw: bytes, path: Path, number: int, refused: Exception) -> 
         )
     try:
         return json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SchemaError(
             f"{path}:{number}",
             found=f"not JSON ({refused})",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,38 @@ def column_names(path: Path) -> list[str]:
 
 def table_version(path: Path, without: Collection[str] = ()) -> str:
     """A hash of a Parquet file's columns and values, whatever its row groups, encodings and writer."""
-    names = [name for name in column_names(path) if name not in without]
-    digest = hashlib.sha256()
-    for name in sorted(names):
-        digest.update(json.dumps(name).encode() + _column_digest(path, name))
-    return digest.hexdigest()[:32]
+    digest = TableDigest(name for name in column_names(path) if name not in without)
+    for name in digest.names:
+        for batch in open_parquet(path).iter_batches(batch_size=_BATCH_ROWS, columns=[name]):
+            digest.update(batch)
+    return digest.version()
+
+
+class TableDigest:
+    """``table_version`` of a table that comes in batches; a batch may hold any of the columns."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._columns = {name: _ColumnDigest() for name in sorted(names)}
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that count, by name."""
+        return list(self._columns)
+
+    def update(self, batch: Any) -> None:
+        """Take in the next rows, an Arrow record batch or table."""
+        for name in batch.schema.names:
+            if name in self._columns:
+                column = batch.column(name)
+                for chunk in getattr(column, "chunks", [column]):
+                    self._columns[name].update(chunk)
+
+    def version(self) -> str:
+        """The version of all rows so far."""
+        digest = hashlib.sha256()
+        for name, column in self._columns.items():
+            digest.update(json.dumps(name).encode() + column.digest())
+        return digest.hexdigest()[:32]
 
 
 def iterate_frames(path: Path, columns: Sequence[str]) -> Iterator[Any]:
@@ -77,6 +104,13 @@ def _array(values: list[Any]) -> Any:
         return pa.array([None if v is None else float(v) for v in values], type=pa.float64())
     if len(kinds) <= 1 and kinds <= {str, int, bool}:
         return pa.array(values, type={str: pa.string(), int: pa.int64(), bool: pa.bool_()}.get(next(iter(kinds), str)))
+    return json_texts(values)
+
+
+def json_texts(values: Iterable[Any]) -> Any:
+    """The values of a column of mixed types as an Arrow array of JSON texts."""
+    import pyarrow as pa
+
     return pa.array([None if v is None else json.dumps(v, sort_keys=True) for v in values], type=pa.string())
 
 
@@ -85,15 +119,20 @@ def _kind(value: object) -> type:
     return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(value))
 
 
-def _column_digest(path: Path, name: str) -> bytes:
-    validity, values, lengths = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-    kind = ""
-    for batch in open_parquet(path).iter_batches(batch_size=_BATCH_ROWS, columns=[name]):
-        kind, valid, content, sizes = _encoded(batch.column(0))
-        validity.update(valid)
-        values.update(content)
-        lengths.update(sizes)
-    return kind.encode() + validity.digest() + values.digest() + lengths.digest()
+class _ColumnDigest:
+    """A column's kind, which of its values are there, the values, and how long each is."""
+
+    def __init__(self) -> None:
+        self._kind = ""
+        self._hashes = [hashlib.sha256() for _ in range(3)]
+
+    def update(self, array: Any) -> None:
+        self._kind, *parts = _encoded(array)
+        for found, part in zip(self._hashes, parts, strict=True):
+            found.update(part)
+
+    def digest(self) -> bytes:
+        return self._kind.encode() + b"".join(found.digest() for found in self._hashes)
 
 
 def _encoded(array: Any) -> tuple[str, bytes, bytes, bytes]:
@@ -111,11 +150,22 @@ def _encoded(array: Any) -> tuple[str, bytes, bytes, bytes]:
     if pa.types.is_floating(array.type):
         numbers = array.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
         return "number", valid, np.where(np.isnan(numbers), np.nan, numbers).tobytes(), b""
-    texts = [_text(value) for value in array.to_pylist()]
-    return "text", valid, b"".join(texts), np.array([len(t) for t in texts], dtype="<i8").tobytes()
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        array = pa.array([None if v is None else _text(v) for v in array.to_pylist()], pa.large_string())
+    content, lengths = _texts(array)
+    return "text", valid, content, lengths
 
 
-def _text(value: object) -> bytes:
-    if value is None:
-        return b""
-    return value.encode() if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str).encode()
+def _texts(array: Any) -> tuple[bytes, bytes]:
+    """(UTF-8 of all texts, length of each) of a column of texts; a null is as long as nothing."""
+    import numpy as np
+    import pyarrow as pa
+
+    filled = array.cast(pa.large_string()).fill_null("")
+    _, places, content = filled.buffers()
+    edges = np.frombuffer(places, "<i8", len(filled) + 1, filled.offset * 8) if len(filled) else np.zeros(1, "<i8")
+    return bytes(memoryview(content or b"")[edges[0] : edges[-1]]), np.diff(edges).astype("<i8").tobytes()
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,291 @@
+"""One clip's frames, decoded once, as they are shown: turned upright, of even size, planar 4:2:0 in 8 or 10 bits.
+
+Whoever measures takes each frame as it passes (``extractor``); none is kept here. What ingest asks of a clip is in
+``probing``.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqa_assets.clip import RawVideo
+from vqa_assets.clip_work import StoppedError
+from vqa_assets.errors import BrokenClipError, ClipError, TransientClipError
+from vqa_assets.probing.containers import refuse_what_is_no_clip
+
+Samples = NDArray[np.uint8] | NDArray[np.uint16]
+
+SMALLEST_SIDE = 8
+"""Pixels either way; a smaller picture has neither a block nor a window to measure."""
+
+FALLBACK_RATE = 25.0
+"""Frames per second where neither the timestamps nor the container tell."""
+
+_FULL_RANGE = 2
+_PLANAR = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "yuv420p10le": "yuv420p10le"}
+_AGAIN = "fetch or stage the clip again"
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A clip on disk; ``raw`` is what it is where it has no container."""
+
+    path: Path
+    raw: RawVideo | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame as shown: its size in pixels, turned upright, and the bits of its luma samples as coded."""
+
+    width: int
+    height: int
+    bit_depth: int
+
+    @property
+    def even(self) -> tuple[int, int]:
+        """Width and height without the last column or row of an odd size."""
+        return self.width // 2 * 2, self.height // 2 * 2
+
+    @property
+    def measured_bits(self) -> int:
+        """Bits a sample that are measured: 8, or 10 for more than 8."""
+        return 8 if self.bit_depth <= 8 else 10
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One decoded frame; ``frame`` is PyAV's, as coded, and ``turns`` its quarter turns counter-clockwise."""
+
+    frame: Any
+    turns: int
+    picture: Picture
+
+    @property
+    def full_range(self) -> bool:
+        """Whether luma spans all codes instead of 16–235 (times four in 10 bits), in ``planes`` too."""
+        return not self.frame.format.is_rgb and _says_full_range(self.frame)
+
+    @cached_property
+    def planes(self) -> tuple[Samples, Samples, Samples]:
+        """Luma and the two half-size chroma planes, of even size: uint8, or uint16 with 10 bits."""
+        name = "yuv420p" if self.picture.measured_bits == 8 else "yuv420p10le"
+        frame = self.frame
+        if _PLANAR.get(frame.format.name) != name:
+            full = _FULL_RANGE if self.full_range else 1
+            source = _FULL_RANGE if _says_full_range(frame) else 0
+            frame = frame.reformat(format=name, src_color_range=source, dst_color_range=full, threads=1)
+        sample = np.uint8 if self.picture.measured_bits == 8 else np.uint16
+        across, down = (n // 2 * 2 for n in (frame.width, frame.height))
+        whole, half = (down, across), (down // 2, across // 2)
+        found = [_plane(p, sample, size) for p, size in zip(frame.planes, (whole, half, half), strict=True)]
+        return tuple(self._turned(plane) for plane in found)  # type: ignore[return-value]
+
+    def scaled(self, width: int, height: int, pixels: str) -> NDArray[np.uint8]:
+        """The frame as shown, area-averaged to that size, as ``gray`` (height, width) or ``rgb24`` (…, 3), full range.
+
+        Of ``gray`` the codes are stretched as the declared range says.
+        """
+        if self.turns % 2:
+            width, height = height, width
+        source = _FULL_RANGE if _says_full_range(self.frame) else 0
+        small = self.frame.reformat(
+            width, height, pixels, interpolation="AREA", src_color_range=source, threads=1, dst_color_range=_FULL_RANGE
+        )
+        return np.asarray(self._turned(small.to_ndarray()), dtype=np.uint8)
+
+    def _turned(self, plane: Samples) -> Samples:
+        if not self.turns:
+            return plane
+        return cast(Samples, np.ascontiguousarray(np.rot90(plane, self.turns)))
+
+
+@dataclass
+class Source:
+    """An open clip: its frames once, and afterwards what they told.
+
+    ``tags`` are code points of ITU-T H.273 and whether frames are interlaced, of the first frame.
+    """
+
+    clip: ClipFile
+    container: Any
+    stream: Any
+    picture: Picture | None = None
+    tags: Mapping[str, int] = field(default_factory=dict)
+    packets: int = 0
+    packet_bytes: int = 0
+    _times: list[float | None] = field(default_factory=list)
+
+    def frames(self, most: int, stop: threading.Event | None = None) -> Iterator[Shown]:
+        """At most the first ``most`` frames, in one thread.
+
+        Raises ``BrokenClipError`` for bytes that do not decode or hold no frame, ``ClipError`` for a picture that
+        changes its size or is too small, ``StoppedError`` when ``stop`` is set.
+        """
+        with _told_errors(self.clip):
+            for frame in islice(self._decoded(), most):
+                if stop is not None and stop.is_set():
+                    raise StoppedError
+                self._times.append(frame.time)
+                yield self._shown(frame)
+        if self.picture is None:
+            raise BrokenClipError(f"{self.clip.name}: no frame decodes", next_step=_AGAIN)
+
+    @property
+    def expected_frames(self) -> int:
+        """How many frames the container says there are, exactly or by its duration; 0 where it does not."""
+        if self.stream.frames:
+            return int(self.stream.frames)
+        if self.stream.duration:
+            return round(float(self.stream.duration * self.stream.time_base) * self.rate)
+        return round((self.container.duration or 0) / 1e6 * self.rate)
+
+    @property
+    def rate(self) -> float:
+        """Frames per second by the container."""
+        return float(self.stream.average_rate or self.stream.base_rate or FALLBACK_RATE)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame's time to the last's, plus one mean interval; count / rate where times fail."""
+        first, last, intervals = self._times[0], self._times[-1], len(self._times) - 1
+        if first is None or last is None or last <= first:
+            return len(self._times) / self.rate
+        return (last - first) * (intervals + 1) / intervals
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Mean bits of the video stream a frame and pixel."""
+        if self.picture is None or not self.packets:
+            return float("nan")
+        return 8 * self.packet_bytes / (self.packets * self.picture.width * self.picture.height)
+
+    def _decoded(self) -> Iterator[Any]:
+        for packet in self.container.demux(self.stream):
+            if packet.size:
+                self.packets += 1
+                self.packet_bytes += packet.size
+            yield from packet.decode()
+
+    def _shown(self, frame: Any) -> Shown:
+        turns = round(frame.rotation / 90) % 4
+        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+        picture = Picture(width, height, frame.format.components[0].bits)
+        if self.picture is None:
+            self._check_size(picture)
+            self.picture, self.tags = picture, _tags(frame)
+        if (width, height) != (self.picture.width, self.picture.height):
+            raise ClipError(
+                f"{self.clip.name}: the picture changes its size",
+                found=f"{self.picture.width}×{self.picture.height}, then {width}×{height}",
+                expected="one size",
+                next_step="re-encode the clip, or leave it out",
+            )
+        return Shown(frame, turns, self.picture)
+
+    def _check_size(self, picture: Picture) -> None:
+        if min(picture.width, picture.height) < SMALLEST_SIDE:
+            raise ClipError(
+                f"{self.clip.name}: too small to be measured",
+                found=f"{picture.width}×{picture.height}",
+                expected=f"{SMALLEST_SIDE} pixels or more either way",
+                next_step="leave the clip out",
+            )
+
+
+@contextmanager
+def opened(clip: ClipFile) -> Iterator[Source]:
+    """The clip's first real video stream, set to decode in one thread.
+
+    Raises ``BrokenClipError`` for a file that is no whole clip, ``TransientClipError`` where it cannot be read.
+    """
+    import av
+
+    with ExitStack() as stack:
+        with _told_errors(clip):
+            if clip.raw is None:
+                refuse_what_is_no_clip(clip.path)
+            container = stack.enter_context(av.open(f"file:{clip.path.absolute()}", **_how(clip)))
+            stream = _first_real_video(container)
+            stream.codec_context.thread_count = 1
+        yield Source(clip, container, stream)
+
+
+def read_picture(clip: ClipFile) -> Picture:
+    """What the clip's first frame is; raises as ``opened`` and ``Source.frames`` do."""
+    with opened(clip) as source:
+        return next(iter(source.frames(1))).picture
+
+
+def _first_real_video(container: Any) -> Any:
+    """The first video stream that is no cover art."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
+            return stream
+    kinds = ", ".join(sorted({s.type for s in container.streams})) or "none"
+    raise BrokenClipError(f"no video stream that can be decoded (streams: {kinds})")
+
+
+def _how(clip: ClipFile) -> dict[str, Any]:
+    if clip.raw is None:
+        return {"options": {"protocol_whitelist": "file"}, "metadata_errors": "replace"}
+    size, rate = f"{clip.raw.width}x{clip.raw.height}", f"{clip.raw.framerate:g}"
+    return {
+        "format": "rawvideo",
+        "options": {"video_size": size, "pixel_format": clip.raw.pix_fmt, "framerate": rate},
+    }
+
+
+@contextmanager
+def _told_errors(clip: ClipFile) -> Iterator[None]:
+    """Decoding errors become ours; reasons without the file's name get it."""
+    import av
+
+    try:
+        yield
+    except (OSError, av.error.MemoryError) as error:
+        raise TransientClipError(f"{clip.name}: cannot be read", found=_reason(error)) from error
+    except av.error.FFmpegError as error:
+        raise BrokenClipError(f"{clip.name}: does not decode", found=_reason(error), next_step=_AGAIN) from error
+    except BrokenClipError as error:
+        if clip.name in error.what:
+            raise
+        raise BrokenClipError(f"{clip.name}: {error}", next_step=_AGAIN) from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _says_full_range(frame: Any) -> bool:
+    return bool(frame.format.name.startswith("yuvj") or frame.color_range == _FULL_RANGE)
+
+
+def _tags(frame: Any) -> dict[str, int]:
+    return {
+        "transfer": int(frame.color_trc),
+        "primaries": int(frame.color_primaries),
+        "interlaced": int(frame.interlaced_frame),
+    }
+
+
+def _plane(plane: Any, sample: type, size: tuple[int, int]) -> Samples:
+    """A plane's samples, ``size`` (rows, columns) of them, without its padding; shared with the frame."""
+    codes: Samples = np.frombuffer(plane, dtype=sample)
+    rows: Samples = codes.reshape(plane.height, -1)[: size[0], : size[1]]
+    return rows

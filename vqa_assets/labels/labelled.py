@@ -1,0 +1,196 @@
+"""One labelled table from its features and labels to the published file and its audit: under ``mos_features``."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.describe.labels import LabelSummary
+from vqa_assets.errors import LabelError, SchemaError
+from vqa_assets.labels.coverage import LabelAudit
+from vqa_assets.labels.feature_table import FeatureTable
+from vqa_assets.labels.formats import Format, check_apart, check_present, format_of
+from vqa_assets.labels.joining import Join, plan
+from vqa_assets.labels.reading import read_columns
+from vqa_assets.labels.settings import LabelPaths, LabelSettings
+from vqa_assets.labels.writing import write_as, write_parquet
+from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
+from vqa_assets.schemas import BATCH_ROWS, CORPUS_JSONL, labelled_table, validate_frames
+from vqa_assets.store.files import drafting, read_json_lines, read_json_object
+from vqa_assets.store.paths import manifest_path
+from vqa_assets.store.tables import iterate_frames, table_version
+
+AUDIT_SCHEMA = "mos-label-audit-v1"
+_FEATURES_SCHEMA = "clip-features-manifest-v1"
+
+
+@dataclass(frozen=True)
+class LabelledTable:
+    """A labelled table that stands: its audit, its replay manifest as written, its data version."""
+
+    paths: LabelPaths
+    audit: LabelAudit
+    summaries: tuple[LabelSummary, ...]
+    manifest: dict[str, Any]
+    data_version: str
+
+
+def make_labelled_table(
+    paths: LabelPaths, settings: LabelSettings, context: RunContext, corpora: Mapping[str, Corpus] = CORPORA
+) -> LabelledTable:
+    """Join, validate, publish, and write the audit.
+
+    A table whose content would stay the same is left alone; after an error the earlier one stands. LabelError or
+    SchemaError say what of the input cannot be used.
+    """
+    _check_paths(paths)
+    join = plan(
+        FeatureTable(paths.features, paths.out), paths.labels, settings, corpora, _conventional(paths, settings)
+    )
+    version = _publish(join, settings, paths.out)
+    manifest = write_manifest(
+        paths.audit_json,
+        Manifest(
+            schema=AUDIT_SCHEMA,
+            body={
+                **join.audit.as_dict(),
+                **_decisions(join),
+                "labels": [one.as_dict() for one in join.summaries],
+                "data_version": version,
+            },
+            args={**settings.as_dict(), **_said_paths(paths)},
+            inputs={"features": paths.features, **{f"labels_{i}": p for i, p in enumerate(paths.labels)}},
+            outputs={"features_with_mos": paths.out},
+        ),
+        context,
+    )
+    return LabelledTable(paths, join.audit, join.summaries, manifest, version)
+
+
+def label_features(
+    features: Path, labels: Sequence[Path], out: Path, settings: LabelSettings, corpora: Mapping[str, Corpus] = CORPORA
+) -> LabelAudit:
+    """Write ``features`` with opinion scores to ``out`` and nothing beside it; errors as ``make_labelled_table``."""
+    paths = LabelPaths(features, tuple(labels), out, out.with_suffix(".audit.json"))
+    _check_paths(paths)
+    join = plan(FeatureTable(features, out), labels, settings, corpora, _conventional(paths, settings))
+    _publish(join, settings, out)
+    return join.audit
+
+
+def validate_labelled(path: Path, status_column: str) -> int:
+    """Validate a labelled table of any format batch by batch; the number of rows. SchemaError names values."""
+    table = labelled_table(status_column)
+    names = [c.name for c in table.columns]
+    check_present(path, "labelled table", "materialize the asset that writes it")
+    if format_of(path) is Format.PARQUET:
+        return validate_frames(iterate_frames(path, names), table, str(path))
+    numbers = {c.name for c in table.columns if c.kind == "number"}
+    kinds = {name: float if name in numbers else str for name in names}
+    frame = read_columns(path, kinds.get).frame
+    return validate_frames((part.to_pandas() for part in frame.iter_slices(BATCH_ROWS)), table, str(path))
+
+
+def _check_paths(paths: LabelPaths) -> None:
+    if not paths.labels:
+        raise LabelError("labels", found="no file", expected="at least one label file", next_step="set labels")
+    for path in (paths.features, paths.out, *paths.labels):
+        format_of(path)
+    check_apart((paths.features, *paths.labels), (paths.out, paths.audit_json))
+    made_by = "materialize clip_features for this corpus, or put a table of your own there"
+    check_present(paths.features, "features", made_by)
+
+
+def _publish(join: Join, settings: LabelSettings, out: Path) -> str:
+    """Write, validate batch by batch, replace; the data version."""
+    table = labelled_table(settings.status_column)
+    as_parquet = format_of(out) is Format.PARQUET
+    with drafting(out if as_parquet else out.with_name(f"{out.name}.parquet")) as draft:
+        write_parquet(join, draft.path)
+        validate_frames(iterate_frames(draft.path, [c.name for c in table.columns]), table, str(out))
+        if not as_parquet:
+            return _publish_as(join, draft.path, out)
+        version = table_version(draft.path)
+        if _version_of(out) != version:
+            draft.publish()
+        return version
+
+
+def _publish_as(join: Join, parquet: Path, out: Path) -> str:
+    with drafting(out) as draft:
+        write_as(join, parquet, draft.path, out)
+        version = _bytes_version(draft.path)
+        if not out.is_file() or _bytes_version(out) != version:
+            draft.publish()
+        return version
+
+
+def _bytes_version(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+
+
+def _version_of(path: Path) -> str:
+    """The data version of the table that stands; empty where it cannot be read."""
+    try:
+        return table_version(path)
+    except SchemaError:
+        return ""
+
+
+def _conventional(paths: LabelPaths, settings: LabelSettings) -> tuple[Path, ...]:
+    """The label files, where both sides are our own and nothing is said of columns: nothing is inferred then."""
+    ours = settings.infers_everything and _written_by_clip_features(paths.features)
+    return paths.labels if ours and all(_is_corpus_jsonl(path) for path in paths.labels) else ()
+
+
+def _written_by_clip_features(features: Path) -> bool:
+    manifest = manifest_path(features)
+    if not manifest.is_file():
+        return False
+    try:
+        said = read_json_object(manifest)
+        recorded = said["run_provenance"]["outputs"]["features"]["sha256"]
+    except (SchemaError, KeyError, TypeError):
+        return False
+    return said.get("schema") == _FEATURES_SCHEMA and recorded == file_record(features).get("sha256")
+
+
+def _is_corpus_jsonl(path: Path) -> bool:
+    if not path.is_file() or format_of(path) is not Format.JSONL:
+        return False
+    try:
+        first = next(read_json_lines(path), None)
+    except SchemaError:
+        return False
+    return first is not None and {c.name for c in CORPUS_JSONL.columns} <= first.row.keys()
+
+
+def _said_paths(paths: LabelPaths) -> dict[str, Any]:
+    return {
+        "features": paths.features,
+        "labels": list(paths.labels),
+        "out": paths.out,
+        "audit_json": paths.audit_json,
+    }
+
+
+def _decisions(join: Join) -> dict[str, Any]:
+    """What the tables decided: key columns and what of them is compared, score columns, scales."""
+    label_keys = list(dict.fromkeys(file.key.column for file in join.files))
+    return {
+        "key_columns": [join.key.column, *label_keys],
+        "feature_key": {"column": join.key.column, "compared": join.key.resolved},
+        "label_files": [
+            {
+                "path": file.path,
+                "key_column": file.key.column,
+                "compared": file.key.resolved,
+                "mos_column": file.mos_column,
+                "scales": [{"corpus": one.corpus, "scale": one.scale.name, "from": one.by} for one in file.scales],
+            }
+            for file in join.files
+        ],
+    }

@@ -1,0 +1,225 @@
+"""Named columns of a table in any format, as a data frame: keys and names as texts, scores as numbers.
+
+A value that is no number is kept apart with its row, so that whoever uses the column can name it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import polars as pl
+
+from vqa_assets.errors import LabelError, SchemaError
+from vqa_assets.labels.columns import check_names
+from vqa_assets.labels.formats import Format, format_of
+from vqa_assets.labels.keys import key_text
+from vqa_assets.store.files import read_json_lines
+from vqa_assets.store.tables import column_names
+
+ROW = "_row"
+"""Column of the rows' places: the line in JSON Lines, else the row's number, from 1."""
+_CHUNK = 20_000
+_NEXT = "correct the file, or save it in another format"
+Wanted = Callable[[str], type | None]
+"""Per column name ``str`` or ``float``, or None where the column is not needed."""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A value that is no number, and the row it stands in."""
+
+    row: int
+    value: object
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The wanted columns of one file that it has, and all its names. ``bad`` are values that are no numbers."""
+
+    path: Path
+    names: tuple[str, ...]
+    frame: pl.DataFrame
+    bad: Mapping[str, list[Bad]] = field(default_factory=dict)
+
+    def where(self, row: int) -> str:
+        """A row's place as a message names it."""
+        return f"{self.path}:{row}" if format_of(self.path) is Format.JSONL else f"{self.path}: row {row}"
+
+
+def read_columns(path: Path, wanted: Wanted) -> Columns:
+    """The wanted columns of a file; LabelError where it cannot be read."""
+    kind = format_of(path)
+    try:
+        if kind.is_json:
+            return _of_objects(path, kind, wanted)
+        names = column_names(path) if kind is Format.PARQUET else csv_header(path)[0]
+        check_names(names, str(path))
+        scan = pl.scan_parquet(path) if kind is Format.PARQUET else scan_csv(path)
+        return _of_columns(path, names, scan, wanted)
+    except pl.exceptions.PolarsError as error:
+        raise unreadable(path, error) from error
+    except SchemaError as error:
+        raise LabelError(error.what, found=error.found, expected=error.expected, next_step=error.next_step) from error
+
+
+def unreadable(path: Path, error: Exception) -> LabelError:
+    """What is said of a file whose content cannot be read to its end."""
+    told = str(error).partition("\n")[0]
+    return LabelError(
+        f"{path}", found=f"content that cannot be read ({told})", expected="a whole table", next_step=_NEXT
+    )
+
+
+def csv_header(path: Path) -> tuple[list[str], str]:
+    """The column names of a CSV file, and what separates its values: a comma, a semicolon or a tab."""
+    import csv
+
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        try:
+            first = lines.readline()
+            separator = max(",;\t", key=first.count)
+            names = next(csv.reader([first], delimiter=separator), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise unreadable(path, error) from error
+    return [name.strip() for name in names], separator
+
+
+def scan_csv(path: Path, *, typed: bool = False, texts: Iterable[str] = ()) -> pl.LazyFrame:
+    """A CSV file's columns as texts; with ``typed`` as what all their values are, but for ``texts``."""
+    names, separator = csv_header(path)
+    return pl.scan_csv(
+        path,
+        separator=separator,
+        new_columns=names,
+        infer_schema=typed,
+        infer_schema_length=None,
+        schema_overrides={name: pl.String for name in texts if name in names} if typed else None,
+    )
+
+
+def _of_columns(path: Path, names: list[str], scan: pl.LazyFrame, wanted: Wanted) -> Columns:
+    kinds = {name: kind for name in names if (kind := wanted(name)) is not None}
+    schema = scan.collect_schema()
+    decimal_comma = format_of(path) is Format.CSV and csv_header(path)[1] == ";"
+    exprs = [
+        key_text(name, schema[name]).alias(name) if kind is str else _number(name, schema[name], decimal_comma)
+        for name, kind in kinds.items()
+        if kind is float or not schema[name].is_nested()
+    ]
+    frame = scan.select(*exprs, *_raw_numbers(kinds, schema)).collect().with_row_index(ROW, offset=1)
+    bad = {}
+    for name in (n for n, kind in kinds.items() if kind is float):
+        original = f"_raw:{name}"
+        if original in frame.columns:
+            wrong = frame.filter(pl.col(name).is_null() & pl.col(original).is_not_null()).select(ROW, original)
+            bad[name] = [Bad(row, value) for row, value in wrong.iter_rows()]
+    return Columns(path, tuple(names), frame.select(ROW, *(e.meta.output_name() for e in exprs)), bad)
+
+
+def _number(name: str, dtype: pl.DataType, decimal_comma: bool) -> pl.Expr:
+    if dtype.is_numeric():
+        return pl.col(name).cast(pl.Float64)
+    if dtype == pl.String:
+        text = pl.col(name).str.strip_chars()
+        text = text.str.replace(",", ".", literal=True) if decimal_comma else text
+        return text.cast(pl.Float64, strict=False).alias(name)
+    return pl.lit(None, pl.Float64).alias(name)
+
+
+def _raw_numbers(kinds: Mapping[str, type], schema: pl.Schema) -> list[pl.Expr]:
+    """The values as they stand of columns that should hold numbers and may not; a CSV's empty cell is no value."""
+    doubtful = [name for name, kind in kinds.items() if kind is float and not schema[name].is_numeric()]
+    return [
+        (pl.when(pl.col(n) != "").then(pl.col(n)) if schema[n] == pl.String else pl.col(n)).alias(f"_raw:{n}")
+        for n in doubtful
+    ]
+
+
+def _of_objects(path: Path, kind: Format, wanted: Wanted) -> Columns:
+    numbered = _quick_lines(path) if kind is Format.JSONL else enumerate(json_rows(path), 1)
+    try:
+        return _gathered(path, numbered, wanted)
+    except msgspec.DecodeError:
+        return _gathered(path, ((line.number, line.row) for line in read_json_lines(path)), wanted)
+
+
+def _gathered(path: Path, numbered: Iterable[tuple[int, Mapping[str, Any]]], wanted: Wanted) -> Columns:
+    source, names, frames = iter(numbered), dict[str, None](), []
+    bad: dict[str, list[Bad]] = {}
+    while batch := list(islice(source, _CHUNK)):
+        places = [place for place, _ in batch]
+        found = dict.fromkeys(name for _, row in batch for name in row)
+        names.update(found)
+        columns = {ROW: pl.Series(ROW, places, dtype=pl.UInt32)}
+        for name in found:
+            values = [row.get(name) for _, row in batch]
+            if (column := wanted(name)) is str:
+                columns[name] = pl.Series(name, [_text(v) for v in values], dtype=pl.String)
+            elif column is float:
+                columns[name] = pl.Series(name, [_float(v) for v in values], dtype=pl.Float64)
+                wrong = [Bad(p, v) for p, v in zip(places, values, strict=True) if v is not None and _float(v) is None]
+                bad.setdefault(name, []).extend(wrong)
+        frames.append(pl.DataFrame(columns))
+    frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame({ROW: pl.Series([], dtype=pl.UInt32)})
+    return Columns(path, tuple(names), frame, bad)
+
+
+def _quick_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The lines that are not blank, with their numbers; msgspec.DecodeError where one needs a second look."""
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    with path.open("rb") as lines:
+        for number, raw in enumerate(lines, 1):
+            if raw.strip():
+                yield number, decoder.decode(raw)
+
+
+def json_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON file that is a list of them, or an object with such a list under ``rows``."""
+    content = path.read_bytes()
+    try:
+        value = _parsed(content)
+    except ValueError as error:
+        raise unreadable(path, error) from error
+    rows = value.get("rows") if isinstance(value, dict) else value
+    if not isinstance(rows, list):
+        raise _no_rows(f"{path}", value)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise _no_rows(f"{path}: row {number}", row)
+    return rows
+
+
+def _no_rows(what: str, found: object) -> LabelError:
+    expected = 'a list of objects, or {"rows": […]}'
+    return LabelError(what, found=f"a JSON {type(found).__name__}", expected=expected, next_step=_NEXT)
+
+
+def _parsed(content: bytes) -> Any:
+    import json
+
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:  # NaN, 1e400 and lone surrogates are read by the standard library
+        return json.loads(content)
+
+
+def _text(value: object) -> str | None:
+    """A JSON value as a key's text, as ``key_text`` writes it: 101 and 101.0 are one key."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    return value if isinstance(value, str) else str(value)
+
+
+def _float(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

@@ -1,0 +1,165 @@
+"""``fr_regressor_v2``: from the encode grid's training corpus to a head that gives VMAF, judged by source."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from vqa_assets.errors import EncodeGridError, SettingsError, TrainingError
+from vqa_assets.feature_names import CANONICAL_6, FR_V2, preset_rank
+from vqa_assets.heads.build import BuiltHead, build_head
+from vqa_assets.heads.card import render_card
+from vqa_assets.heads.export import run_onnx
+from vqa_assets.heads.facts import CorpusFacts
+from vqa_assets.heads.grid_table import read_grid_table
+from vqa_assets.heads.recipe import FR_REGRESSOR_V2, Gate, TrainingSettings
+from vqa_assets.heads.training import TorchTrainer
+from vqa_assets_tests.grids import tune_row, write_rows
+from vqa_assets_tests.head_tables import quiet
+
+GRID_FACTS = {
+    name: CorpusFacts(name, "research use", "They 2021", "as it came", "research-only", opinion_scores=False)
+    for name in ("bvi-dvc", "netflix")
+}
+
+
+def encodes(sources: int, bvi: int = 0) -> list[dict[str, Any]]:
+    """Twelve encodes a source whose VMAF follows CRF, encoder, preset and features; the first ``bvi`` are BVI-DVC's."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for source in range(sources):
+        for i, crf in enumerate(np.linspace(18, 51, 12)):
+            encoder, preset = (("libx264", "medium"), ("libx265", "slow"), ("libsvtav1", "8"))[i % 3]
+            six = {f"{name}_mean": float(1 - crf / 100 + 0.05 * rng.standard_normal()) for name in CANONICAL_6}
+            vmaf = float(np.clip(130 - 2 * crf + 3 * (i % 3) + rng.normal(0, 1.5), 0, 100))
+            src = f"bvi-dvc:clip{source}" if source < bvi else f"ref{source}.yuv"
+            named = {
+                "src": src,
+                "src_sha256": f"{source:064x}",
+                "encoder": encoder,
+                "preset": preset,
+                "crf": float(crf),
+            }
+            rows.append(tune_row(len(rows), vmaf_score=vmaf, **named, **six))
+    return rows
+
+
+def build(path: Path, **settings: Any) -> BuiltHead:
+    chosen = TrainingSettings(**{"epochs": 20, "device": "cpu", **settings})
+    return build_head(FR_REGRESSOR_V2, {"encode-grid": path}, GRID_FACTS, chosen, TorchTrainer(), quiet)
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> Path:
+    failed = [tune_row(900 + i, src="ref1.yuv", exit_status=1, vmaf_score=float("nan")) for i in range(3)]
+    odd = tune_row(950, src="ref1.yuv", preset="warp")
+    return write_rows(tmp_path_factory.mktemp("grid") / "fr.jsonl", *encodes(6, bvi=2), *failed, odd)
+
+
+@pytest.fixture(scope="module")
+def built(grid) -> BuiltHead:
+    return build(grid)
+
+
+def test_the_gate_is_the_published_one():
+    assert FR_REGRESSOR_V2.gate == Gate(0.95, None, None, 0.005, lowest_plcc=0.95)
+    assert (FR_REGRESSOR_V2.least_sources, FR_REGRESSOR_V2.target.name) == (5, "vmaf")
+
+
+def test_failed_encodes_and_unknown_presets_are_left_out_and_counted(built):
+    counts = built.manifest["corpora"]["netflix"]["counts"]
+    assert counts == {
+        **{"rows_in": 52, "used": 48, "rows_failed": 3, "rows_missing_features": 1},
+        **{"rows_unlabelled": 0, "duplicates": 0},
+    }
+    assert built.manifest["corpora"]["bvi-dvc"]["rows"] == 24
+
+
+def test_every_source_is_left_out_once_and_nothing_else_is_held_out(built):
+    folds = built.manifest["folds"]
+    assert folds["kind"] == "sources"
+    assert [fold["rows"] for fold in folds["each"]] == [12] * 6
+    assert {fold["name"] for fold in folds["each"]} == {f"without-{source:064x}" for source in range(6)}
+    assert built.manifest["holdout"]["rows"] == 0
+    assert built.manifest["training_recipe"]["trained_on"] == "all rows"
+
+
+def test_vmaf_is_learnt_on_its_own_range(built):
+    assert built.manifest["vmaf_range"] == [0.0, 100.0]
+    assert "mos_range" not in built.manifest
+    mean = built.manifest["folds"]["mean"]
+    assert mean["plcc"] > 0.97
+    assert 1 < mean["rmse"] < 10
+    assert built.manifest["gate"]["numbers"]["lowest_plcc"] <= mean["plcc"]
+    assert built.manifest["gate"]["thresholds"] == {"mean_plcc": 0.95, "plcc_spread": 0.005, "lowest_plcc": 0.95}
+
+
+def test_the_file_takes_an_encoder_and_gives_vmaf(built, grid):
+    model = onnx.load_from_string(built.onnx)
+    (output,) = model.graph.output
+    assert output.name == "vmaf"
+    assert built.manifest["encoder_vocab"] == ["libsvtav1", "libx264", "libx265"]
+    table = read_grid_table([grid], FR_V2)
+    vmaf = run_onnx(built.onnx, table.features, table.onehot)
+    assert np.sqrt(np.mean((vmaf - table.mos) ** 2)) < 8
+    assert np.all((vmaf >= 0) & (vmaf <= 100))
+    other = np.roll(table.onehot, 1, axis=1)
+    assert np.abs(run_onnx(built.onnx, table.features, other) - vmaf).max() > 0.1
+    assert built.manifest["parity"]["max_abs_difference"] <= built.manifest["parity"]["limit"] == 2.5e-4
+
+
+def test_the_card_speaks_of_sources(built):
+    card = render_card(built.manifest)
+    assert "Full-reference regressor" in card
+    assert "without-" in card
+
+
+@pytest.mark.parametrize("sources", [2, 4])
+def test_under_five_sources_nothing_is_a_fold(tmp_path, sources):
+    m = build(write_rows(tmp_path / "fr.jsonl", *encodes(sources)), epochs=2).manifest
+    assert (m["folds"]["kind"], m["folds"]["each"], m["status"]) == ("insufficient-sources", [], "Proposed")
+    assert m["gate"]["reasons"][0].startswith(f"insufficient-sources: {sources} sources, at least 5")
+    assert m["absent"] == ["bvi-dvc"]
+    assert "insufficient-sources" in render_card(m)
+
+
+def test_a_smoke_run_passes_its_gate_and_needs_no_grid():
+    m = build_head(FR_REGRESSOR_V2, {}, {}, TrainingSettings(smoke=True, device="cpu"), TorchTrainer(), quiet).manifest
+    assert (m["smoke"], m["gate"]["passed"], m["status"]) == (True, True, "Proposed")
+
+
+def test_no_grid_says_what_to_materialize():
+    with pytest.raises(TrainingError, match=r"no encode grid: no training corpus, .*materialize fr_training_corpus"):
+        build_head(FR_REGRESSOR_V2, {}, {}, TrainingSettings(), TorchTrainer(), quiet)
+
+
+def test_a_row_with_opinions_is_refused_with_its_line(tmp_path):
+    path = write_rows(tmp_path / "fr.jsonl", tune_row(), {"src": "a", "src_sha256": "b", "mos": 3.0, "corpus": "lsvq"})
+    with pytest.raises(EncodeGridError, match=r"fr\.jsonl:2: a row with opinions"):
+        build(path)
+
+
+def test_only_failed_encodes_are_nothing_to_train_on(tmp_path):
+    path = write_rows(tmp_path / "fr.jsonl", tune_row(0, exit_status=1), tune_row(1, exit_status=137))
+    with pytest.raises(TrainingError, match="no encode to train on: 2 encodes that failed"):
+        build(path)
+
+
+def test_a_source_can_be_excluded_and_a_misspelt_one_is_an_error(grid):
+    m = build(grid, epochs=2, exclude_corpora=("bvi-dvc",), export=False).manifest
+    assert (list(m["corpora"]), m["excluded"], m["folds"]["kind"]) == (["netflix"], ["bvi-dvc"], "insufficient-sources")
+    with pytest.raises(SettingsError, match="exclude_corpora: bvi, expected some of bvi-dvc, netflix"):
+        build(grid, exclude_corpora=("bvi",))
+
+
+@pytest.mark.parametrize(
+    ("preset", "rank"),
+    [
+        *(("ultrafast", 0), ("medium", 5), ("Placebo", 9), ("p1", 0), ("p7", 9), ("13", 0), ("0", 9)),
+        *(("p0", None), ("14", None), ("warp", None), ("", None), ("²", None)),
+    ],
+)
+def test_presets_are_ranked_from_fast_to_slow(preset, rank):
+    assert preset_rank(preset) == rank
