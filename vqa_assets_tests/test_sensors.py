@@ -289,7 +289,7 @@ def test_timing_that_means_nothing_is_refused_with_the_names_to_correct(timing: 
 @pytest.mark.parametrize("told", ["soon", "0", "-5", "1.5", "86401"])
 def test_an_interval_that_is_no_number_of_seconds_is_refused(told: str) -> None:
     assert Timing.of({"VQA_SENSOR_INTERVAL_S": "5"}).interval_s == 5
-    with pytest.raises(SettingsError, match=r"VQA_SENSOR_INTERVAL_S: found .*expected whole seconds from 1 to 86400"):
+    with pytest.raises(SettingsError, match=r"VQA_SENSOR_INTERVAL_S: .*, expected whole seconds from 1 to 86400"):
         Timing.of({"VQA_SENSOR_INTERVAL_S": told})
 
 
