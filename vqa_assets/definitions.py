@@ -36,6 +36,7 @@ from vqa_assets.sensors.dropped_files import make_drop_sensors
 from vqa_assets.sensors.notifications import make_failure_sensor
 from vqa_assets.sensors.schedules import make_schedules
 from vqa_assets.sensors.timing import Timing
+from vqa_assets.sensors.whole_workflow import make_workflow_job
 
 
 def default_resources() -> dict[str, Any]:
@@ -82,6 +83,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
             make_failure_sensor(timing.interval_s),
         ],
         schedules=make_schedules(catalog, timing),
+        jobs=[make_workflow_job()],
         executor=dg.in_process_executor,
     )
 
