@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vqa_assets.clip import Geometry
 from vqa_assets.errors import AnnotationError, DownloadError, IngestError, LockedError, ServerGoneError, SettingsError
 from vqa_assets.ingest.report import KEPT, LOST, IngestReport
 from vqa_assets.store.lock import corpus_lock
@@ -287,6 +288,36 @@ def test_a_server_that_dies_costs_only_the_clips_it_did_not_give(corpus: SmallCo
     corpus.annotate([("0.mp4", url("0.mp4"), 3, "", ""), ("1.mp4", url("1.mp4"), 3, "", "")])
     report = corpus.ingest().report
     assert (report.written, report.skipped_download) == (1, 1)
+
+
+def test_a_server_that_answers_no_is_a_server_all_the_same(corpus: SmallCorpus) -> None:
+    dead = DownloadError("curl-rc=7: could not connect", permanent=False, unreachable=True)
+    corpus.downloader = FakeDownloader({url("1.mp4"): dead})
+    corpus.annotate([("gone.mp4", url("gone.mp4"), 3, "", ""), ("1.mp4", url("1.mp4"), 3, "", "")])
+    report = corpus.ingest().report
+    assert report.skipped_download == 2
+    assert set(corpus.progress()) == {"gone.mp4"}
+
+
+@pytest.mark.parametrize("fault", [FileNotFoundError(2, "No such file"), OSError(5, "Input/output error")])
+def test_a_clip_that_the_probe_cannot_read_is_unavailable_and_its_row_stays(
+    corpus: SmallCorpus, fault: OSError
+) -> None:
+    corpus.annotate([(name, "", 3, "", "") for name in ("a.mp4", "b.mp4")])
+    for name in ("a.mp4", "b.mp4"):
+        corpus.stage(name, name.encode())
+    corpus.ingest()
+
+    class Unreading(FakeProber):
+        def probe(self, path: Path, timeout_s: float) -> Geometry:
+            if path.name == "a.mp4":
+                raise fault
+            return super().probe(path, timeout_s)
+
+    corpus.prober = Unreading()
+    report = corpus.ingest(rescan=True).report
+    assert (report.retained_unavailable, report.unchanged, report.skipped_broken) == (1, 1, 0)
+    assert len(corpus.rows()) == 2
 
 
 def test_an_error_of_the_loop_leaves_the_earlier_output_whole(corpus: SmallCorpus) -> None:

@@ -206,6 +206,17 @@ def test_awkward_names_arrive_as_they_are(
     assert set(corpus.progress()) == set(AWKWARD)
 
 
+def test_half_a_surrogate_pair_in_a_json_list_is_a_bad_row_and_no_more(corpus: SmallCorpus) -> None:
+    rows = [{"name": f"{i}.mp4", "mos": 3} for i in range(20)]
+    listed = json.dumps([*rows, {"name": "bad\ud800.mp4", "mos": 3}])
+    corpus.prober = FakeProber()
+    for one in rows:
+        corpus.stage(str(one["name"]), str(one["name"]).encode())
+    report = corpus.ingest(manifest_csv=str(corpus.drop("scores.json", listed))).report
+    assert (report.written, report.skipped_bad_row) == (20, 1)
+    assert [(loss.src, loss.reason) for loss in report.losses] == [("bad\\ud800.mp4", "no text: half a surrogate pair")]
+
+
 def test_globbing_characters_in_a_url_are_only_characters(
     corpus: SmallCorpus, server: HostileServer, bodies: dict[str, bytes]
 ) -> None:

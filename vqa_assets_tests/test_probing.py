@@ -168,6 +168,14 @@ CLIPS = {
 }
 
 
+def without_size(path: Path) -> None:
+    """Raw pictures in an AVI whose stream header (BITMAPINFOHEADER) says that they are 0×0."""
+    data = bytearray(encode(path, "rawvideo").read_bytes())
+    size_at = data.index(b"strf") + 8 + 4
+    data[size_at : size_at + 8] = bytes(8)
+    path.write_bytes(data)
+
+
 def page(path: Path) -> None:
     path.write_bytes(b"\n<!DOCTYPE html><html><body>Not here</body></html>")
 
@@ -187,6 +195,7 @@ POSING = {
         lambda p: shutil.copy(encode(p.with_suffix(".jpg"), "mjpeg", "yuvj420p", times=[0]), p),
         "no container of clips (Invalid argument)",
     ),
+    "no-size.avi": (without_size, "zero geometry: 0×0"),
     "noise.mp4": (lambda p: p.write_bytes(random.Random(3).randbytes(5000)), "Invalid data found"),
     "sound-with-cover.mp4": (lambda p: with_cover_art(p, video=False), "no video stream (streams: audio, video)"),
     "cut.mp4": (lambda p: cut(encode(p), 0.5), "truncated: "),

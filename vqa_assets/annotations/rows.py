@@ -15,6 +15,7 @@ from vqa_assets.statistics import sd_from_spread
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv")
 CONTENT_ID = "content_id"
+_NO_TEXT = "no text: half a surrogate pair"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class RowReader:
 
     def row(self, line: int, values: list[str]) -> AnnotationRow:
         """One line as an annotation row, its problem named."""
-        record = self.columns.record(values)
+        no_text = not _is_text(values)
+        record = self.columns.record([_shown(value) for value in values] if no_text else values)
         src = self._src(record)
         url = self._first("url", record) or self._bucket_url(src)
         mos_text = self._first("mos", record)
@@ -76,7 +78,7 @@ class RowReader:
             mos=mos,
             sd=sd_from_spread(self._number(self._first("sd", record)), self.corpus.spread, opinions),
             count=opinions,
-            problem=_problem(src, url, mos, mos_text),
+            problem=_NO_TEXT if no_text else _problem(src, url, mos, mos_text),
             extra=self._extra(record),
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
@@ -166,6 +168,19 @@ def _filled(template: str, record: Mapping[str, str]) -> str:
     if not template or not all(record.get(name) for name in fields_of(template)):
         return ""
     return template.format_map(record)
+
+
+def _is_text(values: list[str]) -> bool:
+    """False where JSON escapes smuggled in half a surrogate pair, which no file name and no UTF-8 can hold."""
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _problem(src: str, url: str, mos: float, mos_text: str) -> str:

@@ -153,13 +153,21 @@ def _read_present(task: ClipTask, tools: ClipTools) -> ClipOutcome:
     try:
         found = hash_file(task.path, tools.stop)
     except OSError as error:
-        return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror or os.strerror(errno.EIO)}")
+        return _unreadable(error)
     return _measure(task, found, tools)
 
 
+def _unreadable(error: OSError) -> ClipOutcome:
+    """What the disk refuses says nothing about the clip."""
+    return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror or os.strerror(errno.EIO)}")
+
+
 def _measure(task: ClipTask, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
-    geometry, broken = (None, "") if task.raw else _probe(task.path, tools)
-    stamp = stamp_of(task.path)
+    try:
+        geometry, broken = (None, "") if task.raw else _probe(task.path, tools)
+        stamp = stamp_of(task.path)
+    except OSError as error:
+        return _unreadable(error)
     if stamp is None or stamp.size_bytes != content.size_bytes:
         return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read")
     clip = ReadClip(stamp, content.sha256, geometry, broken)

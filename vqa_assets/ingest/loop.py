@@ -62,6 +62,7 @@ class _Run:
     known: Mapping[str, ReadClip]
     outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
     unreachable: int = 0
+    answered: int = 0
 
     def known_as(self, stamp: FileStamp | None, row: AnnotationRow) -> ClipOutcome | None:
         """What is known of a clip that has not changed since it was read; None where it must be read (again)."""
@@ -83,6 +84,7 @@ class _Run:
     def count(self, name: str, outcome: ClipOutcome, watch: Watch) -> None:
         """Count what a worker did."""
         self.unreachable += outcome.unreachable
+        self.answered += not outcome.unreachable
         self.report.read_clips += outcome.read_bytes > 0
         self.report.read_bytes += outcome.read_bytes
         self.report.fetched_clips += outcome.fetched_bytes > 0
@@ -208,7 +210,7 @@ def _commit(batch: Sequence[tuple[ClipTask, "Future[ClipOutcome]"]], run: _Run, 
 
 def _check_server(run: _Run, corpus: Corpus) -> None:
     states = {outcome.state for outcome in run.outcomes.values()}
-    if run.unreachable and not states & {ClipState.READ, ClipState.BROKEN}:
+    if run.unreachable and not run.answered and not states & {ClipState.READ, ClipState.BROKEN}:
         reason = next(o.reason for o in run.outcomes.values() if o.unreachable)
         raise ServerGoneError(
             f"{corpus.name}: no server answered",
