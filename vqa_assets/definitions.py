@@ -29,7 +29,7 @@ from vqa_assets.resources.downloader import DownloaderResource
 from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.resources.notifier import NotifierResource
 from vqa_assets.resources.prober import ProberResource
-from vqa_assets.resources.trainer import TorchTrainerResource
+from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.sensors.abandoned_runs import make_abandoned_runs_sensor
 from vqa_assets.sensors.automation import make_automation_sensor, with_automation
 from vqa_assets.sensors.dropped_files import make_drop_sensors
@@ -47,7 +47,7 @@ def default_resources() -> dict[str, Any]:
         "downloader": DownloaderResource(),
         "clip_pool": ThreadClipPool(),
         "extractor": ClipExtractorResource(),
-        "trainer": TorchTrainerResource(),
+        "trainer": TrainerResource(),
         "notifier": NotifierResource(),
     }
 
