@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sqlite3
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from vqa_assets.clip import RawVideo
 from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import BrokenClipError, FeatureError, TransientClipError
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
@@ -31,7 +33,7 @@ class CountingExtractor:
     failures: dict[str, BaseException] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
-    def extract(self, clip, *, reference=None, stop=None):
+    def extract(self, clip, *, reference=None, raw=None, stop=None):
         self.calls.append(clip.name)
         if clip.name in self.failures:
             raise self.failures[clip.name]
@@ -80,6 +82,35 @@ def test_a_changed_version_measures_again(clips, cache):
     newer = CountingExtractor(version="counting.2")
     _, report = measure(clips, newer, cache)
     assert (len(newer.calls), report.measured) == (5, 5)
+    assert report.again == "5 clips are measured again: counting.1 became counting.2"
+
+
+def test_what_was_never_measured_is_not_measured_again(clips, cache):
+    _, report = measure(clips, CountingExtractor(), cache)
+    assert report.again == ""
+
+
+def test_going_back_to_an_earlier_version_measures_nothing(clips, cache):
+    measure(clips, CountingExtractor(), cache)
+    measure(clips, CountingExtractor(version="counting.2"), cache)
+    _, report = measure(clips, CountingExtractor(), cache)
+    assert (report.cached, report.again) == (5, "")
+
+
+def test_another_declared_geometry_of_raw_clips_measures_again(clips, cache):
+    for width, measured in ((64, 5), (64, 0), (32, 5)):
+        raw = [replace(clip, raw=RawVideo(width, 32)) for clip in clips]
+        _, report = measure(raw, CountingExtractor(), cache)
+        assert report.measured == measured
+    assert report.again == "5 clips are measured again: raw 64x32 yuv420p 30 became raw 32x32 yuv420p 30"
+
+
+def test_a_ladder_clip_without_reference_is_counted_and_has_no_reference_features(clips, cache):
+    ladder = [replace(clips[0], ladder=True), replace(clips[1], ladder=True, reference=clips[0].path)]
+    rows, report = measure(ladder, CountingExtractor(), cache)
+    assert report.no_reference == ["0.mp4"]
+    assert math.isnan(rows[0]["adm2"])
+    assert (rows[0]["feature_reference"], rows[1]["adm2"]) == ("ladder", 2.0)
 
 
 def test_another_reference_measures_again(clips, cache):
@@ -131,7 +162,7 @@ def test_an_interrupt_loses_only_the_clips_in_hand(clips, cache, error):
 
 
 def test_a_stop_signal_ends_the_run_between_clips(clips, cache):
-    run = MeasuringRun(window=1, stop=threading.Event(), progress=lambda done: done >= 2 and run.stop.set())
+    run = MeasuringRun(window=1, stop=threading.Event(), progress=lambda done, failed: done >= 2 and run.stop.set())
     extractor = CountingExtractor()
     with pytest.raises(StoppedError), ThreadPoolExecutor(1) as executor:
         extract_features(clips, extractor, executor, cache, run)
@@ -141,8 +172,9 @@ def test_a_stop_signal_ends_the_run_between_clips(clips, cache):
 def test_progress_counts_what_the_cache_knew_first(clips, cache):
     measure(clips[:2], CountingExtractor(), cache)
     told = []
-    measure(clips, CountingExtractor(), cache, told.append)
-    assert told == [2, 3, 4, 5]
+    failures = {"3.mp4": BrokenClipError("3.mp4: broken")}
+    measure(clips, CountingExtractor(failures=failures), cache, lambda *counts: told.append(counts), workers=1)
+    assert told == [(2, 0), (3, 0), (4, 1), (5, 1)]
 
 
 def test_work_may_run_in_other_processes(clips, cache):
@@ -226,5 +258,5 @@ def test_a_table_row_holds_features_geometry_and_identity():
 def test_a_ladder_clip_without_reference_keeps_what_is_its_own():
     measured = {"adm2": 0.9, "vif_scale0_p10": 0.5, "saliency": 0.2, "feature_width": 64, "n_feature_frames": 7}
     row = without_reference({**measured, "feature_reference": "recompressed"})
-    assert json.dumps([row["adm2"], row["vif_scale0_p10"], row["feature_width"]]) == "[NaN, NaN, NaN]"
+    assert json.dumps([row["adm2"], row["vif_scale0_p10"], row["feature_width"]]) == "[NaN, NaN, null]"
     assert (row["saliency"], row["n_feature_frames"], row["feature_reference"]) == (0.2, 7, "ladder")

@@ -21,6 +21,7 @@ from vqa_assets.store.paths import DataRoot, manifest_path
 
 if TYPE_CHECKING:
     from vqa_assets.features.corpus_table import MeasuredTable
+    from vqa_assets.features.watching import MeasuringCounts, Observer
 
 CODE_VERSION = "1"
 
@@ -62,11 +63,27 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 clips=ClipFolders.of(corpus, ingest, corpus_folder(corpus, ingest, root)),
                 workers=config.workers or os.cpu_count() or 1,
                 overwrite=config.overwrite,
+                raw=ingest.raw_video,
+                observe=_observer(context),
             )
             done = make_clip_features(corpus, settings, extractor, clip_pool, run_context(context, root, __file__))
         return dg.MaterializeResult(metadata=_metadata(done, root), data_version=dg.DataVersion(done.data_version))
 
     return clip_features
+
+
+def _observer(context: dg.AssetExecutionContext) -> "Observer":
+    """Counts as observations of the partition, once a minute and at the end, while the run lasts."""
+
+    def observe(counts: "MeasuringCounts") -> None:
+        told = {f"clips_{name}": getattr(counts, name) for name in ("done", "total", "failed", "cached")}
+        context.log_event(
+            dg.AssetObservation(
+                context.asset_key, partition=context.partition_key, metadata={**told, "seconds": counts.seconds}
+            )
+        )
+
+    return observe
 
 
 def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:

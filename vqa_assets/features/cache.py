@@ -24,6 +24,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS measured (
     sha256 TEXT, reference_sha256 TEXT, version TEXT, row TEXT, reason TEXT,
     PRIMARY KEY (sha256, reference_sha256, version)) WITHOUT ROWID"""
 _SELECT = "SELECT row, reason FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND version = ?"
+_OTHER = "SELECT version FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND version != ? LIMIT 1"
 
 Answer = TypeVar("Answer")
 
@@ -79,6 +80,11 @@ class FeatureCache:
         """The outcome put under ``key``, or None."""
         found = self._whole(lambda c: c.execute(_SELECT, _columns(key)).fetchone())
         return None if found is None else _outcome(*found)
+
+    def other_version(self, key: CacheKey) -> str:
+        """A version under which an outcome of the same bytes and reference is known; empty where there is none."""
+        found = self._whole(lambda c: c.execute(_OTHER, _columns(key)).fetchone())
+        return "" if found is None else str(found[0])
 
     def put(self, key: CacheKey, outcome: Outcome) -> None:
         """Keep ``outcome`` under ``key`` in place of an earlier one; one that is not ``lasting`` is not kept."""

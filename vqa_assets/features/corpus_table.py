@@ -2,17 +2,25 @@
 
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clip import RawVideo
 from vqa_assets.clip_work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import FeatureError
+from vqa_assets.features.audit import hdr_audit
 from vqa_assets.features.cache import FeatureCache
+from vqa_assets.features.ladder import references
+from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
+from vqa_assets.features.near_duplicates import group_report
 from vqa_assets.features.protocols import FeatureExtractor, Measured
 from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
+from vqa_assets.features.watching import Observer, Watch, unobserved
+from vqa_assets.ingest.clip_task import is_raw
 from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.schemas import CLIP_FEATURES, validate_rows
@@ -27,11 +35,14 @@ _log = logging.getLogger("vqa_assets.features")
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """``clips`` is where the clips lie, ``workers`` how many are measured at once."""
+    """``clips`` is where the clips lie, ``workers`` how many are measured at once, ``raw`` what those without a
+    container are, ``observe`` who is told now and then how far the run is."""
 
     clips: ClipFolders
     workers: int
     overwrite: bool = False
+    raw: RawVideo | None = None
+    observe: Observer = unobserved
 
 
 @dataclass(frozen=True)
@@ -61,14 +72,21 @@ def make_clip_features(
         _log.warning("%s: %s is left as it is: %s", corpus.name, path, foreign)
         return MeasuredTable(path, _row_count(path), table_version(path), foreign)
     corpus_rows = _corpus_rows(corpus, root.corpus_jsonl(corpus))
-    clips = [_clip(row, settings.clips) for row in corpus_rows]
+    clips = clips_to_measure(corpus, corpus_rows, settings)
+    begun = time.monotonic()
     with FeatureCache(root.feature_cache(corpus)) as cache, pool.open(settings.workers) as executor:
-        line = ProgressLine(f"{corpus.name}-features", len(clips), _log.info)
-        run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), line.update)
+        watch = Watch(ProgressLine(f"{corpus.name}-features", len(clips), _log.info), settings.observe)
+        run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update)
         measured, report = extract_features(clips, extractor, executor, cache, run)
+        watch.end()
+    seconds = time.monotonic() - begun
     rows = _table_rows(corpus, corpus_rows, measured, report)
     version = _publish(rows, path)
-    body = _body(corpus, extractor, report, version)
+    body = _body(corpus, extractor, report, version) | {
+        "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
+        "colour": hdr_audit(rows).as_dict(),
+        "near_duplicates": group_report(rows) if PHASH_COLUMN in rows[0] else None,
+    }
     inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips.target}
     manifest = write_manifest(
         manifest_path(path),
@@ -102,9 +120,31 @@ def _corpus_rows(corpus: Corpus, path: Path) -> list[dict[str, Any]]:
     return [line.row for line in read_json_lines(path)]
 
 
-def _clip(row: Mapping[str, Any], clips: ClipFolders) -> ClipToMeasure:
-    path = clips.path_of(row["src"], str(row.get("score_drop", "")))
-    return ClipToMeasure(row["src"], path, row["src_sha256"])
+def clips_to_measure(
+    corpus: Corpus, rows: Sequence[Mapping[str, Any]], settings: FeatureSettings
+) -> list[ClipToMeasure]:
+    """The clips of corpus rows with their references; a reference that has no file is a missing one."""
+
+    def path_of(row: Mapping[str, Any]) -> Path:
+        return settings.clips.path_of(row["src"], str(row.get("score_drop", "")))
+
+    found = references(corpus, rows)
+    clips = []
+    for row, reference in zip(rows, found or [None] * len(rows), strict=True):
+        beside = path_of(reference) if reference is not None else None
+        there = reference is not None and beside is not None and beside.is_file()
+        clips.append(
+            ClipToMeasure(
+                key=row["src"],
+                path=path_of(row),
+                sha256=row["src_sha256"],
+                reference=beside if there else None,
+                reference_sha256=reference["src_sha256"] if there and reference is not None else None,
+                ladder=found is not None,
+                raw=settings.raw if is_raw(row["src"]) else None,
+            )
+        )
+    return clips
 
 
 def _table_rows(
@@ -112,6 +152,10 @@ def _table_rows(
 ) -> list[dict[str, Any]]:
     for key, reason in report.failed:
         _log.warning("%s: %s could not be measured: %s", corpus.name, key, reason)
+    if report.again:
+        _log.info("%s: %s", corpus.name, report.again)
+    if report.no_reference:
+        _log.warning("%s: %d ladder clips have no reference", corpus.name, len(report.no_reference))
     if not report.reconciles:
         raise FeatureError(f"{corpus.name}: clips do not reconcile", found=f"{report}", next_step="report this defect")
     found = [feature_row(row, values) for row, values in zip(rows, measured, strict=True) if values is not None]
@@ -154,7 +198,10 @@ def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, ve
             "measured": report.measured,
             "cached": report.cached,
             "failed": len(report.failed),
+            "no_reference": len(report.no_reference),
         },
+        "measured_again": report.again,
+        "no_reference": report.no_reference[:50],
         "failures": [{"key": key, "reason": reason} for key, reason in report.failed[:50]],
     }
 

@@ -21,12 +21,14 @@ from vqa_assets.features.decoding import ClipFile, Picture, Shown, Source, opene
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.frames import LONG_SIDE, SmallFrames, small_luma
 from vqa_assets.features.libvmaf import ENCODE_RATE, RECOMPRESSION, Comparing, Comparison, can_be_compared, comparing
+from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
+from vqa_assets.features.near_duplicates import perceptual_hash
 from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S, NoReference, sample_step
 from vqa_assets.features.protocols import Measured
 from vqa_assets.features.saliency import saliency_moments
 from vqa_assets.features.shots import shot_features
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Raised with every change in this room that can change a value."""
 
 MAX_FRAMES = 1800
@@ -47,11 +49,13 @@ class ClipExtractor:
     measured, 8 or 10) and ``feature_reference`` (``ladder``, or ``recompressed`` where the clip is its own reference).
     A picture too small for libvmaf has None for canonical-6. Columns of ``nr-v1``: the five of each name in
     ``NO_REFERENCE``; ``NO_REFERENCE_CLIP``. Of both: ``n_feature_frames`` (frames measured), ``clip_transfer``,
-    ``clip_primaries``, ``clip_interlaced``. All but canonical-6 are the clip's own, never its reference's.
+    ``clip_primaries``, ``clip_bitdepth``, ``clip_interlaced``, and ``clip_phash`` with ``perceptual_hash``. All but
+    canonical-6 are the clip's own, never its reference's.
     """
 
     max_frames: int = MAX_FRAMES
     feature_sets: tuple[str, ...] = FEATURE_SETS
+    perceptual_hash: bool = False
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.feature_sets) - set(FEATURE_SETS))
@@ -69,7 +73,8 @@ class ClipExtractor:
         encode = f"{' '.join(RECOMPRESSION)} at {ENCODE_RATE} fps"
         samples = f"{SAMPLES_PER_S:g} samples a second, {SAMPLES_AT_LEAST} at least"
         parts = (f"{' + '.join(self.feature_sets)}.{ALGORITHM}", tools, encode, samples)
-        return "; ".join((*parts, f"first {self.max_frames} frames", f"luma {LONG_SIDE}"))
+        hashed = ("perceptual hash",) if self.perceptual_hash else ()
+        return "; ".join((*parts, f"first {self.max_frames} frames", f"luma {LONG_SIDE}", *hashed))
 
     def extract(
         self,
@@ -127,6 +132,8 @@ class _Pass:
             row |= _konvid_v1(canonical, small) | self._compared(small)
         if self.settings.samples:
             row |= _nr_v1(sampled, small, self.source)
+        if self.settings.perceptual_hash:
+            row[PHASH_COLUMN] = perceptual_hash(small.luma)
         return row | _described(small, self.source)
 
     def _begin_comparison(self, shown: Shown, stack: ExitStack) -> None:
@@ -176,6 +183,7 @@ def _described(small: SmallFrames, source: Source) -> Measured:
         "n_feature_frames": small.count,
         "clip_transfer": transfer_name(source.tags["transfer"]),
         "clip_primaries": primaries_name(source.tags["primaries"]),
+        "clip_bitdepth": small.picture.bit_depth,
         "clip_interlaced": source.tags["interlaced"],
     }
 

@@ -24,6 +24,9 @@ STABLE = 1.0
 FLAT_BELOW = 1e-6
 """A picture whose MSCN coefficients have a smaller mean square is flat: what is left of it is rounding."""
 
+ZERO_BELOW = np.float32(5e-5)
+"""A smaller coefficient is rounding: in flat parts its sign would decide between the fits' left and right side."""
+
 _OFFSET = np.float32(128)
 """Local moments are taken about mid-grey: squares then stay within what single precision resolves."""
 
@@ -49,7 +52,8 @@ def nss_features(luma: F32) -> dict[str, float]:
 def mscn(luma: F32, first: int, last: int) -> F32:
     """Mean-subtracted, contrast-normalised coefficients of the rows from ``first`` to before ``last``.
 
-    (I − μ) / (σ + C), moments weighted by the window; outside of the picture there is black, as in the authors' code.
+    (I − μ) / (σ + C), moments weighted by the window; outside of the picture its border goes on (the paper leaves that
+    open), so that a flat picture has none but zeros.
     """
     around = _padded(luma, first, last)
     mean = _windowed(around)
@@ -61,6 +65,7 @@ def mscn(luma: F32, first: int, last: int) -> F32:
     centred: F32 = luma[first:last] - _OFFSET
     centred -= mean
     centred /= deviation
+    centred[np.abs(centred) < ZERO_BELOW] = 0
     return centred
 
 
@@ -150,12 +155,13 @@ def _shifted(coefficients: F32, down: int, right: int) -> F32:
 
 
 def _padded(luma: F32, first: int, last: int) -> F32:
-    """The rows and ``WINDOW_RADIUS`` more on every side, about mid-grey, black outside of the picture."""
+    """The rows and ``WINDOW_RADIUS`` more on every side, about mid-grey, the border going on outside."""
     reach = WINDOW_RADIUS
-    around = np.full((last - first + 2 * reach, luma.shape[1] + 2 * reach), -_OFFSET, np.float32)
-    top, bottom = max(first - reach, 0), min(last + reach, len(luma))
-    inside = around[top - first + reach : bottom - first + reach, reach:-reach]
-    np.subtract(luma[top:bottom], _OFFSET, out=inside)
+    rows = np.clip(np.arange(first - reach, last + reach), 0, len(luma) - 1)
+    around = np.empty((len(rows), luma.shape[1] + 2 * reach), np.float32)
+    np.subtract(luma[rows], _OFFSET, out=around[:, reach:-reach])
+    around[:, :reach] = around[:, reach : reach + 1]
+    around[:, -reach:] = around[:, -reach - 1 : -reach]
     return around
 
 

@@ -5,13 +5,15 @@ One clip is measured in ``extractor``; the executor, the file and its replay man
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clip import RawVideo
 from vqa_assets.clip_work import StoppedError, completed, stopping
 from vqa_assets.errors import ClipError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6, pooled_columns
@@ -27,32 +29,43 @@ CARRIED_WHERE_PRESENT = ("content_id", "score_drop")
 
 @dataclass(frozen=True)
 class ClipToMeasure:
-    """One clip of the table: its key, its file and hash, and those of its reference in a ladder corpus."""
+    """One clip of the table: its key, its file and hash, and those of its reference in a ladder corpus.
+
+    ``ladder`` without a reference is a clip whose reference is missing. ``raw`` is what it is without a container.
+    """
 
     key: str
     path: Path
     sha256: str
     reference: Path | None = None
     reference_sha256: str | None = None
+    ladder: bool = False
+    raw: RawVideo | None = None
 
 
 @dataclass(frozen=True)
 class MeasuringRun:
-    """How a run goes: clips outstanding at once, the stop signal, and who is told how many clips are done."""
+    """How a run goes: clips outstanding at once, the stop signal, and who is told how many are done and failed."""
 
     window: int
     stop: threading.Event
-    progress: Callable[[int], None] | None = None
+    progress: Callable[[int, int], None] | None = None
 
 
 @dataclass(frozen=True)
 class FeatureReport:
-    """What became of the clips: measured now, known from the cache, or failed (key, reason), now or earlier."""
+    """What became of the clips: measured now, known from the cache, or failed (key, reason), now or earlier.
+
+    Of those with features, ``no_reference`` are the keys of ladder clips without their reference. ``again`` tells how
+    many clips were measured before by another extractor, and what differs.
+    """
 
     rows_in: int
     measured: int
     cached: int
     failed: list[tuple[str, str]]
+    no_reference: list[str] = field(default_factory=list)
+    again: str = ""
 
     @property
     def reconciles(self) -> bool:
@@ -73,21 +86,21 @@ def extract_features(
     and no others. A ``ClipError`` costs its clip; any other error, ``FeatureError`` and ``StoppedError`` included, ends
     the run. Only the threads of a ``ThreadPoolExecutor`` see ``run.stop`` within a clip.
     """
-    version = extractor.version
-    keys = [CacheKey(clip.sha256, clip.reference_sha256 or "", version) for clip in clips]
+    keys = [_key(clip, extractor.version) for clip in clips]
     outcomes = [cache.get(key) for key in keys]
     known = sum(outcome is not None and outcome.row is not None for outcome in outcomes)
-    done = _told(run, sum(outcome is not None for outcome in outcomes))
+    again = _why_again([key for key, outcome in zip(keys, outcomes, strict=True) if outcome is None], cache)
+    count = _Count(run, outcomes)
     todo = ((index, clip) for index, clip in enumerate(clips) if outcomes[index] is None)
     work = partial(_measure, extractor, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
     with stopping(run.stop, executor):
         for (index, _), future in completed(executor, work, todo, run.window):
             outcomes[index] = outcome = future.result()
             cache.put(keys[index], outcome)
-            done = _told(run, done + 1)
+            count.one_more(outcome)
             if run.stop.is_set():
                 raise StoppedError
-    return [outcome.row if outcome else None for outcome in outcomes], _report(clips, outcomes, known)
+    return _rows(clips, outcomes), replace(_report(clips, outcomes, known), again=again)
 
 
 def feature_row(corpus_row: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,15 +118,53 @@ def without_reference(measured: Mapping[str, Any]) -> Measured:
 
     Those are canonical-6 and ``feature_width``, ``feature_height``; saliency, shots and the frame count are its own.
     """
-    unknown = [column for name in CANONICAL_6 for column in pooled_columns(name)]
-    blank = dict.fromkeys([*unknown, "feature_width", "feature_height"], math.nan)
+    unknown = {column for name in CANONICAL_6 for column in pooled_columns(name)} & set(measured)
+    sizes = {"feature_width", "feature_height"} & set(measured)
+    blank = {**dict.fromkeys(unknown, math.nan), **dict.fromkeys(sizes)}
     return {**measured, **blank, "feature_reference": "ladder"}
 
 
-def _told(run: MeasuringRun, done: int) -> int:
-    if run.progress is not None:
-        run.progress(done)
-    return done
+class _Count:
+    """How many clips are done, and how many of them failed, told to whoever wants to know."""
+
+    def __init__(self, run: MeasuringRun, outcomes: Sequence[Outcome | None]) -> None:
+        ended = [outcome for outcome in outcomes if outcome is not None]
+        self._tell, self._done = run.progress, len(ended)
+        self._failed = sum(outcome.row is None for outcome in ended)
+        self._told()
+
+    def one_more(self, outcome: Outcome) -> None:
+        self._done += 1
+        self._failed += outcome.row is None
+        self._told()
+
+    def _told(self) -> None:
+        if self._tell is not None:
+            self._tell(self._done, self._failed)
+
+
+def _key(clip: ClipToMeasure, version: str) -> CacheKey:
+    raw = clip.raw
+    declared = f"; raw {raw.width}x{raw.height} {raw.pix_fmt} {raw.framerate:g}" if raw else ""
+    return CacheKey(clip.sha256, clip.reference_sha256 or "", version + declared)
+
+
+def _why_again(keys: Sequence[CacheKey], cache: FeatureCache) -> str:
+    """How many of the clips to measure another version knows, and which parts of the versions differ."""
+    older = [version for key in keys if (version := cache.other_version(key))]
+    if not older:
+        return ""
+    now, before = keys[0].version.split("; "), Counter(older).most_common(1)[0][0].split("; ")
+    gone, new = ([part for part in one if part not in other] for one, other in ((before, now), (now, before)))
+    return f"{len(older)} clips are measured again: {', '.join(gone) or 'nothing'} became {', '.join(new) or 'nothing'}"
+
+
+def _rows(clips: Sequence[ClipToMeasure], outcomes: Sequence[Outcome | None]) -> list[Measured | None]:
+    rows = [outcome.row if outcome else None for outcome in outcomes]
+    return [
+        without_reference(row) if row is not None and clip.ladder and clip.reference is None else row
+        for clip, row in zip(clips, rows, strict=True)
+    ]
 
 
 def _measure(extractor: FeatureExtractor, stop: threading.Event | None, numbered: tuple[int, ClipToMeasure]) -> Outcome:
@@ -125,12 +176,13 @@ def _measure(extractor: FeatureExtractor, stop: threading.Event | None, numbered
     if absent:
         return Outcome(reason=f"{absent[0]} file absent", lasting=False)
     try:
-        return Outcome(row=extractor.extract(clip.path, reference=clip.reference, stop=stop))
+        return Outcome(row=extractor.extract(clip.path, reference=clip.reference, raw=clip.raw, stop=stop))
     except ClipError as error:
         return Outcome(reason=str(error), lasting=not isinstance(error, TransientClipError))
 
 
 def _report(clips: Sequence[ClipToMeasure], outcomes: Sequence[Outcome | None], known: int) -> FeatureReport:
-    ended = [(clip.key, outcome) for clip, outcome in zip(clips, outcomes, strict=True) if outcome is not None]
-    failed = [(key, outcome.reason) for key, outcome in ended if outcome.row is None]
-    return FeatureReport(len(clips), len(ended) - len(failed) - known, known, failed)
+    ended = [(clip, outcome) for clip, outcome in zip(clips, outcomes, strict=True) if outcome is not None]
+    failed = [(clip.key, outcome.reason) for clip, outcome in ended if outcome.row is None]
+    alone = [c.key for c, outcome in ended if outcome.row is not None and c.ladder and c.reference is None]
+    return FeatureReport(len(clips), len(ended) - len(failed) - known, known, failed, alone)

@@ -24,6 +24,12 @@ class ClipExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         "alone it takes about a third of the time). Default: both.",
     )
 
+    perceptual_hash: bool = Field(
+        default=False,
+        description="Also hash five frames of each clip by how they look, and report groups of near duplicates. "
+        "Default: false.",
+    )
+
     @property
     def version(self) -> str:
         """See ``features.protocols.FeatureExtractor``."""
@@ -43,4 +49,4 @@ class ClipExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _extractor(self) -> "ClipExtractor":
         from vqa_assets.features.extractor import ClipExtractor
 
-        return ClipExtractor(feature_sets=tuple(self.feature_sets))
+        return ClipExtractor(feature_sets=tuple(self.feature_sets), perceptual_hash=self.perceptual_hash)
