@@ -12,7 +12,7 @@ from vqa_assets.clip import RawVideo
 from vqa_assets.clip_work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import FeatureError
-from vqa_assets.features.audit import hdr_audit
+from vqa_assets.features.audit import clip_audit
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.ladder import references
 from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
@@ -84,7 +84,7 @@ def make_clip_features(
     version = _publish(rows, path)
     body = _body(corpus, extractor, report, version) | {
         "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
-        "colour": hdr_audit(rows).as_dict(),
+        "audit": clip_audit(rows).as_dict(),
         "near_duplicates": group_report(rows) if PHASH_COLUMN in rows[0] else None,
     }
     inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips.target}

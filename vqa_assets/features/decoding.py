@@ -117,7 +117,8 @@ class Shown:
 class Source:
     """An open clip: its frames once, and afterwards what they told.
 
-    ``tags`` are code points of ITU-T H.273 and whether frames are interlaced, of the first frame.
+    ``tags`` are code points of ITU-T H.273 and whether frames are interlaced, of the first frame; ``damaged`` counts
+    frames whose bytes were incomplete and which the decoder patched up, as a player does.
     """
 
     clip: ClipFile
@@ -127,6 +128,7 @@ class Source:
     tags: Mapping[str, int] = field(default_factory=dict)
     packets: int = 0
     packet_bytes: int = 0
+    damaged: int = 0
     _times: list[float | None] = field(default_factory=list)
 
     def frames(self, most: int, stop: threading.Event | None = None) -> Iterator[Shown]:
@@ -140,6 +142,7 @@ class Source:
                 if stop is not None and stop.is_set():
                     raise StoppedError
                 self._times.append(frame.time)
+                self.damaged += bool(frame.is_corrupt)
                 yield self._shown(frame)
         if self.picture is None:
             raise BrokenClipError(f"{self.clip.name}: no frame decodes", next_step=_AGAIN)
