@@ -17,7 +17,7 @@ NAMED = 50
 
 @dataclass(frozen=True)
 class ClipAudit:
-    """Clips by transfer function, primaries and bit depth, interlaced ones; keys of malformed HDR and of damaged ones."""
+    """Clips by transfer function, primaries, bit depth; interlaced ones; keys of malformed HDR and of damaged ones."""
 
     transfers: Mapping[str, int]
     primaries: Mapping[str, int]
