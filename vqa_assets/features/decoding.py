@@ -6,7 +6,7 @@ Whoever measures takes each frame as it passes (``extractor``); none is kept her
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -146,6 +146,14 @@ class Source:
                 yield self._shown(frame)
         if self.picture is None:
             raise BrokenClipError(f"{self.clip.name}: no frame decodes", next_step=_AGAIN)
+
+    def seek_middle(self) -> None:
+        """Go on from a key frame near the middle; where that cannot be, from the beginning."""
+        import av
+
+        if self.container.duration:
+            with suppress(av.error.FFmpegError):
+                self.container.seek(self.container.duration // 2)
 
     @property
     def expected_frames(self) -> int:
