@@ -9,6 +9,7 @@ BENCHMARKS = (
     "ingest_local",
     "ingest_progress",
     "features_clips",
+    "unified_corpus",
     "ingest_again",
 )
 """In an order in which none suffers from the files that another has just deleted."""

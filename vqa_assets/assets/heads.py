@@ -23,8 +23,8 @@ from vqa_assets.heads.recipe import (
     TrainingSettings,
     corpus_head_recipe,
 )
-from vqa_assets.heads.training import Trainer
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot
 
@@ -108,7 +108,7 @@ def _make_corpus_head(catalog: Catalog) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: HeadConfig,
         data_root: DataRootResource,
-        trainer: dg.ResourceParam[Trainer],
+        trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
         return _train(corpus_head_recipe(context.partition_key), config, catalog, (context, data_root, trainer))
 
@@ -136,7 +136,7 @@ def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: HeadConfig,
         data_root: DataRootResource,
-        trainer: dg.ResourceParam[Trainer],
+        trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
         return _train(recipe, config, catalog, (context, data_root, trainer))
 
@@ -147,7 +147,7 @@ def _train(
     recipe: HeadRecipe,
     config: HeadConfig,
     catalog: Catalog,
-    run: tuple[dg.AssetExecutionContext, DataRootResource, Trainer],
+    run: tuple[dg.AssetExecutionContext, DataRootResource, TrainerResource],
 ) -> dg.MaterializeResult[Any]:
     from vqa_assets.heads.build import build_head
     from vqa_assets.heads.picture import scatter_png
@@ -158,7 +158,7 @@ def _train(
         root, settings = data_root.root(), config.settings()
         ran = run_context(context, root, __file__)
         present = _present_tables(recipe, catalog, root)
-        built = build_head(recipe, present, _facts(catalog), settings, trainer, context.log.info)
+        built = build_head(recipe, present, _facts(catalog), settings, trainer.of_run(context), context.log.info)
         inputs = HeadInputs(recipe.name, settings, _tables_read(built.manifest, present, settings))
         done = publish_head(built, inputs, ran)
     told = {

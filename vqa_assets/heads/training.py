@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vqa_assets.errors import TrainingError
+
 if TYPE_CHECKING:
     from vqa_assets.heads.recipe import TrainingSettings
     from vqa_assets.heads.weights import F32, I64, HeadWeights
@@ -79,4 +81,25 @@ class TorchTrainer:
         from vqa_assets.heads import lanes
 
         device = lanes.device_named(self.device if settings.device == "auto" else settings.device)
-        return lanes.train(data, heads, settings, (device, progress))
+        try:
+            return lanes.train(data, heads, settings, (device, progress))
+        except (MemoryError, RuntimeError) as error:
+            if not _is_of_memory(error):
+                raise
+            raise _out_of_memory(str(device), heads, settings) from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether torch or numpy ran out of memory; on the processor torch raises no type of its own for it."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in told or "can't allocate memory" in told
+
+
+def _out_of_memory(device: str, heads: Sequence[HeadRows], settings: TrainingSettings) -> TrainingError:
+    batch = max((settings.batch_rows(len(head.rows)) for head in heads), default=1)
+    return TrainingError(
+        f"out of memory while training on {device}",
+        found=f"batch_size {batch}, {len(heads)} heads at once",
+        expected="a batch that fits",
+        next_step=f"set batch_size to {max(1, batch // 2)} or less, or another device",
+    )

@@ -1,0 +1,132 @@
+"""A training as files, for a process that is elsewhere: a job goes out, trained heads or a failure come back.
+
+What is in the files is what a ``Trainer`` is given and gives. Who starts the process is the resource's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqa_assets import errors
+from vqa_assets.errors import TrainingError, VqaError
+from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.training import HeadRows, Progress, TorchTrainer, TrainedHeads, TrainingRows
+from vqa_assets.heads.weights import HeadWeights, MemberWeights
+from vqa_assets.store.files import read_json_object, write_json
+
+JOB_SCHEMA, RESULT_SCHEMA, FAILURE_SCHEMA = "training-job-v1", "training-result-v1", "training-failure-v1"
+_JOB, _RESULT, _FAILURE = "job.json", "result.json", "failure.json"
+_ROWS, _WEIGHTS = "rows.npz", "weights.npz"
+_FILES = ("tables", "extra_tables", "display_profile_json")
+_TOLD = ("what", "found", "expected", "next_step")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, and on which device."""
+
+    data: TrainingRows
+    heads: Sequence[HeadRows]
+    settings: TrainingSettings
+    device: str = "auto"
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """The job as ``job.json`` and ``rows.npz`` in an existing folder. Names of tables are not among it."""
+    data = job.data
+    names, codes = np.unique(np.asarray(data.groups), return_inverse=True)
+    arrays: dict[str, Any] = {
+        "features": data.features,
+        "onehot": data.onehot,
+        "mos": data.mos,
+        "groups": codes,
+        "group_names": names,
+    }
+    if data.weights is not None:
+        arrays["weights"] = data.weights
+    arrays |= {f"head{i}": head.rows for i, head in enumerate(job.heads)}
+    np.savez(folder / _ROWS, **arrays)
+    settings = {f.name: getattr(job.settings, f.name) for f in fields(job.settings) if f.name not in _FILES}
+    told = {"heads": [head.name for head in job.heads], "settings": settings, "device": job.device}
+    write_json(folder / _JOB, {"schema": JOB_SCHEMA, **told})
+
+
+def read_job(folder: Path) -> Job:
+    """The job of ``write_job``; TrainingError where the folder holds none of this version."""
+    told = _told(folder / _JOB, JOB_SCHEMA)
+    with np.load(folder / _ROWS, allow_pickle=False) as held:
+        arrays: dict[str, Any] = dict(held)
+    groups = tuple(str(name) for name in arrays["group_names"][arrays["groups"]])
+    data = TrainingRows(arrays["features"], arrays["onehot"], arrays["mos"], groups, arrays.get("weights"))
+    heads = [HeadRows(name, arrays[f"head{i}"]) for i, name in enumerate(told["heads"])]
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told["settings"].items()}
+    return Job(data, heads, TrainingSettings(**settings), told["device"])
+
+
+def run_job(folder: Path, progress: Progress) -> TrainedHeads:
+    """Trains a folder's job and leaves the result in it; a failure is left there and raised."""
+    try:
+        job = read_job(folder)
+        trained = TorchTrainer(job.device).train(job.data, job.heads, job.settings, progress)
+    except VqaError as failure:
+        kind = {"schema": FAILURE_SCHEMA, "kind": type(failure).__name__}
+        write_json(folder / _FAILURE, {**kind, **{name: getattr(failure, name) for name in _TOLD}})
+        raise
+    write_result(folder, trained)
+    return trained
+
+
+def write_result(folder: Path, trained: TrainedHeads) -> None:
+    """The heads as ``weights.npz``, then ``result.json``, which says that they are whole."""
+    arrays: dict[str, Any] = {}
+    for h, head in enumerate(trained.heads):
+        arrays |= {f"{h}.mean": head.mean, f"{h}.std": head.std}
+        for m, member in enumerate(head.members):
+            arrays |= {f"{h}.{m}.{f.name}": getattr(member, f.name) for f in fields(member)}
+    np.savez(folder / _WEIGHTS, **arrays)
+    heads = [{"best_epochs": head.best_epochs} for head in trained.heads]
+    write_json(folder / _RESULT, {"schema": RESULT_SCHEMA, "device": trained.device, "heads": heads})
+
+
+def read_result(folder: Path) -> TrainedHeads:
+    """The heads of ``write_result``; the failure that the job left, or a TrainingError where it left nothing."""
+    if (folder / _FAILURE).is_file():
+        raise _failure(_told(folder / _FAILURE, FAILURE_SCHEMA))
+    told = _told(folder / _RESULT, RESULT_SCHEMA)
+    with np.load(folder / _WEIGHTS, allow_pickle=False) as held:
+        arrays = dict(held)
+    heads = tuple(_head(arrays, h, tuple(one["best_epochs"])) for h, one in enumerate(told["heads"]))
+    return TrainedHeads(heads, told["device"])
+
+
+def _head(arrays: Mapping[str, Any], number: int, best_epochs: tuple[int, ...]) -> HeadWeights:
+    names = [f.name for f in fields(MemberWeights)]
+    members = (MemberWeights(*(arrays[f"{number}.{m}.{name}"] for name in names)) for m in range(len(best_epochs)))
+    return HeadWeights(arrays[f"{number}.mean"], arrays[f"{number}.std"], tuple(members), best_epochs)
+
+
+def _failure(told: Mapping[str, Any]) -> VqaError:
+    """The failure that another process met, as it was."""
+    kind = getattr(errors, told["kind"], TrainingError)
+    what, *parts = (told[name] for name in _TOLD)
+    known = kind if isinstance(kind, type) and issubclass(kind, VqaError) else TrainingError
+    failure: VqaError = known(what, **dict(zip(_TOLD[1:], parts, strict=True)))
+    return failure
+
+
+def _told(path: Path, schema: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise TrainingError(
+            "training in another process",
+            found=f"no {path.name} in its folder",
+            expected=f"{schema}, which that process leaves",
+            next_step="read its output above; it ended early, or does not see the same folder",
+        )
+    told = read_json_object(path)
+    if told.get("schema") != schema:
+        found = f"{path.name} of schema {told.get('schema')!r}"
+        raise TrainingError("training in another process", found=found, expected=schema, next_step="use one version")
+    return told

@@ -1,0 +1,71 @@
+"""``python -m vqa_assets.resources.training_process <job folder>``: a training that another process asked for.
+
+It tells that process through Dagster Pipes what it does, and leaves the heads, or why there are none, in the folder.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from dagster_pipes import (
+    DAGSTER_PIPES_CONTEXT_ENV_VAR,
+    DAGSTER_PIPES_MESSAGES_ENV_VAR,
+    PipesContext,
+    PipesEnvVarParamsLoader,
+    PipesMappingParamsLoader,
+    PipesParamsLoader,
+    encode_param,
+    open_dagster_pipes,
+)
+
+from vqa_assets.errors import VqaError
+
+CONTEXT, MESSAGES = "pipes-context.json", "pipes-messages.jsonl"
+"""Where in the job's folder the two ends of the pipe are."""
+_TOLD_EPOCHS = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0 when the heads are in the folder, 1 when the reason is, 2 without a job."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if len(given) != 1 or not (Path(given[0]) / CONTEXT).is_file():
+        sys.stderr.write(f"usage: {__doc__ or ''}\nno training waits in: {' '.join(given) or '(no folder)'}\n")
+        return 2
+    folder = Path(given[0])
+    with open_dagster_pipes(params_loader=_ends(folder)) as pipes:
+        try:
+            _train(folder, pipes)
+        except VqaError as failure:
+            pipes.log.error(str(failure))  # noqa: TRY400  the one that asked raises it, with its traceback
+            return 1
+    return 0
+
+
+def _ends(folder: Path) -> PipesParamsLoader:
+    """Where the pipe's ends are: told by the environment, else (through ssh, or a queue) in the job's folder."""
+    told = PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]
+    if told.is_dagster_pipes_process():
+        return told
+    names = {DAGSTER_PIPES_CONTEXT_ENV_VAR: CONTEXT, DAGSTER_PIPES_MESSAGES_ENV_VAR: MESSAGES}
+    return PipesMappingParamsLoader({key: encode_param({"path": str(folder / name)}) for key, name in names.items()})
+
+
+def _train(folder: Path, pipes: PipesContext) -> None:
+    from vqa_assets.heads.training_job import run_job
+
+    begun = time.monotonic()
+
+    def progress(done: int, epochs: int) -> None:
+        if done % _TOLD_EPOCHS == 0 or done == epochs:
+            seconds = time.monotonic() - begun
+            pipes.log.info(f"epoch {done} of {epochs}, {done / max(seconds, 1e-9):.1f} epochs/s")
+            pipes.report_custom_message({"epoch": done, "epochs": epochs, "seconds": round(seconds, 3)})
+
+    trained = run_job(folder, progress)
+    seconds = round(time.monotonic() - begun, 3)
+    pipes.report_custom_message({"device": trained.device, "heads": len(trained.heads), "seconds": seconds})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
