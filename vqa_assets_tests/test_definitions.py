@@ -36,6 +36,7 @@ WARNING = {
     "unified_corpus_spread",
     "unified_corpus_raw_scores",
     "clip_features_coverage",
+    "clip_features_audit",
     "mos_features_split_leakage",
     "mos_features_labels",
     "mos_label_batch_split_leakage",
