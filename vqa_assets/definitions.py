@@ -36,7 +36,9 @@ from vqa_assets.sensors.abandoned_runs import make_abandoned_runs_sensor
 from vqa_assets.sensors.automation import make_automation_sensor, with_automation
 from vqa_assets.sensors.dropped_files import make_drop_sensors
 from vqa_assets.sensors.notifications import make_failure_sensor
-from vqa_assets.sensors.schedules import Timing, make_schedules
+from vqa_assets.sensors.schedules import make_schedules
+from vqa_assets.sensors.timing import Timing
+from vqa_assets.sensors.whole_workflow import make_workflow_job
 
 
 def default_resources() -> dict[str, Any]:
@@ -71,18 +73,19 @@ def build_defs(**resources: Any) -> dg.Definitions:
     unknown = sorted(set(resources) - set(chosen))
     if unknown:
         raise TypeError(f"build_defs: unknown resources {', '.join(unknown)}, expected some of {', '.join(chosen)}")
-    catalog = Catalog(declared_corpora())
+    catalog, timing = Catalog(declared_corpora()), Timing.of(os.environ)
     return dg.Definitions(
         assets=with_automation(_assets(catalog)),
         asset_checks=_checks(catalog),
         resources={**chosen, **resources},
         sensors=[
-            *make_drop_sensors(catalog),
-            make_automation_sensor(),
+            *make_drop_sensors(catalog, timing.interval_s),
+            make_automation_sensor(timing.interval_s),
             make_abandoned_runs_sensor(),
-            make_failure_sensor(),
+            make_failure_sensor(timing.interval_s),
         ],
-        schedules=make_schedules(catalog, Timing.of(os.environ)),
+        schedules=make_schedules(catalog, timing),
+        jobs=[make_workflow_job()],
         executor=dg.in_process_executor,
     )
 

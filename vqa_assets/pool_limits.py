@@ -3,9 +3,10 @@
 ``dagster.yaml`` has no place for the limit of one pool. Limits that somebody set already are left as they are.
 """
 
+import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -23,8 +24,9 @@ def set_missing_limits(instance: dg.DagsterInstance) -> dict[str, int]:
     return {pool: known.get(pool, limit) for pool, limit in POOLS.items()}
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 1 where ``DAGSTER_HOME`` is not set, since limits are kept there."""
+    argparse.ArgumentParser(prog="python -m vqa_assets.pool_limits", description=__doc__).parse_args(arguments)
     if not os.environ.get("DAGSTER_HOME"):
         print("DAGSTER_HOME is not set: found no instance, expected the folder that keeps the runs", file=sys.stderr)
         return 1

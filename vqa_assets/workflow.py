@@ -8,9 +8,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -85,11 +84,15 @@ def _grid_steps(root: DataRoot, training: bool) -> list[Step]:
 
 
 def run_steps(
-    steps: Iterable[Step], defs: dg.Definitions, instance: dg.DagsterInstance, say: Callable[[str], None]
+    steps: Sequence[Step], defs: dg.Definitions, instance: dg.DagsterInstance, say: Callable[[str], None]
 ) -> list[StepResult]:
     """Run the steps in order. A failed step does not stop the others: what they need of it fails in its own words."""
     job = defs.resolve_implicit_global_asset_job_def()
-    return [_run_step(step, job, instance, say) for step in steps]
+    results = []
+    for number, step in enumerate(steps, 1):
+        say(f"→ {number}/{len(steps)} {step.title}")
+        results.append(_run_step(step, job, instance, say))
+    return results
 
 
 def instance_for_commands() -> dg.DagsterInstance:
@@ -117,7 +120,6 @@ def _is_present(corpus: Corpus, root: DataRoot) -> bool:
 def _run_step(
     step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, say: Callable[[str], None]
 ) -> StepResult:
-    say(f"→ {step.title}")
     begun = time.monotonic()
     result = job.execute_in_process(
         asset_selection=[dg.AssetKey(name) for name in step.assets],
@@ -145,6 +147,13 @@ def _tell(done: StepResult, say: Callable[[str], None]) -> None:
         say(f"  ! {line}")
 
 
+def summary_lines(results: Sequence[StepResult], absent: Sequence[str]) -> list[str]:
+    """What became of every step, which corpora are not there, and how many steps succeeded."""
+    lines = [f"  {'done' if r.succeeded else 'FAILED':<7}{clock(r.seconds):>10}  {r.step.title}" for r in results]
+    lines += [f"  absent{'':<11}  {name}" for name in absent]
+    return [*lines, f"{sum(r.succeeded for r in results)} of {len(results)} steps succeeded"]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when every step succeeded, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m vqa_assets.workflow", description=__doc__)
@@ -165,9 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     defs = build_defs(data_root=DataRootResource(path=str(root.path)))
     results = run_steps(steps, defs, instance_for_commands(), _log.info)
-    failed = [r.step.title for r in results if not r.succeeded]
-    print(f"{len(results) - len(failed)} of {len(results)} steps succeeded under {Path(root.path)}")
-    return 1 if failed else 0
+    absent = [c.name for c in corpora.values() if not _is_present(c, root)]
+    print("\n".join([*summary_lines(results, absent), f"under {root.path}"]))
+    return 0 if all(r.succeeded for r in results) else 1
 
 
 if __name__ == "__main__":

@@ -3,13 +3,18 @@
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from vqa_assets_tests.hostile_server import HostileServer
+from vqa_assets_tests.web_ui import Place, WebUi, served
+
 TOOLS = {
     "ffprobe": "apt-get install ffmpeg",
     "curl": "apt-get install curl",
+    "chromium": "apt-get install chromium",
     "postgres": "apt-get install postgresql",
 }
 _OFF_THE_PATH = {"postgres": ("/usr/lib/postgresql", "*/bin/postgres")}
@@ -58,3 +63,18 @@ def root_path(tmp_path: Path) -> Path:
     path = tmp_path / "data"
     path.mkdir()
     return path
+
+
+@pytest.fixture(scope="session")
+def web_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUi]:
+    """The web UI, one a session, on a data root whose first corpus was ingested by the command line a moment ago.
+
+    ``konvid-1k`` waits to be ingested, a fifth of its clips gone for good.
+    """
+    place = Place.made(tmp_path_factory.mktemp("ui"))
+    with HostileServer() as gone:
+        place.corpus("konvid-150k", 6)
+        place.corpus("konvid-1k", 4, f"gone.mp4,http://127.0.0.1:{gone.port}/gone.mp4,3,0.5,9\n")
+        place.materialize("corpus_annotations,corpus_jsonl", "konvid-150k")
+        with served(place) as found:
+            yield found

@@ -74,7 +74,7 @@ def test_the_sensor_tells_what_failed_and_why(caplog: pytest.LogCaptureFixture) 
         context = dg.build_run_status_sensor_context(
             "failed_runs", result.get_run_failure_event(), instance, result.dagster_run
         ).for_run_failure()
-        make_failure_sensor()(context, notifier=Kept())
+        make_failure_sensor(30)(context, notifier=Kept())
     (found,) = told
     assert (found.run_id, found.failures) == (result.run_id, (StepFailure("broken", "the disk is full"),))
 

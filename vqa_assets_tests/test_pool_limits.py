@@ -49,5 +49,5 @@ def test_without_dagster_home_it_says_what_to_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    assert main() == 1
+    assert main([]) == 1
     assert "DAGSTER_HOME is not set" in capsys.readouterr().err

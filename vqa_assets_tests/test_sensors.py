@@ -19,12 +19,13 @@ from vqa_assets.errors import SettingsError
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.dropped_files import make_drop_sensors
-from vqa_assets.sensors.schedules import Timing, make_schedules
+from vqa_assets.sensors.schedules import make_schedules
+from vqa_assets.sensors.timing import Timing
 from vqa_assets.store.paths import DataRoot, manifest_path
 from vqa_assets_tests.grids import small_report, tune_row, write_rows
 
 CATALOG = Catalog(CORPORA)
-SENSORS = {sensor.name: sensor for sensor in make_drop_sensors(CATALOG)}
+SENSORS = {sensor.name: sensor for sensor in make_drop_sensors(CATALOG, 30)}
 
 
 @pytest.fixture
@@ -273,7 +274,7 @@ def test_an_old_corpus_fails_its_freshness_check_when_the_job_of_the_schedule_ru
 
 
 def test_cron_and_time_zone_come_from_the_environment() -> None:
-    assert Timing.of({}) == Timing("0 3 * * 1", "UTC")
+    assert Timing.of({}) == Timing("0 3 * * 1", "UTC", 30)
     found = Timing.of({"VQA_REINGEST_CRON": "15 4 * * 6", "VQA_REINGEST_TIMEZONE": "Europe/Berlin"})
     (reingest, _) = make_schedules(CATALOG, found)
     assert (reingest.cron_schedule, reingest.execution_timezone) == ("15 4 * * 6", "Europe/Berlin")
@@ -283,6 +284,13 @@ def test_cron_and_time_zone_come_from_the_environment() -> None:
 def test_timing_that_means_nothing_is_refused_with_the_names_to_correct(timing: Timing) -> None:
     with pytest.raises(SettingsError, match=r"VQA_REINGEST_CRON='.*expected a cron expression such as"):
         make_schedules(CATALOG, timing)
+
+
+@pytest.mark.parametrize("told", ["soon", "0", "-5", "1.5", "86401"])
+def test_an_interval_that_is_no_number_of_seconds_is_refused(told: str) -> None:
+    assert Timing.of({"VQA_SENSOR_INTERVAL_S": "5"}).interval_s == 5
+    with pytest.raises(SettingsError, match=r"VQA_SENSOR_INTERVAL_S: .*, expected whole seconds from 1 to 86400"):
+        Timing.of({"VQA_SENSOR_INTERVAL_S": told})
 
 
 def test_what_starts_long_runs_is_off_until_somebody_switches_it_on() -> None:

@@ -44,6 +44,13 @@ class TrainingConfig(dg.Config):
 class HeadConfig(TrainingConfig):
     """What a run that makes a head may decide beside it."""
 
+    protocol_splits: int = Field(
+        default=_DEFAULT.protocol_splits,
+        ge=0,
+        le=1_000,
+        description="Repetitions of the field's protocol (80/20 by content) beside the gate, each one head more to "
+        "train; 0 leaves it out. Default: 10.",
+    )
     display_profile_json: str | None = Field(
         default=None, description="A display's JSON, for heads that read a display. Default: none."
     )

@@ -57,14 +57,14 @@ def with_automation(assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefi
     return [asset.map_asset_specs(_follower) for asset in assets]
 
 
-def make_automation_sensor() -> dg.AutomationConditionSensorDefinition:
+def make_automation_sensor(interval_s: int) -> dg.AutomationConditionSensorDefinition:
     """The sensor that evaluates the condition for all assets; off until somebody switches it on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=dg.BetaWarning)  # a condition of our own is evaluated by our own code
         return dg.AutomationConditionSensorDefinition(
             name="follow_inputs",
             target=dg.AssetSelection.all(),
-            minimum_interval_seconds=30,
+            minimum_interval_seconds=interval_s,
             default_status=dg.DefaultSensorStatus.STOPPED,
             emit_backfills=False,
             use_user_code_server=True,

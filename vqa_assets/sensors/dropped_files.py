@@ -16,17 +16,20 @@ from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.settled import Cursor
 from vqa_assets.store.paths import DataRoot
 
-INTERVAL_S = 30
 Look = Callable[[str, DataRoot, Cursor], dg.RunRequest | None]
 """Looks at what one partition waits for; a run where it changed, and the cursor is brought up to date."""
 
 
-def make_drop_sensors(catalog: Catalog) -> list[dg.SensorDefinition]:
+def make_drop_sensors(catalog: Catalog, interval_s: int) -> list[dg.SensorDefinition]:
     """One sensor per kind of drop, all off until somebody switches them on."""
-    return [make_annotation_sensor(catalog), make_feature_table_sensor(catalog), make_report_sensor()]
+    return [
+        make_annotation_sensor(catalog, interval_s),
+        make_feature_table_sensor(catalog, interval_s),
+        make_report_sensor(interval_s),
+    ]
 
 
-def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
+def make_annotation_sensor(catalog: Catalog, interval_s: int) -> dg.SensorDefinition:
     """The sensor over the annotation files of all corpora of the catalog."""
 
     def look(name: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
@@ -35,7 +38,7 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
     @dg.sensor(
         name="changed_annotation_files",
         target=dg.AssetSelection.assets("corpus_annotations", "corpus_jsonl"),
-        minimum_interval_seconds=INTERVAL_S,
+        minimum_interval_seconds=interval_s,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Starts corpus_jsonl for a corpus whose annotation file is new or has other bytes.",
     )
@@ -45,7 +48,7 @@ def make_annotation_sensor(catalog: Catalog) -> dg.SensorDefinition:
     return changed_annotation_files
 
 
-def make_feature_table_sensor(catalog: Catalog) -> dg.SensorDefinition:
+def make_feature_table_sensor(catalog: Catalog, interval_s: int) -> dg.SensorDefinition:
     """The sensor over feature tables that ``clip_features`` did not write."""
 
     def look(name: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
@@ -54,7 +57,7 @@ def make_feature_table_sensor(catalog: Catalog) -> dg.SensorDefinition:
     @dg.sensor(
         name="changed_feature_tables",
         target=dg.AssetSelection.assets("mos_features"),
-        minimum_interval_seconds=INTERVAL_S,
+        minimum_interval_seconds=interval_s,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Starts mos_features for a corpus whose features.parquet is your own and new or changed, once the "
         "corpus has its JSONL.",
@@ -65,13 +68,13 @@ def make_feature_table_sensor(catalog: Catalog) -> dg.SensorDefinition:
     return changed_feature_tables
 
 
-def make_report_sensor() -> dg.SensorDefinition:
+def make_report_sensor(interval_s: int) -> dg.SensorDefinition:
     """The sensor over the inputs of the encode grid."""
 
     @dg.sensor(
         name="changed_encode_reports",
         target=dg.AssetSelection.assets("libvmaf_reports", "encode_grid_jsonl"),
-        minimum_interval_seconds=INTERVAL_S,
+        minimum_interval_seconds=interval_s,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Starts libvmaf_reports and encode_grid_jsonl for a source whose libvmaf reports or vmaf-tune rows "
         "are new, changed or gone.",

@@ -6,13 +6,13 @@ from vqa_assets.assets.telling import step_failure
 from vqa_assets.resources.notifier import Notifier, RunFailure, StepFailure
 
 
-def make_failure_sensor() -> dg.SensorDefinition:
+def make_failure_sensor(interval_s: int) -> dg.SensorDefinition:
     """The sensor; on from the start, since without a webhook it only logs."""
 
     @dg.run_failure_sensor(
         name="failed_runs",
         monitor_all_code_locations=True,  # runs of commands belong to no code location
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells of every failed run: in the log, and by POSTing JSON where $VQA_FAILURE_WEBHOOK names one.",
     )

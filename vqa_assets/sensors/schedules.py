@@ -1,7 +1,5 @@
 """Schedules: the re-ingest of every corpus whose annotation file is present, and the look at every corpus's age."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -10,24 +8,11 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.sensors.timing import CRON_NAME, TIMEZONE_NAME, Timing
 from vqa_assets.store.paths import DataRoot
 
-CRON_NAME, TIMEZONE_NAME = "VQA_REINGEST_CRON", "VQA_REINGEST_TIMEZONE"
 FRESHNESS_CRON = "30 6 * * *"
 PARTITION_TAG = "dagster/partition"
-
-
-@dataclass(frozen=True)
-class Timing:
-    """When corpora are ingested again: a cron expression, and the time zone it is meant in."""
-
-    cron: str = "0 3 * * 1"
-    timezone: str = "UTC"
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> "Timing":
-        """``$VQA_REINGEST_CRON`` and ``$VQA_REINGEST_TIMEZONE``, each with its default."""
-        return cls(environment.get(CRON_NAME) or cls.cron, environment.get(TIMEZONE_NAME) or cls.timezone)
 
 
 def make_schedules(catalog: Catalog, timing: Timing) -> list[dg.ScheduleDefinition]:

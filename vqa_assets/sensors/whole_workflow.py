@@ -1,0 +1,85 @@
+"""The job that starts ``python -m vqa_assets.workflow`` from the web UI, as a child under the same ``DAGSTER_HOME``.
+
+The stages' own runs appear beside the job's; what the child says is the job's log.
+"""
+
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from vqa_assets.resources.data_root import DataRootResource
+
+_TOLD_LINES = 20
+_GRACE_S = 30.0
+
+
+class WorkflowConfig(dg.Config):
+    """Settings of one pass over everything that is there."""
+
+    dry_run: bool = Field(default=False, description="Stop before training. Default: false.")
+
+
+def make_workflow_job() -> dg.JobDefinition:
+    """The job; its op takes the place of a GPU job, since the child trains heads."""
+
+    @dg.op(description="Runs python -m vqa_assets.workflow and tells what it says.", pool="gpu")
+    def run_workflow(context: dg.OpExecutionContext, config: WorkflowConfig, data_root: DataRootResource) -> None:
+        command = [sys.executable, "-m", "vqa_assets.workflow", "--root", str(data_root.root().path)]
+        command += ["--dry-run"] if config.dry_run else []
+        code, last = run_told(command, _environment(context.instance), context.log.info)
+        if code != 0:
+            description = f"the workflow ended with exit code {code}: {last[-1] if last else 'it said nothing'}"
+            raise dg.Failure(description, metadata={"last_lines": "\n".join(last)}, allow_retries=False)
+
+    @dg.job(
+        name="whole_workflow",
+        description="Everything for every corpus that is present: ingest, unified corpus, features, labels, heads. The "
+        "stages' runs stand beside this one.",
+    )
+    def whole_workflow() -> None:
+        run_workflow()
+
+    return whole_workflow
+
+
+def run_told(
+    command: Sequence[str], environment: Mapping[str, str], say: Callable[[str], None]
+) -> tuple[int, list[str]]:
+    """Run a program and say every line it writes; its exit code and its last lines.
+
+    It is asked to end when this process is interrupted, and killed where it does not.
+    """
+    last: deque[str] = deque(maxlen=_TOLD_LINES)
+    with subprocess.Popen(
+        list(command), env=dict(environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as child:
+        try:
+            for line in child.stdout or ():
+                last.append(line.rstrip())
+                say(line.rstrip())
+            return child.wait(), list(last)
+        finally:
+            _end(child)
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+def _environment(instance: dg.DagsterInstance) -> dict[str, str]:
+    """This process's environment, with the instance's folder as ``DAGSTER_HOME`` where it has one that lasts."""
+    home = None if instance.is_ephemeral else instance.root_directory
+    own = {"DAGSTER_HOME": str(Path(home).absolute())} if home else {}
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **own}
