@@ -187,7 +187,11 @@ def test_a_feature_table_of_your_own_is_left_as_it_is_with_a_warning(platform: P
     result = platform.run("clip_features")
     assert result.success
     assert own.read_bytes() == before
-    assert checks(result) == {"clip_features_schema": True, "clip_features_coverage": False}
+    assert checks(result) == {
+        "clip_features_schema": True,
+        "clip_features_coverage": False,
+        "clip_features_audit": True,
+    }
     labelled = platform.run("mos_features")
     assert labelled.success
     assert metadata(labelled, "mos_features")["match_rate"] == 1.0

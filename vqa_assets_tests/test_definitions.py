@@ -34,6 +34,7 @@ WARNING = {
     "unified_corpus_spread",
     "unified_corpus_raw_scores",
     "clip_features_coverage",
+    "clip_features_audit",
     "mos_features_split_leakage",
     "mos_features_labels",
     *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),
@@ -48,7 +49,7 @@ def graph() -> Any:
 
 def test_the_assets_are_those_of_the_contract() -> None:
     found = {key.to_user_string() for key in graph().get_all_asset_keys()}
-    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", *RECIPES}
+    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", "cross_corpus_evaluation", *RECIPES}
 
 
 def test_every_per_corpus_asset_has_the_one_partitions_definition() -> None:
