@@ -14,11 +14,13 @@ import dagster as dg
 # again in the middle of our own imports, which costs a tenth of the whole load.
 gc.freeze()
 
+from vqa_assets.assets.across import make_cross_corpus_evaluation
 from vqa_assets.assets.annotations import make_corpus_annotations
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.encode_grid import make_encode_grid_assets, make_encode_grid_checks
 from vqa_assets.assets.features import make_clip_features_asset, make_clip_features_checks
-from vqa_assets.assets.heads import make_head_assets, make_head_checks
+from vqa_assets.assets.head_checks import make_head_checks
+from vqa_assets.assets.heads import make_head_assets
 from vqa_assets.assets.ingest import make_corpus_jsonl, make_corpus_jsonl_checks
 from vqa_assets.assets.labels import make_mos_features_asset, make_mos_features_checks
 from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
@@ -96,6 +98,7 @@ def _assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         make_clip_features_asset(catalog),
         make_mos_features_asset(catalog),
         *make_head_assets(catalog),
+        make_cross_corpus_evaluation(catalog),
         *make_encode_grid_assets(),
     ]
 

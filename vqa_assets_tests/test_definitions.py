@@ -49,7 +49,7 @@ def graph() -> Any:
 
 def test_the_assets_are_those_of_the_contract() -> None:
     found = {key.to_user_string() for key in graph().get_all_asset_keys()}
-    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", *RECIPES}
+    assert found == CORPUS_ASSETS | GRID_ASSETS | {"unified_corpus", "cross_corpus_evaluation", *RECIPES}
 
 
 def test_every_per_corpus_asset_has_the_one_partitions_definition() -> None:
