@@ -3,7 +3,14 @@
 import sys
 from importlib import import_module
 
-BENCHMARKS = ("load_definitions", "ingest_download", "ingest_local", "ingest_progress", "ingest_again")
+BENCHMARKS = (
+    "load_definitions",
+    "ingest_download",
+    "ingest_local",
+    "ingest_progress",
+    "unified_corpus",
+    "ingest_again",
+)
 """In an order in which none suffers from the files that another has just deleted."""
 
 

@@ -5,6 +5,7 @@ One dictionary a row, in memory, as a script would have it. Writes no Parquet fi
 
 import hashlib
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 SCALES = {"1-5-acr": (1.0, 5.0), "0-100-continuous": (0.0, 100.0), "vmaf": (0.0, 100.0)}
 REQUIRED = ("src", "src_sha256", "mos", "corpus")
 _Row = dict[str, Any]
+_log = logging.getLogger("benchmarks.plain_unified")
 
 
 def unify(shards: list[Path], corpora: set[str], output: Path, now: str) -> dict[str, int]:
@@ -23,7 +25,8 @@ def unify(shards: list[Path], corpora: set[str], output: Path, now: str) -> dict
         with shard.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    _take(_checked(json.loads(line), f"{shard}:{number}"), corpora, now, (best, seen, counts))
+                    where = f"{shard}:{number}"
+                    _take(_checked(json.loads(line), where), where, (corpora, now), (best, seen, counts))
     rows = sorted(best.values(), key=lambda row: (row["corpus_source"], row["src_sha256"], row["src"]))
     counts["rows_out"] = len(rows)
     with output.open("w", encoding="utf-8") as out:
@@ -46,16 +49,21 @@ def _checked(row: Any, where: str) -> _Row:
 
 
 def _take(
-    row: _Row, corpora: set[str], now: str, state: tuple[dict[str, _Row], set[tuple[str, str]], dict[str, int]]
+    row: _Row,
+    where: str,
+    given: tuple[set[str], str],
+    state: tuple[dict[str, _Row], set[tuple[str, str]], dict[str, int]],
 ) -> None:
-    best, seen, counts = state
+    (corpora, now), (best, seen, counts) = given, state
     counts["rows_in"] += 1
     if row["corpus"] not in corpora:
         counts["unknown"] += 1
+        _log.warning("%s: unknown corpus label %r; row dropped", where, row["corpus"])
         return
     low, high = SCALES[row["mos_scale"]]
     if not (math.isfinite(row["mos"]) and low - 0.05 <= row["mos"] <= high + 0.05):
         counts["bad_scale"] += 1
+        _log.warning("%s: mos %s is outside the published [%g, %g] range; row dropped", where, row["mos"], low, high)
         return
     sha256, corpus = row["src_sha256"], row["corpus"]
     if (sha256, corpus) in seen:

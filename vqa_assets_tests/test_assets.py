@@ -282,6 +282,40 @@ def test_a_spread_that_no_opinions_have_warns_and_blocks_nothing(platform: Platf
     assert ("outside 0.01–0.4: none" in str(found.description)) is ordinary
 
 
+@pytest.mark.parametrize("spelling", ["from the root", "from the working folder", "a link"])
+def test_an_override_finds_its_file_however_the_path_is_spelled(
+    platform: Platform, spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.staged().run("corpus_jsonl")
+    path = platform.corpus.root.corpus_jsonl(KONVID)
+    path.write_text(path.read_text().replace('"corpus":"konvid-150k"', '"corpus":"foo"'))
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    monkeypatch.chdir(path.parent)
+    spelled = {
+        "from the root": platform.corpus.root.shown(path),
+        "from the working folder": path.name,
+        "a link": str(link),
+    }[spelling]
+    result = platform.run("unified_corpus", partition=None, corpus_source_overrides={spelled: "konvid-1k"})
+    assert checks(result)["unified_corpus_dropped"] is True
+    assert {row.data["corpus"] for row in metadata(result, "unified_corpus")["rows_per_corpus"].records} == {
+        "konvid-1k"
+    }
+
+
+def test_an_override_of_no_input_or_to_no_corpus_is_refused_and_nothing_is_replaced(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    platform.run("unified_corpus", partition=None)
+    path, unified = platform.corpus.root.corpus_jsonl(KONVID), platform.corpus.root.unified_corpus()
+    before = unified.read_bytes()
+    told = failure(platform.run("unified_corpus", partition=None, corpus_source_overrides={"lsqv.jsonl": "lsvq"}))
+    assert told.startswith("corpus_source_overrides: lsqv.jsonl, expected one of the inputs (")
+    told = failure(platform.run("unified_corpus", partition=None, corpus_source_overrides={str(path): "lsqv"}))
+    assert told.startswith("corpus_source_overrides: lsqv, expected one of konvid-1k, konvid-150k, lsvq, ")
+    assert unified.read_bytes() == before
+
+
 def test_dropped_rows_are_shown_with_their_place_by_asset_and_check(platform: Platform) -> None:
     platform.staged().run("corpus_jsonl")
     path = platform.corpus.root.corpus_jsonl(KONVID)

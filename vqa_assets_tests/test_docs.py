@@ -1,13 +1,23 @@
 """What the documents say is so: their commands are known, their settings exist, their example runs."""
 
+import json
 import re
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
-from vqa_assets.corpora import CORPORA
+import pytest
+
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.definitions import defs
+from vqa_assets.encode_grid import layout
+from vqa_assets.encode_grid.bvi_dvc import EncodeLabels
+from vqa_assets.encode_grid.grid import GridReport
 from vqa_assets.mos import SCALES
+from vqa_assets.provenance.__main__ import main as verify_command
+from vqa_assets.provenance.verify import Match
 from vqa_assets.settings import INGEST_SETTINGS
+from vqa_assets.store.paths import DataRoot, manifest_path
 from vqa_assets_tests.unified_corpora import clip, unify
 
 REPOSITORY = Path(__file__).parents[1]
@@ -55,3 +65,49 @@ def test_the_page_on_the_unified_corpus_names_every_scale_every_file_and_who_sha
     assert [
         corpus.name for corpus in CORPORA.values() if bool(corpus.name_ids) != (f"`{corpus.name}`" in related)
     ] == []
+
+
+def test_the_page_on_the_encode_grid_names_every_source_file_setting_counter_and_check(root_path: Path) -> None:
+    page = (REPOSITORY / "docs/encode-grid.md").read_text(encoding="utf-8")
+    root = DataRoot(root_path)
+    assert [name for name in ENCODE_GRID_SOURCES if f"| `{name}` |" not in page] == []
+    files = [*layout.every_grid_jsonl(root), layout.training_corpus(root), layout.vmaf_tune_rows(root)]
+    assert [root.shown(path) for path in files if f"`{root.shown(path)}`" not in page] == []
+    assert [name for name in asdict(EncodeLabels()) if f"`{name}`" not in page] == []
+    counters = set(GridReport().counters()) - {"rows_in", "rows_out"}
+    assert [name for name in counters if f"`{name}`" not in page] == []
+    checks = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    assert set(re.findall(r"`(\w+_(?:dropped|conflicts))`", page)) <= checks
+
+
+def test_the_page_on_provenance_names_every_key_of_a_manifest_and_every_verdict(root_path: Path) -> None:
+    page = (REPOSITORY / "docs/provenance.md").read_text(encoding="utf-8")
+    done = unify(root_path, [clip("a", 3.0, "konvid-1k")])
+    assert f"`{done.manifest['schema']}`" in page
+    provenance = done.manifest["run_provenance"]
+    assert f"`{provenance['schema']}`" in page
+    assert [key for key in set(provenance) - {"schema"} if f"`{key}`" not in page] == []
+    assert [match for match in Match if match is not Match.NOT_HASHED and f"`{match}`" not in page] == []
+
+
+def test_the_page_on_provenance_shows_the_table_that_verify_prints(
+    root_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (REPOSITORY / "docs/provenance.md").read_text(encoding="utf-8")
+    done = unify(root_path, [clip("a", 3.0, "konvid-1k")])
+    (root_path / "shard0.jsonl").write_text("edited")
+    manifest = manifest_path(done.jsonl)
+    content = json.loads(manifest.read_text())
+    content["run_provenance"]["dagster"] = {"asset_key": "unified_corpus"}
+    manifest.write_text(json.dumps(content))
+    assert verify_command(["verify", str(manifest)]) == 1
+    told = capsys.readouterr().out
+    for shape in (r"^  input  \S+ +changed$", r"^  output aggregated/unified_corpus.jsonl +same$"):
+        assert re.search(shape, told, re.MULTILINE), told
+        assert re.search(shape, page, re.MULTILINE)
+    verdict = "not everything is as it was; to make it again:"
+    assert verdict in told
+    assert verdict in page
+    command = "dagster asset materialize -m vqa_assets.definitions --select unified_corpus"
+    assert command in told
+    assert command in page

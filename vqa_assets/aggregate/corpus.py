@@ -11,7 +11,7 @@ import numpy as np
 from vqa_assets.aggregate.duplicates import standing
 from vqa_assets.aggregate.index import IndexBuilder, Records, Source
 from vqa_assets.aggregate.report import AggregateReport
-from vqa_assets.aggregate.rows import Block, blocks_of, merged_kinds, unified_rows, write_block
+from vqa_assets.aggregate.rows import Block, blocks_of, merged_kinds, read_unified, write_block
 from vqa_assets.aggregate.scanning import pieces_of, scan
 from vqa_assets.aggregate.shards import OpenedShard, Shard
 from vqa_assets.aggregate.table import Kinds, stands, write_table
@@ -151,7 +151,7 @@ def aggregate(
 
 
 def write_unified_lines(rows: Block, path: Path, workers: Workers | None = None) -> Kinds:
-    """Write the rows as JSON Lines; the kinds of the values of every field without a column spec."""
+    """Write the rows as JSON Lines; every field without a column spec, with some of the kinds of its values."""
     kinds: Kinds = {}
     with path.open("wb") as out:
         for written in (workers or ThisProcess()).map(write_block, blocks_of(rows)):
@@ -186,7 +186,8 @@ def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> 
     report.same_corpus_dedups, report.cross_corpus_dedups = found.same_corpus, found.cross_corpus
     names, shards = builder.names, tuple(builder.shards)
     report.duplicates = tuple(
-        duplicate(*(_row_at(Block(entries[[place]], shards, names, now)) for place in pair)) for pair in found.examples
+        duplicate(*(read_unified(Block(entries[[place]], shards, names, now)) for place in pair))
+        for pair in found.examples
     )
     ranks = np.argsort(np.argsort(np.array(names, str))) if names else np.zeros(0, np.int64)
     corpora = ranks.astype(np.uint16)[entries["corpus"][found.positions]]
@@ -197,11 +198,6 @@ def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> 
         name: int(counts[names.index(name)]) for name in sorted(names) if counts[names.index(name)]
     }
     return Block(rows, shards, names, now)
-
-
-def _row_at(one: Block) -> dict[str, Any]:
-    ((_, row),) = unified_rows(one)
-    return row
 
 
 def _publish(found: Aggregation, jsonl: Path, parquet: Path, workers: Workers) -> str:

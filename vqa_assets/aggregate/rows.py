@@ -18,7 +18,7 @@ from vqa_assets.schemas import UNIFIED_CORPUS
 from vqa_assets.store.files import json_line, parse_json_line
 
 BLOCK_ROWS = 2_048
-_SPECIFIED = frozenset(column.name for column in UNIFIED_CORPUS.columns)
+SPECIFIED = frozenset(column.name for column in UNIFIED_CORPUS.columns)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Written:
-    """The lines of a block, and of each field that has no column spec the kinds its values have."""
+    """The lines of a block, and of each field without a column spec some of the kinds that its values have."""
 
     lines: bytes
     kinds: Mapping[str, frozenset[type]]
@@ -46,21 +46,9 @@ def blocks_of(whole: Block, rows: int = BLOCK_ROWS) -> Iterator[Block]:
 
 
 def write_block(block: Block) -> Written:
-    """The lines of a block."""
+    """The lines of a block, read shard by shard and in the order of their bytes, which disks like best."""
     lines = [b""] * len(block.entries)
-    extras = _ExtraFields()
-    for place, row in unified_rows(block):
-        extras.note(row)
-        try:
-            lines[place] = json_line(row)
-        except TypeError as error:
-            shard = block.shards[block.entries[place]["shard"]]
-            raise not_writable(f"{shard.path}: {row['src']}", error) from error
-    return Written(b"".join(lines), extras.kinds())
-
-
-def unified_rows(block: Block) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(place in the block, unified row), shard by shard and in the order of their bytes, which disks like best."""
+    kinds = _Kinds()
     for number in np.unique(block.entries["shard"]).tolist():
         places = np.flatnonzero(block.entries["shard"] == number)
         places = places[np.argsort(block.entries["offset"][places])]
@@ -68,26 +56,37 @@ def unified_rows(block: Block) -> Iterator[tuple[int, dict[str, Any]]]:
         columns = (entries[name].tolist() for name in ("offset", "length", "scale", "corpus"))
         shard = block.shards[number]
         with shard.reading() as descriptor:
-            yield from _of_shard(block, (shard.path, descriptor), zip(places.tolist(), *columns, strict=True))
+            _write(zip(places.tolist(), *columns, strict=True), block, (shard.path, descriptor), (lines, kinds))
+    return Written(b"".join(lines), kinds.found())
 
 
-def _of_shard(
-    block: Block, shard: tuple[Path, int], wanted: Iterable[tuple[int, int, int, int, int]]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Reads, decodes and unifies one row after the other; as little as can be is called for each.
+def read_unified(row: Block) -> dict[str, Any]:
+    """The one row of a block as it is written."""
+    return parse_json_line(write_block(row).lines, row.shards[0].path, 0)
+
+
+def _write(
+    wanted: Iterable[tuple[int, int, int, int, int]],
+    block: Block,
+    shard: tuple[Path, int],
+    results: tuple[list[bytes], "_Kinds"],
+) -> None:
+    """Read, unify and write one row after the other; a single loop, because each call in it costs as much as a field.
 
     A raw 0–100 score beside ``mos`` is the native one, and the SD follows it there; an unknown SD is 0.
     """
-    path, descriptor = shard
+    (path, descriptor), (lines, kinds) = shard, results
     maps = [(scale.name, *scale.map_to(UNIFIED)) for scale in NATIVE_SCALES]
     raw_name, (raw_slope, raw_intercept) = CONTINUOUS_0_100.name, CONTINUOUS_0_100.map_to(UNIFIED)
-    read, decode, now, unified, corpora = os.pread, orjson.loads, block.now, UNIFIED.name, block.corpora
+    read, decode, encode, now, shapes = os.pread, orjson.loads, json_line, block.now, kinds.shapes
     for place, offset, length, scale, corpus in wanted:
         line = read(descriptor, length, offset)
         try:
             row = decode(line)
         except orjson.JSONDecodeError:
             row = parse_json_line(line, path, 0)
+        if (shape := tuple(row)) not in shapes:
+            kinds.note(shape, row)
         name, slope, intercept = maps[scale]
         spread = float(row.get("mos_std_dev") or 0.0)
         if not 0 < spread < math.inf:
@@ -99,39 +98,33 @@ def _of_shard(
         else:
             name, spread, slope, intercept = raw_name, spread * slope, raw_slope, raw_intercept
         row["mos"] = slope * native + intercept
-        row["mos_scale"] = unified
+        row["mos_scale"] = UNIFIED.name
         row["mos_std_dev"] = spread
         row["mos_native"] = native
         row["mos_native_scale"] = name
-        row["corpus_source"] = corpora[corpus]
+        row["corpus_source"] = block.corpora[corpus]
         row["aggregated_at_utc"] = now
-        yield place, row
+        try:
+            lines[place] = encode(row)
+        except TypeError as error:
+            raise not_writable(f"{path}: {row['src']}", error) from error
 
 
-class _ExtraFields:
-    """Which fields without a column spec were met, and of which kinds their values are."""
+class _Kinds:
+    """The fields without a column spec, and of which kinds their values are in the first row of each shape."""
 
     def __init__(self) -> None:
-        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._kinds: dict[tuple[str, ...], set[tuple[type, ...]]] = {}
+        self.shapes: set[tuple[str, ...]] = set()
+        self._found: dict[str, set[type]] = {}
 
-    def note(self, row: Mapping[str, Any]) -> None:
-        keys = tuple(row)
-        names = self._names.get(keys)
-        if names is None:
-            names = self._names[keys] = tuple(name for name in keys if name not in _SPECIFIED)
-            self._kinds.setdefault(names, set())
-        if names:
-            self._kinds[names].add(tuple([type(row[name]) for name in names]))
+    def note(self, shape: tuple[str, ...], row: Mapping[str, Any]) -> None:
+        self.shapes.add(shape)
+        for name in shape:
+            if name not in SPECIFIED:
+                self._found.setdefault(name, set()).add(type(row[name]))
 
-    def kinds(self) -> dict[str, frozenset[type]]:
-        """Name → kinds of its values."""
-        found: dict[str, set[type]] = {}
-        for names, combinations in self._kinds.items():
-            for combination in combinations:
-                for name, kind in zip(names, combination, strict=True):
-                    found.setdefault(name, set()).add(kind)
-        return {name: frozenset(kinds) for name, kinds in found.items()}
+    def found(self) -> dict[str, frozenset[type]]:
+        return {name: frozenset(kinds) for name, kinds in self._found.items()}
 
 
 def merged_kinds(parts: Sequence[Mapping[str, frozenset[type]]]) -> dict[str, frozenset[type]]:

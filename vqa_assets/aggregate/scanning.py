@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.aggregate.shards import UNIFIED_KEY, OpenedShard, read_row
+from vqa_assets.aggregate.shards import OpenedShard, read_row
 from vqa_assets.errors import AggregateError
 from vqa_assets.mos import RAW_MOS
 
@@ -39,31 +39,22 @@ RECORD = np.dtype(
 
 
 class Heading(msgspec.Struct, gc=False):
-    """The fields that decide about a row, of whatever kind they come."""
+    """The fields that decide about a plain row; the last two no plain row has."""
 
-    src: Any = None
-    src_sha256: Any = None
-    mos: Any = None
-    corpus: Any = None
-    mos_scale: Any = None
-    mos_std_dev: Any = None
-    mos_raw_0_100: Any = None
-    mos_native: Any = msgspec.UNSET
-    vmaf_score: Any = msgspec.UNSET
+    src: str
+    src_sha256: str
+    mos: float
+    corpus: str
+    mos_scale: str | None = None
+    mos_std_dev: float | None = None
+    mos_raw_0_100: float | None = None
+    mos_native: msgspec.UnsetType | bool = msgspec.UNSET
+    vmaf_score: msgspec.UnsetType | bool = msgspec.UNSET
 
 
 _decode = msgspec.json.Decoder(Heading).decode
-_FIELDS = Heading.__struct_fields__
-_Columns = dict[str, list[Any]]
-_TEXT, _NUMBER, _ABSENT = frozenset({str}), frozenset({int, float}), frozenset({type(None)})
-_PLAIN_KINDS: Mapping[str, frozenset[type]] = {
-    **dict.fromkeys(("src", "src_sha256", "corpus"), _TEXT),
-    "mos": _NUMBER,
-    "mos_scale": _TEXT | _ABSENT,
-    **dict.fromkeys(("mos_std_dev", RAW_MOS), _NUMBER | _ABSENT),
-    **dict.fromkeys((UNIFIED_KEY, "vmaf_score"), frozenset({type(msgspec.UNSET)})),
-}
-"""The kinds that need no second look."""
+_KEPT = ("src_sha256", "mos", "corpus", "mos_scale", "mos_std_dev", RAW_MOS)
+_Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -131,18 +122,26 @@ def _read(descriptor: int, piece: Piece) -> bytes:
 def _plain_columns(lines: Sequence[bytes], content: bytes) -> _Columns | None:
     """The fields of every line; None where any line is not plainly a row."""
     try:
-        columns = _columns(list(map(_decode, lines)))
+        headings = list(map(_decode, lines))
         if not content.isascii():
             content.decode()
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; it does not judge the texts it skips
         return None
-    kinds = {name: set(map(type, column)) for name, column in columns.items()}
-    return columns if all(found <= _PLAIN_KINDS[name] for name, found in kinds.items()) else None
+    if not all(h.mos_native is msgspec.UNSET and h.vmaf_score is msgspec.UNSET for h in headings):
+        return None
+    return {  # written out: the fastest way to read a few million attributes
+        "src_sha256": [heading.src_sha256 for heading in headings],
+        "mos": [heading.mos for heading in headings],
+        "corpus": [heading.corpus for heading in headings],
+        "mos_scale": [heading.mos_scale for heading in headings],
+        "mos_std_dev": [heading.mos_std_dev for heading in headings],
+        RAW_MOS: [heading.mos_raw_0_100 for heading in headings],
+    }
 
 
 def _careful_columns(lines: Sequence[bytes], piece: Piece) -> tuple[_Columns, list[int], int | None]:
     """(fields, their lines, the first line that is no row) of a piece that may hold anything."""
-    headings, numbers, refused = [], [], None
+    rows, numbers, refused = [], [], None
     for number, line in enumerate(lines):
         if not line.strip():
             continue
@@ -151,24 +150,9 @@ def _careful_columns(lines: Sequence[bytes], piece: Piece) -> tuple[_Columns, li
         except AggregateError:
             refused = number
             break
-        headings.append(Heading(**{name: row[name] for name in _FIELDS if name in row}))
+        rows.append({name: row.get(name) for name in _KEPT})
         numbers.append(number)
-    return _columns(headings), numbers, refused
-
-
-def _columns(headings: Sequence[Heading]) -> _Columns:
-    """The same field by field; written out, because this is the fastest way to read a few million attributes."""
-    return {
-        "src": [heading.src for heading in headings],
-        "src_sha256": [heading.src_sha256 for heading in headings],
-        "mos": [heading.mos for heading in headings],
-        "corpus": [heading.corpus for heading in headings],
-        "mos_scale": [heading.mos_scale for heading in headings],
-        "mos_std_dev": [heading.mos_std_dev for heading in headings],
-        RAW_MOS: [heading.mos_raw_0_100 for heading in headings],
-        UNIFIED_KEY: [heading.mos_native for heading in headings],
-        "vmaf_score": [heading.vmaf_score for heading in headings],
-    }
+    return {name: [row[name] for row in rows] for name in _KEPT}, numbers, refused
 
 
 def _records(

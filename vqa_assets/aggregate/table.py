@@ -59,8 +59,8 @@ def stands(jsonl: Path, parquet: Path, data_version: str) -> bool:
 def write_table(jsonl: Path, parquet: Path, extras: Kinds, what: str) -> str:
     """Write the rows of ``jsonl`` as Parquet and return their data version.
 
-    ``extras`` are the kinds of the values of every field without a column spec. SchemaError, naming ``what``, where a
-    row breaks the column specs.
+    ``extras`` are all fields without a column spec, with some of the kinds of their values: where others turn up, all
+    are looked at. SchemaError, naming ``what``, where a row breaks the column specs.
     """
     import pyarrow as pa
 
@@ -70,7 +70,7 @@ def write_table(jsonl: Path, parquet: Path, extras: Kinds, what: str) -> str:
         validate_rows((line.row for line in read_json_lines(jsonl)), UNIFIED_CORPUS, what)
         if isinstance(error, SchemaError):
             raise
-        return _write(jsonl, parquet, _with_large_integers(jsonl, extras))
+        return _write(jsonl, parquet, _all_kinds(jsonl, extras))
 
 
 def _write(jsonl: Path, parquet: Path, extras: Kinds) -> str:
@@ -120,15 +120,15 @@ def _is_mixed(kinds: frozenset[type]) -> bool:
     return not (kinds == {int, float} or (len(kinds) <= 1 and kinds <= {str, int, float, bool}))
 
 
-def _with_large_integers(jsonl: Path, extras: Kinds) -> Kinds:
-    """The kinds where a column with integers beyond 64 bits counts as mixed."""
-    found = dict(extras)
+def _all_kinds(jsonl: Path, names: Iterable[str]) -> Kinds:
+    """The kinds of all values of the fields; a column with integers beyond 64 bits counts as mixed."""
+    found: dict[str, set[type]] = {name: set() for name in names}
     for line in read_json_lines(jsonl):
-        for name in extras.keys() & line.row.keys():
+        for name in found.keys() & line.row.keys():
             value = line.row[name]
-            if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
-                found[name] |= {object}
-    return found
+            too_large = isinstance(value, int) and abs(value) > _LARGEST_INTEGER
+            found[name].add(object if too_large else type(value))
+    return {name: frozenset(kinds) for name, kinds in found.items()}
 
 
 def _pieces(jsonl: Path) -> Iterator[bytes]:
