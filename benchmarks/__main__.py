@@ -8,6 +8,8 @@ BENCHMARKS = (
     "ingest_download",
     "ingest_local",
     "ingest_progress",
+    "head_training",
+    "head_architecture",
     "unified_corpus",
     "ingest_again",
 )
