@@ -11,6 +11,7 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.checks import parquet_schema_result, shown_examples, warning
 from vqa_assets.assets.runs import run_context
 from vqa_assets.assets.telling import counted, manifest_metadata, records, table_metadata, told_failures
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 
 
-class FeatureConfig(dg.Config):
+class FeatureConfig(ToldConfig):
     """Settings of one extraction."""
 
     overwrite: bool = Field(

@@ -12,6 +12,7 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.checks import error, warning
 from vqa_assets.assets.runs import artefact_path, run_context
 from vqa_assets.assets.telling import manifest_metadata, picture, records, told_failures
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.encode_grid.layout import training_corpus
 from vqa_assets.heads.facts import CorpusFacts
@@ -33,12 +34,14 @@ _GRID = "encode-grid"
 _DEFAULT = TrainingSettings()
 
 
-class HeadConfig(dg.Config):
+class HeadConfig(ToldConfig):
     """Settings of one training run."""
 
     epochs: int = Field(default=_DEFAULT.epochs, ge=1, description="Passes over the rows, at most. Default: 30.")
     lr: float = Field(default=_DEFAULT.lr, gt=0, lt=1, description="Learning rate. Default: 0.001.")
-    weight_decay: float = Field(default=_DEFAULT.weight_decay, ge=0, lt=1, description="Default: 0.00001.")
+    weight_decay: float = Field(
+        default=_DEFAULT.weight_decay, ge=0, lt=1, description="Pull of the weights towards zero. Default: 0.00001."
+    )
     batch_size: int | None = Field(
         default=None, ge=1, description="Rows a step. Default: 64 up to 5 000 rows, 2 048 above."
     )
