@@ -5,7 +5,7 @@ corpus's declaration; which part of a split trains what is in ``heads/splitting`
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from vqa_assets.errors import TrainingError
 
@@ -50,6 +50,18 @@ def holdout(groups: Sequence[str], share: float, seed: int) -> tuple[bool, ...]:
     """Per row, whether its group is among the ``share`` (0–1) held out; drawn independently of the folds."""
     held = {group: _draw(f"holdout:{seed}:{group}") < share * 2**64 for group in dict.fromkeys(groups)}
     return tuple(held[group] for group in groups)
+
+
+def drawn_parts(groups: Sequence[str], share: float, count: int, seed: int) -> Iterator[tuple[bool, ...]]:
+    """``count`` times, per row, whether its group is in the ``share`` (0–1) of the groups that is drawn, at least one.
+
+    Groups are drawn anew each time, by hash: the same groups, count and seed give the same parts.
+    """
+    names = sorted(set(groups))
+    for number in range(count):
+        draws = {name: _draw(f"part:{seed}:{number}:{name}") for name in names}
+        chosen = set(sorted(names, key=draws.__getitem__)[: max(1, round(share * len(names)))])
+        yield tuple(group in chosen for group in groups)
 
 
 def check_split_words(words: Iterable[str | None]) -> None:

@@ -21,11 +21,20 @@ from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets_tests.head_tables import FACTS, labelled, quiet, written
 
 RECIPE = KONVID_MOS_HEAD_V1
-QUICK = TrainingSettings(epochs=3, device="cpu")
+QUICK = TrainingSettings(epochs=3, device="cpu", protocol_splits=0)
 MANIFEST_KEYS = {
     *("schema", "id", "kind", "title", "status", "intended_use", "not_for", "smoke", "synthetic", "onnx", "sha256"),
     *("opset", "ir_version", "feature_schema", "feature_order", "feature_mean", "feature_std", "filled", "constant"),
-    *("encoder_vocab", "encoder_vocab_version", "mos_range", "n_parameters", "training_recipe", "folds", "beats_ridge"),
+    *(
+        "encoder_vocab",
+        "encoder_vocab_version",
+        "mos_range",
+        "n_parameters",
+        "training_recipe",
+        "folds",
+        "beats_ridge",
+        "protocol",
+    ),
     *("holdout", "given_tests", "gate", "corpora", "absent", "excluded", "redistribution", "parity"),
 }
 
@@ -69,7 +78,7 @@ def test_the_manifest_describes_the_file(built):
     assert m["feature_order"] == list(KONVID_V1.columns)
     assert len(m["feature_mean"]) == len(m["feature_std"]) == 11
     # a member: 12·64 + 64, 64·64 + 64, 64 + 1, and the skip's 12 + 1
-    assert m["n_parameters"] == 3 * (12 * 64 + 64 + 64 * 64 + 64 + 65 + 13)
+    assert m["n_parameters"] == 5 * (12 * 64 + 64 + 64 * 64 + 64 + 65 + 13)
     assert m["parity"]["max_abs_difference"] <= m["parity"]["limit"] == 1e-5
     assert (m["encoder_vocab"], m["encoder_vocab_version"]) == (["ugc-mixed"], 4)
 

@@ -15,7 +15,7 @@ from vqa_assets_tests.head_tables import FACTS, chug_labelled, quiet, written
 
 
 def build(path: Path, say=quiet, **settings) -> BuiltHead:
-    chosen = TrainingSettings(epochs=2, device="cpu", **{"export": False, **settings})
+    chosen = TrainingSettings(epochs=2, device="cpu", protocol_splits=0, **{"export": False, **settings})
     return build_head(CHUG_HDR_MOS_HEAD_V1, {"chug": path}, FACTS, chosen, TorchTrainer(), say)
 
 

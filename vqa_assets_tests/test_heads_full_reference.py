@@ -47,7 +47,7 @@ def encodes(sources: int, bvi: int = 0) -> list[dict[str, Any]]:
 
 
 def build(path: Path, **settings: Any) -> BuiltHead:
-    chosen = TrainingSettings(**{"epochs": 20, "device": "cpu", **settings})
+    chosen = TrainingSettings(**{"epochs": 20, "device": "cpu", "protocol_splits": 2, **settings})
     return build_head(FR_REGRESSOR_V2, {"encode-grid": path}, GRID_FACTS, chosen, TorchTrainer(), quiet)
 
 

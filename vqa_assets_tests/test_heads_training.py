@@ -6,14 +6,17 @@ import torch
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads import lanes
 from vqa_assets.heads.evaluation import evaluate
-from vqa_assets.heads.model import forward, predict, stacked
+from vqa_assets.heads.losses import loss_of
+from vqa_assets.heads.method import SHIPPED, Method
+from vqa_assets.heads.model import Dropped, forward, predict, stacked
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainedHeads, TrainingRows
 from vqa_assets.heads.training_table import TrainingTable, read_training_table
 from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
-from vqa_assets.metrics import mean_scores
+from vqa_assets.metrics import mean_scores, plcc
 from vqa_assets_tests.head_tables import labelled, written
 
 SHORT = TrainingSettings(epochs=6, device="cpu")
@@ -59,7 +62,7 @@ def test_a_head_trained_beside_larger_ones_is_the_one_trained_alone(tmp_path):
 
 def test_members_differ_and_training_moves_the_silent_layer(tmp_path):
     head = trained(table_of(tmp_path, 300, bend=0.5), [HeadRows("a", np.arange(300))]).heads[0]
-    assert len({member.hidden1.tobytes() for member in head.members}) == len(head.members) == 3
+    assert len({member.hidden1.tobytes() for member in head.members}) == len(head.members) == SHIPPED.members
     assert any(np.any(member.hidden3) for member in head.members)
     assert all(0 <= epoch <= 6 for epoch in head.best_epochs)
 
@@ -114,6 +117,51 @@ def test_on_a_bent_signal_the_head_beats_ridge(tmp_path):
     assert got["head plcc"] > got["ridge plcc"] + 0.05
 
 
+def test_every_row_stops_one_member_and_fits_the_others(tmp_path):
+    table = table_of(tmp_path, 100)
+    data = rows_of(table)
+    _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
+    members = list(lanes._lanes_of(data, HeadRows("a", np.arange(100)), codes, (SHORT, SHIPPED)))
+    assert sorted(np.concatenate([member.stop for member in members])) == list(range(100))
+    for member in members:
+        assert sorted((*member.fit, *member.stop)) == list(range(100))
+        assert not {table.groups[row] for row in member.fit} & {table.groups[row] for row in member.stop}
+    begun_at_ridge = [bool(np.any(member.start.skip)) for member in members]
+    assert begun_at_ridge == [True, False, True, False, True]
+
+
+def test_without_early_stopping_every_row_trains_and_the_last_epoch_stays(tmp_path):
+    table = table_of(tmp_path, 60)
+    on = (torch.device("cpu"), lambda *_: None)
+    method = Method(members=2, early_stopping=False)
+    head = lanes.train(rows_of(table), [HeadRows("a", np.arange(60))], SHORT, on, method).heads[0]
+    assert head.best_epochs == (6, 6)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mse+plcc", "mse+rank"])
+def test_each_loss_is_its_formula_and_a_row_of_no_share_counts_for_nothing(loss):
+    rng = np.random.default_rng(0)
+    predicted, mos = (torch.from_numpy(rng.uniform(1, 5, (2, 6)).astype(np.float32)) for _ in range(2))
+    shares = torch.full((2, 6), 1 / 6)
+    shares[1, 3:] = 0
+    shares[1, :3] = 1 / 3
+    spoilt = predicted.clone()
+    spoilt[1, 4] = 99
+    found = float(loss_of(Method(loss=loss), predicted, mos, shares))
+    assert found == pytest.approx(float(loss_of(Method(loss=loss), spoilt, mos, shares)))
+    wanted = 0.0
+    for p, m in ((predicted[0].numpy(), mos[0].numpy()), (predicted[1, :3].numpy(), mos[1, :3].numpy())):
+        wanted += float(np.mean((p - m) ** 2))
+        wanted += 1 - plcc(m, p) if loss == "mse+plcc" else 0.0
+    if loss == "mse+rank":
+        assert found > wanted
+        right = float(loss_of(Method(loss=loss), mos * 3 - 6, mos, shares) - ((shares * (mos * 2 - 6) ** 2).sum()))
+        wrong = float(loss_of(Method(loss=loss), 6 - mos * 3, mos, shares) - ((shares * (mos * 4 - 6) ** 2).sum()))
+        assert 0 < right < wrong
+    else:
+        assert found == pytest.approx(wanted, rel=1e-4)
+
+
 def test_progress_counts_epochs(tmp_path):
     told: list[tuple[int, int]] = []
     table = table_of(tmp_path, 60)
@@ -138,9 +186,11 @@ def test_the_device_is_recorded(tmp_path):
 def test_dropout_before_the_relu_is_dropout_after_it(tmp_path):
     head = trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).heads[0]
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(3, 5, 12)).astype(np.float32)
-    dropped = rng.uniform(size=(2, 3, 5, HIDDEN)) < 0.3
-    mos = forward(stacked(head.members, torch.device("cpu")), torch.from_numpy(x), tuple(torch.from_numpy(dropped)))
+    x = rng.normal(size=(5, 5, 12)).astype(np.float32)
+    dropped = rng.uniform(size=(2, 5, 5, HIDDEN)) < 0.3
+    mos = forward(
+        stacked(head.members, torch.device("cpu")), torch.from_numpy(x), Dropped(*torch.from_numpy(dropped), 0.1)
+    )
     for lane, m in enumerate(head.members):
         h = np.maximum(x[lane] @ m.hidden1 + m.bias1, 0) * ~dropped[0, lane] / 0.9
         h = np.maximum(h @ m.hidden2 + m.bias2, 0) * ~dropped[1, lane] / 0.9

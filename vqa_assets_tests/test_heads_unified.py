@@ -18,7 +18,7 @@ from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.training_table import read_training_table
 from vqa_assets_tests.head_tables import FACTS, labelled, quiet, written
 
-QUICK = TrainingSettings(epochs=2, device="cpu", feature_schema="konvid-v1", export=False)
+QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=0, feature_schema="konvid-v1", export=False)
 
 
 def build(tables: dict[str, Path], settings: TrainingSettings = QUICK, say=quiet) -> dict[str, Any]:

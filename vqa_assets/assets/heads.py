@@ -46,6 +46,13 @@ class HeadConfig(ToldConfig):
         default=None, ge=1, description="Rows a step. Default: 64 up to 5 000 rows, 2 048 above."
     )
     k_folds: int = Field(default=_DEFAULT.k_folds, ge=2, description="Content-wise folds. Default: 5.")
+    protocol_splits: int = Field(
+        default=_DEFAULT.protocol_splits,
+        ge=0,
+        le=1_000,
+        description="Repetitions of the field's protocol (80/20 by content) beside the gate, each one head more to "
+        "train; 0 leaves it out. Default: 10.",
+    )
     seed: int = Field(default=_DEFAULT.seed, description="Decides folds, members and steps. Default: 20260508.")
     device: str = Field(default=_DEFAULT.device, description="auto, cpu or cuda. Default: auto.")
     feature_schema: str | None = Field(default=None, description="Columns by schema. Default: the recipe's.")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from vqa_assets.clip_work import ProgressLine, clock
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.choosing import Say, chosen_rows
 from vqa_assets.heads.evaluation import PROPOSED, Predictions, Verdict, evaluate, judge, verdict
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
 from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.manifest import Exported, Made, build_manifest
+from vqa_assets.heads.protocol import protocol_parts, run_protocol
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, Gate, HeadRecipe, TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
 from vqa_assets.heads.training import HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import F32, on_training_range
 from vqa_assets.metrics import Scores
-
-_TOLD_EPOCHS = 10
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,12 @@ def build_head(
     plan = plan_sources(table, recipe.least_sources) if recipe.least_sources else plan_splits(table, settings)
     without = corpora_out(table) if recipe.every_corpus else {}
     parts = _own_parts(plan)
-    trained = train_parts(table, (*parts, *without.values()), settings, trainer, say)
-    own, others = trained.heads[: len(parts)], dict(zip(without, trained.heads[len(parts) :], strict=True))
-    evaluation = evaluate(table, plan, own, settings)
+    repeated = protocol_parts(table, plan, settings)
+    trained = train_parts(table, (*parts, *without.values(), *repeated), settings, trainer, say)
+    own, rest = trained.heads[: len(parts)], trained.heads[len(parts) :]
+    others = dict(zip(without, rest, strict=False))
+    protocol = run_protocol(table, repeated, rest[len(without) :], settings.seed, say)
+    evaluation = replace(evaluate(table, plan, own, settings), protocol=protocol)
     gate = SMOKE_GATE if settings.smoke else recipe.gate
     judged = _never_production(_verdict(gate, plan, evaluation.folds, recipe), table.synthetic)
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
@@ -81,15 +85,15 @@ def _own_parts(plan: SplitPlan) -> tuple[Part, ...]:
 def train_parts(
     table: TrainingTable, parts: Sequence[Part], settings: TrainingSettings, trainer: Trainer, say: Say
 ) -> TrainedHeads:
-    """One head per part, trained on its ``train`` rows; all at once, told every ten epochs."""
-
-    def progress(done: int, epochs: int) -> None:
-        if done % _TOLD_EPOCHS == 0 or done == epochs:
-            say(f"epoch {done} of {epochs}, {len(parts)} heads at once")
-
+    """One head per part, trained on its ``train`` rows; all at once, with a line of progress every few seconds."""
+    begun = time.monotonic()
+    line = ProgressLine(f"training {len(parts)} heads at once", settings.epochs, say, unit="epochs")
     target = on_training_range(table.mos, table.target)
     rows = TrainingRows(table.features, table.onehot, target, table.groups, _weights(table, settings))
-    trained = trainer.train(rows, [HeadRows(part.name, part.train) for part in parts], settings, progress)
+    trained = trainer.train(
+        rows, [HeadRows(part.name, part.train) for part in parts], settings, lambda done, _: line.update(done)
+    )
+    say(f"trained {len(parts)} heads in {clock(time.monotonic() - begun)}")
     return replace(trained, heads=tuple(replace(head, target=table.target) for head in trained.heads))
 
 

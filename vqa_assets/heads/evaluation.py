@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.heads.baselines import BASELINES, baseline_predictions, vmaf_on_training_scale
+from vqa_assets.heads.protocol import Protocol
 from vqa_assets.heads.recipe import Gate, TrainingSettings
 from vqa_assets.heads.splitting import SplitPlan
 from vqa_assets.heads.training_table import TrainingTable
@@ -91,7 +92,8 @@ class Evaluation:
 
     ``folds`` and ``baselines`` (name → scores per fold) stand on the same rows; ``pooled`` and ``per_corpus`` read all
     folds' predictions together. ``holdout`` is the shipped head on its held-out rows and ``holdout_vmaf`` VMAF on those
-    of them where it is known; ``given_tests`` the shipped head on the test rows that a corpus brought along.
+    of them where it is known; ``given_tests`` the shipped head on the test rows that a corpus brought along;
+    ``protocol`` the field's protocol, where it was asked for.
     """
 
     folds: tuple[Scores, ...]
@@ -103,6 +105,7 @@ class Evaluation:
     holdout_vmaf: Scores | None
     given_tests: Mapping[str, Judged]
     predictions: Predictions
+    protocol: Protocol | None = None
 
     @property
     def beats_ridge(self) -> bool:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.model import forward, inputs, stacked, threads, unstacked
+from vqa_assets.heads.losses import loss_of
+from vqa_assets.heads.method import SHIPPED, Method
+from vqa_assets.heads.model import Dropped, forward, inputs, stacked, threads, unstacked
 from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.heads.start import starting_member
-from vqa_assets.heads.training import MEMBERS, HeadRows, Progress, TrainedHeads, TrainingRows
+from vqa_assets.heads.start import best_penalty, starting_member
+from vqa_assets.heads.training import HeadRows, Progress, TrainedHeads, TrainingRows
 from vqa_assets.heads.weights import (
-    DROPOUT,
     F32,
     HIDDEN,
     I64,
@@ -30,8 +31,6 @@ from vqa_assets.heads.weights import (
 )
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
-_STOP_SHARE = 0.2
-_DROPPED_BELOW = round(DROPOUT * 2**16) - 2**15
 _CHUNK = 4_096
 
 
@@ -47,20 +46,24 @@ def device_named(name: str) -> torch.device:
 
 
 def train(
-    data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, on: tuple[torch.device, Progress]
+    data: TrainingRows,
+    heads: Sequence[HeadRows],
+    settings: TrainingSettings,
+    on: tuple[torch.device, Progress],
+    method: Method = SHIPPED,
 ) -> TrainedHeads:
     """Trains all heads for ``settings.epochs``; a member keeps the weights of its best epoch on its stopping rows."""
     device, progress = on
     _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
-    lanes = [lane for head in heads for lane in _lanes_of(data, head, codes, settings)]
+    lanes = [lane for head in heads for lane in _lanes_of(data, head, codes, (settings, method))]
     with threads(sum(len(lane.fit) for lane in lanes)):
-        run = _Run(data, lanes, settings, device)
+        run = _Run(data, lanes, (settings, method), device)
         for epoch in range(1, settings.epochs + 1):
             run.train_epoch()
             run.keep_best(epoch)
             progress(epoch, settings.epochs)
     members, epochs = unstacked(run.best), tuple(int(e) for e in run.best_epoch)
-    of_head = [slice(first, first + MEMBERS) for first in range(0, len(lanes), MEMBERS)]
+    of_head = [slice(first, first + method.members) for first in range(0, len(lanes), method.members)]
     trained = tuple(HeadWeights(lanes[m.start].mean, lanes[m.start].std, tuple(members[m]), epochs[m]) for m in of_head)
     return TrainedHeads(trained, _told(device))
 
@@ -88,15 +91,20 @@ class _Lane:
         return np.array_split(self.rng.permutation(self.fit), steps)
 
 
-def _lanes_of(data: TrainingRows, head: HeadRows, codes: I64, settings: TrainingSettings) -> Iterator[_Lane]:
+def _lanes_of(data: TrainingRows, head: HeadRows, codes: I64, how: tuple[TrainingSettings, Method]) -> Iterator[_Lane]:
+    settings, method = how
     mean, std = standardisation(data.features[head.rows])
     seen, mos = standardised(data.features[head.rows], mean, std), data.mos[head.rows]
-    for member in range(MEMBERS):
+    part = _parts(codes[head.rows], head.name, method.parts, _randomness(f"{settings.seed}:{head.name}"))
+    penalty = best_penalty((seen, mos), part) if method.start != "zero" else None
+    for member in range(method.members):
         rng = _randomness(f"{settings.seed}:{head.name}:{member}")
-        stops = _stopping(codes[head.rows], head.name, rng)
-        start = starting_member((seen[~stops], mos[~stops]), (seen[stops], mos[stops]), data.onehot.shape[1], rng)
-        fit, stop = head.rows[~stops], head.rows[stops]
-        yield _Lane(fit, stop, settings.batch_rows(len(head.rows)), rng, mean, std, start)
+        stops = part == member % (part.max() + 1)
+        fits = ~stops if method.early_stopping else np.ones_like(stops)
+        begun = None if method.start == "mixed" and member % 2 else penalty
+        start = starting_member((seen[fits], mos[fits]), begun, data.onehot.shape[1], rng)
+        batch = settings.batch_rows(len(head.rows))
+        yield _Lane(head.rows[fits], head.rows[stops], batch, rng, mean, std, start)
 
 
 def _randomness(salt: str) -> np.random.Generator:
@@ -104,9 +112,9 @@ def _randomness(salt: str) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(seed))
 
 
-def _stopping(codes: I64, name: str, rng: np.random.Generator) -> np.typing.NDArray[np.bool_]:
-    """Which rows a member stops by: a fifth of the content groups, at least one, never all."""
-    groups = np.unique(codes)
+def _parts(codes: I64, name: str, count: int, rng: np.random.Generator) -> I64:
+    """The part (N,) of each row: whole contents, ``count`` parts of nearly as many, fewer where contents are fewer."""
+    groups, of_row = np.unique(codes, return_inverse=True)
     if len(groups) < 2:
         raise TrainingError(
             f"training {name}",
@@ -114,17 +122,22 @@ def _stopping(codes: I64, name: str, rng: np.random.Generator) -> np.typing.NDAr
             expected="two groups or more, one to stop by",
             next_step="label clips of more contents",
         )
-    chosen = rng.permutation(groups)[: max(1, round(len(groups) * _STOP_SHARE))]
-    return np.isin(codes, chosen)
+    part_of = rng.permutation(np.arange(len(groups)) % min(count, len(groups)))
+    found: I64 = part_of[of_row]
+    return found
 
 
 class _Run:
     """The state of one training run: parameters and Adam's moments of all L lanes, and the best weights so far."""
 
     def __init__(
-        self, data: TrainingRows, lanes: Sequence[_Lane], settings: TrainingSettings, device: torch.device
+        self,
+        data: TrainingRows,
+        lanes: Sequence[_Lane],
+        how: tuple[TrainingSettings, Method],
+        device: torch.device,
     ) -> None:
-        self.lanes, self.settings, self.device = lanes, settings, device
+        self.lanes, (self.settings, self.method), self.device = lanes, how, device
         self.features, self.onehot, self.mos = (
             torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (data.features, data.onehot, data.mos)
         )
@@ -151,7 +164,7 @@ class _Run:
     def keep_best(self, epoch: int) -> None:
         """Keeps the weights of the lanes whose stopping loss is the lowest so far."""
         loss = self._stopping_loss()
-        better = loss < self.best_loss
+        better = loss < self.best_loss if self.method.early_stopping else torch.ones_like(loss, dtype=torch.bool)
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_epoch[better.cpu()] = epoch
         kept = zip(self.parameters, self.best, strict=True)
@@ -162,7 +175,7 @@ class _Run:
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         predicted = forward(self.parameters, self._inputs(rows), self._dropped(batch))
-        loss = (shares * (predicted - self.mos[rows]) ** 2).sum()
+        loss = loss_of(self.method, predicted, self.mos[rows], shares)
         gradients = torch.autograd.grad(loss, self.parameters)
         self.parameters = [p.detach() for p in self.parameters]
         self._adamw(gradients, (shares[:, :1, None] > 0).float())
@@ -207,11 +220,13 @@ class _Run:
         shares: F32 = weights / weights.sum()
         return shares
 
-    def _dropped(self, batch: Sequence[I64]) -> tuple[Tensor, Tensor]:
-        """Two dropout masks (L, B, 64), each lane's from its own randomness: 16 random bits a unit."""
+    def _dropped(self, batch: Sequence[I64]) -> Dropped | None:
+        """Each lane's dropout from its own randomness: 16 random bits a unit."""
+        if not self.method.dropout:
+            return None
         bits = np.zeros((2, len(batch), max(map(len, batch)), HIDDEN), dtype=np.int16)
         for lane, own in enumerate(batch):
             drawn = self.lanes[lane].rng.bit_generator.random_raw(2 * len(own) * HIDDEN // 4)
             bits[:, lane, : len(own)] = drawn.view(np.int16).reshape(2, len(own), HIDDEN)
-        first, second = torch.from_numpy(bits).to(self.device) < _DROPPED_BELOW
-        return first, second
+        first, second = torch.from_numpy(bits).to(self.device) < round(self.method.dropout * 2**16) - 2**15
+        return Dropped(first, second, self.method.dropout)

@@ -15,6 +15,8 @@ from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
 from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
 from vqa_assets.heads.facts import CorpusFacts
+from vqa_assets.heads.method import SHIPPED
+from vqa_assets.heads.protocol import TEST_SHARE
 from vqa_assets.heads.recipe import (
     ENCODER_VOCAB_VERSION,
     HOLDOUT_SHARE,
@@ -23,17 +25,17 @@ from vqa_assets.heads.recipe import (
     TrainingSettings,
 )
 from vqa_assets.heads.splitting import SplitPlan
-from vqa_assets.heads.training import MEMBERS
 from vqa_assets.heads.training_table import TrainingTable
-from vqa_assets.heads.weights import CLIP, DROPOUT, HIDDEN, HeadWeights
+from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
 
 SCHEMA = "mos-head-manifest-v1"
 
 ARCHITECTURE = (
     f"features standardised and clipped to ±{CLIP:g} SD, beside the encoder one-hot; the sum of a linear skip and a "
-    f"residual MLP ([Linear {HIDDEN}, ReLU, Dropout {DROPOUT:g}] × 2, Linear 1), then 1 + 4 · sigmoid; the mean of "
-    f"{MEMBERS} such members, each stopped early on a fifth of the contents"
+    f"residual MLP ([Linear {HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then 1 + 4 · sigmoid; the "
+    f"mean of {SHIPPED.members} such members, whose skips begin at a ridge regression and at zero by turns, each "
+    "stopped early on another fifth of the contents"
 )
 
 
@@ -104,6 +106,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         "training_recipe": _training_recipe(made),
         "folds": _folds(made),
         "beats_ridge": made.evaluation.beats_ridge,
+        "protocol": _protocol(made),
         "holdout": _holdout(made),
         "given_tests": {corpus: _judged(judged) for corpus, judged in made.evaluation.given_tests.items()},
         **_leave_one_corpus_out(made),
@@ -144,7 +147,7 @@ def _training_recipe(made: Made) -> dict[str, Any]:
         "architecture": ARCHITECTURE,
         "settings": made.settings.as_json(),
         "batch_rows": made.settings.batch_rows(len(made.plan.final)),
-        "members": MEMBERS,
+        "members": SHIPPED.members,
         "best_epochs": made.head.best_epochs,
         "device": made.device,
         "rows": len(made.plan.final),
@@ -165,6 +168,23 @@ def _folds(made: Made) -> dict[str, Any]:
         "baselines": {n: {"each": s, "mean": mean_scores(s)} for n, s in evaluation.baselines.items()},
         "left_out_same_content_as_test": plan.left_out,
         "groups_in_train_and_test": plan.leaking_groups,
+    }
+
+
+def _protocol(made: Made) -> dict[str, Any] | None:
+    """The field's protocol: medians over splits and 95 % intervals, per predictor; None where it was not run."""
+    found = made.evaluation.protocol
+    if found is None:
+        return None
+    return {
+        "splits": found.splits,
+        "test_share": TEST_SHARE,
+        "rows": found.rows,
+        "groups": found.groups,
+        "svr_rows_at_most": found.svr_rows,
+        "median": {name: one.median for name, one in found.predictors.items()},
+        "interval_95": {name: one.interval for name, one in found.predictors.items()},
+        "head_minus": {name: asdict(one) for name, one in found.head_minus.items()},
     }
 
 

@@ -6,12 +6,13 @@ leading axis of members, L. How members are trained is in ``lanes``; the same gr
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vqa_assets.heads.weights import CLIP, DROPOUT, F32, MOS_LOW, MOS_SPAN, HeadWeights, MemberWeights, on_target_range
+from vqa_assets.heads.weights import CLIP, F32, MOS_LOW, MOS_SPAN, HeadWeights, MemberWeights, on_target_range
 
 _CHUNK = 16_384
 
@@ -35,15 +36,23 @@ def inputs(features: Tensor, onehot: Tensor, mean: Tensor, std: Tensor) -> Tenso
     return torch.cat([((features - mean) / std).clamp(-CLIP, CLIP), onehot], dim=-1)
 
 
-def forward(parameters: Sequence[Tensor], x: Tensor, dropped: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """MOS (L, B) of inputs (L, B, F + V). ``dropped`` are the two dropout masks (L, B, 64) while training.
+class Dropped(NamedTuple):
+    """Dropout of one step: which units of the two hidden layers are silenced (L, B, 64), and the share that is."""
+
+    first: Tensor
+    second: Tensor
+    share: float
+
+
+def forward(parameters: Sequence[Tensor], x: Tensor, dropped: Dropped | None = None) -> Tensor:
+    """MOS (L, B) of inputs (L, B, F + V); ``dropped`` while training.
 
     A unit is silenced before its ReLU, in place, and what is left is scaled up in the next layer's weights: the same
     as dropout after the ReLU, at half the memory traffic.
     """
     hidden1, bias1, hidden2, bias2, hidden3, bias3, skip, skip_bias = parameters
-    first, second = (None, None) if dropped is None else dropped
-    scale = 1.0 if dropped is None else 1 / (1 - DROPOUT)
+    first, second, share = dropped or (None, None, 0.0)
+    scale = 1 / (1 - share)
     h = _hidden(torch.baddbmm(bias1, x, hidden1), first)
     h = _hidden(torch.baddbmm(bias2, h, hidden2 * scale), second)
     summed = torch.baddbmm(bias3, h, hidden3 * scale) + torch.baddbmm(skip_bias, x, skip)

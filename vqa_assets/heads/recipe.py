@@ -166,7 +166,8 @@ class TrainingSettings:
 
     ``tables`` {corpus: path} replaces the recipe's, ``extra_tables`` adds to them. ``corpus_weights`` {corpus: weight}
     is how much a row of a corpus counts in training, 1 unless named; judging never weighs. ``columns`` trains on any
-    named columns instead of a feature schema. ``device`` is ``auto``, ``cpu`` or ``cuda``.
+    named columns instead of a feature schema. ``protocol_splits`` is how often the field's protocol is repeated beside
+    the gate, 0 for not at all. ``device`` is ``auto``, ``cpu`` or ``cuda``.
     """
 
     epochs: int = 30
@@ -174,6 +175,7 @@ class TrainingSettings:
     weight_decay: float = 1e-5
     batch_size: int | None = None
     k_folds: int = 5
+    protocol_splits: int = 10
     seed: int = 20260508
     device: str = "auto"
     feature_schema: str | None = None
@@ -194,6 +196,7 @@ class TrainingSettings:
         _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < 1, "from 0 to below 1")
         _require("batch_size", self.batch_size, self.batch_size is None or self.batch_size >= 1, "1 or more")
         _require("k_folds", self.k_folds, self.k_folds >= 2, "2 or more")
+        _require("protocol_splits", self.protocol_splits, 0 <= self.protocol_splits <= 1_000, "0 to 1000")
         good = all(math.isfinite(weight) and weight > 0 for weight in self.corpus_weights.values())
         _require("corpus_weights", dict(self.corpus_weights), good, "weights above 0 (exclude_corpora leaves one out)")
         known = self.feature_schema is None or self.feature_schema in FEATURE_SCHEMAS

@@ -1,15 +1,16 @@
-"""Where a member begins: random hidden layers, a silent last layer, and a skip that is already a ridge regression.
+"""Where a member begins: random hidden layers, a silent last layer, and a skip that is a ridge regression or zero.
 
 With few rows, thirty epochs are some sixty steps of 0.001, which cannot move a linear layer from zero to where ridge
-is at once. A member that begins there is improved by training, or stops at epoch 0. On generated rows (two draws each,
-five folds by content) mean PLCC is .665 with this start against .643 from zero and .614 from a random skip at 115 rows
-and 11 features (ridge .647), .782 against .786 and .785 at 756 rows (ridge .762).
+is at once; with few contents a ridge regression is itself overfitted. So members begin at one and the other by turns;
+``docs/head-architecture.md`` has the figures.
 """
+
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.heads.weights import F32, HIDDEN, MOS_LOW, MOS_SPAN, MemberWeights
+from vqa_assets.heads.weights import F32, HIDDEN, I64, MOS_LOW, MOS_SPAN, MemberWeights
 
 _PENALTIES = tuple(10.0**e for e in range(-2, 5))
 _INSIDE = 0.02
@@ -20,9 +21,10 @@ Rows = tuple[F32, F32]
 """Standardised features (N, F) and mos (N,)."""
 
 
-def starting_member(fit: Rows, stop: Rows, encoders: int, rng: np.random.Generator) -> MemberWeights:
-    """A member's first weights: fitted on ``fit``, the ridge penalty chosen on ``stop``."""
-    skip, skip_bias = _ridge(fit, stop)
+def starting_member(rows: Rows, penalty: float | None, encoders: int, rng: np.random.Generator) -> MemberWeights:
+    """A member's first weights, the skip fitted on ``rows`` with this ridge penalty; None begins it at zero."""
+    found = None if penalty is None else _ridge(_Moments.of(*rows), penalty)
+    skip, skip_bias = found or (np.zeros(rows[0].shape[1]), 0.0)
     wide = len(skip) + encoders
     return MemberWeights(
         hidden1=_uniform(rng, (wide, HIDDEN), wide),
@@ -36,21 +38,53 @@ def starting_member(fit: Rows, stop: Rows, encoders: int, rng: np.random.Generat
     )
 
 
+def best_penalty(rows: Rows, part: I64) -> float:
+    """The ridge penalty that predicts each part of the rows best from all other parts; ``part`` (N,) numbers them."""
+    each = [_Moments.of(rows[0][part == k], rows[1][part == k]) for k in np.unique(part)]
+    whole = sum(each[1:], start=each[0])
+    losses = np.zeros(len(_PENALTIES))
+    for k, own in zip(np.unique(part), each, strict=True):
+        x, mos = rows[0][part == k].astype(np.float64), rows[1][part == k]
+        found = [_ridge(whole - own, penalty) for penalty in _PENALTIES]
+        losses += [float(np.sum((_mos(x @ w + b) - mos) ** 2)) for w, b in found]
+    return _PENALTIES[int(np.argmin(losses))]
+
+
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> F32:
     """U(−1/√in, 1/√in), torch's own start of a Linear layer."""
     bound = fan_in**-0.5
     return rng.uniform(-bound, bound, shape).astype(np.float32)
 
 
-def _ridge(fit: Rows, stop: Rows) -> tuple[F64, float]:
-    """Ridge before the sigmoid: weights (F,) and bias, with the penalty that predicts the stopping rows best."""
-    x, target = fit[0].astype(np.float64), _logit(fit[1])
-    centre, level = x.mean(axis=0), float(target.mean())
-    gram, moment = (x - centre).T @ (x - centre), (x - centre).T @ (target - level)
-    found = [np.linalg.solve(gram + p * np.eye(len(gram)), moment) for p in _PENALTIES]
-    pairs = [(w, level - float(centre @ w)) for w in found]
-    losses = [float(np.mean((_mos(stop[0].astype(np.float64) @ w + b) - stop[1]) ** 2)) for w, b in pairs]
-    return pairs[int(np.argmin(losses))]
+@dataclass(frozen=True)
+class _Moments:
+    """What ridge needs of rows: their count, the sums of x and of the target, and the sums of products."""
+
+    rows: int
+    x: F64
+    target: float
+    xx: F64
+    xt: F64
+
+    @classmethod
+    def of(cls, features: F32, mos: F32) -> "_Moments":
+        x, target = features.astype(np.float64), _logit(mos)
+        return cls(len(x), x.sum(axis=0), float(target.sum()), x.T @ x, x.T @ target)
+
+    def __add__(self, other: "_Moments") -> "_Moments":
+        return _Moments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __sub__(self, other: "_Moments") -> "_Moments":
+        return _Moments(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
+
+def _ridge(of: _Moments, penalty: float) -> tuple[F64, float]:
+    """Ridge before the sigmoid: weights (F,) and bias."""
+    centre, level = of.x / of.rows, of.target / of.rows
+    gram = of.xx - of.rows * np.outer(centre, centre)
+    moment = of.xt - of.rows * level * centre
+    weights: F64 = np.asarray(np.linalg.solve(gram + penalty * np.eye(len(gram)), moment), dtype=np.float64)
+    return weights, level - float(centre @ weights)
 
 
 def _logit(mos: F32) -> F64:

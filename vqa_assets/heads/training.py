@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from vqa_assets.heads.recipe import TrainingSettings
     from vqa_assets.heads.weights import F32, I64, HeadWeights
 
-MEMBERS = 3
-"""Networks per head, each with its own seed and stopping rows; a head is their mean."""
-
 Progress = Callable[[int, int], None]
 """(epochs done, epochs in all)."""
 

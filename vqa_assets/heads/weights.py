@@ -14,7 +14,6 @@ I64 = NDArray[np.int64]
 HIDDEN = 64
 CLIP = 4.0
 """Standardised features are clipped to ±4 SD."""
-DROPOUT = 0.1
 MOS_LOW, MOS_SPAN = 1.0, 4.0
 """mos = MOS_LOW + MOS_SPAN · sigmoid(…)."""
 
