@@ -11,6 +11,7 @@ BENCHMARKS = (
     "ingest_download",
     "ingest_local",
     "ingest_progress",
+    "features_clips",
     "unified_corpus",
     "ingest_again",
 )

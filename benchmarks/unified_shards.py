@@ -35,7 +35,7 @@ def _row(corpus: Corpus, number: int, chance: random.Random, recent: list[str]) 
     width, height = chance.choice(_SIZES)
     mos = _score(scale, chance)
     return {
-        "src": f"batch{number % 40}/{number:08d}.mp4",
+        "src": f"batch{number % 40}/{chance.randrange(10**10):010d}.mp4",
         "src_sha256": _digest(chance, recent),
         "src_size_bytes": chance.randrange(100_000, 90_000_000),
         "width": width,

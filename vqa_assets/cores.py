@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import vqa_assets
 
 MOST_PROCESSES = 8
+_PIPE_BYTES = 1 << 20
 _CHILD = (sys.executable, "-m", "vqa_assets.cores")
 _log = logging.getLogger("vqa_assets.cores")
 _Task = TypeVar("_Task")
@@ -78,6 +79,7 @@ class _Child:
             _CHILD,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            pipesize=_PIPE_BYTES,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,
         )

@@ -163,6 +163,7 @@ CLIP_FEATURES = Table(
         Column("clip_transfer", "string", "Transfer function", required=False, choices=TRANSFERS),
         Column("clip_primaries", "string", "Colour primaries, FFmpeg's name", required=False),
         Column("clip_bitdepth", "integer", "Bits a luma sample as coded", required=False, low=1, high=32),
+        Column("clip_damaged", "integer", "Frames that the decoder had to patch up", required=False, low=0),
         Column("clip_interlaced", "integer", "Whether the first frame is interlaced", required=False, low=0, high=1),
         Column("clip_phash", "string", "Perceptual hash of five frames, hexadecimal", required=False),
         *_CLIP_COLUMNS,

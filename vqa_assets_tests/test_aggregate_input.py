@@ -17,7 +17,7 @@ from vqa_assets.aggregate.corpus import UnifiedSettings, aggregate, make_unified
 from vqa_assets.aggregate.rows import write_block
 from vqa_assets.aggregate.scanning import pieces_of, scan
 from vqa_assets.aggregate.shards import OpenedShard, Shard
-from vqa_assets.aggregate.table import origin_of
+from vqa_assets.aggregate.table import made_from, origin_of
 from vqa_assets.cores import ChildProcesses
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import AggregateError, SchemaError
@@ -276,6 +276,13 @@ class TestPair:
         assert origin.data_version == done.data_version
         recorded = done.manifest["run_provenance"]["outputs"]["unified_corpus"]["sha256"]
         assert origin.jsonl_sha256 == recorded
+
+    @pytest.mark.parametrize("edited", [b"", b"{}\n"])
+    def test_a_table_is_not_made_from_lines_that_changed_since(self, edited: bytes, root_path: Path) -> None:
+        done = unify(root_path, [good("a")])
+        assert made_from(done.jsonl, done.parquet)
+        done.jsonl.write_bytes(edited)
+        assert not made_from(done.jsonl, done.parquet)
 
     def test_lines_that_were_edited_are_made_again(self, root_path: Path) -> None:
         done = unify(root_path, [good("a")])

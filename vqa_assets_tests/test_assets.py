@@ -187,7 +187,11 @@ def test_a_feature_table_of_your_own_is_left_as_it_is_with_a_warning(platform: P
     result = platform.run("clip_features")
     assert result.success
     assert own.read_bytes() == before
-    assert checks(result) == {"clip_features_schema": True, "clip_features_coverage": False}
+    assert checks(result) == {
+        "clip_features_schema": True,
+        "clip_features_coverage": False,
+        "clip_features_audit": True,
+    }
     labelled = platform.run("mos_features")
     assert labelled.success
     assert metadata(labelled, "mos_features")["match_rate"] == 1.0
@@ -314,6 +318,20 @@ def test_an_override_of_no_input_or_to_no_corpus_is_refused_and_nothing_is_repla
     told = failure(platform.run("unified_corpus", partition=None, corpus_source_overrides={str(path): "lsqv"}))
     assert told.startswith("corpus_source_overrides: lsqv, expected one of konvid-1k, konvid-150k, lsvq, ")
     assert unified.read_bytes() == before
+
+
+def test_the_schema_check_judges_lines_that_were_edited_since_the_table_was_made(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    platform.run("unified_corpus", partition=None)
+    unified = platform.corpus.root.unified_corpus()
+    unified.write_text(unified.read_text().replace('"width":', '"width":-', 1))
+    job = build_defs(data_root=DataRootResource(path=str(platform.corpus.root.path)))
+    checks_alone = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("unified_corpus"), "unified_corpus_schema"))
+    definition = dg.Definitions.merge(job, dg.Definitions(jobs=[dg.define_asset_job("again", checks_alone)]))
+    result = definition.resolve_job_def("again").execute_in_process(instance=platform.instance, raise_on_error=False)
+    (found,) = result.get_asset_check_evaluations()
+    assert not found.passed
+    assert "width" in str(found.description)
 
 
 def test_dropped_rows_are_shown_with_their_place_by_asset_and_check(platform: Platform) -> None:

@@ -34,6 +34,7 @@ WARNING = {
     "unified_corpus_spread",
     "unified_corpus_raw_scores",
     "clip_features_coverage",
+    "clip_features_audit",
     "mos_features_split_leakage",
     "mos_features_labels",
     *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),

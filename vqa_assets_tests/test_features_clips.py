@@ -131,7 +131,7 @@ def test_a_row_says_what_was_compared(folder, name, spec, bits):
 
 def test_a_row_has_every_column_and_nothing_else(row):
     described = {"n_feature_frames", "feature_width", "feature_height", "feature_bitdepth", "feature_reference"}
-    described |= {"clip_transfer", "clip_primaries", "clip_bitdepth", "clip_interlaced"}
+    described |= {"clip_transfer", "clip_primaries", "clip_bitdepth", "clip_damaged", "clip_interlaced"}
     pooled_ones = {c for f in (*TIME_VARYING, *NO_REFERENCE) for c in pooled_columns(f)}
     assert set(row) == pooled_ones | {*SHOT_FEATURES, *NO_REFERENCE_CLIP} | described
     assert {*KONVID_V1.columns, *NR_V1.columns} <= set(row)

@@ -175,13 +175,15 @@ def test_hdr_is_audited_and_malformed_hdr_is_named(root_path: Path) -> None:
         encoded(root_path / "source.mp4", corpus.add(name), *shape, *tags)
     made = corpus.measure(ClipExtractor(feature_sets=("nr-v1",)))
     assert made.manifest is not None
-    assert made.manifest["colour"] == {
+    assert made.manifest["audit"] == {
         "transfers": {"pq": 1, "hlg": 2, "sdr": 1, "unknown": 1},
         "primaries": {"bt2020": 2, "bt709": 2, "unknown": 1},
         "bit_depths": {"10": 5},
         "interlaced": 0,
         "malformed_hdr": 1,
         "malformed_hdr_clips": ["hlg709.mp4"],
+        "damaged": 0,
+        "damaged_clips": [],
     }
 
 

@@ -51,9 +51,13 @@ def origin_of(parquet: Path) -> Origin | None:
 def stands(jsonl: Path, parquet: Path, data_version: str) -> bool:
     """Whether both files are there, of one run, with these rows."""
     origin = origin_of(parquet)
-    if origin is None or origin.data_version != data_version:
-        return False
-    return bool(file_record(jsonl).get("sha256") == origin.jsonl_sha256)
+    return origin is not None and origin.data_version == data_version and made_from(jsonl, parquet)
+
+
+def made_from(jsonl: Path, parquet: Path) -> bool:
+    """Whether the Parquet file holds the rows of the JSONL as it is now."""
+    origin = origin_of(parquet)
+    return origin is not None and file_record(jsonl).get("sha256") == origin.jsonl_sha256
 
 
 def write_table(jsonl: Path, parquet: Path, extras: Kinds, what: str) -> str:

@@ -1,6 +1,7 @@
 """``clip_features``: what a head learns from, measured from the clips of each corpus."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,14 @@ from pydantic import Field
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.checks import parquet_schema_result, shown_examples, warning
 from vqa_assets.assets.runs import run_context
-from vqa_assets.assets.telling import counted, manifest_metadata, records, table_metadata, told_failures
+from vqa_assets.assets.telling import (
+    counted,
+    manifest_metadata,
+    picture,
+    records,
+    table_metadata,
+    told_failures,
+)
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.features.protocols import FeatureExtractor
@@ -125,7 +133,29 @@ def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition
         failed = [f"{f['key']} ({f['reason']})" for f in manifest["failures"]]
         return warning(not failed, f"clips that could not be measured: {shown_examples(failed)}", manifest["counters"])
 
-    return [clip_features_schema, clip_features_coverage]
+    @dg.asset_check(
+        asset="clip_features",
+        partitions_def=catalog.partitions,
+        description="HDR clips declare BT.2020, no clip has damaged frames, no ladder clip lacks its reference.",
+    )
+    def clip_features_audit(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
+        from vqa_assets.features.corpus_table import why_foreign
+
+        path = _table(context, data_root, catalog)
+        foreign = why_foreign(path)
+        if foreign:
+            return dg.AssetCheckResult(passed=True, description=f"not judged here: {foreign}")
+        manifest = read_json_object(manifest_path(path))
+        audit = manifest.get("audit", {})
+        found = {
+            "PQ or HLG without BT.2020": audit.get("malformed_hdr_clips"),
+            "damaged frames": audit.get("damaged_clips"),
+            "no reference": manifest.get("no_reference"),
+        }
+        told = "; ".join(f"{what}: {shown_examples(keys)}" for what, keys in found.items() if keys)
+        return warning(not told, told or "nothing found", {"transfers": audit.get("transfers", {})})
+
+    return [clip_features_schema, clip_features_coverage, clip_features_audit]
 
 
 def _table(context: dg.AssetCheckExecutionContext, data_root: DataRootResource, catalog: Catalog) -> Path:
@@ -141,7 +171,40 @@ def _metadata(done: "MeasuredTable", root: DataRoot) -> dict[str, Any]:
         **told,
         **table_metadata(CLIP_FEATURES, done.rows),
         **manifest_metadata(done.manifest, manifest_path(done.path), root),
+        **_numbers(done.manifest),
+        **_view(done),
         "counters": counted(done.manifest["counters"], "counter"),
         "failures": records(failures),
         "extractor": done.manifest["extractor"],
     }
+
+
+def _numbers(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What is plotted from one materialization to the next, and what only some have."""
+    counters, audit = manifest["counters"], manifest["audit"]
+    told: dict[str, Any] = {
+        "coverage": round((counters["rows_in"] - counters["failed"]) / counters["rows_in"], 4),
+        "no_reference": counters["no_reference"],
+        "malformed_hdr": audit["malformed_hdr"],
+        "damaged_clips": audit["damaged"],
+        "transfers": counted(audit["transfers"], "transfer"),
+    }
+    if manifest["clips_per_s"] is not None:
+        told["clips_per_s"] = manifest["clips_per_s"]
+    if manifest["measured_again"]:
+        told["measured_again"] = manifest["measured_again"]
+    if manifest["near_duplicates"] is not None:
+        told["near_duplicate_groups"] = manifest["near_duplicates"]["groups"]
+        groups = [{"clips": ", ".join(keys)} for keys in manifest["near_duplicates"]["examples"][:20]]
+        told["near_duplicates"] = records(groups)
+    return told
+
+
+def _view(done: "MeasuredTable") -> dict[str, Any]:
+    if done.view is None:
+        return {}
+    silent = [{"column": name, "why": "no value in any row"} for name in done.view.missing]
+    silent += [{"column": name, "why": "one value in all rows"} for name in done.view.constant]
+    silent += [{"column": name, "why": f"no value in {rows} rows"} for name, rows in done.view.patchy.items()]
+    told = {"feature_ranges": records(done.view.ranges), "columns_to_look_at": records(silent[:100])}
+    return told | ({"worst_and_best": picture(done.sheet, "worst and best clips", "jpeg")} if done.sheet else {})

@@ -92,6 +92,6 @@ def counted(counts: Mapping[str, int], name: str = "reason") -> dg.MetadataValue
     return records([{name: key, "rows": value} for key, value in counts.items()])
 
 
-def picture(png: bytes, title: str) -> dg.MetadataValue[Any]:
-    """A small PNG inside Markdown, behind the UI's [Show Markdown]."""
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+def picture(content: bytes, title: str, kind: str = "png") -> dg.MetadataValue[Any]:
+    """A small PNG (or JPEG: ``kind``) inside Markdown, behind the UI's [Show Markdown]."""
+    return dg.MetadataValue.md(f"![{title}](data:image/{kind};base64,{base64.b64encode(content).decode()})")

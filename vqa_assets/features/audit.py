@@ -1,5 +1,7 @@
-"""What a feature table says of its clips' colours: transfer functions, and HDR that is malformed. Counts, no judgement
-on quality."""
+"""What a feature table says of its clips as files: transfer functions, malformed HDR, bit depths, damaged frames.
+
+Counts and names; what the clips look like is not judged here.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,14 +16,15 @@ NAMED = 50
 
 
 @dataclass(frozen=True)
-class HdrAudit:
-    """Clips by transfer function and by primaries, bit depths, interlaced ones, and keys of malformed HDR clips."""
+class ClipAudit:
+    """Clips by transfer function, primaries, bit depth; interlaced ones; keys of malformed HDR and of damaged ones."""
 
     transfers: Mapping[str, int]
     primaries: Mapping[str, int]
     bit_depths: Mapping[str, int]
     interlaced: int
     malformed: tuple[str, ...]
+    damaged: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The audit as the replay manifest has it."""
@@ -32,17 +35,20 @@ class HdrAudit:
             "interlaced": self.interlaced,
             "malformed_hdr": len(self.malformed),
             "malformed_hdr_clips": list(self.malformed[:NAMED]),
+            "damaged": len(self.damaged),
+            "damaged_clips": list(self.damaged[:NAMED]),
         }
 
 
-def hdr_audit(rows: Sequence[Mapping[str, Any]]) -> HdrAudit:
+def clip_audit(rows: Sequence[Mapping[str, Any]]) -> ClipAudit:
     """The audit of a feature table's rows; every transfer function is counted, those of no clip as 0."""
     known = [row for row in rows if "clip_transfer" in row]
     transfers = Counter(str(row["clip_transfer"]) for row in known)
-    return HdrAudit(
+    return ClipAudit(
         transfers={name: transfers[name] for name in TRANSFERS},
         primaries=dict(sorted(Counter(str(row["clip_primaries"]) for row in known).items())),
         bit_depths=dict(sorted(Counter(str(row.get("clip_bitdepth", "unknown")) for row in known).items())),
         interlaced=sum(bool(row.get("clip_interlaced")) for row in known),
         malformed=tuple(r["key"] for r in known if is_malformed_hdr(r["clip_transfer"], r["clip_primaries"])),
+        damaged=tuple(r["key"] for r in known if r.get("clip_damaged")),
     )

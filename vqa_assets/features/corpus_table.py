@@ -12,13 +12,15 @@ from vqa_assets.clip import RawVideo
 from vqa_assets.clip_work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import FeatureError
-from vqa_assets.features.audit import hdr_audit
+from vqa_assets.features.audit import clip_audit
 from vqa_assets.features.cache import FeatureCache
+from vqa_assets.features.contact_sheet import contact_sheet
 from vqa_assets.features.ladder import references
 from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import group_report
 from vqa_assets.features.protocols import FeatureExtractor, Measured
 from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
+from vqa_assets.features.view import TableView, table_view
 from vqa_assets.features.watching import Observer, Watch, unobserved
 from vqa_assets.ingest.clip_task import is_raw
 from vqa_assets.ingest.layout import ClipFolders
@@ -47,7 +49,8 @@ class FeatureSettings:
 
 @dataclass(frozen=True)
 class MeasuredTable:
-    """A feature table that stands: ours with its manifest and report, or somebody else's, left as it is."""
+    """A feature table that stands: ours with its manifest, report, view and contact sheet (a JPEG), or somebody else's,
+    left as it is."""
 
     path: Path
     rows: int
@@ -55,6 +58,8 @@ class MeasuredTable:
     foreign: str = ""
     manifest: Mapping[str, Any] | None = None
     report: FeatureReport | None = None
+    view: TableView | None = None
+    sheet: bytes = b""
 
 
 def make_clip_features(
@@ -84,7 +89,7 @@ def make_clip_features(
     version = _publish(rows, path)
     body = _body(corpus, extractor, report, version) | {
         "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
-        "colour": hdr_audit(rows).as_dict(),
+        "audit": clip_audit(rows).as_dict(),
         "near_duplicates": group_report(rows) if PHASH_COLUMN in rows[0] else None,
     }
     inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips.target}
@@ -93,7 +98,9 @@ def make_clip_features(
         Manifest(MANIFEST_SCHEMA, body, {"overwrite": settings.overwrite}, inputs, {"features": path}),
         context,
     )
-    return MeasuredTable(path, len(rows), version, manifest=manifest, report=report)
+    mos = {row["src"]: float(row["mos"]) for row in corpus_rows if row.get("mos") is not None}
+    view, sheet = table_view(rows, mos), contact_sheet(rows, mos, clips)
+    return MeasuredTable(path, len(rows), version, manifest=manifest, report=report, view=view, sheet=sheet)
 
 
 def why_foreign(path: Path) -> str:

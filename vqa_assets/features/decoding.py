@@ -6,7 +6,7 @@ Whoever measures takes each frame as it passes (``extractor``); none is kept her
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -117,7 +117,8 @@ class Shown:
 class Source:
     """An open clip: its frames once, and afterwards what they told.
 
-    ``tags`` are code points of ITU-T H.273 and whether frames are interlaced, of the first frame.
+    ``tags`` are code points of ITU-T H.273 and whether frames are interlaced, of the first frame; ``damaged`` counts
+    frames whose bytes were incomplete and which the decoder patched up, as a player does.
     """
 
     clip: ClipFile
@@ -127,6 +128,7 @@ class Source:
     tags: Mapping[str, int] = field(default_factory=dict)
     packets: int = 0
     packet_bytes: int = 0
+    damaged: int = 0
     _times: list[float | None] = field(default_factory=list)
 
     def frames(self, most: int, stop: threading.Event | None = None) -> Iterator[Shown]:
@@ -140,9 +142,18 @@ class Source:
                 if stop is not None and stop.is_set():
                     raise StoppedError
                 self._times.append(frame.time)
+                self.damaged += bool(frame.is_corrupt)
                 yield self._shown(frame)
         if self.picture is None:
             raise BrokenClipError(f"{self.clip.name}: no frame decodes", next_step=_AGAIN)
+
+    def seek_middle(self) -> None:
+        """Go on from a key frame near the middle; where that cannot be, from the beginning."""
+        import av
+
+        if self.container.duration:
+            with suppress(av.error.FFmpegError):
+                self.container.seek(self.container.duration // 2)
 
     @property
     def expected_frames(self) -> int:

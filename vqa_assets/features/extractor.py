@@ -28,7 +28,7 @@ from vqa_assets.features.protocols import Measured
 from vqa_assets.features.saliency import saliency_moments
 from vqa_assets.features.shots import shot_features
 
-ALGORITHM = 3
+ALGORITHM = 4
 """Raised with every change in this room that can change a value."""
 
 MAX_FRAMES = 1800
@@ -49,8 +49,8 @@ class ClipExtractor:
     measured, 8 or 10) and ``feature_reference`` (``ladder``, or ``recompressed`` where the clip is its own reference).
     A picture too small for libvmaf has None for canonical-6. Columns of ``nr-v1``: the five of each name in
     ``NO_REFERENCE``; ``NO_REFERENCE_CLIP``. Of both: ``n_feature_frames`` (frames measured), ``clip_transfer``,
-    ``clip_primaries``, ``clip_bitdepth``, ``clip_interlaced``, and ``clip_phash`` with ``perceptual_hash``. All but
-    canonical-6 are the clip's own, never its reference's.
+    ``clip_primaries``, ``clip_bitdepth``, ``clip_damaged`` (frames), ``clip_interlaced``, and ``clip_phash`` with
+    ``perceptual_hash``. All but canonical-6 are the clip's own, never its reference's.
     """
 
     max_frames: int = MAX_FRAMES
@@ -184,6 +184,7 @@ def _described(small: SmallFrames, source: Source) -> Measured:
         "clip_transfer": transfer_name(source.tags["transfer"]),
         "clip_primaries": primaries_name(source.tags["primaries"]),
         "clip_bitdepth": small.picture.bit_depth,
+        "clip_damaged": source.damaged,
         "clip_interlaced": source.tags["interlaced"],
     }
 

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -85,8 +86,8 @@ def run_provenance(manifest: Manifest, context: RunContext) -> dict[str, Any]:
         "entrypoint": file_record(context.entrypoint),
         "argv": list(context.argv),
         "args": dict(manifest.args),
-        "inputs": {name: file_record(path) for name, path in sorted(manifest.inputs.items())},
-        "outputs": {name: file_record(path) for name, path in sorted(manifest.outputs.items())},
+        "inputs": _file_records(manifest.inputs),
+        "outputs": _file_records(manifest.outputs),
         "dagster": dict(context.dagster),
         "packages": packages(),
         "git": dict(context.git),
@@ -94,6 +95,13 @@ def run_provenance(manifest: Manifest, context: RunContext) -> dict[str, Any]:
         "duration_s": round(time.time() - context.started, 3),
         "host": {"processor": _processor(), "cores": os.cpu_count(), "devices": list(context.devices)},
     }
+
+
+def _file_records(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """The records by name; hashing lets go of the interpreter, so threads share the processor's cores."""
+    names = sorted(files)
+    with ThreadPoolExecutor(thread_name_prefix="hash") as pool:
+        return dict(zip(names, pool.map(file_record, (files[name] for name in names)), strict=True))
 
 
 def file_record(path: Path) -> dict[str, Any]:

@@ -1,0 +1,284 @@
+"""What is no ordinary clip: each is measured as it is shown, or refused by name, and costs no other clip."""
+
+import math
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from vqa_assets.clip_work import StoppedError
+from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
+from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.features.cache import FeatureCache
+from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
+from vqa_assets.features.memory import Memory, available_bytes
+from vqa_assets.features.table import ClipToMeasure, MeasuringRun, extract_features
+
+EXTRACT = ClipExtractor()
+BY_ITSELF = ClipExtractor(feature_sets=("nr-v1",))
+
+
+def made(path: Path, source: str, *options: str) -> Path:
+    """A clip of a lavfi source, encoded by ffmpeg."""
+    tool = [ffmpeg_binary(), "-y", "-loglevel", "error", "-f", "lavfi", "-i", source]
+    subprocess.run([*tool, *options, path], check=True)
+    return path
+
+
+SHAPES = "testsrc2=size=160x96:rate=25:duration=0.48"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bad")
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Path:
+    return made(folder / "plain.mp4", SHAPES)
+
+
+def test_a_truncated_clip_is_refused(folder: Path, plain: Path) -> None:
+    for name, options in {"t.mp4": ("-movflags", "+faststart"), "t.mkv": (), "t.webm": ("-c:v", "libvpx-vp9")}.items():
+        whole = made(folder / name, SHAPES, *options).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) * 7 // 10])
+        with pytest.raises(BrokenClipError, match=rf"{name}: truncated: \d+ of at least \d+ bytes"):
+            EXTRACT.extract(folder / name)
+
+
+@pytest.fixture(scope="module")
+def two_seconds(folder: Path) -> dict[str, Path]:
+    source = "testsrc2=size=320x192:rate=25:duration=2"
+    return {name: made(folder / f"long.{name}", source, "-g", "10", "-bf", "0") for name in ("mkv", "mp4")}
+
+
+def corrupted(clip: Path, size: int) -> Path:
+    whole, path = clip.read_bytes(), clip.with_stem(f"corrupt{size}")
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes(size) + whole[middle + size :])
+    return path
+
+
+def test_bytes_that_the_decoder_patches_up_are_measured_and_counted(two_seconds: dict[str, Path]) -> None:
+    row = EXTRACT.extract(corrupted(two_seconds["mkv"], 400))
+    assert (row["clip_damaged"], row["n_feature_frames"]) == (1, 50)
+    assert all(row[name] is not None for name in (*CANONICAL_6, "si", "saliency"))
+    assert EXTRACT.extract(two_seconds["mkv"])["clip_damaged"] == 0
+
+
+def test_a_clip_whose_middle_does_not_decode_is_refused(two_seconds: dict[str, Path]) -> None:
+    with pytest.raises(BrokenClipError, match=r"corrupt4000\.mp4: does not decode: Invalid data found"):
+        EXTRACT.extract(corrupted(two_seconds["mp4"], 4000))
+
+
+def test_a_clip_of_sound_alone_is_refused_by_what_it_holds(folder: Path) -> None:
+    sound = made(folder / "sound.mp4", "sine=duration=1")
+    with pytest.raises(BrokenClipError, match=r"sound\.mp4: no video stream that can be decoded \(streams: audio\)"):
+        EXTRACT.extract(sound)
+
+
+def test_a_clip_without_a_frame_is_refused(folder: Path) -> None:
+    with av.open(str(folder / "none.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(BrokenClipError, match=r"none\.mkv: (no frame decodes|does not decode)"):
+        EXTRACT.extract(folder / "none.mkv")
+
+
+@pytest.mark.parametrize("pixels", ["gray", "gray10le"])
+def test_a_monochrome_clip_has_no_saturation(folder: Path, pixels: str) -> None:
+    row = EXTRACT.extract(made(folder / f"{pixels}.mkv", SHAPES, "-pix_fmt", pixels, "-c:v", "ffv1"))
+    assert (row["saturation"], row["saturation_spread"]) == (0, 0)
+    assert row["colourfulness"] == pytest.approx(0, abs=0.01)
+    assert row["adm2"] > 0.3  # type: ignore[operator]
+    assert row["feature_bitdepth"] == (8 if pixels == "gray" else 10)
+
+
+def test_alpha_is_left_out(folder: Path) -> None:
+    with_alpha = made(folder / "alpha.mkv", f"{SHAPES},format=yuva420p", "-c:v", "ffv1", "-pix_fmt", "yuva420p")
+    without = made(folder / "opaque.mkv", f"{SHAPES},format=yuv420p", "-c:v", "ffv1", "-pix_fmt", "yuv420p")
+    rows = [EXTRACT.extract(clip) for clip in (with_alpha, without)]
+    for row in rows:
+        del row["bits_per_pixel"]
+    assert rows[0] == rows[1]
+
+
+def test_full_range_and_limited_range_of_one_picture_measure_alike(folder: Path) -> None:
+    rows = []
+    for levels in ("tv", "pc"):
+        options = ["-vf", f"scale=out_range={levels},format=yuv420p", "-color_range", levels, "-c:v", "ffv1"]
+        rows.append(EXTRACT.extract(made(folder / f"{levels}.mkv", SHAPES, *options)))
+    for name in ("si", "luma", "contrast", "saliency"):
+        assert rows[0][name] == pytest.approx(rows[1][name], rel=0.02)
+
+
+def test_a_16_by_16_clip_is_measured_by_itself(folder: Path) -> None:
+    row = EXTRACT.extract(made(folder / "16.mp4", "testsrc2=size=16x16:rate=25:duration=0.2"))
+    assert row["adm2"] is None
+    assert row["nss2_shape"] is not None
+    assert math.isfinite(row["blur"])  # type: ignore[arg-type]
+
+
+def test_ten_bits_stay_ten_bits(folder: Path) -> None:
+    """A ramp of a quarter of an 8-bit level per pixel: in 8 bits it would be a staircase, and its SI of other kind."""
+    ramp = "color=black:size=64x64:rate=25:duration=0.2,format=yuv420p10le,geq=lum='400+X':cb=512:cr=512"
+    row = EXTRACT.extract(made(folder / "ramp.mkv", ramp, "-c:v", "ffv1", "-pix_fmt", "yuv420p10le"))
+    assert (row["feature_bitdepth"], row["clip_bitdepth"]) == (10, 10)
+    assert row["noise"] < 0.02 + 1 / 8  # type: ignore[operator]
+    assert row["contrast"] == pytest.approx(np.arange(64).std() / 4 * 1023 / 876, rel=0.01)
+
+
+def test_interlaced_frames_are_measured_as_they_are_stored_and_counted(folder: Path) -> None:
+    options = ("-vf", "interlace", "-flags", "+ilme+ildct", "-c:v", "mpeg2video")
+    row = EXTRACT.extract(made(folder / "interlaced.mkv", SHAPES, *options))
+    assert (row["clip_interlaced"], row["nr_height"]) == (1, 96)
+    assert row["si"] > 0  # type: ignore[operator]
+
+
+def test_one_frame_has_neither_change_nor_flicker(folder: Path) -> None:
+    row = EXTRACT.extract(made(folder / "one.mkv", SHAPES, "-frames:v", "1"))
+    assert (row["ti"], row["flicker"], row["si_std"], row["n_feature_frames"]) == (0, 0, 0, 1)
+
+
+def test_of_a_long_clip_the_first_frames_are_sampled_evenly(folder: Path) -> None:
+    clip = made(folder / "hour.mkv", "testsrc2=size=32x32:rate=30:duration=80")
+    row = BY_ITSELF.extract(clip)
+    assert (row["n_feature_frames"], row["nr_duration_s"]) == (1800, pytest.approx(60, abs=0.1))
+
+
+STILL = """
+import resource, sys
+from pathlib import Path
+from vqa_assets.features.extractor import ClipExtractor
+row = ClipExtractor(feature_sets=("nr-v1",)).extract(Path(sys.argv[1]))
+print(row["nr_width"], row["n_feature_frames"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_an_8k_still_is_measured_in_less_than_a_gigabyte(folder: Path) -> None:
+    still = made(folder / "8k.mp4", "testsrc2=size=7680x4320:rate=25", "-frames:v", "1", "-preset", "ultrafast")
+    told = subprocess.run([sys.executable, "-c", STILL, still], check=True, capture_output=True, text=True).stdout
+    width, frames, megabytes = map(int, told.split())
+    assert (width, frames) == (7680, 1)
+    assert megabytes < 1000
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
+    """An ffmpeg that names itself like the real one and then does as it is told."""
+    real = ffmpeg_binary()
+    fake = folder / f"ffmpeg-{len(list(folder.iterdir()))}"
+    fake.write_text(f'#!/bin/sh\nif [ "$1" = -version ]; then exec {real} -version; fi\n{behaviour}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(fake))
+    build_version.cache_clear()
+
+
+def test_a_crash_of_libvmaf_costs_its_clip(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, monkeypatch, "head -c 1000 > /dev/null; kill -SEGV $$")
+    with pytest.raises(ClipError, match=r"plain\.mp4: libvmaf crashes on it: SIGSEGV") as caught:
+        EXTRACT.extract(plain)
+    assert not isinstance(caught.value, TransientClipError)
+
+
+def test_a_killed_child_says_nothing_lasting_about_the_clip(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, "kill -KILL $$")
+    with pytest.raises(TransientClipError, match=r"plain\.mp4: ffmpeg was killed; give it more memory"):
+        EXTRACT.extract(plain)
+
+
+def test_a_full_disk_in_the_child_ends_the_run(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, monkeypatch, "cat > /dev/null; echo 'features.json: No space left on device' >&2; exit 1")
+    with pytest.raises(FeatureError, match="No space left on device; free space"):
+        EXTRACT.extract(plain)
+
+
+def test_no_room_for_temporary_files_ends_the_run(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent/place")
+    with pytest.raises(FeatureError, match=r"no temporary folder can be made: .*; free space, or set TMPDIR"):
+        EXTRACT.extract(plain)
+
+
+def test_a_cache_that_cannot_grow_ends_the_run_and_loses_nothing(folder: Path, tmp_path: Path) -> None:
+    """Files of this process may not grow beyond what the cache has already, as on a full disk."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from vqa_assets.errors import FeatureError
+from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with FeatureCache(Path(sys.argv[1])) as cache:
+    cache.put(CacheKey("first", "", "v"), Outcome(row={"si": 1.0}))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    try:
+        for number in range(1000):
+            cache.put(CacheKey(str(number), "", "v"), Outcome(row={str(i): i for i in range(200)}))
+    except FeatureError as error:
+        print(error)
+"""
+    path = tmp_path / "cache.sqlite"
+    told = subprocess.run([sys.executable, "-c", script, path], check=True, capture_output=True, text=True).stdout
+    assert "the feature cache cannot be used" in told
+    with FeatureCache(path) as cache:
+        from vqa_assets.features.cache import CacheKey
+
+        found = cache.get(CacheKey("first", "", "v"))
+    assert found is not None
+    assert found.row == {"si": 1.0}
+
+
+def test_bad_clips_are_named_and_cost_no_good_one(folder: Path, plain: Path, tmp_path: Path) -> None:
+    names = {"good.mp4": plain.read_bytes(), "text.mp4": b"hello\n" * 9, "cut.mp4": plain.read_bytes()[:900]}
+    clips = []
+    for name, content in names.items():
+        (tmp_path / name).write_bytes(content)
+        clips.append(ClipToMeasure(name, tmp_path / name, sha256=name))
+    with FeatureCache(tmp_path / "cache.sqlite") as cache, ThreadPoolExecutor(2) as executor:
+        rows, report = extract_features(clips, EXTRACT, executor, cache, MeasuringRun(4, threading.Event()))
+    assert report.reconciles
+    assert [key for key, _ in report.failed] == ["text.mp4", "cut.mp4"]
+    assert [row is not None for row in rows] == [True, False, False]
+
+
+def test_memory_is_held_and_given_back() -> None:
+    memory, order = Memory(budget=100), []
+
+    def work(number: int) -> None:
+        with memory.held(60):
+            order.append(("in", number))
+            time.sleep(0.02)
+            order.append(("out", number))
+
+    with ThreadPoolExecutor(3) as executor:
+        list(executor.map(work, range(3)))
+    assert [one[0] for one in order] == ["in", "out"] * 3
+
+
+def test_a_clip_larger_than_all_memory_is_measured_alone() -> None:
+    with Memory(budget=100).held(10_000):
+        pass
+
+
+def test_waiting_for_memory_ends_with_the_stop_signal() -> None:
+    memory, stop = Memory(budget=10), threading.Event()
+    stop.set()
+
+    def waits() -> None:
+        with memory.held(10, stop):
+            pass
+
+    with memory.held(10), pytest.raises(StoppedError):
+        waits()
+
+
+def test_there_is_memory() -> None:
+    assert 1 << 20 < available_bytes() < 1 << 50
