@@ -8,6 +8,7 @@ BENCHMARKS = (
     "first_page",
     "sensor_ticks",
     "ui_metadata",
+    "label_tables",
     "ingest_download",
     "ingest_local",
     "ingest_progress",

@@ -64,6 +64,7 @@ def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: b
     if training and present:
         steps += [Step(("mos_head",), name) for name in present]
         steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _is_wanted(r, present)]
+        steps += [Step(("cross_corpus_evaluation",))] if len(present) > 1 else []
     return steps + _grid_steps(root, training)
 
 

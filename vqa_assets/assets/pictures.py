@@ -1,7 +1,7 @@
 """Small PNG pictures for metadata, a few kilobytes each: the event log stores them."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,9 @@ from vqa_assets.mos import UNIFIED, MosScale
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Matrix = Mapping[str, Mapping[str, float | None]]
+"""{trained on: {tested on: value}}, None where it is not defined."""
 
 PANELS_DRAWN = 12
 """How many corpora one picture shows: more would be neither small nor readable."""
@@ -56,6 +59,30 @@ def histogram_pairs_png(pairs: Sequence[HistogramPair]) -> bytes:
         right.set_title(f"unified ({UNIFIED.name})", fontsize=7)
     if len(pairs) > len(drawn):
         figure.supxlabel(f"… and {len(pairs) - len(drawn)} more", fontsize=7)
+    return _few_colours(figure)
+
+
+def heat_map_png(matrices: Mapping[str, Matrix]) -> bytes:
+    """Per metric a square of {trained on: {tested on: value}}, each cell with its number, as one PNG of few colours."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    corpora = list(next(iter(matrices.values())))
+    side = 1.6 + 0.55 * len(corpora)
+    figure = Figure(figsize=(side * len(matrices), side), dpi=72, layout="tight")
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axes, (metric, matrix) in zip(panels, matrices.items(), strict=True):
+        cells = [[matrix[one][other] for other in corpora] for one in corpora]
+        values = np.array([[np.nan if cell is None else cell for cell in row] for row in cells])
+        axes.imshow(np.ma.masked_invalid(values), vmin=0, vmax=1, cmap="viridis")
+        axes.set_title(metric.upper(), fontsize=9)
+        axes.set_xticks(range(len(corpora)), corpora, rotation=45, ha="right", fontsize=7)
+        axes.set_yticks(range(len(corpora)), corpora, fontsize=7)
+        axes.set_xlabel("tested on", fontsize=8)
+        axes.set_ylabel("trained on", fontsize=8)
+        for (row, column), value in np.ndenumerate(values):
+            told, ink = (f"{value:.2f}", "white" if value < 0.6 else "black") if np.isfinite(value) else ("–", "black")
+            axes.text(column, row, told, ha="center", va="center", fontsize=7, color=ink)
     return _few_colours(figure)
 
 

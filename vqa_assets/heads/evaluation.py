@@ -117,17 +117,17 @@ def evaluate(
     table: TrainingTable, plan: SplitPlan, heads: Sequence[HeadWeights], settings: TrainingSettings
 ) -> Evaluation:
     """Judges the heads of ``plan.parts``, in that order, and the shipped head, the last of ``heads``."""
-    parts = [_predicted(table, part.test, heads[k], k) for k, part in enumerate(plan.parts)]
-    pooled, seed, shipped = _joined(parts), settings.seed, heads[-1]
+    parts = [predicted(table, part.test, heads[k], k) for k, part in enumerate(plan.parts)]
+    pooled, seed, shipped = joined(parts), settings.seed, heads[-1]
     corpora = np.asarray(pooled.corpora)
-    given = {c: _judged(_predicted(table, rows, shipped), seed) for c, rows in plan.given_tests.items()}
+    given = {c: _judged(predicted(table, rows, shipped), seed) for c, rows in plan.given_tests.items()}
     return Evaluation(
         folds=tuple(score(p.mos, p.predicted) for p in parts),
         fold_groups=tuple(len(set(p.groups)) for p in parts),
         pooled=_judged(pooled, seed),
         per_corpus={c: score(pooled.mos[corpora == c], pooled.predicted[corpora == c]) for c in dict.fromkeys(corpora)},
         baselines=_baselines(table, plan, seed),
-        holdout=_judged(_predicted(table, plan.holdout, shipped), seed) if len(plan.holdout) else None,
+        holdout=_judged(predicted(table, plan.holdout, shipped), seed) if len(plan.holdout) else None,
         holdout_vmaf=_vmaf_scores(table, plan.holdout),
         given_tests=given,
         predictions=pooled,
@@ -136,18 +136,20 @@ def evaluate(
 
 def judge(table: TrainingTable, rows: I64, head: HeadWeights, seed: int) -> Judged:
     """A head on rows that it was not trained on."""
-    return _judged(_predicted(table, rows, head), seed)
+    return _judged(predicted(table, rows, head), seed)
 
 
-def _predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0) -> Predictions:
+def predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0) -> Predictions:
+    """What a head makes of rows of the table."""
     from vqa_assets.heads.model import predict
 
     keys, corpora, groups = (tuple(of[r] for r in rows) for of in (table.keys, table.corpora, table.groups))
-    predicted = predict(head, table.features[rows], table.onehot[rows])
-    return Predictions(keys, corpora, groups, table.mos[rows], predicted, np.full(len(rows), fold, dtype=np.int64))
+    scores = predict(head, table.features[rows], table.onehot[rows])
+    return Predictions(keys, corpora, groups, table.mos[rows], scores, np.full(len(rows), fold, dtype=np.int64))
 
 
-def _joined(parts: Sequence[Predictions]) -> Predictions:
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """All parts' predictions together."""
     if not parts:
         nothing = np.empty(0, dtype=np.float32)
         return Predictions((), (), (), nothing, nothing, np.empty(0, dtype=np.int64))

@@ -1,0 +1,120 @@
+"""Train on one corpus, test on another: how far a head carries beyond the clips it knows. It exports nothing.
+
+Which rows there are is in ``choosing``; a head over every corpus reports its own corpora left out in ``build``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqa_assets.content import assign_folds
+from vqa_assets.errors import TrainingError
+from vqa_assets.heads.build import train_parts
+from vqa_assets.heads.choosing import Given, Say, chosen_rows
+from vqa_assets.heads.evaluation import Judged, joined, judge, predicted
+from vqa_assets.heads.manifest import Chosen
+from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, HeadRecipe, TrainingSettings
+from vqa_assets.heads.splitting import Part, corpora_out
+from vqa_assets.heads.training import Trainer
+from vqa_assets.heads.training_table import TrainingTable
+from vqa_assets.heads.weights import HeadWeights
+from vqa_assets.metrics import Scores, score
+
+METRICS = ("srocc", "plcc")
+
+
+@dataclass(frozen=True)
+class Across:
+    """Everything measured between corpora.
+
+    ``cells`` {(trained on, tested on): scores}; a corpus on itself is folded by content, None where it has too few
+    contents for that. ``left_out`` is each corpus by a head of all others.
+    """
+
+    table: TrainingTable
+    chosen: Chosen
+    cells: Mapping[tuple[str, str], Scores | None]
+    left_out: Mapping[str, Judged]
+    device: str
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """The corpora, in the order of the table."""
+        return tuple(dict.fromkeys(self.table.corpora))
+
+    def matrix(self, metric: str) -> dict[str, dict[str, float | None]]:
+        """{trained on: {tested on: value}} of a metric, None where it is not defined."""
+        told = {pair: cell.as_json()[metric] if cell else None for pair, cell in self.cells.items()}
+        return {one: {other: told[one, other] for other in self.corpora} for one in self.corpora}
+
+
+def recipe_of(corpora: Sequence[str]) -> HeadRecipe:
+    """What is trained on each corpus: a unified head's columns."""
+    return HeadRecipe(
+        name="cross_corpus_evaluation",
+        title="Cross-corpus evaluation",
+        corpora=tuple(corpora),
+        feature_schema=UNIFIED_MOS_HEAD_V1.feature_schema,
+        intended_use="measuring how far heads carry from corpus to corpus",
+        not_for=(),
+    )
+
+
+def evaluate_across(recipe: HeadRecipe, given: Given, settings: TrainingSettings, trainer: Trainer, say: Say) -> Across:
+    """Trains a head per corpus, its folds, and one without it, all at once, and judges each on what it never saw.
+
+    TrainingError with fewer than two corpora, and as ``chosen_rows``.
+    """
+    table, chosen = chosen_rows(recipe, given, settings, say)
+    names = tuple(dict.fromkeys(table.corpora))
+    if len(names) < 2:
+        raise TrainingError(
+            "cross_corpus_evaluation",
+            found=f"labelled rows of {', '.join(names)} only; absent: {', '.join(chosen.absent) or 'none'}",
+            expected="two corpora or more",
+            next_step="materialize mos_features of another",
+        )
+    alone = {name: _alone(table, name) for name in names}
+    folds = {name: _folds(table, name, settings) for name in names}
+    without = corpora_out(table)
+    parts = [*alone.values(), *(part for of in folds.values() for part in of), *without.values()]
+    trained = train_parts(table, parts, settings, trainer, say)
+    heads = {part.name: head for part, head in zip(parts, trained.heads, strict=True)}
+    cells: dict[tuple[str, str], Scores | None] = {
+        (one, other): _carried(table, alone[one], other, heads[alone[one].name])
+        for one in names
+        for other in names
+        if one != other
+    }
+    cells |= {(name, name): _within(table, folds[name], heads) for name in names}
+    left_out = {n: judge(table, part.test, heads[part.name], settings.seed) for n, part in without.items()}
+    return Across(table, chosen, cells, left_out, trained.device)
+
+
+def _alone(table: TrainingTable, corpus: str) -> Part:
+    own = np.asarray(table.corpora) == corpus
+    return Part(f"only-{corpus}", np.flatnonzero(own), np.flatnonzero(~own))
+
+
+def _folds(table: TrainingTable, corpus: str, settings: TrainingSettings) -> tuple[Part, ...]:
+    """Content-wise folds within a corpus; none where its contents are too few."""
+    rows = np.flatnonzero(np.asarray(table.corpora) == corpus)
+    try:
+        folds = np.array(assign_folds([table.groups[row] for row in rows], settings.k_folds, settings.seed))
+    except TrainingError:
+        return ()
+    return tuple(Part(f"{corpus}-{k}", rows[folds != k], rows[folds == k]) for k in range(settings.k_folds))
+
+
+def _carried(table: TrainingTable, part: Part, corpus: str, head: HeadWeights) -> Scores | None:
+    """A head of one corpus on another, but for contents that both have."""
+    seen = {table.groups[row] for row in part.train}
+    rows = [row for row in part.test if table.corpora[row] == corpus and table.groups[row] not in seen]
+    found = predicted(table, np.array(rows, dtype=np.int64), head)
+    return score(found.mos, found.predicted) if rows else None
+
+
+def _within(table: TrainingTable, folds: Sequence[Part], heads: Mapping[str, HeadWeights]) -> Scores | None:
+    found = joined([predicted(table, part.test, heads[part.name]) for part in folds])
+    return score(found.mos, found.predicted) if folds else None
