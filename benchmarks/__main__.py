@@ -13,6 +13,8 @@ BENCHMARKS = (
     "ingest_local",
     "ingest_progress",
     "features_clips",
+    "head_training",
+    "head_architecture",
     "unified_corpus",
     "ingest_again",
 )
