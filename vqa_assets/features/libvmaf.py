@@ -40,8 +40,14 @@ STALL_PER_MEGAPIXEL_S = 60.0
 FRAMES_HELD = 110
 """Frames of both sides that the process holds at once, however long the clip: measured, most of them in the encoder."""
 
+FRAMES_HELD_AT_LEAST = 36
+"""Frames' worth of memory that one frame takes on its way through encoder, decoder and libvmaf: measured."""
+
 PROCESS_BYTES = 50_000_000
 """What the process holds beside frames."""
+
+VMAF = "vmaf"
+"""The score of libvmaf's default model, which comes with the features."""
 
 FEATURES_FILE, COUNT_FILE = "features.json", "frames.txt"
 _LIBVMAF = f"[distorted][reference]libvmaf=log_fmt=json:log_path={FEATURES_FILE}:n_threads=1:eof_action=endall[out]"
@@ -56,7 +62,7 @@ class Comparison:
     """What to compare: the clip whose frames are handed over and its picture, and the reference, if it has one.
 
     Without ``reference`` the clip is the reference, and the second side its re-encode. Of a reference no more than
-    ``max_frames`` are read.
+    ``max_frames`` are read. ``expected`` is about how many frames there will be, where that is known.
     """
 
     name: str
@@ -64,6 +70,7 @@ class Comparison:
     max_frames: int
     reference: ClipFile | None = None
     reference_picture: Picture | None = None
+    expected: int = 0
 
     @property
     def compared(self) -> Picture:
@@ -81,7 +88,8 @@ class Comparison:
         """What the process holds at most, measured: 80 MB at 640 × 360, 390 at 1080p, 2.4 GB at 2160p in 10 bits."""
         width, height = self.compared.even
         sample_bytes = 1 if self.compared.measured_bits == 8 else 2
-        return PROCESS_BYTES + FRAMES_HELD * width * height * sample_bytes * 3 // 2
+        frames = min(FRAMES_HELD, FRAMES_HELD_AT_LEAST + 2 * self.expected) if self.expected else FRAMES_HELD
+        return PROCESS_BYTES + frames * width * height * sample_bytes * 3 // 2
 
 
 class Comparing:
@@ -97,7 +105,7 @@ class Comparing:
         self._fed += 1
 
     def scores(self) -> dict[str, list[float]]:
-        """Canonical-6: for each name one value a frame, in frame order; frames of both sides pair by index.
+        """Canonical-6 and VMAF: for each name one value a frame, in frame order; frames of both sides pair by index.
 
         Raises ``ClipError`` for sides of unequal frame counts, or where libvmaf fails on this clip;
         ``TransientClipError`` where the process was killed or did not go on; ``FeatureError`` where it cannot do it
@@ -141,12 +149,12 @@ def command(comparison: Comparison, binary: str) -> list[str]:
 
 
 def read_report(path: Path) -> dict[str, list[float]]:
-    """Canonical-6 from a libvmaf JSON report, under the exact names ``<f>`` or ``integer_<f>``, one value a frame."""
+    """Canonical-6 and VMAF from a libvmaf JSON report, under the exact name ``<f>`` or ``integer_<f>``, per frame."""
     try:
         frames = [frame["metrics"] for frame in json.loads(path.read_bytes())["frames"]]
     except (OSError, ValueError, KeyError) as error:
         raise TransientClipError("libvmaf: left no report that can be read", found=str(error)) from error
-    return {name: [_value(metrics, name) for metrics in frames] for name in CANONICAL_6}
+    return {name: [_value(metrics, name) for metrics in frames] for name in (*CANONICAL_6, VMAF)}
 
 
 def _value(metrics: Mapping[str, float], name: str) -> float:
