@@ -5,10 +5,16 @@ from importlib import import_module
 
 BENCHMARKS = (
     "load_definitions",
+    "first_page",
+    "sensor_ticks",
+    "ui_metadata",
+    "label_tables",
     "ingest_download",
     "ingest_local",
     "ingest_progress",
     "features_clips",
+    "head_training",
+    "head_architecture",
     "unified_corpus",
     "ingest_again",
 )

@@ -32,7 +32,7 @@ class ChildProcesses:
     """
 
     def __init__(self, processes: int | None = None) -> None:
-        self._count = processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+        self._count = processes or min(_cores(), MOST_PROCESSES)
         self._children: list[_Child] = []
 
     def __enter__(self) -> "ChildProcesses":
@@ -67,6 +67,11 @@ class ChildProcesses:
             for child, _ in waiting:  # what it answers now, nobody asks any more
                 self._children.remove(child)
                 child.end()
+
+
+def _cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Child:

@@ -19,6 +19,7 @@
     ├── LabelError           features and labels that do not join
     ├── FeatureError         measuring clips
     ├── TrainingError        tables a head must not be trained on
+    ├── HeadError            a trained head's files, or rows that it cannot score
     └── ProvenanceError      replay manifests
 """
 
@@ -126,6 +127,10 @@ class FeatureError(VqaError):
 
 class TrainingError(VqaError):
     """Input that a head must not be trained on."""
+
+
+class HeadError(VqaError):
+    """A trained head whose files cannot be used, or rows that it cannot score."""
 
 
 class ProvenanceError(VqaError):

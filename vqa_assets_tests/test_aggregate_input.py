@@ -132,6 +132,15 @@ class TestAsTheyCome:
         assert str(table.schema.field("own").type) == kind
         assert [row["own"] for row in sorted(table.to_pylist(), key=lambda row: row["src"])] == found
 
+    def test_a_label_of_its_own_for_every_row_costs_those_rows_only(
+        self, shard: Write, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("ERROR", "vqa_assets.aggregate")
+        strange = json.dumps(good("x")).encode()
+        lines = [strange.replace(b'"konvid-1k"', b'"label %d"' % number) for number in range(66_000)]
+        found = aggregate([shard(*lines, good("a"))], SOURCES, NOW)
+        assert (found.report.dropped_unknown_corpus, found.report.rows_out) == (66_000, 1)
+
     def test_an_empty_shard_among_others_costs_nothing(self, shard: Write) -> None:
         assert names(shard(name="empty"), shard(good("a"))) == ["a"]
 

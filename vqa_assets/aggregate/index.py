@@ -119,12 +119,12 @@ class IndexBuilder:
         numbers = np.array([names.index(s) if s in SCALES else _OTHER_SCALE for s in records.scales], np.uint8)
         found = numbers[records.rows["scale"]] if len(records.rows) else np.zeros(0, np.uint8)
         undeclared = np.array([scale is None for scale in records.scales], bool)[records.rows["scale"]]
-        for number, name in enumerate(records.corpora):
-            of_corpus = undeclared & known & (records.rows["corpus"] == number)
-            if of_corpus.any():
-                scores = records.rows["mos"][of_corpus].tolist()
-                scale = detect_scale(scores, self._corpora[name].scales, f"{records.shard.path}")
-                found[of_corpus] = names.index(scale.name)
+        undeclared &= known
+        for number in np.unique(records.rows["corpus"][undeclared]).tolist():
+            of_corpus = undeclared & (records.rows["corpus"] == number)
+            candidates = self._corpora[records.corpora[number]].scales
+            scale = detect_scale(records.rows["mos"][of_corpus].tolist(), candidates, f"{records.shard.path}")
+            found[of_corpus] = names.index(scale.name)
         strange = np.flatnonzero(known & (found == _OTHER_SCALE))
         if len(strange):
             value = records.row(int(strange[0])).get("mos_scale")
@@ -207,9 +207,9 @@ class IndexBuilder:
             self._report.scales.setdefault(records.corpora[number], _described_scale(native))
 
 
-def _numbers_of(values: Sequence[Any], known: dict[Any, int]) -> NDArray[np.uint16]:
+def _numbers_of(values: Sequence[Any], known: dict[Any, int]) -> NDArray[np.uint32]:
     """Each value's number among the known, which grow by the new ones."""
-    return np.array([known.setdefault(value, len(known)) for value in values], np.uint16)
+    return np.array([known.setdefault(value, len(known)) for value in values], np.uint32)
 
 
 def _renumber(rows: NDArray[np.void], column: str, values: Sequence[Any], known: dict[Any, int]) -> None:

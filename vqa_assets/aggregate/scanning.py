@@ -31,8 +31,8 @@ RECORD = np.dtype(
         ("raw", "<f8"),
         ("sd", "<f8"),
         ("has_raw", "?"),
-        ("corpus", "<u2"),
-        ("scale", "<u2"),
+        ("corpus", "<u4"),
+        ("scale", "<u4"),
     ]
 )
 """One row: SHA-256 of its clip, where it lies, line from 0 within the piece, scores; corpus and scale by number."""

@@ -19,6 +19,7 @@ from vqa_assets.assets.telling import (
     table_metadata,
     told_failures,
 )
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 
 
-class FeatureConfig(dg.Config):
+class FeatureConfig(ToldConfig):
     """Settings of one extraction."""
 
     overwrite: bool = Field(

@@ -155,8 +155,9 @@ def clips_to_measure(
 
 
 def _table_rows(
-    corpus: Corpus, rows: Sequence[Mapping[str, Any]], measured: Sequence[Measured | None], report: FeatureReport
+    corpus: Corpus, rows: Sequence[Mapping[str, Any]], measured: list[Measured | None], report: FeatureReport
 ) -> list[dict[str, Any]]:
+    """The rows of the table; ``measured`` is used up, since a row of 300 columns takes 15 kB."""
     for key, reason in report.failed:
         _log.warning("%s: %s could not be measured: %s", corpus.name, key, reason)
     if report.again:
@@ -165,7 +166,8 @@ def _table_rows(
         _log.warning("%s: %d ladder clips have no reference", corpus.name, len(report.no_reference))
     if not report.reconciles:
         raise FeatureError(f"{corpus.name}: clips do not reconcile", found=f"{report}", next_step="report this defect")
-    found = [feature_row(row, values) for row, values in zip(rows, measured, strict=True) if values is not None]
+    measured.reverse()
+    found = [feature_row(row, values) for row in rows if (values := measured.pop()) is not None]
     if not found:
         first = "; ".join(f"{key}: {reason}" for key, reason in report.failed[:3])
         raise FeatureError(

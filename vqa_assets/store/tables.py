@@ -99,6 +99,8 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 def _array(values: list[Any]) -> Any:
     import pyarrow as pa
 
+    if set(map(type, values)) == {float}:
+        return pa.array(values, type=pa.float64())
     kinds = {_kind(value) for value in values if value is not None}
     if kinds <= {int, float} and float in kinds:
         return pa.array([None if v is None else float(v) for v in values], type=pa.float64())

@@ -1,0 +1,89 @@
+"""The shipped head against ridge, an RBF-SVR and other ways to train it, on the same folds by content of known laws.
+
+Prints Markdown: per law the shipped head's mean PLCC and, for every other, how much it has more or less, with a 95 %
+interval over draws. ``docs/head-architecture.md`` holds one such table. Draws: ``$VQA_BENCH_DRAWS``, or 3.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import t
+
+from benchmarks.head_laws import LAWS
+from vqa_assets.heads import lanes
+from vqa_assets.heads.baselines import baseline_predictions
+from vqa_assets.heads.method import SHIPPED, Method
+from vqa_assets.heads.model import predict
+from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.splitting import Part, plan_splits
+from vqa_assets.heads.svr import svr_predictions
+from vqa_assets.heads.training import HeadRows, TrainingRows
+from vqa_assets.heads.training_table import TrainingTable
+from vqa_assets.metrics import plcc
+
+DEFAULT = TrainingSettings(device="cpu")
+WAYS: Mapping[str, tuple[Method, TrainingSettings]] = {
+    "shipped": (SHIPPED, DEFAULT),
+    "1 member": (replace(SHIPPED, members=1), DEFAULT),
+    "3 members": (replace(SHIPPED, members=3), DEFAULT),
+    "10 members": (replace(SHIPPED, members=10), DEFAULT),
+    "skips begin at ridge": (replace(SHIPPED, start="ridge"), DEFAULT),
+    "skips begin at zero": (replace(SHIPPED, start="zero"), DEFAULT),
+    "no dropout": (replace(SHIPPED, dropout=0.0), DEFAULT),
+    "dropout 0.3": (replace(SHIPPED, dropout=0.3), DEFAULT),
+    "weight decay 0.1": (SHIPPED, replace(DEFAULT, weight_decay=0.1)),
+    "loss MSE + 1 − PLCC": (replace(SHIPPED, loss="mse+plcc"), DEFAULT),
+    "loss MSE + pairwise rank": (replace(SHIPPED, loss="mse+rank"), DEFAULT),
+    "no early stopping": (replace(SHIPPED, early_stopping=False), DEFAULT),
+    "60 epochs": (SHIPPED, replace(DEFAULT, epochs=60)),
+}
+
+
+def main() -> None:
+    """Print the table."""
+    draws = int(os.environ.get("VQA_BENCH_DRAWS", "3"))
+    found = {law: [_mean_plcc(make(draw)) for draw in range(draws)] for law, make in LAWS.items()}
+    names = list(next(iter(found.values()))[0])
+    print(f"| mean PLCC over five folds, {draws} draws | {' | '.join(found)} |")
+    print(f"| --- |{' --- |' * len(found)}")
+    for name in names:
+        cells = (_cell([each[name] for each in law], [each["shipped"] for each in law]) for law in found.values())
+        shipped = (f"{np.mean([each[name] for each in law]):.3f}" for law in found.values())
+        print(f"| {name} | {' | '.join(shipped if name == 'shipped' else cells)} |", flush=True)
+
+
+def _cell(values: Sequence[float], shipped: Sequence[float]) -> str:
+    """The mean difference to the shipped head and the half width of its 95 % interval over draws."""
+    apart = np.subtract(values, shipped)
+    half = t.ppf(0.975, len(apart) - 1) * apart.std(ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.nan
+    return f"{apart.mean():+.3f} ± {half:.3f}"
+
+
+def _mean_plcc(table: TrainingTable) -> dict[str, float]:
+    parts = plan_splits(table, DEFAULT).parts
+    found = {name: _mean_over(table, parts, _heads(table, parts, *way)) for name, way in WAYS.items()}
+    ridge = [baseline_predictions(table, part, DEFAULT.seed)["ridge"] for part in parts]
+    cuts = [(part.train, part.test) for part in parts]
+    svr = [svr_predictions(table.features, table.mos, table.groups, cut, DEFAULT.seed) for cut in cuts]
+    baselines = {"ridge regression": ridge, "RBF-SVR": svr}
+    told = {name: _mean_over(table, parts, lambda k, own=own: own[k]) for name, own in baselines.items()}
+    return {"shipped": found.pop("shipped"), **told, **found}
+
+
+def _mean_over(table: TrainingTable, parts: Sequence[Part], predicted: Callable[[int], np.ndarray]) -> float:
+    return float(np.mean([plcc(table.mos[part.test], predicted(k)) for k, part in enumerate(parts)]))
+
+
+def _heads(
+    table: TrainingTable, parts: Sequence[Part], method: Method, settings: TrainingSettings
+) -> Callable[[int], np.ndarray]:
+    rows = TrainingRows(table.features, table.onehot, table.mos, table.groups)
+    heads = [HeadRows(part.name, part.train) for part in parts]
+    trained = lanes.train(rows, heads, settings, (lanes.device_named("cpu"), lambda *_: None), method).heads
+    return lambda k: predict(trained[k], table.features[parts[k].test], table.onehot[parts[k].test])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Training tables whose labels follow known laws, each like one kind of corpus; seeded, so that a draw is a number."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqa_assets.feature_names import FeatureSchema
+from vqa_assets.heads.recipe import OWN_COLUMNS
+from vqa_assets.heads.synthetic import synthetic_table
+from vqa_assets.heads.training_table import TrainingTable
+
+F64 = NDArray[np.float64]
+_WEIGHTS = np.array([0.4, 0.3, -0.3, 0.2])
+
+
+def table_of(features: F64, quality: F64, contents: NDArray[np.int64]) -> TrainingTable:
+    """A table of features (N, F); quality (N,) 0 is MOS 3, and contents (N,) number what a clip shows."""
+    names = tuple(f"feature_{i:02d}" for i in range(features.shape[1]))
+    rows = synthetic_table(FeatureSchema(OWN_COLUMNS, names, frozenset(names)), rows=len(features))
+    return replace(
+        rows,
+        features=features.astype(np.float32),
+        mos=np.clip(3 + 0.9 * quality, 1, 5).astype(np.float32),
+        groups=tuple(f"content:{content}" for content in contents),
+        synthetic=False,
+    )
+
+
+def few_sources(draw: int) -> TrainingTable:
+    """24 sources of 25 clips: a source moves all its features, and its MOS by as much as the distortion does."""
+    rng = np.random.default_rng(draw)
+    source = np.repeat(np.arange(24), 25)
+    shift, bias = 1.2 * rng.standard_normal((24, 11)), 0.5 * rng.standard_normal(24)
+    level = rng.uniform(-1.5, 1.5, len(source))
+    features = shift[source] + np.outer(level, rng.standard_normal(11)) + 0.4 * rng.standard_normal((len(source), 11))
+    bent = np.tanh(1.2 * level) * (1 + 0.3 * np.tanh(shift[source, 0]))
+    return table_of(features, bent + bias[source] + 0.3 * rng.standard_normal(len(source)), source)
+
+
+def many_weak(draw: int) -> TrainingTable:
+    """3 000 clips, two to a content, whose features tell a third of what there is to know, half of it not linear."""
+    rng = np.random.default_rng(draw)
+    z = rng.standard_normal((3_000, 11))
+    signal = z @ (0.15 * rng.standard_normal(11)) + 0.25 * z[:, 0] * z[:, 1] + 0.2 * np.abs(z[:, 2])
+    return table_of(z, 0.8 * (signal + 0.7 * rng.standard_normal(len(z))), np.arange(len(z)) // 2)
+
+
+def handcrafted(draw: int) -> TrainingTable:
+    """1 200 clips with 60 features that saturate and overlap: eight causes seen sixty ways."""
+    rng = np.random.default_rng(draw)
+    causes = rng.standard_normal((1_200, 8))
+    features = np.tanh(causes @ rng.standard_normal((8, 60)) / np.sqrt(8)) + 0.3 * rng.standard_normal((1_200, 60))
+    a, b, c, d, e = causes.T[:5]
+    quality = 0.6 * np.tanh(a + 0.5 * b) + 0.4 * c - 0.3 * np.maximum(d, 0) + 0.21 * a * e
+    return table_of(features, quality + 0.35 * rng.standard_normal(1_200), np.arange(1_200))
+
+
+def small_linear(draw: int) -> TrainingTable:
+    """115 clips and a law that is linear: nothing to find that a ridge regression does not."""
+    rng = np.random.default_rng(draw)
+    z = rng.standard_normal((115, 11))
+    return table_of(z, np.tanh(z[:, :4] @ _WEIGHTS + 0.35 * rng.standard_normal(115)), np.arange(115) // 2)
+
+
+def bent(draw: int) -> TrainingTable:
+    """756 clips, four to a content: a linear law and one product."""
+    rng = np.random.default_rng(draw)
+    z = rng.standard_normal((756, 11))
+    signal = z[:, :4] @ _WEIGHTS + 0.3 * z[:, 0] * z[:, 2]
+    return table_of(z, np.tanh(signal + 0.35 * rng.standard_normal(756)), np.arange(756) // 4)
+
+
+LAWS: dict[str, Callable[[int], TrainingTable]] = {
+    law.__name__: law for law in (few_sources, many_weak, handcrafted, small_linear, bent)
+}

@@ -1,0 +1,171 @@
+"""A head's files, checked and put to use: a feature table in, one score a row out. Trains nothing, opens no clip.
+
+Which tables and clips there are, and how scores are told, is for ``predict``.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from vqa_assets.errors import HeadError, TrainingError
+from vqa_assets.feature_names import FEATURE_SCHEMAS, FeatureSchema
+from vqa_assets.heads.columns import feature_columns, slots, texts_among
+from vqa_assets.heads.display import DisplayProfile
+from vqa_assets.heads.export import check_operators
+from vqa_assets.heads.manifest import SCHEMA
+from vqa_assets.heads.recipe import ENCODER_VOCAB, ENCODER_VOCAB_VERSION, OWN_COLUMNS
+from vqa_assets.heads.weights import F32, encoder_onehot
+from vqa_assets.store.files import read_json_object
+
+_AGAIN = "materialize the head again, or put both its files back"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head whose ONNX is the one that its manifest describes."""
+
+    manifest: Mapping[str, Any]
+    schema: FeatureSchema
+    session: Any
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever uses the scores must know."""
+        gate = self.manifest["gate"]
+        if self.manifest["synthetic"]:
+            return ("trained on synthetic rows only: its scores say nothing about any video",)
+        return () if gate["passed"] else (f"{self.manifest['status']}: {'; '.join(gate['reasons'])}",)
+
+    def scores(self, table: pl.LazyFrame, what: str) -> F32:
+        """MOS (N,) of a feature table's rows; NaN where a feature is not known or not finite.
+
+        What training filled, and the display it took, are filled alike. HeadError, which names the table by ``what``,
+        where it lacks a column of the head or holds text in one.
+        """
+        texts = texts_among(table, self.schema)
+        if texts:
+            found = ", ".join(f"{name}: {example!r}" for name, example in texts.items())
+            raise HeadError(f"{what}: text in feature columns", found=found, expected="numbers")
+        frame = table.select(**feature_columns(table, self.schema, self._display())).collect()
+        frame = frame.with_columns(
+            pl.col(f"feature:{name}").fill_null(filled["value"]) for name, filled in self.manifest["filled"].items()
+        )
+        self._refuse_absent(frame, frozenset(table.collect_schema().names()), what)
+        features = np.ascontiguousarray(frame.select(slots(self.schema)).to_numpy().astype(np.float32))
+        scores: F32 = self.session.run(
+            ["mos"], {"features": features, "encoder_onehot": encoder_onehot(len(features))}
+        )[0]
+        return scores
+
+    def _display(self) -> DisplayProfile | None:
+        """The display that the head was trained for, where it was one."""
+        told = self.manifest.get("display_profile")
+        if not told:
+            return None
+        return DisplayProfile(
+            told["file"], told["sha256"], told["values"], tuple(told["lacking"]), tuple(told["ignored"])
+        )
+
+    def _refuse_absent(self, frame: pl.DataFrame, have: frozenset[str], what: str) -> None:
+        named = {name for name in self.schema.columns if {name, f"{name}_mean"} & have}
+        absent = [n for n in self.schema.columns if n not in named and not frame[f"feature:{n}"].count()]
+        if absent and len(frame):
+            raise HeadError(
+                f"{what}: not the features of {self.manifest['id']}",
+                found=f"no column for {', '.join(absent)}",
+                expected=f"the {len(self.schema.columns)} columns of {self.schema.name}",
+                next_step="extract them, or use a head of the table's own schema",
+            )
+
+
+def open_head(path: Path) -> Head:
+    """The head of an ``.onnx`` or its ``.json``; both must lie side by side.
+
+    HeadError where one is missing, of another version, or not the other's; where the ONNX has an operator that the
+    runtime lacks, or wants other features than the manifest says.
+    """
+    manifest = _manifest(path.with_suffix(".json"))
+    content = _content(path.with_suffix(".onnx"), manifest)
+    schema = _schema(manifest)
+    return Head(manifest, schema, _session(content, path.with_suffix(".onnx"), schema))
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        expected = "a head: its .onnx, with its manifest beside it"
+        raise HeadError(f"{path}", found="found nothing there", expected=expected, next_step=_AGAIN)
+    manifest = read_json_object(path)
+    if manifest.get("schema") != SCHEMA:
+        raise HeadError(f"{path}", found=f"schema {manifest.get('schema')!r}", expected=SCHEMA, next_step=_AGAIN)
+    version, vocab = manifest.get("encoder_vocab_version"), tuple(manifest.get("encoder_vocab", ()))
+    if (vocab, version) != (ENCODER_VOCAB, ENCODER_VOCAB_VERSION):
+        raise HeadError(
+            f"{path}",
+            found=f"a head of kind {manifest.get('kind')} for the encoders {', '.join(vocab)} (version {version})",
+            expected=f"one for {', '.join(ENCODER_VOCAB)} (version {ENCODER_VOCAB_VERSION})",
+            next_step="feed its ONNX yourself, as its card shows",
+        )
+    return manifest
+
+
+def _content(path: Path, manifest: Mapping[str, Any]) -> bytes:
+    """The ONNX's bytes, which are those that the manifest speaks of."""
+    if not path.is_file():
+        raise HeadError(f"{path}", found="found nothing there", expected="the head's ONNX", next_step=_AGAIN)
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != manifest["sha256"]:
+        raise HeadError(
+            f"{path}", found=f"SHA-256 {sha256}", expected=f"{manifest['sha256']} (its manifest)", next_step=_AGAIN
+        )
+    return content
+
+
+def _schema(manifest: Mapping[str, Any]) -> FeatureSchema:
+    """The columns that the head reads; those of a schema must still be what the head was trained on."""
+    name, order = manifest["feature_schema"], tuple(manifest["feature_order"])
+    if name == OWN_COLUMNS:
+        return FeatureSchema(name, order, frozenset())
+    known = FEATURE_SCHEMAS.get(name)
+    if known is None or known.columns != order:
+        raise HeadError(
+            f"{manifest['id']}: feature schema {name}",
+            found=f"{len(order)} columns ({', '.join(order[:3])}, …)",
+            expected=f"one of {', '.join(FEATURE_SCHEMAS)} as this version knows them",
+            next_step="train the head again with this version",
+        )
+    return known
+
+
+def _session(content: bytes, path: Path, schema: FeatureSchema) -> Any:
+    import onnx
+    import onnxruntime
+
+    try:
+        offenders = check_operators(content)
+    except TrainingError as error:
+        raise HeadError(f"{path}", found=error.found, expected="a valid ONNX model", next_step=_AGAIN) from error
+    if offenders:
+        raise HeadError(
+            f"{path}",
+            found=f"operators {', '.join(offenders)}",
+            expected="only operators of the runtime's list",
+            next_step="use a head that this package exported",
+        )
+    told = {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
+    if told.get("feature_order") != json.dumps(schema.columns):
+        raise HeadError(
+            f"{path}",
+            found=f"features {told.get('feature_order')}",
+            expected=f"those of its manifest: {json.dumps(schema.columns)}",
+            next_step=_AGAIN,
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

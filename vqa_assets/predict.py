@@ -1,0 +1,211 @@
+"""``python -m vqa_assets.predict <head> <clips or tables…>``: mean opinion scores by a trained head.
+
+A clip is measured first, as ``clip_features`` measures it; a feature table is read as it is. No Dagster, no network.
+"""
+
+import argparse
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from vqa_assets.annotations import VIDEO_SUFFIXES
+from vqa_assets.clip_work import ProgressLine, completed, stopping
+from vqa_assets.content import KEY_COLUMNS
+from vqa_assets.errors import ClipError, HeadError, LabelError, VqaError
+from vqa_assets.store.files import write_bytes
+from vqa_assets.store.paths import DataRoot
+
+if TYPE_CHECKING:
+    from vqa_assets.heads.using import Head
+
+VERSION = "predictions-v1"
+_TABLE_SUFFIXES = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".csv")
+_WINDOW = 4
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One clip's score on 1–5, NaN with the ``reason`` where there is none."""
+
+    source: str
+    key: str
+    mos: float
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same, with None for no score."""
+        mos = None if math.isnan(self.mos) else round(self.mos, 4)
+        return {"source": self.source, "key": self.key, "mos": mos, "reason": self.reason}
+
+
+def find_head(named: str, root: str | None) -> Path:
+    """A head by its file (``.onnx`` or ``.json``), else by its name under the data root's ``models``."""
+    path = Path(named).expanduser()
+    if path.suffix in (".onnx", ".json"):
+        return path
+    models = DataRoot.resolve(root).models()
+    if (models / f"{named}.json").is_file():
+        return models / f"{named}.onnx"
+    there = ", ".join(sorted(p.stem for p in models.glob("*.onnx"))) or "none"
+    raise HeadError(
+        f"head {named}", found=f"no such head under {models}", expected=f"an .onnx file, or one of: {there}"
+    )
+
+
+def sources_of(given: Iterable[str]) -> tuple[list[Path], list[Path]]:
+    """(tables, clips) of what was named: files by their suffix, and of folders the clips inside, in order."""
+    tables: list[Path] = []
+    clips: list[Path] = []
+    for path in map(Path, given):
+        inside = sorted(p for p in path.rglob("*") if _is_clip(p)) if path.is_dir() else [path]
+        if not path.exists() or not inside:
+            found = "no clip in this folder" if path.exists() else "found nothing there"
+            raise HeadError(f"{path}", found=found, expected="a clip, a folder of clips, or a feature table")
+        is_table = path.suffix.lower() in _TABLE_SUFFIXES and path.is_file()
+        (tables if is_table else clips).extend(inside)
+    return tables, clips
+
+
+def _is_clip(path: Path) -> bool:
+    return path.name.lower().endswith(VIDEO_SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def score_table(head: "Head", path: Path) -> list[Scored]:
+    """Every row of a feature table, in its order; HeadError where the head cannot read it."""
+    import polars as pl
+
+    from vqa_assets.labels.feature_table import FeatureTable
+    from vqa_assets.labels.formats import check_present
+
+    check_present(path, "feature table", "name a feature table, such as features.parquet")
+    table = FeatureTable(path, path.with_suffix(".parquet"))
+    key = next((name for name in KEY_COLUMNS if name in table.names), None)
+    rows = table.scan(key or "")
+    try:
+        scores = head.scores(rows, str(path))
+        keys = rows.select(pl.col(key).cast(pl.String)).collect().to_series().to_list() if key else None
+    except pl.exceptions.PolarsError as error:
+        raise LabelError(f"{path}", found=str(error).partition("\n")[0], expected="a whole table") from error
+    names = keys or [str(number) for number in range(1, len(scores) + 1)]
+    return [_scored(path, name or "", mos) for name, mos in zip(names, scores, strict=True)]
+
+
+def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[Scored]:
+    """Each clip measured and scored, in the order given; one that fails has a reason and costs itself only."""
+    import polars as pl
+
+    from vqa_assets.features.extractor import FEATURE_SETS, ClipExtractor
+    from vqa_assets.features.one_clip import one_clip_row
+
+    sets = (head.schema.name,) if head.schema.name in FEATURE_SETS else FEATURE_SETS
+    extractor, stop = ClipExtractor(feature_sets=sets), Event()
+    line = ProgressLine("predict", len(clips), lambda text: print(text, file=sys.stderr))
+
+    def work(clip: Path) -> dict[str, Any]:
+        return one_clip_row(clip, extractor, stop=stop)
+
+    def told(clip: Path, future: "Future[dict[str, Any]]") -> Scored:
+        try:
+            row = future.result()
+        except ClipError as error:
+            return Scored(str(clip), clip.name, math.nan, str(error))
+        return _scored(clip, clip.name, head.scores(pl.DataFrame([row]).lazy(), str(clip))[0])
+
+    found: dict[Path, Scored] = {}
+    with ThreadPoolExecutor(workers) as pool, stopping(stop, pool):
+        for done, (clip, future) in enumerate(completed(pool, work, clips, _WINDOW * workers), 1):
+            found[clip] = told(clip, future)
+            line.update(done)
+    yield from (found[clip] for clip in clips)
+
+
+def _scored(source: Path, key: str, mos: float) -> Scored:
+    return Scored(str(source), key, float(mos), "" if math.isfinite(mos) else "a feature is not known")
+
+
+def as_table(scored: Sequence[Scored]) -> str:
+    """Keys and scores in two columns, with the reason where there is no score."""
+    width = max((len(one.key) for one in scored), default=0)
+    lines = (f"{one.key:<{width}}  {one.mos:6.3f}  {one.reason}".rstrip() for one in scored)
+    return "\n".join([f"{'key':<{width}}  {'mos':>6}", *lines]) + "\n"
+
+
+def as_csv(scored: Sequence[Scored]) -> str:
+    """``source,key,mos,reason``; no score is an empty cell."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ("source", "key", "mos", "reason"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(one.as_json() for one in scored)
+    return out.getvalue()
+
+
+def as_json(head: "Head", scored: Sequence[Scored]) -> str:
+    """One object: the head, its gate's verdict, and ``scores`` in order."""
+    m = head.manifest
+    about = {"schema": VERSION, "head": m["id"], "sha256": m["sha256"], "status": m["status"]}
+    document = {**about, "feature_schema": head.schema.name, "scores": [one.as_json() for one in scored]}
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0 where all was scored, 1 for an error or a clip that could not be measured."""
+    options = _parser().parse_args(arguments)
+    try:
+        tables, clips = sources_of(options.sources)
+        from vqa_assets.heads.using import open_head
+
+        head = open_head(find_head(options.head, options.root))
+        for warning in head.warnings:
+            print(f"warning: {head.manifest['id']} is {warning}", file=sys.stderr)
+        scored = [one for table in tables for one in score_table(head, table)]
+        scored += score_clips(head, clips, options.workers)
+        text = as_json(head, scored) if options.json else as_csv(scored) if options.csv else as_table(scored)
+        if options.out:
+            write_bytes(options.out, text.encode())
+    except (VqaError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not options.out:
+        print(text, end="")
+    return _told_missing(scored, {str(clip) for clip in clips})
+
+
+def _told_missing(scored: Sequence[Scored], clips: set[str]) -> int:
+    """Say how many rows have no score; 1 where a clip is among them, or all are."""
+    missing = [one for one in scored if math.isnan(one.mos)]
+    if missing:
+        print(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
+    return int(len(missing) == len(scored) or any(one.source in clips for one in missing))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vqa_assets.predict", description=__doc__)
+    parser.add_argument("head", help="a head's .onnx, with its .json beside it, or its name under <root>/models")
+    parser.add_argument("sources", nargs="+", help="clips, folders of clips, or feature tables (Parquet, JSON, CSV)")
+    parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument("--json", action="store_true", help="print one JSON object")
+    told.add_argument("--csv", action="store_true", help="print CSV")
+    parser.add_argument("--out", type=Path, help="write there instead of printing")
+    parser.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="clips measured at once")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}, expected 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
