@@ -11,6 +11,7 @@ import dagster as dg
 
 from vqa_assets.errors import VqaError
 from vqa_assets.schemas import Table
+from vqa_assets.store.disk import fault_of
 from vqa_assets.store.paths import DataRoot
 
 _TYPES = {"string": "string", "integer": "int", "number": "float", "boolean": "bool"}
@@ -18,13 +19,33 @@ _TYPES = {"string": "string", "integer": "int", "number": "float", "boolean": "b
 
 @contextmanager
 def told_failures() -> Iterator[None]:
-    """Turn a ``VqaError`` into a ``dagster.Failure`` that says what, found, expected and next, and is not retried."""
+    """Turn a ``VqaError`` into a ``dagster.Failure`` that says what, found, expected and next, and is not retried.
+
+    What the disk refuses is told in the same way.
+    """
     try:
         yield
     except VqaError as error:
-        parts = {"what": error.what, "found": error.found, "expected": error.expected, "next": error.next_step}
-        metadata = {name: text for name, text in parts.items() if text}
-        raise dg.Failure(description=str(error), metadata=metadata, allow_retries=False) from error
+        raise _failure(error) from error
+    except OSError as error:
+        if fault_of(error) is None:
+            raise
+        raise _failure(_refused(error)) from error
+
+
+def _refused(error: OSError) -> VqaError:
+    return VqaError(
+        f"cannot write {error.filename}" if error.filename else "cannot write",
+        found=error.strerror or str(error),
+        expected="a folder with space that this user may write",
+        next_step="free space or mend the permissions, then run again: the earlier output stands",
+    )
+
+
+def _failure(error: VqaError) -> dg.Failure:
+    parts = {"what": error.what, "found": error.found, "expected": error.expected, "next": error.next_step}
+    metadata = {name: text for name, text in parts.items() if text}
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
 
 
 def step_failure(event: dg.DagsterEvent) -> str:

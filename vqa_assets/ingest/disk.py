@@ -1,14 +1,12 @@
 """A disk that is full, a folder that may not be written: faults of the run's surroundings, told as such."""
 
-import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vqa_assets.errors import IngestError
-
-_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+from vqa_assets.store.disk import fault_of
 
 
 @contextmanager
@@ -17,7 +15,7 @@ def told_disk_faults(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_FAULTS:
+        if fault_of(error) is None:
             raise
         raise _refused(Path(error.filename or folder), error.strerror or str(error)) from error
     except sqlite3.OperationalError as error:  # full, read-only, not to be opened: SQLite has no finer classes

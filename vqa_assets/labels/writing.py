@@ -14,6 +14,7 @@ from vqa_assets.errors import LabelError
 from vqa_assets.labels.formats import Format, format_of
 from vqa_assets.labels.joining import Join
 from vqa_assets.labels.reading import unreadable
+from vqa_assets.store.disk import fault_of
 from vqa_assets.store.files import drafting
 
 _BATCH_ROWS = 65_536
@@ -28,6 +29,8 @@ def write_parquet(join: Join, path: Path) -> None:
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
             rows.sink_parquet(path, compression="zstd", row_group_size=_BATCH_ROWS)
     except pl.exceptions.PolarsError as error:
+        if fault_of(error) is not None:
+            raise
         raise unreadable(join.table.path, error) from error
 
 
@@ -40,6 +43,8 @@ def write_as(join: Join, parquet: Path, path: Path, target: Path) -> None:
     try:
         _write_columns(pl.scan_parquet(parquet), path, kind)
     except pl.exceptions.PolarsError as error:
+        if fault_of(error) is not None:
+            raise
         raise LabelError(
             f"{target}",
             found=f"columns that {kind} cannot hold ({str(error).partition(chr(10))[0]})",

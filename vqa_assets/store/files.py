@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from vqa_assets.errors import SchemaError
+from vqa_assets.store.disk import fault_of
 
 LFS_POINTER = b"version https://git-lfs"
 """How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
@@ -33,12 +34,20 @@ class Draft:
 
 @contextmanager
 def drafting(target: Path) -> Iterator[Draft]:
-    """A draft of ``target`` that the block may publish; gone at the block's end if it did not."""
+    """A draft of ``target`` that the block may publish; gone at the block's end if it did not.
+
+    What the disk refuses, in whatever class a library says it, is an OSError that names the target.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
     draft = Draft(target.with_name(f".{target.name}.{os.getpid()}.tmp"), target)
     try:
         yield draft
+    except Exception as error:
+        fault = fault_of(error)
+        if fault is None:
+            raise
+        raise OSError(fault, os.strerror(fault), str(target)) from error
     finally:
         draft.path.unlink(missing_ok=True)
 

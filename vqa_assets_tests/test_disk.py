@@ -1,0 +1,60 @@
+"""A disk that refuses a file: whatever library meets it, the message names the file and what to do."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vqa_assets.assets.telling import told_failures
+from vqa_assets.store.disk import fault_of
+from vqa_assets.store.files import drafting
+
+ROWS = list(range(100_000))
+pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full not found: Linux only")
+
+
+def write_onto_a_full_disk(target: Path, write: Callable[[Path], object]) -> None:
+    """By a link, never to the device itself: a library may remove what it failed to write."""
+    with told_failures(), drafting(target) as draft:
+        draft.path.symlink_to("/dev/full")
+        write(draft.path)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: pl.LazyFrame({"a": ROWS}).sink_parquet(path),
+        lambda path: pl.LazyFrame({"a": ROWS}).sink_csv(path),
+        lambda path: pl.DataFrame({"a": ROWS}).write_parquet(path),
+        lambda path: pq.write_table(pa.table({"a": ROWS}), path),
+        lambda path: path.write_text("x" * 100_000),
+    ],
+    ids=["polars sink", "polars csv", "polars frame", "pyarrow", "python"],
+)
+def test_a_full_disk_is_told_with_the_file_and_the_earlier_file_stands(
+    tmp_path: Path, write: Callable[[Path], object]
+) -> None:
+    target = tmp_path / "table.parquet"
+    target.write_text("earlier")
+    with pytest.raises(dg.Failure) as told:
+        write_onto_a_full_disk(target, write)
+    assert str(told.value.description) == (
+        f"cannot write {target}: No space left on device, expected a folder with space that this user may write; "
+        "free space or mend the permissions, then run again: the earlier output stands"
+    )
+    assert target.read_text() == "earlier"
+    assert os.listdir(tmp_path) == ["table.parquet"]  # noqa: PTH208
+    assert Path("/dev/full").is_char_device()
+
+
+def test_errors_that_are_not_the_disks_pass_as_they_are(tmp_path: Path) -> None:
+    assert fault_of(OSError(errno.ENOENT, "gone")) is None
+    assert fault_of(ValueError("(os error 2)")) is None
+    with pytest.raises(KeyError, match="mine"), told_failures(), drafting(tmp_path / "x"):
+        raise KeyError("mine")
