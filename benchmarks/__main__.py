@@ -5,6 +5,7 @@ from importlib import import_module
 
 BENCHMARKS = (
     "load_definitions",
+    "label_tables",
     "ingest_download",
     "ingest_local",
     "ingest_progress",

@@ -22,6 +22,7 @@ from vqa_assets.assets.features import make_clip_features_asset, make_clip_featu
 from vqa_assets.assets.head_checks import make_head_checks
 from vqa_assets.assets.heads import make_head_assets
 from vqa_assets.assets.ingest import make_corpus_jsonl, make_corpus_jsonl_checks
+from vqa_assets.assets.label_batch import make_mos_label_batch_asset, make_mos_label_batch_checks
 from vqa_assets.assets.labels import make_mos_features_asset, make_mos_features_checks
 from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
 from vqa_assets.corpora import CORPORA, Corpus
@@ -97,6 +98,7 @@ def _assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         make_unified_corpus_asset(catalog),
         make_clip_features_asset(catalog),
         make_mos_features_asset(catalog),
+        make_mos_label_batch_asset(catalog),
         *make_head_assets(catalog),
         make_cross_corpus_evaluation(catalog),
         *make_encode_grid_assets(),
@@ -111,6 +113,7 @@ def _checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
             *make_unified_corpus_checks(),
             *make_clip_features_checks(catalog),
             *make_mos_features_checks(catalog),
+            *make_mos_label_batch_checks(),
             *make_head_checks(catalog),
             *make_encode_grid_checks(),
         ]

@@ -179,6 +179,14 @@ MOS_FEATURES = Table(
         Column("mos_raw_0_100", "number", "The same score on 0–100", nullable=True, low=-1.25, high=101.25),
         Column("mos_label_status", "string", "Whether the clip has a label", choices=("ok", "missing-label")),
         Column("mos_label_source", "string", "Label file the score came from", nullable=True),
+        *(
+            Column(name, "number", description, required=False, nullable=True, low=0)
+            for name, description in (
+                ("mos_std_dev", "SD of the opinions on 1–5; 0 = not published"),
+                ("mos_n_ratings", "Opinions per clip; 0 = not published"),
+                ("mos_ci95", "Half width of the 95 % confidence interval on 1–5, of labels made of votes"),
+            )
+        ),
     ),
 )
 

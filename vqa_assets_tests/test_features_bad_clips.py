@@ -1,11 +1,13 @@
 """What is no ordinary clip: each is measured as it is shown, or refused by name, and costs no other clip."""
 
 import math
+import os
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -16,8 +18,10 @@ from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.features.cache import FeatureCache
+from vqa_assets.features.decoding import ClipFile, read_picture
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
+from vqa_assets.features.libvmaf import Comparison
 from vqa_assets.features.memory import Memory, available_bytes
 from vqa_assets.features.table import ClipToMeasure, MeasuringRun, extract_features
 
@@ -158,17 +162,60 @@ STILL = """
 import resource, sys
 from pathlib import Path
 from vqa_assets.features.extractor import ClipExtractor
-row = ClipExtractor(feature_sets=("nr-v1",)).extract(Path(sys.argv[1]))
-print(row["nr_width"], row["n_feature_frames"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+row = ClipExtractor().extract(Path(sys.argv[1]))
+peaks = [resource.getrusage(of).ru_maxrss // 1024 for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(row["feature_width"], row["n_feature_frames"], *peaks)
 """
 
 
-def test_an_8k_still_is_measured_in_less_than_a_gigabyte(folder: Path) -> None:
+def test_an_8k_still_takes_no_more_memory_than_it_is_said_to_hold(folder: Path) -> None:
     still = made(folder / "8k.mp4", "testsrc2=size=7680x4320:rate=25", "-frames:v", "1", "-preset", "ultrafast")
     told = subprocess.run([sys.executable, "-c", STILL, still], check=True, capture_output=True, text=True).stdout
-    width, frames, megabytes = map(int, told.split())
+    width, frames, own, childs = map(int, told.split())
     assert (width, frames) == (7680, 1)
-    assert megabytes < 1000
+    held = Comparison("8k", read_picture(ClipFile(still)), 1800, expected=1).memory_bytes / 2**20
+    assert own < 800
+    assert 0.5 * held < childs < 1.1 * held
+
+
+KILLED = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from vqa_assets.features.cache import FeatureCache
+from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.features.table import ClipToMeasure, MeasuringRun, extract_features
+clips = [ClipToMeasure(str(i), Path(sys.argv[1]), sha256=str(i)) for i in range(int(sys.argv[3]))]
+run = MeasuringRun(2, threading.Event(), lambda done, failed: print(done, flush=True))
+with FeatureCache(Path(sys.argv[2])) as cache, ThreadPoolExecutor(2) as executor:
+    extract_features(clips, ClipExtractor(), executor, cache, run)
+"""
+
+
+def test_a_run_that_is_killed_loses_only_the_clips_in_hand_and_leaves_no_process(plain: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache.sqlite"
+    begun = [sys.executable, "-c", KILLED, plain, cache, "200"]
+    with subprocess.Popen(begun, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}) as run:
+        committed = next(int(line) for line in run.stdout or () if int(line) >= 3)
+        run.kill()
+    again = subprocess.run([sys.executable, "-c", KILLED, plain, cache, "8"], check=True, capture_output=True)
+    known = int(again.stdout.split()[0])
+    assert committed <= known <= 8
+    assert int(again.stdout.split()[-1]) == 8
+    ends = time.monotonic() + 30
+    while children_in(tmp_path) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert children_in(tmp_path) == []
+
+
+def children_in(folder: Path) -> list[str]:
+    """Processes whose working directory is below ``folder``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if entry.readlink().is_relative_to(folder):
+                found.append(entry.parent.name)
+    return found
 
 
 def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:

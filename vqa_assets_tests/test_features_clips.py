@@ -218,6 +218,13 @@ def test_a_turned_clip_is_measured_as_it_is_shown(turned):
     assert {name: found[name] for name in numbers} == pytest.approx(numbers, rel=0.03, abs=0.02)
 
 
+def test_a_turned_reference_is_compared_as_it_is_shown(turned):
+    clip, upright = turned
+    for one, other in ((clip, upright), (upright, clip)):
+        row = EXTRACT.extract(one, reference=other)
+        assert [row[f] for f in CANONICAL_6[:5]] == pytest.approx([1.0] * 5, abs=1e-5)
+
+
 def test_a_ladder_clip_is_scaled_to_its_reference(plain, folder):
     lower = make_clip(folder / "lower.mp4", Spec(width=160, height=90, frames=30))
     row = EXTRACT.extract(lower, reference=plain)

@@ -8,12 +8,11 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.checks import error, shown_examples, warning
+from vqa_assets.assets.checks import error, schema_result, shown_examples, warning
 from vqa_assets.assets.pictures import histogram_png
 from vqa_assets.assets.runs import artefact_path, run_context
 from vqa_assets.assets.telling import counted, manifest_metadata, picture, records, table_metadata, told_failures
 from vqa_assets.corpora import Corpus
-from vqa_assets.errors import VqaError
 from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, label_settings
 from vqa_assets.mos import TRAINING
 from vqa_assets.resources.data_root import DataRootResource
@@ -107,11 +106,7 @@ def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         root, name = data_root.root(), context.partition_key
         path = artefact_path(context, root, root.labelled(catalog.corpora[name]), name)
         status = _audit(context, root, catalog)["run_provenance"]["args"]["status_column"]
-        try:
-            rows = validate_labelled(path, status)
-        except VqaError as failure:
-            return error(False, str(failure), {"found": failure.found, "expected": failure.expected})
-        return error(True, f"{rows} rows keep the column specs", {"rows": rows})
+        return schema_result(lambda: validate_labelled(path, status))
 
     @dg.asset_check(
         asset="mos_features",

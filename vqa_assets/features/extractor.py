@@ -140,8 +140,9 @@ class _Pass:
         picture = None if self.reference is None else read_picture(self.reference)
         if picture is not None:
             _check_shape(self.source.clip.name, shown.picture, picture)
-        name = self.source.clip.name
-        self.comparison = Comparison(name, shown.picture, self.settings.max_frames, self.reference, picture)
+        name, most = self.source.clip.name, self.settings.max_frames
+        expected = min(self.source.expected_frames, most)
+        self.comparison = Comparison(name, shown.picture, most, self.reference, picture, expected)
         if can_be_compared(self.comparison.compared):
             self.comparing = stack.enter_context(comparing(self.comparison, ffmpeg_binary(), self.stop))
 

@@ -40,6 +40,9 @@ STALL_PER_MEGAPIXEL_S = 60.0
 FRAMES_HELD = 110
 """Frames of both sides that the process holds at once, however long the clip: measured, most of them in the encoder."""
 
+FRAMES_HELD_AT_LEAST = 36
+"""Frames' worth of memory that one frame takes on its way through encoder, decoder and libvmaf: measured."""
+
 PROCESS_BYTES = 50_000_000
 """What the process holds beside frames."""
 
@@ -56,7 +59,7 @@ class Comparison:
     """What to compare: the clip whose frames are handed over and its picture, and the reference, if it has one.
 
     Without ``reference`` the clip is the reference, and the second side its re-encode. Of a reference no more than
-    ``max_frames`` are read.
+    ``max_frames`` are read. ``expected`` is about how many frames there will be, where that is known.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Comparison:
     max_frames: int
     reference: ClipFile | None = None
     reference_picture: Picture | None = None
+    expected: int = 0
 
     @property
     def compared(self) -> Picture:
@@ -81,7 +85,8 @@ class Comparison:
         """What the process holds at most, measured: 80 MB at 640 × 360, 390 at 1080p, 2.4 GB at 2160p in 10 bits."""
         width, height = self.compared.even
         sample_bytes = 1 if self.compared.measured_bits == 8 else 2
-        return PROCESS_BYTES + FRAMES_HELD * width * height * sample_bytes * 3 // 2
+        frames = min(FRAMES_HELD, FRAMES_HELD_AT_LEAST + 2 * self.expected) if self.expected else FRAMES_HELD
+        return PROCESS_BYTES + frames * width * height * sample_bytes * 3 // 2
 
 
 class Comparing:

@@ -15,9 +15,9 @@ from vqa_assets.labels.columns import IDENTITY_COLUMNS, check_names
 from vqa_assets.labels.coverage import RAW_KEY, ROWS
 from vqa_assets.labels.formats import Format, format_of
 from vqa_assets.labels.keys import key_text
-from vqa_assets.labels.reading import ROW, csv_header, json_rows, read_columns, scan_csv
+from vqa_assets.labels.reading import ROW, Wanted, csv_header, json_rows, read_columns, scan_csv
 from vqa_assets.store.files import read_json_lines
-from vqa_assets.store.tables import column_names
+from vqa_assets.store.tables import column_names, json_texts
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FeatureTable:
         """All columns, in their order. SchemaError or LabelError where the file cannot be read."""
         kind = format_of(self.path)
         if kind.is_json:
-            return read_columns(self.path, lambda _: None).names
+            return read_columns(self.path, Wanted(lambda _: None)).names
         names = column_names(self.path) if kind is Format.PARQUET else csv_header(self.path)[0]
         check_names(names, str(self.path))
         return tuple(names)
@@ -51,7 +51,7 @@ class FeatureTable:
         if kind is Format.CSV:
             return scan_csv(self.path, typed=format_of(self.out) is not Format.CSV, texts=texts)
         if self.as_objects:
-            return read_columns(self.path, lambda name: str if name in texts else None).frame.drop(ROW).lazy()
+            return read_columns(self.path, Wanted(dict.fromkeys(texts, str).get, texts)).frame.drop(ROW).lazy()
         return frame_of_objects([row for _, row in self.objects()], self.names).lazy()
 
     def objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -64,9 +64,7 @@ class FeatureTable:
     def distinct(self, rows: pl.LazyFrame, key: str) -> pl.DataFrame:
         """One row per distinct key and identity: ``_raw_key``, ``_rows`` and the identity columns, as texts."""
         schema = rows.collect_schema()
-        identity = [pl.col(name).cast(pl.String) for name in IDENTITY_COLUMNS if name in schema and name != key]
-        if key in IDENTITY_COLUMNS:
-            identity.append(pl.col(key).cast(pl.String))
+        identity = [key_text(name, schema[name]).alias(name) for name in IDENTITY_COLUMNS if name in schema]
         return (
             rows.select(key_text(key, schema[key]).alias(RAW_KEY), *identity)
             .group_by(pl.all())
@@ -81,8 +79,6 @@ def frame_of_objects(rows: list[dict[str, Any]], names: tuple[str, ...]) -> pl.D
 
 
 def _column(name: str, values: list[Any]) -> pl.Series:
-    import json
-
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return pl.Series(name, values, dtype=pl.Float64, strict=False)
@@ -91,4 +87,4 @@ def _column(name: str, values: list[Any]) -> pl.Series:
             return pl.Series(name, values)
         except (TypeError, OverflowError, pl.exceptions.PolarsError):
             pass
-    return pl.Series(name, [None if v is None else json.dumps(v, sort_keys=True) for v in values], dtype=pl.String)
+    return pl.Series(name, json_texts(values), dtype=pl.String)

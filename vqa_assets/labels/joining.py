@@ -96,29 +96,26 @@ def _joined(table: FeatureTable, key: KeyRule, files: tuple[LabelFile, ...], set
     _check_pattern_found(labels.height, files[0].key, [f.frame[f.key.column] for f in files])
     try:
         rows = table.scan(key.column)
-        distinct = table.distinct(rows, key.column)
+        matched = match(_distinct_keys(table, rows, key), labels)
     except pl.exceptions.PolarsError as error:
         raise unreadable(table.path, error) from error
-    distinct = distinct.with_columns(normalized(distinct[RAW_KEY], key).alias(KEY))
-    _check_pattern_found(distinct[KEY].count(), key, [distinct[RAW_KEY]])
-    _check_splits(distinct, table)
-    matched = match(distinct, labels)
     audit = audit_of(matched, labels)
     names = ", ".join(f.path.name for f in files)
     check_match_rate(audit, settings.min_match_rate, f"{table.path} with labels {names}", _hint(key, files))
     check_identity(matched, [name for name in IDENTITY_COLUMNS if name in table.names])
     carried = [name for name in CARRIED_COLUMNS if name in labels.columns and name not in table.names]
     added = (*(name for name in SCORES if name in labels.columns), *carried)
-    beside = _beside(matched, added)
-    return Join(
-        table,
-        key,
-        files,
-        audit,
-        _labelled(rows, beside, key, settings),
-        (*added, settings.status_column),
-        summaries_of(matched),
-    )
+    labelled = _labelled(rows, _beside(matched, added), key, settings)
+    return Join(table, key, files, audit, labelled, (*added, settings.status_column), summaries_of(matched))
+
+
+def _distinct_keys(table: FeatureTable, rows: pl.LazyFrame, key: KeyRule) -> pl.DataFrame:
+    """The features' distinct keys, as they stand and as they are compared; their split words are known ones."""
+    distinct = table.distinct(rows, key.column)
+    compared = distinct.with_columns(normalized(distinct[RAW_KEY], key).alias(KEY))
+    _check_pattern_found(compared[KEY].count(), key, [compared[RAW_KEY]])
+    _check_splits(compared, table)
+    return compared
 
 
 def _beside(matched: pl.DataFrame, added: Sequence[str]) -> pl.DataFrame:
@@ -132,13 +129,13 @@ def _labelled(rows: pl.LazyFrame, beside: pl.DataFrame, key: KeyRule, settings: 
     schema = rows.collect_schema()
     replaced = [name for name in (*SCORES, settings.status_column) if name in schema]
     status = pl.when(pl.col("mos").is_null()).then(pl.lit("missing-label")).otherwise(pl.lit("ok"))
-    return (
-        rows.drop(replaced)
-        .with_columns(key_text(key.column, schema[key.column]).alias(RAW_KEY))
-        .join(beside.lazy(), on=RAW_KEY, how="left", maintain_order="left")
-        .drop(RAW_KEY)
-        .with_columns(status.alias(settings.status_column))
+    plain = schema[key.column] == pl.String
+    text = pl.col(key.column) if plain else key_text(key.column, schema[key.column])
+    joined = rows.drop(replaced).join(
+        beside.lazy(), left_on=text, right_on=RAW_KEY, how="left", maintain_order="left", coalesce=plain
     )
+    labelled = joined if plain else joined.drop(RAW_KEY)
+    return labelled.with_columns(status.alias(settings.status_column))
 
 
 def _check_pattern_found(found: int, rule: KeyRule, keys: Sequence[pl.Series]) -> None:

@@ -71,29 +71,13 @@ def extract(keys: pl.Series, pattern: str, setting: str, limit_s: float = LIMIT_
 
 def same_on_plain_keys(pattern: str) -> str | None:
     """The pattern in the engine's words, where both engines find the same in plain keys; None where they may not."""
-    position, told = 0, []
-    groups: list[_Group] = [_Group(captures=False)]
-    last: _Group | None = None
+    position, told, structure = 0, list[str](), _Structure()
     while position < len(pattern):
         token = _TOKEN.match(pattern, position)
-        if token is None:
+        if token is None or not structure.allows(str(token.lastgroup), token.group()):
             return None
-        position, kind, text = token.end(), str(token.lastgroup), token.group()
-        repeated = last if kind == "quantity" else None
-        if repeated is not None and not repeated.is_simple:
-            return None
-        if kind == "open":
-            groups.append(_Group(captures=text != "(?:"))
-        elif kind == "close" and len(groups) > 1:
-            last = groups.pop()
-            groups[-1].take(last)
-        elif kind in ("or", "quantity", "edge"):
-            groups[-1].is_simple = False
-        if kind == "class" and "--" in text:
-            return None
-        if kind != "close":
-            last = _UNREPEATABLE if kind in ("edge", "or", "open", "quantity") else _Group(captures=False)
-        told.append(_in_engine_words(kind, text))
+        position = token.end()
+        told.append(_in_engine_words(str(token.lastgroup), token.group()))
     return "".join(told)
 
 
@@ -103,9 +87,28 @@ class _Group:
     def __init__(self, *, captures: bool) -> None:
         self.is_simple = not captures
 
-    def take(self, inner: "_Group") -> None:
-        """Account for a group inside this one."""
-        self.is_simple = self.is_simple and inner.is_simple
+
+class _Structure:
+    """The groups that are open while a pattern is read, and what stands before the next token."""
+
+    def __init__(self) -> None:
+        self._open = [_Group(captures=False)]
+        self._last = _UNREPEATABLE
+
+    def allows(self, kind: str, text: str) -> bool:
+        """Take one token; False where the engines may differ from there on."""
+        if (kind == "quantity" and not self._last.is_simple) or (kind == "class" and "--" in text):
+            return False
+        if kind == "open":
+            self._open.append(_Group(captures=text != "(?:"))
+        elif kind == "close":
+            self._last = self._open.pop()
+            self._open[-1].is_simple &= self._last.is_simple
+            return True
+        elif kind in ("or", "quantity", "edge"):
+            self._open[-1].is_simple = False
+        self._last = _UNREPEATABLE if kind in ("edge", "or", "open", "quantity") else _Group(captures=False)
+        return True
 
 
 _UNREPEATABLE = _Group(captures=True)

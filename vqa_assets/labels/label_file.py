@@ -15,7 +15,7 @@ from vqa_assets.labels import columns as names_of
 from vqa_assets.labels import votes
 from vqa_assets.labels.formats import check_present
 from vqa_assets.labels.keys import KeyRule, normalized
-from vqa_assets.labels.reading import ROW, Bad, Columns, read_columns
+from vqa_assets.labels.reading import ROW, Bad, Columns, Wanted, read_columns
 from vqa_assets.labels.scale import Decided, ScaleRule, check_inside, decide, scale_expr
 from vqa_assets.labels.settings import LabelSettings
 from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, TRAINING, UNIFIED
@@ -29,7 +29,7 @@ _EXAMPLES = 5
 @dataclass(frozen=True)
 class LabelFile:
     """One file's labels: ``frame`` has a row per usable row of the file, with ``_key``, the scores, and what it has of
-    SD, count, interval and identity. ``conventional`` is a corpus JSONL whose columns need no inference.
+    SD, count, interval and identity.
     """
 
     path: Path
@@ -44,38 +44,47 @@ class LabelFile:
 
 
 def read_label_file(path: Path, settings: LabelSettings, rule: ScaleRule, *, conventional: bool = False) -> LabelFile:
-    """The labels of one file; LabelError names what of it cannot be used, and where."""
+    """The labels of one file; of a ``conventional`` one, a corpus JSONL, no column is inferred.
+
+    LabelError names what of the file cannot be used, and where.
+    """
     check_present(path, "labels", "materialize corpus_jsonl for this corpus, or set labels")
-    file = _restricted(read_columns(path, lambda name: _wanted(name, settings)), settings)
-    column = (
-        "src"
-        if conventional
-        else names_of.key_column(file.names, settings.label_key_column, str(path), "label_key_column")
-    )
-    normalize = "raw" if conventional else settings.key_normalize
-    key = KeyRule(column, normalize, settings.label_key_regex, "label_key_regex")
+    file = _restricted(read_columns(path, _wanted(settings)), settings)
+    key = _key_rule(file, settings, conventional=conventional)
     if settings.vote_columns:
         file = votes.unpivoted(file, names_of.vote_columns(file.names, settings.vote_columns, str(path)))
     mos, scales = _score(file, settings, rule, conventional=conventional)
-    _check_usable(file, column, mos)
+    _check_usable(file, key.column, mos)
     check_inside(file, mos, scales)
     _check_splits(file)
     frame = _converted(file, mos, scales, rule)
     if settings.vote_columns or settings.rater_column:
-        frame = votes.scored(frame, column, settings.rater_column, file)
-    return LabelFile(path, key, mos, scales, frame.with_columns(normalized(frame[column], key).alias(KEY)))
+        frame = votes.scored(frame, key.column, settings.rater_column, file)
+    return LabelFile(path, key, mos, scales, frame.with_columns(normalized(frame[key.column], key).alias(KEY)))
 
 
-def _wanted(name: str, settings: LabelSettings) -> type | None:
-    lower = name.lower()
-    if name in (settings.label_key_column, settings.rater_column):
-        return str
-    votes_too = names_of.VOTE_CANDIDATES if settings.rater_column else names_of.MOS_CANDIDATES
-    scores = name == settings.label_mos_column or lower in votes_too or votes.matches(name, settings.vote_columns)
-    if scores or name in names_of.SPREADS or name in names_of.COUNTS:
-        return float
-    texts = (*names_of.CARRIED_COLUMNS, "mos_scale", "mos_native_scale")
-    return str if lower in KEY_COLUMNS or name in texts else None
+def _key_rule(file: Columns, settings: LabelSettings, *, conventional: bool) -> KeyRule:
+    if conventional:
+        return KeyRule("src", "raw", None, "label_key_regex")
+    column = names_of.key_column(file.names, settings.label_key_column, str(file.path), "label_key_column")
+    return KeyRule(column, settings.key_normalize, settings.label_key_regex, "label_key_regex")
+
+
+def _wanted(settings: LabelSettings) -> Wanted:
+    """The columns that may matter: keys, scores, and what is carried."""
+    scores = names_of.VOTE_CANDIDATES if settings.rater_column else names_of.MOS_CANDIDATES
+    chosen = tuple(filter(None, (settings.label_key_column, settings.rater_column)))
+    numbers = (*names_of.SPREADS, *names_of.COUNTS, *filter(None, (settings.label_mos_column,)))
+    texts = (*names_of.CARRIED_COLUMNS, "mos_scale")
+
+    def kind(name: str) -> type | None:
+        if name in chosen:
+            return str
+        if name in numbers or name.lower() in scores or votes.matches(name, settings.vote_columns):
+            return float
+        return str if name in texts or name.lower() in KEY_COLUMNS else None
+
+    return Wanted(kind, (*chosen, *numbers, *texts, *scores, *KEY_COLUMNS))
 
 
 def _restricted(file: Columns, settings: LabelSettings) -> Columns:

@@ -1,7 +1,8 @@
 """One labelled table from its features and labels to the published file and its audit: under ``mos_features``."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from vqa_assets.labels.coverage import LabelAudit
 from vqa_assets.labels.feature_table import FeatureTable
 from vqa_assets.labels.formats import Format, check_apart, check_present, format_of
 from vqa_assets.labels.joining import Join, plan
-from vqa_assets.labels.reading import read_columns
+from vqa_assets.labels.reading import Wanted, read_columns
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.labels.writing import write_as, write_parquet
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.schemas import BATCH_ROWS, CORPUS_JSONL, labelled_table, validate_frames
-from vqa_assets.store.files import drafting, read_json_lines, read_json_object
+from vqa_assets.store.files import Draft, drafting, read_json_lines, read_json_object
 from vqa_assets.store.paths import manifest_path
 from vqa_assets.store.tables import iterate_frames, table_version
 
@@ -57,6 +58,7 @@ def make_labelled_table(
             body={
                 **join.audit.as_dict(),
                 **_decisions(join),
+                "settings_from": settings.origins(),
                 "labels": [one.as_dict() for one in join.summaries],
                 "data_version": version,
             },
@@ -76,7 +78,8 @@ def label_features(
     paths = LabelPaths(features, tuple(labels), out, out.with_suffix(".audit.json"))
     _check_paths(paths)
     join = plan(FeatureTable(features, out), labels, settings, corpora, _conventional(paths, settings))
-    _publish(join, settings, out)
+    with _validated(join, settings, out) as draft:
+        draft.publish()
     return join.audit
 
 
@@ -89,7 +92,7 @@ def validate_labelled(path: Path, status_column: str) -> int:
         return validate_frames(iterate_frames(path, names), table, str(path))
     numbers = {c.name for c in table.columns if c.kind == "number"}
     kinds = {name: float if name in numbers else str for name in names}
-    frame = read_columns(path, kinds.get).frame
+    frame = read_columns(path, Wanted(kinds.get, tuple(names))).frame
     return validate_frames((part.to_pandas() for part in frame.iter_slices(BATCH_ROWS)), table, str(path))
 
 
@@ -103,41 +106,37 @@ def _check_paths(paths: LabelPaths) -> None:
     check_present(paths.features, "features", made_by)
 
 
-def _publish(join: Join, settings: LabelSettings, out: Path) -> str:
-    """Write, validate batch by batch, replace; the data version."""
+@contextmanager
+def _validated(join: Join, settings: LabelSettings, out: Path) -> Iterator[Draft]:
+    """A draft of the table in the format of ``out``, valid batch by batch; the block may publish it."""
     table = labelled_table(settings.status_column)
     as_parquet = format_of(out) is Format.PARQUET
     with drafting(out if as_parquet else out.with_name(f"{out.name}.parquet")) as draft:
         write_parquet(join, draft.path)
         validate_frames(iterate_frames(draft.path, [c.name for c in table.columns]), table, str(out))
-        if not as_parquet:
-            return _publish_as(join, draft.path, out)
-        version = table_version(draft.path)
-        if _version_of(out) != version:
-            draft.publish()
-        return version
+        if as_parquet:
+            yield draft
+            return
+        with drafting(out) as converted:
+            write_as(join, draft.path, converted.path, out)
+            yield converted
 
 
-def _publish_as(join: Join, parquet: Path, out: Path) -> str:
-    with drafting(out) as draft:
-        write_as(join, parquet, draft.path, out)
-        version = _bytes_version(draft.path)
-        if not out.is_file() or _bytes_version(out) != version:
-            draft.publish()
+def _publish(join: Join, settings: LabelSettings, out: Path) -> str:
+    """Publish a table whose content is another than that of the one that stands; the data version."""
+    version_of = table_version if format_of(out) is Format.PARQUET else _bytes_version
+    with _validated(join, settings, out) as draft:
+        version = version_of(draft.path)
+        with suppress(SchemaError, FileNotFoundError):
+            if version_of(out) == version:
+                return version
+        draft.publish()
         return version
 
 
 def _bytes_version(path: Path) -> str:
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()[:32]
-
-
-def _version_of(path: Path) -> str:
-    """The data version of the table that stands; empty where it cannot be read."""
-    try:
-        return table_version(path)
-    except SchemaError:
-        return ""
 
 
 def _conventional(paths: LabelPaths, settings: LabelSettings) -> tuple[Path, ...]:

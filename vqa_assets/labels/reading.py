@@ -3,10 +3,12 @@
 A value that is no number is kept apart with its row, so that whoever uses the column can name it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -24,8 +26,18 @@ ROW = "_row"
 """Column of the rows' places: the line in JSON Lines, else the row's number, from 1."""
 _CHUNK = 20_000
 _NEXT = "correct the file, or save it in another format"
-Wanted = Callable[[str], type | None]
-"""Per column name ``str`` or ``float``, or None where the column is not needed."""
+_ROWS_OF_NAMES = 1_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which columns are read: ``kind`` says of a name ``str``, ``float`` or None; ``names`` are known ones.
+
+    A table of objects may have a known name in any row, and others where its first thousand rows have them.
+    """
+
+    kind: Callable[[str], type | None]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ def scan_csv(path: Path, *, typed: bool = False, texts: Iterable[str] = ()) -> p
 
 
 def _of_columns(path: Path, names: list[str], scan: pl.LazyFrame, wanted: Wanted) -> Columns:
-    kinds = {name: kind for name in names if (kind := wanted(name)) is not None}
+    kinds = {name: kind for name in names if (kind := wanted.kind(name)) is not None}
     schema = scan.collect_schema()
     decimal_comma = format_of(path) is Format.CSV and csv_header(path)[1] == ";"
     exprs = [
@@ -140,41 +152,89 @@ def _raw_numbers(kinds: Mapping[str, type], schema: pl.Schema) -> list[pl.Expr]:
 
 
 def _of_objects(path: Path, kind: Format, wanted: Wanted) -> Columns:
-    numbered = _quick_lines(path) if kind is Format.JSONL else enumerate(json_rows(path), 1)
+    if kind is Format.JSON:
+        return _gathered(path, enumerate(json_rows(path), 1), wanted)
     try:
-        return _gathered(path, numbered, wanted)
-    except msgspec.DecodeError:
+        return _quick(path, wanted)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return _gathered(path, ((line.number, line.row) for line in read_json_lines(path)), wanted)
 
 
+def _quick(path: Path, wanted: Wanted) -> Columns:
+    """JSON Lines whose fields are those of the first rows, or known names; DecodeError where a line needs more care."""
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    with path.open("rb") as lines:
+        first = [decode(raw) for raw in islice((raw for raw in lines if raw.strip()), _ROWS_OF_NAMES)]
+        names = tuple(dict.fromkeys(name for row in first for name in row))
+        kinds = _kinds((*names, *(n for n in wanted.names if n not in names)), wanted)
+        decoder = _field_decoder(tuple(kinds))
+        lines.seek(0)
+        numbered = ((number, decoder.decode(raw)) for number, raw in enumerate(lines, 1) if raw.strip())
+        collected = _Collected(path)
+        while batch := list(islice(numbered, _CHUNK)):
+            columns = zip(*(msgspec.structs.astuple(row) for _, row in batch), strict=True)
+            collected.take([number for number, _ in batch], dict(zip(kinds, columns, strict=True)), kinds)
+    found = collected.columns(names)
+    filled = [name for name in kinds if name in names or found.bad.get(name) or _count(found.frame, name)]
+    there = [name for name in filled if name in found.frame.columns]
+    return replace(found, names=tuple(dict.fromkeys((*names, *there))), frame=found.frame.select(ROW, *there))
+
+
+@cache
+def _field_decoder(names: tuple[str, ...]) -> "msgspec.json.Decoder[Any]":
+    """A decoder of objects that keeps these fields only, absent ones as None."""
+    fields = [(f"f{i}", Any, None) for i in range(len(names))]
+    renamed = {f"f{i}": name for i, name in enumerate(names)}
+    return msgspec.json.Decoder(msgspec.defstruct("Row", fields, rename=renamed, gc=False))
+
+
+def _count(frame: pl.DataFrame, name: str) -> int:
+    return frame[name].count() if name in frame.columns else 0
+
+
 def _gathered(path: Path, numbered: Iterable[tuple[int, Mapping[str, Any]]], wanted: Wanted) -> Columns:
-    source, names, frames = iter(numbered), dict[str, None](), []
-    bad: dict[str, list[Bad]] = {}
+    source, names, collected = iter(numbered), dict[str, None](), _Collected(path)
     while batch := list(islice(source, _CHUNK)):
-        places = [place for place, _ in batch]
         found = dict.fromkeys(name for _, row in batch for name in row)
         names.update(found)
+        kinds = _kinds(tuple(found), wanted)
+        collected.take([place for place, _ in batch], {n: [row.get(n) for _, row in batch] for n in kinds}, kinds)
+    return collected.columns(tuple(names))
+
+
+def _kinds(names: Iterable[str], wanted: Wanted) -> dict[str, type]:
+    return {name: kind for name in names if (kind := wanted.kind(name)) is not None}
+
+
+class _Collected:
+    """Columns of objects that are read batch by batch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.frames, self.bad = path, list[pl.DataFrame](), dict[str, list[Bad]]()
+
+    def take(self, places: list[int], values: Mapping[str, Sequence[Any]], kinds: Mapping[str, type]) -> None:
+        """One batch: the rows' places, and per column their values."""
         columns = {ROW: pl.Series(ROW, places, dtype=pl.UInt32)}
-        for name in found:
-            values = [row.get(name) for _, row in batch]
-            if (column := wanted(name)) is str:
-                columns[name] = pl.Series(name, [_text(v) for v in values], dtype=pl.String)
-            elif column is float:
-                columns[name] = pl.Series(name, [_float(v) for v in values], dtype=pl.Float64)
-                wrong = [Bad(p, v) for p, v in zip(places, values, strict=True) if v is not None and _float(v) is None]
-                bad.setdefault(name, []).extend(wrong)
-        frames.append(pl.DataFrame(columns))
-    frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame({ROW: pl.Series([], dtype=pl.UInt32)})
-    return Columns(path, tuple(names), frame, bad)
+        for name, kind in kinds.items():
+            types = set(map(type, values[name]))
+            if kind is str:
+                texts = values[name] if types <= {str, NoneType} else [_text(v) for v in values[name]]
+                columns[name] = pl.Series(name, texts, dtype=pl.String)
+                continue
+            plain = types <= {float, int, NoneType}
+            numbers = [_float(v) for v in values[name]] if not plain or int in types else values[name]
+            columns[name] = pl.Series(name, numbers, dtype=pl.Float64)
+            if not plain:
+                found = zip(places, values[name], numbers, strict=True)
+                wrong = [Bad(place, value) for place, value, number in found if number is None and value is not None]
+                self.bad.setdefault(name, []).extend(wrong)
+        self.frames.append(pl.DataFrame(columns))
 
-
-def _quick_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The lines that are not blank, with their numbers; msgspec.DecodeError where one needs a second look."""
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, 1):
-            if raw.strip():
-                yield number, decoder.decode(raw)
+    def columns(self, names: tuple[str, ...]) -> Columns:
+        """Everything taken, as one frame; empty texts are none."""
+        frame = pl.concat(self.frames, how="diagonal") if self.frames else pl.DataFrame({ROW: []}, {ROW: pl.UInt32})
+        texts = pl.col(pl.String)
+        return Columns(self.path, names, frame.with_columns(pl.when(texts != "").then(texts)), self.bad)
 
 
 def json_rows(path: Path) -> list[dict[str, Any]]:

@@ -98,7 +98,7 @@ def _of_group(file: Columns, rows: pl.DataFrame, column: str, corpus: str | None
         return Decided(corpus, CONTINUOUS_0_100, "column name")
     if rule.setting:
         return Decided(corpus, SCALES[rule.setting], "setting")
-    if column == "mos" and "mos_scale" in rows.columns and (said := _said_by_rows(rows, what)):
+    if column.lower() == "mos" and "mos_scale" in rows.columns and (said := _said_by_rows(rows, what)):
         return Decided(corpus, said, "rows")
     declared = rule.corpora.get(corpus or "")
     return _declared(rows, column, corpus, declared, what) if declared else _detected(rows, column, corpus, what)

@@ -85,12 +85,24 @@ class LabelSettings:
         """The settings for an audit."""
         return asdict(self) | {"vote_columns": list(self.vote_columns)}
 
+    def origins(self) -> dict[str, str]:
+        """Where each value came from: ``set``, its ``default``, or left to the ``tables``."""
+        plain = LabelSettings()
+        return {
+            f.name: "set" if (value := getattr(self, f.name)) != getattr(plain, f.name) else _left_to(value)
+            for f in fields(self)
+        }
+
     @property
     def infers_everything(self) -> bool:
         """True where nothing is said of keys, scores and votes."""
         said = (self.feature_key_column, self.label_key_column, self.label_mos_column, self.rater_column)
         regexes = (self.feature_key_regex, self.label_key_regex)
         return not any(said) and not any(regexes) and not self.vote_columns and self.key_normalize == "auto"
+
+
+def _left_to(value: object) -> str:
+    return "tables" if value is None else "default"
 
 
 @dataclass(frozen=True)
