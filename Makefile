@@ -9,10 +9,11 @@ PORT ?= 3000
 export DAGSTER_HOME VQA_DATA_ROOT
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo ui test check bench clean
+.PHONY: help install demo ui pictures test check bench clean
 help:
 	@echo "make demo     make a small corpus, ingest it, train a head from it (under three minutes)"
 	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on the demo's data"
+	@echo "make pictures the screenshots in docs/pictures, from the demo's data (needs chromium)"
 	@echo "make test     all tests"
 	@echo "make check    lint, types, imports"
 	@echo "make bench    the figures, side by side with their baselines"
@@ -41,6 +42,9 @@ ui: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/python -m vqa_assets.pool_limits
 	@echo "the web UI is at http://127.0.0.1:$(PORT); Ctrl-C ends it"
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+
+pictures: $(STAMP)
+	@$(BIN)/python -m vqa_assets_tests.pictures
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

@@ -5,6 +5,9 @@ from importlib import import_module
 
 BENCHMARKS = (
     "load_definitions",
+    "first_page",
+    "sensor_ticks",
+    "ui_metadata",
     "label_tables",
     "ingest_download",
     "ingest_local",

@@ -1,46 +1,28 @@
 """The web UI as a person uses it: Chromium on a running ``dagster dev``."""
 
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
-from shutil import which
 
 import dagster as dg
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs, defs
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets_tests.web_ui import WebUi
+from vqa_assets_tests.web_ui import WebUi, browser_page
 
 pytestmark = pytest.mark.needs_tool("chromium")
-LIMIT_MS = 60_000
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """One tab, with a profile of its own that is gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="chromium-") as profile, sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=which("chromium"), args=FLAGS, viewport={"width": 1280, "height": 900}
-        )
-        context.set_default_timeout(LIMIT_MS)
-        expect.set_options(timeout=LIMIT_MS)
-        yield context.pages[0]
-        context.close()
+    """One tab."""
+    with browser_page() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

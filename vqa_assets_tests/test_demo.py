@@ -10,14 +10,19 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import numpy as np
 import onnxruntime
 import polars as pl
 import pytest
 
+from vqa_assets.definitions import defs
+
 REPOSITORY = Path(__file__).parents[1]
 CLIPS = 44
+METADATA_LIMIT = 200_000
 
 
 @dataclass(frozen=True)
@@ -128,3 +133,54 @@ def test_every_artefact_has_its_replay_manifest_and_card(demo: Demo) -> None:
     card = (demo.root / "models/konvid_mos_head_v1_card.md").read_text()
     assert "Proposed" in card
     assert "research use, citation required" in card
+
+
+@pytest.fixture(scope="module")
+def told(demo: Demo) -> dict[str, dict[str, dg.MetadataValue]]:  # type: ignore[type-arg]
+    """Asset → the metadata of its last materialization, as the web UI reads it."""
+    with dg.DagsterInstance.from_config(str(demo.root.parent / "home")) as instance:
+        found = {
+            key.to_user_string(): instance.get_latest_materialization_event(key)
+            for key in defs.resolve_asset_graph().get_all_asset_keys()
+        }
+    return {
+        name: dict(event.asset_materialization.metadata)
+        for name, event in found.items()
+        if event is not None and event.asset_materialization is not None
+    }
+
+
+def test_the_web_ui_tells_rows_columns_headline_numbers_pictures_and_sidecars_of_every_asset(
+    demo: Demo, told: dict[str, dict[str, Any]]
+) -> None:
+    tables = {"corpus_jsonl", "unified_corpus", "clip_features", "mos_features"}
+    heads = {"konvid_mos_head_v1", "mos_head"}
+    assert tables | heads | {"corpus_annotations"} <= told.keys()
+    for asset, metadata in told.items():
+        values = {name: entry.value for name, entry in metadata.items()}
+        assert len(dg.serialize_value(metadata)) < METADATA_LIMIT, asset
+        numbers = [name for name, value in values.items() if isinstance(value, (int, float))]
+        assert len(numbers) >= (1 if asset == "clip_features" else 2), f"{asset}: nothing to plot but {numbers}"
+        assert (demo.root / str(values["path"])).is_file(), asset
+        if asset != "corpus_annotations":
+            assert (demo.root / str(values["manifest_path"])).is_file(), asset
+            assert values["manifest"]["run_provenance"]["dagster"]["asset_key"] == asset
+        if asset in tables:
+            columns = values["dagster/column_schema"].columns
+            assert values["dagster/row_count"] == CLIPS, asset
+            assert all(column.description for column in columns), asset
+            assert any(column.constraints.other or not column.constraints.nullable for column in columns), asset
+        if asset not in ("clip_features", "mos_features"):
+            assert any("data:image/png;base64," in str(value) for value in values.values()), f"{asset}: no picture"
+
+
+def test_a_person_finds_why_a_clip_was_lost_and_whether_a_head_may_be_passed_on(
+    told: dict[str, dict[str, Any]],
+) -> None:
+    corpus = {name: entry.value for name, entry in told["corpus_jsonl"].items()}
+    assert 0 < corpus["attrition"] < 0.1
+    assert "HTTP 404" in str(corpus["losses"])
+    head = {name: entry.value for name, entry in told["konvid_mos_head_v1"].items()}
+    assert "research" in head["redistribution"]
+    assert "konvid-150k" in str(head["trained_on"])
+    assert head["status"] == "Proposed"

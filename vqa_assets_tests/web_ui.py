@@ -7,19 +7,33 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqa_assets_tests.clips import tiny_clips
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 REPOSITORY = Path(__file__).parents[1]
 DAGSTER = (sys.executable, "-m", "dagster")
 START_LIMIT_S = 120
+BROWSER_LIMIT_MS = 60_000
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 
 
 @dataclass(frozen=True)
@@ -80,13 +94,23 @@ class WebUi:
 
 @contextmanager
 def served(place: Place) -> Iterator[WebUi]:
-    """``dagster dev`` as ``make ui`` starts it. All its processes are gone at the end."""
+    """The web UI of a place."""
+    with dagster_dev(place.environment, place.folder / "log.txt") as address:
+        yield WebUi(address, place)
+
+
+@contextmanager
+def dagster_dev(environment: Mapping[str, str], log: Path, folder: Path = REPOSITORY) -> Iterator[str]:
+    """``dagster dev`` as ``make ui`` starts it, in a folder with a ``workspace.yaml``; its address once it answers.
+
+    All its processes are gone at the end.
+    """
     port = free_port()
-    with (place.folder / "log.txt").open("wb") as out:
+    with log.open("wb") as out:
         process = subprocess.Popen(
             [*DAGSTER, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
-            cwd=REPOSITORY,
-            env=place.environment,
+            cwd=folder,
+            env=dict(environment),
             stdout=out,
             stderr=out,
             start_new_session=True,
@@ -94,7 +118,7 @@ def served(place: Place) -> Iterator[WebUi]:
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_for(f"{address}/graphql", process)
-            yield WebUi(address, place)
+            yield address
         finally:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
@@ -102,6 +126,24 @@ def served(place: Place) -> Iterator[WebUi]:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
+
+
+@contextmanager
+def browser_page() -> Iterator["Page"]:
+    """One tab of Chromium, with a profile of its own that is gone at the end."""
+    from playwright.sync_api import expect, sync_playwright
+
+    with tempfile.TemporaryDirectory(prefix="chromium-") as profile, sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=shutil.which("chromium"),
+            args=CHROMIUM_FLAGS,
+            viewport={"width": 1280, "height": 800},
+        )
+        context.set_default_timeout(BROWSER_LIMIT_MS)
+        expect.set_options(timeout=BROWSER_LIMIT_MS)
+        yield context.pages[0]
+        context.close()
 
 
 def free_port() -> int:
@@ -129,5 +171,5 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
                 "repositoriesOrError"
             ].get("nodes"):
                 return
-        time.sleep(0.5)
+        time.sleep(0.1)
     raise AssertionError("dagster dev did not answer")

@@ -12,6 +12,7 @@ from pydantic import Field
 from vqa_assets.assets.checks import jsonl_schema_result, warning
 from vqa_assets.assets.runs import artefact_path, run_context
 from vqa_assets.assets.telling import counted, manifest_metadata, records, table_metadata, told_failures
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.encode_grid import layout
@@ -32,14 +33,14 @@ _CACHE_DIR = "Folder of libvmaf reports. Default: <root>/encode-grid/bvi-dvc."
 _INPUT = "vmaf-tune's rows. Default: <root>/encode-grid/netflix_vmaf_tune.jsonl."
 
 
-class ReportsConfig(dg.Config):
+class ReportsConfig(ToldConfig):
     """Where the inputs of the grid are."""
 
     cache_dir: str | None = Field(default=None, description=_CACHE_DIR)
     input: str | None = Field(default=None, description=_INPUT)
 
 
-class EncodeGridConfig(dg.Config):
+class EncodeGridConfig(ToldConfig):
     """Settings of one grid: the labels and ``cache_dir`` are for bvi-dvc, ``input`` is for netflix."""
 
     cache_dir: str | None = Field(default=None, description=f"bvi-dvc: {_CACHE_DIR}")
@@ -71,7 +72,7 @@ class EncodeGridConfig(dg.Config):
         return bvi_dvc_job(_path(self.cache_dir, layout.reports_folder(root)), labels, root, to)
 
 
-class TrainingCorpusConfig(dg.Config):
+class TrainingCorpusConfig(ToldConfig):
     """Settings of one merge."""
 
     inputs: list[str] = Field(

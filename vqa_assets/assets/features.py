@@ -19,6 +19,7 @@ from vqa_assets.assets.telling import (
     table_metadata,
     told_failures,
 )
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
     from vqa_assets.features.corpus_table import MeasuredTable
     from vqa_assets.features.watching import MeasuringCounts, Observer
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
-class FeatureConfig(dg.Config):
+class FeatureConfig(ToldConfig):
     """Settings of one extraction."""
 
     overwrite: bool = Field(

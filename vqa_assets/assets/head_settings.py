@@ -2,21 +2,23 @@
 
 from typing import Any
 
-import dagster as dg
 from pydantic import Field
 
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.heads.recipe import TrainingSettings
 
 _DEFAULT = TrainingSettings()
 _LISTS = ("columns", "exclude_corpora", "allow_missing_features")
 
 
-class TrainingConfig(dg.Config):
+class TrainingConfig(ToldConfig):
     """What every training run may decide."""
 
     epochs: int = Field(default=_DEFAULT.epochs, ge=1, description="Passes over the rows, at most. Default: 30.")
     lr: float = Field(default=_DEFAULT.lr, gt=0, lt=1, description="Learning rate. Default: 0.001.")
-    weight_decay: float = Field(default=_DEFAULT.weight_decay, ge=0, lt=1, description="Default: 0.00001.")
+    weight_decay: float = Field(
+        default=_DEFAULT.weight_decay, ge=0, lt=1, description="Pull of the weights towards zero. Default: 0.00001."
+    )
     batch_size: int | None = Field(
         default=None, ge=1, description="Rows a step. Default: 64 up to 5 000 rows, 2 048 above."
     )

@@ -11,6 +11,7 @@ from vqa_assets.assets.checks import error, schema_result
 from vqa_assets.assets.labels import split_leakage_result
 from vqa_assets.assets.runs import artefact_path, run_context
 from vqa_assets.assets.telling import manifest_metadata, records, told_failures
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.files import read_json_object
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 
 
-class BatchConfig(dg.Config):
+class BatchConfig(ToldConfig):
     """Settings of one batch."""
 
     manifest: str | None = Field(

@@ -12,6 +12,7 @@ from vqa_assets.assets.checks import jsonl_schema_result, parquet_schema_result,
 from vqa_assets.assets.pictures import HistogramPair, histogram_pairs_png
 from vqa_assets.assets.runs import artefact_path, run_context
 from vqa_assets.assets.telling import counted, manifest_metadata, picture, records, table_metadata, told_failures
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
@@ -28,7 +29,7 @@ CODE_VERSION = "3"
 _GROUPS_SHOWN = 10
 
 
-class UnifiedConfig(dg.Config):
+class UnifiedConfig(ToldConfig):
     """Settings of one aggregation."""
 
     inputs: list[str] = Field(

@@ -13,13 +13,14 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.resources.data_root import DataRootResource
 
 _TOLD_LINES = 20
 _GRACE_S = 30.0
 
 
-class WorkflowConfig(dg.Config):
+class WorkflowConfig(ToldConfig):
     """Settings of one pass over everything that is there."""
 
     dry_run: bool = Field(default=False, description="Stop before training. Default: false.")

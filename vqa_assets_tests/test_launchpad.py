@@ -1,0 +1,62 @@
+"""The launchpad's form: every setting of every asset has a sentence, its default and its bounds."""
+
+import inspect
+import re
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import Field
+
+from vqa_assets.assets.told_config import ToldConfig
+from vqa_assets.definitions import defs
+from vqa_assets.settings import INGEST_SETTINGS
+
+ASSETS = sorted(key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys())
+
+
+def form(asset: str) -> dict[str, str]:
+    """Setting → description, as the web UI gets them."""
+    schema = defs.resolve_assets_def(dg.AssetKey(asset)).op.config_schema.as_field().config_type
+    return {name: field.description or "" for name, field in getattr(schema, "fields", {}).items()}
+
+
+def bounds(asset: str) -> dict[str, list[float]]:
+    """Setting → its bounds, as the config's class enforces them."""
+    function: Any = defs.resolve_assets_def(dg.AssetKey(asset)).op.compute_fn
+    config = inspect.signature(function.decorated_fn).parameters["config"].annotation
+    names = ("ge", "gt", "le", "lt")
+    return {
+        setting: [getattr(m, name) for m in field.metadata for name in names if hasattr(m, name)]
+        for setting, field in config.model_fields.items()
+    }
+
+
+@pytest.mark.parametrize("asset", [name for name in ASSETS if form(name)])
+def test_every_setting_tells_what_it_does_its_default_and_its_bounds(asset: str) -> None:
+    limits = bounds(asset)
+    for setting, told in form(asset).items():
+        sentence, _, rest = told.partition("Default: ")
+        assert len(sentence) > 8, setting
+        assert rest.rstrip().endswith("."), setting
+        numbers = re.findall(r"[\d.]*\d", rest)
+        assert [f"{bound:g}" for bound in limits[setting] if f"{bound:g}" not in numbers] == [], f"{setting}: {told}"
+
+
+def test_the_settings_of_an_ingest_are_those_of_the_table() -> None:
+    assert form("corpus_jsonl") == {setting.name: setting.help for setting in INGEST_SETTINGS}
+
+
+def test_a_description_is_completed_and_what_it_tells_already_is_not_told_twice() -> None:
+    class Example(ToldConfig):
+        bare: int = Field(default=5, ge=2, lt=50, description="How many.")
+        full: float = Field(default=0.01, gt=0, le=1, description="How much. Default: 0.01. Above 0, at most 1.")
+        names: list[str] = Field(default=[], description="Which.")
+        off: bool = Field(default=False, description="Whether.")
+
+    assert {name: field.description for name, field in Example.model_fields.items()} == {
+        "bare": "How many. Default: 5. At least 2. Below 50.",
+        "full": "How much. Default: 0.01. Above 0, at most 1.",
+        "names": "Which. Default: none.",
+        "off": "Whether. Default: false.",
+    }
