@@ -160,6 +160,7 @@ CLIP_FEATURES = Table(
             nullable=True,
             choices=("ladder", "recompressed"),
         ),
+        Column("vmaf", "number", "VMAF against the ladder's reference", required=False, nullable=True, low=0, high=100),
         Column("clip_transfer", "string", "Transfer function", required=False, choices=TRANSFERS),
         Column("clip_primaries", "string", "Colour primaries, FFmpeg's name", required=False),
         Column("clip_bitdepth", "integer", "Bits a luma sample as coded", required=False, low=1, high=32),

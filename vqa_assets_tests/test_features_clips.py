@@ -118,7 +118,10 @@ def test_libvmaf_features_equal_an_independent_run(folder, tmp_path, name, spec,
     scores = scores_of(clip)
     expected = independent_report(clip, tmp_path, "yuv420p" if bits == 8 else "yuv420p10le")
     assert len(expected) == spec.frames
-    assert scores == {f: [metrics[f"integer_{f}"] for metrics in expected] for f in CANONICAL_6}
+    assert scores == {
+        **{f: [metrics[f"integer_{f}"] for metrics in expected] for f in CANONICAL_6},
+        "vmaf": [metrics["vmaf"] for metrics in expected],
+    }
 
 
 @pytest.mark.parametrize(("name", "spec", "bits"), CODECS)
@@ -230,8 +233,10 @@ def test_a_ladder_clip_is_scaled_to_its_reference(plain, folder):
     row = EXTRACT.extract(lower, reference=plain)
     assert (row["feature_width"], row["feature_height"], row["feature_reference"]) == (320, 180, "ladder")
     assert row["vif_scale0"] < 0.9
+    assert 0 < row["vmaf"] < 90
     itself = EXTRACT.extract(plain, reference=plain)
     assert [itself[f] for f in CANONICAL_6[:5]] == pytest.approx([1.0] * 5, abs=1e-5)
+    assert itself["vmaf"] > 95
 
 
 def test_a_ladder_clip_of_other_length_or_shape_is_refused(plain, folder):
@@ -355,7 +360,7 @@ def test_the_extractor_travels_to_other_processes():
 
 
 def test_features_are_read_by_exact_name(tmp_path):
-    six = dict.fromkeys(CANONICAL_6, 0.5)
+    six = {**dict.fromkeys(CANONICAL_6, 0.5), "vmaf": 90.0}
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"frames": [{"metrics": {**six, "integer_adm3": 9.0}}]}))
     assert read_report(report)["adm2"] == [0.5]

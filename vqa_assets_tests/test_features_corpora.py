@@ -89,6 +89,8 @@ def test_ladder_clips_are_compared_with_the_reference_of_their_content(ladder: M
     assert {row["feature_reference"] for row in rows.values()} == {"ladder"}
     assert rows["a-ref.mp4"]["adm2"] == rows["a-same.mp4"]["adm2"] == pytest.approx(1, abs=1e-4)
     assert rows["a-low.mp4"]["vif_scale0"] < 0.9
+    assert rows["a-low.mp4"]["vmaf"] < rows["a-ref.mp4"]["vmaf"]
+    assert rows["b-low.mp4"]["vmaf"] is None
     assert (rows["a-low.mp4"]["feature_width"], rows["a-low.mp4"]["nr_width"]) == (64, 32)
 
 

@@ -44,7 +44,7 @@ def numbers(trained: Any) -> list[bytes]:
     return [array.tobytes() for head in trained.heads for member in head.members for array in member.arrays()]
 
 
-def no_progress(done: int, epochs: int) -> None:
+def no_progress(done: int, epochs: int, rmse: float) -> None:
     """Says nothing."""
 
 
@@ -138,7 +138,8 @@ def test_another_process_trains_the_same_bytes_and_says_what_it_does(heads, tmp_
     assert here.success
     assert there.success
     assert heads.onnx() == first
-    assert any("epoch 3 of 3" in line and "epochs/s" in line for line in heads.said(there))
+    assert any(re.search(r"epoch 3 of 3, stopping RMSE 0\.\d+, .* epochs/s", line) for line in heads.said(there))
+    assert any("'stopping_rmse': 0." in line for line in heads.said(there))
     assert any("'device': 'cpu (" in line for line in heads.said(there))
     device = json.loads((heads.root / "models" / "konvid_1k_mos_head.json").read_text())["training_recipe"]["device"]
     assert device.startswith("cpu (")

@@ -32,7 +32,7 @@ def table_of(tmp_path, rows: int, bend: float = 0.0, seed: int = 0) -> TrainingT
 
 
 def trained(table: TrainingTable, heads: list[HeadRows], settings: TrainingSettings = SHORT) -> TrainedHeads:
-    return TorchTrainer().train(rows_of(table), heads, settings, lambda done, epochs: None)
+    return TorchTrainer().train(rows_of(table), heads, settings, lambda *_: None)
 
 
 def numbers(head: HeadWeights) -> np.ndarray:
@@ -163,10 +163,11 @@ def test_each_loss_is_its_formula_and_a_row_of_no_share_counts_for_nothing(loss)
 
 
 def test_progress_counts_epochs(tmp_path):
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int, float]] = []
     table = table_of(tmp_path, 60)
     TorchTrainer().train(rows_of(table), [HeadRows("a", np.arange(60))], SHORT, lambda *at: told.append(at))
-    assert told == [(epoch, 6) for epoch in range(1, 7)]
+    assert [(done, epochs) for done, epochs, _ in told] == [(epoch, 6) for epoch in range(1, 7)]
+    assert all(0 < rmse < 2 for _, _, rmse in told)
 
 
 def test_one_content_has_nothing_to_stop_by(tmp_path):

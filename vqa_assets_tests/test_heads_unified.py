@@ -95,7 +95,7 @@ def test_weights_move_the_head_towards_a_corpus_and_equal_ones_leave_it(tmp_path
         predictions(paths, konvid_1k=one, konvid_150k=two) for one, two in ((1, 1), (50, 1), (1, 50))
     )
     np.testing.assert_array_equal(plain, predictions(paths))
-    assert first.mean() > plain.mean() + 0.05 > second.mean() + 0.1
+    assert first.mean() > plain.mean() + 0.2 > second.mean() + 0.4
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])

@@ -101,6 +101,30 @@ def test_a_csv_passes_through_as_it_is_written(tmp_path):
     ]
 
 
+def test_blank_lines_of_a_label_csv_are_no_rows(tmp_path):
+    table = write(tmp_path / "f.parquet", FEATURES[:1])
+    labels = tmp_path / "l.csv"
+    labels.write_text("key,mos\n\n0000,1.5\n\n")
+    assert label_features(table, [labels], tmp_path / "out.parquet", LabelSettings()).labels_loaded == 1
+
+
+@pytest.mark.parametrize("side", ["features", "labels"])
+def test_a_lone_surrogate_that_no_column_can_hold_is_told(side, tmp_path):
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text('{"key": "a", "mos": 3}\n')
+    bad.write_text('{"key": "\\ud800", "mos": 3}\n')
+    features, labels = (bad, good) if side == "features" else (good, bad)
+    with pytest.raises(LabelError, match=r"bad\.jsonl: content that cannot be read .*surrogates not allowed"):
+        label_features(features, [labels], tmp_path / "out.parquet", LabelSettings(overwrite=True))
+
+
+def test_an_output_that_is_a_folder_is_refused(tmp_path):
+    table, labels = write(tmp_path / "f.parquet", FEATURES), write(tmp_path / "l.jsonl", LABELS)
+    (tmp_path / "o.parquet").mkdir()
+    with pytest.raises(LabelError, match=r"output .*o\.parquet: it is a folder"):
+        label_features(table, [labels], tmp_path / "o.parquet", LabelSettings())
+
+
 @pytest.mark.parametrize("text", ["\ufeffkey;mos\r\n0000;1,5\r\n", "key\tmos\n0000\t1.5", " key , mos \n0000, 1.5\n"])
 def test_label_csvs_in_the_dialects_people_save_are_read(text, tmp_path):
     table = write(tmp_path / "f.parquet", FEATURES[:1])
@@ -177,7 +201,7 @@ def test_an_output_onto_an_input_is_refused_before_any_work(victim, linked, tmp_
     if linked:
         target = tmp_path / "link.parquet"
         target.symlink_to(inputs[victim])
-    with pytest.raises(LabelError, match="it is an input, too, expected a file of its own"):
+    with pytest.raises(LabelError, match="it is an input, expected a file of its own"):
         label_features(inputs["features"], [inputs["labels"]], target, LabelSettings())
     assert {name: path.read_bytes() for name, path in inputs.items()} == before
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vqa_assets.features.corpus_table import MeasuredTable
     from vqa_assets.features.watching import MeasuringCounts, Observer
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 class FeatureConfig(ToldConfig):

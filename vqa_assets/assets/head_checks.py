@@ -10,6 +10,7 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.checks import error, warning
 from vqa_assets.assets.runs import artefact_path
 from vqa_assets.heads.recipe import HEAD_RECIPES, corpus_head_recipe
+from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.files import read_json_object
 from vqa_assets.store.paths import DataRoot
@@ -40,7 +41,8 @@ def _make_checks(asset: str, partitions: dg.PartitionsDefinition[str] | None) ->
         name=f"{asset}_runs_anywhere",
         partitions_def=partitions,
         blocking=True,
-        description="The ONNX file has only allowed operators, and onnxruntime reproduces torch within 1e-5 of 1–5.",
+        description="The ONNX file is its manifest's, has only allowed operators, and onnxruntime reproduces torch "
+        "within 1e-5 of 1–5.",
     )
     def runs_anywhere(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
         root = data_root.root()
@@ -90,8 +92,15 @@ def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot, asset: str
 def _runs_anywhere(onnx: Path, manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
     from vqa_assets.heads.export import check_operators
 
+    record = file_record(onnx)
+    if not record["exists"]:
+        return error(False, f"{onnx.name}: found nothing there, expected the head; materialize it again")
     offenders = check_operators(onnx)
     parity = manifest["parity"]["max_abs_difference"]
-    good = not offenders and parity <= manifest["parity"]["limit"]
+    described = record["sha256"] == manifest["sha256"]
+    good = not offenders and described and parity <= manifest["parity"]["limit"]
     told = f"operators not allowed: {', '.join(offenders) or 'none'}; onnxruntime against torch: {parity:.1e}"
+    if not described:
+        told += f"; {onnx.name} is not the file its manifest describes (SHA-256 {record['sha256']}, expected "
+        told += f"{manifest['sha256']}); materialize the head again"
     return error(good, told, {"parity": parity})

@@ -20,7 +20,15 @@ from vqa_assets.features.colour import primaries_name, transfer_name
 from vqa_assets.features.decoding import ClipFile, Picture, Shown, Source, opened, read_picture
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.frames import LONG_SIDE, SmallFrames, small_luma
-from vqa_assets.features.libvmaf import ENCODE_RATE, RECOMPRESSION, Comparing, Comparison, can_be_compared, comparing
+from vqa_assets.features.libvmaf import (
+    ENCODE_RATE,
+    RECOMPRESSION,
+    VMAF,
+    Comparing,
+    Comparison,
+    can_be_compared,
+    comparing,
+)
 from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import perceptual_hash
 from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S, NoReference, sample_step
@@ -28,7 +36,7 @@ from vqa_assets.features.protocols import Measured
 from vqa_assets.features.saliency import saliency_moments
 from vqa_assets.features.shots import shot_features
 
-ALGORITHM = 4
+ALGORITHM = 5
 """Raised with every change in this room that can change a value."""
 
 MAX_FRAMES = 1800
@@ -39,6 +47,8 @@ SAME_SHAPE_WITHIN = 1.5
 
 FEATURE_SETS = (KONVID_V1.name, NR_V1.name)
 
+Scores = dict[str, list[float]]
+
 
 @dataclass(frozen=True)
 class ClipExtractor:
@@ -46,7 +56,8 @@ class ClipExtractor:
 
     Columns of ``konvid-v1``: the five ``pooled_columns`` of canonical-6, ``saliency`` and ``saliency_var``;
     ``SHOT_FEATURES``; ``feature_width, feature_height`` (pixels compared, the reference's), ``feature_bitdepth`` (bits
-    measured, 8 or 10) and ``feature_reference`` (``ladder``, or ``recompressed`` where the clip is its own reference).
+    measured, 8 or 10) and ``feature_reference`` (``ladder``, or ``recompressed`` where the clip is its own reference);
+    with a reference also ``vmaf``, its mean over frames.
     A picture too small for libvmaf has None for canonical-6. Columns of ``nr-v1``: the five of each name in
     ``NO_REFERENCE``; ``NO_REFERENCE_CLIP``. Of both: ``n_feature_frames`` (frames measured), ``clip_transfer``,
     ``clip_primaries``, ``clip_bitdepth``, ``clip_damaged`` (frames), ``clip_interlaced``, and ``clip_phash`` with
@@ -72,7 +83,7 @@ class ClipExtractor:
         tools = f"ffmpeg {build_version(ffmpeg_binary())}, av {av.__version__}"
         encode = f"{' '.join(RECOMPRESSION)} at {ENCODE_RATE} fps"
         samples = f"{SAMPLES_PER_S:g} samples a second, {SAMPLES_AT_LEAST} at least"
-        parts = (f"{' + '.join(self.feature_sets)}.{ALGORITHM}", tools, encode, samples)
+        parts = (f"{' + '.join(s for s in FEATURE_SETS if s in self.feature_sets)}.{ALGORITHM}", tools, encode, samples)
         hashed = ("perceptual hash",) if self.perceptual_hash else ()
         return "; ".join((*parts, f"first {self.max_frames} frames", f"luma {LONG_SIDE}", *hashed))
 
@@ -115,41 +126,49 @@ class _Pass:
 
     def row(self) -> Measured:
         """All columns; the comparison's process has ended whatever happens."""
-        sampled = NoReference(sample_step(self.source.rate, min(self.source.expected_frames, self.settings.max_frames)))
+        sampled = NoReference(sample_step(self.source.rate, self._expected))
         with ExitStack() as stack:
             for shown in self.source.frames(self.settings.max_frames, self.stop):
-                if not self.small and self.settings.compares:
-                    self._begin_comparison(shown, stack)
-                self.small.append(small_luma(shown))
-                if self.comparing is not None:
-                    self.comparing.feed(shown.planes)
-                if self.settings.samples:
-                    sampled.add(shown)
-            canonical = self.comparing.scores() if self.comparing is not None else {}
+                self._take(shown, sampled, stack)
+            scores = self.comparing.scores() if self.comparing is not None else {}
         small = SmallFrames(shown.picture, np.stack(self.small), self.source.duration_s)
         row: Measured = {}
         if self.settings.compares:
-            row |= _konvid_v1(canonical, small) | self._compared(small)
+            row |= _konvid_v1(scores, small) | self._compared(scores, small)
         if self.settings.samples:
             row |= _nr_v1(sampled, small, self.source)
         if self.settings.perceptual_hash:
             row[PHASH_COLUMN] = perceptual_hash(small.luma)
         return row | _described(small, self.source)
 
+    @property
+    def _expected(self) -> int:
+        return min(self.source.expected_frames, self.settings.max_frames)
+
+    def _take(self, shown: Shown, sampled: NoReference, stack: ExitStack) -> None:
+        if not self.small and self.settings.compares:
+            self._begin_comparison(shown, stack)
+        self.small.append(small_luma(shown))
+        if self.comparing is not None:
+            self.comparing.feed(shown.planes)
+        if self.settings.samples:
+            sampled.add(shown)
+
     def _begin_comparison(self, shown: Shown, stack: ExitStack) -> None:
         picture = None if self.reference is None else read_picture(self.reference)
         if picture is not None:
             _check_shape(self.source.clip.name, shown.picture, picture)
         name, most = self.source.clip.name, self.settings.max_frames
-        expected = min(self.source.expected_frames, most)
-        self.comparison = Comparison(name, shown.picture, most, self.reference, picture, expected)
+        self.comparison = Comparison(name, shown.picture, most, self.reference, picture, self._expected)
         if can_be_compared(self.comparison.compared):
             self.comparing = stack.enter_context(comparing(self.comparison, ffmpeg_binary(), self.stop))
 
-    def _compared(self, small: SmallFrames) -> Measured:
+    def _compared(self, scores: Scores, small: SmallFrames) -> Measured:
+        """What was compared; VMAF says something of the clip only against its own reference."""
+        against = {} if self.reference is None else {VMAF: pooled(VMAF, scores.get(VMAF, ()))[VMAF]}
         picture = small.picture if self.comparison is None else self.comparison.compared
         width, height = picture.even
-        return {
+        return against | {
             "feature_width": width,
             "feature_height": height,
             "feature_bitdepth": picture.measured_bits,
@@ -157,10 +176,10 @@ class _Pass:
         }
 
 
-def _konvid_v1(canonical: dict[str, list[float]], small: SmallFrames) -> Measured:
+def _konvid_v1(scores: Scores, small: SmallFrames) -> Measured:
     row: Measured = {}
     for name in CANONICAL_6:
-        row |= pooled(name, canonical.get(name, ()))
+        row |= pooled(name, scores.get(name, ()))
     saliency, saliency_var = saliency_moments(small.luma)
     row |= pooled("saliency", saliency) | pooled("saliency_var", saliency_var)
     return row | shot_features(small.luma, small.duration_s)

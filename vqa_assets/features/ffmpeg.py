@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,13 +82,12 @@ class Child:
         self._pipe: int | None = None
 
     def __enter__(self) -> "Child":
-        self._said = (self._folder / SAID_FILE).open("w+b")
-        try:
+        with ExitStack() as opened:
+            self._said = opened.enter_context((self._folder / SAID_FILE).open("w+b"))
             self._process = _started(self._command, self._folder, self._said)
+            opened.callback(self._process.kill)
             self._pipe = _own_pipe(self._process)
-        except BaseException:
-            self._said.close()
-            raise
+            opened.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:

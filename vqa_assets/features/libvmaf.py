@@ -46,6 +46,9 @@ FRAMES_HELD_AT_LEAST = 36
 PROCESS_BYTES = 50_000_000
 """What the process holds beside frames."""
 
+VMAF = "vmaf"
+"""The score of libvmaf's default model, which comes with the features."""
+
 FEATURES_FILE, COUNT_FILE = "features.json", "frames.txt"
 _LIBVMAF = f"[distorted][reference]libvmaf=log_fmt=json:log_path={FEATURES_FILE}:n_threads=1:eof_action=endall[out]"
 _TRUNCATED = ("File ended prematurely", ": partial file")
@@ -102,7 +105,7 @@ class Comparing:
         self._fed += 1
 
     def scores(self) -> dict[str, list[float]]:
-        """Canonical-6: for each name one value a frame, in frame order; frames of both sides pair by index.
+        """Canonical-6 and VMAF: for each name one value a frame, in frame order; frames of both sides pair by index.
 
         Raises ``ClipError`` for sides of unequal frame counts, or where libvmaf fails on this clip;
         ``TransientClipError`` where the process was killed or did not go on; ``FeatureError`` where it cannot do it
@@ -146,12 +149,12 @@ def command(comparison: Comparison, binary: str) -> list[str]:
 
 
 def read_report(path: Path) -> dict[str, list[float]]:
-    """Canonical-6 from a libvmaf JSON report, under the exact names ``<f>`` or ``integer_<f>``, one value a frame."""
+    """Canonical-6 and VMAF from a libvmaf JSON report, under the exact name ``<f>`` or ``integer_<f>``, per frame."""
     try:
         frames = [frame["metrics"] for frame in json.loads(path.read_bytes())["frames"]]
     except (OSError, ValueError, KeyError) as error:
         raise TransientClipError("libvmaf: left no report that can be read", found=str(error)) from error
-    return {name: [_value(metrics, name) for metrics in frames] for name in CANONICAL_6}
+    return {name: [_value(metrics, name) for metrics in frames] for name in (*CANONICAL_6, VMAF)}
 
 
 def _value(metrics: Mapping[str, float], name: str) -> float:

@@ -91,16 +91,15 @@ def train_parts(
     target = on_training_range(table.mos, table.target)
     rows = TrainingRows(table.features, table.onehot, target, table.groups, _weights(table, settings))
     trained = trainer.train(
-        rows, [HeadRows(part.name, part.train) for part in parts], settings, lambda done, _: line.update(done)
+        rows, [HeadRows(part.name, part.train) for part in parts], settings, lambda done, *_: line.update(done)
     )
     say(f"trained {len(parts)} heads in {clock(time.monotonic() - begun)}")
     return replace(trained, heads=tuple(replace(head, target=table.target) for head in trained.heads))
 
 
 def _weights(table: TrainingTable, settings: TrainingSettings) -> F32 | None:
-    if not settings.corpus_weights:
-        return None
-    return np.array([settings.corpus_weights.get(corpus, 1.0) for corpus in table.corpora], dtype=np.float32)
+    weights = np.array([settings.corpus_weights.get(corpus, 1.0) for corpus in table.corpora], dtype=np.float32)
+    return weights if np.ptp(weights) > 0 else None
 
 
 def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadRecipe) -> Verdict:

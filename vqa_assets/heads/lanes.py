@@ -18,7 +18,7 @@ from vqa_assets.heads.losses import loss_of
 from vqa_assets.heads.method import SHIPPED, Method
 from vqa_assets.heads.model import Dropped, forward, inputs, stacked, threads, unstacked
 from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.heads.start import best_penalty, starting_member
+from vqa_assets.heads.start import Rows, best_penalty, starting_member
 from vqa_assets.heads.training import HeadRows, Progress, TrainedHeads, TrainingRows
 from vqa_assets.heads.weights import (
     F32,
@@ -35,12 +35,13 @@ _CHUNK = 4_096
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a setting: ``auto``, ``cpu`` or ``cuda``; TrainingError where it is none, or not there."""
-    cuda = torch.cuda.is_available()
+    """The device of a setting: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; TrainingError where it is not there."""
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if name == "auto":
-        return torch.device("cuda" if cuda else "cpu")
-    if name not in ("cpu", "cuda") or (name == "cuda" and not cuda):
-        there = "auto, cpu or cuda" if cuda else "auto or cpu (no CUDA device is there)"
+        return torch.device("cuda" if names else "cpu")
+    if name not in ("cpu", *(["cuda"] if names else []), *(f"cuda:{i}" for i in range(len(names)))):
+        found = ", ".join(f"cuda:{i} ({told})" for i, told in enumerate(names))
+        there = f"auto, cpu or cuda; there is {found}" if names else "auto or cpu (no CUDA device is there)"
         raise TrainingError("device", found=repr(name), expected=there, next_step="set device: auto")
     return torch.device(name)
 
@@ -60,8 +61,7 @@ def train(
         run = _Run(data, lanes, (settings, method), device)
         for epoch in range(1, settings.epochs + 1):
             run.train_epoch()
-            run.keep_best(epoch)
-            progress(epoch, settings.epochs)
+            progress(epoch, settings.epochs, run.keep_best(epoch))
     members, epochs = unstacked(run.best), tuple(int(e) for e in run.best_epoch)
     of_head = [slice(first, first + method.members) for first in range(0, len(lanes), method.members)]
     trained = tuple(HeadWeights(lanes[m.start].mean, lanes[m.start].std, tuple(members[m]), epochs[m]) for m in of_head)
@@ -94,15 +94,16 @@ class _Lane:
 def _lanes_of(data: TrainingRows, head: HeadRows, codes: I64, how: tuple[TrainingSettings, Method]) -> Iterator[_Lane]:
     settings, method = how
     mean, std = standardisation(data.features[head.rows])
-    seen, mos = standardised(data.features[head.rows], mean, std), data.mos[head.rows]
+    weights = None if data.weights is None else data.weights[head.rows]
+    seen = Rows(standardised(data.features[head.rows], mean, std), data.mos[head.rows], weights)
     part = _parts(codes[head.rows], head.name, method.parts, _randomness(f"{settings.seed}:{head.name}"))
-    penalty = best_penalty((seen, mos), part) if method.start != "zero" else None
+    penalty = best_penalty(seen, part) if method.start != "zero" else None
     for member in range(method.members):
         rng = _randomness(f"{settings.seed}:{head.name}:{member}")
         stops = part == member % (part.max() + 1)
         fits = ~stops if method.early_stopping else np.ones_like(stops)
         begun = None if method.start == "mixed" and member % 2 else penalty
-        start = starting_member((seen[fits], mos[fits]), begun, data.onehot.shape[1], rng)
+        start = starting_member(seen[fits], begun, data.onehot.shape[1], rng)
         batch = settings.batch_rows(len(head.rows))
         yield _Lane(head.rows[fits], head.rows[stops], batch, rng, mean, std, start)
 
@@ -161,14 +162,15 @@ class _Run:
         for step in range(max(map(len, batches))):
             self._step([lane[step] if step < len(lane) else nothing for lane in batches])
 
-    def keep_best(self, epoch: int) -> None:
-        """Keeps the weights of the lanes whose stopping loss is the lowest so far."""
+    def keep_best(self, epoch: int) -> float:
+        """Keeps the weights of the lanes whose stopping loss is the lowest so far; the RMSE of all on those rows."""
         loss = self._stopping_loss()
         better = loss < self.best_loss if self.method.early_stopping else torch.ones_like(loss, dtype=torch.bool)
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_epoch[better.cpu()] = epoch
         kept = zip(self.parameters, self.best, strict=True)
         self.best = [torch.where(better[:, None, None], new, old) for new, old in kept]
+        return float(loss.mean().sqrt())
 
     def _step(self, batch: Sequence[I64]) -> None:
         rows, shares = self._padded(batch)

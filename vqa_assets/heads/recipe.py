@@ -17,6 +17,7 @@ from vqa_assets.feature_names import (
     FEATURE_SCHEMAS,
     FR_V2,
     KONVID_V1,
+    NO_REFERENCE_CLIP,
     FeatureSchema,
 )
 
@@ -226,7 +227,8 @@ def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
     """
     if not settings.columns:
         return FEATURE_SCHEMAS[settings.feature_schema or _implied(recipe, settings.display_profile_json)]
-    measured = frozenset(name for name in settings.columns if not name.startswith(_METADATA))
+    of_clips = frozenset(NO_REFERENCE_CLIP)
+    measured = frozenset(n for n in settings.columns if not n.startswith(_METADATA) and n not in of_clips)
     return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
 
 

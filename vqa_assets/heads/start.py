@@ -17,14 +17,23 @@ _INSIDE = 0.02
 F64 = NDArray[np.float64]
 
 
-Rows = tuple[F32, F32]
-"""Standardised features (N, F) and mos (N,)."""
+@dataclass(frozen=True)
+class Rows:
+    """Standardised ``features`` (N, F), ``mos`` (N,), and how much each row counts (N,); None: all alike."""
+
+    features: F32
+    mos: F32
+    weights: F32 | None = None
+
+    def __getitem__(self, chosen: I64 | NDArray[np.bool_]) -> "Rows":
+        weights = None if self.weights is None else self.weights[chosen]
+        return Rows(self.features[chosen], self.mos[chosen], weights)
 
 
 def starting_member(rows: Rows, penalty: float | None, encoders: int, rng: np.random.Generator) -> MemberWeights:
     """A member's first weights, the skip fitted on ``rows`` with this ridge penalty; None begins it at zero."""
-    found = None if penalty is None else _ridge(_Moments.of(*rows), penalty)
-    skip, skip_bias = found or (np.zeros(rows[0].shape[1]), 0.0)
+    found = None if penalty is None else _ridge(_Moments.of(rows), penalty)
+    skip, skip_bias = found or (np.zeros(rows.features.shape[1]), 0.0)
     wide = len(skip) + encoders
     return MemberWeights(
         hidden1=_uniform(rng, (wide, HIDDEN), wide),
@@ -40,13 +49,14 @@ def starting_member(rows: Rows, penalty: float | None, encoders: int, rng: np.ra
 
 def best_penalty(rows: Rows, part: I64) -> float:
     """The ridge penalty that predicts each part of the rows best from all other parts; ``part`` (N,) numbers them."""
-    each = [_Moments.of(rows[0][part == k], rows[1][part == k]) for k in np.unique(part)]
+    each = [_Moments.of(rows[part == k]) for k in np.unique(part)]
     whole = sum(each[1:], start=each[0])
     losses = np.zeros(len(_PENALTIES))
     for k, own in zip(np.unique(part), each, strict=True):
-        x, mos = rows[0][part == k].astype(np.float64), rows[1][part == k]
+        left = rows[part == k]
+        x, share = left.features.astype(np.float64), 1.0 if left.weights is None else left.weights
         found = [_ridge(whole - own, penalty) for penalty in _PENALTIES]
-        losses += [float(np.sum((_mos(x @ w + b) - mos) ** 2)) for w, b in found]
+        losses += [float(np.sum(share * (_mos(x @ w + b) - left.mos) ** 2)) for w, b in found]
     return _PENALTIES[int(np.argmin(losses))]
 
 
@@ -58,18 +68,22 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> F
 
 @dataclass(frozen=True)
 class _Moments:
-    """What ridge needs of rows: their count, the sums of x and of the target, and the sums of products."""
+    """What ridge needs of rows: their weight, the sums of x and of the target, and the sums of products."""
 
-    rows: int
+    rows: float
     x: F64
     target: float
     xx: F64
     xt: F64
 
     @classmethod
-    def of(cls, features: F32, mos: F32) -> "_Moments":
-        x, target = features.astype(np.float64), _logit(mos)
-        return cls(len(x), x.sum(axis=0), float(target.sum()), x.T @ x, x.T @ target)
+    def of(cls, rows: Rows) -> "_Moments":
+        x, target = rows.features.astype(np.float64), _logit(rows.mos)
+        if rows.weights is None:
+            return cls(len(x), x.sum(axis=0), float(target.sum()), x.T @ x, x.T @ target)
+        w = rows.weights.astype(np.float64)
+        xw = x * w[:, None]
+        return cls(float(w.sum()), xw.sum(axis=0), float(w @ target), xw.T @ x, xw.T @ target)
 
     def __add__(self, other: "_Moments") -> "_Moments":
         return _Moments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

@@ -21,6 +21,7 @@ from vqa_assets.heads.weights import F32, encoder_onehot
 from vqa_assets.mos import MosScale
 
 _STATUS, _LABELLED = "mos_label_status", "ok"
+_LADDER = frozenset(("chug_ref", "chug_bitladder", "chug_bitrate_label"))
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 
 
@@ -186,6 +187,8 @@ def _read(
     features = feature_columns(scan, schema, reading.display)
     rows = scan.select(**_own_columns(key, have), **features).collect()
     _check_mos(corpus, rows.filter(pl.col("labelled")), reading.target)
+    if _LADDER & have:
+        _check_contents(corpus, rows.filter(pl.col("labelled") & pl.col("split").is_null()))
     return rows.with_columns(corpus=pl.lit(corpus))
 
 
@@ -199,7 +202,8 @@ def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
         "labelled": (number_column("mos").is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
         "sd": pl.when(sd > 0).then(sd),
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
-        **{name: _text(name, have) for name in ("content_id", "src_sha256", "split", "encoder")},
+        "content_id": pl.coalesce(_text("content_id", have), _text("chug_content_name", have)),
+        **{name: _text(name, have) for name in ("src_sha256", "split", "encoder")},
     }
 
 
@@ -218,6 +222,18 @@ def _check_mos(corpus: str, labelled: pl.DataFrame, target: Target) -> None:
             found=told,
             expected=f"{scale.low:g} to {scale.high:g}",
             next_step="make the table with mos_features, which converts scores",
+        )
+
+
+def _check_contents(corpus: str, rows: pl.DataFrame) -> None:
+    """A ladder's rungs must be known as one content: folded by clip they would stand on both sides of a split."""
+    unknown = rows["content_id"].null_count()
+    if unknown:
+        raise TrainingError(
+            f"{corpus}: a bitrate ladder whose contents are not known",
+            found=f"{unknown} of {len(rows)} rows without content_id",
+            expected="a content_id (or chug_content_name) in every row, or a split column",
+            next_step="label the features with the corpus JSONL, which has it",
         )
 
 

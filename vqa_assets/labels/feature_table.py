@@ -15,7 +15,7 @@ from vqa_assets.labels.columns import IDENTITY_COLUMNS, check_names
 from vqa_assets.labels.coverage import RAW_KEY, ROWS
 from vqa_assets.labels.formats import Format, format_of
 from vqa_assets.labels.keys import key_text
-from vqa_assets.labels.reading import ROW, Wanted, csv_header, json_rows, read_columns, scan_csv
+from vqa_assets.labels.reading import ROW, Wanted, csv_header, json_rows, read_columns, scan_csv, unreadable
 from vqa_assets.store.files import read_json_lines
 from vqa_assets.store.tables import column_names, json_texts
 
@@ -52,7 +52,10 @@ class FeatureTable:
             return scan_csv(self.path, typed=format_of(self.out) is not Format.CSV, texts=texts)
         if self.as_objects:
             return read_columns(self.path, Wanted(dict.fromkeys(texts, str).get, texts)).frame.drop(ROW).lazy()
-        return frame_of_objects([row for _, row in self.objects()], self.names).lazy()
+        try:
+            return frame_of_objects([row for _, row in self.objects()], self.names).lazy()
+        except UnicodeEncodeError as error:  # a lone surrogate, which JSON may hold and columns may not
+            raise unreadable(self.path, error) from error
 
     def objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """The rows of a table of objects, one by one."""

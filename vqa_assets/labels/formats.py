@@ -50,8 +50,14 @@ def check_present(path: Path, role: str, made_by: str) -> None:
     if not path.is_file():
         found, next_step = "found a folder" if path.is_dir() else "found nothing there", made_by
     else:
-        with path.open("rb") as content:
-            begin = content.read(len(LFS_POINTER))
+        try:
+            with path.open("rb") as content:
+                begin = content.read(len(LFS_POINTER))
+        except OSError as error:
+            found = f"a file that cannot be opened ({error.strerror})"
+            raise LabelError(
+                f"{role} {path}", found=found, expected="a table with rows", next_step="mend it"
+            ) from error
         if begin and begin != LFS_POINTER:
             return
         found = "found a Git-LFS pointer" if begin else "found an empty file"
@@ -60,14 +66,14 @@ def check_present(path: Path, role: str, made_by: str) -> None:
 
 
 def check_apart(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    """LabelError where an output is one of the inputs, or two outputs are one file."""
+    """LabelError where an output is one of the inputs or a folder, or two outputs are one file."""
     known = {path.resolve(): "an input" for path in inputs}
     for path in outputs:
-        role = known.get(path.resolve())
+        role = "a folder" if path.is_dir() else known.get(path.resolve())
         if role:
             raise LabelError(
                 f"output {path}",
-                found=f"it is {role}, too",
+                found=f"it is {role}",
                 expected="a file of its own",
                 next_step="set out and audit_json to other files; an input is never replaced",
             )

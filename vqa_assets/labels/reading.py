@@ -72,7 +72,7 @@ def read_columns(path: Path, wanted: Wanted) -> Columns:
         check_names(names, str(path))
         scan = pl.scan_parquet(path) if kind is Format.PARQUET else scan_csv(path)
         return _of_columns(path, names, scan, wanted)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, UnicodeEncodeError) as error:
         raise unreadable(path, error) from error
     except SchemaError as error:
         raise LabelError(error.what, found=error.found, expected=error.expected, next_step=error.next_step) from error
@@ -123,6 +123,8 @@ def _of_columns(path: Path, names: list[str], scan: pl.LazyFrame, wanted: Wanted
         if kind is float or not schema[name].is_nested()
     ]
     frame = scan.select(*exprs, *_raw_numbers(kinds, schema)).collect().with_row_index(ROW, offset=1)
+    if format_of(path) is Format.CSV and exprs:  # a blank line is read as a row of nothing
+        frame = frame.filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
     bad = {}
     for name in (n for n, kind in kinds.items() if kind is float):
         original = f"_raw:{name}"

@@ -56,11 +56,12 @@ def _train(folder: Path, pipes: PipesContext) -> None:
 
     begun = time.monotonic()
 
-    def progress(done: int, epochs: int) -> None:
+    def progress(done: int, epochs: int, rmse: float) -> None:
         if done % _TOLD_EPOCHS == 0 or done == epochs:
             seconds = time.monotonic() - begun
-            pipes.log.info(f"epoch {done} of {epochs}, {done / max(seconds, 1e-9):.1f} epochs/s")
-            pipes.report_custom_message({"epoch": done, "epochs": epochs, "seconds": round(seconds, 3)})
+            rate = done / max(seconds, 1e-9)
+            pipes.log.info(f"epoch {done} of {epochs}, stopping RMSE {rmse:.4f}, {rate:.1f} epochs/s")
+            pipes.report_custom_message({"epoch": done, "stopping_rmse": rmse, "seconds": round(seconds, 3)})
 
     trained = run_job(folder, progress)
     seconds = round(time.monotonic() - begun, 3)

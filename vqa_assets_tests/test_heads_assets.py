@@ -1,0 +1,176 @@
+"""The head assets in Dagster: what each reads and leaves, what its checks say, and what a bad run must not touch."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import onnx
+import polars as pl
+import pytest
+
+from vqa_assets.definitions import build_defs
+from vqa_assets.encode_grid.layout import training_corpus
+from vqa_assets.provenance.verify import verify
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.store.paths import DataRoot
+from vqa_assets_tests.grids import write_rows
+from vqa_assets_tests.head_tables import chug_labelled, labelled
+from vqa_assets_tests.results import failure, metadata
+from vqa_assets_tests.test_heads_full_reference import encodes
+
+QUICK = {"epochs": 2, "device": "cpu", "protocol_splits": 0}
+
+
+class Platform:
+    """Labelled tables below a data root, and one instance that remembers the runs."""
+
+    def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
+        self.root, self.instance = root, instance
+
+    def put(self, corpus: str, frame: pl.DataFrame) -> None:
+        (self.root / corpus).mkdir(exist_ok=True)
+        frame.write_parquet(self.root / corpus / "features_with_mos.parquet")
+
+    def run(self, head: str, partition: str | None = None, **config: Any) -> dg.ExecuteInProcessResult:
+        defs = build_defs(data_root=DataRootResource(path=str(self.root)))
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            asset_selection=[dg.AssetKey(head)],
+            partition_key=partition,
+            run_config={
+                "ops": {head: {"config": {**QUICK, **config}}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            instance=self.instance,
+            raise_on_error=False,
+        )
+
+    def manifest(self, head: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self.root / "models" / f"{head}.json").read_text())
+        return told
+
+    def check_again(self, name: str, asset: str) -> dg.AssetCheckEvaluation:
+        """One check alone, on what is published."""
+        defs = build_defs(data_root=DataRootResource(path=str(self.root)))
+        key = dg.AssetCheckKey(dg.AssetKey(asset), name)
+        job = dg.define_asset_job("again", selection=dg.AssetSelection.checks(key))
+        found = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("again")
+        result = found.execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        (evaluation,) = result.get_asset_check_evaluations()
+        return evaluation
+
+
+@pytest.fixture
+def platform(root_path: Path) -> Iterator[Platform]:
+    with dg.instance_for_test() as instance:
+        yield Platform(root_path, instance)
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {e.check_name: e for e in result.get_asset_check_evaluations()}
+
+
+def version(result: dg.ExecuteInProcessResult, asset: str) -> str:
+    (event,) = result.asset_materializations_for_node(asset)
+    return str((event.tags or {})["dagster/data_version"])
+
+
+def test_chugs_head_with_a_display_reads_the_profile_and_warns_of_constant_columns(platform, tmp_path):
+    platform.put("chug", chug_labelled())
+    display = tmp_path / "tv.json"
+    display.write_text(json.dumps({"peak_nits": 1000, "panel_type": "OLED"}))
+    result = platform.run("chug_hdr_mos_head_v1", display_profile_json=str(display))
+    assert result.success
+    warned = checks(result)["chug_hdr_mos_head_v1_columns"]
+    assert not warned.passed
+    assert warned.severity == dg.AssetCheckSeverity.WARN
+    assert "of one value: reference_width_norm" in str(warned.description)
+    assert "not in the display: display_black_luminance_nits_norm" in str(warned.description)
+    assert platform.manifest("chug_hdr_mos_head_v1")["feature_schema"] == "chug-hdr-display-v1"
+    inputs = platform.manifest("chug_hdr_mos_head_v1")["run_provenance"]["inputs"]
+    assert set(inputs) == {"display_profile", "features_with_mos_chug"}
+    assert inputs["display_profile"]["sha256"] == platform.manifest("chug_hdr_mos_head_v1")["display_profile"]["sha256"]
+    display.write_text("{}")
+    assert not verify(platform.root / "models" / "chug_hdr_mos_head_v1.json", DataRoot(platform.root)).holds
+
+
+def test_the_unified_head_trains_on_those_that_are_there(platform):
+    platform.put("konvid-1k", labelled(60))
+    platform.put("lsvq", labelled(60, seed=1))
+    result = platform.run("unified_mos_head_v1", feature_schema="konvid-v1")
+    assert result.success
+    told = metadata(result, "unified_mos_head_v1")
+    assert "chug" in told["absent_corpora"]
+    m = platform.manifest("unified_mos_head_v1")
+    assert set(m["corpora"]) == set(m["leave_one_corpus_out"]) == {"konvid-1k", "lsvq"}
+    assert m["redistribution"]["strictest"] == "research-only"
+    props = {p.key: p.value for p in onnx.load(platform.root / "models" / "unified_mos_head_v1.onnx").metadata_props}
+    assert "Ying" in props["citations"]
+
+
+def test_without_any_table_a_recipe_says_which_it_looked_for(platform):
+    assert "expected the table of at least one of konvid-1k, konvid-150k" in failure(platform.run("konvid_mos_head_v1"))
+    assert "no encode grid" in failure(platform.run("fr_regressor_v2"))
+
+
+def test_the_full_reference_head_reads_the_encode_grid(platform):
+    write_rows(training_corpus(DataRoot(platform.root)), *encodes(5, bvi=3))
+    result = platform.run("fr_regressor_v2")
+    assert result.success
+    found = checks(result)
+    assert found["fr_regressor_v2_runs_anywhere"].passed
+    assert not found["fr_regressor_v2_gate"].passed
+    m = platform.manifest("fr_regressor_v2")
+    assert set(m["corpora"]) == {"bvi-dvc", "netflix"}
+    assert "Ma, Zhang, Bull" in m["corpora"]["bvi-dvc"]["citation"]
+    assert list(m["run_provenance"]["inputs"]) == ["features_with_mos_encode-grid"]
+
+
+def test_a_shard_of_computed_scores_is_never_an_opinion_heads_target(platform):
+    platform.put("konvid-1k", labelled(60))
+    platform.put("netflix", labelled(60, seed=1))
+    path = str(platform.root / "netflix" / "features_with_mos.parquet")
+    told = failure(platform.run("mos_head", "konvid-1k", extra_tables={"netflix-public": path}))
+    assert "scores are no opinions: netflix-public" in told
+
+
+def test_a_smoke_run_leaves_the_real_heads_file_and_data_version_alone(platform):
+    platform.put("konvid-1k", labelled(60))
+    first = platform.run("mos_head", "konvid-1k")
+    before = (platform.root / "models" / "konvid_1k_mos_head.onnx").read_bytes()
+    smoke = platform.run("mos_head", "konvid-1k", smoke=True)
+    assert version(smoke, "mos_head") == version(first, "mos_head")
+    assert (platform.root / "models" / "konvid_1k_mos_head.onnx").read_bytes() == before
+    assert (platform.root / "models" / "konvid_1k_mos_head.smoke.onnx").is_file()
+
+
+def test_a_failed_training_leaves_the_earlier_head_whole(platform):
+    platform.put("konvid-1k", labelled(60))
+    platform.run("mos_head", "konvid-1k")
+    before = {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()}
+    platform.put("konvid-1k", labelled(60).with_columns(mos=pl.lit(3.0)))
+    assert "all 60 labels are equal: 3" in failure(platform.run("mos_head", "konvid-1k"))
+    assert {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()} == before
+
+
+def test_a_file_that_is_not_its_manifests_or_has_another_operator_blocks(platform):
+    platform.put("konvid-1k", labelled(60))
+    assert checks(platform.run("konvid_mos_head_v1"))["konvid_mos_head_v1_runs_anywhere"].passed
+    path = platform.root / "models" / "konvid_mos_head_v1.onnx"
+    model = onnx.load(path)
+    (last,) = (node for node in model.graph.node if node.output[0] == "mos")
+    last.output[0] = "sharp"
+    model.graph.node.append(onnx.helper.make_node("Round", ["sharp"], ["mos"]))
+    onnx.save(model, path)
+    again = platform.check_again("konvid_mos_head_v1_runs_anywhere", "konvid_mos_head_v1")
+    assert not again.passed
+    assert "operators not allowed: Round" in str(again.description)
+    assert "konvid_mos_head_v1.onnx is not the file its manifest describes" in str(again.description)
+    path.unlink()
+    gone = platform.check_again("konvid_mos_head_v1_runs_anywhere", "konvid_mos_head_v1")
+    assert "found nothing there, expected the head" in str(gone.description)

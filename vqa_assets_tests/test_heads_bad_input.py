@@ -1,0 +1,104 @@
+"""Tables and settings that a head must not be trained on: each ends in an error that says what and what to do."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vqa_assets.errors import SettingsError, TrainingError, VqaError
+from vqa_assets.heads.build import build_head
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, TrainingSettings
+from vqa_assets.heads.training import TorchTrainer
+from vqa_assets_tests.head_tables import FACTS, chug_labelled, labelled, quiet, written
+
+
+def train(tmp_path: Path, frame: pl.DataFrame, **settings: object) -> dict[str, object]:
+    """The manifest of a quick head on one table."""
+    quick = {"epochs": 1, "device": "cpu", "export": False, "protocol_splits": 0}
+    chosen = TrainingSettings(**{**quick, **settings})
+    tables = {"konvid-1k": written(frame, tmp_path / "t.parquet")}
+    return build_head(KONVID_MOS_HEAD_V1, tables, FACTS, chosen, TorchTrainer(), quiet).manifest
+
+
+def one_content(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(content_id=pl.lit("the only one"))
+
+
+def contents(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+    return frame.with_columns(content_id=pl.int_range(pl.len()).mod(count).cast(pl.String))
+
+
+def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
+    return frame.with_columns(split=pl.when(pl.int_range(pl.len()) < 30).then(pl.lit("train")).otherwise(pl.lit(word)))
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (labelled(3), "of 5 folds are empty: [12] content groups, expected at least one group in each fold"),
+        (one_content(labelled(40)), "4 of 5 folds are empty: 1 content groups, expected at least one group in each"),
+        (contents(labelled(40), 3), "folds are empty"),
+        (labelled(40).with_columns(mos=pl.lit(2.5)), "all 40 labels are equal: 2.5, expected scores that differ"),
+        (labelled(40).with_columns(mos=pl.col("mos") + 3), r"MOS off the training scale: .*expected 1 to 5"),
+        (
+            with_split(labelled(60), "holdout"),
+            "unknown words in the split column: 'holdout', expected train, val, test",
+        ),
+        (labelled(40).with_columns(adm2=pl.lit("high")), r"konvid-1k: adm2 \(text: 'high'\)"),
+        (labelled(40).with_columns(adm2=pl.lit(float("nan"))), r"konvid-1k: adm2 \(absent or all missing\)"),
+        (labelled(40).with_columns(adm2=pl.lit(float("inf"))), r"konvid-1k: adm2 \(absent or all missing\)"),
+        (labelled(40).with_columns(adm2=pl.lit(0.5)), r"konvid-1k: adm2 \(constant 0.5\)"),
+        (labelled(40).clear(), "no labelled row: konvid-1k: 0 rows"),
+    ],
+    ids=[
+        *("three rows", "one content", "fewer contents than folds", "equal labels", "off the scale", "split word"),
+        *("text", "nan", "infinity", "constant", "empty"),
+    ],
+)
+def test_a_table_that_cannot_be_trained_on_is_refused(tmp_path, frame, message):
+    with pytest.raises(TrainingError, match=message):
+        train(tmp_path, frame)
+
+
+def test_some_values_that_are_not_finite_cost_their_rows_only(tmp_path):
+    row = pl.int_range(60)
+    holed = labelled(60).with_columns(
+        adm2=pl.when(row == 3).then(float("nan")).otherwise("adm2"),
+        motion2=pl.when(row == 4).then(float("-inf")).when(row == 5).then(1e300).otherwise("motion2"),
+        shot_count_norm=pl.when(row == 6).then(pl.lit("n/a")).otherwise(pl.col("shot_count_norm").cast(pl.String)),
+    )
+    counts = train(tmp_path, holed)["corpora"]["konvid-1k"]["counts"]  # type: ignore[index]
+    assert (counts["used"], counts["rows_missing_features"]) == (56, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"feature_schema": "konvid-v9"}, "feature_schema: 'konvid-v9', expected one of konvid-v1, nr-v1"),
+        ({"device": "tpu"}, "device: 'tpu', expected auto"),
+        ({"device": "cuda:99"}, "device: 'cuda:99', expected auto"),
+        ({"tables": {"mine": "/nowhere/mine.parquet"}}, "labelled table of mine: no file /nowhere/mine.parquet"),
+        ({"columns": ("adm2", "gone")}, r"konvid-1k: gone \(absent or all missing\)"),
+        ({"display_profile_json": "/nowhere/tv.json"}, "which reads no display"),
+        ({"k_folds": 100}, "of 100 folds are empty"),
+    ],
+    ids=["schema", "device", "device number", "table", "column", "display", "folds"],
+)
+def test_a_setting_that_cannot_be_followed_is_named(tmp_path, settings, message):
+    with pytest.raises(VqaError, match=message) as told:
+        train(tmp_path, labelled(60), **settings)
+    assert isinstance(told.value, SettingsError | TrainingError)
+
+
+def test_a_ladder_whose_contents_are_not_known_is_never_folded_by_clip(tmp_path):
+    bare = chug_labelled(20).drop("content_id")
+    with pytest.raises(TrainingError, match="a bitrate ladder whose contents are not known: 100 of 100 rows"):
+        train(tmp_path, bare, columns=("adm2", "motion2"))
+    named = bare.with_columns(chug_content_name=pl.col("key").str.extract(r"-(\d+)\.mp4").cast(pl.Int64) // 5)
+    groups = train(tmp_path, named, columns=("adm2", "motion2"))["folds"]["pooled"]["groups"]  # type: ignore[index]
+    assert groups < 20
+    halves = np.where(np.arange(100) < 70, "train", "test")
+    assert (
+        train(tmp_path, bare.with_columns(split=pl.Series(halves)), columns=("adm2", "motion2"))["status"] == "Proposed"
+    )
