@@ -231,9 +231,9 @@ def test_what_a_dropped_report_starts_is_a_run_that_works(root_path: Path) -> No
 
 
 def scheduled(root: Path, name: str, instance: dg.DagsterInstance) -> Any:
-    context = dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 11, 23, 3, tzinfo=UTC))
     schedule = next(one for one in make_schedules(CATALOG, Timing()) if one.name == name)
-    return schedule(context, data_root=DataRootResource(path=str(root)))
+    with dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 11, 23, 3, tzinfo=UTC)) as context:
+        return schedule(context, data_root=DataRootResource(path=str(root)))
 
 
 @pytest.fixture

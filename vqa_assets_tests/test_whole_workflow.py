@@ -19,8 +19,8 @@ from vqa_assets_tests.web_ui import Place
 
 def execute(place: Place) -> tuple[dg.ExecuteInProcessResult, list[dg.DagsterRun]]:
     """The job, dry, in an instance that lasts; all runs that the instance knows then."""
-    job = build_defs(data_root=DataRootResource(path=str(place.data))).resolve_job_def("whole_workflow")
     with dg.DagsterInstance.from_config(str(place.folder / "home")) as instance:
+        job = build_defs(data_root=DataRootResource(path=str(place.data))).resolve_job_def("whole_workflow")
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
