@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -231,9 +232,15 @@ def test_what_a_dropped_report_starts_is_a_run_that_works(root_path: Path) -> No
 
 
 def scheduled(root: Path, name: str, instance: dg.DagsterInstance) -> Any:
+    """What a tick requests. It opens the instance once more, which Dagster notes in this thread's context for ever."""
     schedule = next(one for one in make_schedules(CATALOG, Timing()) if one.name == name)
-    with dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 11, 23, 3, tzinfo=UTC)) as context:
-        return schedule(context, data_root=DataRootResource(path=str(root)))
+
+    def tick() -> Any:
+        moment = datetime(2026, 11, 23, 3, tzinfo=UTC)
+        with dg.build_schedule_context(instance, scheduled_execution_time=moment) as context:
+            return schedule(context, data_root=DataRootResource(path=str(root)))
+
+    return copy_context().run(tick)
 
 
 @pytest.fixture
