@@ -286,6 +286,30 @@ class TestLabels:
         assert [(r["mos"], r["mos_label_source"]) for r in rows] == [(3.0, "one.jsonl"), (4.0, "one.jsonl")]
         assert caplog.records == []
 
+    def test_a_key_told_twice_in_one_file_is_one_label_and_two_scores_of_it_are_an_error(self, bench):
+        bench.features(key=["a.mp4"])
+        path = bench.labels(label("a.mp4", 3), label("a.mp4", 3))
+        assert (bench.join().labels_loaded, bench.join().output_rows) == (1, 1)
+        bench.label_files.clear()
+        bench.labels(label("a.mp4", 3), label("a.mp4", 4))
+        assert bench.refused().found == f"3.0 in {path}:1 and 4.0 in {path}:2"
+
+    def test_label_files_of_one_name_are_told_apart_by_their_folders(self, bench):
+        bench.features(key=["a.mp4", "b.mp4"])
+        for folder, key in (("first", "a.mp4"), ("second", "b.mp4")):
+            (bench.folder / folder).mkdir()
+            bench.labels(label(key, 3), name=f"{folder}/scores.jsonl")
+        assert [r["mos_label_source"] for r in bench.joined()] == ["first/scores.jsonl", "second/scores.jsonl"]
+
+    def test_no_key_matched_tells_both_sides_and_how_keys_were_compared(self, bench):
+        bench.features(file_name=["x/a.mp4"])
+        bench.labels(label("b.mp4", 3))
+        error = bench.refused(min_match_rate=0.01)
+        assert error.found == (
+            "0 of 1 keys matched (0.0%); unmatched keys of features: ['a.mp4'], of labels: ['b.mp4']"
+        )
+        assert "Keys are file_name (basename) and src (basename)" in error.next_step
+
     def test_an_equal_score_on_another_scale_is_equal(self, bench):
         bench.features(key=["a.mp4"])
         bench.labels(label("a.mp4", 3.2, mos_std_dev=0))

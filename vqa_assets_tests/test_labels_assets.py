@@ -169,6 +169,13 @@ def test_a_table_broken_after_the_run_fails_its_schema_check(platform: Platform)
         validate_labelled(out, "mos_label_status")
 
 
+def test_a_pattern_that_only_python_reads_works_in_a_run(platform: Platform) -> None:
+    platform.features(key=["clip_0123456_x"])
+    platform.labels(corpus_row("0123456.mp4", 3.0))
+    assert platform.run(feature_key_regex="(?<=_)[0-9]{6,}", label_key_regex=r"\d{6,}").success
+    assert [r["mos"] for r in platform.table()] == [3.0]
+
+
 def test_a_setting_out_of_bounds_is_told_with_its_sentence(platform: Platform) -> None:
     assert "run config: min_match_rate: 1.5, expected Least share of distinct feature keys" in failure(
         platform.run(min_match_rate=1.5)

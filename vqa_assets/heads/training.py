@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from vqa_assets.errors import TrainingError
+from vqa_assets.heads.method import SHIPPED
 
 if TYPE_CHECKING:
     from vqa_assets.heads.recipe import TrainingSettings
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, float], None]
 """(epochs done, epochs in all, RMSE of all members on the rows they stop by, on 1–5)."""
+
+
+_ROWS_AT_ONCE = 300_000
+"""Rows that all members together read in a step: some 80 MB in each of a step's ten or so arrays."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Trainer(Protocol):
 
 
 class TorchTrainer:
-    """Trains with torch: all heads and members together on one device.
+    """Trains with torch: all heads and members together on one device, in lots where they are very many.
 
     ``device`` is ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:<n>``; a run's own wins over it.
     """
@@ -78,12 +83,32 @@ class TorchTrainer:
         from vqa_assets.heads import lanes
 
         device = lanes.device_named(self.device if settings.device == "auto" else settings.device)
+        lots = _lots(heads, settings)
         try:
-            return lanes.train(data, heads, settings, (device, progress))
+            told = [_of_all(progress, number, len(lots)) for number in range(len(lots))]
+            done = [lanes.train(data, lot, settings, (device, of)) for lot, of in zip(lots, told, strict=True)]
         except (MemoryError, RuntimeError) as error:
             if not _is_of_memory(error):
                 raise
-            raise _out_of_memory(str(device), heads, settings) from error
+            raise _out_of_memory(str(device), max(lots, key=len), settings) from error
+        return TrainedHeads(tuple(head for lot in done for head in lot.heads), done[0].device)
+
+
+def _lots(heads: Sequence[HeadRows], settings: TrainingSettings) -> list[Sequence[HeadRows]]:
+    """The heads in lots whose batches together stay below ``_ROWS_AT_ONCE``; one empty lot for no heads."""
+    batch = max((min(len(head.rows), settings.batch_rows(len(head.rows))) for head in heads), default=1)
+    size = max(1, _ROWS_AT_ONCE // max(1, batch * SHIPPED.members))
+    return [heads[first : first + size] for first in range(0, max(1, len(heads)), size)]
+
+
+def _of_all(progress: Progress, lot: int, lots: int) -> Progress:
+    """Progress over all lots, in whole epochs, of one of them."""
+
+    def told(done: int, epochs: int, rmse: float) -> None:
+        if (lot * epochs + done) // lots:
+            progress((lot * epochs + done) // lots, epochs, rmse)
+
+    return told
 
 
 def _is_of_memory(error: Exception) -> bool:

@@ -41,9 +41,13 @@ def one_per_key(files: Sequence[LabelFile]) -> pl.DataFrame:
 
 
 def _told_apart(files: Sequence[LabelFile]) -> list[str]:
-    """The files' names, or where two are equal, their paths."""
-    names = [one.path.name for one in files]
-    return [one.path.name if names.count(one.path.name) == 1 else str(one.path) for one in files]
+    """The files' names; where two are equal, with as many folders as tell them apart."""
+    longest = max(len(one.path.parts) for one in files)
+    for count in range(1, longest + 1):
+        names = ["/".join(one.path.parts[-count:]) for one in files]
+        if len(set(names)) == len({one.path for one in files}):
+            break
+    return names
 
 
 def _check_twins(every: pl.DataFrame, once: pl.DataFrame, known: Sequence[str], files: Sequence[LabelFile]) -> None:
