@@ -10,7 +10,7 @@ import dagster as dg
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.head_settings import HeadConfig
 from vqa_assets.assets.runs import run_context
-from vqa_assets.assets.telling import manifest_metadata, picture, records, told_failures
+from vqa_assets.assets.telling import manifest_metadata, picture, records, synthetic_tags, told_failures
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.encode_grid.layout import training_corpus
 from vqa_assets.heads.facts import CorpusFacts
@@ -113,7 +113,9 @@ def _train(
         "card": dg.MetadataValue.md(_without_picture(done.card.read_text(encoding="utf-8"))),
         "predicted_against_mos": picture(done.picture.read_bytes(), "predicted against MOS, residuals by corpus"),
     }
-    return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(done.data_version))
+    return dg.MaterializeResult(
+        metadata=told, data_version=dg.DataVersion(done.data_version), tags=synthetic_tags(done.manifest)
+    )
 
 
 def present_tables(recipe: HeadRecipe, catalog: Catalog, root: DataRoot) -> dict[str, Path]:
