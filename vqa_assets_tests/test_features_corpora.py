@@ -225,3 +225,47 @@ def test_without_imagehash_the_next_step_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "imagehash", None)
     with pytest.raises(FeatureError, match=r"pip install 'vqa-assets\[perceptual-hash\]'"):
         perceptual_hash(np.zeros((1, 8, 8), np.uint8))
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from vqa_assets.corpora import CORPORA
+from vqa_assets.errors import FeatureError
+from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
+from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.ingest.layout import ClipFolders
+from vqa_assets.provenance import RunContext
+from vqa_assets.resources.clip_pool import ThreadClipPool
+from vqa_assets.store.paths import DataRoot
+root, most = DataRoot(Path(sys.argv[1])), int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+clips = ClipFolders(root.corpus_dir(CORPORA["konvid-150k"]) / "clips")
+try:
+    make_clip_features(
+        CORPORA["konvid-150k"], FeatureSettings(clips, 1), ClipExtractor(feature_sets=("nr-v1",)), ThreadClipPool(),
+        RunContext(root, {}, Path(sys.argv[1])),
+    )
+except FeatureError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_earlier_table_whole_and_what_was_measured(root_path: Path) -> None:
+    """No file may grow to the size of the earlier table: room for the cache of two clips, and not for the new table."""
+    corpus = Measurable(root_path, KONVID)
+    tiny_clip(corpus.add("a.mp4"), 1)
+    extractor = ClipExtractor(feature_sets=("nr-v1",))
+    before = table(corpus.measure(extractor))
+    tiny_clip(corpus.add("b.mp4"), 2)
+    corpus.root.corpus_jsonl(KONVID).write_text("".join(json.dumps(row) + "\n" for row in corpus.rows))
+    size = corpus.root.features(KONVID).stat().st_size
+    full = [sys.executable, "-c", FULL, root_path, str(size * 9 // 10)]
+    told = subprocess.run(full, check=True, capture_output=True, text=True).stdout
+    assert "the feature table cannot be written: " in told
+    assert "what was measured is kept" in told
+    assert {row["key"]: row for row in open_parquet(corpus.root.features(KONVID)).read().to_pylist()} == before
+    after = corpus.measure(extractor)
+    assert after.report is not None
+    assert (after.report.measured, after.report.cached) == (0, 2)

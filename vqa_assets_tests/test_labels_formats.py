@@ -81,6 +81,21 @@ def test_objects_keep_their_own_keys_their_order_and_every_value(suffix, tmp_pat
     assert list(second) == ["key", "mixed", "mos", "mos_raw_0_100", "mos_label_source", "mos_label_status"]
 
 
+@pytest.mark.parametrize("out", ["out.jsonl", "out.parquet"])
+def test_keys_that_objects_have_late_in_the_file_are_not_overlooked(out, tmp_path):
+    """The reader of labels learns names from the first thousand rows."""
+    rows = [{"key": f"{i}"} for i in range(1_500)]
+    table = write(tmp_path / "f.jsonl", [*rows, {"key": "last", "late": 7}])
+    given = [*({**row, "mos": 3} for row in rows), {"key": "last", "mos": 3, "n_ratings": 9, "split": "val"}]
+    labels = write(tmp_path / "l.jsonl", given)
+    label_features(table, [labels], tmp_path / out, LabelSettings())
+    last = read(tmp_path / out)[-1]
+    assert (last["late"], last["mos_n_ratings"], last["split"]) == (7, 9, "val")
+    table.write_text(table.read_text() + '{"key": "0", "mos": 4}\n')
+    with pytest.raises(LabelError, match="refusing to overwrite existing MOS columns: mos"):
+        label_features(table, [labels], tmp_path / out, LabelSettings())
+
+
 def test_objects_as_parquet_keep_nested_values_and_mixed_ones_become_json(tmp_path):
     rows = [{"key": "a", "z": [1, 2], "mixed": "t", "n": 1}, {"key": "b", "z": [], "mixed": {"x": 1}, "n": 2.5}]
     table = write(tmp_path / "f.jsonl", rows)

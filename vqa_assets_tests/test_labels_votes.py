@@ -121,6 +121,13 @@ class TestWide:
         path.write_text("key,r1\na,\n")
         assert bench.refused(vote_columns=("r1",)).found == "1 empty columns: r1"
 
+    def test_a_rater_who_voted_late_in_a_file_of_objects_counts(self, bench):
+        keys = [f"k{i}" for i in range(1_100)]
+        bench.features(key=keys)
+        votes = [{"key": key, "r1": 3} for key in keys]
+        bench.labels(*votes[:-1], votes[-1] | {"r2": 5})
+        assert bench.joined(vote_columns=("r*",))[-1]["mos_n_ratings"] == 2
+
     def test_both_forms_at_once_are_refused(self, bench):
         wide_form(bench)
         assert bench.refused(vote_columns=("r*",), rater_column="rater").found == "both are set"

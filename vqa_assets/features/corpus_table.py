@@ -182,11 +182,18 @@ def _table_rows(
 def _publish(rows: Sequence[Mapping[str, Any]], path: Path) -> str:
     """Write, validate, replace; a table whose content would stay the same is left alone. Its data version."""
     validate_rows(rows, CLIP_FEATURES, str(path))
-    with drafting(path) as draft:
-        write_rows(draft.path, rows, _columns(rows))
-        version = table_version(draft.path)
-        if not path.exists() or table_version(path) != version:
-            draft.publish()
+    try:
+        with drafting(path) as draft:
+            write_rows(draft.path, rows, _columns(rows))
+            version = table_version(draft.path)
+            if not path.exists() or table_version(path) != version:
+                draft.publish()
+    except OSError as error:
+        raise FeatureError(
+            f"{path}: the feature table cannot be written",
+            found=error.strerror or str(error),
+            next_step="free space or mend its permissions, then materialize again: what was measured is kept",
+        ) from error
     return version
 
 

@@ -15,7 +15,7 @@ from vqa_assets.labels import columns as names_of
 from vqa_assets.labels import votes
 from vqa_assets.labels.formats import check_present
 from vqa_assets.labels.keys import KeyRule, normalized
-from vqa_assets.labels.reading import ROW, Bad, Columns, Wanted, read_columns
+from vqa_assets.labels.reading import ROW, Columns, Wanted, place, read_columns
 from vqa_assets.labels.scale import Decided, ScaleRule, check_inside, decide, scale_expr
 from vqa_assets.labels.settings import LabelSettings
 from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, TRAINING, UNIFIED
@@ -40,7 +40,7 @@ class LabelFile:
 
     def where(self, row: int) -> str:
         """A row's place as a message names it."""
-        return Columns(self.path, (), self.frame).where(row)
+        return place(self.path, row)
 
 
 def read_label_file(path: Path, settings: LabelSettings, rule: ScaleRule, *, conventional: bool = False) -> LabelFile:
@@ -84,7 +84,8 @@ def _wanted(settings: LabelSettings) -> Wanted:
             return float
         return str if name in texts or name.lower() in KEY_COLUMNS else None
 
-    return Wanted(kind, (*chosen, *numbers, *texts, *scores, *KEY_COLUMNS))
+    known = (*chosen, *numbers, *texts, *scores, *KEY_COLUMNS)
+    return Wanted(kind, known, in_any_row=bool(settings.vote_columns))
 
 
 def _restricted(file: Columns, settings: LabelSettings) -> Columns:
@@ -214,6 +215,3 @@ def _spread(file: Columns, mos: str, scales: Sequence[Decided], rule: ScaleRule)
         return None
     of_mos = decide(file, "mos", rule) if mos != "mos" and "mos" in names and file.frame["mos"].count() else scales
     return scale_expr(of_mos, other=TRAINING, value=pl.col("mos_std_dev"), spread=True)
-
-
-__all__ = ["KEY", "SAME_MOS", "SOURCE", "Bad", "LabelFile", "read_label_file"]

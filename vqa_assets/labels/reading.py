@@ -4,6 +4,7 @@ A value that is no number is kept apart with its row, so that whoever uses the c
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
@@ -33,11 +34,13 @@ _ROWS_OF_NAMES = 1_000
 class Wanted:
     """Which columns are read: ``kind`` says of a name ``str``, ``float`` or None; ``names`` are known ones.
 
-    A table of objects may have a known name in any row, and others where its first thousand rows have them.
+    A table of objects may have a known name in any row, and others where its first thousand rows have them, or with
+    ``in_any_row`` wherever they are.
     """
 
     kind: Callable[[str], type | None]
     names: tuple[str, ...] = ()
+    in_any_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,12 @@ class Columns:
 
     def where(self, row: int) -> str:
         """A row's place as a message names it."""
-        return f"{self.path}:{row}" if format_of(self.path) is Format.JSONL else f"{self.path}: row {row}"
+        return place(self.path, row)
+
+
+def place(path: Path, row: int) -> str:
+    """A row of a file as a message names it: by its line in JSON Lines, else by its number."""
+    return f"{path}:{row}" if format_of(path) is Format.JSONL else f"{path}: row {row}"
 
 
 def read_columns(path: Path, wanted: Wanted) -> Columns:
@@ -156,10 +164,11 @@ def _raw_numbers(kinds: Mapping[str, type], schema: pl.Schema) -> list[pl.Expr]:
 def _of_objects(path: Path, kind: Format, wanted: Wanted) -> Columns:
     if kind is Format.JSON:
         return _gathered(path, enumerate(json_rows(path), 1), wanted)
-    try:
-        return _quick(path, wanted)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _gathered(path, ((line.number, line.row) for line in read_json_lines(path)), wanted)
+    if not wanted.in_any_row:
+        # a second look says what is wrong, or reads what only the standard library accepts
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return _quick(path, wanted)
+    return _gathered(path, ((line.number, line.row) for line in read_json_lines(path)), wanted)
 
 
 def _quick(path: Path, wanted: Wanted) -> Columns:
