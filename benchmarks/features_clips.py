@@ -21,7 +21,7 @@ from vqa_assets.features.ffmpeg import ffmpeg_binary
 from vqa_assets.features.libvmaf import RECOMPRESSION
 from vqa_assets.features.table import ClipToMeasure, MeasuringRun, extract_features
 
-SIZES = {"640×360": ("640x360", 60, 6), "1280×720": ("1280x720", 60, 3)}
+SIZES = {"640×360": ("640x360", 60, 4), "1280×720": ("1280x720", 48, 2)}
 """Name → size, frames, clips."""
 
 TURNS, TARGET, CORES_TARGET = 3, 1.6, 1.7

@@ -40,9 +40,9 @@ def few_sources(draw: int) -> TrainingTable:
 
 
 def many_weak(draw: int) -> TrainingTable:
-    """3 000 clips, two to a content, whose features tell a third of what there is to know, half of it not linear."""
+    """2 000 clips, two to a content, whose features tell a third of what there is to know, half of it not linear."""
     rng = np.random.default_rng(draw)
-    z = rng.standard_normal((3_000, 11))
+    z = rng.standard_normal((2_000, 11))
     signal = z @ (0.15 * rng.standard_normal(11)) + 0.25 * z[:, 0] * z[:, 1] + 0.2 * np.abs(z[:, 2])
     return table_of(z, 0.8 * (signal + 0.7 * rng.standard_normal(len(z))), np.arange(len(z)) // 2)
 

@@ -6,6 +6,7 @@ same kind of start, on the same rows with the same stopping rows; the shipped fi
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,16 +34,17 @@ def main() -> None:
     table = _table()
     settings = TrainingSettings(device="cpu", epochs=EPOCHS, batch_size=BATCH, k_folds=FOLDS)
     parts = plan_splits(table, settings).parts
-    ours, ours_s = _ours(table, parts, settings, _ONE)
-    again, _ = _ours(table, parts[:1], TrainingSettings(**{**vars(settings), "seed": 1}), _ONE)
+    ours, theirs, ours_s, fold_s = None, None, np.inf, np.inf
+    for _ in range(2):  # by turns, the faster of two each: other work on the machine meets both
+        ours, seconds = _ours(table, parts, settings, _ONE)
+        begun = time.perf_counter()
+        theirs = _loop(table, parts[0])
+        ours_s, fold_s = min(ours_s, seconds), min(fold_s, time.perf_counter() - begun)
+    again, _ = _ours(table, parts[:1], replace(settings, seed=1), _ONE)
     shipped, shipped_s = _ours(table, parts, settings, SHIPPED)
-    begun = time.perf_counter()
-    theirs = _loop(table, parts[0])
-    loop_s = FOLDS * (time.perf_counter() - begun)
-    found, other, loop, five = (
-        _plcc(table, parts[0], p)
-        for p in (_of(ours, table, parts), _of(again, table, parts), theirs, _of(shipped, table, parts))
-    )
+    loop_s = FOLDS * fold_s
+    found, other, five = (_plcc(table, parts[0], _of(heads, table, parts)) for heads in (ours, again, shipped))
+    loop = _plcc(table, parts[0], theirs)
     print(
         f"training {ROWS} rows × {FEATURES}, {FOLDS} folds, {EPOCHS} epochs: {loop_s / ours_s:.1f} × a DataLoader loop "
         f"of batch {BATCH} (one member a fold; the loop {loop_s:.0f} s, one fold counted {FOLDS} times), with "
@@ -151,7 +153,7 @@ def _cuda(table: TrainingTable, parts: Sequence[Part], settings: TrainingSetting
     """The same training on a CUDA device, where there is one."""
     if not torch.cuda.is_available():
         return "CUDA: left out, no device here"
-    _ours(table, parts, TrainingSettings(**{**vars(settings), "epochs": 1}), SHIPPED, "cuda")
+    _ours(table, parts, replace(settings, epochs=1), SHIPPED, "cuda")
     trained, seconds = _ours(table, parts, settings, SHIPPED, "cuda")
     score = _plcc(table, parts[0], _of(trained, table, parts))
     return f"CUDA ({trained.device}): {cpu_s / seconds:.1f} × this processor, PLCC of the first fold {score:.4f}"

@@ -158,7 +158,7 @@ def as_json(head: "Head", scored: Sequence[Scored]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 where all was scored, 1 for an error or a clip that could not be measured."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         tables, clips = sources_of(options.sources)
         from vqa_assets.heads.using import open_head
@@ -187,17 +187,18 @@ def _told_missing(scored: Sequence[Scored], clips: set[str]) -> int:
     return int(len(missing) == len(scored) or any(one.source in clips for one in missing))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vqa_assets.predict", description=__doc__)
-    parser.add_argument("head", help="a head's .onnx, with its .json beside it, or its name under <root>/models")
-    parser.add_argument("sources", nargs="+", help="clips, folders of clips, or feature tables (Parquet, JSON, CSV)")
-    parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
-    told = parser.add_mutually_exclusive_group()
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    taken = argparse.ArgumentParser(prog="python -m vqa_assets.predict", description=__doc__)
+    taken.add_argument("head", help="a head's .onnx, with its .json beside it, or its name under <root>/models")
+    taken.add_argument("sources", nargs="+", help="clips, folders of clips, or feature tables (Parquet, JSON, CSV)")
+    taken.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
+    told = taken.add_mutually_exclusive_group()
     told.add_argument("--json", action="store_true", help="print one JSON object")
     told.add_argument("--csv", action="store_true", help="print CSV")
-    parser.add_argument("--out", type=Path, help="write there instead of printing")
-    parser.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="clips measured at once")
-    return parser
+    taken.add_argument("--out", type=Path, help="write there instead of printing")
+    taken.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="clips measured at once")
+    return taken
 
 
 def _positive(text: str) -> int:

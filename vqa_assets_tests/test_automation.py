@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from vqa_assets.assets.telling import SYNTHETIC_TAG
 from vqa_assets.definitions import defs
 from vqa_assets.sensors.automation import STARTED_OTHERWISE, with_automation
 
@@ -19,6 +20,7 @@ class Line:
         self.instance = instance
         self.content: dict[tuple[str, str], str] = {}
         self.fails = False
+        self.rehearsing = False
         self.ran: list[str] = []
         self.during: dict[str, Any] = {}
         self.assets = with_automation(self._assets())
@@ -31,7 +33,8 @@ class Line:
             self.during.pop(name, lambda: None)()
             if self.fails:
                 raise dg.Failure("asked for", allow_retries=False)
-            return dg.MaterializeResult(data_version=dg.DataVersion(self.content.get((name, part), "1")))
+            tags = {SYNTHETIC_TAG: "true"} if self.rehearsing else {}
+            return dg.MaterializeResult(data_version=dg.DataVersion(self.content.get((name, part), "1")), tags=tags)
 
         same, every = dg.IdentityPartitionMapping(), dg.AllPartitionMapping()
 
@@ -172,6 +175,20 @@ def test_an_input_that_appears_after_the_head_was_made_without_any_is_a_change(l
     assert line.follow() == []
     line.make("labels", "c")
     assert line.follow() == ["head"]
+
+
+def test_a_rehearsal_on_synthetic_rows_is_no_answer_to_a_change(line: Line) -> None:
+    line.make("labels", "a")
+    line.follow()
+    line.make("labels", "a", "2")
+    line.rehearsing = True
+    line.make("head")
+    line.make("head")
+    line.rehearsing = False
+    assert line.follow() == ["head"]
+    line.rehearsing = True
+    line.make("head")
+    assert line.follow() == []
 
 
 def test_every_asset_with_inputs_follows_them_but_those_that_are_started_otherwise() -> None:

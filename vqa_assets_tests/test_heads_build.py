@@ -14,10 +14,13 @@ from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.export import run_onnx
-from vqa_assets.heads.picture import scatter_png
+from vqa_assets.heads.picture import card_png
+from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate, TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import encoder_onehot
+from vqa_assets.provenance import RunContext
+from vqa_assets.store.paths import DataRoot
 from vqa_assets_tests.head_tables import FACTS, labelled, quiet, written
 
 RECIPE = KONVID_MOS_HEAD_V1
@@ -89,6 +92,7 @@ def test_the_file_says_of_itself_what_it_is(built):
     assert props["id"] == "konvid_mos_head_v1"
     assert props["licence"] == "konvid-1k: research use"
     assert props["citations"] == "Hosu et al. 2017"
+    assert props["redistribution"] == built.manifest["redistribution"]["consequence"]
     assert json.loads(props["feature_order"]) == list(KONVID_V1.columns)
     assert (props["smoke"], props["synthetic"]) == ("false", "false")
 
@@ -284,13 +288,33 @@ def test_the_cards_tables_have_equal_columns_in_every_line(tmp_path, table):
     other = written(labelled(60, seed=4), tmp_path / "b.parquet")  # its licence holds a |
     card = render_card(build({"konvid-1k": table, "konvid-150k": other}, QUICK).manifest)
     blocks = re.findall(r"(?:^\|.*\n)+", card, flags=re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
 
 
+def test_residuals_are_told_by_corpus(built):
+    p, (told,) = built.predictions, built.manifest["folds"]["residuals"].values()
+    apart = p.predicted.astype(np.float64) - p.mos
+    assert told["mean"] == pytest.approx(apart.mean(), abs=1e-6)
+    assert told["p05"] == pytest.approx(np.quantile(apart, 0.05), abs=1e-6)
+    assert f"| konvid-1k | {told['mean']:.3f} | {told['sd']:.3f} |" in render_card(built.manifest)
+
+
+def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(built, table, tmp_path):
+    root = DataRoot(tmp_path)
+    inputs = HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table})
+    done = publish_head(built, inputs, RunContext(root, {}, Path(__file__)))
+    assert done.picture.read_bytes() == card_png(built.predictions, built.manifest)
+    card = done.card.read_text(encoding="utf-8")
+    assert f"]({done.picture.name})" in card
+    sha256 = hashlib.sha256(table.read_bytes()).hexdigest()
+    assert f"- read features_with_mos_konvid-1k: SHA-256 `{sha256}`" in card
+    assert f"- made {done.manifest['run_provenance']['started_at_utc']}" in card
+
+
 def test_the_picture_is_a_small_png(built):
-    png = scatter_png(built.predictions, "konvid_mos_head_v1")
+    png = card_png(built.predictions, built.manifest)
     assert png.startswith(b"\x89PNG")
     assert len(png) < 40_000
 
@@ -298,5 +322,8 @@ def test_the_picture_is_a_small_png(built):
 def test_the_picture_stays_small_for_a_large_corpus(built):
     rng = np.random.default_rng(0)
     mos = rng.uniform(1, 5, 150_000).astype(np.float32)
-    many = replace(built.predictions, mos=mos, predicted=mos + rng.normal(0, 0.4, len(mos)).astype(np.float32))
-    assert len(scatter_png(many, "konvid_mos_head_v1")) < 40_000
+    corpora = tuple(f"corpus-{i % 15}" for i in range(len(mos)))
+    many = replace(
+        built.predictions, corpora=corpora, mos=mos, predicted=mos + rng.normal(0, 0.4, len(mos)).astype(np.float32)
+    )
+    assert len(card_png(many, built.manifest)) < 50_000

@@ -1,5 +1,6 @@
 """``fr_regressor_v2``: from the encode grid's training corpus to a head that gives VMAF, judged by source."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,16 @@ def test_the_file_takes_an_encoder_and_gives_vmaf(built, grid):
     other = np.roll(table.onehot, 1, axis=1)
     assert np.abs(run_onnx(built.onnx, table.features, other) - vmaf).max() > 0.1
     assert built.manifest["parity"]["max_abs_difference"] <= built.manifest["parity"]["limit"] == 2.5e-4
+
+
+def test_the_cards_example_runs_beside_the_file(built, tmp_path, monkeypatch):
+    (tmp_path / f"{built.file_stem}.onnx").write_bytes(built.onnx)
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", render_card(built.manifest), flags=re.DOTALL)
+    names: dict[str, np.ndarray] = {}
+    exec(example, names)  # what the card tells a reader to run
+    assert names["vmaf"].shape == (1,)
+    assert 0 <= names["vmaf"][0] <= 100
 
 
 def test_the_card_speaks_of_sources(built):

@@ -132,6 +132,15 @@ def test_the_gates_folds_are_the_same_with_and_without_the_protocol(built, path)
     )
 
 
+def test_labels_that_hardly_differ_leave_numbers_undefined_and_warn_of_nothing(tmp_path):
+    frame = labelled(60).with_columns(mos=pl.when(pl.int_range(60) < 58).then(3.0).otherwise(4.0))
+    manifest = build(written(frame, tmp_path / "t.parquet"), replace(SETTINGS, protocol_splits=2)).manifest
+    assert manifest["status"] == "Proposed"
+    assert manifest["protocol"]["median"]["head"]["srocc"] is None
+    assert manifest["protocol"]["head_minus"]["ridge"] == {"srocc": None, "interval": [None, None]}
+    assert "SROCC of the head minus that of ridge regression: –." in render_card(manifest)
+
+
 def test_the_card_and_the_log_tell_of_the_protocol(built, told):
     card = render_card(built.manifest)
     assert "Medians over 4 splits by content" in card

@@ -1,10 +1,15 @@
 """Training here and in another process: the same bytes, its log lines and measures, and what its failures say."""
 
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,7 @@ from vqa_assets.resources.training_process import main
 from vqa_assets_tests.head_tables import labelled, written
 from vqa_assets_tests.results import failure, metadata
 
+REPOSITORY = Path(__file__).parents[1]
 CHILD = [sys.executable, "-m", "vqa_assets.resources.training_process", "{job}"]
 SHORT = TrainingSettings(epochs=3, device="cpu", corpus_weights={"lsvq": 2.0})
 
@@ -164,7 +170,10 @@ def test_what_another_process_met_is_what_the_run_says(heads):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], "failed with code -9, .* lower batch_size"),
+        (
+            [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"],
+            "exit status -9, .* lower batch_size",
+        ),
         ([sys.executable, "-c", "pass"], r"no result\.json in its folder, .* does not see the same folder"),
         (["/nowhere/ssh"], "trainer: command: /nowhere/ssh cannot be started"),
     ],
@@ -232,3 +241,55 @@ except TrainingError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
     assert "out of memory while training on cpu: batch_size 60000, 1 heads at once" in done.stdout, done.stderr
     assert "set batch_size to 30000 or less" in done.stdout
+
+
+def test_an_interrupted_run_ends_the_process_that_trains(tmp_path):
+    (tmp_path / "home").mkdir()
+    shutil.copy(REPOSITORY / "dagster.yaml", tmp_path / "home")
+    jobs, table = tmp_path / "jobs", tmp_path / "data" / "konvid-1k" / "features_with_mos.parquet"
+    jobs.mkdir()
+    table.parent.mkdir(parents=True)
+    written(labelled(60), table)
+    config = {
+        "ops": {"mos_head": {"config": {"epochs": 1_000_000, "device": "cpu", "protocol_splits": 0}}},
+        "resources": {"trainer": {"config": {"implementation": "process", "jobs": str(jobs)}}},
+    }
+    command = ("-m", "dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", "mos_head")
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path / "home"), "VQA_DATA_ROOT": str(tmp_path / "data")}
+    with (tmp_path / "log.txt").open("wb") as log:
+        run = subprocess.Popen(
+            [sys.executable, *command, "--partition", "konvid-1k", "--config-json", json.dumps(config)],
+            env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            until(lambda: any(b"epoch 1 of" in f.read_bytes() for f in jobs.glob("*/pipes-messages.jsonl")), run)
+            os.kill(run.pid, signal.SIGINT)
+            assert run.wait(timeout=60) != 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    assert list(jobs.iterdir()) == []
+    assert trainings_of(jobs) == []
+    assert not (tmp_path / "data" / "models").exists()
+
+
+def until(happened: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
+    """Waits for what a living run is about to do."""
+    for _ in range(1200):
+        if happened():
+            return
+        assert run.poll() is None, "the run ended early"
+        time.sleep(0.1)
+    raise AssertionError("it never happened")
+
+
+def trainings_of(jobs: Path) -> list[str]:
+    """Command lines of living processes that name the folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if str(jobs) in line and "training_process" in line]

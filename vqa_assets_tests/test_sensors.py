@@ -3,7 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -230,27 +231,45 @@ def test_what_a_dropped_report_starts_is_a_run_that_works(root_path: Path) -> No
     assert (root_path / "encode-grid" / "bvi_dvc_corpus.jsonl").is_file()
 
 
-def scheduled(root: Path, name: str) -> Any:
-    context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 11, 23, 3, tzinfo=UTC))
+def scheduled(root: Path, name: str, instance: dg.DagsterInstance) -> Any:
+    """What a tick requests. It opens the instance once more, which Dagster notes in this thread's context for ever."""
     schedule = next(one for one in make_schedules(CATALOG, Timing()) if one.name == name)
-    return schedule(context, data_root=DataRootResource(path=str(root)))
+
+    def tick() -> Any:
+        moment = datetime(2026, 11, 23, 3, tzinfo=UTC)
+        with dg.build_schedule_context(instance, scheduled_execution_time=moment) as context:
+            return schedule(context, data_root=DataRootResource(path=str(root)))
+
+    return copy_context().run(tick)
 
 
-def test_the_schedule_takes_the_corpora_whose_annotation_file_is_there(root_path: Path, annotation_file: Path) -> None:
-    assert "no annotation file" in str(scheduled(root_path, "weekly_reingest").skip_message)
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as found:
+        yield found
+
+
+def test_the_schedule_takes_the_corpora_whose_annotation_file_is_there(
+    root_path: Path, annotation_file: Path, instance: dg.DagsterInstance
+) -> None:
+    assert "no annotation file" in str(scheduled(root_path, "weekly_reingest", instance).skip_message)
     write(annotation_file, "a")
-    found = [(r.partition_key, r.run_key) for r in scheduled(root_path, "weekly_reingest")]
+    found = [(r.partition_key, r.run_key) for r in scheduled(root_path, "weekly_reingest", instance)]
     assert found == [("konvid-150k", "konvid-150k:2026-11-23T03:00:00+00:00")]
 
 
-def test_the_age_of_every_ingested_corpus_is_judged_without_a_run_of_it(root_path: Path, annotation_file: Path) -> None:
-    assert "no corpus JSONL" in str(scheduled(root_path, "daily_freshness").skip_message)
+def test_the_age_of_every_ingested_corpus_is_judged_without_a_run_of_it(
+    root_path: Path, annotation_file: Path, instance: dg.DagsterInstance
+) -> None:
+    assert "no corpus JSONL" in str(scheduled(root_path, "daily_freshness", instance).skip_message)
     write(annotation_file, "a")
     annotation_file.with_name("konvid_150k.jsonl").write_text("{}\n")
-    assert [r.tags["dagster/partition"] for r in scheduled(root_path, "daily_freshness")] == ["konvid-150k"]
+    assert [r.tags["dagster/partition"] for r in scheduled(root_path, "daily_freshness", instance)] == ["konvid-150k"]
 
 
-def test_an_old_corpus_fails_its_freshness_check_when_the_job_of_the_schedule_runs(root_path: Path) -> None:
+def test_an_old_corpus_fails_its_freshness_check_when_the_job_of_the_schedule_runs(
+    root_path: Path, instance: dg.DagsterInstance
+) -> None:
     folder = root_path / "konvid-150k"
     folder.mkdir()
     (folder / "konvid_150k.jsonl").write_text("{}\n")
@@ -260,16 +279,30 @@ def test_an_old_corpus_fails_its_freshness_check_when_the_job_of_the_schedule_ru
         Manifest("mos-corpus-manifest-v1", {}, {}, {}, {}),
         RunContext(DataRoot(root_path), {}, Path(__file__), started=begun),
     )
-    (request,) = scheduled(root_path, "daily_freshness")
+    (request,) = scheduled(root_path, "daily_freshness", instance)
     job = build_defs(data_root=DataRootResource(path=str(root_path))).resolve_job_def("corpus_freshness")
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.instance_for_test() as instance:
-        result = job.execute_in_process(tags=request.tags, instance=instance, run_config=quiet)
+    result = job.execute_in_process(tags=request.tags, instance=instance, run_config=quiet)
     (found,) = result.get_asset_check_evaluations()
     assert (found.check_name, found.passed, found.severity) == (
         "corpus_jsonl_fresh",
         False,
         dg.AssetCheckSeverity.WARN,
+    )
+
+
+def test_a_corpus_whose_file_is_gone_is_judged_too_and_said_to_be_gone(
+    root_path: Path, instance: dg.DagsterInstance
+) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("corpus_jsonl", partition="lsvq"))
+    (request,) = scheduled(root_path, "daily_freshness", instance)
+    job = build_defs(data_root=DataRootResource(path=str(root_path))).resolve_job_def("corpus_freshness")
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    result = job.execute_in_process(tags=request.tags, instance=instance, run_config=quiet)
+    (found,) = result.get_asset_check_evaluations()
+    assert not found.passed
+    assert found.description == (
+        "lsvq.jsonl and lsvq.manifest.json is no longer there; materialize the partition again"
     )
 
 

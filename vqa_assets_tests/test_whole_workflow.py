@@ -7,18 +7,20 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from vqa_assets.definitions import build_defs
+from vqa_assets.corpora import CORPORA
+from vqa_assets.definitions import build_defs, defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.whole_workflow import run_told
-from vqa_assets.workflow import Step, StepResult, summary_lines
+from vqa_assets.store.paths import DataRoot
+from vqa_assets.workflow import Step, StepResult, plan, summary_lines
 from vqa_assets_tests.results import failure
 from vqa_assets_tests.web_ui import Place
 
 
 def execute(place: Place) -> tuple[dg.ExecuteInProcessResult, list[dg.DagsterRun]]:
     """The job, dry, in an instance that lasts; all runs that the instance knows then."""
-    job = build_defs(data_root=DataRootResource(path=str(place.data))).resolve_job_def("whole_workflow")
     with dg.DagsterInstance.from_config(str(place.folder / "home")) as instance:
+        job = build_defs(data_root=DataRootResource(path=str(place.data))).resolve_job_def("whole_workflow")
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
@@ -65,6 +67,23 @@ def test_a_child_ends_with_a_run_that_is_interrupted() -> None:
         run_told([sys.executable, "-c", program], {}, interrupted)
     with pytest.raises(ProcessLookupError):
         os.kill(pid[0], 0)
+
+
+def test_with_everything_there_the_workflow_makes_every_asset_but_the_batch_that_needs_a_manifest(
+    root_path: Path,
+) -> None:
+    for corpus in CORPORA.values():
+        (root_path / corpus.name).mkdir()
+        (root_path / corpus.name / "ingest.toml").touch()
+    (root_path / "encode-grid").mkdir()
+    (root_path / "encode-grid" / "netflix_vmaf_tune.jsonl").touch()
+    planned = {name for step in plan(DataRoot(root_path)) for name in step.assets}
+    every = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    assert every - planned == {"mos_label_batch"}
+    dry = {name for step in plan(DataRoot(root_path), training=False) for name in step.assets}
+    assert planned - dry == {
+        spec.key.to_user_string() for spec in defs.resolve_all_asset_specs() if "pytorch" in spec.kinds
+    }
 
 
 def test_the_summary_tells_every_step_and_every_corpus_that_is_not_there() -> None:

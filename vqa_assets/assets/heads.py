@@ -10,7 +10,7 @@ import dagster as dg
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.head_settings import HeadConfig
 from vqa_assets.assets.runs import run_context
-from vqa_assets.assets.telling import manifest_metadata, picture, records, told_failures
+from vqa_assets.assets.telling import manifest_metadata, picture, records, synthetic_tags, told_failures
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.encode_grid.layout import training_corpus
 from vqa_assets.heads.facts import CorpusFacts
@@ -96,7 +96,6 @@ def _train(
     run: tuple[dg.AssetExecutionContext, DataRootResource, TrainerResource],
 ) -> dg.MaterializeResult[Any]:
     from vqa_assets.heads.build import build_head
-    from vqa_assets.heads.picture import scatter_png
     from vqa_assets.heads.publish import HeadInputs, publish_head
 
     context, data_root, trainer = run
@@ -111,10 +110,12 @@ def _train(
         **_metadata(done.manifest),
         **manifest_metadata(done.manifest, done.manifest_path, root),
         "path": root.shown(done.onnx or done.manifest_path),
-        "card": dg.MetadataValue.md(done.card.read_text(encoding="utf-8")),
+        "card": dg.MetadataValue.md(_without_picture(done.card.read_text(encoding="utf-8"))),
+        "predicted_against_mos": picture(done.picture.read_bytes(), "predicted against MOS, residuals by corpus"),
     }
-    told["predicted_against_mos"] = picture(scatter_png(built.predictions, recipe.title), "predicted against MOS")
-    return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(done.data_version))
+    return dg.MaterializeResult(
+        metadata=told, data_version=dg.DataVersion(done.data_version), tags=synthetic_tags(done.manifest)
+    )
 
 
 def present_tables(recipe: HeadRecipe, catalog: Catalog, root: DataRoot) -> dict[str, Path]:
@@ -173,8 +174,21 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "gate_reasons": records([{"reason": reason} for reason in manifest["gate"]["reasons"]]),
         **means,
         "folds": records(manifest["folds"]["each"]),
+        **_protocol(manifest),
         "trained_on": records(corpora),
         "absent_corpora": list(manifest["absent"]),
         "redistribution": consequence,
         "n_parameters": manifest["n_parameters"],
     }
+
+
+def _without_picture(card: str) -> str:
+    """The card without the link to the file beside it: the web UI shows that as metadata of its own."""
+    return "".join(line for line in card.splitlines(keepends=True) if not line.startswith("!["))
+
+
+def _protocol(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The field's protocol as a table: medians over its splits."""
+    found = manifest["protocol"]
+    medians = [{"predictor": name, **median} for name, median in found["median"].items()] if found else []
+    return {"protocol": records(medians)} if medians else {}

@@ -160,10 +160,14 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
     @dg.asset_check(
         asset="corpus_jsonl",
         partitions_def=catalog.partitions,
-        description=f"The JSONL was checked against its clips within the last {OLD_AFTER_DAYS} days.",
+        description=f"The JSONL is there, and was checked against its clips within the last {OLD_AFTER_DAYS} days.",
     )
     def corpus_jsonl_fresh(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
-        manifest = read_json_object(manifest_path(_published(context, data_root, catalog)))
+        path = _published(context, data_root, catalog)
+        gone = [file.name for file in (path, manifest_path(path)) if not file.is_file()]
+        if gone:
+            return warning(False, f"{' and '.join(gone)} is no longer there; materialize the partition again")
+        manifest = read_json_object(manifest_path(path))
         begun = datetime.fromisoformat(manifest["run_provenance"]["started_at_utc"])
         days = (datetime.now(UTC) - begun).total_seconds() / 86_400
         return warning(days <= OLD_AFTER_DAYS, f"ingested {days:.1f} days ago", {"age_days": round(days, 2)})

@@ -14,6 +14,8 @@ from vqa_assets.schemas import Table
 from vqa_assets.store.disk import fault_of
 from vqa_assets.store.paths import DataRoot
 
+SYNTHETIC_TAG = "vqa_assets/synthetic"
+"""On a materialization that no real row went into (smoke, synthetic fallback)."""
 _TYPES = {"string": "string", "integer": "int", "number": "float", "boolean": "bool"}
 
 
@@ -99,6 +101,11 @@ def table_metadata(table: Table, rows: int) -> dict[str, Any]:
 def manifest_metadata(manifest: Mapping[str, Any], path: Path, root: DataRoot) -> dict[str, Any]:
     """The whole replay manifest and where it is."""
     return {"manifest": dg.MetadataValue.json(dict(manifest)), "manifest_path": root.shown(path)}
+
+
+def synthetic_tags(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of a materialization: one that says so where a head was trained on synthetic rows."""
+    return {SYNTHETIC_TAG: "true"} if manifest["smoke"] or manifest["synthetic"] else {}
 
 
 def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:

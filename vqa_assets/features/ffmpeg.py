@@ -87,6 +87,8 @@ class Child:
             self._process = _started(self._command, self._folder, self._said)
             opened.callback(self._process.kill)
             self._pipe = _own_pipe(self._process)
+            self._room = select.poll()
+            self._room.register(self._pipe, select.POLLOUT)
             opened.pop_all()
         return self
 
@@ -103,14 +105,7 @@ class Child:
         """
         left, ends = memoryview(samples).cast("B"), time.monotonic() + self._stall_s
         while left and self._pipe is not None:
-            _, ready, _ = select.select([], [self._pipe], [], POLL_S)
-            try:
-                taken = os.write(self._pipe, left) if ready else 0
-            except BlockingIOError:
-                continue
-            except BrokenPipeError:
-                self._close_pipe()
-                return
+            taken = self._taken(left)
             left = left[taken:]
             if not taken:
                 self._raise_if_over(ends)
@@ -127,6 +122,18 @@ class Child:
                 self._raise_if_over(ends)
         self._said.seek(0)
         return Finished(status, self._said.read(MOST_SAID).decode(errors="replace"))
+
+    def _taken(self, samples: memoryview) -> int:
+        """How many bytes the process took within ``POLL_S``; all of them where it takes none any longer."""
+        if self._pipe is None or not self._room.poll(1000 * POLL_S):
+            return 0
+        try:
+            return os.write(self._pipe, samples)
+        except BlockingIOError:
+            return 0
+        except BrokenPipeError:
+            self._close_pipe()
+            return len(samples)
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:

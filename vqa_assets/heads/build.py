@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqa_assets.clip_work import ProgressLine, clock
+from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.choosing import Say, chosen_rows
 from vqa_assets.heads.evaluation import PROPOSED, Predictions, Verdict, evaluate, judge, verdict
@@ -137,6 +138,7 @@ def _metadata(made: Made) -> dict[str, str]:
         "status": made.verdict.status,
         "licence": "; ".join(f"{name}: {fact.licence}" for name, fact in facts.items()) or "synthetic rows",
         "citations": "\n".join(fact.citation for fact in facts.values()),
+        "redistribution": REDISTRIBUTION[strictest(f.redistribution for f in facts.values())] if facts else "nothing",
         "feature_schema": made.table.schema.name,
         "feature_order": json.dumps(made.table.schema.columns),
         "encoder_vocab": json.dumps(made.table.encoder_vocab),

@@ -3,16 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vqa_assets.heads.picture import target_of
+
 Manifest = Mapping[str, Any]
 _METRICS = {"plcc": "PLCC", "srocc": "SROCC", "krocc": "KROCC", "rmse": "RMSE", "rmse_over_sd": "RMSE ÷ SD"}
 _PREDICTORS = {"head": "the head", "ridge": "ridge regression", "svr": "RBF-SVR", "vmaf": "VMAF"}
 _FITTED = {"plcc_fitted": "PLCC fitted", "rmse_fitted": "RMSE fitted"}
 
 
-def render_card(manifest: Manifest) -> str:
-    """The card as Markdown, ending in a newline. Numbers that are not defined read ``–``."""
-    sections = (_head, _purpose, _data, _results, _gate, _protocol, _use, _provenance)
-    return "\n\n".join(told for section in sections if (told := section(manifest))) + "\n"
+def render_card(manifest: Manifest, picture: str = "") -> str:
+    """The card as Markdown, ending in a newline. Numbers that are not defined read ``–``.
+
+    ``picture`` is the file beside the card that shows predictions and residuals, where there is one.
+    """
+    first, middle = (_head, _purpose, _data, _results), (_residuals, _gate, _protocol, _use, _provenance)
+    shown = f"![Predicted over measured scores, and residuals by corpus]({picture})" if picture else ""
+    told = (*(section(manifest) for section in first), shown, *(section(manifest) for section in middle))
+    return "\n\n".join(text for text in told if text) + "\n"
 
 
 def _head(m: Manifest) -> str:
@@ -60,12 +67,28 @@ def _results(m: Manifest) -> str:
     if held["vmaf"]:
         lines.append(f"VMAF on {held['vmaf']['rows']} of the held-out rows: SROCC {_number(held['vmaf']['srocc'])}.")
     lines += [f"Test rows of {corpus}: {_intervals(judged)}." for corpus, judged in m["given_tests"].items()]
-    return "\n".join(lines)
+    left_out = m.get("leave_one_corpus_out", {})
+    lines += [f"{corpus}, by a head trained on the others: {_intervals(j)}." for corpus, j in left_out.items()]
+    return "\n".join(_as_paragraphs(lines))
+
+
+def _as_paragraphs(lines: Sequence[str]) -> list[str]:
+    """The sentences below a table as a list, which Markdown does not run together."""
+    return [*lines[:4], *(f"- {line}" for line in lines[4:])]
 
 
 def _holdout(held: Mapping[str, Any]) -> str:
     what = f"{held['rows']} rows of {held['groups']} contents, held out before anything else"
     return f"The shipped head on {what}: {_intervals(held)}."
+
+
+def _residuals(m: Manifest) -> str:
+    found = m["folds"]["residuals"]
+    if not found:
+        return ""
+    names = {"mean": "mean", "sd": "SD", "p05": "5 %", "p95": "95 %"}
+    table = _table(("predicted − measured", *names.values()), [(c, *_numbers(r, names)) for c, r in found.items()])
+    return f"### Residuals by corpus, out of fold\n\n{table}"
 
 
 def _gate(m: Manifest) -> str:
@@ -112,13 +135,15 @@ def _with_interval(value: float | None, interval: Sequence[float | None]) -> str
 
 def _use(m: Manifest) -> str:
     features, vocab = len(m["feature_order"]), ", ".join(m["encoder_vocab"])
+    name, (low, high) = target_of(m)
+    told = f"{name.upper()} on {low:g}–{high:g}; NaN where an input of the row is not finite"
     rows = [
         ("`features`", f"float32 (N, {features})", "raw values in `feature_order`, never standardised by the caller"),
-        ("`encoder_onehot`", f"float32 (N, {len(m['encoder_vocab'])})", f"1.0 for: {vocab}"),
-        ("`mos` (output)", "float32 (N,)", "MOS on 1–5; NaN where an input of the row is not finite"),
+        ("`encoder_onehot`", f"float32 (N, {len(m['encoder_vocab'])})", f"1.0 for the clip's one of: {vocab}"),
+        (f"`{name}` (output)", "float32 (N,)", told),
     ]
     lines = ["## Use", "", _table(("tensor", "shape", "unit"), rows), "", f"Feature schema `{m['feature_schema']}`:"]
-    lines += [", ".join(f"`{name}`" for name in m["feature_order"]) + ".", ""]
+    lines += [", ".join(f"`{column}`" for column in m["feature_order"]) + ".", ""]
     lines += [f"Architecture: {m['training_recipe']['architecture']}; {m['n_parameters']} parameters."]
     return "\n".join([*lines, *(("", _example(m)) if m["onnx"] else ())])
 
@@ -126,6 +151,7 @@ def _use(m: Manifest) -> str:
 def _example(m: Manifest) -> str:
     """Ten lines that run beside the file."""
     typical = ", ".join(f"{mean:.6g}" for mean in m["feature_mean"])
+    name, (low, high) = target_of(m)
     return f"""```python
 import numpy as np
 import onnxruntime
@@ -133,9 +159,9 @@ import onnxruntime
 session = onnxruntime.InferenceSession("{m["onnx"]}", providers=["CPUExecutionProvider"])
 # one row per clip, in the order of feature_order; these are the training rows' means
 features = np.array([[{typical}]], dtype=np.float32)
-encoder_onehot = np.ones((len(features), {len(m["encoder_vocab"])}), dtype=np.float32)
-(mos,) = session.run(["mos"], {{"features": features, "encoder_onehot": encoder_onehot}})
-print(mos)  # one MOS on 1–5 per row
+encoder_onehot = np.eye({len(m["encoder_vocab"])}, dtype=np.float32)[[0] * len(features)]
+({name},) = session.run(["{name}"], {{"features": features, "encoder_onehot": encoder_onehot}})
+print({name})  # one {name.upper()} on {low:g}–{high:g} per row
 ```"""
 
 
@@ -148,7 +174,18 @@ def _provenance(m: Manifest) -> str:
         parity = m["parity"]["max_abs_difference"]
         lines.append(f"- `{m['onnx']}`, opset {m['opset']}, IR {m['ir_version']}, SHA-256 `{m['sha256']}`")
         lines.append(f"- onnxruntime and torch differ by {parity:.1e} at most")
-    return "\n".join([*lines, "- inputs, settings and versions: the manifest beside the file"])
+    return "\n".join([*lines, *_run(m.get("run_provenance")), "- all settings: the manifest beside the file"])
+
+
+def _run(run: Mapping[str, Any] | None) -> list[str]:
+    """What the run read, with which code, and when; nothing of a head that was not stored."""
+    if run is None:
+        return []
+    git, asset = run["git"], run["dagster"].get("asset_key")
+    code = f"commit `{git['commit']}`{' with changes' if git.get('dirty') else ''}" if git.get("commit") else ""
+    read = [f"- read {name}: SHA-256 `{file['sha256']}`" for name, file in run["inputs"].items()]
+    told = ", ".join(part for part in (f"asset {asset}" if asset else "", code) if part)
+    return [*read, f"- made {run['started_at_utc']}" + (f" by {told}" if told else "")]
 
 
 def _numbers(scores: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:

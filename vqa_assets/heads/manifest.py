@@ -165,9 +165,21 @@ def _folds(made: Made) -> dict[str, Any]:
         "mean": mean_scores(evaluation.folds),
         "pooled": _judged(evaluation.pooled),
         "per_corpus": evaluation.per_corpus,
+        "residuals": _residuals(evaluation),
         "baselines": {n: {"each": s, "mean": mean_scores(s)} for n, s in evaluation.baselines.items()},
         "left_out_same_content_as_test": plan.left_out,
         "groups_in_train_and_test": plan.leaking_groups,
+    }
+
+
+def _residuals(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """Predicted minus score, out of fold, per corpus."""
+    found = evaluation.predictions
+    corpora, apart = np.asarray(found.corpora), (found.predicted - found.mos).astype(np.float64)
+    each = {name: apart[corpora == name] for name in dict.fromkeys(found.corpora)}
+    return {
+        name: {"mean": own.mean(), "sd": own.std(), "p05": np.quantile(own, 0.05), "p95": np.quantile(own, 0.95)}
+        for name, own in each.items()
     }
 
 

@@ -55,11 +55,6 @@ class Difference:
     srocc: float
     interval: tuple[float, float]
 
-    @property
-    def worse(self) -> bool:
-        """Whether the head is worse beyond the interval."""
-        return self.interval[1] < 0
-
 
 @dataclass(frozen=True)
 class Protocol:

@@ -8,6 +8,7 @@ from typing import Any
 from vqa_assets.heads.build import BuiltHead
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.manifest import SCHEMA
+from vqa_assets.heads.picture import card_png
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.store.files import read_json_object, write_bytes
@@ -22,6 +23,7 @@ class PublishedHead:
     onnx: Path | None
     manifest_path: Path
     card: Path
+    picture: Path
     manifest: Mapping[str, Any]
     data_version: str
 
@@ -36,7 +38,7 @@ class HeadInputs:
 
 
 def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> PublishedHead:
-    """Write ``<stem>.onnx``, ``<stem>.json`` and ``<stem>_card.md`` under ``<root>/models``, each atomically.
+    """Write ``<stem>.onnx``, ``.json``, ``_card.md`` and its ``_card.png`` under ``<root>/models``, each atomically.
 
     Nothing is exported where the settings say so. An ONNX whose bytes would stay the same is left alone.
     """
@@ -58,9 +60,11 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
         ),
         context,
     )
-    write_bytes(card, render_card(manifest).encode())
+    drawn = card.with_suffix(".png")
+    write_bytes(drawn, card_png(built.predictions, manifest))
+    write_bytes(card, render_card(manifest, drawn.name).encode())
     version = _real_version(folder / f"{inputs.recipe}.json")
-    return PublishedHead(onnx if outputs else None, sidecar, card, manifest, version)
+    return PublishedHead(onnx if outputs else None, sidecar, card, drawn, manifest, version)
 
 
 def _files_read(inputs: HeadInputs, display: bool) -> dict[str, Path]:

@@ -1,9 +1,12 @@
 """What trains heads: torch in this process, or the same training in another one, here or on another machine."""
 
+import os
+import subprocess
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 HERE, PROCESS = "torch", "process"
 JOB = "{job}"
 """Stands for the job's folder in a command."""
+_POLLED_S, _GRACE_S = 0.1, 20.0
 _COMMAND = (sys.executable, "-m", "vqa_assets.resources.training_process", JOB)
 
 
@@ -89,33 +93,54 @@ class ProcessTrainer:
         return folder
 
     def _run(self, folder: Path) -> None:
-        from dagster._core.errors import DagsterPipesExecutionError  # it has no public name
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=dg.PreviewWarning)  # inside dagster's own session
+            with dg.open_pipes_session(
+                context=self.context.op_execution_context,
+                context_injector=dg.PipesFileContextInjector(str(folder / CONTEXT)),
+                message_reader=dg.PipesFileMessageReader(str(folder / MESSAGES)),
+            ) as session:
+                code = self._wait(folder, session.get_bootstrap_env_vars())
+        if code != 0:
+            self._tell_failure(folder, code)
+            return
+        for message in session.get_custom_messages():
+            self.context.log.debug(f"training: {message}")
 
-        client = dg.PipesSubprocessClient(
-            context_injector=dg.PipesFileContextInjector(str(folder / CONTEXT)),
-            message_reader=dg.PipesFileMessageReader(str(folder / MESSAGES)),
-        )
+    def _wait(self, folder: Path, told: Mapping[str, str]) -> int:
+        """The exit status of the command; an interrupted run ends it."""
         command = [part.replace(JOB, str(folder)) for part in self.command]
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", category=dg.PreviewWarning)  # inside dagster's own client
-                done = client.run(context=self.context.op_execution_context, command=command)
+            process = subprocess.Popen(command, env={**os.environ, **told})
         except OSError as error:
             raise SettingsError(
                 "trainer: command", found=f"{command[0]} cannot be started ({error.strerror})", expected="a program"
             ) from error
-        except DagsterPipesExecutionError as error:
-            self._tell_failure(folder, str(error))
-            return
-        for message in done.get_custom_messages():
-            self.context.log.debug(f"training: {message}")
+        try:
+            while process.poll() is None:
+                time.sleep(_POLLED_S)  # not Popen.wait(): an interrupt is not seen until that returns
+        finally:
+            _end(process)
+        return process.returncode
 
-    def _tell_failure(self, folder: Path, said: str) -> None:
+    def _tell_failure(self, folder: Path, code: int) -> None:
         """Raises what ended the process, unless it left the reason itself."""
         if not (folder / "failure.json").is_file():
             raise TrainingError(
                 "training in another process",
-                found=said,
+                found=f"it ended with exit status {code}",
                 expected="exit status 0",
                 next_step="read its output; an exit status of -9 or 137 mostly means out of memory: lower batch_size",
             )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process that still lives to end, and kill it where it does not."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -23,7 +23,7 @@ from vqa_assets.errors import VqaError
 
 CONTEXT, MESSAGES = "pipes-context.json", "pipes-messages.jsonl"
 """Where in the job's folder the two ends of the pipe are."""
-_TOLD_EPOCHS = 10
+_TOLD_EVERY_S = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,14 +54,17 @@ def _ends(folder: Path) -> PipesParamsLoader:
 def _train(folder: Path, pipes: PipesContext) -> None:
     from vqa_assets.heads.training_job import run_job
 
-    begun = time.monotonic()
+    begun = told = time.monotonic()
 
     def progress(done: int, epochs: int, rmse: float) -> None:
-        if done % _TOLD_EPOCHS == 0 or done == epochs:
-            seconds = time.monotonic() - begun
-            rate = done / max(seconds, 1e-9)
-            pipes.log.info(f"epoch {done} of {epochs}, stopping RMSE {rmse:.4f}, {rate:.1f} epochs/s")
-            pipes.report_custom_message({"epoch": done, "stopping_rmse": rmse, "seconds": round(seconds, 3)})
+        nonlocal told
+        now = time.monotonic()
+        if 1 < done < epochs and now - told < _TOLD_EVERY_S:
+            return
+        told, seconds = now, now - begun
+        rate = done / max(seconds, 1e-9)
+        pipes.log.info(f"epoch {done} of {epochs}, stopping RMSE {rmse:.4f}, {rate:.1f} epochs/s")
+        pipes.report_custom_message({"epoch": done, "stopping_rmse": rmse, "seconds": round(seconds, 3)})
 
     trained = run_job(folder, progress)
     seconds = round(time.monotonic() - begun, 3)

@@ -62,16 +62,18 @@ def make_freshness_schedule(catalog: Catalog, timing: Timing) -> dg.ScheduleDefi
         cron_schedule=FRESHNESS_CRON,
         execution_timezone=timing.timezone,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Judges the age of every ingested corpus, every day at 06:30: the check warns of a stale one.",
+        description="Judges every ingested corpus, every day at 06:30: the check warns of one that is stale or whose "
+        "file is gone.",
     )
     def daily_freshness(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
         root = data_root.root()
-        made = [c.name for c in catalog.corpora.values() if root.corpus_jsonl(c).is_file()]
+        told = context.instance.get_materialized_partitions(dg.AssetKey("corpus_jsonl"))
+        made = [c.name for c in catalog.corpora.values() if c.name in told or root.corpus_jsonl(c).is_file()]
         requests = [  # a job of checks only takes no partition key but by its tag
             dg.RunRequest(run_key=request.run_key, tags={PARTITION_TAG: str(request.partition_key)})
             for request in _requests(context, made)
         ]
-        return requests or dg.SkipReason(f"no corpus JSONL under {root.path}")
+        return requests or dg.SkipReason(f"no corpus JSONL under {root.path}, and none was ever made")
 
     return daily_freshness
 
