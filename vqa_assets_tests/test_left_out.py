@@ -17,7 +17,7 @@ def run_without_tools(folder: Path, **environment: str) -> subprocess.CompletedP
     plain = {name: value for name, value in os.environ.items() if name != "VQA_TEST_ALL"}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(folder)],
-        env={**plain, "PATH": str(folder), **environment},
+        env={**plain, "PATH": str(folder), "PYTHONPATH": str(CONFTEST.parents[1]), **environment},
         cwd=folder,
         capture_output=True,
         text=True,
