@@ -12,9 +12,10 @@ from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.probing import PyAvProber
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
-from vqa_assets.schemas import CLIP_FEATURES, validate_rows
+from vqa_assets.schemas import CLIP_FEATURES
 from vqa_assets.store.paths import DataRoot
 from vqa_assets.store.tables import open_parquet
+from vqa_assets.validation import validate_rows
 from vqa_assets_tests.clips import tiny_clip
 from vqa_assets_tests.fakes import SmallCorpus
 

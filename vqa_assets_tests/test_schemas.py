@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets import schemas
+from vqa_assets import schemas, validation
 from vqa_assets.errors import SchemaError
 from vqa_assets.feature_names import SHOT_FEATURES, TIME_VARYING, pooled_columns
 from vqa_assets.schemas import (
@@ -24,10 +24,9 @@ from vqa_assets.schemas import (
     Column,
     Table,
     labelled_table,
-    validate_frames,
-    validate_rows,
 )
 from vqa_assets.store.tables import iterate_frames, write_rows
+from vqa_assets.validation import validate_frames, validate_rows
 from vqa_assets_tests.grids import tune_row
 
 STAMP = "2026-05-08T12:00:00+00:00"
@@ -148,7 +147,7 @@ def test_a_truth_value_is_no_number_and_no_text(value):
 
 
 def test_a_natural_key_repeats_in_no_row_and_no_batch(monkeypatch):
-    monkeypatch.setattr(schemas, "BATCH_ROWS", 2)
+    monkeypatch.setattr(validation, "BATCH_ROWS", 2)
     rows = [grid_row(), grid_row(crf=24), grid_row(1), grid_row(preset="slow")]
     assert validate_rows(rows, FR_TRAINING_CORPUS, "x") == 4
     assert validate_rows([*rows, grid_row()], ENCODE_GRID_JSONL, "x") == 5
@@ -265,7 +264,7 @@ class TestUniqueness:
     @pytest.mark.parametrize("column", ["src", "src_sha256"])
     @pytest.mark.parametrize("batch", [2, 3, 100])
     def test_a_repetition_is_found_wherever_the_batches_end(self, column, batch, monkeypatch):
-        monkeypatch.setattr(schemas, "BATCH_ROWS", batch)
+        monkeypatch.setattr(validation, "BATCH_ROWS", batch)
         rows = [corpus_row(i) for i in range(7)]
         rows[5][column] = rows[1][column]
         error = refused(rows)
@@ -282,7 +281,7 @@ class TestUniqueness:
         assert time.monotonic() - began < 20
 
     def test_rows_are_counted_over_batches_and_so_are_their_numbers(self, monkeypatch):
-        monkeypatch.setattr(schemas, "BATCH_ROWS", 3)
+        monkeypatch.setattr(validation, "BATCH_ROWS", 3)
         assert validate_rows((corpus_row(i) for i in range(8)), CORPUS_JSONL, "x") == 8
         assert "in rows [8]" in refused([corpus_row(i, width=0 if i == 7 else 9) for i in range(9)]).found
 

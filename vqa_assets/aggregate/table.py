@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from vqa_assets.errors import SchemaError
 from vqa_assets.provenance import file_record
-from vqa_assets.schemas import UNIFIED_CORPUS, validate_frames, validate_rows
+from vqa_assets.schemas import UNIFIED_CORPUS
 from vqa_assets.store.files import parse_json_line, read_json_lines
 from vqa_assets.store.tables import TableDigest, json_texts, open_parquet
+from vqa_assets.validation import validate_frames, validate_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -25,10 +25,11 @@ from vqa_assets.features.watching import Observer, Watch, unobserved
 from vqa_assets.ingest.clip_task import is_raw
 from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
-from vqa_assets.schemas import CLIP_FEATURES, validate_rows
+from vqa_assets.schemas import CLIP_FEATURES
 from vqa_assets.store.files import drafting, read_json_lines, read_json_object
 from vqa_assets.store.paths import manifest_path
 from vqa_assets.store.tables import open_parquet, table_version, write_rows
+from vqa_assets.validation import validate_rows
 
 MANIFEST_SCHEMA = "clip-features-manifest-v1"
 WINDOW_PER_WORKER = 2

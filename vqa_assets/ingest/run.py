@@ -24,12 +24,13 @@ from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.rows import Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
 from vqa_assets.ingest.watching import Observer, unobserved
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
-from vqa_assets.schemas import CORPUS_JSONL, validate_rows
+from vqa_assets.schemas import CORPUS_JSONL
 from vqa_assets.settings import IngestSettings, ResolvedSettings
 from vqa_assets.store.cache import IngestCache
 from vqa_assets.store.files import json_line, write_lines_anew
 from vqa_assets.store.lock import corpus_lock
 from vqa_assets.store.progress import Progress
+from vqa_assets.validation import validate_rows
 
 MANIFEST_SCHEMA = "mos-corpus-manifest-v1"
 _log = logging.getLogger("vqa_assets.ingest")

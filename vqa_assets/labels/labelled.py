@@ -18,10 +18,11 @@ from vqa_assets.labels.reading import Wanted, read_columns
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.labels.writing import write_as, write_parquet
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
-from vqa_assets.schemas import BATCH_ROWS, CORPUS_JSONL, labelled_table, validate_frames
+from vqa_assets.schemas import CORPUS_JSONL, labelled_table
 from vqa_assets.store.files import Draft, drafting, read_json_lines, read_json_object
 from vqa_assets.store.paths import manifest_path
 from vqa_assets.store.tables import iterate_frames, table_version
+from vqa_assets.validation import BATCH_ROWS, validate_frames
 
 AUDIT_SCHEMA = "mos-label-audit-v1"
 _FEATURES_SCHEMA = "clip-features-manifest-v1"
