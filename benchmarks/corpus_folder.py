@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -99,10 +100,18 @@ class CorpusFolder:
                 path.unlink()
 
 
+def in_memory(least_free_bytes: int) -> str | None:
+    """A file system in memory with so much room; None, for the ordinary temporary folder, where there is none."""
+    shared = Path("/dev/shm")  # noqa: S108 - the one place that Linux always has
+    if not (shared.is_dir() and os.access(shared, os.W_OK)):
+        return None
+    return str(shared) if shutil.disk_usage(shared).free >= least_free_bytes else None
+
+
 @contextmanager
-def corpus_folder() -> Iterator[CorpusFolder]:
-    """An empty corpus folder that is gone at the end of the block."""
-    with TemporaryDirectory(prefix="vqa-bench-") as path:
+def corpus_folder(parent: str | None = None) -> Iterator[CorpusFolder]:
+    """An empty corpus folder, in ``parent`` or the temporary folder, that is gone at the end of the block."""
+    with TemporaryDirectory(prefix="vqa-bench-", dir=parent) as path:
         made = CorpusFolder(DataRoot(Path(path)))
         made.clips.mkdir(parents=True)
         yield made

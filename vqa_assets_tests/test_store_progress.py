@@ -52,8 +52,7 @@ class TestEntries:
             progress.set("0002.mp4", Entry("failed", "curl-rc=22: é"))
             progress.set("0001.mp4", DONE)
         assert path.read_text(encoding="utf-8") == (
-            '{\n "0001.mp4": {\n  "state": "done"\n },\n'
-            ' "0002.mp4": {\n  "state": "failed",\n  "reason": "curl-rc=22: é"\n }\n}\n'
+            '{\n"0001.mp4": {"state": "done"},\n"0002.mp4": {"state": "failed", "reason": "curl-rc=22: é"}\n}\n'
         )
 
     def test_entries_of_an_earlier_run_are_known(self, path):

@@ -56,8 +56,9 @@ class Hosts:
     def answered(self, name: str) -> None:
         """Note that the host gave an answer, whatever it was."""
         host = self._host(name)
-        with host.changed:
-            host.unanswered = 0
+        if host.unanswered:
+            with host.changed:
+                host.unanswered = 0
 
     def unanswered(self, name: str) -> None:
         """Note that a transfer, with all its retries, got no answer from the host."""
@@ -72,6 +73,9 @@ class Hosts:
             host.quiet_until = max(host.quiet_until, time.monotonic() + seconds)
 
     def _host(self, name: str) -> _Host:
+        known = self._hosts.get(name)
+        if known is not None:
+            return known
         with self._lock:
             return self._hosts.setdefault(name, _Host(name))
 

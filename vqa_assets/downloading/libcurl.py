@@ -1,7 +1,7 @@
-"""Transfers by libcurl in this process: one handle per thread, kept for its connections, hashing while it writes.
+"""Transfers by libcurl in this process: handles kept for reuse, all of them driven by one thread (``transfers``).
 
-A process per clip costs more than the clip (``curl_binary``); a handle per thread keeps connections alive between
-clips. When to try again is not here (``attempts``).
+A process per clip costs more than the clip (``curl_binary``). The thread that wants a clip hashes and writes it while
+the driving thread takes in what arrives. When to try again is not here (``attempts``).
 
 What a server sends beyond its Content-Length is no part of the body (RFC 9112, 6.3). libcurl drops it, closes the
 connection and reports success, and bytes that come later than the rest are never seen at all: a clip that its server
@@ -10,9 +10,10 @@ declared too short arrives cut, and it is the probe that finds its end missing.
 
 import hashlib
 import threading
-import weakref
+from collections import deque
 from io import RawIOBase
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from vqa_assets.clip import HASH_CHUNK_BYTES, ClipBytes
@@ -22,9 +23,12 @@ from vqa_assets.downloading.attempts import Order, fetch_patiently, unwritable
 from vqa_assets.downloading.hosts import Hosts
 from vqa_assets.downloading.limits import DownloadLimits
 from vqa_assets.downloading.target import MAX_REDIRECTS, target_of
+from vqa_assets.downloading.transfers import Transfers
 
 _BUFFER_BYTES = 256 << 10
-_ABORT, _GO_ON = 1, 0
+_MOST_WAITING_BYTES = 8 << 20
+"""So much of a clip may wait for a slow disk; then its server has to wait."""
+_ALL_TAKEN, _ABORT = None, 0
 
 
 class LibcurlDownloader:
@@ -37,9 +41,8 @@ class LibcurlDownloader:
     def __init__(self, ca_bundle: Path | None = None) -> None:
         self._ca_bundle = ca_bundle
         self._hosts = Hosts()
-        self._of_thread = threading.local()
-        self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._transfers = Transfers()
+        self._idle: deque[Any] = deque()
 
     def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
         """Write the body of ``url`` into ``part`` and return its SHA-256 and size.
@@ -50,71 +53,78 @@ class LibcurlDownloader:
         return fetch_patiently(Order(target_of(url), part, limits, stop), self._hosts, self._attempt)
 
     def close(self) -> None:
-        """Close all connections that are not in use; a thread's own are closed when it ends, too."""
-        import pycurl
-
-        with self._lock:
-            handles, self._handles, self._of_thread = list(self._handles), weakref.WeakSet(), threading.local()
-        for handle in handles:
-            try:
-                handle.close()
-            except pycurl.error:  # at work in another thread, and closed when that is done
-                continue
-
-    def _handle(self) -> Any:
-        handle = getattr(self._of_thread, "handle", None)
-        if handle is None:
-            handle = self._of_thread.handle = new_handle(self._ca_bundle)
-            with self._lock:
-                self._handles.add(handle)
-        return handle
+        """Close all connections; a transfer that is still under way is aborted, and tried again where it may be."""
+        self._transfers.close()
+        self._idle.clear()
 
     def _attempt(self, order: Order) -> ClipBytes:
         try:
             with order.part.open("wb", buffering=0) as file:
-                transfer = _Transfer(order, file)
-                answer = transfer.run(self._handle())
+                transfer = _Transfer(order, file, self._handle())
+                answer = transfer.run(self._transfers)
         except OSError as error:
             raise unwritable(order.part, error) from error
+        self._idle.append(transfer.handle)  # only now: one whose wait was cut short may be under way still
         judge(answer)
         return ClipBytes(transfer.digest.hexdigest(), transfer.size_bytes)
+
+    def _handle(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return new_handle(self._ca_bundle)
 
 
 class _Transfer:
     """One body on its way into one open file without a buffer of its own.
 
-    libcurl hands over 16 KiB at a time; hashing and writing so little at once costs more than the work itself.
+    libcurl hands over 16 KiB at a time; hashing and writing so little at once costs more than the work itself. The
+    driving thread collects (``_write``), the thread that called ``run`` hashes and writes.
     """
 
-    def __init__(self, order: Order, file: RawIOBase) -> None:
-        self._order, self._file = order, file
-        self._write_error: OSError | None = None
+    def __init__(self, order: Order, file: RawIOBase, handle: Any) -> None:
+        self._order, self._file, self.handle = order, file, handle
+        self._given_up = self._paused = False
         self._head = b""
-        self._waiting: list[bytes] = []
-        self._settled_bytes = 0
+        self._pieces: list[bytes] = []
+        self._arrived: SimpleQueue[tuple[list[bytes], tuple[int, str] | None]] = SimpleQueue()
+        self._handed_bytes = self._kept_bytes = 0
         self.digest, self.size_bytes = hashlib.sha256(), 0
 
-    def run(self, handle: Any) -> Answer:
+    def run(self, transfers: Transfers) -> Answer:
         """Transfer; OSError where the file could not be written, StoppedError where the run was stopped."""
-        import pycurl
-
-        self._configure(handle)
-        code, text = 0, ""
+        self._configure()
+        transfers.begin(self)
+        end, failure = None, None
         try:
-            handle.perform()
-        except pycurl.error as error:
-            code, text = error.args[0], handle.errstr() or str(error.args[-1])
-        if self._write_error:
-            raise self._write_error
+            while end is None:
+                pieces, end = self._arrived.get()
+                try:
+                    self._keep(pieces, transfers)
+                except OSError as error:
+                    self._given_up, failure = True, failure or error
+        except BaseException:
+            self._given_up = True
+            raise
+        code, text = end
+        if failure:
+            raise failure
         if code and self._order.stop.is_set():
             raise StoppedError
-        self._settle()
-        return self._answer(handle, code, text)
+        return self._answer(code, self.handle.errstr() or text if code else "")
 
-    def _configure(self, handle: Any) -> None:
+    def is_wanted(self) -> bool:
+        """Whether the run goes on and the file can be written."""
+        return not (self._given_up or self._order.stop.is_set())
+
+    def ended(self, code: int, text: str) -> None:
+        """Hand over what is left, and the end."""
+        self._arrived.put((self._pieces, (code, text)))
+
+    def _configure(self) -> None:
         import pycurl
 
-        limits, target = self._order.limits, self._order.target
+        handle, limits, target = self.handle, self._order.limits, self._order.target
         handle.setopt(pycurl.URL, target.url)
         for option, part in zip((pycurl.USERNAME, pycurl.PASSWORD), target.credentials or (None, None), strict=True):
             handle.unsetopt(option) if part is None else handle.setopt(option, part.encode())
@@ -124,40 +134,50 @@ class _Transfer:
         handle.setopt(pycurl.LOW_SPEED_TIME, limits.stall_s)
         handle.setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
         handle.setopt(pycurl.WRITEFUNCTION, self._write)
-        handle.setopt(pycurl.XFERINFOFUNCTION, self._go_on)
 
     def _write(self, piece: bytes) -> int | None:
-        """libcurl's write callback: ``None`` for "all written", 0 to abort."""
+        """libcurl's write callback: https://curl.se/libcurl/c/CURLOPT_WRITEFUNCTION.html."""
+        import pycurl
+
+        if self._must_wait():
+            return int(pycurl.WRITEFUNC_PAUSE)  # and the same piece comes again
         self.size_bytes += len(piece)
-        if self._too_large():
-            return 0
+        if self._too_large() or not self.is_wanted():
+            return _ABORT
         if len(self._head) < SNIFFED_BYTES:
             self._head += piece[:SNIFFED_BYTES]
-        self._waiting.append(piece)
-        try:
-            if self.size_bytes - self._settled_bytes >= HASH_CHUNK_BYTES:
-                self._settle()
-        except OSError as error:
-            self._write_error = error
-            return 0
-        return None
+        self._pieces.append(piece)
+        if self.size_bytes - self._handed_bytes >= HASH_CHUNK_BYTES:
+            self._handed_bytes = self.size_bytes
+            self._arrived.put((self._pieces, None))
+            self._pieces = []
+        return _ALL_TAKEN
 
-    def _settle(self) -> None:
+    def _must_wait(self) -> bool:
+        """Whether too much waits for the disk; asked again once ``_keep`` can see that it was so."""
+        self._paused = self._lagging()
+        if self._paused and not self._lagging():
+            self._paused = False
+        return self._paused
+
+    def _lagging(self) -> bool:
+        return self._handed_bytes - self._kept_bytes > _MOST_WAITING_BYTES
+
+    def _keep(self, pieces: list[bytes], transfers: Transfers) -> None:
         """Hash and write what has come since the last time."""
-        pieces, self._waiting, self._settled_bytes = b"".join(self._waiting), [], self.size_bytes
-        self.digest.update(pieces)
-        rest = memoryview(pieces)
-        while rest:
+        content = b"".join(pieces)
+        self._kept_bytes += len(content)
+        if self._paused and not self._lagging():
+            transfers.resume(self)
+        self.digest.update(content)
+        rest = memoryview(content)
+        while rest and self.is_wanted():
             rest = rest[self._file.write(rest) :]
-
-    def _go_on(self, *_sizes: int) -> int:
-        """libcurl's progress callback, called about once a second even when nothing arrives."""
-        return _ABORT if self._order.stop.is_set() else _GO_ON
 
     def _too_large(self) -> bool:
         return self.size_bytes > self._order.limits.max_bytes
 
-    def _answer(self, handle: Any, code: int, text: str) -> Answer:
+    def _answer(self, code: int, text: str) -> Answer:
         import pycurl
 
         if code == TOO_LARGE or self._too_large():
@@ -165,12 +185,12 @@ class _Transfer:
         return Answer(
             rc=code,
             text=text,
-            status=handle.getinfo(pycurl.RESPONSE_CODE),
-            content_type=handle.getinfo(pycurl.CONTENT_TYPE) or "",
+            status=self.handle.getinfo(pycurl.RESPONSE_CODE),
+            content_type=self.handle.getinfo(pycurl.CONTENT_TYPE) or "",
             head=self._head,
             size_bytes=self.size_bytes,
-            retry_after_s=float(handle.getinfo(pycurl.RETRY_AFTER)),
-            asked=handle.getinfo(pycurl.REQUEST_SIZE) > 0,
+            retry_after_s=float(self.handle.getinfo(pycurl.RETRY_AFTER)),
+            asked=self.handle.getinfo(pycurl.REQUEST_SIZE) > 0,
         )
 
 
@@ -189,7 +209,6 @@ def new_handle(ca_bundle: Path | None) -> Any:
         (pycurl.MAXREDIRS, MAX_REDIRECTS),
         (pycurl.FAILONERROR, 1),
         (pycurl.NOSIGNAL, 1),
-        (pycurl.NOPROGRESS, 0),
         (pycurl.TCP_KEEPALIVE, 1),
         (pycurl.BUFFERSIZE, _BUFFER_BYTES),
         (pycurl.USERAGENT, "vqa-assets"),

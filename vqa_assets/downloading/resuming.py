@@ -149,6 +149,7 @@ class _Transfer:
         handle.setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
         handle.setopt(pycurl.HEADERFUNCTION, self._header)
         handle.setopt(pycurl.WRITEFUNCTION, self._write)
+        handle.setopt(pycurl.NOPROGRESS, 0)
         handle.setopt(pycurl.XFERINFOFUNCTION, lambda *_sizes: int(self._file.stop.is_set()))
 
     def _header(self, raw: bytes) -> None:
