@@ -10,7 +10,8 @@ from vqa_assets.heads import lanes
 from vqa_assets.heads.evaluation import evaluate
 from vqa_assets.heads.losses import loss_of
 from vqa_assets.heads.method import SHIPPED, Method
-from vqa_assets.heads.model import Dropped, forward, predict, stacked
+from vqa_assets.heads.model import predict, shaped, stacked
+from vqa_assets.heads.passes import NOISE, Dropped, Passes
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainedHeads, TrainingRows
@@ -184,16 +185,49 @@ def test_the_device_is_recorded(tmp_path):
     assert trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).device.startswith("cpu (")
 
 
-def test_dropout_before_the_relu_is_dropout_after_it(tmp_path):
+def passes_of_a_step(tmp_path, share: float = 0.3):
+    """Three lanes' parameters, inputs and noise of five rows, all from one seed."""
     head = trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).heads[0]
+    parameters = stacked(head.members[:3], torch.device("cpu"))
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(5, 5, 12)).astype(np.float32)
-    dropped = rng.uniform(size=(2, 5, 5, HIDDEN)) < 0.3
-    mos = forward(
-        stacked(head.members, torch.device("cpu")), torch.from_numpy(x), Dropped(*torch.from_numpy(dropped), 0.1)
-    )
-    for lane, m in enumerate(head.members):
-        h = np.maximum(x[lane] @ m.hidden1 + m.bias1, 0) * ~dropped[0, lane] / 0.9
-        h = np.maximum(h @ m.hidden2 + m.bias2, 0) * ~dropped[1, lane] / 0.9
-        summed = h @ m.hidden3 + m.bias3 + x[lane] @ m.skip + m.skip_bias
-        np.testing.assert_allclose(mos[lane].numpy(), 1 + 4 / (1 + np.exp(-summed[:, 0])), atol=1e-5)
+    x = torch.from_numpy(rng.normal(size=(3, 5, 12)).astype(np.float32))
+    noise = torch.from_numpy(rng.integers(-NOISE, NOISE, size=(2, 3, 5, HIDDEN)).astype(np.float32))
+    return parameters, x, Dropped(noise[0], noise[1], share)
+
+
+def by_the_formula(parameters, x, dropped: Dropped) -> torch.Tensor:
+    """What a member gives, as the architecture is written."""
+    hidden1, bias1, hidden2, bias2, hidden3, bias3, skip, skip_bias = parameters
+    kept = [1.0 * (noise >= (dropped.share * 2 - 1) * NOISE) / (1 - dropped.share) for noise in dropped[:2]]
+    h = torch.relu(x @ hidden1 + bias1) * kept[0]
+    h = torch.relu(h @ hidden2 + bias2) * kept[1]
+    return 1 + 4 * torch.sigmoid(h @ hidden3 + bias3 + x @ skip + skip_bias).squeeze(-1)
+
+
+def test_a_forward_pass_is_the_formula_with_and_without_dropout(tmp_path):
+    parameters, x, dropped = passes_of_a_step(tmp_path)
+    passes = Passes(3, 8, torch.device("cpu"))
+    nothing = Dropped(*dropped[:2], 0.0)
+    for given, wanted in ((dropped, dropped), (None, nothing), (dropped, dropped)):
+        found = passes.forward(parameters, x, given)
+        torch.testing.assert_close(found, by_the_formula(parameters, x, wanted), atol=1e-5, rtol=0)
+
+
+def test_the_share_of_units_that_is_silenced_is_the_one_asked_for():
+    noise = torch.arange(-NOISE, NOISE, dtype=torch.float32)
+    assert int((noise < Dropped(noise, noise, 0.1).lowest_kept).sum()) == round(0.1 * 2 * NOISE)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_backward_pass_gives_the_gradients_that_autograd_gives(tmp_path, share):
+    parameters, x, dropped = passes_of_a_step(tmp_path, share)
+    slope = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32))
+    given = [p.clone().requires_grad_(True) for p in parameters]
+    wanted = torch.autograd.grad((slope * by_the_formula(given, x, dropped)).sum(), given)
+    flat = torch.full((3, sum(p[0].numel() for p in parameters)), torch.nan)
+    found = shaped(flat, parameters)
+    passes = Passes(3, 8, torch.device("cpu"))
+    passes.backward(parameters, x, passes.forward(parameters, x, dropped if share else None), slope, found)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert torch.isfinite(flat).all()

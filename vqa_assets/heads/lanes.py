@@ -16,7 +16,8 @@ from torch import Tensor
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.losses import loss_of
 from vqa_assets.heads.method import SHIPPED, Method
-from vqa_assets.heads.model import Dropped, forward, inputs, stacked, threads, unstacked
+from vqa_assets.heads.model import seen, shaped, stacked, threads, unstacked
+from vqa_assets.heads.passes import Dropped, Passes
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.start import Rows, best_penalty, starting_member
 from vqa_assets.heads.training import HeadRows, Progress, TrainedHeads, TrainingRows
@@ -28,6 +29,7 @@ from vqa_assets.heads.weights import (
     MemberWeights,
     standardisation,
     standardised,
+    with_onehot,
 )
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
@@ -85,10 +87,19 @@ class _Lane:
     std: F32
     start: MemberWeights
 
+    @property
+    def steps(self) -> int:
+        """The steps of an epoch."""
+        return -(-len(self.fit) // self.batch)
+
+    @property
+    def largest_batch(self) -> int:
+        """The rows of its largest batch."""
+        return -(-len(self.fit) // self.steps)
+
     def batches(self) -> list[I64]:
         """One epoch's rows in a new order, in batches of nearly equal size."""
-        steps = -(-len(self.fit) // self.batch)
-        return np.array_split(self.rng.permutation(self.fit), steps)
+        return np.array_split(self.rng.permutation(self.fit), self.steps)
 
 
 def _lanes_of(data: TrainingRows, head: HeadRows, codes: I64, how: tuple[TrainingSettings, Method]) -> Iterator[_Lane]:
@@ -129,7 +140,10 @@ def _parts(codes: I64, name: str, count: int, rng: np.random.Generator) -> I64:
 
 
 class _Run:
-    """The state of one training run: parameters and Adam's moments of all L lanes, and the best weights so far."""
+    """The state of one training run: parameters and Adam's moments of all L lanes, and the best weights so far.
+
+    The numbers of a lane lie side by side, (L, P): an optimiser's step is a few operations on all of them.
+    """
 
     def __init__(
         self,
@@ -139,21 +153,30 @@ class _Run:
         device: torch.device,
     ) -> None:
         self.lanes, (self.settings, self.method), self.device = lanes, how, device
-        self.features, self.onehot, self.mos = (
-            torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (data.features, data.onehot, data.mos)
-        )
-        self.weights = data.weights
-        self.mean, self.std = (
-            torch.from_numpy(np.stack([getattr(lane, name) for lane in lanes])[:, None, :]).to(device)
-            for name in ("mean", "std")
-        )
-        self.parameters = stacked([lane.start for lane in lanes], device)
-        self.first, self.second = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
-        self.steps = torch.zeros((len(lanes), 1, 1), device=device)
-        self.best = [p.clone() for p in self.parameters]
+        self.table = torch.from_numpy(np.hstack([data.features, data.onehot])).to(device)
+        self.mos, self.weights = torch.from_numpy(np.ascontiguousarray(data.mos)).to(device), data.weights
+        means, stds = (np.stack([getattr(lane, name) for lane in lanes])[:, None, :] for name in ("mean", "std"))
+        self.mean, self.std = (torch.from_numpy(a).to(device) for a in with_onehot(means, stds, data.onehot.shape[1]))
+        start = stacked([lane.start for lane in lanes], device)
+        self.numbers = torch.cat([p.flatten(1) for p in start], 1)
+        self.first, self.second, self.slopes = (torch.zeros_like(self.numbers) for _ in range(3))
+        self.parameters, self.gradients = shaped(self.numbers, start), shaped(self.slopes, start)
+        self.steps = torch.zeros((len(lanes), 1), device=device)
+        self.kept = self.numbers.clone()
         self.best_epoch = torch.zeros(len(lanes), dtype=torch.int64)
         self.stop_rows, self.stop_shares = self._padded([lane.stop for lane in lanes])
+        batch, self.chunk = max(lane.largest_batch for lane in lanes), min(_CHUNK, self.stop_rows.shape[1])
+        most = max(batch, self.chunk)
+        self.passes = Passes(len(lanes), most, device)
+        self.inputs = torch.empty(len(lanes) * most * self.table.shape[1], device=device)
+        self.bits = np.zeros((2, len(lanes) * batch * HIDDEN if self.method.dropout else 0), dtype=np.int16)
+        self.noise = torch.zeros(self.bits.shape, device=device)
         self.best_loss = self._stopping_loss()
+
+    @property
+    def best(self) -> list[Tensor]:
+        """The eight parameters of each lane's best epoch so far."""
+        return shaped(self.kept, self.parameters)
 
     def train_epoch(self) -> None:
         """One pass of every lane over its rows."""
@@ -168,41 +191,48 @@ class _Run:
         better = loss < self.best_loss if self.method.early_stopping else torch.ones_like(loss, dtype=torch.bool)
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_epoch[better.cpu()] = epoch
-        kept = zip(self.parameters, self.best, strict=True)
-        self.best = [torch.where(better[:, None, None], new, old) for new, old in kept]
+        self.kept = torch.where(better[:, None], self.numbers, self.kept)
         return float(loss.mean().sqrt())
 
     def _step(self, batch: Sequence[I64]) -> None:
         rows, shares = self._padded(batch)
-        for parameter in self.parameters:
-            parameter.requires_grad_(True)
-        predicted = forward(self.parameters, self._inputs(rows), self._dropped(batch))
-        loss = loss_of(self.method, predicted, self.mos[rows], shares)
-        gradients = torch.autograd.grad(loss, self.parameters)
-        self.parameters = [p.detach() for p in self.parameters]
-        self._adamw(gradients, (shares[:, :1, None] > 0).float())
+        x = self._inputs(rows)
+        predicted = self.passes.forward(self.parameters, x, self._dropped(batch))
+        slope = self._slope(predicted, self.mos[rows], shares)
+        self.passes.backward(self.parameters, x, predicted, slope, self.gradients)
+        self._adamw((shares[:, :1] > 0).float())
 
-    def _adamw(self, gradients: Sequence[Tensor], active: Tensor) -> None:
-        """One AdamW step (Loshchilov and Hutter 2019) of the lanes in ``active`` (L, 1, 1); the others stand still."""
+    def _slope(self, predicted: Tensor, mos: Tensor, shares: Tensor) -> Tensor:
+        """The loss's derivative by each prediction (L, B)."""
+        given = predicted.detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(loss_of(self.method, given, mos, shares), given)
+        return slope
+
+    def _adamw(self, active: Tensor) -> None:
+        """One AdamW step (Loshchilov and Hutter 2019) of the lanes in ``active`` (L, 1); the others stand still."""
         self.steps += active
         done = self.steps.clamp(min=1)
         lr, decay = active * self.settings.lr, self.settings.weight_decay
-        for p, g, m, v in zip(self.parameters, gradients, self.first, self.second, strict=True):
-            m.add_(active * (1 - _BETA1) * (g - m))
-            v.add_(active * (1 - _BETA2) * (g * g - v))
-            slope = (m / (1 - _BETA1**done)) / ((v / (1 - _BETA2**done)).sqrt() + _EPSILON)
-            p.sub_(lr * (slope + decay * p))
+        p, g, m, v = self.numbers, self.slopes, self.first, self.second
+        m.add_(active * (1 - _BETA1) * (g - m))
+        v.add_(active * (1 - _BETA2) * (g * g - v))
+        slope = (m / (1 - _BETA1**done)) / ((v / (1 - _BETA2**done)).sqrt() + _EPSILON)
+        p.sub_(lr * (slope + decay * p))
 
     def _inputs(self, rows: Tensor) -> Tensor:
-        return inputs(self.features[rows], self.onehot[rows], self.mean, self.std)
+        """What members see of these rows (L, B, F + V); it stands until the next call."""
+        width = self.table.shape[1]
+        flat = self.inputs[: rows.numel() * width].view(-1, width)
+        torch.index_select(self.table, 0, rows.reshape(-1), out=flat)
+        return seen(flat.view(*rows.shape, width), self.mean, self.std)
 
     def _stopping_loss(self) -> Tensor:
         """Mean squared error (L,) on each lane's stopping rows."""
         loss = torch.zeros(len(self.lanes), device=self.device)
-        with torch.no_grad():
-            for part in range(0, self.stop_rows.shape[1], _CHUNK):
-                rows, shares = (a[:, part : part + _CHUNK] for a in (self.stop_rows, self.stop_shares))
-                loss += (shares * (forward(self.parameters, self._inputs(rows)) - self.mos[rows]) ** 2).sum(1)
+        for part in range(0, self.stop_rows.shape[1], self.chunk):
+            rows, shares = (a[:, part : part + self.chunk] for a in (self.stop_rows, self.stop_shares))
+            predicted = self.passes.forward(self.parameters, self._inputs(rows))
+            loss += (shares * (predicted - self.mos[rows]) ** 2).sum(1)
         return loss
 
     def _padded(self, rows: Sequence[I64]) -> tuple[Tensor, Tensor]:
@@ -223,12 +253,14 @@ class _Run:
         return shares
 
     def _dropped(self, batch: Sequence[I64]) -> Dropped | None:
-        """Each lane's dropout from its own randomness: 16 random bits a unit."""
+        """Each lane's dropout from its own randomness: 16 random bits a unit. What pads a lane keeps older bits."""
         if not self.method.dropout:
             return None
-        bits = np.zeros((2, len(batch), max(map(len, batch)), HIDDEN), dtype=np.int16)
+        shape = (2, len(batch), max(map(len, batch)), HIDDEN)
+        bits = self.bits[:, : shape[1] * shape[2] * HIDDEN].reshape(shape)
         for lane, own in enumerate(batch):
             drawn = self.lanes[lane].rng.bit_generator.random_raw(2 * len(own) * HIDDEN // 4)
             bits[:, lane, : len(own)] = drawn.view(np.int16).reshape(2, len(own), HIDDEN)
-        first, second = torch.from_numpy(bits).to(self.device) < round(self.method.dropout * 2**16) - 2**15
-        return Dropped(first, second, self.method.dropout)
+        noise = self.noise[:, : bits[0].size].view(shape)
+        noise.copy_(torch.from_numpy(bits))
+        return Dropped(noise[0], noise[1], self.method.dropout)

@@ -1,18 +1,19 @@
 """The head's architecture in torch, for many members at once. Importing this imports torch.
 
 A member adds a linear skip and a residual MLP: ``mos = 1 + 4 · sigmoid(linear(x) + mlp(x))``. Every parameter has a
-leading axis of members, L. How members are trained is in ``lanes``; the same graph for onnxruntime is in ``export``.
+leading axis of members, L. The formula itself is in ``passes``, how members are trained in ``lanes``, and the same
+graph for onnxruntime in ``export``.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vqa_assets.heads.weights import CLIP, F32, MOS_LOW, MOS_SPAN, HeadWeights, MemberWeights, on_target_range
+from vqa_assets.heads.passes import Passes
+from vqa_assets.heads.weights import CLIP, F32, HeadWeights, MemberWeights, on_target_range, with_onehot
 
 _CHUNK = 16_384
 
@@ -31,51 +32,30 @@ def unstacked(parameters: Sequence[Tensor]) -> list[MemberWeights]:
     return [MemberWeights(*(np.ascontiguousarray(a[member]) for a in flat)) for member in range(len(flat[0]))]
 
 
-def inputs(features: Tensor, onehot: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """What members see, (…, F + V): features standardised and clipped, beside the one-hot."""
-    return torch.cat([((features - mean) / std).clamp(-CLIP, CLIP), onehot], dim=-1)
+def shaped(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Views of ``flat`` (L, numbers of a member) in the shapes of ``like``, whose leading axis is L."""
+    sizes = [p[0].numel() for p in like]
+    return [part.view(p.shape) for part, p in zip(torch.split(flat, sizes, 1), like, strict=True)]
 
 
-class Dropped(NamedTuple):
-    """Dropout of one step: which units of the two hidden layers are silenced (L, B, 64), and the share that is."""
-
-    first: Tensor
-    second: Tensor
-    share: float
-
-
-def forward(parameters: Sequence[Tensor], x: Tensor, dropped: Dropped | None = None) -> Tensor:
-    """MOS (L, B) of inputs (L, B, F + V); ``dropped`` while training.
-
-    A unit is silenced before its ReLU, in place, and what is left is scaled up in the next layer's weights: the same
-    as dropout after the ReLU, at half the memory traffic.
-    """
-    hidden1, bias1, hidden2, bias2, hidden3, bias3, skip, skip_bias = parameters
-    first, second, share = dropped or (None, None, 0.0)
-    scale = 1 / (1 - share)
-    h = _hidden(torch.baddbmm(bias1, x, hidden1), first)
-    h = _hidden(torch.baddbmm(bias2, h, hidden2 * scale), second)
-    summed = torch.baddbmm(bias3, h, hidden3 * scale) + torch.baddbmm(skip_bias, x, skip)
-    return MOS_LOW + MOS_SPAN * torch.sigmoid(summed.squeeze(-1))
-
-
-def _hidden(summed: Tensor, dropped: Tensor | None) -> Tensor:
-    if dropped is not None:
-        summed.detach().masked_fill_(dropped, 0.0)  # unrecorded: the ReLU's own gradient is 0 there already
-    return summed.relu_()
+def seen(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Inputs (…, F + V) as members see them, in place: standardised and clipped; a one-hot has mean 0 and SD 1."""
+    return x.sub_(mean).div_(std).clamp_(-CLIP, CLIP)
 
 
 def predict(head: HeadWeights, features: F32, onehot: F32) -> F32:
     """The target (N,) of raw features (N, F) and one-hot (N, V), on the CPU; NaN where an input is not finite."""
     parameters = stacked(head.members, torch.device("cpu"))
-    mean, std = torch.from_numpy(head.mean), torch.from_numpy(head.std)
+    mean, std = (torch.from_numpy(a) for a in with_onehot(head.mean, head.std, onehot.shape[1]))
+    passes = Passes(len(head.members), min(_CHUNK, len(features)), torch.device("cpu"))
     parts = [np.empty(0, dtype=np.float32)]
     with torch.no_grad(), threads(len(features)):
         for first in range(0, len(features), _CHUNK):
-            f = torch.from_numpy(np.ascontiguousarray(features[first : first + _CHUNK]))
-            o = torch.from_numpy(np.ascontiguousarray(onehot[first : first + _CHUNK]))
-            x = inputs(f, o, mean, std).expand(len(head.members), -1, -1)
-            parts.append((forward(parameters, x).mean(0) + (f - f).mean(-1) + (o - o).mean(-1)).numpy())
+            part = slice(first, first + _CHUNK)
+            raw = torch.from_numpy(np.hstack([features[part], onehot[part]]))
+            unknown = (raw - raw).mean(-1)  # 0, or NaN where an input is not finite
+            x = seen(raw, mean, std).expand(len(head.members), -1, -1)
+            parts.append((passes.forward(parameters, x).mean(0) + unknown).numpy())
     return on_target_range(np.concatenate(parts), head.target)
 
 

@@ -21,7 +21,7 @@ Progress = Callable[[int, int, float], None]
 
 
 _ROWS_AT_ONCE = 300_000
-"""Rows that all members together read in a step: some 80 MB in each of a step's ten or so arrays."""
+"""Rows that all members together read in a step: some 80 MB in each of the half a dozen arrays of a step."""
 
 
 @dataclass(frozen=True)

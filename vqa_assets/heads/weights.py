@@ -68,6 +68,13 @@ def standardised(features: F32, mean: F32, std: F32) -> F32:
     return clipped
 
 
+def with_onehot(mean: F32, std: F32, encoders: int) -> tuple[F32, F32]:
+    """Mean and SD (…, F + V) of features and a one-hot beside them, which stays as it is: mean 0, SD 1."""
+    shape = (*mean.shape[:-1], encoders)
+    beside = np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=np.float32)
+    return np.concatenate([mean, beside[0]], -1), np.concatenate([std, beside[1]], -1)
+
+
 def on_training_range(scores: F32, target: Target) -> F32:
     """Scores (N,) of a target on the range that members are trained on, 1–5."""
     if target == MOS_TARGET:
