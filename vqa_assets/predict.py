@@ -1,6 +1,7 @@
-"""``python -m vqa_assets.predict <head> <clips or tables…>``: mean opinion scores by a trained head.
+"""``python -m vqa_assets.predict <head> <clips or tables…>``: scores by a trained head.
 
-A clip is measured first, as ``clip_features`` measures it; a feature table is read as it is. No Dagster, no network.
+A clip is measured first, as ``clip_features`` measures it; a feature table is read as it is. A head that wants a
+reference (``fr_regressor_v2``) scores tables only. No Dagster, no network.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,26 +26,29 @@ from vqa_assets.store.files import write_bytes
 from vqa_assets.store.paths import DataRoot
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from vqa_assets.heads.using import Head
 
 VERSION = "predictions-v1"
 _TABLE_SUFFIXES = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".csv")
 _WINDOW = 4
+_ENCODE = ("encoder", "preset", "crf")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One clip's score on 1–5, NaN with the ``reason`` where there is none."""
+    """One clip's score by a head, NaN with the ``reason`` where there is none."""
 
     source: str
     key: str
-    mos: float
+    score: float
     reason: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """The same, with None for no score."""
-        mos = None if math.isnan(self.mos) else round(self.mos, 4)
-        return {"source": self.source, "key": self.key, "mos": mos, "reason": self.reason}
+    def as_json(self, target: str) -> dict[str, Any]:
+        """The same under the name of the head's target, with None for no score."""
+        score = None if math.isnan(self.score) else round(self.score, 4)
+        return {"source": self.source, "key": self.key, target: score, "reason": self.reason}
 
 
 def find_head(named: str, root: str | None) -> Path:
@@ -92,11 +96,21 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     rows = table.scan(key or "")
     try:
         scores = head.scores(rows, str(path))
-        keys = rows.select(pl.col(key).cast(pl.String)).collect().to_series().to_list() if key else None
+        keys = _keys(rows, key, {*table.names} & set(_ENCODE) if head.encoders else set())
     except pl.exceptions.PolarsError as error:
         raise LabelError(f"{path}", found=str(error).partition("\n")[0], expected="a whole table") from error
     names = keys or [str(number) for number in range(1, len(scores) + 1)]
-    return [_scored(path, name or "", mos) for name, mos in zip(names, scores, strict=True)]
+    return [_scored(head, path, name or "", score) for name, score in zip(names, scores, strict=True)]
+
+
+def _keys(rows: "pl.LazyFrame", key: str | None, encode: Collection[str]) -> list[str] | None:
+    """What each row is called; an encode has its encoder, preset and CRF beside it, where those are told."""
+    import polars as pl
+
+    if key is None:
+        return None
+    parts = [pl.col(name).cast(pl.String) for name in (key, *(n for n in _ENCODE if n in encode))]
+    return rows.select(pl.concat_str(parts, separator=" ", ignore_nulls=True)).collect().to_series().to_list()
 
 
 def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[Scored]:
@@ -118,7 +132,7 @@ def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[S
             row = future.result()
         except ClipError as error:
             return Scored(str(clip), clip.name, math.nan, str(error))
-        return _scored(clip, clip.name, head.scores(pl.DataFrame([row]).lazy(), str(clip))[0])
+        return _scored(head, clip, clip.name, head.scores(pl.DataFrame([row]).lazy(), str(clip))[0])
 
     found: dict[Path, Scored] = {}
     with ThreadPoolExecutor(workers) as pool, stopping(stop, pool):
@@ -128,23 +142,24 @@ def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[S
     yield from (found[clip] for clip in clips)
 
 
-def _scored(source: Path, key: str, mos: float) -> Scored:
-    return Scored(str(source), key, float(mos), "" if math.isfinite(mos) else "a feature is not known")
+def _scored(head: "Head", source: Path, key: str, score: float) -> Scored:
+    unknown = "a feature or the encoder is not known" if head.encoders else "a feature is not known"
+    return Scored(str(source), key, float(score), "" if math.isfinite(score) else unknown)
 
 
-def as_table(scored: Sequence[Scored]) -> str:
+def as_table(target: str, scored: Sequence[Scored]) -> str:
     """Keys and scores in two columns, with the reason where there is no score."""
     width = max((len(one.key) for one in scored), default=0)
-    lines = (f"{one.key:<{width}}  {one.mos:6.3f}  {one.reason}".rstrip() for one in scored)
-    return "\n".join([f"{'key':<{width}}  {'mos':>6}", *lines]) + "\n"
+    lines = (f"{one.key:<{width}}  {one.score:6.3f}  {one.reason}".rstrip() for one in scored)
+    return "\n".join([f"{'key':<{width}}  {target:>6}", *lines]) + "\n"
 
 
-def as_csv(scored: Sequence[Scored]) -> str:
-    """``source,key,mos,reason``; no score is an empty cell."""
+def as_csv(target: str, scored: Sequence[Scored]) -> str:
+    """``source,key,<target>,reason``; no score is an empty cell."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, ("source", "key", "mos", "reason"), lineterminator="\n")
+    writer = csv.DictWriter(out, ("source", "key", target, "reason"), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(one.as_json() for one in scored)
+    writer.writerows(one.as_json(target) for one in scored)
     return out.getvalue()
 
 
@@ -152,8 +167,19 @@ def as_json(head: "Head", scored: Sequence[Scored]) -> str:
     """One object: the head, its gate's verdict, and ``scores`` in order."""
     m = head.manifest
     about = {"schema": VERSION, "head": m["id"], "sha256": m["sha256"], "status": m["status"]}
-    document = {**about, "feature_schema": head.schema.name, "scores": [one.as_json() for one in scored]}
+    scores = [one.as_json(head.target) for one in scored]
+    document = {**about, "feature_schema": head.schema.name, "scores": scores}
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _refuse_clips(head: "Head", clips: Sequence[Path]) -> None:
+    if clips and head.encoders:
+        raise HeadError(
+            f"{clips[0]}",
+            found=f"a clip by itself, and {head.manifest['id']}, which compares an encode with its source",
+            expected=f"a table with the columns {', '.join(head.schema.columns)} (or crf and preset) and encoder",
+            next_step="score the rows of fr_training_corpus, or use a head of opinion scores",
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,9 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         head = open_head(find_head(options.head, options.root))
         for warning in head.warnings:
             print(f"warning: {head.manifest['id']} is {warning}", file=sys.stderr)
+        _refuse_clips(head, clips)
         scored = [one for table in tables for one in score_table(head, table)]
         scored += score_clips(head, clips, options.workers)
-        text = as_json(head, scored) if options.json else as_csv(scored) if options.csv else as_table(scored)
+        text = _told(head, scored, options)
         if options.out:
             write_bytes(options.out, text.encode())
     except (VqaError, OSError) as error:
@@ -179,9 +206,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _told_missing(scored, {str(clip) for clip in clips})
 
 
+def _told(head: "Head", scored: Sequence[Scored], options: argparse.Namespace) -> str:
+    if options.json:
+        return as_json(head, scored)
+    return (as_csv if options.csv else as_table)(head.target, scored)
+
+
 def _told_missing(scored: Sequence[Scored], clips: set[str]) -> int:
     """Say how many rows have no score; 1 where a clip is among them, or all are."""
-    missing = [one for one in scored if math.isnan(one.mos)]
+    missing = [one for one in scored if math.isnan(one.score)]
     if missing:
         print(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
     return int(len(missing) == len(scored) or any(one.source in clips for one in missing))

@@ -1,11 +1,14 @@
 """``fr_regressor_v2``: from the encode grid's training corpus to a head that gives VMAF, judged by source."""
 
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import polars as pl
 import pytest
 
 from vqa_assets.errors import EncodeGridError, SettingsError, TrainingError
@@ -17,6 +20,8 @@ from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.grid_table import read_grid_table
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, Gate, TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.predict import main
+from vqa_assets_tests.clips import tiny_clip
 from vqa_assets_tests.grids import tune_row, write_rows
 from vqa_assets_tests.head_tables import quiet
 
@@ -119,6 +124,60 @@ def test_the_cards_example_runs_beside_the_file(built, tmp_path, monkeypatch):
     exec(example, names)  # what the card tells a reader to run
     assert names["vmaf"].shape == (1,)
     assert 0 <= names["vmaf"][0] <= 100
+
+
+@pytest.fixture
+def on_disk(built, tmp_path) -> Path:
+    """The head's ONNX with its manifest beside it."""
+    path = tmp_path / f"{built.file_stem}.onnx"
+    path.write_bytes(built.onnx)
+    told = {**built.manifest, "onnx": path.name, "sha256": hashlib.sha256(built.onnx).hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(told))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+def test_the_command_scores_the_grids_rows(on_disk, built, grid, tmp_path, capsys, suffix):
+    table = tmp_path / f"grid{suffix}"
+    rows = pl.DataFrame(encodes(6, bvi=2)).drop("extra_params", strict=False)
+    (rows.write_csv if suffix == ".csv" else rows.write_parquet if suffix == ".parquet" else rows.write_ndjson)(table)
+    assert main([str(on_disk), str(table), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["scores"]
+    trained_on = read_grid_table([grid], FR_V2)
+    wanted = dict(zip(trained_on.keys, run_onnx(built.onnx, trained_on.features, trained_on.onehot), strict=True))
+    assert len(told) == 72
+    assert told[0]["key"].startswith("bvi-dvc:clip0 libx264 medium 18")
+    for row, score in zip(encodes(6, bvi=2), told, strict=True):
+        key = f"{row['src']} {row['encoder']} {row['preset']} crf {row['crf']:g}"
+        assert score["vmaf"] == pytest.approx(float(wanted[key]), abs=1e-3)
+
+
+def test_an_encoder_it_does_not_know_has_no_score_and_the_others_stand(on_disk, tmp_path, capsys):
+    rows = pl.DataFrame(encodes(1)[:3]).with_columns(encoder=pl.Series(["libx264", "librav1e", None]))
+    rows.write_parquet(tmp_path / "grid.parquet")
+    assert main([str(on_disk), str(tmp_path / "grid.parquet"), "--csv"]) == 0
+    out, err = capsys.readouterr()
+    head, first, *others = out.splitlines()
+    assert head == "source,key,vmaf,reason"
+    assert 0 <= float(first.split(",")[2]) <= 100
+    assert [line.split(",")[2:] for line in others] == [["", "a feature or the encoder is not known"]] * 2
+    assert "2 of 3 without a score" in err
+
+
+def test_a_table_without_encoders_and_a_bare_clip_are_refused(on_disk, tmp_path, capsys):
+    pl.DataFrame(encodes(1)[:3]).drop("encoder").write_parquet(tmp_path / "grid.parquet")
+    assert main([str(on_disk), str(tmp_path / "grid.parquet")]) == 1
+    assert "no column encoder" in capsys.readouterr().err
+    tiny_clip(tmp_path / "a.mp4", seed=1)
+    assert main([str(on_disk), str(tmp_path / "a.mp4")]) == 1
+    assert "compares an encode with its source" in capsys.readouterr().err
+
+
+def test_an_onnx_of_other_inputs_than_its_manifest_says_is_refused(on_disk, grid, capsys):
+    sidecar = on_disk.with_suffix(".json")
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "encoder_vocab": ["libx264", "libx265"]}))
+    assert main([str(on_disk), str(grid)]) == 1
+    assert "'encoder_onehot': 3}, expected {'features': 8, 'encoder_onehot': 2}" in capsys.readouterr().err
 
 
 def test_the_card_speaks_of_sources(built):

@@ -185,6 +185,7 @@ def test_an_onnx_that_is_not_its_manifests_is_refused(head, tmp_path, capsys):
         ({"schema": "mos-head-manifest-v0"}, "schema 'mos-head-manifest-v0', expected mos-head-manifest-v1"),
         ({"encoder_vocab_version": 3}, "(version 3), expected one for ugc-mixed (version 4)"),
         ({"encoder_vocab": ["x264", "x265"]}, "for the encoders x264, x265"),
+        ({"feature_schema": "fr-v2"}, "feature schema fr-v2: 11 columns (adm2, vif_scale0, vif_scale1, …)"),
         ({"feature_schema": "konvid-v9"}, "feature schema konvid-v9: 11 columns (adm2, vif_scale0, vif_scale1, …)"),
         ({"feature_order": ["motion2", "adm2"]}, "feature schema konvid-v1: 2 columns (motion2, adm2, …)"),
         (

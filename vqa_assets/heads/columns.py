@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from vqa_assets.errors import SettingsError, TrainingError
-from vqa_assets.feature_names import DISPLAY_COLUMNS, NORMALISED, FeatureSchema
+from vqa_assets.feature_names import DISPLAY_COLUMNS, NORMALISED, FeatureSchema, crf_norm, preset_rank
 from vqa_assets.heads.display import FIELDS, DisplayProfile, Field
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -68,6 +68,10 @@ def _made(have: Collection[str]) -> dict[str, pl.Expr]:
     if "chug_orientation" in have:
         word = pl.col("chug_orientation").cast(pl.String).str.strip_chars().str.to_lowercase()
         made["chug_orientation_portrait"] = pl.when(word != "").then((word == "portrait").cast(pl.Float64))
+    if "crf" in have:
+        made["crf_norm"] = number_column("crf") * crf_norm(1)
+    if "preset" in have:
+        made["preset_rank"] = pl.col("preset").cast(pl.String).map_elements(preset_rank, return_dtype=pl.Float64)
     rates = [*_label_rate(have), *_own_rate(have)]
     if rates:
         made["chug_bitrate_mbps"] = pl.coalesce(rates)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from vqa_assets.errors import HeadError, TrainingError
-from vqa_assets.feature_names import FEATURE_SCHEMAS, FeatureSchema
+from vqa_assets.feature_names import FEATURE_SCHEMAS, FR_V2, FeatureSchema
 from vqa_assets.heads.columns import feature_columns, slots, texts_among
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.export import check_operators
@@ -42,8 +42,19 @@ class Head:
             return ("trained on synthetic rows only: its scores say nothing about any video",)
         return () if gate["passed"] else (f"{self.manifest['status']}: {'; '.join(gate['reasons'])}",)
 
+    @property
+    def target(self) -> str:
+        """What it gives: ``mos`` on 1–5, or ``vmaf`` on 0–100 where a reference is known."""
+        return str(self.session.get_outputs()[0].name)
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The encoders it tells apart by a table's column ``encoder``; none where it takes every clip as it comes."""
+        vocabulary = tuple(self.manifest["encoder_vocab"])
+        return () if vocabulary == ENCODER_VOCAB else vocabulary
+
     def scores(self, table: pl.LazyFrame, what: str) -> F32:
-        """MOS (N,) of a feature table's rows; NaN where a feature is not known or not finite.
+        """The target (N,) of a feature table's rows; NaN where a feature or the encoder is not known.
 
         What training filled, and the display it took, are filled alike. HeadError, which names the table by ``what``,
         where it lacks a column of the head or holds text in one.
@@ -58,10 +69,23 @@ class Head:
         )
         self._refuse_absent(frame, frozenset(table.collect_schema().names()), what)
         features = np.ascontiguousarray(frame.select(slots(self.schema)).to_numpy().astype(np.float32))
-        scores: F32 = self.session.run(
-            ["mos"], {"features": features, "encoder_onehot": encoder_onehot(len(features))}
-        )[0]
+        onehot = self._onehot(table, what) if self.encoders else encoder_onehot(len(features))
+        given = self.session.run(None, {"features": features, "encoder_onehot": onehot})[0]
+        scores: F32 = np.where(onehot.any(1), given, np.float32(np.nan))
         return scores
+
+    def _onehot(self, table: pl.LazyFrame, what: str) -> F32:
+        """(N, V) by the table's encoders; a row of zeros for one that the head does not know."""
+        if "encoder" not in table.collect_schema():
+            raise HeadError(
+                f"{what}: no column encoder",
+                found=f"a head that was trained on encodes by {', '.join(self.encoders)}",
+                expected="the encoder of each row",
+                next_step="add the column, as fr_training_corpus has it",
+            )
+        words = table.select(pl.col("encoder").cast(pl.String)).collect().to_series().to_numpy()
+        onehot: F32 = (words[:, None] == np.asarray(self.encoders, dtype=object)[None, :]).astype(np.float32)
+        return onehot
 
     def _display(self) -> DisplayProfile | None:
         """The display that the head was trained for, where it was one."""
@@ -93,7 +117,17 @@ def open_head(path: Path) -> Head:
     manifest = _manifest(path.with_suffix(".json"))
     content = _content(path.with_suffix(".onnx"), manifest)
     schema = _schema(manifest)
-    return Head(manifest, schema, _session(content, path.with_suffix(".onnx"), schema))
+    head = Head(manifest, schema, _session(content, path.with_suffix(".onnx"), schema))
+    _check_inputs(head, path.with_suffix(".onnx"))
+    return head
+
+
+def _check_inputs(head: Head, path: Path) -> None:
+    """HeadError where the ONNX takes other inputs than its manifest says."""
+    takes = {given.name: given.shape[-1] for given in head.session.get_inputs()}
+    told = {"features": len(head.schema.columns), "encoder_onehot": len(head.manifest["encoder_vocab"])}
+    if takes != told:
+        raise HeadError(f"{path}", found=f"inputs {takes}", expected=f"{told} (its manifest)", next_step=_AGAIN)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -104,7 +138,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     if manifest.get("schema") != SCHEMA:
         raise HeadError(f"{path}", found=f"schema {manifest.get('schema')!r}", expected=SCHEMA, next_step=_AGAIN)
     version, vocab = manifest.get("encoder_vocab_version"), tuple(manifest.get("encoder_vocab", ()))
-    if (vocab, version) != (ENCODER_VOCAB, ENCODER_VOCAB_VERSION):
+    by_encoder = manifest.get("feature_schema") == FR_V2.name
+    if version != ENCODER_VOCAB_VERSION or not (vocab == ENCODER_VOCAB or (by_encoder and vocab)):
         raise HeadError(
             f"{path}",
             found=f"a head of kind {manifest.get('kind')} for the encoders {', '.join(vocab)} (version {version})",
