@@ -13,6 +13,9 @@ from vqa_assets.probing.slices import settle_pixel_format
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
 _GLANCE = {**_OPTIONS, "skip_frame": "all", "probesize": "65536"}
 """Little is read and no picture decoded: the tables of an MP4 that is not in fragments say the rest."""
+_ISO = "mp4"
+_EACH = 32
+"""Of a table of samples, so many go by between two that are looked at."""
 
 
 def silence() -> None:
@@ -35,7 +38,8 @@ def _glance(path: Path) -> ProbeAnswer | None:
     import av
 
     try:
-        with av.open(f"file:{path.absolute()}", options=_GLANCE, metadata_errors="replace") as container:
+        name = f"file:{path.absolute()}"
+        with av.open(name, format=_ISO, options=_GLANCE, metadata_errors="replace") as container:
             answer, stream = _answer(container), _first_real_video(container)
             refuse_if_short(path.stat().st_size, _indexed_end(container))
             if not stream.frames:
@@ -94,11 +98,16 @@ def _first_real_video(container: Any) -> Any:
 
 
 def _indexed_end(container: Any) -> int | None:
-    """Where the last sample of MP4's or MOV's own tables ends, in bytes; ``None`` for other containers."""
+    """Where the last sample of MP4's or MOV's own tables ends, in bytes; ``None`` for other containers.
+
+    Samples lie in chunks in the order of time, so that some of them and the last tell as much as all: that every box
+    is whole is known by then (``containers``), and a table of an hour costs more than the rest of the probe.
+    """
     if "mp4" not in container.format.name:
         return None
-    ends = (entry.pos + entry.size for stream in container.streams for entry in stream.index_entries)
-    return max(ends, default=None)
+    tables = [stream.index_entries for stream in container.streams]
+    some = (table[at] for table in tables for at in (*range(0, len(table), _EACH), *range(len(table))[-1:]))
+    return max((entry.pos + entry.size for entry in some), default=None)
 
 
 def _seconds(duration: int | None, time_base: Fraction | None) -> float | None:
