@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -104,15 +106,30 @@ def run_protocol(
             found.setdefault(name, []).append(_judged(table, part, values))
         line.update(done)
     known = {name: each for name, each in found.items() if all(len(one.rows) for one in each)}
+    predictors = {name: partial(_summary, each, table.groups, seed) for name, each in known.items()}
+    differences = {n: partial(_difference, known["head"], known[n], table.groups, seed) for n in _COMPARED}
+    told = iter(_side_by_side([*predictors.values(), *differences.values()], say))
     rows = {row for part in parts for row in (*part.train, *part.test)}
     return Protocol(
         splits=len(parts),
         rows=len(rows),
         groups=len({table.groups[row] for row in rows}),
         svr_rows=min(FIT_ROWS, max(len(part.train) for part in parts)),
-        predictors={name: _summary(each, table.groups, seed) for name, each in known.items()},
-        head_minus={name: _difference(known["head"], known[name], table.groups, seed) for name in _COMPARED},
+        predictors={name: next(told) for name in predictors},
+        head_minus={name: next(told) for name in differences},
     )
+
+
+def _side_by_side(works: Sequence[Callable[[], Any]], say: Say) -> Iterator[Any]:
+    """What each work returns, in order; they run on all cores."""
+    line = ProgressLine("protocol: intervals", len(works), say, unit="predictors")
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for done, result in enumerate(pool.map(lambda work: work(), works), 1):
+            yield result
+            line.update(done)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _predicted(
