@@ -77,6 +77,14 @@ def test_a_second_run_measures_nothing(clips, cache):
     assert (report.measured, report.cached, report.reconciles) == (0, 5, True)
 
 
+def test_rows_from_the_cache_share_their_names(cache):
+    for number in range(2):
+        cache.put(CacheKey(str(number), "", "v"), Outcome(row={f"feature {i}": i / 7 for i in range(5)}))
+    one, other = (cache.get(CacheKey(str(number), "", "v")).row for number in range(2))
+    assert one == other == {f"feature {i}": i / 7 for i in range(5)}
+    assert all(a is b for a, b in zip(one, other, strict=True))
+
+
 def test_a_changed_version_measures_again(clips, cache):
     measure(clips, CountingExtractor(), cache)
     newer = CountingExtractor(version="counting.2")

@@ -158,7 +158,7 @@ def clips_to_measure(
 def _table_rows(
     corpus: Corpus, rows: Sequence[Mapping[str, Any]], measured: list[Measured | None], report: FeatureReport
 ) -> list[dict[str, Any]]:
-    """The rows of the table; ``measured`` is used up, since a row of 300 columns takes 15 kB."""
+    """The rows of the table; ``measured`` is used up, since a row of 250 columns takes 10 kB."""
     for key, reason in report.failed:
         _log.warning("%s: %s could not be measured: %s", corpus.name, key, reason)
     if report.again:
