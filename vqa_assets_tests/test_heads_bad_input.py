@@ -50,10 +50,20 @@ def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
         (labelled(40).with_columns(adm2=pl.lit(float("inf"))), r"konvid-1k: adm2 \(absent or all missing\)"),
         (labelled(40).with_columns(adm2=pl.lit(0.5)), r"konvid-1k: adm2 \(constant 0.5\)"),
         (labelled(40).clear(), "no labelled row: konvid-1k: 0 rows"),
+        (
+            labelled(40).with_columns(adm2=pl.lit([0.5])),
+            "labelled table of konvid-1k: .*expected one number",
+        ),
+        (labelled(40).with_columns(mos=pl.lit("good")), "text for a MOS: 'good', expected numbers"),
+        (
+            labelled(40).with_columns(motion2=100 - 25 * pl.col("mos")),
+            "features that are the label: motion2: a straight line of mos",
+        ),
     ],
     ids=[
         *("three rows", "one content", "fewer contents than folds", "equal labels", "off the scale", "split word"),
         *("text", "nan", "infinity", "constant", "empty"),
+        *("list", "label text", "label as a feature"),
     ],
 )
 def test_a_table_that_cannot_be_trained_on_is_refused(tmp_path, frame, message):
@@ -82,8 +92,10 @@ def test_some_values_that_are_not_finite_cost_their_rows_only(tmp_path):
         ({"columns": ("adm2", "gone")}, r"konvid-1k: gone \(absent or all missing\)"),
         ({"display_profile_json": "/nowhere/tv.json"}, "which reads no display"),
         ({"k_folds": 100}, "of 100 folds are empty"),
+        ({"seed": -1}, "seed: -1, expected 0 or more"),
+        ({"columns": ("adm2", "mos", "mos_std_dev")}, r"columns: \['mos', 'mos_std_dev'\], expected features"),
     ],
-    ids=["schema", "device", "device number", "table", "column", "display", "folds"],
+    ids=["schema", "device", "device number", "table", "column", "display", "folds", "seed", "label"],
 )
 def test_a_setting_that_cannot_be_followed_is_named(tmp_path, settings, message):
     with pytest.raises(VqaError, match=message) as told:

@@ -23,7 +23,7 @@ class TrainingConfig(ToldConfig):
         default=None, ge=1, description="Rows a step. Default: 64 up to 5 000 rows, 2 048 above."
     )
     k_folds: int = Field(default=_DEFAULT.k_folds, ge=2, description="Content-wise folds. Default: 5.")
-    seed: int = Field(default=_DEFAULT.seed, description="Decides folds, members and steps. Default: 20260508.")
+    seed: int = Field(default=_DEFAULT.seed, ge=0, description="Decides folds, members and steps. Default: 20260508.")
     device: str = Field(default=_DEFAULT.device, description="auto, cpu or cuda. Default: auto.")
     feature_schema: str | None = Field(default=None, description="Columns by schema. Default: the recipe's.")
     columns: list[str] = Field(default=[], description="Any named columns instead of a schema. Default: none.")

@@ -50,9 +50,9 @@ def number_column(column: str) -> pl.Expr:
     return pl.when(number.abs() <= _LARGEST).then(number)
 
 
-def texts_among(table: pl.LazyFrame, schema: FeatureSchema) -> dict[str, str]:
-    """Per feature whose column holds text that is no number, an example of it."""
-    texts = [name for name, kind in table.collect_schema().items() if kind == pl.String and name in schema.columns]
+def texts_among(table: pl.LazyFrame, columns: Collection[str]) -> dict[str, str]:
+    """Of these columns, per one that holds text that is no number, an example of it."""
+    texts = [name for name, kind in table.collect_schema().items() if kind == pl.String and name in columns]
     wrong = {n: pl.col(n).filter(number_column(n).is_null() & (pl.col(n) != "")).first() for n in texts}
     found = table.select(**wrong).collect().row(0, named=True) if texts else {}
     return {name: example for name, example in found.items() if example is not None}

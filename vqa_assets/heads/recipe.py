@@ -32,6 +32,7 @@ OWN_COLUMNS = "own-columns"
 """The schema's name where a run names its columns itself."""
 
 _SMALL = 5_000
+_LABELS = ("mos", "mean_mos", "raw_mos")
 _METADATA = ("chug_", "display_", "distorted_", "reference_", "duration_s", "feature_", "n_feature_", "width", "height")
 
 
@@ -202,6 +203,9 @@ class TrainingSettings:
         _require("corpus_weights", dict(self.corpus_weights), good, "weights above 0 (exclude_corpora leaves one out)")
         known = self.feature_schema is None or self.feature_schema in FEATURE_SCHEMAS
         _require("feature_schema", self.feature_schema, known, "one of " + ", ".join(FEATURE_SCHEMAS))
+        _require("seed", self.seed, self.seed >= 0, "0 or more")
+        labels = [name for name in self.columns if name.startswith("mos_") or name in _LABELS]
+        _require("columns", labels, not labels, "features: these are the label, or made of it")
         _require("columns", self.columns, len(set(self.columns)) == len(self.columns), "each column once")
         both = bool(self.columns) and self.feature_schema is not None
         _require("columns", self.columns, not both, "no feature_schema beside it")

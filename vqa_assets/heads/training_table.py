@@ -22,6 +22,7 @@ from vqa_assets.mos import MosScale
 
 _STATUS, _LABELLED = "mos_label_status", "ok"
 _LADDER = frozenset(("chug_ref", "chug_bitladder", "chug_bitrate_label"))
+_ENOUGH_TO_TELL, _THE_SAME = 20, 1 - 1e-7
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 
 
@@ -141,6 +142,7 @@ def assembled(
     }
     table = replace(_joined(once, schema), counts=counts, filled=filled, target=reading.target)
     _check_labels_vary(table)
+    _check_no_label_among_features(table)
     return _with_encoders(table, once) if reading.encoders else table
 
 
@@ -183,13 +185,40 @@ def _read(
             next_step="label the feature table first",
         )
     schema, reading = wanted
-    texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, schema).items()}
-    features = feature_columns(scan, schema, reading.display)
-    rows = scan.select(**_own_columns(key, have), **features).collect()
+    try:
+        rows = _selected(corpus, scan, (key, have), (schema, reading), texts)
+    except pl.exceptions.PolarsError as error:
+        raise TrainingError(
+            f"labelled table of {corpus}",
+            found=str(error).partition("\n")[0],
+            expected="one number a row in each feature column",
+            next_step="correct the table",
+        ) from error
     _check_mos(corpus, rows.filter(pl.col("labelled")), reading.target)
     if _LADDER & have:
         _check_contents(corpus, rows.filter(pl.col("labelled") & pl.col("split").is_null()))
     return rows.with_columns(corpus=pl.lit(corpus))
+
+
+def _selected(
+    corpus: str,
+    scan: pl.LazyFrame,
+    named: tuple[str, frozenset[str]],
+    wanted: tuple[FeatureSchema, Reading],
+    texts: dict[str, str],
+) -> pl.DataFrame:
+    (key, have), (schema, reading) = named, wanted
+    texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, schema.columns).items()}
+    features = feature_columns(scan, schema, reading.display)
+    words = texts_among(scan, ("mos",))
+    if words:
+        raise TrainingError(
+            f"labelled table of {corpus}: text for a MOS",
+            found=repr(words["mos"]),
+            expected="numbers, and null where there is none",
+            next_step="make the table with mos_features",
+        )
+    return scan.select(**_own_columns(key, have), **features).collect()
 
 
 def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
@@ -244,6 +273,23 @@ def _check_labels_vary(table: TrainingTable) -> None:
             found=f"{table.mos[0]:g}",
             expected="scores that differ",
             next_step="check the score column that labelled the table",
+        )
+
+
+def _check_no_label_among_features(table: TrainingTable) -> None:
+    """Refuses a feature that is the label on another scale: no measurement agrees with people to the sixth decimal."""
+    if len(table.mos) < _ENOUGH_TO_TELL:
+        return
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x, y = (a - a.mean(0) for a in (table.features.astype(np.float64), table.mos.astype(np.float64)))
+        likeness = np.abs(y @ x) / np.sqrt((x * x).sum(0) * (y * y).sum())
+    found = [name for name, like in zip(table.schema.columns, likeness, strict=True) if like > _THE_SAME]
+    if found:
+        raise TrainingError(
+            "features that are the label",
+            found=f"{', '.join(found)}: a straight line of {table.target.name}",
+            expected="features measured without the scores",
+            next_step="leave those columns out",
         )
 
 

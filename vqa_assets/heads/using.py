@@ -59,7 +59,7 @@ class Head:
         What training filled, and the display it took, are filled alike. HeadError, which names the table by ``what``,
         where it lacks a column of the head or holds text in one.
         """
-        texts = texts_among(table, self.schema)
+        texts = texts_among(table, self.schema.columns)
         if texts:
             found = ", ".join(f"{name}: {example!r}" for name, example in texts.items())
             raise HeadError(f"{what}: text in feature columns", found=found, expected="numbers")
