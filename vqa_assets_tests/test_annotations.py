@@ -181,7 +181,7 @@ class TestUrls:
 class TestValues:
     """Scores, spreads, counts."""
 
-    @pytest.mark.parametrize("text", ["NaN", "nan", "", "inf", "-inf", "n/a", "3,5"])
+    @pytest.mark.parametrize("text", ["NaN", "nan", "", "inf", "-inf", "n/a", "3,5", "3_0"])
     def test_a_score_that_is_no_number_is_a_bad_row(self, text, tmp_path):
         found = read(tmp_path, "name,mos\n" + good_rows(30) + f'bad,"{text}"\n')
         assert [(r.src, r.problem) for r in found.bad] == [("bad.mp4", f"no usable MOS: {text!r}")]

@@ -85,7 +85,7 @@ def test_it_is_ingested_like_any_other(tmp_path: Path, root_path: Path) -> None:
         ('["0-100-continuous"]', '["vmaf"]', "scales[0]: 'vmaf', expected one of 1-5-acr, 0-100-continuous"),
         ('["0-100-continuous"]', "[]", "scales: an empty list, expected some of 1-5-acr, 0-100-continuous"),
         ('["0-100-continuous"]', '"1-5-acr"', "scales: '1-5-acr', expected a list"),
-        ('"sd"', '"std"', "spread: 'std', expected one of sd, se, ci95"),
+        ('"sd"', '"std"', "spread: 'std', expected one of sd, se, ci95, none"),
         ('"attribution"', '"free"', "redistribution: 'free', expected one of attribution, research-only"),
         ("min_rows = 1", "min_rows = 0", "min_rows: 0, expected 1 or more"),
         ("min_rows = 1", 'min_rows = "1"', "min_rows: '1', expected a whole number"),

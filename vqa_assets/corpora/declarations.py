@@ -162,6 +162,8 @@ def _value(kind: Any, value: Any, path: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         of_kind = next(argument for argument in arguments if argument is not NoneType)
+        if get_origin(of_kind) is Literal:
+            return _one_of(value, {**{word: word for word in get_args(of_kind)}, _NONE: None}, path)
         return None if value == _NONE else _value(of_kind, value, path)
     if origin is Literal:
         return _one_of(value, {word: word for word in arguments}, path)
