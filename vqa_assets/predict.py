@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scored += score_clips(head, clips, options.workers)
         text = _told(head, scored, options)
         if options.out:
-            write_bytes(options.out, text.encode())
+            _write(options.out, text)
     except (VqaError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -212,8 +212,21 @@ def _told(head: "Head", scored: Sequence[Scored], options: argparse.Namespace) -
     return (as_csv if options.csv else as_table)(head.target, scored)
 
 
+def _write(path: Path, text: str) -> None:
+    try:
+        write_bytes(path, text.encode())
+    except OSError as error:
+        raise HeadError(
+            f"{path}: the scores cannot be written",
+            found=error.strerror or str(error),
+            next_step="free space, mend the folder's permissions, or name another file",
+        ) from error
+
+
 def _told_missing(scored: Sequence[Scored], clips: set[str]) -> int:
     """Say how many rows have no score; 1 where a clip is among them, or all are."""
+    if not scored:
+        print("no row to score: the tables are empty", file=sys.stderr)
     missing = [one for one in scored if math.isnan(one.score)]
     if missing:
         print(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)

@@ -202,6 +202,49 @@ def test_a_manifest_of_another_schema_or_version_is_refused(head, tmp_path, caps
     assert told in refused(capsys, head, tmp_path / "f.parquet")
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"gate": ...}, "gate: nothing, expected an object"),
+        ({"gate": {}}, "gate.passed: nothing, expected true or false"),
+        ({"sha256": 5}, "sha256: 5, expected a text"),
+        ({"filled": [1]}, "filled: [1], expected an object"),
+        ({"feature_order": ...}, "feature_order: nothing, expected a list"),
+        ({"encoder_vocab": None}, "encoder_vocab: None, expected a list"),
+        ({"synthetic": "no"}, "synthetic: 'no', expected true or false"),
+    ],
+)
+def test_a_manifest_that_was_edited_names_the_field(head, tmp_path, capsys, changed, told):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    sidecar = head.with_suffix(".json")
+    edited = {**json.loads(sidecar.read_text()), **changed}
+    sidecar.write_text(json.dumps({name: value for name, value in edited.items() if value is not ...}))
+    assert f"{sidecar}: {told}; materialize the head again" in refused(capsys, head, tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize(
+    ("column", "told"), [(pl.lit([1.0]), "adm2: List(Float64)"), (pl.lit("2020-01-01").str.to_date(), "adm2: Date")]
+)
+def test_a_feature_column_of_a_type_without_numbers_is_refused(root, tmp_path, capsys, column, told):
+    FEATURES.with_columns(adm2=column).write_parquet(tmp_path / "f.parquet")
+    expected_words = f"feature columns that hold no numbers: {told}, expected numbers"
+    assert expected_words in refused(capsys, root / "models" / f"{NAME}.onnx", tmp_path / "f.parquet")
+
+
+def test_an_empty_table_says_so(root, tmp_path, capsys):
+    FEATURES.clear().write_parquet(tmp_path / "f.parquet")
+    assert main([str(root / "models" / f"{NAME}.onnx"), str(tmp_path / "f.parquet")]) == 1
+    assert "no row to score: the tables are empty" in capsys.readouterr().err
+
+
+def test_scores_that_cannot_be_written_say_where(root, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "scores.csv"
+    told = refused(capsys, root / "models" / f"{NAME}.onnx", tmp_path / "f.parquet", "--out", out)
+    assert f"{out}: the scores cannot be written" in told
+
+
 def with_model(head: Path, model: onnx.ModelProto) -> None:
     import hashlib
 

@@ -161,10 +161,7 @@ def _value(kind: Any, value: Any, path: str) -> Any:
     """A TOML value as a field's type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        of_kind = next(argument for argument in arguments if argument is not NoneType)
-        if get_origin(of_kind) is Literal:
-            return _one_of(value, {**{word: word for word in get_args(of_kind)}, _NONE: None}, path)
-        return None if value == _NONE else _value(of_kind, value, path)
+        return _value_or_none(next(argument for argument in arguments if argument is not NoneType), value, path)
     if origin is Literal:
         return _one_of(value, {word: word for word in arguments}, path)
     if kind is MosScale:
@@ -174,6 +171,12 @@ def _value(kind: Any, value: Any, path: str) -> Any:
     if is_dataclass(kind):
         return _built(kind, _typed(dict, value, path), f"{path}.")
     return _typed(kind, value, path)
+
+
+def _value_or_none(kind: Any, value: Any, path: str) -> Any:
+    if get_origin(kind) is Literal:
+        return _one_of(value, {**{word: word for word in get_args(kind)}, _NONE: None}, path)
+    return None if value == _NONE else _value(kind, value, path)
 
 
 def _one_of(value: Any, known: Mapping[str, Any], path: str) -> Any:

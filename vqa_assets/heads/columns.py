@@ -16,6 +16,7 @@ from vqa_assets.heads.display import FIELDS, DisplayProfile, Field
 _LARGEST = float(np.finfo(np.float32).max)
 _BITRATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG])(?:B|BPS|BIT/S)?\s*$"
 _MBPS = {"K": 1e-3, "M": 1.0, "G": 1e3}
+_MAY_HOLD_NUMBERS = (pl.String, pl.Boolean, pl.Null)
 _COVERAGES = ("display_bt2020_coverage", "display_p3_coverage")
 
 
@@ -48,6 +49,12 @@ def number_column(column: str) -> pl.Expr:
     """A column as numbers; null for what is none, or beyond float32."""
     number = pl.col(column).cast(pl.Float64, strict=False)
     return pl.when(number.abs() <= _LARGEST).then(number)
+
+
+def no_numbers_among(table: pl.LazyFrame, columns: Collection[str]) -> dict[str, str]:
+    """Of these columns, per one whose type holds no numbers, its type; text may hold some (``texts_among``)."""
+    found = {name: kind for name, kind in table.collect_schema().items() if name in columns}
+    return {n: str(kind) for n, kind in found.items() if not (kind.is_numeric() or kind in _MAY_HOLD_NUMBERS)}
 
 
 def texts_among(table: pl.LazyFrame, columns: Collection[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import polars as pl
 from vqa_assets.content import KEY_COLUMNS, content_groups
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import FeatureSchema
-from vqa_assets.heads.columns import feature_columns, number_column, slots, texts_among
+from vqa_assets.heads.columns import feature_columns, no_numbers_among, number_column, slots, texts_among
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, Target
 from vqa_assets.heads.weights import F32, encoder_onehot
@@ -185,40 +185,26 @@ def _read(
             next_step="label the feature table first",
         )
     schema, reading = wanted
-    try:
-        rows = _selected(corpus, scan, (key, have), (schema, reading), texts)
-    except pl.exceptions.PolarsError as error:
-        raise TrainingError(
-            f"labelled table of {corpus}",
-            found=str(error).partition("\n")[0],
-            expected="one number a row in each feature column",
-            next_step="correct the table",
-        ) from error
+    _check_types(corpus, scan, ("mos", *schema.columns, *(f"{name}_mean" for name in schema.columns)))
+    texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, schema.columns).items()}
+    features = feature_columns(scan, schema, reading.display)
+    rows = scan.select(**_own_columns(key, have), **features).collect()
     _check_mos(corpus, rows.filter(pl.col("labelled")), reading.target)
     if _LADDER & have:
         _check_contents(corpus, rows.filter(pl.col("labelled") & pl.col("split").is_null()))
     return rows.with_columns(corpus=pl.lit(corpus))
 
 
-def _selected(
-    corpus: str,
-    scan: pl.LazyFrame,
-    named: tuple[str, frozenset[str]],
-    wanted: tuple[FeatureSchema, Reading],
-    texts: dict[str, str],
-) -> pl.DataFrame:
-    (key, have), (schema, reading) = named, wanted
-    texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, schema.columns).items()}
-    features = feature_columns(scan, schema, reading.display)
-    words = texts_among(scan, ("mos",))
-    if words:
+def _check_types(corpus: str, scan: pl.LazyFrame, columns: Collection[str]) -> None:
+    """Refuses columns of a type without numbers, and text for a MOS."""
+    wrong = {**no_numbers_among(scan, columns), **{n: repr(text) for n, text in texts_among(scan, ("mos",)).items()}}
+    if wrong:
         raise TrainingError(
-            f"labelled table of {corpus}: text for a MOS",
-            found=repr(words["mos"]),
-            expected="numbers, and null where there is none",
-            next_step="make the table with mos_features",
+            f"labelled table of {corpus}: columns that hold no numbers",
+            found=", ".join(f"{name}: {what}" for name, what in wrong.items()),
+            expected="one number a row, and null where there is none",
+            next_step="correct the table; mos_features makes one",
         )
-    return scan.select(**_own_columns(key, have), **features).collect()
 
 
 def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:

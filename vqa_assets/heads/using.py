@@ -15,7 +15,7 @@ import polars as pl
 
 from vqa_assets.errors import HeadError, TrainingError
 from vqa_assets.feature_names import FEATURE_SCHEMAS, FR_V2, FeatureSchema
-from vqa_assets.heads.columns import feature_columns, slots, texts_among
+from vqa_assets.heads.columns import feature_columns, no_numbers_among, slots, texts_among
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.export import check_operators
 from vqa_assets.heads.manifest import SCHEMA
@@ -24,6 +24,15 @@ from vqa_assets.heads.weights import F32, encoder_onehot
 from vqa_assets.store.files import read_json_object
 
 _AGAIN = "materialize the head again, or put both its files back"
+_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("id", "status", "sha256", "feature_schema"), str),
+    **dict.fromkeys(("feature_order", "encoder_vocab"), list),
+    **dict.fromkeys(("filled", "gate"), dict),
+    "synthetic": bool,
+}
+_KINDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object", bool: "true or false"}
+_GATE_FIELDS: Mapping[str, type] = {"passed": bool, "reasons": list}
+"""What is read of a manifest, and of its gate."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,7 @@ class Head:
         What training filled, and the display it took, are filled alike. HeadError, which names the table by ``what``,
         where it lacks a column of the head or holds text in one.
         """
-        texts = texts_among(table, self.schema.columns)
-        if texts:
-            found = ", ".join(f"{name}: {example!r}" for name, example in texts.items())
-            raise HeadError(f"{what}: text in feature columns", found=found, expected="numbers")
+        self._refuse_no_numbers(table, what)
         frame = table.select(**feature_columns(table, self.schema, self._display())).collect()
         frame = frame.with_columns(
             pl.col(f"feature:{name}").fill_null(filled["value"]) for name, filled in self.manifest["filled"].items()
@@ -95,6 +101,15 @@ class Head:
         return DisplayProfile(
             told["file"], told["sha256"], told["values"], tuple(told["lacking"]), tuple(told["ignored"])
         )
+
+    def _refuse_no_numbers(self, table: pl.LazyFrame, what: str) -> None:
+        columns = self.schema.columns
+        types = no_numbers_among(table, (*columns, *(f"{name}_mean" for name in columns)))
+        wrong = {**types, **{name: repr(text) for name, text in texts_among(table, columns).items()}}
+        if wrong:
+            found = ", ".join(f"{name}: {example}" for name, example in wrong.items())
+            told = "feature columns that hold no numbers" if types else "text in feature columns"
+            raise HeadError(f"{what}: {told}", found=found, expected="numbers")
 
     def _refuse_absent(self, frame: pl.DataFrame, have: frozenset[str], what: str) -> None:
         named = {name for name in self.schema.columns if {name, f"{name}_mean"} & have}
@@ -137,7 +152,9 @@ def _manifest(path: Path) -> dict[str, Any]:
     manifest = read_json_object(path)
     if manifest.get("schema") != SCHEMA:
         raise HeadError(f"{path}", found=f"schema {manifest.get('schema')!r}", expected=SCHEMA, next_step=_AGAIN)
-    version, vocab = manifest.get("encoder_vocab_version"), tuple(manifest.get("encoder_vocab", ()))
+    _check_fields(path, manifest, _FIELDS)
+    _check_fields(path, manifest["gate"], _GATE_FIELDS, "gate.")
+    version, vocab = manifest.get("encoder_vocab_version"), tuple(manifest["encoder_vocab"])
     by_encoder = manifest.get("feature_schema") == FR_V2.name
     if version != ENCODER_VOCAB_VERSION or not (vocab == ENCODER_VOCAB or (by_encoder and vocab)):
         raise HeadError(
@@ -147,6 +164,13 @@ def _manifest(path: Path) -> dict[str, Any]:
             next_step="feed its ONNX yourself, as its card shows",
         )
     return manifest
+
+
+def _check_fields(path: Path, table: Mapping[str, Any], fields: Mapping[str, type], of: str = "") -> None:
+    for name, kind in fields.items():
+        if not isinstance(table.get(name), kind):
+            found = repr(table[name])[:80] if name in table else "nothing"
+            raise HeadError(f"{path}: {of}{name}", found=found, expected=_KINDS[kind], next_step=_AGAIN)
 
 
 def _content(path: Path, manifest: Mapping[str, Any]) -> bytes:
