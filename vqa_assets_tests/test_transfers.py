@@ -109,6 +109,20 @@ def test_a_stop_reaches_a_transfer_that_waits_for_its_disk(server, downloader, t
     assert left < MIB  # what stood in the pipe
 
 
+def test_a_clip_that_arrived_whole_and_was_not_written_is_not_whole(server, downloader, tmp_path):
+    pipe, pouring, stop = tmp_path / "a.mp4.part", Pouring(3), threading.Event()
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as one:
+        future = one.submit(downloader.fetch, server.on("/a.mp4", pouring), pipe, LIMITS, stop)
+        with pipe.open("rb") as end:
+            wait_until(lambda: pouring.sent == 3)
+            time.sleep(0.5)  # the transfer has succeeded, and its bytes wait for the disk
+            stop.set()
+            assert len(end.read()) < 3 * MIB
+        with pytest.raises(StoppedError):
+            future.result(10)
+
+
 def test_many_threads_share_one_driver(server, downloader, tmp_path):
     urls = [server.on(f"/{i}.mp4", gives(CLIP + bytes([i]))) for i in range(40)]
     with ThreadPoolExecutor(8) as eight:

@@ -171,7 +171,9 @@ class _Transfer:
             transfers.resume(self)
         self.digest.update(content)
         rest = memoryview(content)
-        while rest and self.is_wanted():
+        while rest and not self._given_up:
+            if self._order.stop.is_set():
+                raise StoppedError  # a transfer may have succeeded whose bytes were not written
             rest = rest[self._file.write(rest) :]
 
     def _too_large(self) -> bool:
