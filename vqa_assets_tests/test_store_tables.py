@@ -198,10 +198,9 @@ class TestWriteRows:
 class TestReading:
     """What stands where a table should."""
 
-    def test_frames_together_are_the_table_with_the_columns_it_has(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(tables, "_BATCH_ROWS", 40)
+    def test_frames_together_are_the_table_with_the_columns_it_has(self, tmp_path):
         written(tmp_path / "a.parquet")
-        frames = list(iterate_frames(tmp_path / "a.parquet", ["flag", "key", "not there"]))
+        frames = list(iterate_frames(tmp_path / "a.parquet", ["flag", "key", "not there"], rows=40))
         assert [len(frame) for frame in frames] == [40, 40, 20]
         assert sorted(frames[0].columns) == ["flag", "key"]
         assert [value for frame in frames for value in frame["key"]] == COLUMNS["key"]

@@ -79,11 +79,11 @@ class TableDigest:
         return digest.hexdigest()[:32]
 
 
-def iterate_frames(path: Path, columns: Sequence[str]) -> Iterator[Any]:
-    """The named columns that a Parquet file has, as pandas frames batch by batch; integers with nulls become floats."""
+def iterate_frames(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
+    """The named columns that a Parquet file has, as pandas frames of so many rows; integers with nulls are floats."""
     file = open_parquet(path)
     present = [name for name in columns if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=present):
+    for batch in file.iter_batches(batch_size=rows, columns=present):
         yield batch.to_pandas(ignore_metadata=True)
 
 
