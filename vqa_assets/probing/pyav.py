@@ -40,14 +40,14 @@ def _glance(path: Path) -> ProbeAnswer | None:
     try:
         name = f"file:{path.absolute()}"
         with av.open(name, format=_ISO, options=_GLANCE, metadata_errors="replace") as container:
-            answer, stream = _answer(container), _first_real_video(container)
+            stream = _first_real_video(container)
+            answer, context = _answer(container, stream), stream.codec_context
             refuse_if_short(path.stat().st_size, _indexed_end(container))
             if not stream.frames:
                 return None
             if answer.pix_fmt is None:
                 settle_pixel_format(container, stream)
-                answer = replace(_answer(container), width=answer.width, height=answer.height)
-                context = stream.codec_context
+                answer = replace(answer, pix_fmt=context.pix_fmt)
                 if (context.width, context.height) != (answer.width, answer.height):
                     return None
     except (av.error.FFmpegError, BrokenClipError):
@@ -60,17 +60,16 @@ def _look(path: Path) -> ProbeAnswer:
 
     try:
         with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as container:
-            answer = _answer(container)
+            answer = _answer(container, _first_real_video(container))
             refuse_if_short(path.stat().st_size, _indexed_end(container))
     except av.error.FFmpegError as error:
         raise BrokenClipError(error.strerror or str(error)) from error
     return answer
 
 
-def _answer(container: Any) -> ProbeAnswer:
+def _answer(container: Any, stream: Any) -> ProbeAnswer:
     import av
 
-    stream = _first_real_video(container)
     context = stream.codec_context
     if context is None:
         raise BrokenClipError("no decoder for its video codec")
@@ -111,4 +110,4 @@ def _indexed_end(container: Any) -> int | None:
 
 
 def _seconds(duration: int | None, time_base: Fraction | None) -> float | None:
-    return None if duration is None or time_base is None else float(duration * time_base)
+    return None if duration is None or time_base is None else duration * time_base.numerator / time_base.denominator
