@@ -11,7 +11,9 @@ from vqa_assets.probing.containers import DEMUXERS, is_iso, refuse_if_short
 from vqa_assets.probing.slices import settle_pixel_format
 
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
-_GLANCE = {**_OPTIONS, "skip_frame": "all", "probesize": "65536"}
+_TELLING = "hevc,libdav1d,av1,mpeg4,prores,mjpeg,vp9"
+"""Decoders that know the pixel format once they are open; to open others, those of sound above all, tells nothing."""
+_GLANCE = {**_OPTIONS, "skip_frame": "all", "probesize": "65536", "codec_whitelist": _TELLING}
 """Little is read and no picture decoded: the tables of an MP4 that is not in fragments say the rest."""
 _ISO = "mp4"
 _EACH = 32
