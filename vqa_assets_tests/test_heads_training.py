@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standa
 from vqa_assets.metrics import mean_scores, plcc
 from vqa_assets_tests.head_tables import labelled, written
 
+META = torch.device("meta")
+"""Memory without numbers: what it holds does not mix with what is here, as on any other device."""
 SHORT = TrainingSettings(epochs=6, device="cpu")
 
 
@@ -183,6 +186,30 @@ def test_a_device_that_is_not_there_is_named(tmp_path):
 
 def test_the_device_is_recorded(tmp_path):
     assert trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).device.startswith("cpu (")
+
+
+@pytest.mark.parametrize("loss", ["mse", "mse+plcc", "mse+rank"])
+def test_all_of_a_step_lies_on_the_devices_own_memory(tmp_path, loss):
+    data = rows_of(table_of(tmp_path, 60))
+    _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
+    how = SHORT, replace(SHIPPED, loss=loss)
+    run = lanes._Run(data, list(lanes._lanes_of(data, HeadRows("a", np.arange(60)), codes, how)), how, META)
+    run.train_epoch()  # an operation on what lies here and what lies there is an error
+    held = [value for value in vars(run).values() if isinstance(value, torch.Tensor) and value is not run.best_epoch]
+    assert len(held) > 10
+    assert {value.device for value in (*held, *run.parameters, *run.gradients, run._stopping_loss())} == {META}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_a_head_scores_as_on_the_processor_and_is_the_same_bytes_twice(tmp_path):
+    table, heads = table_of(tmp_path, 400, bend=0.5), [HeadRows("a", np.arange(400))]
+    here, there, again = (
+        trained(table, heads, TrainingSettings(epochs=20, device=device)) for device in ("cpu", "cuda", "cuda")
+    )
+    assert numbers(there.heads[0]).tobytes() == numbers(again.heads[0]).tobytes()
+    assert there.device.startswith("cuda (")
+    scores = [predict(t.heads[0], table.features, encoder_onehot(400)) for t in (here, there)]
+    assert plcc(*scores) > 0.99
 
 
 def passes_of_a_step(tmp_path, share: float = 0.3):

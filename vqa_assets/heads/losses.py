@@ -21,7 +21,7 @@ def _unlike(predicted: Tensor, mos: Tensor, shares: Tensor) -> Tensor:
     p, m = (x - (shares * x).sum(1, keepdim=True) for x in (predicted, mos))
     variances = (shares * p * p).sum(1) * (shares * m * m).sum(1)
     likeness = (shares * p * m).sum(1) / (variances + _TINY).sqrt()
-    return (1 - likeness)[shares[:, 0] > 0].sum()
+    return ((1 - likeness) * (shares[:, 0] > 0)).sum()
 
 
 def _disorder(predicted: Tensor, mos: Tensor, shares: Tensor) -> Tensor:
