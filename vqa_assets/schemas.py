@@ -98,6 +98,10 @@ CORPUS_JSONL = Table(
 )
 
 
+_UNIFIED_NEEDS = ("src", "src_sha256", "mos", "mos_scale", "mos_std_dev", "corpus")
+"""What a shard's row must have, and what is made of that; a shard from elsewhere may lack all else."""
+
+
 def _unified_column(column: Column) -> Column:
     changes: dict[str, dict[str, Any]] = {
         "src": {"unique": False},
@@ -105,7 +109,8 @@ def _unified_column(column: Column) -> Column:
         "mos_scale": {"description": "Scale that mos is on", "choices": (UNIFIED.name,)},
         "mos_std_dev": {"description": "SD of the opinions in the unit of mos_native; 0 = not published"},
     }
-    return replace(column, **changes.get(column.name, {}))
+    others = {} if column.name in _UNIFIED_NEEDS else {"required": False, "nullable": True}
+    return replace(column, **{**others, **changes.get(column.name, {})})
 
 
 UNIFIED_CORPUS = Table(

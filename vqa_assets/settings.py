@@ -7,7 +7,7 @@ run config in the web UI, ``ingest.toml`` and the docs are made from it.
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("retry_failed", bool, "Fetch again what an earlier run found gone for good.", False),
     Setting("rescan", bool, "Read every clip again, though size and time of change stand.", False),
-    Setting("prune", bool, "Drop rows whose clip is gone or that no annotation names.", False),
+    Setting("prune", bool, "Keep only rows of this run whose clips are there; rows of other runs leave.", False),
     Setting("fetch", bool, "Fetch and unpack the corpus's archives first.", False),
     Setting(
         "archive_base",
@@ -329,7 +329,8 @@ def _raw_video(table: Mapping[str, Any], where: str) -> RawVideo:
         good, expected = _raw_value(key, value)
         if not good:
             raise SettingsError(f"{where}.{key}", found=repr(value), expected=expected, next_step="correct it")
-    return RawVideo(**table)
+    raw = RawVideo(**table)
+    return replace(raw, framerate=float(raw.framerate))
 
 
 def _raw_value(key: str, value: Any) -> tuple[bool, str]:

@@ -80,7 +80,7 @@ def _status(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
     files, missing = _annotation_files(corpus, settings, root)
     folders = ClipFolders.of(corpus, settings, corpus_folder(corpus, settings, root))
-    clips = ClipsOnDisk(folders, ()).count_unlabelled(())
+    clips = ClipsOnDisk(folders, ()).count_unlabelled((), settings.clip_suffix)
     output = settings.output or root.corpus_jsonl(corpus)
     shown = ", ".join(root.shown(path) for path in files)
     if not output.is_file():

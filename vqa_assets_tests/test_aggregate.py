@@ -21,6 +21,7 @@ from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100, VMAF_0_100
 from vqa_assets.provenance import RunContext
 from vqa_assets.store.files import json_line, read_json_lines
 from vqa_assets.store.paths import DataRoot
+from vqa_assets_tests.unified_corpora import clip, unify
 
 NOW = "2026-05-08T12:00:00+00:00"
 
@@ -155,10 +156,24 @@ class TestOlderShards:
         found = only(shard("s", row("a", 3.0, "lsvq", mos_scale=...)))
         assert (found["mos"], found["mos_native_scale"]) == (50.0, "1-5-acr")
 
-    def test_rows_that_say_their_scale_do_not_sway_the_others(self, shard):
+    def test_rows_that_say_their_scale_count_in_what_the_others_are_on(self, shard):
         declared = [row(str(i), 20.0 + i, "lsvq", mos_scale="0-100-continuous") for i in range(60)]
         found, _ = unified(shard("s", *declared, row("old", 3.0, "lsvq", mos_scale=...)))
-        assert next(r["mos_native_scale"] for r in found if r["src"] == "old.mp4") == "1-5-acr"
+        assert {(r["mos"], r["mos_native_scale"]) for r in found if r["src"] == "old.mp4"} == {
+            (3.0, "0-100-continuous")
+        }
+
+    @pytest.mark.parametrize("rows", [3, 60])
+    def test_scores_that_were_mapped_at_ingest_are_on_the_scale_they_were_mapped_to(self, rows, tmp_path):
+        raw = [20.0 + i for i in range(rows)]
+        given = [clip(f"{i}", 1 + r / 25, "chug", mos_raw_0_100=r, mos_std_dev=0.1) for i, r in enumerate(raw)]
+        for one in given:
+            one.pop("mos_scale")
+        done = unify(tmp_path, given)
+        found = [line.row for line in read_json_lines(DataRoot(tmp_path).unified_corpus())]
+        assert sorted(r["mos_native"] for r in found) == raw
+        assert {r["mos_std_dev_unified"] for r in found} == {2.5}
+        assert done.report.losses.raw_scores == 0
 
     def test_each_corpus_of_a_mixed_shard_is_judged_by_itself(self, shard):
         rows = [row("a", 3.0, mos_scale=...), row("b", 60.0, "hundred", mos_scale=...)]
@@ -596,3 +611,16 @@ class TestPublishing:
             "all.parquet",
             "related_clips.json",
         ]
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    ["n_ratings", "src_size_bytes", "framerate", "pix_fmt", "corpus_version", "ingested_at_utc", "mos_std_dev"],
+)
+def test_a_row_from_elsewhere_may_lack_what_no_one_needs(lacking, tmp_path):
+    given = clip("a", 3.0, "konvid-150k")
+    given.pop(lacking)
+    unify(tmp_path, [given, clip("b", 4.0, "konvid-150k")])
+    found = [line.row for line in read_json_lines(DataRoot(tmp_path).unified_corpus())]
+    assert [r["mos"] for r in found] == [50.0, 75.0]
+    assert pq.read_table(DataRoot(tmp_path).unified_corpus().with_suffix(".parquet")).num_rows == 2

@@ -14,6 +14,7 @@ from vqa_assets.clip import RawVideo
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import AnnotationError, ScaleError
 from vqa_assets.ingest.run import Ingested
+from vqa_assets.provenance import file_record
 from vqa_assets.store.paths import DataRoot
 from vqa_assets_tests.fakes import FakeDownloader, SmallCorpus
 from vqa_assets_tests.layouts import CHUG_HEADER, LAYOUTS, Layout, workbook
@@ -467,5 +468,8 @@ class TestFiles:
         small.drop("k150kb_scores.csv", "video_name,mos,video_score\nb,4,1\n")
         small.drop("k150ka_extracted/a.mp4", b"a")
         manifest = small.ingest().manifest
-        assert manifest["annotation_files"] == ["mine/k150ka_scores.csv", "mine/k150kb_scores.csv"]
+        for told, name in zip(manifest["annotation_files"], ("k150ka_scores.csv", "k150kb_scores.csv"), strict=True):
+            assert told["path"] == f"mine/{name}"
+            assert told["sha256"] == file_record(small.folder / name)["sha256"]
+        assert manifest["annotation_file"] == {**manifest["annotation_files"][0], "rows": 2}
         assert manifest["run_provenance"]["inputs"]["annotation_file_2"]["path"] == "mine/k150kb_scores.csv"

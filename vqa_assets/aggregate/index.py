@@ -114,17 +114,17 @@ class IndexBuilder:
         self._parts.append(self._entries(records, inside, scales))
 
     def _scales(self, records: Records, known: _Mask) -> NDArray[np.uint8]:
-        """Each row's scale as a number into ``NATIVE_SCALES``: its own, else the one its whole shard is on."""
+        """Each row's scale as a number into ``NATIVE_SCALES``: its own, else the one its corpus's whole shard is on."""
         names = list(SCALES)
         numbers = np.array([names.index(s) if s in SCALES else _OTHER_SCALE for s in records.scales], np.uint8)
         found = numbers[records.rows["scale"]] if len(records.rows) else np.zeros(0, np.uint8)
         undeclared = np.array([scale is None for scale in records.scales], bool)[records.rows["scale"]]
         undeclared &= known
         for number in np.unique(records.rows["corpus"][undeclared]).tolist():
-            of_corpus = undeclared & (records.rows["corpus"] == number)
-            candidates = self._corpora[records.corpora[number]].scales
+            of_corpus = records.rows["corpus"] == number
+            candidates = self._corpora[records.corpora[number]].row_scales
             scale = detect_scale(records.rows["mos"][of_corpus].tolist(), candidates, f"{records.shard.path}")
-            found[of_corpus] = names.index(scale.name)
+            found[undeclared & of_corpus] = names.index(scale.name)
         strange = np.flatnonzero(known & (found == _OTHER_SCALE))
         if len(strange):
             value = records.row(int(strange[0])).get("mos_scale")

@@ -45,11 +45,12 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> Columns:
     for shape in corpus.headerless:
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
             return Columns(shape, _roles(shape, corpus), has_header=False)
+    hint = f" {corpus.lookalike}." if corpus.lookalike else ""
     raise AnnotationError(
         what,
         found=f"columns {', '.join(first[:_SHOWN]) or 'none'}",
         expected=f"a {missing} column named one of {', '.join(_spellings(corpus, missing))}{_shapes(corpus)}",
-        next_step=f"is this the score file of {corpus.title}? Rename the column if it is",
+        next_step=f"is this the score file of {corpus.title}?{hint} Rename the column if it is",
     )
 
 

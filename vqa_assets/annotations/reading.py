@@ -29,8 +29,9 @@ _log = logging.getLogger("vqa_assets.annotations")
 class Annotations:
     """A whole annotation, read: rows in file order, and what was decided for all of them.
 
-    ``files`` are those it was read from, the first one first; ``sha256`` is of the one file, or of all one after
-    another. ``scale`` is what the rows' scores are on, ``native_scale`` what the file's are.
+    ``files`` are those it was read from, the first one first, ``sha256_of_files`` their hashes; ``sha256`` is of the
+    one file, or of all one after another. ``scale`` is what the rows' scores are on, ``native_scale`` what the file's
+    are.
     """
 
     files: tuple[Path, ...]
@@ -40,6 +41,7 @@ class Annotations:
     native_scale: MosScale
     scale_from: str
     rows: tuple[AnnotationRow, ...]
+    sha256_of_files: tuple[str, ...]
 
     @property
     def path(self) -> Path:
@@ -79,13 +81,14 @@ def read_annotations(corpus: Corpus, settings: IngestSettings, *paths: Path) -> 
     _check_row_count(len(rows), corpus, settings, [paths[i] for i in labels])
     _check_split_words(rows, what)
     native, scale_from = _scale(rows, corpus, settings, what)
-    judged = _judge_repeats([_judge_range(row, native) for row in rows], native)
+    judged = [_judge_range(row, native) for row in _judge_repeats(rows, native)]
     marked = _marked(judged, [_read_file(corpus, settings, paths[i], contents[i])[1] for i in lists], what)
     scale = corpus.stored_scale or native
     if scale != native:
         marked = [stored(row, native, scale) for row in marked]
     columns = _all_columns([columns for columns, _ in scored])
-    found = Annotations(tuple(paths), _digest(contents), columns, scale, native, scale_from, tuple(marked))
+    hashes = tuple(_digest([content]) for content in contents)
+    found = Annotations(tuple(paths), _digest(contents), columns, scale, native, scale_from, tuple(marked), hashes)
     _check_bad_rows(found, corpus)
     return found
 
@@ -149,7 +152,9 @@ def _check_row_count(count: int, corpus: Corpus, settings: IngestSettings, files
 
 
 def _least_rows(corpus: Corpus, settings: IngestSettings, files: Sequence[Path]) -> int:
-    """The setting, but no more than the parts that are there are said to have."""
+    """The setting; the corpus's own bound is no more than the parts that are there are said to have."""
+    if settings.min_rows != corpus.min_rows:
+        return settings.min_rows
     of_parts = [part.min_rows if part else None for part in (corpus.part_of(path.name) for path in files)]
     known = [rows for rows in of_parts if rows is not None]
     return min(settings.min_rows, sum(known)) if len(known) == len(of_parts) else settings.min_rows
@@ -182,7 +187,7 @@ def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: IngestSettin
 def _judge_range(row: AnnotationRow, scale: MosScale) -> AnnotationRow:
     if row.problem or scale.holds(row.mos):
         return row
-    return replace(row, problem=f"MOS outside [{scale.low:g}, {scale.high:g}]: {row.mos:g}")
+    return replace(row, repeats=False, problem=f"MOS outside [{scale.low:g}, {scale.high:g}]: {row.mos:g}")
 
 
 def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[AnnotationRow]:

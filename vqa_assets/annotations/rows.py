@@ -15,6 +15,8 @@ from vqa_assets.statistics import sd_from_spread
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv")
 CONTENT_ID = "content_id"
+_MOST_WHOLE = 2**53
+"""Beyond it not every whole number is a float, and none counts opinions."""
 _NO_TEXT = "no text: half a surrogate pair"
 
 
@@ -70,7 +72,7 @@ class RowReader:
         mos_text = self._first("mos", record)
         mos = self._number(mos_text)
         count = self._number(self._first("count", record))
-        opinions = int(count) if math.isfinite(count) and count > 0 else 0
+        opinions = int(count) if 0 < count <= _MOST_WHOLE else 0
         return AnnotationRow(
             line=line,
             src=src,
@@ -137,7 +139,7 @@ class RowReader:
         value = self._number(text)
         if not math.isfinite(value):
             return None
-        return int(value) if value.is_integer() else value
+        return int(value) if value.is_integer() and abs(value) <= _MOST_WHOLE else value
 
 
 def stored(row: AnnotationRow, native: MosScale, scale: MosScale) -> AnnotationRow:

@@ -41,7 +41,7 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
             found = read_annotations(corpus, settings, *files)
         return dg.MaterializeResult(
             metadata=_metadata(found, corpus) | {"path": root.shown(found.path)},
-            data_version=dg.DataVersion(found.sha256[:32]),
+            data_version=dg.DataVersion(found.sha256),
         )
 
     return corpus_annotations

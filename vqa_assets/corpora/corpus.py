@@ -185,6 +185,11 @@ class Corpus:
         return self.own_spellings.before(GENERAL_SPELLINGS)
 
     @property
+    def row_scales(self) -> tuple[MosScale, ...]:
+        """What the scores of its JSONL's rows may be on, in the order in which they are tried."""
+        return (self.stored_scale,) if self.stored_scale else self.scales
+
+    @property
     def annotation_files(self) -> tuple[str, ...]:
         """Where the one annotation file may lie inside the corpus's folder, in the order of preference."""
         return (self.acquisition.file, *self.acquisition.other_files)

@@ -21,6 +21,11 @@ class ExternalShard:
     homepage: str
     jsonl: str
 
+    @property
+    def row_scales(self) -> tuple[MosScale, ...]:
+        """What the scores of its rows may be on, in the order in which they are tried."""
+        return self.scales
+
 
 @dataclass(frozen=True)
 class EncodeGridSource:

@@ -4,10 +4,11 @@ What becomes of a clip is not here (``loop``, ``clip_task``).
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vqa_assets.annotations import VIDEO_SUFFIXES
 from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.store.cache import FileStamp
 
@@ -48,10 +49,13 @@ class ClipsOnDisk:
             path.unlink()
         return len(parts)
 
-    def count_unlabelled(self, names: Collection[str]) -> int:
-        """Clips that are not among the names (hidden and temporary files and folders are no clips)."""
-        others = (name for look in self._looks.values() for name in look.others)
-        return sum(name not in names and _may_be_a_clip(name) for name in others)
+    def count_unlabelled(self, names: Iterable[str], suffix: str) -> int:
+        """Files of this suffix or of video that none of the names means (what is hidden or temporary is no clip)."""
+        suffixes = (*VIDEO_SUFFIXES, suffix.lower())
+        every = (name for look in self._looks.values() for name in look.others)
+        others = [name for name in every if name.lower().endswith(suffixes) and _may_be_a_clip(name)]
+        named = {os.path.normpath(name) for name in names} if others else set()
+        return sum(name not in named for name in others)
 
 
 def _look_at(folder: Path, wanted: Collection[str]) -> _Look:

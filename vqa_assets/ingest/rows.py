@@ -1,20 +1,25 @@
 """Which rows the corpus JSONL has: annotation rows and clip outcomes, judged against the earlier JSONL."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vqa_assets.annotations import AnnotationRow, Annotations
+from vqa_assets.clip import Geometry
+from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.report import IngestReport, Loss
+from vqa_assets.mos import detect_scale
 from vqa_assets.settings import IngestSettings
 from vqa_assets.store.files import JsonLine, json_line, read_json_lines
 
 STAMP = "ingested_at_utc"
 _BYTES_FIELDS = ("src_sha256", "src_size_bytes")
+_CLIP_FIELDS = (*_BYTES_FIELDS, *(field.name for field in fields(Geometry)))
+"""What a row knows from its clip; all else is its annotation's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class OutputRow:
 class Labelling:
     """What every row of one run shares."""
 
-    corpus: str
+    corpus: Corpus
     settings: IngestSettings
     annotations: Annotations
     now: str
@@ -42,7 +47,7 @@ class Labelling:
             "mos_scale": self.annotations.scale.name,
             "mos_std_dev": row.sd or 0.0,
             "n_ratings": row.count,
-            "corpus": self.corpus,
+            "corpus": self.corpus.name,
             "corpus_version": self.settings.corpus_version,
             **row.extra,
         }
@@ -80,16 +85,18 @@ class RowJudge:
         self._earlier = earlier
         self._report = report
         self._by_sha: dict[str, str] = {}
+        self._usable: set[str] = set()
 
     def judge(self, run: list[AnnotationRow], outcomes: Mapping[str, ClipOutcome]) -> list[OutputRow]:
         """The rows of the new JSONL, in manifest order; every annotation row is counted once."""
+        self._usable = {row.src for row in run if not row.problem and not row.repeats}
         kept = [found for row in run for found in self._judge(row, outcomes.get(row.src))]
         outside = list(self._outside({row.src for row in run}))
         return self._ordered(kept, outside)
 
     def _judge(self, row: AnnotationRow, outcome: ClipOutcome | None) -> Iterator[OutputRow]:
         if row.problem:
-            self._lose(row, "skipped_bad_row", row.problem, withdraw=not self._scored_elsewhere(row))
+            self._lose(row, "skipped_bad_row", row.problem, withdraw=row.src not in self._usable)
         elif row.repeats:
             self._lose(row, "duplicate_labels", "the same clip and score stand in an earlier row")
         elif outcome is None:
@@ -123,7 +130,8 @@ class RowJudge:
             return
         if self._duplicate(row, str(before.row["src_sha256"])):
             return
-        fresh = {**without_stamp(before.row), **self._labelling.label(row)}
+        content = {name: before.row[name] for name in _CLIP_FIELDS if name in before.row}
+        fresh = {**content, **self._labelling.label(row)}
         self._report.keep("retained_unavailable")
         yield self._output(fresh, before, changed=not _equal_but_stamp(fresh, before.row))
 
@@ -144,14 +152,6 @@ class RowJudge:
         if withdraw and row.src in self._earlier and row.src not in self._report.withdrawn:
             self._report.withdrawn.append(row.src)
 
-    def _scored_elsewhere(self, row: AnnotationRow) -> bool:
-        """True where another row of the run gives the same clip a usable score."""
-        return row.src in self._usable
-
-    @cached_property
-    def _usable(self) -> set[str]:
-        return {row.src for row in self._labelling.annotations.usable}
-
     def _outside(self, run: set[str]) -> Iterator[OutputRow]:
         for src, line in self._earlier.items():
             if src in run:
@@ -163,7 +163,21 @@ class RowJudge:
             else:
                 self._report.retained_outside += 1
                 self._report.rows_out += 1
-                yield OutputRow(line.row, line.raw)
+                yield self._stays(line)
+
+    def _stays(self, line: JsonLine) -> OutputRow:
+        """A row as it is; one that was written before rows told their scale is given it."""
+        if "mos_scale" in line.row:
+            return OutputRow(line.row, line.raw)
+        row = {**line.row, "mos_scale": self._older_scale}
+        return OutputRow(row, json_line(row))
+
+    @cached_property
+    def _older_scale(self) -> str:
+        """The scale of the earlier rows that do not tell theirs, found on all earlier rows."""
+        corpus, scores = self._labelling.corpus, [line.row.get("mos") for line in self._earlier.values()]
+        numbers = [float(score) for score in scores if isinstance(score, int | float)]
+        return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale").name
 
     def _ordered(self, kept: list[OutputRow], outside: list[OutputRow]) -> list[OutputRow]:
         """Manifest order; rows whose name left the annotation file last, by ``src``."""

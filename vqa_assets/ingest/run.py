@@ -27,7 +27,7 @@ from vqa_assets.provenance import Manifest, RunContext, content_version, utc_tex
 from vqa_assets.schemas import CORPUS_JSONL
 from vqa_assets.settings import IngestSettings, ResolvedSettings
 from vqa_assets.store.cache import IngestCache
-from vqa_assets.store.files import json_line, write_lines_anew
+from vqa_assets.store.files import JsonLine, json_line, write_lines_anew
 from vqa_assets.store.lock import corpus_lock
 from vqa_assets.store.progress import Progress
 from vqa_assets.validation import validate_rows
@@ -71,9 +71,10 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
     with told_disk_faults(layout.folder), corpus_lock(layout.folder, settings.lock_wait_s):
         found = read_annotations(corpus, settings, *layout.annotation_files)
         _tell_bad_rows(corpus, found)
-        annotations = replace(found, rows=named_on_disk(found.rows, layout.clips))
+        earlier = read_earlier(layout.output)
+        annotations = replace(found, rows=named_on_disk(found.rows, layout.clips, earlier))
         work = _Work(corpus, settings, layout, annotations, IngestReport())
-        rows = _gather_and_judge(work, services)
+        rows = _gather_and_judge(work, services, earlier)
         work.report.reconcile(corpus.name)
         _publish(rows, layout.output)
         write_lines_anew(layout.losses, (json_line(loss.as_dict()) for loss in work.report.losses))
@@ -112,10 +113,9 @@ def _rows_of_this_run(annotations: Annotations, settings: IngestSettings) -> lis
     return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
 
 
-def _gather_and_judge(work: _Work, services: Services) -> list[OutputRow]:
+def _gather_and_judge(work: _Work, services: Services, earlier: Mapping[str, JsonLine]) -> list[OutputRow]:
     settings, layout = work.settings, work.layout
     run = _rows_of_this_run(work.annotations, settings)
-    earlier = read_earlier(layout.output)
     clips = _look_at_clips(work, run)
     with (
         Progress(layout.progress) as progress,
@@ -124,7 +124,7 @@ def _gather_and_judge(work: _Work, services: Services) -> list[OutputRow]:
     ):
         folder = ClipFolder(work.corpus, settings, clips, progress, cache, sizes_of(earlier), services.observe)
         outcomes = gather_outcomes(run, folder, _tools(settings, services), executor, work.report)
-    labelling = Labelling(work.corpus.name, settings, work.annotations, utc_text())
+    labelling = Labelling(work.corpus, settings, work.annotations, utc_text())
     return RowJudge(labelling, earlier, work.report).judge(run, outcomes)
 
 
@@ -135,7 +135,9 @@ def _look_at_clips(work: _Work, run: list[AnnotationRow]) -> ClipsOnDisk:
     removed = clips.remove_leftovers()
     if removed:
         _log.info("%s: removed %d half-fetched .part files of an interrupted run", work.corpus.name, removed)
-    work.report.unlabelled_clips = clips.count_unlabelled({row.src for row in work.annotations.rows})
+    work.report.unlabelled_clips = clips.count_unlabelled(
+        {row.src for row in work.annotations.rows}, work.settings.clip_suffix
+    )
     return clips
 
 
@@ -171,8 +173,8 @@ def _manifest(work: _Work, resolved: ResolvedSettings) -> Manifest:
         "corpus": corpus.name,
         "corpus_version": settings.corpus_version,
         "corpus_root": layout.folder,
-        "annotation_file": {"path": annotations.path, "sha256": annotations.sha256, "rows": len(annotations.rows)},
-        "annotation_files": list(annotations.files),
+        "annotation_file": {**_hashed(annotations)[0], "rows": len(annotations.rows)},
+        "annotation_files": _hashed(annotations),
         "annotation_columns": dict(annotations.columns),
         "bad_rows": {"count": len(annotations.bad), "reasons": annotations.problems()},
         "mos_scale": {"name": annotations.scale.name, "from": annotations.scale_from},
@@ -196,6 +198,11 @@ def _manifest(work: _Work, resolved: ResolvedSettings) -> Manifest:
         },
         outputs={"corpus_jsonl": layout.output, "losses": layout.losses},
     )
+
+
+def _hashed(annotations: Annotations) -> list[dict[str, Any]]:
+    of_files = zip(annotations.files, annotations.sha256_of_files, strict=True)
+    return [{"path": path, "sha256": sha256} for path, sha256 in of_files]
 
 
 def _annotation_inputs(files: tuple[Path, ...]) -> dict[str, Path]:

@@ -56,6 +56,7 @@ class Progress:
         self._log: IO[bytes] | None = None
 
     def __enter__(self) -> "Progress":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         if self._dirty:
             self.write()
         # What the log still holds is in the JSON now, or lost to a later edit of it: it must not come back.

@@ -1,0 +1,189 @@
+"""What stands from an earlier run: rows of an older JSONL, rows outside this run, clips under another name."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vqa_assets.corpora import CORPORA
+from vqa_assets.errors import AnnotationError, ScaleError
+from vqa_assets.store.paths import DataRoot
+from vqa_assets_tests.fakes import SmallCorpus
+
+
+@pytest.fixture
+def at(root_path: Path) -> Any:
+    return lambda name: SmallCorpus(DataRoot(root_path), corpus=CORPORA[name])
+
+
+def staged(small: SmallCorpus, count: int) -> SmallCorpus:
+    for i in range(count):
+        small.stage(f"c{i}.mp4", f"clip {i}".encode())
+    small.annotate([(f"c{i}.mp4", "", 3 + i / 10, "", "") for i in range(count)])
+    return small
+
+
+def rewritten(small: SmallCorpus, **changes: Any) -> None:
+    """The JSONL as an older version may have left it; a field of ``...`` goes."""
+    rows = [{k: v for k, v in {**row, **changes}.items() if v is not ...} for row in small.rows()]
+    small.root.corpus_jsonl(small.corpus).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_rows_of_an_older_jsonl_without_a_scale_are_given_theirs_and_stay(at: Any) -> None:
+    small = staged(at("lsvq"), 8)
+    small.ingest()
+    rewritten(small, mos_scale=..., ingested_at_utc="2020-01-01T00:00:00+00:00")
+    report = small.ingest(max_rows=3).report
+    assert (report.relabelled, report.retained_outside, report.rows_out) == (3, 5, 8)
+    assert {row["mos_scale"] for row in small.rows()} == {"1-5-acr"}
+    assert [row["ingested_at_utc"][:4] == "2020" for row in small.rows()] == [False] * 3 + [True] * 5
+    assert small.ingest(max_rows=3).report.unchanged == 3
+
+
+def test_the_scale_of_older_rows_is_the_one_that_rows_are_stored_on(at: Any) -> None:
+    chug = at("chug")
+    chug.drop("manifest.csv", "Video,mos_j,sos_j\n" + "".join(f"c{i},{40 + i},5\n" for i in range(4)))
+    for i in range(4):
+        chug.stage(f"c{i}.mp4", f"clip {i}".encode())
+    chug.ingest()
+    rewritten(chug, mos_scale=...)
+    chug.ingest(max_rows=1)
+    assert {row["mos_scale"] for row in chug.rows()} == {"1-5-acr"}
+
+
+def test_older_rows_on_no_scale_are_told(at: Any) -> None:
+    small = staged(at("lsvq"), 3)
+    small.ingest()
+    rewritten(small, mos_scale=..., mos=1000)
+    before = small.lines()
+    with pytest.raises(ScaleError, match="lsvq: the earlier rows, which tell no scale: 3 scores from 1000 to 1000"):
+        small.ingest(max_rows=1)
+    assert small.lines() == before
+
+
+def test_a_row_that_is_good_outside_the_run_only_is_withdrawn_and_listed(at: Any) -> None:
+    small = staged(at("lsvq"), 30)
+    small.ingest()
+    rows = [("c0.mp4", "", "NaN", "", ""), *((f"c{i}.mp4", "", 3 + i / 10, "", "") for i in range(1, 20))]
+    small.annotate([*rows, *((f"c{i}.mp4", "", 3, "", "") for i in range(20, 30)), ("c0.mp4", "", 3, "", "")])
+    report = small.ingest(max_rows=5).report
+    assert (report.withdrawn, report.skipped_bad_row, report.retained_outside, report.rows_out) == (
+        ["c0.mp4"],
+        1,
+        25,
+        29,
+    )
+    assert small.ingest().report.withdrawn == []
+    assert len(small.rows()) == 30
+
+
+def test_a_clip_that_is_gone_keeps_the_name_it_had_on_disk(at: Any) -> None:
+    small = at("konvid-1k")
+    small.drop("manifest.csv", "flickr_id,file_name,MOS\n3015,a.mp4,3.2\n3016,b.mp4,2.5\n")
+    clip = small.stage("3015.mp4", b"a")
+    small.stage("b.mp4", b"b")
+    small.ingest()
+    clip.unlink()
+    small.drop("manifest.csv", "flickr_id,file_name,MOS\n3015,a.mp4,4.4\n3016,b.mp4,2.5\n")
+    report = small.ingest().report
+    assert (report.retained_unavailable, report.unchanged, report.skipped_missing, report.retained_outside) == (
+        1,
+        1,
+        0,
+        0,
+    )
+    assert [(row["src"], row["mos"]) for row in small.rows()] == [("3015.mp4", 4.4), ("b.mp4", 2.5)]
+
+
+def test_a_name_of_which_only_the_beginning_is_known_is_kept_too(at: Any) -> None:
+    small = at("youtube-ugc")
+    small.drop("manifest.csv", "vid,MOSFull,url\nGaming_720P-25aa,3.2,http://x/a\n")
+    clip = small.stage("Gaming_720P-25aa_crf_10.mp4", b"a")
+    small.ingest()
+    assert [row["src"] for row in small.rows()] == ["Gaming_720P-25aa_crf_10.mp4"]
+    clip.unlink()
+    small.downloader.bodies["http://x/a"] = b"a"
+    report = small.ingest().report
+    assert (report.unchanged, report.retained_outside, len(small.rows())) == (1, 0, 1)
+
+
+def test_a_clip_that_is_gone_takes_all_of_its_new_label(at: Any) -> None:
+    small = at("lsvq")
+    small.drop("manifest.csv", "name,mos,split\na.mp4,3,train\nb.mp4,4,test\n")
+    clip = small.stage("a.mp4", b"a")
+    small.stage("b.mp4", b"b")
+    small.ingest()
+    clip.unlink()
+    small.drop("manifest.csv", "name,mos\na.mp4,3\nb.mp4,4\n")
+    assert small.ingest().report.retained_unavailable == 1
+    assert ["split" in row for row in small.rows()] == [False, False]
+    assert small.rows()[0]["pix_fmt"] == small.rows()[1]["pix_fmt"]
+
+
+def test_a_second_score_makes_a_name_bad_though_it_is_on_no_scale(at: Any) -> None:
+    small = at("konvid-150k")
+    small.stage("c1.mp4", b"c1")
+    small.annotate([*((f"c{i}.mp4", "", 3, "", "") for i in range(200)), ("c0.mp4", "", 9, "", "")])
+    losses = small.ingest().report.losses
+    bad = [loss.reason for loss in losses if loss.counter == "skipped_bad_row"]
+    assert bad == ["conflicting scores: c0.mp4 has [3.0, 9.0]"] * 2
+
+
+@pytest.mark.parametrize(
+    ("corpus", "content", "right"),
+    [
+        ("konvid-150k", "flickr_id,mos\n1,3\n", "belongs to konvid-1k"),
+        ("konvid-1k", "video_name,video_score\na,3\n", "belong to konvid-150k"),
+    ],
+)
+def test_the_right_corpus_is_named_where_the_columns_are_of_another(
+    at: Any, corpus: str, content: str, right: str
+) -> None:
+    small = at(corpus)
+    small.drop("manifest.csv", content)
+    with pytest.raises(AnnotationError, match=right):
+        small.ingest()
+
+
+def test_a_bound_of_your_own_counts_for_a_part_too(at: Any) -> None:
+    small = at("konvid-150k")
+    small.drop("k150kb_scores.csv", "video_name,mos,video_score\n" + "".join(f"c{i},3,1\n" for i in range(1500)))
+    with pytest.raises(AnnotationError, match="1500 rows, expected at least 2000"):
+        small.ingest(min_rows=2000)
+
+
+def test_numbers_beyond_all_counting_are_no_counts(at: Any) -> None:
+    small = at("chug")
+    small.drop("manifest.csv", "Video,mos_j,sos_j,n,height\na,40,5,1e20,1e30\n")
+    small.stage("a.mp4", b"a")
+    small.ingest()
+    (row,) = small.rows()
+    assert row["n_ratings"] == 0
+    assert row["chug_height_manifest"] == 1e30
+
+
+def test_only_clips_are_unlabelled_clips_however_their_names_are_spelled(at: Any) -> None:
+    small = at("lsvq")
+    for name in ("a.mp4", "x/b.mp4", "c.mp4", "README.txt"):
+        small.stage(name, name.encode())
+    small.drop("manifest.csv", "name,mos\n./a.mp4,3\nx//b.mp4,4\n")
+    report = small.ingest().report
+    assert (report.written, report.unlabelled_clips) == (2, 1)
+
+
+def test_a_progress_file_may_lie_in_a_folder_to_come(at: Any, tmp_path: Path) -> None:
+    small = staged(at("lsvq"), 2)
+    small.ingest(progress_path=str(tmp_path / "new" / "p.json"))
+    assert set(json.loads((tmp_path / "new" / "p.json").read_text())) == {"c0.mp4", "c1.mp4"}
+
+
+def test_a_whole_frame_rate_is_a_number_like_any_other(root_path: Path) -> None:
+    corpus = replace(CORPORA["waterloo-ivc-4k"], name="raw")
+    small = SmallCorpus(DataRoot(root_path), corpus=corpus)
+    small.drop("ingest.toml", "[raw_video]\nwidth = 16\nheight = 16\nframerate = 25\n")
+    small.drop("manifest.csv", "name,mos\na.yuv,40\n")
+    small.stage("a.yuv", bytes(16 * 16 * 3 // 2))
+    small.ingest()
+    assert '"framerate":25.0' in small.lines()[0].replace(" ", "")
