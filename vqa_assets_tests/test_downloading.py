@@ -154,8 +154,6 @@ def test_an_earlier_part_file_is_written_over(server, fetch):
         (says("499 Odd"), "curl-rc=22: HTTP 499"),
         (says("204 Nothing"), "curl-rc=0: HTTP 204 No Content: empty body"),
         (gives(b""), "curl-rc=0: empty body"),
-        (gives(b"<!DOCTYPE html><p>Log in", "video/mp4"), "curl-rc=0: the server answered HTML, not a clip"),
-        (gives(b"Please log in", "text/html; charset=utf-8"), "curl-rc=0: the server answered HTML, not a clip"),
         (gives(bytes(1_000_001)), "curl-rc=63: larger than 1000000 bytes"),
         (pours(40), "curl-rc=63: larger than 1000000 bytes"),
     ],
@@ -163,6 +161,15 @@ def test_an_earlier_part_file_is_written_over(server, fetch):
 def test_an_answer_that_will_not_change_is_permanent_and_asked_for_once(server, fetch, behaviour, reason):
     failure = fetch.failing(server.on("/a.mp4", behaviour))
     assert (failure.reason, failure.permanent, failure.unreachable) == (reason, True, False)
+    assert server.requests["/a.mp4"] == 1
+
+
+@pytest.mark.parametrize(
+    "page", [gives(b"<!DOCTYPE html><p>Log in", "video/mp4"), gives(b"Please log in", "text/html; charset=utf-8")]
+)
+def test_a_page_in_a_clips_place_condemns_no_clip_and_is_asked_for_once_a_run(server, fetch, page):
+    failure = fetch.failing(server.on("/a.mp4", page))
+    assert (failure.reason, failure.permanent) == ("curl-rc=0: the server answered HTML, not a clip", False)
     assert server.requests["/a.mp4"] == 1
 
 

@@ -20,6 +20,7 @@ _TRANSIENT_4XX = {408, 425, 429}
 _PROXY_LOGIN = 407
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 _HTML_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b", re.IGNORECASE)
+_HTML = "curl-rc=0: the server answered HTML, not a clip"
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -49,7 +50,7 @@ class Answer:
 
 
 def judge(answer: Answer) -> None:
-    """Return if the body is a whole file; else raise a permanent DownloadError or a TryAgainError."""
+    """Return if the body is a whole file; else raise a TryAgainError, or a DownloadError: to ask again is in vain."""
     if answer.rc == HTTP_ERROR or (answer.rc == 0 and answer.status not in (200, 203)):
         _judge_status(answer)
     elif answer.rc != 0:
@@ -57,7 +58,7 @@ def judge(answer: Answer) -> None:
     elif not answer.size_bytes:
         raise DownloadError("curl-rc=0: empty body", permanent=True)
     elif is_html(answer.content_type, answer.head):
-        raise DownloadError("curl-rc=0: the server answered HTML, not a clip", permanent=True)
+        raise DownloadError(_HTML, permanent=False)  # a network's login page says nothing about the clip
 
 
 def is_html(content_type: str, head: bytes) -> bool:
