@@ -84,6 +84,21 @@ def test_between_our_own_tables_nothing_is_inferred(platform: Platform) -> None:
     assert [file["mos_column"] for file in manifest["label_files"]] == ["mos"]
 
 
+@pytest.mark.parametrize(
+    "said", [{}, {"key_normalize": "raw"}, {"feature_key_column": "key", "label_mos_column": "mos"}]
+)
+def test_neither_is_it_where_the_labels_are_older_or_the_settings_say_the_same(
+    said: dict[str, Any], platform: Platform
+) -> None:
+    platform.features(ours=True, key=["a/1.mp4", "b/1.mp4"])
+    rows = (corpus_row("a/1.mp4", 2.0, chug_video_id="v1"), corpus_row("b/1.mp4", 4.0, chug_video_id="v2"))
+    for row in rows:
+        row.pop("mos_scale")
+    platform.labels(*rows)
+    assert platform.run(**said).success
+    assert [r["mos"] for r in platform.table()] == [2.0, 4.0]
+
+
 def test_of_a_table_that_was_changed_since_the_columns_are_inferred(platform: Platform) -> None:
     platform.features(ours=True, key=["1.mp4"])
     pq.write_table(pa.table({"clip_id": ["v1"], "key": ["1.mp4"]}), platform.root.features(KONVID))

@@ -26,6 +26,7 @@ from vqa_assets.validation import BATCH_ROWS, validate_frames
 
 AUDIT_SCHEMA = "mos-label-audit-v1"
 _FEATURES_SCHEMA = "clip-features-manifest-v1"
+_NOT_IN_OLDER = {"mos_scale"}
 _ROWS_AT_ONCE = 4 * BATCH_ROWS
 """Rows of a long table that are validated together: few columns are read, and a batch costs 10 ms by itself."""
 
@@ -145,7 +146,7 @@ def _bytes_version(path: Path) -> str:
 
 def _conventional(paths: LabelPaths, settings: LabelSettings) -> tuple[Path, ...]:
     """The label files, where both sides are our own and nothing is said of columns: nothing is inferred then."""
-    ours = settings.infers_everything and _written_by_clip_features(paths.features)
+    ours = settings.keeps_our_convention and _written_by_clip_features(paths.features)
     return paths.labels if ours and all(_is_corpus_jsonl(path) for path in paths.labels) else ()
 
 
@@ -168,7 +169,7 @@ def _is_corpus_jsonl(path: Path) -> bool:
         first = next(read_json_lines(path), None)
     except SchemaError:
         return False
-    return first is not None and {c.name for c in CORPUS_JSONL.columns} <= first.row.keys()
+    return first is not None and {c.name for c in CORPUS_JSONL.columns} - _NOT_IN_OLDER <= first.row.keys()
 
 
 def _said_paths(paths: LabelPaths) -> dict[str, Any]:

@@ -94,11 +94,12 @@ class LabelSettings:
         }
 
     @property
-    def infers_everything(self) -> bool:
-        """True where nothing is said of keys, scores and votes."""
-        said = (self.feature_key_column, self.label_key_column, self.label_mos_column, self.rater_column)
-        regexes = (self.feature_key_regex, self.label_key_regex)
-        return not any(said) and not any(regexes) and not self.vote_columns and self.key_normalize == "auto"
+    def keeps_our_convention(self) -> bool:
+        """True where nothing is said of keys, scores and votes but what our own tables have anyway."""
+        said = (self.feature_key_column, self.label_key_column, self.label_mos_column)
+        usual = all(one in (None, ours) for one, ours in zip(said, ("key", "src", "mos"), strict=True))
+        others = (self.feature_key_regex, self.label_key_regex, self.rater_column, self.vote_columns)
+        return usual and not any(others) and self.key_normalize in ("auto", "raw")
 
 
 def _left_to(value: object) -> str:
