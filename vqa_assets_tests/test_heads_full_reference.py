@@ -184,6 +184,7 @@ def test_the_card_speaks_of_sources(built):
     card = render_card(built.manifest)
     assert "Full-reference regressor" in card
     assert "without-" in card
+    assert "## Results, each source left out once" in card
 
 
 @pytest.mark.parametrize("sources", [2, 4])
@@ -192,7 +193,10 @@ def test_under_five_sources_nothing_is_a_fold(tmp_path, sources):
     assert (m["folds"]["kind"], m["folds"]["each"], m["status"]) == ("insufficient-sources", [], "Proposed")
     assert m["gate"]["reasons"][0].startswith(f"insufficient-sources: {sources} sources, at least 5")
     assert m["absent"] == ["bvi-dvc"]
-    assert "insufficient-sources" in render_card(m)
+    card = render_card(m)
+    assert "insufficient-sources" in card
+    assert "Not measured: there are too few sources" in card
+    assert "beat a ridge" not in card
 
 
 def test_a_smoke_run_passes_its_gate_and_needs_no_grid():

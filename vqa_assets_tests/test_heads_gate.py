@@ -20,13 +20,15 @@ def test_a_pass_is_production():
 
 def test_thresholds_themselves_pass():
     edge = replace(GOOD, plcc=0.85, srocc=0.82, rmse=0.45)
-    assert verdict(Gate(), [edge, edge]).passed
+    assert all(verdict(Gate(), [edge] * folds).passed for folds in (2, 5, 7, 10))
+    assert verdict(Gate(), [replace(GOOD, plcc=0.9), replace(GOOD, plcc=0.905)]).passed
 
 
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
         ({"plcc": 0.84}, "mean PLCC 0.8400, needs at least 0.85"),
+        ({"plcc": 0.84999}, "mean PLCC 0.84999, needs at least 0.85"),
         ({"srocc": 0.81}, "mean SROCC 0.8100, needs at least 0.82"),
         ({"rmse": 0.46}, "mean RMSE 0.4600, needs at most 0.45"),
     ],

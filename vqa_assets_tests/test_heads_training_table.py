@@ -109,6 +109,7 @@ def test_rows_in_are_rows_used_plus_counted_losses(tmp_path):
         (0.6, 0.5, "konvid-150k"),
         (0.5, 0.6, "konvid-1k"),
         (0.5, 0.5, "konvid-1k"),
+        (3.1 * 0.04, 0.124, "konvid-1k"),
         (0.0, 0.9, "konvid-150k"),
         (None, 0.9, "konvid-150k"),
         (None, None, "konvid-1k"),
@@ -120,6 +121,22 @@ def test_the_smallest_known_spread_wins_a_clip(tmp_path, first_sd, second_sd, wi
     first = one.with_columns(mos_std_dev=pl.lit(first_sd, pl.Float64))
     second = two.with_columns(mos_std_dev=pl.lit(second_sd, pl.Float64))
     assert set(read(tmp_path, first, second).corpora) == {winner}
+
+
+def test_what_varies_only_in_rows_that_fall_out_is_constant(tmp_path):
+    few = pl.int_range(40) < 5
+    frame = labelled(40).with_columns(
+        motion2=pl.when(few).then(pl.int_range(40) + 0.0).otherwise(9.0), adm2=pl.when(few).then(None).otherwise("adm2")
+    )
+    with pytest.raises(TrainingError, match="motion2: constant in the 35 rows that have all features"):
+        read(tmp_path, frame)
+    assert read(tmp_path, frame, allow=("motion2",)).constant == ("motion2",)
+
+
+def test_names_alike_in_two_corpora_are_two_clips(tmp_path):
+    one, two = (labelled(20, seed).drop("content_id") for seed in (0, 1))
+    table = read(tmp_path, one, two.with_columns(key=one["key"]))
+    assert len(set(table.groups)) == 40
 
 
 def test_several_rows_of_one_clip_in_one_corpus_all_stay(tmp_path):

@@ -129,7 +129,9 @@ def present_tables(recipe: HeadRecipe, catalog: Catalog, root: DataRoot) -> dict
 
 def tables_read(corpora: Iterable[str], present: Mapping[str, Path], settings: TrainingSettings) -> dict[str, Path]:
     """The tables that a run trained from, by corpus; the encode grid holds several in one."""
-    tables, extra = ({n: Path(path) for n, path in each.items()} for each in (settings.tables, settings.extra_tables))
+    tables, extra = (
+        {n: Path(path).expanduser() for n, path in each.items()} for each in (settings.tables, settings.extra_tables)
+    )
     wanted = {**(tables or present), **extra}
     read = tuple(corpora)
     return {name: wanted[name] for name in read} if set(read) <= set(wanted) else wanted

@@ -11,7 +11,7 @@ from typing import Any
 from vqa_assets.clip import RawVideo
 from vqa_assets.clip_work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
-from vqa_assets.errors import FeatureError
+from vqa_assets.errors import FeatureError, SchemaError
 from vqa_assets.features.audit import clip_audit
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.contact_sheet import contact_sheet
@@ -111,7 +111,10 @@ def why_foreign(path: Path) -> str:
     manifest = manifest_path(path)
     if not manifest.is_file():
         return "it has no replay manifest, so it was not written by clip_features"
-    written = read_json_object(manifest).get("run_provenance", {}).get("outputs", {}).get("features", {}).get("sha256")
+    try:
+        written = read_json_object(manifest)["run_provenance"]["outputs"]["features"]["sha256"]
+    except (SchemaError, KeyError, TypeError):
+        return "its replay manifest cannot be read, so nothing shows that it was written by clip_features"
     if written != file_record(path).get("sha256"):
         return "its bytes are not those its replay manifest records, so it was changed since"
     return ""

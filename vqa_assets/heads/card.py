@@ -53,14 +53,27 @@ def _data(m: Manifest) -> str:
     return "\n".join(lines)
 
 
+_HOW_SPLIT = {
+    "folds": "folds by content",
+    "split": "the corpora's own split",
+    "sources": "each source left out once",
+}
+
+
 def _results(m: Manifest) -> str:
     folds, names = m["folds"], {**_METRICS, **_FITTED}
-    what = "folds by content" if folds["kind"] == "folds" else "the corpora's own split"
+    if not folds["each"]:
+        return "## Results\n\nNot measured: there are too few sources to leave one out."
     each = [(f["name"], f["rows"], f["groups"], *_numbers(f, names)) for f in folds["each"]]
     means = [("mean", "", "", *_numbers(folds["mean"], names))]
     baselines = [(f"{name} (mean)", "", "", *_numbers(b["mean"], names)) for name, b in folds["baselines"].items()]
     pooled, held = folds["pooled"], m["holdout"]
-    lines = [f"## Results, {what}", "", _table(("", "rows", "contents", *names.values()), each + means + baselines), ""]
+    lines = [
+        f"## Results, {_HOW_SPLIT[folds['kind']]}",
+        "",
+        _table(("", "rows", "contents", *names.values()), each + means + baselines),
+        "",
+    ]
     lines.append("The head beats ridge." if m["beats_ridge"] else "**The head does not beat a ridge regression.**")
     lines.append(f"All folds together ({pooled['groups']} contents): {_intervals(pooled)}.")
     lines.append(_holdout(held) if held["rows"] else "Nothing was held out beside these.")

@@ -1,6 +1,7 @@
 """How a head's members are made: their number, start, dropout, loss and early stopping. Stdlib only.
 
-``SHIPPED`` is what every head is trained with; other values exist to be compared with it (``benchmarks/head_architecture``).
+``SHIPPED`` is what every head is trained with; other values exist to be compared with it
+(``benchmarks/head_architecture``).
 """
 
 from dataclasses import dataclass

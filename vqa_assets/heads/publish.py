@@ -40,12 +40,13 @@ class HeadInputs:
 def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> PublishedHead:
     """Write ``<stem>.onnx``, ``.json``, ``_card.md`` and its ``_card.png`` under ``<root>/models``, each atomically.
 
-    Nothing is exported where the settings say so. An ONNX whose bytes would stay the same is left alone.
+    Where the settings say that nothing is exported, the stem is ``<stem>.unexported``: the head that stands keeps its
+    manifest and card. An ONNX whose bytes would stay the same is left alone.
     """
     folder = context.root.models()
     folder.mkdir(parents=True, exist_ok=True)
-    onnx, sidecar = folder / f"{built.file_stem}.onnx", folder / f"{built.file_stem}.json"
-    card = folder / f"{built.file_stem}_card.md"
+    stem = built.file_stem if built.onnx is not None else f"{built.file_stem}.unexported"
+    onnx, sidecar, card = (folder / f"{stem}{suffix}" for suffix in (".onnx", ".json", "_card.md"))
     if built.onnx is not None and not (onnx.exists() and onnx.read_bytes() == built.onnx):
         write_bytes(onnx, built.onnx)
     outputs = {} if built.onnx is None else {"onnx": onnx}

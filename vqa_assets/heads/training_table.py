@@ -23,6 +23,8 @@ from vqa_assets.mos import MosScale
 _STATUS, _LABELLED = "mos_label_status", "ok"
 _LADDER = frozenset(("chug_ref", "chug_bitladder", "chug_bitrate_label"))
 _ENOUGH_TO_TELL, _THE_SAME = 20, 1 - 1e-7
+_SD_FIGURES = 9
+"""SDs that came from two scales are equal to so many figures where they are equal."""
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 
 
@@ -142,6 +144,7 @@ def assembled(
     }
     table = replace(_joined(once, schema), counts=counts, filled=filled, target=reading.target)
     _check_labels_vary(table)
+    _check_still(table, allow_missing)
     _check_no_label_among_features(table)
     return _with_encoders(table, once) if reading.encoders else table
 
@@ -252,6 +255,18 @@ def _check_contents(corpus: str, rows: pl.DataFrame) -> None:
         )
 
 
+def _check_still(table: TrainingTable, allowed: Collection[str]) -> None:
+    """Refuses measured features that are constant in what is left to train on."""
+    still = [name for name in table.constant if name in table.schema.measured and name not in allowed]
+    if still and len(table.mos) > 1:
+        raise TrainingError(
+            "features that cannot be trained on",
+            found=f"{', '.join(still)}: constant in the {len(table.mos)} rows that have all features",
+            expected=f"varying values of all measured columns of {table.schema.name}",
+            next_step="extract the features of the other rows, or name them in allow_missing_features",
+        )
+
+
 def _check_labels_vary(table: TrainingTable) -> None:
     if len(table.mos) > 1 and np.ptp(table.mos) == 0:
         raise TrainingError(
@@ -334,7 +349,7 @@ def _each_clip_once(frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFram
         .with_columns(corpus=pl.lit(corpus), rank=pl.lit(rank))
         for rank, (corpus, frame) in enumerate(frames.items())
     ]
-    order = pl.concat(clips).sort("sd", "rank", nulls_last=True)
+    order = pl.concat(clips).sort(pl.col("sd").round_sig_figs(_SD_FIGURES), "rank", nulls_last=True)
     winners = order.unique("src_sha256", keep="first", maintain_order=True).select("src_sha256", winner="corpus")
     return {corpus: _without_losers(frame, winners) for corpus, frame in frames.items()}
 
@@ -354,7 +369,9 @@ def _joined(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> Traini
         mos=rows["mos"].to_numpy().astype(np.float32),
         vmaf=rows["vmaf"].fill_null(np.nan).to_numpy().astype(np.float32),
         keys=text["key"],
-        groups=content_groups(text["content_id"], text["key"]),
+        groups=content_groups(
+            text["content_id"], [f"{c}/{k}" for c, k in zip(text["corpus"], text["key"], strict=True)]
+        ),
         corpora=text["corpus"],
         src_sha256=text["src_sha256"],
         split=text["split"],
