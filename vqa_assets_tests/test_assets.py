@@ -217,6 +217,41 @@ def test_outputs_named_in_the_run_config_are_checked_where_they_are(platform: Pl
     assert not platform.corpus.root.corpus_jsonl(KONVID).exists()
 
 
+def test_a_manifest_named_in_the_run_config_is_the_one_that_is_judged(platform: Platform, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "m.json"
+    first = platform.staged().run("corpus_jsonl", manifest_out=str(elsewhere))
+    assert first.success
+    assert all(checks(first).values())
+    platform.run("corpus_jsonl")
+    platform.corpus.stage("more.mp4", b"more")
+    platform.corpus.annotate([("more.mp4", "", 4, 0.5, 5)])
+    again = platform.run("corpus_jsonl", manifest_out=str(elsewhere))
+    assert again.success
+    assert all(checks(again).values())
+
+
+def test_rows_on_another_scale_than_their_scores_warn(platform: Platform) -> None:
+    platform.staged()
+    platform.corpus.annotate([(f"{i}.mp4", "", 20 + 5 * i, 0.5, 5) for i in range(12)])
+    assert platform.run("corpus_jsonl", mos_scale="0-100-continuous").success
+    again = platform.run("corpus_jsonl", mos_scale="0-100-continuous")
+    (found,) = (e for e in again.get_asset_check_evaluations() if e.check_name == "corpus_jsonl_label_scale")
+    assert not found.passed
+    assert str(found.description).startswith("12 rows on 0-100-continuous; the scores: 12 scores from 20 to 75")
+
+
+def test_a_feature_table_whose_manifest_is_broken_is_left_as_it_is_too(platform: Platform) -> None:
+    platform.staged().run("corpus_jsonl")
+    own = platform.corpus.root.features(KONVID)
+    own.write_bytes(own_table(own.parent / "x.parquet"))
+    own.with_name("features.manifest.json").write_text("{broken")
+    before = own.read_bytes()
+    result = platform.run("clip_features")
+    assert result.success
+    assert own.read_bytes() == before
+    assert not checks(result)["clip_features_coverage"]
+
+
 def test_the_command_line_keeps_what_a_person_typed_and_no_connection_of_dagsters() -> None:
     reference = '{"__class__": "InstanceRef", "storage_data": {"config_yaml": "password: secret"}}'
     arguments = ["dagster", "api", "grpc", "--instance-ref", reference, "--config-json", '{"ops": {}}']

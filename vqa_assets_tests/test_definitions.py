@@ -31,6 +31,7 @@ BLOCKING = {
 }
 WARNING = {
     "corpus_jsonl_attrition",
+    "corpus_jsonl_label_scale",
     "corpus_jsonl_fresh",
     "unified_corpus_dropped",
     "unified_corpus_spread",

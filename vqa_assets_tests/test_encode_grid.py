@@ -593,6 +593,7 @@ class TestTrainingCorpus:
             (version_2(tune_row(1)), "2: missing required keys: ['hdr_transfer', "),
             (tune_row(1, vmaf_score=...), "2: missing required keys: ['vmaf_score']; materialize encode_grid_jsonl"),
             ({"src": "a", "mos": 3.0}, "2: a row with opinions (mos)"),
+            (tune_row(1, mos=3.0), "2: a row with opinions (mos)"),
             (tune_row(1, preset=["slow"]), "2: preset: ['slow'], expected a string"),
             (b"[]\n", "2: a JSON list"),
         ],

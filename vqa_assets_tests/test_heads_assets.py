@@ -174,3 +174,38 @@ def test_a_file_that_is_not_its_manifests_or_has_another_operator_blocks(platfor
     path.unlink()
     gone = platform.check_again("konvid_mos_head_v1_runs_anywhere", "konvid_mos_head_v1")
     assert "found nothing there, expected the head" in str(gone.description)
+
+
+def test_a_table_may_be_named_from_home(platform, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    labelled(60).write_parquet(tmp_path / "mine.parquet")
+    assert platform.run("mos_head", "konvid-1k", tables={"konvid-1k": "~/mine.parquet"}).success
+    (table,) = (v for k, v in platform.manifest("konvid_1k_mos_head")["run_provenance"]["inputs"].items() if "mos" in k)
+    assert table["exists"] is True
+
+
+def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):
+    platform.put("konvid-1k", labelled(60))
+    first = platform.run("mos_head", "konvid-1k")
+    before = {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()}
+    again = platform.run("mos_head", "konvid-1k", export=False)
+    assert again.success
+    assert version(again, "mos_head") == version(first, "mos_head")
+    after = {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {
+        f"konvid_1k_mos_head.unexported{end}" for end in (".json", "_card.md", "_card.png")
+    }
+
+
+def test_after_a_smoke_run_the_checks_alone_judge_the_real_head(platform):
+    platform.put("konvid-1k", labelled(60))
+    platform.run("konvid_mos_head_v1")
+    smoke = checks(platform.run("konvid_mos_head_v1", smoke=True))["konvid_mos_head_v1_gate"]
+    assert "synthetic" in str(smoke.description)
+    again = platform.check_again("konvid_mos_head_v1_gate", "konvid_mos_head_v1")
+    assert "synthetic" not in str(again.description)
+    (platform.root / "models" / "konvid_mos_head_v1.onnx").write_bytes(b"no head")
+    broken = platform.check_again("konvid_mos_head_v1_runs_anywhere", "konvid_mos_head_v1")
+    assert not broken.passed
+    assert str(broken.description).startswith("konvid_mos_head_v1.onnx: reading an ONNX file")

@@ -153,6 +153,8 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         with told_failures():
             root = data_root.root()
             present, absent = choose_inputs([Path(p) for p in config.inputs], layout.every_grid_jsonl(root))
+            for path in absent:
+                context.log.warning(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows")
             output = _path(config.output, layout.training_corpus(root))
             settings = MergeSettings(present, output, absent, _optional(config.manifest_out))
             done = make_training_corpus(settings, run_context(context, root, __file__))

@@ -9,6 +9,7 @@ import dagster as dg
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.checks import error, warning
 from vqa_assets.assets.runs import artefact_path
+from vqa_assets.errors import TrainingError
 from vqa_assets.heads.recipe import HEAD_RECIPES, corpus_head_recipe
 from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
@@ -83,10 +84,11 @@ def _columns(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
 
 
 def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot, asset: str) -> dict[str, Any]:
+    """The manifest of the head that this run made, else of the one that stands: never that of an earlier smoke run."""
     partition = context.partition_key if context.has_partition_key else None
     name = corpus_head_recipe(partition).name if partition else asset
     default = root.models() / f"{name}.json"
-    return read_json_object(artefact_path(context, root, default, partition, entry="manifest_path"))
+    return read_json_object(artefact_path(context, root, default, partition, entry="manifest_path", of_this_run=True))
 
 
 def _runs_anywhere(onnx: Path, manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
@@ -95,7 +97,10 @@ def _runs_anywhere(onnx: Path, manifest: Mapping[str, Any]) -> dg.AssetCheckResu
     record = file_record(onnx)
     if not record["exists"]:
         return error(False, f"{onnx.name}: found nothing there, expected the head; materialize it again")
-    offenders = check_operators(onnx)
+    try:
+        offenders = check_operators(onnx)
+    except TrainingError as problem:
+        return error(False, f"{onnx.name}: {problem}; materialize the head again")
     parity = manifest["parity"]["max_abs_difference"]
     described = record["sha256"] == manifest["sha256"]
     good = not offenders and described and parity <= manifest["parity"]["limit"]

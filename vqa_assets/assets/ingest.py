@@ -1,5 +1,7 @@
 """``corpus_jsonl``: annotation rows and clips become one corpus's JSONL, with checks of its schema and its losses."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +25,13 @@ from vqa_assets.assets.telling import (
 from vqa_assets.clip import RawVideo
 from vqa_assets.clip_work import ClipPool
 from vqa_assets.corpora import Corpus
+from vqa_assets.errors import ScaleError
 from vqa_assets.ingest.protocols import Downloader, Prober
+from vqa_assets.mos import detect_scale
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.schemas import CORPUS_JSONL
 from vqa_assets.settings import INGEST_SETTINGS, Setting, resolve
-from vqa_assets.store.files import read_json_object
+from vqa_assets.store.files import read_json_lines, read_json_object
 from vqa_assets.store.paths import manifest_path
 
 if TYPE_CHECKING:
@@ -116,7 +120,7 @@ def _pass_metadata(counts: "PassCounts") -> dict[str, Any]:
 
 
 def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Schema (blocking), reconciliation (blocking), attrition, broken clips, age."""
+    """Schema (blocking), reconciliation (blocking), attrition, label scale, age."""
 
     @dg.asset_check(
         asset="corpus_jsonl",
@@ -136,8 +140,8 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
     def corpus_jsonl_reconciles(
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
-        path = _published(context, data_root, catalog)
-        return _reconciliation(path, _counters(path))
+        counters: dict[str, int] = read_json_object(_manifest(context, data_root, catalog))["counters"]
+        return _reconciliation(_published(context, data_root, catalog), counters)
 
     @dg.asset_check(
         asset="corpus_jsonl",
@@ -147,7 +151,7 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
     def corpus_jsonl_attrition(
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
-        manifest = read_json_object(manifest_path(_published(context, data_root, catalog)))
+        manifest = read_json_object(_manifest(context, data_root, catalog))
         limit = manifest["run_provenance"]["args"]["attrition_warn_threshold"]["value"]
         lost = manifest["attrition"]
         return warning(
@@ -163,16 +167,34 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         description=f"The JSONL is there, and was checked against its clips within the last {OLD_AFTER_DAYS} days.",
     )
     def corpus_jsonl_fresh(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
-        path = _published(context, data_root, catalog)
-        gone = [file.name for file in (path, manifest_path(path)) if not file.is_file()]
+        path, replay = _published(context, data_root, catalog), _manifest(context, data_root, catalog)
+        gone = [file.name for file in (path, replay) if not file.is_file()]
         if gone:
             return warning(False, f"{' and '.join(gone)} is no longer there; materialize the partition again")
-        manifest = read_json_object(manifest_path(path))
+        manifest = read_json_object(replay)
         begun = datetime.fromisoformat(manifest["run_provenance"]["started_at_utc"])
         days = (datetime.now(UTC) - begun).total_seconds() / 86_400
         return warning(days <= OLD_AFTER_DAYS, f"ingested {days:.1f} days ago", {"age_days": round(days, 2)})
 
-    return [corpus_jsonl_schema, corpus_jsonl_reconciles, corpus_jsonl_attrition, corpus_jsonl_fresh]
+    @dg.asset_check(
+        asset="corpus_jsonl",
+        partitions_def=catalog.partitions,
+        description="All rows say one scale, and the scores by themselves are on it.",
+    )
+    def corpus_jsonl_label_scale(
+        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
+    ) -> dg.AssetCheckResult:
+        lines = read_json_lines(_published(context, data_root, catalog))
+        scores = [(line.row["mos"], str(line.row["mos_scale"])) for line in lines]
+        return _scale_result(scores, catalog.corpora[context.partition_key])
+
+    return [
+        corpus_jsonl_schema,
+        corpus_jsonl_reconciles,
+        corpus_jsonl_attrition,
+        corpus_jsonl_label_scale,
+        corpus_jsonl_fresh,
+    ]
 
 
 def _published(context: dg.AssetCheckExecutionContext, data_root: DataRootResource, catalog: Catalog) -> Path:
@@ -180,9 +202,22 @@ def _published(context: dg.AssetCheckExecutionContext, data_root: DataRootResour
     return artefact_path(context, root, root.corpus_jsonl(catalog.corpora[name]), name)
 
 
-def _counters(path: Path) -> dict[str, int]:
-    counters: dict[str, int] = read_json_object(manifest_path(path))["counters"]
-    return counters
+def _manifest(context: dg.AssetCheckExecutionContext, data_root: DataRootResource, catalog: Catalog) -> Path:
+    root, name = data_root.root(), context.partition_key
+    default = manifest_path(_published(context, data_root, catalog))
+    return artefact_path(context, root, default, name, entry="manifest_path")
+
+
+def _scale_result(scores: Sequence[tuple[float, str]], corpus: Corpus) -> dg.AssetCheckResult:
+    """``scores`` are each row's score and the scale that it says."""
+    said = Counter(scale for _, scale in scores)
+    told = ", ".join(f"{count} rows on {name}" for name, count in said.most_common())
+    try:
+        found = detect_scale([score for score, _ in scores], corpus.row_scales, "the scores").name
+    except ScaleError as problem:
+        return warning(False, f"{told}; {problem}", dict(said))
+    advice = "" if set(said) == {found} else f", by the scores it is {found}: set mos_scale and ingest again"
+    return warning(not advice, f"{told}{advice}", dict(said))
 
 
 def _reconciliation(path: Path, counters: dict[str, int]) -> dg.AssetCheckResult:

@@ -63,13 +63,20 @@ def artefact_path(
     default: Path,
     partition: str | None = None,
     entry: str = "path",
+    *,
+    of_this_run: bool = False,
 ) -> Path:
-    """Where the latest materialization of the checked asset put a file (metadata ``entry``), else ``default``."""
+    """Where the latest materialization of the checked asset put a file (metadata ``entry``), else ``default``.
+
+    With ``of_this_run`` a materialization of another run says nothing where there is a default.
+    """
     key = next(iter(context.selected_asset_check_keys)).asset_key
     records = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(key, asset_partitions=None if partition is None else [partition]), limit=1
     ).records
     said = None
+    if of_this_run and default.exists() and records and records[0].run_id != context.run.run_id:
+        return default
     if records and records[0].asset_materialization is not None:
         said = records[0].asset_materialization.metadata.get(entry)
     return default if said is None else root.located(str(said.value))

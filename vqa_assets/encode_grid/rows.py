@@ -99,7 +99,7 @@ def _lines(path: Path) -> Iterator[JsonLine]:
 
 
 def _refuse_opinions(row: Mapping[str, Any], where: str) -> None:
-    if "mos" in row and "vmaf_score" not in row:
+    if "mos" in row:
         raise EncodeGridError(
             where,
             found="a row with opinions (mos)",
