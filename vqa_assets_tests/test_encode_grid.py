@@ -374,12 +374,12 @@ class TestBviDvc:
         assert record["path"] == "encode-grid/bvi-dvc/a.json"
         assert record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
         assert manifest["run_provenance"]["args"] == {
-            "cache_dir": "encode-grid/bvi-dvc",
-            "encoder": "libx264",
-            "preset": "slow",
-            "crf": 35,
-            "pix_fmt": "yuv420p10le",
-            "vmaf_model": "vmaf_v0.6.1",
+            "cache_dir": {"value": "encode-grid/bvi-dvc", "from": "default"},
+            "encoder": {"value": "libx264", "from": "default"},
+            "preset": {"value": "slow", "from": "run config"},
+            "crf": {"value": 35, "from": "default"},
+            "pix_fmt": {"value": "yuv420p10le", "from": "default"},
+            "vmaf_model": {"value": "vmaf_v0.6.1", "from": "default"},
         }
 
 

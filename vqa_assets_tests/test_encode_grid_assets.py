@@ -126,7 +126,7 @@ def test_settings_name_inputs_labels_and_outputs_with_their_bounds(platform: Pla
     result = platform.run("encode_grid_jsonl", partition="bvi-dvc", **settings)
     assert result.success
     assert all(passed for passed, _ in checks(result).values())
-    assert metadata(result, "encode_grid_jsonl")["manifest"]["run_provenance"]["args"]["crf"] == 20
+    assert metadata(result, "encode_grid_jsonl")["manifest"]["run_provenance"]["args"]["crf"]["value"] == 20
     assert output.is_file()
     assert manifest_path(output).is_file()
     merged = platform.run("fr_training_corpus", inputs=[str(output)], output=str(tmp_path / "out" / "all.jsonl"))

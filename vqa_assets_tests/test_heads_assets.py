@@ -209,3 +209,11 @@ def test_after_a_smoke_run_the_checks_alone_judge_the_real_head(platform):
     broken = platform.check_again("konvid_mos_head_v1_runs_anywhere", "konvid_mos_head_v1")
     assert not broken.passed
     assert str(broken.description).startswith("konvid_mos_head_v1.onnx: reading an ONNX file")
+
+
+def test_the_manifest_says_which_settings_were_chosen(platform):
+    platform.put("konvid-1k", labelled(60))
+    platform.run("mos_head", "konvid-1k", lr=0.002)
+    told = platform.manifest("konvid_1k_mos_head")["run_provenance"]["args"]
+    assert told["lr"] == {"value": 0.002, "from": "run config"}
+    assert told["k_folds"] == {"value": 5, "from": "default"}

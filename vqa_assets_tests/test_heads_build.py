@@ -327,3 +327,15 @@ def test_the_picture_stays_small_for_a_large_corpus(built):
         built.predictions, corpora=corpora, mos=mos, predicted=mos + rng.normal(0, 0.4, len(mos)).astype(np.float32)
     )
     assert len(card_png(many, built.manifest)) < 50_000
+
+
+def test_folds_learn_in_batches_of_the_shipped_heads_size(tmp_path):
+    class Seen(TorchTrainer):
+        def train(self, data, heads, settings, progress):
+            self.batches = {settings.batch_rows(len(head.rows)) for head in heads}
+            raise TrainingError("seen enough")
+
+    seen, many = Seen(), written(labelled(6_000), tmp_path / "many.parquet")
+    with pytest.raises(TrainingError, match="seen enough"):
+        build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": many}, FACTS, QUICK, seen, quiet)
+    assert seen.batches == {2_048}

@@ -172,6 +172,22 @@ def test_a_rows_own_display_wins_over_the_profile(tmp_path):
     assert second == pytest.approx(list(OLED.values()))
 
 
+@pytest.mark.parametrize(
+    ("contrast", "expected"),
+    [
+        ({}, [math.log10(500 / 0.1) / 7, math.log10(1000 / 0.1) / 7, math.log10(1000 / 0.1) / 7]),
+        ({"contrast_ratio": 100}, [2 / 7, 2 / 7, 2 / 7]),
+    ],
+    ids=["of the two luminances", "a profile's own"],
+)
+def test_a_rows_own_peak_counts_in_its_contrast(tmp_path, contrast, expected):
+    display = profile(tmp_path, {"peak_nits": 1000, "black_nits": 0.1, **contrast})
+    frame = pl.DataFrame({"display_peak_nits": [500.0, 1000.0, None]})
+    found = read(frame, DISPLAY_COLUMNS, display)
+    assert found["display_peak_luminance_nits_norm"] == pytest.approx([0.05, 0.1, 0.1])
+    assert found["display_contrast_ratio_log_norm"] == pytest.approx(expected)
+
+
 def test_without_a_profile_what_no_row_says_is_missing():
     found = read(pl.DataFrame({"display_ambient_lux": [5, 10]}), DISPLAY_COLUMNS)
     assert found["display_ambient_lux_norm"] == pytest.approx([0.005, 0.01])

@@ -14,10 +14,12 @@ from typing import Any
 
 from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.encode_grid.grid import GridJob, GridOutput, GridReport, Loss
+from vqa_assets.encode_grid.layout import reports_folder
 from vqa_assets.encode_grid.reports import EmptyReportError, VmafReport, parse_report
 from vqa_assets.encode_grid.rows import DEFAULTS, is_unicode, shown_name
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.provenance import told_settings
 from vqa_assets.store.paths import DataRoot
 
 _NAME = re.compile(r"^.+?_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
@@ -69,7 +71,9 @@ def bvi_dvc_job(folder: Path, labels: EncodeLabels, root: DataRoot, to: GridOutp
         inputs={root.shown(path): path for path in reports if _can_be_told(path)},
         read=lambda report: _rows(reports, labels, report),
         to=to,
-        args={"cache_dir": folder, **asdict(labels)},
+        args=told_settings(
+            {"cache_dir": folder, **asdict(labels)}, {"cache_dir": reports_folder(root), **asdict(EncodeLabels())}
+        ),
     )
 
 

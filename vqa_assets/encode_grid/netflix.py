@@ -6,8 +6,10 @@ from typing import Any
 
 from vqa_assets.corpora.external import NETFLIX
 from vqa_assets.encode_grid.grid import GridJob, GridOutput, GridReport
+from vqa_assets.encode_grid.layout import vmaf_tune_rows
 from vqa_assets.encode_grid.rows import DEFAULTS, ROW_KEYS, SCHEMA_VERSION, VERSION_2_KEYS, checked_rows, require
 from vqa_assets.errors import EncodeGridError
+from vqa_assets.provenance import told_settings
 from vqa_assets.store.paths import DataRoot
 
 _NEXT_STEP = "write the rows again with a vmaf-tune of schema version 3; nothing is guessed but what version 2 lacks"
@@ -27,7 +29,7 @@ def netflix_job(rows: Path, root: DataRoot, to: GridOutput) -> GridJob:
         inputs={root.shown(rows): rows},
         read=lambda report: _rows(rows, report),
         to=to,
-        args={"input": rows},
+        args=told_settings({"input": rows}, {"input": vmaf_tune_rows(root)}),
     )
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.encode_grid.grid import publish
+from vqa_assets.encode_grid.layout import every_grid_jsonl, training_corpus
 from vqa_assets.encode_grid.rows import NATURAL_KEY, ROW_KEYS, content_line, read_grid
 from vqa_assets.errors import EncodeGridError
-from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, told_settings, write_manifest
 from vqa_assets.schemas import FR_TRAINING_CORPUS
 from vqa_assets.store.paths import manifest_path
 
@@ -122,7 +123,13 @@ def make_training_corpus(settings: MergeSettings, context: RunContext) -> Traini
     manifest = Manifest(
         MANIFEST_SCHEMA,
         body,
-        {"inputs": list(settings.inputs), "output": settings.output},
+        told_settings(
+            {"inputs": list(settings.inputs), "output": settings.output},
+            {
+                "inputs": [path for path in every_grid_jsonl(context.root) if path not in settings.absent],
+                "output": training_corpus(context.root),
+            },
+        ),
         {context.root.shown(path): path for path in settings.inputs},
         {"fr_training_corpus": settings.output},
     )

@@ -1,6 +1,7 @@
 """One corpus's feature table, from its JSONL and clips to the Parquet file: the function under ``clip_features``."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from vqa_assets.features.view import TableView, table_view
 from vqa_assets.features.watching import Observer, Watch, unobserved
 from vqa_assets.ingest.clip_task import is_raw
 from vqa_assets.ingest.layout import ClipFolders
-from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, file_record, told_settings, write_manifest
 from vqa_assets.schemas import CLIP_FEATURES
 from vqa_assets.store.files import drafting, read_json_lines, read_json_object
 from vqa_assets.store.paths import manifest_path
@@ -96,12 +97,17 @@ def make_clip_features(
     inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips.target}
     manifest = write_manifest(
         manifest_path(path),
-        Manifest(MANIFEST_SCHEMA, body, {"overwrite": settings.overwrite}, inputs, {"features": path}),
+        Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path}),
         context,
     )
     mos = {row["src"]: float(row["mos"]) for row in corpus_rows if row.get("mos") is not None}
     view, sheet = table_view(rows, mos), contact_sheet(rows, mos, clips)
     return MeasuredTable(path, len(rows), version, manifest=manifest, report=report, view=view, sheet=sheet)
+
+
+def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
+    defaults = {"overwrite": False, "workers": os.cpu_count() or 1}
+    return told_settings({name: getattr(settings, name) for name in defaults}, defaults)
 
 
 def why_foreign(path: Path) -> str:

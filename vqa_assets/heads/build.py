@@ -61,7 +61,8 @@ def build_head(
     without = corpora_out(table) if recipe.every_corpus else {}
     parts = _own_parts(plan)
     repeated = protocol_parts(table, plan, settings)
-    trained = train_parts(table, (*parts, *without.values(), *repeated), settings, trainer, say)
+    alike = replace(settings, batch_size=settings.batch_rows(len(plan.final)))  # what is judged learns as what ships
+    trained = train_parts(table, (*parts, *without.values(), *repeated), alike, trainer, say)
     own, rest = trained.heads[: len(parts)], trained.heads[len(parts) :]
     others = dict(zip(without, rest, strict=False))
     protocol = run_protocol(table, repeated, rest[len(without) :], settings.seed, say)

@@ -4,6 +4,7 @@ A feature is the column of its name, else of ``<name>_mean``, else what ``featur
 values are the row's own, else the profile's. What is then missing is the reader's to judge.
 """
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ import polars as pl
 
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, NORMALISED, FeatureSchema, crf_norm, preset_rank
-from vqa_assets.heads.display import FIELDS, DisplayProfile, Field
+from vqa_assets.heads.display import FIELDS, DisplayProfile, Field, contrast_log_norm
 
 _LARGEST = float(np.finfo(np.float32).max)
 _BITRATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG])(?:B|BPS|BIT/S)?\s*$"
@@ -104,13 +105,13 @@ def _own_rate(have: Collection[str]) -> list[pl.Expr]:
 
 def _display_columns(table: pl.LazyFrame, have: Collection[str], display: DisplayProfile | None) -> dict[str, pl.Expr]:
     """Every display column: a row's own value, else the profile's."""
-    own = _own_display(table, have)
     profile = display.values if display else {}
+    own = _own_display(table, have, profile)
     wanted = {name: [*own.get(name, []), *([pl.lit(profile[name])] if display else [])] for name in DISPLAY_COLUMNS}
     return {name: pl.coalesce(*those, pl.lit(None, pl.Float64)) for name, those in wanted.items()}
 
 
-def _own_display(table: pl.LazyFrame, have: Collection[str]) -> dict[str, list[pl.Expr]]:
+def _own_display(table: pl.LazyFrame, have: Collection[str], profile: Mapping[str, float]) -> dict[str, list[pl.Expr]]:
     """What a table says itself: columns of the heads' names, and a profile's fields with ``display_`` before them."""
     fields = {f"display_{spelling}": field for field in FIELDS for spelling in field.spellings}
     present = [name for name in (*fields, *DISPLAY_COLUMNS) if name in have]
@@ -123,7 +124,7 @@ def _own_display(table: pl.LazyFrame, have: Collection[str]) -> dict[str, list[p
         if name in have:
             for column, words in _read_values(name, field, values[name]).items():
                 own[column].append(pl.col(name).replace_strict(words, default=None, return_dtype=pl.Float64))
-    own["display_contrast_ratio_log_norm"] += _own_contrast(values)
+    own["display_contrast_ratio_log_norm"] += _own_contrast(values, _luminances(profile))
     return own
 
 
@@ -148,10 +149,22 @@ def _read_values(name: str, field: Field, values: list[object]) -> dict[str, dic
     return words
 
 
-def _own_contrast(values: Mapping[str, list[object]]) -> list[pl.Expr]:
-    """A row's contrast by its own two luminances; with a black of 0 it is the largest."""
-    peaks, blacks = ([n for n in values if part in n and not n.endswith("_norm")] for part in ("peak", "black"))
-    if not peaks or not blacks:
+def _luminances(profile: Mapping[str, float]) -> dict[str, float]:
+    """A profile's peak and black in cd/m², where its contrast is that of the two; empty where it is another."""
+    if not profile:
+        return {}
+    peak, black = profile["display_peak_luminance_nits_norm"] * 10_000, profile["display_black_luminance_nits_norm"]
+    of_the_two = peak > 0 and math.isclose(contrast_log_norm(peak, black), profile["display_contrast_ratio_log_norm"])
+    return {"peak": peak, "black": black} if of_the_two else {}
+
+
+def _own_contrast(values: Mapping[str, list[object]], profile: Mapping[str, float]) -> list[pl.Expr]:
+    """A row's contrast by its own two luminances, or by one and the profile's other; with a black of 0 the largest."""
+    own = {part: [n for n in values if part in n and not n.endswith("_norm")] for part in ("peak", "black")}
+    if not any(own.values()) or not all(own[part] or part in profile for part in own):
         return []
-    ratio = number_column(peaks[0]) / number_column(blacks[0])
-    return [(ratio.log(10) / 7).clip(0, 1).fill_nan(None)]
+    peak, black = (
+        pl.coalesce(*map(number_column, names[:1]), pl.lit(profile.get(part), pl.Float64))
+        for part, names in own.items()
+    )
+    return [((peak / black).log(10) / 7).clip(0, 1).fill_nan(None)]

@@ -10,7 +10,7 @@ from vqa_assets.heads.card import render_card
 from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.heads.picture import card_png
 from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, told_settings, write_manifest
 from vqa_assets.store.files import read_json_object, write_bytes
 
 NO_HEAD = "no-head"
@@ -55,7 +55,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
         Manifest(
             schema=SCHEMA,
             body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
-            args=inputs.settings.as_json(),
+            args=told_settings(inputs.settings.as_json(), TrainingSettings().as_json()),
             inputs=_files_read(inputs, "display_profile" in built.manifest),
             outputs=outputs,
         ),

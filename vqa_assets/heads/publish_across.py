@@ -14,7 +14,7 @@ import polars as pl
 from vqa_assets.heads.across import METRICS, Across
 from vqa_assets.heads.manifest import as_plain
 from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, content_version, told_settings, write_manifest
 from vqa_assets.store.files import write_json
 from vqa_assets.store.paths import manifest_path
 
@@ -44,7 +44,7 @@ def publish_across(
     manifest = Manifest(
         MANIFEST_SCHEMA,
         {**body, "corpora": list(across.corpora)},
-        settings.as_json(),
+        told_settings(settings.as_json(), TrainingSettings().as_json()),
         {f"features_with_mos_{name}": table for name, table in tables.items()},
         {"cross_corpus_evaluation": path},
     )
