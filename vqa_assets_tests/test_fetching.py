@@ -125,7 +125,7 @@ class TestResuming:
         ("behaviour", "permanent", "told"),
         [
             (says("404 Not Found"), True, "HTTP 404"),
-            (gives(b"<html>log in</html>", "text/html"), True, "the server answered HTML"),
+            (gives(b"<html>log in</html>", "text/html"), False, "the server answered HTML"),
             (says("503 Service Unavailable"), False, "HTTP 503"),
         ],
     )
