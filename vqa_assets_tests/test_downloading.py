@@ -321,10 +321,30 @@ def test_credentials_of_an_address_that_is_none_are_not_told_either(fetch, url):
     assert "s3cret" not in repr(target_of("http://user:s3cret@127.0.0.1/"))
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("exit 0", "--version ends with 0 and says 'nothing'"),
+        ("echo hello", "--version ends with 0 and says 'hello'"),
+        ("exit 1", "--version ends with 1 and says 'nothing'"),
+        ("echo 'x: error while loading shared libraries' >&2; exit 127", "ends with 127 and says 'x: error while"),
+    ],
+)
+def test_a_program_that_is_no_curl_condemns_no_clip(tmp_path, body, told):
+    script = tmp_path / "curl"
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+    with pytest.raises(IngestError) as caught:
+        Fetching(CurlBinaryDownloader(str(script)), tmp_path / "a.part")("http://127.0.0.1/a.mp4", limits=ONCE)
+    assert told in str(caught.value)
+    assert not (tmp_path / "a.part").exists()
+
+
 def test_the_program_is_told_addresses_and_credentials_where_no_process_list_shows_them(tmp_path):
     told = tmp_path / "told"
     script = tmp_path / "curl"
-    script.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > "{told}"\ncat > "{told}.in"\nexit 6\n')
+    version = '[ "$1" = --version ] && echo "curl 8" && exit'
+    script.write_text(f'#!/bin/sh\n{version}\nprintf "%s\\n" "$@" > "{told}"\ncat > "{told}.in"\nexit 6\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     fetching = Fetching(CurlBinaryDownloader(str(script)), tmp_path / "a.part")
     assert fetching.failing("http://user:s3cret@127.0.0.1/a.mp4?token=hidden", ONCE).unreachable

@@ -219,6 +219,25 @@ class TestUnpacking:
         with pytest.raises(IngestError, match="a damaged archive"):
             self.unpacked(content[:100], tmp_path)
 
+    def test_damage_within_what_is_compressed_is_told_too(self, tmp_path: Path) -> None:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("1.mp4", bytes(range(256)) * 40)
+        content = bytearray(out.getvalue())
+        content[40:60] = b"\xff" * 20
+        with pytest.raises(IngestError, match="a damaged archive"):
+            self.unpacked(bytes(content), tmp_path)
+
+    def test_a_name_as_long_as_a_disk_takes_is_unpacked_and_a_longer_one_told(self, tmp_path: Path) -> None:
+        longest = "l" * 251 + ".mp4"
+        assert self.unpacked(archive({longest: b"1"}), tmp_path) == Unpacked(1, 1)
+        with pytest.raises(IngestError, match=r"it cannot be put in its place \(File name too long\)"):
+            self.unpacked(archive({"l" + longest: b"1"}), tmp_path)
+
+    def test_a_file_in_a_folders_place_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(IngestError, match="it cannot be put in its place"):
+            self.unpacked(archive({"a": b"1", "a/b.mp4": b"2"}), tmp_path)
+
 
 VIDEOS = archive({"KoNViD_1k_videos/": b"", **{f"KoNViD_1k_videos/{i}.mp4": b"clip %d" % i for i in range(3)}})
 METADATA = archive({"KoNViD_1k_attributes.csv": b"flickr_id,file_name,MOS\n0,a_0.mp4,3\n1,a_1.mp4,2\n2,a_2.mp4,4\n"})
@@ -251,6 +270,20 @@ class TestFetch:
             path.unlink()
         assert small.ingest(fetch=True, archive_base=base).report.unchanged == 3
         assert sum(server.requests.values()) == asked
+
+    def test_credentials_of_the_archives_address_are_told_nowhere(
+        self, small: SmallCorpus, server: HostileServer
+    ) -> None:
+        base = server.url("/", credentials="user:s3cret")
+        with pytest.raises(IngestError) as caught:
+            small.ingest(fetch=True, archive_base=base)
+        assert "s3cret" not in str(caught.value)
+        server.on("/KoNViD_1k_videos.zip", ranged(VIDEOS, most=300))
+        server.on("/KoNViD_1k_metadata.zip", ranged(METADATA))
+        small.ingest(fetch=True, archive_base=base)
+        files = [path for path in small.folder.rglob("*.json*") if path.is_file()]
+        assert files
+        assert not [path for path in files if "s3cret" in path.read_text()]
 
     def test_a_page_instead_of_an_archive_is_told_with_the_way_by_hand(
         self, small: SmallCorpus, server: HostileServer

@@ -187,3 +187,23 @@ def test_a_whole_frame_rate_is_a_number_like_any_other(root_path: Path) -> None:
     small.stage("a.yuv", bytes(16 * 16 * 3 // 2))
     small.ingest()
     assert '"framerate":25.0' in small.lines()[0].replace(" ", "")
+
+
+def test_two_spellings_of_one_name_are_one_clip(at: Any) -> None:
+    small = at("lsvq")
+    small.stage("d/b.mp4", b"b")
+    small.stage("c.mp4", b"c")
+    rows = "".join(f"e{i},3\n" for i in range(60))
+    small.drop("manifest.csv", f"name,mos\nd/b.mp4,3\nd//b.mp4,3\n./c.mp4,3\nc.mp4,4\n{rows}")
+    report = small.ingest().report
+    assert (report.duplicate_labels, report.skipped_bad_row) == (1, 2)
+    assert [row["src"] for row in small.rows()] == ["d/b.mp4"]
+
+
+def test_without_a_header_a_decimal_comma_is_no_separator(at: Any) -> None:
+    small = at("live-vqc")
+    for name in ("A001.mp4", "A002.mp4"):
+        small.stage(name, name.encode())
+    small.drop("manifest.csv", "A001.mp4;63,52\nA002.mp4;71,2\n")
+    small.ingest()
+    assert [(row["src"], row["mos"]) for row in small.rows()] == [("A001.mp4", 63.52), ("A002.mp4", 71.2)]

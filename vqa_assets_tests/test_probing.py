@@ -440,10 +440,15 @@ def test_a_worker_is_kept_for_the_next_clip(tmp_path, clip):
     prober.close()
 
 
+def test_a_worker_that_cannot_be_started_is_no_fault_of_the_clip(clip):
+    with pytest.raises(IngestError, match="the probe's process did not start: No such file or directory"):
+        PyAvProber(("/nonexistent/python",)).probe(clip, LIMIT_S)
+
+
 def test_a_library_that_cannot_be_loaded_is_no_fault_of_the_clip(tmp_path, clip):
     script = tmp_path / "worker.py"
     script.write_text('print(\'{"failed": "No module named av"}\')')
-    with pytest.raises(IngestError, match="No module named av; reinstall PyAV"):
+    with pytest.raises(IngestError, match="No module named av; reinstall Python or PyAV"):
         PyAvProber((sys.executable, str(script))).probe(clip, LIMIT_S)
     with pytest.raises(IngestError, match="exit code 1"):
         PyAvProber((sys.executable, "-c", "raise SystemExit(1)")).probe(clip, LIMIT_S)
@@ -479,9 +484,40 @@ def test_the_absence_of_ffprobe_is_told_with_its_remedy(clip):
 
 def fake_ffprobe(tmp_path: Path, body: str) -> FfprobeProber:
     script = tmp_path / "ffprobe"
-    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.write_text(f'#!/bin/sh\n[ "$1" = -version ] && echo "ffprobe version 7" && exit\n{body}\n')
     script.chmod(0o755)
     return FfprobeProber(str(script))
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("exit 1", "-version ends with 1 and says 'nothing'"),
+        ("exit 0", "-version ends with 0 and says 'nothing'"),
+        ("echo hello", "-version ends with 0 and says 'hello'"),
+        ("echo 'x: error while loading shared libraries' >&2; exit 127", "ends with 127 and says 'x: error while"),
+        ("echo \"Unrecognized option 'format_whitelist'.\" >&2; exit 1", "Unrecognized option 'format_whitelist'"),
+    ],
+)
+def test_a_program_that_is_no_ffprobe_condemns_no_clip(tmp_path, clip, body, told):
+    script = tmp_path / "ffprobe"
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+    with pytest.raises(IngestError) as caught:
+        FfprobeProber(str(script)).probe(clip, LIMIT_S)
+    assert told in str(caught.value)
+    assert "no clip was judged by it" in str(caught.value)
+
+
+def test_an_answer_that_is_no_json_is_the_programs_fault(tmp_path, clip):
+    with pytest.raises(IngestError, match="an answer that is no JSON"):
+        fake_ffprobe(tmp_path, "echo hello").probe(clip, LIMIT_S)
+
+
+def test_a_program_that_was_killed_once_is_asked_again(tmp_path, clip):
+    (tmp_path / "first").touch()
+    prober = fake_ffprobe(tmp_path, f'[ -e "{tmp_path}/first" ] && rm "{tmp_path}/first" && kill -KILL $$; echo "{{}}"')
+    assert refusal(prober, clip) == "no video stream (streams: none)"
 
 
 def test_the_programs_json_becomes_a_geometry(tmp_path, clip):

@@ -100,7 +100,7 @@ class RowReader:
 
     def _src(self, record: Mapping[str, str]) -> str:
         name = self._first("clip", record) or _filled(self.corpus.clip_name, record)
-        return with_suffix(name, self.settings.clip_suffix)
+        return with_suffix(_one_spelling(name), self.settings.clip_suffix)
 
     def _codec_in_name(self, src: str) -> str:
         """What a clip's name says encoded it, where the name is as the corpus makes its names."""
@@ -158,6 +158,13 @@ def with_suffix(name: str, suffix: str) -> str:
 def leaves_folder(name: str) -> bool:
     """Whether a name would lead out of the folder of the clips, or means another file elsewhere."""
     return name.startswith("/") or ".." in name.split("/") or "\0" in name or "\\" in name
+
+
+def _one_spelling(name: str) -> str:
+    """``x/a`` for ``./x//a``: two names of one file would be two clips."""
+    if not name or name.startswith("/"):
+        return name
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _without_suffix(src: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import warnings
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from vqa_assets.corpora import Corpus
@@ -22,7 +23,7 @@ def read_workbook(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, 
     """
     try:
         return list(_rows(content))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, ImportError, SyntaxError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, ImportError, SyntaxError, zlib.error) as error:
         raise AnnotationError(
             what,
             found=f"no UTF-8 text, and no .xlsx workbook that can be read ({error})",

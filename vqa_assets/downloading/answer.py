@@ -73,7 +73,7 @@ def _judge_status(answer: Answer) -> None:
     reason = f"curl-rc={answer.rc}: HTTP {status} {phrase}".rstrip()
     if status == 204:
         raise DownloadError(f"{reason}: empty body", permanent=True)
-    if status >= 500 or status in _TRANSIENT_4XX or status == _PROXY_LOGIN:
+    if status == 0 or status >= 500 or status in _TRANSIENT_4XX or status == _PROXY_LOGIN:
         raise TryAgainError(reason, unreachable=status == _PROXY_LOGIN, retry_after_s=answer.retry_after_s)
     raise DownloadError(reason, permanent=True)
 

@@ -20,6 +20,7 @@ from vqa_assets.downloading.processes import watched
 from vqa_assets.downloading.target import MAX_REDIRECTS, target_of
 from vqa_assets.errors import IngestError
 from vqa_assets.probing import hash_file
+from vqa_assets.programs import why_unfit
 
 _REPORT = r"\n%{http_code} %{size_request} %{content_type}"
 
@@ -30,6 +31,7 @@ class CurlBinaryDownloader:
     def __init__(self, binary: str = "curl") -> None:
         self._binary = binary
         self._hosts = Hosts()
+        self._trusted = False
 
     def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: Event) -> ClipBytes:
         """Write the body of ``url`` into ``part`` and return its identity; errors as ``LibcurlDownloader``'s."""
@@ -40,7 +42,10 @@ class CurlBinaryDownloader:
             order.part.open("wb").close()
         except OSError as error:
             raise unwritable(order.part, error) from error
-        judge(_answer(order, self._run(order)))
+        done = self._run(order)
+        if not _complaint(done.stderr.decode("utf-8", "replace")) and not _has_status(done):
+            self._distrust()
+        judge(_answer(order, done))
         return hash_file(order.part, order.stop)
 
     def _run(self, order: Order) -> "subprocess.CompletedProcess[bytes]":
@@ -48,6 +53,17 @@ class CurlBinaryDownloader:
             return watched([self._binary, *_arguments(order)], _config(order).encode(), order)
         except OSError as error:
             raise _no_binary(self._binary, error) from error
+
+    def _distrust(self) -> None:
+        """IngestError where the program is no curl: it says nothing about any clip. Asked once of a good one."""
+        if not self._trusted and (why := why_unfit(self._binary, "--version", "curl ")):
+            raise IngestError(
+                f"the curl program {self._binary!r}",
+                found=why,
+                expected="a curl; no clip was judged by it",
+                next_step="name another in $CURL_BIN, or leave downloading to libcurl",
+            )
+        self._trusted = True
 
     def close(self) -> None:
         """Nothing is kept open between clips."""
@@ -98,13 +114,19 @@ def _answer(order: Order, done: "subprocess.CompletedProcess[bytes]") -> Answer:
     return Answer(
         rc=code if code >= 0 else 28,
         text=text or f"curl ended with {code}",
-        status=int(status or 0),
+        status=int(status) if status.isdigit() else 0,
         content_type=content_type,
         head=head,
         size_bytes=size,
         retry_after_s=_retry_after_s(headers),
         asked=size_request not in ("", "0"),
     )
+
+
+def _has_status(done: "subprocess.CompletedProcess[bytes]") -> bool:
+    """Whether the last line is our report, with the status of an answer."""
+    status = done.stdout.decode("latin-1").rpartition("\n")[2].partition(" ")[0]
+    return status.isdigit() and int(status) > 0
 
 
 def _complaint(stderr: str) -> str:

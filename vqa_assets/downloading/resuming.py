@@ -231,14 +231,14 @@ def _note_version(file: LargeFile, headers: dict[str, str]) -> None:
     """Keep what the server calls this version; a weak ETag cannot be resumed by (RFC 9110, 13.1.5)."""
     etag = headers.get("etag", "")
     version = etag if etag and not etag.startswith("W/") else headers.get("last-modified", "")
-    file.version.write_text(json.dumps({"url": file.url, "version": version}), encoding="utf-8")
+    file.version.write_text(json.dumps({"url": target_of(file.url).url, "version": version}), encoding="utf-8")
 
 
 def _known_version(file: LargeFile) -> str:
     """The version that the part is of; empty where there is none, or of another address."""
     with suppress(OSError, ValueError):
         known = json.loads(file.version.read_text(encoding="utf-8"))
-        if known["url"] == file.url:
+        if known["url"] == target_of(file.url).url:
             return str(known["version"])
     return ""
 

@@ -13,7 +13,7 @@ from vqa_assets.corpora.corpus import Archive
 from vqa_assets.downloading import LargeFile, fetch_resuming
 from vqa_assets.errors import DownloadError, IngestError, SettingsError
 from vqa_assets.probing import hash_file
-from vqa_assets.provenance import utc_text
+from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.settings import IngestSettings
 from vqa_assets.store.files import read_json_object, write_json
 from vqa_assets.store.unpacking import unpack_zip
@@ -76,7 +76,7 @@ def _one(archive: Archive, fetch: _Fetch, record: dict[str, Any]) -> dict[str, A
     if not whole:
         _download(archive, fetch)
         found = hash_file(path, fetch.stop)
-        record = {"url": fetch.url_of(archive), "sha256": found.sha256, "size_bytes": found.size_bytes}
+        record = {"url": clean_url(fetch.url_of(archive)), "sha256": found.sha256, "size_bytes": found.size_bytes}
         record["fetched_at_utc"] = utc_text()
     unpacked = unpack_zip(path, folder)
     _log.info("%s: %s: %d files, %d unpacked now", fetch.corpus.name, archive.file, unpacked.files, unpacked.written)
@@ -92,7 +92,7 @@ def _download(archive: Archive, fetch: _Fetch) -> None:
             raise IngestError(
                 what,
                 found=error.reason,
-                expected=f"the archive at {fetch.settings.archive_base}",
+                expected=f"the archive at {clean_url(fetch.settings.archive_base)}",
                 next_step="run again, what has arrived is kept; or unpack it by hand: "
                 + fetch.corpus.acquisition.steps,
             ) from error

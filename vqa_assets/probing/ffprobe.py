@@ -1,6 +1,7 @@
 """The ``ffprobe`` program, one process per clip: far slower, and independent of the FFmpeg in the wheel."""
 
 import json
+import re
 import subprocess
 import threading
 from fractions import Fraction
@@ -11,11 +12,13 @@ from vqa_assets.clip import Geometry, ProbeAnswer, geometry_of
 from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import BrokenClipError, IngestError
 from vqa_assets.probing.containers import DEMUXERS, refuse_what_is_no_clip, told_better
+from vqa_assets.programs import why_unfit
 
 _ENTRIES = (
     "stream=codec_type,codec_name,width,height,pix_fmt,avg_frame_rate,r_frame_rate,duration"
     ":stream_disposition=attached_pic:format=duration"
 )
+_UNKNOWN_OPTION = re.compile(rb"Unrecognized option|Option .* not found|Failed to set value .* for option")
 _OPTIONS = ("-v", "error", "-protocol_whitelist", "file", "-format_whitelist", DEMUXERS, "-of", "json")
 
 
@@ -26,14 +29,18 @@ class FfprobeProber:
         self._binary = binary
         self._lock = threading.Lock()
         self._under_way: set[subprocess.Popen[bytes]] = set()
+        self._trusted = False
 
     def probe(self, path: Path, timeout_s: float) -> Geometry:
-        """The clip's geometry; errors as ``PyAvProber``'s, IngestError where the program cannot be started."""
+        """The clip's geometry; errors as ``PyAvProber``'s, IngestError where the program is absent or no ffprobe."""
         refuse_what_is_no_clip(path)
         try:
             return geometry_of(_answer(json.loads(self._run(path, timeout_s))))
         except BrokenClipError as error:
             raise BrokenClipError(told_better(str(error), path)) from None
+        except ValueError as error:
+            self._distrust()
+            raise _unfit(self._binary, f"an answer that is no JSON ({error})") from error
 
     def close(self) -> None:
         """End the probes under way, which raise StoppedError; a later probe starts anew."""
@@ -43,7 +50,25 @@ class FfprobeProber:
             process.kill()
 
     def _run(self, path: Path, timeout_s: float) -> bytes:
+        """What the program says; once more where it was killed, which may be for want of memory."""
         name = f"file:{path.absolute()}"
+        code, out, err = self._once(name, timeout_s)
+        if code < 0:
+            code, out, err = self._once(name, timeout_s)
+        if code:
+            self._distrust(err)
+            raise BrokenClipError(_reason(code, err, name))
+        return out
+
+    def _distrust(self, complaint: bytes = b"") -> None:
+        """IngestError where it is the program that is at fault, and no clip; asked once of a good one."""
+        if wrong := _UNKNOWN_OPTION.search(complaint):
+            raise _unfit(self._binary, complaint[wrong.start() :].decode("utf-8", "replace").splitlines()[0][:200])
+        if not self._trusted and (why := why_unfit(self._binary, "-version", "ffprobe version")):
+            raise _unfit(self._binary, why)
+        self._trusted = True
+
+    def _once(self, name: str, timeout_s: float) -> tuple[int, bytes, bytes]:
         with self._started([self._binary, *_OPTIONS, "-show_entries", _ENTRIES, name]) as process:
             try:
                 out, err = process.communicate(timeout=timeout_s)
@@ -52,9 +77,7 @@ class FfprobeProber:
             finally:
                 process.kill()
                 self._ended(process)
-        if process.returncode:
-            raise BrokenClipError(_reason(process.returncode, err, name))
-        return out
+        return process.returncode, out, err
 
     def _started(self, command: list[str]) -> "subprocess.Popen[bytes]":
         pipe = subprocess.PIPE
@@ -110,6 +133,15 @@ def _reason(code: int, stderr: bytes, name: str) -> str:
         return f"the probe crashes on it (signal {-code})"
     lines = stderr.decode("utf-8", "replace").strip().splitlines()
     return lines[-1].removeprefix(f"{name}: ")[:200] if lines else f"ffprobe ended with {code}"
+
+
+def _unfit(binary: str, found: str) -> IngestError:
+    return IngestError(
+        f"the ffprobe program {binary!r}",
+        found=found,
+        expected="an ffprobe of FFmpeg 4.4 or newer; no clip was judged by it",
+        next_step="name another in $FFPROBE_BIN, or leave probing to PyAV",
+    )
 
 
 def _no_binary(binary: str, error: OSError) -> IngestError:

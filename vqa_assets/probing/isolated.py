@@ -88,7 +88,10 @@ class PyAvProber:
         return reply
 
     def _new_worker(self) -> "_Worker":
-        worker = self._workers.add(_Worker(self._command))
+        try:
+            worker = self._workers.add(_Worker(self._command))
+        except OSError as error:
+            raise _not_started(error.strerror or str(error)) from error
         try:
             reply = worker.listen(_START_LIMIT_S)
         except (EOFError, TimeoutError) as error:
@@ -97,10 +100,12 @@ class PyAvProber:
             self._workers.drop(worker)
             if worker.stopped:
                 raise StoppedError
-            raise IngestError(
-                "the probe's process did not start", found=str(reply.get("failed")), next_step="reinstall PyAV (av)"
-            )
+            raise _not_started(str(reply.get("failed")))
         return worker
+
+
+def _not_started(found: str) -> IngestError:
+    return IngestError("the probe's process did not start", found=found, next_step="reinstall Python or PyAV (av)")
 
 
 class _Workers:

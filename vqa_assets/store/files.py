@@ -1,6 +1,7 @@
 """Atomic files and JSON Lines: no reader ever sees half a file."""
 
 import glob
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from vqa_assets.store.disk import fault_of
 
 LFS_POINTER = b"version https://git-lfs"
 """How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
+_LONGEST_NAME_BYTES = 255
 _SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
@@ -40,7 +42,7 @@ def drafting(target: Path) -> Iterator[Draft]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
-    draft = Draft(target.with_name(f".{target.name}.{os.getpid()}.tmp"), target)
+    draft = Draft(_temporary(target), target)
     try:
         yield draft
     except Exception as error:
@@ -164,6 +166,14 @@ def _second_opinion(raw: bytes, path: Path, number: int, refused: Exception) -> 
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb") as written:
         os.fsync(written.fileno())
+
+
+def _temporary(target: Path) -> Path:
+    """Beside the target, hidden, of this process; of a name that leaves no room for that, by its hash."""
+    name = f".{target.name}.{os.getpid()}.tmp"
+    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()}.{os.getpid()}.tmp"
+    return target.with_name(name)
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -1,8 +1,10 @@
 """Zip files unpacked so that no entry leaves its folder, and no finished file is written twice."""
 
+import errno
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +15,7 @@ from vqa_assets.store.files import replacing
 _JUNK = ("__MACOSX", ".DS_Store")
 _PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)
 _ENCRYPTED = 0x1
+_NO_PLACE = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def unpack_zip(archive: Path, folder: Path) -> Unpacked:
             _check_room(sum(entry.file_size for entry, _ in todo), archive, folder)
             for entry, path in todo:
                 _write(opened, entry, path, folder.resolve())
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
         raise IngestError(
             f"{archive}", found=f"a damaged archive ({error})", next_step="delete it, then run again"
         ) from error
@@ -78,7 +81,10 @@ def _refuse(entry: zipfile.ZipInfo, archive: Path, why: str) -> None:
 
 
 def _is_there(path: Path, entry: zipfile.ZipInfo) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_size == entry.file_size
+    try:
+        return path.is_file() and not path.is_symlink() and path.stat().st_size == entry.file_size
+    except OSError:  # such as a name that is too long; writing it tells
+        return False
 
 
 def _check_room(needed: int, archive: Path, folder: Path) -> None:
@@ -93,10 +99,20 @@ def _check_room(needed: int, archive: Path, folder: Path) -> None:
 
 
 def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, top: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.parent.resolve().is_relative_to(top):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.resolve().is_relative_to(top):
+            raise IngestError(
+                f"{path.parent}", found="a link that leads out of the folder", next_step="remove it, then run again"
+            )
+        with replacing(path) as temporary, opened.open(entry) as source, temporary.open("wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
         raise IngestError(
-            f"{path.parent}", found="a link that leads out of the folder", next_step="remove it, then run again"
-        )
-    with replacing(path) as temporary, opened.open(entry) as source, temporary.open("wb") as out:
-        shutil.copyfileobj(source, out, 1 << 20)
+            f"{opened.filename}: {entry.filename[:100]!r}",
+            found=f"it cannot be put in its place ({error.strerror})",
+            expected="a file name that the disk takes, where nothing else stands",
+            next_step="unpack the archive by hand",
+        ) from error
