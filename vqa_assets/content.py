@@ -11,6 +11,7 @@ from vqa_assets.errors import TrainingError
 
 SPLIT_WORDS = ("train", "val", "test")
 """The only words a ``split`` column may hold."""
+_WORDS_SHOWN = 10
 
 KEY_COLUMNS = (
     *("key", "clip_key", "clip_id", "video_id", "chug_video_id", "clip_name", "file_name", "filename", "basename"),
@@ -67,10 +68,11 @@ def drawn_parts(groups: Sequence[str], share: float, count: int, seed: int) -> I
 def check_split_words(words: Iterable[str | None]) -> None:
     """TrainingError that lists every word which is none of ``SPLIT_WORDS``; a missing word is one, too."""
     unknown = sorted({"(empty)" if word is None else repr(word) for word in words if word not in SPLIT_WORDS})
+    more = len(unknown) - _WORDS_SHOWN
     if unknown:
         raise TrainingError(
             "unknown words in the split column",
-            found=", ".join(unknown),
+            found=", ".join(unknown[:_WORDS_SHOWN]) + (f" and {more} more" if more > 0 else ""),
             expected=", ".join(SPLIT_WORDS),
             next_step="correct the column, or drop it to fold by content",
         )

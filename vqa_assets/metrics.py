@@ -16,6 +16,7 @@ Metric = Callable[[ArrayLike, ArrayLike], float]
 """(truth, predicted), both (N,) → one number."""
 
 LOGISTIC_PARAMETERS = 4
+_ALL_BUT_FLAT = 1e-6
 _BOOTSTRAP_ROWS = 20_000_000
 
 
@@ -58,6 +59,11 @@ class LogisticFit:
     b3: float
     b4: float
 
+    @property
+    def rises(self) -> bool:
+        """Whether scores rise with predictions."""
+        return self.b1 >= self.b2
+
     def __call__(self, predicted: ArrayLike) -> Floats:
         """Predictions (N,) mapped onto the scale of the scores the fit was made on."""
         return _logistic(np.array([self.b1, self.b2, self.b3, self.b4]), np.asarray(predicted, dtype=np.float64))
@@ -78,9 +84,23 @@ def logistic_fit(truth: ArrayLike, predicted: ArrayLike) -> LogisticFit | None:
     return LogisticFit(float(found[0]), float(found[1]), float(found[2] * width + centre), float(found[3] * width))
 
 
+def mapped(truth: ArrayLike, predicted: ArrayLike) -> Floats | None:
+    """Predictions (N,) on the scale of the scores, by ``logistic_fit``; None where there is none.
+
+    A mapping must not turn predictions round: where scores fall as predictions rise, it is a line that all but lies
+    flat, whose PLCC is that of the predictions and whose RMSE is a constant's.
+    """
+    fit = logistic_fit(truth, predicted)
+    if fit is None or fit.rises:
+        return None if fit is None else fit(predicted)
+    y, x = (np.asarray(a, dtype=np.float64) for a in (truth, predicted))
+    flat: Floats = np.nanmean(y) + _ALL_BUT_FLAT * np.nanstd(y) / np.nanstd(x) * (x - np.nanmean(x))
+    return flat
+
+
 @dataclass(frozen=True)
 class Scores:
-    """One set of predictions judged: raw metrics, and PLCC and RMSE after ``logistic_fit``.
+    """One set of predictions judged: raw metrics, and PLCC and RMSE after ``mapped``.
 
     ``rmse_over_sd`` is RMSE ÷ SD of the scores: 1 is what a constant reaches on any corpus.
     """
@@ -104,8 +124,7 @@ METRIC_NAMES = tuple(f.name for f in fields(Scores) if f.name != "rows")
 
 def score(truth: ArrayLike, predicted: ArrayLike) -> Scores:
     """All metrics of predictions (N,) against scores (N,)."""
-    fit = logistic_fit(truth, predicted)
-    fitted = None if fit is None else fit(predicted)
+    fitted = mapped(truth, predicted)
     y = np.asarray(truth, dtype=np.float64)
     error, spread = rmse(truth, predicted), float(y.std()) if y.size else 0.0
     return Scores(

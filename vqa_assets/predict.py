@@ -182,20 +182,45 @@ def _refuse_clips(head: "Head", clips: Sequence[Path]) -> None:
         )
 
 
+def _format_of(options: argparse.Namespace) -> str:
+    """What is written: as a flag says, else as the suffix of ``--out`` does. HeadError where the two differ."""
+    asked = "json" if options.json else "csv" if options.csv else ""
+    suffix = options.out.suffix.lower().removeprefix(".") if options.out else ""
+    other_table = suffix not in ("json", "csv", "") and f".{suffix}" in _TABLE_SUFFIXES
+    if other_table or (suffix in ("json", "csv") and asked not in ("", suffix)):
+        raise HeadError(
+            f"--out {options.out}",
+            found=f"a .{suffix} file" + (f" and --{asked}" if asked else ""),
+            expected=".json for a JSON object, .csv for CSV, any other name for aligned text",
+            next_step="name another file",
+        )
+    return asked or (suffix if suffix in ("json", "csv") else "table")
+
+
+def _refuse_own_input(out: Path | None, inputs: Iterable[Path]) -> None:
+    """HeadError where the scores would be written over what they are made from."""
+    if out is not None and out.resolve() in {path.resolve() for path in inputs}:
+        raise HeadError(
+            f"--out {out}", found="a file that is read", expected="a new one", next_step="name another file"
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 where all was scored, 1 for an error or a clip that could not be measured."""
     options = parser().parse_args(arguments)
     try:
         tables, clips = sources_of(options.sources)
+        kind, onnx = _format_of(options), find_head(options.head, options.root)
+        _refuse_own_input(options.out, (*tables, *clips, onnx, onnx.with_suffix(".json")))
         from vqa_assets.heads.using import open_head
 
-        head = open_head(find_head(options.head, options.root))
+        head = open_head(onnx)
         for warning in head.warnings:
             print(f"warning: {head.manifest['id']} is {warning}", file=sys.stderr)
         _refuse_clips(head, clips)
         scored = [one for table in tables for one in score_table(head, table)]
         scored += score_clips(head, clips, options.workers)
-        text = _told(head, scored, options)
+        text = _told(head, scored, kind)
         if options.out:
             _write(options.out, text)
     except (VqaError, OSError) as error:
@@ -206,10 +231,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _told_missing(scored, {str(clip) for clip in clips})
 
 
-def _told(head: "Head", scored: Sequence[Scored], options: argparse.Namespace) -> str:
-    if options.json:
+def _told(head: "Head", scored: Sequence[Scored], kind: str) -> str:
+    if kind == "json":
         return as_json(head, scored)
-    return (as_csv if options.csv else as_table)(head.target, scored)
+    return (as_csv if kind == "csv" else as_table)(head.target, scored)
 
 
 def _write(path: Path, text: str) -> None:
@@ -242,7 +267,7 @@ def parser() -> argparse.ArgumentParser:
     told = taken.add_mutually_exclusive_group()
     told.add_argument("--json", action="store_true", help="print one JSON object")
     told.add_argument("--csv", action="store_true", help="print CSV")
-    taken.add_argument("--out", type=Path, help="write there instead of printing")
+    taken.add_argument("--out", type=Path, help="write there instead of printing; .json and .csv say how")
     taken.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="clips measured at once")
     return taken
 

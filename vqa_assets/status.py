@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,17 +85,22 @@ def _status(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     shown = ", ".join(root.shown(path) for path in files)
     if not output.is_file():
         return CorpusStatus(corpus.name, shown, clips, next_step=missing or INGEST.format(name=corpus.name))
-    manifest = read_json_object(settings.manifest_out or manifest_path(output))
-    return CorpusStatus(
-        name=corpus.name,
-        annotation_file=shown,
-        clips=clips,
-        rows=_lines_in(output),
-        lost={name: manifest["counters"][name] for name in LOST if manifest["counters"][name]},
-        age_days=round(_age_days(manifest), 2),
-        scale=manifest["mos_scale"]["name"],
-        next_step=_next_step(corpus, manifest, settings, files),
-    )
+    status = CorpusStatus(corpus.name, shown, clips, rows=_lines_in(output))
+    replay = settings.manifest_out or manifest_path(output)
+    try:
+        manifest = read_json_object(replay)
+        return replace(
+            status,
+            lost={name: manifest["counters"][name] for name in LOST if manifest["counters"][name]},
+            age_days=round(_age_days(manifest), 2),
+            scale=manifest["mos_scale"]["name"],
+            next_step=_next_step(corpus, manifest, settings, files),
+        )
+    except FileNotFoundError:
+        error = f"{root.shown(replay)} is not there: the JSONL is from elsewhere, or of an older version"
+    except (VqaError, KeyError, ValueError, TypeError, AttributeError) as problem:
+        error = f"{root.shown(replay)} is no replay manifest of this version ({type(problem).__name__}: {problem})"
+    return replace(status, error=error, next_step=missing or INGEST.format(name=corpus.name))
 
 
 def _annotation_files(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> tuple[tuple[Path, ...], str]:
@@ -159,7 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(told(statuses, as_json=options.json))
+    try:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        print(told(statuses, as_json=options.json), flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if any(status.error for status in statuses) else 0
 
 

@@ -62,3 +62,8 @@ def test_known_split_words_pass():
 def test_unknown_split_words_are_listed():
     with pytest.raises(TrainingError, match=r"'Train', 'dev', \(empty\), expected train, val, test"):
         check_split_words(["train", "dev", "Train", None])
+
+
+def test_very_many_unknown_split_words_are_counted():
+    with pytest.raises(TrainingError, match="and 990 more, expected train, val, test"):
+        check_split_words([f"w{i:04d}" for i in range(1000)])

@@ -186,3 +186,12 @@ def run(root: Path, instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteIn
 def version(result: dg.ExecuteInProcessResult) -> str:
     (event,) = result.asset_materializations_for_node("cross_corpus_evaluation")
     return str((event.tags or {})["dagster/data_version"])
+
+
+def test_a_corpus_of_one_content_costs_no_other_its_cells(tables, tmp_path):
+    lonely = written(labelled(20, seed=6).with_columns(content_id=pl.lit("one")), tmp_path / "lonely.parquet")
+    found = across({"konvid-1k": tables["konvid-1k"], "lsvq": lonely}, replace(QUICK, epochs=1))
+    assert found.cells["lsvq", "konvid-1k"] is None
+    assert found.cells["lsvq", "lsvq"] is None
+    assert found.cells["konvid-1k", "lsvq"].rows == 20
+    assert found.cells["konvid-1k", "konvid-1k"].rows == 120

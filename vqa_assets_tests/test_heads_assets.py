@@ -217,3 +217,12 @@ def test_the_manifest_says_which_settings_were_chosen(platform):
     told = platform.manifest("konvid_1k_mos_head")["run_provenance"]["args"]
     assert told["lr"] == {"value": 0.002, "from": "run config"}
     assert told["k_folds"] == {"value": 5, "from": "default"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("epochs", 0), ("lr", -1.0), ("k_folds", 1), ("batch_size", 0), ("protocol_splits", -1)]
+)
+def test_a_number_out_of_its_bounds_is_told_as_any_other_setting(platform, setting, value):
+    told = failure(platform.run("mos_head", "konvid-1k", **{setting: value}))
+    assert told.startswith(f"{setting}: {value!r}, expected input should be greater than")
+    assert told.endswith("correct the run config")

@@ -38,7 +38,7 @@ MANIFEST_KEYS = {
         "beats_ridge",
         "protocol",
     ),
-    *("holdout", "given_tests", "gate", "corpora", "absent", "excluded", "redistribution", "parity"),
+    *("holdout", "given_tests", "gate", "corpora", "absent", "excluded", "unused", "redistribution", "parity"),
 }
 
 
@@ -339,3 +339,14 @@ def test_folds_learn_in_batches_of_the_shipped_heads_size(tmp_path):
     with pytest.raises(TrainingError, match="seen enough"):
         build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": many}, FACTS, QUICK, seen, quiet)
     assert seen.batches == {2_048}
+
+
+def test_a_corpus_of_which_no_row_is_used_decides_no_licence(tmp_path):
+    used = written(labelled(80), tmp_path / "a.parquet")
+    none = written(labelled(40, seed=1).with_columns(mos_label_status=pl.lit("missing-label")), tmp_path / "b.parquet")
+    m = build({"konvid-1k": used, "konvid-150k": none}, replace(QUICK, epochs=1)).manifest
+    assert (list(m["corpora"]), list(m["unused"]), m["absent"]) == (["konvid-1k"], ["konvid-150k"], [])
+    assert m["unused"]["konvid-150k"]["rows_unlabelled"] == 40
+    alone = build({"konvid-1k": used}, replace(QUICK, epochs=1)).manifest
+    assert m["redistribution"] == alone["redistribution"]
+    assert "No row used: konvid-150k." in render_card(m)

@@ -65,7 +65,7 @@ def test_a_job_and_its_result_survive_their_files(tmp_path):
     assert [(h.name, h.rows.tolist()) for h in found.heads] == [(h.name, h.rows.tolist()) for h in wanted.heads]
     trained = TorchTrainer().train(wanted.data, wanted.heads, wanted.settings, no_progress)
     write_result(tmp_path, trained)
-    again = read_result(tmp_path)
+    again = read_result(tmp_path, read_job(tmp_path))
     assert numbers(again) == numbers(trained)
     assert again.device == trained.device
     assert [h.best_epochs for h in again.heads] == [h.best_epochs for h in trained.heads]
@@ -90,7 +90,7 @@ def test_a_failure_is_left_in_the_folder_and_raised_as_it_was(tmp_path):
     with pytest.raises(TrainingError) as met:
         run_job(tmp_path, no_progress)
     with pytest.raises(TrainingError) as told:
-        read_result(tmp_path)
+        read_result(tmp_path, read_job(tmp_path))
     assert str(told.value) == str(met.value)
 
 
@@ -190,7 +190,7 @@ def test_a_process_that_ends_without_heads_fails_the_run_and_leaves_the_earlier_
     ("trainer", "message"),
     [
         ({"implementation": "cluster"}, "trainer: implementation: 'cluster', expected torch or process"),
-        ({"implementation": "process", "jobs": "/nowhere/jobs"}, "trainer: jobs: no folder /nowhere/jobs"),
+        ({"implementation": "process", "jobs": "/nowhere/jobs"}, "trainer: jobs: no folder to write to: /nowhere/jobs"),
     ],
     ids=["implementation", "jobs"],
 )
@@ -293,3 +293,40 @@ def trainings_of(jobs: Path) -> list[str]:
         with suppress(OSError):
             lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return [line for line in lines if str(jobs) in line and "training_process" in line]
+
+
+def spoiled(folder: Path, how: str) -> None:
+    weights, result = folder / "weights.npz", folder / "result.json"
+    if how == "garbage":
+        weights.write_bytes(b"no weights")
+    elif how == "cut":
+        weights.write_bytes(weights.read_bytes()[:-200])
+    elif how == "gone":
+        weights.unlink()
+    elif how == "one too few":
+        told = json.loads(result.read_text())
+        result.write_text(json.dumps({**told, "heads": told["heads"][:1]}))
+    else:
+        with np.load(weights) as held:
+            arrays = dict(held)
+        arrays["1.0.bias1"] = arrays["1.0.bias1"][:3] if how == "shape" else arrays["1.0.bias1"] * np.nan
+        np.savez(weights, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("garbage", "weights.npz that cannot be read"),
+        ("cut", "weights.npz that cannot be read"),
+        ("gone", "weights.npz that cannot be read"),
+        ("one too few", "1 heads of 2"),
+        ("shape", "weights of b that are of another shape, or no numbers"),
+        ("NaN", "weights of b that are of another shape, or no numbers"),
+    ],
+)
+def test_a_result_that_is_not_whole_is_told(tmp_path, how, told):
+    write_job(tmp_path, job())
+    run_job(tmp_path, no_progress)
+    spoiled(tmp_path, how)
+    with pytest.raises(TrainingError, match=re.escape(told)):
+        read_result(tmp_path, read_job(tmp_path))

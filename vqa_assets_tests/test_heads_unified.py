@@ -98,9 +98,11 @@ def test_weights_move_the_head_towards_a_corpus_and_equal_ones_leave_it(tmp_path
     assert first.mean() > plain.mean() + 0.2 > second.mean() + 0.4
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf"), 3e38, 1e-60])
 def test_a_weight_that_means_nothing_is_refused(weight):
-    with pytest.raises(SettingsError, match=r"corpus_weights: .*expected weights above 0"):
+    with pytest.raises(
+        SettingsError, match=r"corpus_weights: .*expected weights from 0.000001 to 1000000, all above 0"
+    ):
         TrainingSettings(corpus_weights={"lsvq": weight})
 
 

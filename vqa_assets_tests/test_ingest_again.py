@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vqa_assets.corpora import CORPORA
-from vqa_assets.errors import AnnotationError, ScaleError
+from vqa_assets.errors import AnnotationError, IngestError, ScaleError
 from vqa_assets.store.paths import DataRoot
 from vqa_assets_tests.fakes import SmallCorpus
 
@@ -207,3 +207,19 @@ def test_without_a_header_a_decimal_comma_is_no_separator(at: Any) -> None:
     small.drop("manifest.csv", "A001.mp4;63,52\nA002.mp4;71,2\n")
     small.ingest()
     assert [(row["src"], row["mos"]) for row in small.rows()] == [("A001.mp4", 63.52), ("A002.mp4", 71.2)]
+
+
+@pytest.mark.parametrize("name", [".download-progress.json", "lsvq.jsonl"])
+def test_a_folder_where_a_file_belongs_is_told(at: Any, name: str) -> None:
+    small = staged(at("lsvq"), 2)
+    (small.folder / name).mkdir()
+    with pytest.raises(IngestError, match=f"{name}: is a directory, .* move away what stands there"):
+        small.ingest()
+
+
+def test_a_file_where_the_clips_belong_is_told(at: Any) -> None:
+    small = at("lsvq")
+    small.annotate([("a.mp4", "", 3, "", "")])
+    (small.folder / "clips").write_text("?")
+    with pytest.raises(IngestError, match=r"clips: (file exists|not a directory), .* move away what stands there"):
+        small.ingest()

@@ -149,3 +149,12 @@ def test_one_group_has_no_interval():
 
 def test_a_metric_that_is_never_defined_has_no_interval():
     assert all(map(math.isnan, bootstrap_interval(plcc, TRUTH, np.ones(5), list("abcde"), Bootstrap(20))))
+
+
+def test_no_mapping_turns_predictions_round():
+    truth = np.random.default_rng(0).normal(3, 0.5, 200)
+    found = score(truth, -truth)
+    assert found.plcc_fitted == pytest.approx(-1)
+    assert found.rmse_fitted == pytest.approx(truth.std(), rel=1e-5)
+    noise = [score(truth, np.random.default_rng(seed).normal(size=200)).plcc_fitted for seed in range(1, 41)]
+    assert abs(np.median(noise)) < 0.08

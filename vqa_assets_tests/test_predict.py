@@ -1,6 +1,7 @@
 """``python -m vqa_assets.predict``: scores of tables and of real clips, in this process and in fresh ones."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -303,3 +304,55 @@ def test_sources_that_are_not_there_or_hold_nothing_are_refused_in_a_fresh_proce
 def test_a_table_that_cannot_be_read_is_refused(root, tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
     assert f"{name}" in refused(capsys, NAME, tmp_path / name, "--root", root)
+
+
+@pytest.mark.parametrize("what", ["table", "onnx", "manifest", "link"])
+def test_scores_are_never_written_over_what_they_are_made_from(head, tmp_path, what):
+    table, link = tmp_path / "f.parquet", tmp_path / "link.txt"
+    FEATURES.write_parquet(table)
+    link.symlink_to(table)
+    out = {"table": table, "onnx": head, "manifest": head.with_suffix(".json"), "link": link}[what]
+    before = out.read_bytes()
+    done = command(head, table, "--out", out, root=tmp_path)
+    assert (done.returncode, out.read_bytes()) == (1, before)
+    assert "error: --out " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("out", "flag", "begins"),
+    [("o.json", "", "{"), ("o.csv", "", "source,key,mos,reason"), ("o.txt", "", "key "), ("o.txt", "--csv", "source")],
+)
+def test_a_files_suffix_says_how_scores_are_written(root, tmp_path, out, flag, begins):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    asked = [flag] if flag else []
+    assert main([NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--out", str(tmp_path / out), *asked]) == 0
+    assert (tmp_path / out).read_text().startswith(begins)
+
+
+@pytest.mark.parametrize(("out", "flag"), [("o.csv", "--json"), ("o.json", "--csv"), ("o.parquet", "--csv")])
+def test_a_suffix_that_says_otherwise_is_refused(root, tmp_path, capsys, out, flag):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    assert main([NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--out", str(tmp_path / out), flag]) == 1
+    assert "expected .json for a JSON object" in capsys.readouterr().err
+    assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize("spoil", ["domain", "function"])
+def test_an_operator_of_another_domain_is_none_of_the_list(head, tmp_path, spoil):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    model = onnx.load(head)
+    last = model.graph.node[-1]
+    if spoil == "domain":
+        last.domain = "mine"
+        model.opset_import.append(helper.make_opsetid("mine", 1))
+    else:
+        rounds = helper.make_node("Round", ["x"], ["y"])
+        model.functions.append(helper.make_function("mine", "Identity", ["x"], ["y"], [rounds], model.opset_import[:1]))
+        model.opset_import.append(helper.make_opsetid("mine", 1))
+    onnx.save(model, head)
+    sidecar = head.with_suffix(".json")
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**told, "sha256": hashlib.sha256(head.read_bytes()).hexdigest()}))
+    done = command(head, tmp_path / "f.parquet", root=tmp_path)
+    assert done.returncode == 1
+    assert f"operators {'mine.' + last.op_type if spoil == 'domain' else 'function Identity'}" in done.stderr

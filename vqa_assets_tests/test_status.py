@@ -83,3 +83,30 @@ def test_the_command_prints_json_and_loads_no_dagster(corpus: SmallCorpus) -> No
 def test_a_data_root_that_is_not_there_gives_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(tmp_path / "nowhere")]) == 1
     assert "expected an existing folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (None, "manifest.json is not there: the JSONL is from elsewhere, or of an older version"),
+        ('{"schema": "old"}', "is no replay manifest of this version (KeyError: 'counters')"),
+        ("{broken", "not JSON"),
+    ],
+)
+def test_a_jsonl_without_its_manifest_is_told_with_its_rows_and_what_to_do(
+    corpus: SmallCorpus, manifest: str | None, told: str
+) -> None:
+    corpus.ingest()
+    path = manifest_path(corpus.root.corpus_jsonl(KONVID))
+    path.unlink() if manifest is None else path.write_text(manifest)
+    found = status_of(KONVID, corpus.root)
+    assert (found.annotation_file, found.clips, found.rows) == ("konvid-150k/manifest.csv", 2, 2)
+    assert told in found.error
+    assert "--select corpus_jsonl --partition konvid-150k" in found.next_step
+
+
+def test_whoever_reads_may_stop_and_may_know_ascii_only(corpus: SmallCorpus) -> None:
+    command = f"{sys.executable} -m vqa_assets.status --root {corpus.root.path}"
+    for line in (f"{command} | head -c 1", f"PYTHONIOENCODING=ascii {command}"):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+        assert done.stderr == ""

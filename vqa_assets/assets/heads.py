@@ -104,7 +104,7 @@ def _train(
         ran = run_context(context, root, __file__)
         present = present_tables(recipe, catalog, root)
         built = build_head(recipe, present, corpora_facts(catalog), settings, trainer.of_run(context), context.log.info)
-        inputs = HeadInputs(recipe.name, settings, tables_read(built.manifest["corpora"], present, settings))
+        inputs = HeadInputs(recipe.name, settings, tables_read(_read(built.manifest), present, settings))
         done = publish_head(built, inputs, ran)
     told = {
         **_metadata(done.manifest),
@@ -116,6 +116,10 @@ def _train(
     return dg.MaterializeResult(
         metadata=told, data_version=dg.DataVersion(done.data_version), tags=synthetic_tags(done.manifest)
     )
+
+
+def _read(manifest: Mapping[str, Any]) -> list[str]:
+    return [*manifest["corpora"], *manifest["unused"]]
 
 
 def present_tables(recipe: HeadRecipe, catalog: Catalog, root: DataRoot) -> dict[str, Path]:

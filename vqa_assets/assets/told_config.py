@@ -4,7 +4,11 @@ import re
 from typing import Any
 
 import dagster as dg
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+
+from vqa_assets.assets.telling import told_failures
+from vqa_assets.errors import SettingsError
 
 _BOUNDS = {"ge": "At least", "gt": "Above", "le": "At most", "lt": "Below"}
 
@@ -12,12 +16,28 @@ _BOUNDS = {"ge": "At least", "gt": "Above", "le": "At most", "lt": "Below"}
 class ToldConfig(dg.Config):
     """A config whose descriptions end with the default and the bounds, where they do not tell them already."""
 
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            with told_failures():
+                raise _told(error) from error
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Complete the descriptions; Dagster reads them when an asset is declared with the class."""
         super().__pydantic_init_subclass__(**kwargs)
         for field in cls.model_fields.values():
             field.description = " ".join([field.description or "", *_missing(field)]).strip()
+
+
+def _told(error: ValidationError) -> SettingsError:
+    """The first value that is out of its bounds, or of another type, as every other setting is told."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return SettingsError(
+        where, found=repr(first["input"])[:200], expected=first["msg"].lower(), next_step="correct the run config"
+    )
 
 
 def _missing(field: FieldInfo) -> list[str]:

@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from vqa_assets.clip import RAW_FORMATS
+from vqa_assets.content import SPLIT_WORDS
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
 from vqa_assets.corpora.corpus import REDISTRIBUTION, Corpus, by_name
 from vqa_assets.errors import SettingsError
@@ -126,11 +128,18 @@ def _about_files(corpus: Corpus) -> Iterator[_Wrong]:
         for path in paths:
             if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                 yield _Wrong(name, repr(path), "a path inside the corpus's folder")
-    if not corpus.clip_suffix.startswith("."):
+    if not re.fullmatch(r"\.[A-Za-z0-9.]*[A-Za-z0-9]", corpus.clip_suffix):
         yield _Wrong("clip_suffix", repr(corpus.clip_suffix), "a suffix such as '.mp4'")
     for name in ("bucket_prefix", "archive_base"):
         if getattr(corpus, name) and not getattr(corpus, name).startswith(("https://", "http://")):
             yield _Wrong(name, repr(getattr(corpus, name)), "an address that begins with https:// or http://")
+    for part in corpus.parts:
+        if part.field == "split" and part.value not in SPLIT_WORDS:
+            yield _Wrong("parts", f"split {part.value!r}", f"one of {', '.join(SPLIT_WORDS)}")
+    raw = corpus.raw_video
+    if raw is not None and (min(raw.width, raw.height, raw.framerate) <= 0 or raw.pix_fmt not in RAW_FORMATS):
+        found = f"{raw.width}×{raw.height}, {raw.framerate:g} frames/s, {raw.pix_fmt}"
+        yield _Wrong("raw_video", found, f"numbers above 0, and one of {', '.join(RAW_FORMATS)}")
     for name, templates in (("clip_name", (corpus.clip_name,)), ("also_named", corpus.also_named)):
         for template in templates:
             if not _is_template(template):
@@ -139,9 +148,13 @@ def _about_files(corpus: Corpus) -> Iterator[_Wrong]:
 
 def _is_template(text: str) -> bool:
     try:
-        return all(name != "" for _, name, _, _ in string.Formatter().parse(text))
+        fields_of = list(string.Formatter().parse(text))
     except ValueError:
         return False
+    return all(
+        name is None or bool(name and not {".", "["} & set(name) and not spec and not kind)
+        for _, name, spec, kind in fields_of
+    )
 
 
 def _built(kind: Any, table: Mapping[str, Any], path: str) -> Any:

@@ -28,8 +28,8 @@ METRICS = ("srocc", "plcc")
 class Across:
     """Everything measured between corpora.
 
-    ``cells`` {(trained on, tested on): scores}; a corpus on itself is folded by content, None where it has too few
-    contents for that. ``left_out`` is each corpus by a head of all others.
+    ``cells`` {(trained on, tested on): scores}; a corpus on itself is folded by content. None where a corpus has too
+    few contents to be trained on, or to be folded. ``left_out`` is each corpus by a head of all others.
     """
 
     table: TrainingTable
@@ -75,14 +75,14 @@ def evaluate_across(recipe: HeadRecipe, given: Given, settings: TrainingSettings
             expected="two corpora or more",
             next_step="materialize mos_features of another",
         )
-    alone = {name: _alone(table, name) for name in names}
+    alone = {name: part for name in names if _can_train(table, part := _alone(table, name))}
     folds = {name: _folds(table, name, settings) for name in names}
     without = corpora_out(table)
     parts = [*alone.values(), *(part for of in folds.values() for part in of), *without.values()]
     trained = train_parts(table, parts, settings, trainer, say)
     heads = {part.name: head for part, head in zip(parts, trained.heads, strict=True)}
     cells: dict[tuple[str, str], Scores | None] = {
-        (one, other): _carried(table, alone[one], other, heads[alone[one].name])
+        (one, other): _carried(table, alone[one], other, heads[alone[one].name]) if one in alone else None
         for one in names
         for other in names
         if one != other
@@ -104,7 +104,13 @@ def _folds(table: TrainingTable, corpus: str, settings: TrainingSettings) -> tup
         folds = np.array(assign_folds([table.groups[row] for row in rows], settings.k_folds, settings.seed))
     except TrainingError:
         return ()
-    return tuple(Part(f"{corpus}-{k}", rows[folds != k], rows[folds == k]) for k in range(settings.k_folds))
+    parts = tuple(Part(f"{corpus}-{k}", rows[folds != k], rows[folds == k]) for k in range(settings.k_folds))
+    return parts if all(_can_train(table, part) for part in parts) else ()
+
+
+def _can_train(table: TrainingTable, part: Part) -> bool:
+    """A head is stopped by another content than those it learns from."""
+    return len({table.groups[row] for row in part.train}) > 1
 
 
 def _carried(table: TrainingTable, part: Part, corpus: str, head: HeadWeights) -> Scores | None:

@@ -48,7 +48,13 @@ def _data(m: Manifest) -> str:
     lines = ["## Corpora", "", _table(("corpus", "version", "rows", "licence", "redistribution"), rows), ""]
     lines += [f"- {c['citation']}" for c in m["corpora"].values()]
     lines += ["", f"The strictest of these licences rules: the head {m['redistribution']['consequence']}."]
-    told = {"absent": "Without a table", "excluded": "Excluded", "constant": "Columns of one value", "filled": "Filled"}
+    told = {
+        "absent": "Without a table",
+        "excluded": "Excluded",
+        "unused": "No row used",
+        "constant": "Columns of one value",
+        "filled": "Filled",
+    }
     lines += [f"{text}: {', '.join(m[key])}." for key, text in told.items() if m[key]]
     return "\n".join(lines)
 

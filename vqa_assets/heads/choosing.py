@@ -43,7 +43,9 @@ def chosen_rows(recipe: HeadRecipe, given: Given, settings: TrainingSettings, sa
         made_up = synthetic_table(schema, seed=settings.seed, target=recipe.target)
         return made_up, replace(synthetic, absent=absent)
     _check_named("corpus_weights", settings.corpus_weights, (*recipe.corpora, *table.counts))
-    return table, replace(chosen, display=display)
+    unused = tuple(name for name in chosen.facts if name in table.counts and not table.counts[name].used)
+    facts = {name: fact for name, fact in chosen.facts.items() if name not in unused}
+    return table, replace(chosen, facts=facts, display=display, unused=unused)
 
 
 def _display(schema: FeatureSchema, settings: TrainingSettings, say: Say) -> DisplayProfile | None:

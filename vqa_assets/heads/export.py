@@ -111,6 +111,9 @@ def _nan_where_not_finite(graph: _Graph) -> str:
     return graph.add("ReduceMean", [graph.add("Sub", [both, both])], axes=[1], keepdims=1)
 
 
+_OWN_DOMAINS = ("", "ai.onnx")
+
+
 def check_operators(model: bytes | Path) -> list[str]:
     """The operators of a model that are not in ``OPERATORS``, sorted; empty is good. TrainingError if it is no ONNX."""
     try:
@@ -118,7 +121,9 @@ def check_operators(model: bytes | Path) -> list[str]:
         onnx.checker.check_model(loaded)
     except Exception as error:  # protobuf and onnx.checker share no narrower type
         raise TrainingError("reading an ONNX file", found=str(error), expected="a valid model") from error
-    return sorted({node.op_type for node in loaded.graph.node} - OPERATORS)
+    foreign = {f"{node.domain}.{node.op_type}" for node in loaded.graph.node if node.domain not in _OWN_DOMAINS}
+    local = {f"function {function.name}" for function in loaded.functions}
+    return sorted(({node.op_type for node in loaded.graph.node} - OPERATORS) | foreign | local)
 
 
 def parity_limit(head: HeadWeights) -> float:

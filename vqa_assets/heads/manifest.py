@@ -41,12 +41,16 @@ ARCHITECTURE = (
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a head read: facts of the corpora present, the recipe's that had no table, those excluded, the display."""
+    """What a head read: facts of the corpora it has rows of, the recipe's without a table, those excluded, the display.
+
+    ``unused`` had a table, and no row of it could be used.
+    """
 
     facts: Mapping[str, CorpusFacts]
     absent: tuple[str, ...]
     excluded: tuple[str, ...]
     display: DisplayProfile | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -233,5 +237,6 @@ def _corpora(made: Made) -> dict[str, Any]:
         "corpora": corpora,
         "absent": made.chosen.absent,
         "excluded": made.chosen.excluded,
+        "unused": {name: asdict(counts[name]) for name in made.chosen.unused},
         "redistribution": {"strictest": word, "consequence": REDISTRIBUTION[word]} if facts else None,
     }

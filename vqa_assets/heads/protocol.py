@@ -26,7 +26,7 @@ from vqa_assets.metrics import (
     Metric,
     bootstrap_interval,
     krocc,
-    logistic_fit,
+    mapped,
     plcc,
     rmse,
     srocc,
@@ -154,8 +154,8 @@ def _predicted(
 def _judged(table: TrainingTable, part: Part, predicted: F64) -> _Judged:
     known = np.isfinite(predicted)
     mos, raw = table.mos[part.test][known].astype(np.float64), predicted[known]
-    fit = logistic_fit(mos, raw)
-    return _Judged(part.test[known], mos, raw, raw if fit is None else fit(raw))
+    fitted = mapped(mos, raw)
+    return _Judged(part.test[known], mos, raw, raw if fitted is None else fitted)
 
 
 def _summary(each: Sequence[_Judged], groups: Sequence[str], seed: int) -> Summary:

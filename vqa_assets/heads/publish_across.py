@@ -72,6 +72,7 @@ def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path
         },
         "absent": across.chosen.absent,
         "excluded": across.chosen.excluded,
+        "unused": across.chosen.unused,
         "diagonal": f"within a corpus: {settings.k_folds} folds by content, all their predictions together",
         **{metric: across.matrix(metric) for metric in METRICS},
         "cells": [

@@ -3,7 +3,6 @@
 A gate's numbers live here and never move. How a head is trained and judged is in the other modules.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import PurePath
@@ -199,8 +198,9 @@ class TrainingSettings:
         _require("batch_size", self.batch_size, self.batch_size is None or self.batch_size >= 1, "1 or more")
         _require("k_folds", self.k_folds, self.k_folds >= 2, "2 or more")
         _require("protocol_splits", self.protocol_splits, 0 <= self.protocol_splits <= 1_000, "0 to 1000")
-        good = all(math.isfinite(weight) and weight > 0 for weight in self.corpus_weights.values())
-        _require("corpus_weights", dict(self.corpus_weights), good, "weights above 0 (exclude_corpora leaves one out)")
+        good = all(1e-6 <= weight <= 1e6 for weight in self.corpus_weights.values())
+        wanted = "weights from 0.000001 to 1000000, all above 0 (exclude_corpora leaves one out)"
+        _require("corpus_weights", dict(self.corpus_weights), good, wanted)
         known = self.feature_schema is None or self.feature_schema in FEATURE_SCHEMAS
         _require("feature_schema", self.feature_schema, known, "one of " + ", ".join(FEATURE_SCHEMAS))
         _require("seed", self.seed, self.seed >= 0, "0 or more")

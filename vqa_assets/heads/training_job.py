@@ -3,6 +3,7 @@
 What is in the files is what a ``Trainer`` is given and gives. Who starts the process is the resource's.
 """
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +15,7 @@ from vqa_assets import errors
 from vqa_assets.errors import TrainingError, VqaError
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.training import HeadRows, Progress, TorchTrainer, TrainedHeads, TrainingRows
-from vqa_assets.heads.weights import HeadWeights, MemberWeights
+from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, MemberWeights
 from vqa_assets.store.files import read_json_object, write_json
 
 JOB_SCHEMA, RESULT_SCHEMA, FAILURE_SCHEMA = "training-job-v1", "training-result-v1", "training-failure-v1"
@@ -91,15 +92,43 @@ def write_result(folder: Path, trained: TrainedHeads) -> None:
     write_json(folder / _RESULT, {"schema": RESULT_SCHEMA, "device": trained.device, "heads": heads})
 
 
-def read_result(folder: Path) -> TrainedHeads:
-    """The heads of ``write_result``; the failure that the job left, or a TrainingError where it left nothing."""
+def read_result(folder: Path, job: Job) -> TrainedHeads:
+    """The heads of ``write_result``; the failure that the job left, or a TrainingError where no whole one is there."""
     if (folder / _FAILURE).is_file():
         raise _failure(_told(folder / _FAILURE, FAILURE_SCHEMA))
     told = _told(folder / _RESULT, RESULT_SCHEMA)
-    with np.load(folder / _WEIGHTS, allow_pickle=False) as held:
-        arrays = dict(held)
-    heads = tuple(_head(arrays, h, tuple(one["best_epochs"])) for h, one in enumerate(told["heads"]))
-    return TrainedHeads(heads, told["device"])
+    try:
+        with (folder / _WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as held:
+            arrays = dict(held)
+        heads = tuple(_head(arrays, h, tuple(one["best_epochs"])) for h, one in enumerate(told["heads"]))
+        device = str(told["device"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise _no_result(f"{_RESULT} and {_WEIGHTS} that cannot be read ({type(error).__name__}: {error})") from error
+    _check_whole(heads, job)
+    return TrainedHeads(heads, device)
+
+
+def _check_whole(heads: Sequence[HeadWeights], job: Job) -> None:
+    """TrainingError where heads are missing, of another shape, or hold numbers that are none."""
+    if len(heads) != len(job.heads):
+        raise _no_result(f"{len(heads)} heads of {len(job.heads)}")
+    features = job.data.features.shape[1]
+    inputs = features + job.data.onehot.shape[1]
+    matrices = (inputs, HIDDEN), (HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (HIDDEN, 1), (1,), (inputs, 1), (1,)
+    for head, wanted in zip(heads, job.heads, strict=True):
+        arrays: list[tuple[F32, tuple[int, ...]]] = [(head.mean, (features,)), (head.std, (features,))]
+        arrays += [pair for member in head.members for pair in zip(member.arrays(), matrices, strict=True)]
+        if not head.members or any(a.shape != shape or not np.isfinite(a).all() for a, shape in arrays):
+            raise _no_result(f"weights of {wanted.name} that are of another shape, or no numbers")
+
+
+def _no_result(found: str) -> TrainingError:
+    return TrainingError(
+        "training in another process",
+        found=found,
+        expected=f"{RESULT_SCHEMA}: every head that was asked for, whole",
+        next_step="read its output above, use one version on both sides, and train again",
+    )
 
 
 def _head(arrays: Mapping[str, Any], number: int, best_epochs: tuple[int, ...]) -> HeadWeights:

@@ -227,4 +227,8 @@ def _session(content: bytes, path: Path, schema: FeatureSchema) -> Any:
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no narrower type
+        found = str(error).partition("\n")[0][:300]
+        raise HeadError(f"{path}", found=found, expected="a model that onnxruntime opens", next_step=_AGAIN) from error

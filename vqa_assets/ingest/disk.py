@@ -1,5 +1,6 @@
 """A disk that is full, a folder that may not be written: faults of the run's surroundings, told as such."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from pathlib import Path
 from vqa_assets.errors import IngestError
 from vqa_assets.store.disk import fault_of
 
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+
 
 @contextmanager
 def told_disk_faults(folder: Path) -> Iterator[None]:
@@ -15,11 +18,22 @@ def told_disk_faults(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in _IN_THE_WAY and error.filename:
+            raise _in_the_way(Path(error.filename), error) from error
         if fault_of(error) is None:
             raise
         raise _refused(Path(error.filename or folder), error.strerror or str(error)) from error
     except sqlite3.OperationalError as error:  # full, read-only, not to be opened: SQLite has no finer classes
         raise _refused(folder / ".ingest-cache.sqlite", str(error)) from error
+
+
+def _in_the_way(path: Path, error: OSError) -> IngestError:
+    return IngestError(
+        f"{path}",
+        found=(error.strerror or str(error)).lower(),
+        expected="a file where files are, a folder where folders are",
+        next_step="move away what stands there, then run again",
+    )
 
 
 def _refused(path: Path, reason: str) -> IngestError:

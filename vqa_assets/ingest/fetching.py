@@ -52,6 +52,13 @@ def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> No
             expected="false: this corpus has no archives that can be fetched",
             next_step=corpus.acquisition.steps,
         )
+    if not settings.archive_base:
+        raise SettingsError(
+            f"{corpus.name}: archive_base",
+            found="nothing",
+            expected="the address of the folder that its archives are in",
+            next_step="set it in the run config, ingest.toml or the declaration",
+        )
     fetch = _Fetch(corpus, settings, folder, threading.Event())
     known = _known(folder)
     with ThreadPoolExecutor(1) as executor, stopping(fetch.stop, executor):

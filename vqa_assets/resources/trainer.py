@@ -51,6 +51,10 @@ class TrainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 expected=f"{HERE} or {PROCESS}",
                 next_step="correct it in the run config's resources",
             )
+        if not self.command:
+            raise SettingsError(
+                "trainer: command", found="[]", expected=f"a program and its arguments, {JOB} among them"
+            )
         if self.implementation == PROCESS:
             return ProcessTrainer(context, tuple(self.command), self.device, self.jobs)
         from vqa_assets.heads.training import TorchTrainer
@@ -78,17 +82,21 @@ class ProcessTrainer:
 
         with tempfile.TemporaryDirectory(prefix="vqa-training-", dir=self._jobs()) as name:
             folder = Path(name)
-            write_job(folder, Job(data, heads, settings, self.device))
+            job = Job(data, heads, settings, self.device)
+            write_job(folder, job)
             self._run(folder)
-            return read_result(folder)
+            return read_result(folder, job)
 
     def _jobs(self) -> Path | None:
         if self.jobs is None:
             return None
         folder = Path(self.jobs).expanduser()
-        if not folder.is_dir():
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise SettingsError(
-                "trainer: jobs", found=f"no folder {folder}", expected="a folder both machines see", next_step="make it"
+                "trainer: jobs",
+                found=f"no folder to write to: {folder}",
+                expected="a folder both machines see",
+                next_step="make it",
             )
         return folder
 
