@@ -27,6 +27,7 @@ from vqa_assets.clip import HASH_CHUNK_BYTES, ClipBytes, Geometry, ProbeAnswer
 from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import BrokenClipError, IngestError
 from vqa_assets.probing import FfprobeProber, PyAvProber, hash_file
+from vqa_assets.probing.containers import refuse_what_is_no_clip
 from vqa_assets.probing.pyav import answer_of
 from vqa_assets.probing.worker import decoded, encoded
 
@@ -273,15 +274,34 @@ def test_a_clip_whose_end_is_missing_is_truncated(prober, tmp_path, name, share)
     assert int(reason.split(" ")[-2]) <= whole
 
 
-def test_an_mp4_whose_boxes_do_not_say_where_they_end_is_checked_by_its_sample_tables(pyav, tmp_path):
-    path = encode(tmp_path / "a.mp4", mux={"movflags": "+faststart"})
+def with_open_end(path: Path) -> Path:
+    """An MP4 whose samples lie in a last box that leaves its size open."""
     data = bytearray(path.read_bytes())
     at = data.index(b"mdat")
     data[at - 4 : at] = bytes(4)
     path.write_bytes(data)
-    assert pyav.probe(path, LIMIT_S) == PLAIN
-    cut(path, 0.9)
-    assert refusal(pyav, path).startswith("truncated: ")
+    return path
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9, 0.999])
+@pytest.mark.parametrize("audio_s", [0.0, 3.0])
+def test_an_mp4_whose_boxes_do_not_say_where_they_end_is_checked_by_its_sample_tables(prober, tmp_path, share, audio_s):
+    path = with_open_end(encode(tmp_path / "a.mp4", mux={"movflags": "+faststart"}, audio_s=audio_s))
+    whole = path.stat().st_size
+    assert prober.probe(path, LIMIT_S) == PLAIN
+    cut(path, share)
+    assert refusal(prober, path) == f"truncated: {path.stat().st_size} of at least {whole} bytes"
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 4, bytes(4)])
+@pytest.mark.parametrize("table", [b"stco", b"stsc", b"stsz"])
+def test_sample_tables_that_do_not_agree_say_nothing_of_a_files_end(tmp_path, table, damage):
+    path = with_open_end(encode(tmp_path / "a.mp4", mux={"movflags": "+faststart"}))
+    data = bytearray(path.read_bytes())
+    at = data.index(table) + (12 if table == b"stsz" else 8)
+    data[at : at + 4] = damage
+    path.write_bytes(data)
+    refuse_what_is_no_clip(path)
 
 
 def test_a_live_matroska_cut_between_two_elements_is_a_whole_stream_by_its_own_account(prober, tmp_path):

@@ -7,7 +7,8 @@ from typing import Any
 
 from vqa_assets.clip import ProbeAnswer
 from vqa_assets.errors import BrokenClipError
-from vqa_assets.probing.containers import DEMUXERS, is_iso, refuse_if_short
+from vqa_assets.probing.containers import DEMUXERS
+from vqa_assets.probing.iso import is_iso
 from vqa_assets.probing.slices import settle_pixel_format
 
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
@@ -16,8 +17,7 @@ _TELLING = "hevc,libdav1d,av1,mpeg4,prores,mjpeg,vp9"
 _GLANCE = {**_OPTIONS, "skip_frame": "all", "probesize": "65536", "codec_whitelist": _TELLING}
 """Little is read and no picture decoded: the tables of an MP4 that is not in fragments say the rest."""
 _ISO = "mp4"
-_EACH = 32
-"""Of a table of samples, so many go by between two that are looked at."""
+_HEAD_BYTES = 8
 
 
 def silence() -> None:
@@ -28,11 +28,13 @@ def silence() -> None:
 
 
 def answer_of(path: Path) -> ProbeAnswer:
-    """What PyAV says of a clip; BrokenClipError where it cannot be opened, holds no video, or lacks indexed bytes.
+    """What PyAV says of a clip; BrokenClipError where it cannot be opened, or holds no video.
 
     Of an MP4 or MOV, first without decoding a picture; in full where that leaves a question open.
     """
-    return (is_iso(path) and _glance(path)) or _look(path)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return (is_iso(head) and _glance(path)) or _look(path)
 
 
 def _glance(path: Path) -> ProbeAnswer | None:
@@ -44,7 +46,6 @@ def _glance(path: Path) -> ProbeAnswer | None:
         with av.open(name, format=_ISO, options=_GLANCE, metadata_errors="replace") as container:
             stream = _first_real_video(container)
             answer, context = _answer(container, stream), stream.codec_context
-            refuse_if_short(path.stat().st_size, _indexed_end(container))
             if not stream.frames:
                 return None
             if answer.pix_fmt is None:
@@ -63,7 +64,6 @@ def _look(path: Path) -> ProbeAnswer:
     try:
         with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as container:
             answer = _answer(container, _first_real_video(container))
-            refuse_if_short(path.stat().st_size, _indexed_end(container))
     except av.error.FFmpegError as error:
         raise BrokenClipError(error.strerror or str(error)) from error
     return answer
@@ -96,19 +96,6 @@ def _first_real_video(container: Any) -> Any:
             return stream
     found = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
     raise BrokenClipError(f"no video stream (streams: {found})")
-
-
-def _indexed_end(container: Any) -> int | None:
-    """Where the last sample of MP4's or MOV's own tables ends, in bytes; ``None`` for other containers.
-
-    Samples lie in chunks in the order of time, so that some of them and the last tell as much as all: that every box
-    is whole is known by then (``containers``), and a table of an hour costs more than the rest of the probe.
-    """
-    if "mp4" not in container.format.name:
-        return None
-    tables = [stream.index_entries for stream in container.streams]
-    some = (table[at] for table in tables for at in (*range(0, len(table), _EACH), *range(len(table))[-1:]))
-    return max((entry.pos + entry.size for entry in some), default=None)
 
 
 def _seconds(duration: int | None, time_base: Fraction | None) -> float | None:
