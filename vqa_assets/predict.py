@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 VERSION = "predictions-v1"
 _TABLE_SUFFIXES = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".csv")
+_OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro")
 _WINDOW = 4
 _ENCODE = ("encoder", "preset", "crf")
 
@@ -74,6 +75,13 @@ def sources_of(given: Iterable[str]) -> tuple[list[Path], list[Path]]:
         if not path.exists() or not inside:
             found = "no clip in this folder" if path.exists() else "found nothing there"
             raise HeadError(f"{path}", found=found, expected="a clip, a folder of clips, or a feature table")
+        if path.is_file() and path.suffix.lower() in _OTHER_TABLES:
+            raise HeadError(
+                f"{path}",
+                found=f"a {path.suffix} file",
+                expected=f"a clip, or a feature table as one of {', '.join(_TABLE_SUFFIXES)}",
+                next_step="save the table in one of these formats",
+            )
         is_table = path.suffix.lower() in _TABLE_SUFFIXES and path.is_file()
         (tables if is_table else clips).extend(inside)
     return tables, clips
@@ -166,7 +174,7 @@ def as_csv(target: str, scored: Sequence[Scored]) -> str:
 def as_json(head: "Head", scored: Sequence[Scored]) -> str:
     """One object: the head, its gate's verdict, and ``scores`` in order."""
     m = head.manifest
-    about = {"schema": VERSION, "head": m["id"], "sha256": m["sha256"], "status": m["status"]}
+    about = {"schema": VERSION, "head": m.id, "sha256": m.sha256, "status": m.status}
     scores = [one.as_json(head.target) for one in scored]
     document = {**about, "feature_schema": head.schema.name, "scores": scores}
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -176,7 +184,7 @@ def _refuse_clips(head: "Head", clips: Sequence[Path]) -> None:
     if clips and head.encoders:
         raise HeadError(
             f"{clips[0]}",
-            found=f"a clip by itself, and {head.manifest['id']}, which compares an encode with its source",
+            found=f"a clip by itself, and {head.manifest.id}, which compares an encode with its source",
             expected=f"a table with the columns {', '.join(head.schema.columns)} (or crf and preset) and encoder",
             next_step="score the rows of fr_training_corpus, or use a head of opinion scores",
         )
@@ -216,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         head = open_head(onnx)
         for warning in head.warnings:
-            print(f"warning: {head.manifest['id']} is {warning}", file=sys.stderr)
+            print(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
         _refuse_clips(head, clips)
         scored = [one for table in tables for one in score_table(head, table)]
         scored += score_clips(head, clips, options.workers)

@@ -54,6 +54,7 @@ def head(root: Path, tmp_path: Path) -> Path:
     return tmp_path / f"{NAME}.onnx"
 
 
+DISPLAY = {"file": "tv.json", "sha256": "0" * 64, "values": {}, "lacking": [], "ignored": []}
 FEATURES = labelled(30, seed=7).drop("mos", "mos_std_dev", "mos_label_status")
 
 
@@ -206,13 +207,20 @@ def test_a_manifest_of_another_schema_or_version_is_refused(head, tmp_path, caps
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"gate": ...}, "gate: nothing, expected an object"),
-        ({"gate": {}}, "gate.passed: nothing, expected true or false"),
-        ({"sha256": 5}, "sha256: 5, expected a text"),
+        ({"gate": ...}, "gate: nothing, expected a value"),
+        ({"gate": {}}, "gate.passed: nothing, expected a value"),
+        ({"gate": {"passed": False, "reasons": [1]}}, "gate.reasons.0: 1, expected a valid string"),
+        ({"sha256": 5}, "sha256: 5, expected a valid string"),
         ({"filled": [1]}, "filled: [1], expected an object"),
-        ({"feature_order": ...}, "feature_order: nothing, expected a list"),
-        ({"encoder_vocab": None}, "encoder_vocab: None, expected a list"),
-        ({"synthetic": "no"}, "synthetic: 'no', expected true or false"),
+        ({"filled": {"adm2": {}}}, "filled.adm2.value: nothing, expected a value"),
+        ({"filled": {"adm2": {"value": math.nan}}}, "filled.adm2.value: nan, expected a finite number"),
+        ({"filled": {"other": {"value": 1}}}, "filled: {'other': {'value': 1}}, expected features of feature_order"),
+        ({"feature_order": ...}, "feature_order: nothing, expected a value"),
+        ({"encoder_vocab": None}, "encoder_vocab: None, expected a valid array"),
+        ({"encoder_vocab": [1]}, "encoder_vocab.0: 1, expected a valid string"),
+        ({"synthetic": "no"}, "synthetic: 'no', expected a valid boolean"),
+        ({"display_profile": [1]}, "display_profile: [1], expected an object"),
+        ({"display_profile": DISPLAY}, "display_profile.values: {}, expected a value of each display column, also of "),
     ],
 )
 def test_a_manifest_that_was_edited_names_the_field(head, tmp_path, capsys, changed, told):
@@ -220,7 +228,7 @@ def test_a_manifest_that_was_edited_names_the_field(head, tmp_path, capsys, chan
     sidecar = head.with_suffix(".json")
     edited = {**json.loads(sidecar.read_text()), **changed}
     sidecar.write_text(json.dumps({name: value for name, value in edited.items() if value is not ...}))
-    assert f"{sidecar}: {told}; materialize the head again" in refused(capsys, head, tmp_path / "f.parquet")
+    assert f"{sidecar}: {told}" in refused(capsys, head, tmp_path / "f.parquet")
 
 
 @pytest.mark.parametrize(
@@ -304,6 +312,13 @@ def test_sources_that_are_not_there_or_hold_nothing_are_refused_in_a_fresh_proce
 def test_a_table_that_cannot_be_read_is_refused(root, tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
     assert f"{name}" in refused(capsys, NAME, tmp_path / name, "--root", root)
+
+
+@pytest.mark.parametrize("name", ["f.tsv", "f.xlsx"])
+def test_a_table_of_a_format_that_is_not_read_is_no_clip(head, tmp_path, capsys, name):
+    (tmp_path / name).write_text("key\tadm2\n")
+    told = refused(capsys, head, tmp_path / name)
+    assert f"{name}: a {Path(name).suffix} file, expected a clip, or a feature table as one of .parquet, .pq" in told
 
 
 @pytest.mark.parametrize("what", ["table", "onnx", "manifest", "link"])

@@ -5,16 +5,17 @@ Which tables and clips there are, and how scores are told, is for ``predict``.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from vqa_assets.errors import HeadError, TrainingError
-from vqa_assets.feature_names import FEATURE_SCHEMAS, FR_V2, FeatureSchema
+from vqa_assets.feature_names import DISPLAY_COLUMNS, FEATURE_SCHEMAS, FR_V2, FeatureSchema
 from vqa_assets.heads.columns import feature_columns, no_numbers_among, slots, texts_among
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.export import check_operators
@@ -24,32 +25,80 @@ from vqa_assets.heads.weights import F32, encoder_onehot
 from vqa_assets.store.files import read_json_object
 
 _AGAIN = "materialize the head again, or put both its files back"
-_FIELDS: Mapping[str, type] = {
-    **dict.fromkeys(("id", "status", "sha256", "feature_schema"), str),
-    **dict.fromkeys(("feature_order", "encoder_vocab"), list),
-    **dict.fromkeys(("filled", "gate"), dict),
-    "synthetic": bool,
-}
-_KINDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object", bool: "true or false"}
-_GATE_FIELDS: Mapping[str, type] = {"passed": bool, "reasons": list}
-"""What is read of a manifest, and of its gate."""
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Read(BaseModel):
+    """What is read of a part of a manifest; nothing is converted, and further fields are left."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class _Gate(_Read):
+    passed: bool
+    reasons: list[str]
+
+
+class _Filled(_Read):
+    value: _Finite
+
+
+class _Display(_Read):
+    file: str
+    sha256: str
+    values: dict[str, _Finite]
+    lacking: list[str]
+    ignored: list[str]
+
+    @field_validator("values")
+    @classmethod
+    def _all_columns(cls, values: dict[str, float]) -> dict[str, float]:
+        if lacking := set(DISPLAY_COLUMNS) - set(values):
+            raise PydanticCustomError(
+                "columns", "a value of each display column, also of {first}", {"first": min(lacking)}
+            )
+        return values
+
+
+class _Manifest(_Read):
+    """What is read of a head's manifest."""
+
+    id: str
+    status: str
+    sha256: str
+    synthetic: bool
+    kind: str
+    feature_schema: str
+    feature_order: list[str]
+    encoder_vocab: list[str]
+    encoder_vocab_version: int
+    filled: dict[str, _Filled]
+    gate: _Gate
+    display_profile: _Display | None = None
+
+    @field_validator("filled")
+    @classmethod
+    def _of_features(cls, filled: dict[str, _Filled], info: ValidationInfo) -> dict[str, _Filled]:
+        if unknown := set(filled) - set(info.data.get("feature_order", filled)):
+            raise PydanticCustomError("features", "features of feature_order, not {first}", {"first": min(unknown)})
+        return filled
 
 
 @dataclass(frozen=True)
 class Head:
     """A head whose ONNX is the one that its manifest describes."""
 
-    manifest: Mapping[str, Any]
+    manifest: _Manifest
     schema: FeatureSchema
     session: Any
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What whoever uses the scores must know."""
-        gate = self.manifest["gate"]
-        if self.manifest["synthetic"]:
+        gate = self.manifest.gate
+        if self.manifest.synthetic:
             return ("trained on synthetic rows only: its scores say nothing about any video",)
-        return () if gate["passed"] else (f"{self.manifest['status']}: {'; '.join(gate['reasons'])}",)
+        return () if gate.passed else (f"{self.manifest.status}: {'; '.join(gate.reasons)}",)
 
     @property
     def target(self) -> str:
@@ -59,7 +108,7 @@ class Head:
     @property
     def encoders(self) -> tuple[str, ...]:
         """The encoders it tells apart by a table's column ``encoder``; none where it takes every clip as it comes."""
-        vocabulary = tuple(self.manifest["encoder_vocab"])
+        vocabulary = tuple(self.manifest.encoder_vocab)
         return () if vocabulary == ENCODER_VOCAB else vocabulary
 
     def scores(self, table: pl.LazyFrame, what: str) -> F32:
@@ -71,7 +120,7 @@ class Head:
         self._refuse_no_numbers(table, what)
         frame = table.select(**feature_columns(table, self.schema, self._display())).collect()
         frame = frame.with_columns(
-            pl.col(f"feature:{name}").fill_null(filled["value"]) for name, filled in self.manifest["filled"].items()
+            pl.col(f"feature:{name}").fill_null(filled.value) for name, filled in self.manifest.filled.items()
         )
         self._refuse_absent(frame, frozenset(table.collect_schema().names()), what)
         features = np.ascontiguousarray(frame.select(slots(self.schema)).to_numpy().astype(np.float32))
@@ -95,12 +144,10 @@ class Head:
 
     def _display(self) -> DisplayProfile | None:
         """The display that the head was trained for, where it was one."""
-        told = self.manifest.get("display_profile")
-        if not told:
+        told = self.manifest.display_profile
+        if told is None:
             return None
-        return DisplayProfile(
-            told["file"], told["sha256"], told["values"], tuple(told["lacking"]), tuple(told["ignored"])
-        )
+        return DisplayProfile(told.file, told.sha256, told.values, tuple(told.lacking), tuple(told.ignored))
 
     def _refuse_no_numbers(self, table: pl.LazyFrame, what: str) -> None:
         columns = self.schema.columns
@@ -116,7 +163,7 @@ class Head:
         absent = [n for n in self.schema.columns if n not in named and not frame[f"feature:{n}"].count()]
         if absent and len(frame):
             raise HeadError(
-                f"{what}: not the features of {self.manifest['id']}",
+                f"{what}: not the features of {self.manifest.id}",
                 found=f"no column for {', '.join(absent)}",
                 expected=f"the {len(self.schema.columns)} columns of {self.schema.name}",
                 next_step="extract them, or use a head of the table's own schema",
@@ -140,61 +187,65 @@ def open_head(path: Path) -> Head:
 def _check_inputs(head: Head, path: Path) -> None:
     """HeadError where the ONNX takes other inputs than its manifest says."""
     takes = {given.name: given.shape[-1] for given in head.session.get_inputs()}
-    told = {"features": len(head.schema.columns), "encoder_onehot": len(head.manifest["encoder_vocab"])}
+    told = {"features": len(head.schema.columns), "encoder_onehot": len(head.manifest.encoder_vocab)}
     if takes != told:
         raise HeadError(f"{path}", found=f"inputs {takes}", expected=f"{told} (its manifest)", next_step=_AGAIN)
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _manifest(path: Path) -> _Manifest:
     if not path.is_file():
         expected = "a head: its .onnx, with its manifest beside it"
         raise HeadError(f"{path}", found="found nothing there", expected=expected, next_step=_AGAIN)
-    manifest = read_json_object(path)
-    if manifest.get("schema") != SCHEMA:
-        raise HeadError(f"{path}", found=f"schema {manifest.get('schema')!r}", expected=SCHEMA, next_step=_AGAIN)
-    _check_fields(path, manifest, _FIELDS)
-    _check_fields(path, manifest["gate"], _GATE_FIELDS, "gate.")
-    version, vocab = manifest.get("encoder_vocab_version"), tuple(manifest["encoder_vocab"])
-    by_encoder = manifest.get("feature_schema") == FR_V2.name
+    told = read_json_object(path)
+    if told.get("schema") != SCHEMA:
+        raise HeadError(f"{path}", found=f"schema {told.get('schema')!r}", expected=SCHEMA, next_step=_AGAIN)
+    try:
+        manifest = _Manifest.model_validate_json(json.dumps(told))
+    except ValidationError as error:
+        raise _edited(path, error) from error
+    version, vocab = manifest.encoder_vocab_version, tuple(manifest.encoder_vocab)
+    by_encoder = manifest.feature_schema == FR_V2.name
     if version != ENCODER_VOCAB_VERSION or not (vocab == ENCODER_VOCAB or (by_encoder and vocab)):
         raise HeadError(
             f"{path}",
-            found=f"a head of kind {manifest.get('kind')} for the encoders {', '.join(vocab)} (version {version})",
+            found=f"a head of kind {manifest.kind} for the encoders {', '.join(vocab)} (version {version})",
             expected=f"one for {', '.join(ENCODER_VOCAB)} (version {ENCODER_VOCAB_VERSION})",
             next_step="feed its ONNX yourself, as its card shows",
         )
     return manifest
 
 
-def _check_fields(path: Path, table: Mapping[str, Any], fields: Mapping[str, type], of: str = "") -> None:
-    for name, kind in fields.items():
-        if not isinstance(table.get(name), kind):
-            found = repr(table[name])[:80] if name in table else "nothing"
-            raise HeadError(f"{path}: {of}{name}", found=found, expected=_KINDS[kind], next_step=_AGAIN)
+def _edited(path: Path, error: ValidationError) -> HeadError:
+    """The first field that is not what this version writes."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    found = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
+    expected = "a value" if first["type"] == "missing" else first["msg"].removeprefix("Input should be ")
+    return HeadError(f"{path}: {where}", found=found, expected=expected, next_step=_AGAIN)
 
 
-def _content(path: Path, manifest: Mapping[str, Any]) -> bytes:
+def _content(path: Path, manifest: _Manifest) -> bytes:
     """The ONNX's bytes, which are those that the manifest speaks of."""
     if not path.is_file():
         raise HeadError(f"{path}", found="found nothing there", expected="the head's ONNX", next_step=_AGAIN)
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != manifest["sha256"]:
+    if sha256 != manifest.sha256:
         raise HeadError(
-            f"{path}", found=f"SHA-256 {sha256}", expected=f"{manifest['sha256']} (its manifest)", next_step=_AGAIN
+            f"{path}", found=f"SHA-256 {sha256}", expected=f"{manifest.sha256} (its manifest)", next_step=_AGAIN
         )
     return content
 
 
-def _schema(manifest: Mapping[str, Any]) -> FeatureSchema:
+def _schema(manifest: _Manifest) -> FeatureSchema:
     """The columns that the head reads; those of a schema must still be what the head was trained on."""
-    name, order = manifest["feature_schema"], tuple(manifest["feature_order"])
+    name, order = manifest.feature_schema, tuple(manifest.feature_order)
     if name == OWN_COLUMNS:
         return FeatureSchema(name, order, frozenset())
     known = FEATURE_SCHEMAS.get(name)
     if known is None or known.columns != order:
         raise HeadError(
-            f"{manifest['id']}: feature schema {name}",
+            f"{manifest.id}: feature schema {name}",
             found=f"{len(order)} columns ({', '.join(order[:3])}, …)",
             expected=f"one of {', '.join(FEATURE_SCHEMAS)} as this version knows them",
             next_step="train the head again with this version",
