@@ -2,7 +2,9 @@
 
 import errno
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.assets.telling import told_failures
+from vqa_assets.errors import IngestError
+from vqa_assets.ingest.disk import told_disk_faults
 from vqa_assets.store.disk import fault_of
 from vqa_assets.store.files import drafting
 
@@ -58,3 +62,37 @@ def test_errors_that_are_not_the_disks_pass_as_they_are(tmp_path: Path) -> None:
     assert fault_of(ValueError("(os error 2)")) is None
     with pytest.raises(KeyError, match="mine"), told_failures(), drafting(tmp_path / "x"):
         raise KeyError("mine")
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Root may read everything; whoever else runs the tests is refused by the file's mode alone."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
+def test_a_file_that_may_not_be_read_is_not_told_as_one_that_cannot_be_written() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        scores = Path(folder) / "scores.csv"
+        scores.write_text("name,mos")
+        scores.chmod(0)
+        with another_user(), pytest.raises(IngestError) as told, told_disk_faults(Path(folder)):
+            scores.read_bytes()
+        with another_user(), pytest.raises(dg.Failure) as failed, told_failures():
+            scores.read_bytes()
+    words = f"cannot read {scores}: Permission denied, expected a file that this user may read; mend its permissions"
+    assert str(told.value).startswith(words)
+    assert str(failed.value.description).startswith(words)
+
+
+def test_a_disk_that_fails_is_told_without_a_guess(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(dg.Failure) as failed, told_failures():
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(tmp_path / "a"))
+    assert str(failed.value.description).startswith(f"cannot read or write {tmp_path / 'a'}: Input/output error")

@@ -11,7 +11,7 @@ import dagster as dg
 
 from vqa_assets.errors import VqaError
 from vqa_assets.schemas import Table
-from vqa_assets.store.disk import fault_of
+from vqa_assets.store.disk import fault_of, refusal_of
 from vqa_assets.store.paths import DataRoot
 
 SYNTHETIC_TAG = "vqa_assets/synthetic"
@@ -30,17 +30,19 @@ def told_failures() -> Iterator[None]:
     except VqaError as error:
         raise _failure(error) from error
     except OSError as error:
-        if fault_of(error) is None:
+        code = fault_of(error)
+        if code is None:
             raise
-        raise _failure(_refused(error)) from error
+        raise _failure(_refused(code, error)) from error
 
 
-def _refused(error: OSError) -> VqaError:
+def _refused(code: int, error: OSError) -> VqaError:
+    words = refusal_of(code, Path(error.filename) if error.filename else None)
     return VqaError(
-        f"cannot write {error.filename}" if error.filename else "cannot write",
+        words.what,
         found=error.strerror or str(error),
-        expected="a folder with space that this user may write",
-        next_step="free space or mend the permissions, then run again: the earlier output stands",
+        expected=words.expected,
+        next_step=f"{words.remedy}, then run again: the earlier output stands",
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vqa_assets.errors import IngestError
-from vqa_assets.store.disk import fault_of
+from vqa_assets.store.disk import fault_of, refusal_of
 
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
@@ -20,11 +20,12 @@ def told_disk_faults(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _IN_THE_WAY and error.filename:
             raise _in_the_way(Path(error.filename), error) from error
-        if fault_of(error) is None:
+        code = fault_of(error)
+        if code is None:
             raise
-        raise _refused(Path(error.filename or folder), error.strerror or str(error)) from error
+        raise _refused(code, Path(error.filename or folder), error.strerror or str(error)) from error
     except sqlite3.OperationalError as error:  # full, read-only, not to be opened: SQLite has no finer classes
-        raise _refused(folder / ".ingest-cache.sqlite", str(error)) from error
+        raise _refused(None, folder / ".ingest-cache.sqlite", str(error)) from error
 
 
 def _in_the_way(path: Path, error: OSError) -> IngestError:
@@ -36,11 +37,11 @@ def _in_the_way(path: Path, error: OSError) -> IngestError:
     )
 
 
-def _refused(path: Path, reason: str) -> IngestError:
+def _refused(code: int | None, path: Path, reason: str) -> IngestError:
+    words = refusal_of(code, path)
     return IngestError(
-        f"cannot write {path}",
+        words.what,
         found=reason,
-        expected="a folder with space that this user may write",
-        next_step="free space or mend the permissions, then run again: the earlier output stands, finished clips are "
-        "kept",
+        expected=words.expected,
+        next_step=f"{words.remedy}, then run again: the earlier output stands, finished clips are kept",
     )
