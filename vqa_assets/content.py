@@ -5,6 +5,8 @@ corpus's declaration; which part of a split trains what is in ``heads/splitting`
 """
 
 import hashlib
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from vqa_assets.errors import TrainingError
@@ -56,13 +58,21 @@ def holdout(groups: Sequence[str], share: float, seed: int) -> tuple[bool, ...]:
 def drawn_parts(groups: Sequence[str], share: float, count: int, seed: int) -> Iterator[tuple[bool, ...]]:
     """``count`` times, per row, whether its group is in the ``share`` (0–1) of the groups that is drawn, at least one.
 
-    Groups are drawn anew each time, by hash: the same groups, count and seed give the same parts.
+    Groups are drawn anew each time, by hash: the same groups, count and seed give the same parts. No part comes twice,
+    so that there are fewer where so few groups allow no more; none where no group would be left.
     """
     names = sorted(set(groups))
-    for number in range(count):
+    size = max(1, round(share * len(names)))
+    possible = math.comb(len(names), size) if size < len(names) else 0
+    seen: set[frozenset[str]] = set()
+    for number in itertools.count():
+        if len(seen) == min(count, possible):
+            return
         draws = {name: _draw(f"part:{seed}:{number}:{name}") for name in names}
-        chosen = set(sorted(names, key=draws.__getitem__)[: max(1, round(share * len(names)))])
-        yield tuple(group in chosen for group in groups)
+        chosen = frozenset(sorted(names, key=draws.__getitem__)[:size])
+        if chosen not in seen:
+            seen.add(chosen)
+            yield tuple(group in chosen for group in groups)
 
 
 def check_split_words(words: Iterable[str | None]) -> None:

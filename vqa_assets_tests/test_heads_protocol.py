@@ -60,6 +60,18 @@ def test_a_draw_takes_one_group_at_least():
     assert sum(next(drawn_parts(["a", "b"], 0.2, 1, seed=0))) == 1
 
 
+def test_no_draw_comes_twice_and_few_groups_give_all_there_are():
+    groups = ["a", "b", "b", "c", "d", "e"]
+    masks = list(drawn_parts(groups, 0.2, 10, seed=3))
+    assert len(masks) == len(set(masks)) == 5
+    assert {tuple(sorted({g for g, m in zip(groups, mask, strict=True) if m})) for mask in masks} == {*zip("abcde")}
+
+
+def test_one_content_alone_gives_no_draw():
+    assert list(drawn_parts(["a", "a"], 0.2, 10, seed=0)) == []
+    assert list(drawn_parts([], 0.2, 10, seed=0)) == []
+
+
 def test_protocol_splits_keep_contents_together_and_never_touch_the_holdout():
     plan = plan_splits(TABLE, SETTINGS)
     parts = protocol_parts(TABLE, plan, SETTINGS)
@@ -148,6 +160,14 @@ def test_the_card_and_the_log_tell_of_the_protocol(built, told):
         assert row in card
     assert "SROCC of the head minus that of RBF-SVR:" in card
     assert any("trained 10 heads in" in line for line in told)
+
+
+def test_a_card_says_that_so_few_contents_allow_no_more_splits(tmp_path):
+    path = written(labelled(14), tmp_path / "few.parquet")
+    manifest = build(path, replace(SETTINGS, k_folds=2, protocol_splits=10)).manifest
+    contents = manifest["protocol"]["groups"]
+    assert manifest["protocol"]["splits"] == contents <= 7
+    assert f"Medians over {contents} splits by content (all that there are) (80 % train" in render_card(manifest)
 
 
 def test_svr_learns_a_bent_signal_from_training_rows_alone():

@@ -127,10 +127,12 @@ def _protocol(m: Manifest) -> str:
         (_PREDICTORS.get(name, name), *(_with_interval(medians[n], found["interval_95"][name][n]) for n in names))
         for name, medians in found["median"].items()
     ]
+    asked = m["training_recipe"]["settings"]["protocol_splits"]
+    all_there_are = " (all that there are)" if found["splits"] < asked else ""
     how = (
-        f"Medians over {found['splits']} splits by content (80 % train, 20 % judge) of {found['rows']} rows of "
-        f"{found['groups']} contents; PLCC and RMSE after a four-parameter logistic fit; in brackets 95 % intervals "
-        "over resampled contents. The gate does not read them."
+        f"Medians over {found['splits']} splits by content{all_there_are} (80 % train, 20 % judge) of "
+        f"{found['rows']} rows of {found['groups']} contents; PLCC and RMSE after a four-parameter logistic fit; in "
+        "brackets 95 % intervals over resampled contents. The gate does not read them."
     )
     lines = [
         "## The field's protocol",
