@@ -512,7 +512,9 @@ class TestPublishing:
         assert len(run["inputs"]["acr/acr.jsonl"]["sha256"]) == 64
         assert run["inputs"]["gone.jsonl"]["exists"] is False
         assert run["outputs"]["unified_corpus"]["path"] == "aggregated/unified_corpus.jsonl"
-        assert run["args"]["inputs"] == ["acr/acr.jsonl", "gone.jsonl"]
+        assert run["args"]["inputs"] == {"value": ["acr/acr.jsonl", "gone.jsonl"], "from": "run config"}
+        assert run["args"]["corpus_source_overrides"]["value"] == {"acr/acr.jsonl": "acr"}
+        assert run["args"]["manifest_out"] == {"value": "aggregated/unified_corpus.manifest.json", "from": "default"}
         assert json.loads((root_path / "aggregated/unified_corpus.manifest.json").read_text()) == shown
 
     def test_the_counters_are_logged_in_one_line(self, make, shards, caplog):

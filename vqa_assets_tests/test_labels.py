@@ -479,7 +479,7 @@ class TestPublishing:
             "labels_loaded": 3,
         }
         run = shown["run_provenance"]
-        assert run["args"] == {
+        assert {name: told["value"] for name, told in run["args"].items()} == {
             **{setting.name: setting.default for setting in LABEL_SETTINGS},
             "vote_columns": [],
             "min_match_rate": 0.9,

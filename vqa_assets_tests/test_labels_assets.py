@@ -120,8 +120,11 @@ def test_the_page_shows_match_rate_rows_examples_histogram_and_sources(platform:
     assert told["labels"].records[0].data["clips"] == 2
     assert told["mos_histogram"].startswith("![MOS histogram](data:image/png;base64,")
     assert told["manifest"] == json.loads(platform.root.labelled_audit(KONVID).read_text())
-    assert told["manifest"]["settings_from"]["min_match_rate"] == "set"
-    assert told["manifest"]["settings_from"]["feature_key_column"] == "tables"
+    args = told["manifest"]["run_provenance"]["args"]
+    assert args["min_match_rate"] == {"value": 0.6, "from": "run config"}
+    assert args["overwrite"] == {"value": False, "from": "default"}
+    assert args["feature_key_column"] == {"value": None, "from": "tables"}
+    assert args["features"]["from"] == args["out"]["from"] == "default"
 
 
 def test_a_content_in_two_splits_is_an_error_that_names_it_and_blocks_nothing(platform: Platform) -> None:

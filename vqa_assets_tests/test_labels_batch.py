@@ -134,6 +134,7 @@ class TestBatch:
     """What becomes of the tables."""
 
     def test_every_table_is_made_with_its_audit_and_both_reports(self, bench):
+        del bench.tables[0]["audit_json"]
         done = bench.run()
         check_batch(done)
         assert [o.status for o in done.outcomes] == ["ok", "ok"]
@@ -147,7 +148,11 @@ class TestBatch:
         assert report["summary"] == {"tables": 2, "ok": 2, "failed": 0, "skipped": 0, "rows": 2, "matched_rows": 2}
         assert [t["id"] for t in report["tables"]] == ["one", "two"]
         run = report["run_provenance"]
-        assert run["args"]["manifest"] == "batch.json"
+        assert run["args"]["manifest"] == {"value": "batch.json", "from": "run config"}
+        assert run["args"]["fail_fast"] == {"value": False, "from": "default"}
+        audit = json.loads((bench.folder / "out" / "one.audit.json").read_text())["run_provenance"]["args"]
+        assert audit["out"] == {"value": "out/one.parquet", "from": "run config"}
+        assert audit["audit_json"] == {"value": "out/one.audit.json", "from": "default"}
         assert sorted(run["inputs"]) == ["manifest", "one:features", "one:labels_0", "two:features", "two:labels_0"]
         assert run["outputs"]["two:out"]["sha256"]
         text = (bench.folder / "batch.report.md").read_text()

@@ -17,9 +17,9 @@ from vqa_assets.aggregate.shards import OpenedShard, Shard
 from vqa_assets.aggregate.table import Kinds, stands, write_table
 from vqa_assets.errors import AggregateError
 from vqa_assets.losses import duplicate
-from vqa_assets.provenance import Manifest, RunContext, utc_text, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, told_settings, utc_text, write_manifest
 from vqa_assets.store.files import drafting
-from vqa_assets.store.paths import manifest_path
+from vqa_assets.store.paths import DataRoot, manifest_path
 from vqa_assets.unified_view import Sidecars, UnifiedView, view_of, write_sidecars
 
 MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
@@ -70,11 +70,29 @@ class UnifiedCorpus:
 
 @dataclass(frozen=True)
 class UnifiedSettings:
-    """What to aggregate and where to: ``shards`` in the order that breaks ties."""
+    """What to aggregate and where to: ``shards`` in the order that breaks ties.
+
+    ``usual`` are the settings of a run that says nothing, by which a manifest tells what was said.
+    """
 
     shards: tuple[Shard, ...]
     output: Path
     manifest_out: Path | None = None
+    usual: "UnifiedSettings | None" = None
+
+    def told(self, root: DataRoot) -> dict[str, Any]:
+        """The settings by their names in a run config."""
+        return {
+            "inputs": [shard.path for shard in self.shards],
+            "corpus_source_overrides": {root.shown(s.path): s.corpus for s in self.shards if s.corpus},
+            "output": self.output,
+            "manifest_out": self.manifest_out or manifest_path(self.output),
+        }
+
+    def defaults(self, root: DataRoot) -> dict[str, Any]:
+        """The same of a run that says nothing; where the manifest follows the output, it is not said."""
+        usual = self.usual.told(root) if self.usual else {}
+        return usual if self.manifest_out else {**usual, "manifest_out": manifest_path(self.output)}
 
 
 def make_unified_corpus(
@@ -99,7 +117,7 @@ def make_unified_corpus(
     view = view_of(parquet, corpora)
     sidecars = write_sidecars(settings.output, parquet, view, version)
     absent = tuple(s.corpus or context.root.shown(s.path) for s in settings.shards if not s.path.is_file())
-    overrides = {context.root.shown(s.path): s.corpus for s in settings.shards if s.corpus}
+    told = settings.told(context.root)
     manifest = write_manifest(
         settings.manifest_out or manifest_path(settings.output),
         Manifest(
@@ -107,11 +125,11 @@ def make_unified_corpus(
             body={
                 **found.report.as_dict(),
                 **view.as_dict(),
-                "corpus_source_overrides": overrides,
+                "corpus_source_overrides": told["corpus_source_overrides"],
                 "absent": list(absent),
                 "data_version": version,
             },
-            args={"inputs": [s.path for s in settings.shards]},
+            args=told_settings(told, settings.defaults(context.root)),
             inputs={context.root.shown(s.path): s.path for s in settings.shards},
             outputs={"unified_corpus": settings.output, "unified_corpus_parquet": parquet, **vars(sidecars)},
         ),

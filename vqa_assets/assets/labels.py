@@ -105,7 +105,7 @@ def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
 
         root, name = data_root.root(), context.partition_key
         path = artefact_path(context, root, root.labelled(catalog.corpora[name]), name)
-        status = _audit(context, root, catalog)["run_provenance"]["args"]["status_column"]
+        status = _audit(context, root, catalog)["run_provenance"]["args"]["status_column"]["value"]
         return schema_result(lambda: validate_labelled(path, status))
 
     @dg.asset_check(
@@ -118,7 +118,7 @@ def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
         audit = _audit(context, data_root.root(), catalog)
-        rate, least = audit["match_rate"], audit["run_provenance"]["args"]["min_match_rate"]
+        rate, least = audit["match_rate"], audit["run_provenance"]["args"]["min_match_rate"]["value"]
         return error(rate >= least, f"{rate:.1%} of the keys have a label, at least {least:.1%} must")
 
     @dg.asset_check(
@@ -174,6 +174,7 @@ def _paths(given: Mapping[str, Any], corpus: Corpus, root: DataRoot) -> LabelPat
         labels=tuple(Path(p).expanduser() for p in given["labels"]) or (root.corpus_jsonl(corpus),),
         out=out,
         audit_json=Path(given["audit_json"]).expanduser() if given["audit_json"] else beside,
+        unsaid=frozenset(name for name in _PATHS if not given[name]),
     )
 
 

@@ -154,8 +154,9 @@ def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "Unifi
     overrides = _overrides(config.corpus_source_overrides, paths, root)
     return UnifiedSettings(
         shards=tuple(Shard(path, overrides.get(path.resolve())) for path in paths),
-        output=Path(config.output) if config.output else root.unified_corpus(),
-        manifest_out=Path(config.manifest_out) if config.manifest_out else None,
+        output=Path(config.output).expanduser() if config.output else root.unified_corpus(),
+        manifest_out=Path(config.manifest_out).expanduser() if config.manifest_out else None,
+        usual=UnifiedSettings(tuple(map(Shard, _discovered(catalog, root))), root.unified_corpus()),
     )
 
 

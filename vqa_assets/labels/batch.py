@@ -10,7 +10,7 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import LabelError, VqaError
 from vqa_assets.labels.batch_manifest import BatchManifest, BatchTable, read_manifest
 from vqa_assets.labels.labelled import LabelledTable, make_labelled_table
-from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, content_version, told_settings, write_manifest
 from vqa_assets.store.files import write_bytes
 
 REPORT_SCHEMA = "mos-label-materializer-batch-v1"
@@ -138,7 +138,9 @@ def _write_reports(settings: BatchSettings, outcomes: Sequence[TableOutcome], co
         inputs[f"{outcome.table.id}:features"] = outcome.table.paths.features
         inputs |= {f"{outcome.table.id}:labels_{i}": p for i, p in enumerate(outcome.table.paths.labels)}
         outputs[f"{outcome.table.id}:out"] = outcome.table.paths.out
-    described = Manifest(REPORT_SCHEMA, body, settings.as_dict(), inputs, outputs)
+    usual = BatchSettings(settings.manifest).as_dict()
+    del usual["manifest"]  # it has no default
+    described = Manifest(REPORT_SCHEMA, body, told_settings(settings.as_dict(), usual), inputs, outputs)
     report = write_manifest(json_path, described, context)
     write_bytes(md_path, _markdown(report).encode())
     return report

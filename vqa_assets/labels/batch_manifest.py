@@ -99,6 +99,7 @@ def _table(entry: object, number: int, defaults: Mapping[str, Any], base: Path, 
         labels=tuple(_one_path(base / file, f"{where}.labels[{i}]", what) for i, file in enumerate(files)),
         out=_one_path(out, f"{where}.out", what),
         audit_json=beside if audit is None else base / _text(audit, f"{where}.audit_json", what),
+        unsaid=frozenset(["audit_json"] if audit is None else []),
     )
     _settings({k: v for k, v in own.items() if k in _OPTIONS}, where, what)
     options = {**defaults, **{k: v for k, v in own.items() if k in _OPTIONS}}

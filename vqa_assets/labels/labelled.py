@@ -62,11 +62,10 @@ def make_labelled_table(
             body={
                 **join.audit.as_dict(),
                 **_decisions(join),
-                "settings_from": settings.origins(),
                 "labels": [one.as_dict() for one in join.summaries],
                 "data_version": version,
             },
-            args={**settings.as_dict(), **_said_paths(paths)},
+            args={**settings.told(), **paths.told()},
             inputs={"features": paths.features, **{f"labels_{i}": p for i, p in enumerate(paths.labels)}},
             outputs={"features_with_mos": paths.out},
         ),
@@ -170,15 +169,6 @@ def _is_corpus_jsonl(path: Path) -> bool:
     except SchemaError:
         return False
     return first is not None and {c.name for c in CORPUS_JSONL.columns} - _NOT_IN_OLDER <= first.row.keys()
-
-
-def _said_paths(paths: LabelPaths) -> dict[str, Any]:
-    return {
-        "features": paths.features,
-        "labels": list(paths.labels),
-        "out": paths.out,
-        "audit_json": paths.audit_json,
-    }
 
 
 def _decisions(join: Join) -> dict[str, Any]:

@@ -59,6 +59,7 @@ LABEL_SETTINGS: tuple[Setting, ...] = (
         shown_default="none: a row is a clip's score",
     ),
 )
+_SAID, _UNSAID = "run config", "default"
 _BY_NAME = {setting.name: setting for setting in LABEL_SETTINGS}
 _NEVER_STATUS = ("mos", "mos_raw_0_100", "mos_label_source", "mos_std_dev", "mos_n_ratings", "mos_ci95", "src_sha256")
 
@@ -85,13 +86,11 @@ class LabelSettings:
         """The settings for an audit."""
         return asdict(self) | {"vote_columns": list(self.vote_columns)}
 
-    def origins(self) -> dict[str, str]:
-        """Where each value came from: ``set``, its ``default``, or left to the ``tables``."""
-        plain = LabelSettings()
-        return {
-            f.name: "set" if (value := getattr(self, f.name)) != getattr(plain, f.name) else _left_to(value)
-            for f in fields(self)
-        }
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Name → {value, from} for a manifest: ``run config`` (or a batch's entry), ``default``, or ``tables``."""
+        shown, plain = self.as_dict(), LabelSettings().as_dict()
+        origins = {n: _left_to(value) if value == plain[n] else _SAID for n, value in shown.items()}
+        return {name: {"value": value, "from": origins[name]} for name, value in shown.items()}
 
     @property
     def keeps_our_convention(self) -> bool:
@@ -103,7 +102,7 @@ class LabelSettings:
 
 
 def _left_to(value: object) -> str:
-    return "tables" if value is None else "default"
+    return "tables" if value is None else _UNSAID
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,15 @@ class LabelPaths:
     labels: tuple[Path, ...]
     out: Path
     audit_json: Path
+    unsaid: frozenset[str] = frozenset()
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Name → {value, from} for a manifest; those in ``unsaid`` are defaults."""
+        return {
+            f.name: {"value": getattr(self, f.name), "from": _UNSAID if f.name in self.unsaid else _SAID}
+            for f in fields(self)
+            if f.name != "unsaid"
+        }
 
 
 def label_settings(values: Mapping[str, Any], where: str) -> LabelSettings:
