@@ -123,6 +123,7 @@ def test_what_a_profile_lacks_is_0_and_listed_and_so_are_keys_that_mean_nothing(
         ({}, "no known field among no fields"),
         ([1], "list, expected a JSON object"),
         ("{", "no JSON"),
+        ({"peak_nits": math.nan}, "peak_luminance_nits: nan, expected a finite number"),
         ({"peak_nits": "bright"}, "peak_luminance_nits: 'bright', expected a finite number"),
         ({"peak_nits": -1}, "expected a finite number of 0 or more"),
         ({"peak_nits": True}, "expected a finite number"),

@@ -19,7 +19,7 @@ import pytest
 
 from vqa_assets.definitions import build_defs
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads import training
+from vqa_assets.heads import lanes, training
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainingRows
 from vqa_assets.heads.training_job import Job, read_job, read_result, run_job, write_job, write_result
@@ -241,6 +241,24 @@ except TrainingError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
     assert "out of memory while training on cpu: batch_size 60000, 1 heads at once" in done.stdout, done.stderr
     assert "set batch_size to 30000 or less" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_devices_words_for_no_memory_are_known(monkeypatch, words):
+    def failing(*_):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(lanes, "train", failing)
+    wanted = job()
+    with pytest.raises(TrainingError, match=r"out of memory while training on cpu: batch_size \d+, 2 heads at once"):
+        TorchTrainer("cpu").train(wanted.data, wanted.heads, wanted.settings, no_progress)
 
 
 def test_an_interrupted_run_ends_the_process_that_trains(tmp_path):

@@ -170,7 +170,7 @@ def _given(told: Mapping[str, Any], what: str) -> tuple[dict[Field, Any], list[s
         field = _OF_SPELLING.get(key.lower().removeprefix("display_"))
         if field is None:
             ignored.append(key)
-        elif value is not None and given.setdefault(field, value) != value:
+        elif value is not None and (first := given.setdefault(field, value)) is not value and first != value:
             raise _wrong(f"{what}: {field.spellings[0]}", [given[field], value], "one value")
     return given, ignored
 

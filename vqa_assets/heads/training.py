@@ -22,6 +22,8 @@ Progress = Callable[[int, int, float], None]
 
 _ROWS_AT_ONCE = 300_000
 """Rows that all members together read in a step: some 80 MB in each of the half a dozen arrays of a step."""
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
+"""CUDA's and the processor's words, and those of cuBLAS and cuDNN (``CUBLAS_STATUS_ALLOC_FAILED``)."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _of_all(progress: Progress, lot: int, lots: int) -> Progress:
 def _is_of_memory(error: Exception) -> bool:
     """Whether torch or numpy ran out of memory; on the processor torch raises no type of its own for it."""
     told = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in told or "can't allocate memory" in told
+    return isinstance(error, MemoryError) or any(words in told for words in _OUT_OF_MEMORY)
 
 
 def _out_of_memory(device: str, heads: Sequence[HeadRows], settings: TrainingSettings) -> TrainingError:
