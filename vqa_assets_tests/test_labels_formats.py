@@ -116,6 +116,26 @@ def test_a_csv_passes_through_as_it_is_written(tmp_path):
     ]
 
 
+def test_digits_with_a_leading_zero_stay_as_they_are_in_a_typed_table(tmp_path):
+    features, target = tmp_path / "f.csv", tmp_path / "out.parquet"
+    features.write_text("key,session,frames,zero,adm2,offset\na,007,120,0,0.5,-01\nb,12,300,0,00.7,3\nc,,5,10,1,4\n")
+    labels = write(tmp_path / "l.jsonl", [{"key": key, "mos": 3.0} for key in "abc"])
+    label_features(features, [labels], target, LabelSettings())
+    found = pl.read_parquet(target)
+    assert found["session"].to_list() == ["007", "12", None]
+    assert found["offset"].to_list() == ["-01", "3", "4"]
+    assert (found["frames"].to_list(), found["zero"].to_list()) == ([120, 300, 5], [0, 0, 10])
+    assert found["adm2"].to_list() == [0.5, 0.7, 1.0]
+
+
+def test_a_csv_with_a_longer_row_is_told_whatever_it_goes_out_as(tmp_path):
+    (tmp_path / "f.csv").write_text("key,frames\na,1\nb,2,3\n")
+    labels = write(tmp_path / "l.jsonl", [{"key": "a", "mos": 3.0}])
+    for out in ("out.parquet", "out.csv"):
+        with pytest.raises(LabelError, match=r"f\.csv: content that cannot be read"):
+            label_features(tmp_path / "f.csv", [labels], tmp_path / out, LabelSettings(min_match_rate=0.5))
+
+
 def test_blank_lines_of_a_label_csv_are_no_rows(tmp_path):
     table = write(tmp_path / "f.parquet", FEATURES[:1])
     labels = tmp_path / "l.csv"

@@ -6,7 +6,7 @@ A value that is no number is kept apart with its row, so that whoever uses the c
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from types import NoneType
@@ -28,6 +28,7 @@ ROW = "_row"
 _CHUNK = 20_000
 _NEXT = "correct the file, or save it in another format"
 _ROWS_OF_NAMES = 1_000
+_PADDED = r"^\s*[+-]?0[0-9]"
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,27 @@ def csv_header(path: Path) -> tuple[list[str], str]:
 
 
 def scan_csv(path: Path, *, typed: bool = False, texts: Iterable[str] = ()) -> pl.LazyFrame:
-    """A CSV file's columns as texts; with ``typed`` as what all their values are, but for ``texts``."""
+    """A CSV file's columns as texts; with ``typed`` as what all their values are, but for ``texts``.
+
+    Whole numbers of which any has a leading zero are the digits of a name, and stay texts. LabelError where the file
+    cannot be read.
+    """
     names, separator = csv_header(path)
-    return pl.scan_csv(
-        path,
-        separator=separator,
-        new_columns=names,
-        infer_schema=typed,
-        infer_schema_length=None,
-        schema_overrides={name: pl.String for name in texts if name in names} if typed else None,
-    )
+    scan = partial(pl.scan_csv, path, separator=separator, new_columns=names)
+    as_texts = scan(infer_schema=False)
+    if not typed:
+        return as_texts
+    kept = {name: pl.String() for name in texts if name in names}
+    found = scan(infer_schema_length=None, schema_overrides=kept)
+    try:
+        whole = [name for name, kind in found.collect_schema().items() if kind.is_integer()]
+        padded = (
+            as_texts.select(pl.col(whole).str.contains(_PADDED).any()).collect().row(0, named=True) if whole else {}
+        )
+    except pl.exceptions.PolarsError as error:
+        raise unreadable(path, error) from error
+    more = {name: pl.String() for name, is_padded in padded.items() if is_padded}
+    return scan(infer_schema_length=None, schema_overrides=kept | more) if more else found
 
 
 def _of_columns(path: Path, names: list[str], scan: pl.LazyFrame, wanted: Wanted) -> Columns:
