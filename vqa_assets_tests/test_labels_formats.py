@@ -128,6 +128,18 @@ def test_digits_with_a_leading_zero_stay_as_they_are_in_a_typed_table(tmp_path):
     assert found["adm2"].to_list() == [0.5, 0.7, 1.0]
 
 
+@pytest.mark.parametrize("out", ["out.parquet", "out.csv"])
+@pytest.mark.parametrize("empty", ["\n", "\r\n", ",\n", ",\r\n"])
+def test_empty_lines_of_a_feature_csv_are_no_rows(tmp_path, empty, out):
+    end = "\r\n" if "\r" in empty else "\n"
+    lines = (f"key,adm2{end}", f"a,0.5{end}", empty, f",0.7{end}", f"b,{end}", empty, empty)
+    (tmp_path / "f.csv").write_bytes("".join(lines).encode())
+    labels = write(tmp_path / "l.jsonl", [{"key": key, "mos": 3.0} for key in "ab"])
+    audit = label_features(tmp_path / "f.csv", [labels], tmp_path / out, LabelSettings(min_match_rate=0.5))
+    assert (audit.input_rows, audit.output_rows, audit.matched_rows) == (3, 3, 2)
+    assert [row["key"] for row in read(tmp_path / out)] == ["a", None, "b"]
+
+
 def test_a_csv_with_a_longer_row_is_told_whatever_it_goes_out_as(tmp_path):
     (tmp_path / "f.csv").write_text("key,frames\na,1\nb,2,3\n")
     labels = write(tmp_path / "l.jsonl", [{"key": "a", "mos": 3.0}])

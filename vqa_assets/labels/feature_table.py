@@ -15,7 +15,16 @@ from vqa_assets.labels.columns import IDENTITY_COLUMNS, check_names
 from vqa_assets.labels.coverage import RAW_KEY, ROWS
 from vqa_assets.labels.formats import Format, format_of
 from vqa_assets.labels.keys import key_text
-from vqa_assets.labels.reading import ROW, Wanted, csv_header, json_rows, read_columns, scan_csv, unreadable
+from vqa_assets.labels.reading import (
+    ROW,
+    Wanted,
+    csv_header,
+    json_rows,
+    read_columns,
+    scan_csv,
+    unreadable,
+    without_empty_rows,
+)
 from vqa_assets.store.files import read_json_lines
 from vqa_assets.store.tables import column_names, json_texts
 
@@ -49,7 +58,8 @@ class FeatureTable:
         if kind is Format.PARQUET:
             return pl.scan_parquet(self.path)
         if kind is Format.CSV:
-            return scan_csv(self.path, typed=format_of(self.out) is not Format.CSV, texts=texts)
+            rows = scan_csv(self.path, typed=format_of(self.out) is not Format.CSV, texts=texts)
+            return without_empty_rows(rows, self.path)
         if self.as_objects:
             return read_columns(self.path, Wanted(dict.fromkeys(texts, str).get, texts)).frame.drop(ROW).lazy()
         try:

@@ -3,6 +3,7 @@
 A value that is no number is kept apart with its row, so that whoever uses the column can name it.
 """
 
+import mmap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ ROW = "_row"
 _CHUNK = 20_000
 _NEXT = "correct the file, or save it in another format"
 _ROWS_OF_NAMES = 1_000
+_BEFORE_EMPTY_ROWS = (b"\n\n", b"\n\r\n", b"\n,", b"\n;", b"\n\t")
 _PADDED = r"^\s*[+-]?0[0-9]"
 
 
@@ -131,6 +133,13 @@ def scan_csv(path: Path, *, typed: bool = False, texts: Iterable[str] = ()) -> p
         raise unreadable(path, error) from error
     more = {name: pl.String() for name, is_padded in padded.items() if is_padded}
     return scan(infer_schema_length=None, schema_overrides=kept | more) if more else found
+
+
+def without_empty_rows(rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    """The rows of a CSV file but those without any value: blank lines, and lines of separators alone."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        may_have_some = any(content.find(sign) >= 0 for sign in _BEFORE_EMPTY_ROWS)
+    return rows.filter(pl.any_horizontal(pl.all().is_not_null())) if may_have_some else rows
 
 
 def _of_columns(path: Path, names: list[str], scan: pl.LazyFrame, wanted: Wanted) -> Columns:
