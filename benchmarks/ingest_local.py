@@ -1,6 +1,7 @@
 """A first pass over clips that are there: hash, probe, rows, manifest, against one ffprobe process a clip and its hash.
 
-On small clips the processes are the cost, on large ones the hash is: there the pass is held against hashing alone.
+On small clips the processes are the cost, on large ones the hash is: there the pass is held against hashing alone, over
+so many bytes that what a pass does once does not count.
 """
 
 import statistics
@@ -23,7 +24,7 @@ from vqa_assets.probing import PyAvProber
 from vqa_assets.settings import resolve
 
 SMALL_CLIPS, SMALL_BYTES, SMALL_TARGET = 3000, 200_000, 30.0
-LARGE_CLIPS, LARGE_FILES, LARGE_BYTES, LARGE_TARGET = 1500, 40, 20_000_000, 0.85
+LARGE_CLIPS, LARGE_FILES, LARGE_BYTES, LARGE_TARGET = 3000, 40, 20_000_000, 0.85
 PROCESSES, TURNS = 24, 5
 
 
