@@ -240,6 +240,10 @@ class TestRepeats:
         assert [r.line for r in found.usable] == [2, 3]
         assert [(r.line, r.repeats, r.problem) for r in found.rows] == [(2, False, ""), (3, False, ""), (4, True, "")]
 
+    def test_the_row_that_is_kept_has_the_address_that_any_of_them_has(self, tmp_path):
+        found = read(tmp_path, "name,url,mos\na,,3.5\nb,http://x/b,4\na.mp4,http://x/a,3.5\na,http://y/a,3.5\n")
+        assert [(r.src, r.url) for r in found.usable] == [("a.mp4", "http://x/a"), ("b.mp4", "http://x/b")]
+
     def test_all_rows_of_a_name_with_two_scores_are_rejected_by_name(self, tmp_path):
         found = read(tmp_path, "name,mos\na,3.5\n" + good_rows(60) + "a,3.6\na,3.5\n")
         assert [r.line for r in found.bad] == [2, 63, 64]

@@ -191,15 +191,22 @@ def _judge_range(row: AnnotationRow, scale: MosScale) -> AnnotationRow:
 
 
 def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[AnnotationRow]:
-    """Later rows of a name with an equal score repeat; where the whole file gives a name two scores, all are bad."""
+    """Later rows of a name with an equal score repeat; where the whole file gives a name two scores, all are bad.
+
+    A name has the first address that any of its rows has.
+    """
     scores: dict[str, list[float]] = defaultdict(list)
+    urls: dict[str, str] = {}
     for row in rows:
         if not row.problem:
             scores[row.src].append(row.mos)
+            if row.url:
+                urls.setdefault(row.src, row.url)
     same = _SAME_SCORE * (scale.high - scale.low)
     conflicting = {src: values for src, values in scores.items() if max(values) - min(values) > same}
     seen: set[str] = set()
-    return [_judge_repeat(row, conflicting.get(row.src), seen) for row in rows]
+    addressed = [row if row.url or row.src not in urls else replace(row, url=urls[row.src]) for row in rows]
+    return [_judge_repeat(row, conflicting.get(row.src), seen) for row in addressed]
 
 
 def _judge_repeat(row: AnnotationRow, conflict: list[float] | None, seen: set[str]) -> AnnotationRow:
