@@ -30,6 +30,27 @@ def content_groups(content_ids: Sequence[str | None], keys: Sequence[str]) -> tu
     return tuple(f"content:{c}" if c else f"clip:{k}" for c, k in zip(content_ids, keys, strict=True))
 
 
+def joined_groups(groups: Sequence[str], marks: Sequence[str | None]) -> tuple[str, ...]:
+    """Per row, its group; groups of which rows bear an equal mark (the same bytes) are one, named by the first of them.
+
+    A group whose marks no other bears keeps its name, and so its place in a split.
+    """
+    parent: dict[str, str] = {}
+
+    def root_of(group: str) -> str:
+        while (above := parent.get(group, group)) != group:
+            parent[group] = parent.get(above, above)
+            group = above
+        return group
+
+    bearer: dict[str, str] = {}
+    for group, mark in dict.fromkeys(zip(groups, marks, strict=True)):
+        if mark is not None and (other := bearer.setdefault(mark, group)) != group:
+            first, second = sorted((root_of(other), root_of(group)))
+            parent[second] = first
+    return tuple(root_of(group) for group in groups) if parent else tuple(groups)
+
+
 def fold_of(group: str, k: int, seed: int) -> int:
     """The fold in 0 … k − 1 of a group; it depends on the group's name, ``k`` and ``seed`` alone."""
     return _draw(f"{seed}:{group}") % k

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from vqa_assets.content import assign_folds, check_split_words, content_groups, fold_of, holdout
+from vqa_assets.content import assign_folds, check_split_words, content_groups, fold_of, holdout, joined_groups
 from vqa_assets.errors import TrainingError
 
 GROUPS = [f"content:{i // 3}" for i in range(900)]
@@ -15,6 +15,13 @@ def test_a_group_is_its_content_id_else_its_clip():
 def test_a_content_and_a_clip_of_the_same_name_are_different_groups():
     one, other = content_groups(["x", None], ["1", "x"])
     assert one != other
+
+
+def test_groups_with_the_same_bytes_in_them_are_one():
+    groups = ("content:b", "clip:x", "content:a", "clip:y", "clip:z", "content:b")
+    marks = ("1", "1", "2", None, None, "2")
+    assert joined_groups(groups, marks) == (*("clip:x",) * 3, "clip:y", "clip:z", "clip:x")
+    assert joined_groups(groups, (None,) * 6) == joined_groups(groups, tuple("abcdef")) == groups
 
 
 @pytest.mark.parametrize(("group", "fold"), [("content:a", 4), ("content:b", 1), ("clip:a.mp4", 2)])

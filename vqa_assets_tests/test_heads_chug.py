@@ -9,6 +9,7 @@ import pytest
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import CHUG_HDR_DISPLAY_V1, CHUG_HDR_WIDE_V1, DISPLAY_COLUMNS
 from vqa_assets.heads.build import BuiltHead, build_head
+from vqa_assets.heads.card import render_card
 from vqa_assets.heads.recipe import CHUG_HDR_MOS_HEAD_V1, TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.head_tables import FACTS, chug_labelled, quiet, written
@@ -45,6 +46,17 @@ def test_folds_of_a_ladder_go_by_content(table):
     p = build(table).predictions
     folds_of = {group: {f for g, f in zip(p.groups, p.fold, strict=True) if g == group} for group in p.groups}
     assert {len(folds) for folds in folds_of.values()} == {1}
+
+
+def test_a_ladder_split_at_random_is_told_and_never_production(tmp_path):
+    words = pl.Series("split", ["test" if i % 3 == 0 else "train" for i in range(200)])
+    m = build(written(chug_labelled().with_columns(words), tmp_path / "torn.parquet")).manifest
+    assert (m["folds"]["groups_in_train_and_test"], m["status"], m["gate"]["passed"]) == (40, "Proposed", False)
+    assert m["gate"]["reasons"][0] == "40 contents stand on both sides of the given split"
+    card = render_card(m)
+    assert "- **40 contents stand on both sides of the split: these numbers say nothing of new content.**" in card
+    assert "All folds together" not in card
+    assert "out of fold" not in card
 
 
 def test_a_display_profile_makes_the_wider_head_and_is_recorded(table, display):

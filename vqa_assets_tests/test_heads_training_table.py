@@ -144,6 +144,14 @@ def test_several_rows_of_one_clip_in_one_corpus_all_stay(tmp_path):
     assert len(read(tmp_path, frame).mos) == 20
 
 
+def test_the_same_bytes_under_two_names_are_one_content(tmp_path):
+    frame = labelled(20).drop("content_id")
+    copies = frame.with_columns(key="copy/" + pl.col("key"), src_sha256=pl.col("src_sha256").str.to_uppercase())
+    table = read(tmp_path, pl.concat([frame, copies]))
+    assert (len(table.groups), len(set(table.groups))) == (40, 20)
+    assert table.groups[:20] == table.groups[20:]
+
+
 def test_clips_without_a_hash_are_all_taken(tmp_path):
     frame = labelled(20).drop("src_sha256")
     assert len(read(tmp_path, frame, frame).mos) == 40

@@ -105,8 +105,11 @@ def _weights(table: TrainingTable, settings: TrainingSettings) -> F32 | None:
 
 
 def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadRecipe) -> Verdict:
-    """The gate's, or that there is nothing to read it from."""
+    """The gate's, that what it read is no measure, or that there is nothing to read it from."""
     judged = verdict(gate, folds)
+    if plan.leaking_groups:
+        told = f"{plan.leaking_groups} contents stand on both sides of the given split"
+        return replace(judged, passed=False, status=PROPOSED, reasons=(told, *judged.reasons))
     if plan.kind != "insufficient-sources":
         return judged
     found = f"{plan.sources} source{'' if plan.sources == 1 else 's'}, at least {recipe.least_sources}"

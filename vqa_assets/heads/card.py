@@ -64,6 +64,8 @@ _HOW_SPLIT = {
     "split": "the corpora's own split",
     "sources": "each source left out once",
 }
+_TOGETHER = {"folds": "All folds", "split": "The rows that judge", "sources": "All sources"}
+_UNSEEN = {"folds": "out of fold", "split": "of the rows that judge", "sources": "each source by a head without it"}
 
 
 def _results(m: Manifest) -> str:
@@ -81,7 +83,11 @@ def _results(m: Manifest) -> str:
         "",
     ]
     lines.append("The head beats ridge." if m["beats_ridge"] else "**The head does not beat a ridge regression.**")
-    lines.append(f"All folds together ({pooled['groups']} contents): {_intervals(pooled)}.")
+    if leaking := folds["groups_in_train_and_test"]:
+        lines.append(
+            f"**{leaking} contents stand on both sides of the split: these numbers say nothing of new content.**"
+        )
+    lines.append(f"{_TOGETHER[folds['kind']]} together ({pooled['groups']} contents): {_intervals(pooled)}.")
     lines.append(_holdout(held) if held["rows"] else "Nothing was held out beside these.")
     if held["vmaf"]:
         lines.append(f"VMAF on {held['vmaf']['rows']} of the held-out rows: SROCC {_number(held['vmaf']['srocc'])}.")
@@ -107,7 +113,7 @@ def _residuals(m: Manifest) -> str:
         return ""
     names = {"mean": "mean", "sd": "SD", "p05": "5 %", "p95": "95 %"}
     table = _table(("predicted − measured", *names.values()), [(c, *_numbers(r, names)) for c, r in found.items()])
-    return f"### Residuals by corpus, out of fold\n\n{table}"
+    return f"### Residuals by corpus, {_UNSEEN[m['folds']['kind']]}\n\n{table}"
 
 
 def _gate(m: Manifest) -> str:

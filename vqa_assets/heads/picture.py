@@ -52,7 +52,7 @@ def _scatter(axes: "Axes", predictions: Predictions, name: str, ends: tuple[floa
     axes.plot(ends, ends, color="0.5", linewidth=1)
     axes.plot(mos, predicted, ".", markersize=4, alpha=dense, color="tab:blue", mew=0)
     told = f"{name.upper()} ({ends[0]:g}–{ends[1]:g})"
-    axes.set(xlim=ends, ylim=ends, xlabel=told, ylabel="predicted, out of fold")
+    axes.set(xlim=ends, ylim=ends, xlabel=told, ylabel="predicted, not trained on")
 
 
 def _residuals(axes: "Axes", predictions: Predictions, name: str) -> None:

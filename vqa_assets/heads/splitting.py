@@ -96,7 +96,7 @@ def _given(table: TrainingTable, words: NDArray[np.object_]) -> SplitPlan:
             "the split column", found=f"{train.sum()} train rows, {judges.sum()} to judge by", expected="both"
         )
     part = Part(str(words[judges][0]), np.flatnonzero(train), np.flatnonzero(judges))
-    leaking = _groups_of(table, train) & _groups_of(table, ~train)
+    leaking = _groups_of(table, train) & _groups_of(table, judges)
     nothing = np.empty(0, dtype=np.int64)
     return SplitPlan("split", (part,), part.train, nothing, {}, leaking_groups=len(leaking))
 

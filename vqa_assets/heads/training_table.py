@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from vqa_assets.content import KEY_COLUMNS, content_groups
+from vqa_assets.content import KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.columns import feature_columns, no_numbers_among, number_column, slots, texts_among
@@ -221,7 +221,8 @@ def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
         "sd": pl.when(sd > 0).then(sd),
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
         "content_id": pl.coalesce(_text("content_id", have), _text("chug_content_name", have)),
-        **{name: _text(name, have) for name in ("src_sha256", "split", "encoder")},
+        "src_sha256": _text("src_sha256", have).str.to_lowercase(),
+        **{name: _text(name, have) for name in ("split", "encoder")},
     }
 
 
@@ -362,6 +363,7 @@ def _without_losers(frame: pl.DataFrame, winners: pl.DataFrame) -> pl.DataFrame:
 def _joined(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> TrainingTable:
     rows = pl.concat(list(frames.values()))
     text = {name: tuple(rows[name].to_list()) for name in ("key", "corpus", "src_sha256", "split", "content_id")}
+    clips = [f"{corpus}/{key}" for corpus, key in zip(text["corpus"], text["key"], strict=True)]
     features = rows.select(slots(schema)).to_numpy().astype(np.float32)
     return TrainingTable(
         schema=schema,
@@ -369,9 +371,7 @@ def _joined(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> Traini
         mos=rows["mos"].to_numpy().astype(np.float32),
         vmaf=rows["vmaf"].fill_null(np.nan).to_numpy().astype(np.float32),
         keys=text["key"],
-        groups=content_groups(
-            text["content_id"], [f"{c}/{k}" for c, k in zip(text["corpus"], text["key"], strict=True)]
-        ),
+        groups=joined_groups(content_groups(text["content_id"], clips), text["src_sha256"]),
         corpora=text["corpus"],
         src_sha256=text["src_sha256"],
         split=text["split"],
