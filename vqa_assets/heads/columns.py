@@ -18,6 +18,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 _BITRATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG])(?:B|BPS|BIT/S)?\s*$"
 _MBPS = {"K": 1e-3, "M": 1.0, "G": 1e3}
 _MAY_HOLD_NUMBERS = (pl.String, pl.Boolean, pl.Null)
+_NO_VALUE = ("", "na", "n/a", "null", "none", "nan", "-")
+"""Texts that stand for no number, in small letters."""
 _COVERAGES = ("display_bt2020_coverage", "display_p3_coverage")
 
 
@@ -61,9 +63,42 @@ def no_numbers_among(table: pl.LazyFrame, columns: Collection[str]) -> dict[str,
 def texts_among(table: pl.LazyFrame, columns: Collection[str]) -> dict[str, str]:
     """Of these columns, per one that holds text that is no number, an example of it."""
     texts = [name for name, kind in table.collect_schema().items() if kind == pl.String and name in columns]
-    wrong = {n: pl.col(n).filter(number_column(n).is_null() & (pl.col(n) != "")).first() for n in texts}
+    wrong = {
+        n: pl.col(n)
+        .filter(
+            pl.col(n).cast(pl.Float64, strict=False).is_null()
+            & ~pl.col(n).str.strip_chars().str.to_lowercase().is_in(_NO_VALUE)
+        )
+        .first()
+        for n in texts
+    }
     found = table.select(**wrong).collect().row(0, named=True) if texts else {}
     return {name: example for name, example in found.items() if example is not None}
+
+
+def nested_among(table: pl.LazyFrame, columns: Collection[str]) -> dict[str, str]:
+    """Of these columns, per one whose values are lists or the like, its type."""
+    found = {name: kind for name, kind in table.collect_schema().items() if name in columns}
+    return {n: str(kind) for n, kind in found.items() if kind.is_nested() or kind in (pl.Binary, pl.Object)}
+
+
+def number_sources(feature: str) -> tuple[str, ...]:
+    """The columns of numbers that a feature is read from, whichever of them a table has."""
+    made = {"crf_norm": ("crf",), "chug_bitrate_mbps": ("src_size_bytes", "duration_s")}
+    scaled = (NORMALISED[feature].source,) if feature in NORMALISED else made.get(feature, ())
+    return (feature, f"{feature}_mean", *scaled)
+
+
+def word_sources(schema: FeatureSchema) -> tuple[str, ...]:
+    """The columns of words that features are made from."""
+    words = {
+        "chug_orientation_portrait": ("chug_orientation",),
+        "chug_bitrate_mbps": ("chug_bitrate_label",),
+        "preset_rank": ("preset",),
+    }
+    of_display = [f"display_{spelling}" for field in FIELDS for spelling in field.spellings]
+    own = [name for feature in schema.columns for name in words.get(feature, ())]
+    return (*own, *(of_display if set(schema.columns) & set(DISPLAY_COLUMNS) else ()))
 
 
 def _made(have: Collection[str]) -> dict[str, pl.Expr]:
@@ -139,7 +174,7 @@ def _read_values(name: str, field: Field, values: list[object]) -> dict[str, dic
             raise TrainingError(error.what, found=error.found, expected=error.expected) from error
         for column, number in found.items():
             words[column][value] = number
-    if name in _COVERAGES and len({float(str(v).rstrip("%")) > 1 for v in known if v}) > 1:
+    if name in _COVERAGES and len({float(str(v).strip().rstrip("%")) > 1 for v in known if v}) > 1:
         raise TrainingError(
             f"column {name}",
             found="fractions and percentages",

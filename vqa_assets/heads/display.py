@@ -29,7 +29,7 @@ def number(value: Any, what: str) -> float:
     """A number of 0 or more, also as text; SettingsError names the field otherwise."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not (math.isfinite(found) and found >= 0):
         raise _wrong(what, value, "a finite number of 0 or more")
@@ -143,7 +143,7 @@ def read_profile(path: Path) -> DisplayProfile:
         told = json.loads(content)
     except OSError as error:
         raise SettingsError(what, found=f"it cannot be read ({error.strerror})", expected="a JSON file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(what, found=f"no JSON ({error})", expected="a JSON object") from error
     if not isinstance(told, Mapping):
         raise SettingsError(what, found=type(told).__name__, expected="a JSON object of display fields")

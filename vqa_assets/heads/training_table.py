@@ -14,7 +14,16 @@ import polars as pl
 from vqa_assets.content import KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import FeatureSchema
-from vqa_assets.heads.columns import feature_columns, no_numbers_among, number_column, slots, texts_among
+from vqa_assets.heads.columns import (
+    feature_columns,
+    nested_among,
+    no_numbers_among,
+    number_column,
+    number_sources,
+    slots,
+    texts_among,
+    word_sources,
+)
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, Target
 from vqa_assets.heads.weights import F32, encoder_onehot
@@ -26,6 +35,8 @@ _ENOUGH_TO_TELL, _THE_SAME = 20, 1 - 1e-7
 _SD_FIGURES = 9
 """SDs that came from two scales are equal to so many figures where they are equal."""
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
+_OWN_NUMBERS = ("mos", "mos_std_dev", *_VMAF_COLUMNS)
+_OWN_WORDS = ("content_id", "chug_content_name", "src_sha256", "split", "encoder", _STATUS)
 
 
 class NoLabelledRowsError(TrainingError):
@@ -176,7 +187,7 @@ def _read(
 ) -> pl.DataFrame:
     """One table's rows under our own names; a table without ``mos`` or a clip's key is refused.
 
-    ``texts`` takes an example of each feature column that holds text.
+    ``texts`` takes an example of each column of numbers that holds text.
     """
     have = frozenset(scan.collect_schema().names())
     key = next((name for name in KEY_COLUMNS if name in have), None)
@@ -188,30 +199,37 @@ def _read(
             next_step="label the feature table first",
         )
     schema, reading = wanted
-    _check_types(corpus, scan, ("mos", *schema.columns, *(f"{name}_mean" for name in schema.columns)))
-    texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, schema.columns).items()}
-    features = feature_columns(scan, schema, reading.display)
-    rows = scan.select(**_own_columns(key, have), **features).collect()
+    of_features = [source for name in schema.columns for source in number_sources(name)]
+    try:
+        _check_types(corpus, scan, (*_OWN_NUMBERS, *of_features), (key, *_OWN_WORDS, *word_sources(schema)))
+        texts |= {f"{corpus}: {name}": example for name, example in texts_among(scan, of_features).items()}
+        features = feature_columns(scan, schema, reading.display)
+        rows = scan.select(**_own_columns(key, have), **features).collect()
+    except pl.exceptions.PolarsError as error:
+        found = str(error).partition("\n")[0][:300]
+        raise TrainingError(f"labelled table of {corpus}", found=found, expected="a table that can be read") from error
     _check_mos(corpus, rows.filter(pl.col("labelled")), reading.target)
     if _LADDER & have:
         _check_contents(corpus, rows.filter(pl.col("labelled") & pl.col("split").is_null()))
     return rows.with_columns(corpus=pl.lit(corpus))
 
 
-def _check_types(corpus: str, scan: pl.LazyFrame, columns: Collection[str]) -> None:
-    """Refuses columns of a type without numbers, and text for a MOS."""
-    wrong = {**no_numbers_among(scan, columns), **{n: repr(text) for n, text in texts_among(scan, ("mos",)).items()}}
-    if wrong:
-        raise TrainingError(
-            f"labelled table of {corpus}: columns that hold no numbers",
-            found=", ".join(f"{name}: {what}" for name, what in wrong.items()),
-            expected="one number a row, and null where there is none",
-            next_step="correct the table; mos_features makes one",
-        )
+def _check_types(corpus: str, scan: pl.LazyFrame, numbers: Collection[str], words: Collection[str]) -> None:
+    """Refuses columns of a type without numbers or words, and text for a MOS."""
+    texts = {n: repr(text) for n, text in texts_among(scan, ("mos",)).items()}
+    wrong = {**no_numbers_among(scan, numbers), **texts}
+    for wanted, columns in (("numbers", wrong), ("words", nested_among(scan, words))):
+        if columns:
+            raise TrainingError(
+                f"labelled table of {corpus}: columns that hold no {wanted}",
+                found=", ".join(f"{name}: {what}" for name, what in columns.items()),
+                expected=f"one {wanted.removesuffix('s')} a row, and null where there is none",
+                next_step="correct the table; mos_features makes one",
+            )
 
 
 def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
-    status = pl.col(_STATUS) == _LABELLED if _STATUS in have else pl.lit(value=True)
+    status = pl.col(_STATUS).cast(pl.String) == _LABELLED if _STATUS in have else pl.lit(value=True)
     vmaf = [number_column(name) for name in _VMAF_COLUMNS if name in have]
     sd = number_column("mos_std_dev") if "mos_std_dev" in have else pl.lit(None, pl.Float64)
     return {
@@ -306,15 +324,18 @@ def _with_encoders(table: TrainingTable, frames: Mapping[str, pl.DataFrame]) -> 
 def _check_measured(
     frames: Mapping[str, pl.DataFrame], schema: FeatureSchema, allowed: Collection[str], texts: Mapping[str, str]
 ) -> None:
-    """Refuses what is known in no row of a corpus, and measured features that have one value in all of a corpus."""
+    """Refuses text, what is known in no row of a corpus, and measured features of one value in all rows of a corpus."""
     wrong = []
     for corpus, frame in frames.items():
-        for name in (n for n in schema.columns if n not in allowed and len(frame)):
+        for name in schema.columns if len(frame) else ():
             values = frame[f"feature:{name}"].drop_nulls()
-            if not len(values):
-                text = texts.get(f"{corpus}: {name}")
-                why = f"text: {text!r}" if text else "absent or all missing"
-                wrong.append(f"{corpus}: {name} ({why})")
+            if text := [(s, texts[at]) for s in number_sources(name) if (at := f"{corpus}: {s}") in texts]:
+                source, example = text[0]
+                wrong.append(f"{corpus}: {name} (text{'' if source == name else f' in {source}'}: {example!r})")
+            elif name in allowed:
+                continue
+            elif not len(values):
+                wrong.append(f"{corpus}: {name} (absent or all missing)")
             elif name in schema.measured and values.min() == values.max():
                 wrong.append(f"{corpus}: {name} (constant {values[0]:g})")
     if wrong:

@@ -16,7 +16,15 @@ from pydantic_core import PydanticCustomError
 
 from vqa_assets.errors import HeadError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FEATURE_SCHEMAS, FR_V2, FeatureSchema
-from vqa_assets.heads.columns import feature_columns, no_numbers_among, slots, texts_among
+from vqa_assets.heads.columns import (
+    feature_columns,
+    nested_among,
+    no_numbers_among,
+    number_sources,
+    slots,
+    texts_among,
+    word_sources,
+)
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.export import check_operators
 from vqa_assets.heads.manifest import SCHEMA
@@ -150,8 +158,8 @@ class Head:
         return DisplayProfile(told.file, told.sha256, told.values, tuple(told.lacking), tuple(told.ignored))
 
     def _refuse_no_numbers(self, table: pl.LazyFrame, what: str) -> None:
-        columns = self.schema.columns
-        types = no_numbers_among(table, (*columns, *(f"{name}_mean" for name in columns)))
+        columns = [source for name in self.schema.columns for source in number_sources(name)]
+        types = {**no_numbers_among(table, columns), **nested_among(table, word_sources(self.schema))}
         wrong = {**types, **{name: repr(text) for name, text in texts_among(table, columns).items()}}
         if wrong:
             found = ", ".join(f"{name}: {example}" for name, example in wrong.items())
