@@ -158,7 +158,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """A metric's percentile interval, (low, high), over resamples of whole groups with replacement.
 
-    Resamples on which the metric is undefined are left out; (NaN, NaN) where that is all of them, or under two groups.
+    Resamples on which the metric is undefined are left out; (NaN, NaN) where that is half of them, or under two groups.
     Above 20 000 rows fewer resamples are drawn, never under 100.
     """
     draw = draw or Bootstrap()
@@ -171,7 +171,7 @@ def bootstrap_interval(
     drawn = (members.rows_of(rng.integers(0, len(members), len(members))) for _ in range(samples))
     values = np.array([metric(y[rows], p[rows]) for rows in drawn])
     values = values[np.isfinite(values)]
-    if not values.size:
+    if values.size <= samples / 2:
         return math.nan, math.nan
     low, high = np.quantile(values, [(1 - draw.confidence) / 2, (1 + draw.confidence) / 2])
     return float(low), float(high)

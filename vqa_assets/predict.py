@@ -107,8 +107,8 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
         keys = _keys(rows, key, {*table.names} & set(_ENCODE) if head.encoders else set())
     except pl.exceptions.PolarsError as error:
         raise LabelError(f"{path}", found=str(error).partition("\n")[0], expected="a whole table") from error
-    names = keys or [str(number) for number in range(1, len(scores) + 1)]
-    return [_scored(head, path, name or "", score) for name, score in zip(names, scores, strict=True)]
+    named = zip(keys or [""] * len(scores), scores, strict=True)
+    return [_scored(head, path, name or f"row {n}", score) for n, (name, score) in enumerate(named, 1)]
 
 
 def _keys(rows: "pl.LazyFrame", key: str | None, encode: Collection[str]) -> list[str] | None:
@@ -206,7 +206,9 @@ def _format_of(options: argparse.Namespace) -> str:
 
 
 def _refuse_own_input(out: Path | None, inputs: Iterable[Path]) -> None:
-    """HeadError where the scores would be written over what they are made from."""
+    """HeadError where the scores would be written over what they are made from, or over a folder."""
+    if out is not None and (out.is_dir() or not out.name):
+        raise HeadError(f"--out {out}", found="a folder", expected="a file", next_step="name a file in it")
     if out is not None and out.resolve() in {path.resolve() for path in inputs}:
         raise HeadError(
             f"--out {out}", found="a file that is read", expected="a new one", next_step="name another file"
@@ -231,11 +233,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = _told(head, scored, kind)
         if options.out:
             _write(options.out, text)
+        else:
+            print(text, end="", flush=True)
+    except BrokenPipeError:  # who reads the scores has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (VqaError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if not options.out:
-        print(text, end="")
     return _told_missing(scored, {str(clip) for clip in clips})
 
 
@@ -281,10 +286,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}, expected 1 or more")
-    return number
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}, expected a whole number of 1 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def test_the_full_reference_head_reads_the_encode_grid(platform):
     m = platform.manifest("fr_regressor_v2")
     assert set(m["corpora"]) == {"bvi-dvc", "netflix"}
     assert "Ma, Zhang, Bull" in m["corpora"]["bvi-dvc"]["citation"]
-    assert list(m["run_provenance"]["inputs"]) == ["features_with_mos_encode-grid"]
+    assert list(m["run_provenance"]["inputs"]) == ["rows_encode-grid"]
 
 
 def test_a_shard_of_computed_scores_is_never_an_opinion_heads_target(platform):

@@ -177,7 +177,14 @@ def test_an_onnx_of_other_inputs_than_its_manifest_says_is_refused(on_disk, grid
     sidecar = on_disk.with_suffix(".json")
     sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "encoder_vocab": ["libx264", "libx265"]}))
     assert main([str(on_disk), str(grid)]) == 1
-    assert "'encoder_onehot': 3}, expected {'features': 8, 'encoder_onehot': 2}" in capsys.readouterr().err
+    assert 'expected that of its manifest: ["libx264", "libx265"]' in capsys.readouterr().err
+
+
+def test_the_card_and_the_manifest_speak_of_encodes_on_vmafs_scale(built):
+    assert "then 100 · sigmoid" in built.manifest["training_recipe"]["architecture"]
+    card = render_card(built.manifest)
+    assert "# one row per encode, in the order" in card
+    assert "1.0 for the encode's one of" in card
 
 
 def test_the_card_speaks_of_sources(built):

@@ -170,6 +170,14 @@ def test_a_card_says_that_so_few_contents_allow_no_more_splits(tmp_path):
     assert f"Medians over {contents} splits by content (all that there are) (80 % train" in render_card(manifest)
 
 
+def test_vmaf_that_is_known_of_some_rows_says_of_how_many(tmp_path):
+    known = pl.when(pl.int_range(160) % 2 == 0).then(60 + 10 * pl.col("adm2"))
+    manifest = build(written(labelled(160).with_columns(vmaf=known), tmp_path / "half.parquet")).manifest
+    judged = manifest["protocol"]["rows_judged"]
+    assert judged["vmaf"] * 2 == judged["head"] == judged["ridge"]
+    assert f"| VMAF (known of {judged['vmaf']} of {judged['head']} rows) |" in render_card(manifest)
+
+
 def test_svr_learns_a_bent_signal_from_training_rows_alone():
     frame = labelled(400, bend=0.6)
     x = frame.select(KONVID_V1.columns).to_numpy().astype(np.float32)

@@ -158,3 +158,12 @@ def test_no_mapping_turns_predictions_round():
     assert found.rmse_fitted == pytest.approx(truth.std(), rel=1e-5)
     noise = [score(truth, np.random.default_rng(seed).normal(size=200)).plcc_fitted for seed in range(1, 41)]
     assert abs(np.median(noise)) < 0.08
+
+
+def test_an_interval_of_few_defined_resamples_is_not_told():
+    truth, groups = np.arange(6.0), list("abcdef")
+
+    def often_undefined(y, _):
+        return float(len(y)) if len(set(y)) > 4 else np.nan
+
+    assert all(map(np.isnan, bootstrap_interval(often_undefined, truth, truth, groups)))

@@ -192,7 +192,7 @@ def test_an_onnx_that_is_not_its_manifests_is_refused(head, tmp_path, capsys):
         ({"feature_order": ["motion2", "adm2"]}, "feature schema konvid-v1: 2 columns (motion2, adm2, …)"),
         (
             {"feature_schema": "own-columns", "feature_order": ["motion2", "adm2"]},
-            'expected those of its manifest: ["motion2", "adm2"]',
+            'expected that of its manifest: ["motion2", "adm2"]',
         ),
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
@@ -312,6 +312,44 @@ def test_sources_that_are_not_there_or_hold_nothing_are_refused_in_a_fresh_proce
 def test_a_table_that_cannot_be_read_is_refused(root, tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
     assert f"{name}" in refused(capsys, NAME, tmp_path / name, "--root", root)
+
+
+def test_a_manifest_whose_verdict_was_edited_is_not_its_onnxs(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    sidecar = head.with_suffix(".json")
+    edited = {**json.loads(sidecar.read_text()), "status": "Production"}
+    sidecar.write_text(json.dumps(edited))
+    assert "status Proposed, expected that of its manifest: Production" in refused(capsys, head, tmp_path / "f.parquet")
+
+
+def test_a_head_that_was_not_exported_is_told(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    sidecar = head.with_suffix(".json")
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "onnx": None, "sha256": None}))
+    assert "a head that was not exported, expected one with an ONNX" in refused(capsys, head, tmp_path / "f.parquet")
+
+
+def test_scores_are_never_written_over_a_folder(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    assert main([str(head), str(tmp_path / "f.parquet"), "--out", str(tmp_path)]) == 1
+    assert f"--out {tmp_path}: a folder, expected a file" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_had_enough_ends_the_command_without_a_traceback(root, tmp_path):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    command = f"{sys.executable} -m vqa_assets.predict {NAME} {tmp_path / 'f.parquet'} | true"
+    environment = {**os.environ, "VQA_DATA_ROOT": str(root)}
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_a_row_without_a_key_is_called_by_its_number(head, tmp_path, capsys):
+    keys = pl.when(pl.int_range(pl.len()) == 2).then(None).otherwise(pl.col("key"))
+    FEATURES.with_columns(key=keys).write_parquet(tmp_path / "f.parquet")
+    assert main([str(head), str(tmp_path / "f.parquet"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["scores"]
+    assert [one["key"] for one in told[:3]] == [FEATURES["key"][0], FEATURES["key"][1], "row 3"]
 
 
 @pytest.mark.parametrize("name", ["f.tsv", "f.xlsx"])

@@ -61,7 +61,7 @@ def _make_checks(asset: str, partitions: dg.PartitionsDefinition[str] | None) ->
     def beats_ridge(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
         found = _manifest(context, data_root.root(), asset)
         plcc, ridge = (found["folds"]["mean"]["plcc"], found["folds"]["baselines"]["ridge"]["mean"]["plcc"])
-        told = f"mean PLCC of the head {plcc}, of the ridge regression {ridge}"
+        told = f"mean PLCC of the head {_shown(plcc)}, of the ridge regression {_shown(ridge)}"
         return warning(bool(found["beats_ridge"]), told, {"plcc": plcc, "ridge_plcc": ridge})
 
     @dg.asset_check(
@@ -76,9 +76,20 @@ def _make_checks(asset: str, partitions: dg.PartitionsDefinition[str] | None) ->
     return [gate, beats_ridge, columns, runs_anywhere]
 
 
+def _shown(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4f}"
+
+
 def _columns(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
     lacking = manifest.get("display_profile", {}).get("lacking", [])
-    told = {"of one value": manifest["constant"], "filled": list(manifest["filled"]), "not in the display": lacking}
+    counts = {name: c["counts"] for name, c in manifest["corpora"].items()} | manifest["unused"]
+    without = {name: c["rows_missing_features"] for name, c in counts.items() if c["rows_missing_features"]}
+    told = {
+        "of one value": manifest["constant"],
+        "filled": list(manifest["filled"]),
+        "not in the display": lacking,
+        "rows left out for a feature that is not known": [f"{name} {rows}" for name, rows in without.items()],
+    }
     parts = [f"{what}: {', '.join(names)}" for what, names in told.items() if names]
     return warning(not parts, "; ".join(parts) or "all columns are known and vary", told)
 

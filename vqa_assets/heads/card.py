@@ -56,7 +56,24 @@ def _data(m: Manifest) -> str:
         "filled": "Filled",
     }
     lines += [f"{text}: {', '.join(m[key])}." for key, text in told.items() if m[key]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_left_out(m)])
+
+
+_LEFT_OUT = {
+    "rows_failed": "of encodes that failed",
+    "rows_unlabelled": "without a label",
+    "rows_missing_features": "without all features",
+    "duplicates": "of clips taken from another corpus",
+}
+
+
+def _left_out(m: Manifest) -> list[str]:
+    """Per corpus, the rows that were not used, by reason."""
+    told = []
+    for name, corpus in m["corpora"].items():
+        parts = [f"{corpus['counts'][key]} {why}" for key, why in _LEFT_OUT.items() if corpus["counts"][key]]
+        told += [f"Left out of the {corpus['counts']['rows_in']} rows of {name}: {', '.join(parts)}."] if parts else []
+    return told
 
 
 _HOW_SPLIT = {
@@ -130,7 +147,7 @@ def _protocol(m: Manifest) -> str:
         return ""
     names = {"srocc": "SROCC", "krocc": "KROCC", "plcc": "PLCC", "rmse": "RMSE", "rmse_over_sd": "RMSE ÷ SD"}
     rows = [
-        (_PREDICTORS.get(name, name), *(_with_interval(medians[n], found["interval_95"][name][n]) for n in names))
+        (_of_rows(name, found), *(_with_interval(medians[n], found["interval_95"][name][n]) for n in names))
         for name, medians in found["median"].items()
     ]
     asked = m["training_recipe"]["settings"]["protocol_splits"]
@@ -138,7 +155,7 @@ def _protocol(m: Manifest) -> str:
     how = (
         f"Medians over {found['splits']} splits by content{all_there_are} (80 % train, 20 % judge) of "
         f"{found['rows']} rows of {found['groups']} contents; PLCC and RMSE after a four-parameter logistic fit; in "
-        "brackets 95 % intervals over resampled contents. The gate does not read them."
+        "brackets 95 % intervals over resampled contents (–: too few contents). The gate does not read them."
     )
     lines = [
         "## The field's protocol",
@@ -156,6 +173,12 @@ def _protocol(m: Manifest) -> str:
     return "\n".join(lines)
 
 
+def _of_rows(name: str, found: Mapping[str, Any]) -> str:
+    """What a predictor is called, and on how many rows where those are fewer than the head's."""
+    rows, told = found["rows_judged"], _PREDICTORS.get(name, name)
+    return told if rows[name] == rows["head"] else f"{told} (known of {rows[name]} of {rows['head']} rows)"
+
+
 def _with_interval(value: float | None, interval: Sequence[float | None]) -> str:
     return "–" if value is None else f"{_number(value)} [{', '.join(map(_number, interval))}]"
 
@@ -166,7 +189,11 @@ def _use(m: Manifest) -> str:
     told = f"{name.upper()} on {low:g}–{high:g}; NaN where an input of the row is not finite"
     rows = [
         ("`features`", f"float32 (N, {features})", "raw values in `feature_order`, never standardised by the caller"),
-        ("`encoder_onehot`", f"float32 (N, {len(m['encoder_vocab'])})", f"1.0 for the clip's one of: {vocab}"),
+        (
+            "`encoder_onehot`",
+            f"float32 (N, {len(m['encoder_vocab'])})",
+            f"1.0 for the {'clip' if name == 'mos' else 'encode'}'s one of: {vocab}",
+        ),
         (f"`{name}` (output)", "float32 (N,)", told),
     ]
     lines = ["## Use", "", _table(("tensor", "shape", "unit"), rows), "", f"Feature schema `{m['feature_schema']}`:"]
@@ -184,7 +211,7 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession("{m["onnx"]}", providers=["CPUExecutionProvider"])
-# one row per clip, in the order of feature_order; these are the training rows' means
+# one row per {"clip" if name == "mos" else "encode"}, in the order of feature_order; these are the training rows' means
 features = np.array([[{typical}]], dtype=np.float32)
 encoder_onehot = np.eye({len(m["encoder_vocab"])}, dtype=np.float32)[[0] * len(features)]
 ({name},) = session.run(["{name}"], {{"features": features, "encoder_onehot": encoder_onehot}})

@@ -77,7 +77,15 @@ def _tables(recipe: HeadRecipe, given: Given, settings: TrainingSettings) -> tup
     tables, facts = given
     own = {name: tables[name] for name in recipe.corpora if name in tables}
     wanted = _named(settings.tables) or own
-    wanted |= _named(settings.extra_tables)
+    extra = _named(settings.extra_tables)
+    if again := sorted(set(extra) & set(wanted)):
+        raise SettingsError(
+            "extra_tables",
+            found=f"{', '.join(again)}, of which a table is read already",
+            expected="corpora beside those of the recipe",
+            next_step="name the table under tables, where it stands instead, or under a name of its own",
+        )
+    wanted |= extra
     _check_named("exclude_corpora", settings.exclude_corpora, (*recipe.corpora, *wanted))
     present = {name: path for name, path in wanted.items() if name not in settings.exclude_corpora}
     asked = () if settings.tables else recipe.corpora
@@ -104,6 +112,9 @@ def _grid_rows(
     tables, facts = given
     paths = [*(_named(settings.tables) or tables).values(), *_named(settings.extra_tables).values()]
     _check_named("exclude_corpora", settings.exclude_corpora, recipe.corpora)
+    if len({path.resolve() for path in paths}) < len(paths):
+        found = ", ".join(map(str, paths))
+        raise SettingsError("extra_tables", found=found, expected="each file once", next_step="correct the run config")
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise NoLabelledRowsError(

@@ -21,6 +21,7 @@ from vqa_assets.metrics import Bootstrap, Scores, bootstrap_interval, mean_score
 PRODUCTION, PROPOSED = "Production", "Proposed"
 _TOLD = {"mean_plcc": "mean PLCC", "mean_srocc": "mean SROCC", "mean_rmse": "mean RMSE", "plcc_spread": "PLCC spread"}
 _TOLD |= {"lowest_plcc": "lowest PLCC"}
+_FOLDS_SHOWN = 10
 _ROUNDING = 1e-9
 """What binary fractions lose: 0.905 − 0.9 is 0.005, and seven times 0.85 has the mean 0.85."""
 _AT_LEAST = ("mean_plcc", "mean_srocc", "lowest_plcc")
@@ -58,7 +59,8 @@ def _miss(name: str, value: float, limit: float, folds: Sequence[Scores]) -> str
     told = _TOLD[name]
     if not math.isfinite(value):
         metric = name.removeprefix("mean_") if name.startswith("mean_") else "plcc"
-        broken = ", ".join(str(i) for i, fold in enumerate(folds) if not math.isfinite(getattr(fold, metric)))
+        nan = [str(i) for i, fold in enumerate(folds) if not math.isfinite(getattr(fold, metric))]
+        broken = ", ".join(nan[:_FOLDS_SHOWN]) + (f" and {len(nan) - _FOLDS_SHOWN} more" if nan[_FOLDS_SHOWN:] else "")
         return f"{told} is not defined: NaN in fold {broken}" if broken else f"{told} not measured"
     at_least = name in _AT_LEAST
     if value >= limit - _ROUNDING if at_least else value <= limit + _ROUNDING:

@@ -22,6 +22,7 @@ from vqa_assets.heads.recipe import (
     HOLDOUT_SHARE,
     Gate,
     HeadRecipe,
+    Target,
     TrainingSettings,
 )
 from vqa_assets.heads.splitting import SplitPlan
@@ -31,12 +32,17 @@ from vqa_assets.metrics import Scores, mean_scores
 
 SCHEMA = "mos-head-manifest-v1"
 
-ARCHITECTURE = (
+_ARCHITECTURE = (
     f"features standardised and clipped to ±{CLIP:g} SD, beside the encoder one-hot; the sum of a linear skip and a "
-    f"residual MLP ([Linear {HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then 1 + 4 · sigmoid; the "
+    f"residual MLP ([Linear {HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then {{range}} · sigmoid; the "
     f"mean of {SHIPPED.members} such members, whose skips begin at a ridge regression and at zero by turns, each "
     "stopped early on another fifth of the contents"
 )
+
+
+def architecture_of(target: Target) -> str:
+    """The architecture in words, with the range of its output."""
+    return _ARCHITECTURE.format(range=f"{target.low:g} + {target.span:g}" if target.low else f"{target.span:g}")
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         "kind": made.recipe.kind,
         "title": made.recipe.title,
         "status": made.verdict.status,
-        "intended_use": made.recipe.intended_use,
+        "intended_use": _intended_use(made),
         "not_for": made.recipe.not_for,
         "smoke": made.settings.smoke,
         "synthetic": table.synthetic,
@@ -142,13 +148,20 @@ def as_plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _intended_use(made: Made) -> str:
+    """The recipe's words, and of a run that read tables of other corpora, which."""
+    facts = made.chosen.facts
+    others = [name for name in facts if name not in made.recipe.corpora]
+    return made.recipe.intended_use + (f"; trained here on {', '.join(facts)}" if others else "")
+
+
 def _training_recipe(made: Made) -> dict[str, Any]:
     trained_on = {
         "folds": "all rows but the hold-out and given test rows",
         "split": "all train rows of the given split",
     }
     return {
-        "architecture": ARCHITECTURE,
+        "architecture": architecture_of(made.recipe.target),
         "settings": made.settings.as_json(),
         "batch_rows": made.settings.batch_rows(len(made.plan.final)),
         "members": SHIPPED.members,
@@ -198,6 +211,7 @@ def _protocol(made: Made) -> dict[str, Any] | None:
         "rows": found.rows,
         "groups": found.groups,
         "svr_rows_at_most": found.svr_rows,
+        "rows_judged": {name: one.rows for name, one in found.predictors.items()},
         "median": {name: one.median for name, one in found.predictors.items()},
         "interval_95": {name: one.interval for name, one in found.predictors.items()},
         "head_minus": {name: asdict(one) for name, one in found.head_minus.items()},

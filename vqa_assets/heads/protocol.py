@@ -44,8 +44,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Summary:
-    """One predictor: per metric the median over splits, and its 95 % interval over resamples of the contents."""
+    """One predictor: per metric the median over splits, and its 95 % interval over resamples of the contents.
 
+    ``rows`` are the rows that it could be judged on.
+    """
+
+    rows: int
     median: Mapping[str, float]
     interval: Mapping[str, tuple[float, float]]
 
@@ -164,7 +168,8 @@ def _summary(each: Sequence[_Judged], groups: Sequence[str], seed: int) -> Summa
     pairs = {name: [(one.mos, one.fitted if name in fitted else one.raw) for one in each] for name in metrics}
     medians = {n: _median([metrics[n](*pair) for pair in pairs[n]]) for n in metrics}
     resample = _Resampling(each, groups, seed)
-    return Summary(medians, {n: resample.interval(_median_of(metrics[n], pairs[n])) for n in metrics})
+    rows = len({row for one in each for row in one.rows})
+    return Summary(rows, medians, {n: resample.interval(_median_of(metrics[n], pairs[n])) for n in metrics})
 
 
 def _difference(ours: Sequence[_Judged], theirs: Sequence[_Judged], groups: Sequence[str], seed: int) -> Difference:

@@ -56,7 +56,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
             schema=SCHEMA,
             body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
             args=told_settings(inputs.settings.as_json(), TrainingSettings().as_json()),
-            inputs=_files_read(inputs, "display_profile" in built.manifest),
+            inputs=_files_read(inputs, built.manifest),
             outputs=outputs,
         ),
         context,
@@ -68,9 +68,10 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     return PublishedHead(onnx if outputs else None, sidecar, card, drawn, manifest, version)
 
 
-def _files_read(inputs: HeadInputs, display: bool) -> dict[str, Path]:
-    files = {f"features_with_mos_{name}": path for name, path in inputs.tables.items()}
-    profile = inputs.settings.display_profile_json if display else None
+def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path]:
+    what = "features_with_mos" if "mos_range" in manifest else "rows"
+    files = {f"{what}_{name}": path for name, path in inputs.tables.items()}
+    profile = inputs.settings.display_profile_json if "display_profile" in manifest else None
     return {**files, "display_profile": Path(profile).expanduser()} if profile else files
 
 

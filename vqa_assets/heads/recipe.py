@@ -31,7 +31,7 @@ OWN_COLUMNS = "own-columns"
 """The schema's name where a run names its columns itself."""
 
 _SMALL = 5_000
-_LABELS = ("mos", "mean_mos", "raw_mos")
+_LABELS = ("mos", "mean_mos", "raw_mos", "dmos", "score", "quality")
 _METADATA = ("chug_", "display_", "distorted_", "reference_", "duration_s", "feature_", "n_feature_", "width", "height")
 
 
@@ -203,8 +203,8 @@ class TrainingSettings:
         _require("corpus_weights", dict(self.corpus_weights), good, wanted)
         known = self.feature_schema is None or self.feature_schema in FEATURE_SCHEMAS
         _require("feature_schema", self.feature_schema, known, "one of " + ", ".join(FEATURE_SCHEMAS))
-        _require("seed", self.seed, self.seed >= 0, "0 or more")
-        labels = [name for name in self.columns if name.startswith("mos_") or name in _LABELS]
+        _require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more, below 2 to the 63rd")
+        labels = [n for n in self.columns if (small := n.strip().lower()).startswith("mos_") or small in _LABELS]
         _require("columns", labels, not labels, "features: these are the label, or made of it")
         _require("columns", self.columns, len(set(self.columns)) == len(self.columns), "each column once")
         both = bool(self.columns) and self.feature_schema is not None

@@ -31,7 +31,8 @@ from vqa_assets.mos import MosScale
 
 _STATUS, _LABELLED = "mos_label_status", "ok"
 _LADDER = frozenset(("chug_ref", "chug_bitladder", "chug_bitrate_label"))
-_ENOUGH_TO_TELL, _THE_SAME = 20, 1 - 1e-7
+_ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
+"""Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
 _SD_FIGURES = 9
 """SDs that came from two scales are equal to so many figures where they are equal."""
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
@@ -258,7 +259,9 @@ def _check_mos(corpus: str, labelled: pl.DataFrame, target: Target) -> None:
             f"{corpus}: {len(wrong)} of {len(labelled)} {scale.name.upper()} off the training scale",
             found=told,
             expected=f"{scale.low:g} to {scale.high:g}",
-            next_step="make the table with mos_features, which converts scores",
+            next_step="make the table with mos_features, which converts scores"
+            if target == MOS_TARGET
+            else "make the encode grid again",
         )
 
 
@@ -297,13 +300,14 @@ def _check_labels_vary(table: TrainingTable) -> None:
 
 
 def _check_no_label_among_features(table: TrainingTable) -> None:
-    """Refuses a feature that is the label on another scale: no measurement agrees with people to the sixth decimal."""
+    """Refuses a feature that is the label on another scale, rounded maybe: no measurement agrees so well."""
     if len(table.mos) < _ENOUGH_TO_TELL:
         return
     with np.errstate(invalid="ignore", divide="ignore"):
         x, y = (a - a.mean(0) for a in (table.features.astype(np.float64), table.mos.astype(np.float64)))
         likeness = np.abs(y @ x) / np.sqrt((x * x).sum(0) * (y * y).sum())
-    found = [name for name, like in zip(table.schema.columns, likeness, strict=True) if like > _THE_SAME]
+    limit = _THE_SAME if table.target == MOS_TARGET else _THE_SAME_SCORE
+    found = [name for name, like in zip(table.schema.columns, likeness, strict=True) if like > limit]
     if found:
         raise TrainingError(
             "features that are the label",
@@ -336,7 +340,7 @@ def _check_measured(
                 continue
             elif not len(values):
                 wrong.append(f"{corpus}: {name} (absent or all missing)")
-            elif name in schema.measured and values.min() == values.max():
+            elif name in schema.measured and len(values) > 1 and values.min() == values.max():
                 wrong.append(f"{corpus}: {name} (constant {values[0]:g})")
     if wrong:
         raise TrainingError(

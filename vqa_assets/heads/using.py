@@ -187,13 +187,21 @@ def open_head(path: Path) -> Head:
     manifest = _manifest(path.with_suffix(".json"))
     content = _content(path.with_suffix(".onnx"), manifest)
     schema = _schema(manifest)
-    head = Head(manifest, schema, _session(content, path.with_suffix(".onnx"), schema))
+    head = Head(manifest, schema, _session(content, path.with_suffix(".onnx"), manifest))
     _check_inputs(head, path.with_suffix(".onnx"))
     return head
 
 
 def _check_inputs(head: Head, path: Path) -> None:
-    """HeadError where the ONNX takes other inputs than its manifest says."""
+    """HeadError where the ONNX takes or gives other tensors than its manifest says."""
+    batches = {
+        str(tensor.name): tensor.shape[:1] for tensor in (*head.session.get_inputs(), *head.session.get_outputs())
+    }
+    fixed = [name for name, batch in batches.items() if not batch or isinstance(batch[0], int)]
+    gives = [(tensor.name, len(tensor.shape)) for tensor in head.session.get_outputs()]
+    if fixed or len(gives) != 1 or gives[0][1] != 1:
+        found = f"a batch of fixed size in {', '.join(fixed)}" if fixed else f"outputs {gives} (name, dimensions)"
+        raise HeadError(f"{path}", found=found, expected="rows in, one score a row out", next_step=_AGAIN)
     takes = {given.name: given.shape[-1] for given in head.session.get_inputs()}
     told = {"features": len(head.schema.columns), "encoder_onehot": len(head.manifest.encoder_vocab)}
     if takes != told:
@@ -207,6 +215,13 @@ def _manifest(path: Path) -> _Manifest:
     told = read_json_object(path)
     if told.get("schema") != SCHEMA:
         raise HeadError(f"{path}", found=f"schema {told.get('schema')!r}", expected=SCHEMA, next_step=_AGAIN)
+    if told.get("onnx", path) is None:
+        raise HeadError(
+            f"{path}",
+            found="a head that was not exported",
+            expected="one with an ONNX",
+            next_step="export it (export: true)",
+        )
     try:
         manifest = _Manifest.model_validate_json(json.dumps(told))
     except ValidationError as error:
@@ -261,7 +276,7 @@ def _schema(manifest: _Manifest) -> FeatureSchema:
     return known
 
 
-def _session(content: bytes, path: Path, schema: FeatureSchema) -> Any:
+def _session(content: bytes, path: Path, manifest: _Manifest) -> Any:
     import onnx
     import onnxruntime
 
@@ -277,11 +292,16 @@ def _session(content: bytes, path: Path, schema: FeatureSchema) -> Any:
             next_step="use a head that this package exported",
         )
     told = {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
-    if told.get("feature_order") != json.dumps(schema.columns):
+    said = {
+        "feature_order": json.dumps(manifest.feature_order),
+        "encoder_vocab": json.dumps(manifest.encoder_vocab),
+        "status": manifest.status,
+    }
+    if other := [name for name, value in said.items() if told.get(name) != value]:
         raise HeadError(
             f"{path}",
-            found=f"features {told.get('feature_order')}",
-            expected=f"those of its manifest: {json.dumps(schema.columns)}",
+            found=f"{other[0]} {told.get(other[0])}",
+            expected=f"that of its manifest: {said[other[0]]}",
             next_step=_AGAIN,
         )
     options = onnxruntime.SessionOptions()
