@@ -49,6 +49,18 @@ def done(tables) -> Across:
     return across(tables)
 
 
+def test_contents_with_equal_ids_in_two_corpora_are_told(tmp_path):
+    ids = pl.Series("content_id", [str(i // 2) for i in range(60)])
+    few = {
+        name: written(labelled(60, seed).with_columns(ids), tmp_path / name) for seed, name in enumerate(CORPORA[:2])
+    }
+    said: list[str] = []
+    done = evaluate_across(recipe_of(CORPORA), (few, ALL_FACTS), QUICK, TorchTrainer(), said.append)
+    assert len(done.shared_contents) == 30
+    assert any(line.startswith("30 contents stand in several corpora, such as content:0: no head") for line in said)
+    assert report(done, QUICK, few)["shared_contents"]["count"] == 30
+
+
 def test_a_head_carries_to_a_corpus_of_the_same_law_and_not_to_its_opposite(done):
     for metric in ("srocc", "plcc"):
         matrix = done.matrix(metric)

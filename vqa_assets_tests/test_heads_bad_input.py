@@ -9,10 +9,13 @@ import pytest
 
 from vqa_assets.assets.head_checks import _columns
 from vqa_assets.errors import SettingsError, TrainingError, VqaError
+from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, TrainingSettings
+from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.training_table import read_training_table
 from vqa_assets_tests.head_tables import FACTS, chug_labelled, labelled, quiet, written
 
 
@@ -136,6 +139,15 @@ def test_some_values_that_are_not_finite_cost_their_rows_only(tmp_path):
     checked = _columns(manifest)
     assert (checked.passed, checked.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert checked.description == "rows left out for a feature that is not known: konvid-1k 4"
+
+
+def test_what_is_held_out_fills_nothing(tmp_path):
+    frame = labelled(120).with_columns(adm2=pl.when(pl.int_range(120) % 3 > 0).then("adm2"))
+    table = read_training_table({"konvid-1k": written(frame, tmp_path / "t.parquet")}, KONVID_V1, ("adm2",))
+    held = plan_splits(table, TrainingSettings()).holdout
+    far = frame.with_columns(adm2=pl.when(pl.int_range(120).is_in(held)).then(pl.col("adm2") + 1000).otherwise("adm2"))
+    one, other = (train(tmp_path, each, allow_missing_features=("adm2",))["filled"] for each in (frame, far))
+    assert one == other != {}
 
 
 def test_a_corpus_of_one_row_does_not_make_its_columns_constant(tmp_path):

@@ -3,6 +3,7 @@
 Which rows there are is in ``choosing``; a head over every corpus reports its own corpora left out in ``build``.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,12 @@ class Across:
     def corpora(self) -> tuple[str, ...]:
         """The corpora, in the order of the table."""
         return tuple(dict.fromkeys(self.table.corpora))
+
+    @property
+    def shared_contents(self) -> tuple[str, ...]:
+        """The contents of several corpora: a head that learned from one in one corpus is not judged by it elsewhere."""
+        pairs = Counter(group for group, _ in set(zip(self.table.groups, self.table.corpora, strict=True)))
+        return tuple(sorted(group for group, corpora in pairs.items() if corpora > 1))
 
     def matrix(self, metric: str) -> dict[str, dict[str, float | None]]:
         """{trained on: {tested on: value}} of a metric, None where it is not defined."""
@@ -89,7 +96,11 @@ def evaluate_across(recipe: HeadRecipe, given: Given, settings: TrainingSettings
     }
     cells |= {(name, name): _within(table, folds[name], heads) for name in names}
     left_out = {n: judge(table, part.test, heads[part.name], settings.seed) for n, part in without.items()}
-    return Across(table, chosen, cells, left_out, trained.device)
+    done = Across(table, chosen, cells, left_out, trained.device)
+    if shared := done.shared_contents:
+        told = f"{len(shared)} contents stand in several corpora, such as {shared[0]}"
+        say(f"{told}: no head is judged by one that it learned from; give contents that only have equal ids other ones")
+    return done
 
 
 def _alone(table: TrainingTable, corpus: str) -> Part:

@@ -22,7 +22,7 @@ from vqa_assets.heads.protocol import protocol_parts, run_protocol
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, Gate, HeadRecipe, TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
 from vqa_assets.heads.training import HeadRows, TrainedHeads, Trainer, TrainingRows
-from vqa_assets.heads.training_table import TrainingTable
+from vqa_assets.heads.training_table import TrainingTable, refilled
 from vqa_assets.heads.weights import F32, on_training_range
 from vqa_assets.metrics import Scores
 
@@ -58,6 +58,7 @@ def build_head(
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
     plan = plan_sources(table, recipe.least_sources) if recipe.least_sources else plan_splits(table, settings)
+    table = refilled(table, plan.final)
     without = corpora_out(table) if recipe.every_corpus else {}
     parts = _own_parts(plan)
     repeated = protocol_parts(table, plan, settings)

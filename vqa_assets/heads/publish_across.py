@@ -83,6 +83,7 @@ def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path
             name: {"groups": judged.groups, **judged.scores.as_json(), "interval_95": judged.interval}
             for name, judged in across.left_out.items()
         },
+        "shared_contents": {"count": len(across.shared_contents), "examples": across.shared_contents[:20]},
         "near_duplicates": near_duplicates({name: tables[name] for name in across.corpora}),
         "constant": across.table.constant,
         "device": across.device,

@@ -5,11 +5,12 @@ Every row left out is counted, and columns a head must not be trained on are ref
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from vqa_assets.content import KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.errors import TrainingError
@@ -26,7 +27,7 @@ from vqa_assets.heads.columns import (
 )
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, Target
-from vqa_assets.heads.weights import F32, encoder_onehot
+from vqa_assets.heads.weights import F32, I64, encoder_onehot
 from vqa_assets.mos import MosScale
 
 _STATUS, _LABELLED = "mos_label_status", "ok"
@@ -74,7 +75,7 @@ class TrainingTable:
     ``features`` (N, F) are raw values in the order of ``schema.columns``, all finite; ``mos`` (N,) is the target, on
     1–5 (of a full-reference head it is VMAF on 0–100); ``vmaf`` (N,) on 0–100 is NaN where unknown. ``split`` is a
     row's word, None where its corpus has no split. ``constant`` are the columns of one value. ``onehot`` (N, V) says
-    which of ``encoder_vocab`` made a row.
+    which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was.
     """
 
     schema: FeatureSchema
@@ -93,6 +94,20 @@ class TrainingTable:
     encoder_vocab: tuple[str, ...] = ENCODER_VOCAB
     target: Target = MOS_TARGET
     synthetic: bool = False
+    unknown: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+def refilled(table: TrainingTable, rows: I64) -> TrainingTable:
+    """The same with the means over ``rows`` of it in place of what was filled: what judges a head fills nothing."""
+    if not table.filled:
+        return table
+    features, filled = table.features.copy(), {}
+    for name, before in table.filled.items():
+        column, unknown = table.schema.columns.index(name), table.unknown[name]
+        known = features[rows, column][~unknown[rows]]
+        filled[name] = replace(before, value=float(known.mean(dtype=np.float64)) if len(known) else 0.0)
+        features[unknown, column] = filled[name].value
+    return replace(table, features=features, filled=filled, constant=constant_columns(features, table.schema.columns))
 
 
 def read_training_table(
@@ -154,7 +169,8 @@ def assembled(
         )
         for corpus in read
     }
-    table = replace(_joined(once, schema), counts=counts, filled=filled, target=reading.target)
+    unknown = {name: pl.concat([f[f"unknown:{name}"] for f in once.values()]).to_numpy() for name in filled}
+    table = replace(_joined(once, schema), counts=counts, filled=filled, unknown=unknown, target=reading.target)
     _check_labels_vary(table)
     _check_still(table, allow_missing)
     _check_no_label_among_features(table)
@@ -362,7 +378,8 @@ def _fill(
         known = column.drop_nulls().to_numpy()
         if len(known) < len(column):
             filled[name] = Filled(len(column) - len(known), float(known.mean()) if len(known) else 0.0)
-            result = {c: f.with_columns(pl.col(slot).fill_null(filled[name].value)) for c, f in result.items()}
+            marked = pl.col(slot).is_null().alias(f"unknown:{name}")
+            result = {c: f.with_columns(marked, pl.col(slot).fill_null(filled[name].value)) for c, f in result.items()}
     return result, filled
 
 
