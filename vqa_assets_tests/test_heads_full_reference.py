@@ -244,3 +244,18 @@ def test_a_source_can_be_excluded_and_a_misspelt_one_is_an_error(grid):
 )
 def test_presets_are_ranked_from_fast_to_slow(preset, rank):
     assert preset_rank(preset) == rank
+
+
+def test_columns_of_the_grid_can_be_named(tmp_path):
+    rows = [row | {"bitrate_kbps": 90.0 - row["vmaf_score"] + i % 5} for i, row in enumerate(encodes(6))]
+    path = write_rows(tmp_path / "fr.jsonl", *rows)
+    m = build(path, epochs=2, protocol_splits=0, columns=("bitrate_kbps", "crf_norm")).manifest
+    assert m["feature_order"] == ["bitrate_kbps", "crf_norm"]
+    with pytest.raises(TrainingError, match=r"gone \(absent or all missing\)"):
+        build(path, epochs=2, protocol_splits=0, columns=("gone", "crf_norm"))
+
+
+def test_a_grid_is_read_once(tmp_path):
+    path = write_rows(tmp_path / "fr.jsonl", *encodes(6))
+    with pytest.raises(SettingsError, match="expected each file once"):
+        build(path, extra_tables={"more": str(path)})

@@ -33,7 +33,8 @@ def read_grid_table(
     of the grid. TrainingError as in ``read_training_table``; NoLabelledRowsError without rows; EncodeGridError names
     file and line of what is no row of the grid.
     """
-    good, failed = _read(paths, exclude)
+    own = tuple(name for name in schema.columns if name not in _COLUMNS)
+    good, failed = _read(paths, exclude, own)
     rows = {source: good[source] for source in (*ENCODE_GRID_SOURCES, *sorted(good)) if good.get(source)}
     if not rows:
         raise NoLabelledRowsError(
@@ -42,7 +43,8 @@ def read_grid_table(
             expected="encodes with exit_status 0 and a VMAF",
             next_step="materialize fr_training_corpus again",
         )
-    frames = {source: pl.DataFrame(of, schema=_COLUMNS).lazy() for source, of in rows.items()}
+    columns = {**_COLUMNS, **dict.fromkeys(own, pl.Float64)}
+    frames = {source: pl.DataFrame(of, schema=columns).lazy() for source, of in rows.items()}
     table = assembled(frames, schema, allow_missing, Reading(target=VMAF_TARGET, encoders=True))
     none = RowCounts(0, 0, 0, 0, 0)
     counts = {source: (table.counts.get(source, none), lost) for source, lost in failed.items()}
@@ -50,15 +52,17 @@ def read_grid_table(
     return replace(table, counts=told)
 
 
-def _read(paths: Iterable[Path], exclude: Collection[str]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
-    """Per source, the rows of its encodes and how many of them failed."""
+def _read(
+    paths: Iterable[Path], exclude: Collection[str], own: Collection[str]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
+    """Per source, the rows of its encodes, with ``own`` columns of numbers, and how many of them failed."""
     good: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, int] = {}
     for path in paths:
         for _, row in read_grid(path):
             source = _source(row)
             if source not in exclude:
-                good.setdefault(source, []).extend([_own(row)] if row["exit_status"] == 0 else [])
+                good.setdefault(source, []).extend([_own(row, own)] if row["exit_status"] == 0 else [])
                 failed[source] = failed.get(source, 0) + (row["exit_status"] != 0)
     return good, failed
 
@@ -69,8 +73,10 @@ def _source(row: Mapping[str, Any]) -> str:
     return named if named in ENCODE_GRID_SOURCES else NETFLIX.name
 
 
-def _own(row: Mapping[str, Any]) -> dict[str, Any]:
+def _own(row: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    numbers = {name: row.get(name) for name in own}
     return {
+        **{name: float(n) if isinstance(n, int | float) else None for name, n in numbers.items()},
         "key": f"{row['src']} {row['encoder']} {row['preset']} crf {row['crf']:g}",
         "content_id": row["src_sha256"],
         "encoder": row["encoder"],
