@@ -72,6 +72,14 @@ def bent(draw: int) -> TrainingTable:
     return table_of(z, np.tanh(signal + 0.35 * rng.standard_normal(756)), np.arange(756) // 4)
 
 
+def wide_sparse(draw: int) -> TrainingTable:
+    """400 clips with 197 features, as many as ``nr-v1`` has, of which six say something: a nearly linear law."""
+    rng = np.random.default_rng(draw)
+    z, weights = rng.standard_normal((400, 197)), rng.standard_normal(6)
+    signal = z[:, :6] @ (0.7 * weights / np.linalg.norm(weights))
+    return table_of(z, np.tanh(signal + 0.35 * rng.standard_normal(400)), np.arange(400) // 2)
+
+
 LAWS: dict[str, Callable[[int], TrainingTable]] = {
-    law.__name__: law for law in (few_sources, many_weak, handcrafted, small_linear, bent)
+    law.__name__: law for law in (few_sources, many_weak, handcrafted, small_linear, bent, wide_sparse)
 }

@@ -25,7 +25,7 @@ from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.store.paths import DataRoot
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 _GRID = "encode-grid"
 
 

@@ -35,7 +35,7 @@ SCHEMA = "mos-head-manifest-v1"
 _ARCHITECTURE = (
     f"features standardised and clipped to ±{CLIP:g} SD, beside the encoder one-hot; the sum of a linear skip and a "
     f"residual MLP ([Linear {HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then {{range}} · sigmoid; the "
-    f"mean of {SHIPPED.members} such members, whose skips begin at a ridge regression and at zero by turns, each "
+    f"mean of {SHIPPED.members} such members, whose skips begin at a ridge regression, each "
     "stopped early on another fifth of the contents"
 )
 

@@ -20,7 +20,7 @@ class Method:
 
     members: int = 5
     parts: int = 5
-    start: Literal["ridge", "zero", "mixed"] = "mixed"
+    start: Literal["ridge", "zero", "mixed"] = "ridge"
     dropout: float = 0.1
     loss: Literal["mse", "mse+plcc", "mse+rank"] = "mse"
     early_stopping: bool = True

@@ -1,8 +1,7 @@
-"""Where a member begins: random hidden layers, a silent last layer, and a skip that is a ridge regression or zero.
+"""Where a member begins: random hidden layers, a silent last layer, and a skip that is a ridge regression (or zero).
 
 With few rows, thirty epochs are some sixty steps of 0.001, which cannot move a linear layer from zero to where ridge
-is at once; with few contents a ridge regression is itself overfitted. So members begin at one and the other by turns;
-``docs/head-architecture.md`` has the figures.
+is at once, and the less so the more features there are; ``docs/head-architecture.md`` has the figures.
 """
 
 from dataclasses import dataclass, fields
