@@ -1,6 +1,7 @@
 """What stands from an earlier run: rows of an older JSONL, rows outside this run, clips under another name."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,20 +64,125 @@ def test_older_rows_on_no_scale_are_told(at: Any) -> None:
     assert small.lines() == before
 
 
-def test_a_row_that_is_good_outside_the_run_only_is_withdrawn_and_listed(at: Any) -> None:
+def test_a_row_that_is_good_outside_the_run_only_stays(at: Any) -> None:
     small = staged(at("lsvq"), 30)
-    small.ingest()
-    rows = [("c0.mp4", "", "NaN", "", ""), *((f"c{i}.mp4", "", 3 + i / 10, "", "") for i in range(1, 20))]
-    small.annotate([*rows, *((f"c{i}.mp4", "", 3, "", "") for i in range(20, 30)), ("c0.mp4", "", 3, "", "")])
-    report = small.ingest(max_rows=5).report
-    assert (report.withdrawn, report.skipped_bad_row, report.retained_outside, report.rows_out) == (
-        ["c0.mp4"],
-        1,
-        25,
-        29,
+    small.annotate(
+        [
+            ("c0.mp4", "", "NaN", "", ""),
+            *((f"c{i}.mp4", "", 3, "", "") for i in range(1, 30)),
+            ("c0.mp4", "", 4, "", ""),
+        ]
     )
-    assert small.ingest().report.withdrawn == []
-    assert len(small.rows()) == 30
+    assert small.ingest(full=True).report.rows_out == 30
+    before = small.lines()
+    report = small.ingest(max_rows=5).report
+    assert (report.withdrawn, report.skipped_bad_row, report.retained_outside, report.rows_out) == ([], 1, 26, 30)
+    assert small.lines() == before
+
+
+def test_a_bad_row_takes_its_earlier_row_away_though_its_clip_has_another_name(at: Any) -> None:
+    konvid, youtube = at("konvid-1k"), at("youtube-ugc")
+    konvid.drop("manifest.csv", "flickr_id,file_name,MOS\n" + "".join(f"{i}015,v{i}.mp4,3\n" for i in range(1, 31)))
+    youtube.drop("manifest.csv", "vid,MOSFull\n" + "".join(f"v{i},3\n" for i in range(1, 31)))
+    for i in range(1, 31):
+        konvid.stage(f"{i}015.mp4", b"%d" % i)
+        youtube.stage(f"v{i}_crf10.mp4", b"%d" % i)
+    for small, name in ((konvid, "1015.mp4"), (youtube, "v1_crf10.mp4")):
+        assert small.ingest().report.written == 30
+        annotation = small.folder / "manifest.csv"
+        annotation.write_text(annotation.read_text().replace(",3\n", ",NaN\n", 1))
+        report = small.ingest().report
+        assert (report.withdrawn, report.skipped_bad_row, report.unlabelled_clips) == ([name], 1, 0)
+        assert name not in {row["src"] for row in small.rows()}
+
+
+def test_rows_of_one_name_and_two_scores_take_its_earlier_row_away_under_its_other_name(at: Any) -> None:
+    small = at("konvid-1k")
+    lines = [f"{i}015,v{i}.mp4,3\n" for i in range(60)]
+    small.drop("manifest.csv", "flickr_id,file_name,MOS\n" + "".join(lines))
+    small.stage("0015.mp4", b"0")
+    small.stage("1015.mp4", b"1")
+    small.ingest()
+    small.drop("manifest.csv", "flickr_id,file_name,MOS\n" + "".join(lines) + "0015,v0.mp4,4\n")
+    assert small.ingest().report.withdrawn == ["0015.mp4"]
+    assert [row["src"] for row in small.rows()] == ["1015.mp4"]
+
+
+@pytest.mark.parametrize("vids", [("Vlog_1,1.5", "Vlog_1_b,4.5"), ("Vlog_1_b,4.5", "Vlog_1,1.5")])
+def test_a_clip_is_of_the_row_that_says_most_of_its_name(at: Any, vids: tuple[str, ...]) -> None:
+    small = at("youtube-ugc")
+    small.drop("manifest.csv", "\n".join(("vid,MOSFull", *vids, "")))
+    small.stage("Vlog_1_b_crf10.mp4", b"b")
+    small.ingest()
+    assert [(row["src"], row["mos"]) for row in small.rows()] == [("Vlog_1_b_crf10.mp4", 4.5)]
+    small.stage("Vlog_1_crf10.mp4", b"a")
+    small.ingest()
+    assert {row["src"]: row["mos"] for row in small.rows()} == {"Vlog_1_b_crf10.mp4": 4.5, "Vlog_1_crf10.mp4": 1.5}
+
+
+@pytest.mark.parametrize("gone", [["Vlog_1.mp4"], ["Vlog_1.mp4", "Vlog_1_b.mp4"]])
+def test_a_clip_that_left_the_annotation_keeps_its_score_though_another_name_begins_its_own(
+    at: Any, gone: list[str]
+) -> None:
+    small = at("youtube-ugc")
+    small.drop("manifest.csv", "vid,MOSFull\nVlog_1,1.5\nVlog_1_b,4.5\n")
+    clips = {name: small.stage(name, name.encode()) for name in ("Vlog_1.mp4", "Vlog_1_b.mp4")}
+    small.ingest()
+    for name in gone:
+        clips[name].unlink()
+    small.drop("manifest.csv", "vid,MOSFull\nVlog_1,1.5\n")
+    small.ingest()
+    assert {row["src"]: row["mos"] for row in small.rows()} == {"Vlog_1.mp4": 1.5, "Vlog_1_b.mp4": 4.5}
+
+
+def test_a_new_score_of_a_clip_that_only_a_beginning_ties_to_its_row_is_taken_and_told(
+    at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = at("youtube-ugc")
+    small.drop("manifest.csv", "vid,MOSFull\nGaming_720P-25aa,3.2\n")
+    small.stage("Gaming_720P-25aa_crf_10.mp4", b"a")
+    small.ingest()
+    assert "another score" not in caplog.text
+    small.drop("manifest.csv", "vid,MOSFull\nGaming_720P-25aa,3.5\n")
+    assert small.ingest().report.relabelled == 1
+    assert "1 clips are known by the beginning of their names and had another score (Gaming_720P-25aa_" in caplog.text
+
+
+def test_a_file_name_that_is_no_text_is_passed_over(at: Any) -> None:
+    small = at("youtube-ugc")
+    small.drop("manifest.csv", "vid,MOSFull\nA,1.5\nB,2\n")
+    small.stage("B_crf10.mp4", b"b")
+    small.stage(os.fsdecode(b"A_\xff.mp4"), b"a")
+    report = small.ingest().report
+    assert (report.written, [row["src"] for row in small.rows()]) == (1, ["B_crf10.mp4"])
+
+
+@pytest.mark.parametrize("pointer", [None, b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n"])
+def test_a_pointer_or_a_dangling_link_hides_no_clip_in_the_next_folder(at: Any, pointer: bytes | None) -> None:
+    small = at("konvid-1k")
+    small.drop("manifest.csv", "flickr_id,file_name,MOS\n3015,a.mp4,3.2\n3016,b.mp4,2.5\n3017,c.mp4,2.5\n")
+    for name in ("a.mp4", "3016.mp4"):
+        small.drop(f"KoNViD_1k_videos/{name}", name.encode())
+    (small.folder / "clips").mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        path = small.folder / "clips" / name
+        path.symlink_to("nowhere.mp4") if pointer is None else path.write_bytes(pointer)
+    report = small.ingest().report
+    assert [row["src"] for row in small.rows()] == ["a.mp4", "3016.mp4"]
+    assert ("a dangling link" if pointer is None else "a Git-LFS pointer") in report.losses[0].reason
+    report = small.ingest().report
+    assert (report.unchanged, report.read_clips) == (2, 0)
+
+
+def test_rows_outside_the_annotation_sort_last_though_it_repeats_names(at: Any) -> None:
+    small = at("lsvq")
+    for name in ("a", "b", "z"):
+        small.stage(f"{name}.mp4", name.encode())
+    small.drop("manifest.csv", "name,mos\na,3\nb,3\nz,3\n")
+    small.ingest()
+    small.drop("manifest.csv", "name,mos\nb,3\nb,3\nb,3\nz,3\n")
+    small.ingest()
+    assert [row["src"] for row in small.rows()] == ["b.mp4", "z.mp4", "a.mp4"]
 
 
 def test_a_clip_that_is_gone_keeps_the_name_it_had_on_disk(at: Any) -> None:

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import stat
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,15 +11,13 @@ from vqa_assets.clip import ClipBytes, Geometry, RawVideo, raw_geometry
 from vqa_assets.clip_work import StoppedError
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError
 from vqa_assets.ingest.found import PART
+from vqa_assets.ingest.presence import NO_SUCH_NAME, stamp_of
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.probing import hash_file
-from vqa_assets.store.cache import FileStamp, ReadClip
-from vqa_assets.store.files import LFS_POINTER
+from vqa_assets.store.cache import ReadClip
 
-_LFS_POINTER_MOST_BYTES = 1024
 _RAW_SUFFIX = ".yuv"
 _LONGEST_NAME_BYTES = 255
-_NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
@@ -50,35 +47,18 @@ class ClipTask:
 
 @dataclass(frozen=True, slots=True)
 class ClipOutcome:
-    """What a worker found. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed."""
+    """What a worker found. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed.
+
+    ``present`` is true where an unavailable clip is there, and the disk gives it to nobody.
+    """
 
     state: ClipState
     clip: ReadClip | None = None
     reason: str = ""
     unreachable: bool = False
+    present: bool = False
     fetched_bytes: int = 0
     read_bytes: int = 0
-
-
-def stamp_of(path: Path) -> FileStamp | None:
-    """Size and time of change of a regular file (links followed); None where there is none."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        if error.errno in _NO_SUCH_NAME:
-            return None
-        raise
-    return FileStamp(found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
-
-
-def is_lfs_pointer(path: Path, stamp: FileStamp) -> bool:
-    """True for a Git-LFS pointer that stands where a clip should: the clip is absent, not broken."""
-    if stamp.size_bytes > _LFS_POINTER_MOST_BYTES:
-        return False
-    with path.open("rb") as content:
-        return content.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def read_clip(task: ClipTask, tools: ClipTools) -> ClipOutcome:
@@ -138,7 +118,7 @@ def _fetch(task: ClipTask, tools: ClipTools) -> ClipBytes:
 def _not_kept(path: Path, error: OSError) -> DownloadError | IngestError:
     """The failure for a clip that cannot be put in its place: its own, or the disk's and so the whole run's."""
     told = error.strerror or str(error)
-    if error.errno in _NO_SUCH_NAME:
+    if error.errno in NO_SUCH_NAME:
         return DownloadError(f"no file can have this name: {told}", permanent=True)
     if error.errno in _IN_THE_WAY:
         return DownloadError(f"something stands in the clip's place: {told}", permanent=False)
@@ -153,13 +133,15 @@ def _read_present(task: ClipTask, tools: ClipTools) -> ClipOutcome:
     try:
         found = hash_file(task.path, tools.stop)
     except OSError as error:
-        return _unreadable(error)
+        return unreadable(error)
     return _measure(task, found, tools)
 
 
-def _unreadable(error: OSError) -> ClipOutcome:
+def unreadable(error: OSError) -> ClipOutcome:
     """What the disk refuses says nothing about the clip."""
-    return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror or os.strerror(errno.EIO)}")
+    present, told = not isinstance(error, FileNotFoundError), error.strerror or os.strerror(errno.EIO)
+    what = "the clip is there and cannot be read" if present else "cannot be read"
+    return ClipOutcome(ClipState.UNAVAILABLE, reason=f"{what}: {told}", present=present)
 
 
 def _measure(task: ClipTask, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
@@ -167,9 +149,9 @@ def _measure(task: ClipTask, content: ClipBytes, tools: ClipTools, fetched_bytes
         geometry, broken = (None, "") if task.raw else _probe(task.path, tools)
         stamp = stamp_of(task.path)
     except OSError as error:
-        return _unreadable(error)
+        return unreadable(error)
     if stamp is None or stamp.size_bytes != content.size_bytes:
-        return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read")
+        return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read", present=stamp is not None)
     clip = ReadClip(stamp, content.sha256, geometry, broken)
     clip = as_raw(clip, task.raw, task.codec) if task.raw else clip
     return ClipOutcome(

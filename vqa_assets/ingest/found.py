@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vqa_assets.annotations import VIDEO_SUFFIXES
 from vqa_assets.ingest.layout import ClipFolders
+from vqa_assets.ingest.presence import may_be_lfs_pointer
 from vqa_assets.store.cache import FileStamp
 
 PART = ".part"
@@ -36,10 +37,13 @@ class ClipsOnDisk:
 
     def stamp(self, src: str, score_drop: str = "") -> FileStamp | None:
         """The stamp of a wanted clip where ``ClipFolders.path_of`` finds it; None where a look at it must tell."""
-        for folder in self.folders.searched(score_drop):
+        searched = self.folders.searched(score_drop)
+        for folder in searched:
             stamps = self._looks[folder].stamps
             if src in stamps:
-                return stamps[src]
+                found = stamps[src]
+                may_hide_another = len(searched) > 1 and found is not None and may_be_lfs_pointer(found)
+                return None if may_hide_another else found
         return None
 
     def remove_leftovers(self) -> int:

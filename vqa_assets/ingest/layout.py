@@ -1,12 +1,12 @@
-"""Where one corpus's files are, from the data root and the settings. Opens no file."""
+"""Where one corpus's files are, from the data root and the settings. Opens none but what may be a Git-LFS pointer."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqa_assets.annotations import find_annotation_files, present_annotation_files
 from vqa_assets.corpora import Corpus
+from vqa_assets.ingest.presence import is_there
 from vqa_assets.settings import IngestSettings, resolve
 from vqa_assets.store.paths import DataRoot, manifest_path
 
@@ -44,11 +44,14 @@ class ClipFolders:
         return (*self.of_part.get(score_drop, ()), self.target, *self.others)
 
     def path_of(self, src: str, score_drop: str = "") -> Path:
-        """Where a clip lies; where it lies nowhere, its place in ``target``."""
+        """Where a clip lies; where it lies nowhere, its place in ``target``.
+
+        A Git-LFS pointer or a dangling link hides no clip in a later folder.
+        """
         searched = self.searched(score_drop)
         if len(searched) > 1:
             for folder in searched:
-                if os.path.lexists(path := folder / src):
+                if is_there(path := folder / src):
                     return path
         return self.target / src
 

@@ -5,7 +5,7 @@ Which rows follow from the outcomes is in ``rows``; publishing them in ``run``.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,13 +20,13 @@ from vqa_assets.ingest.clip_task import (
     ClipState,
     ClipTask,
     as_raw,
-    is_lfs_pointer,
     is_raw,
     read_clip,
-    stamp_of,
+    unreadable,
 )
 from vqa_assets.ingest.found import ClipsOnDisk
 from vqa_assets.ingest.plan import FetchPlan, check_space, tell_plan
+from vqa_assets.ingest.presence import is_lfs_pointer, stamp_of
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.watching import Observer, Watch, unobserved
@@ -155,7 +155,7 @@ def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | ClipTask:
         if stamp is not None and is_lfs_pointer(path, stamp):
             stamp = None
     except OSError as error:
-        return ClipOutcome(ClipState.UNAVAILABLE, reason=f"cannot be read: {error.strerror}")
+        return unreadable(error)
     if stamp is None:
         return _absent(row, path, run)
     raw = run.folder.settings.raw_video if is_raw(row.src) else None
@@ -164,18 +164,20 @@ def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | ClipTask:
 
 def _absent(row: AnnotationRow, path: Path, run: _Run) -> ClipOutcome | ClipTask:
     if not row.url:
-        return ClipOutcome(ClipState.MISSING, reason=_why_missing(path))
+        folders = run.folder.clips.folders.searched(str(row.extra.get("score_drop", "")))
+        return ClipOutcome(ClipState.MISSING, reason=_why_missing([folder / row.src for folder in folders]))
     settings, entry = run.folder.settings, run.folder.progress.entries.get(row.src)
     if entry is not None and entry.state == "failed" and not settings.retry_failed:
         return ClipOutcome(ClipState.FAILED, reason=entry.reason)
     return ClipTask(row.src, path, row.url, settings.raw_video if is_raw(row.src) else None, row.codec)
 
 
-def _why_missing(path: Path) -> str:
-    if path.is_symlink() and not path.exists():
-        return "a dangling link, and no URL"
-    if path.is_file():
-        return "a Git-LFS pointer, and no URL; run git lfs pull"
+def _why_missing(places: Iterable[Path]) -> str:
+    for path in places:
+        if os.path.isfile(path):  # noqa: PTH113
+            return "a Git-LFS pointer, and no URL; run git lfs pull"
+        if os.path.islink(path):  # noqa: PTH114
+            return "a dangling link, and no URL"
     return "no file, and no URL"
 
 

@@ -72,7 +72,8 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
         found = read_annotations(corpus, settings, *layout.annotation_files)
         _tell_bad_rows(corpus, found)
         earlier = read_earlier(layout.output)
-        annotations = replace(found, rows=named_on_disk(found.rows, layout.clips, earlier))
+        scores = {src: line.row.get("mos") for src, line in earlier.items()}
+        annotations = replace(found, rows=named_on_disk(found.rows, layout.clips, scores))
         work = _Work(corpus, settings, layout, annotations, IngestReport())
         rows = _gather_and_judge(work, services, earlier)
         work.report.reconcile(corpus.name)
