@@ -320,6 +320,34 @@ def test_a_clip_that_the_probe_cannot_read_is_unavailable_and_its_row_stays(
     assert len(corpus.rows()) == 2
 
 
+def test_prune_drops_no_row_of_a_clip_that_is_there_and_cannot_be_read(corpus: SmallCorpus) -> None:
+    corpus.annotate([(name, "", 3, "", "") for name in ("a.mp4", "b.mp4", "loop.mp4", "gone.mp4")])
+    clips = {name: corpus.stage(name, name.encode()) for name in ("a.mp4", "b.mp4", "loop.mp4", "gone.mp4")}
+    corpus.ingest()
+    clips["loop.mp4"].unlink()
+    clips["loop.mp4"].symlink_to("loop.mp4")
+    clips["gone.mp4"].unlink()
+
+    class Unreading(FakeProber):
+        def probe(self, path: Path, timeout_s: float) -> Geometry:
+            if path.name == "a.mp4":
+                raise OSError(5, "Input/output error")
+            return super().probe(path, timeout_s)
+
+    corpus.prober = Unreading()
+    report = corpus.ingest(rescan=True, prune=True).report
+    assert (report.retained_unavailable, report.pruned, report.unchanged) == (2, 1, 1)
+    assert [row["src"] for row in corpus.rows()] == ["a.mp4", "b.mp4", "loop.mp4"]
+
+
+def test_a_clip_that_cannot_be_read_is_told_as_there(corpus: SmallCorpus) -> None:
+    corpus.annotate([("loop.mp4", "", 3, "", "")])
+    (corpus.folder / "clips").mkdir()
+    (corpus.folder / "clips" / "loop.mp4").symlink_to("loop.mp4")
+    (loss,) = corpus.ingest().report.losses
+    assert (loss.counter, loss.reason.partition(":")[0]) == ("skipped_download", "the clip is there and cannot be read")
+
+
 def test_an_error_of_the_loop_leaves_the_earlier_output_whole(corpus: SmallCorpus) -> None:
     fetched_corpus(corpus)
     before = corpus.lines()

@@ -89,9 +89,9 @@ class RowJudge:
 
     def judge(self, run: list[AnnotationRow], outcomes: Mapping[str, ClipOutcome]) -> list[OutputRow]:
         """The rows of the new JSONL, in manifest order; every annotation row is counted once."""
-        self._usable = {row.src for row in run if not row.problem and not row.repeats}
+        self._usable = {row.src for row in self._labelling.annotations.usable}
         kept = [found for row in run for found in self._judge(row, outcomes.get(row.src))]
-        outside = list(self._outside({row.src for row in run}))
+        outside = list(self._outside({row.src for row in run if row.src in outcomes or row.src not in self._usable}))
         return self._ordered(kept, outside)
 
     def _judge(self, row: AnnotationRow, outcome: ClipOutcome | None) -> Iterator[OutputRow]:
@@ -124,7 +124,7 @@ class RowJudge:
     def _unavailable(self, row: AnnotationRow, outcome: ClipOutcome) -> Iterator[OutputRow]:
         before = self._earlier.get(row.src)
         counter = "skipped_missing" if outcome.state is ClipState.MISSING else "skipped_download"
-        if before is None or self._labelling.settings.prune:
+        if before is None or (self._labelling.settings.prune and not outcome.present):
             self._report.pruned += before is not None
             self._lose(row, counter, outcome.reason)
             return
@@ -184,7 +184,7 @@ class RowJudge:
         order: dict[str, int] = {}
         for position, row in enumerate(self._labelling.annotations.rows):
             order.setdefault(row.src, position)
-        last = len(order)
+        last = len(self._labelling.annotations.rows)
         return sorted(kept + outside, key=lambda out: (order.get(str(out.row["src"]), last), str(out.row["src"])))
 
 
