@@ -58,7 +58,7 @@ def describe_labels(opinions: Sequence[Opinion], scale: MosScale) -> LabelStatis
         mos_max=max(scores),
         histogram=histogram(scores, scale),
         share_unknown_sd=1 - len(known) / len(scores),
-        mean_ci95=fmean(intervals) if intervals else None,
+        mean_ci95=_mean(intervals),
         sos_parameter=sos_parameter(known, scale),
         ratings=dict(sorted(Counter(o.count for o in opinions).items())),
     )
@@ -77,17 +77,27 @@ def histogram(scores: Iterable[float], scale: MosScale, bins: int = HISTOGRAM_BI
 
 
 def sos_parameter(opinions: Iterable[Opinion], scale: MosScale) -> float | None:
-    """a = Σ g·s² / Σ g² with g = (x − lo)(hi − x), x the score and s its SD; None where nothing is known.
+    """a = Σ g·s² / Σ g² with g = (x − lo)(hi − x), x the score and s its SD.
 
+    None where nothing is known, and where no number holds it.
     Source: Hoßfeld, Schatz, Egger, *SOS: The MOS is not enough!*, QoMEX 2011.
     """
     above = below = 0.0
     for opinion in opinions:
         if opinion.sd is not None:
             g = (opinion.mos - scale.low) * (scale.high - opinion.mos)
-            above += g * opinion.sd**2
+            above += g * opinion.sd * opinion.sd
             below += g * g
-    return above / below if below > 0 else None
+    return above / below if below > 0 and math.isfinite(above) else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """The mean; None without values, and where no number holds it."""
+    try:
+        mean = fmean(values) if values else math.nan
+    except OverflowError:
+        return None
+    return mean if math.isfinite(mean) else None
 
 
 def ci95_half_width(sd: float, count: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vqa_assets.corpora import CORPORA
-from vqa_assets.errors import AnnotationError, IngestError, ScaleError
+from vqa_assets.errors import AnnotationError, IngestError, ScaleError, SettingsError
 from vqa_assets.store.paths import DataRoot
 from vqa_assets_tests.fakes import SmallCorpus
 
@@ -315,7 +315,7 @@ def test_without_a_header_a_decimal_comma_is_no_separator(at: Any) -> None:
     assert [(row["src"], row["mos"]) for row in small.rows()] == [("A001.mp4", 63.52), ("A002.mp4", 71.2)]
 
 
-@pytest.mark.parametrize("name", [".download-progress.json", "lsvq.jsonl"])
+@pytest.mark.parametrize("name", [".download-progress.json", "lsvq.jsonl", "lsvq.losses.jsonl", "lsvq.manifest.json"])
 def test_a_folder_where_a_file_belongs_is_told(at: Any, name: str) -> None:
     small = staged(at("lsvq"), 2)
     (small.folder / name).mkdir()
@@ -329,3 +329,49 @@ def test_a_file_where_the_clips_belong_is_told(at: Any) -> None:
     (small.folder / "clips").write_text("?")
     with pytest.raises(IngestError, match=r"clips: (file exists|not a directory), .* move away what stands there"):
         small.ingest()
+
+
+@pytest.mark.parametrize("name", ["lsvq.losses.jsonl", "lsvq.manifest.json"])
+def test_the_earlier_output_stands_where_a_folder_is_in_its_sidecars_place(at: Any, name: str) -> None:
+    small = staged(at("lsvq"), 2)
+    small.ingest()
+    before = small.lines()
+    (small.folder / name).unlink()
+    (small.folder / name).mkdir()
+    small.annotate([("c0.mp4", "", 2, "", ""), ("c1.mp4", "", 4, "", "")])
+    with pytest.raises(IngestError, match=f"/{name}: is a directory"):
+        small.ingest()
+    assert small.lines() == before
+    assert not list(small.folder.glob("*.tmp"))
+
+
+def test_a_spread_beyond_all_measure_stops_no_ingest(at: Any) -> None:
+    small = at("konvid-150k")
+    small.stage("a.mp4", b"a")
+    small.annotate([("a.mp4", "", 3, "1e200", 9), ("b.mp4", "", 3, "1e308", 2), ("c.mp4", "", 3, "1e308", 2)])
+    labels = small.ingest().manifest["labels"]
+    assert (labels["sos_parameter"], labels["mean_ci95"]) == (None, None)
+    assert small.rows()[0]["mos_std_dev"] == 1e200
+
+
+@pytest.mark.parametrize(
+    ("settings", "two"),
+    [
+        ({"manifest_out": "manifest.csv"}, "the annotation file and manifest_out"),
+        ({"output": "manifest.csv"}, "the annotation file and output"),
+        ({"output": "link/../manifest.csv"}, "the annotation file and output"),
+        ({"output": "x.jsonl", "manifest_out": "x.jsonl"}, "output and manifest_out"),
+        ({"output": "x.jsonl", "manifest_out": "x.losses.jsonl"}, "manifest_out and the file of losses"),
+        ({"progress_path": "manifest.csv"}, "the annotation file and progress_path"),
+        ({"manifest_out": ".ingest-cache.sqlite"}, "manifest_out and the ingest cache"),
+    ],
+)
+def test_two_files_on_one_path_are_refused_and_nothing_is_overwritten(
+    at: Any, settings: dict[str, str], two: str
+) -> None:
+    small = staged(at("lsvq"), 2)
+    (small.folder / "link").symlink_to(small.folder / "clips")
+    scores = (small.folder / "manifest.csv").read_bytes()
+    with pytest.raises(SettingsError, match=f"lsvq: {two}"):
+        small.ingest(**{name: str(small.folder / path) for name, path in settings.items()})
+    assert (small.folder / "manifest.csv").read_bytes() == scores

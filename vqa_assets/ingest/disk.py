@@ -18,12 +18,13 @@ def told_disk_faults(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _IN_THE_WAY and error.filename:
-            raise _in_the_way(Path(error.filename), error) from error
+        name = error.filename2 or error.filename  # of a file that was to replace another, the other
+        if error.errno in _IN_THE_WAY and name:
+            raise _in_the_way(Path(name), error) from error
         code = fault_of(error)
         if code is None:
             raise
-        raise _refused(code, Path(error.filename or folder), error.strerror or str(error)) from error
+        raise _refused(code, Path(name or folder), error.strerror or str(error)) from error
     except sqlite3.OperationalError as error:  # full, read-only, not to be opened: SQLite has no finer classes
         raise _refused(None, folder / ".ingest-cache.sqlite", str(error)) from error
 

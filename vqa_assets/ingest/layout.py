@@ -1,11 +1,13 @@
 """Where one corpus's files are, from the data root and the settings. Opens none but what may be a Git-LFS pointer."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqa_assets.annotations import find_annotation_files, present_annotation_files
 from vqa_assets.corpora import Corpus
+from vqa_assets.errors import SettingsError
 from vqa_assets.ingest.presence import is_there
 from vqa_assets.settings import IngestSettings, resolve
 from vqa_assets.store.paths import DataRoot, manifest_path
@@ -71,10 +73,13 @@ class CorpusLayout:
 
     @classmethod
     def of(cls, corpus: Corpus, settings: IngestSettings, root: DataRoot) -> "CorpusLayout":
-        """The layout of one corpus; AnnotationError where its annotation file is not there."""
+        """The layout of one corpus; AnnotationError where its annotation file is not there.
+
+        SettingsError where two of its files would be one.
+        """
         folder = corpus_folder(corpus, settings, root)
         output = settings.output or root.corpus_jsonl(corpus)
-        return cls(
+        layout = cls(
             folder=folder,
             annotation_files=find_annotation_files(corpus, folder, settings.manifest_csv),
             clips=ClipFolders.of(corpus, settings, folder),
@@ -84,6 +89,8 @@ class CorpusLayout:
             progress=settings.progress_path or folder / ".download-progress.json",
             cache=folder / ".ingest-cache.sqlite",
         )
+        _refuse_one_path_for_two(layout, corpus)
+        return layout
 
 
 def waiting_annotation_files(corpus: Corpus, root: DataRoot) -> tuple[Path, ...]:
@@ -100,6 +107,28 @@ def waiting_annotation_files(corpus: Corpus, root: DataRoot) -> tuple[Path, ...]
 def corpus_folder(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> Path:
     """The folder of one corpus: the setting, else its place under the data root."""
     return settings.corpus_dir or root.corpus_dir(corpus)
+
+
+def _refuse_one_path_for_two(layout: CorpusLayout, corpus: Corpus) -> None:
+    """SettingsError where one file would overwrite another, whatever links and spellings hide it."""
+    uses = [(path, "the annotation file") for path in dict.fromkeys(layout.annotation_files)]
+    uses += [
+        (layout.output, "output"),
+        (layout.manifest, "manifest_out"),
+        (layout.losses, "the file of losses beside output"),
+        (layout.progress, "progress_path"),
+        (layout.cache, "the ingest cache"),
+    ]
+    first: dict[str, str] = {}
+    for path, use in uses:
+        other = first.setdefault(os.path.realpath(path), use)
+        if other != use:
+            raise SettingsError(
+                f"{corpus.name}: {other} and {use}",
+                found=f"one path for both: {path}",
+                expected="a path of its own for each file",
+                next_step="set another output, manifest_out, progress_path or manifest_csv",
+            )
 
 
 def _present(folder: Path, names: list[str] | tuple[str, ...]) -> tuple[Path, ...]:

@@ -1,5 +1,6 @@
 """One ingest from beginning to end: lock, read, gather, judge, publish. The plain function under ``corpus_jsonl``."""
 
+import errno
 import logging
 import os
 import threading
@@ -27,7 +28,7 @@ from vqa_assets.provenance import Manifest, RunContext, content_version, utc_tex
 from vqa_assets.schemas import CORPUS_JSONL
 from vqa_assets.settings import IngestSettings, ResolvedSettings
 from vqa_assets.store.cache import IngestCache
-from vqa_assets.store.files import JsonLine, json_line, write_lines_anew
+from vqa_assets.store.files import JsonLine, drafting, json_line, write_lines
 from vqa_assets.store.lock import corpus_lock
 from vqa_assets.store.progress import Progress
 from vqa_assets.validation import validate_rows
@@ -77,9 +78,9 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
         work = _Work(corpus, settings, layout, annotations, IngestReport())
         rows = _gather_and_judge(work, services, earlier)
         work.report.reconcile(corpus.name)
-        _publish(rows, layout.output)
-        write_lines_anew(layout.losses, (json_line(loss.as_dict()) for loss in work.report.losses))
-        manifest = write_manifest(layout.manifest, _manifest(work, resolved), context)
+        described = _manifest(work, resolved)
+        _publish(rows, work)
+        manifest = write_manifest(layout.manifest, described, context)
     _log.info("%s", work.report.summary(corpus.name, context.root.shown(layout.output)))
     _tell_attrition(work)
     return Ingested(layout, annotations, work.report, manifest, corpus_data_version(rows))
@@ -153,12 +154,24 @@ def _tools(settings: IngestSettings, services: Services) -> ClipTools:
     )
 
 
-def _publish(rows: list[OutputRow], output: Path) -> None:
-    """Write, validate, replace; a file whose bytes would stay the same is left alone."""
-    validate_rows((out.row for out in rows), CORPUS_JSONL, str(output))
-    if output.exists() and _same_bytes(rows, output):
-        return
-    write_lines_anew(output, (out.raw for out in rows))
+def _publish(rows: list[OutputRow], work: _Work) -> None:
+    """Write, validate, replace; a file whose bytes would stay the same is left alone.
+
+    Nothing is replaced before all is written and it is known that the manifest can be.
+    """
+    layout = work.layout
+    validate_rows((out.row for out in rows), CORPUS_JSONL, str(layout.output))
+    for path in (layout.output, layout.losses, layout.manifest):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with drafting(layout.output) as output, drafting(layout.losses) as losses:
+        with drafting(layout.manifest) as manifest:
+            manifest.path.touch()
+        write_lines(losses.path, (json_line(loss.as_dict()) for loss in work.report.losses))
+        if not (layout.output.exists() and _same_bytes(rows, layout.output)):
+            write_lines(output.path, (out.raw for out in rows))
+            output.publish()
+        losses.publish()
 
 
 def _same_bytes(rows: list[OutputRow], output: Path) -> bool:

@@ -121,12 +121,6 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
         out.writelines(lines)
 
 
-def write_lines_anew(path: Path, lines: Iterable[bytes]) -> None:
-    """Replace ``path`` atomically by lines that already end in a newline."""
-    with replacing(path) as temporary:
-        write_lines(temporary, lines)
-
-
 def parse_json_line(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     """The object in one line; SchemaError names file and line of anything else."""
     try:
