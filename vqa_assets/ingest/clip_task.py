@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vqa_assets.clip import ClipBytes, Geometry, RawVideo, raw_geometry
 from vqa_assets.clip_work import StoppedError
-from vqa_assets.errors import BrokenClipError, DownloadError, IngestError
+from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
 from vqa_assets.ingest.found import PART
 from vqa_assets.ingest.presence import NO_SUCH_NAME, stamp_of
 from vqa_assets.ingest.protocols import ClipTools
@@ -49,7 +49,8 @@ class ClipTask:
 class ClipOutcome:
     """What a worker found. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed.
 
-    ``present`` is true where an unavailable clip is there, and the disk gives it to nobody.
+    ``present`` is true where an unavailable clip is there, and the disk gives it to nobody; ``lasting`` is false where
+    another try may find otherwise, though the clip stays as it is.
     """
 
     state: ClipState
@@ -57,6 +58,7 @@ class ClipOutcome:
     reason: str = ""
     unreachable: bool = False
     present: bool = False
+    lasting: bool = True
     fetched_bytes: int = 0
     read_bytes: int = 0
 
@@ -146,29 +148,40 @@ def unreadable(error: OSError) -> ClipOutcome:
 
 def _measure(task: ClipTask, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
     try:
-        geometry, broken = (None, "") if task.raw else _probe(task.path, tools)
+        found = _Probed() if task.raw else _probe(task.path, tools)
         stamp = stamp_of(task.path)
     except OSError as error:
         return unreadable(error)
     if stamp is None or stamp.size_bytes != content.size_bytes:
         return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read", present=stamp is not None)
-    clip = ReadClip(stamp, content.sha256, geometry, broken)
+    clip = ReadClip(stamp, content.sha256, found.geometry, found.broken)
     clip = as_raw(clip, task.raw, task.codec) if task.raw else clip
     return ClipOutcome(
         ClipState.BROKEN if clip.broken else ClipState.READ,
         clip,
         reason=clip.broken,
+        lasting=found.lasting,
         fetched_bytes=fetched_bytes,
         read_bytes=content.size_bytes,
     )
 
 
-def _probe(path: Path, tools: ClipTools) -> tuple[Geometry | None, str]:
-    """The clip's geometry, or why it has none."""
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    """A clip's geometry, or why it has none, and whether that is so for good."""
+
+    geometry: Geometry | None = None
+    broken: str = ""
+    lasting: bool = True
+
+
+def _probe(path: Path, tools: ClipTools) -> _Probed:
     try:
         with tools.probes:
             if tools.stop.is_set():
                 raise StoppedError
-            return tools.prober.probe(path, tools.probe_timeout_s), ""
+            return _Probed(tools.prober.probe(path, tools.probe_timeout_s))
     except BrokenClipError as error:
-        return None, str(error)
+        return _Probed(broken=str(error))
+    except TransientClipError as error:
+        return _Probed(broken=str(error), lasting=False)

@@ -76,7 +76,7 @@ class _Run:
     def settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
         """Commit outcomes together: the cache first, then the progress."""
         self.outcomes.update(outcomes)
-        read = {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes}
+        read = {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
         self.folder.cache.put_all(read)
         entries = {name: _entry_of(outcome) for name, outcome in outcomes.items()}
         self.folder.progress.set_all({name: entry for name, entry in entries.items() if entry is not None})

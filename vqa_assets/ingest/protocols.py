@@ -26,7 +26,10 @@ class Prober(Protocol):
     """Reads a clip's geometry; called from many threads at once."""
 
     def probe(self, path: Path, timeout_s: float) -> "Geometry":
-        """The geometry of a clip. BrokenClipError with a short reason where it has none."""
+        """The geometry of a clip.
+
+        BrokenClipError with a short reason where it has none, TransientClipError where that took too long to tell.
+        """
         ...
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vqa_assets.clip import Geometry, ProbeAnswer, geometry_of
 from vqa_assets.clip_work import StoppedError
-from vqa_assets.errors import BrokenClipError, IngestError
+from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
 from vqa_assets.probing.containers import DEMUXERS, refuse_what_is_no_clip, told_better
 from vqa_assets.programs import why_unfit
 
@@ -73,7 +73,7 @@ class FfprobeProber:
             try:
                 out, err = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
-                raise BrokenClipError(f"no answer within {timeout_s:g} s") from None
+                raise TransientClipError(f"no answer within {timeout_s:g} s") from None
             finally:
                 process.kill()
                 self._ended(process)

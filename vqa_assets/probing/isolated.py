@@ -18,7 +18,7 @@ from pathlib import Path
 import vqa_assets
 from vqa_assets.clip import Geometry, ProbeAnswer, geometry_of
 from vqa_assets.clip_work import StoppedError
-from vqa_assets.errors import BrokenClipError, IngestError
+from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
 from vqa_assets.probing.containers import refuse_what_is_no_clip, told_better
 from vqa_assets.probing.worker import decoded
 
@@ -43,8 +43,9 @@ class PyAvProber:
     def probe(self, path: Path, timeout_s: float) -> Geometry:
         """The clip's geometry.
 
-        BrokenClipError where it is no whole clip, or where no answer comes within ``timeout_s``; OSError where it
-        cannot be read; StoppedError where ``close`` is called meanwhile; IngestError where PyAV cannot be started.
+        BrokenClipError where it is no whole clip; TransientClipError where no answer comes within ``timeout_s``;
+        OSError where it cannot be read; StoppedError where ``close`` is called meanwhile; IngestError where PyAV cannot
+        be started.
         """
         refuse_what_is_no_clip(path)
         try:
@@ -82,7 +83,7 @@ class PyAvProber:
             if worker.stopped:
                 raise StoppedError from None
             if isinstance(error, TimeoutError):
-                raise BrokenClipError(f"no answer within {timeout_s:g} s") from None
+                raise TransientClipError(f"no answer within {timeout_s:g} s") from None
             raise
         self._workers.keep(worker)
         return reply
