@@ -139,6 +139,31 @@ class TestResuming:
         assert told in caught.value.reason
         assert not file.path.exists()
 
+    @pytest.mark.parametrize("most", [None, 20])
+    def test_a_page_in_the_files_place_is_not_kept_on_however_many_connections_it_comes(
+        self, server: HostileServer, tmp_path: Path, most: int | None
+    ) -> None:
+        page = b"<!doctype html><html>We are back soon. </html>"
+        file = large(server.on("/a.zip", ranged(page, most)), tmp_path)
+        for _ in range(2):
+            with pytest.raises(DownloadError, match="the server answered HTML"):
+                fetch_resuming(file)
+            assert not list(tmp_path.iterdir())
+        server.on("/a.zip", ranged(BODY))
+        fetch_resuming(file)
+        assert file.path.read_bytes() == BODY
+
+    def test_a_page_that_an_earlier_run_kept_is_not_taken_for_the_file(
+        self, server: HostileServer, tmp_path: Path
+    ) -> None:
+        page = b"<!doctype html><html>We are back soon. </html>"
+        file = large(server.on("/a.zip", ranged(page)), tmp_path)
+        file.part.write_bytes(page)
+        file.version.write_text(json.dumps({"url": file.url, "version": '"v1"'}))
+        with pytest.raises(DownloadError, match="the server answered HTML"):
+            fetch_resuming(file)
+        assert not list(tmp_path.iterdir())
+
     def test_a_file_that_does_not_fit_is_refused_before_it_arrives(self, server: HostileServer, tmp_path: Path) -> None:
         def huge(exchange: Exchange) -> bool:
             exchange.send("200 OK", b"PK", Content_Length=10**18, ETag='"v1"')
@@ -301,6 +326,27 @@ class TestFetch:
         with pytest.raises(IngestError, match=f"{len(VIDEOS)} bytes, expected at least 2000000000"):
             small.ingest(fetch=True, archive_base=server.url("/"))
         assert not list((small.folder / "archives").iterdir())
+
+    def test_a_body_that_is_no_archive_is_removed_and_fetched_again(
+        self, small: SmallCorpus, server: HostileServer
+    ) -> None:
+        server.on("/KoNViD_1k_videos.zip", ranged(b"down for maintenance"))
+        server.on("/KoNViD_1k_metadata.zip", ranged(METADATA))
+        with pytest.raises(IngestError, match=r"20 bytes that are no zip archive, .*The file was removed"):
+            small.ingest(fetch=True, archive_base=server.url("/"))
+        server.on("/KoNViD_1k_videos.zip", ranged(VIDEOS))
+        assert small.ingest(fetch=True, archive_base=server.url("/")).report.written == 3
+
+    @pytest.mark.parametrize(
+        "content",
+        ["{", "null", '{"archives": []}', '{"archives": {"a.zip": 7}}', '{"archives": {"a.zip": {"files": "x"}}}'],
+    )
+    def test_a_fetch_manifest_of_another_shape_is_told_with_its_remedy(
+        self, small: SmallCorpus, server: HostileServer, content: str
+    ) -> None:
+        small.drop("fetch_manifest.json", content)
+        with pytest.raises(IngestError, match=r"fetch_manifest\.json: .*; delete it, then run again"):
+            small.ingest(fetch=True, archive_base=server.url("/"))
 
     def test_the_log_says_what_was_unpacked(self, small: SmallCorpus, server: HostileServer, caplog: Any) -> None:
         caplog.set_level(logging.INFO, logger="vqa_assets")

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -89,10 +90,25 @@ def _attempt(file: LargeFile, target: Target) -> None:
             file.part.unlink()
     if answer.rc == HTTP_ERROR and answer.status == _NO_SUCH_RANGE and start:
         _settle_range(file, transfer, start)
-        return
-    judge(replace(answer, status=_ALL_OF_IT) if answer.status == _PARTIAL else answer)
+        answer = replace(answer, rc=0, status=_PARTIAL, size_bytes=start)
+    _judge_whole(file, answer)
     if transfer.total and _size(file.part) != transfer.total:
         raise TryAgainError(f"{_size(file.part)} of {transfer.total} bytes arrived")
+
+
+def _judge_whole(file: LargeFile, answer: Answer) -> None:
+    """What the answer means for the file; a web page in its place is not kept, on however many connections it came."""
+    if answer.rc or answer.status not in (_ALL_OF_IT, _PARTIAL):
+        judge(answer)
+        return
+    with file.part.open("rb") if file.part.exists() else BytesIO() as arrived:
+        head = arrived.read(SNIFFED_BYTES)
+    try:
+        judge(replace(answer, status=_ALL_OF_IT, head=head))
+    except DownloadError:
+        file.part.unlink(missing_ok=True)
+        file.version.unlink(missing_ok=True)
+        raise
 
 
 def _settle_range(file: LargeFile, transfer: "_Transfer", start: int) -> None:
@@ -109,7 +125,6 @@ class _Transfer:
         self._file, self._out, self._start = file, out, start
         self._headers: dict[str, str] = {}
         self._status = 0
-        self._head = b""
         self._failure: Exception | None = None
         self._line: ProgressLine | None = None
         self._arrived = start
@@ -166,8 +181,6 @@ class _Transfer:
         try:
             if self._line is None:
                 self._begin()
-            if len(self._head) < SNIFFED_BYTES and not self._start:
-                self._head += piece[:SNIFFED_BYTES]
             self._out.write(piece)
         except (OSError, IngestError, TryAgainError) as error:
             self._failure = error
@@ -220,7 +233,6 @@ class _Transfer:
             text=text,
             status=handle.getinfo(pycurl.RESPONSE_CODE),
             content_type=handle.getinfo(pycurl.CONTENT_TYPE) or "",
-            head=self._head or b"\0",
             size_bytes=self._arrived,
             retry_after_s=min(float(handle.getinfo(pycurl.RETRY_AFTER)), self._file.limits.retry_after_cap_s),
             asked=handle.getinfo(pycurl.REQUEST_SIZE) > 0,

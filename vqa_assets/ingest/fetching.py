@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from vqa_assets.clip_work import stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import Archive
 from vqa_assets.downloading import LargeFile, fetch_resuming
-from vqa_assets.errors import DownloadError, IngestError, SettingsError
+from vqa_assets.errors import DownloadError, IngestError, SchemaError, SettingsError
 from vqa_assets.probing import hash_file
 from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.settings import IngestSettings
@@ -68,9 +69,30 @@ def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> No
 
 
 def _known(folder: Path) -> dict[str, Any]:
+    """What the fetch manifest says of each archive; IngestError where it is none."""
     path = folder / FETCH_MANIFEST
-    found: dict[str, Any] = read_json_object(path).get("archives", {}) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        found = read_json_object(path).get("archives")
+    except SchemaError as error:
+        raise _no_fetch_manifest(path, error.found) from error
+    if not isinstance(found, dict) or not all(_is_record(record) for record in found.values()):
+        raise _no_fetch_manifest(path, "archives of another shape")
     return found
+
+
+def _is_record(record: object) -> bool:
+    return isinstance(record, dict) and isinstance(record.get("files", 1), int)
+
+
+def _no_fetch_manifest(path: Path, found: str) -> IngestError:
+    return IngestError(
+        f"{path}",
+        found=found,
+        expected=f"a manifest of schema {SCHEMA}",
+        next_step="delete it, then run again: what is unpacked already is not written twice",
+    )
 
 
 def _one(archive: Archive, fetch: _Fetch, record: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +114,8 @@ def _one(archive: Archive, fetch: _Fetch, record: dict[str, Any]) -> dict[str, A
 
 def _download(archive: Archive, fetch: _Fetch) -> None:
     path, what = fetch.path_of(archive), f"{fetch.corpus.name}: {archive.file}"
-    if not path.is_file():
+    by_hand = path.is_file()
+    if not by_hand:
         try:
             fetch_resuming(LargeFile(fetch.url_of(archive), path, fetch.stop, _log.info))
         except DownloadError as error:
@@ -104,11 +127,12 @@ def _download(archive: Archive, fetch: _Fetch) -> None:
                 + fetch.corpus.acquisition.steps,
             ) from error
     size = path.stat().st_size
-    if size < archive.min_bytes:
+    no_zip = not by_hand and not zipfile.is_zipfile(path)
+    if size < archive.min_bytes or no_zip:
         path.unlink()
         raise IngestError(
             what,
-            found=f"{size} bytes",
+            found=f"{size} bytes" + (" that are no zip archive" if no_zip else ""),
             expected=f"at least {archive.min_bytes}",
             next_step="is archive_base the right address? The file was removed",
         )
