@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -277,6 +278,23 @@ def test_every_kind_of_broken_clip_is_counted_with_its_reason(
     assert corpus.ingest().report.read_clips == 0
 
 
+def test_a_clip_that_ran_into_the_time_limit_is_asked_again_by_the_next_run(
+    corpus: SmallCorpus, tmp_path: Path
+) -> None:
+    corpus.stage("a.mp4", tiny_clip(tmp_path / "a.mp4", 1))
+    corpus.annotate([row("a.mp4", "")])
+    corpus.ingest()
+    slow = tmp_path / "slow.py"
+    slow.write_text("import sys, time\nprint('{\"ready\": true}', flush=True)\nsys.stdin.readline()\ntime.sleep(60)\n")
+    good, corpus.prober = corpus.prober, PyAvProber((sys.executable, str(slow)))
+    os.utime(corpus.folder / "clips" / "a.mp4", ns=(1, 1))
+    report = corpus.ingest(probe_timeout_s=1).report
+    assert (report.skipped_broken, report.losses[0].reason) == (1, "no answer within 1 s")
+    corpus.prober = good
+    report = corpus.ingest().report
+    assert (report.written, report.read_clips) == (1, 1)
+
+
 def sound_only(path: Path) -> bytes:
     import av
 
@@ -328,7 +346,33 @@ def test_a_second_run_waits_for_the_first_and_finds_all_done(corpus: SmallCorpus
     assert set(fetcher.fetched.values()) == {1}
 
 
-@pytest.mark.parametrize("content", ['{"a.mp4": {"state": "done"', '{"a.mp4": "done"}', "[]"])
+def test_a_name_that_is_no_text_in_a_progress_file_stands_and_stops_nothing(corpus: SmallCorpus) -> None:
+    corpus.annotate([row("a.mp4", "http://x/a.mp4")])
+    progress, failed = corpus.folder / ".download-progress.json", {"state": "failed", "reason": "?"}
+    progress.write_text(json.dumps({"\ud800.mp4": failed}))
+    corpus.downloader, corpus.prober = FakeDownloader({"http://x/a.mp4": b"a"}), FakeProber()
+    assert corpus.ingest().report.written == 1
+    assert corpus.progress() == {"a.mp4": {"state": "done"}, "\ud800.mp4": failed}
+
+
+@pytest.mark.parametrize("name", ["x" * 252, "/".join(["y" * 200] * 30)])
+def test_a_name_too_long_for_any_disk_is_missing_where_it_has_no_url(corpus: SmallCorpus, name: str) -> None:
+    corpus.prober = FakeProber()
+    corpus.stage("a.mp4", b"a")
+    corpus.annotate([row("a.mp4", ""), row(name, "")])
+    report = corpus.ingest().report
+    assert (report.written, report.skipped_missing, report.losses[0].reason) == (1, 1, "no file, and no URL")
+
+
+@pytest.mark.parametrize("sha256", ["[]", "null", "7"])
+def test_an_earlier_row_without_a_hash_is_told_by_file_and_line(corpus: SmallCorpus, sha256: str) -> None:
+    corpus.annotate([row("a.mp4", "")])
+    corpus.drop("konvid_150k.jsonl", f'{{"src": "a.mp4", "src_sha256": {sha256}}}\n')
+    with pytest.raises(IngestError, match=r"konvid_150k\.jsonl:1: a row without src or src_sha256"):
+        corpus.ingest()
+
+
+@pytest.mark.parametrize("content", ['{"a.mp4": {"state": "done"', '{"a.mp4": "done"}', "[]", "[" * 100_000])
 def test_a_broken_progress_file_is_told_and_left_as_it_is(
     corpus: SmallCorpus, bodies: dict[str, bytes], content: str
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_data_root_that_is_not_there_gives_exit_code_1(tmp_path: Path, capsys:
         (None, "manifest.json is not there: the JSONL is from elsewhere, or of an older version"),
         ('{"schema": "old"}', "is no replay manifest of this version (KeyError: 'counters')"),
         ("{broken", "not JSON"),
+        ("[" * 100_000, "not JSON"),
     ],
 )
 def test_a_jsonl_without_its_manifest_is_told_with_its_rows_and_what_to_do(

@@ -98,6 +98,20 @@ def test_a_cache_of_another_format_is_dropped(path):
         assert cache.load() == {"a.mp4": GOOD}
 
 
+@pytest.mark.parametrize("column", ["size_bytes", "width", "framerate"])
+def test_a_cache_of_other_values_is_made_anew(path, column):
+    filled(path)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(f"UPDATE clips SET {column} = 'many'")
+    connection.close()
+    with IngestCache(path) as cache:
+        assert cache.load() == {}
+        cache.put("a.mp4", GOOD)
+    with IngestCache(path) as cache:
+        assert cache.load() == {"a.mp4": GOOD}
+
+
 def test_a_file_that_cannot_be_opened_is_not_called_broken(tmp_path):
     with pytest.raises(sqlite3.OperationalError):
         IngestCache(tmp_path / "no folder" / "x.sqlite")

@@ -60,7 +60,7 @@ def read_earlier(path: Path) -> dict[str, JsonLine]:
     found: dict[str, JsonLine] = {}
     for line in read_json_lines(path):
         src = line.row.get("src")
-        if not isinstance(src, str) or "src_sha256" not in line.row:
+        if not isinstance(src, str) or not isinstance(line.row.get("src_sha256"), str):
             raise IngestError(
                 f"{path}:{line.number}",
                 found="a row without src or src_sha256",

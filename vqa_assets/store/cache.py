@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class IngestCache:
         """Everything known, by clip name; nothing where the file turns out to be broken, which is then made anew."""
         try:
             return {str(row[0]): _read_clip(row[1:]) for row in self._connection.execute("SELECT * FROM clips")}
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             self._connection.close()
@@ -84,8 +84,16 @@ def _row(name: str, clip: ReadClip) -> list[object]:
 
 def _read_clip(row: tuple[object, ...]) -> ReadClip:
     size, mtime, sha256, broken, *geometry = row
+    if not _of_kinds((size, mtime, sha256), (int, int, str)):
+        raise ValueError(f"a row of other values: {row!r:.200}")
+    if geometry[0] is not None and not _of_kinds(geometry, (int, int, float, float, str, str)):
+        raise ValueError(f"a geometry of other values: {geometry!r:.200}")
     known = None if geometry[0] is None else Geometry(*geometry)  # type: ignore[arg-type]
-    return ReadClip(FileStamp(int(size), int(mtime)), str(sha256), known, str(broken or ""))  # type: ignore[call-overload]
+    return ReadClip(FileStamp(size, mtime), str(sha256), known, str(broken or ""))  # type: ignore[arg-type]
+
+
+def _of_kinds(values: Sequence[object], kinds: Sequence[type]) -> bool:
+    return all(isinstance(value, kind) for value, kind in zip(values, kinds, strict=True))
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -77,7 +77,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; SchemaError where it is no JSON or no object."""
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _no_object(path, f"not JSON ({error})") from error
     if not isinstance(value, dict):
         raise _no_object(path, f"a JSON {type(value).__name__}")

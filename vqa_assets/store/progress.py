@@ -37,6 +37,7 @@ class Entry:
 DONE = Entry("done")
 _DONE_JSON = DONE.as_json()
 _text = json.JSONEncoder(ensure_ascii=False).encode
+_ascii = json.JSONEncoder().encode
 
 
 class Progress:
@@ -100,7 +101,7 @@ class Progress:
     def write(self) -> None:
         """Replace the JSON by everything known, then empty the log."""
         begun = self._now()
-        write_bytes(self.path, _json_of(self._entries).encode())
+        write_bytes(self.path, _json_of(self._entries))
         if self._log is not None:
             self._log.truncate(0)
         self._dirty, self._since_write = False, 0
@@ -125,9 +126,16 @@ class Progress:
         return bool(found)
 
 
-def _json_of(entries: Mapping[str, Entry]) -> str:
+def _json_of(entries: Mapping[str, Entry]) -> bytes:
     """The object with a clip on each line: Python's own indentation takes ten times as long."""
-    lines = (f"{_text(name)}: {_text(entry.as_json())}" for name, entry in sorted(entries.items()))
+    try:
+        return _lines_of(entries, _text).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which a person's JSON may hold
+        return _lines_of(entries, _ascii).encode()
+
+
+def _lines_of(entries: Mapping[str, Entry], text: Callable[[object], str]) -> str:
+    lines = (f"{text(name)}: {text(entry.as_json())}" for name, entry in sorted(entries.items()))
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -138,7 +146,7 @@ def _log_entries(path: Path) -> list[tuple[str, Entry]]:
         try:
             value = json.loads(line)
             found.append((str(value.pop("name")), _entry(value, str(path), "a log line")))
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             _log.warning("%s: a torn line is left out: %.80r", path, line)
     return found
 
@@ -148,7 +156,7 @@ def _read_json(path: Path) -> dict[str, Entry]:
         return {}
     try:
         value = json.loads(path.read_bytes() or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _broken(path, f"not JSON ({error})") from error
     if not isinstance(value, dict):
         raise _broken(path, f"a JSON {type(value).__name__}")
@@ -160,7 +168,7 @@ def _entry(value: object, where: str, name: str) -> Entry:
         return DONE
     if isinstance(value, dict) and value.get("state") in ("done", "failed"):
         return Entry(value["state"], str(value.get("reason", "")))
-    raise _broken(Path(where), f"{name!r} has {value!r}")
+    raise _broken(Path(where), f"{name!r} has {value!r:.200}")
 
 
 def _broken(path: Path, found: str) -> IngestError:
