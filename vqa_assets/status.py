@@ -15,7 +15,7 @@ from typing import Any
 
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import with_declared
-from vqa_assets.errors import AnnotationError, VqaError
+from vqa_assets.errors import AnnotationError, SettingsError, VqaError
 from vqa_assets.ingest.found import ClipsOnDisk
 from vqa_assets.ingest.layout import ClipFolders, CorpusLayout, corpus_folder
 from vqa_assets.ingest.report import LOST
@@ -28,17 +28,21 @@ INGEST = (
     "materialize corpus_jsonl (dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl "
     "--partition {name}), or python -m vqa_assets.workflow"
 )
+_CLOCKS_DIFFER_DAYS = 0.05
 
 
 @dataclass(frozen=True)
 class CorpusStatus:
-    """One corpus as it lies under the data root. ``rows`` is None where nothing was ingested; ages are in days."""
+    """One corpus as it lies under the data root. ``rows`` is None where nothing was ingested; ages are in days.
+
+    ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why.
+    """
 
     name: str
-    annotation_file: str
-    clips: int
+    annotation_file: str | None
+    clips: int | None
     rows: int | None = None
-    lost: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] | None = field(default_factory=dict)
     age_days: float | None = None
     scale: str | None = None
     next_step: str = ""
@@ -53,31 +57,53 @@ class CorpusStatus:
         """The status for people."""
         if not self.present:
             return [f"{self.name}: nothing there; {self.next_step}"]
-        lost = ", ".join(f"{count} {name}" for name, count in self.lost.items()) or "none"
         facts = {
-            "annotation file": self.annotation_file or "absent",
-            "clips on disk": str(self.clips),
-            "rows": "never ingested" if self.rows is None else str(self.rows),
-            "lost": lost if self.rows is not None else "",
-            "age": "" if self.age_days is None else f"{self.age_days:.1f} days",
+            "annotation file": "unknown" if self.annotation_file is None else self.annotation_file or "absent",
+            "clips on disk": "unknown" if self.clips is None else str(self.clips),
+            "rows": self._rows_told(),
+            "lost": self._lost_told() if self.rows is not None else "",
+            "age": "" if self.age_days is None else _age_told(self.age_days),
             "scale": self.scale or "",
             "error": self.error,
             "next": self.next_step,
         }
         return [self.name, *(f"  {what + ':':<16} {told}" for what, told in facts.items() if told)]
 
+    def _rows_told(self) -> str:
+        if self.rows is not None:
+            return str(self.rows)
+        return "unknown" if self.clips is None else "never ingested"
+
+    def _lost_told(self) -> str:
+        if self.lost is None:
+            return "unknown"
+        return ", ".join(f"{count} {name}" for name, count in self.lost.items()) or "none"
+
+
+def _age_told(days: float) -> str:
+    return f"{days:.1f} days" if days > -_CLOCKS_DIFFER_DAYS else f"{-days:.1f} days in the future: was a clock wrong?"
+
 
 def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
-    """The status of one corpus; what cannot be read stands in ``error``."""
+    """The status of one corpus; what cannot be read stands in ``error``.
+
+    Where its ``ingest.toml`` cannot be used, what follows is told as without one.
+    """
     try:
-        return _status(corpus, root)
-    except (VqaError, OSError, KeyError, ValueError, TypeError) as error:
-        told = str(error) if isinstance(error, VqaError) else f"{type(error).__name__}: {error}"
-        return CorpusStatus(corpus.name, "", 0, error=told, next_step="correct what the error names")
+        settings, error = resolve(corpus, {}, root.ingest_toml(corpus)).values, ""
+    except (SettingsError, OSError) as problem:
+        settings, error = resolve(corpus, {}, Path(os.devnull)).values, str(problem)
+    try:
+        found = _status(corpus, root, settings)
+    except (VqaError, OSError, KeyError, ValueError, TypeError) as problem:
+        told = str(problem) if isinstance(problem, VqaError) else f"{type(problem).__name__}: {problem}"
+        found = CorpusStatus(corpus.name, None, None, error=told)
+    if not error and found.clips is not None:
+        return found
+    return replace(found, error=error or found.error, next_step="correct what the error names")
 
 
-def _status(corpus: Corpus, root: DataRoot) -> CorpusStatus:
-    settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
+def _status(corpus: Corpus, root: DataRoot, settings: IngestSettings) -> CorpusStatus:
     files, missing = _annotation_files(corpus, settings, root)
     folders = ClipFolders.of(corpus, settings, corpus_folder(corpus, settings, root))
     clips = ClipsOnDisk(folders, ()).count_unlabelled((), settings.clip_suffix)
@@ -100,7 +126,7 @@ def _status(corpus: Corpus, root: DataRoot) -> CorpusStatus:
         error = f"{root.shown(replay)} is not there: the JSONL is from elsewhere, or of an older version"
     except (VqaError, KeyError, ValueError, TypeError, AttributeError) as problem:
         error = f"{root.shown(replay)} is no replay manifest of this version ({type(problem).__name__}: {problem})"
-    return replace(status, error=error, next_step=missing or INGEST.format(name=corpus.name))
+    return replace(status, lost=None, error=error, next_step=missing or INGEST.format(name=corpus.name))
 
 
 def _annotation_files(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> tuple[tuple[Path, ...], str]:

@@ -64,6 +64,37 @@ def test_a_corpus_that_cannot_be_read_is_an_error_and_the_others_are_told(
     assert "unknown key 'min_row'" in status_of(KONVID, corpus.root).error
 
 
+@pytest.mark.parametrize("content", [b"min_row = 1\n", b"\xff", b"[[["])
+def test_a_corpus_with_settings_that_cannot_be_used_is_told_as_without_them(
+    corpus: SmallCorpus, content: bytes
+) -> None:
+    corpus.ingest()
+    (corpus.folder / "ingest.toml").write_bytes(content)
+    found = status_of(KONVID, corpus.root)
+    assert (found.annotation_file, found.clips, found.rows) == ("konvid-150k/manifest.csv", 2, 2)
+    assert "ingest.toml" in found.error
+    assert found.next_step == "correct what the error names"
+
+
+def test_what_cannot_be_told_is_unknown_and_not_absent(corpus: SmallCorpus) -> None:
+    corpus.ingest()
+    (corpus.folder / "ingest.toml").write_text(f'output = "{corpus.folder}/manifest.csv"\n')
+    lines = status_of(KONVID, corpus.root).lines()
+    assert [line.split()[-1] for line in lines[1:4]] == ["unknown"] * 3
+    (corpus.folder / "ingest.toml").unlink()
+    manifest_path(corpus.root.corpus_jsonl(KONVID)).write_text("[]")
+    assert "  lost:            unknown" in status_of(KONVID, corpus.root).lines()
+
+
+def test_a_manifest_of_the_future_is_told_as_such(corpus: SmallCorpus) -> None:
+    corpus.ingest()
+    path = manifest_path(corpus.root.corpus_jsonl(KONVID))
+    manifest = json.loads(path.read_text())
+    manifest["run_provenance"]["started_at_utc"] = "2999-01-01T00:00:00+00:00"
+    path.write_text(json.dumps(manifest))
+    assert "days in the future: was a clock wrong?" in "\n".join(status_of(KONVID, corpus.root).lines())
+
+
 def test_the_command_prints_json_and_loads_no_dagster(corpus: SmallCorpus) -> None:
     corpus.ingest()
     code = (

@@ -72,7 +72,7 @@ class TestResolve:
 
     def test_a_file_is_no_root(self, folders):
         (folders / "file").write_text("")
-        with pytest.raises(SettingsError, match="found something that is not a folder, expected an existing folder"):
+        with pytest.raises(SettingsError, match="not a folder, expected an existing folder; set VQA_DATA_ROOT"):
             DataRoot.resolve("file", {})
 
 

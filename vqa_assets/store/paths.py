@@ -35,11 +35,12 @@ class DataRoot:
         origin = "data root" if given else f"${ENVIRONMENT_NAME}" if env.get(ENVIRONMENT_NAME) else "default data root"
         path = Path(given or env.get(ENVIRONMENT_NAME) or DEFAULT_ROOT).expanduser().absolute()
         if not path.is_dir():
+            set_it = f"set {ENVIRONMENT_NAME} to the folder that holds the corpora"
             raise SettingsError(
                 f"{origin} {path}",
                 found="found something that is not a folder" if path.exists() else "found nothing there",
                 expected="an existing folder",
-                next_step=f"create it (mkdir -p {path}) or set {ENVIRONMENT_NAME} to the folder that holds the corpora",
+                next_step=set_it if path.exists() else f"create it (mkdir -p {path}) or {set_it}",
             )
         return cls(path)
 
