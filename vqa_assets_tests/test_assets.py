@@ -138,6 +138,16 @@ def test_a_file_broken_after_the_run_fails_its_blocking_check_when_that_is_run_a
     assert "1-6" in str(found["corpus_jsonl_schema"].description)
 
 
+def test_a_corpus_whose_clips_lie_elsewhere_is_told_as_such(platform: Platform) -> None:
+    platform.staged()
+    (platform.corpus.folder / "clips").rename(platform.corpus.folder / "videos")
+    result = platform.run("corpus_jsonl")
+    assert result.success
+    told = {e.check_name: e.description for e in result.get_asset_check_evaluations()}
+    assert told["corpus_jsonl_label_scale"] == "there are no rows: the losses in the asset's metadata say why"
+    assert told["corpus_jsonl_attrition"].endswith("; beside them, 12 rows have neither a clip nor a URL")
+
+
 def test_attrition_above_the_threshold_warns_and_the_run_succeeds(platform: Platform) -> None:
     platform.staged(3)
     rows = [("0.mp4", "", 2, 0.5, 5), ("gone.mp4", "http://127.0.0.1/gone.mp4", 3, 0.5, 5)]

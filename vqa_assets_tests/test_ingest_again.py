@@ -96,6 +96,15 @@ def test_a_bad_row_takes_its_earlier_row_away_though_its_clip_has_another_name(a
         assert name not in {row["src"] for row in small.rows()}
 
 
+def test_a_name_that_leaves_the_folder_is_looked_for_nowhere_and_stops_nothing(at: Any) -> None:
+    small = at("konvid-1k")
+    lines = "".join(f"{i}015,v{i}.mp4,3\n" for i in range(60))
+    small.drop("manifest.csv", f"flickr_id,file_name,MOS\n7,a\0.mp4,3\n8,../v1.mp4,3\n{lines}")
+    small.stage("v1.mp4", b"1")
+    report = small.ingest().report
+    assert (report.written, report.skipped_bad_row, report.unlabelled_clips) == (1, 2, 0)
+
+
 def test_rows_of_one_name_and_two_scores_take_its_earlier_row_away_under_its_other_name(at: Any) -> None:
     small = at("konvid-1k")
     lines = [f"{i}015,v{i}.mp4,3\n" for i in range(60)]

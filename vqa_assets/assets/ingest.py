@@ -153,11 +153,12 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
     ) -> dg.AssetCheckResult:
         manifest = read_json_object(_manifest(context, data_root, catalog))
         limit = manifest["run_provenance"]["args"]["attrition_warn_threshold"]["value"]
-        lost = manifest["attrition"]
+        lost, missing = manifest["attrition"], manifest["counters"]["skipped_missing"]
         return warning(
             lost <= limit,
             f"{lost:.1%} of the rows were lost to downloads, {limit:.1%} is ordinary"
-            + ("" if lost <= limit else "; see the reasons in the asset's metadata, or set retry_failed"),
+            + ("" if lost <= limit else "; see the reasons in the asset's metadata, or set retry_failed")
+            + (f"; beside them, {missing} rows have neither a clip nor a URL" if missing else ""),
             {"attrition": lost, "threshold": limit},
         )
 
@@ -210,6 +211,8 @@ def _manifest(context: dg.AssetCheckExecutionContext, data_root: DataRootResourc
 
 def _scale_result(scores: Sequence[tuple[float, str]], corpus: Corpus) -> dg.AssetCheckResult:
     """``scores`` are each row's score and the scale that it says."""
+    if not scores:
+        return warning(False, "there are no rows: the losses in the asset's metadata say why")
     said = Counter(scale for _, scale in scores)
     told = ", ".join(f"{count} rows on {name}" for name, count in said.most_common())
     try:

@@ -4,8 +4,10 @@ What becomes of a clip is not here (``loop``, ``clip_task``).
 """
 
 import os
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from vqa_assets.annotations import VIDEO_SUFFIXES
@@ -45,6 +47,14 @@ class ClipsOnDisk:
                 may_hide_another = len(searched) > 1 and found is not None and may_be_lfs_pointer(found)
                 return None if may_hide_another else found
         return None
+
+    def spelled_otherwise(self, src: str) -> str:
+        """The name of a file that differs from a clip's by case or Unicode's normal form only; empty without one."""
+        return self._by_plain_name.get(_plain(src), "")
+
+    @cached_property
+    def _by_plain_name(self) -> dict[str, str]:
+        return {_plain(name): name for look in self._looks.values() for name in look.others if _may_be_a_clip(name)}
 
     def remove_leftovers(self) -> int:
         """Delete the half-fetched ``.part`` files that an interrupted run left; their number."""
@@ -93,6 +103,10 @@ def _stamp(entry: "os.DirEntry[str]") -> FileStamp | None:
     except OSError:
         return None
     return FileStamp(found.st_size, found.st_mtime_ns)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _may_be_a_clip(name: str) -> bool:

@@ -165,20 +165,21 @@ def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | ClipTask:
 def _absent(row: AnnotationRow, path: Path, run: _Run) -> ClipOutcome | ClipTask:
     if not row.url:
         folders = run.folder.clips.folders.searched(str(row.extra.get("score_drop", "")))
-        return ClipOutcome(ClipState.MISSING, reason=_why_missing([folder / row.src for folder in folders]))
+        spelled = run.folder.clips.spelled_otherwise(row.src)
+        return ClipOutcome(ClipState.MISSING, reason=_why_missing([folder / row.src for folder in folders], spelled))
     settings, entry = run.folder.settings, run.folder.progress.entries.get(row.src)
     if entry is not None and entry.state == "failed" and not settings.retry_failed:
         return ClipOutcome(ClipState.FAILED, reason=entry.reason)
     return ClipTask(row.src, path, row.url, settings.raw_video if is_raw(row.src) else None, row.codec)
 
 
-def _why_missing(places: Iterable[Path]) -> str:
+def _why_missing(places: Iterable[Path], spelled: str) -> str:
     for path in places:
         if os.path.isfile(path):  # noqa: PTH113
             return "a Git-LFS pointer, and no URL; run git lfs pull"
         if os.path.islink(path):  # noqa: PTH114
             return "a dangling link, and no URL"
-    return "no file, and no URL"
+    return "no file, and no URL" + (f": {spelled!a} is there, and names are compared as they stand" if spelled else "")
 
 
 def _known_sizes(tasks: Sequence[ClipTask], run: _Run) -> Mapping[str, int]:

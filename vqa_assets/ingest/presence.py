@@ -45,3 +45,5 @@ def is_there(path: Path) -> bool:
         return stamp is not None and not is_lfs_pointer(path, stamp)
     except OSError:
         return True
+    except ValueError:  # a NUL in the name
+        return False

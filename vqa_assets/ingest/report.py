@@ -27,7 +27,7 @@ class Loss:
         reason = self.reason
         if self.counter == "dedups":
             reason = "the same bytes as an earlier clip"
-        elif self.counter == "skipped_bad_row":
+        elif self.counter in ("skipped_bad_row", "skipped_missing"):
             reason = reason.partition(":")[0]
         elif self.counter == "skipped_broken":
             reason = _SIZES.sub("…", reason)

@@ -82,6 +82,7 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
         _publish(rows, work)
         manifest = write_manifest(layout.manifest, described, context)
     _log.info("%s", work.report.summary(corpus.name, context.root.shown(layout.output)))
+    _tell_missing(work, context)
     _tell_attrition(work)
     return Ingested(layout, annotations, work.report, manifest, corpus_data_version(rows))
 
@@ -227,6 +228,17 @@ def _tell_bad_rows(corpus: Corpus, annotations: Annotations) -> None:
     if annotations.bad:
         told = first_lines(annotations.bad)
         _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, told)
+
+
+def _tell_missing(work: _Work, context: RunContext) -> None:
+    if work.report.skipped_missing:
+        _log.warning(
+            "%s: %d rows have neither a clip nor a URL (%s); clips are looked for in %s",
+            work.corpus.name,
+            work.report.skipped_missing,
+            work.report.chief_reasons("skipped_missing"),
+            ", ".join(context.root.shown(folder) for folder in work.layout.clips.every),
+        )
 
 
 def _tell_attrition(work: _Work) -> None:
