@@ -91,11 +91,12 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     """
     try:
         settings, error = resolve(corpus, {}, root.ingest_toml(corpus)).values, ""
-    except (SettingsError, OSError) as problem:
-        settings, error = resolve(corpus, {}, Path(os.devnull)).values, str(problem)
+    except (SettingsError, OSError, RecursionError) as problem:
+        told = str(problem) if isinstance(problem, VqaError) else f"{root.ingest_toml(corpus)}: {problem}"
+        settings, error = resolve(corpus, {}, Path(os.devnull)).values, told
     try:
         found = _status(corpus, root, settings)
-    except (VqaError, OSError, KeyError, ValueError, TypeError) as problem:
+    except (VqaError, OSError, KeyError, ValueError, TypeError, RecursionError) as problem:
         told = str(problem) if isinstance(problem, VqaError) else f"{type(problem).__name__}: {problem}"
         found = CorpusStatus(corpus.name, None, None, error=told)
     if not error and found.clips is not None:

@@ -64,7 +64,7 @@ def test_a_corpus_that_cannot_be_read_is_an_error_and_the_others_are_told(
     assert "unknown key 'min_row'" in status_of(KONVID, corpus.root).error
 
 
-@pytest.mark.parametrize("content", [b"min_row = 1\n", b"\xff", b"[[["])
+@pytest.mark.parametrize("content", [b"min_row = 1\n", b"\xff", b"[[[", b"ingest.toml = " + b"[" * 100_000])
 def test_a_corpus_with_settings_that_cannot_be_used_is_told_as_without_them(
     corpus: SmallCorpus, content: bytes
 ) -> None:
