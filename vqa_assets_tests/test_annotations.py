@@ -152,6 +152,10 @@ class TestNames:
         assert [(r.line, r.problem.partition(":")[0]) for r in found.bad] == [(32, "a name that leaves the folder")]
         assert len(found.usable) == 30
 
+    def test_a_name_with_a_line_break_is_a_bad_row(self, tmp_path):
+        found = read(tmp_path, "name,mos\n" + good_rows(30) + '"a\nb.mp4",3\n')
+        assert [r.problem for r in found.bad] == ["a name with a line break: 'a\\nb.mp4'"]
+
 
 class TestUrls:
     """Where a clip is had."""
@@ -308,6 +312,39 @@ class TestLineNumbers:
         error = refused(tmp_path, "name,mos\na,3\n" + '"b,3\n' + good_rows(after))
         assert error.found.startswith("line 3 cannot be read as CSV (")
         assert error.next_step == "correct that line"
+
+    @pytest.mark.parametrize(
+        ("opening", "closing", "told"),
+        [
+            ('"good', '"good', "line 6 cannot be read as CSV (',' expected after '\"')"),
+            (
+                '"good',
+                'good"',
+                "line 6 cannot be read as CSV (a stray quote: the value that it begins holds whole rows)",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("closed", [5, 44])
+    def test_two_stray_quotes_are_told_and_swallow_no_rows(self, opening, closing, told, closed, tmp_path):
+        comments = {4: opening, closed: closing}
+        rows = "".join(f"v{i}.mp4,{comments.get(i, 'x')},{1 + i / 20}\n" for i in range(60))
+        error = refused(tmp_path, "name,comment,mos\n" + rows)
+        assert error.found == told
+        assert error.expected == "every quote closed"
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            'note,name,mos\n"one\ntwo, 2",a,3\n"three",b,4\n',
+            'name,note,mos\na,"one, 1\ntwo, 2\n\nthree" ,3\nb,"5"" phone\nheld",4\n',
+            'name,mos,note\na,3,"one, 2, 3\ntwo, and three, and four"\nb,4,x\n',
+        ],
+    )
+    def test_a_comment_of_several_lines_is_one_value_wherever_it_stands(self, content, tmp_path):
+        assert [(r.src, r.mos) for r in read(tmp_path, content).usable] == [("a.mp4", 3), ("b.mp4", 4)]
+
+    def test_a_value_too_long_for_csv_is_told_as_that(self, tmp_path):
+        assert "no value of more than" in refused(tmp_path, f"name,mos,note\na,3,{'x' * 200_000}\n").expected
 
     def test_an_inch_mark_inside_a_line_is_no_open_quote(self, tmp_path):
         assert read(tmp_path, 'name,mos,screen\na,3,5" phone\nb,4,x\n').usable[1].src == "b.mp4"

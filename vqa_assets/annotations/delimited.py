@@ -2,8 +2,10 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
+from vqa_assets.annotations.numbers import is_number
 from vqa_assets.errors import AnnotationError
 
 _DELIMITERS = ";\t,"
@@ -13,7 +15,8 @@ _DELIMITERS = ";\t,"
 def read_delimited(text: str, what: str) -> tuple[list[tuple[int, list[str]]], bool]:
     """The lines that are not blank, each with the number of its first line, and whether commas may be decimal ones.
 
-    A quoted value may span several lines. AnnotationError where a quote is never closed.
+    A quoted value may span several lines. AnnotationError where a quote is never closed, or where two stray ones have
+    rows between them.
     """
     first = text.lstrip().partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
@@ -32,11 +35,12 @@ def _blank_separated(text: str) -> Iterator[tuple[int, list[str]]]:
 def _records(text: str, delimiter: str, what: str) -> Iterator[tuple[int, list[str]]]:
     physical = list(io.StringIO(text, newline=""))
     reader = csv.reader(physical, delimiter=delimiter, skipinitialspace=True)
+    separators = next((line.count(delimiter) for line in physical if line.strip()), 0)
     first = 1
     try:
         for record in reader:
             values = [value.strip() for value in record]
-            _check_quotes(physical[first - 1 : reader.line_num])
+            _check_quotes(physical[first - 1 : reader.line_num], delimiter, separators)
             if any(values):
                 yield first, values
             first = reader.line_num + 1
@@ -44,12 +48,29 @@ def _records(text: str, delimiter: str, what: str) -> Iterator[tuple[int, list[s
         raise AnnotationError(
             what,
             found=f"line {first} cannot be read as CSV ({error})",
-            expected="every quote closed",
+            expected=_expected(error),
             next_step="correct that line",
         ) from error
 
 
-def _check_quotes(record: Sequence[str]) -> None:
-    """csv.Error where a quote is never closed: it would swallow all later rows as one."""
-    if len(record) > 1 and sum(line.count('"') for line in record) % 2:
+def _expected(error: csv.Error) -> str:
+    most = f", and no value of more than {csv.field_size_limit()} characters" if "field limit" in str(error) else ""
+    return f"every quote closed{most}"
+
+
+def _check_quotes(record: Sequence[str], delimiter: str, separators: int) -> None:
+    """csv.Error where the lines of one record are several rows, swallowed by a quote that is closed late or never."""
+    if len(record) == 1:
+        return
+    if sum(line.count('"') for line in record) % 2:
         raise csv.Error("a quote that is not closed")
+    tight = [re.sub(rf'"[ ]+(?={delimiter}|[\r\n]|$)', '"', line) for line in record]
+    list(csv.reader(tight, delimiter=delimiter, skipinitialspace=True, strict=True))
+    if sum(_is_row(line, delimiter, separators) for line in record) > 1:
+        raise csv.Error("a stray quote: the value that it begins holds whole rows")
+
+
+def _is_row(line: str, delimiter: str, separators: int) -> bool:
+    """Whether a line by itself has as many values as the file's first, a number among them: a row, and no prose."""
+    values = line.split(delimiter)
+    return len(values) == separators + 1 and any(is_number(value.strip(' \r\n"')) for value in values)

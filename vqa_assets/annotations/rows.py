@@ -195,6 +195,8 @@ def _shown(text: str) -> str:
 def _problem(src: str, url: str, mos: float, mos_text: str) -> str:
     if not src:
         return "no clip name"
+    if "\n" in src or "\r" in src:
+        return f"a name with a line break: {src!r}"
     if leaves_folder(src):
         return f"a name that leaves the folder: {src!r}"
     if not math.isfinite(mos):
