@@ -5,23 +5,39 @@ run config in the web UI, ``ingest.toml`` and the docs are made from it.
 """
 
 import math
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vqa_assets.clip import RAW_FORMATS, RawVideo
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.corpus import ADDRESS, LONGEST_TIME_S, SUFFIX
 from vqa_assets.errors import SettingsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _RAW_KEYS = tuple(f.name for f in fields(RawVideo))
+_MOST = 4096
+"""No run has more clips in hand."""
+_LONGEST_NAME_BYTES = 255
+_ADDRESS_SHAPE = "It begins with https:// or http://."
+
+
+def _is_inner_folder(text: str) -> bool:
+    """Whether a folder's name can stand, and means neither the corpus folder nor one above it."""
+    parts = PurePosixPath(text).parts
+    fit = all("\0" not in part and len(part.encode("utf-8", "replace")) <= _LONGEST_NAME_BYTES for part in parts)
+    return fit and bool(parts) and ".." not in parts and parts != ("/",)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its type, what it does in a sentence, its general default, what the corpus declares, its bounds."""
+    """One setting: its type, what it does in a sentence, its general default, what the corpus declares, its bounds.
+
+    A text has to keep ``fits``; ``shape`` says in a sentence what that is.
+    """
 
     name: str
     type: type
@@ -32,6 +48,8 @@ class Setting:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    fits: Callable[[str], object] | None = None
+    shape: str = ""
 
     @property
     def help(self) -> str:
@@ -39,6 +57,7 @@ class Setting:
         bounds = f" At least {self.low:g}." if self.low is not None else ""
         bounds += f" At most {self.high:g}." if self.high is not None else ""
         bounds += f" One of {', '.join(self.choices)}." if self.choices else ""
+        bounds += f" {self.shape}" if self.shape else ""
         shown = self.shown_default or ("none" if self.default is None else str(self.default))
         return f"{self.doc} Default: {shown}.{bounds}"
 
@@ -65,6 +84,8 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
         "Folder inside the corpus folder that clips are fetched into and looked for first; the corpus's own folders "
         "come after it.",
         "clips",
+        fits=_is_inner_folder,
+        shape="Neither the corpus folder itself nor one above it.",
     ),
     Setting(
         "clip_suffix",
@@ -72,6 +93,8 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
         "Suffix added to names without a video suffix.",
         of_corpus=lambda c: c.clip_suffix,
         shown_default="the corpus's, mostly .mp4",
+        fits=SUFFIX.fullmatch,
+        shape="A suffix such as .mp4.",
     ),
     Setting(
         "corpus_version",
@@ -104,14 +127,19 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
         of_corpus=lambda c: c.download_timeout_s,
         shown_default="120, or the corpus's",
         low=1,
+        high=LONGEST_TIME_S,
     ),
-    Setting("probe_timeout_s", float, "Longest time for one clip's probe, in seconds.", 60.0, low=1),
+    Setting(
+        "probe_timeout_s", float, "Longest time for one clip's probe, in seconds.", 60.0, low=1, high=LONGEST_TIME_S
+    ),
     Setting(
         "bucket_prefix",
         str,
         "Address put before the name of a clip that has no URL.",
         of_corpus=lambda c: c.bucket_prefix,
         shown_default="the corpus's, mostly none",
+        fits=ADDRESS.fullmatch,
+        shape=_ADDRESS_SHAPE,
     ),
     Setting(
         "raw_video",
@@ -153,10 +181,14 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
         "Address put before the names of the corpus's archives: a mirror of your own.",
         of_corpus=lambda c: c.archive_base,
         shown_default="the corpus's",
+        fits=ADDRESS.fullmatch,
+        shape=_ADDRESS_SHAPE,
     ),
     Setting("log_level", str, "Least level that is logged.", "INFO", choices=LOG_LEVELS),
-    Setting("workers", int, "Clips in hand at once.", shown_default="the larger of cores and per_host", low=1),
-    Setting("per_host", int, "Transfers from one host at once.", 8, low=1),
+    Setting(
+        "workers", int, "Clips in hand at once.", shown_default="the larger of cores and per_host", low=1, high=_MOST
+    ),
+    Setting("per_host", int, "Transfers from one host at once.", 8, low=1, high=_MOST),
     Setting("lock_wait_s", float, "How long to wait for another run on the same corpus, in seconds.", 10.0, low=0),
 )
 _BY_NAME: Mapping[str, Setting] = {s.name: s for s in INGEST_SETTINGS}
@@ -244,7 +276,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return {}
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise SettingsError(
             f"{path}",
             found=f"not TOML ({error})",
@@ -293,12 +325,12 @@ def check_setting(setting: Setting, value: Any, where: str) -> Any:
 
 
 def _inside(value: Any, setting: Setting) -> bool:
-    """Whether a number keeps the setting's bounds: NaN and infinity keep none."""
+    """Whether a number keeps the setting's bounds, NaN and infinity none, and a text its shape."""
     if setting.type not in (int, float):
-        return True
+        return setting.fits is None or bool(setting.fits(value))
     low = -math.inf if setting.low is None else setting.low
     high = math.inf if setting.high is None else setting.high
-    return math.isfinite(value) and low <= value <= high
+    return bool(-math.inf < value < math.inf and low <= value <= high)
 
 
 def _coerced(value: Any, setting: Setting, where: str) -> Any:
@@ -308,7 +340,7 @@ def _coerced(value: Any, setting: Setting, where: str) -> Any:
     if kind is Path and isinstance(value, (str, Path)) and str(value):
         return Path(value).expanduser()
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) <= sys.maxsize else math.inf
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     kind_name = {Path: "a path", RawVideo: f"a table of {', '.join(_RAW_KEYS)}"}.get(kind, kind.__name__)

@@ -140,6 +140,12 @@ class TestNames:
     def test_the_suffix_to_add_is_a_setting(self, tmp_path):
         assert read(tmp_path, "name,mos\na.1,3\n", clip_suffix=".mkv").usable[0].src == "a.1.mkv"
 
+    def test_a_suffix_of_ones_own_is_not_doubled(self, tmp_path):
+        corpus = replace(LITTLE, also_starting=("{clip}_",))
+        found = read(tmp_path, "name,mos\na,3\nb.wmv,3\nc.WMV,3\nd.mp4,3\n", corpus, clip_suffix=".wmv")
+        assert [row.src for row in found.usable] == ["a.wmv", "b.wmv", "c.WMV", "d.mp4"]
+        assert [row.also_starting for row in found.usable] == [("a_",), ("b_",), ("c_",), ("d_",)]
+
     def test_equal_basenames_in_two_folders_are_two_clips(self, tmp_path):
         found = read(tmp_path, "name,mos\nx/747,3\ny/747,4\n")
         assert [r.src for r in found.usable] == ["x/747.mp4", "y/747.mp4"]

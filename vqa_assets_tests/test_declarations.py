@@ -88,6 +88,7 @@ def test_it_is_ingested_like_any_other(tmp_path: Path, root_path: Path) -> None:
         ('"sd"', '"std"', "spread: 'std', expected one of sd, se, ci95, none"),
         ('"attribution"', '"free"', "redistribution: 'free', expected one of attribution, research-only"),
         ("min_rows = 1", "min_rows = 0", "min_rows: 0, expected 1 or more"),
+        ("min_rows = 1", "min_rows = 1\ndownload_timeout_s = inf", "download_timeout_s: inf, expected at most 86400"),
         ("min_rows = 1", 'min_rows = "1"', "min_rows: '1', expected a whole number"),
         ("min_rows = 1", "min_rows = true", "min_rows: True, expected a whole number"),
         ("min_rows = 1", "min_rows = 9\nmax_rows = 8", "max_rows: 8, expected min_rows (9) or more"),

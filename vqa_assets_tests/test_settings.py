@@ -158,6 +158,23 @@ def test_full_beats_a_cap_of_its_own_or_a_lower_level(run, in_toml, cap, origin,
         ("download_timeout_s", 0.5, "At least 1."),
         ("download_timeout_s", float("nan"), "At least 1."),
         ("lock_wait_s", float("inf"), "At least 0."),
+        ("download_timeout_s", 1e300, "At most 86400."),
+        ("probe_timeout_s", 1e7, "At most 86400."),
+        ("probe_timeout_s", 10**400, "At most 86400."),
+        ("workers", 10**30, "At most 4096."),
+        ("workers", 10**400, "At most 4096."),
+        ("per_host", 5_000, "At most 4096."),
+        ("clip_suffix", "wmv", "A suffix such as .mp4."),
+        ("clip_suffix", "", "A suffix such as .mp4."),
+        ("bucket_prefix", "example.org/", "It begins with https:// or http://."),
+        ("bucket_prefix", "ftp://x/", "It begins with https:// or http://."),
+        ("archive_base", "ftp://x/", "It begins with https:// or http://."),
+        ("clips_subdir", "", "Neither the corpus folder itself nor one above it."),
+        ("clips_subdir", ".", "Neither the corpus folder itself nor one above it."),
+        ("clips_subdir", "./", "Neither the corpus folder itself nor one above it."),
+        ("clips_subdir", "a/..", "Neither the corpus folder itself nor one above it."),
+        ("clips_subdir", "../other", "Neither the corpus folder itself nor one above it."),
+        ("clips_subdir", "a" * 300, "Neither the corpus folder itself nor one above it."),
         ("mos_scale", "vmaf", "One of 1-5-acr, 0-100-continuous."),
         ("mos_scale", "", "One of 1-5-acr, 0-100-continuous."),
         ("log_level", "LOUD", "One of DEBUG, INFO, WARNING, ERROR."),
@@ -242,6 +259,20 @@ def test_every_setting_says_in_a_sentence_what_it_does_and_its_default(setting):
     assert setting.doc.endswith(".")
     assert "Default: " in setting.help
     assert "none." not in setting.help or setting.default is None
+
+
+def test_a_folder_with_a_null_byte_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="clips_subdir"):
+        resolved(tmp_path / "ingest.toml", clips_subdir="a\0b")
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "./a", "/a/disk/of/its/own", "ö" * 127])
+def test_a_folder_for_clips_may_be_any_other(name, tmp_path):
+    assert resolved(tmp_path / "ingest.toml", clips_subdir=name).values.clips_subdir == name
+
+
+def test_no_address_before_names_may_be_set(tmp_path):
+    assert resolved(tmp_path / "ingest.toml", bucket_prefix="").values.bucket_prefix == ""
 
 
 def test_the_help_shows_bounds_and_choices():

@@ -117,7 +117,8 @@ class RowReader:
     def _other_names(self, templates: tuple[str, ...], src: str, record: Mapping[str, str]) -> tuple[str, ...]:
         if not templates:
             return ()
-        names = (_filled(template, {**record, "clip": _without_suffix(src)}) for template in templates)
+        stem = _without_suffix(src, self.settings.clip_suffix)
+        names = (_filled(template, {**record, "clip": stem}) for template in templates)
         return tuple(name for name in names if name and name != src and not leaves_folder(name))
 
     def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
@@ -151,8 +152,8 @@ def stored(row: AnnotationRow, native: MosScale, scale: MosScale) -> AnnotationR
 
 
 def with_suffix(name: str, suffix: str) -> str:
-    """The name on disk: a stem with dots is no suffix, so the suffix is added unless a video suffix is there."""
-    return name if not name or name.lower().endswith(VIDEO_SUFFIXES) else name + suffix
+    """The name on disk: a stem with dots is no suffix, so the suffix is added unless it or a video suffix is there."""
+    return name if not name or name.lower().endswith((*VIDEO_SUFFIXES, suffix.lower())) else name + suffix
 
 
 def leaves_folder(name: str) -> bool:
@@ -167,8 +168,8 @@ def _one_spelling(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _without_suffix(src: str) -> str:
-    suffix = next((s for s in VIDEO_SUFFIXES if src.lower().endswith(s)), "")
+def _without_suffix(src: str, own: str) -> str:
+    suffix = next((s for s in (own.lower(), *VIDEO_SUFFIXES) if src.lower().endswith(s)), "")
     return src[: len(src) - len(suffix)]
 
 

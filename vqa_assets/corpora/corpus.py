@@ -1,5 +1,6 @@
 """The ``Corpus`` declaration: everything that differs between corpora, as data. No corpus is declared here."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -21,6 +22,12 @@ REDISTRIBUTION: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a corpus's licence lets one do with what is made from it (a head, a table), from the freest to the strictest."""
+
+SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
+ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
+"""What a clip suffix and an address put before names must be, in a declaration and in a setting."""
+LONGEST_TIME_S = 86_400.0
+"""No single clip's transfer or probe may take longer."""
 
 
 def strictest(words: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from vqa_assets.clip import RAW_FORMATS
 from vqa_assets.content import SPLIT_WORDS
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
-from vqa_assets.corpora.corpus import REDISTRIBUTION, Corpus, by_name
+from vqa_assets.corpora.corpus import ADDRESS, LONGEST_TIME_S, REDISTRIBUTION, SUFFIX, Corpus, by_name
 from vqa_assets.errors import SettingsError
 from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, SCALES, VMAF_0_100, MosScale
 
@@ -67,7 +67,7 @@ def read_declaration(path: Path) -> Corpus:
     """One corpus from its TOML file; SettingsError names the file, the field and the remedy."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise SettingsError(
             f"{path}", found=f"not TOML ({error})", expected='lines such as name = "my-clips"', next_step="correct it"
         ) from error
@@ -107,6 +107,8 @@ def _about_rows(corpus: Corpus) -> Iterator[_Wrong]:
         value = getattr(corpus, name)
         if value is not None and not value >= 1:
             yield _Wrong(name, repr(value), "1 or more")
+    if corpus.download_timeout_s > LONGEST_TIME_S:
+        yield _Wrong("download_timeout_s", repr(corpus.download_timeout_s), f"at most {LONGEST_TIME_S:g}")
     if corpus.max_rows is not None and corpus.max_rows < corpus.min_rows:
         yield _Wrong("max_rows", str(corpus.max_rows), f"min_rows ({corpus.min_rows}) or more")
     for shape in corpus.headerless:
@@ -128,10 +130,10 @@ def _about_files(corpus: Corpus) -> Iterator[_Wrong]:
         for path in paths:
             if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                 yield _Wrong(name, repr(path), "a path inside the corpus's folder")
-    if not re.fullmatch(r"\.[A-Za-z0-9.]*[A-Za-z0-9]", corpus.clip_suffix):
+    if not SUFFIX.fullmatch(corpus.clip_suffix):
         yield _Wrong("clip_suffix", repr(corpus.clip_suffix), "a suffix such as '.mp4'")
     for name in ("bucket_prefix", "archive_base"):
-        if getattr(corpus, name) and not getattr(corpus, name).startswith(("https://", "http://")):
+        if not ADDRESS.fullmatch(getattr(corpus, name)):
             yield _Wrong(name, repr(getattr(corpus, name)), "an address that begins with https:// or http://")
     for part in corpus.parts:
         if part.field == "split" and part.value not in SPLIT_WORDS:
