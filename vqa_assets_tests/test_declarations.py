@@ -72,6 +72,27 @@ def test_it_is_ingested_like_any_other(tmp_path: Path, root_path: Path) -> None:
     )
 
 
+def test_column_names_are_compared_without_case_wherever_they_stand(tmp_path: Path, root_path: Path) -> None:
+    text = MINE.replace('["device"]', '["Device"]').replace('["name", "", "mos"]', '["Video", "CRF", "MOS"]')
+    text = text.replace("clip_folders", 'clip_name = "{Video}_{crf}.mp4"\nalso_named = ["{CRF}.mp4"]\nclip_folders')
+    small = SmallCorpus(DataRoot(root_path), corpus=read_declaration(declared(tmp_path, text)))
+    small.drop("mp4/a_30.mp4", b"a")
+    small.drop("mp4/40.mp4", b"b")
+    small.drop("scores.csv", "video,Crf,quality,DEVICE\na,30,60,phone\nb,40,70,\n")
+    small.ingest()
+    assert [(row["src"], row.get("my_device")) for row in small.rows()] == [("a_30.mp4", "phone"), ("40.mp4", None)]
+    small.drop("scores.csv", "a,30,61\nb,40,71\n")
+    small.ingest()
+    assert [(row["src"], row["mos"]) for row in small.rows()] == [("a_30.mp4", 61.0), ("40.mp4", 71.0)]
+
+
+@pytest.mark.parametrize("name", ["._mine.toml", ".#mine.toml", "~$mine.toml"])
+def test_what_a_system_or_an_editor_lays_beside_a_declaration_is_none(name: str, tmp_path: Path) -> None:
+    declared(tmp_path)
+    (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
+    assert list(with_declared(tmp_path))[-1] == "my-clips"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
@@ -114,6 +135,29 @@ def test_it_is_ingested_like_any_other(tmp_path: Path, root_path: Path) -> None:
         ('"scores.csv"', "3", "acquisition.file: 3, expected a text"),
         ('file = "scores.csv"', 'files = "scores.csv"', "acquisition.files: an unknown field, expected some of file"),
         ('"my_device"', '"mos"', "extra_columns: 'mos', expected a field that rows do not have yet"),
+        ('"my_device"', '""', "extra_columns: '', expected a field that rows do not have yet"),
+        (
+            '["device"] }]',
+            '["device"] }, { field = "my_device", columns = ["maker"] }]',
+            "extra_columns: 'my_device', expected a field that rows do not have yet",
+        ),
+        ('mos = ["quality"]', 'sd = ["MOS"]', "own_spellings: 'MOS' for mos and sd, expected one meaning"),
+        (
+            'mos = ["quality"]',
+            'count = ["q"]\nurl = ["q"]',
+            "own_spellings: 'q' for url and count, expected one meaning",
+        ),
+        (
+            "[own_spellings]",
+            2 * '[[parts]]\nfile = "a.csv"\nfield = "score_drop"\nvalue = "a"\n' + "[own_spellings]",
+            "parts: files a.csv, a.csv, expected each file once",
+        ),
+        ("clip_folders", "raw_video = { framerate = nan }\nclip_folders", "raw_video: 3840×2160, nan frames/s"),
+        ("clip_folders", "raw_video = { framerate = inf }\nclip_folders", "raw_video: 3840×2160, inf frames/s"),
+        ("clip_folders", 'also_starting = ["{clip"]\nclip_folders', "also_starting: '{clip', expected a template"),
+        ("clip_folders", 'also_named = ["{0}.mp4"]\nclip_folders', "also_named: '{0}.mp4', expected a template"),
+        ('["name", "", "mos"]', '["clip", "mos"]', "headerless: ['clip', 'mos'], expected the column names"),
+        ('["name", "", "mos"]', '["name", "mos", "mos"]', "headerless: ['name', 'mos', 'mos'], expected the column"),
         ('["name", "", "mos"]', '["name", "score"]', "headerless: ['name', 'score'], expected the column names"),
         ('"my-clips-1"', "my-clips-1", "mine.toml: not TOML ("),
     ],

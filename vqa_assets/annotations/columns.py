@@ -3,7 +3,7 @@
 import logging
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vqa_assets.annotations.numbers import is_number
@@ -42,7 +42,8 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> Columns:
         _check_once(columns, what)
         _tell_last_resort(columns, corpus, what)
         return columns
-    for shape in corpus.headerless:
+    for declared in corpus.headerless:
+        shape = _lower(declared)
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
             return Columns(shape, _roles(shape, corpus), has_header=False)
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
@@ -55,20 +56,35 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> Columns:
 
 
 def fields_of(template: str) -> set[str]:
-    """The column names that a name template asks for."""
-    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+    """The column names that a name template asks for, in lower case."""
+    return set(_lower(_asked(template)))
+
+
+def filled(template: str, record: Mapping[str, str]) -> str:
+    """The template with its columns' values; empty where one of them is."""
+    if not template or not all(record.get(name) for name in fields_of(template)):
+        return ""
+    return template.format_map({name: record[name.lower()] for name in _asked(template)})
 
 
 def read_by(template: str, text: str) -> dict[str, str]:
     """The columns' values that a name template made a text of; empty where it cannot have."""
     parts = string.Formatter().parse(template)
-    pattern = "".join(re.escape(literal) + (f"(?P<{name}>.+?)" if name else "") for literal, name, _, _ in parts)
+    pattern = "".join(re.escape(literal) + ("(.+?)" if name else "") for literal, name, _, _ in parts)
     found = re.fullmatch(pattern, text, re.IGNORECASE)
-    return found.groupdict() if found else {}
+    return dict(zip(_lower(_asked(template)), found.groups(), strict=True)) if found else {}
+
+
+def _asked(template: str) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(template) if name]
+
+
+def _lower(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name.lower() for name in names)
 
 
 def _by_header(first: Sequence[str], corpus: Corpus) -> Columns:
-    names = tuple(name.lower() for name in first)
+    names = _lower(first)
     return Columns(names, _roles(names, corpus))
 
 
@@ -107,7 +123,7 @@ def _check_once(columns: Columns, what: str) -> None:
 
 def _tell_last_resort(columns: Columns, corpus: Corpus, what: str) -> None:
     for role, names in columns.roles.items():
-        if names[0] in corpus.last_spellings.of(role):
+        if names[0] in _lower(corpus.last_spellings.of(role)):
             _log.warning("%s has no %s column; %s is taken for it", what, role, names[0])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
-from vqa_assets.annotations.columns import Columns, fields_of, read_by
+from vqa_assets.annotations.columns import Columns, filled, read_by
 from vqa_assets.annotations.numbers import number
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ExtraColumn, Part
@@ -99,7 +99,7 @@ class RowReader:
         return number(text, decimal_comma=self.decimal_comma)
 
     def _src(self, record: Mapping[str, str]) -> str:
-        name = self._first("clip", record) or _filled(self.corpus.clip_name, record)
+        name = self._first("clip", record) or filled(self.corpus.clip_name, record)
         return with_suffix(_one_spelling(name), self.settings.clip_suffix)
 
     def _codec_in_name(self, src: str) -> str:
@@ -107,8 +107,9 @@ class RowReader:
         if not self.corpus.codecs:
             return ""
         said = read_by(self.corpus.clip_name, src.rpartition("/")[2])
-        told = (said.get(name, "").lower() for name in self.corpus.own_spellings.codec)
-        return next((codec for codec in told if codec in self.corpus.codecs), "")
+        told = (said.get(name.lower(), "").lower() for name in self.corpus.own_spellings.codec)
+        known = {codec.lower() for codec in self.corpus.codecs}
+        return next((codec for codec in told if codec in known), "")
 
     def _bucket_url(self, src: str) -> str:
         prefix = self.settings.bucket_prefix
@@ -118,7 +119,7 @@ class RowReader:
         if not templates:
             return ()
         stem = _without_suffix(src, self.settings.clip_suffix)
-        names = (_filled(template, {**record, "clip": stem}) for template in templates)
+        names = (filled(template, {**record, "clip": stem}) for template in templates)
         return tuple(name for name in names if name and name != src and not leaves_folder(name))
 
     def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
@@ -134,7 +135,8 @@ class RowReader:
         return extra
 
     def _carried(self, column: ExtraColumn, record: Mapping[str, str]) -> object:
-        text = next((record[name] for name in column.columns if record.get(name)), "")
+        names = (name.lower() for name in column.columns)
+        text = next((record[name] for name in names if record.get(name)), "")
         if not column.number:
             return text or None
         value = self._number(text)
@@ -171,13 +173,6 @@ def _one_spelling(name: str) -> str:
 def _without_suffix(src: str, own: str) -> str:
     suffix = next((s for s in (own.lower(), *VIDEO_SUFFIXES) if src.lower().endswith(s)), "")
     return src[: len(src) - len(suffix)]
-
-
-def _filled(template: str, record: Mapping[str, str]) -> str:
-    """The template with its columns' values; empty where one of them is."""
-    if not template or not all(record.get(name) for name in fields_of(template)):
-        return ""
-    return template.format_map(record)
 
 
 def _is_text(values: list[str]) -> bool:

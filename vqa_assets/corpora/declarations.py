@@ -3,6 +3,7 @@
 Whether a file's rows belong to its corpus is judged at ingest (``annotations``).
 """
 
+import math
 import re
 import string
 import tomllib
@@ -12,10 +13,19 @@ from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from vqa_assets.clip import RAW_FORMATS
+from vqa_assets.clip import RAW_FORMATS, RawVideo
 from vqa_assets.content import SPLIT_WORDS
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
-from vqa_assets.corpora.corpus import ADDRESS, LONGEST_TIME_S, REDISTRIBUTION, SUFFIX, Corpus, by_name
+from vqa_assets.corpora.corpus import (
+    ADDRESS,
+    GENERAL_SPELLINGS,
+    LONGEST_TIME_S,
+    REDISTRIBUTION,
+    ROLES,
+    SUFFIX,
+    Corpus,
+    by_name,
+)
 from vqa_assets.errors import SettingsError
 from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, SCALES, VMAF_0_100, MosScale
 
@@ -24,6 +34,8 @@ _NONE = "none"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "encode-grid", "models"}
 """Names that mean something else under the data root."""
+_NOTES = ("._", ".#", "~$")
+"""How names begin that macOS, Emacs and Excel give to what is no declaration."""
 _OPINION_SCALES: Mapping[str, MosScale] = {name: scale for name, scale in SCALES.items() if scale != VMAF_0_100}
 _ROW_FIELDS = (
     *("src", "src_sha256", "src_size_bytes", "width", "height", "framerate", "duration_s", "pix_fmt"),
@@ -55,7 +67,7 @@ def with_declared(folder: Path | None) -> Mapping[str, Corpus]:
             next_step="create it, or unset VQA_CORPORA_DIR",
         )
     corpora = dict(CORPORA)
-    for path in sorted(folder.glob("*.toml")):
+    for path in sorted(path for path in folder.glob("*.toml") if not path.name.startswith(_NOTES)):
         corpus = read_declaration(path)
         if corpus.name in corpora:
             raise _error(path, _Wrong("name", f"{corpus.name!r}, which is declared already", "a name of its own"))
@@ -85,6 +97,8 @@ def complaints(corpus: Corpus) -> "Iterator[_Wrong]":
     """What a declaration must not be, field by field; nothing for a good one."""
     yield from _about_identity(corpus)
     yield from _about_rows(corpus)
+    yield from _about_templates(corpus)
+    yield from _about_columns(corpus)
     yield from _about_files(corpus)
 
 
@@ -111,12 +125,32 @@ def _about_rows(corpus: Corpus) -> Iterator[_Wrong]:
         yield _Wrong("download_timeout_s", repr(corpus.download_timeout_s), f"at most {LONGEST_TIME_S:g}")
     if corpus.max_rows is not None and corpus.max_rows < corpus.min_rows:
         yield _Wrong("max_rows", str(corpus.max_rows), f"min_rows ({corpus.min_rows}) or more")
+
+
+def _about_columns(corpus: Corpus) -> Iterator[_Wrong]:
     for shape in corpus.headerless:
-        if "mos" not in shape:
-            yield _Wrong("headerless", str(list(shape)), 'the column names in order, "mos" among them')
+        names = [name.lower() for name in shape if name]
+        if "mos" not in names or len(set(names)) < len(names) or not _tells_clip(set(names), corpus):
+            expected = 'the column names in order, each once, "mos" among them, and one that names the clip'
+            yield _Wrong("headerless", str(list(shape)), f"{expected} ({', '.join(corpus.spellings.clip)})")
+    taken = {*_ROW_FIELDS, ""}
     for column in corpus.extra_columns:
-        if column.field in _ROW_FIELDS or not column.columns:
+        if column.field in taken or not column.columns:
             yield _Wrong("extra_columns", repr(column.field), "a field that rows do not have yet, and its columns")
+        taken.add(column.field)
+    meanings: dict[str, str] = dict.fromkeys(GENERAL_SPELLINGS.mos, "mos")
+    for role in ROLES:
+        for name in (*corpus.own_spellings.of(role), *corpus.last_spellings.of(role)):
+            other = meanings.setdefault(name.lower(), role)
+            if other != role and "content" not in (other, role):
+                yield _Wrong("own_spellings", f"{name!r} for {other} and {role}", "one meaning for each column name")
+
+
+def _tells_clip(names: set[str], corpus: Corpus) -> bool:
+    """Whether columns of these names, in lower case, hold a clip's name or what it is made of."""
+    spelled = {name.lower() for name in corpus.spellings.clip + corpus.last_spellings.clip}
+    parts = {name.lower() for _, name, _, _ in string.Formatter().parse(corpus.clip_name) if name}
+    return bool(names & spelled) or bool(parts and parts <= names)
 
 
 def _about_files(corpus: Corpus) -> Iterator[_Wrong]:
@@ -138,14 +172,30 @@ def _about_files(corpus: Corpus) -> Iterator[_Wrong]:
     for part in corpus.parts:
         if part.field == "split" and part.value not in SPLIT_WORDS:
             yield _Wrong("parts", f"split {part.value!r}", f"one of {', '.join(SPLIT_WORDS)}")
+    files = [part.file for part in corpus.parts]
+    if len(set(files)) < len(files):
+        yield _Wrong("parts", f"files {', '.join(files)}", "each file once")
     raw = corpus.raw_video
-    if raw is not None and (min(raw.width, raw.height, raw.framerate) <= 0 or raw.pix_fmt not in RAW_FORMATS):
+    if raw is not None and not _is_raw_video(raw):
         found = f"{raw.width}×{raw.height}, {raw.framerate:g} frames/s, {raw.pix_fmt}"
         yield _Wrong("raw_video", found, f"numbers above 0, and one of {', '.join(RAW_FORMATS)}")
-    for name, templates in (("clip_name", (corpus.clip_name,)), ("also_named", corpus.also_named)):
+
+
+def _about_templates(corpus: Corpus) -> Iterator[_Wrong]:
+    of_fields = {
+        "clip_name": (corpus.clip_name,),
+        "also_named": corpus.also_named,
+        "also_starting": corpus.also_starting,
+    }
+    for name, templates in of_fields.items():
         for template in templates:
             if not _is_template(template):
                 yield _Wrong(name, repr(template), "a template such as '{video}_{crf}.mp4'")
+
+
+def _is_raw_video(raw: RawVideo) -> bool:
+    numbers = all(value > 0 and math.isfinite(value) for value in (raw.width, raw.height, raw.framerate))
+    return numbers and raw.pix_fmt in RAW_FORMATS
 
 
 def _is_template(text: str) -> bool:
@@ -154,7 +204,7 @@ def _is_template(text: str) -> bool:
     except ValueError:
         return False
     return all(
-        name is None or bool(name and not {".", "["} & set(name) and not spec and not kind)
+        name is None or bool(name and not name.isdigit() and not {".", "["} & set(name) and not spec and not kind)
         for _, name, spec, kind in fields_of
     )
 
