@@ -288,6 +288,56 @@ class TestScales:
         small.ingest()
         assert "has no mos column; dmos is taken for it" in caplog.text
 
+    def test_a_list_that_spells_names_in_another_way_is_refused(self, at: Any) -> None:
+        small = at("lsvq")
+        small.drop("manifest.csv", "name,mos\nyfcc/0,60\nyfcc/1,70\nyfcc/2,50\n")
+        small.drop("LSVQ_whole_test.csv", "name,mos\n0,60\n1,70\n")
+        with pytest.raises(AnnotationError) as caught:
+            small.ingest()
+        assert caught.value.found == (
+            "rows such as yfcc/0.mp4, yfcc/1.mp4, yfcc/2.mp4, and on LSVQ_whole_test.csv clips such as 0.mp4, 1.mp4: "
+            "no name in both"
+        )
+        assert caught.value.next_step.startswith("write the names of LSVQ_whole_test.csv as the rows have them")
+
+    @pytest.mark.parametrize(
+        ("listed", "level"),
+        [("b/1,70\nb/2,60\n", "WARNING"), ("a/1,60\nb/1,70\n", "INFO"), ("a/1,60\nb/1,7\nb/2,6\n", "WARNING")],
+    )
+    def test_a_list_of_clips_that_the_rows_hardly_have_is_told(
+        self, listed: str, level: str, at: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        small = at("lsvq")
+        small.drop("manifest.csv", "name,mos\na/1,60\na/3,70\n")
+        small.drop("LSVQ_whole_test.csv", "name,mos\n" + listed)
+        small.stage("a/1.mp4", b"1")
+        with caplog.at_level(logging.INFO, "vqa_assets"):
+            small.ingest()
+        named = int("a/1" in listed)
+        assert small.rows()[0]["split"] == ("test" if named else "train")
+        told = f"{named} of the {listed.count(chr(10))} clips on LSVQ_whole_test.csv are among its rows"
+        assert [r.levelname for r in caplog.records if told in r.message] == [level]
+
+    def test_a_column_that_disagrees_with_the_official_list_is_told_and_stays(
+        self, at: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        small = at("lsvq")
+        small.drop("manifest.csv", "name,mos,split\na,60,train\nb,70,test\n")
+        small.drop("LSVQ_whole_test.csv", "name,mos\na,60\nb,70\n")
+        small.stage("a.mp4", b"a")
+        small.ingest()
+        assert [row["split"] for row in small.rows()] == ["train"]
+        assert "1 rows have another split in their own column than on the official lists (a.mp4)" in caplog.text
+
+    def test_a_clip_of_two_parts_is_told_by_name(self, at: Any, caplog: pytest.LogCaptureFixture) -> None:
+        small = at("lsvq")
+        small.drop("LSVQ_whole_train.csv", "name,mos\na,60\nb,70\n")
+        small.drop("LSVQ_whole_test.csv", "name,mos\nb,70\nc,50\n")
+        small.stage("b.mp4", b"b")
+        small.ingest()
+        assert [row["split"] for row in small.rows()] == ["train"]
+        assert "1 clips stand in two splits (b.mp4)" in caplog.text
+
     def test_a_split_of_another_word_is_refused(self, at: Any) -> None:
         small = at("lsvq")
         small.drop("manifest.csv", "name,mos,split\na,60,train\nb,70,Test\nc,50,\n")

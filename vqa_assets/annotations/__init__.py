@@ -4,6 +4,7 @@
 - ``sheet``: a file's bytes as lines of values, whatever its format (``delimited``, ``json_list``, ``workbook``);
 - ``columns``: what a file's columns mean, with a header or without;
 - ``rows``: one line as an annotation row;
+- ``splits``: official splits, of a column or of lists;
 - ``reading``: a whole file read, judged and profiled.
 """
 

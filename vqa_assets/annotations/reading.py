@@ -11,7 +11,7 @@ from pathlib import Path
 from vqa_assets.annotations.columns import Columns, choose_columns
 from vqa_assets.annotations.rows import AnnotationRow, RowReader, stored
 from vqa_assets.annotations.sheet import Sheet, read_sheet
-from vqa_assets.content import SPLIT_WORDS
+from vqa_assets.annotations.splits import SplitList, check_split_words, marked, tell_two_splits
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AnnotationError
 from vqa_assets.mos import SCALES, MosScale, detect_scale
@@ -79,16 +79,18 @@ def read_annotations(corpus: Corpus, settings: IngestSettings, *paths: Path) -> 
     rows = [row for _, found in scored for row in found]
     what = f"{corpus.name}: {paths[0]}"
     _check_row_count(len(rows), corpus, settings, [paths[i] for i in labels])
-    _check_split_words(rows, what)
+    check_split_words(rows, what)
     native, scale_from = _scale(rows, corpus, settings, what)
     judged = [_judge_range(row, native) for row in _judge_repeats(rows, native)]
-    marked = _marked(judged, [_read_file(corpus, settings, paths[i], contents[i])[1] for i in lists], what)
+    tell_two_splits(judged, what)
+    listed = [_split_list(corpus, settings, paths[i], contents[i]) for i in lists]
+    final = marked(judged, listed, what)
     scale = corpus.stored_scale or native
     if scale != native:
-        marked = [stored(row, native, scale) for row in marked]
+        final = [stored(row, native, scale) for row in final]
     columns = _all_columns([columns for columns, _ in scored])
     hashes = tuple(_digest([content]) for content in contents)
-    found = Annotations(tuple(paths), _digest(contents), columns, scale, native, scale_from, tuple(marked), hashes)
+    found = Annotations(tuple(paths), _digest(contents), columns, scale, native, scale_from, tuple(final), hashes)
     _check_bad_rows(found, corpus)
     return found
 
@@ -127,6 +129,12 @@ def _read_file(
     return columns, [reader.row(line, values) for line, values in lines]
 
 
+def _split_list(corpus: Corpus, settings: IngestSettings, path: Path, content: bytes) -> SplitList:
+    rows = _read_file(corpus, settings, path, content)[1]
+    check_split_words(rows, f"{corpus.name}: {path}")
+    return SplitList.of(path.name, rows)
+
+
 def _all_columns(of_files: Sequence[Columns]) -> dict[str, tuple[str, ...]]:
     roles: dict[str, tuple[str, ...]] = {}
     for columns in of_files:
@@ -158,21 +166,6 @@ def _least_rows(corpus: Corpus, settings: IngestSettings, files: Sequence[Path])
     of_parts = [part.min_rows if part else None for part in (corpus.part_of(path.name) for path in files)]
     known = [rows for rows in of_parts if rows is not None]
     return min(settings.min_rows, sum(known)) if len(known) == len(of_parts) else settings.min_rows
-
-
-def _check_split_words(rows: Sequence[AnnotationRow], what: str) -> None:
-    """AnnotationError where a file gives splits and a row has none, or another word than the known ones."""
-    if not any("split" in row.extra for row in rows):
-        return
-    wrong = [row for row in rows if row.extra.get("split") not in SPLIT_WORDS]
-    if wrong:
-        told = "; ".join(f"{row.where}: {row.extra.get('split', '(empty)')}" for row in wrong[:_EXAMPLES])
-        raise AnnotationError(
-            what,
-            found=f"{len(wrong)} rows of another split ({told})",
-            expected=f"one of {', '.join(SPLIT_WORDS)} in every row",
-            next_step="correct the split column, or remove it",
-        )
 
 
 def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: IngestSettings, what: str) -> tuple[MosScale, str]:
@@ -218,16 +211,6 @@ def _judge_repeat(row: AnnotationRow, conflict: list[float] | None, seen: set[st
         return replace(row, repeats=True)
     seen.add(row.src)
     return row
-
-
-def _marked(rows: list[AnnotationRow], lists: Sequence[Sequence[AnnotationRow]], what: str) -> list[AnnotationRow]:
-    """The rows with the official split that lists give their clips; those on no list are for training."""
-    if not lists:
-        return rows
-    split = {row.src: row.extra["split"] for listed in lists for row in listed}
-    named = sum(row.src in split for row in rows)
-    _log.info("%s: %d of the %d clips on official split lists are among its rows", what, named, len(split))
-    return [replace(row, extra={"split": split.get(row.src, SPLIT_WORDS[0]), **row.extra}) for row in rows]
 
 
 def _check_bad_rows(found: Annotations, corpus: Corpus) -> None:
