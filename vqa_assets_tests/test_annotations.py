@@ -158,6 +158,17 @@ class TestNames:
         assert [(r.line, r.problem.partition(":")[0]) for r in found.bad] == [(32, "a name that leaves the folder")]
         assert len(found.usable) == 30
 
+    def test_a_backslash_is_told_with_what_to_write(self, tmp_path):
+        found = read(tmp_path, "name,mos\n" + good_rows(30) + "Video\\a.mp4,3\n")
+        assert [r.problem for r in found.bad] == [
+            "a name that leaves the folder: 'Video\\\\a.mp4' (folders are divided by /, not by a backslash)"
+        ]
+
+    @pytest.mark.parametrize(("name", "mos"), [("a", "x" * 9_000), ("../" + "y" * 9_000, "3")])
+    def test_a_long_value_is_told_by_its_beginning(self, name, mos, tmp_path):
+        found = read(tmp_path, "name,mos\n" + good_rows(30) + f"{name},{mos}\n")
+        assert len(found.bad[0].problem) < 200
+
     def test_a_name_with_a_line_break_is_a_bad_row(self, tmp_path):
         found = read(tmp_path, "name,mos\n" + good_rows(30) + '"a\nb.mp4",3\n')
         assert [r.problem for r in found.bad] == ["a name with a line break: 'a\\nb.mp4'"]
@@ -216,6 +227,8 @@ class TestValues:
             ("x", "x", "sd", (None, 0)),
             ("0.7", "-1", "sd", (0.7, 0)),
             ("0.7", "inf", "sd", (0.7, 0)),
+            ("0.7", "1.234", "sd", (0.7, 0)),
+            ("0.7", '"1,234"', "sd", (0.7, 0)),
             ("0.2", "25", "se", (1.0, 25)),
             ("0.2", "", "se", (None, 0)),
             ("0.7", "5", None, (None, 5)),
@@ -224,6 +237,19 @@ class TestValues:
     def test_spread_and_count_are_known_or_unknown_and_never_fail_a_row(self, sd, count, spread, found, tmp_path):
         row = read(tmp_path, f"name,mos,sd,n\na,3,{sd},{count}\n", replace(LITTLE, spread=spread)).usable[0]
         assert (row.sd, row.count) == found
+
+    def test_a_count_with_a_decimal_comma_is_none(self, tmp_path):
+        assert read(tmp_path, "name;mos;n\na;3,5;1,234\n").usable[0].count == 0
+
+    @pytest.mark.parametrize("nothing", ["NaN", "NA", "n/a", "null", "None", ""])
+    def test_a_word_for_nothing_is_no_address_no_content_and_no_codec(self, nothing, tmp_path):
+        corpus = replace(LITTLE, own_spellings=Spellings(content=("scene",), codec=("codec",)))
+        content = (
+            f"name,mos,url,scene,codec\na,3,{nothing},{nothing},{nothing}\n{nothing or 'b'},3,https://x/b,s,h264\n"
+        )
+        first, second = read(tmp_path, content, corpus).usable
+        assert (first.url, first.extra, first.codec) == ("", {}, "")
+        assert (second.src, second.extra) == (f"{nothing or 'b'}.mp4", {"content_id": "s"})
 
     def test_the_setting_decides_the_scale_where_detection_should_not(self, tmp_path):
         corpus = replace(LITTLE, scales=(ACR_1_5, CONTINUOUS_0_100))
@@ -259,6 +285,11 @@ class TestRepeats:
         assert [r.line for r in found.bad] == [2, 63, 64]
         assert {r.problem for r in found.bad} == {"conflicting scores: a.mp4 has [3.5, 3.6]"}
         assert all(r.src != "a.mp4" for r in found.usable)
+
+    def test_many_scores_of_one_name_are_told_by_the_first_and_their_number(self, tmp_path):
+        found = read(tmp_path, "name,mos\n" + good_rows(160) + "".join(f"a,{1 + i / 10}\n" for i in range(8)))
+        assert {r.problem for r in found.bad} == {"conflicting scores: a.mp4 has [1.0, 1.1, 1.2, 1.3, 1.4] and 3 more"}
+        assert len({id(r.problem) for r in found.bad}) == 1
 
     def test_a_bad_row_does_not_spoil_a_good_one_of_the_same_name(self, tmp_path):
         found = read(tmp_path, "name,mos\n" + good_rows(30) + "clip0,NaN\n")

@@ -474,6 +474,14 @@ class TestFiles:
             (b"PK\x03\x04broken", "no .xlsx workbook that can be read"),
             (b"[1, 2]", "row 1 is int"),
             (b"[{", "not JSON"),
+            pytest.param(b"[" * 100_000, "lists within lists without end", id="lists within lists"),
+            (b'[{"File": "a.mp4", "MOS": 30, "MOS": 40}]', "an object with more than one 'MOS'"),
+            (b"\n<!DOCTYPE html><html><head>" + b"x" * 3_000, "an HTML page"),
+            (b"\xef\xbb\xbf<html lang=en>\nPlease log in, please", "an HTML page"),
+            (b"x" * 3_000, "columns " + "x" * 80 + "\u2026"),
+            ("File,MOS\na.mp4,30\n".encode("utf-16"), "UTF-16 text"),
+            ("File,MOS\na.mp4,30\n".encode("utf-16-le"), "UTF-16 text"),
+            ("File,MOS\na.mp4,30\n".encode("utf-16-be"), "UTF-16 text"),
             (b'{"a": [], "b": []}', "a JSON dict with 2 lists"),
             (b"[]", "columns none"),
             (b"File,MOS,mos\na,30,40\n", "more than one column named mos"),
@@ -486,6 +494,7 @@ class TestFiles:
         with pytest.raises(AnnotationError) as caught:
             small.ingest()
         assert found in caught.value.found
+        assert len(str(caught.value)) < 1_000
         assert caught.value.expected
         assert caught.value.next_step
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vqa_assets.annotations.numbers import is_number
+from vqa_assets.annotations.quoting import short
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ROLES
 from vqa_assets.errors import AnnotationError
@@ -49,7 +50,7 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> Columns:
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
     raise AnnotationError(
         what,
-        found=f"columns {', '.join(first[:_SHOWN]) or 'none'}",
+        found=f"columns {', '.join(short(name) for name in first[:_SHOWN]) or 'none'}",
         expected=f"a {missing} column named one of {', '.join(_spellings(corpus, missing))}{_shapes(corpus)}",
         next_step=f"is this the score file of {corpus.title}?{hint} Rename the column if it is",
     )
@@ -115,7 +116,7 @@ def _check_once(columns: Columns, what: str) -> None:
     if twice:
         raise AnnotationError(
             what,
-            found=f"more than one column named {', '.join(twice)}",
+            found=f"more than one column named {', '.join(short(name) for name in twice)}",
             expected="each column name once",
             next_step="rename or remove the one that is not meant",
         )

@@ -1,9 +1,11 @@
 """Score files that are a JSON list: of objects, whose keys are the header, or of lists, one a row."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vqa_assets.annotations.quoting import short
 from vqa_assets.errors import AnnotationError
 
 
@@ -24,9 +26,24 @@ def read_json_list(text: str, what: str) -> list[tuple[int, list[str]]]:
 
 def _parsed(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once)
+    except _TwiceError as twice:
+        raise _no_list(what, f"an object with more than one {short(str(twice))!r}") from None
+    except RecursionError as error:
+        raise _no_list(what, "lists within lists without end") from error
     except ValueError as error:
         raise _no_list(what, f"not JSON ({error})") from error
+
+
+class _TwiceError(Exception):
+    """A key that an object has more than once."""
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise _TwiceError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return made
 
 
 def _list_in(value: Any, what: str) -> Sequence[Any]:

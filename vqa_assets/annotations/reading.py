@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vqa_assets.annotations.columns import Columns, choose_columns
+from vqa_assets.annotations.quoting import short
 from vqa_assets.annotations.rows import AnnotationRow, RowReader, stored
 from vqa_assets.annotations.sheet import Sheet, read_sheet
 from vqa_assets.annotations.splits import SplitList, check_split_words, marked, tell_two_splits
@@ -196,17 +197,23 @@ def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[Annot
             if row.url:
                 urls.setdefault(row.src, row.url)
     same = _SAME_SCORE * (scale.high - scale.low)
-    conflicting = {src: values for src, values in scores.items() if max(values) - min(values) > same}
+    conflicting = {src: _told_scores(src, of) for src, of in scores.items() if max(of) - min(of) > same}
     seen: set[str] = set()
     addressed = [row if row.url or row.src not in urls else replace(row, url=urls[row.src]) for row in rows]
-    return [_judge_repeat(row, conflicting.get(row.src), seen) for row in addressed]
+    return [_judge_repeat(row, conflicting.get(row.src, ""), seen) for row in addressed]
 
 
-def _judge_repeat(row: AnnotationRow, conflict: list[float] | None, seen: set[str]) -> AnnotationRow:
+def _told_scores(src: str, values: Iterable[float]) -> str:
+    different = sorted(set(values))
+    more = f" and {len(different) - _EXAMPLES} more" if len(different) > _EXAMPLES else ""
+    return f"conflicting scores: {short(src)} has {different[:_EXAMPLES]}{more}"
+
+
+def _judge_repeat(row: AnnotationRow, conflict: str, seen: set[str]) -> AnnotationRow:
     if row.problem:
         return row
     if conflict:
-        return replace(row, problem=f"conflicting scores: {row.src} has {sorted(set(conflict))}")
+        return replace(row, problem=conflict)
     if row.src in seen:
         return replace(row, repeats=True)
     seen.add(row.src)

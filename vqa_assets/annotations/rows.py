@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from vqa_assets.annotations.columns import Columns, filled, read_by
 from vqa_assets.annotations.numbers import number
+from vqa_assets.annotations.quoting import short
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ExtraColumn, Part
 from vqa_assets.mos import RAW_MOS, MosScale
@@ -17,6 +18,8 @@ VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m
 CONTENT_ID = "content_id"
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
+_NOTHING = ("", "nan", "na", "n/a", "<na>", "null", "none")
+"""What tables say where a cell is empty."""
 _NO_TEXT = "no text: half a surrogate pair"
 
 
@@ -68,11 +71,11 @@ class RowReader:
         no_text = not _is_text(values)
         record = self.columns.record([_shown(value) for value in values] if no_text else values)
         src = self._src(record)
-        url = self._first("url", record) or self._bucket_url(src)
+        url = self._first_told("url", record) or self._bucket_url(src)
         mos_text = self._first("mos", record)
         mos = self._number(mos_text)
         count = self._number(self._first("count", record))
-        opinions = int(count) if 0 < count <= _MOST_WHOLE else 0
+        opinions = int(count) if 0 < count <= _MOST_WHOLE and count.is_integer() else 0
         return AnnotationRow(
             line=line,
             src=src,
@@ -85,7 +88,7 @@ class RowReader:
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
             reference=self._number(self._first("reference", record)) == 1,
-            codec=self._first("codec", record).lower() or self._codec_in_name(src),
+            codec=self._first_told("codec", record).lower() or self._codec_in_name(src),
             file=self.file,
         )
 
@@ -94,6 +97,11 @@ class RowReader:
             if text := record.get(name):
                 return text
         return ""
+
+    def _first_told(self, role: str, record: Mapping[str, str]) -> str:
+        """As ``_first``, where a word for nothing is nothing: no address, content or codec is called NaN."""
+        told = (record.get(name, "") for name in self.columns.roles.get(role, ()))
+        return next((text for text in told if text.lower() not in _NOTHING), "")
 
     def _number(self, text: str) -> float:
         return number(text, decimal_comma=self.decimal_comma)
@@ -126,9 +134,10 @@ class RowReader:
         extra: dict[str, object] = {}
         if self.part is not None:
             extra[self.part.field] = self.part.value
-        for role, name in (("content", CONTENT_ID), ("split", "split")):
-            if value := self._first(role, record):
-                extra[name] = value
+        if content := self._first_told("content", record):
+            extra[CONTENT_ID] = content
+        if split := self._first("split", record):
+            extra["split"] = split
         for column in self.corpus.extra_columns:
             if (found := self._carried(column, record)) is not None:
                 extra[column.field] = found
@@ -192,13 +201,14 @@ def _problem(src: str, url: str, mos: float, mos_text: str) -> str:
     if not src:
         return "no clip name"
     if "\n" in src or "\r" in src:
-        return f"a name with a line break: {src!r}"
+        return f"a name with a line break: {short(src)!r}"
     if leaves_folder(src):
-        return f"a name that leaves the folder: {src!r}"
+        hint = " (folders are divided by /, not by a backslash)" if "\\" in src else ""
+        return f"a name that leaves the folder: {short(src)!r}{hint}"
     if not math.isfinite(mos):
-        return f"no usable MOS: {mos_text!r}"
+        return f"no usable MOS: {short(mos_text)!r}"
     if url and _scheme(url) not in ("http", "https"):
-        return f"a URL that is neither http nor https: {_scheme(url)!r}"
+        return f"a URL that is neither http nor https: {short(_scheme(url))!r}"
     return ""
 
 

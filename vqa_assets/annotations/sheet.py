@@ -4,6 +4,7 @@ What the values mean is in ``columns`` and ``rows``.
 """
 
 import codecs
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from vqa_assets.errors import AnnotationError
 from vqa_assets.store.files import LFS_POINTER
 
 _ZIP = b"PK\x03\x04"
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b", re.IGNORECASE)
+_LOOKED_AT = 400
 
 Line = tuple[int, list[str]]
 """A line's number, from 1, and its values, stripped; in a JSON list or a workbook the number is the row's."""
@@ -38,6 +41,13 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
         )
     if content.startswith(_ZIP):
         return Sheet(read_workbook(content, corpus, what))
+    if _PAGE.match(content):
+        raise AnnotationError(
+            what,
+            found="an HTML page",
+            expected="the score file",
+            next_step=f"open it to see what it asks for, and download the file itself from {corpus.acquisition.where}",
+        )
     text = _decoded(content, corpus, what)
     if text.lstrip()[:1] in ("[", "{"):
         return Sheet(read_json_list(text, what))
@@ -52,6 +62,13 @@ def _decoded(content: bytes, corpus: Corpus, what: str) -> str:
             expected=f"a header and at least {corpus.min_rows} rows",
             next_step=f"download it again from {corpus.acquisition.where}",
         )
+    if _is_utf16(content):
+        raise AnnotationError(
+            what,
+            found="UTF-16 text, no UTF-8 text",
+            expected="a CSV, TSV, JSON or XLSX file",
+            next_step="save it as UTF-8",
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61,3 +78,11 @@ def _decoded(content: bytes, corpus: Corpus, what: str) -> str:
             expected="a CSV, TSV, JSON or XLSX file",
             next_step="save it as UTF-8",
         ) from error
+
+
+def _is_utf16(content: bytes) -> bool:
+    """Whether it begins with the mark of UTF-16, or like Latin letters of two bytes each without it."""
+    start = content[:_LOOKED_AT]
+    halves = (start[0::2], start[1::2])
+    zeros = [half.count(0) > len(half) / 2 for half in halves]
+    return content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or zeros in ([True, False], [False, True])

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from vqa_assets.annotations.quoting import short
 from vqa_assets.annotations.rows import AnnotationRow
 from vqa_assets.content import SPLIT_WORDS
 from vqa_assets.errors import AnnotationError
@@ -34,7 +35,7 @@ def check_split_words(rows: Sequence[AnnotationRow], what: str) -> None:
         return
     wrong = [row for row in rows if row.extra.get("split") not in SPLIT_WORDS]
     if wrong:
-        told = "; ".join(f"{row.where}: {row.extra.get('split', '(empty)')}" for row in wrong[:_EXAMPLES])
+        told = "; ".join(f"{row.where}: {short(str(row.extra.get('split', '(empty)')))}" for row in wrong[:_EXAMPLES])
         raise AnnotationError(
             what,
             found=f"{len(wrong)} rows of another split ({told})",
@@ -102,4 +103,4 @@ def _stem(src: str) -> str:
 
 
 def _names(names: Iterable[str]) -> str:
-    return ", ".join(list(dict.fromkeys(names))[:_EXAMPLES])
+    return ", ".join(short(name) for name in list(dict.fromkeys(names))[:_EXAMPLES])
