@@ -1,8 +1,12 @@
 """Score files in the shapes they really come in: what is read, what is refused, and how that is told."""
 
 import hashlib
+import io
+import re
+import zipfile
 from dataclasses import replace
 
+import openpyxl
 import pytest
 
 from vqa_assets.annotations import find_annotation_files, first_lines, read_annotations
@@ -11,6 +15,7 @@ from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.errors import AnnotationError, ScaleError
 from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.settings import resolve
+from vqa_assets_tests.layouts import workbook
 
 LITTLE = replace(
     KONVID_150K,
@@ -456,6 +461,63 @@ class TestWrongFiles:
 
     def test_the_cap_does_not_hide_a_wrong_corpus(self, tmp_path):
         refused(tmp_path, "name,mos\n" + good_rows(20), KONVID_150K, max_rows=5)
+
+
+class TestWorkbooks:
+    """.xlsx files that a person or a program has damaged."""
+
+    ROWS = (["name", "mos"], ["a", 3], ["b", 4])
+
+    @staticmethod
+    def saved(book):
+        out = io.BytesIO()
+        book.save(out)
+        return out.getvalue()
+
+    @staticmethod
+    def changed(content, member, change):
+        """The zip with one member changed; None leaves it out."""
+        out = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(out, "w") as after:
+            for name in before.namelist():
+                found = before.read(name)
+                if (now := change(found) if name == member else found) is not None:
+                    after.writestr(name, now)
+        return out.getvalue()
+
+    @pytest.mark.parametrize("cell", ["XFD1", "XFD2", "XFD2000", "XFD1048576"])
+    def test_a_cell_far_beside_the_table_is_no_part_of_it(self, cell, tmp_path):
+        book = openpyxl.load_workbook(io.BytesIO(workbook(MOS=self.ROWS)))
+        book["MOS"][cell] = "x"
+        found = read(tmp_path, self.saved(book))
+        assert [(row.line, row.src, row.mos) for row in found.rows] == [(2, "a.mp4", 3), (3, "b.mp4", 4)]
+
+    def test_a_cell_far_below_a_wide_table_is_told(self, tmp_path):
+        book = openpyxl.load_workbook(io.BytesIO(workbook(MOS=[[f"c{i}" for i in range(100)], ["a"]])))
+        book["MOS"]["A1048576"] = "x"
+        assert "more than 50000000 cells" in refused(tmp_path, self.saved(book)).found
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda xml: None,
+            lambda xml: xml.replace(b'r="A1"', b'r="A"'),
+            lambda xml: xml.replace(b"<v>", b"<w>"),
+            lambda xml: xml[:200],
+        ],
+    )
+    def test_a_sheet_that_is_missing_or_damaged_is_told(self, change, tmp_path):
+        content = self.changed(workbook(MOS=self.ROWS), "xl/worksheets/sheet1.xml", change)
+        assert "no .xlsx workbook that can be read" in refused(tmp_path, content).found
+
+    def test_a_workbook_of_charts_is_told(self, tmp_path):
+        book = openpyxl.Workbook()
+        book.create_chartsheet("chart")
+        assert "no .xlsx workbook that can be read" in refused(tmp_path, self.saved(book)).found
+
+    def test_an_unknown_compression_is_told(self, tmp_path):
+        content = re.sub(rb"(?s)(PK\x01\x02.{6})..", lambda entry: entry[1] + b"\x63\x00", workbook(MOS=self.ROWS))
+        assert "no .xlsx workbook that can be read" in refused(tmp_path, content).found
 
 
 class TestFinding:

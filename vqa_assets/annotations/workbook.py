@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from vqa_assets.annotations.quoting import short
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AnnotationError
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
 _SCORES = "mos"
 _MOST_UNPACKED_BYTES = 1 << 30
+_MOST_COLUMNS = 4_096
+_MOST_CELLS = 50_000_000
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ImportError, SyntaxError),
+    *(LookupError, ValueError, ArithmeticError, AttributeError, TypeError, RuntimeError),
+)
+"""What openpyxl and zipfile raise on files that are damaged or made by hand: they do not promise less."""
 
 
 def read_workbook(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, list[str]]]:
@@ -23,10 +31,10 @@ def read_workbook(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, 
     """
     try:
         return list(_rows(content))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, ImportError, SyntaxError, zlib.error) as error:
+    except _UNREADABLE as error:
         raise AnnotationError(
             what,
-            found=f"no UTF-8 text, and no .xlsx workbook that can be read ({error})",
+            found=f"no UTF-8 text, and no .xlsx workbook that can be read ({short(str(error))})",
             expected="a CSV, TSV, JSON or XLSX file",
             next_step=f"download it again from {corpus.acquisition.where}, or save it as CSV",
         ) from error
@@ -43,11 +51,26 @@ def _rows(content: bytes) -> "Iterator[tuple[int, list[str]]]":
         workbook = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         sheets = {sheet.title.strip().lower(): sheet for sheet in reversed(workbook.worksheets)}
         sheet = sheets.get(_SCORES, workbook.worksheets[0])
-        for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        yield from _filled_rows(sheet)
+    workbook.close()
+
+
+def _filled_rows(sheet: Any) -> "Iterator[tuple[int, list[str]]]":
+    """The rows that are not blank, as far as the first of them reaches: a cell far beside the table is none of it."""
+    first = next((values for _, values in _rows_of(sheet, _MOST_COLUMNS)), [""])
+    width = max(column for column, value in enumerate(first, 1) if value or column == 1)
+    yield from _rows_of(sheet, width)
+
+
+def _rows_of(sheet: Any, width: int) -> "Iterator[tuple[int, list[str]]]":
+    """The first ``width`` values of the rows that are not blank; ValueError beyond ``_MOST_CELLS``, blank ones too."""
+    for number, row in enumerate(sheet.iter_rows(max_col=width, values_only=True), 1):
+        if number * width > _MOST_CELLS:
+            raise ValueError(f"more than {_MOST_CELLS} cells, in {number} rows")
+        if row.count(None) < len(row):
             values = [_text(value) for value in row]
             if any(values):
                 yield number, values
-    workbook.close()
 
 
 def _text(value: Any) -> str:
