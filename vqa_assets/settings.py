@@ -5,6 +5,7 @@ run config in the web UI, ``ingest.toml`` and the docs are made from it.
 """
 
 import math
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -22,14 +23,17 @@ _RAW_KEYS = tuple(f.name for f in fields(RawVideo))
 _MOST = 4096
 """No run has more clips in hand."""
 _LONGEST_NAME_BYTES = 255
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no file name and no UTF-8 can hold: a null, or half a surrogate pair."""
 _ADDRESS_SHAPE = "It begins with https:// or http://."
 
 
 def _is_inner_folder(text: str) -> bool:
     """Whether a folder's name can stand, and means neither the corpus folder nor one above it."""
     parts = PurePosixPath(text).parts
-    fit = all("\0" not in part and len(part.encode("utf-8", "replace")) <= _LONGEST_NAME_BYTES for part in parts)
-    return fit and bool(parts) and ".." not in parts and parts != ("/",)
+    if _NO_TEXT.search(text) or any(len(part.encode()) > _LONGEST_NAME_BYTES for part in parts):
+        return False
+    return bool(parts) and ".." not in parts and parts != ("/",)
 
 
 @dataclass(frozen=True)

@@ -261,9 +261,10 @@ def test_every_setting_says_in_a_sentence_what_it_does_and_its_default(setting):
     assert "none." not in setting.help or setting.default is None
 
 
-def test_a_folder_with_a_null_byte_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"], ids=["null", "half a surrogate pair"])
+def test_a_folder_that_no_disk_can_have_is_refused(name, tmp_path):
     with pytest.raises(SettingsError, match="clips_subdir"):
-        resolved(tmp_path / "ingest.toml", clips_subdir="a\0b")
+        resolved(tmp_path / "ingest.toml", clips_subdir=name)
 
 
 @pytest.mark.parametrize("name", ["a", "a/b", "./a", "/a/disk/of/its/own", "ö" * 127])
