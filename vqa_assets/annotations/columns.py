@@ -5,6 +5,7 @@ import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vqa_assets.annotations.numbers import is_number
 from vqa_assets.annotations.quoting import short
@@ -63,9 +64,8 @@ def fields_of(template: str) -> set[str]:
 
 def filled(template: str, record: Mapping[str, str]) -> str:
     """The template with its columns' values; empty where one of them is."""
-    if not template or not all(record.get(name) for name in fields_of(template)):
-        return ""
-    return template.format_map({name: record[name.lower()] for name in _asked(template)})
+    values = {name: record.get(name.lower(), "") for name in _asked(template)}
+    return template.format_map(values) if all(values.values()) else ""
 
 
 def read_by(template: str, text: str) -> dict[str, str]:
@@ -76,8 +76,9 @@ def read_by(template: str, text: str) -> dict[str, str]:
     return dict(zip(_lower(_asked(template)), found.groups(), strict=True)) if found else {}
 
 
-def _asked(template: str) -> list[str]:
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name]
+@lru_cache
+def _asked(template: str) -> tuple[str, ...]:
+    return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name)
 
 
 def _lower(names: Iterable[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from urllib.parse import quote, urlsplit
 
 from vqa_assets.annotations.columns import Columns, filled, read_by
@@ -18,7 +19,7 @@ VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m
 CONTENT_ID = "content_id"
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
-_NOTHING = ("", "nan", "na", "n/a", "<na>", "null", "none")
+_NOTHING = ("nan", "na", "n/a", "<na>", "null", "none")
 """What tables say where a cell is empty."""
 _NO_TEXT = "no text: half a surrogate pair"
 
@@ -100,8 +101,10 @@ class RowReader:
 
     def _first_told(self, role: str, record: Mapping[str, str]) -> str:
         """As ``_first``, where a word for nothing is nothing: no address, content or codec is called NaN."""
-        told = (record.get(name, "") for name in self.columns.roles.get(role, ()))
-        return next((text for text in told if text.lower() not in _NOTHING), "")
+        for name in self.columns.roles.get(role, ()):
+            if (text := record.get(name)) and text.lower() not in _NOTHING:
+                return text
+        return ""
 
     def _number(self, text: str) -> float:
         return number(text, decimal_comma=self.decimal_comma)
@@ -138,14 +141,18 @@ class RowReader:
             extra[CONTENT_ID] = content
         if split := self._first("split", record):
             extra["split"] = split
-        for column in self.corpus.extra_columns:
+        for column in self._extra_columns:
             if (found := self._carried(column, record)) is not None:
                 extra[column.field] = found
         return extra
 
+    @cached_property
+    def _extra_columns(self) -> list[ExtraColumn]:
+        """The columns that are carried along, their names in lower case as the file's are."""
+        return [replace(c, columns=tuple(name.lower() for name in c.columns)) for c in self.corpus.extra_columns]
+
     def _carried(self, column: ExtraColumn, record: Mapping[str, str]) -> object:
-        names = (name.lower() for name in column.columns)
-        text = next((record[name] for name in names if record.get(name)), "")
+        text = next((record[name] for name in column.columns if record.get(name)), "")
         if not column.number:
             return text or None
         value = self._number(text)
