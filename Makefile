@@ -4,15 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DAGSTER_HOME ?= $(CURDIR)/.dagster
-VQA_DATA_ROOT ?= $(CURDIR)/demo-data
+DEMO_ROOT := $(CURDIR)/demo-data
+VQA_DATA_ROOT ?= $(DEMO_ROOT)
 PORT ?= 3000
 export DAGSTER_HOME VQA_DATA_ROOT
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help install demo ui pictures test check bench clean
 help:
-	@echo "make demo     make a small corpus, ingest it, train a head from it (under three minutes)"
-	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on the demo's data"
+	@echo "make demo     make a small corpus in demo-data, ingest it, train a head from it (under three minutes)"
+	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on \$$VQA_DATA_ROOT, else the demo's data"
 	@echo "make pictures the screenshots in docs/pictures, from the demo's data (needs chromium)"
 	@echo "make test     all tests"
 	@echo "make check    lint, types, imports"
@@ -35,16 +36,16 @@ $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 	@cp dagster.yaml $@
 
 demo: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
-	@$(BIN)/python -m vqa_assets.demo --root $(VQA_DATA_ROOT)
+	@$(BIN)/python -m vqa_assets.demo --root "$(DEMO_ROOT)"
 
 ui: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
-	@mkdir -p $(VQA_DATA_ROOT)
+	@mkdir -p "$(VQA_DATA_ROOT)"
 	@$(BIN)/python -m vqa_assets.pool_limits
-	@echo "the web UI is at http://127.0.0.1:$(PORT); Ctrl-C ends it"
+	@echo "the web UI is at http://127.0.0.1:$(PORT), on the data in $(VQA_DATA_ROOT); Ctrl-C ends it"
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 pictures: $(STAMP)
-	@$(BIN)/python -m vqa_assets_tests.pictures
+	@VQA_DATA_ROOT="$(DEMO_ROOT)" $(BIN)/python -m vqa_assets_tests.pictures
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

@@ -2,6 +2,8 @@
 
 import csv
 import http.client
+import os
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,12 +12,22 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from vqa_assets.demo.corpus import DemoCorpus, Encoding, encode_clip, make_demo_corpus, plan_clips, write_manifest
+from vqa_assets.demo.__main__ import main
+from vqa_assets.demo.corpus import (
+    DemoCorpus,
+    Encoding,
+    encode_clip,
+    is_demo_manifest,
+    make_demo_corpus,
+    plan_clips,
+    write_manifest,
+)
 from vqa_assets.demo.pictures import Take, grain, moving_pictures, soften
 from vqa_assets.demo.ratings import BEST, WORST, Damage, latent_quality
 from vqa_assets.demo.server import ClipServer
 
 CLIPS = 5
+REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +137,46 @@ def test_the_annotation_file_has_konvid_150ks_spellings_and_is_left_alone_when_e
         rows = list(csv.DictReader(lines))
     assert list(rows[0]) == ["video_name", "url", "mos", "sd", "n"]
     assert rows[0]["url"] == f"http://127.0.0.1:1/{rows[0]['video_name']}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "video_name,url,mos,sd,n\ndemo_0000.mp4,http://127.0.0.1:1/demo_0000.mp4,3,0.5,9\nA003.mp4,,3,0.5,9\n",
+        "flickr_id,mos\n3015,3.2\n",
+        "",
+    ],
+)
+def test_a_score_file_that_the_demo_did_not_write_is_never_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    own = tmp_path / "konvid-150k" / "manifest.csv"
+    own.parent.mkdir()
+    own.write_text(content)
+    assert main(["--root", str(tmp_path), "--clips", "1"]) == 1
+    told = capsys.readouterr().err
+    assert f"error: {own}: a score file that the demo did not write" in told
+    assert "--root" in told
+    assert own.read_text() == content
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [own]
+
+
+def test_the_demos_own_score_file_is_known_again(tmp_path: Path, demo: DemoCorpus) -> None:
+    write_manifest(demo, "http://127.0.0.1:1", tmp_path / "manifest.csv")
+    assert is_demo_manifest(tmp_path / "manifest.csv")
+
+
+def test_make_demo_keeps_to_its_own_folder_whatever_data_root_is_set(tmp_path: Path) -> None:
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--assume-old=.venv/.installed", "demo"],
+        cwd=REPOSITORY,
+        env={**os.environ, "VQA_DATA_ROOT": str(tmp_path), "DAGSTER_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f'vqa_assets.demo --root "{REPOSITORY / "demo-data"}"' in recipe
+    assert f"root {tmp_path}" not in recipe
 
 
 def test_the_server_gives_files_of_its_folder_and_nothing_else(tmp_path: Path) -> None:

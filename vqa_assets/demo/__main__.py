@@ -14,10 +14,11 @@ from pathlib import Path
 from vqa_assets.clip_work import clock
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs
-from vqa_assets.demo.corpus import DemoCorpus, make_demo_corpus, write_manifest
+from vqa_assets.demo.corpus import DemoCorpus, is_demo_manifest, make_demo_corpus, write_manifest
 from vqa_assets.demo.server import ClipServer
 from vqa_assets.demo.summary import summary_lines
-from vqa_assets.errors import VqaError
+from vqa_assets.errors import SettingsError, VqaError
+from vqa_assets.ingest.layout import waiting_annotation_files
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.store.files import write_bytes
 from vqa_assets.store.paths import DataRoot
@@ -25,17 +26,38 @@ from vqa_assets.workflow import StepResult, instance_for_commands, log_to_stderr
 
 CORPUS = CORPORA["konvid-150k"]
 PORT = 38_150
-_SETTINGS = "# The demo's corpus is small; KonViD-150k's own bound is 5 000 rows.\nmin_rows = 20\n"
+_SETTINGS = (
+    "# The demo's corpus is small, KonViD-150k's own bound is 5 000 rows; and it is no release of KonViD-150k.\n"
+    'min_rows = 20\ncorpus_version = "demo"\n'
+)
 _log = logging.getLogger("vqa_assets.demo")
 
 
 def prepare(root: DataRoot, clips: int) -> DemoCorpus:
-    """The demo's clips (made once) under ``<root>/.demo``, and the corpus's ``ingest.toml``."""
+    """The demo's clips (made once) under ``<root>/.demo``, and the corpus's ``ingest.toml``.
+
+    SettingsError where the root holds a score file that is not the demo's.
+    """
+    _check_root(root)
     demo = make_demo_corpus(root.path / ".demo", clips=clips, say=_log.info)
     settings = root.ingest_toml(CORPUS)
     if not settings.exists():
         write_bytes(settings, _SETTINGS.encode())
     return demo
+
+
+def _check_root(root: DataRoot) -> None:
+    """The demo writes its own score file: one that somebody dropped stands in the way and is never replaced."""
+    own = root.corpus_dir(CORPUS) / CORPUS.acquisition.file
+    files = dict.fromkeys([*([own] if own.exists() else []), *waiting_annotation_files(CORPUS, root)])
+    foreign = [path for path in files if not is_demo_manifest(path)]
+    if foreign:
+        raise SettingsError(
+            f"{foreign[0]}",
+            found="a score file that the demo did not write",
+            expected="a data root of the demo's own",
+            next_step="name another folder by --root: demo-data is the usual one; nothing was written here",
+        )
 
 
 def run_demo(root: DataRoot, clips: int, port: int) -> tuple[DemoCorpus, list[StepResult]]:

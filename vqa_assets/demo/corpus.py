@@ -6,6 +6,7 @@ The scores are made up (``ratings``); the pictures are drawn (``pictures``). Ser
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ WORKERS = 2
 SIZES = ((320, 180), (426, 240), (480, 270), (640, 360))
 RATES = (24, 25, 30)
 TRUNCATED_SHARE = 0.6
+_HEADER = ("video_name", "url", "mos", "sd", "n")
+_NAME = re.compile(r"(twin_of_)?demo_\d{4,}\.(mp4|webm)")
 _SUFFIX = {"libx264": ".mp4", "libvpx-vp9": ".webm"}
 # x264's macroblock tree gives other bytes from one encode to the next, even on one thread.
 _CODEC_OPTIONS = {
@@ -119,11 +122,24 @@ def write_manifest(demo: DemoCorpus, base_url: str, path: Path) -> None:
     """The annotation file, in KonViD-150k's spellings; one that would stay the same is left alone."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("video_name", "url", "mos", "sd", "n"))
+    writer.writerow(_HEADER)
     writer.writerows((r.name, f"{base_url}/{quote(r.name)}", r.mos, r.sd, r.count) for r in demo.rows)
     content = text.getvalue().encode()
     if not (path.exists() and path.read_bytes() == content):
         write_bytes(path, content)
+
+
+def is_demo_manifest(path: Path) -> bool:
+    """True for an annotation file with the demo's columns, all of whose rows have the names of the demo's clips."""
+    if not path.is_file():
+        return False
+    with path.open(newline="", encoding="utf-8", errors="replace") as lines:
+        rows = csv.reader(lines)
+        try:
+            header = next(rows, None)
+            return header == list(_HEADER) and all(_NAME.fullmatch(row[0]) for row in rows if row)
+        except csv.Error:
+            return False
 
 
 def plan_clips(count: int, seed: int) -> list[ClipPlan]:
