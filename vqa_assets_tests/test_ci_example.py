@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 from vqa_assets_tests.clips import tiny_clips
@@ -14,6 +16,9 @@ from vqa_assets_tests.clips import tiny_clips
 REPOSITORY = Path(__file__).parents[1]
 JOB = yaml.safe_load((REPOSITORY / "docs/examples/ci.yml").read_text())["jobs"]["corpora"]
 STEPS = {step["name"]: step["run"] for step in JOB["steps"] if "run" in step and step["name"] != "install"}
+
+PATTERNS = JOB["steps"][-1]["with"]["path"].split()
+PAGE = (REPOSITORY / "docs/ci.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,15 @@ class Checkout:
 
     def run(self, step: str, **changed: str) -> subprocess.CompletedProcess[str]:
         """One step, by the shell that a runner uses."""
+        return self.shell(STEPS[step], **changed)
+
+    def shell(self, command: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        """Any command, with what the workflow declares."""
         declared = {k: str(v).replace("${{ github.workspace }}", str(self.folder)) for k, v in JOB["env"].items()}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, **declared, "PYTHONPATH": str(REPOSITORY), "PATH": path, **changed}
         return subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", STEPS[step]],
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command],
             cwd=self.folder,
             env=environment,
             capture_output=True,
@@ -60,8 +69,10 @@ def test_every_step_succeeds_in_its_order_and_leaves_its_artefacts(tmp_path: Pat
     assert (data / "models/konvid_mos_head_v1.smoke.onnx").is_file()
     assert not (data / "models/konvid_mos_head_v1.onnx").exists()
     assert "konvid-150k" in results["what is there"].stdout
-    patterns = JOB["steps"][-1]["with"]["path"].split()
-    assert [pattern for pattern in patterns if not list(tmp_path.glob(pattern.rstrip("/")))] == []
+    kept = {path for pattern in PATTERNS for path in tmp_path.glob(pattern.rstrip("/"))}
+    assert [pattern for pattern in PATTERNS if not list(tmp_path.glob(pattern.rstrip("/")))] == []
+    made = [path for suffix in ("jsonl", "parquet", "manifest.json") for path in data.glob(f"*/*.{suffix}")]
+    assert [path.name for path in made if not {path, path.parent} & kept] == []
 
 
 def test_a_score_file_that_is_spoilt_fails_its_step_and_leaves_the_rows(tmp_path: Path) -> None:
@@ -74,6 +85,20 @@ def test_a_score_file_that_is_spoilt_fails_its_step_and_leaves_the_rows(tmp_path
     assert spoilt.returncode == 1
     assert "unusable (line 2: no usable MOS: 'n/a')" in spoilt.stderr
     assert (corpus / "konvid_150k.jsonl").read_bytes() == rows
+    (words,) = re.findall(r"^grep -m 1 -E '(.*)' log.txt$", PAGE, re.MULTILINE)
+    told = next(line for line in spoilt.stderr.splitlines() if re.search(words, line))
+    assert "Failure: konvid-150k:" in told
+    assert "no usable MOS: 'n/a'" in told
+
+
+@pytest.mark.parametrize(
+    ("added", "code"), [("--partition konvid", 1), ("", 1), ("--select nothing", 1), ("--partitions konvid-150k", 2)]
+)
+def test_the_exit_codes_of_a_wrong_command_line_are_the_pages(tmp_path: Path, added: str, code: int) -> None:
+    checkout = Checkout.made(tmp_path)
+    checkout.run("a fresh instance")
+    command = "dagster asset materialize -m vqa_assets.definitions --select corpus_annotations"
+    assert checkout.shell(f"{command} {added}").returncode == code
 
 
 def test_definitions_that_do_not_load_fail_their_step(tmp_path: Path) -> None:
