@@ -5,14 +5,16 @@ import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from vqa_assets.definitions import build_defs
+from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.notifier import NotifierResource, RunFailure, StepFailure
-from vqa_assets.sensors.notifications import make_failure_sensor
+from vqa_assets.sensors.notifications import failure_of, make_failure_sensor
 
 FAILURE = RunFailure("run-1", "job", ("corpus_jsonl",), "lsvq", (StepFailure("corpus_jsonl", "disk full"),))
 
@@ -77,6 +79,39 @@ def test_the_sensor_tells_what_failed_and_why(caplog: pytest.LogCaptureFixture) 
         make_failure_sensor(30)(context, notifier=Kept())
     (found,) = told
     assert (found.run_id, found.failures) == (result.run_id, (StepFailure("broken", "the disk is full"),))
+
+
+@pytest.mark.parametrize("automation", ["weekly_reingest", "changed_annotation_files"])
+def test_a_run_that_a_schedule_or_sensor_started_is_told_by_its_assets(root_path: Path, automation: str) -> None:
+    found = build_defs(data_root=DataRootResource(path=str(root_path)))
+    (job,) = [name for name in found.get_repository_def().job_names if name.endswith(automation)]
+    with dg.instance_for_test() as instance:
+        result = found.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            partition_key="lsvq",
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        context = dg.build_run_status_sensor_context(
+            "failed_runs", result.get_run_failure_event(), instance, result.dagster_run
+        ).for_run_failure()
+        told = failure_of(context)
+    assert (told.job, told.assets, told.partition) == (automation, ("corpus_annotations", "corpus_jsonl"), "lsvq")
+    assert told.text.startswith("corpus_annotations + corpus_jsonl [lsvq] failed")
+    assert "__" not in json.dumps(told.as_json())
+
+
+def test_a_run_that_ended_without_a_failed_step_is_told_without_dagsters_own_job_name() -> None:
+    with dg.instance_for_test() as instance:
+        result = failed_run(instance)
+        job = result.dagster_run.job_name
+        lost = dg.DagsterEvent(
+            dg.DagsterEventType.RUN_FAILURE.value, job, message=f'Execution of run for "{job}" failed.'
+        )
+        context = dg.build_run_status_sensor_context("failed_runs", lost, instance, result.dagster_run)
+        told = failure_of(context.for_run_failure())
+    assert told.assets == ("broken",)
+    assert "__" not in json.dumps(told.as_json())
 
 
 def test_without_a_webhook_it_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

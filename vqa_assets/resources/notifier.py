@@ -25,7 +25,10 @@ class StepFailure:
 
 @dataclass(frozen=True)
 class RunFailure:
-    """A run that failed: what it was to make, for which partition, and why it did not."""
+    """A run that failed: what it was to make, for which partition, and why it did not.
+
+    ``job`` is the job, schedule or sensor it belongs to; empty where a person chose assets.
+    """
 
     run_id: str
     job: str
@@ -36,7 +39,7 @@ class RunFailure:
     @property
     def text(self) -> str:
         """The failure in one paragraph, as a chat shows it."""
-        what = " + ".join(self.assets) or self.job
+        what = " + ".join(self.assets) or self.job or "a run"
         where = f" [{self.partition}]" if self.partition else ""
         why = "; ".join(f"{f.step}: {f.reason}" for f in self.failures)
         return f"{what}{where} failed (run {self.run_id}): {why or 'no reason was recorded'}"
