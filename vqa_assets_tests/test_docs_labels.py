@@ -69,12 +69,26 @@ def test_its_python_example_labels_a_table(tmp_path: Path, monkeypatch: pytest.M
     import polars as pl
 
     monkeypatch.chdir(tmp_path)
-    pl.DataFrame({"key": [f"c{i}" for i in range(10)]}).write_parquet("mine.parquet")
-    Path("mos.csv").write_text("key,mos\n" + "".join(f"c{i},{1 + i / 3:.2f}\n" for i in range(9)))
+    for folder in ("runs", "labels"):
+        Path(folder).mkdir()
+    pl.DataFrame({"key": [f"frames_{i:06}.bin" for i in range(20)]}).write_parquet("runs/mine.parquet")
+    Path("labels/mos.csv").write_text("key,mos\n" + "".join(f"{i:06},{1 + i / 6:.2f}\n" for i in range(19)))
     found: dict[str, object] = {}
     (example,) = blocks("python")
     exec(compile(example, "docs/labels.md", "exec"), found)
-    assert pl.read_parquet("mine_with_mos.parquet")["mos_label_status"].to_list() == ["ok"] * 9 + ["missing-label"]
+    assert pl.read_parquet("runs/mine_with_mos.parquet")["mos_label_status"].to_list() == ["ok"] * 19 + [
+        "missing-label"
+    ]
+
+
+def test_the_python_example_has_the_settings_of_the_command_it_is_the_same_as() -> None:
+    (config,) = [json.loads(c) for c in re.findall(r"--config-json '(.*)'", PAGE) if "runs/mine" in c]
+    given = config["ops"]["mos_features"]["config"]
+    (example,) = blocks("python")
+    told = [given["features"], *given["labels"], given["out"]]
+    told += [f'{name}="{value}"' for name, value in given.items() if name.endswith("_regex")]
+    assert [one for one in told if one not in example] == []
+    assert "min_match_rate" not in example
 
 
 def test_its_manifest_is_one_and_the_shipped_ones_are_named(tmp_path: Path) -> None:

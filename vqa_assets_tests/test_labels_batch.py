@@ -228,9 +228,14 @@ class TestShipped:
                 pq.write_table(pa.table({"key": ["konvid_1234567"]}), features)
                 row = label("1234567.mp4", 3, corpus=table.id)
             labels.write_text(json.dumps(row) + "\n")
-        settings = BatchSettings(manifest, tmp_path, tmp_path / "r.json", tmp_path / "r.md")
-        done = label_batch(settings, RunContext(DataRoot(tmp_path), {}, Path(__file__)))
+        done = label_batch(BatchSettings(manifest, tmp_path), RunContext(DataRoot(tmp_path), {}, Path(__file__)))
         check_batch(done)
+        assert {path.name for path in tmp_path.glob("*.report.*")} == {
+            f"{manifest.stem}.report.json",
+            f"{manifest.stem}.report.md",
+        }
+        told = done.report["run_provenance"]["args"]
+        assert (told["base_dir"]["from"], told["report_json"]["from"]) == ("run config", "default")
         assert all(o.made.audit.match_rate == 1.0 for o in done.outcomes)
 
 
@@ -271,9 +276,16 @@ class TestAsset:
     def test_without_a_manifest_the_run_says_what_to_set(self, run):
         assert "mos_label_batch: manifest: found nothing, expected a JSON manifest" in failure(run())
 
+    def test_a_shipped_manifest_without_its_folder_is_refused_and_leaves_nothing_in_the_package(self, run):
+        for manifest in shipped_manifests():
+            assert "base_dir: found nothing, expected the folder" in failure(run(manifest=manifest.name))
+            assert list(manifest.parent.glob("*.report.*")) == []
+
     def test_a_failed_table_fails_the_run_after_the_others(self, run, bench):
         bench.labels("one", label("other.mp4", 3))
-        assert "1 of 2 tables could not be labelled: one: " in failure(run(manifest=str(bench.manifest())))
+        told = failure(run(manifest=str(bench.manifest())))
+        assert "1 of 2 tables could not be labelled: one: " in told
+        assert told.count("expected") == 1
         assert (bench.folder / "out" / "two.parquet").is_file()
 
     def test_a_content_in_two_splits_is_named_with_its_table(self, run, bench):

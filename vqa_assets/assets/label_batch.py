@@ -31,13 +31,18 @@ class BatchConfig(ToldConfig):
         description="JSON manifest of the tables, or the name of a shipped one. Default: none, it must be set.",
     )
     base_dir: str | None = Field(
-        default=None, description="Folder that relative paths in the manifest are from. Default: the manifest's own."
+        default=None,
+        description="Folder that relative paths in the manifest are from. Default: the manifest's own; a shipped one "
+        "needs it.",
     )
     report_json: str | None = Field(
-        default=None, description="Report to write. Default: <manifest stem>.report.json beside the manifest."
+        default=None,
+        description="Report to write. Default: <manifest stem>.report.json beside the manifest, of a shipped one in "
+        "base_dir.",
     )
     report_md: str | None = Field(
-        default=None, description="The same for people. Default: <manifest stem>.report.md beside the manifest."
+        default=None,
+        description="The same for people. Default: <manifest stem>.report.md beside that one.",
     )
     fail_fast: bool = Field(default=False, description="End at the first table that fails. Default: false.")
 

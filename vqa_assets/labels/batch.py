@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vqa_assets.corpora import CORPORA, Corpus
-from vqa_assets.errors import LabelError, VqaError
-from vqa_assets.labels.batch_manifest import BatchManifest, BatchTable, read_manifest
+from vqa_assets.errors import LabelError, SettingsError, VqaError
+from vqa_assets.labels.batch_manifest import BatchManifest, BatchTable, is_shipped, read_manifest
 from vqa_assets.labels.labelled import LabelledTable, make_labelled_table
 from vqa_assets.provenance import Manifest, RunContext, content_version, told_settings, write_manifest
 from vqa_assets.store.files import write_bytes
@@ -30,8 +30,12 @@ class BatchSettings:
 
     @property
     def reports(self) -> tuple[Path, Path]:
-        """The JSON and the Markdown report; by default beside the manifest."""
+        """The JSON and the Markdown report; by default beside the manifest, of one that comes with the code in
+        ``base_dir``.
+        """
         stem = self.manifest.with_suffix("")
+        if self.base_dir is not None and is_shipped(self.manifest):
+            stem = self.base_dir / stem.name
         json_path = self.report_json or stem.with_name(f"{stem.name}.report.json")
         return json_path, self.report_md or stem.with_name(f"{stem.name}.report.md")
 
@@ -72,6 +76,7 @@ def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[s
 
     LabelError where the manifest itself cannot be used. Failures of tables are in the outcomes, and raise nothing.
     """
+    _check_base(settings)
     manifest = read_manifest(settings.manifest, settings.base_dir)
     _check_reports(settings, manifest)
     outcomes: list[TableOutcome] = []
@@ -94,8 +99,17 @@ def check_batch(batch: Batch) -> None:
         raise LabelError(
             f"{len(batch.failed)} of {len(batch.outcomes)} tables could not be labelled",
             found=told,
-            expected="every table of the manifest labelled",
             next_step=f"begin with {first.table.id}; what was made stands, and {batch.settings.reports[1]} tells all",
+        )
+
+
+def _check_base(settings: BatchSettings) -> None:
+    if settings.base_dir is None and is_shipped(settings.manifest):
+        raise SettingsError(
+            f"{settings.manifest.name}: base_dir",
+            found="found nothing",
+            expected="the folder that this manifest's paths are from",
+            next_step="set base_dir: tables, labels and reports are never looked for among the code's own files",
         )
 
 
@@ -140,6 +154,7 @@ def _write_reports(settings: BatchSettings, outcomes: Sequence[TableOutcome], co
         outputs[f"{outcome.table.id}:out"] = outcome.table.paths.out
     usual = BatchSettings(settings.manifest).as_dict()
     del usual["manifest"]  # it has no default
+    usual["report_json"], usual["report_md"] = BatchSettings(settings.manifest, settings.base_dir).reports
     described = Manifest(REPORT_SCHEMA, body, told_settings(settings.as_dict(), usual), inputs, outputs)
     report = write_manifest(json_path, described, context)
     write_bytes(md_path, _markdown(report).encode())

@@ -73,6 +73,11 @@ def shipped_manifests() -> tuple[Path, ...]:
     return tuple(sorted(next((found for folder in SHIPPED if (found := [*folder.glob(_PATTERN)])), [])))
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a manifest is one of those that come with the code."""
+    return path.resolve() in [one.resolve() for one in shipped_manifests()]
+
+
 def find_manifest(given: str) -> Path:
     """The manifest at a path, or the shipped one of that name where no such file is."""
     path = Path(given).expanduser()
