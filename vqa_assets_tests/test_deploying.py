@@ -1,8 +1,11 @@
 """What the page on deploying says, done: runs kept in a real PostgreSQL, whose password no artefact learns."""
 
+import configparser
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,29 @@ def test_runs_are_kept_in_postgresql_and_no_artefact_learns_its_password(tmp_pat
     written = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
     assert corpus / "live_vqc.manifest.json" in written
     assert [path for path in written if postgres.PASSWORD.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("unit", ["vqa-daemon", "vqa-webserver"])
+def test_the_units_start_programs_of_the_page_that_are_installed(unit: str) -> None:
+    service = configparser.ConfigParser()
+    service.optionxform = str  # type: ignore[assignment,method-assign]
+    service.read(REPOSITORY / "deploy" / f"{unit}.service")
+    program, _, arguments = service["Service"]["ExecStart"].partition(" ")
+    folder = service["Service"]["WorkingDirectory"]
+    page = (REPOSITORY / "docs/deploying.md").read_text(encoding="utf-8")
+    assert f"{Path(program).relative_to(folder)} {arguments}" in page
+    assert f"git clone <this repository> {folder}\n" in page
+    assert (Path(sys.executable).parent / Path(program).name).is_file()
+    assert f"deploy/{unit}.service" in page
+
+
+def test_the_extras_of_the_page_are_those_of_the_package_and_make_installs_them_all() -> None:
+    page = (REPOSITORY / "docs/deploying.md").read_text(encoding="utf-8")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert {*re.findall(r"\.\[([a-z-]+)\]'", page)} == {*extras} - {"dev"}
+    inner = {re.split(r"[<>=]", one)[0] for name in extras if name != "dev" for one in extras[name]}
+    known = {re.split(r"[<>=]", one)[0] for one in extras["dev"]}
+    named = {part for name in extras if f"vqa-assets[{name}]" in known for part in extras[name]}
+    assert inner <= known | {re.split(r"[<>=]", one)[0] for one in named}
+    assert "install --quiet -c constraints.txt -e '.[dev]'" in (REPOSITORY / "Makefile").read_text(encoding="utf-8")

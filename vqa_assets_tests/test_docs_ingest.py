@@ -1,17 +1,20 @@
 """The pages on ingesting and on adding a corpus say what is so: files, counters, settings, declarations that work."""
 
+import json
 import re
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from vqa_assets.clip import RawVideo
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import complaints, read_declaration
 from vqa_assets.ingest.report import KEPT, LOST
-from vqa_assets.settings import INGEST_SETTINGS
+from vqa_assets.settings import INGEST_SETTINGS, resolve
 from vqa_assets.store.paths import DataRoot
 from vqa_assets_tests.fakes import KONVID, FakeDownloader, SmallCorpus
+from vqa_assets_tests.settings_tables import settings_table
 
 DOCS = Path(__file__).parents[1] / "docs"
 INGEST = (DOCS / "ingest.md").read_text(encoding="utf-8")
@@ -31,6 +34,20 @@ def first_cells(section: str) -> str:
 def test_the_settings_it_names_exist() -> None:
     named = set(re.findall(r"`([a-z_]+)`", first_cells("Run it differently")))
     assert {"retry_failed", "rescan", "prune", "fetch"} <= named <= {setting.name for setting in INGEST_SETTINGS}
+
+
+def test_the_table_of_settings_is_the_codes() -> None:
+    assert settings_table(INGEST_SETTINGS) in INGEST
+
+
+def test_the_raw_video_example_is_taken_from_ingest_toml_and_from_the_run_config(tmp_path: Path) -> None:
+    (tmp_path / "ingest.toml").write_text(block(INGEST, "toml"))
+    in_toml = resolve(CORPORA["konvid-150k"], {}, tmp_path / "ingest.toml").values.raw_video
+    (table,) = re.findall(r'"raw_video": (\{[^}]*\})', INGEST)
+    in_config = resolve(
+        CORPORA["konvid-150k"], {"raw_video": json.loads(table)}, tmp_path / "none.toml"
+    ).values.raw_video
+    assert in_toml == in_config == RawVideo(1920, 1080, 50.0, "yuv420p10le")
 
 
 def test_every_file_that_an_ingest_leaves_is_named(root_path: Path) -> None:

@@ -15,20 +15,11 @@ from vqa_assets.labels.columns import CARRIED_COLUMNS, MOS_CANDIDATES
 from vqa_assets.labels.conflicts import SCORES
 from vqa_assets.labels.key_regex import LIMIT_S
 from vqa_assets.labels.settings import LABEL_SETTINGS
+from vqa_assets_tests.settings_tables import settings_table
 
 REPOSITORY = Path(__file__).parents[1]
 PAGE = (REPOSITORY / "docs/labels.md").read_text(encoding="utf-8")
 CODE = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "vqa_assets").rglob("*.py"))
-
-
-def settings_table() -> str:
-    """The page's table of settings, as it must stand there."""
-    rows = []
-    for setting in LABEL_SETTINGS:
-        doc, _, rest = setting.help.partition(" Default: ")
-        default, _, bounds = rest.partition(". ")
-        rows.append(f"| `{setting.name}` | {doc}{' ' + bounds if bounds else ''} | {default.removesuffix('.')} |\n")
-    return "| setting | what | default |\n|---|---|---|\n" + "".join(rows)
 
 
 def blocks(language: str) -> list[str]:
@@ -37,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_table_of_settings_is_the_codes() -> None:
-    assert settings_table() in PAGE
+    assert settings_table(LABEL_SETTINGS) in PAGE
     shown = {*re.findall(r"`([a-z_]+)`", PAGE)}
     assert {"features", "labels", "out", "audit_json"} <= shown
     assert set(BatchConfig.model_fields) <= shown
