@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.errors import ProvenanceError
+from vqa_assets.provenance.__main__ import main
 from vqa_assets.provenance.verify import Match, verify
 from vqa_assets.store.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clips
@@ -91,6 +92,35 @@ def test_a_changed_input_and_a_missing_output_are_named_and_the_exit_code_is_1(m
     done = run("-m", "vqa_assets.provenance", "verify", str(corpus / "konvid_150k.manifest.json"))
     assert done.returncode == 1
     assert "not everything is as it was" in done.stdout
+
+
+def recorded(root: Path, inputs: dict[str, object], dagster: dict[str, object], args: dict[str, object]) -> Path:
+    provenance = {"schema": "ai-run-provenance-v1", "inputs": inputs, "outputs": {}, "dagster": dagster, "args": args}
+    path = root / "x.manifest.json"
+    path.write_text(json.dumps({"run_provenance": provenance}))
+    return path
+
+
+def test_an_input_that_was_absent_and_is_still_is_not_called_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = {"lsvq": {"path": "lsvq/lsvq.jsonl", "kind": "file", "exists": False}}
+    path = recorded(tmp_path, absent, {"asset_key": "unified_corpus"}, {})
+    assert main(["verify", str(path), "--root", str(tmp_path)]) == 0
+    assert "lsvq/lsvq.jsonl  absent, as recorded" in capsys.readouterr().out
+    (tmp_path / "lsvq").mkdir()
+    (tmp_path / "lsvq" / "lsvq.jsonl").write_text("")
+    assert main(["verify", str(path), "--root", str(tmp_path)]) == 1
+    assert "lsvq/lsvq.jsonl  appeared" in capsys.readouterr().out
+
+
+def test_the_command_says_only_what_was_said(tmp_path: Path) -> None:
+    args = {"epochs": {"value": 3, "from": "run config"}, "seed": {"value": 1, "from": "default"}}
+    dagster = {"asset_key": "mos_head", "partition_key": "chug", "config": {"epochs": 3, "seed": 1}}
+    command = verify(recorded(tmp_path, {}, dagster, args), DataRoot(tmp_path)).command
+    assert command.endswith("""--config-json '{"ops": {"mos_head": {"config": {"epochs": 3}}}}'""")
+    args["epochs"]["from"] = "default"
+    assert "--config-json" not in verify(recorded(tmp_path, {}, dagster, args), DataRoot(tmp_path)).command
 
 
 def test_the_root_is_found_from_the_manifests_place_or_given(made: Path) -> None:

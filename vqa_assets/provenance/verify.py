@@ -21,12 +21,13 @@ class Match(StrEnum):
     CHANGED = "changed"
     GONE = "gone"
     APPEARED = "appeared"
+    ABSENT = "absent, as recorded"
     NOT_HASHED = "a folder, not compared"
 
     @property
     def good(self) -> bool:
         """True where nothing speaks against the recorded state."""
-        return self in (Match.SAME, Match.NOT_HASHED)
+        return self in (Match.SAME, Match.ABSENT, Match.NOT_HASHED)
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,23 @@ def find_root(manifest_file: Path, provenance: Mapping[str, Any]) -> DataRoot:
 
 
 def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
-    """The shell command that materializes the artefact again with the run config it was made with."""
+    """The shell command that materializes the artefact again with the run config it was made with, but its defaults."""
     dagster = provenance["dagster"]
     asset = dagster["asset_key"]
     words = ["dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", asset]
     if dagster.get("partition_key"):
         words += ["--partition", dagster["partition_key"]]
-    if dagster.get("config"):
-        config = json.dumps({"ops": {asset: {"config": dagster["config"]}}}, sort_keys=True)
+    if said := _said(provenance):
+        config = json.dumps({"ops": {asset: {"config": said}}}, sort_keys=True)
         words += ["--config-json", config.replace("<root>", str(root.path))]
     return f"VQA_DATA_ROOT={shlex.quote(str(root.path))} {shlex.join(words)}"
+
+
+def _said(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The run config without the settings that had their default."""
+    args = provenance.get("args", {})
+    usual = {name for name, one in args.items() if isinstance(one, Mapping) and one.get("from") == "default"}
+    return {name: value for name, value in (provenance["dagster"].get("config") or {}).items() if name not in usual}
 
 
 def _provenance(manifest_file: Path) -> Mapping[str, Any]:
@@ -110,7 +118,7 @@ def _compare_all(provenance: Mapping[str, Any], root: DataRoot) -> Iterator[Comp
 
 def _compare(recorded: Mapping[str, Any], path: Path) -> Match:
     if not recorded["exists"]:
-        return Match.APPEARED if path.exists() else Match.SAME
+        return Match.APPEARED if path.exists() else Match.ABSENT
     if not path.exists():
         return Match.GONE
     if recorded["kind"] == "dir":
