@@ -292,6 +292,19 @@ class TestBviDvc:
         place.report("a.json", small_report(11.0))
         assert place.make().data_version != first.data_version
 
+    def test_several_reports_of_one_clip_are_told_since_each_becomes_a_source(self, place, caplog):
+        for name in ("Beach_64x48_25fps_crf22", "Beach_64x48_25fps_crf47", "Boat_64x48_25fps_crf22", "plain"):
+            place.report(f"{name}.json", small_report())
+        with caplog.at_level(logging.WARNING, "vqa_assets"):
+            done = place.make()
+        assert done.report.counters()["repeated_clips"] == 1
+        assert (done.report.rows_in, done.report.rows_out) == (4, 4)
+        (told,) = caplog.messages
+        assert told == (
+            "Beach: 2 reports (Beach_64x48_25fps_crf22.json, Beach_64x48_25fps_crf47.json); each counts as a source: "
+            "keep one report a clip"
+        )
+
     def test_broken_and_empty_reports_are_counted_and_named_and_the_rest_goes_on(self, place, caplog):
         place.report("good_64x48_25fps_x.json", small_report())
         place.report("cut.json", "{")

@@ -181,13 +181,14 @@ def make_encode_grid_checks() -> list[dg.AssetChecksDefinition]:
     @dg.asset_check(
         asset="encode_grid_jsonl",
         partitions_def=SOURCES,
-        description="No report was broken or empty, and no row lacks geometry, features or a score.",
+        description="No report was broken or empty, and no row lacks geometry, features or a score, and no "
+        "clip has several reports.",
     )
     def encode_grid_jsonl_dropped(
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
         manifest = read_json_object(_manifest(context, data_root.root()))
-        lost = {n: manifest["counters"][n] for n in _LOST}
+        lost = {n: manifest["counters"].get(n, 0) for n in _LOST}
         told = ", ".join(f"{name} {count}" for name, count in lost.items() if count) or "nothing was lost"
         examples = "; ".join(f"{loss['name']}: {loss['reason']}" for loss in manifest["losses"][:3])
         return warning(not any(lost.values()), f"{told} ({examples})" if examples else told, lost)
@@ -224,7 +225,7 @@ def make_encode_grid_checks() -> list[dg.AssetChecksDefinition]:
     ]
 
 
-_LOST = ("broken", "empty", "without_geometry", "without_features", "unscored", "failed_encodes")
+_LOST = ("broken", "empty", "without_geometry", "without_features", "unscored", "failed_encodes", "repeated_clips")
 
 
 def _path(given: str | None, default: Path) -> Path:

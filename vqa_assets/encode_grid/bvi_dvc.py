@@ -5,9 +5,10 @@ of its name: a surrogate that is the same each time.
 """
 
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import told_settings
 from vqa_assets.store.paths import DataRoot
 
-_NAME = re.compile(r"^.+?_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
+_NAME = re.compile(r"^(?P<clip>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
 _NO_REPORT = (".", "~$")
+_EXAMPLES = 3
+_log = logging.getLogger("vqa_assets.encode_grid")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,20 @@ def geometry_of(stem: str) -> NamedGeometry:
     return NamedGeometry(int(match["width"]), int(match["height"]), float(match["rate"])) if match else NamedGeometry()
 
 
+def repeated_clips(reports: Iterable[Path]) -> dict[str, list[Path]]:
+    """Clip → its reports, of every ``<clip>_<W>x<H>_<N>fps_…`` that has more than one: each becomes a source."""
+    found: dict[str, list[Path]] = {}
+    for path in reports:
+        if match := _NAME.match(path.stem):
+            found.setdefault(match["clip"], []).append(path)
+    return {clip: paths for clip, paths in found.items() if len(paths) > 1}
+
+
 def _rows(paths: tuple[Path, ...], labels: EncodeLabels, report: GridReport) -> Iterator[dict[str, Any]]:
+    for clip, several in repeated_clips(paths).items():
+        report.repeated_clips += 1
+        told = ", ".join(shown_name(path) for path in several[:_EXAMPLES])
+        _log.warning("%s: %d reports (%s); each counts as a source: keep one report a clip", clip, len(several), told)
     for path in paths:
         try:
             row = _row(path, labels)

@@ -37,7 +37,7 @@ class Loss:
 
 @dataclass
 class GridReport:
-    """Counters of one grid: rows_in = rows_out + broken + empty. The others say what the rows lack."""
+    """Counters of one grid: rows_in = rows_out + broken + empty. The others say what is wrong with the rows."""
 
     rows_in: int = 0
     rows_out: int = 0
@@ -48,6 +48,7 @@ class GridReport:
     without_features: int = 0
     unscored: int = 0
     failed_encodes: int = 0
+    repeated_clips: int = 0
     losses: list[Loss] = field(default_factory=list)
 
     def counters(self) -> dict[str, int]:
