@@ -220,9 +220,15 @@ def test_the_manifest_says_which_settings_were_chosen(platform):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("epochs", 0), ("lr", -1.0), ("k_folds", 1), ("batch_size", 0), ("protocol_splits", -1)]
+    ("setting", "value", "expected"),
+    [
+        ("epochs", 0, "at least 1"),
+        ("lr", -1.0, "above 0"),
+        ("k_folds", 1, "at least 2"),
+        ("batch_size", 0, "at least 1"),
+        ("protocol_splits", -1, "at least 0"),
+    ],
 )
-def test_a_number_out_of_its_bounds_is_told_as_any_other_setting(platform, setting, value):
+def test_a_number_out_of_its_bounds_is_told_as_any_other_setting(platform, setting, value, expected):
     told = failure(platform.run("mos_head", "konvid-1k", **{setting: value}))
-    assert told.startswith(f"{setting}: {value!r}, expected input should be greater than")
-    assert told.endswith("correct the run config")
+    assert told.startswith(f"{setting}: {value!r}, expected {expected}; correct the run config")

@@ -47,6 +47,23 @@ def test_the_settings_of_an_ingest_are_those_of_the_table() -> None:
     assert form("corpus_jsonl") == {setting.name: setting.help for setting in INGEST_SETTINGS}
 
 
+def test_a_value_out_of_bounds_or_of_another_type_is_told_in_few_words() -> None:
+    class Example(ToldConfig):
+        few: int = Field(default=1, ge=1, le=9, description="How many.")
+        much: float = Field(default=0.5, gt=0, lt=1, description="How much.")
+
+    for wrong, told in (
+        ({"few": 0}, "few: 0, expected at least 1; correct the run config"),
+        ({"few": 10}, "few: 10, expected at most 9; correct the run config"),
+        ({"much": 0.0}, "much: 0.0, expected above 0; correct the run config"),
+        ({"much": 1.0}, "much: 1.0, expected below 1; correct the run config"),
+        ({"few": [2]}, "few: [2], expected a valid integer; correct the run config"),
+    ):
+        with pytest.raises(dg.Failure) as failure:
+            Example(**wrong)
+        assert failure.value.description == told
+
+
 def test_a_description_is_completed_and_what_it_tells_already_is_not_told_twice() -> None:
     class Example(ToldConfig):
         bare: int = Field(default=5, ge=2, lt=50, description="How many.")

@@ -34,10 +34,10 @@ class ToldConfig(dg.Config):
 def _told(error: ValidationError) -> SettingsError:
     """The first value that is out of its bounds, or of another type, as every other setting is told."""
     first = error.errors()[0]
+    bounds = [f"{_BOUNDS[name].lower()} {bound:g}" for name, bound in first.get("ctx", {}).items() if name in _BOUNDS]
+    expected = bounds[0] if bounds else first["msg"].lower().removeprefix("input should be ")
     where = ".".join(str(part) for part in first["loc"])
-    return SettingsError(
-        where, found=repr(first["input"])[:200], expected=first["msg"].lower(), next_step="correct the run config"
-    )
+    return SettingsError(where, found=repr(first["input"])[:200], expected=expected, next_step="correct the run config")
 
 
 def _missing(field: FieldInfo) -> list[str]:
