@@ -8,7 +8,7 @@ import dagster as dg
 
 
 class ThreadClipPool(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """A pool of threads on this machine."""
+    """Works on several clips at once: a pool of threads on this machine."""
 
     @contextmanager
     def open(self, workers: int) -> Iterator[Executor]:

@@ -11,7 +11,7 @@ from vqa_assets.store.paths import DataRoot
 
 
 class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where every artefact lies."""
+    """Names the folder that every corpus, table and head lies in."""
 
     path: str | None = Field(
         default=None,

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class DownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Both ways keep the same manners; libcurl reuses a handle a thread and hashes while it writes."""
+    """Fetches clips from the addresses in a score file, by libcurl or by curl; pages of video sites by yt-dlp.
+
+    Both ways keep the same manners; libcurl reuses a handle a thread and hashes while it writes.
+    """
 
     implementation: str = Field(default=AUTO, description=DOWNLOADING.described())
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ClipExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Measures decoded clips; needs no GPU and no system package."""
+    """Measures the features of decoded clips; needs no GPU and no system package."""
 
     feature_sets: list[str] = Field(
         default=[KONVID_V1.name, NR_V1.name],

@@ -57,7 +57,7 @@ class Notifier(Protocol):
 
 
 class NotifierResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Logs every failed run, and posts it as JSON where a webhook is named."""
+    """Tells of failed runs: logs every one, and posts it as JSON where a webhook is named."""
 
     webhook: str | None = Field(
         default=None, description=f"Address that failed runs are posted to. Default: ${WEBHOOK_NAME}, else none."

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class ProberResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Both ways give the same row; PyAV is many times faster, and a clip that crashes it costs that clip only."""
+    """Reads each clip's size, frame rate, length, pixel format and codec, by PyAV or by ffprobe.
+
+    Both ways give the same row; PyAV is many times faster, and a clip that crashes it costs that clip only.
+    """
 
     implementation: str = Field(default=AUTO, description=PROBING.described())
 

@@ -28,7 +28,10 @@ _COMMAND = (sys.executable, "-m", "vqa_assets.resources.training_process", JOB)
 
 
 class TrainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Both ways train the same heads: the same data, seed and device give the same bytes."""
+    """Trains the heads, in the run's own process or in another one that a command starts.
+
+    Both ways train the same heads: the same data, seed and device give the same bytes.
+    """
 
     implementation: str = Field(
         default=HERE, description=f"{HERE}: in this process. {PROCESS}: by the command, told through Dagster Pipes."
