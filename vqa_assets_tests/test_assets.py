@@ -76,7 +76,12 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
         "code_version": "1",
         "config": {},
     }
-    assert metadata(result, "corpus_annotations")["usable_rows"] == 12
+    told = metadata(result, "corpus_annotations")
+    assert told["usable_rows"] == 12
+    (numbers,) = [record.data for record in told["labels"].records]
+    assert (numbers["clips"], numbers["mos_mean"], numbers["ratings_per_clip"]) == (12, 2.55, "5")
+    assert max(len(str(number)) for number in numbers.values()) <= 7
+    assert not {"histogram", "ratings"} & set(numbers)
 
 
 def test_the_counts_of_the_pass_are_observations_while_it_lasts(platform: Platform) -> None:

@@ -168,6 +168,9 @@ def test_spreads_that_no_opinions_have_warn(sds: tuple[float, ...], told: str, p
     assert found.severity == dg.AssetCheckSeverity.WARN
     assert found.passed == told.endswith("none")
     assert str(found.description).startswith(told[:60])
+    names = [] if not any(sds) else ["SOS parameter of konvid-150k"]
+    assert list(found.metadata) == names
+    assert all(len(str(entry.value)) <= 9 for entry in found.metadata.values())
 
 
 def test_a_table_broken_after_the_run_fails_its_schema_check(platform: Platform) -> None:

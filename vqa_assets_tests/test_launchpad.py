@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from pydantic import Field
 
+from vqa_assets.assets.telling import records
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.definitions import defs
 from vqa_assets.settings import INGEST_SETTINGS
@@ -41,6 +42,43 @@ def test_every_setting_tells_what_it_does_its_default_and_its_bounds(asset: str)
         assert rest.rstrip().endswith("."), setting
         numbers = re.findall(r"[\d.]*\d", rest)
         assert [f"{bound:g}" for bound in limits[setting] if f"{bound:g}" not in numbers] == [], f"{setting}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("resource", "verb"),
+    [
+        ("data_root", "Names"),
+        ("prober", "Reads"),
+        ("downloader", "Fetches"),
+        ("clip_pool", "Works on"),
+        ("extractor", "Measures"),
+        ("trainer", "Trains"),
+        ("notifier", "Tells of"),
+    ],
+)
+def test_every_resource_says_first_what_it_does(resource: str, verb: str) -> None:
+    described = defs.get_repository_def().get_top_level_resources()
+    assert str(described[resource].description).startswith(verb)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.008064516129032258, 0.008065),
+        (2.9399756097560976, 2.94),
+        (-48.187083333, -48.19),
+        (13091280.25, 13091280.0),
+        (1e-05, 1e-05),
+        (0.0, 0.0),
+        (7, 7),
+        (True, True),
+        ("0.123456789", "0.123456789"),
+    ],
+)
+def test_numbers_of_tables_have_four_significant_figures(value: object, shown: object) -> None:
+    (row,) = [record.data for record in records([{"number": value}]).records]
+    assert row["number"] == shown
+    assert type(row["number"]) is type(value)
 
 
 def test_the_settings_of_an_ingest_are_those_of_the_table() -> None:

@@ -6,13 +6,14 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.pictures import histogram_png
-from vqa_assets.assets.telling import counted, picture, records, told_failures
+from vqa_assets.assets.telling import counted, picture, records, shortened, told_failures
 from vqa_assets.corpora import Corpus
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import resolve
 
 if TYPE_CHECKING:
     from vqa_assets.annotations import Annotations
+    from vqa_assets.statistics import LabelStatistics
 
 CODE_VERSION = "1"
 _EXAMPLES = 50
@@ -57,14 +58,21 @@ def _metadata(found: "Annotations", corpus: Corpus) -> dict[str, Any]:
         "bad_row_reasons": counted(found.problems()),
         "bad_row_examples": records(bad),
         "mos_scale": f"{found.scale.name} ({found.scale_from})",
-        "mos_mean": labels.mos_mean,
+        "mos_mean": shortened(labels.mos_mean),
         "mos_histogram": picture(
             histogram_png(labels.histogram, found.scale, f"{corpus.title}: {labels.clips} clips"), "MOS histogram"
         ),
-        "share_unknown_sd": labels.share_unknown_sd,
-        "labels": dg.MetadataValue.json(labels.as_dict()),
+        "share_unknown_sd": shortened(labels.share_unknown_sd),
+        "labels": records([_label_numbers(labels)]),
         "sha256": found.sha256,
         "licence": corpus.licence,
         "citation": corpus.citation,
         "homepage": dg.MetadataValue.url(corpus.homepage),
     }
+
+
+def _label_numbers(labels: "LabelStatistics") -> dict[str, Any]:
+    """The statistics as one row for people: the histogram is a picture, rating counts are told by their range."""
+    row = {name: value for name, value in labels.as_dict().items() if name not in ("histogram", "ratings")}
+    least, most = min(labels.ratings), max(labels.ratings)
+    return {**row, "ratings_per_clip": f"{least}" if least == most else f"{least}–{most}"}

@@ -11,7 +11,15 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.checks import error, schema_result, shown_examples, warning
 from vqa_assets.assets.pictures import histogram_png
 from vqa_assets.assets.runs import artefact_path, run_context
-from vqa_assets.assets.telling import counted, manifest_metadata, picture, records, table_metadata, told_failures
+from vqa_assets.assets.telling import (
+    counted,
+    manifest_metadata,
+    picture,
+    records,
+    shortened,
+    table_metadata,
+    told_failures,
+)
 from vqa_assets.corpora import Corpus
 from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, label_settings
 from vqa_assets.mos import TRAINING
@@ -161,7 +169,7 @@ def _suspicion_result(summaries: Sequence[Mapping[str, Any]]) -> dg.AssetCheckRe
         if not one["sos_is_ordinary"]:
             odd.append(f"{one['corpus']}: SOS parameter {one['sos_parameter']:.4g}, outside {low:g}–{high:g}")
         if one["sos_parameter"] is not None:
-            found[one["corpus"]] = one["sos_parameter"]
+            found[f"SOS parameter of {one['corpus']}"] = shortened(one["sos_parameter"])
     return warning(not odd, f"suspicious labels: {shown_examples(odd)}", found)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,10 +112,17 @@ def synthetic_tags(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
-    """Rows as an inline table, ``–`` where a row has no value; an empty table says so."""
+    """Rows as an inline table, ``–`` where a row has no value, numbers ``shortened``; an empty table says so."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    shown = [{name: "–" if row.get(name) is None else row[name] for name in names} for row in rows]
+    shown = [{name: "–" if row.get(name) is None else shortened(row[name]) for name in names} for row in rows]
     return dg.MetadataValue.table([dg.TableRecord(row) for row in shown or [{"": "none"}]])
+
+
+def shortened(value: Any) -> Any:
+    """A float with four significant figures, and all of those before its point; anything else as it is."""
+    if not isinstance(value, float) or not math.isfinite(value) or value == 0:
+        return value
+    return round(value, max(0, 3 - math.floor(math.log10(abs(value)))))
 
 
 def counted(counts: Mapping[str, int], name: str = "reason") -> dg.MetadataValue[Any]:
