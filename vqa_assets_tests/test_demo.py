@@ -96,6 +96,12 @@ def test_a_second_run_measures_nothing_and_changes_nothing(demo: Demo) -> None:
     assert {"models/konvid_mos_head_v1.onnx", "aggregated/unified_corpus.parquet"} <= demo.before.keys()
 
 
+def test_its_rows_and_manifest_claim_no_release_of_konvid_150k(demo: Demo) -> None:
+    rows = (demo.root / "konvid-150k/konvid_150k.jsonl").read_text().splitlines()
+    assert {json.loads(row)["corpus_version"] for row in rows} == {"demo"}
+    assert json.loads((demo.root / "konvid-150k/konvid_150k.manifest.json").read_text())["corpus_version"] == "demo"
+
+
 def test_the_head_scores_the_demo_in_onnxruntime_as_its_rows_say(demo: Demo) -> None:
     manifest = json.loads((demo.root / "models/konvid_mos_head_v1.json").read_text())
     table = pl.read_parquet(demo.root / "konvid-150k/features_with_mos.parquet")
