@@ -29,11 +29,11 @@ _ADDRESS_SHAPE = "It begins with https:// or http://."
 
 
 def _is_inner_folder(text: str) -> bool:
-    """Whether a folder's name can stand, and means neither the corpus folder nor one above it."""
+    """Whether a folder's name can stand, and means no folder above the corpus's."""
     parts = PurePosixPath(text).parts
     if _NO_TEXT.search(text) or any(len(part.encode()) > _LONGEST_NAME_BYTES for part in parts):
         return False
-    return bool(parts) and ".." not in parts and parts != ("/",)
+    return bool(text) and ".." not in parts and parts != ("/",)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ INGEST_SETTINGS: tuple[Setting, ...] = (
         "come after it.",
         "clips",
         fits=_is_inner_folder,
-        shape="Neither the corpus folder itself nor one above it.",
+        shape="A dot stands for the corpus folder itself; none above it.",
     ),
     Setting(
         "clip_suffix",

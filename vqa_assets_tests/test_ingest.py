@@ -283,6 +283,16 @@ def test_half_fetched_files_of_an_interrupted_run_are_removed(corpus: SmallCorpu
     assert not left.exists()
 
 
+def test_clips_may_lie_beside_the_score_file_and_a_half_fetched_archive_stays(corpus: SmallCorpus) -> None:
+    corpus.annotate([("a.mp4", "", 3, "", "")])
+    (corpus.folder / "a.mp4").write_bytes(b"a")
+    archive = corpus.folder / "archives" / "clips.zip.part"
+    archive.parent.mkdir()
+    archive.write_bytes(b"half")
+    assert corpus.ingest(clips_subdir=".").report.written == 1
+    assert archive.exists()
+
+
 def test_clips_that_no_row_names_are_counted(corpus: SmallCorpus) -> None:
     corpus.annotate([("a.mp4", "", 3, "", "")])
     for name in ("a.mp4", "extra.mp4", "sub/extra.mp4", ".DS_Store", "__MACOSX/x.mp4"):

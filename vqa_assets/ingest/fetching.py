@@ -13,6 +13,7 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import Archive
 from vqa_assets.downloading import LargeFile, fetch_resuming
 from vqa_assets.errors import DownloadError, IngestError, SchemaError, SettingsError
+from vqa_assets.ingest.layout import ARCHIVES
 from vqa_assets.probing import hash_file
 from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.settings import IngestSettings
@@ -21,7 +22,6 @@ from vqa_assets.store.unpacking import unpack_zip
 
 SCHEMA = "fetch-manifest-v1"
 FETCH_MANIFEST = "fetch_manifest.json"
-ARCHIVES = "archives"
 _log = logging.getLogger("vqa_assets.ingest")
 
 

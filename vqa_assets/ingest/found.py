@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vqa_assets.annotations import VIDEO_SUFFIXES
-from vqa_assets.ingest.layout import ClipFolders
+from vqa_assets.ingest.layout import ARCHIVES, ClipFolders
 from vqa_assets.ingest.presence import may_be_lfs_pointer
 from vqa_assets.store.cache import FileStamp
 
@@ -57,8 +57,9 @@ class ClipsOnDisk:
         return {_plain(name): name for look in self._looks.values() for name in look.others if _may_be_a_clip(name)}
 
     def remove_leftovers(self) -> int:
-        """Delete the half-fetched ``.part`` files that an interrupted run left; their number."""
-        parts = [folder / name for folder, look in self._looks.items() for name in look.others if name.endswith(PART)]
+        """Delete the half-fetched ``.part`` files of clips that an interrupted run left; their number."""
+        every = ((folder, name) for folder, look in self._looks.items() for name in look.others)
+        parts = [folder / n for folder, n in every if n.endswith(PART) and not n.startswith(f"{ARCHIVES}/")]
         for path in parts:
             path.unlink()
         return len(parts)

@@ -12,6 +12,9 @@ from vqa_assets.ingest.presence import is_there
 from vqa_assets.settings import IngestSettings, resolve
 from vqa_assets.store.paths import DataRoot, manifest_path
 
+ARCHIVES = "archives"
+"""The folder that a corpus's archives are fetched into."""
+
 
 def losses_path(output: Path) -> Path:
     """Every lost row of the last run, one JSON object a line, beside the corpus JSONL: ``<c_>.losses.jsonl``."""
