@@ -150,6 +150,13 @@ def test_what_is_held_out_fills_nothing(tmp_path):
     assert one == other != {}
 
 
+def test_a_card_tells_the_release_that_the_rows_are_of(tmp_path):
+    manifest = train(tmp_path, labelled(60).with_columns(corpus_version=pl.lit("konvid-1k-2030")))
+    assert manifest["corpora"]["konvid-1k"]["version"] == "konvid-1k-2030"  # type: ignore[index]
+    assert "| konvid-1k-2030 | 60 |" in render_card(manifest)
+    assert train(tmp_path, labelled(60))["corpora"]["konvid-1k"]["version"] == "konvid-1k-2017"  # type: ignore[index]
+
+
 def test_a_corpus_of_one_row_does_not_make_its_columns_constant(tmp_path):
     tables = {"konvid-1k": written(labelled(60), tmp_path / "a.parquet")}
     tables["konvid-150k"] = written(labelled(1, seed=3), tmp_path / "b.parquet")

@@ -241,7 +241,8 @@ def _corpora(made: Made) -> dict[str, Any]:
     word = strictest(fact.redistribution for fact in facts.values())
     corpora = {
         name: {
-            **{k: getattr(fact, k) for k in ("title", "version", "licence", "citation", "redistribution")},
+            **{k: getattr(fact, k) for k in ("title", "licence", "citation", "redistribution")},
+            "version": ", ".join(made.table.versions.get(name, ())) or fact.version,
             "rows": counts[name].used,
             "counts": asdict(counts[name]),
         }

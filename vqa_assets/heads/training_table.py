@@ -38,7 +38,7 @@ _SD_FIGURES = 9
 """SDs that came from two scales are equal to so many figures where they are equal."""
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 _OWN_NUMBERS = ("mos", "mos_std_dev", *_VMAF_COLUMNS)
-_OWN_WORDS = ("content_id", "chug_content_name", "src_sha256", "split", "encoder", _STATUS)
+_OWN_WORDS = ("content_id", "chug_content_name", "src_sha256", "split", "encoder", "corpus_version", _STATUS)
 
 
 class NoLabelledRowsError(TrainingError):
@@ -75,7 +75,8 @@ class TrainingTable:
     ``features`` (N, F) are raw values in the order of ``schema.columns``, all finite; ``mos`` (N,) is the target, on
     1–5 (of a full-reference head it is VMAF on 0–100); ``vmaf`` (N,) on 0–100 is NaN where unknown. ``split`` is a
     row's word, None where its corpus has no split. ``constant`` are the columns of one value. ``onehot`` (N, V) says
-    which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was.
+    which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was;
+    ``versions`` are the releases that each corpus's rows say they are of.
     """
 
     schema: FeatureSchema
@@ -95,6 +96,7 @@ class TrainingTable:
     target: Target = MOS_TARGET
     synthetic: bool = False
     unknown: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def refilled(table: TrainingTable, rows: I64) -> TrainingTable:
@@ -257,7 +259,7 @@ def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
         "content_id": pl.coalesce(_text("content_id", have), _text("chug_content_name", have)),
         "src_sha256": _text("src_sha256", have).str.to_lowercase(),
-        **{name: _text(name, have) for name in ("split", "encoder")},
+        **{name: _text(name, have) for name in ("split", "encoder", "corpus_version")},
     }
 
 
@@ -421,6 +423,7 @@ def _joined(frames: Mapping[str, pl.DataFrame], schema: FeatureSchema) -> Traini
         filled={},
         constant=constant_columns(features, schema.columns),
         onehot=encoder_onehot(len(rows)),
+        versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in frames.items()},
     )
 
 
