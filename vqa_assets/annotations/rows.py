@@ -14,13 +14,12 @@ from vqa_assets.corpora.corpus import ExtraColumn, Part
 from vqa_assets.mos import RAW_MOS, MosScale
 from vqa_assets.settings import IngestSettings
 from vqa_assets.statistics import sd_from_spread
+from vqa_assets.store.tables import NO_VALUE
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv")
 CONTENT_ID = "content_id"
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
-_NOTHING = ("nan", "na", "n/a", "<na>", "null", "none")
-"""What tables say where a cell is empty."""
 _NO_TEXT = "no text: half a surrogate pair"
 
 
@@ -102,7 +101,7 @@ class RowReader:
     def _first_told(self, role: str, record: Mapping[str, str]) -> str:
         """As ``_first``, where a word for nothing is nothing: no address, content or codec is called NaN."""
         for name in self.columns.roles.get(role, ()):
-            if (text := record.get(name)) and text.lower() not in _NOTHING:
+            if (text := record.get(name)) and text.lower() not in NO_VALUE:
                 return text
         return ""
 

@@ -4,7 +4,6 @@ What the values mean is in ``columns`` and ``rows``.
 """
 
 import codecs
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from vqa_assets.annotations.json_list import read_json_list
 from vqa_assets.annotations.workbook import read_workbook
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AnnotationError
-from vqa_assets.store.files import LFS_POINTER
+from vqa_assets.store.files import HTML_PAGE, LFS_POINTER
 
 _ZIP = b"PK\x03\x04"
-_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 _LOOKED_AT = 400
 
 Line = tuple[int, list[str]]
@@ -41,7 +39,7 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
         )
     if content.startswith(_ZIP):
         return Sheet(read_workbook(content, corpus, what))
-    if _PAGE.match(content):
+    if HTML_PAGE.match(content):
         raise AnnotationError(
             what,
             found="an HTML page",

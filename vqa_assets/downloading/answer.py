@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from vqa_assets.errors import DownloadError
+from vqa_assets.store.files import HTML_PAGE
 
 SNIFFED_BYTES = 512
 UNSUPPORTED_PROTOCOL, MALFORMED, WRITE_ERROR, TIMED_OUT, ABORTED = 1, 3, 23, 28, 42
@@ -19,7 +20,6 @@ UNREACHABLE = {5, 6, 7, 35, 60, 77, 97}
 _TRANSIENT_4XX = {408, 425, 429}
 _PROXY_LOGIN = 407
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
-_HTML_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 _HTML = "curl-rc=0: the server answered HTML, not a clip"
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
@@ -64,7 +64,7 @@ def judge(answer: Answer) -> None:
 def is_html(content_type: str, head: bytes) -> bool:
     """Whether a body is a web page: it begins like one, or is called one and its first bytes are text."""
     called_html = content_type.strip().lower().startswith(_HTML_TYPES)
-    return bool(_HTML_START.match(head)) or (called_html and not _BINARY.search(head))
+    return bool(HTML_PAGE.match(head)) or (called_html and not _BINARY.search(head))
 
 
 def _judge_status(answer: Answer) -> None:

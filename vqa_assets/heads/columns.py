@@ -13,13 +13,13 @@ import polars as pl
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, NORMALISED, FeatureSchema, crf_norm, preset_rank
 from vqa_assets.heads.display import FIELDS, DisplayProfile, Field, contrast_log_norm
+from vqa_assets.store.tables import NO_VALUE
 
 _LARGEST = float(np.finfo(np.float32).max)
 _BITRATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG])(?:B|BPS|BIT/S)?\s*$"
 _MBPS = {"K": 1e-3, "M": 1.0, "G": 1e3}
 _MAY_HOLD_NUMBERS = (pl.String, pl.Boolean, pl.Null)
-_NO_VALUE = ("", "na", "n/a", "null", "none", "nan", "-")
-"""Texts that stand for no number, in small letters."""
+_NO_NUMBER = ("", "-", *NO_VALUE)
 _COVERAGES = ("display_bt2020_coverage", "display_p3_coverage")
 
 
@@ -67,7 +67,7 @@ def texts_among(table: pl.LazyFrame, columns: Collection[str]) -> dict[str, str]
         n: pl.col(n)
         .filter(
             pl.col(n).cast(pl.Float64, strict=False).is_null()
-            & ~pl.col(n).str.strip_chars().str.to_lowercase().is_in(_NO_VALUE)
+            & ~pl.col(n).str.strip_chars().str.to_lowercase().is_in(_NO_NUMBER)
         )
         .first()
         for n in texts

@@ -7,6 +7,7 @@ from pathlib import Path
 from vqa_assets.errors import BrokenClipError
 from vqa_assets.probing.iso import is_iso, iso_end
 from vqa_assets.probing.matroska import matroska_end
+from vqa_assets.store.files import HTML_PAGE, LFS_POINTER
 
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,ogg,mxf,nut,ivf,obu,h264,hevc,vvc,"
@@ -18,8 +19,8 @@ _NOT_LISTED = "Invalid argument"
 """What FFmpeg says of a container that it knows and ``DEMUXERS`` does not list."""
 _HEAD_BYTES = 512
 _POSING = (
-    (re.compile(rb"version https://git-lfs"), "a Git-LFS pointer, not a clip; run git lfs pull"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b", re.IGNORECASE), "an HTML page, not a clip"),
+    (re.compile(re.escape(LFS_POINTER)), "a Git-LFS pointer, not a clip; run git lfs pull"),
+    (HTML_PAGE, "an HTML page, not a clip"),
     (re.compile(rb"(?:\xef\xbb\xbf)?#EXTM3U"), "an HLS playlist, not a clip"),
 )
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")

@@ -1,4 +1,4 @@
-"""Parquet tables: what they hold, independent of how the file is laid out."""
+"""Tables: what Parquet ones hold, independent of how the file is laid out, and what stands for an empty cell."""
 
 import hashlib
 import json
@@ -9,6 +9,8 @@ from typing import Any
 from vqa_assets.errors import SchemaError
 from vqa_assets.store.files import LFS_POINTER
 
+NO_VALUE = ("nan", "na", "n/a", "<na>", "null", "none")
+"""What tables say, in any case, where a cell is empty."""
 _BATCH_ROWS = 65_536
 
 
