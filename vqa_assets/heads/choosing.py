@@ -1,6 +1,6 @@
 """Which rows one run trains on: the tables of the corpora present, the encode grid, or rows made up where allowed.
 
-How a table is read is in ``training_table`` and ``grid_table``; who trains on which of its rows, in ``splitting``.
+How a table is read is in ``table_reading`` and ``grid_table``; who trains on which of its rows, in ``splitting``.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -15,7 +15,8 @@ from vqa_assets.heads.grid_table import read_grid_table
 from vqa_assets.heads.manifest import Chosen
 from vqa_assets.heads.recipe import MOS_TARGET, HeadRecipe, TrainingSettings, schema_of
 from vqa_assets.heads.synthetic import synthetic_table
-from vqa_assets.heads.training_table import NoLabelledRowsError, TrainingTable, read_training_table
+from vqa_assets.heads.table_reading import NoLabelledRowsError, read_training_table
+from vqa_assets.heads.training_table import TrainingTable
 
 Say = Callable[[str], None]
 Given = tuple[Mapping[str, Path], Mapping[str, CorpusFacts]]

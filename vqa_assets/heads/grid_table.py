@@ -15,7 +15,8 @@ from vqa_assets.corpora.external import NETFLIX
 from vqa_assets.encode_grid.rows import read_grid
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
 from vqa_assets.heads.recipe import VMAF_TARGET
-from vqa_assets.heads.training_table import NoLabelledRowsError, Reading, RowCounts, TrainingTable, assembled
+from vqa_assets.heads.table_reading import NoLabelledRowsError, Reading, assembled
+from vqa_assets.heads.training_table import RowCounts, TrainingTable
 
 _COLUMNS: Mapping[str, Any] = {
     **dict.fromkeys(("key", "content_id", "encoder"), pl.String),

@@ -7,15 +7,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 
 from vqa_assets.errors import HeadError, TrainingError
-from vqa_assets.feature_names import DISPLAY_COLUMNS, FEATURE_SCHEMAS, FR_V2, FeatureSchema
+from vqa_assets.feature_names import FEATURE_SCHEMAS, FeatureSchema
 from vqa_assets.heads.columns import (
     feature_columns,
     nested_among,
@@ -27,76 +25,16 @@ from vqa_assets.heads.columns import (
 )
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.export import check_operators
-from vqa_assets.heads.manifest import SCHEMA
-from vqa_assets.heads.recipe import ENCODER_VOCAB, ENCODER_VOCAB_VERSION, OWN_COLUMNS
+from vqa_assets.heads.manifest_reading import AGAIN, ReadManifest, read_manifest
+from vqa_assets.heads.recipe import ENCODER_VOCAB, OWN_COLUMNS
 from vqa_assets.heads.weights import F32, encoder_onehot
-from vqa_assets.store.files import read_json_object
-
-_AGAIN = "materialize the head again, or put both its files back"
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Read(BaseModel):
-    """What is read of a part of a manifest; nothing is converted, and further fields are left."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-class _Gate(_Read):
-    passed: bool
-    reasons: list[str]
-
-
-class _Filled(_Read):
-    value: _Finite
-
-
-class _Display(_Read):
-    file: str
-    sha256: str
-    values: dict[str, _Finite]
-    lacking: list[str]
-    ignored: list[str]
-
-    @field_validator("values")
-    @classmethod
-    def _all_columns(cls, values: dict[str, float]) -> dict[str, float]:
-        if lacking := set(DISPLAY_COLUMNS) - set(values):
-            raise PydanticCustomError(
-                "columns", "a value of each display column, also of {first}", {"first": min(lacking)}
-            )
-        return values
-
-
-class _Manifest(_Read):
-    """What is read of a head's manifest."""
-
-    id: str
-    status: str
-    sha256: str
-    synthetic: bool
-    kind: str
-    feature_schema: str
-    feature_order: list[str]
-    encoder_vocab: list[str]
-    encoder_vocab_version: int
-    filled: dict[str, _Filled]
-    gate: _Gate
-    display_profile: _Display | None = None
-
-    @field_validator("filled")
-    @classmethod
-    def _of_features(cls, filled: dict[str, _Filled], info: ValidationInfo) -> dict[str, _Filled]:
-        if unknown := set(filled) - set(info.data.get("feature_order", filled)):
-            raise PydanticCustomError("features", "features of feature_order, not {first}", {"first": min(unknown)})
-        return filled
 
 
 @dataclass(frozen=True)
 class Head:
     """A head whose ONNX is the one that its manifest describes."""
 
-    manifest: _Manifest
+    manifest: ReadManifest
     schema: FeatureSchema
     session: Any
 
@@ -184,7 +122,7 @@ def open_head(path: Path) -> Head:
     HeadError where one is missing, of another version, or not the other's; where the ONNX has an operator that the
     runtime lacks, or wants other features than the manifest says.
     """
-    manifest = _manifest(path.with_suffix(".json"))
+    manifest = read_manifest(path.with_suffix(".json"))
     content = _content(path.with_suffix(".onnx"), manifest)
     schema = _schema(manifest)
     head = Head(manifest, schema, _session(content, path.with_suffix(".onnx"), manifest))
@@ -201,66 +139,27 @@ def _check_inputs(head: Head, path: Path) -> None:
     gives = [(tensor.name, len(tensor.shape)) for tensor in head.session.get_outputs()]
     if fixed or len(gives) != 1 or gives[0][1] != 1:
         found = f"a batch of fixed size in {', '.join(fixed)}" if fixed else f"outputs {gives} (name, dimensions)"
-        raise HeadError(f"{path}", found=found, expected="rows in, one score a row out", next_step=_AGAIN)
+        raise HeadError(f"{path}", found=found, expected="rows in, one score a row out", next_step=AGAIN)
     takes = {given.name: given.shape[-1] for given in head.session.get_inputs()}
     told = {"features": len(head.schema.columns), "encoder_onehot": len(head.manifest.encoder_vocab)}
     if takes != told:
-        raise HeadError(f"{path}", found=f"inputs {takes}", expected=f"{told} (its manifest)", next_step=_AGAIN)
+        raise HeadError(f"{path}", found=f"inputs {takes}", expected=f"{told} (its manifest)", next_step=AGAIN)
 
 
-def _manifest(path: Path) -> _Manifest:
-    if not path.is_file():
-        expected = "a head: its .onnx, with its manifest beside it"
-        raise HeadError(f"{path}", found="found nothing there", expected=expected, next_step=_AGAIN)
-    told = read_json_object(path)
-    if told.get("schema") != SCHEMA:
-        raise HeadError(f"{path}", found=f"schema {told.get('schema')!r}", expected=SCHEMA, next_step=_AGAIN)
-    if told.get("onnx", path) is None:
-        raise HeadError(
-            f"{path}",
-            found="a head that was not exported",
-            expected="one with an ONNX",
-            next_step="export it (export: true)",
-        )
-    try:
-        manifest = _Manifest.model_validate_json(json.dumps(told))
-    except ValidationError as error:
-        raise _edited(path, error) from error
-    version, vocab = manifest.encoder_vocab_version, tuple(manifest.encoder_vocab)
-    by_encoder = manifest.feature_schema == FR_V2.name
-    if version != ENCODER_VOCAB_VERSION or not (vocab == ENCODER_VOCAB or (by_encoder and vocab)):
-        raise HeadError(
-            f"{path}",
-            found=f"a head of kind {manifest.kind} for the encoders {', '.join(vocab)} (version {version})",
-            expected=f"one for {', '.join(ENCODER_VOCAB)} (version {ENCODER_VOCAB_VERSION})",
-            next_step="feed its ONNX yourself, as its card shows",
-        )
-    return manifest
-
-
-def _edited(path: Path, error: ValidationError) -> HeadError:
-    """The first field that is not what this version writes."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    found = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
-    expected = "a value" if first["type"] == "missing" else first["msg"].removeprefix("Input should be ")
-    return HeadError(f"{path}: {where}", found=found, expected=expected, next_step=_AGAIN)
-
-
-def _content(path: Path, manifest: _Manifest) -> bytes:
+def _content(path: Path, manifest: ReadManifest) -> bytes:
     """The ONNX's bytes, which are those that the manifest speaks of."""
     if not path.is_file():
-        raise HeadError(f"{path}", found="found nothing there", expected="the head's ONNX", next_step=_AGAIN)
+        raise HeadError(f"{path}", found="found nothing there", expected="the head's ONNX", next_step=AGAIN)
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != manifest.sha256:
         raise HeadError(
-            f"{path}", found=f"SHA-256 {sha256}", expected=f"{manifest.sha256} (its manifest)", next_step=_AGAIN
+            f"{path}", found=f"SHA-256 {sha256}", expected=f"{manifest.sha256} (its manifest)", next_step=AGAIN
         )
     return content
 
 
-def _schema(manifest: _Manifest) -> FeatureSchema:
+def _schema(manifest: ReadManifest) -> FeatureSchema:
     """The columns that the head reads; those of a schema must still be what the head was trained on."""
     name, order = manifest.feature_schema, tuple(manifest.feature_order)
     if name == OWN_COLUMNS:
@@ -276,14 +175,14 @@ def _schema(manifest: _Manifest) -> FeatureSchema:
     return known
 
 
-def _session(content: bytes, path: Path, manifest: _Manifest) -> Any:
+def _session(content: bytes, path: Path, manifest: ReadManifest) -> Any:
     import onnx
     import onnxruntime
 
     try:
         offenders = check_operators(content)
     except TrainingError as error:
-        raise HeadError(f"{path}", found=error.found, expected="a valid ONNX model", next_step=_AGAIN) from error
+        raise HeadError(f"{path}", found=error.found, expected="a valid ONNX model", next_step=AGAIN) from error
     if offenders:
         raise HeadError(
             f"{path}",
@@ -302,7 +201,7 @@ def _session(content: bytes, path: Path, manifest: _Manifest) -> Any:
             f"{path}",
             found=f"{other[0]} {told.get(other[0])}",
             expected=f"that of its manifest: {said[other[0]]}",
-            next_step=_AGAIN,
+            next_step=AGAIN,
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -310,4 +209,4 @@ def _session(content: bytes, path: Path, manifest: _Manifest) -> Any:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no narrower type
         found = str(error).partition("\n")[0][:300]
-        raise HeadError(f"{path}", found=found, expected="a model that onnxruntime opens", next_step=_AGAIN) from error
+        raise HeadError(f"{path}", found=found, expected="a model that onnxruntime opens", next_step=AGAIN) from error
