@@ -86,16 +86,20 @@ def test_an_empty_file_is_an_empty_cache(path):
         assert cache.load() == {}
 
 
-def test_a_cache_of_another_format_is_dropped(path):
-    filled(path)
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version=99")
-    connection.close()
+def assert_made_anew(path):
     with IngestCache(path) as cache:
         assert cache.load() == {}
         cache.put("a.mp4", GOOD)
     with IngestCache(path) as cache:
         assert cache.load() == {"a.mp4": GOOD}
+
+
+def test_a_cache_of_another_format_is_dropped(path):
+    filled(path)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    assert_made_anew(path)
 
 
 @pytest.mark.parametrize("column", ["size_bytes", "width", "framerate"])
@@ -105,11 +109,7 @@ def test_a_cache_of_other_values_is_made_anew(path, column):
     with connection:
         connection.execute(f"UPDATE clips SET {column} = 'many'")
     connection.close()
-    with IngestCache(path) as cache:
-        assert cache.load() == {}
-        cache.put("a.mp4", GOOD)
-    with IngestCache(path) as cache:
-        assert cache.load() == {"a.mp4": GOOD}
+    assert_made_anew(path)
 
 
 def test_a_file_that_cannot_be_opened_is_not_called_broken(tmp_path):

@@ -6,6 +6,7 @@ Which rows there are is in ``choosing``; a head over every corpus reports its ow
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Across:
         """The corpora, in the order of the table."""
         return tuple(dict.fromkeys(self.table.corpora))
 
-    @property
+    @cached_property
     def shared_contents(self) -> tuple[str, ...]:
         """The contents of several corpora: a head that learned from one in one corpus is not judged by it elsewhere."""
         pairs = Counter(group for group, _ in set(zip(self.table.groups, self.table.corpora, strict=True)))
