@@ -19,6 +19,7 @@
     ├── LabelError           features and labels that do not join
     ├── FeatureError         measuring clips
     ├── TrainingError        tables a head must not be trained on
+    │   └── NoLabelledRowsError  real input without one labelled row
     ├── HeadError            a trained head's files, or rows that it cannot score
     └── ProvenanceError      replay manifests
 """
@@ -127,6 +128,10 @@ class FeatureError(VqaError):
 
 class TrainingError(VqaError):
     """Input that a head must not be trained on."""
+
+
+class NoLabelledRowsError(TrainingError):
+    """Real input without one labelled row; a run that allows it may go on with synthetic rows."""
 
 
 class HeadError(VqaError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vqa_assets.errors import SettingsError, TrainingError
+from vqa_assets.errors import NoLabelledRowsError, SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FeatureSchema
 from vqa_assets.heads.display import DisplayProfile, read_profile
 from vqa_assets.heads.facts import UNDECLARED, CorpusFacts
@@ -15,7 +15,7 @@ from vqa_assets.heads.grid_table import read_grid_table
 from vqa_assets.heads.manifest import Chosen
 from vqa_assets.heads.recipe import MOS_TARGET, HeadRecipe, TrainingSettings, schema_of
 from vqa_assets.heads.synthetic import synthetic_table
-from vqa_assets.heads.table_reading import NoLabelledRowsError, read_training_table
+from vqa_assets.heads.table_reading import read_training_table
 from vqa_assets.heads.training_table import TrainingTable
 
 Say = Callable[[str], None]

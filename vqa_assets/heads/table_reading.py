@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from vqa_assets.content import KEY_COLUMNS, content_groups, joined_groups
-from vqa_assets.errors import TrainingError
+from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.columns import feature_columns, number_column, number_sources, slots, texts_among, word_sources
 from vqa_assets.heads.display import DisplayProfile
@@ -37,10 +37,6 @@ _SD_FIGURES = 9
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 _OWN_NUMBERS = ("mos", "mos_std_dev", *_VMAF_COLUMNS)
 _OWN_WORDS = ("content_id", "chug_content_name", "src_sha256", "split", "encoder", "corpus_version", _STATUS)
-
-
-class NoLabelledRowsError(TrainingError):
-    """Real input without one labelled row; a run that allows it may go on with synthetic rows."""
 
 
 @dataclass(frozen=True)
