@@ -13,14 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vqa_assets.clip import ClipBytes, Geometry
+from vqa_assets.clips.downloading import DownloadLimits
+from vqa_assets.clips.geometry import ClipBytes, Geometry
 from vqa_assets.corpora import CORPORA
-from vqa_assets.downloading import DownloadLimits
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.run import Services, ingest_corpus
 from vqa_assets.provenance import RunContext
 from vqa_assets.settings import resolve
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 CORPUS = CORPORA["konvid-150k"]
 

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.corpus_folder import CorpusFolder, NoProber, corpus_folder
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 CLIPS, TURNS = 150_000, 3
 RATE_TARGET, MEMORY_TARGET = 10_000, 1024

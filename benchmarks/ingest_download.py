@@ -26,8 +26,8 @@ from benchmarks.corpus_folder import (
 )
 from benchmarks.loopback import SLOW_KB_PER_S, nginx
 from benchmarks.plain import absent, curl_and_hash
-from vqa_assets.downloading import LibcurlDownloader
-from vqa_assets.probing import PyAvProber
+from vqa_assets.clips.downloading import LibcurlDownloader
+from vqa_assets.clips.probing import PyAvProber
 
 CLIPS, LEAST_BYTES, MOST_BYTES, TARGET = 2000, 50_000, 150_000, 10.0
 SLOW_CLIPS, SLOW_BYTES, SLOW_BASELINE, SLOW_CONNECTIONS, SLOW_TARGET = 160, 1_000_000, 3, 32, 15.0

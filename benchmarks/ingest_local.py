@@ -19,8 +19,8 @@ from benchmarks.corpus_folder import (
     write_copies,
 )
 from benchmarks.plain import absent, hash_all, probe_and_hash
+from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.ingest.loop import workers_of
-from vqa_assets.probing import PyAvProber
 from vqa_assets.settings import resolve
 
 SMALL_CLIPS, SMALL_BYTES, SMALL_TARGET = 3000, 200_000, 30.0

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.corpus_folder import clip_of, corpus_folder, grown_to, write_copies
-from vqa_assets.clip_work import ProgressLine
+from vqa_assets.clips.probing import PyAvProber
+from vqa_assets.clips.work import ProgressLine
+from vqa_assets.ingest.progress import DONE, Progress
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.watching import Watch
-from vqa_assets.probing import PyAvProber
-from vqa_assets.store.progress import DONE, Progress
 
 CLIPS, TARGET = 150_000, 0.02
 SAMPLE, SAMPLE_BYTES = 2000, 200_000

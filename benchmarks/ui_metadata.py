@@ -8,7 +8,7 @@ import dagster as dg
 
 from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import Step, plan, run_steps
 from vqa_assets_tests.clips import tiny_clips
 from vqa_assets_tests.grids import small_report

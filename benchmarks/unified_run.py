@@ -14,12 +14,12 @@ from pathlib import Path
 import orjson
 
 from benchmarks import plain_unified
-from vqa_assets.aggregate.corpus import UnifiedSettings, Workers, aggregate, make_unified_corpus, write_unified_lines
-from vqa_assets.aggregate.shards import Shard
-from vqa_assets.cores import ChildProcesses
+from vqa_assets.clips.processes import ChildProcesses
 from vqa_assets.corpora import CORPORA
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.unified.corpus import UnifiedSettings, Workers, aggregate, make_unified_corpus, write_unified_lines
+from vqa_assets.unified.shards import Shard
 
 NOW = "2026-05-09T00:00:00+00:00"
 

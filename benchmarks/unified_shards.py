@@ -4,10 +4,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.aggregate.shards import Shard
 from vqa_assets.corpora import CORPORA, Corpus
-from vqa_assets.mos import RAW_MOS, MosScale
-from vqa_assets.store.files import json_line
+from vqa_assets.corpora.scales import RAW_MOS, MosScale
+from vqa_assets.tables.files import json_line
+from vqa_assets.unified.shards import Shard
 
 DUPLICATES, OUTSIDE, UNKNOWN = 0.03, 0.002, 0.0005
 _SIZES = ((640, 360), (960, 540), (1280, 720), (1920, 1080), (3840, 2160))

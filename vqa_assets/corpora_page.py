@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION, ROLES
-from vqa_assets.store.paths import CODE
+from vqa_assets.tables.paths import CODE
 
 BEGIN, END = "<!-- corpora: made by python -m vqa_assets.corpora_page -->", "<!-- /corpora -->"
 PAGE, README = Path("docs/corpora.md"), Path("README.md")

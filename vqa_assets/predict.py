@@ -19,11 +19,11 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from vqa_assets.annotations import VIDEO_SUFFIXES
-from vqa_assets.clip_work import ProgressLine, completed, stopping
-from vqa_assets.content import KEY_COLUMNS
+from vqa_assets.clips.work import ProgressLine, completed, stopping
+from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import ClipError, HeadError, LabelError, VqaError
-from vqa_assets.store.files import write_bytes
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.files import write_bytes
+from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vqa_assets.clip import RAW_FORMATS, RawVideo
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ADDRESS, LONGEST_TIME_S, SUFFIX
+from vqa_assets.corpora.raw_video import RAW_FORMATS, RawVideo
 from vqa_assets.errors import SettingsError
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")

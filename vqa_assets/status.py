@@ -21,8 +21,8 @@ from vqa_assets.ingest.layout import ClipFolders, CorpusLayout, corpus_folder
 from vqa_assets.ingest.report import LOST
 from vqa_assets.provenance import file_record
 from vqa_assets.settings import IngestSettings, resolve
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot, manifest_path
 
 INGEST = (
     "materialize corpus_jsonl (dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl "

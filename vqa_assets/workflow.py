@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.telling import step_failure
-from vqa_assets.clip_work import clock
+from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.external import BVI_DVC, NETFLIX
 from vqa_assets.definitions import build_defs, declared_corpora
@@ -24,7 +24,7 @@ from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, HeadRecipe
 from vqa_assets.ingest.layout import waiting_annotation_files
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 _log = logging.getLogger("vqa_assets.workflow")
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets.aggregate import corpus as module
-from vqa_assets.aggregate.corpus import UnifiedSettings, aggregate, make_unified_corpus
-from vqa_assets.aggregate.report import AggregateReport
-from vqa_assets.aggregate.rows import write_block
-from vqa_assets.aggregate.shards import Shard
 from vqa_assets.corpora.konvid_150k import KONVID_150K
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100, VMAF_0_100
 from vqa_assets.errors import AggregateError, ScaleError, SchemaError, VqaError
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100, VMAF_0_100
 from vqa_assets.provenance import RunContext
-from vqa_assets.store.files import json_line, read_json_lines
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.files import json_line, read_json_lines
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.unified import corpus as module
+from vqa_assets.unified.corpus import UnifiedSettings, aggregate, make_unified_corpus
+from vqa_assets.unified.report import AggregateReport
+from vqa_assets.unified.rows import write_block
+from vqa_assets.unified.shards import Shard
 from vqa_assets_tests.unified_corpora import clip, unify
 
 NOW = "2026-05-08T12:00:00+00:00"

@@ -12,17 +12,17 @@ import pytest
 
 from benchmarks import plain_unified
 from benchmarks.unified_shards import write_shards
-from vqa_assets.aggregate import rows, scanning
-from vqa_assets.aggregate.corpus import UnifiedSettings, aggregate, make_unified_corpus, write_unified_lines
-from vqa_assets.aggregate.rows import write_block
-from vqa_assets.aggregate.scanning import pieces_of, scan
-from vqa_assets.aggregate.shards import OpenedShard, Shard
-from vqa_assets.aggregate.table import made_from, origin_of
-from vqa_assets.cores import ChildProcesses
+from vqa_assets.clips.processes import ChildProcesses
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.provenance import RunContext
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.unified import rows, scanning
+from vqa_assets.unified.corpus import UnifiedSettings, aggregate, make_unified_corpus, write_unified_lines
+from vqa_assets.unified.rows import write_block
+from vqa_assets.unified.scanning import pieces_of, scan
+from vqa_assets.unified.shards import OpenedShard, Shard
+from vqa_assets.unified.table import made_from, origin_of
 from vqa_assets_tests.unified_corpora import SOURCES, clip, unify
 
 NOW = "2026-05-08T12:00:00+00:00"
@@ -135,7 +135,7 @@ class TestAsTheyCome:
     def test_a_label_of_its_own_for_every_row_costs_those_rows_only(
         self, shard: Write, caplog: pytest.LogCaptureFixture
     ) -> None:
-        caplog.set_level("ERROR", "vqa_assets.aggregate")
+        caplog.set_level("ERROR", "vqa_assets.unified")
         strange = json.dumps(good("x")).encode()
         lines = [strange.replace(b'"konvid-1k"', b'"label %d"' % number) for number in range(66_000)]
         found = aggregate([shard(*lines, good("a"))], SOURCES, NOW)
@@ -246,7 +246,7 @@ class TestRefused:
         def full(_: Any) -> Any:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("vqa_assets.aggregate.corpus.write_block", full)
+        monkeypatch.setattr("vqa_assets.unified.corpus.write_block", full)
         with pytest.raises(AggregateError, match=r"it cannot be written \(No space left on device\)"):
             unify(root_path, [good("a"), good("b")])
         assert {p.name: p.read_bytes() for p in earlier.jsonl.parent.iterdir()} == before

@@ -12,8 +12,8 @@ import pytest
 from vqa_assets.annotations import find_annotation_files, first_lines, read_annotations
 from vqa_assets.corpora import Spellings
 from vqa_assets.corpora.konvid_150k import KONVID_150K
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.errors import AnnotationError, ScaleError
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.settings import resolve
 from vqa_assets_tests.layouts import workbook
 

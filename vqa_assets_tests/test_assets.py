@@ -10,7 +10,7 @@ import pytest
 from vqa_assets.assets.runs import shown_arguments
 from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
 from vqa_assets_tests.results import failure, metadata
 

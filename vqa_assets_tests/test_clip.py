@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from vqa_assets.clip import ClipBytes, Geometry, ProbeAnswer, geometry_of
+from vqa_assets.clips.geometry import ClipBytes, Geometry, ProbeAnswer, geometry_of
 from vqa_assets.errors import BrokenClipError
 
 ANSWER = ProbeAnswer(

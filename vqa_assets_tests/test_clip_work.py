@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vqa_assets.clip_work import ProgressLine, clock, completed, completed_together, stopping
+from vqa_assets.clips.work import ProgressLine, clock, completed, completed_together, stopping
 
 
 def test_every_item_comes_back_with_its_own_result():
@@ -90,7 +90,7 @@ def test_what_completed_while_the_consumer_was_busy_comes_together():
 
 
 def test_the_consumer_is_told_while_nothing_completes(monkeypatch):
-    monkeypatch.setattr("vqa_assets.clip_work._LOOK_AROUND_S", 0.01)
+    monkeypatch.setattr("vqa_assets.clips.work._LOOK_AROUND_S", 0.01)
     release, told = threading.Event(), []
 
     def meanwhile():

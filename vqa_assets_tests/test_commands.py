@@ -10,7 +10,7 @@ import pytest
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.encode_grid.layout import reports_folder, vmaf_tune_rows
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import plan
 from vqa_assets_tests.clips import tiny_clips
 from vqa_assets_tests.grids import small_report, tune_row, write_rows

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from vqa_assets.content import assign_folds, check_split_words, content_groups, fold_of, holdout, joined_groups
+from vqa_assets.corpora.contents import assign_folds, check_split_words, content_groups, fold_of, holdout, joined_groups
 from vqa_assets.errors import TrainingError
 
 GROUPS = [f"content:{i // 3}" for i in range(900)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.cores import ChildProcesses
+from vqa_assets.clips.processes import ChildProcesses
 from vqa_assets.errors import AggregateError
 
 
@@ -100,7 +100,7 @@ def test_the_children_of_a_killed_process_end_too(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, time\n"
-        "from vqa_assets.cores import ChildProcesses\n"
+        "from vqa_assets.clips.processes import ChildProcesses\n"
         "children = ChildProcesses(2)\n"
         "print(*children.map(os.getpgid, [0, 0]), flush=True)\n"
         "time.sleep(60)\n"

@@ -7,7 +7,7 @@ import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Acquisition, Corpus, Spellings
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION
-from vqa_assets.mos import SCALES
+from vqa_assets.corpora.scales import SCALES
 
 EVERY = pytest.mark.parametrize("corpus", CORPORA.values(), ids=lambda c: c.name)
 

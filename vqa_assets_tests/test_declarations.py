@@ -8,9 +8,9 @@ import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
 from vqa_assets.corpora.declarations import complaints, read_declaration, with_declared
+from vqa_assets.corpora.scales import CONTINUOUS_0_100
 from vqa_assets.errors import SettingsError
-from vqa_assets.mos import CONTINUOUS_0_100
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import SmallCorpus
 
 MINE = """\

@@ -5,15 +5,15 @@ import random
 from pathlib import Path
 
 import pytest
-
 from vqa_assets.describe.__main__ import main
-from vqa_assets.describe.clips import VALUES_KEPT, describe_clips, distribution
-from vqa_assets.describe.columns import TOTAL
-from vqa_assets.describe.labels import summarize_labels
-from vqa_assets.describe.licences import licences_of
+
+from vqa_assets.corpora.opinions import Opinion, describe_labels
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.errors import SchemaError
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100
-from vqa_assets.statistics import Opinion, describe_labels
+from vqa_assets.unified.clip_statistics import VALUES_KEPT, describe_clips, distribution
+from vqa_assets.unified.columns import TOTAL
+from vqa_assets.unified.label_statistics import summarize_labels
+from vqa_assets.unified.licences import licences_of
 from vqa_assets_tests.unified_corpora import SOURCES, clip, unify
 
 

@@ -16,8 +16,8 @@ import pytest
 from vqa_assets.assets.telling import told_failures
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.disk import told_disk_faults
-from vqa_assets.store.disk import fault_of
-from vqa_assets.store.files import drafting
+from vqa_assets.tables.disk import fault_of
+from vqa_assets.tables.files import drafting
 
 ROWS = list(range(100_000))
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full not found: Linux only")

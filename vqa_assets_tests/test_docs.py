@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
+from vqa_assets.corpora.scales import SCALES
 from vqa_assets.definitions import defs
 from vqa_assets.encode_grid import layout
 from vqa_assets.encode_grid.bvi_dvc import EncodeLabels
 from vqa_assets.encode_grid.grid import GridReport
-from vqa_assets.mos import SCALES
 from vqa_assets.provenance.__main__ import main as verify_command
 from vqa_assets.provenance.verify import Match
 from vqa_assets.settings import INGEST_SETTINGS
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.unified_corpora import clip, unify
 
 REPOSITORY = Path(__file__).parents[1]

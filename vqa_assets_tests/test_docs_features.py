@@ -16,7 +16,7 @@ from vqa_assets.features.libvmaf import SMALLEST_SIDE as SMALLEST_COMPARED
 from vqa_assets.features.memory import SHARE
 from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S
 from vqa_assets.resources.extractor import ClipExtractorResource
-from vqa_assets.schemas import CLIP_FEATURES
+from vqa_assets.tables.specs import CLIP_FEATURES
 
 PAGE = (Path(__file__).parents[1] / "docs/features-and-heads.md").read_text(encoding="utf-8")
 FEATURES = PAGE.split("## Features\n")[1].split("\n## ")[0]

@@ -7,12 +7,12 @@ from textwrap import dedent
 
 import pytest
 
-from vqa_assets.clip import RawVideo
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import complaints, read_declaration
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.ingest.report import KEPT, LOST
 from vqa_assets.settings import INGEST_SETTINGS, resolve
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import KONVID, FakeDownloader, SmallCorpus
 from vqa_assets_tests.settings_tables import settings_table
 

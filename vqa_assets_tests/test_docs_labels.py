@@ -8,7 +8,7 @@ import pytest
 
 from vqa_assets.assets.label_batch import BatchConfig
 from vqa_assets.assets.labels import LabelConfig
-from vqa_assets.content import KEY_COLUMNS
+from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.definitions import defs
 from vqa_assets.labels.batch_manifest import read_manifest, shipped_manifests
 from vqa_assets.labels.columns import CARRIED_COLUMNS, MOS_CANDIDATES

@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 import pytest
 
-from vqa_assets.clip import ClipBytes
-from vqa_assets.clip_work import StoppedError
-from vqa_assets.downloading import CurlBinaryDownloader, DownloadLimits, LibcurlDownloader
-from vqa_assets.downloading.answer import is_html
-from vqa_assets.downloading.hosts import GIVEN_UP_AFTER, Hosts
-from vqa_assets.downloading.target import target_of
+from vqa_assets.clips.downloading import CurlBinaryDownloader, DownloadLimits, LibcurlDownloader
+from vqa_assets.clips.downloading.answer import is_html
+from vqa_assets.clips.downloading.hosts import GIVEN_UP_AFTER, Hosts
+from vqa_assets.clips.downloading.target import target_of
+from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError, IngestError
 from vqa_assets_tests.hostile_server import (
     Behaviour,
@@ -532,7 +532,7 @@ def test_the_programs_absence_is_told_with_its_remedy(server, tmp_path):
 def test_importing_the_downloaders_loads_no_libcurl():
     import subprocess
 
-    code = "import sys, vqa_assets.downloading; print('pycurl' in sys.modules or 'certifi' in sys.modules)"
+    code = "import sys, vqa_assets.clips.downloading; print('pycurl' in sys.modules or 'certifi' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.aggregate.corpus import aggregate
-from vqa_assets.aggregate.shards import Shard
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.encode_grid import layout
 from vqa_assets.encode_grid.bvi_dvc import EncodeLabels, NamedGeometry, bvi_dvc_job, geometry_of
@@ -24,7 +22,9 @@ from vqa_assets.encode_grid.training_corpus import MergeReport, MergeSettings, c
 from vqa_assets.errors import AggregateError, EncodeGridError, SchemaError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import RunContext
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.unified.corpus import aggregate
+from vqa_assets.unified.shards import Shard
 from vqa_assets_tests.grids import SIX, frames, real_report, small_report, tune_row, version_2, write_rows
 
 CLIP = "DBookcaseBVITexture_480x272_120fps_10bit_420"

@@ -14,8 +14,8 @@ from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid import layout
 from vqa_assets.provenance.verify import verify
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.grids import real_report, small_report, tune_row, version_2, write_rows
 from vqa_assets_tests.results import failure, metadata
 

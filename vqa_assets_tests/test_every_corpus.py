@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from vqa_assets.clip import RawVideo
 from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import AnnotationError, ScaleError
 from vqa_assets.ingest.run import Ingested
 from vqa_assets.provenance import file_record
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import FakeDownloader, SmallCorpus
 from vqa_assets_tests.layouts import CHUG_HEADER, LAYOUTS, Layout, workbook
 

@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 
-from vqa_assets.clip_work import StoppedError
+from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
 from vqa_assets.feature_names import (
     CANONICAL_6,

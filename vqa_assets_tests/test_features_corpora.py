@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vqa_assets.clip import RawVideo
 from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.features.corpus_table import FeatureSettings, MeasuredTable, make_clip_features
@@ -24,10 +24,10 @@ from vqa_assets.features.one_clip import one_clip_row
 from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
-from vqa_assets.schemas import CLIP_FEATURES
-from vqa_assets.store.paths import DataRoot
-from vqa_assets.store.tables import open_parquet
-from vqa_assets.validation import validate_rows
+from vqa_assets.tables.parquet import open_parquet
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.specs import CLIP_FEATURES
+from vqa_assets.tables.validation import validate_rows
 from vqa_assets_tests.clips import tiny_clip
 
 CHUG, WATERLOO, KONVID = (CORPORA[name] for name in ("chug", "waterloo-ivc-4k", "konvid-150k"))
@@ -238,7 +238,7 @@ from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 root, most = DataRoot(Path(sys.argv[1])), int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))

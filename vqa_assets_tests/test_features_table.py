@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from vqa_assets.clip import RawVideo
-from vqa_assets.clip_work import StoppedError
+from vqa_assets.clips.work import StoppedError
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, FeatureError, TransientClipError
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
 from vqa_assets.features.table import (

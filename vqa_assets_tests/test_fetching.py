@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from vqa_assets.clips.downloading import DownloadLimits, LargeFile, fetch_resuming
+from vqa_assets.clips.unpacking import Unpacked, unpack_zip
 from vqa_assets.corpora import CORPORA
-from vqa_assets.downloading import DownloadLimits, LargeFile, fetch_resuming
 from vqa_assets.errors import DownloadError, IngestError
-from vqa_assets.store.paths import DataRoot
-from vqa_assets.store.unpacking import Unpacked, unpack_zip
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import SmallCorpus
 from vqa_assets_tests.hostile_server import Behaviour, Exchange, HostileServer, gives, says
 

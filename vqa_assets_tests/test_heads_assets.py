@@ -14,7 +14,7 @@ from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid.layout import training_corpus
 from vqa_assets.provenance.verify import verify
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.grids import write_rows
 from vqa_assets_tests.head_tables import chug_labelled, labelled
 from vqa_assets_tests.results import failure, metadata

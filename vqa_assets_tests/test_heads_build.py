@@ -20,7 +20,7 @@ from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate, TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.provenance import RunContext
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.head_tables import FACTS, labelled, quiet, written
 
 RECIPE = KONVID_MOS_HEAD_V1

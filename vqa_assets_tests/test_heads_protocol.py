@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vqa_assets.content import drawn_parts
+from vqa_assets.corpora.contents import drawn_parts
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.clip import Geometry
+from vqa_assets.clips.geometry import Geometry
 from vqa_assets.errors import AnnotationError, DownloadError, IngestError, LockedError, ServerGoneError, SettingsError
 from vqa_assets.ingest.report import KEPT, LOST, IngestReport
-from vqa_assets.store.lock import corpus_lock
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.lock import corpus_lock
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import AnnotationError, IngestError, ScaleError, SettingsError
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import SmallCorpus
 
 

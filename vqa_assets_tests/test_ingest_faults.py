@@ -18,13 +18,13 @@ from urllib.parse import quote
 
 import pytest
 
-from vqa_assets.clip import ClipBytes
-from vqa_assets.downloading import CurlBinaryDownloader, DownloadLimits, LibcurlDownloader
+from vqa_assets.clips.downloading import CurlBinaryDownloader, DownloadLimits, LibcurlDownloader
+from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest import plan
 from vqa_assets.ingest.watching import PassCounts
-from vqa_assets.probing import PyAvProber
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clip, tiny_clips
 from vqa_assets_tests.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
 from vqa_assets_tests.hostile_server import HostileServer, at_first, gives, redirects, resets, says

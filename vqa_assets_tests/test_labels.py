@@ -15,8 +15,8 @@ from vqa_assets.errors import LabelError, SchemaError, VqaError
 from vqa_assets.labels.labelled import make_labelled_table
 from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, LabelSettings
 from vqa_assets.provenance import RunContext
-from vqa_assets.store.paths import DataRoot
-from vqa_assets.store.tables import table_version
+from vqa_assets.tables.parquet import table_version
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.label_tables import ADDED, Bench, label
 
 

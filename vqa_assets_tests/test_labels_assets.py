@@ -13,8 +13,8 @@ from vqa_assets.definitions import build_defs
 from vqa_assets.features.corpus_table import MANIFEST_SCHEMA
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.schemas import CORPUS_JSONL
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.specs import CORPUS_JSONL
 from vqa_assets_tests.fakes import KONVID
 from vqa_assets_tests.results import failure, metadata
 

@@ -14,7 +14,7 @@ from vqa_assets.labels.batch import BatchSettings, check_batch, label_batch
 from vqa_assets.labels.batch_manifest import find_manifest, read_manifest, shipped_manifests
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.label_tables import label
 from vqa_assets_tests.results import failure, metadata
 

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from vqa_assets.content import KEY_COLUMNS
+from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import LabelError
 from vqa_assets.labels.columns import key_column
 from vqa_assets.labels.key_regex import extract, same_on_plain_keys

@@ -6,7 +6,7 @@ import statistics
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets.statistics import ci95_half_width
+from vqa_assets.corpora.opinions import ci95_half_width
 from vqa_assets_tests.label_tables import Bench
 
 VOTES = {"a": {"r1": 4, "r2": 5, "r3": 3}, "b": {"r1": 1, "r2": 2}, "c": {"r3": 5}}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.losses import DROPPED_SHOWN, DUPLICATES_SHOWN
+from vqa_assets.unified.losses import DROPPED_SHOWN, DUPLICATES_SHOWN
 from vqa_assets_tests.unified_corpora import clip, unify
 
 ACR, HUNDRED = "konvid-1k", "live-vqc"

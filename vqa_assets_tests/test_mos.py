@@ -4,8 +4,17 @@ import math
 
 import pytest
 
+from vqa_assets.corpora.scales import (
+    ACR_1_5,
+    CONTINUOUS_0_100,
+    SCALES,
+    TRAINING,
+    UNIFIED,
+    VMAF_0_100,
+    detect_scale,
+    scale_named,
+)
 from vqa_assets.errors import ScaleError
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100, SCALES, TRAINING, UNIFIED, VMAF_0_100, detect_scale, scale_named
 
 BOTH = (ACR_1_5, CONTINUOUS_0_100)
 

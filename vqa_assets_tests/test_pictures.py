@@ -5,7 +5,7 @@ import random
 import pytest
 
 from vqa_assets.assets.pictures import PANELS_DRAWN, HistogramPair, histogram_pairs_png, histogram_png
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 
 MOST_BYTES = 40_000
 

@@ -28,7 +28,7 @@ from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.predict import main
 from vqa_assets.provenance import RunContext
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clip
 from vqa_assets_tests.head_tables import FACTS, labelled, quiet, written
 

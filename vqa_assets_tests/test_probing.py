@@ -23,13 +23,13 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from vqa_assets.clip import HASH_CHUNK_BYTES, ClipBytes, Geometry, ProbeAnswer
-from vqa_assets.clip_work import StoppedError
+from vqa_assets.clips.geometry import HASH_CHUNK_BYTES, ClipBytes, Geometry, ProbeAnswer
+from vqa_assets.clips.probing import FfprobeProber, PyAvProber, hash_file
+from vqa_assets.clips.probing.containers import refuse_what_is_no_clip
+from vqa_assets.clips.probing.pyav import answer_of
+from vqa_assets.clips.probing.worker import decoded, encoded
+from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
-from vqa_assets.probing import FfprobeProber, PyAvProber, hash_file
-from vqa_assets.probing.containers import refuse_what_is_no_clip
-from vqa_assets.probing.pyav import answer_of
-from vqa_assets.probing.worker import decoded, encoded
 
 CLUSTER = bytes.fromhex("1F43B675")
 PLAIN = Geometry(width=96, height=64, framerate=30.0, duration_s=1.0, pix_fmt="yuv420p", encoder_upstream="h264")
@@ -477,7 +477,7 @@ def test_a_library_that_cannot_be_loaded_is_no_fault_of_the_clip(tmp_path, clip)
 
 def test_a_worker_ends_with_its_input(clip):
     question = json.dumps({"path": str(clip), "limit_s": 5}) + "\n"
-    command = [sys.executable, "-m", "vqa_assets.probing.worker"]
+    command = [sys.executable, "-m", "vqa_assets.clips.probing.worker"]
     done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=30, check=True)
     ready, reply = (json.loads(line) for line in done.stdout.splitlines())
     assert ready == {"ready": True}
@@ -490,7 +490,7 @@ def test_an_answer_survives_the_pipe():
 
 
 def test_importing_the_probers_loads_no_library():
-    code = "import sys, vqa_assets.probing; print('av' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, vqa_assets.clips.probing; print('av' in sys.modules or 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import pytest
 
-from vqa_assets.clip import geometry_of
+from vqa_assets.clips.geometry import geometry_of
+from vqa_assets.clips.probing import pyav
 from vqa_assets.errors import BrokenClipError
-from vqa_assets.probing import pyav
 from vqa_assets_tests.test_probing import encode
 
 UNEVEN = [0, 1, 2, 5, 9, 10, 11, 20, 22, 29]

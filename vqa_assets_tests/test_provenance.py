@@ -19,7 +19,7 @@ from vqa_assets.provenance import (
     utc_text,
     write_manifest,
 )
-from vqa_assets.store.paths import CODE, DataRoot
+from vqa_assets.tables.paths import CODE, DataRoot
 
 
 @pytest.fixture

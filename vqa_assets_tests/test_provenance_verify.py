@@ -13,7 +13,7 @@ import pytest
 from vqa_assets.errors import ProvenanceError
 from vqa_assets.provenance.__main__ import main
 from vqa_assets.provenance.verify import Match, verify
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clips
 
 REPOSITORY = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.related import GROUPS_SHOWN, find_related
+from vqa_assets.unified.related import GROUPS_SHOWN, find_related
 from vqa_assets_tests.unified_corpora import SOURCES, clip, unify
 
 ID = "dQw4w9WgXcQ"

@@ -11,13 +11,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from vqa_assets.clips.downloading import DownloadLimits, PageDownloader
+from vqa_assets.clips.downloading.pages import is_page
 from vqa_assets.definitions import build_defs
-from vqa_assets.downloading import DownloadLimits, PageDownloader
-from vqa_assets.downloading.pages import is_page
 from vqa_assets.errors import DownloadError, SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.programs import DOWNLOADING, PROBING, Choice
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clips
 from vqa_assets_tests.fakes import FakeDownloader, SmallCorpus
 from vqa_assets_tests.hostile_server import HostileServer, gives

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets import schemas, validation
 from vqa_assets.errors import SchemaError
 from vqa_assets.feature_names import SHOT_FEATURES, TIME_VARYING, pooled_columns
-from vqa_assets.schemas import (
+from vqa_assets.tables import specs as schemas
+from vqa_assets.tables import validation
+from vqa_assets.tables.parquet import iterate_frames, write_rows
+from vqa_assets.tables.specs import (
     CLIP_FEATURES,
     CORPUS_JSONL,
     ENCODE_GRID_JSONL,
@@ -25,8 +27,7 @@ from vqa_assets.schemas import (
     Table,
     labelled_table,
 )
-from vqa_assets.store.tables import iterate_frames, write_rows
-from vqa_assets.validation import validate_frames, validate_rows
+from vqa_assets.tables.validation import validate_frames, validate_rows
 from vqa_assets_tests.grids import tune_row
 
 STAMP = "2026-05-08T12:00:00+00:00"

@@ -22,7 +22,7 @@ from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.dropped_files import make_drop_sensors
 from vqa_assets.sensors.schedules import make_schedules
 from vqa_assets.sensors.timing import Timing
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.grids import small_report, tune_row, write_rows
 
 CATALOG = Catalog(CORPORA)

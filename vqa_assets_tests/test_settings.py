@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.clip import RawVideo
 from vqa_assets.corpora.konvid_150k import KONVID_150K
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import SettingsError
 from vqa_assets.settings import INGEST_SETTINGS, IngestSettings, read_toml, resolve
 

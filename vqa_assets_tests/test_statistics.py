@@ -5,8 +5,7 @@ import math
 
 import pytest
 
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100
-from vqa_assets.statistics import (
+from vqa_assets.corpora.opinions import (
     Opinion,
     ci95_half_width,
     describe_labels,
@@ -14,6 +13,7 @@ from vqa_assets.statistics import (
     sd_from_spread,
     sos_parameter,
 )
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 
 
 def test_the_sos_parameter_is_the_one_worked_out_by_hand():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.status import main, status_of
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.fakes import KONVID, SmallCorpus
 
 

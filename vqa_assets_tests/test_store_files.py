@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from vqa_assets.errors import SchemaError
-from vqa_assets.store.files import (
+from vqa_assets.tables.files import (
     drafting,
     json_line,
     read_json_lines,
@@ -85,7 +85,7 @@ class TestAtomicReplace:
         target.write_text("earlier")
         code = (
             "import os, pathlib, signal, sys\n"
-            "from vqa_assets.store.files import replacing\n"
+            "from vqa_assets.tables.files import replacing\n"
             "with replacing(pathlib.Path(sys.argv[1])) as temporary:\n"
             "    temporary.write_text('half')\n"
             "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from vqa_assets.errors import LockedError
-from vqa_assets.store.lock import corpus_lock
+from vqa_assets.tables.lock import corpus_lock
 
 _HOLDER = (
     "import pathlib, sys\n"
-    "from vqa_assets.store.lock import corpus_lock\n"
+    "from vqa_assets.tables.lock import corpus_lock\n"
     "with corpus_lock(pathlib.Path(sys.argv[1]), 0):\n"
     "    print('held', flush=True)\n"
     "    sys.stdin.read()\n"

@@ -6,7 +6,7 @@ import pytest
 
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.errors import SettingsError
-from vqa_assets.store.paths import CODE, DataRoot, manifest_path
+from vqa_assets.tables.paths import CODE, DataRoot, manifest_path
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from vqa_assets.errors import IngestError
-from vqa_assets.store import progress as module
-from vqa_assets.store.progress import Entry, Progress
+from vqa_assets.ingest import progress as module
+from vqa_assets.ingest.progress import Entry, Progress
 
 DONE = Entry("done")
 GONE = Entry("failed", "HTTP 404")

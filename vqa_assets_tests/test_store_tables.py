@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.errors import SchemaError
-from vqa_assets.store import tables
-from vqa_assets.store.tables import column_names, iterate_frames, open_parquet, table_version, write_rows
+from vqa_assets.tables import parquet as tables
+from vqa_assets.tables.parquet import column_names, iterate_frames, open_parquet, table_version, write_rows
 
 COLUMNS = {
     "key": [f"clip{i % 7}" for i in range(100)],

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vqa_assets.clip_work import StoppedError
-from vqa_assets.downloading import DownloadLimits, LibcurlDownloader, transfers
+from vqa_assets.clips.downloading import DownloadLimits, LibcurlDownloader, transfers
+from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError
 from vqa_assets_tests.hostile_server import HostileServer, gives, stalls
 

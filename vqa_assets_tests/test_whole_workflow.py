@@ -11,7 +11,7 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs, defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.whole_workflow import run_told
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import Step, StepResult, plan, summary_lines
 from vqa_assets_tests.results import failure
 from vqa_assets_tests.web_ui import Place

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.aggregate.corpus import UnifiedCorpus, UnifiedSettings, make_unified_corpus
-from vqa_assets.aggregate.shards import Shard
 from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS
 from vqa_assets.provenance import RunContext
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.unified.corpus import UnifiedCorpus, UnifiedSettings, make_unified_corpus
+from vqa_assets.unified.shards import Shard
 
 SOURCES = {**CORPORA, **EXTERNAL_SHARDS}
 

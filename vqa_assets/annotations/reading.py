@@ -14,10 +14,10 @@ from vqa_assets.annotations.rows import AnnotationRow, RowReader, stored
 from vqa_assets.annotations.sheet import Sheet, read_sheet
 from vqa_assets.annotations.splits import SplitList, check_split_words, marked, tell_two_splits
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
+from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
 from vqa_assets.errors import AnnotationError
-from vqa_assets.mos import SCALES, MosScale, detect_scale
 from vqa_assets.settings import IngestSettings
-from vqa_assets.statistics import LabelStatistics, Opinion, describe_labels
 
 MOST_BAD_ROWS = 0.05
 """Share of bad rows above which the file as a whole is refused."""

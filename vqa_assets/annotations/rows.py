@@ -11,10 +11,10 @@ from vqa_assets.annotations.numbers import number
 from vqa_assets.annotations.quoting import short
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ExtraColumn, Part
-from vqa_assets.mos import RAW_MOS, MosScale
+from vqa_assets.corpora.opinions import sd_from_spread
+from vqa_assets.corpora.scales import RAW_MOS, MosScale
 from vqa_assets.settings import IngestSettings
-from vqa_assets.statistics import sd_from_spread
-from vqa_assets.store.tables import NO_VALUE
+from vqa_assets.tables.parquet import NO_VALUE
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv")
 CONTENT_ID = "content_id"

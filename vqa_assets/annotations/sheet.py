@@ -13,7 +13,7 @@ from vqa_assets.annotations.json_list import read_json_list
 from vqa_assets.annotations.workbook import read_workbook
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AnnotationError
-from vqa_assets.store.files import HTML_PAGE, LFS_POINTER
+from vqa_assets.tables.files import HTML_PAGE, LFS_POINTER
 
 _ZIP = b"PK\x03\x04"
 _LOOKED_AT = 400

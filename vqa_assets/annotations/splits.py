@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from vqa_assets.annotations.quoting import short
 from vqa_assets.annotations.rows import AnnotationRow
-from vqa_assets.content import SPLIT_WORDS
+from vqa_assets.corpora.contents import SPLIT_WORDS
 from vqa_assets.errors import AnnotationError
 
 _EXAMPLES = 5

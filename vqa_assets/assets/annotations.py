@@ -13,7 +13,7 @@ from vqa_assets.settings import resolve
 
 if TYPE_CHECKING:
     from vqa_assets.annotations import Annotations
-    from vqa_assets.statistics import LabelStatistics
+    from vqa_assets.corpora.opinions import LabelStatistics
 
 CODE_VERSION = "1"
 _EXAMPLES = 50

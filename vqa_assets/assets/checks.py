@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.errors import VqaError
-from vqa_assets.schemas import Table
-from vqa_assets.store.files import read_json_lines
-from vqa_assets.store.tables import iterate_frames
-from vqa_assets.validation import validate_frames, validate_rows
+from vqa_assets.tables.files import read_json_lines
+from vqa_assets.tables.parquet import iterate_frames
+from vqa_assets.tables.specs import Table
+from vqa_assets.tables.validation import validate_frames, validate_rows
 
 
 def jsonl_schema_result(path: Path, table: Table) -> dg.AssetCheckResult:

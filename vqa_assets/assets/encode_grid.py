@@ -17,9 +17,9 @@ from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.encode_grid import layout
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.schemas import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
 
 if TYPE_CHECKING:
     from vqa_assets.encode_grid.grid import Grid, GridJob

@@ -20,13 +20,13 @@ from vqa_assets.assets.telling import (
     told_failures,
 )
 from vqa_assets.assets.told_config import ToldConfig
-from vqa_assets.clip_work import ClipPool
+from vqa_assets.clips.work import ClipPool
 from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.schemas import CLIP_FEATURES
 from vqa_assets.settings import resolve
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.specs import CLIP_FEATURES
 
 if TYPE_CHECKING:
     from vqa_assets.features.corpus_table import MeasuredTable

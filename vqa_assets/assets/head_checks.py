@@ -13,8 +13,8 @@ from vqa_assets.errors import TrainingError
 from vqa_assets.heads.recipe import HEAD_RECIPES, corpus_head_recipe
 from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot
 
 
 def make_head_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:

@@ -23,7 +23,7 @@ from vqa_assets.heads.recipe import (
 )
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 CODE_VERSION = "3"
 _GRID = "encode-grid"

@@ -22,17 +22,17 @@ from vqa_assets.assets.telling import (
     table_metadata,
     told_failures,
 )
-from vqa_assets.clip import RawVideo
-from vqa_assets.clip_work import ClipPool
+from vqa_assets.clips.work import ClipPool
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.raw_video import RawVideo
+from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import ScaleError
 from vqa_assets.ingest.protocols import Downloader, Prober
-from vqa_assets.mos import detect_scale
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.schemas import CORPUS_JSONL
 from vqa_assets.settings import INGEST_SETTINGS, Setting, resolve
-from vqa_assets.store.files import read_json_lines, read_json_object
-from vqa_assets.store.paths import manifest_path
+from vqa_assets.tables.files import read_json_lines, read_json_object
+from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.specs import CORPUS_JSONL
 
 if TYPE_CHECKING:
     from vqa_assets.ingest.run import Ingested

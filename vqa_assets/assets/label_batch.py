@@ -14,8 +14,8 @@ from vqa_assets.assets.telling import manifest_metadata, records, told_failures
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
     from vqa_assets.labels.batch import Batch, BatchSettings, TableOutcome

@@ -21,14 +21,14 @@ from vqa_assets.assets.telling import (
     told_failures,
 )
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.opinions import SOS_ORDINARY
+from vqa_assets.corpora.scales import TRAINING
 from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, label_settings
-from vqa_assets.mos import TRAINING
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.schemas import MOS_FEATURES
 from vqa_assets.settings import Setting
-from vqa_assets.statistics import SOS_ORDINARY
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.specs import MOS_FEATURES
 
 if TYPE_CHECKING:
     from vqa_assets.labels.labelled import LabelledTable

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vqa_assets.mos import UNIFIED, MosScale
+from vqa_assets.corpora.scales import UNIFIED, MosScale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

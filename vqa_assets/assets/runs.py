@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.provenance import RunContext
-from vqa_assets.store.living_runs import hold_run
-from vqa_assets.store.paths import CODE, DataRoot
+from vqa_assets.tables.living_runs import hold_run
+from vqa_assets.tables.paths import CODE, DataRoot
 
 _GIT_LIMIT_S = 10
 
@@ -19,7 +19,7 @@ _GIT_LIMIT_S = 10
 def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) -> RunContext:
     """The context of one asset's run; ``module`` is the ``__file__`` of the asset's module.
 
-    From here on the run's process shows that it lives (``store.living_runs``).
+    From here on the run's process shows that it lives (``tables.living_runs``).
     """
     hold_run(root, context.run.run_id)
     partition = context.partition_key if context.has_partition_key else None

@@ -11,9 +11,9 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.errors import VqaError
-from vqa_assets.schemas import Table
-from vqa_assets.store.disk import fault_of, refusal_of
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.disk import fault_of, refusal_of
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.specs import Table
 
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""

@@ -14,16 +14,16 @@ from vqa_assets.assets.runs import artefact_path, run_context
 from vqa_assets.assets.telling import counted, manifest_metadata, picture, records, table_metadata, told_failures
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import EXTERNAL_SHARDS
+from vqa_assets.corpora.opinions import SOS_ORDINARY
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.schemas import UNIFIED_CORPUS
-from vqa_assets.statistics import SOS_ORDINARY
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.specs import UNIFIED_CORPUS
 
 if TYPE_CHECKING:
-    from vqa_assets.aggregate.corpus import UnifiedCorpus, UnifiedSettings
-    from vqa_assets.unified_view import UnifiedView
+    from vqa_assets.unified.corpus import UnifiedCorpus, UnifiedSettings
+    from vqa_assets.unified.view import UnifiedView
 
 CODE_VERSION = "3"
 _GROUPS_SHOWN = 10
@@ -57,9 +57,9 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def unified_corpus(
         context: dg.AssetExecutionContext, config: UnifiedConfig, data_root: DataRootResource
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.aggregate.corpus import make_unified_corpus
-        from vqa_assets.aggregate.index import Source
-        from vqa_assets.cores import ChildProcesses
+        from vqa_assets.clips.processes import ChildProcesses
+        from vqa_assets.unified.corpus import make_unified_corpus
+        from vqa_assets.unified.index import Source
 
         with told_failures():
             root = data_root.root()
@@ -85,7 +85,7 @@ def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
     def unified_corpus_schema(
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
-        from vqa_assets.aggregate.table import made_from
+        from vqa_assets.unified.table import made_from
 
         root = data_root.root()
         jsonl = artefact_path(context, root, root.unified_corpus())
@@ -138,8 +138,8 @@ def _spread_result(labels: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
 
 
 def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
-    from vqa_assets.aggregate.corpus import UnifiedSettings
-    from vqa_assets.aggregate.shards import Shard
+    from vqa_assets.unified.corpus import UnifiedSettings
+    from vqa_assets.unified.shards import Shard
 
     known = [*catalog.corpora, *EXTERNAL_SHARDS]
     unknown = sorted(set(config.corpus_source_overrides.values()) - set(known))

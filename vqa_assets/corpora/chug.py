@@ -1,7 +1,7 @@
 """CHUG: 5 992 HDR clips, 856 user-generated contents on a bitrate ladder. Published on 0–100, stored on 1–5."""
 
 from vqa_assets.corpora.corpus import Acquisition, Corpus, ExtraColumn, Spellings
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 
 CHUG = Corpus(
     name="chug",

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Literal
 
-from vqa_assets.clip import RawVideo
-from vqa_assets.mos import MosScale
+from vqa_assets.corpora.raw_video import RawVideo
+from vqa_assets.corpora.scales import MosScale
 
 Spread = Literal["sd", "se", "ci95"]
 IdFamily = Literal["flickr", "youtube"]

@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from vqa_assets.clip import RAW_FORMATS, RawVideo
-from vqa_assets.content import SPLIT_WORDS
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
+from vqa_assets.corpora.contents import SPLIT_WORDS
 from vqa_assets.corpora.corpus import (
     ADDRESS,
     GENERAL_SPELLINGS,
@@ -26,8 +25,9 @@ from vqa_assets.corpora.corpus import (
     Corpus,
     by_name,
 )
+from vqa_assets.corpora.raw_video import RAW_FORMATS, RawVideo
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, SCALES, VMAF_0_100, MosScale
 from vqa_assets.errors import SettingsError
-from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, SCALES, VMAF_0_100, MosScale
 
 _NONE = "none"
 """What a TOML file says where a fact is that there is none (TOML has no null)."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vqa_assets.mos import VMAF_0_100, MosScale
+from vqa_assets.corpora.scales import VMAF_0_100, MosScale
 
 
 @dataclass(frozen=True)

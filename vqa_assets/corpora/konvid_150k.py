@@ -1,7 +1,7 @@
 """KonViD-150k: about 150 000 clips in the wild, each with five or more crowd ratings."""
 
 from vqa_assets.corpora.corpus import Acquisition, Corpus, Part, Spellings
-from vqa_assets.mos import ACR_1_5
+from vqa_assets.corpora.scales import ACR_1_5
 
 KONVID_150K = Corpus(
     name="konvid-150k",

@@ -1,7 +1,7 @@
 """KonViD-1k: 1 200 clips in the wild at 960×540, from Flickr, each with 50 crowd ratings or more."""
 
 from vqa_assets.corpora.corpus import NAME_FILLERS_SCORE, Acquisition, Archive, Corpus, Spellings
-from vqa_assets.mos import ACR_1_5
+from vqa_assets.corpora.scales import ACR_1_5
 
 KONVID_1K = Corpus(
     name="konvid-1k",

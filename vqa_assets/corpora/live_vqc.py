@@ -1,7 +1,7 @@
 """LIVE-VQC: 585 clips from 101 devices, with 205 crowd ratings each on average."""
 
 from vqa_assets.corpora.corpus import NAME_AND_SCORE, NAME_FILLERS_SCORE, Acquisition, Corpus, Spellings
-from vqa_assets.mos import CONTINUOUS_0_100
+from vqa_assets.corpora.scales import CONTINUOUS_0_100
 
 LIVE_VQC = Corpus(
     name="live-vqc",

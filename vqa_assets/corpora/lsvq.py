@@ -1,7 +1,7 @@
 """LSVQ: about 39 000 social-media clips. Published on 1–5 by the paper, on 0–100 in the files its authors give out."""
 
 from vqa_assets.corpora.corpus import NAME_FILLERS_SCORE, Acquisition, Corpus, Part, Spellings
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 
 LSVQ = Corpus(
     name="lsvq",

@@ -1,8 +1,8 @@
 """Waterloo IVC 4K: 1 200 encodes of 20 contents by five encoders, decoded to raw 3840×2160 video."""
 
-from vqa_assets.clip import RawVideo
 from vqa_assets.corpora.corpus import Acquisition, Corpus, Spellings
-from vqa_assets.mos import CONTINUOUS_0_100
+from vqa_assets.corpora.raw_video import RawVideo
+from vqa_assets.corpora.scales import CONTINUOUS_0_100
 
 WATERLOO_IVC_4K = Corpus(
     name="waterloo-ivc-4k",

@@ -1,7 +1,7 @@
 """YouTube-UGC: about 1 500 user uploads of 20 s, of which videos are withdrawn over the years."""
 
 from vqa_assets.corpora.corpus import NAME_FILLERS_SCORE, Acquisition, Corpus, Spellings
-from vqa_assets.mos import ACR_1_5
+from vqa_assets.corpora.scales import ACR_1_5
 
 YOUTUBE_UGC = Corpus(
     name="youtube-ugc",

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqa_assets.clip_work import clock
+from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs
 from vqa_assets.demo.corpus import DemoCorpus, is_demo_manifest, make_demo_corpus, write_manifest
@@ -20,8 +20,8 @@ from vqa_assets.demo.summary import summary_lines
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.ingest.layout import waiting_annotation_files
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.store.files import write_bytes
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.files import write_bytes
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import StepResult, instance_for_commands, log_to_stderr, plan, run_steps
 
 CORPUS = CORPORA["konvid-150k"]

@@ -17,10 +17,10 @@ from urllib.parse import quote
 import av
 import numpy as np
 
-from vqa_assets.clip_work import ProgressLine, completed
+from vqa_assets.clips.work import ProgressLine, completed
 from vqa_assets.demo.pictures import Frame, Take, grain, moving_pictures, soften
 from vqa_assets.demo.ratings import CRF_RANGE, Damage, Rating, rate
-from vqa_assets.store.files import write_bytes, write_json
+from vqa_assets.tables.files import write_bytes, write_json
 
 GENERATOR = 2
 """Raised with every change that makes other clips or scores."""

@@ -7,8 +7,8 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.demo.corpus import DemoCorpus
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
 from vqa_assets.ingest.report import LOST
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot, manifest_path
 
 _CORPUS = CORPORA["konvid-150k"]
 _WIDTH = 22

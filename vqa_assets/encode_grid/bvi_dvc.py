@@ -21,7 +21,7 @@ from vqa_assets.encode_grid.rows import DEFAULTS, is_unicode, shown_name
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import told_settings
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 _NAME = re.compile(r"^(?P<clip>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
 _NO_REPORT = (".", "~$")

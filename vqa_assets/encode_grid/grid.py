@@ -16,10 +16,10 @@ from vqa_assets.encode_grid.rows import ROW_KEYS, SCHEMA_VERSION, content_line, 
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
-from vqa_assets.schemas import ENCODE_GRID_JSONL, Table
-from vqa_assets.store.files import drafting, read_json_lines, write_lines
-from vqa_assets.store.paths import manifest_path
-from vqa_assets.validation import validate_rows
+from vqa_assets.tables.files import drafting, read_json_lines, write_lines
+from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.specs import ENCODE_GRID_JSONL, Table
+from vqa_assets.tables.validation import validate_rows
 
 MANIFEST_SCHEMA = "encode-grid-manifest-v1"
 _EXAMPLES = 3

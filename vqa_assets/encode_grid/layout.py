@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC, NETFLIX
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 
 def folder(root: DataRoot) -> Path:

@@ -10,7 +10,7 @@ from vqa_assets.encode_grid.layout import vmaf_tune_rows
 from vqa_assets.encode_grid.rows import DEFAULTS, ROW_KEYS, SCHEMA_VERSION, VERSION_2_KEYS, checked_rows, require
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.provenance import told_settings
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 _NEXT_STEP = "write the rows again with a vmaf-tune of schema version 3; nothing is guessed but what version 2 lacks"
 

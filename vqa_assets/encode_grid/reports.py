@@ -20,7 +20,7 @@ from typing import Any
 
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.store.files import LFS_POINTER
+from vqa_assets.tables.files import LFS_POINTER
 
 VMAF = "vmaf"
 _OF_PYTHON = re.compile(r"^VMAF_(?:(integer_)?feature_(\w+)_)?score$")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.errors import EncodeGridError, SchemaError
-from vqa_assets.schemas import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Column
-from vqa_assets.store.files import JsonLine, read_json_lines
+from vqa_assets.tables.files import JsonLine, read_json_lines
+from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Column
 
 SCHEMA_VERSION = 3
 ROW_KEYS = tuple(c.name for c in ENCODE_GRID_JSONL.columns)

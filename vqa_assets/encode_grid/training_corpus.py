@@ -17,8 +17,8 @@ from vqa_assets.encode_grid.layout import every_grid_jsonl, training_corpus
 from vqa_assets.encode_grid.rows import NATURAL_KEY, ROW_KEYS, content_line, read_grid
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.provenance import Manifest, RunContext, told_settings, write_manifest
-from vqa_assets.schemas import FR_TRAINING_CORPUS
-from vqa_assets.store.paths import manifest_path
+from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.specs import FR_TRAINING_CORPUS
 
 MANIFEST_SCHEMA = "fr-training-corpus-manifest-v1"
 _EXAMPLES = 50

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clip import RawVideo
-from vqa_assets.clip_work import ClipPool, ProgressLine
+from vqa_assets.clips.work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError, SchemaError
 from vqa_assets.features.audit import clip_audit
 from vqa_assets.features.cache import FeatureCache
@@ -26,11 +26,11 @@ from vqa_assets.features.watching import Observer, Watch, unobserved
 from vqa_assets.ingest.clip_task import is_raw
 from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import Manifest, RunContext, file_record, told_settings, write_manifest
-from vqa_assets.schemas import CLIP_FEATURES
-from vqa_assets.store.files import drafting, read_json_lines, read_json_object
-from vqa_assets.store.paths import manifest_path
-from vqa_assets.store.tables import open_parquet, table_version, write_rows
-from vqa_assets.validation import validate_rows
+from vqa_assets.tables.files import drafting, read_json_lines, read_json_object
+from vqa_assets.tables.parquet import open_parquet, table_version, write_rows
+from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.specs import CLIP_FEATURES
+from vqa_assets.tables.validation import validate_rows
 
 MANIFEST_SCHEMA = "clip-features-manifest-v1"
 WINDOW_PER_WORKER = 2

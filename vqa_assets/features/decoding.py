@@ -16,10 +16,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.clip import RawVideo
-from vqa_assets.clip_work import StoppedError
+from vqa_assets.clips.probing.containers import refuse_what_is_no_clip
+from vqa_assets.clips.work import StoppedError
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, ClipError, TransientClipError
-from vqa_assets.probing.containers import refuse_what_is_no_clip
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.clip import RawVideo
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, SettingsError
 from vqa_assets.feature_names import CANONICAL_6, KONVID_V1, NR_V1, pooled_columns
 from vqa_assets.features.colour import primaries_name, transfer_name

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
-from vqa_assets.clip_work import StoppedError
+from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import FeatureError, TransientClipError
 
 POLL_S = 0.1

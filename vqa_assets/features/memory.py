@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vqa_assets.clip_work import StoppedError
+from vqa_assets.clips.work import StoppedError
 
 SHARE = 0.7
 """The share of the memory available when first asked that may be held."""

@@ -7,13 +7,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clip import Geometry, RawVideo, geometry_of, raw_geometry
+from vqa_assets.clips.geometry import Geometry, geometry_of, raw_geometry
+from vqa_assets.clips.probing.containers import refuse_what_is_no_clip, told_better
+from vqa_assets.clips.probing.hashing import hash_file
+from vqa_assets.clips.probing.pyav import answer_of
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, TransientClipError
 from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.features.table import feature_row
-from vqa_assets.probing.containers import refuse_what_is_no_clip, told_better
-from vqa_assets.probing.hashing import hash_file
-from vqa_assets.probing.pyav import answer_of
 
 
 def one_clip_row(

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from vqa_assets.clip import RawVideo
+from vqa_assets.corpora.raw_video import RawVideo
 
 Measured = dict[str, float | int | str | None]
 """What was measured of one clip, by column name."""

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clip import RawVideo
-from vqa_assets.clip_work import StoppedError, completed, stopping
+from vqa_assets.clips.work import StoppedError, completed, stopping
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vqa_assets.clip_work import ProgressLine
+from vqa_assets.clips.work import ProgressLine
 
 EVERY_S = 60.0
 

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vqa_assets.content import assign_folds
+from vqa_assets.corpora.contents import assign_folds
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.build import train_parts
 from vqa_assets.heads.choosing import Given, Say, chosen_rows

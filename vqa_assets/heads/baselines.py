@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.content import fold_of
+from vqa_assets.corpora.contents import fold_of
+from vqa_assets.corpora.scales import TRAINING, VMAF_0_100
 from vqa_assets.heads.splitting import Part
 from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import I64, standardisation, standardised
-from vqa_assets.mos import TRAINING, VMAF_0_100
 
 F64 = NDArray[np.float64]
 BASELINES = ("constant", "ridge", "vmaf")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vqa_assets.clip_work import ProgressLine, clock
+from vqa_assets.clips.work import ProgressLine, clock
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.choosing import Say, chosen_rows

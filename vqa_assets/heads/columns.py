@@ -13,7 +13,7 @@ import polars as pl
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, NORMALISED, FeatureSchema, crf_norm, preset_rank
 from vqa_assets.heads.display import FIELDS, DisplayProfile, Field, contrast_log_norm
-from vqa_assets.store.tables import NO_VALUE
+from vqa_assets.tables.parquet import NO_VALUE
 
 _LARGEST = float(np.finfo(np.float32).max)
 _BITRATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG])(?:B|BPS|BIT/S)?\s*$"

@@ -11,7 +11,7 @@ from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FR_V2
 from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.heads.recipe import ENCODER_VOCAB, ENCODER_VOCAB_VERSION
-from vqa_assets.store.files import read_json_object
+from vqa_assets.tables.files import read_json_object
 
 AGAIN = "materialize the head again, or put both its files back"
 """What to do about files of a head that are not each other's."""

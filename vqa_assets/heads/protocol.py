@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vqa_assets.clip_work import ProgressLine
-from vqa_assets.content import drawn_parts
+from vqa_assets.clips.work import ProgressLine
+from vqa_assets.corpora.contents import drawn_parts
 from vqa_assets.heads.baselines import baseline_predictions
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan

@@ -11,7 +11,7 @@ from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.heads.picture import card_png
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.provenance import Manifest, RunContext, told_settings, write_manifest
-from vqa_assets.store.files import read_json_object, write_bytes
+from vqa_assets.tables.files import read_json_object, write_bytes
 
 NO_HEAD = "no-head"
 

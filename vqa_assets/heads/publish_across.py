@@ -15,8 +15,8 @@ from vqa_assets.heads.across import METRICS, Across
 from vqa_assets.heads.manifest import as_plain
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, told_settings, write_manifest
-from vqa_assets.store.files import write_json
-from vqa_assets.store.paths import manifest_path
+from vqa_assets.tables.files import write_json
+from vqa_assets.tables.paths import manifest_path
 
 SCHEMA, MANIFEST_SCHEMA = "cross-corpus-evaluation-v1", "cross-corpus-evaluation-manifest-v1"
 _SHAPE = ("nr_width", "nr_height", "nr_duration_s", "width", "height", "duration_s")

@@ -5,12 +5,12 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import polars as pl
 
+from vqa_assets.corpora.scales import MosScale
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.columns import nested_among, no_numbers_among, number_sources, texts_among
 from vqa_assets.heads.recipe import MOS_TARGET, Target
 from vqa_assets.heads.training_table import TrainingTable
-from vqa_assets.mos import MosScale
 
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""

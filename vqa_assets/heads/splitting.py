@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.content import assign_folds, check_split_words, holdout
+from vqa_assets.corpora.contents import assign_folds, check_split_words, holdout
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.recipe import HOLDOUT_SHARE, TrainingSettings
 from vqa_assets.heads.training_table import TrainingTable

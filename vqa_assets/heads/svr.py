@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.content import fold_of
+from vqa_assets.corpora.contents import fold_of
 from vqa_assets.heads.weights import F32, I64, standardisation, standardised
 
 FIT_ROWS = 5_000

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from vqa_assets.content import KEY_COLUMNS, content_groups, joined_groups
+from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.columns import feature_columns, number_column, number_sources, slots, texts_among, word_sources

@@ -16,7 +16,7 @@ from vqa_assets.errors import TrainingError, VqaError
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.training import HeadRows, Progress, TorchTrainer, TrainedHeads, TrainingRows
 from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, MemberWeights
-from vqa_assets.store.files import read_json_object, write_json
+from vqa_assets.tables.files import read_json_object, write_json
 
 JOB_SCHEMA, RESULT_SCHEMA, FAILURE_SCHEMA = "training-job-v1", "training-result-v1", "training-failure-v1"
 _JOB, _RESULT, _FAILURE = "job.json", "result.json", "failure.json"

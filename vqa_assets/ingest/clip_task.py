@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from vqa_assets.clip import ClipBytes, Geometry, RawVideo, raw_geometry
-from vqa_assets.clip_work import StoppedError
+from vqa_assets.clips.geometry import ClipBytes, Geometry, raw_geometry
+from vqa_assets.clips.probing import hash_file
+from vqa_assets.clips.work import StoppedError
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
+from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.found import PART
 from vqa_assets.ingest.presence import NO_SUCH_NAME, stamp_of
 from vqa_assets.ingest.protocols import ClipTools
-from vqa_assets.probing import hash_file
-from vqa_assets.store.cache import ReadClip
 
 _RAW_SUFFIX = ".yuv"
 _LONGEST_NAME_BYTES = 255

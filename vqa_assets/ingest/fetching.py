@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clip_work import stopping
+from vqa_assets.clips.downloading import LargeFile, fetch_resuming
+from vqa_assets.clips.probing import hash_file
+from vqa_assets.clips.unpacking import unpack_zip
+from vqa_assets.clips.work import stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import Archive
-from vqa_assets.downloading import LargeFile, fetch_resuming
 from vqa_assets.errors import DownloadError, IngestError, SchemaError, SettingsError
 from vqa_assets.ingest.layout import ARCHIVES
-from vqa_assets.probing import hash_file
 from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.settings import IngestSettings
-from vqa_assets.store.files import read_json_object, write_json
-from vqa_assets.store.unpacking import unpack_zip
+from vqa_assets.tables.files import read_json_object, write_json
 
 SCHEMA = "fetch-manifest-v1"
 FETCH_MANIFEST = "fetch_manifest.json"

@@ -10,7 +10,7 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 from vqa_assets.ingest.presence import is_there
 from vqa_assets.settings import IngestSettings, resolve
-from vqa_assets.store.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import DataRoot, manifest_path
 
 ARCHIVES = "archives"
 """The folder that a corpus's archives are fetched into."""

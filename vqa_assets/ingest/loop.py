@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqa_assets.annotations import AnnotationRow
-from vqa_assets.clip_work import ProgressLine, completed_together, stopping
+from vqa_assets.clips.work import ProgressLine, completed_together, stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import ServerGoneError
+from vqa_assets.ingest.cache import FileStamp, IngestCache, ReadClip
 from vqa_assets.ingest.clip_task import (
     ClipOutcome,
     ClipState,
@@ -27,12 +28,11 @@ from vqa_assets.ingest.clip_task import (
 from vqa_assets.ingest.found import ClipsOnDisk
 from vqa_assets.ingest.plan import FetchPlan, check_space, tell_plan
 from vqa_assets.ingest.presence import is_lfs_pointer, stamp_of
+from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.watching import Observer, Watch, unobserved
 from vqa_assets.settings import IngestSettings
-from vqa_assets.store.cache import FileStamp, IngestCache, ReadClip
-from vqa_assets.store.progress import DONE, Entry, Progress
 
 WINDOW_PER_WORKER = 4
 LEAST_WINDOW = 64

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqa_assets.clip_work import clock
+from vqa_assets.clips.work import clock
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.clip_task import ClipTask

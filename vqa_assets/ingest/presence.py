@@ -4,8 +4,8 @@ import errno
 import stat
 from pathlib import Path
 
-from vqa_assets.store.cache import FileStamp
-from vqa_assets.store.files import LFS_POINTER
+from vqa_assets.ingest.cache import FileStamp
+from vqa_assets.tables.files import LFS_POINTER
 
 NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 """What a file system says of a name that no file of its own can have."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from vqa_assets.clip import ClipBytes, Geometry
-    from vqa_assets.downloading import DownloadLimits
+    from vqa_assets.clips.downloading import DownloadLimits
+    from vqa_assets.clips.geometry import ClipBytes, Geometry
 
 
 class Downloader(Protocol):

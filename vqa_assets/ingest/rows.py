@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.annotations import AnnotationRow, Annotations
-from vqa_assets.clip import Geometry
+from vqa_assets.clips.geometry import Geometry
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.report import IngestReport, Loss
-from vqa_assets.mos import detect_scale
 from vqa_assets.settings import IngestSettings
-from vqa_assets.store.files import JsonLine, json_line, read_json_lines
+from vqa_assets.tables.files import JsonLine, json_line, read_json_lines
 
 STAMP = "ingested_at_utc"
 _BYTES_FIELDS = ("src_sha256", "src_size_bytes")

@@ -11,27 +11,27 @@ from typing import Any
 
 from vqa_assets.annotations import AnnotationRow, Annotations, first_lines, read_annotations
 from vqa_assets.annotations.rows import CONTENT_ID
-from vqa_assets.clip_work import ClipPool
+from vqa_assets.clips.downloading import DownloadLimits
+from vqa_assets.clips.work import ClipPool
 from vqa_assets.corpora import Corpus
-from vqa_assets.downloading import DownloadLimits
+from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.disk import told_disk_faults
 from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.found import ClipsOnDisk
 from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
 from vqa_assets.ingest.loop import ClipFolder, gather_outcomes, workers_of
 from vqa_assets.ingest.naming import named_on_disk
+from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.protocols import ClipTools, Downloader, Prober
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.rows import Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
 from vqa_assets.ingest.watching import Observer, unobserved
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
-from vqa_assets.schemas import CORPUS_JSONL
 from vqa_assets.settings import IngestSettings, ResolvedSettings
-from vqa_assets.store.cache import IngestCache
-from vqa_assets.store.files import JsonLine, drafting, json_line, write_lines
-from vqa_assets.store.lock import corpus_lock
-from vqa_assets.store.progress import Progress
-from vqa_assets.validation import validate_rows
+from vqa_assets.tables.files import JsonLine, drafting, json_line, write_lines
+from vqa_assets.tables.lock import corpus_lock
+from vqa_assets.tables.specs import CORPUS_JSONL
+from vqa_assets.tables.validation import validate_rows
 
 MANIFEST_SCHEMA = "mos-corpus-manifest-v1"
 _log = logging.getLogger("vqa_assets.ingest")

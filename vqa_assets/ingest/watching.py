@@ -5,7 +5,7 @@ end for whoever shows them elsewhere.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vqa_assets.clip_work import ProgressLine
+from vqa_assets.clips.work import ProgressLine
 from vqa_assets.ingest.report import IngestReport
 
 EVERY_S = 60.0

@@ -11,7 +11,7 @@ from vqa_assets.errors import LabelError, SettingsError, VqaError
 from vqa_assets.labels.batch_manifest import BatchManifest, BatchTable, is_shipped, read_manifest
 from vqa_assets.labels.labelled import LabelledTable, make_labelled_table
 from vqa_assets.provenance import Manifest, RunContext, content_version, told_settings, write_manifest
-from vqa_assets.store.files import write_bytes
+from vqa_assets.tables.files import write_bytes
 
 REPORT_SCHEMA = "mos-label-materializer-batch-v1"
 _COUNTS = ("input_rows", "matched_rows", "missing_rows", "total_feature_keys", "matched_feature_keys", "match_rate")

@@ -13,8 +13,8 @@ from typing import Any
 from vqa_assets.errors import LabelError, SettingsError, VqaError
 from vqa_assets.labels.formats import format_of
 from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, LabelSettings, label_settings
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import CODE
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import CODE
 
 SHIPPED = (CODE / "configs", Path(sys.prefix) / "share" / "vqa-assets" / "configs")
 """Where the manifests that come with the code lie: in a checkout, and where a wheel puts them."""

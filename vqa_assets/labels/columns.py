@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from vqa_assets.content import KEY_COLUMNS
+from vqa_assets.corpora.contents import KEY_COLUMNS
+from vqa_assets.corpora.scales import RAW_MOS
 from vqa_assets.errors import LabelError
-from vqa_assets.mos import RAW_MOS
 
 MOS_CANDIDATES = ("mos", "mean_mos", RAW_MOS, "raw_mos", "score", "quality")
 """Columns that may hold a clip's score, the first ones first."""

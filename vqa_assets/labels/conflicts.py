@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from vqa_assets.corpora.scales import RAW_MOS, TRAINING
 from vqa_assets.errors import LabelError
 from vqa_assets.labels.columns import CARRIED_COLUMNS
 from vqa_assets.labels.label_file import KEY, SAME_MOS, SOURCE, LabelFile
 from vqa_assets.labels.reading import ROW
 from vqa_assets.labels.votes import CI95
-from vqa_assets.mos import RAW_MOS, TRAINING
 
 SCORES = ("mos", RAW_MOS, SOURCE, "mos_std_dev", "mos_n_ratings", CI95)
 """Columns that labels add about scores, in their order; the last three where the labels have them."""

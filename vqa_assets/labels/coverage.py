@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from vqa_assets.describe.labels import LabelSummary, summarize_rows
+from vqa_assets.corpora.scales import RAW_MOS, TRAINING
 from vqa_assets.errors import LabelError
 from vqa_assets.labels.columns import IDENTITY_COLUMNS
 from vqa_assets.labels.label_file import KEY, SOURCE
-from vqa_assets.mos import RAW_MOS, TRAINING
+from vqa_assets.unified.label_statistics import LabelSummary, summarize_rows
 
 EXAMPLES = 5
 RAW_KEY, ROWS, LABEL = "_raw_key", "_rows", "_of_label"

@@ -25,8 +25,8 @@ from vqa_assets.labels.reading import (
     unreadable,
     without_empty_rows,
 )
-from vqa_assets.store.files import read_json_lines
-from vqa_assets.store.tables import column_names, json_texts
+from vqa_assets.tables.files import read_json_lines
+from vqa_assets.tables.parquet import column_names, json_texts
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vqa_assets.errors import LabelError
-from vqa_assets.store.files import LFS_POINTER
+from vqa_assets.tables.files import LFS_POINTER
 
 
 class Format(StrEnum):

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from vqa_assets.content import check_split_words
 from vqa_assets.corpora import CORPORA, Corpus
-from vqa_assets.describe.labels import LabelSummary
+from vqa_assets.corpora.contents import check_split_words
 from vqa_assets.errors import LabelError, TrainingError
 from vqa_assets.labels.columns import CARRIED_COLUMNS, IDENTITY_COLUMNS, key_column
 from vqa_assets.labels.conflicts import SCORES, one_per_key
@@ -32,6 +31,7 @@ from vqa_assets.labels.label_file import KEY, LabelFile, read_label_file
 from vqa_assets.labels.reading import unreadable
 from vqa_assets.labels.scale import ScaleRule
 from vqa_assets.labels.settings import LabelSettings, check_settings
+from vqa_assets.unified.label_statistics import LabelSummary
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from vqa_assets.content import KEY_COLUMNS, check_split_words
+from vqa_assets.corpora.contents import KEY_COLUMNS, check_split_words
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, TRAINING, UNIFIED
 from vqa_assets.errors import LabelError, TrainingError
 from vqa_assets.labels import columns as names_of
 from vqa_assets.labels import votes
@@ -18,7 +19,6 @@ from vqa_assets.labels.keys import KeyRule, normalized
 from vqa_assets.labels.reading import ROW, Columns, Wanted, place, read_columns
 from vqa_assets.labels.scale import Decided, ScaleRule, check_inside, decide, scale_expr
 from vqa_assets.labels.settings import LabelSettings
-from vqa_assets.mos import CONTINUOUS_0_100, RAW_MOS, TRAINING, UNIFIED
 
 KEY, SOURCE = "_key", "mos_label_source"
 SAME_MOS = 1e-6

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.corpora import CORPORA, Corpus
-from vqa_assets.describe.labels import LabelSummary
 from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.coverage import LabelAudit
 from vqa_assets.labels.feature_table import FeatureTable
@@ -18,11 +17,12 @@ from vqa_assets.labels.reading import Wanted, read_columns
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.labels.writing import write_as, write_parquet
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
-from vqa_assets.schemas import CORPUS_JSONL, labelled_table
-from vqa_assets.store.files import Draft, drafting, read_json_lines, read_json_object
-from vqa_assets.store.paths import manifest_path
-from vqa_assets.store.tables import iterate_frames, table_version
-from vqa_assets.validation import BATCH_ROWS, validate_frames
+from vqa_assets.tables.files import Draft, drafting, read_json_lines, read_json_object
+from vqa_assets.tables.parquet import iterate_frames, table_version
+from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
+from vqa_assets.tables.validation import BATCH_ROWS, validate_frames
+from vqa_assets.unified.label_statistics import LabelSummary
 
 AUDIT_SCHEMA = "mos-label-audit-v1"
 _FEATURES_SCHEMA = "clip-features-manifest-v1"

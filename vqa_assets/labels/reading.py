@@ -21,8 +21,8 @@ from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.columns import check_names
 from vqa_assets.labels.formats import Format, format_of
 from vqa_assets.labels.keys import key_text
-from vqa_assets.store.files import read_json_lines
-from vqa_assets.store.tables import column_names
+from vqa_assets.tables.files import read_json_lines
+from vqa_assets.tables.parquet import column_names
 
 ROW = "_row"
 """Column of the rows' places: the line in JSON Lines, else the row's number, from 1."""

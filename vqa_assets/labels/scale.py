@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100, SCALES, SLACK, MosScale, detect_scale
 from vqa_assets.errors import LabelError, ScaleError
 from vqa_assets.labels.columns import ALWAYS_0_100
 from vqa_assets.labels.reading import ROW, Columns
 from vqa_assets.labels.settings import OPINION_SCALES
-from vqa_assets.mos import ACR_1_5, CONTINUOUS_0_100, SCALES, SLACK, MosScale, detect_scale
 
 _LEAST_FOR_0_100 = 5.0 + SLACK
 _EXAMPLES = 5

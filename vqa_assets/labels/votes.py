@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 
 import polars as pl
 
+from vqa_assets.corpora.opinions import ci95_half_width
+from vqa_assets.corpora.scales import RAW_MOS
 from vqa_assets.errors import LabelError
 from vqa_assets.labels.reading import ROW, Columns
-from vqa_assets.mos import RAW_MOS
-from vqa_assets.statistics import ci95_half_width
 
 VOTE = "_vote"
 CI95 = "mos_ci95"

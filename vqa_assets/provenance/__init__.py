@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from vqa_assets.store.files import write_json
-from vqa_assets.store.paths import CODE, DataRoot
+from vqa_assets.tables.files import write_json
+from vqa_assets.tables.paths import CODE, DataRoot
 
 SCHEMA = "ai-run-provenance-v1"
 PACKAGES = (

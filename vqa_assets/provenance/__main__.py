@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vqa_assets.errors import VqaError
 from vqa_assets.provenance.verify import Verified, verify
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 
 from vqa_assets.errors import ProvenanceError
 from vqa_assets.provenance import SCHEMA, file_record
-from vqa_assets.store.files import read_json_object
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot
 
 
 class Match(StrEnum):

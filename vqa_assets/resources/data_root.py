@@ -6,8 +6,8 @@ import dagster as dg
 from pydantic import Field
 
 from vqa_assets.errors import VqaError
-from vqa_assets.store.living_runs import hold_run
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.living_runs import hold_run
+from vqa_assets.tables.paths import DataRoot
 
 
 class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]

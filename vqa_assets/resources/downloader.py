@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from vqa_assets.clip import ClipBytes
+from vqa_assets.clips.geometry import ClipBytes
 from vqa_assets.resources.programs import AUTO, DOWNLOADING
 
 if TYPE_CHECKING:
-    from vqa_assets.downloading import DownloadLimits, PageDownloader
+    from vqa_assets.clips.downloading import DownloadLimits, PageDownloader
 
 
 class DownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -38,7 +38,7 @@ class DownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _downloader(self) -> "PageDownloader":
         with self._making:
             if self._inner is None:
-                from vqa_assets.downloading import CurlBinaryDownloader, LibcurlDownloader, PageDownloader
+                from vqa_assets.clips.downloading import CurlBinaryDownloader, LibcurlDownloader, PageDownloader
 
                 binary = DOWNLOADING.binary(self.implementation)
                 self._inner = PageDownloader(LibcurlDownloader() if binary is None else CurlBinaryDownloader(binary))

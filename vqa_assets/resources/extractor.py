@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from vqa_assets.clip import RawVideo
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.feature_names import KONVID_V1, NR_V1
 from vqa_assets.features.protocols import Measured
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from vqa_assets.clip import Geometry
+from vqa_assets.clips.geometry import Geometry
 from vqa_assets.resources.programs import AUTO, PROBING
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ProberResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _prober(self) -> "Prober":
         with self._making:
             if self._inner is None:
-                from vqa_assets.probing import FfprobeProber, PyAvProber
+                from vqa_assets.clips.probing import FfprobeProber, PyAvProber
 
                 binary = PROBING.binary(self.implementation)
                 self._inner = PyAvProber() if binary is None else FfprobeProber(binary)

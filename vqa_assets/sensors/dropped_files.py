@@ -14,7 +14,7 @@ from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.errors import VqaError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.settled import Cursor
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 Look = Callable[[str, DataRoot, Cursor], dg.RunRequest | None]
 """Looks at what one partition waits for; a run where it changed, and the cursor is brought up to date."""

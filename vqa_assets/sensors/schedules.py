@@ -9,7 +9,7 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.timing import CRON_NAME, TIMEZONE_NAME, Timing
-from vqa_assets.store.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot
 
 FRESHNESS_CRON = "30 6 * * *"
 PARTITION_TAG = "dagster/partition"

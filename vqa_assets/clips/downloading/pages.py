@@ -1,0 +1,127 @@
+"""Page addresses (YouTube, Vimeo, Flickr), whose clip only yt-dlp finds: one process per clip, an optional extra.
+
+An address of a file is no page, wherever it is. When to try again is not here (``attempts``).
+"""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from urllib.parse import urlsplit
+
+from vqa_assets.clips.downloading.answer import TryAgainError, one_line
+from vqa_assets.clips.downloading.attempts import Order, fetch_patiently, unwritable
+from vqa_assets.clips.downloading.hosts import Hosts
+from vqa_assets.clips.downloading.limits import DownloadLimits
+from vqa_assets.clips.downloading.processes import size_of, watched
+from vqa_assets.clips.downloading.protocol import Downloads
+from vqa_assets.clips.downloading.target import target_of
+from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.probing import hash_file
+from vqa_assets.errors import DownloadError
+
+_PAGES = (
+    re.compile(r"(?:www\.|m\.|music\.)?youtube(?:-nocookie)?\.com/(?:watch|shorts/|embed/|v/|live/)"),
+    re.compile(r"youtu\.be/."),
+    re.compile(r"(?:www\.|player\.)?vimeo\.com/(?:video/)?[0-9]"),
+    re.compile(r"(?:www\.|m\.)?flickr\.com/photos/[^/]+/[0-9]"),
+)
+_GONE = re.compile(
+    r"video unavailable|private video|been removed|not available|does not exist|no longer|account .*terminated|"
+    r"unsupported url|http error (?:403|404|410)|no video",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"\w+://\S+")
+_REMEDY = "pip install 'vqa-assets[yt-dlp]'"
+
+
+def is_page(url: str) -> bool:
+    """Whether an address is a page around a clip, not the clip."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return any(page.match(f"{(parts.hostname or '').lower()}{parts.path}") for page in _PAGES)
+
+
+def yt_dlp_command() -> list[str] | None:
+    """How yt-dlp is started: the program on PATH, else the module of this Python; None where neither is there."""
+    program = shutil.which("yt-dlp")
+    if program:
+        return [program]
+    return [sys.executable, "-m", "yt_dlp"] if importlib.util.find_spec("yt_dlp") else None
+
+
+class PageDownloader:
+    """Satisfies the ingest loop's Downloader: pages go to yt-dlp, every other address to ``files``."""
+
+    def __init__(self, files: Downloads, command: Callable[[], list[str] | None] = yt_dlp_command) -> None:
+        self._files, self._command = files, command
+        self._hosts = Hosts()
+
+    def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: Event) -> ClipBytes:
+        """Write the clip that ``url`` leads to into ``part`` and return its identity.
+
+        Errors as those of ``files``; a transient DownloadError where a page needs yt-dlp and it is not installed.
+        """
+        if not is_page(url):
+            return self._files.fetch(url, part, limits, stop)
+        return self.fetch_page(url, part, limits, stop)
+
+    def fetch_page(self, url: str, part: Path, limits: DownloadLimits, stop: Event) -> ClipBytes:
+        """As ``fetch``, by yt-dlp whatever the address."""
+        return fetch_patiently(Order(target_of(url), part, limits, stop), self._hosts, self._attempt)
+
+    def close(self) -> None:
+        """Close the connections that were kept open."""
+        self._files.close()
+
+    def _attempt(self, order: Order) -> ClipBytes:
+        command = self._command()
+        if command is None:
+            raise DownloadError(f"a page, which needs yt-dlp, and that is not installed: {_REMEDY}", permanent=False)
+        try:
+            with order.part.open("wb") as file:
+                done = watched([*command, *_arguments(order)], order.target.url.encode() + b"\n", order, file)
+        except OSError as error:
+            raise unwritable(order.part, error) from error
+        size = size_of(order.part)
+        if size > order.limits.max_bytes:
+            raise DownloadError(f"yt-dlp: larger than {order.limits.max_bytes} bytes", permanent=True)
+        if done.returncode:
+            _refuse(done)
+        if not size:
+            raise DownloadError("yt-dlp: empty body", permanent=True)
+        return hash_file(order.part, order.stop)
+
+
+def _arguments(order: Order) -> list[str]:
+    """One file as the page has it, on standard output; the address comes on standard input, no configuration counts."""
+    switches = ["--ignore-config", "--no-playlist", "--quiet", "--no-warnings", "--no-progress", "--no-cache-dir"]
+    options = {
+        "format": "best[ext=mp4]/best",
+        "retries": 0,
+        "extractor-retries": 0,
+        "socket-timeout": order.limits.connect_timeout_s,
+        "max-filesize": order.limits.max_bytes,
+        "output": "-",
+        "batch-file": "-",
+    }
+    return switches + [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+
+def _refuse(done: "subprocess.CompletedProcess[bytes]") -> None:
+    """The failure in yt-dlp's words, without addresses: for good where the page says so."""
+    complaints = re.findall(r"^ERROR: (.*)$", done.stderr.decode("utf-8", "replace"), re.MULTILINE)
+    text = one_line(_ADDRESS.sub("…", complaints[-1])) if complaints else _how_it_ended(done.returncode)
+    if _GONE.search(text):
+        raise DownloadError(f"yt-dlp: {text}", permanent=True)
+    raise TryAgainError(f"yt-dlp: {text}")
+
+
+def _how_it_ended(code: int) -> str:
+    return "not done in time" if code < 0 else f"ended with {code}"

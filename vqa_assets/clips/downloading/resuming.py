@@ -1,0 +1,259 @@
+"""One large file, fetched over as many connections as it takes: what has arrived is never asked for again.
+
+Clips, which are small, are not fetched this way (``libcurl``).
+"""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vqa_assets.clips.downloading.answer import HTTP_ERROR, SNIFFED_BYTES, Answer, TryAgainError, judge
+from vqa_assets.clips.downloading.attempts import unwritable
+from vqa_assets.clips.downloading.libcurl import new_handle
+from vqa_assets.clips.downloading.limits import DownloadLimits
+from vqa_assets.clips.downloading.target import Target, target_of
+from vqa_assets.clips.work import ProgressLine, StoppedError
+from vqa_assets.errors import DownloadError, IngestError
+
+_MIB = 1 << 20
+_ALL_OF_IT, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
+
+
+@dataclass(frozen=True)
+class LargeFile:
+    """What to fetch, into which file, who stops it, who is told, within which limits (without ``timeout_s``).
+
+    Beside ``path`` lie ``<name>.part`` and what the server calls this version of the file, until it is whole.
+    """
+
+    url: str
+    path: Path
+    stop: threading.Event
+    say: Callable[[str], None]
+    limits: DownloadLimits = field(default_factory=DownloadLimits)
+    ca_bundle: Path | None = None
+
+    @property
+    def part(self) -> Path:
+        """What has arrived."""
+        return self.path.with_name(f"{self.path.name}.part")
+
+    @property
+    def version(self) -> Path:
+        """What the server called the version that ``part`` is of."""
+        return self.path.with_name(f"{self.path.name}.part.json")
+
+
+def fetch_resuming(file: LargeFile) -> None:
+    """Fetch the file, going on where an earlier attempt or run stopped; it appears under its name when it is whole.
+
+    A server that has another version by now, or cannot resume, sends it all again. DownloadError where it cannot be
+    had (what has arrived is kept), IngestError where the disk is full, StoppedError soon after ``stop`` is set.
+    """
+    target, failures = target_of(file.url), 0
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        before = _size(file.part)
+        try:
+            _attempt(file, target)
+        except TryAgainError as failure:
+            failures = 1 if _size(file.part) > before else failures + 1
+            if failures > file.limits.retries:
+                raise DownloadError(failure.reason, permanent=False, unreachable=failure.unreachable) from None
+            if file.stop.wait(max(failure.retry_after_s, file.limits.backoff_s * 2 ** (failures - 1))):
+                raise StoppedError from None
+        else:
+            file.part.replace(file.path)
+            file.version.unlink(missing_ok=True)
+            return
+
+
+def _attempt(file: LargeFile, target: Target) -> None:
+    """One connection; returns when the part is whole."""
+    version = _known_version(file)
+    start = _size(file.part) if version else 0
+    try:
+        with file.part.open("r+b" if start else "wb") as out:
+            out.seek(start)
+            transfer = _Transfer(file, out, start)
+            answer = transfer.run(new_handle(file.ca_bundle), target, version)
+    except OSError as error:
+        raise unwritable(file.part, error) from error
+    finally:
+        if file.part.exists() and not _size(file.part):
+            file.part.unlink()
+    if answer.rc == HTTP_ERROR and answer.status == _NO_SUCH_RANGE and start:
+        _settle_range(file, transfer, start)
+        answer = replace(answer, rc=0, status=_PARTIAL, size_bytes=start)
+    _judge_whole(file, answer)
+    if transfer.total and _size(file.part) != transfer.total:
+        raise TryAgainError(f"{_size(file.part)} of {transfer.total} bytes arrived")
+
+
+def _judge_whole(file: LargeFile, answer: Answer) -> None:
+    """What the answer means for the file; a web page in its place is not kept, on however many connections it came."""
+    if answer.rc or answer.status not in (_ALL_OF_IT, _PARTIAL):
+        judge(answer)
+        return
+    with file.part.open("rb") if file.part.exists() else BytesIO() as arrived:
+        head = arrived.read(SNIFFED_BYTES)
+    try:
+        judge(replace(answer, status=_ALL_OF_IT, head=head))
+    except DownloadError:
+        file.part.unlink(missing_ok=True)
+        file.version.unlink(missing_ok=True)
+        raise
+
+
+def _settle_range(file: LargeFile, transfer: "_Transfer", start: int) -> None:
+    """The server has nothing beyond what is here: it is whole, or of another version and begun anew."""
+    if transfer.total != start:
+        file.part.unlink()
+        raise TryAgainError("the file is another one by now")
+
+
+class _Transfer:
+    """One body, or the rest of one, on its way into an open file."""
+
+    def __init__(self, file: LargeFile, out: BinaryIO, start: int) -> None:
+        self._file, self._out, self._start = file, out, start
+        self._headers: dict[str, str] = {}
+        self._status = 0
+        self._failure: Exception | None = None
+        self._line: ProgressLine | None = None
+        self._arrived = start
+        self.total = 0
+
+    def run(self, handle: Any, target: Target, version: str) -> Answer:
+        """Transfer; StoppedError where it was stopped, OSError or IngestError where it cannot be written."""
+        import pycurl
+
+        self._configure(handle, target, version)
+        code, text = 0, ""
+        try:
+            handle.perform()
+        except pycurl.error as error:
+            code, text = error.args[0], handle.errstr() or str(error.args[-1])
+        try:
+            if self._failure is not None:
+                raise self._failure
+            if code and self._file.stop.is_set():
+                raise StoppedError
+            return self._answer(handle, code, text)
+        finally:
+            handle.close()
+
+    def _configure(self, handle: Any, target: Target, version: str) -> None:
+        import pycurl
+
+        limits = self._file.limits
+        handle.setopt(pycurl.URL, target.url)
+        if target.credentials:
+            handle.setopt(pycurl.USERPWD, ":".join(target.credentials).encode())
+        if self._start:
+            handle.setopt(pycurl.HTTPHEADER, [f"Range: bytes={self._start}-", f"If-Range: {version}"])
+        handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits.connect_timeout_s * 1000)))
+        handle.setopt(pycurl.LOW_SPEED_LIMIT, limits.stall_bytes_per_s)
+        handle.setopt(pycurl.LOW_SPEED_TIME, limits.stall_s)
+        handle.setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
+        handle.setopt(pycurl.HEADERFUNCTION, self._header)
+        handle.setopt(pycurl.WRITEFUNCTION, self._write)
+        handle.setopt(pycurl.NOPROGRESS, 0)
+        handle.setopt(pycurl.XFERINFOFUNCTION, lambda *_sizes: int(self._file.stop.is_set()))
+
+    def _header(self, raw: bytes) -> None:
+        line = raw.decode("latin-1").strip()
+        if line.startswith("HTTP/"):
+            self._headers, self._status = {}, int(line.split(" ")[1])
+        name, _, value = line.partition(":")
+        self._headers[name.lower()] = value.strip()
+        if not line:
+            self.total = self._told_total()
+
+    def _write(self, piece: bytes) -> int | None:
+        """libcurl's write callback: ``None`` for "all written", 0 to abort."""
+        try:
+            if self._line is None:
+                self._begin()
+            self._out.write(piece)
+        except (OSError, IngestError, TryAgainError) as error:
+            self._failure = error
+            return 0
+        self._arrived += len(piece)
+        self._tell()
+        return None
+
+    def _begin(self) -> None:
+        """Before the first byte: is it the rest or all of it, is it the version begun with, is there room for it."""
+        if self._status != _PARTIAL and self._start:
+            self._start = self._arrived = 0
+            self._out.seek(0)
+            self._out.truncate()
+        elif self._status == _PARTIAL and not self._headers.get("content-range", "").startswith(
+            f"bytes {self._start}-"
+        ):
+            raise TryAgainError("the server sent another range than it was asked for")
+        self._check_room()
+        if not self._start:
+            _note_version(self._file, self._headers)
+        name = self._file.path.name
+        self._line = ProgressLine(name, max(1, self.total // _MIB), self._file.say, unit="MiB")
+
+    def _check_room(self) -> None:
+        needed, free = self.total - self._start, shutil.disk_usage(self._file.path.parent).free
+        if needed > free:
+            raise IngestError(
+                f"{self._file.path.name}",
+                found=f"{needed} bytes to come and {free} free in {self._file.path.parent}",
+                expected="room for the whole file",
+                next_step="free some space, then run again: what has arrived is kept",
+            )
+
+    def _tell(self) -> None:
+        if self._line is not None:
+            self._line.update(self._arrived // _MIB)
+
+    def _told_total(self) -> int:
+        """The size of the whole file, as the headers tell it; 0 where they do not."""
+        text = self._headers.get("content-length", "") if self._status == _ALL_OF_IT else ""
+        text = text or self._headers.get("content-range", "").rpartition("/")[2]
+        return int(text) if text.isdigit() else 0
+
+    def _answer(self, handle: Any, code: int, text: str) -> Answer:
+        import pycurl
+
+        return Answer(
+            rc=code,
+            text=text,
+            status=handle.getinfo(pycurl.RESPONSE_CODE),
+            content_type=handle.getinfo(pycurl.CONTENT_TYPE) or "",
+            size_bytes=self._arrived,
+            retry_after_s=min(float(handle.getinfo(pycurl.RETRY_AFTER)), self._file.limits.retry_after_cap_s),
+            asked=handle.getinfo(pycurl.REQUEST_SIZE) > 0,
+        )
+
+
+def _note_version(file: LargeFile, headers: dict[str, str]) -> None:
+    """Keep what the server calls this version; a weak ETag cannot be resumed by (RFC 9110, 13.1.5)."""
+    etag = headers.get("etag", "")
+    version = etag if etag and not etag.startswith("W/") else headers.get("last-modified", "")
+    file.version.write_text(json.dumps({"url": target_of(file.url).url, "version": version}), encoding="utf-8")
+
+
+def _known_version(file: LargeFile) -> str:
+    """The version that the part is of; empty where there is none, or of another address."""
+    with suppress(OSError, ValueError):
+        known = json.loads(file.version.read_text(encoding="utf-8"))
+        if known["url"] == target_of(file.url).url:
+            return str(known["version"])
+    return ""
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,102 @@
+"""One clip asked in this process, through PyAV. Time limits and protection from crashes are not here (``isolated``)."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.clips.geometry import ProbeAnswer
+from vqa_assets.clips.probing.containers import DEMUXERS
+from vqa_assets.clips.probing.iso import is_iso
+from vqa_assets.clips.probing.slices import settle_pixel_format
+from vqa_assets.errors import BrokenClipError
+
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+_TELLING = "hevc,libdav1d,av1,mpeg4,prores,mjpeg,vp9"
+"""Decoders that know the pixel format once they are open; to open others, those of sound above all, tells nothing."""
+_GLANCE = {**_OPTIONS, "skip_frame": "all", "probesize": "65536", "codec_whitelist": _TELLING}
+"""Little is read and no picture decoded: the tables of an MP4 that is not in fragments say the rest."""
+_ISO = "mp4"
+_HEAD_BYTES = 8
+
+
+def silence() -> None:
+    """Keep FFmpeg's own messages off standard error; what matters comes back as an error."""
+    import av.logging
+
+    av.logging.set_libav_level(av.logging.PANIC)
+
+
+def answer_of(path: Path) -> ProbeAnswer:
+    """What PyAV says of a clip; BrokenClipError where it cannot be opened, or holds no video.
+
+    Of an MP4 or MOV, first without decoding a picture; in full where that leaves a question open.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return (is_iso(head) and _glance(path)) or _look(path)
+
+
+def _glance(path: Path) -> ProbeAnswer | None:
+    """The answer without a picture decoded; None where it is not all there, or where decoder and container differ."""
+    import av
+
+    try:
+        name = f"file:{path.absolute()}"
+        with av.open(name, format=_ISO, options=_GLANCE, metadata_errors="replace") as container:
+            stream = _first_real_video(container)
+            answer, context = _answer(container, stream), stream.codec_context
+            if not stream.frames:
+                return None
+            if answer.pix_fmt is None:
+                settle_pixel_format(container, stream)
+                answer = replace(answer, pix_fmt=context.pix_fmt)
+                if (context.width, context.height) != (answer.width, answer.height):
+                    return None
+    except (av.error.FFmpegError, BrokenClipError):
+        return None
+    return answer if answer.pix_fmt and answer.average_rate else None
+
+
+def _look(path: Path) -> ProbeAnswer:
+    import av
+
+    try:
+        with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as container:
+            answer = _answer(container, _first_real_video(container))
+    except av.error.FFmpegError as error:
+        raise BrokenClipError(error.strerror or str(error)) from error
+    return answer
+
+
+def _answer(container: Any, stream: Any) -> ProbeAnswer:
+    import av
+
+    context = stream.codec_context
+    if context is None:
+        raise BrokenClipError("no decoder for its video codec")
+    return ProbeAnswer(
+        width=context.width,
+        height=context.height,
+        pix_fmt=context.pix_fmt,
+        codec=context.codec.canonical_name,
+        average_rate=stream.average_rate,
+        base_rate=stream.base_rate,
+        stream_duration_s=_seconds(stream.duration, stream.time_base),
+        container_duration_s=_seconds(container.duration, Fraction(1, av.time_base)),
+    )
+
+
+def _first_real_video(container: Any) -> Any:
+    """The first video stream that is no cover art."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    found = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+    raise BrokenClipError(f"no video stream (streams: {found})")
+
+
+def _seconds(duration: int | None, time_base: Fraction | None) -> float | None:
+    return None if duration is None or time_base is None else duration * time_base.numerator / time_base.denominator

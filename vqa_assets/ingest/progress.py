@@ -1,0 +1,180 @@
+"""Download progress that survives a kill: an append-only log folded into a JSON file.
+
+The JSON (``{"0001.mp4": {"state": "done"}}``) is what people read and edit; rewriting it for each clip is quadratic, so
+the truth while a run lasts is the log, which holds what the JSON does not have yet.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from vqa_assets.errors import IngestError
+from vqa_assets.tables.files import write_bytes
+
+State = Literal["done", "failed"]
+LEAST_CLIPS_BETWEEN_WRITES = 50
+LEAST_SECONDS_BETWEEN_WRITES = 10.0
+_SHARE_OF_TIME = 100
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one clip's download: ``done``, or ``failed`` for good with its reason."""
+
+    state: State
+    reason: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """The entry as the progress file holds it."""
+        return {"state": self.state, "reason": self.reason} if self.reason else {"state": self.state}
+
+
+DONE = Entry("done")
+_DONE_JSON = DONE.as_json()
+_text = json.JSONEncoder(ensure_ascii=False).encode
+_ascii = json.JSONEncoder().encode
+
+
+class Progress:
+    """The progress of one corpus folder; use it as a context manager, so that an interrupt folds the log too.
+
+    One thread writes. IngestError where the file is not what it should be: it is never overwritten then.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] | None = None) -> None:
+        self.path, self._now = path, now or time.monotonic
+        self.log_path = path.with_name(f"{path.stem}.log" if path.suffix != ".log" else f"{path.name}.log")
+        self._entries = _read_json(path)
+        self._since_write = 0
+        self._written_at = self._now()
+        self._write_took_s = 0.0
+        self._dirty = self._fold()
+        self._log: IO[bytes] | None = None
+
+    def __enter__(self) -> "Progress":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._dirty:
+            self.write()
+        # What the log still holds is in the JSON now, or lost to a later edit of it: it must not come back.
+        self._log = self.log_path.open("ab")
+        self._log.truncate(0)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            if self._dirty:
+                self.write()
+            self.log_path.unlink(missing_ok=True)
+        finally:
+            if self._log is not None:
+                self._log.close()
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Clip name → entry."""
+        return self._entries
+
+    def set(self, name: str, entry: Entry) -> None:
+        """Note one entry."""
+        self.set_all({name: entry})
+
+    def set_all(self, entries: Mapping[str, Entry]) -> None:
+        """Note entries by clip name: into the log at once, into the JSON when a write is due."""
+        new = {name: entry for name, entry in entries.items() if self._entries.get(name) != entry}
+        if not new:
+            return
+        self._entries.update(new)
+        self._dirty = True
+        if self._log is not None:
+            lines = (json.dumps({"name": name, **entry.as_json()}) for name, entry in new.items())
+            self._log.write("".join(f"{line}\n" for line in lines).encode())
+            self._log.flush()
+        self._since_write += len(new)
+        if self._write_due():
+            self.write()
+
+    def write(self) -> None:
+        """Replace the JSON by everything known, then empty the log."""
+        begun = self._now()
+        write_bytes(self.path, _json_of(self._entries))
+        if self._log is not None:
+            self._log.truncate(0)
+        self._dirty, self._since_write = False, 0
+        self._written_at = self._now()
+        self._write_took_s = self._written_at - begun
+
+    def _write_due(self) -> bool:
+        waited = self._now() - self._written_at
+        longest_share = self._write_took_s * _SHARE_OF_TIME
+        return self._since_write >= LEAST_CLIPS_BETWEEN_WRITES and waited >= max(
+            LEAST_SECONDS_BETWEEN_WRITES, longest_share
+        )
+
+    def _fold(self) -> bool:
+        """Take in the log a killed run left; a JSON edited after the log's last line wins over it."""
+        if not self.log_path.exists():
+            return False
+        if self.path.exists() and self.path.stat().st_mtime_ns > self.log_path.stat().st_mtime_ns:
+            return False
+        found = dict(_log_entries(self.log_path))
+        self._entries.update(found)
+        return bool(found)
+
+
+def _json_of(entries: Mapping[str, Entry]) -> bytes:
+    """The object with a clip on each line: Python's own indentation takes ten times as long."""
+    try:
+        return _lines_of(entries, _text).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which a person's JSON may hold
+        return _lines_of(entries, _ascii).encode()
+
+
+def _lines_of(entries: Mapping[str, Entry], text: Callable[[object], str]) -> str:
+    lines = (f"{text(name)}: {text(entry.as_json())}" for name, entry in sorted(entries.items()))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _log_entries(path: Path) -> list[tuple[str, Entry]]:
+    """The whole lines of a log; a kill may have torn the last one."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            value = json.loads(line)
+            found.append((str(value.pop("name")), _entry(value, str(path), "a log line")))
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            _log.warning("%s: a torn line is left out: %.80r", path, line)
+    return found
+
+
+def _read_json(path: Path) -> dict[str, Entry]:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_bytes() or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, f"not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise _broken(path, f"a JSON {type(value).__name__}")
+    return {name: _entry(entry, str(path), name) for name, entry in value.items()}
+
+
+def _entry(value: object, where: str, name: str) -> Entry:
+    if value == _DONE_JSON:
+        return DONE
+    if isinstance(value, dict) and value.get("state") in ("done", "failed"):
+        return Entry(value["state"], str(value.get("reason", "")))
+    raise _broken(Path(where), f"{name!r} has {value!r:.200}")
+
+
+def _broken(path: Path, found: str) -> IngestError:
+    return IngestError(
+        f"{path}",
+        found=found,
+        expected='{"<clip>": {"state": "done"}} or {"state": "failed", "reason": "…"}',
+        next_step="correct the file, or delete it: present clips stay, clips that failed for good are tried again",
+    )

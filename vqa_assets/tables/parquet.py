@@ -1,0 +1,175 @@
+"""Tables: what Parquet ones hold, independent of how the file is laid out, and what stands for an empty cell."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.errors import SchemaError
+from vqa_assets.tables.files import LFS_POINTER
+
+NO_VALUE = ("nan", "na", "n/a", "<na>", "null", "none")
+"""What tables say, in any case, where a cell is empty."""
+_BATCH_ROWS = 65_536
+
+
+def open_parquet(path: Path) -> Any:
+    """The ``pyarrow.parquet.ParquetFile``; SchemaError says what stands there where it is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SchemaError(
+            f"{path}",
+            found=f"found {_what_is_there(path, error)}",
+            expected="a Parquet table",
+            next_step="put the table there, or materialize the asset that writes it",
+        ) from error
+
+
+def _what_is_there(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return "nothing"
+    if path.is_dir():
+        return "a folder"
+    with path.open("rb") as content:
+        pointer = content.read(len(LFS_POINTER)) == LFS_POINTER
+    return "a Git-LFS pointer (run git lfs pull where it came from)" if pointer else f"no Parquet file ({error})"
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a Parquet file, in order."""
+    return list(open_parquet(path).schema_arrow.names)
+
+
+def table_version(path: Path, without: Collection[str] = ()) -> str:
+    """A hash of a Parquet file's columns and values, whatever its row groups, encodings and writer."""
+    digest = TableDigest(name for name in column_names(path) if name not in without)
+    for name in digest.names:
+        for batch in open_parquet(path).iter_batches(batch_size=_BATCH_ROWS, columns=[name]):
+            digest.update(batch)
+    return digest.version()
+
+
+class TableDigest:
+    """``table_version`` of a table that comes in batches; a batch may hold any of the columns."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._columns = {name: _ColumnDigest() for name in sorted(names)}
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that count, by name."""
+        return list(self._columns)
+
+    def update(self, batch: Any) -> None:
+        """Take in the next rows, an Arrow record batch or table."""
+        for name in batch.schema.names:
+            if name in self._columns:
+                column = batch.column(name)
+                for chunk in getattr(column, "chunks", [column]):
+                    self._columns[name].update(chunk)
+
+    def version(self) -> str:
+        """The version of all rows so far."""
+        digest = hashlib.sha256()
+        for name, column in self._columns.items():
+            digest.update(json.dumps(name).encode() + column.digest())
+        return digest.hexdigest()[:32]
+
+
+def iterate_frames(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
+    """The named columns that a Parquet file has, as pandas frames of so many rows; integers with nulls are floats."""
+    file = open_parquet(path)
+    present = [name for name in columns if name in file.schema_arrow.names]
+    for batch in file.iter_batches(batch_size=rows, columns=present):
+        yield batch.to_pandas(ignore_metadata=True)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows (mappings) as Parquet in the given column order; a column of mixed types becomes JSON texts."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrays = [_array([row.get(name) for row in rows]) for name in columns]
+    pq.write_table(pa.Table.from_arrays(arrays, names=list(columns)), path, compression="zstd")
+
+
+def _array(values: list[Any]) -> Any:
+    import pyarrow as pa
+
+    if set(map(type, values)) == {float}:
+        return pa.array(values, type=pa.float64())
+    kinds = {_kind(value) for value in values if value is not None}
+    if kinds <= {int, float} and float in kinds:
+        return pa.array([None if v is None else float(v) for v in values], type=pa.float64())
+    if len(kinds) <= 1 and kinds <= {str, int, bool}:
+        return pa.array(values, type={str: pa.string(), int: pa.int64(), bool: pa.bool_()}.get(next(iter(kinds), str)))
+    return json_texts(values)
+
+
+def json_texts(values: Iterable[Any]) -> Any:
+    """The values of a column of mixed types as an Arrow array of JSON texts."""
+    import pyarrow as pa
+
+    return pa.array([None if v is None else json.dumps(v, sort_keys=True) for v in values], type=pa.string())
+
+
+def _kind(value: object) -> type:
+    """bool, int, float or str for these and their subclasses (NumPy's float64 is a float), else the value's own."""
+    return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(value))
+
+
+class _ColumnDigest:
+    """A column's kind, which of its values are there, the values, and how long each is."""
+
+    def __init__(self) -> None:
+        self._kind = ""
+        self._hashes = [hashlib.sha256() for _ in range(3)]
+
+    def update(self, array: Any) -> None:
+        self._kind, *parts = _encoded(array)
+        for found, part in zip(self._hashes, parts, strict=True):
+            found.update(part)
+
+    def digest(self) -> bytes:
+        return self._kind.encode() + b"".join(found.digest() for found in self._hashes)
+
+
+def _encoded(array: Any) -> tuple[str, bytes, bytes, bytes]:
+    """(kind, validity, values, lengths) of one batch of a column, as bytes that do not depend on the batch's layout."""
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    valid = array.is_valid().to_numpy(zero_copy_only=False).astype(np.uint8).tobytes()
+    if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+        kind = "bool" if pa.types.is_boolean(array.type) else "integer"
+        filled = array.cast(pa.int64()).fill_null(0) if array.type != pa.uint64() else array.fill_null(0)
+        return kind, valid, np.asarray(filled.to_numpy(zero_copy_only=False)).tobytes(), b""
+    if pa.types.is_floating(array.type):
+        numbers = array.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+        return "number", valid, np.where(np.isnan(numbers), np.nan, numbers).tobytes(), b""
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        array = pa.array([None if v is None else _text(v) for v in array.to_pylist()], pa.large_string())
+    content, lengths = _texts(array)
+    return "text", valid, content, lengths
+
+
+def _texts(array: Any) -> tuple[bytes, bytes]:
+    """(UTF-8 of all texts, length of each) of a column of texts; a null is as long as nothing."""
+    import numpy as np
+    import pyarrow as pa
+
+    filled = array.cast(pa.large_string()).fill_null("")
+    _, places, content = filled.buffers()
+    edges = np.frombuffer(places, "<i8", len(filled) + 1, filled.offset * 8) if len(filled) else np.zeros(1, "<i8")
+    return bytes(memoryview(content or b"")[edges[0] : edges[-1]]), np.diff(edges).astype("<i8").tobytes()
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)

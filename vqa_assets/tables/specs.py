@@ -1,0 +1,262 @@
+"""Column specs of every table that crosses a boundary; the UI's column descriptions are made from them.
+
+Judging rows by them is in ``validation``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from vqa_assets.corpora.scales import SCALES, TRAINING, UNIFIED
+from vqa_assets.feature_names import (
+    CANONICAL_6,
+    NO_REFERENCE,
+    NO_REFERENCE_CLIP,
+    SHOT_FEATURES,
+    TIME_VARYING,
+    TRANSFERS,
+    pooled_columns,
+)
+
+Kind = Literal["string", "integer", "number", "boolean"]
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+UTC_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00$"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: name, kind, what it means, and what holds for every value of it."""
+
+    name: str
+    kind: Kind
+    description: str
+    required: bool = True
+    nullable: bool = False
+    unique: bool = False
+    low: float | None = None
+    high: float | None = None
+    pattern: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def constraints(self) -> list[str]:
+        """The constraints in words, as the column schema in the web UI shows them."""
+        found = [f"≥ {self.low:g}" if self.low is not None else "", f"≤ {self.high:g}" if self.high is not None else ""]
+        found.append(f"matches {self.pattern}" if self.pattern else "")
+        found.append("one of " + ", ".join(self.choices) if self.choices else "")
+        return [text for text in found if text]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what one row is, and its columns. Other columns may stand beside them and are not judged.
+
+    ``natural_key`` are columns whose values together do not repeat.
+    """
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+    natural_key: tuple[str, ...] = ()
+
+    @property
+    def unique(self) -> tuple[str, ...]:
+        """The columns whose values do not repeat."""
+        return tuple(c.name for c in self.columns if c.unique)
+
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """Every set of columns whose values together do not repeat."""
+        return (*((name,) for name in self.unique), *((self.natural_key,) if self.natural_key else ()))
+
+
+_CLIP_COLUMNS = (
+    Column("src_size_bytes", "integer", "Size of the clip in bytes", low=1),
+    Column("width", "integer", "Coded width in pixels", low=1),
+    Column("height", "integer", "Coded height in pixels", low=1),
+    Column("framerate", "number", "Frames per second", low=0),
+    Column("duration_s", "number", "Length in seconds; 0 where no one states it", low=0),
+    Column("pix_fmt", "string", "Pixel format, FFmpeg's name"),
+    Column("encoder_upstream", "string", "Codec, FFmpeg's name"),
+)
+
+CORPUS_JSONL = Table(
+    "corpus_jsonl",
+    "One row per clip of the corpus whose bytes and score are known.",
+    (
+        Column("src", "string", "Name of the clip within the corpus, folders kept", unique=True),
+        Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
+        *_CLIP_COLUMNS,
+        Column("mos", "number", "Mean opinion score, native, on mos_scale", low=-0.05, high=100.05),
+        Column("mos_scale", "string", "Scale that mos is on", choices=tuple(SCALES)),
+        Column("mos_std_dev", "number", "SD of the opinions in the unit of mos; 0 = not published", low=0),
+        Column("n_ratings", "integer", "Opinions per clip; 0 = not published", low=0),
+        Column("corpus", "string", "Name of the corpus"),
+        Column("corpus_version", "string", "Release of the corpus"),
+        Column("ingested_at_utc", "string", "When the row last changed", pattern=UTC_PATTERN),
+    ),
+)
+
+
+_UNIFIED_NEEDS = ("src", "src_sha256", "mos", "mos_scale", "mos_std_dev", "corpus")
+"""What a shard's row must have, and what is made of that; a shard from elsewhere may lack all else."""
+
+
+def _unified_column(column: Column) -> Column:
+    changes: dict[str, dict[str, Any]] = {
+        "src": {"unique": False},
+        "mos": {"description": "Mean opinion score on 0–100", "low": UNIFIED.low - 1.25, "high": UNIFIED.high + 1.25},
+        "mos_scale": {"description": "Scale that mos is on", "choices": (UNIFIED.name,)},
+        "mos_std_dev": {"description": "SD of the opinions in the unit of mos_native; 0 = not published"},
+    }
+    others = {} if column.name in _UNIFIED_NEEDS else {"required": False, "nullable": True}
+    return replace(column, **{**others, **changes.get(column.name, {})})
+
+
+UNIFIED_CORPUS = Table(
+    "unified_corpus",
+    "One row per distinct clip of all corpora, its score on 0–100.",
+    (
+        *(_unified_column(c) for c in CORPUS_JSONL.columns),
+        Column("mos_native", "number", "Score as published"),
+        Column("mos_native_scale", "string", "Scale that mos_native is on", choices=tuple(SCALES)),
+        Column("mos_std_dev_unified", "number", "SD of the opinions on 0–100; 0 = not published", low=0),
+        Column("corpus_source", "string", "Corpus the row was taken from"),
+        Column("aggregated_at_utc", "string", "When the unified corpus was made", pattern=UTC_PATTERN),
+    ),
+)
+
+CLIP_FEATURES = Table(
+    "clip_features",
+    "One row per clip whose features could be measured.",
+    (
+        Column("key", "string", "src of the corpus JSONL", unique=True),
+        Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
+        *(
+            Column(name, "number", f"{feature} over the clip's frames", required=False, nullable=True)
+            for feature in (*TIME_VARYING, *NO_REFERENCE)
+            for name in pooled_columns(feature)
+        ),
+        *(
+            Column(name, "number", "One value a clip", required=False, nullable=True)
+            for name in (*SHOT_FEATURES, *NO_REFERENCE_CLIP)
+        ),
+        Column("n_feature_frames", "integer", "Frames measured", low=1),
+        Column("feature_width", "integer", "Width compared at, in pixels", required=False, nullable=True, low=1),
+        Column("feature_height", "integer", "Height compared at, in pixels", required=False, nullable=True, low=1),
+        Column("feature_bitdepth", "integer", "Bits a sample", required=False, nullable=True, low=8, high=16),
+        Column(
+            "feature_reference",
+            "string",
+            "What the clip is compared with",
+            required=False,
+            nullable=True,
+            choices=("ladder", "recompressed"),
+        ),
+        Column("vmaf", "number", "VMAF against the ladder's reference", required=False, nullable=True, low=0, high=100),
+        Column("clip_transfer", "string", "Transfer function", required=False, choices=TRANSFERS),
+        Column("clip_primaries", "string", "Colour primaries, FFmpeg's name", required=False),
+        Column("clip_bitdepth", "integer", "Bits a luma sample as coded", required=False, low=1, high=32),
+        Column("clip_damaged", "integer", "Frames that the decoder had to patch up", required=False, low=0),
+        Column("clip_interlaced", "integer", "Whether the first frame is interlaced", required=False, low=0, high=1),
+        Column("clip_phash", "string", "Perceptual hash of five frames, hexadecimal", required=False),
+        *_CLIP_COLUMNS,
+        Column("corpus", "string", "Name of the corpus"),
+    ),
+)
+
+MOS_FEATURES = Table(
+    "mos_features",
+    "One row per row of the feature table, with its clip's opinion score where it has one.",
+    (
+        Column("mos", "number", "Mean opinion score on 1–5", nullable=True, low=TRAINING.low - 0.05, high=5.05),
+        Column("mos_raw_0_100", "number", "The same score on 0–100", nullable=True, low=-1.25, high=101.25),
+        Column("mos_label_status", "string", "Whether the clip has a label", choices=("ok", "missing-label")),
+        Column("mos_label_source", "string", "Label file the score came from", nullable=True),
+        *(
+            Column(name, "number", description, required=False, nullable=True, low=0)
+            for name, description in (
+                ("mos_std_dev", "SD of the opinions on 1–5; 0 = not published"),
+                ("mos_n_ratings", "Opinions per clip; 0 = not published"),
+                ("mos_ci95", "Half width of the 95 % confidence interval on 1–5, of labels made of votes"),
+            )
+        ),
+    ),
+)
+
+_ENCODER_STATISTICS = (
+    ("qp_mean", "Mean quantizer"),
+    ("qp_std", "SD of the quantizer"),
+    ("bits_mean", "Mean bits a frame"),
+    ("bits_std", "SD of the bits a frame"),
+    ("mv_mean", "Mean bits a frame for motion vectors"),
+    ("mv_std", "SD of the bits a frame for motion vectors"),
+    ("itex_mean", "Mean texture bits of intra frames"),
+    ("ptex_mean", "Mean texture bits of inter frames"),
+    ("intra_ratio", "Share of intra macroblocks"),
+    ("skip_ratio", "Share of skipped macroblocks"),
+)
+
+ENCODE_GRID_JSONL = Table(
+    "encode_grid_jsonl",
+    "One row per encode of a source clip, scored by VMAF: vmaf-tune's Phase A keys, schema version 3.",
+    (
+        Column("schema_version", "integer", "Version of these keys", low=3, high=3),
+        Column("run_id", "string", "Which scoring the row is from"),
+        Column("timestamp", "string", "When it was scored; empty where the source does not say"),
+        Column("src", "string", "Source clip"),
+        Column("src_sha256", "string", "SHA-256 of the source, or a declared surrogate", pattern=SHA256_PATTERN),
+        Column("width", "integer", "Width in pixels; 0 = not known", low=0),
+        Column("height", "integer", "Height in pixels; 0 = not known", low=0),
+        Column("pix_fmt", "string", "Pixel format, FFmpeg's name"),
+        Column("framerate", "number", "Frames per second; 0 = not known", low=0),
+        Column("duration_s", "number", "Length in seconds; 0 = not known", low=0),
+        Column("encoder", "string", "Encoder, FFmpeg's name"),
+        Column("encoder_version", "string", "Version of the encoder; empty = not known"),
+        Column("preset", "string", "The encoder's preset"),
+        Column("crf", "number", "Constant rate factor", low=0, high=63),
+        Column("extra_params", "string", "Further options of the encode, as text"),
+        Column("encode_path", "string", "Where the encode lay; empty = not kept"),
+        Column("encode_size_bytes", "integer", "Size of the encode in bytes; 0 = not known", low=0),
+        Column("bitrate_kbps", "number", "Bit rate of the encode in kbit/s; 0 = not known", low=0),
+        Column("encode_time_ms", "number", "Time the encode took, in ms; 0 = not known", low=0),
+        Column("vmaf_score", "number", "VMAF; NaN = not scored", nullable=True, low=0, high=100),
+        Column("vmaf_model", "string", "Model that scored"),
+        Column("score_time_ms", "number", "Time the scoring took, in ms; 0 = not known", low=0),
+        Column("ffmpeg_version", "string", "FFmpeg that encoded; empty = not known"),
+        Column("vmaf_binary_version", "string", "libvmaf that scored; empty = not known"),
+        Column("exit_status", "integer", "Exit status of encode and scoring; 0 = both went well"),
+        Column("clip_mode", "string", "full, or which sample of the source was encoded"),
+        Column("hdr_transfer", "string", "HDR transfer function; empty = SDR or not known"),
+        Column("hdr_primaries", "string", "HDR primaries; empty = SDR or not known"),
+        Column("hdr_forced", "boolean", "Whether HDR was asked for against what the source says"),
+        Column("shot_count", "integer", "Shots of the source; 0 = not known", low=0),
+        Column("shot_avg_duration_sec", "number", "Mean shot length in seconds; 0 = not known", low=0),
+        Column("shot_duration_std_sec", "number", "SD of the shot lengths in seconds; 0 = not known", low=0),
+        *(Column(f"{f}_mean", "number", f"Mean of {f} over frames; NaN = absent", nullable=True) for f in CANONICAL_6),
+        *(
+            Column(f"{f}_std", "number", f"SD of {f} over frames; NaN = absent", nullable=True, low=0)
+            for f in CANONICAL_6
+        ),
+        *(Column(f"enc_internal_{n}", "number", f"{d}; 0 = not known") for n, d in _ENCODER_STATISTICS),
+    ),
+)
+
+FR_TRAINING_CORPUS = replace(
+    ENCODE_GRID_JSONL,
+    name="fr_training_corpus",
+    row="One row per distinct encode of all encode-grid sources, with its VMAF.",
+    natural_key=("src_sha256", "encoder", "preset", "crf"),
+)
+
+
+def labelled_table(status_column: str) -> Table:
+    """``MOS_FEATURES`` with another name for its status column."""
+    named = (replace(c, name=status_column) if c.name == "mos_label_status" else c for c in MOS_FEATURES.columns)
+    return replace(MOS_FEATURES, columns=tuple(named))
+
+
+TABLES: Mapping[str, Table] = {
+    t.name: t
+    for t in (CORPUS_JSONL, UNIFIED_CORPUS, CLIP_FEATURES, MOS_FEATURES, ENCODE_GRID_JSONL, FR_TRAINING_CORPUS)
+}

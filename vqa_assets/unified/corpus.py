@@ -1,0 +1,229 @@
+"""The unified corpus as files: aggregated, validated, published together or not at all, told in a replay manifest."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from vqa_assets.errors import AggregateError
+from vqa_assets.provenance import Manifest, RunContext, told_settings, utc_text, write_manifest
+from vqa_assets.tables.files import drafting
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.unified.duplicates import standing
+from vqa_assets.unified.index import IndexBuilder, Records, Source
+from vqa_assets.unified.losses import duplicate
+from vqa_assets.unified.report import AggregateReport
+from vqa_assets.unified.rows import Block, blocks_of, merged_kinds, read_unified, write_block
+from vqa_assets.unified.scanning import pieces_of, scan
+from vqa_assets.unified.shards import OpenedShard, Shard
+from vqa_assets.unified.table import Kinds, stands, write_table
+from vqa_assets.unified.view import Sidecars, UnifiedView, view_of, write_sidecars
+
+MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
+SMALL_BYTES = 32 << 20
+"""Shards that are smaller together are read in this process: others cost more to start than they save."""
+_log = logging.getLogger("vqa_assets.unified")
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+class Workers(Protocol):
+    """Where pieces and blocks are worked on."""
+
+    def map(self, work: Callable[[_Task], _Result], tasks: Iterable[_Task]) -> Iterator[_Result]:
+        """The results in the order of the tasks; few of them are held at a time."""
+        ...
+
+
+class ThisProcess:
+    """Satisfies ``Workers`` without any other process."""
+
+    def map(self, work: Callable[[_Task], _Result], tasks: Iterable[_Task]) -> Iterator[_Result]:
+        """One after the other."""
+        return map(work, tasks)
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """The rows that stand, in the order of output, and what was counted."""
+
+    rows: Block
+    report: AggregateReport
+
+
+@dataclass(frozen=True)
+class UnifiedCorpus:
+    """A unified corpus that stands: its files, what it holds, its report, its manifest as written, its data version."""
+
+    jsonl: Path
+    parquet: Path
+    sidecars: Sidecars
+    view: UnifiedView
+    report: AggregateReport
+    absent: tuple[str, ...]
+    manifest: Mapping[str, Any]
+    data_version: str
+
+
+@dataclass(frozen=True)
+class UnifiedSettings:
+    """What to aggregate and where to: ``shards`` in the order that breaks ties.
+
+    ``usual`` are the settings of a run that says nothing, by which a manifest tells what was said.
+    """
+
+    shards: tuple[Shard, ...]
+    output: Path
+    manifest_out: Path | None = None
+    usual: "UnifiedSettings | None" = None
+
+    def told(self, root: DataRoot) -> dict[str, Any]:
+        """The settings by their names in a run config."""
+        return {
+            "inputs": [shard.path for shard in self.shards],
+            "corpus_source_overrides": {root.shown(s.path): s.corpus for s in self.shards if s.corpus},
+            "output": self.output,
+            "manifest_out": self.manifest_out or manifest_path(self.output),
+        }
+
+    def defaults(self, root: DataRoot) -> dict[str, Any]:
+        """The same of a run that says nothing; where the manifest follows the output, it is not said."""
+        usual = self.usual.told(root) if self.usual else {}
+        return usual if self.manifest_out else {**usual, "manifest_out": manifest_path(self.output)}
+
+
+def make_unified_corpus(
+    settings: UnifiedSettings, corpora: Mapping[str, Source], context: RunContext, workers: Workers | None = None
+) -> UnifiedCorpus:
+    """Aggregate the shards into ``output``, a Parquet file and sidecars; earlier files stand until the new are valid.
+
+    Files whose content would stay the same but for time stamps are left alone.
+    """
+    workers = workers if workers and _bytes_of(settings.shards) > SMALL_BYTES else ThisProcess()
+    found = aggregate(settings.shards, corpora, utc_text(), workers)
+    parquet = settings.output.with_suffix(".parquet")
+    try:
+        version = _publish(found, settings.output, parquet, workers)
+    except OSError as error:
+        raise AggregateError(
+            f"{settings.output}",
+            found=f"it cannot be written ({error.strerror or error})",
+            expected="a folder with room for the new files beside the earlier ones",
+            next_step="the earlier output stands; correct the folder or the disk, and materialize unified_corpus again",
+        ) from error
+    view = view_of(parquet, corpora)
+    sidecars = write_sidecars(settings.output, parquet, view, version)
+    absent = tuple(s.corpus or context.root.shown(s.path) for s in settings.shards if not s.path.is_file())
+    told = settings.told(context.root)
+    manifest = write_manifest(
+        settings.manifest_out or manifest_path(settings.output),
+        Manifest(
+            schema=MANIFEST_SCHEMA,
+            body={
+                **found.report.as_dict(),
+                **view.as_dict(),
+                "corpus_source_overrides": told["corpus_source_overrides"],
+                "absent": list(absent),
+                "data_version": version,
+            },
+            args=told_settings(told, settings.defaults(context.root)),
+            inputs={context.root.shown(s.path): s.path for s in settings.shards},
+            outputs={"unified_corpus": settings.output, "unified_corpus_parquet": parquet, **vars(sidecars)},
+        ),
+        context,
+    )
+    _log.info("[unified-corpus] %s", ", ".join(f"{name} {value}" for name, value in found.report.counters().items()))
+    return UnifiedCorpus(settings.output, parquet, sidecars, view, found.report, absent, manifest, version)
+
+
+def aggregate(
+    shards: Iterable[Shard], corpora: Mapping[str, Source], now: str, workers: Workers | None = None
+) -> Aggregation:
+    """The rows that stand, sorted by (corpus_source, src_sha256, src), and what was counted.
+
+    Across corpora the smallest known SD on the unified scale wins, ties by the order of ``shards``; within a corpus
+    the first row wins. AggregateError where no shard exists, or one cannot be a corpus JSONL.
+    """
+    given = tuple(shards)
+    present = _present(given)
+    report = AggregateReport(inputs_seen=len(present), inputs_missing=len(given) - len(present))
+    builder = IndexBuilder(corpora, report)
+    for shard in present:
+        opened = OpenedShard.of(shard.path)
+        scans = list((workers or ThisProcess()).map(scan, pieces_of(opened)))
+        builder.add(Records.joined(opened, scans, shard.corpus))
+    rows = _standing_rows(builder, report, now)
+    report.reconcile()
+    if not len(rows.entries):
+        raise AggregateError(
+            "unified_corpus: no row is left",
+            found=f"{report.rows_in} rows in, {report.dropped_unknown_corpus} of an unknown corpus, "
+            f"{report.dropped_bad_scale} outside their scale",
+            expected="at least one clip",
+            next_step="the earlier output stands; the log names file and line of each dropped row",
+        )
+    return Aggregation(rows, report)
+
+
+def write_unified_lines(rows: Block, path: Path, workers: Workers | None = None) -> Kinds:
+    """Write the rows as JSON Lines; every field without a column spec, with some of the kinds of its values."""
+    kinds: Kinds = {}
+    with path.open("wb") as out:
+        for written in (workers or ThisProcess()).map(write_block, blocks_of(rows)):
+            out.write(written.lines)
+            kinds = merged_kinds((kinds, written.kinds))
+    return kinds
+
+
+def _present(shards: tuple[Shard, ...]) -> list[Shard]:
+    present = [shard for shard in shards if shard.path.is_file()]
+    for shard in shards:
+        if shard not in present:
+            _log.warning("unified_corpus: absent: %s", shard.path)
+    if not present:
+        raise AggregateError(
+            "no input JSONL files exist",
+            found=f"looked at {', '.join(str(s.path) for s in shards) or 'nothing'}",
+            expected="at least one corpus JSONL",
+            next_step="materialize corpus_jsonl for a corpus first",
+        )
+    return present
+
+
+def _bytes_of(shards: Iterable[Shard]) -> int:
+    return sum(shard.path.stat().st_size for shard in shards if shard.path.is_file())
+
+
+def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> Block:
+    """The rows that stand, sorted; the report is told of the others."""
+    entries = builder.entries()
+    found = standing(entries)
+    report.same_corpus_dedups, report.cross_corpus_dedups = found.same_corpus, found.cross_corpus
+    names, shards = builder.names, tuple(builder.shards)
+    report.duplicates = tuple(
+        duplicate(*(read_unified(Block(entries[[place]], shards, names, now)) for place in pair))
+        for pair in found.examples
+    )
+    ranks = np.argsort(np.argsort(np.array(names, str))) if names else np.zeros(0, np.int64)
+    corpora = ranks.astype(np.uint16)[entries["corpus"][found.positions]]
+    rows = entries[found.positions[np.argsort(corpora, kind="stable")]]
+    report.rows_out = len(rows)
+    counts = np.bincount(rows["corpus"], minlength=len(names))
+    report.rows_per_corpus = {
+        name: int(counts[names.index(name)]) for name in sorted(names) if counts[names.index(name)]
+    }
+    return Block(rows, shards, names, now)
+
+
+def _publish(found: Aggregation, jsonl: Path, parquet: Path, workers: Workers) -> str:
+    """Put both files in their places, unless what stands there holds the same rows; their data version."""
+    with drafting(parquet) as table, drafting(jsonl) as lines:
+        kinds = write_unified_lines(found.rows, lines.path, workers)
+        version = write_table(lines.path, table.path, kinds, str(jsonl))
+        if not stands(jsonl, parquet, version):
+            table.publish()
+            lines.publish()
+    return version
