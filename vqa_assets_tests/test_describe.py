@@ -5,10 +5,10 @@ import random
 from pathlib import Path
 
 import pytest
-from vqa_assets.describe.__main__ import main
 
 from vqa_assets.corpora.opinions import Opinion, describe_labels
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
+from vqa_assets.describe import main
 from vqa_assets.errors import SchemaError
 from vqa_assets.unified.clip_statistics import VALUES_KEPT, describe_clips, distribution
 from vqa_assets.unified.columns import TOTAL

@@ -130,7 +130,7 @@ class TestShown:
     def test_a_path_is_relative_to_the_root_then_the_code_then_home(self, root, home):
         assert root.shown(root.path / "a/b.jsonl") == "a/b.jsonl"
         assert root.shown(root.path) == "."
-        assert root.shown(CODE / "vqa_assets/mos.py") == "vqa_assets/mos.py"
+        assert root.shown(CODE / "vqa_assets/errors.py") == "vqa_assets/errors.py"
         assert root.shown(home / "x") == "~/x"
         assert root.shown(home) == "~"
         assert root.shown(Path("/etc/hosts")) == "/etc/hosts"

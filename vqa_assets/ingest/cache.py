@@ -1,18 +1,21 @@
 """The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``."""
 
-import logging
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from vqa_assets.clips.cache import CacheFile, CacheFormat
 from vqa_assets.clips.geometry import Geometry
 
-_log = logging.getLogger(__name__)
-_FORMAT = 1
 _COLUMNS = (
     "name TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, sha256 TEXT, broken TEXT, width INTEGER, "
     "height INTEGER, framerate REAL, duration_s REAL, pix_fmt TEXT, encoder_upstream TEXT"
+)
+_FORMAT = CacheFormat(
+    version=1,
+    tables=f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID",
+    cost="every clip is read again",
 )
 _PLACES = f"({','.join('?' * (1 + _COLUMNS.count(',')))})"
 _INSERT = "INSERT OR REPLACE INTO clips VALUES "
@@ -38,31 +41,23 @@ class ReadClip:
 
 
 class IngestCache:
-    """Name → ``ReadClip``, committed as they come. Deleting the file costs reading the clips again, nothing else.
-
-    SQLite in WAL mode: a commit survives the process; one thread writes.
-    """
+    """Name → ``ReadClip``, committed as they come; a ``CacheFile``, with its errors and its healing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = _open(path)
+        self._file = CacheFile(path, _FORMAT).__enter__()
 
-    def __enter__(self) -> "IngestCache":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._connection.close()
+        self._file.close()
 
     def load(self) -> Mapping[str, ReadClip]:
-        """Everything known, by clip name; nothing where the file turns out to be broken, which is then made anew."""
-        try:
-            return {str(row[0]): _read_clip(row[1:]) for row in self._connection.execute("SELECT * FROM clips")}
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            self._connection.close()
-            self._connection = _anew(self.path, error)
-            return {}
+        """Everything known, by clip name."""
+        return self._file.ask(
+            lambda file: {str(row[0]): _read_clip(row[1:]) for row in file.execute("SELECT * FROM clips")}
+        )
 
     def put(self, name: str, clip: ReadClip) -> None:
         """Commit one clip at once."""
@@ -73,8 +68,12 @@ class IngestCache:
         rows = [_row(name, clip) for name, clip in clips.items()]
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             several = rows[start : start + _ROWS_AT_ONCE]
+            statement = _INSERT + ",".join([_PLACES] * len(several))
             values = [value for row in several for value in row]
-            self._connection.execute(_INSERT + ",".join([_PLACES] * len(several)), values)
+            self._write(statement, values)
+
+    def _write(self, statement: str, values: Sequence[object]) -> None:
+        self._file.ask(lambda file: file.execute(statement, values))
 
 
 def _row(name: str, clip: ReadClip) -> list[object]:
@@ -94,34 +93,3 @@ def _read_clip(row: tuple[object, ...]) -> ReadClip:
 
 def _of_kinds(values: Sequence[object], kinds: Sequence[type]) -> bool:
     return all(isinstance(value, kind) for value, kind in zip(values, kinds, strict=True))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        return _anew(path, error)
-
-
-def _anew(path: Path, error: Exception) -> sqlite3.Connection:
-    _log.warning("%s is broken (%s) and is made anew: every clip is read again, nothing else is lost", path, error)
-    for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        part.unlink(missing_ok=True)
-    return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        if connection.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
-            connection.execute("DROP TABLE IF EXISTS clips")
-            connection.execute(f"PRAGMA user_version={_FORMAT}")
-        connection.execute(f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
