@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vqa_assets.errors import IngestError
-from vqa_assets.tables.disk import fault_of, refusal_of
+from vqa_assets.tables.files import fault_of, refusal_of
 
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 

@@ -14,8 +14,7 @@ from vqa_assets.errors import LabelError
 from vqa_assets.labels.formats import Format, format_of
 from vqa_assets.labels.joining import Join
 from vqa_assets.labels.reading import unreadable
-from vqa_assets.tables.disk import fault_of
-from vqa_assets.tables.files import drafting
+from vqa_assets.tables.files import drafting, fault_of
 
 _BATCH_ROWS = 65_536
 _CHUNK_ROWS = 10_000

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from vqa_assets.errors import VqaError
-from vqa_assets.tables.living_runs import hold_run
+from vqa_assets.tables.lock import hold_run
 from vqa_assets.tables.paths import DataRoot
 
 

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.tables.living_runs import forget_run, is_abandoned
+from vqa_assets.tables.lock import forget_run, is_abandoned
 from vqa_assets.tables.paths import DataRoot
 
 _TOLD = "the process of this run is gone (killed, or the machine restarted); run it again: it goes on where it stopped"

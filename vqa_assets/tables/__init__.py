@@ -1,4 +1,4 @@
-"""What is on disk: the data root's paths, atomic writes, JSON Lines, tables, progress, the ingest cache, locks.
+"""What is on disk: column specs and their validation, Parquet and JSON Lines, atomic files, the data root, locks.
 
-What a row means is not here (``schemas``), nor what is done with it (``ingest``, ``aggregate``, ``labels``).
+What is done with a row is not here (``ingest``, ``unified``, ``labels``), nor what an asset publishes (``assets``).
 """

@@ -1,5 +1,9 @@
-"""Atomic files and JSON Lines: no reader ever sees half a file."""
+"""Atomic files and JSON Lines: no reader ever sees half a file. And what a disk refuses, in words.
 
+What is done about a refusal is the caller's. Parquet is in ``parquet``, paths of the data root are in ``paths``.
+"""
+
+import errno
 import glob
 import hashlib
 import json
@@ -14,12 +18,15 @@ from typing import Any
 import orjson
 
 from vqa_assets.errors import SchemaError
-from vqa_assets.tables.disk import fault_of
 
 LFS_POINTER = b"version https://git-lfs"
 """How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
 HTML_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 """How a web page begins, such as a server sends for what it does not give."""
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""The errors by which a disk refuses a file: it is full, read-only, without permission, broken."""
+_MAY_BE_READING = (errno.EACCES, errno.EPERM, errno.EIO)
+_OS_ERROR_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 _LONGEST_NAME_BYTES = 255
 _SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
@@ -33,7 +40,9 @@ class Draft:
 
     def publish(self) -> None:
         """Flush to disk and replace the target."""
-        _flush_to_disk(self.path)
+        # Without the flush a crash of the machine may leave the new name with none of its bytes.
+        with self.path.open("rb") as written:
+            os.fsync(written.fileno())
         self.path.replace(self.target)
 
 
@@ -44,8 +53,8 @@ def drafting(target: Path) -> Iterator[Draft]:
     What the disk refuses, in whatever class a library says it, is an OSError that names the target.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target)
-    draft = Draft(_temporary(target), target)
+    _remove_abandoned_drafts(target)
+    draft = Draft(_draft_path(target), target)
     try:
         yield draft
     except Exception as error:
@@ -78,22 +87,20 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; SchemaError where it is no JSON or no object."""
+    cause: Exception | None = None
     try:
         value = json.loads(path.read_bytes())
+        what = f"a JSON {type(value).__name__}"
     except (ValueError, RecursionError) as error:
-        raise _no_object(path, f"not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise _no_object(path, f"a JSON {type(value).__name__}")
-    return value
-
-
-def _no_object(path: Path, found: str) -> SchemaError:
-    return SchemaError(
+        value, what, cause = None, f"not JSON ({error})", error
+    if isinstance(value, dict):
+        return value
+    raise SchemaError(
         f"{path}",
-        found=found,
+        found=what,
         expected="a JSON object",
         next_step="correct the file, or materialize the asset that writes it again",
-    )
+    ) from cause
 
 
 def json_line(row: Any) -> bytes:
@@ -129,43 +136,25 @@ def parse_json_line(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        row = _second_opinion(raw, path, number, error)
+        if raw.startswith(LFS_POINTER):
+            raise _no_object_in_line(path, number, "a Git-LFS pointer", "run git lfs pull where it came from") from None
+        # The standard library accepts NaN, 1e400 and lone surrogates, which orjson refuses and others write.
+        try:
+            row = json.loads(raw)
+        except (ValueError, RecursionError):
+            advice = "the file was cut short or edited; materialize the asset that writes it again"
+            raise _no_object_in_line(path, number, f"not JSON ({error})", advice) from error
     if not isinstance(row, dict):
-        raise SchemaError(
-            f"{path}:{number}",
-            found=f"a JSON {type(row).__name__}",
-            expected="one object a line",
-            next_step="is this JSON Lines? Materialize the asset that writes it again",
-        )
+        advice = "is this JSON Lines? Materialize the asset that writes it again"
+        raise _no_object_in_line(path, number, f"a JSON {type(row).__name__}", advice)
     return row
 
 
-def _second_opinion(raw: bytes, path: Path, number: int, refused: Exception) -> Any:
-    """The standard library accepts NaN, 1e400 and lone surrogates, which orjson refuses."""
-    if raw.startswith(LFS_POINTER):
-        raise SchemaError(
-            f"{path}:{number}",
-            found="a Git-LFS pointer",
-            expected="one object a line",
-            next_step="run git lfs pull where it came from",
-        )
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        raise SchemaError(
-            f"{path}:{number}",
-            found=f"not JSON ({refused})",
-            expected="one object a line",
-            next_step="the file was cut short or edited; materialize the asset that writes it again",
-        ) from refused
+def _no_object_in_line(path: Path, number: int, what: str, next_step: str) -> SchemaError:
+    return SchemaError(f"{path}:{number}", found=what, expected="one object a line", next_step=next_step)
 
 
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
-
-
-def _temporary(target: Path) -> Path:
+def _draft_path(target: Path) -> Path:
     """Beside the target, hidden, of this process; of a name that leaves no room for that, by its hash."""
     name = f".{target.name}.{os.getpid()}.tmp"
     if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
@@ -173,18 +162,50 @@ def _temporary(target: Path) -> Path:
     return target.with_name(name)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Drop temporary files of ``path`` whose process is gone (a kill leaves them)."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        pid = left.name.split(".")[-2]
-        if pid.isdigit() and not _alive(int(pid)):
-            left.unlink(missing_ok=True)
+def _remove_abandoned_drafts(target: Path) -> None:
+    """Remove drafts of ``target`` whose process is gone (a kill leaves them)."""
+    for draft in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        pid = draft.name.split(".")[-2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            draft.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
-    with suppress(PermissionError):
+def _is_alive(pid: int) -> bool:
+    with suppress(PermissionError):  # a process of somebody else is alive, too
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             return False
     return True
+
+
+def fault_of(error: BaseException) -> int | None:
+    """The errno of a disk's refusal, None for any other error.
+
+    Libraries written in Rust (polars) raise errors of their own whose text ends in ``(os error 28)``.
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    if code is None and (number := _OS_ERROR_IN_TEXT.search(str(error))):
+        code = int(number[1])
+    return code if code in DISK_FAULTS else None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What could not be done, what would have been needed, and what helps."""
+
+    what: str
+    expected: str
+    remedy: str
+
+
+def refusal_of(code: int | None, path: Path | None) -> Refusal:
+    """The words for a fault: a file that may not be read is called that, everything else is a matter of writing."""
+    if path is not None and code in _MAY_BE_READING and path.is_file():
+        # The rights that count are those of the user the process acts as, not of the one who started it.
+        if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            return Refusal(f"cannot read {path}", "a file that this user may read", "mend its permissions")
+        if code == errno.EIO:
+            return Refusal(f"cannot read or write {path}", "a disk that works", "look at the system's log of the disk")
+    what = "cannot write" if path is None else f"cannot write {path}"
+    return Refusal(what, "a folder with space that this user may write", "free space or mend the permissions")

@@ -1,22 +1,31 @@
-"""One run at a time in a corpus folder."""
+"""Locks that last as long as their process: one run at a time in a corpus folder, and which runs are at work.
 
+They are the operating system's, so a killed process leaves none, and processes that do not see each other's numbers
+(containers) see them all the same, as long as they share the data root.
+"""
+
+import atexit
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from vqa_assets.errors import LockedError
+from vqa_assets.tables.paths import DataRoot
 
 LOCK_NAME = ".ingest.lock"
+RUNS_FOLDER = ".runs"
+"""The folder of the data root that holds a lock file per run: how a killed run is distinguished from one at work."""
+JUST_MADE_S = 1.0
+"""A file that young may be a run's whose process is about to lock it."""
+_held: dict[Path, FileLock] = {}
 
 
 @contextmanager
 def corpus_lock(folder: Path, wait_s: float) -> Iterator[None]:
-    """Hold the folder's lock; LockedError when another run still holds it after ``wait_s`` seconds.
-
-    The lock is the operating system's: a killed process leaves none behind.
-    """
+    """Hold the folder's lock; LockedError when another run still holds it after ``wait_s`` seconds."""
     lock = FileLock(folder / LOCK_NAME)
     try:
         lock.acquire(timeout=wait_s)
@@ -31,3 +40,48 @@ def corpus_lock(folder: Path, wait_s: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def hold_run(root: DataRoot, run_id: str) -> None:
+    """Show that this process works on the run, until it ends. A root that cannot be written shows nothing."""
+    path = _run_lock(root, run_id)
+    if path in _held:
+        return
+    with suppress(OSError, Timeout):
+        path.parent.mkdir(exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire(timeout=0)
+        if not _held:
+            atexit.register(_release_all)
+        _held[path] = lock
+
+
+def is_abandoned(root: DataRoot, run_id: str) -> bool:
+    """Whether a process showed that it works on the run, and is gone. False where no process ever showed it."""
+    path = _run_lock(root, run_id)
+    if path in _held:
+        return False
+    try:
+        if time.time() - path.stat().st_mtime < JUST_MADE_S:
+            return False
+        with FileLock(path, timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False
+
+
+def forget_run(root: DataRoot, run_id: str) -> None:
+    """Remove what a gone process left."""
+    with suppress(OSError):
+        _run_lock(root, run_id).unlink(missing_ok=True)
+
+
+def _run_lock(root: DataRoot, run_id: str) -> Path:
+    return root.path / RUNS_FOLDER / f"{run_id}.lock"
+
+
+def _release_all() -> None:
+    for path, lock in _held.items():
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+            lock.release()

@@ -132,11 +132,11 @@ class _ColumnDigest:
 
     def update(self, array: Any) -> None:
         self._kind, *parts = _encoded(array)
-        for found, part in zip(self._hashes, parts, strict=True):
-            found.update(part)
+        for digest, part in zip(self._hashes, parts, strict=True):
+            digest.update(part)
 
     def digest(self) -> bytes:
-        return self._kind.encode() + b"".join(found.digest() for found in self._hashes)
+        return self._kind.encode() + b"".join(digest.digest() for digest in self._hashes)
 
 
 def _encoded(array: Any) -> tuple[str, bytes, bytes, bytes]:

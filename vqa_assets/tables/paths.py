@@ -26,14 +26,15 @@ class DataRoot:
     path: Path
 
     @classmethod
-    def resolve(cls, given: str | None, environment: Mapping[str, str] | None = None) -> "DataRoot":
-        """``given``, else ``$VQA_DATA_ROOT``, else ``data`` under the working directory.
+    def resolve(cls, folder: str | None, environment: Mapping[str, str] | None = None) -> "DataRoot":
+        """``folder``, else ``$VQA_DATA_ROOT``, else ``data`` under the working directory.
 
         SettingsError where that is no folder.
         """
         env = os.environ if environment is None else environment
-        origin = "data root" if given else f"${ENVIRONMENT_NAME}" if env.get(ENVIRONMENT_NAME) else "default data root"
-        path = Path(given or env.get(ENVIRONMENT_NAME) or DEFAULT_ROOT).expanduser().absolute()
+        named = env.get(ENVIRONMENT_NAME)
+        origin = "data root" if folder else f"${ENVIRONMENT_NAME}" if named else "default data root"
+        path = Path(folder or named or DEFAULT_ROOT).expanduser().absolute()
         if not path.is_dir():
             set_it = f"set {ENVIRONMENT_NAME} to the folder that holds the corpora"
             raise SettingsError(
@@ -95,7 +96,7 @@ class DataRoot:
         return absolute.as_posix()
 
     def located(self, shown: str) -> Path:
-        """The path that ``shown`` told."""
+        """The path that ``shown`` gave."""
         path = Path(shown).expanduser()
         if path.is_absolute():
             return path

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vqa_assets.corpora.scales import SCALES, TRAINING, UNIFIED
+from vqa_assets.corpora.scales import SCALES, SLACK, TRAINING, UNIFIED
 from vqa_assets.feature_names import (
     CANONICAL_6,
     NO_REFERENCE,
@@ -41,10 +41,13 @@ class Column:
     @property
     def constraints(self) -> list[str]:
         """The constraints in words, as the column schema in the web UI shows them."""
-        found = [f"≥ {self.low:g}" if self.low is not None else "", f"≤ {self.high:g}" if self.high is not None else ""]
-        found.append(f"matches {self.pattern}" if self.pattern else "")
-        found.append("one of " + ", ".join(self.choices) if self.choices else "")
-        return [text for text in found if text]
+        words = [
+            f"≥ {self.low:g}" if self.low is not None else "",
+            f"≤ {self.high:g}" if self.high is not None else "",
+            f"matches {self.pattern}" if self.pattern else "",
+            "one of " + ", ".join(self.choices) if self.choices else "",
+        ]
+        return [text for text in words if text]
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ CORPUS_JSONL = Table(
         Column("src", "string", "Name of the clip within the corpus, folders kept", unique=True),
         Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
         *_CLIP_COLUMNS,
-        Column("mos", "number", "Mean opinion score, native, on mos_scale", low=-0.05, high=100.05),
+        # Scales reach from 0 to 100, and rounded scores a little beyond their ends.
+        Column("mos", "number", "Mean opinion score, native, on mos_scale", low=-SLACK, high=100 + SLACK),
         Column("mos_scale", "string", "Scale that mos is on", choices=tuple(SCALES)),
         Column("mos_std_dev", "number", "SD of the opinions in the unit of mos; 0 = not published", low=0),
         Column("n_ratings", "integer", "Opinions per clip; 0 = not published", low=0),

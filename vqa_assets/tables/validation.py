@@ -1,6 +1,6 @@
 """Rows judged by the column specs of their table, batch by batch; uniqueness over all of them.
 
-The pandera model of a table is built when first used: pandera is slow to import. The specs are in ``schemas``.
+The pandera model of a table is built when first used: pandera is slow to import. The specs are in ``specs``.
 """
 
 import math
@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqa_assets.errors import SchemaError
+from vqa_assets.tables.files import read_json_lines
+from vqa_assets.tables.parquet import iterate_frames
 from vqa_assets.tables.specs import Column, Kind, Table
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ def _pandera_checks(spec: Column) -> list[Any]:
 
     checks = []
     if spec.kind == "number":
+        # Not a bound: a column without one may not hold an infinite number either.
         checks.append(pa.Check(lambda values: abs(values) < math.inf, error="a finite number"))
     if spec.low is not None:
         checks.append(pa.Check.ge(spec.low, error=f"≥ {spec.low:g}"))
@@ -53,6 +57,13 @@ def _pandera_checks(spec: Column) -> list[Any]:
     if spec.choices:
         checks.append(pa.Check.isin(spec.choices, error="one of " + ", ".join(spec.choices)))
     return checks
+
+
+def validate_file(path: Path, table: Table) -> int:
+    """Validate a Parquet file (by its suffix) or a JSON Lines file; the number of rows. SchemaError as the others."""
+    if path.suffix == ".parquet":
+        return validate_frames(iterate_frames(path, [c.name for c in table.columns]), table, str(path))
+    return validate_rows((line.row for line in read_json_lines(path)), table, str(path))
 
 
 def validate_rows(rows: Iterable[Mapping[str, Any]], table: Table, what: str) -> int:
@@ -117,12 +128,13 @@ def _is_of_kind(value: Any, kind: Kind) -> bool:
 
 
 def _check_unique(frame: "pd.DataFrame", seen: Mapping[tuple[str, ...], set[Any]], what: str) -> None:
-    for names, known in seen.items():
+    for names, earlier in seen.items():
         values = list(zip(*(frame[n] for n in names), strict=True)) if len(names) > 1 else list(frame[names[0]])
-        before = len(known)
-        repeated = [v for v in values if v in known][:_EXAMPLES]
-        known.update(values)
-        if len(known) - before != len(values):
+        before = len(earlier)
+        repeated = [v for v in values if v in earlier][:_EXAMPLES]
+        earlier.update(values)
+        if len(earlier) - before != len(values):
+            # Counting which ones repeat is slow and only for the message: the sizes of the sets decide.
             twice = repeated or [v for v, n in Counter(values).items() if n > 1][:_EXAMPLES]
             raise SchemaError(
                 f"{what}: {', '.join(names)}",
@@ -133,22 +145,23 @@ def _check_unique(frame: "pd.DataFrame", seen: Mapping[tuple[str, ...], set[Any]
 
 
 def _schema_error(error: Any, table: Table, what: str, offset: int) -> SchemaError:
+    """What pandera complains of, in our words: per column and constraint the values and rows that break it."""
     specs = {c.name: c for c in table.columns}
-    found: dict[str, list[str]] = {}
+    complaints: dict[str, list[str]] = {}
     for (column, check), group in error.failure_cases.groupby(["column", "check"], dropna=False, sort=False):
-        told = found.setdefault(str(column), [])
+        of_column = complaints.setdefault(str(column), [])
         values = list(group["failure_case"])
         rows = [offset + int(i) + 1 for i in group["index"].dropna()][:_EXAMPLES]
         if check == "column_in_dataframe":
-            told.append(f"no column {', '.join(values)}")
+            of_column.append(f"no column {', '.join(values)}")
         elif "dtype(" not in str(check):
             constraint = "not null" if check == "not_nullable" else check
-            told.append(f'{column}: {len(group)} break "{constraint}" ({values[:_EXAMPLES]} in rows {rows})')
-        elif not told:
-            told.append(f"{column}: not of kind {specs[str(column)].kind} ({values[:_EXAMPLES]})")
+            of_column.append(f'{column}: {len(group)} break "{constraint}" ({values[:_EXAMPLES]} in rows {rows})')
+        elif not of_column:  # a wrong kind breaks every other constraint, too: said once is enough
+            of_column.append(f"{column}: not of kind {specs[str(column)].kind} ({values[:_EXAMPLES]})")
     return SchemaError(
         what,
-        found="; ".join(complaint for told in found.values() for complaint in told),
+        found="; ".join(complaint for of_column in complaints.values() for complaint in of_column),
         expected=f"the columns of {table.name}",
         next_step=_NEXT_STEP,
     )
