@@ -14,16 +14,17 @@ import dagster as dg
 # again in the middle of our own imports, which costs a tenth of the whole load.
 gc.freeze()
 
-from vqa_assets.assets.across import make_cross_corpus_evaluation
-from vqa_assets.assets.annotations import make_corpus_annotations
 from vqa_assets.assets.catalog import Catalog
+from vqa_assets.assets.corpora import make_corpus_annotations, make_corpus_jsonl, make_corpus_jsonl_checks
 from vqa_assets.assets.encode_grid import make_encode_grid_assets, make_encode_grid_checks
 from vqa_assets.assets.features import make_clip_features_asset, make_clip_features_checks
-from vqa_assets.assets.head_checks import make_head_checks
-from vqa_assets.assets.heads import make_head_assets
-from vqa_assets.assets.ingest import make_corpus_jsonl, make_corpus_jsonl_checks
-from vqa_assets.assets.label_batch import make_mos_label_batch_asset, make_mos_label_batch_checks
-from vqa_assets.assets.labels import make_mos_features_asset, make_mos_features_checks
+from vqa_assets.assets.heads import make_cross_corpus_evaluation, make_head_assets, make_head_checks
+from vqa_assets.assets.labels import (
+    make_mos_features_asset,
+    make_mos_features_checks,
+    make_mos_label_batch_asset,
+    make_mos_label_batch_checks,
+)
 from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.resources.clip_pool import ThreadClipPool

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.assets.telling import step_failure
+from vqa_assets.assets.runs import step_failure
 from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.external import BVI_DVC, NETFLIX

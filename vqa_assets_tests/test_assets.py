@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vqa_assets.assets.runs import shown_arguments
+from vqa_assets.assets.runs import public_arguments
 from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
@@ -270,7 +270,7 @@ def test_a_feature_table_whose_manifest_is_broken_is_left_as_it_is_too(platform:
 def test_the_command_line_keeps_what_a_person_typed_and_no_connection_of_dagsters() -> None:
     reference = '{"__class__": "InstanceRef", "storage_data": {"config_yaml": "password: secret"}}'
     arguments = ["dagster", "api", "grpc", "--instance-ref", reference, "--config-json", '{"ops": {}}']
-    assert shown_arguments(arguments) == (*arguments[:4], "<dagster object>", *arguments[5:])
+    assert public_arguments(arguments) == (*arguments[:4], "<dagster object>", *arguments[5:])
 
 
 def test_fakes_stand_in_for_the_real_resources(platform: Platform) -> None:

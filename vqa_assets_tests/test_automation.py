@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vqa_assets.assets.telling import SYNTHETIC_TAG
+from vqa_assets.assets.heads import SYNTHETIC_TAG
 from vqa_assets.definitions import defs
 from vqa_assets.sensors.automation import STARTED_OTHERWISE, with_automation
 

@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets.assets.telling import told_failures
+from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.disk import told_disk_faults
-from vqa_assets.tables.disk import fault_of
-from vqa_assets.tables.files import drafting
+from vqa_assets.tables.files import drafting, fault_of
 
 ROWS = list(range(100_000))
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full not found: Linux only")
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/ful
 
 def write_onto_a_full_disk(target: Path, write: Callable[[Path], object]) -> None:
     """By a link, never to the device itself: a library may remove what it failed to write."""
-    with told_failures(), drafting(target) as draft:
+    with dagster_failures(), drafting(target) as draft:
         draft.path.symlink_to("/dev/full")
         write(draft.path)
 
@@ -60,7 +59,7 @@ def test_a_full_disk_is_told_with_the_file_and_the_earlier_file_stands(
 def test_errors_that_are_not_the_disks_pass_as_they_are(tmp_path: Path) -> None:
     assert fault_of(OSError(errno.ENOENT, "gone")) is None
     assert fault_of(ValueError("(os error 2)")) is None
-    with pytest.raises(KeyError, match="mine"), told_failures(), drafting(tmp_path / "x"):
+    with pytest.raises(KeyError, match="mine"), dagster_failures(), drafting(tmp_path / "x"):
         raise KeyError("mine")
 
 
@@ -84,7 +83,7 @@ def test_a_file_that_may_not_be_read_is_not_told_as_one_that_cannot_be_written()
         scores.chmod(0)
         with another_user(), pytest.raises(IngestError) as told, told_disk_faults(Path(folder)):
             scores.read_bytes()
-        with another_user(), pytest.raises(dg.Failure) as failed, told_failures():
+        with another_user(), pytest.raises(dg.Failure) as failed, dagster_failures():
             scores.read_bytes()
     words = f"cannot read {scores}: Permission denied, expected a file that this user may read; mend its permissions"
     assert str(told.value).startswith(words)
@@ -93,6 +92,6 @@ def test_a_file_that_may_not_be_read_is_not_told_as_one_that_cannot_be_written()
 
 def test_a_disk_that_fails_is_told_without_a_guess(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
-    with pytest.raises(dg.Failure) as failed, told_failures():
+    with pytest.raises(dg.Failure) as failed, dagster_failures():
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(tmp_path / "a"))
     assert str(failed.value.description).startswith(f"cannot read or write {tmp_path / 'a'}: Input/output error")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.assets.label_batch import BatchConfig
-from vqa_assets.assets.labels import LabelConfig
+from vqa_assets.assets.labels import BatchConfig, LabelConfig
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.definitions import defs
 from vqa_assets.labels.batch_manifest import read_manifest, shipped_manifests

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from vqa_assets.assets.ingest import OLD_AFTER_DAYS
+from vqa_assets.assets.corpora import OLD_AFTER_DAYS
 from vqa_assets.definitions import defs
 from vqa_assets.pool_limits import POOLS
 from vqa_assets.resources.notifier import SCHEMA, WEBHOOK_NAME, RunFailure, StepFailure

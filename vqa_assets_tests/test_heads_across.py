@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vqa_assets.assets.pictures import heat_map_png
+from vqa_assets.assets.metadata import heat_map_png
 from vqa_assets.definitions import build_defs
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vqa_assets.assets.head_checks import _columns
+from vqa_assets.assets.heads import columns_result
 from vqa_assets.errors import SettingsError, TrainingError, VqaError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import build_head
@@ -136,7 +136,7 @@ def test_some_values_that_are_not_finite_cost_their_rows_only(tmp_path):
     counts = manifest["corpora"]["konvid-1k"]["counts"]  # type: ignore[index]
     assert (counts["used"], counts["rows_missing_features"]) == (56, 4)
     assert "Left out of the 60 rows of konvid-1k: 4 without all features." in render_card(manifest)
-    checked = _columns(manifest)
+    checked = columns_result(manifest)
     assert (checked.passed, checked.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert checked.description == "rows left out for a feature that is not known: konvid-1k 4"
 

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from pydantic import Field
 
-from vqa_assets.assets.telling import records
+from vqa_assets.assets.metadata import records
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.definitions import defs
 from vqa_assets.settings import INGEST_SETTINGS

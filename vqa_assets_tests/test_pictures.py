@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vqa_assets.assets.pictures import PANELS_DRAWN, HistogramPair, histogram_pairs_png, histogram_png
+from vqa_assets.assets.metadata import PANELS_DRAWN, HistogramPair, histogram_pairs_png, histogram_png
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 
 MOST_BYTES = 40_000

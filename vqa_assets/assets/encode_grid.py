@@ -9,25 +9,32 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from vqa_assets.assets.checks import jsonl_schema_result, warning
-from vqa_assets.assets.runs import artefact_path, run_context
-from vqa_assets.assets.telling import counted, manifest_metadata, records, table_metadata, told_failures
+from vqa_assets.assets.metadata import counted, records
+from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.encode_grid import layout
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.tables.files import read_json_object
-from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
 
 if TYPE_CHECKING:
-    from vqa_assets.encode_grid.grid import Grid, GridJob
-    from vqa_assets.encode_grid.training_corpus import TrainingCorpus
+    from vqa_assets.encode_grid.grid import GridJob
 
 CODE_VERSION = "1"
 GROUP = "encode_grid"
 SOURCES = dg.StaticPartitionsDefinition(list(ENCODE_GRID_SOURCES))
+GRID = PublishedFile(
+    asset="encode_grid_jsonl",
+    place=lambda root, name: layout.grid_jsonl(root, ENCODE_GRID_SOURCES[name]),
+    table=ENCODE_GRID_JSONL,
+    partitions=SOURCES,
+)
+TRAINING_CORPUS = PublishedFile("fr_training_corpus", lambda root, _: layout.training_corpus(root), FR_TRAINING_CORPUS)
+LOST = ("broken", "empty", "without_geometry", "without_features", "unscored", "failed_encodes", "repeated_clips")
+"""The counters of what did not become a row."""
 _EXAMPLES = 50
 _CACHE_DIR = "Folder of libvmaf reports. Default: <root>/encode-grid/bvi-dvc."
 _INPUT = "vmaf-tune's rows. Default: <root>/encode-grid/netflix_vmaf_tune.jsonl."
@@ -84,6 +91,14 @@ class TrainingCorpusConfig(ToldConfig):
     manifest_out: str | None = Field(default=None, description="Replay manifest to write. Default: beside the output.")
 
 
+def _path(given: str | None, default: Path) -> Path:
+    return Path(given) if given else default
+
+
+def _optional(given: str | None) -> Path | None:
+    return Path(given) if given else None
+
+
 def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
     """The three assets, from the inputs to the training table."""
 
@@ -98,24 +113,24 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         from vqa_assets.encode_grid.inputs import list_inputs
         from vqa_assets.encode_grid.rows import shown_name
 
-        with told_failures():
+        with dagster_failures():
             root = data_root.root()
-            found = list_inputs(
+            inputs = list_inputs(
                 _path(config.cache_dir, layout.reports_folder(root)), _path(config.input, layout.vmaf_tune_rows(root))
             )
-        shown = [
-            {"file": shown_name(f.path), "bytes": f.size_bytes, "sha256": f.sha256} for f in found.files[:_EXAMPLES]
+        examples = [
+            {"file": shown_name(f.path), "bytes": f.size_bytes, "sha256": f.sha256} for f in inputs.files[:_EXAMPLES]
         ]
         return dg.MaterializeResult(
             metadata={
-                "dagster/row_count": len(found.files),
-                "inputs": counted(found.counts, "source"),
-                "bytes": sum(f.size_bytes for f in found.files),
-                "unreadable": [shown_name(path) for path in found.unreadable],
-                "examples": records(shown),
-                "cache_dir": root.shown(found.reports_folder),
+                "dagster/row_count": len(inputs.files),
+                "inputs": counted(inputs.counts, "source"),
+                "bytes": sum(f.size_bytes for f in inputs.files),
+                "unreadable": [shown_name(path) for path in inputs.unreadable],
+                "examples": records(examples),
+                "cache_dir": root.shown(inputs.reports_folder),
             },
-            data_version=dg.DataVersion(found.data_version),
+            data_version=dg.DataVersion(inputs.data_version),
         )
 
     @dg.asset(
@@ -131,12 +146,26 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.encode_grid.grid import make_grid
 
-        with told_failures():
+        with dagster_failures():
             root, source = data_root.root(), ENCODE_GRID_SOURCES[context.partition_key]
             job = config.job(source, root)
-            done = make_grid(job, run_context(context, root, __file__))
-        told = _grid_metadata(done, source, root) | manifest_metadata(done.manifest, job.to.manifest, root)
-        return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(done.data_version))
+            grid = make_grid(job, run_context(context, root, __file__))
+        return GRID.result(
+            root,
+            path=grid.jsonl,
+            rows=grid.report.rows_out,
+            manifest=grid.manifest,
+            manifest_file=job.to.manifest,
+            data_version=grid.data_version,
+            metadata={
+                "rows_in": grid.report.rows_in,
+                "counters": counted(grid.report.counters(), "counter"),
+                "losses": records([{"report": x.name, "reason": x.reason} for x in grid.report.losses[:_EXAMPLES]]),
+                "licence": source.licence,
+                "citation": source.citation,
+                "homepage": dg.MetadataValue.url(source.homepage),
+            },
+        )
 
     @dg.asset(
         deps=[dg.AssetDep("encode_grid_jsonl", partition_mapping=dg.AllPartitionMapping())],
@@ -150,16 +179,31 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.encode_grid.training_corpus import MergeSettings, choose_inputs, make_training_corpus
 
-        with told_failures():
+        with dagster_failures():
             root = data_root.root()
             present, absent = choose_inputs([Path(p) for p in config.inputs], layout.every_grid_jsonl(root))
             for path in absent:
                 context.log.warning(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows")
             output = _path(config.output, layout.training_corpus(root))
             settings = MergeSettings(present, output, absent, _optional(config.manifest_out))
-            done = make_training_corpus(settings, run_context(context, root, __file__))
-        told = _corpus_metadata(done, absent, root) | manifest_metadata(done.manifest, settings.manifest, root)
-        return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(done.data_version))
+            corpus = make_training_corpus(settings, run_context(context, root, __file__))
+        return TRAINING_CORPUS.result(
+            root,
+            path=corpus.jsonl,
+            rows=corpus.report.rows_out,
+            manifest=corpus.manifest,
+            manifest_file=settings.manifest,
+            data_version=corpus.data_version,
+            metadata={
+                "rows_in": corpus.report.rows_in,
+                "duplicates": corpus.report.duplicates,
+                "unique_sources": corpus.report.unique_sources,
+                "counters": counted(corpus.report.counters(), "counter"),
+                "rows_per_input": counted(corpus.report.rows_per_input, "input"),
+                "conflicts": records(corpus.report.conflict_examples),
+                "absent": [root.shown(path) for path in absent],
+            },
+        )
 
     return [libvmaf_reports, encode_grid_jsonl, fr_training_corpus]
 
@@ -167,111 +211,33 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
 def make_encode_grid_checks() -> list[dg.AssetChecksDefinition]:
     """Schemas (blocking); reports left out, and encodes with two results (warnings)."""
 
-    @dg.asset_check(
-        asset="encode_grid_jsonl",
-        partitions_def=SOURCES,
-        blocking=True,
-        description="Every row has vmaf-tune's keys of version 3 and keeps the column specs.",
+    @GRID.check(
+        "No report was broken or empty, and no row lacks geometry, features or a score, and no clip has several "
+        "reports."
     )
-    def encode_grid_jsonl_schema(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        return jsonl_schema_result(_published_grid(context, data_root.root()), ENCODE_GRID_JSONL)
-
-    @dg.asset_check(
-        asset="encode_grid_jsonl",
-        partitions_def=SOURCES,
-        description="No report was broken or empty, and no row lacks geometry, features or a score, and no "
-        "clip has several reports.",
-    )
-    def encode_grid_jsonl_dropped(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        manifest = read_json_object(_manifest(context, data_root.root()))
-        lost = {n: manifest["counters"].get(n, 0) for n in _LOST}
-        told = ", ".join(f"{name} {count}" for name, count in lost.items() if count) or "nothing was lost"
-        examples = "; ".join(f"{loss['name']}: {loss['reason']}" for loss in manifest["losses"][:3])
-        return warning(not any(lost.values()), f"{told} ({examples})" if examples else told, lost)
-
-    @dg.asset_check(
-        asset="fr_training_corpus",
-        blocking=True,
-        description="Every row keeps the column specs; no encode (source, encoder, preset, CRF) repeats.",
-    )
-    def fr_training_corpus_schema(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        root = data_root.root()
-        return jsonl_schema_result(artefact_path(context, root, layout.training_corpus(root)), FR_TRAINING_CORPUS)
-
-    @dg.asset_check(asset="fr_training_corpus", description="No encode has two results.")
-    def fr_training_corpus_conflicts(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        root = data_root.root()
-        default = manifest_path(layout.training_corpus(root))
-        manifest = read_json_object(artefact_path(context, root, default, entry="manifest_path"))
-        count = manifest["counters"]["conflicts"]
-        told = "; ".join(f"{c['kept']} is kept, {c['left_out']} is not" for c in manifest["conflict_examples"][:3])
-        return warning(
-            not count, f"{count} encodes have another result as well; {told}" if count else "no encode has two results"
+    def encode_grid_jsonl_dropped(latest: Latest) -> dg.AssetCheckResult:
+        lost = {name: latest.manifest["counters"].get(name, 0) for name in LOST}
+        message = ", ".join(f"{name} {count}" for name, count in lost.items() if count) or "nothing was lost"
+        examples = "; ".join(f"{loss['name']}: {loss['reason']}" for loss in latest.manifest["losses"][:3])
+        return dg.AssetCheckResult(
+            passed=not any(lost.values()),
+            description=f"{message} ({examples})" if examples else message,
+            metadata=lost,
         )
 
+    @TRAINING_CORPUS.check("No encode has two results.")
+    def fr_training_corpus_conflicts(latest: Latest) -> dg.AssetCheckResult:
+        count = latest.manifest["counters"]["conflicts"]
+        conflicts = latest.manifest["conflict_examples"][:3]
+        examples = "; ".join(f"{c['kept']} is kept, {c['left_out']} is not" for c in conflicts)
+        message = f"{count} encodes have another result as well; {examples}" if count else "no encode has two results"
+        return dg.AssetCheckResult(passed=not count, description=message)
+
     return [
-        encode_grid_jsonl_schema,
+        GRID.schema_check("Every row has vmaf-tune's keys of version 3 and keeps the column specs."),
         encode_grid_jsonl_dropped,
-        fr_training_corpus_schema,
+        TRAINING_CORPUS.schema_check(
+            "Every row keeps the column specs; no encode (source, encoder, preset, CRF) repeats."
+        ),
         fr_training_corpus_conflicts,
     ]
-
-
-_LOST = ("broken", "empty", "without_geometry", "without_features", "unscored", "failed_encodes", "repeated_clips")
-
-
-def _path(given: str | None, default: Path) -> Path:
-    return Path(given) if given else default
-
-
-def _optional(given: str | None) -> Path | None:
-    return Path(given) if given else None
-
-
-def _published_grid(context: dg.AssetCheckExecutionContext, root: DataRoot) -> Path:
-    name = context.partition_key
-    return artefact_path(context, root, layout.grid_jsonl(root, ENCODE_GRID_SOURCES[name]), name)
-
-
-def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot) -> Path:
-    name = context.partition_key
-    default = manifest_path(layout.grid_jsonl(root, ENCODE_GRID_SOURCES[name]))
-    return artefact_path(context, root, default, name, entry="manifest_path")
-
-
-def _grid_metadata(done: "Grid", source: EncodeGridSource, root: DataRoot) -> dict[str, Any]:
-    report = done.report
-    losses = [{"report": loss.name, "reason": loss.reason} for loss in report.losses[:_EXAMPLES]]
-    return {
-        **table_metadata(ENCODE_GRID_JSONL, report.rows_out),
-        "path": root.shown(done.jsonl),
-        "rows_in": report.rows_in,
-        "counters": counted(report.counters(), "counter"),
-        "losses": records(losses),
-        "licence": source.licence,
-        "citation": source.citation,
-        "homepage": dg.MetadataValue.url(source.homepage),
-    }
-
-
-def _corpus_metadata(done: "TrainingCorpus", absent: tuple[Path, ...], root: DataRoot) -> dict[str, Any]:
-    report = done.report
-    return {
-        **table_metadata(FR_TRAINING_CORPUS, report.rows_out),
-        "path": root.shown(done.jsonl),
-        "rows_in": report.rows_in,
-        "duplicates": report.duplicates,
-        "unique_sources": report.unique_sources,
-        "counters": counted(report.counters(), "counter"),
-        "rows_per_input": counted(report.rows_per_input, "input"),
-        "conflicts": records(report.conflict_examples),
-        "absent": [root.shown(path) for path in absent],
-    }

@@ -1,31 +1,21 @@
 """``clip_features``: what a head learns from, measured from the clips of each corpus."""
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.checks import parquet_schema_result, shown_examples, warning
-from vqa_assets.assets.runs import run_context
-from vqa_assets.assets.telling import (
-    counted,
-    manifest_metadata,
-    picture,
-    records,
-    table_metadata,
-    told_failures,
-)
+from vqa_assets.assets.metadata import counted, picture, records
+from vqa_assets.assets.published import Latest, PublishedFile, listed
+from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.clips.work import ClipPool
 from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import resolve
-from vqa_assets.tables.files import read_json_object
-from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FEATURES
 
 if TYPE_CHECKING:
@@ -33,6 +23,9 @@ if TYPE_CHECKING:
     from vqa_assets.features.watching import MeasuringCounts, Observer
 
 CODE_VERSION = "2"
+_FAILURES_SHOWN = 50
+_GROUPS_SHOWN = 20
+_COLUMNS_SHOWN = 100
 
 
 class FeatureConfig(ToldConfig):
@@ -44,8 +37,19 @@ class FeatureConfig(ToldConfig):
     workers: int | None = Field(default=None, ge=1, description="Clips measured at once. Default: the cores.")
 
 
+def published_features(catalog: Catalog) -> PublishedFile:
+    """Each corpus's feature table."""
+    return PublishedFile(
+        asset="clip_features",
+        place=lambda root, name: root.features(catalog.corpora[name]),
+        table=CLIP_FEATURES,
+        partitions=catalog.partitions,
+    )
+
+
 def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
     """The asset over all corpora of the catalog."""
+    published = published_features(catalog)
 
     @dg.asset(
         deps=[catalog.same("corpus_jsonl")],
@@ -65,7 +69,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
         from vqa_assets.ingest.layout import ClipFolders, corpus_folder
 
-        with told_failures():
+        with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             ingest = resolve(corpus, {}, root.ingest_toml(corpus)).values
             settings = FeatureSettings(
@@ -75,8 +79,26 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 raw=ingest.raw_video,
                 observe=_observer(context),
             )
-            done = make_clip_features(corpus, settings, extractor, clip_pool, run_context(context, root, __file__))
-        return dg.MaterializeResult(metadata=_metadata(done, root), data_version=dg.DataVersion(done.data_version))
+            measured = make_clip_features(corpus, settings, extractor, clip_pool, run_context(context, root, __file__))
+        if measured.manifest is None:
+            # A table of somebody else's: nothing is known of its columns, and no manifest of ours describes it.
+            return dg.MaterializeResult(
+                metadata={
+                    "dagster/row_count": measured.rows,
+                    "path": root.shown(measured.path),
+                    "left_as_it_is": measured.foreign,
+                },
+                data_version=dg.DataVersion(measured.data_version),
+            )
+        return published.result(
+            root,
+            path=measured.path,
+            rows=measured.rows,
+            manifest=measured.manifest,
+            manifest_file=manifest_path(measured.path),
+            data_version=measured.data_version,
+            metadata=_metadata(measured),
+        )
 
     return clip_features
 
@@ -85,126 +107,93 @@ def _observer(context: dg.AssetExecutionContext) -> "Observer":
     """Counts as observations of the partition, once a minute and at the end, while the run lasts."""
 
     def observe(counts: "MeasuringCounts") -> None:
-        told = {f"clips_{name}": getattr(counts, name) for name in ("done", "total", "failed", "cached")}
-        context.log_event(
-            dg.AssetObservation(
-                context.asset_key, partition=context.partition_key, metadata={**told, "seconds": counts.seconds}
-            )
-        )
+        metadata = {f"clips_{name}": getattr(counts, name) for name in ("done", "total", "failed", "cached")}
+        metadata["seconds"] = counts.seconds
+        context.log_event(dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=metadata))
 
     return observe
 
 
-def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Schema (blocking), coverage, and whose table it is."""
-
-    @dg.asset_check(
-        asset="clip_features",
-        partitions_def=catalog.partitions,
-        blocking=True,
-        description="Every row keeps the column specs (a table of your own is judged when a head reads it).",
-    )
-    def clip_features_schema(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        from vqa_assets.features.corpus_table import why_foreign
-
-        path = _table(context, data_root, catalog)
-        foreign = why_foreign(path)
-        if foreign:
-            return dg.AssetCheckResult(passed=True, description=f"not judged here: {foreign}")
-        return parquet_schema_result(path, CLIP_FEATURES)
-
-    @dg.asset_check(
-        asset="clip_features",
-        partitions_def=catalog.partitions,
-        description="Every clip of the corpus JSONL could be measured, by a table that this asset wrote.",
-    )
-    def clip_features_coverage(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        from vqa_assets.features.corpus_table import why_foreign
-
-        path = _table(context, data_root, catalog)
-        foreign = why_foreign(path)
-        if foreign:
-            return warning(False, f"{path.name} is left as it is: {foreign}; set overwrite to replace it")
-        manifest = read_json_object(manifest_path(path))
-        failed = [f"{f['key']} ({f['reason']})" for f in manifest["failures"]]
-        return warning(not failed, f"clips that could not be measured: {shown_examples(failed)}", manifest["counters"])
-
-    @dg.asset_check(
-        asset="clip_features",
-        partitions_def=catalog.partitions,
-        description="HDR clips declare BT.2020, no clip has damaged frames, no ladder clip lacks its reference.",
-    )
-    def clip_features_audit(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
-        from vqa_assets.features.corpus_table import why_foreign
-
-        path = _table(context, data_root, catalog)
-        foreign = why_foreign(path)
-        if foreign:
-            return dg.AssetCheckResult(passed=True, description=f"not judged here: {foreign}")
-        manifest = read_json_object(manifest_path(path))
-        audit = manifest.get("audit", {})
-        found = {
-            "PQ or HLG without BT.2020": audit.get("malformed_hdr_clips"),
-            "damaged frames": audit.get("damaged_clips"),
-            "no reference": manifest.get("no_reference"),
-        }
-        told = "; ".join(f"{what}: {shown_examples(keys)}" for what, keys in found.items() if keys)
-        return warning(not told, told or "nothing found", {"transfers": audit.get("transfers", {})})
-
-    return [clip_features_schema, clip_features_coverage, clip_features_audit]
-
-
-def _table(context: dg.AssetCheckExecutionContext, data_root: DataRootResource, catalog: Catalog) -> Path:
-    return data_root.root().features(catalog.corpora[context.partition_key])
-
-
-def _metadata(done: "MeasuredTable", root: DataRoot) -> dict[str, Any]:
-    told: dict[str, Any] = {"dagster/row_count": done.rows, "path": root.shown(done.path)}
-    if done.report is None or done.manifest is None:
-        return told | {"left_as_it_is": done.foreign}
-    failures = [{"clip": key, "reason": reason} for key, reason in done.report.failed[:50]]
-    return {
-        **told,
-        **table_metadata(CLIP_FEATURES, done.rows),
-        **manifest_metadata(done.manifest, manifest_path(done.path), root),
-        **_numbers(done.manifest),
-        **_view(done),
-        "counters": counted(done.manifest["counters"], "counter"),
-        "failures": records(failures),
-        "extractor": done.manifest["extractor"],
-    }
-
-
-def _numbers(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What is plotted from one materialization to the next, and what only some have."""
+def _metadata(measured: "MeasuredTable") -> dict[str, Any]:
+    """Numbers that are plotted from one materialization to the next, what failed, and how the columns look."""
+    manifest, report = measured.manifest or {}, measured.report
     counters, audit = manifest["counters"], manifest["audit"]
-    told: dict[str, Any] = {
+    failed = report.failed[:_FAILURES_SHOWN] if report else []
+    metadata: dict[str, Any] = {
         "coverage": round((counters["rows_in"] - counters["failed"]) / counters["rows_in"], 4),
         "no_reference": counters["no_reference"],
         "malformed_hdr": audit["malformed_hdr"],
         "damaged_clips": audit["damaged"],
         "transfers": counted(audit["transfers"], "transfer"),
+        "counters": counted(counters, "counter"),
+        "failures": records([{"clip": key, "reason": reason} for key, reason in failed]),
+        "extractor": manifest["extractor"],
     }
+    # What only some materializations have: a number that is absent leaves a gap in its plot, a null breaks it.
     if manifest["clips_per_s"] is not None:
-        told["clips_per_s"] = manifest["clips_per_s"]
+        metadata["clips_per_s"] = manifest["clips_per_s"]
     if manifest["measured_again"]:
-        told["measured_again"] = manifest["measured_again"]
+        metadata["measured_again"] = manifest["measured_again"]
     if manifest["near_duplicates"] is not None:
-        told["near_duplicate_groups"] = manifest["near_duplicates"]["groups"]
-        groups = [{"clips": ", ".join(keys)} for keys in manifest["near_duplicates"]["examples"][:20]]
-        told["near_duplicates"] = records(groups)
-    return told
+        metadata["near_duplicate_groups"] = manifest["near_duplicates"]["groups"]
+        groups = manifest["near_duplicates"]["examples"][:_GROUPS_SHOWN]
+        metadata["near_duplicates"] = records([{"clips": ", ".join(keys)} for keys in groups])
+    if measured.view is not None:
+        silent = [{"column": name, "why": "no value in any row"} for name in measured.view.missing]
+        silent += [{"column": name, "why": "one value in all rows"} for name in measured.view.constant]
+        silent += [{"column": name, "why": f"no value in {rows} rows"} for name, rows in measured.view.patchy.items()]
+        metadata["feature_ranges"] = records(measured.view.ranges)
+        metadata["columns_to_look_at"] = records(silent[:_COLUMNS_SHOWN])
+        if measured.sheet:
+            metadata["worst_and_best"] = picture(measured.sheet, "worst and best clips", "jpeg")
+    return metadata
 
 
-def _view(done: "MeasuredTable") -> dict[str, Any]:
-    if done.view is None:
-        return {}
-    silent = [{"column": name, "why": "no value in any row"} for name in done.view.missing]
-    silent += [{"column": name, "why": "one value in all rows"} for name in done.view.constant]
-    silent += [{"column": name, "why": f"no value in {rows} rows"} for name, rows in done.view.patchy.items()]
-    told = {"feature_ranges": records(done.view.ranges), "columns_to_look_at": records(silent[:100])}
-    return told | ({"worst_and_best": picture(done.sheet, "worst and best clips", "jpeg")} if done.sheet else {})
+def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
+    """Schema (blocking), coverage, and an audit; a table that ``clip_features`` did not write is not judged by them."""
+    published = published_features(catalog)
+
+    @published.check(
+        "Every row keeps the column specs (a table of your own is judged when a head reads it).", blocking=True
+    )
+    def clip_features_schema(latest: Latest) -> dg.AssetCheckResult:
+        from vqa_assets.features.corpus_table import why_foreign
+
+        if foreign := why_foreign(latest.path):
+            return dg.AssetCheckResult(passed=True, description=f"not judged here: {foreign}")
+        return latest.schema_result()
+
+    @published.check("Every clip of the corpus JSONL could be measured, by a table that this asset wrote.")
+    def clip_features_coverage(latest: Latest) -> dg.AssetCheckResult:
+        from vqa_assets.features.corpus_table import why_foreign
+
+        if foreign := why_foreign(latest.path):
+            message = f"{latest.path.name} is left as it is: {foreign}; set overwrite to replace it"
+            return dg.AssetCheckResult(passed=False, description=message)
+        failed = [f"{f['key']} ({f['reason']})" for f in latest.manifest["failures"]]
+        return dg.AssetCheckResult(
+            passed=not failed,
+            description=f"clips that could not be measured: {listed(failed)}",
+            metadata=latest.manifest["counters"],
+        )
+
+    @published.check("HDR clips declare BT.2020, no clip has damaged frames, no ladder clip lacks its reference.")
+    def clip_features_audit(latest: Latest) -> dg.AssetCheckResult:
+        from vqa_assets.features.corpus_table import why_foreign
+
+        if foreign := why_foreign(latest.path):
+            return dg.AssetCheckResult(passed=True, description=f"not judged here: {foreign}")
+        audit = latest.manifest.get("audit", {})
+        clips = {
+            "PQ or HLG without BT.2020": audit.get("malformed_hdr_clips"),
+            "damaged frames": audit.get("damaged_clips"),
+            "no reference": latest.manifest.get("no_reference"),
+        }
+        complaints = "; ".join(f"{what}: {listed(keys)}" for what, keys in clips.items() if keys)
+        return dg.AssetCheckResult(
+            passed=not complaints,
+            description=complaints or "nothing found",
+            metadata={"transfers": audit.get("transfers", {})},
+        )
+
+    return [clip_features_schema, clip_features_coverage, clip_features_audit]

@@ -1,4 +1,7 @@
-"""The heads: ``mos_head`` per corpus, and one asset per recipe. Their checks are in ``head_checks``."""
+"""The heads: ``mos_head`` per corpus, one asset per recipe, their checks, and ``cross_corpus_evaluation``.
+
+What a recipe is, how a head is trained and judged, and what its manifest says is in ``vqa_assets.heads``.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -8,11 +11,13 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.head_settings import HeadConfig
-from vqa_assets.assets.runs import run_context
-from vqa_assets.assets.telling import manifest_metadata, picture, records, synthetic_tags, told_failures
+from vqa_assets.assets.head_settings import HeadConfig, TrainingConfig
+from vqa_assets.assets.metadata import heat_map_png, picture, records
+from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.encode_grid.layout import training_corpus
+from vqa_assets.errors import TrainingError
 from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.recipe import (
     HEAD_RECIPES,
@@ -21,12 +26,34 @@ from vqa_assets.heads.recipe import (
     TrainingSettings,
     corpus_head_recipe,
 )
+from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.tables.paths import DataRoot
 
 CODE_VERSION = "3"
+SYNTHETIC_TAG = "vqa_assets/synthetic"
+"""On a materialization that no real row went into (smoke, synthetic fallback)."""
+ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
 _GRID = "encode-grid"
+
+
+def published_head(asset: str, partitions: dg.PartitionsDefinition[str] | None) -> PublishedFile:
+    """The ONNX file of a head; its manifest stands beside it under the head's name.
+
+    A smoke run puts both elsewhere: a check that runs alone later judges the head that stands, not the last rehearsal.
+    """
+
+    def name(partition: str) -> str:
+        return corpus_head_recipe(partition).name if partition else asset
+
+    return PublishedFile(
+        asset=asset,
+        place=lambda root, partition: root.models() / f"{name(partition)}.onnx",
+        manifest_place=lambda root, partition: root.models() / f"{name(partition)}.json",
+        partitions=partitions,
+        judged_in_its_run=True,
+    )
 
 
 def make_head_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -41,6 +68,8 @@ def recipes(catalog: Catalog) -> list[HeadRecipe]:
 
 
 def _make_corpus_head(catalog: Catalog) -> dg.AssetsDefinition:
+    published = published_head("mos_head", catalog.partitions)
+
     @dg.asset(
         deps=[catalog.same("mos_features")],
         partitions_def=catalog.partitions,
@@ -56,21 +85,24 @@ def _make_corpus_head(catalog: Catalog) -> dg.AssetsDefinition:
         data_root: DataRootResource,
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
-        return _train(corpus_head_recipe(context.partition_key), config, catalog, (context, data_root, trainer))
+        recipe = corpus_head_recipe(context.partition_key)
+        return _train(context, published, recipe, config, catalog, data_root, trainer)
 
     return mos_head
 
 
-def _upstream(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetDep:
-    if recipe.target != MOS_TARGET:
-        return dg.AssetDep("fr_training_corpus")
-    return catalog.every("mos_features") if recipe.every_corpus else catalog.some("mos_features", recipe.corpora)
-
-
 def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
+    published = published_head(recipe.name, None)
+    if recipe.target != MOS_TARGET:
+        upstream = dg.AssetDep("fr_training_corpus")
+    elif recipe.every_corpus:
+        upstream = catalog.every("mos_features")
+    else:
+        upstream = catalog.some("mos_features", recipe.corpora)
+
     @dg.asset(
         name=recipe.name,
-        deps=[_upstream(recipe, catalog)],
+        deps=[upstream],
         group_name="heads",
         kinds={"onnx", "pytorch"},
         code_version=CODE_VERSION,
@@ -84,42 +116,45 @@ def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
         data_root: DataRootResource,
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
-        return _train(recipe, config, catalog, (context, data_root, trainer))
+        return _train(context, published, recipe, config, catalog, data_root, trainer)
 
     return head
 
 
 def _train(
+    context: dg.AssetExecutionContext,
+    published: PublishedFile,
     recipe: HeadRecipe,
     config: HeadConfig,
     catalog: Catalog,
-    run: tuple[dg.AssetExecutionContext, DataRootResource, TrainerResource],
+    data_root: DataRootResource,
+    trainer: TrainerResource,
 ) -> dg.MaterializeResult[Any]:
     from vqa_assets.heads.build import build_head
     from vqa_assets.heads.publish import HeadInputs, publish_head
 
-    context, data_root, trainer = run
-    with told_failures():
+    with dagster_failures():
         root, settings = data_root.root(), config.settings()
-        ran = run_context(context, root, __file__)
+        run = run_context(context, root, __file__)
         present = present_tables(recipe, catalog, root)
         built = build_head(recipe, present, corpora_facts(catalog), settings, trainer.of_run(context), context.log.info)
-        inputs = HeadInputs(recipe.name, settings, tables_read(_read(built.manifest), present, settings))
-        done = publish_head(built, inputs, ran)
-    told = {
-        **_metadata(done.manifest),
-        **manifest_metadata(done.manifest, done.manifest_path, root),
-        "path": root.shown(done.onnx or done.manifest_path),
-        "card": dg.MetadataValue.md(_without_picture(done.card.read_text(encoding="utf-8"))),
-        "predicted_against_mos": picture(done.picture.read_bytes(), "predicted against MOS, residuals by corpus"),
-    }
-    return dg.MaterializeResult(
-        metadata=told, data_version=dg.DataVersion(done.data_version), tags=synthetic_tags(done.manifest)
+        corpora = [*built.manifest["corpora"], *built.manifest["unused"]]
+        inputs = HeadInputs(recipe.name, settings, tables_read(corpora, present, settings))
+        head = publish_head(built, inputs, run)
+    result = published.result(
+        root,
+        path=head.onnx or head.manifest_path,
+        manifest=head.manifest,
+        manifest_file=head.manifest_path,
+        data_version=head.data_version,
+        metadata={
+            **_metadata(head.manifest),
+            "card": dg.MetadataValue.md(_without_picture(head.card.read_text(encoding="utf-8"))),
+            "predicted_against_mos": picture(head.picture.read_bytes(), "predicted against MOS, residuals by corpus"),
+        },
     )
-
-
-def _read(manifest: Mapping[str, Any]) -> list[str]:
-    return [*manifest["corpora"], *manifest["unused"]]
+    synthetic = head.manifest["smoke"] or head.manifest["synthetic"]
+    return result._replace(tags={SYNTHETIC_TAG: "true"} if synthetic else {})
 
 
 def present_tables(recipe: HeadRecipe, catalog: Catalog, root: DataRoot) -> dict[str, Path]:
@@ -136,15 +171,25 @@ def tables_read(corpora: Iterable[str], present: Mapping[str, Path], settings: T
     tables, extra = (
         {n: Path(path).expanduser() for n, path in each.items()} for each in (settings.tables, settings.extra_tables)
     )
-    wanted = {**(tables or present), **extra}
+    offered = {**(tables or present), **extra}
     read = tuple(corpora)
-    return {name: wanted[name] for name in read} if set(read) <= set(wanted) else wanted
+    return {name: offered[name] for name in read} if set(read) <= set(offered) else offered
 
 
 def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:
     """Every corpus, and what has computed scores instead of opinions: no MOS head is trained on that."""
-    others: list[ExternalShard | EncodeGridSource] = [*EXTERNAL_SHARDS.values(), *ENCODE_GRID_SOURCES.values()]
-    computed = {source.name: _computed(source) for source in others}
+    sources: list[ExternalShard | EncodeGridSource] = [*EXTERNAL_SHARDS.values(), *ENCODE_GRID_SOURCES.values()]
+    computed = {
+        source.name: CorpusFacts(
+            title=source.title,
+            licence=source.licence,
+            citation=source.citation,
+            version="as it came",
+            redistribution=source.redistribution,
+            opinion_scores=False,
+        )
+        for source in sources
+    }
     return computed | {
         corpus.name: CorpusFacts(
             title=corpus.title,
@@ -157,33 +202,24 @@ def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:
     }
 
 
-def _computed(source: ExternalShard | EncodeGridSource) -> CorpusFacts:
-    return CorpusFacts(
-        title=source.title,
-        licence=source.licence,
-        citation=source.citation,
-        version="as it came",
-        redistribution=source.redistribution,
-        opinion_scores=False,
-    )
-
-
 def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     means = {f"mean_{name}": value for name, value in manifest["folds"]["mean"].items() if value is not None}
     corpora = [
         {"corpus": name, **{k: facts[k] for k in ("rows", "licence", "redistribution", "citation")}}
         for name, facts in manifest["corpora"].items()
     ]
-    consequence = manifest["redistribution"]["consequence"] if manifest["redistribution"] else "synthetic rows"
+    # The field's protocol as a table: medians over its splits; a run may leave the protocol out.
+    protocol = manifest["protocol"]
+    medians = [{"predictor": name, **median} for name, median in protocol["median"].items()] if protocol else []
     return {
         "status": manifest["status"],
         "gate_reasons": records([{"reason": reason} for reason in manifest["gate"]["reasons"]]),
         **means,
         "folds": records(manifest["folds"]["each"]),
-        **_protocol(manifest),
+        **({"protocol": records(medians)} if medians else {}),
         "trained_on": records(corpora),
         "absent_corpora": list(manifest["absent"]),
-        "redistribution": consequence,
+        "redistribution": manifest["redistribution"]["consequence"] if manifest["redistribution"] else "synthetic rows",
         "n_parameters": manifest["n_parameters"],
     }
 
@@ -193,8 +229,152 @@ def _without_picture(card: str) -> str:
     return "".join(line for line in card.splitlines(keepends=True) if not line.startswith("!["))
 
 
-def _protocol(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The field's protocol as a table: medians over its splits."""
-    found = manifest["protocol"]
-    medians = [{"predictor": name, **median} for name, median in found["median"].items()] if found else []
-    return {"protocol": records(medians)} if medians else {}
+def make_head_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
+    """Gate (WARN), the ridge baseline (WARN), the columns read (WARN), operators and parity (blocking), per head."""
+    heads = [published_head("mos_head", catalog.partitions), *(published_head(name, None) for name in HEAD_RECIPES)]
+    return [check for head in heads for check in _checks_of(head)]
+
+
+def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
+    @head.check("The head passes its gate and is Production; a miss is an honest Proposed.", name=f"{head.asset}_gate")
+    def gate(latest: Latest) -> dg.AssetCheckResult:
+        verdict = latest.manifest["gate"]
+        reasons = "; ".join(verdict["reasons"]) or "every threshold is met"
+        return dg.AssetCheckResult(passed=verdict["passed"], description=f"{latest.manifest['status']}: {reasons}")
+
+    @head.check("The head is better than a ridge regression on the same folds.", name=f"{head.asset}_beats_ridge")
+    def beats_ridge(latest: Latest) -> dg.AssetCheckResult:
+        folds = latest.manifest["folds"]
+        plcc, ridge = folds["mean"]["plcc"], folds["baselines"]["ridge"]["mean"]["plcc"]
+        of_head, of_ridge = ("not defined" if value is None else f"{value:.4f}" for value in (plcc, ridge))
+        return dg.AssetCheckResult(
+            passed=bool(latest.manifest["beats_ridge"]),
+            description=f"mean PLCC of the head {of_head}, of the ridge regression {of_ridge}",
+            metadata={"plcc": plcc, "ridge_plcc": ridge},
+        )
+
+    @head.check("Every column the head reads was known in all rows, and varies.", name=f"{head.asset}_columns")
+    def columns(latest: Latest) -> dg.AssetCheckResult:
+        return columns_result(latest.manifest)
+
+    @head.check(
+        "The ONNX file is its manifest's, has only allowed operators, and onnxruntime reproduces torch "
+        "within 1e-5 of 1–5.",
+        name=f"{head.asset}_runs_anywhere",
+        blocking=True,
+    )
+    def runs_anywhere(latest: Latest) -> dg.AssetCheckResult:
+        manifest = latest.manifest
+        if manifest["onnx"] is None:
+            return dg.AssetCheckResult(passed=True, description="nothing was exported")
+        return _runs_anywhere(latest.root.models() / manifest["onnx"], manifest)
+
+    return [gate, beats_ridge, columns, runs_anywhere]
+
+
+def columns_result(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
+    """Names the columns that a head reads and that are constant, filled, absent from a display or missing in rows."""
+    counts = {name: c["counts"] for name, c in manifest["corpora"].items()} | manifest["unused"]
+    without = {name: c["rows_missing_features"] for name, c in counts.items() if c["rows_missing_features"]}
+    columns = {
+        "of one value": manifest["constant"],
+        "filled": list(manifest["filled"]),
+        "not in the display": manifest.get("display_profile", {}).get("lacking", []),
+        "rows left out for a feature that is not known": [f"{name} {rows}" for name, rows in without.items()],
+    }
+    complaints = [f"{what}: {', '.join(names)}" for what, names in columns.items() if names]
+    return dg.AssetCheckResult(
+        passed=not complaints,
+        description="; ".join(complaints) or "all columns are known and vary",
+        metadata=columns,
+    )
+
+
+def _runs_anywhere(onnx: Path, manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
+    from vqa_assets.heads.export import check_operators
+
+    record = file_record(onnx)
+    if not record["exists"]:
+        message = f"{onnx.name}: found nothing there, expected the head; materialize it again"
+        return dg.AssetCheckResult(passed=False, description=message)
+    try:
+        offenders = check_operators(onnx)
+    except TrainingError as problem:
+        message = f"{onnx.name}: {problem}; materialize the head again"
+        return dg.AssetCheckResult(passed=False, description=message)
+    parity, limit = manifest["parity"]["max_abs_difference"], manifest["parity"]["limit"]
+    described = record["sha256"] == manifest["sha256"]
+    message = f"operators not allowed: {', '.join(offenders) or 'none'}; onnxruntime against torch: {parity:.1e}"
+    if not described:
+        message += f"; {onnx.name} is not the file its manifest describes (SHA-256 {record['sha256']}, expected "
+        message += f"{manifest['sha256']}); materialize the head again"
+    return dg.AssetCheckResult(
+        passed=not offenders and described and parity <= limit, description=message, metadata={"parity": parity}
+    )
+
+
+def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
+    """The asset over the labelled tables of all corpora of the catalog that are there."""
+
+    @dg.asset(
+        deps=[catalog.every("mos_features")],
+        group_name="heads",
+        kinds={"pytorch"},
+        code_version=CODE_VERSION,
+        pool="gpu",
+        description="How far heads carry: one trained on each corpus and tested on every other (SROCC, PLCC), and each "
+        "corpus by a head of all others. All heads read one feature schema; none is exported.",
+    )
+    def cross_corpus_evaluation(
+        context: dg.AssetExecutionContext,
+        config: TrainingConfig,
+        data_root: DataRootResource,
+        trainer: dg.ResourceParam[TrainerResource],
+    ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.heads.across import METRICS, evaluate_across, recipe_of
+        from vqa_assets.heads.publish_across import publish_across
+
+        with dagster_failures():
+            root, settings = data_root.root(), config.settings()
+            run = run_context(context, root, __file__)
+            recipe = recipe_of(tuple(catalog.corpora))
+            present = present_tables(recipe, catalog, root)
+            tables = (present, corpora_facts(catalog))
+            across = evaluate_across(recipe, tables, settings, trainer.of_run(context), context.log.info)
+            evaluation = publish_across(across, settings, tables_read(across.corpora, present, settings), run)
+        heat_map = heat_map_png({metric: across.matrix(metric) for metric in METRICS})
+        return ACROSS.result(
+            root,
+            path=evaluation.path,
+            manifest=evaluation.manifest,
+            manifest_file=evaluation.manifest_path,
+            data_version=evaluation.data_version,
+            metadata={
+                **_across_metadata(evaluation.report),
+                "heat_map": picture(heat_map, "trained on, tested on"),
+            },
+        )
+
+    return cross_corpus_evaluation
+
+
+def _across_metadata(report: Mapping[str, Any]) -> dict[str, Any]:
+    matrices = {
+        metric: records([{"trained on": one, **of} for one, of in report[metric].items()])
+        for metric in ("srocc", "plcc")
+    }
+    # The interval is a pair of numbers, for which a cell of the table has no room; the file has it.
+    left_out = [
+        {"corpus": name, **{k: v for k, v in row.items() if k != "interval_95"}}
+        for name, row in report["leave_one_corpus_out"].items()
+    ]
+    near = report["near_duplicates"]
+    return {
+        **matrices,
+        "leave_one_corpus_out": records(left_out),
+        "near_duplicates": "no perceptual hashes" if near is None else f"{near['groups']} groups",
+        "absent_corpora": list(report["absent"]),
+        "corpora": records(
+            [{"corpus": n, "rows": c["rows"], "contents": c["contents"]} for n, c in report["corpora"].items()]
+        ),
+    }

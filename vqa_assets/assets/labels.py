@@ -1,4 +1,4 @@
-"""``mos_features``: each corpus's feature table joined with its opinion scores."""
+"""Feature tables joined with opinion scores: ``mos_features`` per corpus, ``mos_label_batch`` of tables anywhere."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,32 +8,32 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.checks import error, schema_result, shown_examples, warning
-from vqa_assets.assets.pictures import histogram_png
-from vqa_assets.assets.runs import artefact_path, run_context
-from vqa_assets.assets.telling import (
-    counted,
-    manifest_metadata,
-    picture,
-    records,
-    shortened,
-    table_metadata,
-    told_failures,
-)
+from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
+from vqa_assets.assets.published import Latest, PublishedFile, listed, manifest_metadata, schema_result
+from vqa_assets.assets.runs import dagster_failures, run_context
+from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import SOS_ORDINARY
 from vqa_assets.corpora.scales import TRAINING
+from vqa_assets.errors import SettingsError
 from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, label_settings
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import Setting
-from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import MOS_FEATURES
 
 if TYPE_CHECKING:
+    from vqa_assets.labels.batch import Batch, BatchSettings, TableOutcome
     from vqa_assets.labels.labelled import LabelledTable
 
 CODE_VERSION = "2"
+BATCH_CODE_VERSION = "1"
+BATCH_REPORT = PublishedFile(
+    asset="mos_label_batch",
+    place=lambda root, _: root.path / "no report",
+    manifest_place=lambda root, _: root.path / "no report",
+)
+"""The report of the latest batch, which is its replay manifest: it has no place of its own below the data root."""
 _LEAKS_SHOWN = 20
 _PATHS: dict[str, Any] = {
     "features": (
@@ -70,8 +70,69 @@ LabelConfig = create_model(
 )
 
 
+class BatchConfig(ToldConfig):
+    """Settings of one batch."""
+
+    manifest: str | None = Field(
+        default=None,
+        description="JSON manifest of the tables, or the name of a shipped one. Default: none, it must be set.",
+    )
+    base_dir: str | None = Field(
+        default=None,
+        description="Folder that relative paths in the manifest are from. Default: the manifest's own; a shipped one "
+        "needs it.",
+    )
+    report_json: str | None = Field(
+        default=None,
+        description="Report to write. Default: <manifest stem>.report.json beside the manifest, of a shipped one in "
+        "base_dir.",
+    )
+    report_md: str | None = Field(
+        default=None,
+        description="The same for people. Default: <manifest stem>.report.md beside that one.",
+    )
+    fail_fast: bool = Field(default=False, description="End at the first table that fails. Default: false.")
+
+    def settings(self) -> "BatchSettings":
+        """The settings; SettingsError without a manifest."""
+        from vqa_assets.labels.batch import BatchSettings
+        from vqa_assets.labels.batch_manifest import find_manifest, shipped_manifests
+
+        if not self.manifest:
+            shipped = " or ".join(path.name for path in shipped_manifests())
+            raise SettingsError(
+                "mos_label_batch: manifest",
+                found="found nothing",
+                expected="a JSON manifest of the tables to label",
+                next_step=f"set manifest in the run config to a file of your own, or to {shipped}",
+            )
+        return BatchSettings(
+            find_manifest(self.manifest),
+            _optional(self.base_dir),
+            _optional(self.report_json),
+            _optional(self.report_md),
+            self.fail_fast,
+        )
+
+
+def _optional(given: str | None) -> Path | None:
+    return Path(given).expanduser() if given else None
+
+
+def published_labelled(catalog: Catalog) -> PublishedFile:
+    """Each corpus's labelled table."""
+    return PublishedFile(
+        asset="mos_features",
+        place=lambda root, name: root.labelled(catalog.corpora[name]),
+        table=MOS_FEATURES,
+        manifest_place=lambda root, name: root.labelled_audit(catalog.corpora[name]),
+        partitions=catalog.partitions,
+    )
+
+
 def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
     """The asset over all corpora of the catalog."""
+    published = published_labelled(catalog)
 
     @dg.asset(
         deps=[catalog.same("clip_features"), catalog.same("corpus_jsonl")],
@@ -88,125 +149,183 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.labels.labelled import make_labelled_table
 
-        with told_failures():
+        with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
-            given = config.model_dump()  # type: ignore[attr-defined]
-            paths = _paths(given, corpus, root)
-            settings = label_settings({s.name: given[s.name] for s in LABEL_SETTINGS}, "run config")
-            done = make_labelled_table(paths, settings, run_context(context, root, __file__), catalog.corpora)
-        return dg.MaterializeResult(metadata=_metadata(done, root), data_version=dg.DataVersion(done.data_version))
+            values = config.model_dump()  # type: ignore[attr-defined]
+            paths = _paths(values, corpus, root)
+            settings = label_settings({s.name: values[s.name] for s in LABEL_SETTINGS}, "run config")
+            labelled = make_labelled_table(paths, settings, run_context(context, root, __file__), catalog.corpora)
+        return published.result(
+            root,
+            path=labelled.paths.out,
+            rows=labelled.audit.output_rows,
+            manifest=labelled.manifest,
+            manifest_file=labelled.paths.audit_json,
+            data_version=labelled.data_version,
+            metadata=_metadata(labelled),
+        )
 
     return mos_features
 
 
-def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Schema and match rate (blocking), contents in two splits, labels that no opinions give."""
-
-    @dg.asset_check(
-        asset="mos_features",
-        partitions_def=catalog.partitions,
-        blocking=True,
-        description="The added columns keep their specs.",
-    )
-    def mos_features_schema(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
-        from vqa_assets.labels.labelled import validate_labelled
-
-        root, name = data_root.root(), context.partition_key
-        path = artefact_path(context, root, root.labelled(catalog.corpora[name]), name)
-        status = _audit(context, root, catalog)["run_provenance"]["args"]["status_column"]["value"]
-        return schema_result(lambda: validate_labelled(path, status))
-
-    @dg.asset_check(
-        asset="mos_features",
-        partitions_def=catalog.partitions,
-        blocking=True,
-        description="Enough feature keys have a label.",
-    )
-    def mos_features_match_rate(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        audit = _audit(context, data_root.root(), catalog)
-        rate, least = audit["match_rate"], audit["run_provenance"]["args"]["min_match_rate"]["value"]
-        return error(rate >= least, f"{rate:.1%} of the keys have a label, at least {least:.1%} must")
-
-    @dg.asset_check(
-        asset="mos_features",
-        partitions_def=catalog.partitions,
-        description="No content stands in two splits.",
-    )
-    def mos_features_split_leakage(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        return split_leakage_result(_audit(context, data_root.root(), catalog)["split_leaks"])
-
-    @dg.asset_check(
-        asset="mos_features",
-        partitions_def=catalog.partitions,
-        description="No label has an SD of 0 beside others that have one, and the SOS parameter is one of opinions.",
-    )
-    def mos_features_labels(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
-        return _suspicion_result(_audit(context, data_root.root(), catalog)["labels"])
-
-    return [mos_features_schema, mos_features_match_rate, mos_features_split_leakage, mos_features_labels]
-
-
-def split_leakage_result(leaks: Mapping[str, Sequence[str]]) -> dg.AssetCheckResult:
-    """An error that names the contents which stand in more than one split."""
-    told = [f"{content} ({', '.join(splits)})" for content, splits in list(leaks.items())[:_LEAKS_SHOWN]]
-    more = f" and {len(leaks) - _LEAKS_SHOWN} more" if len(leaks) > _LEAKS_SHOWN else ""
-    advice = "; a head would be judged on contents it was trained on: correct the split by content" if leaks else ""
-    description = f"contents in two splits: {shown_examples(told)}{more}{advice}"
-    return error(not leaks, description, {"contents": len(leaks)})
-
-
-def _suspicion_result(summaries: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
-    low, high = SOS_ORDINARY
-    odd, found = [], {}
-    for one in summaries:
-        unknown = round(one["share_unknown_sd"] * one["clips"])
-        if 0 < unknown < one["clips"]:
-            odd.append(f"{one['corpus']}: {unknown} of {one['clips']} labels have an SD of 0")
-        if not one["sos_is_ordinary"]:
-            odd.append(f"{one['corpus']}: SOS parameter {one['sos_parameter']:.4g}, outside {low:g}–{high:g}")
-        if one["sos_parameter"] is not None:
-            found[f"SOS parameter of {one['corpus']}"] = shortened(one["sos_parameter"])
-    return warning(not odd, f"suspicious labels: {shown_examples(odd)}", found)
-
-
-def _paths(given: Mapping[str, Any], corpus: Corpus, root: DataRoot) -> LabelPaths:
+def _paths(values: Mapping[str, Any], corpus: Corpus, root: DataRoot) -> LabelPaths:
     """The part of the settings that says which files."""
-    out = Path(given["out"]).expanduser() if given["out"] else root.labelled(corpus)
-    beside = out.with_name(f"{out.stem}.audit.json") if given["out"] else root.labelled_audit(corpus)
+    out = Path(values["out"]).expanduser() if values["out"] else root.labelled(corpus)
+    beside = out.with_name(f"{out.stem}.audit.json") if values["out"] else root.labelled_audit(corpus)
     return LabelPaths(
-        features=Path(given["features"]).expanduser() if given["features"] else root.features(corpus),
-        labels=tuple(Path(p).expanduser() for p in given["labels"]) or (root.corpus_jsonl(corpus),),
+        features=Path(values["features"]).expanduser() if values["features"] else root.features(corpus),
+        labels=tuple(Path(p).expanduser() for p in values["labels"]) or (root.corpus_jsonl(corpus),),
         out=out,
-        audit_json=Path(given["audit_json"]).expanduser() if given["audit_json"] else beside,
-        unsaid=frozenset(name for name in _PATHS if not given[name]),
+        audit_json=Path(values["audit_json"]).expanduser() if values["audit_json"] else beside,
+        unsaid=frozenset(name for name in _PATHS if not values[name]),
     )
 
 
-def _audit(context: dg.AssetCheckExecutionContext, root: DataRoot, catalog: Catalog) -> dict[str, Any]:
-    name = context.partition_key
-    default = root.labelled_audit(catalog.corpora[name])
-    return read_json_object(artefact_path(context, root, default, name, entry="manifest_path"))
-
-
-def _metadata(done: "LabelledTable", root: DataRoot) -> dict[str, Any]:
-    audit = done.audit
-    counts = [sum(bins) for bins in zip(*(one.histogram_native for one in done.summaries), strict=True)]
-    title = f"{audit.matched_feature_keys} labelled keys"
+def _metadata(labelled: "LabelledTable") -> dict[str, Any]:
+    audit = labelled.audit
+    counts = [sum(bins) for bins in zip(*(one.histogram_native for one in labelled.summaries), strict=True)]
+    histogram = histogram_png(counts or [0], TRAINING, f"{audit.matched_feature_keys} labelled keys")
     return {
-        **table_metadata(MOS_FEATURES, audit.output_rows),
-        **manifest_metadata(done.manifest, done.paths.audit_json, root),
-        "path": root.shown(done.paths.out),
         "match_rate": audit.match_rate,
         "matched_rows": audit.matched_rows,
         "missing_rows": audit.missing_rows,
         "label_sources": counted(audit.label_sources, "file"),
-        "labels": records([one.as_row() for one in done.summaries]),
-        "mos_histogram": picture(histogram_png(counts or [0], TRAINING, title), "MOS histogram"),
+        "labels": records([one.as_row() for one in labelled.summaries]),
+        "mos_histogram": picture(histogram, "MOS histogram"),
         "unmatched_feature_keys": list(audit.unmatched_features),
         "unmatched_label_keys": list(audit.unmatched_labels),
         "contents_in_two_splits": len(audit.split_leaks),
     }
+
+
+def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
+    """Schema and match rate (blocking), contents in two splits, labels that no opinions give."""
+    published = published_labelled(catalog)
+
+    @published.check("The added columns keep their specs.", blocking=True)
+    def mos_features_schema(latest: Latest) -> dg.AssetCheckResult:
+        from vqa_assets.labels.labelled import validate_labelled
+
+        # The status column has the name that the run config gave it; a table of any format may stand here.
+        status = latest.manifest["run_provenance"]["args"]["status_column"]["value"]
+        return schema_result(lambda: validate_labelled(latest.path, status))
+
+    @published.check("Enough feature keys have a label.", blocking=True)
+    def mos_features_match_rate(latest: Latest) -> dg.AssetCheckResult:
+        rate = latest.manifest["match_rate"]
+        least = latest.manifest["run_provenance"]["args"]["min_match_rate"]["value"]
+        message = f"{rate:.1%} of the keys have a label, at least {least:.1%} must"
+        return dg.AssetCheckResult(passed=rate >= least, description=message)
+
+    @published.check("No content stands in two splits.", severity=dg.AssetCheckSeverity.ERROR)
+    def mos_features_split_leakage(latest: Latest) -> dg.AssetCheckResult:
+        return _split_leakage(latest.manifest["split_leaks"])
+
+    @published.check("No label has an SD of 0 beside others that have one, and the SOS parameter is one of opinions.")
+    def mos_features_labels(latest: Latest) -> dg.AssetCheckResult:
+        low, high = SOS_ORDINARY
+        odd, parameters = [], {}
+        for one in latest.manifest["labels"]:
+            unknown = round(one["share_unknown_sd"] * one["clips"])
+            if 0 < unknown < one["clips"]:
+                odd.append(f"{one['corpus']}: {unknown} of {one['clips']} labels have an SD of 0")
+            if not one["sos_is_ordinary"]:
+                odd.append(f"{one['corpus']}: SOS parameter {one['sos_parameter']:.4g}, outside {low:g}–{high:g}")
+            if one["sos_parameter"] is not None:
+                parameters[f"SOS parameter of {one['corpus']}"] = shortened(one["sos_parameter"])
+        return dg.AssetCheckResult(passed=not odd, description=f"suspicious labels: {listed(odd)}", metadata=parameters)
+
+    return [mos_features_schema, mos_features_match_rate, mos_features_split_leakage, mos_features_labels]
+
+
+def _split_leakage(leaks: Mapping[str, Sequence[str]]) -> dg.AssetCheckResult:
+    """Passes without ``leaks`` (content → the splits it stands in), else names them."""
+    examples = [f"{content} ({', '.join(splits)})" for content, splits in list(leaks.items())[:_LEAKS_SHOWN]]
+    more = f" and {len(leaks) - _LEAKS_SHOWN} more" if len(leaks) > _LEAKS_SHOWN else ""
+    advice = "; a head would be judged on contents it was trained on: correct the split by content" if leaks else ""
+    return dg.AssetCheckResult(
+        passed=not leaks,
+        description=f"contents in two splits: {listed(examples)}{more}{advice}",
+        metadata={"contents": len(leaks)},
+    )
+
+
+def make_mos_label_batch_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The asset, without partitions: a manifest may name tables of any corpus."""
+
+    @dg.asset(
+        deps=[catalog.every("corpus_jsonl")],
+        group_name="labels",
+        kinds={"parquet"},
+        code_version=BATCH_CODE_VERSION,
+        description="One labelled table per entry of a manifest, and a report of all. A table that fails does not stop "
+        "the others; the run fails at the end.",
+    )
+    def mos_label_batch(
+        context: dg.AssetExecutionContext, config: BatchConfig, data_root: DataRootResource
+    ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.labels.batch import check_batch, label_batch
+
+        with dagster_failures():
+            root, settings = data_root.root(), config.settings()
+            batch = label_batch(settings, run_context(context, root, __file__), catalog.corpora)
+        metadata = _batch_metadata(batch, root)
+        if batch.failed:
+            # A run that fails materializes nothing; as an observation the report is on the asset's page all the same.
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
+        with dagster_failures():
+            check_batch(batch)
+        return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(batch.data_version))
+
+    return mos_label_batch
+
+
+def _batch_metadata(batch: "Batch", root: DataRoot) -> dict[str, Any]:
+    json_path, md_path = batch.settings.reports
+    return {
+        **manifest_metadata(json_path, batch.report, root),
+        "tables": records([_table_row(outcome, root) for outcome in batch.outcomes]),
+        "report": dg.MetadataValue.md(md_path.read_text(encoding="utf-8")),
+        "report_path": root.shown(md_path),
+        "dagster/row_count": batch.report["summary"]["rows"],
+    }
+
+
+def _table_row(outcome: "TableOutcome", root: DataRoot) -> dict[str, Any]:
+    audit = outcome.made.audit if outcome.made else None
+    return {
+        "table": outcome.table.id,
+        "status": outcome.status,
+        "rows": audit and audit.input_rows,
+        "labelled": audit and audit.matched_rows,
+        "match_rate": audit and audit.match_rate,
+        "out": root.shown(outcome.table.paths.out),
+        "error": str(outcome.error) if outcome.error else None,
+    }
+
+
+def make_mos_label_batch_checks() -> list[dg.AssetChecksDefinition]:
+    """Schema and match rate (blocking), contents in two splits; over all tables of the latest batch."""
+
+    @BATCH_REPORT.check("The added columns of every table keep their specs.", blocking=True)
+    def mos_label_batch_schema(latest: Latest) -> dg.AssetCheckResult:
+        from vqa_assets.labels.labelled import validate_labelled
+
+        tables = [(latest.root.located(t["out"]), t["settings"]["status_column"]) for t in latest.manifest["tables"]]
+        return schema_result(lambda: sum(validate_labelled(path, status) for path, status in tables))
+
+    @BATCH_REPORT.check("In every table enough feature keys have a label.", blocking=True)
+    def mos_label_batch_match_rate(latest: Latest) -> dg.AssetCheckResult:
+        tables = latest.manifest["tables"]
+        return dg.AssetCheckResult(
+            passed=all(t["match_rate"] >= t["settings"]["min_match_rate"] for t in tables),
+            description="keys with a label: " + ", ".join(f"{t['id']} {t['match_rate']:.1%}" for t in tables),
+            metadata={t["id"]: t["match_rate"] for t in tables},
+        )
+
+    @BATCH_REPORT.check("No content of a table stands in two splits.", severity=dg.AssetCheckSeverity.ERROR)
+    def mos_label_batch_split_leakage(latest: Latest) -> dg.AssetCheckResult:
+        tables = latest.manifest["tables"]
+        return _split_leakage({f"{t['id']}: {content}": s for t in tables for content, s in t["split_leaks"].items()})
+
+    return [mos_label_batch_schema, mos_label_batch_match_rate, mos_label_batch_split_leakage]

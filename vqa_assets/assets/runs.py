@@ -1,16 +1,23 @@
-"""What a Dagster run tells the replay manifest of itself: its ids, its code's git state, its command line."""
+"""A Dagster run and the code below it: what the run says of itself in a replay manifest, and how its failures read.
 
+What a run shows of its results is in ``metadata``; what it publishes is in ``published``.
+"""
+
+import logging
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from vqa_assets.errors import VqaError
 from vqa_assets.provenance import RunContext
-from vqa_assets.tables.living_runs import hold_run
+from vqa_assets.tables.files import fault_of, refusal_of
+from vqa_assets.tables.lock import hold_run
 from vqa_assets.tables.paths import CODE, DataRoot
 
 _GIT_LIMIT_S = 10
@@ -19,21 +26,20 @@ _GIT_LIMIT_S = 10
 def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) -> RunContext:
     """The context of one asset's run; ``module`` is the ``__file__`` of the asset's module.
 
-    From here on the run's process shows that it lives (``tables.living_runs``).
+    From here on the run's process shows that it lives (``tables.lock``).
     """
     hold_run(root, context.run.run_id)
-    partition = context.partition_key if context.has_partition_key else None
     ids = {
         "run_id": context.run.run_id,
         "asset_key": context.asset_key.to_user_string(),
-        "partition_key": partition,
+        "partition_key": context.partition_key if context.has_partition_key else None,
         "code_version": context.assets_def.code_versions_by_key.get(context.asset_key),
         "config": {k: v for k, v in (context.op_execution_context.op_config or {}).items() if v is not None},
     }
-    return RunContext(root=root, dagster=ids, entrypoint=Path(module), argv=shown_arguments(sys.argv), git=git_state())
+    return RunContext(root=root, dagster=ids, entrypoint=Path(module), argv=public_arguments(sys.argv), git=git_state())
 
 
-def shown_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
+def public_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     """A command line without the objects that Dagster hands its own processes: they may hold a database's password."""
     return tuple("<dagster object>" if '"__class__"' in argument else argument for argument in arguments)
 
@@ -42,6 +48,7 @@ def shown_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
 def git_state() -> Mapping[str, Any]:
     """{commit, dirty} of the checkout the code runs from; empty where it is no checkout, or git is not there."""
     commit = _git("rev-parse", "HEAD")
+    # An installed package may lie below a checkout of something else, whose commit says nothing of this code.
     if commit is None or not (CODE / ".git").exists():
         return {}
     return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
@@ -57,26 +64,57 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def artefact_path(
-    context: dg.AssetCheckExecutionContext,
-    root: DataRoot,
-    default: Path,
-    partition: str | None = None,
-    entry: str = "path",
-    *,
-    of_this_run: bool = False,
-) -> Path:
-    """Where the latest materialization of the checked asset put a file (metadata ``entry``), else ``default``.
+@contextmanager
+def dagster_failures() -> Iterator[None]:
+    """Turn a ``VqaError`` into a ``dagster.Failure`` that says what, found, expected and next, and is not retried.
 
-    With ``of_this_run`` a materialization of another run says nothing where there is a default.
+    A disk that refuses a file is reported in the same way; any other error passes as it is.
     """
-    key = next(iter(context.selected_asset_check_keys)).asset_key
-    records = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(key, asset_partitions=None if partition is None else [partition]), limit=1
-    ).records
-    said = None
-    if of_this_run and default.exists() and records and records[0].run_id != context.run.run_id:
-        return default
-    if records and records[0].asset_materialization is not None:
-        said = records[0].asset_materialization.metadata.get(entry)
-    return default if said is None else root.located(str(said.value))
+    try:
+        yield
+    except VqaError as error:
+        raise _failure(error) from error
+    except OSError as error:
+        code = fault_of(error)
+        if code is None:
+            raise
+        refusal = refusal_of(code, Path(error.filename) if error.filename else None)
+        explained = VqaError(
+            refusal.what,
+            found=error.strerror or str(error),
+            expected=refusal.expected,
+            next_step=f"{refusal.remedy}, then run again: the earlier output stands",
+        )
+        raise _failure(explained) from error
+
+
+def _failure(error: VqaError) -> dg.Failure:
+    parts = {"what": error.what, "found": error.found, "expected": error.expected, "next": error.next_step}
+    metadata = {name: text for name, text in parts.items() if text}
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
+
+
+def step_failure(event: dg.DagsterEvent) -> str:
+    """Why a step failed, in words: the description of a ``Failure``, else the innermost error and where it was."""
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    # An error that nobody foresaw: Dagster wraps it in errors of its own, which say nothing of the cause.
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return "no reason was recorded"
+    return f"unexpected {error.message.strip()} ({' '.join(error.stack[-1].split()) if error.stack else 'nowhere'})"
+
+
+@contextmanager
+def log_level(level: str) -> Iterator[None]:
+    """Log from ``level`` on while the block runs."""
+    logger = logging.getLogger("vqa_assets")
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

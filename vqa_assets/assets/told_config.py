@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from vqa_assets.assets.telling import told_failures
+from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import SettingsError
 
 _BOUNDS = {"ge": "At least", "gt": "Above", "le": "At most", "lt": "Below"}
@@ -20,7 +20,7 @@ class ToldConfig(dg.Config):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            with told_failures():
+            with dagster_failures():
                 raise _told(error) from error
 
     @classmethod

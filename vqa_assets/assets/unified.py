@@ -8,16 +8,14 @@ import dagster as dg
 from pydantic import Field
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.checks import jsonl_schema_result, parquet_schema_result, shown_examples, warning
-from vqa_assets.assets.pictures import HistogramPair, histogram_pairs_png
-from vqa_assets.assets.runs import artefact_path, run_context
-from vqa_assets.assets.telling import counted, manifest_metadata, picture, records, table_metadata, told_failures
+from vqa_assets.assets.metadata import HistogramPair, counted, histogram_pairs_png, picture, records
+from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result, listed
+from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.corpora.opinions import SOS_ORDINARY
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.specs import UNIFIED_CORPUS
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from vqa_assets.unified.view import UnifiedView
 
 CODE_VERSION = "3"
+PUBLISHED = PublishedFile("unified_corpus", lambda root, _: root.unified_corpus(), UNIFIED_CORPUS)
 _GROUPS_SHOWN = 10
 
 
@@ -61,110 +60,56 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
         from vqa_assets.unified.corpus import make_unified_corpus
         from vqa_assets.unified.index import Source
 
-        with told_failures():
+        with dagster_failures():
             root = data_root.root()
             settings = _settings(config, catalog, root)
             sources: dict[str, Source] = {**catalog.corpora, **EXTERNAL_SHARDS}
             with ChildProcesses() as workers:
-                done = make_unified_corpus(settings, sources, run_context(context, root, __file__), workers)
-        manifest = settings.manifest_out or manifest_path(done.jsonl)
-        return dg.MaterializeResult(
-            metadata=_metadata(done, root) | manifest_metadata(done.manifest, manifest, root),
-            data_version=dg.DataVersion(done.data_version),
+                unified = make_unified_corpus(settings, sources, run_context(context, root, __file__), workers)
+        return PUBLISHED.result(
+            root,
+            path=unified.jsonl,
+            rows=unified.report.rows_out,
+            manifest=unified.manifest,
+            manifest_file=settings.manifest_out or manifest_path(unified.jsonl),
+            data_version=unified.data_version,
+            metadata=_metadata(unified, root),
         )
 
     return unified_corpus
-
-
-def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
-    """Schema (blocking), dropped rows, spreads that no opinions have, and raw scores that disagree with ``mos``."""
-
-    @dg.asset_check(
-        asset="unified_corpus", blocking=True, description="Every row keeps the column specs, its score on 0–100."
-    )
-    def unified_corpus_schema(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        from vqa_assets.unified.table import made_from
-
-        root = data_root.root()
-        jsonl = artefact_path(context, root, root.unified_corpus())
-        parquet = jsonl.with_suffix(".parquet")
-        if made_from(jsonl, parquet):  # the same rows, and judged in a fraction of the time
-            return parquet_schema_result(parquet, UNIFIED_CORPUS)
-        return jsonl_schema_result(jsonl, UNIFIED_CORPUS)
-
-    @dg.asset_check(asset="unified_corpus", description="No row was dropped for its scale or its corpus name.")
-    def unified_corpus_dropped(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        manifest = _manifest(context, data_root.root())
-        dropped = {k: v for k, v in manifest["counters"].items() if k.startswith("dropped_")}
-        told = ", ".join(f"{name} {count}" for name, count in dropped.items())
-        examples = {"examples": records(manifest["dropped_rows"])}
-        return warning(not any(dropped.values()), told + "; the log names file and line of each", dropped | examples)
-
-    @dg.asset_check(asset="unified_corpus", description="Every corpus's SOS parameter is one that opinions have.")
-    def unified_corpus_spread(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        return _spread_result(_manifest(context, data_root.root())["labels"])
-
-    @dg.asset_check(asset="unified_corpus", description="A raw 0–100 score beside mos is the one mos was mapped from.")
-    def unified_corpus_raw_scores(
-        context: dg.AssetCheckExecutionContext, data_root: DataRootResource
-    ) -> dg.AssetCheckResult:
-        found = _manifest(context, data_root.root())["raw_scores_that_disagree"]
-        told = f"{found['rows']} rows hold a raw score that disagrees with mos; the raw score stands"
-        return warning(not found["rows"], told, {"examples": records(found["examples"])})
-
-    return [unified_corpus_schema, unified_corpus_dropped, unified_corpus_spread, unified_corpus_raw_scores]
-
-
-def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot) -> dict[str, Any]:
-    """The replay manifest of the latest materialization."""
-    default = manifest_path(root.unified_corpus())
-    return read_json_object(artefact_path(context, root, default, entry="manifest_path"))
-
-
-def _spread_result(labels: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
-    low, high = SOS_ORDINARY
-    found = {f"{one['corpus']} ({one['scale']})": one["sos_parameter"] for one in labels}
-    known = {name: value for name, value in found.items() if value is not None}
-    odd = [f"{name} {value:.4g}" for name, value in known.items() if not low <= value <= high]
-    told = f"SOS parameter outside {low:g}–{high:g}: {shown_examples(odd)}"
-    advice = "; is the published spread an SD, and on the scale of the scores?" if odd else ""
-    return warning(not odd, told + advice, known)
 
 
 def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
     from vqa_assets.unified.corpus import UnifiedSettings
     from vqa_assets.unified.shards import Shard
 
-    known = [*catalog.corpora, *EXTERNAL_SHARDS]
-    unknown = sorted(set(config.corpus_source_overrides.values()) - set(known))
+    names = [*catalog.corpora, *EXTERNAL_SHARDS]
+    unknown = sorted(set(config.corpus_source_overrides.values()) - set(names))
     if unknown:
         raise SettingsError(
             "corpus_source_overrides",
             found=", ".join(unknown),
-            expected=f"one of {', '.join(known)}",
+            expected=f"one of {', '.join(names)}",
             next_step="correct the name",
         )
-    paths = [Path(p).expanduser() for p in config.inputs] or _discovered(catalog, root)
+    # Every corpus's JSONL, whether it is there or not (absent ones are listed), and the external shards that are.
+    external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
+    usual = [root.corpus_jsonl(corpus) for corpus in catalog.corpora.values()] + [p for p in external if p.is_file()]
+    paths = [Path(p).expanduser() for p in config.inputs] or usual
     overrides = _overrides(config.corpus_source_overrides, paths, root)
     return UnifiedSettings(
         shards=tuple(Shard(path, overrides.get(path.resolve())) for path in paths),
         output=Path(config.output).expanduser() if config.output else root.unified_corpus(),
         manifest_out=Path(config.manifest_out).expanduser() if config.manifest_out else None,
-        usual=UnifiedSettings(tuple(map(Shard, _discovered(catalog, root))), root.unified_corpus()),
+        usual=UnifiedSettings(tuple(map(Shard, usual)), root.unified_corpus()),
     )
 
 
-def _overrides(given: Mapping[str, str], paths: Sequence[Path], root: DataRoot) -> dict[Path, str]:
+def _overrides(corpus_of: Mapping[str, str], paths: Sequence[Path], root: DataRoot) -> dict[Path, str]:
     """Input → corpus, however its path is spelled: absolute, through a link, from the working folder or the root."""
     inputs = {path.resolve() for path in paths}
-    found: dict[Path, str] = {}
-    for spelled, corpus in given.items():
+    overrides: dict[Path, str] = {}
+    for spelled, corpus in corpus_of.items():
         named = {Path(spelled).expanduser().resolve(), root.located(spelled).resolve()} & inputs
         if not named:
             raise SettingsError(
@@ -173,36 +118,25 @@ def _overrides(given: Mapping[str, str], paths: Sequence[Path], root: DataRoot) 
                 expected=f"one of the inputs ({', '.join(map(str, paths))})",
                 next_step="correct the path, or name the file in inputs",
             )
-        found.update(dict.fromkeys(named, corpus))
-    return found
+        overrides.update(dict.fromkeys(named, corpus))
+    return overrides
 
 
-def _discovered(catalog: Catalog, root: DataRoot) -> list[Path]:
-    """Where every corpus's JSONL should be, then the external shards that are there."""
-    external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
-    return [root.corpus_jsonl(corpus) for corpus in catalog.corpora.values()] + [p for p in external if p.is_file()]
-
-
-def _metadata(done: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:
-    report = done.report
-    scales = [{"corpus": name, **scale} for name, scale in report.scales.items()]
+def _metadata(unified: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:
+    report = unified.report
     return {
-        **table_metadata(UNIFIED_CORPUS, report.rows_out),
-        "path": root.shown(done.jsonl),
-        "parquet": root.shown(done.parquet),
+        "parquet": root.shown(unified.parquet),
         "rows_in": report.rows_in,
         "counters": counted(report.counters(), "counter"),
         "rows_per_corpus": counted(report.rows_per_corpus, "corpus"),
-        "scale_conversions": records(scales),
-        "absent": list(done.absent),
+        "scale_conversions": records([{"corpus": name, **scale} for name, scale in report.scales.items()]),
+        "absent": list(unified.absent),
         "duplicates": records([one.as_row() for one in report.duplicates]),
-        "dropped_rows": records(
-            [{**row, "path": root.shown(row["path"])} for row in report.losses.dropped_rows()],
-        ),
+        "dropped_rows": records([{**r, "path": root.shown(r["path"])} for r in report.losses.dropped_rows()]),
         "raw_scores_that_disagree": report.losses.raw_scores,
-        "related_clips_path": root.shown(done.sidecars.related_clips),
-        "croissant": root.shown(done.sidecars.croissant),
-        **_view_metadata(done.view),
+        "related_clips_path": root.shown(unified.sidecars.related_clips),
+        "croissant": root.shown(unified.sidecars.croissant),
+        **_view_metadata(unified.view),
     }
 
 
@@ -220,3 +154,52 @@ def _view_metadata(view: "UnifiedView") -> dict[str, Any]:
         "related_clips": records(view.related.counts()),
         "related_clip_groups": records([group.as_row() for group in view.related.groups[:_GROUPS_SHOWN]]),
     }
+
+
+def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
+    """Schema (blocking), dropped rows, spreads that no opinions have, and raw scores that disagree with ``mos``."""
+
+    @PUBLISHED.check("Every row keeps the column specs, its score on 0–100.", blocking=True)
+    def unified_corpus_schema(latest: Latest) -> dg.AssetCheckResult:
+        from vqa_assets.unified.table import made_from
+
+        # A Parquet file made from these very lines holds the same rows, and is judged in a fraction of the time.
+        parquet = latest.path.with_suffix(".parquet")
+        return file_schema_result(parquet if made_from(latest.path, parquet) else latest.path, UNIFIED_CORPUS)
+
+    @PUBLISHED.check("No row was dropped for its scale or its corpus name.")
+    def unified_corpus_dropped(latest: Latest) -> dg.AssetCheckResult:
+        dropped = {k: v for k, v in latest.manifest["counters"].items() if k.startswith("dropped_")}
+        counts = ", ".join(f"{name} {count}" for name, count in dropped.items())
+        return dg.AssetCheckResult(
+            passed=not any(dropped.values()),
+            description=f"{counts}; the log names file and line of each",
+            metadata=dropped | {"examples": records(latest.manifest["dropped_rows"])},
+        )
+
+    @PUBLISHED.check("Every corpus's SOS parameter is one that opinions have.")
+    def unified_corpus_spread(latest: Latest) -> dg.AssetCheckResult:
+        low, high = SOS_ORDINARY
+        parameters = {
+            f"{one['corpus']} ({one['scale']})": one["sos_parameter"]
+            for one in latest.manifest["labels"]
+            if one["sos_parameter"] is not None
+        }
+        odd = [f"{name} {value:.4g}" for name, value in parameters.items() if not low <= value <= high]
+        advice = "; is the published spread an SD, and on the scale of the scores?" if odd else ""
+        return dg.AssetCheckResult(
+            passed=not odd,
+            description=f"SOS parameter outside {low:g}–{high:g}: {listed(odd)}{advice}",
+            metadata=parameters,
+        )
+
+    @PUBLISHED.check("A raw 0–100 score beside mos is the one mos was mapped from.")
+    def unified_corpus_raw_scores(latest: Latest) -> dg.AssetCheckResult:
+        disagreeing = latest.manifest["raw_scores_that_disagree"]
+        return dg.AssetCheckResult(
+            passed=not disagreeing["rows"],
+            description=f"{disagreeing['rows']} rows hold a raw score that disagrees with mos; the raw score stands",
+            metadata={"examples": records(disagreeing["examples"])},
+        )
+
+    return [unified_corpus_schema, unified_corpus_dropped, unified_corpus_spread, unified_corpus_raw_scores]

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.assets.telling import SYNTHETIC_TAG
+from vqa_assets.assets.heads import SYNTHETIC_TAG
 
 STARTED_OTHERWISE = frozenset(
     {"corpus_annotations", "corpus_jsonl", "libvmaf_reports", "encode_grid_jsonl", "mos_label_batch"}

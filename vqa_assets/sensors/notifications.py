@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from vqa_assets.assets.telling import step_failure
+from vqa_assets.assets.runs import step_failure
 from vqa_assets.resources.notifier import Notifier, RunFailure, StepFailure
 
 _OF_AUTOMATION = "__anonymous_asset_job_"

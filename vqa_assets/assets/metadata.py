@@ -1,9 +1,17 @@
-"""Small PNG pictures for metadata, a few kilobytes each: the event log stores them."""
+"""How results are shown in the web UI: rows as inline tables, numbers shortened, small pictures inside Markdown.
 
+The event log stores all of it, so pictures are kept to a few kilobytes. What every published file shows is in
+``published``.
+"""
+
+import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
 
 from vqa_assets.corpora.scales import UNIFIED, MosScale
 
@@ -17,6 +25,30 @@ Matrix = Mapping[str, Mapping[str, float | None]]
 PANELS_DRAWN = 12
 """How many corpora one picture shows: more would be neither small nor readable."""
 _COLOURS = 32
+
+
+def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
+    """Rows as an inline table, ``–`` where a row has no value, numbers ``shortened``; an empty table says so."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = [{name: "–" if row.get(name) is None else shortened(row[name]) for name in names} for row in rows]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in shown or [{"": "none"}]])
+
+
+def shortened(value: Any) -> Any:
+    """A float with four significant figures, and all of those before its point; anything else as it is."""
+    if not isinstance(value, float) or not math.isfinite(value) or value == 0:
+        return value
+    return round(value, max(0, 3 - math.floor(math.log10(abs(value)))))
+
+
+def counted(counts: Mapping[str, int], name: str = "reason") -> dg.MetadataValue[Any]:
+    """Counts by name as an inline table."""
+    return records([{name: key, "rows": value} for key, value in counts.items()])
+
+
+def picture(content: bytes, title: str, kind: str = "png") -> dg.MetadataValue[Any]:
+    """A small PNG (or JPEG: ``kind``) inside Markdown, behind the UI's [Show Markdown]."""
+    return dg.MetadataValue.md(f"![{title}](data:image/{kind};base64,{base64.b64encode(content).decode()})")
 
 
 @dataclass(frozen=True)
