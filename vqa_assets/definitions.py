@@ -34,12 +34,10 @@ from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.resources.notifier import NotifierResource
 from vqa_assets.resources.prober import ProberResource
 from vqa_assets.resources.trainer import TrainerResource
-from vqa_assets.sensors.abandoned_runs import make_abandoned_runs_sensor
 from vqa_assets.sensors.automation import make_automation_sensor, with_automation
 from vqa_assets.sensors.dropped_files import make_drop_sensors
-from vqa_assets.sensors.notifications import make_failure_sensor
-from vqa_assets.sensors.schedules import make_schedules
-from vqa_assets.sensors.timing import Timing
+from vqa_assets.sensors.failed_runs import make_abandoned_runs_sensor, make_failure_sensor
+from vqa_assets.sensors.schedules import Timing, make_schedules
 from vqa_assets.sensors.whole_workflow import make_workflow_job
 
 

@@ -11,7 +11,7 @@ from vqa_assets.assets.corpora import OLD_AFTER_DAYS
 from vqa_assets.definitions import defs
 from vqa_assets.pool_limits import POOLS
 from vqa_assets.resources.notifier import SCHEMA, WEBHOOK_NAME, RunFailure, StepFailure
-from vqa_assets.sensors.timing import CRON_NAME, INTERVAL_NAME, TIMEZONE_NAME, Timing
+from vqa_assets.sensors.schedules import CRON_NAME, INTERVAL_NAME, TIMEZONE_NAME, Timing
 
 DOCS = Path(__file__).parents[1] / "docs"
 OPERATING = (DOCS / "operating.md").read_text(encoding="utf-8")

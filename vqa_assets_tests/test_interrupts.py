@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vqa_assets.sensors.abandoned_runs import end_abandoned_runs
+from vqa_assets.sensors.failed_runs import end_abandoned_runs
 from vqa_assets.tables.lock import JUST_MADE_S
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clips

@@ -14,7 +14,7 @@ import pytest
 from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.notifier import NotifierResource, RunFailure, StepFailure
-from vqa_assets.sensors.notifications import failure_of, make_failure_sensor
+from vqa_assets.sensors.failed_runs import failure_of, make_failure_sensor
 
 FAILURE = RunFailure("run-1", "job", ("corpus_jsonl",), "lsvq", (StepFailure("corpus_jsonl", "disk full"),))
 

@@ -20,8 +20,7 @@ from vqa_assets.errors import SettingsError
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.dropped_files import make_drop_sensors
-from vqa_assets.sensors.schedules import make_schedules
-from vqa_assets.sensors.timing import Timing
+from vqa_assets.sensors.schedules import Timing, make_schedules
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.grids import small_report, tune_row, write_rows
 
@@ -122,7 +121,7 @@ def test_an_unchanged_file_is_not_read_again(
 ) -> None:
     write(annotation_file, "a")
     cursor = two_ticks(root_path, None)[1]
-    monkeypatch.setattr("vqa_assets.sensors.settled._digest", lambda files: pytest.fail("read again"))
+    monkeypatch.setattr("vqa_assets.sensors.dropped_files._digest", lambda files: pytest.fail("read again"))
     assert tick(root_path, cursor)[0] == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs, defs
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.sensors.whole_workflow import run_told
+from vqa_assets.sensors.whole_workflow import run_streamed
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import Step, StepResult, plan, summary_lines
 from vqa_assets_tests.results import failure
@@ -51,7 +51,7 @@ def test_a_workflow_that_has_nothing_to_do_fails_the_job_in_its_own_words(tmp_pa
 def test_every_line_is_said_as_it_comes_and_the_last_ones_are_kept() -> None:
     said: list[str] = []
     program = "import sys; [print(i) for i in range(30)]; print('the end', file=sys.stderr); sys.exit(3)"
-    code, last = run_told([sys.executable, "-c", program], {"PYTHONUNBUFFERED": "1"}, said.append)
+    code, last = run_streamed([sys.executable, "-c", program], {"PYTHONUNBUFFERED": "1"}, said.append)
     assert (code, last[-1], len(last), len(said)) == (3, "the end", 20, 31)
 
 
@@ -64,7 +64,7 @@ def test_a_child_ends_with_a_run_that_is_interrupted() -> None:
 
     program = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     with pytest.raises(KeyboardInterrupt):
-        run_told([sys.executable, "-c", program], {}, interrupted)
+        run_streamed([sys.executable, "-c", program], {}, interrupted)
     with pytest.raises(ProcessLookupError):
         os.kill(pid[0], 0)
 

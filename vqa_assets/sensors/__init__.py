@@ -1,4 +1,4 @@
-"""What starts a run: a changed annotation file, and a weekly re-ingest. Both are off until somebody switches them on.
+"""What starts runs and watches over them: dropped files, schedules, changed inputs; failed runs; the whole workflow.
 
-What a run does is in ``assets``.
+What starts a run is off until somebody switches it on. What a run does is in ``assets``.
 """

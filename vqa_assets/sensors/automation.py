@@ -5,7 +5,7 @@ is absent holds nothing up, and whatever changed while nobody looked is found by
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -35,12 +35,12 @@ class InputsChanged(dg.AutomationCondition[dg.AssetKey]):
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         """See ``dagster.AutomationCondition``."""
         view = context.asset_graph_view
-        found = {
+        behind = {
             one
             for one in context.candidate_subset.expensively_compute_asset_partitions()
             if _is_behind(view.instance, one.asset_key, one.partition_key, _inputs_of(context, one))
         }
-        return dg.AutomationResult(context, view.get_asset_subset_from_asset_partitions(context.key, found))
+        return dg.AutomationResult(context, view.get_asset_subset_from_asset_partitions(context.key, behind))
 
 
 def follow_inputs() -> dg.AutomationCondition[Any]:
@@ -86,8 +86,8 @@ def _inputs_of(context: dg.AutomationContext[dg.AssetKey], one: Any) -> Iterator
     view = context.asset_graph_view
     subset = view.get_asset_subset_from_asset_partitions(context.key, {one})
     for parent in sorted(view.asset_graph.get(context.key).parent_keys):
-        for found in view.compute_parent_subset(parent, subset).expensively_compute_asset_partitions():
-            yield parent, found.partition_key
+        for part in view.compute_parent_subset(parent, subset).expensively_compute_asset_partitions():
+            yield parent, part.partition_key
 
 
 def _is_behind(
@@ -140,13 +140,12 @@ def _change(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | Non
 def _latest(
     instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None, before: int | None = None
 ) -> dg.EventLogRecord | None:
-    wanted = dg.AssetRecordsFilter(
+    records_filter = dg.AssetRecordsFilter(
         key, asset_partitions=None if partition is None else [partition], before_storage_id=before
     )
-    found: Sequence[dg.EventLogRecord] = instance.fetch_materializations(wanted, limit=1).records
-    return found[0] if found else None
+    return next(iter(instance.fetch_materializations(records_filter, limit=1).records), None)
 
 
 def _tags(record: dg.EventLogRecord | None) -> dict[str, str]:
-    found = record.asset_materialization if record is not None else None
-    return dict(found.tags or {}) if found is not None else {}
+    materialization = record.asset_materialization if record is not None else None
+    return dict(materialization.tags or {}) if materialization is not None else {}

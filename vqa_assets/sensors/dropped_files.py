@@ -1,134 +1,185 @@
 """Sensors that start a run when a person dropped a file: annotation files, feature tables, reports of the encode grid.
 
-How a changed file is told from one that is still being written is in ``sensors.settled``.
+A file that is still being written starts nothing: a sensor's ``Cursor`` remembers what was whole. ``stat`` comes first,
+bytes are read only where that changed. Assets that follow from other assets are in ``automation``.
 """
 
-from collections.abc import Callable, Iterable
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.corpora import ENCODE_GRID_SOURCES, Corpus
+from vqa_assets.corpora import ENCODE_GRID_SOURCES
 from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.errors import VqaError
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.sensors.settled import Cursor
 from vqa_assets.tables.paths import DataRoot
 
-Look = Callable[[str, DataRoot, Cursor], dg.RunRequest | None]
-"""Looks at what one partition waits for; a run where it changed, and the cursor is brought up to date."""
+
+@dataclass
+class Cursor:
+    """Per name the state of its files when they last were whole, and the state that is waited on."""
+
+    seen: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str | None) -> "Cursor":
+        """What an earlier tick left; nothing was seen where that cannot be read."""
+        try:
+            seen = json.loads(text or "{}")
+        except ValueError:
+            seen = {}
+        return cls({k: v for k, v in seen.items() if isinstance(v, dict)} if isinstance(seen, dict) else {})
+
+    def written(self) -> str:
+        """The text for the next tick."""
+        return json.dumps(self.seen, sort_keys=True)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The names whose files may still be in the making."""
+        return [name for name, state in self.seen.items() if state.get("waiting")]
+
+    def put_back(self, name: str, state: dict[str, Any] | None) -> None:
+        """Forget what this tick noted of a name: it is looked at anew by the next one."""
+        self.seen.pop(name, None)
+        if state is not None:
+            self.seen[name] = state
+
+    def change_of(self, name: str, files: Sequence[Path]) -> str | None:
+        """``<hash>:<mtime>`` where the files of a name are whole and have other bytes than before, else None.
+
+        Files are whole when size and time of change were the same at an earlier tick, and still are once they were
+        read. The time of change is not compared with our clock: copies keep old times, and servers have other clocks.
+        """
+        state = self.seen.get(name, {})
+        stamp = _stamp(files)
+        if stamp == state.get("stamp") or (not files and "stamp" not in state):
+            state.pop("waiting", None)
+            return None
+        if stamp != state.get("waiting"):
+            self.seen[name] = {**state, "waiting": stamp}
+            return None
+        digest, newest = _digest(files), max((path.stat().st_mtime_ns for path in files), default=0)
+        if _stamp(files) != stamp:  # written to while we read
+            self.seen[name] = {**state, "waiting": _stamp(files)}
+            return None
+        self.seen[name] = {"stamp": stamp, "sha256": digest}
+        # The time of change is in the key, since Dagster starts nothing twice under one: A, B, and A again are three.
+        return f"{digest}:{newest}" if files and digest != state.get("sha256") else None
+
+
+def _stamp(files: Iterable[Path]) -> str:
+    """A short text that changes with name, size and time of change of any file."""
+    digest = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path.name}\n{status.st_size}\n{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """SHA-256 of the bytes of all files; of several, with their names."""
+    digest = hashlib.sha256()
+    for path in files:
+        if len(files) > 1:
+            digest.update(f"{path.name}\n".encode("utf-8", "surrogateescape"))
+        with path.open("rb") as content:
+            while piece := content.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+Look = Callable[[str, DataRoot, Cursor], str | None]
+"""Looks at the files of one partition: their change as ``Cursor.change_of`` gives it, where that is to start a run."""
 
 
 def make_drop_sensors(catalog: Catalog, interval_s: int) -> list[dg.SensorDefinition]:
     """One sensor per kind of drop, all off until somebody switches them on."""
+
+    def annotation_files(name: str, root: DataRoot, cursor: Cursor) -> str | None:
+        from vqa_assets.ingest.layout import waiting_annotation_files
+
+        return cursor.change_of(name, waiting_annotation_files(catalog.corpora[name], root))
+
+    def feature_table(name: str, root: DataRoot, cursor: Cursor) -> str | None:
+        from vqa_assets.features.corpus_table import why_foreign
+
+        corpus = catalog.corpora[name]
+        table = root.features(corpus)
+        if not table.is_file() or not root.corpus_jsonl(corpus).is_file():
+            return None
+        change = cursor.change_of(name, (table,))
+        # What clip_features wrote itself is followed by automation.
+        return change if change and why_foreign(table) else None
+
+    def encode_reports(name: str, root: DataRoot, cursor: Cursor) -> str | None:
+        from vqa_assets.encode_grid import layout
+        from vqa_assets.encode_grid.bvi_dvc import reports_in
+
+        inputs = reports_in(layout.reports_folder(root)) if name == BVI_DVC.name else (layout.vmaf_tune_rows(root),)
+        return cursor.change_of(name, tuple(path for path in inputs if path.is_file()))
+
     return [
-        make_annotation_sensor(catalog, interval_s),
-        make_feature_table_sensor(catalog, interval_s),
-        make_report_sensor(interval_s),
+        _make_sensor(
+            name="changed_annotation_files",
+            target=dg.AssetSelection.assets("corpus_annotations", "corpus_jsonl"),
+            description="Starts corpus_jsonl for a corpus whose annotation file is new or has other bytes.",
+            partitions=catalog.corpora,
+            look=annotation_files,
+            interval_s=interval_s,
+        ),
+        _make_sensor(
+            name="changed_feature_tables",
+            target=dg.AssetSelection.assets("mos_features"),
+            description="Starts mos_features for a corpus whose features.parquet is your own and new or changed, once "
+            "the corpus has its JSONL.",
+            partitions=catalog.corpora,
+            look=feature_table,
+            interval_s=interval_s,
+        ),
+        _make_sensor(
+            name="changed_encode_reports",
+            target=dg.AssetSelection.assets("libvmaf_reports", "encode_grid_jsonl"),
+            description="Starts libvmaf_reports and encode_grid_jsonl for a source whose libvmaf reports or vmaf-tune "
+            "rows are new, changed or gone.",
+            partitions=ENCODE_GRID_SOURCES,
+            look=encode_reports,
+            interval_s=interval_s,
+        ),
     ]
 
 
-def make_annotation_sensor(catalog: Catalog, interval_s: int) -> dg.SensorDefinition:
-    """The sensor over the annotation files of all corpora of the catalog."""
-
-    def look(name: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
-        return _annotation_request(catalog.corpora[name], root, cursor)
-
+def _make_sensor(
+    name: str, target: dg.AssetSelection, description: str, partitions: Iterable[str], look: Look, interval_s: int
+) -> dg.SensorDefinition:
     @dg.sensor(
-        name="changed_annotation_files",
-        target=dg.AssetSelection.assets("corpus_annotations", "corpus_jsonl"),
+        name=name,
+        target=target,
         minimum_interval_seconds=interval_s,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Starts corpus_jsonl for a corpus whose annotation file is new or has other bytes.",
+        description=description,
     )
-    def changed_annotation_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
-        return _tick(context, data_root.root(), catalog.corpora, look)
+    def sensor(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
+        root, cursor = data_root.root(), Cursor.read(context.cursor)
+        requests = []
+        for partition in partitions:
+            before = cursor.seen.get(partition)
+            try:
+                change = look(partition, root, cursor)
+            except (VqaError, OSError) as error:  # what is wrong with one partition does not hold up the others
+                cursor.put_back(partition, before)
+                context.log.warning("%s: %s", partition, error)
+                continue
+            if change:
+                requests.append(dg.RunRequest(run_key=f"{partition}:{change}", partition_key=partition))
+        waiting = ", ".join(cursor.waiting)
+        quiet = f"still being written, or just seen: {waiting}" if waiting else "nothing changed"
+        return dg.SensorResult(run_requests=requests, skip_reason=None if requests else quiet, cursor=cursor.written())
 
-    return changed_annotation_files
-
-
-def make_feature_table_sensor(catalog: Catalog, interval_s: int) -> dg.SensorDefinition:
-    """The sensor over feature tables that ``clip_features`` did not write."""
-
-    def look(name: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
-        return _feature_request(catalog.corpora[name], root, cursor)
-
-    @dg.sensor(
-        name="changed_feature_tables",
-        target=dg.AssetSelection.assets("mos_features"),
-        minimum_interval_seconds=interval_s,
-        default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Starts mos_features for a corpus whose features.parquet is your own and new or changed, once the "
-        "corpus has its JSONL.",
-    )
-    def changed_feature_tables(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
-        return _tick(context, data_root.root(), catalog.corpora, look)
-
-    return changed_feature_tables
-
-
-def make_report_sensor(interval_s: int) -> dg.SensorDefinition:
-    """The sensor over the inputs of the encode grid."""
-
-    @dg.sensor(
-        name="changed_encode_reports",
-        target=dg.AssetSelection.assets("libvmaf_reports", "encode_grid_jsonl"),
-        minimum_interval_seconds=interval_s,
-        default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Starts libvmaf_reports and encode_grid_jsonl for a source whose libvmaf reports or vmaf-tune rows "
-        "are new, changed or gone.",
-    )
-    def changed_encode_reports(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
-        return _tick(context, data_root.root(), ENCODE_GRID_SOURCES, _report_request)
-
-    return changed_encode_reports
-
-
-def _tick(
-    context: dg.SensorEvaluationContext, root: DataRoot, partitions: Iterable[str], look: Look
-) -> dg.SensorResult:
-    """Look at every partition; what is wrong with one is logged, and the others are looked at all the same."""
-    cursor = Cursor.read(context.cursor)
-    requests = []
-    for name in partitions:
-        before = cursor.seen.get(name)
-        try:
-            request = look(name, root, cursor)
-        except (VqaError, OSError) as error:
-            cursor.put_back(name, before)
-            context.log.warning("%s: %s", name, error)
-            continue
-        requests += [request] if request else []
-    waiting = ", ".join(cursor.waiting)
-    quiet = f"still being written, or just seen: {waiting}" if waiting else "nothing changed"
-    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else quiet, cursor=cursor.written())
-
-
-def _annotation_request(corpus: Corpus, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
-    from vqa_assets.ingest.layout import waiting_annotation_files
-
-    return _request(corpus.name, cursor, waiting_annotation_files(corpus, root))
-
-
-def _feature_request(corpus: Corpus, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
-    from vqa_assets.features.corpus_table import why_foreign
-
-    table = root.features(corpus)
-    if not table.is_file() or not root.corpus_jsonl(corpus).is_file():
-        return None
-    request = _request(corpus.name, cursor, (table,))
-    return request if request and why_foreign(table) else None
-
-
-def _report_request(source: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
-    from vqa_assets.encode_grid import layout
-    from vqa_assets.encode_grid.bvi_dvc import reports_in
-
-    inputs = reports_in(layout.reports_folder(root)) if source == BVI_DVC.name else (layout.vmaf_tune_rows(root),)
-    return _request(source, cursor, tuple(path for path in inputs if path.is_file()))
-
-
-def _request(name: str, cursor: Cursor, files: tuple[Path, ...]) -> dg.RunRequest | None:
-    change = cursor.change_of(name, files)
-    return dg.RunRequest(run_key=f"{name}:{change}", partition_key=name) if change else None
+    return sensor

@@ -1,5 +1,10 @@
-"""Schedules: the re-ingest of every corpus whose annotation file is present, and the look at every corpus's age."""
+"""Schedules: the re-ingest of every corpus whose annotation file is present, and the look at every corpus's age.
 
+When they and the sensors look is ``Timing``, taken from the environment by ``definitions``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -8,11 +13,34 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.sensors.timing import CRON_NAME, TIMEZONE_NAME, Timing
 from vqa_assets.tables.paths import DataRoot
 
+CRON_NAME, TIMEZONE_NAME, INTERVAL_NAME = "VQA_REINGEST_CRON", "VQA_REINGEST_TIMEZONE", "VQA_SENSOR_INTERVAL_S"
 FRESHNESS_CRON = "30 6 * * *"
 PARTITION_TAG = "dagster/partition"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When corpora are ingested again (a cron expression in a time zone), and the seconds between looks at files."""
+
+    cron: str = "0 3 * * 1"
+    timezone: str = "UTC"
+    interval_s: int = 30
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Timing":
+        """The variables, each with its default. SettingsError for an interval that is no number of seconds."""
+        seconds = environment.get(INTERVAL_NAME) or str(cls.interval_s)
+        if not seconds.isdecimal() or not 1 <= int(seconds) <= 86_400:
+            raise SettingsError(
+                INTERVAL_NAME,
+                found=repr(seconds),
+                expected="whole seconds from 1 to 86400",
+                next_step="correct the environment variable, or unset it",
+            )
+        cron, timezone = environment.get(CRON_NAME), environment.get(TIMEZONE_NAME)
+        return cls(cron or cls.cron, timezone or cls.timezone, int(seconds))
 
 
 def make_schedules(catalog: Catalog, timing: Timing) -> list[dg.ScheduleDefinition]:
@@ -67,8 +95,9 @@ def make_freshness_schedule(catalog: Catalog, timing: Timing) -> dg.ScheduleDefi
     )
     def daily_freshness(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
         root = data_root.root()
-        told = context.instance.get_materialized_partitions(dg.AssetKey("corpus_jsonl"))
-        made = [c.name for c in catalog.corpora.values() if c.name in told or root.corpus_jsonl(c).is_file()]
+        recorded = context.instance.get_materialized_partitions(dg.AssetKey("corpus_jsonl"))
+        # A corpus whose file is gone was recorded, one copied from elsewhere was not: the check judges both.
+        made = [c.name for c in catalog.corpora.values() if c.name in recorded or root.corpus_jsonl(c).is_file()]
         requests = [  # a job of checks only takes no partition key but by its tag
             dg.RunRequest(run_key=request.run_key, tags={PARTITION_TAG: str(request.partition_key)})
             for request in _requests(context, made)

@@ -16,7 +16,7 @@ from pydantic import Field
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.resources.data_root import DataRootResource
 
-_TOLD_LINES = 20
+_LAST_LINES = 20
 _GRACE_S = 30.0
 
 
@@ -33,7 +33,7 @@ def make_workflow_job() -> dg.JobDefinition:
     def run_workflow(context: dg.OpExecutionContext, config: WorkflowConfig, data_root: DataRootResource) -> None:
         command = [sys.executable, "-m", "vqa_assets.workflow", "--root", str(data_root.root().path)]
         command += ["--dry-run"] if config.dry_run else []
-        code, last = run_told(command, _environment(context.instance), context.log.info)
+        code, last = run_streamed(command, _environment(context.instance), context.log.info)
         if code != 0:
             description = f"the workflow ended with exit code {code}: {last[-1] if last else 'it said nothing'}"
             raise dg.Failure(description, metadata={"last_lines": "\n".join(last)}, allow_retries=False)
@@ -49,34 +49,29 @@ def make_workflow_job() -> dg.JobDefinition:
     return whole_workflow
 
 
-def run_told(
-    command: Sequence[str], environment: Mapping[str, str], say: Callable[[str], None]
+def run_streamed(
+    command: Sequence[str], environment: Mapping[str, str], log: Callable[[str], None]
 ) -> tuple[int, list[str]]:
-    """Run a program and say every line it writes; its exit code and its last lines.
+    """Run a program and log every line it writes, as it comes; its exit code and its last lines.
 
     It is asked to end when this process is interrupted, and killed where it does not.
     """
-    last: deque[str] = deque(maxlen=_TOLD_LINES)
+    last: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(
         list(command), env=dict(environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as child:
         try:
             for line in child.stdout or ():
                 last.append(line.rstrip())
-                say(line.rstrip())
+                log(line.rstrip())
             return child.wait(), list(last)
         finally:
-            _end(child)
-
-
-def _end(child: "subprocess.Popen[str]") -> None:
-    if child.poll() is not None:
-        return
-    child.terminate()
-    try:
-        child.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
+            if child.poll() is None:
+                child.terminate()
+                try:
+                    child.wait(_GRACE_S)
+                except subprocess.TimeoutExpired:
+                    child.kill()
 
 
 def _environment(instance: dg.DagsterInstance) -> dict[str, str]:
