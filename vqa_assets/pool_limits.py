@@ -17,11 +17,11 @@ POOLS: Mapping[str, int] = {"gpu": 1, "download": 2}
 def set_missing_limits(instance: dg.DagsterInstance) -> dict[str, int]:
     """Set the limit of every pool of ``POOLS`` that has none; all limits of these pools as they stand then."""
     storage = instance.event_log_storage
-    known = {limit.name: limit.limit for limit in storage.get_pool_limits() if not limit.from_default}
+    limits = {limit.name: limit.limit for limit in storage.get_pool_limits() if not limit.from_default}
     for pool, limit in POOLS.items():
-        if pool not in known:
+        if pool not in limits:
             storage.set_concurrency_slots(pool, limit)
-    return {pool: known.get(pool, limit) for pool, limit in POOLS.items()}
+    return {pool: limits.get(pool, limit) for pool, limit in POOLS.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,6 +29,7 @@ INGEST = (
     "--partition {name}), or python -m vqa_assets.workflow"
 )
 _CLOCKS_DIFFER_DAYS = 0.05
+"""A file server's clock may be an hour ahead of ours: no reason to doubt it."""
 
 
 @dataclass(frozen=True)
@@ -60,48 +61,48 @@ class CorpusStatus:
         facts = {
             "annotation file": "unknown" if self.annotation_file is None else self.annotation_file or "absent",
             "clips on disk": "unknown" if self.clips is None else str(self.clips),
-            "rows": self._rows_told(),
-            "lost": self._lost_told() if self.rows is not None else "",
-            "age": "" if self.age_days is None else _age_told(self.age_days),
+            "rows": self._rows_in_words(),
+            "lost": self._lost_in_words() if self.rows is not None else "",
+            "age": "" if self.age_days is None else _age_in_words(self.age_days),
             "scale": self.scale or "",
             "error": self.error,
             "next": self.next_step,
         }
-        return [self.name, *(f"  {what + ':':<16} {told}" for what, told in facts.items() if told)]
+        return [self.name, *(f"  {what + ':':<16} {fact}" for what, fact in facts.items() if fact)]
 
-    def _rows_told(self) -> str:
+    def _rows_in_words(self) -> str:
         if self.rows is not None:
             return str(self.rows)
         return "unknown" if self.clips is None else "never ingested"
 
-    def _lost_told(self) -> str:
+    def _lost_in_words(self) -> str:
         if self.lost is None:
             return "unknown"
         return ", ".join(f"{count} {name}" for name, count in self.lost.items()) or "none"
 
 
-def _age_told(days: float) -> str:
+def _age_in_words(days: float) -> str:
     return f"{days:.1f} days" if days > -_CLOCKS_DIFFER_DAYS else f"{-days:.1f} days in the future: was a clock wrong?"
 
 
 def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     """The status of one corpus; what cannot be read stands in ``error``.
 
-    Where its ``ingest.toml`` cannot be used, what follows is told as without one.
+    Where its ``ingest.toml`` cannot be used, the rest is that of a corpus without one.
     """
     try:
         settings, error = resolve(corpus, {}, root.ingest_toml(corpus)).values, ""
     except (SettingsError, OSError, RecursionError) as problem:
-        told = str(problem) if isinstance(problem, VqaError) else f"{root.ingest_toml(corpus)}: {problem}"
-        settings, error = resolve(corpus, {}, Path(os.devnull)).values, told
+        error = str(problem) if isinstance(problem, VqaError) else f"{root.ingest_toml(corpus)}: {problem}"
+        settings = resolve(corpus, {}, Path(os.devnull)).values
     try:
-        found = _status(corpus, root, settings)
+        status = _status(corpus, root, settings)
     except (VqaError, OSError, KeyError, ValueError, TypeError, RecursionError) as problem:
-        told = str(problem) if isinstance(problem, VqaError) else f"{type(problem).__name__}: {problem}"
-        found = CorpusStatus(corpus.name, None, None, error=told)
-    if not error and found.clips is not None:
-        return found
-    return replace(found, error=error or found.error, next_step="correct what the error names")
+        message = str(problem) if isinstance(problem, VqaError) else f"{type(problem).__name__}: {problem}"
+        status = CorpusStatus(corpus.name, None, None, error=message)
+    if not error and status.clips is not None:
+        return status
+    return replace(status, error=error or status.error, next_step="correct what the error names")
 
 
 def _status(corpus: Corpus, root: DataRoot, settings: IngestSettings) -> CorpusStatus:
@@ -109,17 +110,20 @@ def _status(corpus: Corpus, root: DataRoot, settings: IngestSettings) -> CorpusS
     folders = ClipFolders.of(corpus, settings, corpus_folder(corpus, settings, root))
     clips = ClipsOnDisk(folders, ()).count_unlabelled((), settings.clip_suffix)
     output = settings.output or root.corpus_jsonl(corpus)
-    shown = ", ".join(root.shown(path) for path in files)
+    names = ", ".join(root.shown(path) for path in files)
     if not output.is_file():
-        return CorpusStatus(corpus.name, shown, clips, next_step=missing or INGEST.format(name=corpus.name))
-    status = CorpusStatus(corpus.name, shown, clips, rows=_lines_in(output))
+        return CorpusStatus(corpus.name, names, clips, next_step=missing or INGEST.format(name=corpus.name))
+    with output.open("rb") as lines:
+        status = CorpusStatus(corpus.name, names, clips, rows=sum(1 for _ in lines))
     replay = settings.manifest_out or manifest_path(output)
     try:
         manifest = read_json_object(replay)
+        lost = {name: manifest["counters"][name] for name in LOST if manifest["counters"][name]}
+        begun = datetime.fromisoformat(manifest["run_provenance"]["started_at_utc"])
         return replace(
             status,
-            lost={name: manifest["counters"][name] for name in LOST if manifest["counters"][name]},
-            age_days=round(_age_days(manifest), 2),
+            lost=lost,
+            age_days=round((datetime.now(UTC) - begun).total_seconds() / 86_400, 2),
             scale=manifest["mos_scale"]["name"],
             next_step=_next_step(corpus, manifest, settings, files),
         )
@@ -155,28 +159,12 @@ def _next_step(
     return "none: materialize what follows (python -m vqa_assets.workflow)"
 
 
-def _age_days(manifest: Mapping[str, Any]) -> float:
-    begun = datetime.fromisoformat(manifest["run_provenance"]["started_at_utc"])
-    return (datetime.now(UTC) - begun).total_seconds() / 86_400
-
-
-def _lines_in(path: Path) -> int:
-    with path.open("rb") as lines:
-        return sum(1 for _ in lines)
-
-
-def told(statuses: Iterable[CorpusStatus], *, as_json: bool) -> str:
+def report(statuses: Iterable[CorpusStatus], *, as_json: bool) -> str:
     """All statuses as text, or as one JSON array; what is absent comes last in the text."""
     if as_json:
         return json.dumps([asdict(status) for status in statuses], indent=2, ensure_ascii=False)
     ordered = sorted(statuses, key=lambda status: not status.present)
     return "\n".join(line for status in ordered for line in status.lines())
-
-
-def _corpora() -> Mapping[str, Corpus]:
-    """Those of the package and of ``$VQA_CORPORA_DIR``."""
-    folder = os.environ.get("VQA_CORPORA_DIR")
-    return with_declared(Path(folder).expanduser()) if folder else CORPORA
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -187,13 +175,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         root = DataRoot.resolve(options.root)
-        statuses = [status_of(corpus, root) for corpus in _corpora().values()]
+        folder = os.environ.get("VQA_CORPORA_DIR")
+        corpora = with_declared(Path(folder).expanduser()) if folder else CORPORA
+        statuses = [status_of(corpus, root) for corpus in corpora.values()]
     except VqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     try:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(told(statuses, as_json=options.json), flush=True)
+        print(report(statuses, as_json=options.json), flush=True)
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if any(status.error for status in statuses) else 0

@@ -39,7 +39,7 @@ class Step:
 
     @property
     def title(self) -> str:
-        """How the step is told."""
+        """The step in one line: its assets and its corpus."""
         return " + ".join(self.assets) + (f" [{self.corpus}]" if self.corpus else "")
 
 
@@ -63,12 +63,12 @@ def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: b
     steps += [Step(("clip_features", "mos_features"), name) for name in present]
     if training and present:
         steps += [Step(("mos_head",), name) for name in present]
-        steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _is_wanted(r, present)]
+        steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _can_be_trained(r, present)]
         steps += [Step(("cross_corpus_evaluation",))] if len(present) > 1 else []
     return steps + _grid_steps(root, training)
 
 
-def _is_wanted(recipe: HeadRecipe, present: Sequence[str]) -> bool:
+def _can_be_trained(recipe: HeadRecipe, present: Sequence[str]) -> bool:
     """Whether a head's corpora are there; of one corpus a head over every corpus would be that corpus's own again."""
     return len(present) > 1 if recipe.every_corpus else bool(set(recipe.corpora) & set(present))
 
@@ -84,19 +84,19 @@ def _grid_steps(root: DataRoot, training: bool) -> list[Step]:
 
 
 def run_steps(
-    steps: Sequence[Step], defs: dg.Definitions, instance: dg.DagsterInstance, say: Callable[[str], None]
+    steps: Sequence[Step], defs: dg.Definitions, instance: dg.DagsterInstance, log: Callable[[str], None]
 ) -> list[StepResult]:
     """Run the steps in order. A failed step does not stop the others: what they need of it fails in its own words."""
     job = defs.resolve_implicit_global_asset_job_def()
     results = []
     for number, step in enumerate(steps, 1):
-        say(f"→ {number}/{len(steps)} {step.title}")
-        results.append(_run_step(step, job, instance, say))
+        log(f"→ {number}/{len(steps)} {step.title}")
+        results.append(_run_step(step, job, instance, log))
     return results
 
 
 def instance_for_commands() -> dg.DagsterInstance:
-    """The instance of ``$DAGSTER_HOME``; a passing one where that is not set, and then nothing is kept for the UI."""
+    """The instance of ``$DAGSTER_HOME``; one of memory where that is not set: nothing is kept for the UI."""
     if os.environ.get("DAGSTER_HOME"):
         return dg.DagsterInstance.get()
     _log.warning("DAGSTER_HOME is not set: the files are written, the runs will not be in the web UI")
@@ -118,7 +118,7 @@ def _is_present(corpus: Corpus, root: DataRoot) -> bool:
 
 
 def _run_step(
-    step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, say: Callable[[str], None]
+    step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, log: Callable[[str], None]
 ) -> StepResult:
     begun = time.monotonic()
     result = job.execute_in_process(
@@ -130,21 +130,12 @@ def _run_step(
     )
     evaluations = result.get_asset_check_evaluations()
     warned = tuple(f"{e.check_name}: {e.description or 'failed'}" for e in evaluations if not e.passed)
-    done = StepResult(
-        step,
-        result.success,
-        time.monotonic() - begun,
-        tuple(step_failure(e) for e in result.filter_events(lambda e: e.is_step_failure)),
-        warned,
-    )
-    _tell(done, say)
-    return done
-
-
-def _tell(done: StepResult, say: Callable[[str], None]) -> None:
-    say(f"  {'done' if done.succeeded else 'FAILED'} in {clock(done.seconds)}")
-    for line in (*done.failures, *done.warned):
-        say(f"  ! {line}")
+    failures = tuple(step_failure(e) for e in result.filter_events(lambda e: e.is_step_failure))
+    outcome = StepResult(step, result.success, time.monotonic() - begun, failures, warned)
+    log(f"  {'done' if outcome.succeeded else 'FAILED'} in {clock(outcome.seconds)}")
+    for line in (*failures, *warned):
+        log(f"  ! {line}")
+    return outcome
 
 
 def summary_lines(results: Sequence[StepResult], absent: Sequence[str]) -> list[str]:
@@ -169,8 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     corpora = declared_corpora()
     steps = plan(root, corpora, training=not options.dry_run)
     if not steps:
-        wanted = ", ".join(f"{c.name}/{c.acquisition.file}" for c in corpora.values())
-        print(f"nothing to do: no annotation file under {root.path}, expected one of {wanted}", file=sys.stderr)
+        expected = ", ".join(f"{c.name}/{c.acquisition.file}" for c in corpora.values())
+        print(f"nothing to do: no annotation file under {root.path}, expected one of {expected}", file=sys.stderr)
         return 1
     defs = build_defs(data_root=DataRootResource(path=str(root.path)))
     results = run_steps(steps, defs, instance_for_commands(), _log.info)

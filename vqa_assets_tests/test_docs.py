@@ -14,8 +14,8 @@ from vqa_assets.definitions import defs
 from vqa_assets.encode_grid import layout
 from vqa_assets.encode_grid.bvi_dvc import EncodeLabels
 from vqa_assets.encode_grid.grid import GridReport
-from vqa_assets.provenance.__main__ import main as verify_command
 from vqa_assets.provenance.verify import Match
+from vqa_assets.provenance.verify import main as verify_command
 from vqa_assets.settings import INGEST_SETTINGS
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.unified_corpora import clip, unify

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.errors import ProvenanceError
-from vqa_assets.provenance.__main__ import main
-from vqa_assets.provenance.verify import Match, verify
+from vqa_assets.provenance.verify import Match, main, verify
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clips
 

@@ -30,8 +30,8 @@ _COLOURS = 32
 def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
     """Rows as an inline table, ``–`` where a row has no value, numbers ``shortened``; an empty table says so."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    shown = [{name: "–" if row.get(name) is None else shortened(row[name]) for name in names} for row in rows]
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in shown or [{"": "none"}]])
+    cells = [{name: "–" if row.get(name) is None else shortened(row[name]) for name in names} for row in rows]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in cells or [{"": "none"}]])
 
 
 def shortened(value: Any) -> Any:
@@ -113,8 +113,10 @@ def heat_map_png(matrices: Mapping[str, Matrix]) -> bytes:
         axes.set_xlabel("tested on", fontsize=8)
         axes.set_ylabel("trained on", fontsize=8)
         for (row, column), value in np.ndenumerate(values):
-            told, ink = (f"{value:.2f}", "white" if value < 0.6 else "black") if np.isfinite(value) else ("–", "black")
-            axes.text(column, row, told, ha="center", va="center", fontsize=7, color=ink)
+            # Dark cells have white numbers: the colour map is dark up to 0.6; a cell without a value is blank.
+            defined = bool(np.isfinite(value))
+            text, ink = f"{value:.2f}" if defined else "–", "white" if defined and value < 0.6 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
     return _few_colours(figure)
 
 

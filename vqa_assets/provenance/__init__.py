@@ -1,6 +1,7 @@
 """The replay manifest beside every artefact: what it was made from, how, and by which code.
 
-Git state and Dagster ids are handed in; nothing here reads the environment or starts a process.
+Git state and Dagster ids are handed in; nothing here reads the environment or starts a process. Comparing a manifest
+with what is on disk now is in ``verify``.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -77,14 +79,10 @@ def told_settings(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
 
 def write_manifest(path: Path, manifest: Manifest, context: RunContext) -> dict[str, Any]:
     """Write a replay manifest atomically and return it. Hashes every input and output file."""
-    content = {
-        "schema": manifest.schema,
-        **manifest.body,
-        "run_provenance": run_provenance(manifest, context),
-    }
-    shown = presentable(content, context.root)
-    write_json(path, shown)
-    return dict(shown)
+    content = {"schema": manifest.schema, **manifest.body, "run_provenance": run_provenance(manifest, context)}
+    public: dict[str, Any] = presentable(content, context.root)
+    write_json(path, public)
+    return public
 
 
 def run_provenance(manifest: Manifest, context: RunContext) -> dict[str, Any]:
@@ -167,22 +165,20 @@ def content_version(parts: Iterable[bytes]) -> str:
 @lru_cache(maxsize=1)
 def packages() -> Mapping[str, str]:
     """Installed versions of the libraries that decide results, and of Python."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _presentable_text(text: str, root: DataRoot) -> str:
-    if os.sep not in text:
+    if os.sep not in text:  # most texts: neither a path nor a URL is in it
         return text
     text = _URL.sub(lambda match: clean_url(match.group()), text)
-    for folder, shown in ((str(root.path), "<root>"), (str(CODE), "<code>"), (str(Path.home()), "~")):
-        if len(folder) > 1:
-            text = re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![\w-]|\.\w)", shown, text)
+    for folder, name in ((str(root.path), "<root>"), (str(CODE), "<code>"), (str(Path.home()), "~")):
+        if len(folder) > 1:  # the home folder of a service may be /, which would be replaced everywhere
+            text = re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![\w-]|\.\w)", name, text)
     return text
 
 

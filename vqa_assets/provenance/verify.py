@@ -1,14 +1,19 @@
-"""Whether what a replay manifest names is still what it was, and the command that makes the artefact again."""
+"""Whether what a replay manifest names is still what it was, and the command that makes the artefact again.
 
+It is a command, too: ``python -m vqa_assets.provenance verify <manifest>``. Writing manifests is in the package itself.
+"""
+
+import argparse
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.errors import ProvenanceError
+from vqa_assets.errors import ProvenanceError, VqaError
 from vqa_assets.provenance import SCHEMA, file_record
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot
@@ -60,9 +65,8 @@ def verify(manifest_file: Path, root: DataRoot | None = None) -> Verified:
     Without ``root`` it is found from the manifest's own place. ProvenanceError where the file is no replay manifest.
     """
     provenance = _provenance(manifest_file)
-    found_root = root or find_root(manifest_file, provenance)
-    compared = tuple(_compare_all(provenance, found_root))
-    return Verified(found_root, compared, replay_command(provenance, found_root))
+    root = root or find_root(manifest_file, provenance)
+    return Verified(root, tuple(_compare_all(provenance, root)), replay_command(provenance, root))
 
 
 def find_root(manifest_file: Path, provenance: Mapping[str, Any]) -> DataRoot:
@@ -80,17 +84,14 @@ def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
     words = ["dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", asset]
     if dagster.get("partition_key"):
         words += ["--partition", dagster["partition_key"]]
-    if said := _said(provenance):
-        config = json.dumps({"ops": {asset: {"config": said}}}, sort_keys=True)
-        words += ["--config-json", config.replace("<root>", str(root.path))]
-    return f"VQA_DATA_ROOT={shlex.quote(str(root.path))} {shlex.join(words)}"
-
-
-def _said(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The run config without the settings that had their default."""
+    # Settings that had their default are left out: what the defaults are is in the code that runs.
     args = provenance.get("args", {})
-    usual = {name for name, one in args.items() if isinstance(one, Mapping) and one.get("from") == "default"}
-    return {name: value for name, value in (provenance["dagster"].get("config") or {}).items() if name not in usual}
+    defaults = {name for name, one in args.items() if isinstance(one, Mapping) and one.get("from") == "default"}
+    config = {name: value for name, value in (dagster.get("config") or {}).items() if name not in defaults}
+    if config:
+        text = json.dumps({"ops": {asset: {"config": config}}}, sort_keys=True)
+        words += ["--config-json", text.replace("<root>", str(root.path))]
+    return f"VQA_DATA_ROOT={shlex.quote(str(root.path))} {shlex.join(words)}"
 
 
 def _provenance(manifest_file: Path) -> Mapping[str, Any]:
@@ -103,9 +104,9 @@ def _provenance(manifest_file: Path) -> Mapping[str, Any]:
         )
     provenance = read_json_object(manifest_file).get("run_provenance")
     if not isinstance(provenance, Mapping) or provenance.get("schema") != SCHEMA:
-        found = provenance.get("schema") if isinstance(provenance, Mapping) else "no run_provenance"
+        schema = provenance.get("schema") if isinstance(provenance, Mapping) else "no run_provenance"
         raise ProvenanceError(
-            f"{manifest_file}", found=f"{found}", expected=f"a run_provenance of schema {SCHEMA}", next_step="re-run"
+            f"{manifest_file}", found=f"{schema}", expected=f"a run_provenance of schema {SCHEMA}", next_step="re-run"
         )
     return provenance
 
@@ -124,3 +125,27 @@ def _compare(recorded: Mapping[str, Any], path: Path) -> Match:
     if recorded["kind"] == "dir":
         return Match.NOT_HASHED
     return Match.SAME if file_record(path).get("sha256") == recorded["sha256"] else Match.CHANGED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0 when every file is as recorded, 1 otherwise."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vqa_assets.provenance",
+        description="Is everything that a replay manifest names still what it was, and how is it made again?",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verifying = verbs.add_parser("verify", help="compare what a replay manifest names with what is on disk")
+    verifying.add_argument("manifest", type=Path, help="a replay manifest, e.g. x.manifest.json beside x.ext")
+    verifying.add_argument("--root", help="data root (default: found from the manifest's place)")
+    options = parser.parse_args(arguments)
+    try:
+        verified = verify(options.manifest, DataRoot.resolve(options.root) if options.root else None)
+    except VqaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    width = max((len(one.path) for one in verified.compared), default=0)
+    for one in verified.compared:
+        print(f"  {one.role:<7}{one.path:<{width}}  {one.match}")
+    verdict = "everything is as it was" if verified.holds else "not everything is as it was"
+    print(f"\n{verdict}; to make it again:\n  {verified.command}")
+    return 0 if verified.holds else 1

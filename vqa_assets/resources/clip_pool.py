@@ -1,4 +1,7 @@
-"""Where per-clip work runs: threads of this process. Hashing, probing, transfers and FFmpeg all release the GIL."""
+"""Where per-clip work runs: threads of this process. Hashing, probing, transfers and FFmpeg all release the GIL.
+
+What the work is and how it is handed out is in ``clips``.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor

@@ -21,7 +21,7 @@ class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Show that the run lives from its beginning on, before the first asset of it does anything."""
         if context.run is not None:
-            with suppress(VqaError):  # told by whoever needs the root
+            with suppress(VqaError):  # whoever needs the root says what is wrong with it
                 hold_run(self.root(), context.run.run_id)
 
     def root(self) -> DataRoot:

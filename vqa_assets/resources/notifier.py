@@ -1,4 +1,7 @@
-"""Who is told of a failed run: the log, and a webhook where one is named. Any object with ``notify`` will do."""
+"""Where a failed run is reported: in the log, and to a webhook where one is named.
+
+Any object with ``notify`` can stand in for it. Which runs failed, and why, is in ``sensors.failed_runs``.
+"""
 
 import json
 import logging
@@ -50,10 +53,10 @@ class RunFailure:
 
 
 class Notifier(Protocol):
-    """What the failure sensor needs: it is told once a run, and must not raise."""
+    """What the failure sensor needs: it is called once a run, and must not raise."""
 
     def notify(self, failure: RunFailure) -> None:
-        """Tell somebody."""
+        """Report the failure to somebody."""
 
 
 class NotifierResource(dg.ConfigurableResource):  # type: ignore[type-arg]
