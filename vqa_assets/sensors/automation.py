@@ -96,35 +96,24 @@ def _is_behind(
     partition: str | None,
     inputs: Iterable[tuple[dg.AssetKey, str | None]],
 ) -> bool:
-    made, rehearsals = _made(instance, key, partition)
-    read = _pointers(made)
+    """Whether an input changed since the last materialization from real rows, and no run was planned after that."""
+    # Runs on synthetic rows are rehearsals: they read nothing of the inputs, so they answer no change of one.
+    rehearsals: set[str] = set()
+    made = _latest(instance, key, partition)
+    while made is not None and SYNTHETIC_TAG in _tags(made):
+        rehearsals.add(made.run_id)
+        made = _latest(instance, key, partition, before=made.storage_id)
+    # Dagster notes with a materialization the last event of each input; one that was not there then has no note.
+    read = {
+        dg.AssetKey.from_user_string(tag.removeprefix(_POINTER)): int(value)
+        for tag, value in _tags(made).items()
+        if tag.startswith(_POINTER) and value.isdecimal()
+    }
     changes = [change for parent, part in inputs if (change := _change(instance, parent, part, read.get(parent)))]
     if not changes:
         return False
     planned = instance.event_log_storage.get_latest_planned_materialization_info(key, partition)
     return planned is None or planned.run_id in rehearsals or planned.storage_id < max(changes)
-
-
-def _made(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None
-) -> tuple[dg.EventLogRecord | None, set[str]]:
-    """The last materialization from real rows, and the runs since then on synthetic ones: they answer no change."""
-    rehearsals: set[str] = set()
-    record = _latest(instance, key, partition)
-    while record is not None and SYNTHETIC_TAG in _tags(record):
-        rehearsals.add(record.run_id)
-        record = _latest(instance, key, partition, before=record.storage_id)
-    return record, rehearsals
-
-
-def _pointers(made: dg.EventLogRecord | None) -> dict[dg.AssetKey, int]:
-    """Per input the event that a materialization read last; none for an input that was not there."""
-    tags = _tags(made)
-    return {
-        dg.AssetKey.from_user_string(tag.removeprefix(_POINTER)): int(value)
-        for tag, value in tags.items()
-        if tag.startswith(_POINTER) and value.isdecimal()
-    }
 
 
 def _change(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None, read: int | None) -> int | None:
