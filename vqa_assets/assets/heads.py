@@ -285,6 +285,7 @@ def columns_result(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
     complaints = [f"{what}: {', '.join(names)}" for what, names in columns.items() if names]
     return dg.AssetCheckResult(
         passed=not complaints,
+        severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(complaints) or "all columns are known and vary",
         metadata=columns,
     )
