@@ -86,7 +86,7 @@ def _make_corpus_head(catalog: Catalog) -> dg.AssetsDefinition:
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
         recipe = corpus_head_recipe(context.partition_key)
-        return _train(context, published, recipe, config, catalog, data_root, trainer)
+        return _train(context, recipe, config, published, catalog=catalog, data_root=data_root, trainer=trainer)
 
     return mos_head
 
@@ -116,16 +116,17 @@ def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
         data_root: DataRootResource,
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
-        return _train(context, published, recipe, config, catalog, data_root, trainer)
+        return _train(context, recipe, config, published, catalog=catalog, data_root=data_root, trainer=trainer)
 
     return head
 
 
 def _train(
     context: dg.AssetExecutionContext,
-    published: PublishedFile,
     recipe: HeadRecipe,
     config: HeadConfig,
+    published: PublishedFile,
+    *,
     catalog: Catalog,
     data_root: DataRootResource,
     trainer: TrainerResource,
