@@ -1,6 +1,7 @@
 """``clip_features``: what a head learns from, measured from the clips of each corpus."""
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -97,7 +98,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             manifest=measured.manifest,
             manifest_file=manifest_path(measured.path),
             data_version=measured.data_version,
-            metadata=_metadata(measured),
+            metadata=_metadata(measured, measured.manifest),
         )
 
     return clip_features
@@ -114,11 +115,10 @@ def _observer(context: dg.AssetExecutionContext) -> "Observer":
     return observe
 
 
-def _metadata(measured: "MeasuredTable") -> dict[str, Any]:
+def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers that are plotted from one materialization to the next, what failed, and how the columns look."""
-    manifest, report = measured.manifest or {}, measured.report
     counters, audit = manifest["counters"], manifest["audit"]
-    failed = report.failed[:_FAILURES_SHOWN] if report else []
+    failed = measured.report.failed[:_FAILURES_SHOWN] if measured.report else []
     metadata: dict[str, Any] = {
         "coverage": round((counters["rows_in"] - counters["failed"]) / counters["rows_in"], 4),
         "no_reference": counters["no_reference"],
@@ -149,6 +149,13 @@ def _metadata(measured: "MeasuredTable") -> dict[str, Any]:
     return metadata
 
 
+def _why_foreign(latest: Latest) -> str:
+    """Why the table is not one of this asset; empty where it is."""
+    from vqa_assets.features.corpus_table import why_foreign
+
+    return why_foreign(latest.path)
+
+
 def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
     """Schema (blocking), coverage, and an audit; a table that ``clip_features`` did not write is not judged by them."""
     published = published_features(catalog)
@@ -157,17 +164,13 @@ def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition
         "Every row keeps the column specs (a table of your own is judged when a head reads it).", blocking=True
     )
     def clip_features_schema(latest: Latest) -> dg.AssetCheckResult:
-        from vqa_assets.features.corpus_table import why_foreign
-
-        if foreign := why_foreign(latest.path):
+        if foreign := _why_foreign(latest):
             return dg.AssetCheckResult(passed=True, description=f"not judged here: {foreign}")
         return latest.schema_result()
 
     @published.check("Every clip of the corpus JSONL could be measured, by a table that this asset wrote.")
     def clip_features_coverage(latest: Latest) -> dg.AssetCheckResult:
-        from vqa_assets.features.corpus_table import why_foreign
-
-        if foreign := why_foreign(latest.path):
+        if foreign := _why_foreign(latest):
             message = f"{latest.path.name} is left as it is: {foreign}; set overwrite to replace it"
             return dg.AssetCheckResult(passed=False, description=message)
         failed = [f"{f['key']} ({f['reason']})" for f in latest.manifest["failures"]]
@@ -179,9 +182,7 @@ def make_clip_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition
 
     @published.check("HDR clips declare BT.2020, no clip has damaged frames, no ladder clip lacks its reference.")
     def clip_features_audit(latest: Latest) -> dg.AssetCheckResult:
-        from vqa_assets.features.corpus_table import why_foreign
-
-        if foreign := why_foreign(latest.path):
+        if foreign := _why_foreign(latest):
             return dg.AssetCheckResult(passed=True, description=f"not judged here: {foreign}")
         audit = latest.manifest.get("audit", {})
         clips = {
