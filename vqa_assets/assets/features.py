@@ -129,7 +129,7 @@ def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[st
         "failures": records([{"clip": key, "reason": reason} for key, reason in failed]),
         "extractor": manifest["extractor"],
     }
-    # What only some materializations have: a number that is absent leaves a gap in its plot, a null breaks it.
+    # What only some materializations have is left out of the others: the web UI plots numbers, and a null is none.
     if manifest["clips_per_s"] is not None:
         metadata["clips_per_s"] = manifest["clips_per_s"]
     if manifest["measured_again"]:
