@@ -111,7 +111,7 @@ def _status(corpus: Corpus, root: DataRoot, settings: IngestSettings) -> CorpusS
     clips = ClipsOnDisk(folders, ()).count_unlabelled((), settings.clip_suffix)
     output = settings.output or root.corpus_jsonl(corpus)
     names = ", ".join(root.shown(path) for path in files)
-    if not output.is_file():
+    if not output.is_file():  # what was never ingested has no manifest to read
         return CorpusStatus(corpus.name, names, clips, next_step=missing or INGEST.format(name=corpus.name))
     with output.open("rb") as lines:
         status = CorpusStatus(corpus.name, names, clips, rows=sum(1 for _ in lines))
@@ -148,6 +148,7 @@ def _next_step(
     if not annotation_files:
         return "put the annotation file back, or keep the rows as they are"
     inputs = manifest["run_provenance"]["inputs"]
+    # By content: a file that was touched, or copied here, is the one that was ingested.
     ingested = {record["sha256"] for name, record in inputs.items() if name.startswith("annotation_file")}
     if {file_record(path)["sha256"] for path in annotation_files} != ingested:
         return f"the annotation file changed: {INGEST.format(name=corpus.name)}"

@@ -121,6 +121,7 @@ def _run_step(
     step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, log: Callable[[str], None]
 ) -> StepResult:
     begun = time.monotonic()
+    # Dagster's console log is silenced, since it says a failure in a hundred lines: its events say it in one.
     result = job.execute_in_process(
         asset_selection=[dg.AssetKey(name) for name in step.assets],
         partition_key=step.corpus,

@@ -182,7 +182,7 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         with dagster_failures():
             root = data_root.root()
             present, absent = choose_inputs([Path(p) for p in config.inputs], layout.every_grid_jsonl(root))
-            for path in absent:
+            for path in absent:  # no error: a place may have one source of encodes only
                 context.log.warning(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows")
             output = _path(config.output, layout.training_corpus(root))
             settings = MergeSettings(present, output, absent, _optional(config.manifest_out))
@@ -216,6 +216,7 @@ def make_encode_grid_checks() -> list[dg.AssetChecksDefinition]:
         "reports."
     )
     def encode_grid_jsonl_dropped(latest: Latest) -> dg.AssetCheckResult:
+        # A manifest of an earlier version lacks the counters that came later.
         lost = {name: latest.manifest["counters"].get(name, 0) for name in LOST}
         message = ", ".join(f"{name} {count}" for name, count in lost.items() if count) or "nothing was lost"
         examples = "; ".join(f"{loss['name']}: {loss['reason']}" for loss in latest.manifest["losses"][:3])

@@ -89,6 +89,7 @@ class PublishedFile:
                 description=description,
             )
             def check(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
+                # How a check counts is part of its declaration: a judge says only whether it passed, and why.
                 return judge(Latest(self, data_root.root(), context))._replace(severity=severity or usual)
 
             return check
@@ -137,6 +138,7 @@ class Latest:
         assert self.file.table is not None, f"{self.file.asset} publishes no table"
         return file_schema_result(self.path, self.file.table)
 
+    # Path, manifest path and manifest come from one look into the event log.
     @cached_property
     def _record(self) -> dg.EventLogRecord | None:
         records_filter = dg.AssetRecordsFilter(
@@ -151,6 +153,7 @@ class Latest:
             return default
         if self.file.judged_in_its_run and record.run_id != self.context.run.run_id and default.exists():
             return default
+        # A path is noted as ``DataRoot.shown`` gives it, so a data root that was moved since is no obstacle.
         noted = record.asset_materialization.metadata.get(entry)
         return default if noted is None else self.root.located(str(noted.value))
 

@@ -78,4 +78,5 @@ def _environment(instance: dg.DagsterInstance) -> dict[str, str]:
     """This process's environment, with the instance's folder as ``DAGSTER_HOME`` where it has one that lasts."""
     home = None if instance.is_ephemeral else instance.root_directory
     own = {"DAGSTER_HOME": str(Path(home).absolute())} if home else {}
+    # Without a buffer a line of the child is in the job's log when it is written, not when 8 kB are full.
     return {**os.environ, "PYTHONUNBUFFERED": "1", **own}

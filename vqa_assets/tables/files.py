@@ -52,6 +52,7 @@ def drafting(target: Path) -> Iterator[Draft]:
 
     What the disk refuses, in whatever class a library says it, is an OSError that names the target.
     """
+    # Beside the target, not in a temporary folder: a file can replace another at once on one file system only.
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned_drafts(target)
     draft = Draft(_draft_path(target), target)

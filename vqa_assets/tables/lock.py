@@ -51,7 +51,7 @@ def hold_run(root: DataRoot, run_id: str) -> None:
         path.parent.mkdir(exist_ok=True)
         lock = FileLock(path)
         lock.acquire(timeout=0)
-        if not _held:
+        if not _held:  # the first of this process: one farewell releases them all
             atexit.register(_release_all)
         _held[path] = lock
 
@@ -64,6 +64,7 @@ def is_abandoned(root: DataRoot, run_id: str) -> bool:
     try:
         if time.time() - path.stat().st_mtime < JUST_MADE_S:
             return False
+        # The system lets go of the lock of a process that is gone: where it can be taken, nobody works on the run.
         with FileLock(path, timeout=0):
             return True
     except (Timeout, OSError):

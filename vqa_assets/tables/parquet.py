@@ -48,6 +48,7 @@ def column_names(path: Path) -> list[str]:
 def table_version(path: Path, without: Collection[str] = ()) -> str:
     """A hash of a Parquet file's columns and values, whatever its row groups, encodings and writer."""
     digest = TableDigest(name for name in column_names(path) if name not in without)
+    # One column at a time: a batch of all columns of a wide table is large, of one column it is not.
     for name in digest.names:
         for batch in open_parquet(path).iter_batches(batch_size=_BATCH_ROWS, columns=[name]):
             digest.update(batch)
@@ -120,6 +121,7 @@ def json_texts(values: Iterable[Any]) -> Any:
 
 def _kind(value: object) -> type:
     """bool, int, float or str for these and their subclasses (NumPy's float64 is a float), else the value's own."""
+    # bool comes first: a bool is an int, too.
     return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(value))
 
 
@@ -144,6 +146,7 @@ def _encoded(array: Any) -> tuple[str, bytes, bytes, bytes]:
     import numpy as np
     import pyarrow as pa
 
+    # Dictionaries, widths of integers and floats, and what lies below a null are the writer's choice, not content.
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     valid = array.is_valid().to_numpy(zero_copy_only=False).astype(np.uint8).tobytes()
@@ -166,6 +169,7 @@ def _texts(array: Any) -> tuple[bytes, bytes]:
     import pyarrow as pa
 
     filled = array.cast(pa.large_string()).fill_null("")
+    # The buffers of a slice are those of the whole column: its own part lies between its first and its last edge.
     _, places, content = filled.buffers()
     edges = np.frombuffer(places, "<i8", len(filled) + 1, filled.offset * 8) if len(filled) else np.zeros(1, "<i8")
     return bytes(memoryview(content or b"")[edges[0] : edges[-1]]), np.diff(edges).astype("<i8").tobytes()

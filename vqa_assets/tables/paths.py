@@ -100,5 +100,6 @@ class DataRoot:
         path = Path(shown).expanduser()
         if path.is_absolute():
             return path
+        # A relative path is from the root or from the code; a file that is gone was most likely in the root.
         inside = self.path / path
         return inside if inside.exists() or not (CODE / path).exists() else CODE / path
