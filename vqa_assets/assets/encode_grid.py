@@ -91,12 +91,12 @@ class TrainingCorpusConfig(ToldConfig):
     manifest_out: str | None = Field(default=None, description="Replay manifest to write. Default: beside the output.")
 
 
-def _path(given: str | None, default: Path) -> Path:
-    return Path(given) if given else default
+def _path(setting: str | None, default: Path) -> Path:
+    return Path(setting) if setting else default
 
 
-def _optional(given: str | None) -> Path | None:
-    return Path(given) if given else None
+def _optional(setting: str | None) -> Path | None:
+    return Path(setting) if setting else None
 
 
 def make_encode_grid_assets() -> list[dg.AssetsDefinition]:

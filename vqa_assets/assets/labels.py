@@ -115,8 +115,8 @@ class BatchConfig(ToldConfig):
         )
 
 
-def _optional(given: str | None) -> Path | None:
-    return Path(given).expanduser() if given else None
+def _optional(setting: str | None) -> Path | None:
+    return Path(setting).expanduser() if setting else None
 
 
 def published_labelled(catalog: Catalog) -> PublishedFile:
