@@ -38,7 +38,7 @@ def test_every_feature_is_named_in_its_table() -> None:
 
 
 def test_every_described_column_exists() -> None:
-    described = section("What is measured").split("Beside them stand")[1]
+    described = section("What is measured").split("The table also has")[1]
     columns = {column.name for column in CLIP_FEATURES.columns}
     assert named(described) <= columns
     stated = {c for c in columns if c.startswith(("clip_", "feature_")) and c != "clip_phash"}
