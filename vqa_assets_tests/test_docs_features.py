@@ -50,7 +50,7 @@ def test_the_sampling_rule_is_the_codes() -> None:
     assert f"first {MAX_FRAMES} frames" in rule
     assert SAMPLES_PER_S == 2
     assert "two a\n  second" in rule
-    assert f"so that it has {SAMPLES_AT_LEAST} where" in rule
+    assert f"so that there are {SAMPLES_AT_LEAST} if" in rule
 
 
 def test_the_sizes_and_the_memory_are_the_codes() -> None:
