@@ -36,6 +36,7 @@ class ScoreColumns:
         names = _lower(names)
         roles = {}
         for role in ROLES:
+            # last spellings are words that mean this only where no better one is there
             columns = _present(corpus.spellings.of(role), names) or _present(corpus.last_spellings.of(role), names)
             if columns:
                 roles[role] = columns
@@ -63,6 +64,7 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
             if names[0] in _lower(corpus.last_spellings.of(role)):
                 _log.warning("%s has no %s column; %s is taken for it", what, role, names[0])
         return columns
+    # no header that says enough: the first line may be a row, if its values stand where a declared shape has them
     for declared in corpus.headerless:
         shape = _lower(declared)
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
@@ -88,6 +90,7 @@ def filled(template: str, record: Mapping[str, str]) -> str:
 def read_by(template: str, text: str) -> dict[str, str]:
     """The columns' values that a name template made a text of; empty where it cannot have."""
     parts = string.Formatter().parse(template)
+    # the shortest match of each value: the literals between them decide where one ends
     pattern = "".join(re.escape(literal) + ("(.+?)" if name else "") for literal, name, _, _ in parts)
     match = re.fullmatch(pattern, text, re.IGNORECASE)
     return dict(zip(_lower(_template_names(template)), match.groups(), strict=True)) if match else {}

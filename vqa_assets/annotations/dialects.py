@@ -74,7 +74,7 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
         raise AnnotationError(
             what, found="a Git-LFS pointer", expected="the score file", next_step="run git lfs pull where it came from"
         )
-    if content.startswith(_ZIP):
+    if content.startswith(_ZIP):  # an .xlsx is a zip file, whatever it is called
         return Sheet(_workbook_lines(content, corpus, what))
     if HTML_PAGE.match(content):
         raise AnnotationError(
@@ -96,11 +96,12 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _no_text(what, f"bytes that are no UTF-8 text ({error})") from error
+    # no delimited score file begins like that
     if text.lstrip()[:1] in ("[", "{"):
         return Sheet(_json_lines(text, what))
     first = text.lstrip().partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
-    if delimiter not in first and len(first.split()) > 1:
+    if delimiter not in first and len(first.split()) > 1:  # columns set apart by blanks alone
         split = ((at, line.split()) for at, line in enumerate(text.splitlines(), 1))
         return Sheet([(at, values) for at, values in split if values])
     return Sheet(list(_delimited_lines(text, delimiter, what)), decimal_comma=delimiter == ";")
@@ -123,6 +124,7 @@ def _delimited_lines(text: str, delimiter: str, what: str) -> Iterator[Line]:
 
     AnnotationError where a quote is never closed, or where two stray ones have rows between them.
     """
+    # the reader's records and the file's own lines are compared: csv takes rows between two stray quotes for one value
     physical = list(io.StringIO(text, newline=""))
     reader = csv.reader(physical, delimiter=delimiter, skipinitialspace=True)
     separators = next((line.count(delimiter) for line in physical if line.strip()), 0)
@@ -196,6 +198,7 @@ def _json_lines(text: str, what: str) -> list[Line]:
         raise _no_list(what, f"a JSON {type(value).__name__} with {len(lists)} lists")
     rows = lists[0]
     if rows and all(isinstance(row, Mapping) for row in rows):
+        # not every object need have every key
         names = list(dict.fromkeys(name for row in rows for name in row))
         return [(0, names), *((at, [_json_text(row.get(name)) for name in names]) for at, row in enumerate(rows, 1))]
     for at, row in enumerate(rows, 1):
@@ -224,6 +227,7 @@ def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # a small file that unpacks to gigabytes would take all memory
             if sum(entry.file_size for entry in archive.infolist()) > _MOST_UNPACKED_BYTES:
                 raise ValueError(f"more than {_MOST_UNPACKED_BYTES} bytes when unpacked")
         import openpyxl
@@ -231,6 +235,7 @@ def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # styles and extensions that say nothing about scores
             workbook = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+            # reversed, so that of two sheets called MOS the first one counts
             sheets = {sheet.title.strip().lower(): sheet for sheet in reversed(workbook.worksheets)}
             sheet = sheets.get(_SCORE_SHEET, workbook.worksheets[0])
             # a cell far beside the table is none of it: the first row says how far the table reaches
@@ -251,6 +256,7 @@ def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
 def _sheet_lines(sheet: Any, width: int) -> Iterator[Line]:
     """The first ``width`` values of the rows that are not blank; ValueError beyond ``_MOST_CELLS``, blank ones too."""
     for at, row in enumerate(sheet.iter_rows(max_col=width, values_only=True), 1):
+        # blank cells count: a file may claim a million rows of nothing
         if at * width > _MOST_CELLS:
             raise ValueError(f"more than {_MOST_CELLS} cells, in {at} rows")
         if row.count(None) < len(row):

@@ -89,17 +89,19 @@ def read_annotations(corpus: Corpus, settings: IngestSettings, *paths: Path) -> 
     what = f"{corpus.name}: {paths[0]}"
     _check_row_count(len(rows), corpus, settings, paths[:labelled])
     check_split_words(rows, what)
+    # over the whole file: a few low scores fit every scale
     native, scale_from = _scale(rows, corpus, settings, what)
     rows = _judge_repeats(rows, native)
     rows = [row if row.problem or native.holds(row.mos) else _outside(row, native) for row in rows]
     warn_of_two_splits(rows, what)
+    # lists are read last: they mark rows that are judged, and are no rows themselves
     lists = []
     for path, content in zip(paths[labelled:], contents[labelled:], strict=True):
         listed = _read_file(corpus, settings, path, content)[1]
         check_split_words(listed, f"{corpus.name}: {path}")
         lists.append(SplitList.of(path.name, listed))
     rows = mark_splits(rows, lists, what)
-    scale = corpus.stored_scale or native
+    scale = corpus.stored_scale or native  # most corpora stay native until they are unified
     if scale != native:
         rows = [stored(row, native, scale) for row in rows]
     annotations = Annotations(

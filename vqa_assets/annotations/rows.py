@@ -70,17 +70,19 @@ class RowReader:
     def row(self, line: int, values: list[str]) -> AnnotationRow:
         """One line as an annotation row, its problem named."""
         not_utf8 = not _is_utf8(values)
-        if not_utf8:
+        if not_utf8:  # the row is bad; its values must still go into messages and files
             values = [value.encode("utf-8", "backslashreplace").decode() for value in values]
         record = self.columns.record(values)
         name = self._text("clip", record) or filled(self.corpus.clip_name, record)
         src = with_suffix(_one_spelling(name), self.settings.clip_suffix)
+        # a corpus with a bucket needs no addresses in its score file
         url, prefix = self._word("url", record), self.settings.bucket_prefix
         if not url and prefix and src:
             url = prefix + quote(src)
         mos_text = self._text("mos", record)
         mos = self._number(mos_text)
         count = self._number(self._text("count", record))
+        # 12.5 opinions are none: the column means something else
         opinions = int(count) if 0 < count <= _MOST_WHOLE and count.is_integer() else 0
         return AnnotationRow(
             line=line,
@@ -115,6 +117,7 @@ class RowReader:
         if not self.corpus.codecs:
             return ""
         in_name = read_by(self.corpus.clip_name, src.rpartition("/")[2])
+        # a word in a name is a codec only if the corpus declares it
         words = (in_name.get(name.lower(), "").lower() for name in self.corpus.own_spellings.codec)
         codecs = {codec.lower() for codec in self.corpus.codecs}
         return next((word for word in words if word in codecs), "")
@@ -144,6 +147,7 @@ class RowReader:
             if text and not column.number:
                 extra[column.field] = text
             elif column.number and math.isfinite(value):
+                # 3.0 is written as 3; beyond 2**53 a float no longer says which whole number was meant
                 whole = value.is_integer() and abs(value) <= _MOST_WHOLE
                 extra[column.field] = int(value) if whole else value
         return extra

@@ -68,6 +68,7 @@ def mark_splits(rows: list[AnnotationRow], lists: Sequence[SplitList], what: str
         return rows
     for one in lists:
         _compare_names(one, rows, what)
+    # where two lists name a clip, the later one decides
     split = {src: word for one in lists for src, word in one.split.items()}
     apart = [row.src for row in rows if "split" in row.extra and split.get(row.src, _split(row)) != _split(row)]
     if apart:
@@ -84,6 +85,7 @@ def _compare_names(one: SplitList, rows: Sequence[AnnotationRow], what: str) -> 
     """How many of a list's clips are among the rows; a list of other corpora's or subsets' clips may have none."""
     named = len(one.split.keys() & {row.src for row in rows})
     stems = {_stem(src) for src in one.split}
+    # no name in common but the same stems: the spellings differ, and every clip would silently be for training
     if not named and len(stems & {_stem(row.src) for row in rows}) > _MOST_LOST * len(stems):
         raise AnnotationError(
             what,

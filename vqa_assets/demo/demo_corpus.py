@@ -134,7 +134,7 @@ def encode_clip(path: Path, frames: Iterable[Frame], encoding: Encoding) -> None
         stream.pix_fmt = encoding.pix_fmt
         stream.options = {"crf": str(encoding.crf), "flags": "+bitexact", **_CODEC_OPTIONS[encoding.codec]}
         for index, picture in enumerate(frames):
-            if index == 0:
+            if index == 0:  # only the first picture says how large they are
                 stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
@@ -206,6 +206,7 @@ def plan_clips(count: int, seed: int) -> list[ClipPlan]:
 
 
 def _plan(index: int, rng: np.random.Generator, seed: int) -> ClipPlan:
+    # every fourth clip is VP9, so that the demo meets both containers
     codec = "libvpx-vp9" if index % 4 == 3 else "libx264"
     low, high = CRF_RANGE[codec]
     width, height = SIZES[rng.integers(len(SIZES))]
@@ -257,6 +258,7 @@ def _is_whole(folder: Path, key: Mapping[str, object]) -> bool:
 
 def _make_clip(plan: ClipPlan, served: Path) -> None:
     path = served / plan.name
+    # renamed when it is whole: an interrupt leaves no half clip under a clip's name
     part = path.with_name(f".{path.name}.part")
     frames = soften(moving_pictures(plan.take), plan.damage.blur_px)
     encode_clip(part, grain(frames, plan.damage.grain_sd, (*plan.take.seed, 2)), plan.encoding)

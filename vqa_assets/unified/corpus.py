@@ -88,7 +88,7 @@ class UnifiedCorpus:
 class UnifiedSettings:
     """What to aggregate and where to: ``shards`` in the order that breaks ties.
 
-    ``usual`` are the settings of a run that says nothing, by which a manifest tells what was said.
+    ``usual`` are the settings of a run without a run config: a manifest marks those that differ from them.
     """
 
     shards: tuple[Shard, ...]
@@ -106,7 +106,7 @@ class UnifiedSettings:
         }
 
     def defaults(self, root: DataRoot) -> dict[str, Any]:
-        """The same of a run that says nothing; where the manifest follows the output, its default does so too."""
+        """The same of a run without a run config; where the manifest follows the output, its default does so too."""
         usual = self.usual.by_name(root) if self.usual else {}
         return usual if self.manifest_out else {**usual, "manifest_out": manifest_path(self.output)}
 
@@ -132,6 +132,7 @@ def make_unified_corpus(
             expected="a folder with room for the new files beside the earlier ones",
             next_step="the earlier output stands; correct the folder or the disk, and materialize unified_corpus again",
         ) from error
+    # from the published file: what is described is what stands, also where it was left alone
     view = view_of(parquet, corpora)
     sidecars = Sidecars.beside(settings.output)
     _keep_or_write(sidecars.related_clips, view.related.as_document())
@@ -180,6 +181,7 @@ def aggregate(
             next_step="materialize corpus_jsonl for a corpus first",
         )
     report = AggregateReport(inputs_seen=len(present), inputs_missing=len(shards) - len(present))
+    # a shard after the other: only its records are in memory, and what the index keeps of them
     builder = IndexBuilder(corpora, report)
     for shard in present:
         opened = OpenedShard.of(shard.path)
@@ -209,6 +211,7 @@ def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> 
     rows = entries[judged.positions[np.argsort(corpora, kind="stable")]]
     counts = np.bincount(rows["corpus"], minlength=len(names)).tolist()
     report.same_corpus_dedups, report.cross_corpus_dedups = judged.same_corpus, judged.cross_corpus
+    # the few examples are read and unified here, so that both sides are on one scale
     report.duplicates = tuple(
         Duplicate.of(*(read_unified(Block(entries[[place]], shards, names, now)) for place in pair))
         for pair in judged.examples
@@ -234,6 +237,7 @@ def _publish(rows: Block, jsonl: Path, parquet: Path, workers: Workers) -> str:
         kinds = write_unified_lines(rows, lines.path, workers)
         version = write_table(lines.path, table.path, kinds, str(jsonl))
         if not stands(jsonl, parquet, version):
+            # the table names the JSONL it was made from: after a crash between the two they are no pair, and made again
             table.publish()
             lines.publish()
     return version

@@ -79,6 +79,7 @@ def croissant(jsonl: Path, parquet: Path, data_version: str, licences: Licences)
         "url": "./",
         "version": f"{FORMAT_VERSION}+{data_version}",
         "datePublished": newest,
+        # the document must not claim one licence for all: every corpus's stands here, and beside the corpus below
         "license": list(dict.fromkeys(one.licence for one in corpora)),
         "citeAs": " ".join(licences.citations),
         "creator": [{"@type": "sc:Organization", "name": one.title, "url": one.homepage} for one in corpora],

@@ -41,7 +41,7 @@ class Distribution:
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return cls(len(ordered), tuple(ordered[:VALUES_KEPT]), sum(n for _, n in ordered[VALUES_KEPT:]))
 
-    def shown(self, values: int = 3) -> str:
+    def in_words(self, values: int = 3) -> str:
         """The commonest values in a few words."""
         text = ", ".join(f"{value} ({clips})" for value, clips in self.commonest[:values])
         return text if self.distinct <= values else f"{text}, … {self.distinct} in all"
@@ -57,7 +57,7 @@ class Durations:
     hours: float
     unknown: int
 
-    def shown(self) -> str:
+    def in_words(self) -> str:
         """The same in a few words."""
         if self.median_s is None:
             return "unknown"
@@ -93,12 +93,12 @@ class ClipDescription:
             "corpus": self.corpus,
             "clips": self.clips,
             "GB": f"{self.size_bytes / 1e9:.3g}",
-            "scales": self.scales.shown(),
-            "resolutions": self.resolutions.shown(),
-            "frame rates": self.framerates.shown(),
-            "codecs": self.codecs.shown(),
-            "pixel formats": self.pixel_formats.shown(),
-            "durations": self.durations.shown(),
+            "scales": self.scales.in_words(),
+            "resolutions": self.resolutions.in_words(),
+            "frame rates": self.framerates.in_words(),
+            "codecs": self.codecs.in_words(),
+            "pixel formats": self.pixel_formats.in_words(),
+            "durations": self.durations.in_words(),
         }
 
 
@@ -162,6 +162,7 @@ class UnifiedView:
 def view_of(parquet: Path, corpora: Mapping[str, Corpus | ExternalShard]) -> UnifiedView:
     """The view of the unified corpus in a Parquet file."""
     clips = describe_clips(parquet)
+    # a licence binds only where clips of its corpus are inside
     inside = {one.corpus: one.clips for one in clips if one.corpus != TOTAL}
     return UnifiedView(clips, summarize_labels(parquet), licences_of(inside, corpora), find_related(parquet, corpora))
 

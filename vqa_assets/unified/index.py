@@ -207,6 +207,7 @@ class IndexBuilder:
         declared = np.array([name in self._corpora for name in records.corpora], bool)[records.rows["corpus"]]
         scales = self._scales(records, declared)
         inside = declared & _inside(records.rows["mos"], scales)
+        # a few odd scores are bad rows; many say that the declared scale is wrong, and then no row can be trusted
         outside, rows = int(np.count_nonzero(declared & ~inside)), len(records.rows)
         if outside >= _LEAST_OUTSIDE_ROWS and outside > _MOST_OUTSIDE_SHARE * rows:
             raise AggregateError(
@@ -225,6 +226,7 @@ class IndexBuilder:
         names = list(SCALES)
         numbers = np.array([names.index(s) if s in SCALES else _OTHER_SCALE for s in records.scales], np.uint8)
         scales = numbers[records.rows["scale"]] if len(records.rows) else np.zeros(0, np.uint8)
+        # rows of older ingests name no scale: one is detected over all rows of the corpus, as at ingest
         without = np.array([scale is None for scale in records.scales], bool)[records.rows["scale"]] & declared
         for number in np.unique(records.rows["corpus"][without]).tolist():
             of_corpus = records.rows["corpus"] == number
@@ -251,7 +253,7 @@ class IndexBuilder:
             )
         else:
             self._report.dropped_bad_scale += 1
-            mos = records.row(number)["mos"]
+            mos = records.row(number)["mos"]  # as the file spells it, 5 and not 5.0
             reason, found = "dropped_bad_scale", f"mos {mos} outside [{scale.low:g}, {scale.high:g}]"
             _log.warning(
                 "%s: mos %s is outside the published [%g, %g] range; row dropped",
@@ -332,6 +334,7 @@ def _inside(mos: NDArray[np.float64], scales: _ScaleNumbers) -> _Mask:
 
 def _spreads(rows: NDArray[np.void], scales: _ScaleNumbers) -> NDArray[np.float64]:
     """The SD on 0–100, infinite where unknown; as ``unifying`` writes it."""
+    # 0 stands for an SD that was not published, and no opinions have an infinite one
     published = (rows["sd"] > 0) & np.isfinite(rows["sd"])
     spread = np.where(published, rows["sd"], 0.0) * _by_scale(scales, _slope)
     return np.where(spread > 0, spread, math.inf)

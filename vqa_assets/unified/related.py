@@ -82,6 +82,7 @@ def find_related(parquet: Path, corpora: Mapping[str, Corpus | ExternalShard]) -
 
     rows = unified_columns(parquet, (CORPUS, "src", "src_sha256"))
     name = pl.col("src").str.extract(r"([^/]+)$")
+    # only the file's own name: a folder called after a year, say, is no Flickr id
     ids = {"flickr": name.str.extract(_FLICKR), "youtube": _youtube_id(pl.col("src"), name)}
     families: dict[IdFamily, list[str]] = {}
     for corpus in corpora.values():
@@ -109,6 +110,7 @@ def _youtube_id(src: "pl.Expr", name: "pl.Expr") -> "pl.Expr":
 
     bare = name.str.extract(_YOUTUBE_FIRST)
     looks_random = pl.all_horizontal(bare.str.contains(kind) for kind in _MIXED)
+    # folders may be marked too (youtube/<id>/clip.mp4), so marks are looked for in the whole path
     return pl.coalesce(
         src.str.extract(_YOUTUBE_MARKED), name.str.extract(_YOUTUBE_BRACKETED), pl.when(looks_random).then(bare)
     )

@@ -178,6 +178,8 @@ def not_writable(where: str, error: TypeError) -> AggregateError:
     )
 
 
+# msgspec decodes only the fields that are named here and skips the others; the garbage collector, which would walk a
+# few million of these, is kept out
 class Heading(msgspec.Struct, gc=False):
     """The fields that decide about a plain row; the last two no plain row has."""
 
@@ -226,7 +228,7 @@ def pieces_of(shard: OpenedShard, most_bytes: int | None = None) -> list[Piece]:
     with shard.reading() as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
         while edges[-1] + most_bytes < shard.size_bytes:
             file.seek(edges[-1] + most_bytes)
-            file.readline()
+            file.readline()  # to the end of the line that the edge falls into
             edges.append(file.tell())
     if edges[-1] < shard.size_bytes:
         edges.append(shard.size_bytes)
@@ -243,6 +245,7 @@ def scan(piece: Piece) -> Scan:
         # one read gives less than was asked for where the file system so pleases
         while part := os.pread(descriptor, piece.end - piece.start - len(content), piece.start + len(content)):
             content = content + part if content else part
+    # not splitlines, which also splits at a carriage return alone
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -276,6 +279,7 @@ def _plain_columns(lines: Sequence[bytes], content: bytes) -> _Columns | None:
             content.decode()
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; it does not judge the texts it skips
         return None
+    # a unified row or perhaps an encode's: reading with care says what it is
     if not all(h.mos_native is msgspec.UNSET and h.vmaf_score is msgspec.UNSET for h in headings):
         return None
     return {  # written out: the fastest way to read a few million attributes
@@ -297,6 +301,7 @@ def _careful_columns(lines: Sequence[bytes], piece: Piece) -> tuple[_Columns, li
         try:
             row = read_row(line, piece.shard.path, number)
         except AggregateError:
+            # its number in the file is not known here, so the message is made where the pieces are joined
             refused = number
             break
         rows.append({name: row.get(name) for name in _SCANNED_KEYS})
@@ -306,13 +311,14 @@ def _careful_columns(lines: Sequence[bytes], piece: Piece) -> tuple[_Columns, li
 
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     """The values as floats; 0 where there is none."""
-    if not any(values):
+    if not any(values):  # nothing or zeros alone: mostly a field that this corpus does not have
         return np.zeros(len(values))
     return np.array([value or 0.0 for value in values], np.float64)
 
 
 def _numbered(values: Sequence[Any]) -> tuple[list[int], tuple[Any, ...]]:
     """Each value's number, and the values by number."""
+    # nearly always there is one, and nothing to look up
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     return list(map(numbers.__getitem__, values)) if len(numbers) > 1 else [0] * len(values), tuple(numbers)
 

@@ -99,7 +99,8 @@ def write_table(jsonl: Path, parquet: Path, extras: Kinds, what: str) -> str:
     try:
         return _write(jsonl, parquet, extras)
     except (SchemaError, pa.ArrowInvalid) as error:
-        # row by row the message names the line
+        # judged again row by row, so that the message names the line; where no row is wrong, Arrow met other kinds of
+        # values than the first row of each shape had
         validate_rows((line.row for line in read_json_lines(jsonl)), UNIFIED_CORPUS, what)
         if isinstance(error, SchemaError):
             raise
@@ -123,6 +124,7 @@ def _write(jsonl: Path, parquet: Path, extras: Kinds) -> str:
 
     def frames(writer: Any) -> Iterator[Any]:
         with jsonl.open("rb") as lines:
+            # a table of whole lines at a time: memory is bounded however long the file is
             while piece := lines.read(_PIECE_BYTES):
                 table = _table_of(piece + lines.readline(), schema, mixed)
                 digest.update(table)
@@ -170,9 +172,11 @@ def _table_of(piece: bytes, schema: "pa.Schema", mixed: Iterable[str]) -> "pa.Ta
     import pyarrow.json as paj
 
     lines = piece.splitlines(keepends=True)
+    # fields of mixed kinds have no Arrow type: they are left out here, and added as JSON texts
     plain = pa.schema([field for field in schema if field.name not in set(mixed)])
     table = paj.read_json(
         pa.py_buffer(piece),
+        # a row must fit into a block
         read_options=paj.ReadOptions(block_size=max(_LEAST_BLOCK_BYTES, *map(len, lines))),
         parse_options=paj.ParseOptions(explicit_schema=plain, unexpected_field_behavior="ignore"),
     )

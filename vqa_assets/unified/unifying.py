@@ -59,6 +59,7 @@ def write_block(block: Block) -> Written:
     kinds: dict[str, set[type]] = {}
     maps = [(scale.name, *scale.map_to(UNIFIED)) for scale in NATIVE_SCALES]
     raw_name, (raw_slope, raw_intercept) = CONTINUOUS_0_100.name, CONTINUOUS_0_100.map_to(UNIFIED)
+    # names of this function are found faster than a module's, a few million times over
     read, decode, encode = os.pread, orjson.loads, json_line
     for number in np.unique(block.entries["shard"]).tolist():
         places = np.flatnonzero(block.entries["shard"] == number)
@@ -81,7 +82,7 @@ def write_block(block: Block) -> Written:
                             kinds.setdefault(name, set()).add(type(row[name]))
                 scale_name, slope, intercept = maps[scale]
                 spread = float(row.get("mos_std_dev") or 0.0)
-                if not 0 < spread < math.inf:
+                if not 0 < spread < math.inf:  # NaN too
                     spread = 0.0
                 native = row.get(RAW_MOS)
                 row["mos_std_dev_unified"] = spread * slope
