@@ -9,8 +9,8 @@ from typing import Any
 
 from vqa_assets.errors import VqaError
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.unified.clip_statistics import ClipDescription, describe_clips
-from vqa_assets.unified.label_statistics import LabelSummary, summarize_labels
+from vqa_assets.unified.description import describe_clips
+from vqa_assets.unified.label_statistics import summarize_labels
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,38 +26,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(_as_json(clips, labels) if options.json else _as_tables(clips, labels))
+    if options.json:
+        document = {"describe": [one.as_dict() for one in clips], "labels": [one.as_dict() for one in labels]}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+        return 0
+    blocks = []
+    for one in clips:
+        lines = [one.corpus, *_lines(one.as_row())]
+        for summary in labels:
+            if summary.corpus == one.corpus:
+                row = summary.as_row()
+                # the clips are counted above, and the check unified_corpus_spread judges the spread
+                lines += _lines({k: v for k, v in row.items() if k not in ("clips", "sos_is_ordinary")})
+        blocks.append("\n".join(lines))
+    print("\n\n".join(blocks))
     return 0
 
 
-def _as_json(clips: Sequence[ClipDescription], labels: Sequence[LabelSummary]) -> str:
-    document = {"describe": [one.as_dict() for one in clips], "labels": [one.as_dict() for one in labels]}
-    return json.dumps(document, indent=2, ensure_ascii=False)
-
-
-def _as_tables(clips: Sequence[ClipDescription], labels: Sequence[LabelSummary]) -> str:
-    """Per corpus one block of lines: its clips, then its labels."""
-    of_corpus: dict[str, list[LabelSummary]] = {}
-    for summary in labels:
-        of_corpus.setdefault(summary.corpus, []).append(summary)
-    return "\n\n".join(_block(one, of_corpus.get(one.corpus, [])) for one in clips)
-
-
-def _block(clips: ClipDescription, labels: Sequence[LabelSummary]) -> str:
-    told = [*_lines(clips.as_row())]
-    for summary in labels:
-        told += _lines({k: v for k, v in summary.as_row().items() if k not in ("clips", "sos_is_ordinary")})
-    return "\n".join([clips.corpus, *told])
-
-
 def _lines(row: Mapping[str, Any]) -> list[str]:
-    return [f"  {name.replace('_', ' '):<20}{_told(value)}" for name, value in row.items() if name != "corpus"]
-
-
-def _told(value: Any) -> str:
-    if value is None:
-        return "unknown"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A row as lines of name and value."""
+    lines = []
+    for name, value in row.items():
+        if name != "corpus":
+            text = "unknown" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+            lines.append(f"  {name.replace('_', ' '):<20}{text}")
+    return lines
 
 
 if __name__ == "__main__":

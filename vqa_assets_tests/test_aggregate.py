@@ -18,9 +18,9 @@ from vqa_assets.tables.files import json_line, read_json_lines
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.unified import corpus as module
 from vqa_assets.unified.corpus import UnifiedSettings, aggregate, make_unified_corpus
-from vqa_assets.unified.report import AggregateReport
-from vqa_assets.unified.rows import write_block
+from vqa_assets.unified.index import AggregateReport
 from vqa_assets.unified.shards import Shard
+from vqa_assets.unified.unifying import write_block
 from vqa_assets_tests.unified_corpora import clip, unify
 
 NOW = "2026-05-08T12:00:00+00:00"

@@ -17,12 +17,11 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.unified import rows, scanning
+from vqa_assets.unified import shards as shards_module
 from vqa_assets.unified.corpus import UnifiedSettings, aggregate, make_unified_corpus, write_unified_lines
-from vqa_assets.unified.rows import write_block
-from vqa_assets.unified.scanning import pieces_of, scan
-from vqa_assets.unified.shards import OpenedShard, Shard
+from vqa_assets.unified.shards import OpenedShard, Shard, pieces_of, scan
 from vqa_assets.unified.table import made_from, origin_of
+from vqa_assets.unified.unifying import blocks_of, write_block
 from vqa_assets_tests.unified_corpora import SOURCES, clip, unify
 
 NOW = "2026-05-08T12:00:00+00:00"
@@ -191,7 +190,7 @@ class TestRefused:
     def test_the_first_line_that_is_no_row_is_the_one_that_is_named(
         self, shard: Write, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(scanning, "PIECE_BYTES", 700)
+        monkeypatch.setattr(shards_module, "PIECE_BYTES", 700)
         given = shard(*(good(f"{n}") for n in range(40)), b"[]", *(good(f"x{n}") for n in range(40)), b"{")
         with pytest.raises(AggregateError) as caught:
             unified(given)
@@ -344,7 +343,7 @@ class TestPasses:
             assert [piece.start for piece in pieces[1:]] == [piece.end for piece in pieces[:-1]]
             assert sum(len(scan(piece).records) for piece in pieces) == ROWS // 7
         found = aggregate(shards, CORPORA, NOW)
-        blocks = rows.blocks_of(found.rows, block_rows)
+        blocks = blocks_of(found.rows, block_rows)
         assert b"".join(write_block(block).lines for block in blocks) == plain[0]
 
     def test_child_processes_give_the_same_bytes(

@@ -180,7 +180,7 @@ class TestNames:
 
 
 class TestUrls:
-    """Where a clip is had."""
+    """Where a clip comes from."""
 
     @pytest.mark.parametrize("url", ["http://x/a.mp4", "https://x/a.mp4?sig=1", "HTTPS://x/a.mp4"])
     def test_http_and_https_are_taken(self, url, tmp_path):
@@ -396,7 +396,7 @@ class TestWrongFiles:
     """Files that are not the corpus's annotation file."""
 
     @pytest.mark.parametrize("content", [b"", b"\n\n \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
-    def test_an_empty_file_says_what_should_be_in_it_and_where_it_is_had(self, content, tmp_path):
+    def test_an_empty_file_says_what_should_be_in_it_and_where_to_get_it(self, content, tmp_path):
         error = refused(tmp_path, content)
         assert error.found == "an empty file"
         assert error.expected == "a header and at least 1 rows"
@@ -549,7 +549,7 @@ class TestFinding:
         assert "never replaced by another" in caught.value.next_step
 
     @pytest.mark.parametrize("kind", ["no folder", "nothing", "a dangling link", "something that is no file"])
-    def test_an_absent_file_says_what_to_drop_and_where_it_is_had(self, kind, tmp_path):
+    def test_an_absent_file_says_what_to_drop_and_where_to_get_it(self, kind, tmp_path):
         folder = tmp_path / "little"
         if kind != "no folder":
             folder.mkdir()

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import MISSING, FrozenInstanceError, fields, replace
+from pathlib import Path
 
 import pytest
 
+import vqa_assets
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Acquisition, Corpus, Spellings
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION
 from vqa_assets.corpora.scales import SCALES
@@ -97,6 +99,14 @@ def test_a_citation_is_the_corrected_one(name, words):
 def test_chug_alone_is_mapped_at_ingest():
     assert {name: c.stored_scale.name for name, c in CORPORA.items() if c.stored_scale} == {"chug": "1-5-acr"}
     assert CORPORA["chug"].redistribution == "non-commercial-share-alike"
+
+
+def test_nothing_outside_its_declaration_and_its_recipe_knows_the_word_chug():
+    package = Path(vqa_assets.__file__).parent
+    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    knowing = {path.relative_to(package) for path in files if b"chug" in path.read_bytes().lower()}
+    assert Path("corpora/chug.py") in knowing
+    assert {path.as_posix() for path in knowing if path.parts[0] != "corpora"} <= {"heads/recipe.py"}
 
 
 @EVERY

@@ -13,17 +13,20 @@ import pytest
 from scipy.stats import spearmanr
 
 from vqa_assets.demo.__main__ import main
-from vqa_assets.demo.corpus import (
+from vqa_assets.demo.demo_corpus import (
+    BEST,
+    WORST,
+    Damage,
     DemoCorpus,
     Encoding,
     encode_clip,
     is_demo_manifest,
+    latent_quality,
     make_demo_corpus,
     plan_clips,
     write_manifest,
 )
-from vqa_assets.demo.pictures import Take, grain, moving_pictures, soften
-from vqa_assets.demo.ratings import BEST, WORST, Damage, latent_quality
+from vqa_assets.demo.scenes import Take, grain, moving_pictures, soften
 from vqa_assets.demo.server import ClipServer
 
 CLIPS = 5

@@ -10,10 +10,9 @@ from vqa_assets.corpora.opinions import Opinion, describe_labels
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.describe import main
 from vqa_assets.errors import SchemaError
-from vqa_assets.unified.clip_statistics import VALUES_KEPT, describe_clips, distribution
-from vqa_assets.unified.columns import TOTAL
+from vqa_assets.unified.description import VALUES_KEPT, Distribution, describe_clips, licences_of
 from vqa_assets.unified.label_statistics import summarize_labels
-from vqa_assets.unified.licences import licences_of
+from vqa_assets.unified.table import TOTAL
 from vqa_assets_tests.unified_corpora import SOURCES, clip, unify
 
 
@@ -50,18 +49,18 @@ def test_a_duration_that_no_one_states_is_unknown_and_not_zero(parquet: Path) ->
     assert known == (8.0, 9.0, 10.0)
     assert (konvid.durations.hours, konvid.durations.unknown) == (0.005, 1)
     assert (total.durations.median_s, total.durations.unknown) == (9.0, 1)
-    assert konvid.durations.shown() == "8–10 s, median 9 s, 0.005 h in all, 1 unknown"
+    assert konvid.durations.in_words() == "8–10 s, median 9 s, 0.005 h in all, 1 unknown"
 
 
 def test_a_corpus_without_any_duration_says_so(root_path: Path) -> None:
     found, _ = describe_clips(unify(root_path, [clip("a", 3.0, "konvid-1k", duration_s=0.0)]).parquet)
-    assert found.durations.shown() == "unknown"
+    assert found.durations.in_words() == "unknown"
 
 
 def test_a_long_tail_of_values_is_counted_together() -> None:
-    found = distribution({f"{i:02}": 1 for i in range(25)} | {"most": 7})
+    found = Distribution.of({f"{i:02}": 1 for i in range(25)} | {"most": 7})
     assert (found.distinct, found.others) == (26, 26 - VALUES_KEPT)
-    assert found.shown() == "most (7), 00 (1), 01 (1), … 26 in all"
+    assert found.in_words() == "most (7), 00 (1), 01 (1), … 26 in all"
 
 
 def test_labels_are_summarized_with_the_formulas_of_the_field(parquet: Path) -> None:

@@ -38,7 +38,7 @@ def test_every_feature_is_named_in_its_table() -> None:
 
 
 def test_every_described_column_exists() -> None:
-    described = section("What is measured").split("Beside them stand")[1]
+    described = section("What is measured").split("The table also has")[1]
     columns = {column.name for column in CLIP_FEATURES.columns}
     assert named(described) <= columns
     stated = {c for c in columns if c.startswith(("clip_", "feature_")) and c != "clip_phash"}
@@ -50,7 +50,7 @@ def test_the_sampling_rule_is_the_codes() -> None:
     assert f"first {MAX_FRAMES} frames" in rule
     assert SAMPLES_PER_S == 2
     assert "two a\n  second" in rule
-    assert f"so that it has {SAMPLES_AT_LEAST} where" in rule
+    assert f"so that there are {SAMPLES_AT_LEAST} if" in rule
 
 
 def test_the_sizes_and_the_memory_are_the_codes() -> None:

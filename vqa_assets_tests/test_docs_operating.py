@@ -44,7 +44,7 @@ def test_every_variable_stands_in_the_table_with_its_default() -> None:
 
 
 def test_the_fields_of_a_notification_are_those_that_are_posted() -> None:
-    section = OPERATING.split("## Being told of failures")[1].split("##")[0]
+    section = OPERATING.split("## Notifications of failures")[1].split("##")[0]
     posted = RunFailure("", "", (), None, ()).as_json()
     assert posted["schema"] == SCHEMA
     named = set(re.findall(r"`([a-z_0-9-]+)`", section))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.unified.losses import DROPPED_SHOWN, DUPLICATES_SHOWN
+from vqa_assets.unified.duplicates import DUPLICATES_SHOWN
+from vqa_assets.unified.index import DROPPED_SHOWN
 from vqa_assets_tests.unified_corpora import clip, unify
 
 ACR, HUNDRED = "konvid-1k", "live-vqc"

@@ -1,7 +1,7 @@
 """A corpus's score files become annotation rows. Opens no clip, and drops nothing silently: a bad row says why.
 
 - ``finding``: which files they are, and what else lies in their place;
-- ``sheet``: a file's bytes as lines of values, whatever its format (``delimited``, ``json_list``, ``workbook``);
+- ``dialects``: a file's bytes as lines of values, whatever its format;
 - ``columns``: what a file's columns mean, with a header or without;
 - ``rows``: one line as an annotation row;
 - ``splits``: official splits, of a column or of lists;

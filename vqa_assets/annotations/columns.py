@@ -1,4 +1,7 @@
-"""What the columns of a score file mean: by its header, or by the declared shape of a file that has none."""
+"""What the columns of a score file mean: by its header, or by the declared shape of a file that has none.
+
+Also names of clips that are composed of columns (a declaration's ``clip_name``). Values are read in ``rows``.
+"""
 
 import logging
 import re
@@ -7,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from vqa_assets.annotations.numbers import is_number
-from vqa_assets.annotations.quoting import short
+from vqa_assets.annotations.dialects import is_number, short
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ROLES
 from vqa_assets.errors import AnnotationError
@@ -18,7 +20,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Columns:
+class ScoreColumns:
     """A file's column names in their order, in lower case, and per meaning those that hold it, the first ones first.
 
     ``has_header`` is False where the names are the declaration's and the first line is a row.
@@ -28,56 +30,74 @@ class Columns:
     roles: Mapping[str, tuple[str, ...]]
     has_header: bool = True
 
+    @classmethod
+    def of(cls, names: Sequence[str], corpus: Corpus, *, has_header: bool = True) -> "ScoreColumns":
+        """What these names mean in a corpus's score file."""
+        names = _lower(names)
+        roles = {}
+        for role in ROLES:
+            # last spellings are words that mean this only where no better one is there
+            columns = _present(corpus.spellings.of(role), names) or _present(corpus.last_spellings.of(role), names)
+            if columns:
+                roles[role] = columns
+        return cls(names, roles, has_header)
+
     def record(self, values: Sequence[str]) -> dict[str, str]:
         """A line's values under their names; values without a name, and names without a value, are left out."""
         return dict(zip(self.names, values, strict=False))
 
 
-def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> Columns:
+def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColumns:
     """What the columns mean, from a file's first line.
 
-    AnnotationError that names the columns found and those expected where no clip or no score can be told.
+    AnnotationError that names the columns found and those expected where none holds the clip, or none the score.
     """
-    columns = _by_header(first, corpus)
-    missing = _missing(columns, corpus)
-    if not missing:
+    columns = ScoreColumns.of(first, corpus)
+    composed = bool(corpus.clip_name) and set(_lower(_template_names(corpus.clip_name))) <= set(columns.names)
+    if "clip" not in columns.roles and not composed:
+        missing = "clip"
+    elif "mos" not in columns.roles:
+        missing = "mos"
+    else:
         _check_once(columns, what)
-        _tell_last_resort(columns, corpus, what)
+        for role, names in columns.roles.items():
+            if names[0] in _lower(corpus.last_spellings.of(role)):
+                _log.warning("%s has no %s column; %s is taken for it", what, role, names[0])
         return columns
+    # no header that says enough: the first line may be a row, if its values stand where a declared shape has them
     for declared in corpus.headerless:
         shape = _lower(declared)
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
-            return Columns(shape, _roles(shape, corpus), has_header=False)
+            return ScoreColumns.of(shape, corpus, has_header=False)
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
+    spellings = corpus.spellings.of(missing) + corpus.last_spellings.of(missing)
+    shapes = "; or ".join(", ".join(name or "–" for name in shape) for shape in corpus.headerless)
+    headerless = f" (or no header and the columns {shapes})" if shapes else ""
     raise AnnotationError(
         what,
         found=f"columns {', '.join(short(name) for name in first[:_SHOWN]) or 'none'}",
-        expected=f"a {missing} column named one of {', '.join(_spellings(corpus, missing))}{_shapes(corpus)}",
+        expected=f"a {missing} column named one of {', '.join(spellings)}{headerless}",
         next_step=f"is this the score file of {corpus.title}?{hint} Rename the column if it is",
     )
 
 
-def fields_of(template: str) -> set[str]:
-    """The column names that a name template asks for, in lower case."""
-    return set(_lower(_asked(template)))
-
-
 def filled(template: str, record: Mapping[str, str]) -> str:
-    """The template with its columns' values; empty where one of them is."""
-    values = {name: record.get(name.lower(), "") for name in _asked(template)}
+    """A name template with its columns' values; empty where one of them is."""
+    values = {name: record.get(name.lower(), "") for name in _template_names(template)}
     return template.format_map(values) if all(values.values()) else ""
 
 
 def read_by(template: str, text: str) -> dict[str, str]:
     """The columns' values that a name template made a text of; empty where it cannot have."""
     parts = string.Formatter().parse(template)
+    # the shortest match of each value: the literals between them decide where one ends
     pattern = "".join(re.escape(literal) + ("(.+?)" if name else "") for literal, name, _, _ in parts)
-    found = re.fullmatch(pattern, text, re.IGNORECASE)
-    return dict(zip(_lower(_asked(template)), found.groups(), strict=True)) if found else {}
+    match = re.fullmatch(pattern, text, re.IGNORECASE)
+    return dict(zip(_lower(_template_names(template)), match.groups(), strict=True)) if match else {}
 
 
 @lru_cache
-def _asked(template: str) -> tuple[str, ...]:
+def _template_names(template: str) -> tuple[str, ...]:
     return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name)
 
 
@@ -85,33 +105,12 @@ def _lower(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
 
-def _by_header(first: Sequence[str], corpus: Corpus) -> Columns:
-    names = _lower(first)
-    return Columns(names, _roles(names, corpus))
-
-
-def _roles(names: Sequence[str], corpus: Corpus) -> dict[str, tuple[str, ...]]:
-    found = {}
-    for role in ROLES:
-        chosen = _present(corpus.spellings.of(role), names) or _present(corpus.last_spellings.of(role), names)
-        if chosen:
-            found[role] = chosen
-    return found
-
-
 def _present(spellings: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(s.lower() for s in spellings if s.lower() in names))
 
 
-def _missing(columns: Columns, corpus: Corpus) -> str:
-    """What no column tells, ``clip`` or ``mos``; empty where both are told."""
-    composed = bool(corpus.clip_name) and fields_of(corpus.clip_name) <= set(columns.names)
-    if "clip" not in columns.roles and not composed:
-        return "clip"
-    return "" if "mos" in columns.roles else "mos"
-
-
-def _check_once(columns: Columns, what: str) -> None:
+def _check_once(columns: ScoreColumns, what: str) -> None:
+    """AnnotationError where a column that is read stands in the file twice: which one is meant?"""
     read = {name for names in columns.roles.values() for name in names}
     twice = sorted(name for name in read if columns.names.count(name) > 1)
     if twice:
@@ -121,18 +120,3 @@ def _check_once(columns: Columns, what: str) -> None:
             expected="each column name once",
             next_step="rename or remove the one that is not meant",
         )
-
-
-def _tell_last_resort(columns: Columns, corpus: Corpus, what: str) -> None:
-    for role, names in columns.roles.items():
-        if names[0] in _lower(corpus.last_spellings.of(role)):
-            _log.warning("%s has no %s column; %s is taken for it", what, role, names[0])
-
-
-def _spellings(corpus: Corpus, role: str) -> tuple[str, ...]:
-    return corpus.spellings.of(role) + corpus.last_spellings.of(role)
-
-
-def _shapes(corpus: Corpus) -> str:
-    told = "; or ".join(", ".join(name or "–" for name in shape) for shape in corpus.headerless)
-    return f" (or no header and the columns {told})" if told else ""

@@ -25,29 +25,38 @@ _HEADER_BYTES = 4096
 def find_annotation_files(corpus: Corpus, corpus_dir: Path, explicit: Path | None) -> tuple[Path, ...]:
     """The annotation file, or its parts; behind it the lists that only mark a split. The first one is never a list.
 
-    A file that is named and missing is an error, never a fallback. AnnotationError says what to drop, and where it is
-    had.
+    A file that is named and missing is an error, never a fallback. AnnotationError says what to drop, and where to get
+    it.
     """
     if explicit is not None:
-        _check_explicit(corpus, explicit)
+        if not explicit.is_file() or trap(explicit):
+            raise AnnotationError(
+                f"{corpus.name}: manifest_csv {explicit}",
+                found=f"found {what_is_there(explicit)} there",
+                expected="the annotation file that the setting names",
+                next_step="correct the path; a file that is named is never replaced by another",
+            )
         return (explicit, *_split_lists(corpus, explicit.parent, explicit))
-    found = present_annotation_files(corpus, corpus_dir)
-    if not found:
+    files = present_annotation_files(corpus, corpus_dir)
+    if not files:
         path = corpus_dir / corpus.acquisition.file
+        names = dict.fromkeys((*corpus.annotation_files, *(part.file for part in corpus.parts)))
         raise AnnotationError(
             f"{corpus.name}: no annotation file",
             found=f"found {what_is_there(path)} at {path}{_nearby(corpus_dir, path)}",
-            expected=f"{' or '.join(_expected(corpus))} in {corpus_dir}",
-            next_step=f"{corpus.acquisition.steps} It is had from {corpus.acquisition.where}",
+            expected=f"{' or '.join(names)} in {corpus_dir}",
+            next_step=f"{corpus.acquisition.steps} Get it from {corpus.acquisition.where}",
         )
-    return found
+    return files
 
 
 def present_annotation_files(corpus: Corpus, corpus_dir: Path) -> tuple[Path, ...]:
     """The files as ``find_annotation_files``, empty where there are none."""
     whole = [path for name in corpus.annotation_files if (path := corpus_dir / name).is_file()]
     parts = [path for part in corpus.parts if (path := corpus_dir / part.file).is_file()]
-    if not whole or (parts and _drops(corpus) and not _has_url_column(whole[0], corpus)):
+    # parts say of which score drop each row is: a whole file beside them is worth more only for its addresses
+    drops = all(part.field == "score_drop" for part in corpus.parts)
+    if not whole or (parts and drops and not _has_url_column(whole[0], corpus)):
         return tuple(parts) or tuple(whole[:1])
     lists = _split_lists(corpus, corpus_dir, whole[0])
     left = [path.name for path in [*whole[1:], *parts] if path not in lists]
@@ -67,23 +76,10 @@ def what_is_there(path: Path) -> str:
 
 def trap(path: Path) -> str:
     """What a file really is whose name says that it is no table; empty for any other file."""
-    name = path.name.lower()
-    folder = next((told for part, told in _TRAP_FOLDERS.items() if part in (p.lower() for p in path.parts)), "")
-    return folder or next((told for start, told in _TRAPS if name.startswith(start)), "")
-
-
-def _check_explicit(corpus: Corpus, path: Path) -> None:
-    if not path.is_file() or trap(path):
-        raise AnnotationError(
-            f"{corpus.name}: manifest_csv {path}",
-            found=f"found {what_is_there(path)} there",
-            expected="the annotation file that the setting names",
-            next_step="correct the path; a file that is named is never replaced by another",
-        )
-
-
-def _drops(corpus: Corpus) -> bool:
-    return all(part.field == "score_drop" for part in corpus.parts)
+    folders = {part.lower() for part in path.parts}
+    notes = [note for name, note in _TRAP_FOLDERS.items() if name in folders]
+    notes += [note for start, note in _TRAPS if path.name.lower().startswith(start)]
+    return notes[0] if notes else ""
 
 
 def _split_lists(corpus: Corpus, folder: Path, whole: Path) -> list[Path]:
@@ -101,19 +97,13 @@ def _has_url_column(path: Path, corpus: Corpus) -> bool:
     return not names.isdisjoint(corpus.spellings.url)
 
 
-def _expected(corpus: Corpus) -> list[str]:
-    return list(dict.fromkeys((*corpus.annotation_files, *(part.file for part in corpus.parts))))
-
-
 def _nearby(folder: Path, missing: Path) -> str:
     """The tables and traps that lie in a folder, for the message that the right file does not."""
     if not folder.is_dir():
         return ""
     others = (p for p in sorted(folder.iterdir()) if p != missing and not p.is_dir())
-    tables = [p for p in others if trap(p) or p.suffix in _TABLE_SUFFIXES]
-    told = [f"{p.name} ({why})" if (why := trap(p) or _dangling(p)) else p.name for p in tables[:_MOST_SHOWN]]
-    return f" (there lie {', '.join(told)})" if told else ""
-
-
-def _dangling(path: Path) -> str:
-    return "a dangling link" if path.is_symlink() and not path.exists() else ""
+    names = []
+    for path in [p for p in others if trap(p) or p.suffix in _TABLE_SUFFIXES][:_MOST_SHOWN]:
+        note = trap(path) or ("" if path.exists() else "a dangling link")
+        names.append(f"{path.name} ({note})" if note else path.name)
+    return f" (there lie {', '.join(names)})" if names else ""

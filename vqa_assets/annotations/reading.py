@@ -1,4 +1,7 @@
-"""A whole annotation read, judged and profiled: is it this corpus's, on which scale, which rows can be used."""
+"""A whole annotation read, judged and profiled: is it this corpus's, on which scale, which rows can be used.
+
+What one line says is read in ``rows``; here are judgements that need all of them.
+"""
 
 import hashlib
 import logging
@@ -8,11 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqa_assets.annotations.columns import Columns, choose_columns
-from vqa_assets.annotations.quoting import short
+from vqa_assets.annotations.columns import ScoreColumns, choose_columns
+from vqa_assets.annotations.dialects import read_sheet, short
 from vqa_assets.annotations.rows import AnnotationRow, RowReader, stored
-from vqa_assets.annotations.sheet import Sheet, read_sheet
-from vqa_assets.annotations.splits import SplitList, check_split_words, marked, tell_two_splits
+from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
 from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
@@ -75,43 +77,57 @@ def read_annotations(corpus: Corpus, settings: IngestSettings, *paths: Path) -> 
     ScaleError where its scores fit no declared scale.
     """
     contents = [path.read_bytes() for path in paths]
-    labels, lists = _told_apart(corpus, paths)
-    scored = [_read_file(corpus, settings, paths[i], contents[i], several=len(labels) > 1) for i in labels]
-    rows = [row for _, found in scored for row in found]
+    # a first file that is a part has labels, and so have all others; behind a whole file there are only split lists
+    labelled = len(paths) if corpus.part_of(paths[0].name) is not None else 1
+    roles: dict[str, tuple[str, ...]] = {}
+    rows: list[AnnotationRow] = []
+    for path, content in zip(paths[:labelled], contents, strict=False):
+        columns, of_file = _read_file(corpus, settings, path, content, several=labelled > 1)
+        rows += of_file
+        for role, names in columns.roles.items():
+            roles[role] = tuple(dict.fromkeys(roles.get(role, ()) + names))
     what = f"{corpus.name}: {paths[0]}"
-    _check_row_count(len(rows), corpus, settings, [paths[i] for i in labels])
+    _check_row_count(len(rows), corpus, settings, paths[:labelled])
     check_split_words(rows, what)
+    # over the whole file: a few low scores fit every scale
     native, scale_from = _scale(rows, corpus, settings, what)
-    judged = [_judge_range(row, native) for row in _judge_repeats(rows, native)]
-    tell_two_splits(judged, what)
-    listed = [_split_list(corpus, settings, paths[i], contents[i]) for i in lists]
-    final = marked(judged, listed, what)
-    scale = corpus.stored_scale or native
+    rows = _judge_repeats(rows, native)
+    rows = [row if row.problem or native.holds(row.mos) else _outside(row, native) for row in rows]
+    warn_of_two_splits(rows, what)
+    # lists are read last: they mark rows that are judged, and are no rows themselves
+    lists = []
+    for path, content in zip(paths[labelled:], contents[labelled:], strict=True):
+        listed = _read_file(corpus, settings, path, content)[1]
+        check_split_words(listed, f"{corpus.name}: {path}")
+        lists.append(SplitList.of(path.name, listed))
+    rows = mark_splits(rows, lists, what)
+    scale = corpus.stored_scale or native  # most corpora stay native until they are unified
     if scale != native:
-        final = [stored(row, native, scale) for row in final]
-    columns = _all_columns([columns for columns, _ in scored])
-    hashes = tuple(_digest([content]) for content in contents)
-    found = Annotations(tuple(paths), _digest(contents), columns, scale, native, scale_from, tuple(final), hashes)
-    _check_bad_rows(found, corpus)
-    return found
+        rows = [stored(row, native, scale) for row in rows]
+    annotations = Annotations(
+        files=tuple(paths),
+        sha256=_sha256(contents),
+        columns=roles,
+        scale=scale,
+        native_scale=native,
+        scale_from=scale_from,
+        rows=tuple(rows),
+        sha256_of_files=tuple(_sha256([content]) for content in contents),
+    )
+    bad = annotations.bad
+    if not annotations.usable or len(bad) > MOST_BAD_ROWS * len(rows):
+        raise _unusable(bad, len(rows), corpus, what)
+    return annotations
 
 
 def first_lines(bad: Iterable[AnnotationRow]) -> str:
     """The first bad rows with their line numbers, as a message shows them."""
-    shown = list(bad)
-    told = "; ".join(f"{row.where}: {row.problem}" for row in shown[:_EXAMPLES])
-    return told + (f"; and {len(shown) - _EXAMPLES} more" if len(shown) > _EXAMPLES else "")
+    rows = list(bad)
+    lines = "; ".join(f"{row.where}: {row.problem}" for row in rows[:_EXAMPLES])
+    return lines + (f"; and {len(rows) - _EXAMPLES} more" if len(rows) > _EXAMPLES else "")
 
 
-def _told_apart(corpus: Corpus, paths: Sequence[Path]) -> tuple[list[int], list[int]]:
-    """Which paths hold the labels, and which only mark a split: the parts that follow a file that is none."""
-    parts = [corpus.part_of(path.name) is not None for path in paths]
-    if parts[0]:
-        return list(range(len(paths))), []
-    return [0], list(range(1, len(paths)))
-
-
-def _digest(contents: Sequence[bytes]) -> str:
+def _sha256(contents: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for content in contents:
         digest.update(content)
@@ -120,32 +136,24 @@ def _digest(contents: Sequence[bytes]) -> str:
 
 def _read_file(
     corpus: Corpus, settings: IngestSettings, path: Path, content: bytes, *, several: bool = False
-) -> tuple[Columns, list[AnnotationRow]]:
-    what = f"{corpus.name}: {path}"
-    sheet: Sheet = read_sheet(content, corpus, path)
-    columns = choose_columns(sheet.lines[0][1] if sheet.lines else [], corpus, what)
+) -> tuple[ScoreColumns, list[AnnotationRow]]:
+    """A file's columns and rows; with ``several``, rows say of which file they are."""
+    sheet = read_sheet(content, corpus, path)
+    columns = choose_columns(sheet.lines[0][1] if sheet.lines else [], corpus, f"{corpus.name}: {path}")
     part = corpus.part_of(path.name)
     reader = RowReader(corpus, settings, columns, part, sheet.decimal_comma, path.name if several else "")
     lines = sheet.lines[1:] if columns.has_header else sheet.lines
     return columns, [reader.row(line, values) for line, values in lines]
 
 
-def _split_list(corpus: Corpus, settings: IngestSettings, path: Path, content: bytes) -> SplitList:
-    rows = _read_file(corpus, settings, path, content)[1]
-    check_split_words(rows, f"{corpus.name}: {path}")
-    return SplitList.of(path.name, rows)
-
-
-def _all_columns(of_files: Sequence[Columns]) -> dict[str, tuple[str, ...]]:
-    roles: dict[str, tuple[str, ...]] = {}
-    for columns in of_files:
-        for role, names in columns.roles.items():
-            roles[role] = tuple(dict.fromkeys(roles.get(role, ()) + names))
-    return roles
-
-
 def _check_row_count(count: int, corpus: Corpus, settings: IngestSettings, files: Sequence[Path]) -> None:
-    least, most = _least_rows(corpus, settings, files), settings.max_manifest_rows
+    """AnnotationError where the rows are too few or too many for this corpus: it is probably another's file."""
+    least, most = settings.min_rows, settings.max_manifest_rows
+    parts = [corpus.part_of(path.name) for path in files]
+    of_parts = [part.min_rows for part in parts if part is not None and part.min_rows is not None]
+    if least == corpus.min_rows and len(of_parts) == len(files):
+        # the corpus's own bound is no more than the parts that are there should have; a setting stands as it is
+        least = min(least, sum(of_parts))
     if count >= least and (most is None or count <= most):
         return
     expected = f"at least {least}" if count < least else f"at most {most}"
@@ -160,27 +168,17 @@ def _check_row_count(count: int, corpus: Corpus, settings: IngestSettings, files
     )
 
 
-def _least_rows(corpus: Corpus, settings: IngestSettings, files: Sequence[Path]) -> int:
-    """The setting; the corpus's own bound is no more than the parts that are there are said to have."""
-    if settings.min_rows != corpus.min_rows:
-        return settings.min_rows
-    of_parts = [part.min_rows if part else None for part in (corpus.part_of(path.name) for path in files)]
-    known = [rows for rows in of_parts if rows is not None]
-    return min(settings.min_rows, sum(known)) if len(known) == len(of_parts) else settings.min_rows
-
-
 def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: IngestSettings, what: str) -> tuple[MosScale, str]:
+    """The scale of the scores, and where that comes from: ``set`` or ``detected``."""
     if settings.mos_scale:
         return SCALES[settings.mos_scale], "set"
     scores = [row.mos for row in rows if math.isfinite(row.mos)]
     if not scores:
-        _refuse_unusable([row for row in rows if row.problem], len(rows), corpus, what)
+        raise _unusable([row for row in rows if row.problem], len(rows), corpus, what)
     return detect_scale(scores, corpus.scales, what), "detected"
 
 
-def _judge_range(row: AnnotationRow, scale: MosScale) -> AnnotationRow:
-    if row.problem or scale.holds(row.mos):
-        return row
+def _outside(row: AnnotationRow, scale: MosScale) -> AnnotationRow:
     return replace(row, repeats=False, problem=f"MOS outside [{scale.low:g}, {scale.high:g}]: {row.mos:g}")
 
 
@@ -197,37 +195,30 @@ def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[Annot
             if row.url:
                 urls.setdefault(row.src, row.url)
     same = _SAME_SCORE * (scale.high - scale.low)
-    conflicting = {src: _told_scores(src, of) for src, of in scores.items() if max(of) - min(of) > same}
+    # one text per name, however many of its rows share it
+    conflicts = {src: _conflict(src, of) for src, of in scores.items() if max(of) - min(of) > same}
     seen: set[str] = set()
-    addressed = [row if row.url or row.src not in urls else replace(row, url=urls[row.src]) for row in rows]
-    return [_judge_repeat(row, conflicting.get(row.src, ""), seen) for row in addressed]
+    judged = []
+    for row in rows:
+        one = row if row.url or row.src not in urls else replace(row, url=urls[row.src])
+        if not one.problem:
+            if one.src in conflicts:
+                one = replace(one, problem=conflicts[one.src])
+            elif one.src in seen:
+                one = replace(one, repeats=True)
+            seen.add(one.src)
+        judged.append(one)
+    return judged
 
 
-def _told_scores(src: str, values: Iterable[float]) -> str:
-    different = sorted(set(values))
+def _conflict(src: str, scores: Iterable[float]) -> str:
+    different = sorted(set(scores))
     more = f" and {len(different) - _EXAMPLES} more" if len(different) > _EXAMPLES else ""
     return f"conflicting scores: {short(src)} has {different[:_EXAMPLES]}{more}"
 
 
-def _judge_repeat(row: AnnotationRow, conflict: str, seen: set[str]) -> AnnotationRow:
-    if row.problem:
-        return row
-    if conflict:
-        return replace(row, problem=conflict)
-    if row.src in seen:
-        return replace(row, repeats=True)
-    seen.add(row.src)
-    return row
-
-
-def _check_bad_rows(found: Annotations, corpus: Corpus) -> None:
-    bad = found.bad
-    if not found.usable or len(bad) > MOST_BAD_ROWS * len(found.rows):
-        _refuse_unusable(bad, len(found.rows), corpus, f"{corpus.name}: {found.path}")
-
-
-def _refuse_unusable(bad: Sequence[AnnotationRow], rows: int, corpus: Corpus, what: str) -> None:
-    raise AnnotationError(
+def _unusable(bad: Sequence[AnnotationRow], rows: int, corpus: Corpus, what: str) -> AnnotationError:
+    return AnnotationError(
         what,
         found=f"{len(bad)} of {rows} rows unusable ({first_lines(bad)})",
         expected=f"at most {MOST_BAD_ROWS:.0%} bad rows and at least one usable",

@@ -1,16 +1,17 @@
-"""One line of a score file as an annotation row: its clip's name and address, its score, and what is carried along."""
+"""One line of a score file as an annotation row: its clip's name and address, its score, and what is carried along.
+
+Says what makes a row unusable by itself; what is wrong with rows beside each other is judged in ``reading``.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from urllib.parse import quote, urlsplit
 
-from vqa_assets.annotations.columns import Columns, filled, read_by
-from vqa_assets.annotations.numbers import number
-from vqa_assets.annotations.quoting import short
+from vqa_assets.annotations.columns import ScoreColumns, filled, read_by
+from vqa_assets.annotations.dialects import number, short
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.corpus import ExtraColumn, Part
+from vqa_assets.corpora.corpus import Part
 from vqa_assets.corpora.opinions import sd_from_spread
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
 from vqa_assets.settings import IngestSettings
@@ -20,7 +21,7 @@ VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m
 CONTENT_ID = "content_id"
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
-_NO_TEXT = "no text: half a surrogate pair"
+_NOT_UTF8 = "no text: half a surrogate pair"
 
 
 @dataclass(frozen=True)
@@ -61,103 +62,95 @@ class RowReader:
 
     corpus: Corpus
     settings: IngestSettings
-    columns: Columns
+    columns: ScoreColumns
     part: Part | None
     decimal_comma: bool
     file: str = ""
 
     def row(self, line: int, values: list[str]) -> AnnotationRow:
         """One line as an annotation row, its problem named."""
-        no_text = not _is_text(values)
-        record = self.columns.record([_shown(value) for value in values] if no_text else values)
-        src = self._src(record)
-        url = self._first_told("url", record) or self._bucket_url(src)
-        mos_text = self._first("mos", record)
+        not_utf8 = not _is_utf8(values)
+        if not_utf8:  # the row is bad; its values must still go into messages and files
+            values = [value.encode("utf-8", "backslashreplace").decode() for value in values]
+        record = self.columns.record(values)
+        name = self._text("clip", record) or filled(self.corpus.clip_name, record)
+        src = with_suffix(_one_spelling(name), self.settings.clip_suffix)
+        # a corpus with a bucket needs no addresses in its score file
+        url, prefix = self._word("url", record), self.settings.bucket_prefix
+        if not url and prefix and src:
+            url = prefix + quote(src)
+        mos_text = self._text("mos", record)
         mos = self._number(mos_text)
-        count = self._number(self._first("count", record))
+        count = self._number(self._text("count", record))
+        # 12.5 opinions are none: the column means something else
         opinions = int(count) if 0 < count <= _MOST_WHOLE and count.is_integer() else 0
         return AnnotationRow(
             line=line,
             src=src,
             url=url,
             mos=mos,
-            sd=sd_from_spread(self._number(self._first("sd", record)), self.corpus.spread, opinions),
+            sd=sd_from_spread(self._number(self._text("sd", record)), self.corpus.spread, opinions),
             count=opinions,
-            problem=_NO_TEXT if no_text else _problem(src, url, mos, mos_text),
+            problem=_NOT_UTF8 if not_utf8 else _problem(src, url, mos, mos_text),
             extra=self._extra(record),
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
-            reference=self._number(self._first("reference", record)) == 1,
-            codec=self._first_told("codec", record).lower() or self._codec_in_name(src),
+            reference=self._number(self._text("reference", record)) == 1,
+            codec=self._word("codec", record).lower() or self._codec_in_name(src),
             file=self.file,
         )
 
-    def _first(self, role: str, record: Mapping[str, str]) -> str:
-        for name in self.columns.roles.get(role, ()):
-            if text := record.get(name):
-                return text
-        return ""
+    def _text(self, role: str, record: Mapping[str, str]) -> str:
+        """The first text in a column of this meaning."""
+        return next((text for name in self.columns.roles.get(role, ()) if (text := record.get(name))), "")
 
-    def _first_told(self, role: str, record: Mapping[str, str]) -> str:
-        """As ``_first``, where a word for nothing is nothing: no address, content or codec is called NaN."""
-        for name in self.columns.roles.get(role, ()):
-            if (text := record.get(name)) and text.lower() not in NO_VALUE:
-                return text
-        return ""
+    def _word(self, role: str, record: Mapping[str, str]) -> str:
+        """As ``_text``, where a word for nothing is nothing: no address, content or codec is called NaN."""
+        texts = (record.get(name, "") for name in self.columns.roles.get(role, ()))
+        return next((text for text in texts if text and text.lower() not in NO_VALUE), "")
 
     def _number(self, text: str) -> float:
         return number(text, decimal_comma=self.decimal_comma)
 
-    def _src(self, record: Mapping[str, str]) -> str:
-        name = self._first("clip", record) or filled(self.corpus.clip_name, record)
-        return with_suffix(_one_spelling(name), self.settings.clip_suffix)
-
     def _codec_in_name(self, src: str) -> str:
-        """What a clip's name says encoded it, where the name is as the corpus makes its names."""
+        """The codec that a clip's name says encoded it, where the name is as the corpus makes its names."""
         if not self.corpus.codecs:
             return ""
-        said = read_by(self.corpus.clip_name, src.rpartition("/")[2])
-        told = (said.get(name.lower(), "").lower() for name in self.corpus.own_spellings.codec)
-        known = {codec.lower() for codec in self.corpus.codecs}
-        return next((codec for codec in told if codec in known), "")
-
-    def _bucket_url(self, src: str) -> str:
-        prefix = self.settings.bucket_prefix
-        return prefix + quote(src) if prefix and src else ""
+        in_name = read_by(self.corpus.clip_name, src.rpartition("/")[2])
+        # a word in a name is a codec only if the corpus declares it
+        words = (in_name.get(name.lower(), "").lower() for name in self.corpus.own_spellings.codec)
+        codecs = {codec.lower() for codec in self.corpus.codecs}
+        return next((word for word in words if word in codecs), "")
 
     def _other_names(self, templates: tuple[str, ...], src: str, record: Mapping[str, str]) -> tuple[str, ...]:
+        """Names other than ``src`` that the clip may have on disk."""
         if not templates:
             return ()
-        stem = _without_suffix(src, self.settings.clip_suffix)
+        suffixes = (self.settings.clip_suffix.lower(), *VIDEO_SUFFIXES)
+        suffix = next((s for s in suffixes if src.lower().endswith(s)), "")
+        stem = src[: len(src) - len(suffix)]
         names = (filled(template, {**record, "clip": stem}) for template in templates)
         return tuple(name for name in names if name and name != src and not leaves_folder(name))
 
     def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
+        """What goes into the corpus JSONL as it is: the part, content and split, and the declared extra columns."""
         extra: dict[str, object] = {}
         if self.part is not None:
             extra[self.part.field] = self.part.value
-        if content := self._first_told("content", record):
+        if content := self._word("content", record):
             extra[CONTENT_ID] = content
-        if split := self._first("split", record):
+        if split := self._text("split", record):
             extra["split"] = split
-        for column in self._extra_columns:
-            if (found := self._carried(column, record)) is not None:
-                extra[column.field] = found
+        for column in self.corpus.extra_columns:
+            text = next((text for name in column.columns if (text := record.get(name.lower()))), "")
+            value = self._number(text)
+            if text and not column.number:
+                extra[column.field] = text
+            elif column.number and math.isfinite(value):
+                # 3.0 is written as 3; beyond 2**53 a float no longer says which whole number was meant
+                whole = value.is_integer() and abs(value) <= _MOST_WHOLE
+                extra[column.field] = int(value) if whole else value
         return extra
-
-    @cached_property
-    def _extra_columns(self) -> list[ExtraColumn]:
-        """The columns that are carried along, their names in lower case as the file's are."""
-        return [replace(c, columns=tuple(name.lower() for name in c.columns)) for c in self.corpus.extra_columns]
-
-    def _carried(self, column: ExtraColumn, record: Mapping[str, str]) -> object:
-        text = next((record[name] for name in column.columns if record.get(name)), "")
-        if not column.number:
-            return text or None
-        value = self._number(text)
-        if not math.isfinite(value):
-            return None
-        return int(value) if value.is_integer() and abs(value) <= _MOST_WHOLE else value
 
 
 def stored(row: AnnotationRow, native: MosScale, scale: MosScale) -> AnnotationRow:
@@ -185,22 +178,13 @@ def _one_spelling(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _without_suffix(src: str, own: str) -> str:
-    suffix = next((s for s in (own.lower(), *VIDEO_SUFFIXES) if src.lower().endswith(s)), "")
-    return src[: len(src) - len(suffix)]
-
-
-def _is_text(values: list[str]) -> bool:
+def _is_utf8(values: list[str]) -> bool:
     """False where JSON escapes smuggled in half a surrogate pair, which no file name and no UTF-8 can hold."""
     try:
         "".join(values).encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _shown(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _problem(src: str, url: str, mos: float, mos_text: str) -> str:

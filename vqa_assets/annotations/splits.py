@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from vqa_assets.annotations.quoting import short
+from vqa_assets.annotations.dialects import short
 from vqa_assets.annotations.rows import AnnotationRow
 from vqa_assets.corpora.contents import SPLIT_WORDS
 from vqa_assets.errors import AnnotationError
 
 _EXAMPLES = 5
 _MOST_LOST = 0.5
-"""Share of a list's clips beyond which it is told that the rows do not have them."""
+"""Share of a list's clips that the rows may lack before a warning says so."""
 _log = logging.getLogger("vqa_assets.annotations")
 
 
@@ -35,16 +35,18 @@ def check_split_words(rows: Sequence[AnnotationRow], what: str) -> None:
         return
     wrong = [row for row in rows if row.extra.get("split") not in SPLIT_WORDS]
     if wrong:
-        told = "; ".join(f"{row.where}: {short(str(row.extra.get('split', '(empty)')))}" for row in wrong[:_EXAMPLES])
+        examples = "; ".join(
+            f"{row.where}: {short(str(row.extra.get('split', '(empty)')))}" for row in wrong[:_EXAMPLES]
+        )
         raise AnnotationError(
             what,
-            found=f"{len(wrong)} rows of another split ({told})",
+            found=f"{len(wrong)} rows of another split ({examples})",
             expected=f"one of {', '.join(SPLIT_WORDS)} in every row",
             next_step="correct the split column, or remove it",
         )
 
 
-def tell_two_splits(rows: Iterable[AnnotationRow], what: str) -> None:
+def warn_of_two_splits(rows: Iterable[AnnotationRow], what: str) -> None:
     """A WARNING where a clip stands in two splits with one score: its first row counts."""
     first: dict[str, object] = {}
     apart = [row.src for row in rows if not row.problem and first.setdefault(row.src, _split(row)) != _split(row)]
@@ -57,7 +59,7 @@ def tell_two_splits(rows: Iterable[AnnotationRow], what: str) -> None:
         )
 
 
-def marked(rows: list[AnnotationRow], lists: Sequence[SplitList], what: str) -> list[AnnotationRow]:
+def mark_splits(rows: list[AnnotationRow], lists: Sequence[SplitList], what: str) -> list[AnnotationRow]:
     """The rows with the official split that lists give their clips; those on no list are for training.
 
     A split that a row has already stays. AnnotationError where a list's clips are spelled in another way than the rows.
@@ -66,6 +68,7 @@ def marked(rows: list[AnnotationRow], lists: Sequence[SplitList], what: str) -> 
         return rows
     for one in lists:
         _compare_names(one, rows, what)
+    # where two lists name a clip, the later one decides
     split = {src: word for one in lists for src, word in one.split.items()}
     apart = [row.src for row in rows if "split" in row.extra and split.get(row.src, _split(row)) != _split(row)]
     if apart:
@@ -82,6 +85,7 @@ def _compare_names(one: SplitList, rows: Sequence[AnnotationRow], what: str) -> 
     """How many of a list's clips are among the rows; a list of other corpora's or subsets' clips may have none."""
     named = len(one.split.keys() & {row.src for row in rows})
     stems = {_stem(src) for src in one.split}
+    # no name in common but the same stems: the spellings differ, and every clip would silently be for training
     if not named and len(stems & {_stem(row.src) for row in rows}) > _MOST_LOST * len(stems):
         raise AnnotationError(
             what,

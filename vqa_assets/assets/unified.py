@@ -21,7 +21,7 @@ from vqa_assets.tables.specs import UNIFIED_CORPUS
 
 if TYPE_CHECKING:
     from vqa_assets.unified.corpus import UnifiedCorpus, UnifiedSettings
-    from vqa_assets.unified.view import UnifiedView
+    from vqa_assets.unified.description import UnifiedView
 
 CODE_VERSION = "3"
 PUBLISHED = PublishedFile("unified_corpus", lambda root, _: root.unified_corpus(), UNIFIED_CORPUS)

@@ -8,20 +8,22 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs
-from vqa_assets.demo.corpus import DemoCorpus, is_demo_manifest, make_demo_corpus, write_manifest
+from vqa_assets.demo.demo_corpus import DemoCorpus, is_demo_manifest, make_demo_corpus, write_manifest
 from vqa_assets.demo.server import ClipServer
-from vqa_assets.demo.summary import summary_lines
 from vqa_assets.errors import SettingsError, VqaError
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
 from vqa_assets.ingest.layout import waiting_annotation_files
+from vqa_assets.ingest.report import LOST
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.tables.files import write_bytes
-from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.files import read_json_object, write_bytes
+from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.workflow import StepResult, instance_for_commands, log_to_stderr, plan, run_steps
 
 CORPUS = CORPORA["konvid-150k"]
@@ -30,6 +32,7 @@ _SETTINGS = (
     "# The demo's corpus is small, KonViD-150k's own bound is 5 000 rows; and it is no release of KonViD-150k.\n"
     'min_rows = 20\ncorpus_version = "demo"\n'
 )
+_WIDTH = 22
 _log = logging.getLogger("vqa_assets.demo")
 
 
@@ -38,16 +41,7 @@ def prepare(root: DataRoot, clips: int) -> DemoCorpus:
 
     SettingsError where the root holds a score file that is not the demo's.
     """
-    _check_root(root)
-    demo = make_demo_corpus(root.path / ".demo", clips=clips, say=_log.info)
-    settings = root.ingest_toml(CORPUS)
-    if not settings.exists():
-        write_bytes(settings, _SETTINGS.encode())
-    return demo
-
-
-def _check_root(root: DataRoot) -> None:
-    """The demo writes its own score file: one that somebody dropped stands in the way and is never replaced."""
+    # the demo writes its own score file: one that somebody dropped stands in the way, and is never replaced
     own = root.corpus_dir(CORPUS) / CORPUS.acquisition.file
     files = dict.fromkeys([*([own] if own.exists() else []), *waiting_annotation_files(CORPUS, root)])
     foreign = [path for path in files if not is_demo_manifest(path)]
@@ -58,6 +52,11 @@ def _check_root(root: DataRoot) -> None:
             expected="a data root of the demo's own",
             next_step="name another folder by --root: demo-data is the usual one; nothing was written here",
         )
+    demo = make_demo_corpus(root.path / ".demo", clips=clips, say=_log.info)
+    settings = root.ingest_toml(CORPUS)
+    if not settings.exists():
+        write_bytes(settings, _SETTINGS.encode())
+    return demo
 
 
 def run_demo(root: DataRoot, clips: int, port: int) -> tuple[DemoCorpus, list[StepResult]]:
@@ -68,6 +67,81 @@ def run_demo(root: DataRoot, clips: int, port: int) -> tuple[DemoCorpus, list[St
         write_manifest(demo, server.base_url, annotation_file)
         defs = build_defs(data_root=DataRootResource(path=str(root.path)))
         return demo, run_steps(plan(root), defs, instance_for_commands(), _log.info)
+
+
+def summary_lines(root: DataRoot, demo: DemoCorpus) -> Iterator[str]:
+    """A short table from the replay manifests of what was made; a stage that left none is named as missing."""
+    yield ""
+    yield "The demo's clips are procedural and its scores are made up: they show the platform, not video quality."
+    yield ""
+    yield from _ingest(_manifest(root, "ingest"), demo)
+    unified = _manifest(root, "unified")
+    yield _line("unified rows", unified["counters"]["rows_out"] if unified else "missing: unified_corpus failed")
+    yield from _features(_manifest(root, "features"))
+    yield from _head(_manifest(root, "head"))
+    yield ""
+    yield f"files are in {root.path}"
+    yield "see it all in the web UI (lineage, checks, partitions, metadata): make ui"
+
+
+def _manifest(root: DataRoot, stage: str) -> Mapping[str, Any]:
+    paths = {
+        "ingest": manifest_path(root.corpus_jsonl(CORPUS)),
+        "unified": manifest_path(root.unified_corpus()),
+        "features": manifest_path(root.features(CORPUS)),
+        "head": root.models() / f"{KONVID_MOS_HEAD_V1.name}.json",
+    }
+    return read_json_object(paths[stage]) if paths[stage].is_file() else {}
+
+
+def _line(name: str, value: object) -> str:
+    return f"  {name:<{_WIDTH}}{value}"
+
+
+def _ingest(manifest: Mapping[str, Any], demo: DemoCorpus) -> Iterator[str]:
+    if not manifest:
+        yield _line("rows in", "missing: corpus_jsonl failed")
+        return
+    counters = manifest["counters"]
+    yield _line("rows in", counters["rows_in"])
+    for loss in manifest["losses"]:
+        yield _line(f"  {loss['counter']}", f"{loss['src']}: {loss['reason']}")
+    lost = sum(counters[name] for name in LOST)
+    yield _line("rows out", f"{counters['rows_out']} = {counters['rows_in']} in − {lost} lost")
+    yield _line("faults put in", ", ".join(f"{name} ({what})" for name, what in demo.faults.items()))
+
+
+def _features(manifest: Mapping[str, Any]) -> Iterator[str]:
+    if not manifest:
+        yield _line("features", "missing: clip_features failed")
+        return
+    counters = manifest["counters"]
+    yield _line(
+        "features",
+        f"{counters['measured'] + counters['cached']} clips ({counters['measured']} measured now, "
+        f"{counters['cached']} known), {counters['failed']} failed",
+    )
+
+
+def _head(manifest: Mapping[str, Any]) -> Iterator[str]:
+    if not manifest:
+        yield _line("head", f"missing: {KONVID_MOS_HEAD_V1.name} failed")
+        return
+    yield _line("head", f"models/{manifest['onnx']}, models/{KONVID_MOS_HEAD_V1.name}.json, … _card.md")
+    for fold in manifest["folds"]["each"]:
+        yield _line(f"  {fold['name']}", _scores(fold))
+    yield _line("  mean", _scores(manifest["folds"]["mean"]))
+    yield _line("  ridge", _scores(manifest["folds"]["baselines"]["ridge"]["mean"]))
+    verdict = "passed" if manifest["gate"]["passed"] else "missed"
+    yield _line("gate", f"{verdict}: the head is {manifest['status']}")
+    for reason in manifest["gate"]["reasons"]:
+        yield _line("", reason)
+    yield _line("", "with so few clips a miss is what should be expected")
+
+
+def _scores(scores: Mapping[str, Any]) -> str:
+    names = ("plcc", "srocc", "rmse")
+    return "  ".join(f"{n.upper()} {scores[n]:.3f}" if scores.get(n) is not None else f"{n.upper()} –" for n in names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

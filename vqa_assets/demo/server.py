@@ -40,7 +40,7 @@ class ClipServer:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
+        self._server.shutdown()  # no new connections; those that are open end in server_close
         self._thread.join()
         self._server.server_close()
 

@@ -1,5 +1,10 @@
-"""The unified corpus as files: aggregated, validated, published together or not at all, told in a replay manifest."""
+"""The unified corpus as files: its settings, the order of its rows, and its publication with all that stands beside it.
 
+Published together or not at all. How a row is judged is in ``index`` and ``duplicates``, how it is unified in
+``unifying``.
+"""
+
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,19 +13,17 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from vqa_assets.errors import AggregateError
+from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.provenance import Manifest, RunContext, told_settings, utc_text, write_manifest
-from vqa_assets.tables.files import drafting
+from vqa_assets.tables.files import drafting, read_json_object, write_json
 from vqa_assets.tables.paths import DataRoot, manifest_path
-from vqa_assets.unified.duplicates import standing
-from vqa_assets.unified.index import IndexBuilder, Records, Source
-from vqa_assets.unified.losses import duplicate
-from vqa_assets.unified.report import AggregateReport
-from vqa_assets.unified.rows import Block, blocks_of, merged_kinds, read_unified, write_block
-from vqa_assets.unified.scanning import pieces_of, scan
-from vqa_assets.unified.shards import OpenedShard, Shard
+from vqa_assets.unified.croissant import croissant
+from vqa_assets.unified.description import UnifiedView, view_of
+from vqa_assets.unified.duplicates import Duplicate, standing
+from vqa_assets.unified.index import AggregateReport, IndexBuilder, Records, Source
+from vqa_assets.unified.shards import OpenedShard, Shard, pieces_of, scan
 from vqa_assets.unified.table import Kinds, stands, write_table
-from vqa_assets.unified.view import Sidecars, UnifiedView, view_of, write_sidecars
+from vqa_assets.unified.unifying import Block, blocks_of, merged_kinds, read_unified, write_block
 
 MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
 SMALL_BYTES = 32 << 20
@@ -55,6 +58,19 @@ class Aggregation:
 
 
 @dataclass(frozen=True)
+class Sidecars:
+    """The files beside a unified corpus that are made from it."""
+
+    related_clips: Path
+    croissant: Path
+
+    @classmethod
+    def beside(cls, jsonl: Path) -> "Sidecars":
+        """Their places beside the unified corpus's JSONL."""
+        return cls(jsonl.with_name("related_clips.json"), jsonl.with_suffix(".croissant.json"))
+
+
+@dataclass(frozen=True)
 class UnifiedCorpus:
     """A unified corpus that stands: its files, what it holds, its report, its manifest as written, its data version."""
 
@@ -72,7 +88,7 @@ class UnifiedCorpus:
 class UnifiedSettings:
     """What to aggregate and where to: ``shards`` in the order that breaks ties.
 
-    ``usual`` are the settings of a run that says nothing, by which a manifest tells what was said.
+    ``usual`` are the settings of a run without a run config: a manifest marks those that differ from them.
     """
 
     shards: tuple[Shard, ...]
@@ -80,7 +96,7 @@ class UnifiedSettings:
     manifest_out: Path | None = None
     usual: "UnifiedSettings | None" = None
 
-    def told(self, root: DataRoot) -> dict[str, Any]:
+    def by_name(self, root: DataRoot) -> dict[str, Any]:
         """The settings by their names in a run config."""
         return {
             "inputs": [shard.path for shard in self.shards],
@@ -90,8 +106,8 @@ class UnifiedSettings:
         }
 
     def defaults(self, root: DataRoot) -> dict[str, Any]:
-        """The same of a run that says nothing; where the manifest follows the output, it is not said."""
-        usual = self.usual.told(root) if self.usual else {}
+        """The same of a run without a run config; where the manifest follows the output, its default does so too."""
+        usual = self.usual.by_name(root) if self.usual else {}
         return usual if self.manifest_out else {**usual, "manifest_out": manifest_path(self.output)}
 
 
@@ -102,11 +118,13 @@ def make_unified_corpus(
 
     Files whose content would stay the same but for time stamps are left alone.
     """
-    workers = workers if workers and _bytes_of(settings.shards) > SMALL_BYTES else ThisProcess()
-    found = aggregate(settings.shards, corpora, utc_text(), workers)
+    size_bytes = sum(shard.path.stat().st_size for shard in settings.shards if shard.path.is_file())
+    workers = workers if workers and size_bytes > SMALL_BYTES else ThisProcess()
+    aggregation = aggregate(settings.shards, corpora, utc_text(), workers)
+    report = aggregation.report
     parquet = settings.output.with_suffix(".parquet")
     try:
-        version = _publish(found, settings.output, parquet, workers)
+        version = _publish(aggregation.rows, settings.output, parquet, workers)
     except OSError as error:
         raise AggregateError(
             f"{settings.output}",
@@ -114,29 +132,32 @@ def make_unified_corpus(
             expected="a folder with room for the new files beside the earlier ones",
             next_step="the earlier output stands; correct the folder or the disk, and materialize unified_corpus again",
         ) from error
+    # from the published file: what is described is what stands, also where it was left alone
     view = view_of(parquet, corpora)
-    sidecars = write_sidecars(settings.output, parquet, view, version)
+    sidecars = Sidecars.beside(settings.output)
+    _keep_or_write(sidecars.related_clips, view.related.as_document())
+    _keep_or_write(sidecars.croissant, croissant(settings.output, parquet, version, view.licences))
     absent = tuple(s.corpus or context.root.shown(s.path) for s in settings.shards if not s.path.is_file())
-    told = settings.told(context.root)
+    arguments = settings.by_name(context.root)
     manifest = write_manifest(
         settings.manifest_out or manifest_path(settings.output),
         Manifest(
             schema=MANIFEST_SCHEMA,
             body={
-                **found.report.as_dict(),
+                **report.as_dict(),
                 **view.as_dict(),
-                "corpus_source_overrides": told["corpus_source_overrides"],
+                "corpus_source_overrides": arguments["corpus_source_overrides"],
                 "absent": list(absent),
                 "data_version": version,
             },
-            args=told_settings(told, settings.defaults(context.root)),
+            args=told_settings(arguments, settings.defaults(context.root)),
             inputs={context.root.shown(s.path): s.path for s in settings.shards},
             outputs={"unified_corpus": settings.output, "unified_corpus_parquet": parquet, **vars(sidecars)},
         ),
         context,
     )
-    _log.info("[unified-corpus] %s", ", ".join(f"{name} {value}" for name, value in found.report.counters().items()))
-    return UnifiedCorpus(settings.output, parquet, sidecars, view, found.report, absent, manifest, version)
+    _log.info("[unified-corpus] %s", ", ".join(f"{name} {value}" for name, value in report.counters().items()))
+    return UnifiedCorpus(settings.output, parquet, sidecars, view, report, absent, manifest, version)
 
 
 def aggregate(
@@ -147,9 +168,20 @@ def aggregate(
     Across corpora the smallest known SD on the unified scale wins, ties by the order of ``shards``; within a corpus
     the first row wins. AggregateError where no shard exists, or one cannot be a corpus JSONL.
     """
-    given = tuple(shards)
-    present = _present(given)
-    report = AggregateReport(inputs_seen=len(present), inputs_missing=len(given) - len(present))
+    shards = tuple(shards)
+    present = [shard for shard in shards if shard.path.is_file()]
+    for shard in shards:
+        if shard not in present:
+            _log.warning("unified_corpus: absent: %s", shard.path)
+    if not present:
+        raise AggregateError(
+            "no input JSONL files exist",
+            found=f"looked at {', '.join(str(s.path) for s in shards) or 'nothing'}",
+            expected="at least one corpus JSONL",
+            next_step="materialize corpus_jsonl for a corpus first",
+        )
+    report = AggregateReport(inputs_seen=len(present), inputs_missing=len(shards) - len(present))
+    # a shard after the other: only its records are in memory, and what the index keeps of them
     builder = IndexBuilder(corpora, report)
     for shard in present:
         opened = OpenedShard.of(shard.path)
@@ -168,6 +200,27 @@ def aggregate(
     return Aggregation(rows, report)
 
 
+def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> Block:
+    """The rows that stand, sorted; the others are counted in the report."""
+    entries = builder.entries()
+    judged = standing(entries)
+    names, shards = builder.names, tuple(builder.shards)
+    # by the corpora's names; within a corpus the entries are by digest already
+    ranks = np.argsort(np.argsort(np.array(names, str))) if names else np.zeros(0, np.int64)
+    corpora = ranks.astype(np.uint16)[entries["corpus"][judged.positions]]
+    rows = entries[judged.positions[np.argsort(corpora, kind="stable")]]
+    counts = np.bincount(rows["corpus"], minlength=len(names)).tolist()
+    report.same_corpus_dedups, report.cross_corpus_dedups = judged.same_corpus, judged.cross_corpus
+    # the few examples are read and unified here, so that both sides are on one scale
+    report.duplicates = tuple(
+        Duplicate.of(*(read_unified(Block(entries[[place]], shards, names, now)) for place in pair))
+        for pair in judged.examples
+    )
+    report.rows_out = len(rows)
+    report.rows_per_corpus = {name: count for name, count in sorted(zip(names, counts, strict=True)) if count}
+    return Block(rows, shards, names, now)
+
+
 def write_unified_lines(rows: Block, path: Path, workers: Workers | None = None) -> Kinds:
     """Write the rows as JSON Lines; every field without a column spec, with some of the kinds of its values."""
     kinds: Kinds = {}
@@ -178,52 +231,23 @@ def write_unified_lines(rows: Block, path: Path, workers: Workers | None = None)
     return kinds
 
 
-def _present(shards: tuple[Shard, ...]) -> list[Shard]:
-    present = [shard for shard in shards if shard.path.is_file()]
-    for shard in shards:
-        if shard not in present:
-            _log.warning("unified_corpus: absent: %s", shard.path)
-    if not present:
-        raise AggregateError(
-            "no input JSONL files exist",
-            found=f"looked at {', '.join(str(s.path) for s in shards) or 'nothing'}",
-            expected="at least one corpus JSONL",
-            next_step="materialize corpus_jsonl for a corpus first",
-        )
-    return present
-
-
-def _bytes_of(shards: Iterable[Shard]) -> int:
-    return sum(shard.path.stat().st_size for shard in shards if shard.path.is_file())
-
-
-def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> Block:
-    """The rows that stand, sorted; the report is told of the others."""
-    entries = builder.entries()
-    found = standing(entries)
-    report.same_corpus_dedups, report.cross_corpus_dedups = found.same_corpus, found.cross_corpus
-    names, shards = builder.names, tuple(builder.shards)
-    report.duplicates = tuple(
-        duplicate(*(read_unified(Block(entries[[place]], shards, names, now)) for place in pair))
-        for pair in found.examples
-    )
-    ranks = np.argsort(np.argsort(np.array(names, str))) if names else np.zeros(0, np.int64)
-    corpora = ranks.astype(np.uint16)[entries["corpus"][found.positions]]
-    rows = entries[found.positions[np.argsort(corpora, kind="stable")]]
-    report.rows_out = len(rows)
-    counts = np.bincount(rows["corpus"], minlength=len(names))
-    report.rows_per_corpus = {
-        name: int(counts[names.index(name)]) for name in sorted(names) if counts[names.index(name)]
-    }
-    return Block(rows, shards, names, now)
-
-
-def _publish(found: Aggregation, jsonl: Path, parquet: Path, workers: Workers) -> str:
+def _publish(rows: Block, jsonl: Path, parquet: Path, workers: Workers) -> str:
     """Put both files in their places, unless what stands there holds the same rows; their data version."""
     with drafting(parquet) as table, drafting(jsonl) as lines:
-        kinds = write_unified_lines(found.rows, lines.path, workers)
+        kinds = write_unified_lines(rows, lines.path, workers)
         version = write_table(lines.path, table.path, kinds, str(jsonl))
         if not stands(jsonl, parquet, version):
+            # the table names the JSONL it was made from: after a crash between the two they are no pair, and made again
             table.publish()
             lines.publish()
     return version
+
+
+def _keep_or_write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a sidecar, unless the file says the same already."""
+    try:
+        if path.is_file() and read_json_object(path) == json.loads(json.dumps(document)):
+            return
+    except SchemaError:
+        pass  # a damaged file is written again
+    write_json(path, document)

@@ -3,8 +3,7 @@
 Format: https://docs.mlcommons.org/croissant/docs/croissant-spec.html. Says what the files hold; makes none of them.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,8 +11,8 @@ from urllib.parse import quote
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.parquet import open_parquet
 from vqa_assets.tables.specs import UNIFIED_CORPUS
-from vqa_assets.unified.columns import unified_columns
-from vqa_assets.unified.licences import CorpusLicence, Licences, citations
+from vqa_assets.unified.description import CorpusLicence, Licences
+from vqa_assets.unified.table import unified_columns
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 RECORD_SET = "clips"
@@ -61,41 +60,45 @@ _CONTEXT: Mapping[str, Any] = {
 """The context that the specification prescribes."""
 
 
-@dataclass(frozen=True)
-class Described:
-    """What a Croissant file is made from: the two files of the same rows, their data version, their licences."""
+def croissant(jsonl: Path, parquet: Path, data_version: str, licences: Licences) -> dict[str, Any]:
+    """The Croissant document of two files of the same rows; equal files give an equal document."""
+    import polars as pl
 
-    jsonl: Path
-    parquet: Path
-    data_version: str
-    licences: Licences
-
-
-def croissant(described: Described) -> dict[str, Any]:
-    """The Croissant document; equal files give an equal document."""
-    corpora = described.licences.corpora
+    corpora = licences.corpora
     clips = sum(one.clips for one in corpora)
     names = ", ".join(one.title for one in corpora)
+    # when the newest row was made, not when this document was: rewritten, it stays equal
+    newest = unified_columns(parquet, ["aggregated_at_utc"]).select(pl.all().max()).collect().item()
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         "name": "unified_corpus",
         "description": f"{clips} video clips with mean opinion scores on 0–100, each clip once, from {names}. "
-        f"Clips are named by SHA-256 and not included. {described.licences.consequence}",
+        f"Clips are named by SHA-256 and not included. {licences.consequence}",
         "url": "./",
-        "version": f"{FORMAT_VERSION}+{described.data_version}",
-        "datePublished": _made_at(described.parquet),
+        "version": f"{FORMAT_VERSION}+{data_version}",
+        "datePublished": newest,
+        # the document must not claim one licence for all: every corpus's stands here, and beside the corpus below
         "license": list(dict.fromkeys(one.licence for one in corpora)),
-        "citeAs": " ".join(citations(corpora)),
+        "citeAs": " ".join(licences.citations),
         "creator": [{"@type": "sc:Organization", "name": one.title, "url": one.homepage} for one in corpora],
         "isBasedOn": [_part(one) for one in corpora],
         "isLiveDataset": False,
         "distribution": [
-            _file(described.parquet, "application/x-parquet", "The rows as a table, one row a clip."),
-            _file(described.jsonl, "application/jsonlines", "The same rows as JSON Lines."),
+            _file(parquet, "application/x-parquet", "The rows as a table, one row a clip."),
+            _file(jsonl, "application/jsonlines", "The same rows as JSON Lines."),
         ],
-        "recordSet": [_record_set(described.parquet)],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": RECORD_SET,
+                "name": RECORD_SET,
+                "description": UNIFIED_CORPUS.row,
+                "key": {"@id": f"{RECORD_SET}/src_sha256"},
+                "field": _fields(parquet),
+            }
+        ],
     }
 
 
@@ -109,14 +112,6 @@ def _part(corpus: CorpusLicence) -> dict[str, Any]:
         "url": corpus.homepage,
         "description": f"{corpus.clips} clips of it are in the unified corpus.",
     }
-
-
-def _made_at(parquet: Path) -> str:
-    """When the newest row was made, from the rows themselves: a rewritten document stays equal."""
-    import polars as pl
-
-    moment: str = unified_columns(parquet, ["aggregated_at_utc"]).select(pl.all().max()).collect().item()
-    return moment
 
 
 def _file(path: Path, kind: str, description: str) -> dict[str, Any]:
@@ -133,39 +128,21 @@ def _file(path: Path, kind: str, description: str) -> dict[str, Any]:
     }
 
 
-def _record_set(parquet: Path) -> dict[str, Any]:
-    return {
-        "@type": "cr:RecordSet",
-        "@id": RECORD_SET,
-        "name": RECORD_SET,
-        "description": UNIFIED_CORPUS.row,
-        "key": {"@id": f"{RECORD_SET}/src_sha256"},
-        "field": [_field(*column, parquet.name) for column in _columns(parquet)],
-    }
-
-
-def _columns(parquet: Path) -> Iterator[tuple[str, str, str]]:
-    """(name, Croissant type, description) of each column; those without a spec are the corpora's own."""
+def _fields(parquet: Path) -> list[dict[str, Any]]:
+    """Every column of the table; those without a column spec are the corpora's own."""
     specs = {column.name: column for column in UNIFIED_CORPUS.columns}
+    kinds = {"int64": "integer", "double": "number", "bool": "boolean"}
+    fields = []
     for column in open_parquet(parquet).schema_arrow:
         spec = specs.get(column.name)
-        if spec is None:
-            yield column.name, _type_of(str(column.type)), "A field of some corpora's own, as published; else null"
-        else:
-            yield column.name, _TYPES[spec.kind], spec.description
-
-
-def _type_of(arrow: str) -> str:
-    kinds = {"int64": "integer", "double": "number", "bool": "boolean"}
-    return _TYPES[kinds.get(arrow, "string")]
-
-
-def _field(name: str, kind: str, description: str, file: str) -> dict[str, Any]:
-    return {
-        "@type": "cr:Field",
-        "@id": f"{RECORD_SET}/{quote(name, safe='')}",
-        "name": name,
-        "description": description,
-        "dataType": kind,
-        "source": {"fileObject": {"@id": file}, "extract": {"column": name}},
-    }
+        fields.append(
+            {
+                "@type": "cr:Field",
+                "@id": f"{RECORD_SET}/{quote(column.name, safe='')}",
+                "name": column.name,
+                "description": spec.description if spec else "A field of some corpora's own, as published; else null",
+                "dataType": _TYPES[spec.kind if spec else kinds.get(str(column.type), "string")],
+                "source": {"fileObject": {"@id": parquet.name}, "extract": {"column": column.name}},
+            }
+        )
+    return fields

@@ -1,13 +1,15 @@
 """What the first pass leaves of every row: its digest, where it lies, its spread on 0–100, its corpus and its scale.
 
-Here scales are decided and rows dropped, shard by shard. Which of equal clips stands is decided in ``duplicates``.
+Here scales are decided, shard by shard; a row that is on none, or of no corpus, is dropped and accounted for. Which of
+equal clips stands is decided in ``duplicates``.
 """
 
 import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,8 @@ from numpy.typing import NDArray
 from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, SCALES, SLACK, UNIFIED, MosScale, detect_scale
 from vqa_assets.errors import AggregateError
-from vqa_assets.unified.losses import Dropped, RawScore
-from vqa_assets.unified.report import AggregateReport
-from vqa_assets.unified.scanning import RECORD, Scan
-from vqa_assets.unified.shards import OpenedShard, read_row, wrong_value
+from vqa_assets.unified.duplicates import Duplicate
+from vqa_assets.unified.shards import RECORD, OpenedShard, Scan, read_row, wrong_value
 
 Source = Corpus | ExternalShard
 """What a shard's rows may come from."""
@@ -37,12 +37,102 @@ ENTRY = np.dtype(
 )
 """One row: the digest, which bytes of which shard, the corpus by number, the scale of ``mos`` as a number into
 ``NATIVE_SCALES``, the SD on 0–100 (infinite where unknown)."""
+DROPPED_SHOWN = 10
+"""How many dropped rows are shown of each reason."""
 _MOST_OUTSIDE_SHARE, _LEAST_OUTSIDE_ROWS = 0.01, 20
 _RAW_SCORES_SHOWN = 10
 _RAW_SCORE_TOLERANCE = 1e-6 * (UNIFIED.high - UNIFIED.low)
 _OTHER_SCALE = 255
 _log = logging.getLogger("vqa_assets.unified")
 _Mask = NDArray[np.bool_]
+_ScaleNumbers = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """One dropped row: the counter it is in, its file and line, its corpus, what is wrong with it."""
+
+    reason: str
+    path: Path
+    line: int
+    corpus: str
+    found: str
+
+
+@dataclass(frozen=True)
+class RawScore:
+    """One row whose raw score disagrees with its ``mos``: file and line, both scores on 0–100. The raw one stands."""
+
+    path: Path
+    line: int
+    corpus: str
+    raw: float
+    mos: float
+
+
+@dataclass
+class Losses:
+    """The first losses and doubts of an aggregation, in the order of reading; bounded however much is lost."""
+
+    dropped: dict[str, list[Dropped]] = field(default_factory=dict)
+    raw_scores: int = 0
+    raw_score_examples: list[RawScore] = field(default_factory=list)
+
+    def drop(self, dropped: Dropped) -> None:
+        """Remember a dropped row while there is room for its reason."""
+        examples = self.dropped.setdefault(dropped.reason, [])
+        if len(examples) < DROPPED_SHOWN:
+            examples.append(dropped)
+
+    def dropped_rows(self) -> list[dict[str, Any]]:
+        """The examples of dropped rows as a table, by reason."""
+        return [asdict(one) for reason in sorted(self.dropped) for one in self.dropped[reason]]
+
+
+@dataclass
+class AggregateReport:
+    """Counters of one aggregation, rows_in = rows_out + dropped + dedups, and examples of what was lost."""
+
+    inputs_seen: int = 0
+    inputs_missing: int = 0
+    rows_in: int = 0
+    rows_out: int = 0
+    cross_corpus_dedups: int = 0
+    same_corpus_dedups: int = 0
+    dropped_unknown_corpus: int = 0
+    dropped_bad_scale: int = 0
+    scales: dict[str, dict[str, float | str]] = field(default_factory=dict)
+    rows_per_corpus: dict[str, int] = field(default_factory=dict)
+    losses: Losses = field(default_factory=Losses)
+    duplicates: tuple[Duplicate, ...] = ()
+
+    def counters(self) -> dict[str, int]:
+        """Every counter by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for the replay manifest."""
+        examples = [asdict(one) for one in self.losses.raw_score_examples]
+        return {
+            "counters": self.counters(),
+            "rows_per_corpus": self.rows_per_corpus,
+            "scale_conversions": self.scales,
+            "duplicates": [one.as_row() for one in self.duplicates],
+            "dropped_rows": self.losses.dropped_rows(),
+            "raw_scores_that_disagree": {"rows": self.losses.raw_scores, "examples": examples},
+        }
+
+    def reconcile(self) -> None:
+        """AggregateError where a row is unaccounted for."""
+        lost = self.cross_corpus_dedups + self.same_corpus_dedups
+        lost += self.dropped_unknown_corpus + self.dropped_bad_scale
+        if self.rows_in != self.rows_out + lost:
+            raise AggregateError(
+                "unified_corpus: rows do not reconcile",
+                found=f"{self.rows_in} rows in",
+                expected=f"{self.rows_out} out + {lost} dropped or duplicate",
+                next_step="the earlier output stands; report this as a defect",
+            )
 
 
 @dataclass(frozen=True)
@@ -62,11 +152,20 @@ class Records:
         first_line = 1
         for one in scans:
             names = (override,) * len(one.corpora) if override else one.corpora
-            _renumber(one.records, "corpus", names, corpora)
-            _renumber(one.records, "scale", one.scales, scales)
+            if len(one.records):
+                one.records["corpus"] = _numbers_of(names, corpora)[one.records["corpus"]]
+                one.records["scale"] = _numbers_of(one.scales, scales)[one.records["scale"]]
             one.records["line"] += first_line
             if one.refused is not None:
-                _refuse(shard, first_line + one.refused[0], one.refused[1:])
+                line, offset, length = one.refused
+                # only here is it known which line of the file it is: reading it again raises with that number
+                read_row(_read_line(shard, offset, length), shard.path, first_line + line)
+                raise AggregateError(
+                    f"{shard.path}:{first_line + line}",
+                    found="a line that was refused at first and is a row now",
+                    expected="a file that does not change",
+                    next_step="materialize unified_corpus again",
+                )
             first_line += one.lines
         rows = np.concatenate([one.records for one in scans]) if scans else np.zeros(0, RECORD)
         return cls(shard, rows, tuple(corpora), tuple(scales))
@@ -74,7 +173,7 @@ class Records:
     def row(self, number: int) -> dict[str, Any]:
         """One row, read again."""
         record = self.rows[number]
-        raw = _line_at(self.shard, (int(record["offset"]), int(record["length"])))
+        raw = _read_line(self.shard, int(record["offset"]), int(record["length"]))
         return read_row(raw, self.shard.path, int(record["line"]))
 
     def where(self, number: int) -> str:
@@ -105,72 +204,73 @@ class IndexBuilder:
         """Judge a shard's rows. Errors and warnings name file and line."""
         self.shards.append(records.shard)
         self._report.rows_in += len(records.rows)
-        known = np.array([name in self._corpora for name in records.corpora], bool)[records.rows["corpus"]]
-        scales = self._scales(records, known)
-        inside = known & _held(records.rows["mos"], scales)
-        _check_outside(int(np.count_nonzero(known & ~inside)), records)
-        self._tell_dropped(records, known, inside, scales)
-        self._tell_raw_scores(records, inside, scales)
-        self._parts.append(self._entries(records, inside, scales))
+        declared = np.array([name in self._corpora for name in records.corpora], bool)[records.rows["corpus"]]
+        scales = self._scales(records, declared)
+        inside = declared & _inside(records.rows["mos"], scales)
+        # a few odd scores are bad rows; many say that the declared scale is wrong, and then no row can be trusted
+        outside, rows = int(np.count_nonzero(declared & ~inside)), len(records.rows)
+        if outside >= _LEAST_OUTSIDE_ROWS and outside > _MOST_OUTSIDE_SHARE * rows:
+            raise AggregateError(
+                f"{records.shard.path}",
+                found=f"{outside} of {rows} rows outside their scale",
+                expected="at most 1 %: it is the scale that is wrong, not the rows",
+                next_step="set mos_scale and re-run corpus_jsonl",
+            )
+        for number in np.flatnonzero(~inside).tolist():
+            self._drop(records, number, NATIVE_SCALES[scales[number]] if declared[number] else None)
+        self._compare_raw_scores(records, inside, scales)
+        self._parts.append(self._entries(records, records.rows[inside], scales[inside]))
 
-    def _scales(self, records: Records, known: _Mask) -> NDArray[np.uint8]:
+    def _scales(self, records: Records, declared: _Mask) -> _ScaleNumbers:
         """Each row's scale as a number into ``NATIVE_SCALES``: its own, else the one its corpus's whole shard is on."""
         names = list(SCALES)
         numbers = np.array([names.index(s) if s in SCALES else _OTHER_SCALE for s in records.scales], np.uint8)
-        found = numbers[records.rows["scale"]] if len(records.rows) else np.zeros(0, np.uint8)
-        undeclared = np.array([scale is None for scale in records.scales], bool)[records.rows["scale"]]
-        undeclared &= known
-        for number in np.unique(records.rows["corpus"][undeclared]).tolist():
+        scales = numbers[records.rows["scale"]] if len(records.rows) else np.zeros(0, np.uint8)
+        # rows of older ingests name no scale: one is detected over all rows of the corpus, as at ingest
+        without = np.array([scale is None for scale in records.scales], bool)[records.rows["scale"]] & declared
+        for number in np.unique(records.rows["corpus"][without]).tolist():
             of_corpus = records.rows["corpus"] == number
             candidates = self._corpora[records.corpora[number]].row_scales
             scale = detect_scale(records.rows["mos"][of_corpus].tolist(), candidates, f"{records.shard.path}")
-            found[undeclared & of_corpus] = names.index(scale.name)
-        strange = np.flatnonzero(known & (found == _OTHER_SCALE))
+            scales[without & of_corpus] = names.index(scale.name)
+        strange = np.flatnonzero(declared & (scales == _OTHER_SCALE))
         if len(strange):
             value = records.row(int(strange[0])).get("mos_scale")
             raise wrong_value(records.where(int(strange[0])), "mos_scale", value, f"one of {', '.join(SCALES)}")
-        return found
+        return scales
 
-    def _tell_dropped(self, records: Records, known: _Mask, inside: _Mask, scales: NDArray[np.uint8]) -> None:
-        for number in np.flatnonzero(~inside).tolist():
-            if known[number]:
-                self._tell_outside(records, number, NATIVE_SCALES[scales[number]])
-            else:
-                self._tell_unknown(records, number)
-
-    def _tell_unknown(self, records: Records, number: int) -> None:
-        self._report.dropped_unknown_corpus += 1
-        name = records.corpora[records.rows[number]["corpus"]]
-        self._dropped(records, number, "dropped_unknown_corpus", f"unknown corpus label {name!r}")
-        _log.warning(
-            "%s: unknown corpus label %r; row dropped (corpus_source_overrides names the right one)",
-            records.where(number),
-            name,
-        )
-
-    def _tell_outside(self, records: Records, number: int, scale: MosScale) -> None:
-        self._report.dropped_bad_scale += 1
-        mos = records.row(number)["mos"]
-        self._dropped(records, number, "dropped_bad_scale", f"mos {mos} outside [{scale.low:g}, {scale.high:g}]")
-        _log.warning(
-            "%s: mos %s is outside the published [%g, %g] range; row dropped",
-            records.where(number),
-            mos,
-            scale.low,
-            scale.high,
-        )
-
-    def _dropped(self, records: Records, number: int, reason: str, found: str) -> None:
+    def _drop(self, records: Records, number: int, scale: MosScale | None) -> None:
+        """Count, show and log a row that is outside its scale, or of an unknown corpus (which has no scale)."""
         record = records.rows[number]
-        name = records.corpora[record["corpus"]]
-        self._report.losses.drop(Dropped(reason, records.shard.path, int(record["line"]), name, found))
+        corpus = records.corpora[record["corpus"]]
+        if scale is None:
+            self._report.dropped_unknown_corpus += 1
+            reason, found = "dropped_unknown_corpus", f"unknown corpus label {corpus!r}"
+            _log.warning(
+                "%s: unknown corpus label %r; row dropped (corpus_source_overrides names the right one)",
+                records.where(number),
+                corpus,
+            )
+        else:
+            self._report.dropped_bad_scale += 1
+            mos = records.row(number)["mos"]  # as the file spells it, 5 and not 5.0
+            reason, found = "dropped_bad_scale", f"mos {mos} outside [{scale.low:g}, {scale.high:g}]"
+            _log.warning(
+                "%s: mos %s is outside the published [%g, %g] range; row dropped",
+                records.where(number),
+                mos,
+                scale.low,
+                scale.high,
+            )
+        self._report.losses.drop(Dropped(reason, records.shard.path, int(record["line"]), corpus, found))
 
-    def _tell_raw_scores(self, records: Records, inside: _Mask, scales: NDArray[np.uint8]) -> None:
+    def _compare_raw_scores(self, records: Records, inside: _Mask, scales: _ScaleNumbers) -> None:
         """Count the rows whose raw score is not the one that ``mos`` was mapped from."""
         rows = records.rows
         if not rows["has_raw"].any():
             return
-        mapped = _on_unified(rows["mos"], scales)
+        of_any = np.minimum(scales, len(NATIVE_SCALES) - 1)  # rows of unknown corpora have no scale, and are not inside
+        mapped = _by_scale(of_any, _slope) * rows["mos"] + _by_scale(of_any, lambda s: s.map_to(UNIFIED)[1])
         odd = np.flatnonzero(inside & rows["has_raw"] & ~(abs(mapped - rows["raw"]) <= _RAW_SCORE_TOLERANCE))
         losses = self._report.losses
         losses.raw_scores += len(odd)
@@ -186,90 +286,55 @@ class IndexBuilder:
                 rows["line"][odd[0]],
             )
 
-    def _entries(self, records: Records, inside: _Mask, scales: NDArray[np.uint8]) -> NDArray[np.void]:
-        rows, scale = records.rows[inside], scales[inside]
+    def _entries(self, records: Records, rows: NDArray[np.void], scales: _ScaleNumbers) -> NDArray[np.void]:
+        """The entries of the rows that are kept; each corpus's conversion is noted by its first row, as they come."""
+        corpora, firsts = np.unique(rows["corpus"], return_index=True)
+        for first, number in sorted(zip(firsts.tolist(), corpora.tolist(), strict=True)):
+            native = CONTINUOUS_0_100 if rows["has_raw"][first] else NATIVE_SCALES[scales[first]]
+            slope, intercept = native.map_to(UNIFIED)
+            conversion = {"native": native.name, "unified": UNIFIED.name, "slope": slope, "intercept": intercept}
+            self._report.scales.setdefault(records.corpora[number], conversion)
         names = [self._corpora[name].name if name in self._corpora else "" for name in records.corpora]
-        self._describe_scales(records, rows, scale)
         entries = np.zeros(len(rows), ENTRY)
         for name in ("digest", "offset", "length"):
             entries[name] = rows[name]
         entries["shard"] = len(self.shards) - 1
         entries["corpus"] = _numbers_of(names, self._names)[rows["corpus"]] if len(rows) else 0
-        entries["scale"] = scale
-        entries["spread"] = _spreads(rows, scale)
+        entries["scale"] = scales
+        entries["spread"] = _spreads(rows, scales)
         return entries
 
-    def _describe_scales(self, records: Records, rows: NDArray[np.void], scales: NDArray[np.uint8]) -> None:
-        """The conversion of each corpus, by its first row, in the order in which they come."""
-        corpora, firsts = np.unique(rows["corpus"], return_index=True)
-        for number, first in sorted(zip(corpora.tolist(), firsts.tolist(), strict=True), key=lambda found: found[1]):
-            native = CONTINUOUS_0_100 if rows["has_raw"][first] else NATIVE_SCALES[scales[first]]
-            self._report.scales.setdefault(records.corpora[number], _described_scale(native))
+
+def _numbers_of(values: Sequence[Any], numbers: dict[Any, int]) -> NDArray[np.uint32]:
+    """Each value's number, those that have none yet numbered on."""
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.uint32)
 
 
-def _numbers_of(values: Sequence[Any], known: dict[Any, int]) -> NDArray[np.uint32]:
-    """Each value's number among the known, which grow by the new ones."""
-    return np.array([known.setdefault(value, len(known)) for value in values], np.uint32)
-
-
-def _renumber(rows: NDArray[np.void], column: str, values: Sequence[Any], known: dict[Any, int]) -> None:
-    if len(rows):
-        rows[column] = _numbers_of(values, known)[rows[column]]
-
-
-def _refuse(shard: OpenedShard, line: int, place: tuple[int, int]) -> None:
-    read_row(_line_at(shard, place), shard.path, line)
-    raise AggregateError(
-        f"{shard.path}:{line}",
-        found="a line that was refused at first and is a row now",
-        expected="a file that does not change",
-        next_step="materialize unified_corpus again",
-    )
-
-
-def _line_at(shard: OpenedShard, place: tuple[int, int]) -> bytes:
+def _read_line(shard: OpenedShard, offset: int, length: int) -> bytes:
     with shard.reading() as descriptor:
-        return os.pread(descriptor, place[1], place[0])
+        return os.pread(descriptor, length, offset)
 
 
-def _by_scale(scales: NDArray[np.uint8], value: Callable[[MosScale], float]) -> NDArray[np.float64]:
+def _by_scale(scales: _ScaleNumbers, value: Callable[[MosScale], float]) -> NDArray[np.float64]:
     """A number of each row's scale."""
     return np.array([value(scale) for scale in NATIVE_SCALES])[scales]
 
 
-def _held(mos: NDArray[np.float64], scales: NDArray[np.uint8]) -> _Mask:
+def _slope(scale: MosScale) -> float:
+    return scale.map_to(UNIFIED)[0]
+
+
+def _inside(mos: NDArray[np.float64], scales: _ScaleNumbers) -> _Mask:
     """``MosScale.holds`` of each score; a row without a scale is of an unknown corpus."""
     of_any = np.minimum(scales, len(NATIVE_SCALES) - 1)
     low, high = _by_scale(of_any, lambda s: s.low - SLACK), _by_scale(of_any, lambda s: s.high + SLACK)
-    held: _Mask = np.isfinite(mos) & (low <= mos) & (mos <= high)
-    return held
+    inside: _Mask = np.isfinite(mos) & (low <= mos) & (mos <= high)
+    return inside
 
 
-def _on_unified(mos: NDArray[np.float64], scales: NDArray[np.uint8]) -> NDArray[np.float64]:
-    of_any = np.minimum(scales, len(NATIVE_SCALES) - 1)
-    slope = _by_scale(of_any, lambda s: s.map_to(UNIFIED)[0])
-    return slope * mos + _by_scale(of_any, lambda s: s.map_to(UNIFIED)[1])
-
-
-def _spreads(rows: NDArray[np.void], scales: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The SD on 0–100, infinite where unknown; as ``rows`` writes it."""
-    slope = _by_scale(scales, lambda s: s.map_to(UNIFIED)[0])
-    known = (rows["sd"] > 0) & np.isfinite(rows["sd"])
-    spread = np.where(known, rows["sd"], 0.0) * slope
+def _spreads(rows: NDArray[np.void], scales: _ScaleNumbers) -> NDArray[np.float64]:
+    """The SD on 0–100, infinite where unknown; as ``unifying`` writes it."""
+    # 0 stands for an SD that was not published, and no opinions have an infinite one
+    published = (rows["sd"] > 0) & np.isfinite(rows["sd"])
+    spread = np.where(published, rows["sd"], 0.0) * _by_scale(scales, _slope)
     return np.where(spread > 0, spread, math.inf)
-
-
-def _described_scale(scale: MosScale) -> dict[str, float | str]:
-    slope, intercept = scale.map_to(UNIFIED)
-    return {"native": scale.name, "unified": UNIFIED.name, "slope": slope, "intercept": intercept}
-
-
-def _check_outside(outside: int, records: Records) -> None:
-    rows = len(records.rows)
-    if outside >= _LEAST_OUTSIDE_ROWS and outside > _MOST_OUTSIDE_SHARE * rows:
-        raise AggregateError(
-            f"{records.shard.path}",
-            found=f"{outside} of {rows} rows outside their scale",
-            expected="at most 1 %: it is the scale that is wrong, not the rows",
-            next_step="set mos_scale and re-run corpus_jsonl",
-        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqa_assets.corpora.opinions import HISTOGRAM_BINS, SOS_ORDINARY, ci95_half_width
 from vqa_assets.corpora.scales import SCALES, UNIFIED, MosScale
-from vqa_assets.unified.columns import CORPUS, settled, unified_columns
+from vqa_assets.unified.table import CORPUS, settled, unified_columns
 
 if TYPE_CHECKING:
     import polars as pl

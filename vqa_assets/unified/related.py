@@ -5,14 +5,14 @@ content. Equal bytes are the aggregation's affair. Which corpora's names hold id
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.corpus import IdFamily
-from vqa_assets.unified.columns import CORPUS, unified_columns
+from vqa_assets.unified.table import CORPUS, unified_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,28 +82,26 @@ def find_related(parquet: Path, corpora: Mapping[str, Corpus | ExternalShard]) -
 
     rows = unified_columns(parquet, (CORPUS, "src", "src_sha256"))
     name = pl.col("src").str.extract(r"([^/]+)$")
-    parsed = {"flickr": name.str.extract(_FLICKR), "youtube": _youtube_id(pl.col("src"), name)}
-    parts = [_with_id(rows, family, parsed[family], names) for family, names in _families(corpora).items()]
+    # only the file's own name: a folder called after a year, say, is no Flickr id
+    ids = {"flickr": name.str.extract(_FLICKR), "youtube": _youtube_id(pl.col("src"), name)}
+    families: dict[IdFamily, list[str]] = {}
+    for corpus in corpora.values():
+        for family in corpus.name_ids if isinstance(corpus, Corpus) else ():
+            families.setdefault(family, []).append(corpus.name)
+    parts = [
+        rows.filter(pl.col(CORPUS).is_in(names))
+        .with_columns(pl.format(f"{family}:{{}}", ids[family]).alias("id"))
+        .drop_nulls("id")
+        for family, names in families.items()
+        if len(names) > 1  # ids of one corpus alone link nothing
+    ]
     if not parts:
         return RelatedClips(())
     shared = pl.concat(parts).filter(pl.col(CORPUS).n_unique().over("id") > 1).sort("id", CORPUS, "src").collect()
-    return RelatedClips(tuple(_grouped(shared.iter_rows())))
-
-
-def _families(corpora: Mapping[str, Corpus | ExternalShard]) -> dict[IdFamily, list[str]]:
-    """Family of ids → corpora whose names hold them; only families that can link two corpora."""
-    found: dict[IdFamily, list[str]] = {}
-    for corpus in corpora.values():
-        for family in corpus.name_ids if isinstance(corpus, Corpus) else ():
-            found.setdefault(family, []).append(corpus.name)
-    return {family: names for family, names in found.items() if len(names) > 1}
-
-
-def _with_id(rows: "pl.LazyFrame", family: IdFamily, parsed: "pl.Expr", names: list[str]) -> "pl.LazyFrame":
-    import polars as pl
-
-    known = rows.filter(pl.col(CORPUS).is_in(names)).with_columns(pl.format(f"{family}:{{}}", parsed).alias("id"))
-    return known.drop_nulls("id")
+    clips: dict[str, list[RelatedClip]] = {}
+    for corpus_name, src, sha256, clip_id in shared.iter_rows():
+        clips.setdefault(clip_id, []).append(RelatedClip(corpus_name, src, sha256))
+    return RelatedClips(tuple(RelatedGroup(clip_id, tuple(group)) for clip_id, group in clips.items()))
 
 
 def _youtube_id(src: "pl.Expr", name: "pl.Expr") -> "pl.Expr":
@@ -112,13 +110,7 @@ def _youtube_id(src: "pl.Expr", name: "pl.Expr") -> "pl.Expr":
 
     bare = name.str.extract(_YOUTUBE_FIRST)
     looks_random = pl.all_horizontal(bare.str.contains(kind) for kind in _MIXED)
+    # folders may be marked too (youtube/<id>/clip.mp4), so marks are looked for in the whole path
     return pl.coalesce(
         src.str.extract(_YOUTUBE_MARKED), name.str.extract(_YOUTUBE_BRACKETED), pl.when(looks_random).then(bare)
     )
-
-
-def _grouped(rows: Iterable[tuple[str, str, str, str]]) -> list[RelatedGroup]:
-    clips: dict[str, list[RelatedClip]] = {}
-    for corpus, src, sha256, found in rows:
-        clips.setdefault(found, []).append(RelatedClip(corpus, src, sha256))
-    return [RelatedGroup(found, tuple(group)) for found, group in clips.items()]

@@ -1,10 +1,11 @@
-"""The Parquet file of a unified corpus, made from its JSONL piece by piece; every row is validated on the way.
+"""The Parquet file of a unified corpus: made from its JSONL piece by piece, every row validated on the way; and read.
 
-The file says which JSONL it was made from, so that two files of different runs never pass as one.
+The file says which JSONL it was made from, so that two files of different runs never pass as one. What is computed
+from its columns is in ``description`` and ``related``.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 from vqa_assets.errors import SchemaError
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import parse_json_line, read_json_lines
-from vqa_assets.tables.parquet import TableDigest, json_texts, open_parquet
+from vqa_assets.tables.parquet import TableDigest, column_names, json_texts, open_parquet
 from vqa_assets.tables.specs import UNIFIED_CORPUS
 from vqa_assets.tables.validation import validate_frames, validate_rows
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
+CORPUS = "corpus_source"
+TOTAL = "(total)"
+"""What stands for a corpus where all are counted together; no corpus can have this name."""
 TIME_STAMPS = ("ingested_at_utc", "aggregated_at_utc")
 ORIGIN_SCHEMA = "unified-corpus-parquet-v1"
 _ORIGIN = b"vqa_assets.unified_corpus"
@@ -28,6 +33,8 @@ _LARGEST_INTEGER = 2**63 - 1
 _EACH_ONCE = replace(UNIFIED_CORPUS, columns=tuple(replace(column, unique=False) for column in UNIFIED_CORPUS.columns))
 """The column specs but for uniqueness, which the aggregation sees to."""
 Kinds = Mapping[str, frozenset[type]]
+"""Field without a column spec → some of the kinds that its values have."""
+_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,12 @@ class Origin:
 def origin_of(parquet: Path) -> Origin | None:
     """What the Parquet file says it was made from; None where it says nothing that is understood, or is none."""
     try:
-        told = json.loads((open_parquet(parquet).metadata.metadata or {}).get(_ORIGIN, b"{}"))
+        origin = json.loads((open_parquet(parquet).metadata.metadata or {}).get(_ORIGIN, b"{}"))
     except (SchemaError, ValueError):
         return None
-    if told.get("schema") != ORIGIN_SCHEMA:
+    if origin.get("schema") != ORIGIN_SCHEMA:
         return None
-    return Origin(told["jsonl_sha256"], told["data_version"])
+    return Origin(origin["jsonl_sha256"], origin["data_version"])
 
 
 def stands(jsonl: Path, parquet: Path, data_version: str) -> bool:
@@ -61,6 +68,26 @@ def made_from(jsonl: Path, parquet: Path) -> bool:
     return origin is not None and file_record(jsonl).get("sha256") == origin.jsonl_sha256
 
 
+def unified_columns(parquet: Path, columns: Sequence[str]) -> "pl.LazyFrame":
+    """Some columns of a unified corpus; SchemaError where the file is no Parquet table or lacks one of them."""
+    import polars as pl
+
+    missing = sorted(set(columns) - set(column_names(parquet)))
+    if missing:
+        raise SchemaError(
+            f"{parquet}",
+            found=f"no column {', '.join(missing)}",
+            expected="the Parquet file of unified_corpus",
+            next_step="materialize unified_corpus, or give its .parquet file",
+        )
+    return pl.scan_parquet(parquet, glob=False).select(columns)
+
+
+def settled(value: float | None) -> float | None:
+    """A number without the digits that the order of adding up decides."""
+    return None if value is None else round(float(value), _DECIMALS)
+
+
 def write_table(jsonl: Path, parquet: Path, extras: Kinds, what: str) -> str:
     """Write the rows of ``jsonl`` as Parquet and return their data version.
 
@@ -72,6 +99,8 @@ def write_table(jsonl: Path, parquet: Path, extras: Kinds, what: str) -> str:
     try:
         return _write(jsonl, parquet, extras)
     except (SchemaError, pa.ArrowInvalid) as error:
+        # judged again row by row, so that the message names the line; where no row is wrong, Arrow met other kinds of
+        # values than the first row of each shape had
         validate_rows((line.row for line in read_json_lines(jsonl)), UNIFIED_CORPUS, what)
         if isinstance(error, SchemaError):
             raise
@@ -82,17 +111,25 @@ def _write(jsonl: Path, parquet: Path, extras: Kinds) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema([*_specified(), *((name, _arrow_type(extras[name])) for name in sorted(extras))])
-    mixed = [name for name in schema.names if name in extras and _is_mixed(extras[name])]
+    specified = {"string": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+    schema = pa.schema(
+        [
+            *((column.name, specified[column.kind]) for column in UNIFIED_CORPUS.columns),
+            *((name, _arrow_type(extras[name])) for name in sorted(extras)),
+        ]
+    )
+    mixed = [name for name in sorted(extras) if _is_mixed(extras[name])]
     digest = TableDigest(name for name in schema.names if name not in TIME_STAMPS)
     names = [column.name for column in UNIFIED_CORPUS.columns]
 
     def frames(writer: Any) -> Iterator[Any]:
-        for piece in _pieces(jsonl):
-            table = _table_of(piece, schema, mixed)
-            digest.update(table)
-            writer.write_table(table)
-            yield table.select(names).to_pandas(ignore_metadata=True)
+        with jsonl.open("rb") as lines:
+            # a table of whole lines at a time: memory is bounded however long the file is
+            while piece := lines.read(_PIECE_BYTES):
+                table = _table_of(piece + lines.readline(), schema, mixed)
+                digest.update(table)
+                writer.write_table(table)
+                yield table.select(names).to_pandas(ignore_metadata=True)
 
     with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
         validate_frames(frames(writer), _EACH_ONCE, str(parquet))
@@ -100,13 +137,6 @@ def _write(jsonl: Path, parquet: Path, extras: Kinds) -> str:
         origin = {"schema": ORIGIN_SCHEMA, "jsonl_sha256": file_record(jsonl)["sha256"], "data_version": version}
         writer.add_key_value_metadata({_ORIGIN: json.dumps(origin).encode()})
     return version
-
-
-def _specified() -> list[tuple[str, "pa.DataType"]]:
-    import pyarrow as pa
-
-    kinds = {"string": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
-    return [(column.name, kinds[column.kind]) for column in UNIFIED_CORPUS.columns]
 
 
 def _arrow_type(kinds: frozenset[type]) -> "pa.DataType":
@@ -127,20 +157,13 @@ def _is_mixed(kinds: frozenset[type]) -> bool:
 
 def _all_kinds(jsonl: Path, names: Iterable[str]) -> Kinds:
     """The kinds of all values of the fields; a column with integers beyond 64 bits counts as mixed."""
-    found: dict[str, set[type]] = {name: set() for name in names}
+    kinds: dict[str, set[type]] = {name: set() for name in names}
     for line in read_json_lines(jsonl):
-        for name in found.keys() & line.row.keys():
+        for name in kinds.keys() & line.row.keys():
             value = line.row[name]
             too_large = isinstance(value, int) and abs(value) > _LARGEST_INTEGER
-            found[name].add(object if too_large else type(value))
-    return {name: frozenset(kinds) for name, kinds in found.items()}
-
-
-def _pieces(jsonl: Path) -> Iterator[bytes]:
-    """The file in pieces of whole lines."""
-    with jsonl.open("rb") as lines:
-        while piece := lines.read(_PIECE_BYTES):
-            yield piece + lines.readline()
+            kinds[name].add(object if too_large else type(value))
+    return {name: frozenset(types) for name, types in kinds.items()}
 
 
 def _table_of(piece: bytes, schema: "pa.Schema", mixed: Iterable[str]) -> "pa.Table":
@@ -149,9 +172,11 @@ def _table_of(piece: bytes, schema: "pa.Schema", mixed: Iterable[str]) -> "pa.Ta
     import pyarrow.json as paj
 
     lines = piece.splitlines(keepends=True)
+    # fields of mixed kinds have no Arrow type: they are left out here, and added as JSON texts
     plain = pa.schema([field for field in schema if field.name not in set(mixed)])
     table = paj.read_json(
         pa.py_buffer(piece),
+        # a row must fit into a block
         read_options=paj.ReadOptions(block_size=max(_LEAST_BLOCK_BYTES, *map(len, lines))),
         parse_options=paj.ParseOptions(explicit_schema=plain, unexpected_field_behavior="ignore"),
     )

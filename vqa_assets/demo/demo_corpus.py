@@ -1,12 +1,14 @@
 """A small corpus in the shape of KonViD-150k's URL manifest: procedural clips, made-up scores, four faults.
 
-The scores are made up (``ratings``); the pictures are drawn (``pictures``). Serving the clips is in ``server``.
+The scores are no opinions of anybody: a documented function of the damage done to a clip, rated by simulated people,
+so that a head has something to learn. The pictures are drawn in ``scenes``, the clips served by ``server``.
 """
 
 import csv
 import io
 import json
 import re
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,8 +20,7 @@ import av
 import numpy as np
 
 from vqa_assets.clips.work import ProgressLine, completed
-from vqa_assets.demo.pictures import Frame, Take, grain, moving_pictures, soften
-from vqa_assets.demo.ratings import CRF_RANGE, Damage, Rating, rate
+from vqa_assets.demo.scenes import Frame, Take, grain, moving_pictures, soften
 from vqa_assets.tables.files import write_bytes, write_json
 
 GENERATOR = 2
@@ -30,6 +31,11 @@ WORKERS = 2
 SIZES = ((320, 180), (426, 240), (480, 270), (640, 360))
 RATES = (24, 25, 30)
 TRUNCATED_SHARE = 0.6
+BEST, WORST = 4.7, 1.2
+RATER_BIAS_SD, VOTE_SD = 0.35, 0.7
+FEWEST_RATERS, MOST_RATERS = 8, 40
+CRF_RANGE = {"libx264": (18, 46), "libvpx-vp9": (24, 60)}
+"""From hardly visible to gross, per codec."""
 _HEADER = ("video_name", "url", "mos", "sd", "n")
 _NAME = re.compile(r"(twin_of_)?demo_\d{4,}\.(mp4|webm)")
 _SUFFIX = {"libx264": ".mp4", "libvpx-vp9": ".webm"}
@@ -49,6 +55,26 @@ class Encoding:
     fps: int = 25
     pix_fmt: str = "yuv420p"
     faststart: bool = False
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What was done to a clip: codec and CRF, blur (σ in pixels), grain (SD in 8-bit levels), height in pixels."""
+
+    codec: str
+    crf: int
+    blur_px: float
+    grain_sd: float
+    height: int
+
+
+@dataclass(frozen=True)
+class Rating:
+    """Mean, sample SD and number of whole votes from 1 to 5."""
+
+    mos: float
+    sd: float
+    count: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +107,25 @@ class DemoCorpus:
     faults: Mapping[str, str]
 
 
+def latent_quality(damage: Damage) -> float:
+    """The quality that raters scatter about, on 1–5: falls with CRF, blur and grain, and a little with a small picture.
+
+    ``4.7 − 2.6 c^1.3 − 0.7 σ − 0.05 g − 0.4 (1 − h / 360)``, never under 1.2; c is the CRF's place in its range.
+    """
+    low, high = CRF_RANGE[damage.codec]
+    coarse = min(max((damage.crf - low) / (high - low), 0.0), 1.0)
+    lost = 2.6 * coarse**1.3 + 0.7 * damage.blur_px + 0.05 * damage.grain_sd + 0.4 * (1 - damage.height / 360)
+    return float(max(BEST - lost, WORST))
+
+
+def rate(damage: Damage, rng: np.random.Generator) -> Rating:
+    """Votes of 8 to 40 simulated raters, each with a bias of their own."""
+    count = int(rng.integers(FEWEST_RATERS, MOST_RATERS + 1))
+    felt = latent_quality(damage) + rng.normal(0, RATER_BIAS_SD, count) + rng.normal(0, VOTE_SD, count)
+    votes = [int(vote) for vote in np.clip(np.rint(felt), 1, 5)]
+    return Rating(round(statistics.fmean(votes), 3), round(statistics.stdev(votes), 3), count)
+
+
 def encode_clip(path: Path, frames: Iterable[Frame], encoding: Encoding) -> None:
     """Encode H×W×3 uint8 RGB frames (H and W even) into ``path``, byte for byte the same each time."""
     options = {"fflags": "+bitexact", **({"movflags": "+faststart"} if encoding.faststart else {})}
@@ -89,7 +134,7 @@ def encode_clip(path: Path, frames: Iterable[Frame], encoding: Encoding) -> None
         stream.pix_fmt = encoding.pix_fmt
         stream.options = {"crf": str(encoding.crf), "flags": "+bitexact", **_CODEC_OPTIONS[encoding.codec]}
         for index, picture in enumerate(frames):
-            if index == 0:
+            if index == 0:  # only the first picture says how large they are
                 stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
@@ -103,18 +148,31 @@ def make_demo_corpus(
     Clips lie in ``<folder>/served``. A whole folder is left as it is; a half-made one is made again.
     """
     plans = plan_clips(clips + 3, seed)
-    plans[-3] = _cuttable(plans[-3])
+    # an mp4 whose index comes first: cut off, it still looks whole to a careless probe
+    cut = replace(plans[-3].damage, codec="libx264", crf=28)
+    plans[-3] = replace(
+        plans[-3],
+        name=Path(plans[-3].name).with_suffix(".mp4").name,
+        damage=cut,
+        encoding=replace(plans[-3].encoding, codec=cut.codec, crf=cut.crf, faststart=True),
+        rating=rate(cut, np.random.default_rng(0)),
+    )
     served = folder / "served"
     served.mkdir(parents=True, exist_ok=True)
     corpus = _with_faults(plans, served)
-    wanted = {"generator": GENERATOR, "seed": seed, "clips": clips}
-    if _is_whole(folder, wanted):
+    key = {"generator": GENERATOR, "seed": seed, "clips": clips}
+    if _is_whole(folder, key):
         say(f"[demo] {clips} clips are there already")
         return corpus
-    _make_clips(plans, served, say)
-    _do_faults(corpus, served)
+    line = ProgressLine("demo", len(plans), say)
+    with ThreadPoolExecutor(WORKERS) as executor:
+        for done, (_, future) in enumerate(completed(executor, lambda p: _make_clip(p, served), plans, 4), 1):
+            future.result()
+            line.update(done)
+    say(f"[demo] made {len(plans)} clips")
+    _damage_files(corpus)
     sizes = {path.name: path.stat().st_size for path in sorted(served.iterdir())}
-    write_json(folder / CATALOGUE, {**wanted, "files": sizes})
+    write_json(folder / CATALOGUE, {**key, "files": sizes})
     return corpus
 
 
@@ -148,6 +206,7 @@ def plan_clips(count: int, seed: int) -> list[ClipPlan]:
 
 
 def _plan(index: int, rng: np.random.Generator, seed: int) -> ClipPlan:
+    # every fourth clip is VP9, so that the demo meets both containers
     codec = "libvpx-vp9" if index % 4 == 3 else "libx264"
     low, high = CRF_RANGE[codec]
     width, height = SIZES[rng.integers(len(SIZES))]
@@ -170,14 +229,6 @@ def _plan(index: int, rng: np.random.Generator, seed: int) -> ClipPlan:
     )
 
 
-def _cuttable(plan: ClipPlan) -> ClipPlan:
-    """The same clip as an mp4 whose index comes first: cut off, it still looks whole to a careless probe."""
-    name = Path(plan.name).with_suffix(".mp4").name
-    damage = replace(plan.damage, codec="libx264", crf=28)
-    encoding = replace(plan.encoding, codec=damage.codec, crf=damage.crf, faststart=True)
-    return replace(plan, name=name, damage=damage, encoding=encoding, rating=rate(damage, np.random.default_rng(0)))
-
-
 def _with_faults(plans: list[ClipPlan], served: Path) -> DemoCorpus:
     """The corpus of these plans; the last two of them and the first get the faults."""
     rows = [DemoRow(p.name, f"{p.rating.mos:g}", p.rating.sd, p.rating.count) for p in plans]
@@ -193,46 +244,36 @@ def _with_faults(plans: list[ClipPlan], served: Path) -> DemoCorpus:
     return DemoCorpus(served, (*rows, twin), faults)
 
 
-def _is_whole(folder: Path, wanted: Mapping[str, object]) -> bool:
-    catalogue = folder / CATALOGUE
-    if not catalogue.is_file():
-        return False
+def _is_whole(folder: Path, key: Mapping[str, object]) -> bool:
+    """Whether the catalogue is of this very corpus, and every file of it has its size."""
     try:
-        found = json.loads(catalogue.read_bytes())
-    except ValueError:
+        catalogue = json.loads((folder / CATALOGUE).read_bytes())
+    except (OSError, ValueError):
         return False
-    if {name: found.get(name) for name in wanted} != wanted:
+    if {name: catalogue.get(name) for name in key} != key:
         return False
-    served = folder / "served"
-    return all((served / n).is_file() and (served / n).stat().st_size == s for n, s in found["files"].items())
-
-
-def _make_clips(plans: list[ClipPlan], served: Path, say: Callable[[str], None]) -> None:
-    line = ProgressLine("demo", len(plans), say)
-    with ThreadPoolExecutor(WORKERS) as executor:
-        for done, (_, future) in enumerate(completed(executor, lambda p: _make_clip(p, served), plans, 4), 1):
-            future.result()
-            line.update(done)
-    say(f"[demo] made {len(plans)} clips")
+    files = {folder / "served" / name: size for name, size in catalogue["files"].items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in files.items())
 
 
 def _make_clip(plan: ClipPlan, served: Path) -> None:
     path = served / plan.name
+    # renamed when it is whole: an interrupt leaves no half clip under a clip's name
     part = path.with_name(f".{path.name}.part")
     frames = soften(moving_pictures(plan.take), plan.damage.blur_px)
     encode_clip(part, grain(frames, plan.damage.grain_sd, (*plan.take.seed, 2)), plan.encoding)
     part.replace(path)
 
 
-def _do_faults(corpus: DemoCorpus, served: Path) -> None:
+def _damage_files(corpus: DemoCorpus) -> None:
     """Remove, cut and copy as ``corpus.faults`` says; the clips were all made whole a moment ago."""
-    first = corpus.rows[0].name
-    for name, what in corpus.faults.items():
-        path = served / name
-        if what.startswith("not on the server"):
+    first = corpus.served / corpus.rows[0].name
+    for name, fault in corpus.faults.items():
+        path = corpus.served / name
+        if fault.startswith("not on the server"):
             path.unlink()
-        elif what.startswith("cut off"):
+        elif fault.startswith("cut off"):
             content = path.read_bytes()
             path.write_bytes(content[: int(len(content) * TRUNCATED_SHARE)])
-        elif what.startswith("the same bytes"):
-            path.write_bytes((served / first).read_bytes())
+        elif fault.startswith("the same bytes"):
+            path.write_bytes(first.read_bytes())

@@ -1,6 +1,6 @@
 """Moving pictures drawn from a seed, and the two kinds of damage done to them before encoding: blur and grain.
 
-Encoding, opinion scores and files are not here (``corpus``). Every frame is an H×W×3 uint8 RGB array.
+Encoding, opinion scores and files are in ``demo_corpus``. Every frame is an H×W×3 uint8 RGB array.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,0 +1,118 @@
+"""The second pass: rows that stand are read again, brought onto 0–100, and made into lines in the order of output.
+
+Decides nothing about them; the files that they go into are made in ``corpus`` and ``table``.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, UNIFIED
+from vqa_assets.tables.files import json_line, parse_json_line
+from vqa_assets.tables.specs import UNIFIED_CORPUS
+from vqa_assets.unified.index import NATIVE_SCALES
+from vqa_assets.unified.shards import OpenedShard, not_writable
+from vqa_assets.unified.table import Kinds
+
+BLOCK_ROWS = 512
+"""Few enough for their lines to stay in the processor's cache: more of them take longer each."""
+SPECIFIED = frozenset(column.name for column in UNIFIED_CORPUS.columns)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Entries of rows in the order of output, and what their numbers mean."""
+
+    entries: NDArray[np.void]
+    shards: tuple[OpenedShard, ...]
+    corpora: tuple[str, ...]
+    now: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """The lines of a block, and the kinds of values in the first row of each shape (its keys in their order)."""
+
+    lines: bytes
+    kinds: Kinds
+
+
+def blocks_of(whole: Block, rows: int = BLOCK_ROWS) -> Iterator[Block]:
+    """The same rows in blocks."""
+    for start in range(0, len(whole.entries), rows):
+        yield Block(whole.entries[start : start + rows], whole.shards, whole.corpora, whole.now)
+
+
+def write_block(block: Block) -> Written:
+    """The lines of a block, read shard by shard and in the order of their bytes, which disks like best.
+
+    A raw 0–100 score beside ``mos`` is the native one, and the SD follows it there; an unknown SD is 0.
+    """
+    lines = [b""] * len(block.entries)
+    shapes: set[tuple[str, ...]] = set()
+    kinds: dict[str, set[type]] = {}
+    maps = [(scale.name, *scale.map_to(UNIFIED)) for scale in NATIVE_SCALES]
+    raw_name, (raw_slope, raw_intercept) = CONTINUOUS_0_100.name, CONTINUOUS_0_100.map_to(UNIFIED)
+    # names of this function are found faster than a module's, a few million times over
+    read, decode, encode = os.pread, orjson.loads, json_line
+    for number in np.unique(block.entries["shard"]).tolist():
+        places = np.flatnonzero(block.entries["shard"] == number)
+        places = places[np.argsort(block.entries["offset"][places])]
+        entries = block.entries[places]
+        columns = (entries[name].tolist() for name in ("offset", "length", "scale", "corpus"))
+        path = block.shards[number].path
+        # one loop for everything that happens to a row: a call in it costs as much as a field
+        with block.shards[number].reading() as descriptor:
+            for place, offset, length, scale, corpus in zip(places.tolist(), *columns, strict=True):
+                line = read(descriptor, length, offset)
+                try:
+                    row = decode(line)
+                except orjson.JSONDecodeError:  # what only Python's own parser reads, and what the first pass let by
+                    row = parse_json_line(line, path, 0)
+                if (shape := tuple(row)) not in shapes:
+                    shapes.add(shape)
+                    for name in shape:
+                        if name not in SPECIFIED:
+                            kinds.setdefault(name, set()).add(type(row[name]))
+                scale_name, slope, intercept = maps[scale]
+                spread = float(row.get("mos_std_dev") or 0.0)
+                if not 0 < spread < math.inf:  # NaN too
+                    spread = 0.0
+                native = row.get(RAW_MOS)
+                row["mos_std_dev_unified"] = spread * slope
+                if native is None:
+                    native = row["mos"]
+                else:
+                    scale_name, spread, slope, intercept = raw_name, spread * slope, raw_slope, raw_intercept
+                row["mos"] = slope * native + intercept
+                row["mos_scale"] = UNIFIED.name
+                row["mos_std_dev"] = spread
+                row["mos_native"] = native
+                row["mos_native_scale"] = scale_name
+                row["corpus_source"] = block.corpora[corpus]
+                row["aggregated_at_utc"] = block.now
+                try:
+                    lines[place] = encode(row)
+                except TypeError as error:
+                    raise not_writable(f"{path}: {row['src']}", error) from error
+    return Written(b"".join(lines), {name: frozenset(types) for name, types in kinds.items()})
+
+
+def read_unified(row: Block) -> dict[str, Any]:
+    """The one row of a block as it is written."""
+    return parse_json_line(write_block(row).lines, row.shards[0].path, 0)
+
+
+def merged_kinds(parts: Iterable[Kinds]) -> Kinds:
+    """The kinds of all parts together."""
+    merged: dict[str, frozenset[type]] = {}
+    for part in parts:
+        for name, kinds in part.items():
+            merged[name] = merged.get(name, frozenset()) | kinds
+    return merged
