@@ -13,8 +13,8 @@ import numpy as np
 
 from vqa_assets import errors
 from vqa_assets.errors import TrainingError, VqaError
+from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, TrainingRows
 from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.heads.training import HeadRows, Progress, TorchTrainer, TrainedHeads, TrainingRows
 from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, MemberWeights
 from vqa_assets.tables.files import read_json_object, write_json
 
@@ -69,6 +69,8 @@ def read_job(folder: Path) -> Job:
 
 def run_job(folder: Path, progress: Progress) -> TrainedHeads:
     """Trains a folder's job and leaves the result in it; a failure is left there and raised."""
+    from vqa_assets.heads.training import TorchTrainer  # torch; the process that asks does not need it
+
     try:
         job = read_job(folder)
         trained = TorchTrainer(job.device).train(job.data, job.heads, job.settings, progress)

@@ -17,8 +17,8 @@ from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 
 if TYPE_CHECKING:
+    from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, Trainer, TrainingRows
     from vqa_assets.heads.recipe import TrainingSettings
-    from vqa_assets.heads.training import HeadRows, Progress, TrainedHeads, Trainer, TrainingRows
 
 HERE, PROCESS = "torch", "process"
 JOB = "{job}"
