@@ -117,12 +117,12 @@ def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadR
     """The gate's, that what it read is no measure, or that there is nothing to read it from."""
     judged = verdict(gate, folds)
     if plan.leaking_groups:
-        told = f"{plan.leaking_groups} contents stand on both sides of the given split"
-        return replace(judged, passed=False, status=PROPOSED, reasons=(told, *judged.reasons))
+        reason = f"{plan.leaking_groups} contents stand on both sides of the given split"
+        return replace(judged, passed=False, status=PROPOSED, reasons=(reason, *judged.reasons))
     if plan.kind != "insufficient-sources":
         return judged
-    found = f"{plan.sources} source{'' if plan.sources == 1 else 's'}, at least {recipe.least_sources}"
-    return replace(judged, reasons=(f"insufficient-sources: {found} are needed to leave one out",))
+    sources = f"{plan.sources} source{'' if plan.sources == 1 else 's'}, at least {recipe.least_sources}"
+    return replace(judged, reasons=(f"insufficient-sources: {sources} are needed to leave one out",))
 
 
 def _never_production(judged: Verdict, synthetic: bool) -> Verdict:

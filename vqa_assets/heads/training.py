@@ -290,7 +290,7 @@ class Stack:
         # The losses of members add up: a member's gradient is of its own loss alone.
         loss = loss_of(self.method, mos, self.table.mos[rows], shares)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
     def best_weights(self) -> Iterator[tuple[Member, tuple[MemberWeights, int]]]:
@@ -303,7 +303,8 @@ class Stack:
     def stopping_loss(self) -> Tensor:
         """Mean squared error (L,) on each member's stopping rows."""
         loss = torch.zeros(len(self.members), device=self.table.device)
-        for rows, shares in zip(self.stop_rows.split(_CHUNK, 1), self.stop_shares.split(_CHUNK, 1), strict=True):
+        for first in range(0, self.stop_rows.shape[1], _CHUNK):
+            rows, shares = (of[:, first : first + _CHUNK] for of in (self.stop_rows, self.stop_shares))
             mos = self.network(self.table.inputs_of(rows))
             loss += (shares * (mos - self.table.mos[rows]) ** 2).sum(1)
         return loss
