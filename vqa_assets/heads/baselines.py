@@ -123,7 +123,7 @@ def logit_ridge(rows: RidgeRows, penalty: float) -> tuple[F64, float]:
 
 
 def best_penalty(rows: RidgeRows, part: I64) -> float:
-    """The penalty whose ``logit_ridge`` predicts each part of the rows best from all others; ``part`` (N,) is each row's.
+    """The penalty whose ``logit_ridge`` predicts each part of the rows best from all others; ``part`` is (N,).
 
     The sums of a part are taken once and subtracted from those of all: each penalty and part costs one small system
     of equations, however many the rows.
