@@ -12,14 +12,12 @@ import numpy as np
 from scipy.stats import t
 
 from benchmarks.head_laws import LAWS
-from vqa_assets.heads import lanes
-from vqa_assets.heads.baselines import baseline_predictions
-from vqa_assets.heads.method import SHIPPED, Method
+from vqa_assets.heads.baselines import baseline_predictions, svr_predictions
+from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainingRows
 from vqa_assets.heads.model import predict
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.splitting import Part, plan_splits
-from vqa_assets.heads.svr import svr_predictions
-from vqa_assets.heads.training import HeadRows, TrainingRows
+from vqa_assets.heads.training import device_named, train
 from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.metrics import plcc
 
@@ -44,13 +42,13 @@ WAYS: Mapping[str, tuple[Method, TrainingSettings]] = {
 def main() -> None:
     """Print the table."""
     draws = int(os.environ.get("VQA_BENCH_DRAWS", "3"))
-    found = {law: [_mean_plcc(make(draw)) for draw in range(draws)] for law, make in LAWS.items()}
-    names = list(next(iter(found.values()))[0])
-    print(f"| mean PLCC over five folds, {draws} draws | {' | '.join(found)} |")
-    print(f"| --- |{' --- |' * len(found)}")
+    means = {law: [_mean_plcc(make(draw)) for draw in range(draws)] for law, make in LAWS.items()}
+    names = list(next(iter(means.values()))[0])
+    print(f"| mean PLCC over five folds, {draws} draws | {' | '.join(means)} |")
+    print(f"| --- |{' --- |' * len(means)}")
     for name in names:
-        cells = (_cell([each[name] for each in law], [each["shipped"] for each in law]) for law in found.values())
-        shipped = (f"{np.mean([each[name] for each in law]):.3f}" for law in found.values())
+        cells = (_cell([each[name] for each in law], [each["shipped"] for each in law]) for law in means.values())
+        shipped = (f"{np.mean([each[name] for each in law]):.3f}" for law in means.values())
         print(f"| {name} | {' | '.join(shipped if name == 'shipped' else cells)} |", flush=True)
 
 
@@ -63,13 +61,12 @@ def _cell(values: Sequence[float], shipped: Sequence[float]) -> str:
 
 def _mean_plcc(table: TrainingTable) -> dict[str, float]:
     parts = plan_splits(table, DEFAULT).parts
-    found = {name: _mean_over(table, parts, _heads(table, parts, *way)) for name, way in WAYS.items()}
+    means = {name: _mean_over(table, parts, _heads(table, parts, *way)) for name, way in WAYS.items()}
     ridge = [baseline_predictions(table, part, DEFAULT.seed)["ridge"] for part in parts]
-    cuts = [(part.train, part.test) for part in parts]
-    svr = [svr_predictions(table.features, table.mos, table.groups, cut, DEFAULT.seed) for cut in cuts]
+    svr = [svr_predictions(table, part, DEFAULT.seed) for part in parts]
     baselines = {"ridge regression": ridge, "RBF-SVR": svr}
-    told = {name: _mean_over(table, parts, lambda k, own=own: own[k]) for name, own in baselines.items()}
-    return {"shipped": found.pop("shipped"), **told, **found}
+    baseline_means = {name: _mean_over(table, parts, lambda k, own=own: own[k]) for name, own in baselines.items()}
+    return {"shipped": means.pop("shipped"), **baseline_means, **means}
 
 
 def _mean_over(table: TrainingTable, parts: Sequence[Part], predicted: Callable[[int], np.ndarray]) -> float:
@@ -81,7 +78,7 @@ def _heads(
 ) -> Callable[[int], np.ndarray]:
     rows = TrainingRows(table.features, table.onehot, table.mos, table.groups)
     heads = [HeadRows(part.name, part.train) for part in parts]
-    trained = lanes.train(rows, heads, settings, (lanes.device_named("cpu"), lambda *_: None), method).heads
+    trained = train(rows, heads, settings, device_named("cpu"), lambda *_: None, method)
     return lambda k: predict(trained[k], table.features[parts[k].test], table.onehot[parts[k].test])
 
 

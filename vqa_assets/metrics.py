@@ -80,8 +80,8 @@ def logistic_fit(truth: ArrayLike, predicted: ArrayLike) -> LogisticFit | None:
     centre, width = float(x.mean()), float(x.std())
     scaled = (x - centre) / width
     start = np.array([y.max(), y.min(), 0.0, 1.0])
-    found = least_squares(lambda b: _logistic(b, scaled) - y, start).x
-    return LogisticFit(float(found[0]), float(found[1]), float(found[2] * width + centre), float(found[3] * width))
+    b1, b2, b3, b4 = map(float, least_squares(lambda b: _logistic(b, scaled) - y, start).x)
+    return LogisticFit(b1, b2, b3 * width + centre, b4 * width)
 
 
 def mapped(truth: ArrayLike, predicted: ArrayLike) -> Floats | None:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from benchmarks.head_architecture import WAYS
 from benchmarks.head_laws import LAWS
-from vqa_assets.heads.evaluation import PROPOSED
+from vqa_assets.heads.baselines import SVR_FIT_ROWS
+from vqa_assets.heads.evaluation import PROPOSED, TEST_SHARE
 from vqa_assets.heads.method import SHIPPED
-from vqa_assets.heads.protocol import TEST_SHARE
 from vqa_assets.heads.recipe import HOLDOUT_SHARE, TrainingSettings
-from vqa_assets.heads.svr import FIT_ROWS
 from vqa_assets.heads.weights import CLIP, HIDDEN
 from vqa_assets.predict import VERSION, parser
 
@@ -33,7 +32,7 @@ def test_the_numbers_of_the_evaluation_are_the_codes() -> None:
     assert TEST_SHARE == 0.2
     assert "80 % of the contents to train and 20 % to judge" in USING
     assert HOLDOUT_SHARE == 0.1
-    assert f"at most {FIT_ROWS // 1000} 000 rows" in USING
+    assert f"at most {SVR_FIT_ROWS // 1000} 000 rows" in USING
     assert f"`{PROPOSED}`" in USING
 
 

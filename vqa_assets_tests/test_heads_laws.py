@@ -5,13 +5,14 @@ import polars as pl
 import pytest
 
 from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.baselines import svr_predictions
 from vqa_assets.heads.evaluation import Evaluation, evaluate
+from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.svr import svr_predictions
 from vqa_assets.heads.table_reading import read_training_table
-from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainingRows
+from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import HeadWeights, encoder_onehot
 from vqa_assets.metrics import mean_scores, plcc
 from vqa_assets_tests.head_tables import NOISE, labelled, written
@@ -102,8 +103,7 @@ def test_the_shipped_head_is_no_worse_than_ridge_and_an_rbf_svr(tmp_path, rows, 
         table = read_training_table({"mine": path}, KONVID_V1)
         parts = plan_splits(table, SETTINGS).parts
         evaluation, _ = judged(tmp_path, labelled(rows, seed, bend))
-        cuts = [(part.train, part.test) for part in parts]
-        svr = [svr_predictions(table.features, table.mos, table.groups, cut, 1) for cut in cuts]
+        svr = [svr_predictions(table, part, 1) for part in parts]
         theirs += [plcc(table.mos[part.test], svr[k]) for k, part in enumerate(parts)]
         ours += [fold.plcc for fold in evaluation.folds]
         ridges += [fold.plcc for fold in evaluation.baselines["ridge"]]

@@ -7,15 +7,16 @@ import pytest
 
 from vqa_assets.corpora.contents import drawn_parts
 from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.baselines import bounded, svr_predictions
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
+from vqa_assets.heads.evaluation import METRICS, protocol_parts, run_protocol
+from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
-from vqa_assets.heads.protocol import METRICS, protocol_parts, run_protocol
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, TrainingSettings
-from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.svr import bounded, svr_predictions
+from vqa_assets.heads.splitting import Part, plan_splits
 from vqa_assets.heads.synthetic import synthetic_table
-from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainingRows
+from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.metrics import plcc, score
 from vqa_assets_tests.head_tables import FACTS, labelled, written
@@ -180,14 +181,19 @@ def test_vmaf_that_is_known_of_some_rows_says_of_how_many(tmp_path):
 
 def test_svr_learns_a_bent_signal_from_training_rows_alone():
     frame = labelled(400, bend=0.6)
-    x = frame.select(KONVID_V1.columns).to_numpy().astype(np.float32)
-    mos, groups = frame["mos"].to_numpy().astype(np.float32), frame["content_id"].to_list()
-    cut = (np.arange(300), np.arange(300, 400))
-    found = svr_predictions(x, mos, groups, cut, seed=1)
-    assert plcc(mos[300:], found) > 0.7
+    mos = frame["mos"].to_numpy().astype(np.float32)
+    table = replace(
+        synthetic_table(KONVID_V1, rows=400),
+        features=frame.select(KONVID_V1.columns).to_numpy().astype(np.float32),
+        mos=mos,
+        groups=tuple(frame["content_id"]),
+    )
+    part = Part("a", np.arange(300), np.arange(300, 400))
+    predicted = svr_predictions(table, part, seed=1)
+    assert plcc(mos[300:], predicted) > 0.7
     spoilt = mos.copy()
     spoilt[300:] = 1.0
-    np.testing.assert_array_equal(svr_predictions(x, spoilt, groups, cut, seed=1), found)
+    np.testing.assert_array_equal(svr_predictions(replace(table, mos=spoilt), part, seed=1), predicted)
 
 
 def test_svr_reads_a_bounded_number_of_rows_of_whole_contents():

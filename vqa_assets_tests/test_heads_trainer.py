@@ -19,9 +19,10 @@ import pytest
 
 from vqa_assets.definitions import build_defs
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads import lanes, training
+from vqa_assets.heads import training
+from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainingRows
+from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.training_job import Job, read_job, read_result, run_job, write_job, write_result
 from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.resources.data_root import DataRootResource
@@ -223,9 +224,9 @@ def test_out_of_memory_says_the_batch_size():
     program = """
 import resource, sys
 import numpy as np, torch
-from vqa_assets.heads import lanes
+from vqa_assets.heads.method import HeadRows
 from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.heads.training import HeadRows, TorchTrainer
+from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.errors import TrainingError
 from vqa_assets_tests.test_heads_trainer import no_progress, rows
 torch.set_num_threads(1)
@@ -255,7 +256,7 @@ def test_a_devices_words_for_no_memory_are_known(monkeypatch, words):
     def failing(*_):
         raise RuntimeError(words)
 
-    monkeypatch.setattr(lanes, "train", failing)
+    monkeypatch.setattr(training, "train", failing)
     wanted = job()
     with pytest.raises(TrainingError, match=r"out of memory while training on cpu: batch_size \d+, 2 heads at once"):
         TorchTrainer("cpu").train(wanted.data, wanted.heads, wanted.settings, no_progress)

@@ -7,16 +7,13 @@ import torch
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads import lanes
 from vqa_assets.heads.evaluation import evaluate
-from vqa_assets.heads.losses import loss_of
-from vqa_assets.heads.method import SHIPPED, Method
-from vqa_assets.heads.model import predict, shaped, stacked
-from vqa_assets.heads.passes import NOISE, Dropped, Passes
+from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainedHeads, TrainingRows
+from vqa_assets.heads.model import Members, predict
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.table_reading import read_training_table
-from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainedHeads, TrainingRows
+from vqa_assets.heads.training import DeviceRows, Stack, TorchTrainer, loss_of, members_of, silence_of, train
 from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
 from vqa_assets.metrics import mean_scores, plcc
@@ -126,7 +123,7 @@ def test_every_row_stops_one_member_and_fits_the_others(tmp_path):
     table = table_of(tmp_path, 100)
     data = rows_of(table)
     _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
-    members = list(lanes._lanes_of(data, HeadRows("a", np.arange(100)), codes, (SHORT, SHIPPED)))
+    members = list(members_of(data, codes, HeadRows("a", np.arange(100)), SHORT, SHIPPED))
     assert sorted(np.concatenate([member.stop for member in members])) == list(range(100))
     for member in members:
         assert sorted((*member.fit, *member.stop)) == list(range(100))
@@ -136,9 +133,8 @@ def test_every_row_stops_one_member_and_fits_the_others(tmp_path):
 
 def test_without_early_stopping_every_row_trains_and_the_last_epoch_stays(tmp_path):
     table = table_of(tmp_path, 60)
-    on = (torch.device("cpu"), lambda *_: None)
-    method = Method(members=2, early_stopping=False)
-    head = lanes.train(rows_of(table), [HeadRows("a", np.arange(60))], SHORT, on, method).heads[0]
+    cpu, method = torch.device("cpu"), Method(members=2, early_stopping=False)
+    (head,) = train(rows_of(table), [HeadRows("a", np.arange(60))], SHORT, cpu, lambda *_: None, method)
     assert head.best_epochs == (6, 6)
 
 
@@ -192,12 +188,16 @@ def test_the_device_is_recorded(tmp_path):
 def test_all_of_a_step_lies_on_the_devices_own_memory(tmp_path, loss):
     data = rows_of(table_of(tmp_path, 60))
     _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
-    how = SHORT, replace(SHIPPED, loss=loss)
-    run = lanes._Run(data, list(lanes._lanes_of(data, HeadRows("a", np.arange(60)), codes, how)), how, META)
-    run.train_epoch()  # an operation on what lies here and what lies there is an error
-    held = [value for value in vars(run).values() if isinstance(value, torch.Tensor) and value is not run.best_epoch]
-    assert len(held) > 10
-    assert {value.device for value in (*held, *run.parameters, *run.gradients, run._stopping_loss())} == {META}
+    method = replace(SHIPPED, loss=loss)
+    table, members = DeviceRows(data, META), list(members_of(data, codes, HeadRows("a", np.arange(60)), SHORT, method))
+    stack = Stack(table, members, SHORT, method)
+    for batch in zip(*(member.batches() for member in members), strict=True):
+        stack.step(batch)  # an operation on what lies here and what lies there is an error
+    held = [value for of in (table, stack) for value in vars(of).values() if isinstance(value, torch.Tensor)]
+    held += [*stack.network.parameters(), *stack.network.buffers(), *stack.best.values(), stack.stopping_loss()]
+    held += [parameter.grad for parameter in stack.network.parameters()]
+    assert len(held) > 20
+    assert {value.device for value in held if value is not stack.best_epoch} == {META}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -212,49 +212,60 @@ def test_on_cuda_a_head_scores_as_on_the_processor_and_is_the_same_bytes_twice(t
     assert plcc(*scores) > 0.99
 
 
-def passes_of_a_step(tmp_path, share: float = 0.3):
-    """Three lanes' parameters, inputs and noise of five rows, all from one seed."""
+def step_of(tmp_path, share: float = 0.3) -> tuple[Members, torch.Tensor, torch.Tensor]:
+    """Three trained members, five rows of inputs each, and 16 random bits for each hidden unit, all from one seed."""
     head = trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).heads[0]
-    parameters = stacked(head.members[:3], torch.device("cpu"))
+    mean, std = np.stack([head.mean] * 3), np.stack([head.std] * 3)
     rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.normal(size=(3, 5, 12)).astype(np.float32))
-    noise = torch.from_numpy(rng.integers(-NOISE, NOISE, size=(2, 3, 5, HIDDEN)).astype(np.float32))
-    return parameters, x, Dropped(noise[0], noise[1], share)
+    x = torch.from_numpy(rng.normal(5, 3, (3, 5, 12)).astype(np.float32))
+    bits = torch.from_numpy(rng.integers(-(2**15), 2**15, (2, 3, 5, HIDDEN)).astype(np.int16))
+    return Members(head.members[:3], mean, std, share), x, bits
 
 
-def by_the_formula(parameters, x, dropped: Dropped) -> torch.Tensor:
+def by_the_formula(members: Members, x: torch.Tensor, bits: torch.Tensor, share: float) -> torch.Tensor:
     """What a member gives, as the architecture is written."""
-    hidden1, bias1, hidden2, bias2, hidden3, bias3, skip, skip_bias = parameters
-    kept = [1.0 * (noise >= (dropped.share * 2 - 1) * NOISE) / (1 - dropped.share) for noise in dropped[:2]]
-    h = torch.relu(x @ hidden1 + bias1) * kept[0]
-    h = torch.relu(h @ hidden2 + bias2) * kept[1]
-    return 1 + 4 * torch.sigmoid(h @ hidden3 + bias3 + x @ skip + skip_bias).squeeze(-1)
+    of = dict(members.named_parameters())
+    x = torch.clamp((x - members.mean) / members.std, -4, 4)
+    kept = [1.0 * (layer >= (share * 2 - 1) * 2**15) / (1 - share) for layer in bits]
+    h = torch.relu(x @ of["hidden1"] + of["bias1"]) * kept[0]
+    h = torch.relu(h @ of["hidden2"] + of["bias2"]) * kept[1]
+    summed = h @ of["hidden3"] + of["bias3"] + x @ of["skip"] + of["skip_bias"]
+    return 1 + 4 * torch.sigmoid(summed).squeeze(-1)
 
 
 def test_a_forward_pass_is_the_formula_with_and_without_dropout(tmp_path):
-    parameters, x, dropped = passes_of_a_step(tmp_path)
-    passes = Passes(3, 8, torch.device("cpu"))
-    nothing = Dropped(*dropped[:2], 0.0)
-    for given, wanted in ((dropped, dropped), (None, nothing), (dropped, dropped)):
-        found = passes.forward(parameters, x, given)
-        torch.testing.assert_close(found, by_the_formula(parameters, x, wanted), atol=1e-5, rtol=0)
+    members, x, bits = step_of(tmp_path)
+    for silence, share in ((silence_of(bits, 0.3), 0.3), (None, 0.0), (silence_of(bits, 0.3), 0.3)):
+        torch.testing.assert_close(members(x, silence), by_the_formula(members, x, bits, share), atol=1e-5, rtol=0)
 
 
 def test_the_share_of_units_that_is_silenced_is_the_one_asked_for():
-    noise = torch.arange(-NOISE, NOISE, dtype=torch.float32)
-    assert int((noise < Dropped(noise, noise, 0.1).lowest_kept).sum()) == round(0.1 * 2 * NOISE)
+    bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+    assert int((silence_of(bits, 0.1) < 0).sum()) == round(0.1 * 2**16)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
-def test_a_backward_pass_gives_the_gradients_that_autograd_gives(tmp_path, share):
-    parameters, x, dropped = passes_of_a_step(tmp_path, share)
+def test_a_backward_pass_gives_the_gradients_of_the_formula(tmp_path, share):
+    members, x, bits = step_of(tmp_path, share)
     slope = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32))
-    given = [p.clone().requires_grad_(True) for p in parameters]
-    wanted = torch.autograd.grad((slope * by_the_formula(given, x, dropped)).sum(), given)
-    flat = torch.full((3, sum(p[0].numel() for p in parameters)), torch.nan)
-    found = shaped(flat, parameters)
-    passes = Passes(3, 8, torch.device("cpu"))
-    passes.backward(parameters, x, passes.forward(parameters, x, dropped if share else None), slope, found)
-    for ours, theirs in zip(found, wanted, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-    assert torch.isfinite(flat).all()
+    parameters = list(members.parameters())
+    theirs = torch.autograd.grad((slope * by_the_formula(members, x, bits, share)).sum(), parameters)
+    ours = torch.autograd.grad((slope * members(x, silence_of(bits, share) if share else None)).sum(), parameters)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_a_step_is_adamw_with_decoupled_weight_decay_for_each_member_alone(tmp_path):
+    data, settings = rows_of(table_of(tmp_path, 60)), replace(SHORT, weight_decay=0.1)
+    _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
+    method = replace(SHIPPED, dropout=0.0)
+    members = list(members_of(data, codes, HeadRows("a", np.arange(60)), settings, method))
+    stack = Stack(DeviceRows(data, torch.device("cpu")), members, settings, method)
+    before = dict(members[1].start.named())
+    stack.step([member.fit for member in members])
+    gradients = {name: parameter.grad[1].numpy() for name, parameter in stack.network.named_parameters()}
+    for name, after in stack.network.weights()[1].named():
+        # The first step of Adam is the sign of the gradient, and the decay is of the weights alone.
+        slope = gradients[name].reshape(after.shape)
+        moved = slope / (np.abs(slope) + 1e-8)
+        np.testing.assert_allclose(after, before[name] * (1 - settings.lr * 0.1) - settings.lr * moved, atol=1e-6)

@@ -14,14 +14,22 @@ from vqa_assets.clips.work import ProgressLine, clock
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.choosing import Say, chosen_rows
-from vqa_assets.heads.evaluation import PROPOSED, Predictions, Verdict, evaluate, judge, verdict
+from vqa_assets.heads.evaluation import (
+    PROPOSED,
+    Predictions,
+    Verdict,
+    evaluate,
+    judge,
+    protocol_parts,
+    run_protocol,
+    verdict,
+)
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
 from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.manifest import Exported, Made, build_manifest
-from vqa_assets.heads.protocol import protocol_parts, run_protocol
+from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, Gate, HeadRecipe, TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
-from vqa_assets.heads.training import HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.training_table import TrainingTable, refilled
 from vqa_assets.heads.weights import F32, on_training_range
 from vqa_assets.metrics import Scores
@@ -109,12 +117,12 @@ def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadR
     """The gate's, that what it read is no measure, or that there is nothing to read it from."""
     judged = verdict(gate, folds)
     if plan.leaking_groups:
-        told = f"{plan.leaking_groups} contents stand on both sides of the given split"
-        return replace(judged, passed=False, status=PROPOSED, reasons=(told, *judged.reasons))
+        reason = f"{plan.leaking_groups} contents stand on both sides of the given split"
+        return replace(judged, passed=False, status=PROPOSED, reasons=(reason, *judged.reasons))
     if plan.kind != "insufficient-sources":
         return judged
-    found = f"{plan.sources} source{'' if plan.sources == 1 else 's'}, at least {recipe.least_sources}"
-    return replace(judged, reasons=(f"insufficient-sources: {found} are needed to leave one out",))
+    sources = f"{plan.sources} source{'' if plan.sources == 1 else 's'}, at least {recipe.least_sources}"
+    return replace(judged, reasons=(f"insufficient-sources: {sources} are needed to leave one out",))
 
 
 def _never_production(judged: Verdict, synthetic: bool) -> Verdict:

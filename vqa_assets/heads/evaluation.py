@@ -1,32 +1,72 @@
-"""How good a head is: out-of-fold and held-out scores beside baselines, and the gate's verdict on them.
+"""How good a head is: out-of-fold and held-out scores beside baselines, the gate's verdict on them, and the protocol.
 
-Metrics are in ``metrics``, splits in ``splitting``. Thresholds are the recipe's and are never changed by a result.
+The field's protocol stands beside the gate, which never reads its numbers: medians over repeated content-wise 80/20
+splits, on which baselines stand too. Metrics are in ``metrics``, splits in ``splitting``, baselines in ``baselines``.
+Thresholds are the recipe's and are never changed by a result.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from vqa_assets.heads.baselines import BASELINES, baseline_predictions, vmaf_on_training_scale
-from vqa_assets.heads.protocol import Protocol
+from vqa_assets.clips.work import ProgressLine
+from vqa_assets.corpora.contents import drawn_parts
+from vqa_assets.heads.baselines import (
+    BASELINES,
+    SVR_FIT_ROWS,
+    baseline_predictions,
+    svr_predictions,
+    vmaf_on_training_scale,
+)
 from vqa_assets.heads.recipe import Gate, TrainingSettings
-from vqa_assets.heads.splitting import SplitPlan
+from vqa_assets.heads.splitting import Part, SplitPlan
 from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import F32, I64, HeadWeights
-from vqa_assets.metrics import Bootstrap, Scores, bootstrap_interval, mean_scores, plcc, rmse, score, srocc
+from vqa_assets.metrics import (
+    Bootstrap,
+    Metric,
+    Scores,
+    bootstrap_interval,
+    krocc,
+    mapped,
+    mean_scores,
+    plcc,
+    rmse,
+    score,
+    srocc,
+)
 
 PRODUCTION, PROPOSED = "Production", "Proposed"
-_TOLD = {"mean_plcc": "mean PLCC", "mean_srocc": "mean SROCC", "mean_rmse": "mean RMSE", "plcc_spread": "PLCC spread"}
-_TOLD |= {"lowest_plcc": "lowest PLCC"}
+TEST_SHARE = 0.2
+"""The share of contents that judges in a split of the protocol."""
+METRICS = ("srocc", "krocc", "plcc", "rmse", "rmse_over_sd")
+"""The protocol's. PLCC and RMSE after the logistic fit; RMSE on 1–5, and over the SD of the labels."""
+
+_MEASURES = {
+    "mean_plcc": "mean PLCC",
+    "mean_srocc": "mean SROCC",
+    "mean_rmse": "mean RMSE",
+    "plcc_spread": "PLCC spread",
+    "lowest_plcc": "lowest PLCC",
+}
+_AT_LEAST = ("mean_plcc", "mean_srocc", "lowest_plcc")
 _FOLDS_SHOWN = 10
 _ROUNDING = 1e-9
 """What binary fractions lose: 0.905 − 0.9 is 0.005, and seven times 0.85 has the mean 0.85."""
-_AT_LEAST = ("mean_plcc", "mean_srocc", "lowest_plcc")
 _INTERVALS = {"srocc": srocc, "plcc": plcc, "rmse": rmse}
+_PROTOCOL_RESAMPLES = 200
+_COMPARED = ("ridge", "svr")
 F64 = NDArray[np.float64]
+Say = Callable[[str], None]
+OfChosen = Callable[[Sequence[I64]], float]
+"""Per split the chosen places among its test rows → one number."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +89,25 @@ def verdict(gate: Gate, folds: Sequence[Scores]) -> Verdict:
     spread = max(each) - min(each) if len(each) > 1 and all(map(math.isfinite, each)) else math.nan
     numbers = {f"mean_{name}": means[name] for name in ("plcc", "srocc", "rmse")}
     numbers |= {"plcc_spread": spread, "lowest_plcc": min(each) if each and not math.isnan(sum(each)) else math.nan}
-    asked = {f.name: getattr(gate, f.name) for f in fields(gate) if getattr(gate, f.name) is not None}
-    reasons = tuple(r for name, limit in asked.items() if (r := _miss(name, numbers[name], limit, folds)))
+    limits = {f.name: getattr(gate, f.name) for f in fields(gate) if getattr(gate, f.name) is not None}
+    reasons = tuple(r for name, limit in limits.items() if (r := _miss(name, numbers[name], limit, folds)))
     return Verdict(not reasons, PROPOSED if reasons else PRODUCTION, reasons, numbers)
 
 
 def _miss(name: str, value: float, limit: float, folds: Sequence[Scores]) -> str:
     """Why a number misses its limit; empty where it does not."""
-    told = _TOLD[name]
+    measure = _MEASURES[name]
     if not math.isfinite(value):
         metric = name.removeprefix("mean_") if name.startswith("mean_") else "plcc"
         nan = [str(i) for i, fold in enumerate(folds) if not math.isfinite(getattr(fold, metric))]
         broken = ", ".join(nan[:_FOLDS_SHOWN]) + (f" and {len(nan) - _FOLDS_SHOWN} more" if nan[_FOLDS_SHOWN:] else "")
-        return f"{told} is not defined: NaN in fold {broken}" if broken else f"{told} not measured"
+        return f"{measure} is not defined: NaN in fold {broken}" if broken else f"{measure} not measured"
     at_least = name in _AT_LEAST
     if value >= limit - _ROUNDING if at_least else value <= limit + _ROUNDING:
         return ""
-    shown = next(text for figures in range(4, 17) if float(text := f"{value:.{figures}f}") != limit)
-    return f"{told} {shown}, needs {'at least' if at_least else 'at most'} {limit:g}"
+    # So many figures that a near miss does not read as the limit itself.
+    text = next(text for figures in range(4, 17) if float(text := f"{value:.{figures}f}") != limit)
+    return f"{measure} {text}, needs {'at least' if at_least else 'at most'} {limit:g}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +130,39 @@ class Judged:
     groups: int
     scores: Scores
     interval: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One predictor under the protocol: per metric the median over splits, and its 95 % interval over resamples of the
+    contents.
+
+    ``rows`` are the rows that it could be judged on.
+    """
+
+    rows: int
+    median: Mapping[str, float]
+    interval: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The median over splits of a metric of the head minus that of another predictor, with a 95 % interval."""
+
+    srocc: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The protocol's result: ``predictors`` by name (head, constant, ridge, svr, and vmaf where it is known)."""
+
+    splits: int
+    rows: int
+    groups: int
+    svr_rows: int
+    predictors: Mapping[str, Summary]
+    head_minus: Mapping[str, Difference]
 
 
 @dataclass(frozen=True)
@@ -125,16 +199,15 @@ def evaluate(
     parts = [predicted(table, part.test, heads[k], k) for k, part in enumerate(plan.parts)]
     pooled, seed, shipped = joined(parts), settings.seed, heads[-1]
     corpora = np.asarray(pooled.corpora)
-    given = {c: _judged(predicted(table, rows, shipped), seed) for c, rows in plan.given_tests.items()}
     return Evaluation(
         folds=tuple(score(p.mos, p.predicted) for p in parts),
         fold_groups=tuple(len(set(p.groups)) for p in parts),
         pooled=_judged(pooled, seed),
         per_corpus={c: score(pooled.mos[corpora == c], pooled.predicted[corpora == c]) for c in dict.fromkeys(corpora)},
         baselines=_baselines(table, plan, seed),
-        holdout=_judged(predicted(table, plan.holdout, shipped), seed) if len(plan.holdout) else None,
+        holdout=judge(table, plan.holdout, shipped, seed) if len(plan.holdout) else None,
         holdout_vmaf=_vmaf_scores(table, plan.holdout),
-        given_tests=given,
+        given_tests={c: judge(table, rows, shipped, seed) for c, rows in plan.given_tests.items()},
         predictions=pooled,
     )
 
@@ -164,10 +237,14 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(keys, corpora, groups, mos, predicted, np.concatenate([p.fold for p in parts]))
 
 
-def _judged(of: Predictions, seed: int) -> Judged:
-    draw = Bootstrap(seed=seed)
-    interval = {n: bootstrap_interval(m, of.mos, of.predicted, of.groups, draw) for n, m in _INTERVALS.items()}
-    return Judged(len(of.keys), len(set(of.groups)), score(of.mos, of.predicted), interval)
+def _judged(predictions: Predictions, seed: int) -> Judged:
+    mos, groups, draw = predictions.mos, predictions.groups, Bootstrap(seed=seed)
+    return Judged(
+        rows=len(predictions.keys),
+        groups=len(set(groups)),
+        scores=score(mos, predictions.predicted),
+        interval={n: bootstrap_interval(m, mos, predictions.predicted, groups, draw) for n, m in _INTERVALS.items()},
+    )
 
 
 def _baselines(table: TrainingTable, plan: SplitPlan, seed: int) -> dict[str, tuple[Scores, ...]]:
@@ -175,17 +252,163 @@ def _baselines(table: TrainingTable, plan: SplitPlan, seed: int) -> dict[str, tu
     each = [(part, baseline_predictions(table, part, seed)) for part in plan.parts]
     result = {}
     for name in BASELINES:
-        scores = tuple(_known(table.mos[part.test], predicted[name]) for part, predicted in each)
+        scores = tuple(_score_where_known(table.mos[part.test], predicted[name]) for part, predicted in each)
         if all(one.rows for one in scores):
             result[name] = scores
     return result
 
 
-def _known(mos: F32, predicted: F64) -> Scores:
-    known = np.isfinite(predicted)
-    return score(mos[known], predicted[known])
-
-
 def _vmaf_scores(table: TrainingTable, rows: I64) -> Scores | None:
-    scores = _known(table.mos[rows], vmaf_on_training_scale(table, rows))
+    scores = _score_where_known(table.mos[rows], vmaf_on_training_scale(table, rows))
     return scores if scores.rows else None
+
+
+def _score_where_known(mos: F32, predicted: F64) -> Scores:
+    finite = np.isfinite(predicted)
+    return score(mos[finite], predicted[finite])
+
+
+def protocol_parts(table: TrainingTable, plan: SplitPlan, settings: TrainingSettings) -> tuple[Part, ...]:
+    """The protocol's splits: a fifth of the contents judges, the others train.
+
+    None for a smoke run, or where nothing can be judged. They are drawn from the rows the gate reads (never the
+    hold-out), or from all where every corpus has a split.
+    """
+    count = 0 if settings.smoke or not plan.parts else settings.protocol_splits
+    rows = plan.final if plan.kind == "folds" else np.arange(len(table.mos), dtype=np.int64)
+    drawn = drawn_parts([table.groups[row] for row in rows], TEST_SHARE, count, settings.seed)
+    masks = (np.array(mask) for mask in drawn)
+    return tuple(Part(f"protocol-{i}", rows[~mask], rows[mask]) for i, mask in enumerate(masks))
+
+
+@dataclass(frozen=True)
+class _SplitPredictions:
+    """One predictor on one split: rows of the table, their MOS, the predictions raw and after the logistic fit."""
+
+    rows: I64
+    mos: F64
+    raw: F64
+    fitted: F64
+
+
+def run_protocol(
+    table: TrainingTable, parts: Sequence[Part], heads: Sequence[HeadWeights], seed: int, say: Say
+) -> Protocol | None:
+    """Judges the heads of ``parts``, in that order, beside the baselines; None without parts."""
+    if not parts:
+        return None
+    of_predictor: dict[str, list[_SplitPredictions]] = {}
+    line = ProgressLine("protocol: baselines", len(parts), say, unit="splits")
+    for done, (part, mos_by_predictor) in enumerate(_mos_of_splits(table, parts, heads, seed), 1):
+        for name, predicted in mos_by_predictor.items():
+            finite = np.isfinite(predicted)
+            mos, raw = table.mos[part.test][finite].astype(np.float64), predicted[finite]
+            fitted = mapped(mos, raw)
+            split = _SplitPredictions(part.test[finite], mos, raw, raw if fitted is None else fitted)
+            of_predictor.setdefault(name, []).append(split)
+        line.update(done)
+    # A predictor that a split has nothing of (VMAF, mostly) is left out.
+    whole = {name: each for name, each in of_predictor.items() if all(len(one.rows) for one in each)}
+    summaries = {name: partial(_summary, each, table.groups, seed) for name, each in whole.items()}
+    differences = {n: partial(_difference, whole["head"], whole[n], table.groups, seed) for n in _COMPARED}
+    results = iter(_side_by_side([*summaries.values(), *differences.values()], say))
+    rows = {row for part in parts for row in (*part.train, *part.test)}
+    return Protocol(
+        splits=len(parts),
+        rows=len(rows),
+        groups=len({table.groups[row] for row in rows}),
+        svr_rows=min(SVR_FIT_ROWS, max(len(part.train) for part in parts)),
+        predictors={name: next(results) for name in summaries},
+        head_minus={name: next(results) for name in differences},
+    )
+
+
+def _side_by_side(works: Sequence[Callable[[], Any]], say: Say) -> Iterator[Any]:
+    """What each work returns, in order; they run on all cores."""
+    line = ProgressLine("protocol: intervals", len(works), say, unit="predictors")
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for done, result in enumerate(pool.map(lambda work: work(), works), 1):
+            yield result
+            line.update(done)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _mos_of_splits(
+    table: TrainingTable, parts: Sequence[Part], heads: Sequence[HeadWeights], seed: int
+) -> Iterator[tuple[Part, dict[str, F64]]]:
+    """Per split, each predictor's MOS of the test rows; splits side by side on all cores, in order."""
+    from vqa_assets.heads.model import predict
+
+    def baselines(part: Part) -> dict[str, F64]:
+        return {**baseline_predictions(table, part, seed), "svr": svr_predictions(table, part, seed)}
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for part, head, others in zip(parts, heads, pool.map(baselines, parts), strict=True):
+            mos = predict(head, table.features[part.test], table.onehot[part.test])
+            yield part, {"head": mos.astype(np.float64), **others}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _summary(each: Sequence[_SplitPredictions], groups: Sequence[str], seed: int) -> Summary:
+    metrics = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse, "rmse_over_sd": _rmse_over_sd}
+    fitted = ("plcc", "rmse", "rmse_over_sd")
+    pairs = {name: [(one.mos, one.fitted if name in fitted else one.raw) for one in each] for name in metrics}
+    medians = {n: _median([metrics[n](*pair) for pair in pairs[n]]) for n in metrics}
+    resample = _Resampling(each, groups, seed)
+    rows = len({row for one in each for row in one.rows})
+    return Summary(rows, medians, {n: resample.interval(_median_of(metrics[n], pairs[n])) for n in metrics})
+
+
+def _difference(
+    ours: Sequence[_SplitPredictions], theirs: Sequence[_SplitPredictions], groups: Sequence[str], seed: int
+) -> Difference:
+    of_ours, of_theirs = (_median_of(srocc, [(one.mos, one.raw) for one in each]) for each in (ours, theirs))
+
+    def minus(chosen: Sequence[I64]) -> float:
+        return of_ours(chosen) - of_theirs(chosen)
+
+    everything = [np.arange(len(one.rows)) for one in ours]
+    return Difference(minus(everything), _Resampling(ours, groups, seed).interval(minus))
+
+
+def _median_of(metric: Metric, pairs: Sequence[tuple[F64, F64]]) -> OfChosen:
+    def median(chosen: Sequence[I64]) -> float:
+        return _median([metric(y[i], p[i]) for (y, p), i in zip(pairs, chosen, strict=True)])
+
+    return median
+
+
+def _median(values: Sequence[float]) -> float:
+    """NaN as soon as one split's value is: a split is never left out."""
+    return float(np.median(values))
+
+
+def _rmse_over_sd(mos: ArrayLike, predicted: ArrayLike) -> float:
+    labels = np.asarray(mos, dtype=np.float64)
+    spread = float(labels.std()) if labels.size else 0.0
+    return rmse(mos, predicted) / spread if spread > 0 else np.nan
+
+
+class _Resampling:
+    """Resamples of whole contents: one that is drawn twice counts twice in every split that it judges."""
+
+    def __init__(self, each: Sequence[_SplitPredictions], groups: Sequence[str], seed: int) -> None:
+        self.groups = [groups[row] for one in each for row in one.rows]
+        self.ends = np.cumsum([len(one.rows) for one in each])
+        self.draw = Bootstrap(samples=_PROTOCOL_RESAMPLES, seed=seed)
+
+    def interval(self, of: OfChosen) -> tuple[float, float]:
+        """The 95 % interval of a number."""
+        places = np.arange(len(self.groups))
+        starts = (0, *self.ends[:-1])
+
+        def number(drawn: ArrayLike, _: ArrayLike) -> float:
+            chosen = np.sort(np.asarray(drawn).astype(np.int64))
+            cuts = np.searchsorted(chosen, self.ends[:-1])
+            return of([own - start for own, start in zip(np.split(chosen, cuts), starts, strict=True)])
+
+        return bootstrap_interval(number, places, places, self.groups, self.draw)

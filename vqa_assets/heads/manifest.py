@@ -12,11 +12,10 @@ import numpy as np
 
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.heads.display import DisplayProfile
-from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
+from vqa_assets.heads.evaluation import TEST_SHARE, Evaluation, Judged, Verdict
 from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
 from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.method import SHIPPED
-from vqa_assets.heads.protocol import TEST_SHARE
 from vqa_assets.heads.recipe import (
     ENCODER_VOCAB_VERSION,
     HOLDOUT_SHARE,

@@ -1,16 +1,26 @@
-"""How a head's members are made: their number, start, dropout, loss and early stopping. Stdlib only.
+"""What a training is, as plain data: rows and heads go in, a method says how, heads come out.
 
-``SHIPPED`` is what every head is trained with; other values exist to be compared with it
-(``benchmarks/head_architecture``).
+Whatever asks for a training, or hands one on to another process, speaks in these terms and needs no torch. The training
+itself is in ``training``.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from vqa_assets.heads.recipe import TrainingSettings
+    from vqa_assets.heads.weights import F32, I64, HeadWeights
+
+Progress = Callable[[int, int, float], None]
+"""(epochs done, epochs in all, RMSE of all members on the rows they stop by, on 1–5)."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to train a head.
+    """How a head's members are made.
 
     The contents are cut into ``parts`` parts, and member i stops by part i: five members of five parts see every row.
     Without ``early_stopping`` all rows train every member, to the last epoch. A linear skip begins at a ridge
@@ -27,3 +37,47 @@ class Method:
 
 
 SHIPPED = Method()
+"""What every head is trained with; others exist to be compared with it (``benchmarks/head_architecture``)."""
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """All rows that heads are trained on: ``features`` (N, F), ``onehot`` (N, V), ``mos`` (N,) on 1–5, N groups.
+
+    ``weights`` (N,) say how much a row counts in the loss; None: all alike.
+    """
+
+    features: F32
+    onehot: F32
+    mos: F32
+    groups: tuple[str, ...]
+    weights: F32 | None = None
+
+
+@dataclass(frozen=True)
+class HeadRows:
+    """One head to train: its name, which seeds it, and the row numbers it may read."""
+
+    name: str
+    rows: I64
+
+
+@dataclass(frozen=True)
+class TrainedHeads:
+    """The heads in the order they were asked for, and the device that trained them."""
+
+    heads: tuple[HeadWeights, ...]
+    device: str
+
+
+class Trainer(Protocol):
+    """Trains several heads at once."""
+
+    def train(
+        self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: Progress
+    ) -> TrainedHeads:
+        """Weights per head. The same data, heads, seed and device give the same bytes.
+
+        A head does not depend on which others are trained beside it. TrainingError on rows it cannot learn from.
+        """
+        ...

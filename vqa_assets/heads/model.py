@@ -1,73 +1,104 @@
-"""The head's architecture in torch, for many members at once. Importing this imports torch.
+"""The head's network in torch, for many members at once. Importing this imports torch.
 
-A member adds a linear skip and a residual MLP: ``mos = 1 + 4 · sigmoid(linear(x) + mlp(x))``. Every parameter has a
-leading axis of members, L. The formula itself is in ``passes``, how members are trained in ``lanes``, and the same
-graph for onnxruntime in ``export``.
+A member adds a linear skip and a residual MLP: ``mos = 1 + 4 · sigmoid(linear(x) + mlp(x))``. How members are trained
+is in ``training``, and the same graph for onnxruntime in ``export``.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from dataclasses import fields
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vqa_assets.heads.passes import Passes
-from vqa_assets.heads.weights import CLIP, F32, HeadWeights, MemberWeights, on_target_range, with_onehot
+from vqa_assets.heads.weights import CLIP, F32, MOS_LOW, MOS_SPAN, HeadWeights, MemberWeights, on_target_range
 
-_CHUNK = 16_384
-
-
-def stacked(members: Sequence[MemberWeights], device: torch.device) -> list[Tensor]:
-    """The eight parameters, each with a leading axis of members; biases as (L, 1, out)."""
-    columns = zip(*(member.arrays() for member in members), strict=True)
-    arrays = (np.stack(column) for column in columns)
-    return [torch.from_numpy(a if a.ndim == 3 else a[:, None, :]).to(device) for a in arrays]
+SILENT = -1e9
+"""Added to a hidden unit before its ReLU, it silences the unit."""
+_ROWS_AT_ONCE = 16_384
 
 
-def unstacked(parameters: Sequence[Tensor]) -> list[MemberWeights]:
-    """The reverse of ``stacked``."""
-    arrays = [p.detach().cpu().numpy() for p in parameters]
-    flat = [a[:, 0, :] if i % 2 else a for i, a in enumerate(arrays)]
-    return [MemberWeights(*(np.ascontiguousarray(a[member]) for a in flat)) for member in range(len(flat[0]))]
+class Members(nn.Module):
+    """L members side by side: the parameters of ``MemberWeights`` with a leading axis of members, biases (L, 1, out).
 
+    ``mean`` and ``std`` (L, F) standardise each member's features; V encoders come after them.
+    """
 
-def shaped(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """Views of ``flat`` (L, numbers of a member) in the shapes of ``like``, whose leading axis is L."""
-    sizes = [p[0].numel() for p in like]
-    return [part.view(p.shape) for part, p in zip(torch.split(flat, sizes, 1), like, strict=True)]
+    hidden1: nn.Parameter
+    bias1: nn.Parameter
+    hidden2: nn.Parameter
+    bias2: nn.Parameter
+    hidden3: nn.Parameter
+    bias3: nn.Parameter
+    skip: nn.Parameter
+    skip_bias: nn.Parameter
+    mean: Tensor
+    std: Tensor
 
+    def __init__(self, members: Sequence[MemberWeights], mean: F32, std: F32, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+        for field in fields(MemberWeights):
+            stacked = np.stack([getattr(member, field.name) for member in members])
+            rows = stacked if stacked.ndim == 3 else stacked[:, None, :]
+            self.register_parameter(field.name, nn.Parameter(torch.from_numpy(rows)))
+        # A one-hot is seen as it is: mean 0, SD 1.
+        encoders = (len(members), self.skip.shape[1] - mean.shape[1])
+        for name, of_features, of_encoders in (("mean", mean, np.zeros), ("std", std, np.ones)):
+            both = np.hstack([of_features, of_encoders(encoders, dtype=np.float32)])
+            self.register_buffer(name, torch.from_numpy(both[:, None, :]))
 
-def seen(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Inputs (…, F + V) as members see them, in place: standardised and clipped; a one-hot has mean 0 and SD 1."""
-    return x.sub_(mean).div_(std).clamp_(-CLIP, CLIP)
+    def forward(self, inputs: Tensor, silence: Tensor | None = None) -> Tensor:
+        """MOS (L, B) of raw inputs, (B, F + V) for all members or (L, B, F + V).
+
+        ``silence`` (2, L, B, 64) is added to the units of the two hidden layers while training: ``SILENT`` or below
+        where dropout takes a unit out, 0 elsewhere. It costs less than a mask: an addition leaves the gradient alone,
+        and the ReLU after it stops what is silenced. What is left is scaled up in the next layer's weights, which are
+        fewer than its units.
+        """
+        x = ((inputs - self.mean) / self.std).clamp(-CLIP, CLIP)
+        one = torch.baddbmm(self.bias1, x, self.hidden1)
+        scale = 1.0
+        if silence is not None:
+            one, scale = one.add_(silence[0]), 1 / (1 - self.dropout)
+        two = torch.baddbmm(self.bias2, one.relu_(), self.hidden2 * scale)
+        if silence is not None:
+            two = two.add_(silence[1])
+        residual = torch.baddbmm(self.bias3, two.relu_(), self.hidden3 * scale)
+        linear = torch.baddbmm(self.skip_bias, x, self.skip)
+        return MOS_LOW + MOS_SPAN * (residual + linear).squeeze(-1).sigmoid()
+
+    def weights(self) -> list[MemberWeights]:
+        """Each member's weights as plain arrays."""
+        arrays = {name: parameter.detach().cpu().numpy() for name, parameter in self.named_parameters()}
+        biases = {name for name, array in arrays.items() if "bias" in name}
+        return [
+            MemberWeights(**{name: (a[i, 0] if name in biases else a[i]).copy() for name, a in arrays.items()})
+            for i in range(len(self.hidden1))
+        ]
 
 
 def predict(head: HeadWeights, features: F32, onehot: F32) -> F32:
     """The target (N,) of raw features (N, F) and one-hot (N, V), on the CPU; NaN where an input is not finite."""
-    parameters = stacked(head.members, torch.device("cpu"))
-    mean, std = (torch.from_numpy(a) for a in with_onehot(head.mean, head.std, onehot.shape[1]))
-    passes = Passes(len(head.members), min(_CHUNK, len(features)), torch.device("cpu"))
+    alike = (len(head.members), len(head.mean))
+    members = Members(head.members, np.broadcast_to(head.mean, alike), np.broadcast_to(head.std, alike))
     parts = [np.empty(0, dtype=np.float32)]
-    with torch.no_grad(), threads(len(features)):
-        for first in range(0, len(features), _CHUNK):
-            part = slice(first, first + _CHUNK)
+    with torch.no_grad(), one_thread(len(features) < 2 * _ROWS_AT_ONCE):
+        for first in range(0, len(features), _ROWS_AT_ONCE):
+            part = slice(first, first + _ROWS_AT_ONCE)
             raw = torch.from_numpy(np.hstack([features[part], onehot[part]]))
-            unknown = (raw - raw).mean(-1)  # 0, or NaN where an input is not finite
-            x = seen(raw, mean, std).expand(len(head.members), -1, -1)
-            parts.append((passes.forward(parameters, x).mean(0) + unknown).numpy())
+            not_finite = (raw - raw).mean(-1)  # NaN where an input is not finite, else 0
+            parts.append((members(raw).mean(0) + not_finite).numpy())
     return on_target_range(np.concatenate(parts), head.target)
 
 
-def threads(rows: int) -> AbstractContextManager[None]:
-    """One thread for a small number of rows, where handing work over costs more than it saves; restored after."""
-    return _threads(1 if rows < 2 * _CHUNK else torch.get_num_threads())
-
-
 @contextmanager
-def _threads(wanted: int) -> Iterator[None]:
+def one_thread(condition: bool = True) -> Iterator[None]:
+    """One thread for torch, where handing work over costs more than it saves; restored after."""
     before = torch.get_num_threads()
-    torch.set_num_threads(wanted)
+    if condition:
+        torch.set_num_threads(1)
     try:
         yield
     finally:

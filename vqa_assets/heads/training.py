@@ -1,72 +1,39 @@
-"""What a trainer is: rows and heads to train go in, plain weights come out. Torch is imported only when training.
+"""Training: the members of all heads learn at once. Importing this imports torch.
 
-The loop itself is in ``lanes``; which rows train which head is in ``splitting``.
+Members that take equally many steps an epoch are stacked, and each stack has its own optimizer; so no member waits for
+another, or is moved by a step that has no rows of its own. A member's randomness (start, order of rows, dropout) is
+drawn by numpy from its own seed: it ends the same whichever others are beside it. The network is in ``model``, which
+rows train which head in ``splitting``, and what goes in and comes out in ``method``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+import hashlib
+import platform
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.method import SHIPPED
+from vqa_assets.heads.baselines import RidgeRows, best_penalty, logit_ridge
+from vqa_assets.heads.method import SHIPPED, HeadRows, Method, Progress, TrainedHeads, TrainingRows
+from vqa_assets.heads.model import SILENT, Members, one_thread
+from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.weights import F32, HIDDEN, I64, HeadWeights, MemberWeights, standardisation, standardised
 
-if TYPE_CHECKING:
-    from vqa_assets.heads.recipe import TrainingSettings
-    from vqa_assets.heads.weights import F32, I64, HeadWeights
-
-Progress = Callable[[int, int, float], None]
-"""(epochs done, epochs in all, RMSE of all members on the rows they stop by, on 1–5)."""
-
-
-_ROWS_AT_ONCE = 300_000
-"""Rows that all members together read in a step: some 80 MB in each of the half a dozen arrays of a step."""
+_ROWS_AT_ONCE = 100_000
+"""Rows that all members together read in a step. A hidden layer of so many is 26 MB; the C library hands larger pieces
+back to the system and fetches them anew in every step, which takes longer than the arithmetic."""
+_STACK_ROWS = 4_096
+"""Rows of a step that one core works on; not by the number of cores, so that any number gives the same bytes."""
+_CHUNK = 4_096
+"""Rows of each member that are judged at once after an epoch."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
 """CUDA's and the processor's words, and those of cuBLAS and cuDNN (``CUBLAS_STATUS_ALLOC_FAILED``)."""
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """All rows that heads are trained on: ``features`` (N, F), ``onehot`` (N, V), ``mos`` (N,) on 1–5, N groups.
-
-    ``weights`` (N,) say how much a row counts in the loss; None: all alike.
-    """
-
-    features: F32
-    onehot: F32
-    mos: F32
-    groups: tuple[str, ...]
-    weights: F32 | None = None
-
-
-@dataclass(frozen=True)
-class HeadRows:
-    """One head to train: its name, which seeds it, and the row numbers it may read."""
-
-    name: str
-    rows: I64
-
-
-@dataclass(frozen=True)
-class TrainedHeads:
-    """The heads in the order they were asked for, and the device that trained them."""
-
-    heads: tuple[HeadWeights, ...]
-    device: str
-
-
-class Trainer(Protocol):
-    """Trains several heads at once."""
-
-    def train(
-        self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: Progress
-    ) -> TrainedHeads:
-        """Weights per head. The same data, heads, seed and device give the same bytes.
-
-        A head does not depend on which others are trained beside it. TrainingError on rows it cannot learn from.
-        """
-        ...
+_TINY = 1e-8
 
 
 class TorchTrainer:
@@ -82,48 +49,295 @@ class TorchTrainer:
         self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: Progress
     ) -> TrainedHeads:
         """As ``Trainer.train``; TrainingError where the device is not there."""
-        from vqa_assets.heads import lanes
+        device = device_named(self.device if settings.device == "auto" else settings.device)
+        # What is on the device at once stays below ``_ROWS_AT_ONCE``, or is one head.
+        batch = max((min(len(head.rows), settings.batch_rows(len(head.rows))) for head in heads), default=1)
+        size = max(1, _ROWS_AT_ONCE // max(1, batch * SHIPPED.members))
+        lots = [heads[first : first + size] for first in range(0, len(heads), size)]
+        trained: list[HeadWeights] = []
+        for number, lot in enumerate(lots):
 
-        device = lanes.device_named(self.device if settings.device == "auto" else settings.device)
-        lots = _lots(heads, settings)
-        try:
-            told = [_of_all(progress, number, len(lots)) for number in range(len(lots))]
-            done = [lanes.train(data, lot, settings, (device, of)) for lot, of in zip(lots, told, strict=True)]
-        except (MemoryError, RuntimeError) as error:
-            if not _is_of_memory(error):
-                raise
-            raise _out_of_memory(str(device), max(lots, key=len), settings) from error
-        return TrainedHeads(tuple(head for lot in done for head in lot.heads), done[0].device)
+            def progress_of_all(done: int, epochs: int, rmse: float, before: int = number * settings.epochs) -> None:
+                # In whole epochs of all lots; of the first lot of many, the first epochs are none yet.
+                if (whole := (before + done) // len(lots)) > 0:
+                    progress(whole, epochs, rmse)
 
-
-def _lots(heads: Sequence[HeadRows], settings: TrainingSettings) -> list[Sequence[HeadRows]]:
-    """The heads in lots whose batches together stay below ``_ROWS_AT_ONCE``; one empty lot for no heads."""
-    batch = max((min(len(head.rows), settings.batch_rows(len(head.rows))) for head in heads), default=1)
-    size = max(1, _ROWS_AT_ONCE // max(1, batch * SHIPPED.members))
-    return [heads[first : first + size] for first in range(0, max(1, len(heads)), size)]
-
-
-def _of_all(progress: Progress, lot: int, lots: int) -> Progress:
-    """Progress over all lots, in whole epochs, of one of them."""
-
-    def told(done: int, epochs: int, rmse: float) -> None:
-        if (lot * epochs + done) // lots:
-            progress((lot * epochs + done) // lots, epochs, rmse)
-
-    return told
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Whether torch or numpy ran out of memory; on the processor torch raises no type of its own for it."""
-    told = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in told for words in _OUT_OF_MEMORY)
+            try:
+                trained += train(data, lot, settings, device, progress_of_all)
+            except (MemoryError, RuntimeError) as error:
+                # On the processor torch raises no type of its own for this.
+                message = str(error).lower()
+                if not isinstance(error, MemoryError) and not any(words in message for words in _OUT_OF_MEMORY):
+                    raise
+                batch_size = max(settings.batch_rows(len(head.rows)) for head in lot)
+                raise TrainingError(
+                    f"out of memory while training on {device}",
+                    found=f"batch_size {batch_size}, {max(map(len, lots))} heads at once",
+                    expected="a batch that fits",
+                    next_step=f"set batch_size to {max(1, batch_size // 2)} or less, or another device",
+                ) from error
+        model = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+        return TrainedHeads(tuple(trained), f"{device.type} ({model})")
 
 
-def _out_of_memory(device: str, heads: Sequence[HeadRows], settings: TrainingSettings) -> TrainingError:
-    batch = max((settings.batch_rows(len(head.rows)) for head in heads), default=1)
-    return TrainingError(
-        f"out of memory while training on {device}",
-        found=f"batch_size {batch}, {len(heads)} heads at once",
-        expected="a batch that fits",
-        next_step=f"set batch_size to {max(1, batch // 2)} or less, or another device",
+def device_named(name: str) -> torch.device:
+    """The device of a setting: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; TrainingError where it is not there."""
+    models = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if name == "auto":
+        return torch.device("cuda" if models else "cpu")
+    if name not in ("cpu", *(["cuda"] if models else []), *(f"cuda:{i}" for i in range(len(models)))):
+        present = ", ".join(f"cuda:{i} ({model})" for i, model in enumerate(models))
+        raise TrainingError(
+            "device",
+            found=repr(name),
+            expected=f"auto, cpu or cuda; there is {present}" if models else "auto or cpu (no CUDA device is there)",
+            next_step="set device: auto",
+        )
+    return torch.device(name)
+
+
+def train(
+    data: TrainingRows,
+    heads: Sequence[HeadRows],
+    settings: TrainingSettings,
+    device: torch.device,
+    progress: Progress,
+    method: Method = SHIPPED,
+) -> list[HeadWeights]:
+    """Trains all heads for ``settings.epochs``; a member keeps the weights of its best epoch on its stopping rows."""
+    _, contents = np.unique(np.asarray(data.groups), return_inverse=True)
+    members = [member for head in heads for member in members_of(data, contents, head, settings, method)]
+    table = DeviceRows(data, device)
+    stacks = [Stack(table, alike, settings, method) for alike in stacked(members, device)]
+    # A stack's steps are too small for several threads to share; stacks know nothing of each other, so each has one.
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    with one_thread(), ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for epoch in range(1, settings.epochs + 1):
+            losses = list(pool.map(lambda stack, epoch=epoch: stack.train_epoch(epoch), stacks))
+            progress(epoch, settings.epochs, float(torch.cat(losses).mean().sqrt()))
+    trained = {id(member): pair for stack in stacks for member, pair in stack.best_weights()}
+    result = []
+    for first in range(0, len(members), method.members):
+        of_head = members[first : first + method.members]
+        weights, epochs = zip(*(trained[id(member)] for member in of_head), strict=True)
+        result.append(HeadWeights(of_head[0].mean, of_head[0].std, weights, epochs))
+    return result
+
+
+def stacked(members: Sequence["Member"], device: torch.device) -> Iterator[Sequence["Member"]]:
+    """Members in stacks: of equally many steps, and on the processor of at most ``_STACK_ROWS`` rows a step."""
+    for _, equal in groupby(sorted(members, key=lambda member: member.steps), key=lambda member: member.steps):
+        alike = list(equal)
+        batch = max(len(member.fit) for member in alike) // alike[0].steps
+        size = max(1, _STACK_ROWS // batch) if device.type == "cpu" else len(alike)
+        yield from (alike[first : first + size] for first in range(0, len(alike), size))
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One member to be: rows it is fitted on and rows it stops by, its randomness, its scaling, its first weights."""
+
+    fit: I64
+    stop: I64
+    batch_rows: int
+    rng: np.random.Generator
+    mean: F32
+    std: F32
+    start: MemberWeights
+
+    @property
+    def steps(self) -> int:
+        """The steps of an epoch."""
+        return -(-len(self.fit) // self.batch_rows)
+
+    def batches(self) -> list[I64]:
+        """One epoch's rows in a new order, in batches of nearly equal size."""
+        return np.array_split(self.rng.permutation(self.fit), self.steps)
+
+
+def members_of(
+    data: TrainingRows, contents: I64, head: HeadRows, settings: TrainingSettings, method: Method
+) -> Iterator[Member]:
+    """The members of one head before their first step; ``contents`` (N,) numbers what each row shows.
+
+    TrainingError where all of the head's rows show one content.
+    """
+    mean, std = standardisation(data.features[head.rows])
+    weights = None if data.weights is None else data.weights[head.rows]
+    rows = RidgeRows(standardised(data.features[head.rows], mean, std), data.mos[head.rows], weights)
+
+    # Whole contents, in parts of nearly as many; fewer parts where contents are fewer.
+    own, of_row = np.unique(contents[head.rows], return_inverse=True)
+    if len(own) < 2:
+        raise TrainingError(
+            f"training {head.name}",
+            found=f"{len(head.rows)} rows of {len(own)} content groups",
+            expected="two groups or more, one to stop by",
+            next_step="label clips of more contents",
+        )
+    parts = min(method.parts, len(own))
+    part = _randomness(f"{settings.seed}:{head.name}").permutation(np.arange(len(own)) % parts)[of_row]
+
+    penalty = best_penalty(rows, part) if method.start != "zero" else None
+    for number in range(method.members):
+        rng = _randomness(f"{settings.seed}:{head.name}:{number}")
+        stops = part == number % parts
+        fits = ~stops if method.early_stopping else np.ones_like(stops)
+        skip, skip_bias = np.zeros(data.features.shape[1]), 0.0
+        if penalty is not None and not (method.start == "mixed" and number % 2):
+            skip, skip_bias = logit_ridge(rows[fits], penalty)
+        start = starting_weights(skip, skip_bias, data.onehot.shape[1], rng)
+        batch_rows = settings.batch_rows(len(head.rows))
+        yield Member(head.rows[fits], head.rows[stops], batch_rows, rng, mean, std, start)
+
+
+def _randomness(salt: str) -> np.random.Generator:
+    seed = int.from_bytes(hashlib.sha256(salt.encode()).digest()[:16], "big")
+    return np.random.Generator(np.random.SFC64(seed))
+
+
+def starting_weights(
+    skip: np.typing.NDArray[np.float64], skip_bias: float, encoders: int, rng: np.random.Generator
+) -> MemberWeights:
+    """Where a member begins: random hidden layers, a silent last layer, and this skip, zero for the encoders.
+
+    With few rows, thirty epochs are some sixty steps of 0.001, which cannot move a linear layer from zero to where
+    ridge is at once, and the less so the more features there are; ``docs/head-architecture.md`` has the figures.
+    """
+    inputs = len(skip) + encoders
+
+    def uniform(fan_in: int, *shape: int) -> F32:
+        """U(−1/√in, 1/√in), torch's own start of a Linear layer."""
+        return rng.uniform(-(fan_in**-0.5), fan_in**-0.5, shape).astype(np.float32)
+
+    return MemberWeights(
+        hidden1=uniform(inputs, inputs, HIDDEN),
+        bias1=uniform(inputs, HIDDEN),
+        hidden2=uniform(HIDDEN, HIDDEN, HIDDEN),
+        bias2=uniform(HIDDEN, HIDDEN),
+        hidden3=np.zeros((HIDDEN, 1), dtype=np.float32),
+        bias3=np.zeros(1, dtype=np.float32),
+        skip=np.concatenate([skip, np.zeros(encoders)]).astype(np.float32)[:, None],
+        skip_bias=np.array([skip_bias], dtype=np.float32),
     )
+
+
+class DeviceRows:
+    """The rows of a training on the device: ``inputs`` (N, F + V) and ``mos`` (N,); their weights stay here."""
+
+    def __init__(self, data: TrainingRows, device: torch.device) -> None:
+        self.device = device
+        self.inputs = torch.from_numpy(np.hstack([data.features, data.onehot])).to(device)
+        self.mos = torch.from_numpy(np.ascontiguousarray(data.mos)).to(device)
+        self.weights = data.weights
+
+    def inputs_of(self, rows: Tensor) -> Tensor:
+        """Inputs (L, B, F + V) of row numbers (L, B)."""
+        return torch.index_select(self.inputs, 0, rows.reshape(-1)).view(*rows.shape, -1)
+
+    def padded(self, rows: Sequence[I64]) -> tuple[Tensor, Tensor]:
+        """Row numbers (L, B), and each row's share in its member's mean by its weight (L, B); 0 for no row."""
+        numbers = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+        shares = np.zeros(numbers.shape, dtype=np.float32)
+        for i, own in enumerate(rows):
+            numbers[i, : len(own)] = own
+            if self.weights is None:
+                shares[i, : len(own)] = 1 / max(1, len(own))
+            else:
+                shares[i, : len(own)] = self.weights[own] / self.weights[own].sum()
+        return torch.from_numpy(numbers).to(self.device), torch.from_numpy(shares).to(self.device)
+
+
+class Stack:
+    """Members that take equally many steps an epoch: one network of them all, its optimizer, and the best so far."""
+
+    def __init__(
+        self, table: DeviceRows, members: Sequence[Member], settings: TrainingSettings, method: Method
+    ) -> None:
+        self.table, self.members, self.method = table, members, method
+        mean, std = np.stack([member.mean for member in members]), np.stack([member.std for member in members])
+        self.network = Members([member.start for member in members], mean, std, method.dropout).to(table.device)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            fused=table.device.type in ("cpu", "cuda"),  # a third of the time; other devices have none
+        )
+        self.stop_rows, self.stop_shares = table.padded([member.stop for member in members])
+        self.best = {name: parameter.detach().clone() for name, parameter in self.network.named_parameters()}
+        self.best_epoch = torch.zeros(len(members), dtype=torch.int64)
+        self.best_loss = self.stopping_loss()
+
+    def train_epoch(self, epoch: int) -> Tensor:
+        """One pass of every member over its rows; then their stopping loss (L,).
+
+        The weights of the members whose stopping loss is the lowest so far are kept.
+        """
+        for batch in zip(*(member.batches() for member in self.members), strict=True):
+            self.step(batch)
+        loss = self.stopping_loss()
+        better = loss < self.best_loss if self.method.early_stopping else torch.ones_like(loss, dtype=torch.bool)
+        self.best_loss = torch.where(better, loss, self.best_loss)
+        self.best_epoch[better.cpu()] = epoch
+        for name, parameter in self.network.named_parameters():
+            self.best[name] = torch.where(better[:, None, None], parameter.detach(), self.best[name])
+        return loss
+
+    def step(self, batch: Sequence[I64]) -> None:
+        """One step of every member on rows of its own."""
+        rows, shares = self.table.padded(batch)
+        mos = self.network(self.table.inputs_of(rows), self.silence(batch))
+        # The losses of members add up: a member's gradient is of its own loss alone.
+        loss = loss_of(self.method, mos, self.table.mos[rows], shares)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def best_weights(self) -> Iterator[tuple[Member, tuple[MemberWeights, int]]]:
+        """Each member with its best weights and the epoch they are of."""
+        self.network.load_state_dict(self.best, strict=False)
+        for member, weights, epoch in zip(self.members, self.network.weights(), self.best_epoch, strict=True):
+            yield member, (weights, int(epoch))
+
+    @torch.no_grad()
+    def stopping_loss(self) -> Tensor:
+        """Mean squared error (L,) on each member's stopping rows."""
+        loss = torch.zeros(len(self.members), device=self.table.device)
+        for first in range(0, self.stop_rows.shape[1], _CHUNK):
+            rows, shares = (of[:, first : first + _CHUNK] for of in (self.stop_rows, self.stop_shares))
+            mos = self.network(self.table.inputs_of(rows))
+            loss += (shares * (mos - self.table.mos[rows]) ** 2).sum(1)
+        return loss
+
+    def silence(self, batch: Sequence[I64]) -> Tensor | None:
+        """The dropout of one step for ``Members``, from each member's own randomness: 16 random bits a unit."""
+        if not self.method.dropout:
+            return None
+        bits = np.zeros((2, len(batch), max(map(len, batch)), HIDDEN), dtype=np.int16)
+        for i, (member, own) in enumerate(zip(self.members, batch, strict=True)):
+            drawn = member.rng.bit_generator.random_raw(2 * len(own) * HIDDEN // 4)
+            bits[:, i, : len(own)] = drawn.view(np.int16).reshape(2, len(own), HIDDEN)
+        return silence_of(torch.from_numpy(bits).to(self.table.device), self.method.dropout)
+
+
+def silence_of(bits: Tensor, share: float) -> Tensor:
+    """``SILENT`` or below for the lowest ``share`` of 16-bit numbers, 0 for the others, in float32."""
+    lowest_kept = round(share * 2**16) - 2**15
+    # Arithmetic on floats: a comparison and a mask of its own take four times as long.
+    return bits.float().sub_(lowest_kept).clamp_(max=0).mul_(-SILENT)
+
+
+def loss_of(method: Method, predicted: Tensor, mos: Tensor, shares: Tensor) -> Tensor:
+    """A step's loss, summed over members; all are (L, B), ``shares`` a row's share in its member's mean (0: no row)."""
+    loss = (shares * (predicted - mos) ** 2).sum()
+    if method.loss == "mse+plcc":
+        # 1 − PLCC of each member's batch.
+        p, m = (x - (shares * x).sum(1, keepdim=True) for x in (predicted, mos))
+        variances = (shares * p * p).sum(1) * (shares * m * m).sum(1)
+        loss = loss + (1 - (shares * p * m).sum(1) / (variances + _TINY).sqrt()).sum()
+    elif method.loss == "mse+rank":
+        # log(1 + exp(−(p_i − p_j) · sign(m_i − m_j))) over neighbours in a batch, whose order is random.
+        p, order = predicted - predicted.roll(1, 1), (mos - mos.roll(1, 1)).sign()
+        both = shares * shares.roll(1, 1).sign() * order.abs()
+        loss = loss + (both * torch.nn.functional.softplus(-p * order)).sum()
+    return loss

@@ -13,8 +13,8 @@ import numpy as np
 
 from vqa_assets import errors
 from vqa_assets.errors import TrainingError, VqaError
+from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, TrainingRows
 from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.heads.training import HeadRows, Progress, TorchTrainer, TrainedHeads, TrainingRows
 from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, MemberWeights
 from vqa_assets.tables.files import read_json_object, write_json
 
@@ -22,7 +22,7 @@ JOB_SCHEMA, RESULT_SCHEMA, FAILURE_SCHEMA = "training-job-v1", "training-result-
 _JOB, _RESULT, _FAILURE = "job.json", "result.json", "failure.json"
 _ROWS, _WEIGHTS = "rows.npz", "weights.npz"
 _FILES = ("tables", "extra_tables", "display_profile_json")
-_TOLD = ("what", "found", "expected", "next_step")
+_REASON = ("what", "found", "expected", "next_step")
 
 
 @dataclass(frozen=True)
@@ -51,30 +51,33 @@ def write_job(folder: Path, job: Job) -> None:
     arrays |= {f"head{i}": head.rows for i, head in enumerate(job.heads)}
     np.savez(folder / _ROWS, **arrays)
     settings = {f.name: getattr(job.settings, f.name) for f in fields(job.settings) if f.name not in _FILES}
-    told = {"heads": [head.name for head in job.heads], "settings": settings, "device": job.device}
-    write_json(folder / _JOB, {"schema": JOB_SCHEMA, **told})
+    heads = [head.name for head in job.heads]
+    content = {"schema": JOB_SCHEMA, "heads": heads, "settings": settings, "device": job.device}
+    write_json(folder / _JOB, content)
 
 
 def read_job(folder: Path) -> Job:
     """The job of ``write_job``; TrainingError where the folder holds none of this version."""
-    told = _told(folder / _JOB, JOB_SCHEMA)
+    content = _content(folder / _JOB, JOB_SCHEMA)
     with np.load(folder / _ROWS, allow_pickle=False) as held:
         arrays: dict[str, Any] = dict(held)
     groups = tuple(str(name) for name in arrays["group_names"][arrays["groups"]])
     data = TrainingRows(arrays["features"], arrays["onehot"], arrays["mos"], groups, arrays.get("weights"))
-    heads = [HeadRows(name, arrays[f"head{i}"]) for i, name in enumerate(told["heads"])]
-    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in told["settings"].items()}
-    return Job(data, heads, TrainingSettings(**settings), told["device"])
+    heads = [HeadRows(name, arrays[f"head{i}"]) for i, name in enumerate(content["heads"])]
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content["settings"].items()}
+    return Job(data, heads, TrainingSettings(**settings), content["device"])
 
 
 def run_job(folder: Path, progress: Progress) -> TrainedHeads:
     """Trains a folder's job and leaves the result in it; a failure is left there and raised."""
+    from vqa_assets.heads.training import TorchTrainer  # torch; the process that asks does not need it
+
     try:
         job = read_job(folder)
         trained = TorchTrainer(job.device).train(job.data, job.heads, job.settings, progress)
     except VqaError as failure:
         kind = {"schema": FAILURE_SCHEMA, "kind": type(failure).__name__}
-        write_json(folder / _FAILURE, {**kind, **{name: getattr(failure, name) for name in _TOLD}})
+        write_json(folder / _FAILURE, {**kind, **{name: getattr(failure, name) for name in _REASON}})
         raise
     write_result(folder, trained)
     return trained
@@ -95,13 +98,13 @@ def write_result(folder: Path, trained: TrainedHeads) -> None:
 def read_result(folder: Path, job: Job) -> TrainedHeads:
     """The heads of ``write_result``; the failure that the job left, or a TrainingError where no whole one is there."""
     if (folder / _FAILURE).is_file():
-        raise _failure(_told(folder / _FAILURE, FAILURE_SCHEMA))
-    told = _told(folder / _RESULT, RESULT_SCHEMA)
+        raise _failure(_content(folder / _FAILURE, FAILURE_SCHEMA))
+    content = _content(folder / _RESULT, RESULT_SCHEMA)
     try:
         with (folder / _WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = dict(held)
-        heads = tuple(_head(arrays, h, tuple(one["best_epochs"])) for h, one in enumerate(told["heads"]))
-        device = str(told["device"])
+        heads = tuple(_head(arrays, h, tuple(one["best_epochs"])) for h, one in enumerate(content["heads"]))
+        device = str(content["device"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise _no_result(f"{_RESULT} and {_WEIGHTS} that cannot be read ({type(error).__name__}: {error})") from error
     _check_whole(heads, job)
@@ -115,11 +118,11 @@ def _check_whole(heads: Sequence[HeadWeights], job: Job) -> None:
     features = job.data.features.shape[1]
     inputs = features + job.data.onehot.shape[1]
     matrices = (inputs, HIDDEN), (HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (HIDDEN, 1), (1,), (inputs, 1), (1,)
-    for head, wanted in zip(heads, job.heads, strict=True):
+    for head, asked in zip(heads, job.heads, strict=True):
         arrays: list[tuple[F32, tuple[int, ...]]] = [(head.mean, (features,)), (head.std, (features,))]
         arrays += [pair for member in head.members for pair in zip(member.arrays(), matrices, strict=True)]
         if not head.members or any(a.shape != shape or not np.isfinite(a).all() for a, shape in arrays):
-            raise _no_result(f"weights of {wanted.name} that are of another shape, or no numbers")
+            raise _no_result(f"weights of {asked.name} that are of another shape, or no numbers")
 
 
 def _no_result(found: str) -> TrainingError:
@@ -137,16 +140,16 @@ def _head(arrays: Mapping[str, Any], number: int, best_epochs: tuple[int, ...]) 
     return HeadWeights(arrays[f"{number}.mean"], arrays[f"{number}.std"], tuple(members), best_epochs)
 
 
-def _failure(told: Mapping[str, Any]) -> VqaError:
+def _failure(content: Mapping[str, Any]) -> VqaError:
     """The failure that another process met, as it was."""
-    kind = getattr(errors, told["kind"], TrainingError)
-    what, *parts = (told[name] for name in _TOLD)
-    known = kind if isinstance(kind, type) and issubclass(kind, VqaError) else TrainingError
-    failure: VqaError = known(what, **dict(zip(_TOLD[1:], parts, strict=True)))
+    kind = getattr(errors, content["kind"], TrainingError)
+    what, *parts = (content[name] for name in _REASON)
+    error = kind if isinstance(kind, type) and issubclass(kind, VqaError) else TrainingError
+    failure: VqaError = error(what, **dict(zip(_REASON[1:], parts, strict=True)))
     return failure
 
 
-def _told(path: Path, schema: str) -> dict[str, Any]:
+def _content(path: Path, schema: str) -> dict[str, Any]:
     if not path.is_file():
         raise TrainingError(
             "training in another process",
@@ -154,8 +157,8 @@ def _told(path: Path, schema: str) -> dict[str, Any]:
             expected=f"{schema}, which that process leaves",
             next_step="read its output above; it ended early, or does not see the same folder",
         )
-    told = read_json_object(path)
-    if told.get("schema") != schema:
-        found = f"{path.name} of schema {told.get('schema')!r}"
+    content = read_json_object(path)
+    if content.get("schema") != schema:
+        found = f"{path.name} of schema {content.get('schema')!r}"
         raise TrainingError("training in another process", found=found, expected=schema, next_step="use one version")
-    return told
+    return content

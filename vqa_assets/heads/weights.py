@@ -31,9 +31,13 @@ class MemberWeights:
     skip: F32
     skip_bias: F32
 
+    def named(self) -> Iterator[tuple[str, F32]]:
+        """Each array with its name."""
+        return ((f.name, getattr(self, f.name)) for f in fields(self))
+
     def arrays(self) -> Iterator[F32]:
-        """The eight arrays in the order of the fields."""
-        return (getattr(self, f.name) for f in fields(self))
+        """The arrays alone."""
+        return (array for _, array in self.named())
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,6 @@ def standardised(features: F32, mean: F32, std: F32) -> F32:
     """Features (N, F) as the members see them: ``(x − mean) / std``, clipped."""
     clipped: F32 = np.clip((features - mean) / std, -CLIP, CLIP)
     return clipped
-
-
-def with_onehot(mean: F32, std: F32, encoders: int) -> tuple[F32, F32]:
-    """Mean and SD (…, F + V) of features and a one-hot beside them, which stays as it is: mean 0, SD 1."""
-    shape = (*mean.shape[:-1], encoders)
-    beside = np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=np.float32)
-    return np.concatenate([mean, beside[0]], -1), np.concatenate([std, beside[1]], -1)
 
 
 def on_training_range(scores: F32, target: Target) -> F32:

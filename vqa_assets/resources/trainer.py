@@ -17,8 +17,8 @@ from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 
 if TYPE_CHECKING:
+    from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, Trainer, TrainingRows
     from vqa_assets.heads.recipe import TrainingSettings
-    from vqa_assets.heads.training import HeadRows, Progress, TrainedHeads, Trainer, TrainingRows
 
 HERE, PROCESS = "torch", "process"
 JOB = "{job}"
@@ -80,7 +80,7 @@ class ProcessTrainer:
         settings: "TrainingSettings",
         progress: "Progress",  # noqa: ARG002  the process tells its own, through Pipes
     ) -> "TrainedHeads":
-        """As ``heads.training.Trainer``; TrainingError as the process met it, or where it ended without a word."""
+        """As ``heads.method.Trainer``; TrainingError as the process met it, or where it ended without a word."""
         from vqa_assets.heads.training_job import Job, read_result, write_job
 
         with tempfile.TemporaryDirectory(prefix="vqa-training-", dir=self._jobs()) as name:
@@ -118,11 +118,11 @@ class ProcessTrainer:
         for message in session.get_custom_messages():
             self.context.log.debug(f"training: {message}")
 
-    def _wait(self, folder: Path, told: Mapping[str, str]) -> int:
+    def _wait(self, folder: Path, environment: Mapping[str, str]) -> int:
         """The exit status of the command; an interrupted run ends it."""
         command = [part.replace(JOB, str(folder)) for part in self.command]
         try:
-            process = subprocess.Popen(command, env={**os.environ, **told})
+            process = subprocess.Popen(command, env={**os.environ, **environment})
         except OSError as error:
             raise SettingsError(
                 "trainer: command", found=f"{command[0]} cannot be started ({error.strerror})", expected="a program"

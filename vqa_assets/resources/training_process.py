@@ -23,16 +23,16 @@ from vqa_assets.errors import VqaError
 
 CONTEXT, MESSAGES = "pipes-context.json", "pipes-messages.jsonl"
 """Where in the job's folder the two ends of the pipe are."""
-_TOLD_EVERY_S = 5.0
+_REPORT_EVERY_S = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when the heads are in the folder, 1 when the reason is, 2 without a job."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if len(given) != 1 or not (Path(given[0]) / CONTEXT).is_file():
-        sys.stderr.write(f"usage: {__doc__ or ''}\nno training waits in: {' '.join(given) or '(no folder)'}\n")
+    folders = sys.argv[1:] if arguments is None else list(arguments)
+    if len(folders) != 1 or not (Path(folders[0]) / CONTEXT).is_file():
+        sys.stderr.write(f"usage: {__doc__ or ''}\nno training waits in: {' '.join(folders) or '(no folder)'}\n")
         return 2
-    folder = Path(given[0])
+    folder = Path(folders[0])
     with open_dagster_pipes(params_loader=_ends(folder)) as pipes:
         try:
             _train(folder, pipes)
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ends(folder: Path) -> PipesParamsLoader:
     """Where the pipe's ends are: told by the environment, else (through ssh, or a queue) in the job's folder."""
-    told = PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]
-    if told.is_dagster_pipes_process():
-        return told
+    environment = PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]
+    if environment.is_dagster_pipes_process():
+        return environment
     names = {DAGSTER_PIPES_CONTEXT_ENV_VAR: CONTEXT, DAGSTER_PIPES_MESSAGES_ENV_VAR: MESSAGES}
     return PipesMappingParamsLoader({key: encode_param({"path": str(folder / name)}) for key, name in names.items()})
 
@@ -54,14 +54,14 @@ def _ends(folder: Path) -> PipesParamsLoader:
 def _train(folder: Path, pipes: PipesContext) -> None:
     from vqa_assets.heads.training_job import run_job
 
-    begun = told = time.monotonic()
+    begun = reported = time.monotonic()
 
     def progress(done: int, epochs: int, rmse: float) -> None:
-        nonlocal told
+        nonlocal reported
         now = time.monotonic()
-        if 1 < done < epochs and now - told < _TOLD_EVERY_S:
+        if 1 < done < epochs and now - reported < _REPORT_EVERY_S:
             return
-        told, seconds = now, now - begun
+        reported, seconds = now, now - begun
         rate = done / max(seconds, 1e-9)
         pipes.log.info(f"epoch {done} of {epochs}, stopping RMSE {rmse:.4f}, {rate:.1f} epochs/s")
         pipes.report_custom_message({"epoch": done, "stopping_rmse": rmse, "seconds": round(seconds, 3)})
