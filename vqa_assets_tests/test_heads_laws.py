@@ -8,9 +8,9 @@ from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.evaluation import Evaluation, evaluate
 from vqa_assets.heads.model import predict
 from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.rows import read_training_table
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.svr import svr_predictions
-from vqa_assets.heads.table_reading import read_training_table
 from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainingRows
 from vqa_assets.heads.weights import HeadWeights, encoder_onehot
 from vqa_assets.metrics import mean_scores, plcc

@@ -7,11 +7,11 @@ import pytest
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.recipe import (
     HEAD_RECIPES,
     KONVID_MOS_HEAD_V1,
     SMOKE_GATE,
+    CorpusFacts,
     Gate,
     TrainingSettings,
     corpus_head_recipe,
@@ -84,7 +84,7 @@ def test_an_unknown_word_for_redistribution_is_refused():
 
 def test_what_definitions_import_of_heads_loads_nothing_heavy():
     program = (
-        "import sys, vqa_assets.heads.recipe, vqa_assets.heads.facts, vqa_assets.heads.training\n"
+        "import sys, vqa_assets.heads.recipe, vqa_assets.heads.training\n"
         "print([m for m in ('numpy', 'torch', 'onnx', 'polars', 'scipy', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

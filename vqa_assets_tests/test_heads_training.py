@@ -14,10 +14,9 @@ from vqa_assets.heads.method import SHIPPED, Method
 from vqa_assets.heads.model import predict, shaped, stacked
 from vqa_assets.heads.passes import NOISE, Dropped, Passes
 from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.rows import TrainingTable, read_training_table
 from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.table_reading import read_training_table
 from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainedHeads, TrainingRows
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
 from vqa_assets.metrics import mean_scores, plcc
 from vqa_assets_tests.head_tables import labelled, written

@@ -34,15 +34,15 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.heads.across import METRICS, evaluate_across, recipe_of
-        from vqa_assets.heads.publish_across import publish_across
+        from vqa_assets.heads.publish import publish_across
 
         with told_failures():
             root, settings = data_root.root(), config.settings()
             ran = run_context(context, root, __file__)
             recipe = recipe_of(tuple(catalog.corpora))
             present = present_tables(recipe, catalog, root)
-            given = (present, corpora_facts(catalog))
-            across = evaluate_across(recipe, given, settings, trainer.of_run(context), context.log.info)
+            facts = corpora_facts(catalog)
+            across = evaluate_across(recipe, present, facts, settings, trainer.of_run(context), context.log.info)
             done = publish_across(across, settings, tables_read(across.corpora, present, settings), ran)
         told = {
             **_metadata(done.report),

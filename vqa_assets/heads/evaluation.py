@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vqa_assets.heads.baselines import BASELINES, baseline_predictions, vmaf_on_training_scale
 from vqa_assets.heads.protocol import Protocol
 from vqa_assets.heads.recipe import Gate, TrainingSettings
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import SplitPlan
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import F32, I64, HeadWeights
 from vqa_assets.metrics import Bootstrap, Scores, bootstrap_interval, mean_scores, plcc, rmse, score, srocc
 

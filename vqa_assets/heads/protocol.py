@@ -17,9 +17,9 @@ from vqa_assets.clips.work import ProgressLine
 from vqa_assets.corpora.contents import drawn_parts
 from vqa_assets.heads.baselines import baseline_predictions
 from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import Part, SplitPlan
 from vqa_assets.heads.svr import FIT_ROWS, svr_predictions
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import (
     Bootstrap,
