@@ -98,6 +98,7 @@ def evaluate_across(
     alone = {name: part for name, part in each.items() if _can_train(table, part)}
     folds = {name: _folds(table, name, settings) for name in names}
     without = corpora_out(table)
+    # All at once: heads of one table train side by side in one pass.
     parts = [*alone.values(), *(part for of in folds.values() for part in of), *without.values()]
     trained = train_parts(table, parts, settings, trainer, say)
     heads = {part.name: head for part, head in zip(parts, trained.heads, strict=True)}

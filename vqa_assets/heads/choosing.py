@@ -45,6 +45,7 @@ def chosen_rows(
     """
     schema = schema_of(recipe, settings)
     synthetic = Chosen({}, (), ())
+    # A smoke run asks whether the machinery learns at all; no table that is there may answer it.
     if settings.smoke:
         return synthetic_table(schema, seed=settings.seed, target=recipe.target), synthetic
     display = _display(schema, settings, say)
@@ -63,6 +64,7 @@ def chosen_rows(
         absent = tuple(name for name in recipe.corpora if name not in tables)
         made_up = synthetic_table(schema, seed=settings.seed, target=recipe.target)
         return made_up, replace(synthetic, absent=absent)
+    # Only the rows say which sources an encode grid holds.
     _refuse_unknown("corpus_weights", settings.corpus_weights, (*recipe.corpora, *table.counts))
     unused = tuple(name for name in chosen.facts if name in table.counts and not table.counts[name].used)
     facts = {name: fact for name, fact in chosen.facts.items() if name not in unused}
@@ -111,6 +113,7 @@ def _labelled_tables(
             expected=f"the table of at least one of {', '.join(recipe.corpora)}",
             next_step="materialize mos_features of one of them",
         )
+    # A head that learned VMAF would pass for one that learned what people see.
     if computed := sorted(name for name, fact in chosen.facts.items() if not fact.opinion_scores):
         raise TrainingError(
             "corpora whose scores are no opinions",

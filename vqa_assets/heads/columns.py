@@ -15,12 +15,13 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.corpus import ColumnRole
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, NORMALISED, FeatureSchema, Scaled, crf_norm, preset_rank
-from vqa_assets.heads.display import FIELDS, DisplayProfile, Field, contrast_log_norm
+from vqa_assets.heads.display import FIELDS, DisplayField, DisplayProfile, contrast_log_norm
 from vqa_assets.tables.parquet import NO_VALUE
 
 _LARGEST = float(np.finfo(np.float32).max)
 _BITRATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG])(?:B|BPS|BIT/S)?\s*$"
 _MBPS = {"K": 1e-3, "M": 1.0, "G": 1e3}
+# A CSV's numbers come as text, and a column without any value has no type.
 _MAY_HOLD_NUMBERS = (pl.String, pl.Boolean, pl.Null)
 _NO_NUMBER = ("", "-", *NO_VALUE)
 _COVERAGES = ("display_bt2020_coverage", "display_p3_coverage")
@@ -49,6 +50,7 @@ def feature_columns(
         else:
             ways = [number_column(column) for column in (name, f"{name}_mean") if column in have]
             ways += _DERIVED[name].ways(have) if name in _DERIVED else []
+        # Row by row: what is missing in one column is taken from the next.
         expressions[f"feature:{name}"] = pl.coalesce(*ways, pl.lit(None, pl.Float64)).cast(pl.Float32)
     return expressions
 
@@ -56,6 +58,7 @@ def feature_columns(
 def number_column(column: str) -> pl.Expr:
     """A column as numbers; null for what is none, or beyond float32."""
     number = pl.col(column).cast(pl.Float64, strict=False)
+    # Beyond float32 a value would reach the head as infinity, and NaN compares to nothing: both are missing here.
     return pl.when(number.abs() <= _LARGEST).then(number)
 
 
@@ -146,7 +149,7 @@ def _mbps(label: str) -> _Derived:
         unit = parts.struct.field("2").replace_strict(_MBPS, default=None, return_dtype=pl.Float64)
         rates = [parts.struct.field("1").cast(pl.Float64, strict=False) * unit]
         if {"src_size_bytes", "duration_s"} <= set(have):
-            # A ladder's references are in no rung: their label names no rate.
+            # A ladder's references are on no rung: their label names no rate.
             seconds = number_column("duration_s")
             rates.append(pl.when(seconds > 0).then(number_column("src_size_bytes") * 8e-6 / seconds))
         return rates
@@ -199,7 +202,7 @@ def _display_columns(table: pl.LazyFrame, have: Collection[str], display: Displa
     return {name: pl.coalesce(*own, *of_profile[name], pl.lit(None, pl.Float64)) for name, own in ways.items()}
 
 
-def _read_values(name: str, field: Field, values: list[object]) -> dict[str, dict[object, float]]:
+def _read_values(name: str, field: DisplayField, values: list[object]) -> dict[str, dict[object, float]]:
     """Per column a field gives, what each of its values means; a coverage column is all fractions or all percent."""
     present = [v for v in values if v != "" and not (isinstance(v, float) and np.isnan(v))]
     numbers: dict[str, dict[object, float]] = {column: {} for column in field.columns}
@@ -210,6 +213,7 @@ def _read_values(name: str, field: Field, values: list[object]) -> dict[str, dic
             raise TrainingError(error.what, found=error.found, expected=error.expected) from error
         for column, number in of_value.items():
             numbers[column][value] = number
+    # 0.9 beside 95 may be either unit: which rows mean what, nobody can say.
     if name in _COVERAGES and len({float(str(v).strip().rstrip("%")) > 1 for v in present if v}) > 1:
         raise TrainingError(
             f"column {name}",

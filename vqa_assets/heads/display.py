@@ -79,7 +79,7 @@ def panel(value: Any, what: str) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Field:
+class DisplayField:
     """One field of a profile: its spellings, the columns it gives, and how its value is read."""
 
     spellings: tuple[str, ...]
@@ -92,16 +92,16 @@ class Field:
         return read if isinstance(read, dict) else {self.columns[0]: float(read)}
 
 
-FIELDS: tuple[Field, ...] = (
-    Field(("peak_luminance_nits", "peak_nits"), (_PEAK,), lambda v, w: number(v, w) / 10_000),
-    Field(("black_luminance_nits", "black_nits"), (_BLACK,), number),
-    Field(("contrast_ratio",), (_CONTRAST,), _ratio),
-    Field(("ambient_lux",), (_AMBIENT,), lambda v, w: number(v, w) / 1_000),
-    Field(("bt2020_coverage",), (_BT2020,), fraction),
-    Field(("p3_coverage",), (_P3,), fraction),
-    Field(("panel_type",), (_OLED, _QLED, _LCD), panel),
-    Field(("local_dimming",), (_DIMMING,), _switch(_YES, _NO)),
-    Field(("tone_mapping",), (_TONE,), _switch(_DYNAMIC, _STATIC)),
+FIELDS: tuple[DisplayField, ...] = (
+    DisplayField(("peak_luminance_nits", "peak_nits"), (_PEAK,), lambda v, w: number(v, w) / 10_000),
+    DisplayField(("black_luminance_nits", "black_nits"), (_BLACK,), number),
+    DisplayField(("contrast_ratio",), (_CONTRAST,), _ratio),
+    DisplayField(("ambient_lux",), (_AMBIENT,), lambda v, w: number(v, w) / 1_000),
+    DisplayField(("bt2020_coverage",), (_BT2020,), fraction),
+    DisplayField(("p3_coverage",), (_P3,), fraction),
+    DisplayField(("panel_type",), (_OLED, _QLED, _LCD), panel),
+    DisplayField(("local_dimming",), (_DIMMING,), _switch(_YES, _NO)),
+    DisplayField(("tone_mapping",), (_TONE,), _switch(_DYNAMIC, _STATIC)),
 )
 """Every field of a profile, in the order of the columns."""
 
@@ -144,7 +144,7 @@ def read_profile(path: Path) -> DisplayProfile:
         raise SettingsError(what, found=f"no JSON ({error})", expected="a JSON object") from error
     if not isinstance(document, Mapping):
         raise SettingsError(what, found=type(document).__name__, expected="a JSON object of display fields")
-    fields: dict[Field, Any] = {}
+    fields: dict[DisplayField, Any] = {}
     ignored = []
     for key, value in _leaves(document):
         field = _OF_SPELLING.get(key.lower().removeprefix("display_"))

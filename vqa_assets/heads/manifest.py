@@ -86,6 +86,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
     """The manifest; ``onnx``, ``sha256`` and ``parity`` are None where nothing was exported."""
     table, head, target, facts = made.table, made.head, made.head.target, made.chosen.facts
     intended_use = made.recipe.intended_use
+    # A run may read tables of other corpora: then the recipe's words say too little.
     if any(name not in made.recipe.corpora for name in facts):
         intended_use += f"; trained here on {', '.join(facts)}"
     manifest = {
@@ -328,6 +329,7 @@ def read_manifest(path: Path) -> ReadManifest:
             expected="one with an ONNX",
             next_step="export it (export: true)",
         )
+    # As JSON text, not as the object: then strict types are JSON's own.
     try:
         manifest = ReadManifest.model_validate_json(json.dumps(document))
     except ValidationError as error:
@@ -337,6 +339,7 @@ def read_manifest(path: Path) -> ReadManifest:
         found = "nothing" if missing else repr(first["input"])[:80]
         expected = "a value" if missing else first["msg"].removeprefix("Input should be ")
         raise HeadError(f"{path}: {where}", found=found, expected=expected, next_step=AGAIN) from error
+    # Another vocabulary gives the one-hot another meaning; a head of encodes brings the encoders of its own grid.
     version, vocab = manifest.encoder_vocab_version, tuple(manifest.encoder_vocab)
     by_encoder = manifest.feature_schema == FR_V2.name
     if version != ENCODER_VOCAB_VERSION or not (vocab == ENCODER_VOCAB or (by_encoder and vocab)):

@@ -113,14 +113,15 @@ def card_png(predictions: Predictions, manifest: Mapping[str, Any]) -> bytes:
     _residuals(right, predictions, name)
     figure.suptitle(manifest["title"], fontsize=10)
     png = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(png, format="png", metadata={"Software": None})
+    FigureCanvasAgg(figure)  # no pyplot: no display, and no state that runs in one process would share
+    figure.savefig(png, format="png", metadata={"Software": None})  # no version of matplotlib in the bytes
     return png.getvalue()
 
 
 def _scatter(axes: "Axes", predictions: Predictions, name: str, ends: tuple[float, float]) -> None:
-    shown = slice(None, None, -(-len(predictions.mos) // _DOTS) or 1)
-    mos, predicted = predictions.mos[shown], predictions.predicted[shown]
+    dots = slice(None, None, -(-len(predictions.mos) // _DOTS) or 1)
+    mos, predicted = predictions.mos[dots], predictions.predicted[dots]
+    # The more dots, the fainter each, so that a cloud shows where it is dense.
     dense = max(0.1, min(0.6, _OPAQUE_UP_TO / max(1, len(mos))))
     axes.plot(ends, ends, color="0.5", linewidth=1)
     axes.plot(mos, predicted, ".", markersize=4, alpha=dense, color="tab:blue", mew=0)
@@ -229,6 +230,7 @@ def near_duplicates(tables: Mapping[str, Path], named: int = 50) -> dict[str, An
         if COLUMN in have and "key" in have:
             columns = [name for name in (*_SHAPE, COLUMN, "key") if name in have]
             frames.append(scan.select(columns).collect().with_columns(corpus=pl.lit(corpus)))
+    # Hashes within one corpus say nothing of what two corpora share.
     if len(frames) < 2:
         return None
     rows = pl.concat(frames, how="diagonal_relaxed").to_dicts()

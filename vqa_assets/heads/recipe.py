@@ -19,6 +19,7 @@ from vqa_assets.feature_names import (
     FR_V2,
     KONVID_V1,
     NO_REFERENCE_CLIP,
+    NR_V1,
     FeatureSchema,
 )
 
@@ -151,7 +152,7 @@ CHUG_HDR_MOS_HEAD_V1 = HeadRecipe(
     not_for=(*_NOT_FOR, "SDR clips, or clips without a reference of the same content"),
 )
 
-UNIFIED_SCHEMA = FEATURE_SCHEMAS.get("nr-v1", KONVID_V1).name
+UNIFIED_SCHEMA = NR_V1.name
 """The columns that heads over all corpora read: no reference is needed for them."""
 
 UNIFIED_MOS_HEAD_V1 = HeadRecipe(
@@ -185,6 +186,7 @@ HEAD_RECIPES: Mapping[str, HeadRecipe] = MappingProxyType(
 
 def corpus_head_recipe(corpus: str) -> HeadRecipe:
     """The recipe of one corpus's own ``mos_head``: ``<c_>_mos_head``; CHUG's reads what its ladder says."""
+    # The same columns as the recipe over all ladders, so that the two heads can be compared.
     ladder = corpus in CHUG_HDR_MOS_HEAD_V1.corpora
     return HeadRecipe(
         name=f"{corpus.replace('-', '_')}_mos_head",
@@ -266,6 +268,7 @@ def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
     SettingsError for a display profile that a head has no columns for.
     """
     if settings.columns:
+        # Geometry, a ladder or a display may well be the same in all rows; a measurement that never varies is broken.
         of_clips = frozenset(NO_REFERENCE_CLIP)
         measured = frozenset(n for n in settings.columns if not n.startswith(_METADATA) and n not in of_clips)
         return FeatureSchema(OWN_COLUMNS, settings.columns, measured)

@@ -43,7 +43,6 @@ _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 _OWN_NUMBERS = ("mos", "mos_std_dev", *_VMAF_COLUMNS)
 _OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _STATUS)
 _SD_FIGURES = 9
-"""SDs that came from two scales are equal to so many figures where they are equal."""
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
 _GRID_COLUMNS: Mapping[str, Any] = {
@@ -164,6 +163,7 @@ def read_grid_table(
     of the grid. TrainingError as in ``read_training_table``; NoLabelledRowsError without rows; EncodeGridError names
     file and line of what is no row of the grid.
     """
+    # A run may train on columns of its own: any number that a grid's rows carry.
     own = tuple(name for name in schema.columns if name not in _GRID_COLUMNS)
     encodes: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, int] = {}
@@ -199,6 +199,7 @@ def _encode(row: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
     numbers = {name: row.get(name) for name in own}
     return {
         **{name: float(n) if isinstance(n, int | float) else None for name, n in numbers.items()},
+        # An encode has no name of its own; its content is its source, so that folds never part a source's encodes.
         "key": f"{row['src']} {row['encoder']} {row['preset']} crf {row['crf']:g}",
         "content_id": row["src_sha256"],
         "encoder": row["encoder"],
@@ -258,6 +259,7 @@ def _training_table(
     }
     rows = pl.concat(list(once.values()))
     text = {name: tuple(rows[name].to_list()) for name in ("key", "corpus", "src_sha256", "split", "content_id")}
+    # Names alike in two corpora are two clips.
     clips = [f"{corpus}/{key}" for corpus, key in zip(text["corpus"], text["key"], strict=True)]
     features = np.ascontiguousarray(rows.select(slots(schema)).to_numpy().astype(np.float32))
     vocabulary, onehot = _own_encoders(rows["encoder"]) if encoders else (ENCODER_VOCAB, encoder_onehot(len(rows)))
@@ -351,6 +353,7 @@ def _fill(
 ) -> tuple[dict[str, pl.DataFrame], dict[str, Filled]]:
     """The same rows with the allowed columns' missing values filled, marked as ``unknown:<name>``."""
     filled, result = {}, dict(frames)
+    # By the mean of all rows for now: once it is known which rows train, ``refilled`` takes the mean of those alone.
     for name in (n for n in schema.columns if n in allowed):
         slot = f"feature:{name}"
         column = pl.concat([frame[slot] for frame in frames.values()])
@@ -371,6 +374,7 @@ def _each_clip_once(frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFram
         .with_columns(corpus=pl.lit(corpus), rank=pl.lit(rank))
         for rank, (corpus, frame) in enumerate(frames.items())
     ]
+    # SDs that were converted from two scales may differ in their last digits only: then the first corpus wins.
     order = pl.concat(clips).sort(pl.col("sd").round_sig_figs(_SD_FIGURES), "rank", nulls_last=True)
     winners = order.unique("src_sha256", keep="first", maintain_order=True).select("src_sha256", winner="corpus")
     own = pl.col("winner").is_null() | (pl.col("winner") == pl.col("corpus"))
@@ -426,6 +430,7 @@ def _refuse_unmeasured(
     for corpus, frame in frames.items():
         for name in schema.columns if len(frame) else ():
             values = frame[f"feature:{name}"].drop_nulls()
+            # Words among numbers are no missing values: filled, they would hide a column that went wrong.
             if source := next((column for column in number_sources(name) if column in texts[corpus]), None):
                 where = "" if source == name else f" in {source}"
                 wrong.append(f"{corpus}: {name} (text{where}: {texts[corpus][source]!r})")
@@ -453,6 +458,7 @@ def _refuse_unteachable(table: TrainingTable, allowed: Collection[str]) -> None:
             expected="scores that differ",
             next_step="check the score column that labelled the table",
         )
+    # A column that varies in its corpus may vary in the rows that fell out only.
     still = [name for name in table.constant if name in table.schema.measured and name not in allowed]
     if still and len(table.mos) > 1:
         raise TrainingError(

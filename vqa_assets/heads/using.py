@@ -131,6 +131,7 @@ def open_head(path: Path) -> Head:
         raise HeadError(f"{onnx}", found="found nothing there", expected="the head's ONNX", next_step=AGAIN)
     content = onnx.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
+    # The ONNX of another training beside this manifest would give plausible scores under a wrong name.
     if sha256 != manifest.sha256:
         raise HeadError(
             f"{onnx}", found=f"SHA-256 {sha256}", expected=f"{manifest.sha256} (its manifest)", next_step=AGAIN
@@ -192,7 +193,7 @@ def _session(content: bytes, path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 3  # errors only, and those are raised below
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no narrower type
@@ -206,6 +207,7 @@ def _check_tensors(head: Head, path: Path) -> None:
     batches = {str(tensor.name): tensor.shape[:1] for tensor in (*inputs, *outputs)}
     fixed = [name for name, batch in batches.items() if not batch or isinstance(batch[0], int)]
     gives = [(tensor.name, len(tensor.shape)) for tensor in outputs]
+    # A batch of fixed size would score the first rows of a table only, or fail at the last.
     if fixed or len(gives) != 1 or gives[0][1] != 1:
         found = f"a batch of fixed size in {', '.join(fixed)}" if fixed else f"outputs {gives} (name, dimensions)"
         raise HeadError(f"{path}", found=found, expected="rows in, one score a row out", next_step=AGAIN)
