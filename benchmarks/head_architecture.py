@@ -16,9 +16,9 @@ from vqa_assets.heads.baselines import baseline_predictions, svr_predictions
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainingRows
 from vqa_assets.heads.model import predict
 from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import Part, plan_splits
 from vqa_assets.heads.training import device_named, train
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.metrics import plcc
 
 DEFAULT = TrainingSettings(device="cpu")

@@ -18,9 +18,9 @@ from vqa_assets.heads.export import build_onnx
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainingRows
 from vqa_assets.heads.model import predict
 from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import Part, plan_splits
 from vqa_assets.heads.training import device_named, train
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import HIDDEN, HeadWeights, standardisation, standardised
 from vqa_assets.metrics import plcc
 

@@ -11,8 +11,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -26,15 +26,15 @@ from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from vqa_assets.heads.using import Head
 
 VERSION = "predictions-v1"
 _TABLE_SUFFIXES = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".csv")
 _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro")
 _WINDOW = 4
+"""Clips a worker that are waiting or measured, so that a long list is not all in memory."""
 _ENCODE = ("encoder", "preset", "crf")
+"""The columns that tell the encodes of one source apart."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,23 @@ class Scored:
         return {"source": self.source, "key": self.key, target: score, "reason": self.reason}
 
 
-def find_head(named: str, root: str | None) -> Path:
+def find_head(name: str, root: str | None) -> Path:
     """A head by its file (``.onnx`` or ``.json``), else by its name under the data root's ``models``."""
-    path = Path(named).expanduser()
+    path = Path(name).expanduser()
     if path.suffix in (".onnx", ".json"):
         return path
     models = DataRoot.resolve(root).models()
-    if (models / f"{named}.json").is_file():
-        return models / f"{named}.onnx"
-    there = ", ".join(sorted(p.stem for p in models.glob("*.onnx"))) or "none"
-    raise HeadError(
-        f"head {named}", found=f"no such head under {models}", expected=f"an .onnx file, or one of: {there}"
-    )
+    if (models / f"{name}.json").is_file():
+        return models / f"{name}.onnx"
+    heads = ", ".join(sorted(p.stem for p in models.glob("*.onnx"))) or "none"
+    raise HeadError(f"head {name}", found=f"no such head under {models}", expected=f"an .onnx file, or one of: {heads}")
 
 
-def sources_of(given: Iterable[str]) -> tuple[list[Path], list[Path]]:
+def sources_of(names: Iterable[str]) -> tuple[list[Path], list[Path]]:
     """(tables, clips) of what was named: files by their suffix, and of folders the clips inside, in order."""
     tables: list[Path] = []
     clips: list[Path] = []
-    for path in map(Path, given):
+    for path in map(Path, names):
         inside = sorted(p for p in path.rglob("*") if _is_clip(p)) if path.is_dir() else [path]
         if not path.exists() or not inside:
             found = "no clip in this folder" if path.exists() else "found nothing there"
@@ -102,23 +100,18 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     table = FeatureTable(path, path.with_suffix(".parquet"))
     key = next((name for name in KEY_COLUMNS if name in table.names), None)
     rows = table.scan(key or "")
+    # A head that tells encoders apart scores encodes, many of one source, whose name alone would say too little.
+    naming = [key, *(column for column in _ENCODE if head.encoders and column in table.names)] if key else []
     try:
         scores = head.scores(rows, str(path))
-        keys = _keys(rows, key, {*table.names} & set(_ENCODE) if head.encoders else set())
+        keys = [""] * len(scores)
+        if naming:
+            words = [pl.col(column).cast(pl.String) for column in naming]
+            keys = rows.select(pl.concat_str(words, separator=" ", ignore_nulls=True)).collect().to_series().to_list()
     except pl.exceptions.PolarsError as error:
         raise LabelError(f"{path}", found=str(error).partition("\n")[0], expected="a whole table") from error
-    named = zip(keys or [""] * len(scores), scores, strict=True)
-    return [_scored(head, path, name or f"row {n}", score) for n, (name, score) in enumerate(named, 1)]
-
-
-def _keys(rows: "pl.LazyFrame", key: str | None, encode: Collection[str]) -> list[str] | None:
-    """What each row is called; an encode has its encoder, preset and CRF beside it, where those are told."""
-    import polars as pl
-
-    if key is None:
-        return None
-    parts = [pl.col(name).cast(pl.String) for name in (key, *(n for n in _ENCODE if n in encode))]
-    return rows.select(pl.concat_str(parts, separator=" ", ignore_nulls=True)).collect().to_series().to_list()
+    of_rows = enumerate(zip(keys, scores, strict=True), 1)
+    return [_scored(head, path, name or f"row {number}", score) for number, (name, score) in of_rows]
 
 
 def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[Scored]:
@@ -135,19 +128,18 @@ def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[S
     def work(clip: Path) -> dict[str, Any]:
         return one_clip_row(clip, extractor, stop=stop)
 
-    def told(clip: Path, future: "Future[dict[str, Any]]") -> Scored:
-        try:
-            row = future.result()
-        except ClipError as error:
-            return Scored(str(clip), clip.name, math.nan, str(error))
-        return _scored(head, clip, clip.name, head.scores(pl.DataFrame([row]).lazy(), str(clip))[0])
-
-    found: dict[Path, Scored] = {}
+    scored: dict[Path, Scored] = {}
     with ThreadPoolExecutor(workers) as pool, stopping(stop, pool):
         for done, (clip, future) in enumerate(completed(pool, work, clips, _WINDOW * workers), 1):
-            found[clip] = told(clip, future)
+            try:
+                row = future.result()
+            except ClipError as error:
+                scored[clip] = Scored(str(clip), clip.name, math.nan, str(error))
+            else:
+                (score,) = head.scores(pl.DataFrame([row]).lazy(), str(clip))
+                scored[clip] = _scored(head, clip, clip.name, score)
             line.update(done)
-    yield from (found[clip] for clip in clips)
+    yield from (scored[clip] for clip in clips)
 
 
 def _scored(head: "Head", source: Path, key: str, score: float) -> Scored:
@@ -173,21 +165,15 @@ def as_csv(target: str, scored: Sequence[Scored]) -> str:
 
 def as_json(head: "Head", scored: Sequence[Scored]) -> str:
     """One object: the head, its gate's verdict, and ``scores`` in order."""
-    m = head.manifest
-    about = {"schema": VERSION, "head": m.id, "sha256": m.sha256, "status": m.status}
-    scores = [one.as_json(head.target) for one in scored]
-    document = {**about, "feature_schema": head.schema.name, "scores": scores}
+    document = {
+        "schema": VERSION,
+        "head": head.manifest.id,
+        "sha256": head.manifest.sha256,
+        "status": head.manifest.status,
+        "feature_schema": head.schema.name,
+        "scores": [one.as_json(head.target) for one in scored],
+    }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _refuse_clips(head: "Head", clips: Sequence[Path]) -> None:
-    if clips and head.encoders:
-        raise HeadError(
-            f"{clips[0]}",
-            found=f"a clip by itself, and {head.manifest.id}, which compares an encode with its source",
-            expected=f"a table with the columns {', '.join(head.schema.columns)} (or crf and preset) and encoder",
-            next_step="score the rows of fr_training_corpus, or use a head of opinion scores",
-        )
 
 
 def _format_of(options: argparse.Namespace) -> str:
@@ -227,10 +213,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         head = open_head(onnx)
         for warning in head.warnings:
             print(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
-        _refuse_clips(head, clips)
+        if clips and head.encoders:
+            raise HeadError(
+                f"{clips[0]}",
+                found=f"a clip by itself, and {head.manifest.id}, which compares an encode with its source",
+                expected=f"a table with the columns {', '.join(head.schema.columns)} (or crf and preset) and encoder",
+                next_step="score the rows of fr_training_corpus, or use a head of opinion scores",
+            )
         scored = [one for table in tables for one in score_table(head, table)]
         scored += score_clips(head, clips, options.workers)
-        text = _told(head, scored, kind)
+        if kind == "json":
+            text = as_json(head, scored)
+        else:
+            text = as_csv(head.target, scored) if kind == "csv" else as_table(head.target, scored)
         if options.out:
             _write(options.out, text)
         else:
@@ -241,13 +236,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (VqaError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return _told_missing(scored, {str(clip) for clip in clips})
-
-
-def _told(head: "Head", scored: Sequence[Scored], kind: str) -> str:
-    if kind == "json":
-        return as_json(head, scored)
-    return (as_csv if kind == "csv" else as_table)(head.target, scored)
+    if not scored:
+        print("no row to score: the tables are empty", file=sys.stderr)
+    missing = [one for one in scored if math.isnan(one.score)]
+    if missing:
+        print(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
+    # A table's rows may well lack a feature; a clip without a score is a clip that could not be measured.
+    of_clips = {str(clip) for clip in clips}
+    return int(len(missing) == len(scored) or any(one.source in of_clips for one in missing))
 
 
 def _write(path: Path, text: str) -> None:
@@ -261,28 +257,18 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
-def _told_missing(scored: Sequence[Scored], clips: set[str]) -> int:
-    """Say how many rows have no score; 1 where a clip is among them, or all are."""
-    if not scored:
-        print("no row to score: the tables are empty", file=sys.stderr)
-    missing = [one for one in scored if math.isnan(one.score)]
-    if missing:
-        print(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
-    return int(len(missing) == len(scored) or any(one.source in clips for one in missing))
-
-
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
-    taken = argparse.ArgumentParser(prog="python -m vqa_assets.predict", description=__doc__)
-    taken.add_argument("head", help="a head's .onnx, with its .json beside it, or its name under <root>/models")
-    taken.add_argument("sources", nargs="+", help="clips, folders of clips, or feature tables (Parquet, JSON, CSV)")
-    taken.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
-    told = taken.add_mutually_exclusive_group()
-    told.add_argument("--json", action="store_true", help="print one JSON object")
-    told.add_argument("--csv", action="store_true", help="print CSV")
-    taken.add_argument("--out", type=Path, help="write there instead of printing; .json and .csv say how")
-    taken.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="clips measured at once")
-    return taken
+    command = argparse.ArgumentParser(prog="python -m vqa_assets.predict", description=__doc__)
+    command.add_argument("head", help="a head's .onnx, with its .json beside it, or its name under <root>/models")
+    command.add_argument("sources", nargs="+", help="clips, folders of clips, or feature tables (Parquet, JSON, CSV)")
+    command.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    command.add_argument("--out", type=Path, help="write there instead of printing; .json and .csv say how")
+    command.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="clips measured at once")
+    return command
 
 
 def _positive(text: str) -> int:

@@ -15,9 +15,8 @@ from vqa_assets.definitions import build_defs
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.across import Across, evaluate_across, recipe_of
-from vqa_assets.heads.facts import CorpusFacts
-from vqa_assets.heads.publish_across import near_duplicates, report
-from vqa_assets.heads.recipe import UNIFIED_SCHEMA, TrainingSettings
+from vqa_assets.heads.publish import near_duplicates, report
+from vqa_assets.heads.recipe import UNIFIED_SCHEMA, CorpusFacts, TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.provenance.verify import verify
 from vqa_assets.resources.data_root import DataRootResource
@@ -41,7 +40,7 @@ def tables(tmp_path_factory) -> dict[str, Path]:
 
 
 def across(tables: dict[str, Path], settings: TrainingSettings = QUICK) -> Across:
-    return evaluate_across(recipe_of(CORPORA), (tables, ALL_FACTS), settings, TorchTrainer(), quiet)
+    return evaluate_across(recipe_of(CORPORA), tables, ALL_FACTS, settings, TorchTrainer(), quiet)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def test_contents_with_equal_ids_in_two_corpora_are_told(tmp_path):
         name: written(labelled(60, seed).with_columns(ids), tmp_path / name) for seed, name in enumerate(CORPORA[:2])
     }
     said: list[str] = []
-    done = evaluate_across(recipe_of(CORPORA), (few, ALL_FACTS), QUICK, TorchTrainer(), said.append)
+    done = evaluate_across(recipe_of(CORPORA), few, ALL_FACTS, QUICK, TorchTrainer(), said.append)
     assert len(done.shared_contents) == 30
     assert any(line.startswith("30 contents stand in several corpora, such as content:0: no head") for line in said)
     assert report(done, QUICK, few)["shared_contents"]["count"] == 30

@@ -14,8 +14,7 @@ from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.export import run_onnx
-from vqa_assets.heads.picture import card_png
-from vqa_assets.heads.publish import HeadInputs, publish_head
+from vqa_assets.heads.publish import HeadInputs, card_png, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate, TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import encoder_onehot

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import (
     CANONICAL_6,
@@ -16,7 +17,7 @@ from vqa_assets.feature_names import (
     KONVID_V1,
     FeatureSchema,
 )
-from vqa_assets.heads.columns import feature_columns
+from vqa_assets.heads.columns import feature_columns, word_sources
 from vqa_assets.heads.display import read_profile
 from vqa_assets.heads.recipe import (
     CHUG_HDR_MOS_HEAD_V1,
@@ -83,6 +84,11 @@ def test_ladder_metadata_is_normalised_from_the_tables_columns():
     assert found["chug_orientation_portrait"] == [1, 0, 1, None, None]
     assert [found[name][0] for name in CHUG_METADATA[3:]] == pytest.approx([0.5, 0.5, 1, 1, 0.1, 0.1, 0.5])
     assert found["reference_width_norm"][4] is None
+
+
+def test_the_words_of_a_ladder_are_the_columns_that_its_corpus_declares():
+    declared = {column.role: column.field for column in CORPORA["chug"].extra_columns}
+    assert word_sources(CHUG_HDR_WIDE_V1) == (declared["bitrate"], declared["orientation"])
 
 
 def test_a_column_of_the_heads_own_name_wins_over_what_it_is_made_from():

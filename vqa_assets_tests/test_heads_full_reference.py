@@ -16,9 +16,8 @@ from vqa_assets.feature_names import CANONICAL_6, FR_V2, preset_rank
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.export import run_onnx
-from vqa_assets.heads.facts import CorpusFacts
-from vqa_assets.heads.grid_table import read_grid_table
-from vqa_assets.heads.recipe import FR_REGRESSOR_V2, Gate, TrainingSettings
+from vqa_assets.heads.recipe import FR_REGRESSOR_V2, CorpusFacts, Gate, TrainingSettings
+from vqa_assets.heads.rows import read_grid_table
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.predict import main
 from vqa_assets_tests.clips import tiny_clip

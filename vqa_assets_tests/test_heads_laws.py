@@ -10,8 +10,8 @@ from vqa_assets.heads.evaluation import Evaluation, evaluate
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
 from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.rows import read_training_table
 from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.table_reading import read_training_table
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import HeadWeights, encoder_onehot
 from vqa_assets.metrics import mean_scores, plcc

@@ -1,22 +1,27 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from vqa_assets import heads
+from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.recipe import (
     HEAD_RECIPES,
     KONVID_MOS_HEAD_V1,
     SMOKE_GATE,
+    CorpusFacts,
     Gate,
     TrainingSettings,
     corpus_head_recipe,
     schema_of,
 )
+
+HEADS = Path(heads.__file__).parent
 
 
 def test_the_gate_is_the_published_one():
@@ -32,6 +37,13 @@ def test_recipes_are_found_by_their_name():
 def test_a_corpus_has_a_head_of_its_own_name():
     recipe = corpus_head_recipe("live-vqc")
     assert (recipe.name, recipe.corpora, recipe.feature_schema) == ("live_vqc_mos_head", ("live-vqc",), "konvid-v1")
+
+
+def test_no_module_of_the_heads_but_the_recipes_knows_a_corpus_by_name():
+    modules = [path for path in HEADS.iterdir() if path.is_file() and path.stem != "recipe"]
+    names = {name for corpus in CORPORA.values() for name in (corpus.name, corpus.stem)}
+    texts = {path.name: path.read_text(encoding="utf-8").lower() for path in modules}
+    assert not [(module, name) for module, text in texts.items() for name in names if name in text]
 
 
 def test_the_batch_grows_with_the_rows_unless_set():
@@ -84,7 +96,7 @@ def test_an_unknown_word_for_redistribution_is_refused():
 
 def test_what_definitions_import_of_heads_loads_nothing_heavy():
     program = (
-        "import sys, vqa_assets.heads.recipe, vqa_assets.heads.facts, vqa_assets.heads.method\n"
+        "import sys, vqa_assets.heads.recipe, vqa_assets.heads.method\n"
         "print([m for m in ('numpy', 'torch', 'onnx', 'polars', 'scipy', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -7,9 +7,8 @@ import pytest
 
 from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1, FeatureSchema
+from vqa_assets.heads.rows import RowCounts, TrainingTable, read_training_table
 from vqa_assets.heads.synthetic import synthetic_table
-from vqa_assets.heads.table_reading import read_training_table
-from vqa_assets.heads.training_table import RowCounts, TrainingTable
 from vqa_assets_tests.head_tables import labelled, written
 
 

@@ -11,10 +11,9 @@ from vqa_assets.heads.evaluation import evaluate
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainedHeads, TrainingRows
 from vqa_assets.heads.model import Members, predict
 from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.rows import TrainingTable, read_training_table
 from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.table_reading import read_training_table
 from vqa_assets.heads.training import DeviceRows, Stack, TorchTrainer, loss_of, members_of, silence_of, train
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
 from vqa_assets.metrics import mean_scores, plcc
 from vqa_assets_tests.head_tables import labelled, written

@@ -18,10 +18,10 @@ from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.encode_grid.layout import training_corpus
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.recipe import (
     HEAD_RECIPES,
     MOS_TARGET,
+    CorpusFacts,
     HeadRecipe,
     TrainingSettings,
     corpus_head_recipe,
@@ -334,15 +334,15 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.heads.across import METRICS, evaluate_across, recipe_of
-        from vqa_assets.heads.publish_across import publish_across
+        from vqa_assets.heads.publish import publish_across
 
         with dagster_failures():
             root, settings = data_root.root(), config.settings()
             run = run_context(context, root, __file__)
             recipe = recipe_of(tuple(catalog.corpora))
             present = present_tables(recipe, catalog, root)
-            tables = (present, corpora_facts(catalog))
-            across = evaluate_across(recipe, tables, settings, trainer.of_run(context), context.log.info)
+            facts = corpora_facts(catalog)
+            across = evaluate_across(recipe, present, facts, settings, trainer.of_run(context), context.log.info)
             evaluation = publish_across(across, settings, tables_read(across.corpora, present, settings), run)
         heat_map = heat_map_png({metric: across.matrix(metric) for metric in METRICS})
         return ACROSS.result(

@@ -12,6 +12,12 @@ from vqa_assets.corpora.scales import MosScale
 Spread = Literal["sd", "se", "ci95"]
 IdFamily = Literal["flickr", "youtube"]
 """Where an id that stands in clip names comes from: the same id in two corpora is the same upload."""
+ColumnRole = Literal["content", "rung", "bitrate", "orientation"]
+"""What heads make of an extra column.
+
+``content`` names what a clip shows. A table with a ``rung`` or a ``bitrate`` column holds a bitrate ladder, and the
+latter is the rung's rate as a label (``0.2M``, ``500K``). ``orientation`` is ``portrait`` or another word.
+"""
 
 REDISTRIBUTION: Mapping[str, str] = MappingProxyType(
     {
@@ -113,6 +119,7 @@ class ExtraColumn:
     field: str
     columns: tuple[str, ...]
     number: bool = False
+    role: ColumnRole | None = None
 
 
 @dataclass(frozen=True)

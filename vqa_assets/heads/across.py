@@ -7,19 +7,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from vqa_assets.corpora.contents import assign_folds
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.build import train_parts
-from vqa_assets.heads.choosing import Given, Say, chosen_rows
+from vqa_assets.heads.choosing import Chosen, Say, chosen_rows
 from vqa_assets.heads.evaluation import Judged, joined, judge, predicted
-from vqa_assets.heads.manifest import Chosen
 from vqa_assets.heads.method import Trainer
-from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, HeadRecipe, TrainingSettings
+from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, CorpusFacts, HeadRecipe, TrainingSettings
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import Part, corpora_out
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import Scores, score
 
@@ -53,8 +53,8 @@ class Across:
 
     def matrix(self, metric: str) -> dict[str, dict[str, float | None]]:
         """{trained on: {tested on: value}} of a metric, None where it is not defined."""
-        told = {pair: cell.as_json()[metric] if cell else None for pair, cell in self.cells.items()}
-        return {one: {other: told[one, other] for other in self.corpora} for one in self.corpora}
+        values = {pair: cell.as_json()[metric] if cell else None for pair, cell in self.cells.items()}
+        return {one: {other: values[one, other] for other in self.corpora} for one in self.corpora}
 
 
 def recipe_of(corpora: Sequence[str]) -> HeadRecipe:
@@ -69,12 +69,20 @@ def recipe_of(corpora: Sequence[str]) -> HeadRecipe:
     )
 
 
-def evaluate_across(recipe: HeadRecipe, given: Given, settings: TrainingSettings, trainer: Trainer, say: Say) -> Across:
+def evaluate_across(
+    recipe: HeadRecipe,
+    tables: Mapping[str, Path],
+    corpora_facts: Mapping[str, CorpusFacts],
+    settings: TrainingSettings,
+    trainer: Trainer,
+    say: Say,
+) -> Across:
     """Trains a head per corpus, its folds, and one without it, all at once, and judges each on what it never saw.
 
-    TrainingError with fewer than two corpora, and as ``chosen_rows``.
+    ``tables`` {corpus: labelled parquet} are those present. TrainingError with fewer than two corpora, and as
+    ``chosen_rows``.
     """
-    table, chosen = chosen_rows(recipe, given, settings, say)
+    table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
     names = tuple(dict.fromkeys(table.corpora))
     if len(names) < 2:
         raise TrainingError(
@@ -83,9 +91,14 @@ def evaluate_across(recipe: HeadRecipe, given: Given, settings: TrainingSettings
             expected="two corpora or more",
             next_step="materialize mos_features of another",
         )
-    alone = {name: part for name in names if _can_train(table, part := _alone(table, name))}
+    corpora = np.asarray(table.corpora)
+    each = {
+        name: Part(f"only-{name}", np.flatnonzero(corpora == name), np.flatnonzero(corpora != name)) for name in names
+    }
+    alone = {name: part for name, part in each.items() if _can_train(table, part)}
     folds = {name: _folds(table, name, settings) for name in names}
     without = corpora_out(table)
+    # All at once: heads of one table train side by side in one pass.
     parts = [*alone.values(), *(part for of in folds.values() for part in of), *without.values()]
     trained = train_parts(table, parts, settings, trainer, say)
     heads = {part.name: head for part, head in zip(parts, trained.heads, strict=True)}
@@ -95,18 +108,17 @@ def evaluate_across(recipe: HeadRecipe, given: Given, settings: TrainingSettings
         for other in names
         if one != other
     }
-    cells |= {(name, name): _within(table, folds[name], heads) for name in names}
+    for name in names:
+        out_of_fold = joined([predicted(table, part.test, heads[part.name]) for part in folds[name]])
+        cells[name, name] = score(out_of_fold.mos, out_of_fold.predicted) if folds[name] else None
     left_out = {n: judge(table, part.test, heads[part.name], settings.seed) for n, part in without.items()}
-    done = Across(table, chosen, cells, left_out, trained.device)
-    if shared := done.shared_contents:
-        told = f"{len(shared)} contents stand in several corpora, such as {shared[0]}"
-        say(f"{told}: no head is judged by one that it learned from; give contents that only have equal ids other ones")
-    return done
-
-
-def _alone(table: TrainingTable, corpus: str) -> Part:
-    own = np.asarray(table.corpora) == corpus
-    return Part(f"only-{corpus}", np.flatnonzero(own), np.flatnonzero(~own))
+    across = Across(table, chosen, cells, left_out, trained.device)
+    if shared := across.shared_contents:
+        say(
+            f"{len(shared)} contents stand in several corpora, such as {shared[0]}: no head is judged by one that it "
+            "learned from; give contents that only have equal ids other ones"
+        )
+    return across
 
 
 def _folds(table: TrainingTable, corpus: str, settings: TrainingSettings) -> tuple[Part, ...]:
@@ -129,10 +141,5 @@ def _carried(table: TrainingTable, part: Part, corpus: str, head: HeadWeights) -
     """A head of one corpus on another, but for contents that both have."""
     seen = {table.groups[row] for row in part.train}
     rows = [row for row in part.test if table.corpora[row] == corpus and table.groups[row] not in seen]
-    found = predicted(table, np.array(rows, dtype=np.int64), head)
-    return score(found.mos, found.predicted) if rows else None
-
-
-def _within(table: TrainingTable, folds: Sequence[Part], heads: Mapping[str, HeadWeights]) -> Scores | None:
-    found = joined([predicted(table, part.test, heads[part.name]) for part in folds])
-    return score(found.mos, found.predicted) if folds else None
+    predictions = predicted(table, np.array(rows, dtype=np.int64), head)
+    return score(predictions.mos, predictions.predicted) if rows else None

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import fold_of
 from vqa_assets.corpora.scales import TRAINING, VMAF_0_100
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN, standardisation, standardised
 
 F64 = NDArray[np.float64]

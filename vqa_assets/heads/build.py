@@ -25,12 +25,11 @@ from vqa_assets.heads.evaluation import (
     verdict,
 )
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
-from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.manifest import Exported, Made, build_manifest
 from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRows
-from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, Gate, HeadRecipe, TrainingSettings
+from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe, TrainingSettings
+from vqa_assets.heads.rows import TrainingTable, refilled
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
-from vqa_assets.heads.training_table import TrainingTable, refilled
 from vqa_assets.heads.weights import F32, on_training_range
 from vqa_assets.metrics import Scores
 
@@ -62,7 +61,7 @@ def build_head(
     absent. The shipped head is trained on all rows but the hold-out, so that the hold-out's numbers are its own.
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
-    table, chosen = chosen_rows(recipe, (tables, corpora_facts), settings, say)
+    table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
     plan = plan_sources(table, recipe.least_sources) if recipe.least_sources else plan_splits(table, settings)

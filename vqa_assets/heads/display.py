@@ -1,7 +1,7 @@
-"""The display that scores are meant for: reading a profile, and a table's own display columns. No other feature.
+"""The display that scores are meant for: the fields of a profile, how each is read, and a profile's file.
 
 A profile's fields may be written with or without ``display_``, at the top or under ``display``, ``panel``, ``profile``.
-A table's are columns of the head's own names, or a profile's fields with ``display_`` before them.
+How a table's own display columns are read, by the same fields, is in ``columns``.
 """
 
 import hashlib
@@ -28,23 +28,23 @@ _PANELS = {_OLED: r"oled", _QLED: r"qled|quantum.?dot", _LCD: r"lcd|\b(ips|va|tn
 def number(value: Any, what: str) -> float:
     """A number of 0 or more, also as text; SettingsError names the field otherwise."""
     try:
-        found = math.nan if isinstance(value, bool) else float(value)
+        parsed = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not (math.isfinite(found) and found >= 0):
+        parsed = math.nan
+    if not (math.isfinite(parsed) and parsed >= 0):
         raise _wrong(what, value, "a finite number of 0 or more")
-    return found
+    return parsed
 
 
 def fraction(value: Any, what: str) -> float:
     """A coverage in 0–1, from a fraction (at most 1) or a percentage (2 to 100, or ``72%``)."""
     percent = isinstance(value, str) and value.strip().endswith("%")
-    found = number(value.strip().rstrip("%") if isinstance(value, str) else value, what)
-    if not percent and 1 < found < 2:
+    coverage = number(value.strip().rstrip("%") if isinstance(value, str) else value, what)
+    if not percent and 1 < coverage < 2:
         raise _wrong(what, value, "a fraction of at most 1 or a percentage of 2 to 100; this could be either")
-    if found > 100:
+    if coverage > 100:
         raise _wrong(what, value, "a fraction of at most 1 or a percentage of at most 100")
-    return found / 100 if percent or found > 1 else found
+    return coverage / 100 if percent or coverage > 1 else coverage
 
 
 def contrast_log_norm(peak: float, black: float = 1.0) -> float:
@@ -58,13 +58,10 @@ def _ratio(value: Any, what: str) -> float:
     return contrast_log_norm(number(value.removesuffix(":1") if isinstance(value, str) else value, what))
 
 
-def _word(value: Any) -> str:
-    return str(value).strip().lower()
-
-
 def _switch(yes: tuple[str, ...], no: tuple[str, ...]) -> Callable[[Any, str], float]:
     def read(value: Any, what: str) -> float:
-        word = _word(int(value) if isinstance(value, float) and value.is_integer() else value)
+        # A table's column of yes and no may hold 1.0 and 0.0.
+        word = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
         if word not in (*yes, *no):
             raise _wrong(what, value, f"one of {', '.join(yes)} or {', '.join(no)}")
         return float(word in yes)
@@ -74,7 +71,7 @@ def _switch(yes: tuple[str, ...], no: tuple[str, ...]) -> Callable[[Any, str], f
 
 def panel(value: Any, what: str) -> dict[str, float]:
     """The three panel columns of a panel's name; a quantum-dot OLED is an OLED."""
-    word = _word(value)
+    word = str(value).strip().lower()
     for column, pattern in _PANELS.items():
         if re.search(pattern, word):
             return {name: float(name == column) for name in _PANELS}
@@ -82,7 +79,7 @@ def panel(value: Any, what: str) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Field:
+class DisplayField:
     """One field of a profile: its spellings, the columns it gives, and how its value is read."""
 
     spellings: tuple[str, ...]
@@ -91,20 +88,20 @@ class Field:
 
     def values(self, value: Any, what: str) -> dict[str, float]:
         """The columns' values of a field's value; SettingsError names what cannot be read."""
-        found = self.read(value, what)
-        return found if isinstance(found, dict) else {self.columns[0]: float(found)}
+        read = self.read(value, what)
+        return read if isinstance(read, dict) else {self.columns[0]: float(read)}
 
 
-FIELDS: tuple[Field, ...] = (
-    Field(("peak_luminance_nits", "peak_nits"), (_PEAK,), lambda v, w: number(v, w) / 10_000),
-    Field(("black_luminance_nits", "black_nits"), (_BLACK,), number),
-    Field(("contrast_ratio",), (_CONTRAST,), _ratio),
-    Field(("ambient_lux",), (_AMBIENT,), lambda v, w: number(v, w) / 1_000),
-    Field(("bt2020_coverage",), (_BT2020,), fraction),
-    Field(("p3_coverage",), (_P3,), fraction),
-    Field(("panel_type",), (_OLED, _QLED, _LCD), panel),
-    Field(("local_dimming",), (_DIMMING,), _switch(_YES, _NO)),
-    Field(("tone_mapping",), (_TONE,), _switch(_DYNAMIC, _STATIC)),
+FIELDS: tuple[DisplayField, ...] = (
+    DisplayField(("peak_luminance_nits", "peak_nits"), (_PEAK,), lambda v, w: number(v, w) / 10_000),
+    DisplayField(("black_luminance_nits", "black_nits"), (_BLACK,), number),
+    DisplayField(("contrast_ratio",), (_CONTRAST,), _ratio),
+    DisplayField(("ambient_lux",), (_AMBIENT,), lambda v, w: number(v, w) / 1_000),
+    DisplayField(("bt2020_coverage",), (_BT2020,), fraction),
+    DisplayField(("p3_coverage",), (_P3,), fraction),
+    DisplayField(("panel_type",), (_OLED, _QLED, _LCD), panel),
+    DisplayField(("local_dimming",), (_DIMMING,), _switch(_YES, _NO)),
+    DisplayField(("tone_mapping",), (_TONE,), _switch(_DYNAMIC, _STATIC)),
 )
 """Every field of a profile, in the order of the columns."""
 
@@ -140,58 +137,51 @@ def read_profile(path: Path) -> DisplayProfile:
     what = f"display_profile_json: {path.name}"
     try:
         content = path.read_bytes()
-        told = json.loads(content)
+        document = json.loads(content)
     except OSError as error:
         raise SettingsError(what, found=f"it cannot be read ({error.strerror})", expected="a JSON file") from error
     except (ValueError, RecursionError) as error:
         raise SettingsError(what, found=f"no JSON ({error})", expected="a JSON object") from error
-    if not isinstance(told, Mapping):
-        raise SettingsError(what, found=type(told).__name__, expected="a JSON object of display fields")
-    given, ignored = _given(told, what)
-    if not given:
-        known = ", ".join(spelling for field in FIELDS for spelling in field.spellings)
-        raise SettingsError(
-            what,
-            found=f"no known field among {', '.join(ignored) or 'no fields'}",
-            expected=f"some of {known}",
-            next_step="correct the profile, or leave it out",
-        )
-    found = _columns(given, what)
-    lacking = tuple(name for name in DISPLAY_COLUMNS if name not in found)
-    values = {name: found.get(name, 0.0) for name in DISPLAY_COLUMNS}
-    return DisplayProfile(path.name, hashlib.sha256(content).hexdigest(), values, lacking, tuple(ignored))
-
-
-def _given(told: Mapping[str, Any], what: str) -> tuple[dict[Field, Any], list[str]]:
-    """Values by field, and the keys that mean nothing; SettingsError where one field has two values."""
-    given: dict[Field, Any] = {}
+    if not isinstance(document, Mapping):
+        raise SettingsError(what, found=type(document).__name__, expected="a JSON object of display fields")
+    fields: dict[DisplayField, Any] = {}
     ignored = []
-    for key, value in _leaves(told):
+    for key, value in _leaves(document):
         field = _OF_SPELLING.get(key.lower().removeprefix("display_"))
         if field is None:
             ignored.append(key)
-        elif value is not None and (first := given.setdefault(field, value)) is not value and first != value:
-            raise _wrong(f"{what}: {field.spellings[0]}", [given[field], value], "one value")
-    return given, ignored
+        elif value is not None and (first := fields.setdefault(field, value)) is not value and first != value:
+            raise _wrong(f"{what}: {field.spellings[0]}", [first, value], "one value")
+    if not fields:
+        raise SettingsError(
+            what,
+            found=f"no known field among {', '.join(ignored) or 'no fields'}",
+            expected=f"some of {', '.join(_OF_SPELLING)}",
+            next_step="correct the profile, or leave it out",
+        )
+    columns: dict[str, float] = {}
+    for field, value in fields.items():
+        columns |= field.values(value, f"{what}: {field.spellings[0]}")
+    peak, black, contrast = (_OF_SPELLING[name] for name in ("peak_nits", "black_nits", "contrast_ratio"))
+    if contrast not in fields and peak in fields and black in fields:
+        columns[_CONTRAST] = contrast_log_norm(*(number(fields[each], what) for each in (peak, black)))
+    return DisplayProfile(
+        name=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        values={name: columns.get(name, 0.0) for name in DISPLAY_COLUMNS},
+        lacking=tuple(name for name in DISPLAY_COLUMNS if name not in columns),
+        ignored=tuple(ignored),
+    )
 
 
-def _leaves(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in told.items():
+def _leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Keys and values, also those inside the objects that only sort a profile's fields."""
+    for key, value in document.items():
         if key.lower() in _NESTED and isinstance(value, Mapping):
             yield from _leaves(value)
         else:
             yield key, value
 
 
-def _columns(given: Mapping[Field, Any], what: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for field, value in given.items():
-        found |= field.values(value, f"{what}: {field.spellings[0]}")
-    peak, black, contrast = (_OF_SPELLING[name] for name in ("peak_nits", "black_nits", "contrast_ratio"))
-    if contrast not in given and peak in given and black in given:
-        found[_CONTRAST] = contrast_log_norm(*(number(given[each], what) for each in (peak, black)))
-    return found
-
-
-def _wrong(what: str, found: Any, expected: str) -> SettingsError:
-    return SettingsError(what, found=repr(found), expected=expected, next_step="correct it")
+def _wrong(what: str, value: Any, expected: str) -> SettingsError:
+    return SettingsError(what, found=repr(value), expected=expected, next_step="correct it")

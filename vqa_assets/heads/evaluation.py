@@ -26,8 +26,8 @@ from vqa_assets.heads.baselines import (
     vmaf_on_training_scale,
 )
 from vqa_assets.heads.recipe import Gate, TrainingSettings
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import Part, SplitPlan
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import F32, I64, HeadWeights
 from vqa_assets.metrics import (
     Bootstrap,

@@ -1,22 +1,26 @@
-"""A head's manifest sidecar: everything that was decided and measured, as JSON without NaN.
+"""A head's manifest sidecar: everything that was decided and measured, as JSON without NaN; written, and read again.
 
-``run_provenance`` is added by whoever stores it. What a person reads is written from this by ``card``.
+``run_provenance`` is added by whoever stores it. What a person reads is written from it by ``card``.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
-from vqa_assets.heads.display import DisplayProfile
-from vqa_assets.heads.evaluation import TEST_SHARE, Evaluation, Judged, Verdict
+from vqa_assets.errors import HeadError
+from vqa_assets.feature_names import DISPLAY_COLUMNS, FR_V2
 from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
-from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.method import SHIPPED
 from vqa_assets.heads.recipe import (
+    ENCODER_VOCAB,
     ENCODER_VOCAB_VERSION,
     HOLDOUT_SHARE,
     Gate,
@@ -24,12 +28,19 @@ from vqa_assets.heads.recipe import (
     Target,
     TrainingSettings,
 )
-from vqa_assets.heads.splitting import SplitPlan
-from vqa_assets.heads.training_table import TrainingTable
 from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
+from vqa_assets.tables.files import read_json_object
+
+if TYPE_CHECKING:  # a head is put to use without what trains and judges one
+    from vqa_assets.heads.choosing import Chosen
+    from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
+    from vqa_assets.heads.rows import TrainingTable
+    from vqa_assets.heads.splitting import SplitPlan
 
 SCHEMA = "mos-head-manifest-v1"
+AGAIN = "materialize the head again, or put both its files back"
+"""What to do about files of a head that are not each other's."""
 
 _ARCHITECTURE = (
     f"features standardised and clipped to ±{CLIP:g} SD, beside the encoder one-hot; the sum of a linear skip and a "
@@ -37,25 +48,11 @@ _ARCHITECTURE = (
     f"mean of {SHIPPED.members} such members, whose skips begin at a ridge regression, each "
     "stopped early on another fifth of the contents"
 )
-
-
-def architecture_of(target: Target) -> str:
-    """The architecture in words, with the range of its output."""
-    return _ARCHITECTURE.format(range=f"{target.low:g} + {target.span:g}" if target.low else f"{target.span:g}")
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What a head read: facts of the corpora it has rows of, the recipe's without a table, those excluded, the display.
-
-    ``unused`` had a table, and no row of it could be used.
-    """
-
-    facts: Mapping[str, CorpusFacts]
-    absent: tuple[str, ...]
-    excluded: tuple[str, ...]
-    display: DisplayProfile | None = None
-    unused: tuple[str, ...] = ()
+_TRAINED_ON = {
+    "folds": "all rows but the hold-out and given test rows",
+    "split": "all train rows of the given split",
+}
+"""Per kind of split, what the shipped head learned from; all rows otherwise."""
 
 
 @dataclass(frozen=True)
@@ -75,26 +72,30 @@ class Made:
     recipe: HeadRecipe
     settings: TrainingSettings
     gate: Gate
-    chosen: Chosen
-    table: TrainingTable
-    plan: SplitPlan
+    chosen: "Chosen"
+    table: "TrainingTable"
+    plan: "SplitPlan"
     head: HeadWeights
     device: str
-    evaluation: Evaluation
-    verdict: Verdict
-    corpora_out: Mapping[str, Judged] = field(default_factory=dict)
+    evaluation: "Evaluation"
+    verdict: "Verdict"
+    corpora_out: Mapping[str, "Judged"] = field(default_factory=dict)
 
 
 def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
     """The manifest; ``onnx``, ``sha256`` and ``parity`` are None where nothing was exported."""
-    table, head, target = made.table, made.head, made.head.target
+    table, head, target, facts = made.table, made.head, made.head.target, made.chosen.facts
+    intended_use = made.recipe.intended_use
+    # A run may read tables of other corpora: then the recipe's words say too little.
+    if any(name not in made.recipe.corpora for name in facts):
+        intended_use += f"; trained here on {', '.join(facts)}"
     manifest = {
         "schema": SCHEMA,
         "id": made.recipe.name,
         "kind": made.recipe.kind,
         "title": made.recipe.title,
         "status": made.verdict.status,
-        "intended_use": _intended_use(made),
+        "intended_use": intended_use,
         "not_for": made.recipe.not_for,
         "smoke": made.settings.smoke,
         "synthetic": table.synthetic,
@@ -112,26 +113,60 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         "encoder_vocab_version": ENCODER_VOCAB_VERSION,
         f"{target.name}_range": (target.low, target.low + target.span),
         "n_parameters": head.n_parameters,
-        "training_recipe": _training_recipe(made),
-        "folds": _folds(made),
+        "training_recipe": {
+            "architecture": architecture_of(made.recipe.target),
+            "settings": made.settings.as_json(),
+            "batch_rows": made.settings.batch_rows(len(made.plan.final)),
+            "members": SHIPPED.members,
+            "best_epochs": head.best_epochs,
+            "device": made.device,
+            "rows": len(made.plan.final),
+            "trained_on": _TRAINED_ON.get(made.plan.kind, "all rows"),
+        },
+        "folds": _folds(made.plan, made.evaluation),
         "beats_ridge": made.evaluation.beats_ridge,
-        "protocol": _protocol(made),
-        "holdout": _holdout(made),
+        "protocol": _protocol(made.evaluation),
+        "holdout": {
+            # Of a given split its own test rows judge; nothing is held out beside them.
+            "share": HOLDOUT_SHARE if made.plan.kind == "folds" else 0.0,
+            "rows": len(made.plan.holdout),
+            **(_judged(made.evaluation.holdout) if made.evaluation.holdout else {}),
+            "vmaf": made.evaluation.holdout_vmaf,
+        },
         "given_tests": {corpus: _judged(judged) for corpus, judged in made.evaluation.given_tests.items()},
-        **_leave_one_corpus_out(made),
+    }
+    if made.recipe.every_corpus:
+        manifest["leave_one_corpus_out"] = {corpus: _judged(judged) for corpus, judged in made.corpora_out.items()}
+    manifest |= {
         "gate": {
             "thresholds": {name: limit for name, limit in asdict(made.gate).items() if limit is not None},
             "numbers": made.verdict.numbers,
             "passed": made.verdict.passed,
             "reasons": made.verdict.reasons,
         },
-        **_corpora(made),
-        **({"display_profile": made.chosen.display.as_json()} if made.chosen.display else {}),
-        "parity": exported
-        and {"max_abs_difference": exported.parity, "rows": exported.parity_rows, "limit": parity_limit(head)},
+        **_corpora(made.chosen, table),
+    }
+    if made.chosen.display:
+        manifest["display_profile"] = made.chosen.display.as_json()
+    manifest["parity"] = exported and {
+        "max_abs_difference": exported.parity,
+        "rows": exported.parity_rows,
+        "limit": parity_limit(head),
     }
     plain: dict[str, Any] = as_plain(manifest)
     return plain
+
+
+def architecture_of(target: Target) -> str:
+    """The architecture in words, with the range of its output."""
+    return _ARCHITECTURE.format(range=f"{target.low:g} + {target.span:g}" if target.low else f"{target.span:g}")
+
+
+def target_of(manifest: Mapping[str, Any]) -> tuple[str, tuple[float, float]]:
+    """What a head gives (``mos``, ``vmaf``), and between which ends."""
+    key = next(key for key in manifest if key.endswith("_range"))
+    low, high = manifest[key]
+    return key.removesuffix("_range"), (low, high)
 
 
 def as_plain(value: Any) -> Any:
@@ -147,33 +182,8 @@ def as_plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _intended_use(made: Made) -> str:
-    """The recipe's words, and of a run that read tables of other corpora, which."""
-    facts = made.chosen.facts
-    others = [name for name in facts if name not in made.recipe.corpora]
-    return made.recipe.intended_use + (f"; trained here on {', '.join(facts)}" if others else "")
-
-
-def _training_recipe(made: Made) -> dict[str, Any]:
-    trained_on = {
-        "folds": "all rows but the hold-out and given test rows",
-        "split": "all train rows of the given split",
-    }
-    return {
-        "architecture": architecture_of(made.recipe.target),
-        "settings": made.settings.as_json(),
-        "batch_rows": made.settings.batch_rows(len(made.plan.final)),
-        "members": SHIPPED.members,
-        "best_epochs": made.head.best_epochs,
-        "device": made.device,
-        "rows": len(made.plan.final),
-        "trained_on": trained_on.get(made.plan.kind, "all rows"),
-    }
-
-
-def _folds(made: Made) -> dict[str, Any]:
+def _folds(plan: "SplitPlan", evaluation: "Evaluation") -> dict[str, Any]:
     """The folds the gate read, the mean over them, all their predictions together, and baselines on the same rows."""
-    evaluation, plan = made.evaluation, made.plan
     counted = zip(plan.parts, evaluation.folds, evaluation.fold_groups, strict=True)
     return {
         "kind": plan.kind,
@@ -188,69 +198,155 @@ def _folds(made: Made) -> dict[str, Any]:
     }
 
 
-def _residuals(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+def _residuals(evaluation: "Evaluation") -> dict[str, dict[str, float]]:
     """Predicted minus score, out of fold, per corpus."""
-    found = evaluation.predictions
-    corpora, apart = np.asarray(found.corpora), (found.predicted - found.mos).astype(np.float64)
-    each = {name: apart[corpora == name] for name in dict.fromkeys(found.corpora)}
+    predictions = evaluation.predictions
+    corpora, apart = np.asarray(predictions.corpora), (predictions.predicted - predictions.mos).astype(np.float64)
+    each = {name: apart[corpora == name] for name in dict.fromkeys(predictions.corpora)}
     return {
         name: {"mean": own.mean(), "sd": own.std(), "p05": np.quantile(own, 0.05), "p95": np.quantile(own, 0.95)}
         for name, own in each.items()
     }
 
 
-def _protocol(made: Made) -> dict[str, Any] | None:
+def _protocol(evaluation: "Evaluation") -> dict[str, Any] | None:
     """The field's protocol: medians over splits and 95 % intervals, per predictor; None where it was not run."""
-    found = made.evaluation.protocol
-    if found is None:
+    from vqa_assets.heads.evaluation import TEST_SHARE
+
+    protocol = evaluation.protocol
+    if protocol is None:
         return None
     return {
-        "splits": found.splits,
+        "splits": protocol.splits,
         "test_share": TEST_SHARE,
-        "rows": found.rows,
-        "groups": found.groups,
-        "svr_rows_at_most": found.svr_rows,
-        "rows_judged": {name: one.rows for name, one in found.predictors.items()},
-        "median": {name: one.median for name, one in found.predictors.items()},
-        "interval_95": {name: one.interval for name, one in found.predictors.items()},
-        "head_minus": {name: asdict(one) for name, one in found.head_minus.items()},
+        "rows": protocol.rows,
+        "groups": protocol.groups,
+        "svr_rows_at_most": protocol.svr_rows,
+        "rows_judged": {name: one.rows for name, one in protocol.predictors.items()},
+        "median": {name: one.median for name, one in protocol.predictors.items()},
+        "interval_95": {name: one.interval for name, one in protocol.predictors.items()},
+        "head_minus": {name: asdict(one) for name, one in protocol.head_minus.items()},
     }
 
 
-def _judged(judged: Judged) -> dict[str, Any]:
+def _judged(judged: "Judged") -> dict[str, Any]:
     return {"groups": judged.groups, **judged.scores.as_json(), "interval_95": judged.interval}
 
 
-def _leave_one_corpus_out(made: Made) -> dict[str, Any]:
-    """Of a head over every corpus: how well each is predicted by one that was trained on the others."""
-    if not made.recipe.every_corpus:
-        return {}
-    return {"leave_one_corpus_out": {corpus: _judged(judged) for corpus, judged in made.corpora_out.items()}}
-
-
-def _holdout(made: Made) -> dict[str, Any]:
-    """The shipped head on the rows held out by content; with a given split there is none, its test rows are."""
-    told = {"share": HOLDOUT_SHARE if made.plan.kind == "folds" else 0.0, "rows": len(made.plan.holdout)}
-    judged = made.evaluation.holdout
-    return {**told, **(_judged(judged) if judged else {}), "vmaf": made.evaluation.holdout_vmaf}
-
-
-def _corpora(made: Made) -> dict[str, Any]:
-    facts, counts = made.chosen.facts, made.table.counts
-    word = strictest(fact.redistribution for fact in facts.values())
+def _corpora(chosen: "Chosen", table: "TrainingTable") -> dict[str, Any]:
+    """What was read, what was not, and what the licences of all that was read allow together."""
+    strictest_word = strictest(fact.redistribution for fact in chosen.facts.values())
     corpora = {
         name: {
             **{k: getattr(fact, k) for k in ("title", "licence", "citation", "redistribution")},
-            "version": ", ".join(made.table.versions.get(name, ())) or fact.version,
-            "rows": counts[name].used,
-            "counts": asdict(counts[name]),
+            "version": ", ".join(table.versions.get(name, ())) or fact.version,
+            "rows": table.counts[name].used,
+            "counts": asdict(table.counts[name]),
         }
-        for name, fact in facts.items()
+        for name, fact in chosen.facts.items()
     }
+    consequence = {"strictest": strictest_word, "consequence": REDISTRIBUTION[strictest_word]}
     return {
         "corpora": corpora,
-        "absent": made.chosen.absent,
-        "excluded": made.chosen.excluded,
-        "unused": {name: asdict(counts[name]) for name in made.chosen.unused},
-        "redistribution": {"strictest": word, "consequence": REDISTRIBUTION[word]} if facts else None,
+        "absent": chosen.absent,
+        "excluded": chosen.excluded,
+        "unused": {name: asdict(table.counts[name]) for name in chosen.unused},
+        "redistribution": consequence if chosen.facts else None,
     }
+
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Read(BaseModel):
+    """What is read of a part of a manifest; nothing is converted, and further fields are left."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class _Gate(_Read):
+    passed: bool
+    reasons: list[str]
+
+
+class _Filled(_Read):
+    value: _Finite
+
+
+class _Display(_Read):
+    file: str
+    sha256: str
+    values: dict[str, _Finite]
+    lacking: list[str]
+    ignored: list[str]
+
+    @field_validator("values")
+    @classmethod
+    def _all_columns(cls, values: dict[str, float]) -> dict[str, float]:
+        if lacking := set(DISPLAY_COLUMNS) - set(values):
+            raise PydanticCustomError(
+                "columns", "a value of each display column, also of {first}", {"first": min(lacking)}
+            )
+        return values
+
+
+class ReadManifest(_Read):
+    """What is read of a head's manifest."""
+
+    id: str
+    status: str
+    sha256: str
+    synthetic: bool
+    kind: str
+    feature_schema: str
+    feature_order: list[str]
+    encoder_vocab: list[str]
+    encoder_vocab_version: int
+    filled: dict[str, _Filled]
+    gate: _Gate
+    display_profile: _Display | None = None
+
+    @field_validator("filled")
+    @classmethod
+    def _of_features(cls, filled: dict[str, _Filled], info: ValidationInfo) -> dict[str, _Filled]:
+        if unknown := set(filled) - set(info.data.get("feature_order", filled)):
+            raise PydanticCustomError("features", "features of feature_order, not {first}", {"first": min(unknown)})
+        return filled
+
+
+def read_manifest(path: Path) -> ReadManifest:
+    """The manifest; HeadError names the field that is not what this version writes, or reads."""
+    if not path.is_file():
+        expected = "a head: its .onnx, with its manifest beside it"
+        raise HeadError(f"{path}", found="found nothing there", expected=expected, next_step=AGAIN)
+    document = read_json_object(path)
+    if document.get("schema") != SCHEMA:
+        raise HeadError(f"{path}", found=f"schema {document.get('schema')!r}", expected=SCHEMA, next_step=AGAIN)
+    if document.get("onnx", path) is None:
+        raise HeadError(
+            f"{path}",
+            found="a head that was not exported",
+            expected="one with an ONNX",
+            next_step="export it (export: true)",
+        )
+    # As JSON text, not as the object: then strict types are JSON's own.
+    try:
+        manifest = ReadManifest.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        # The first field that is not what this version writes: somebody edited the file.
+        first = error.errors()[0]
+        where, missing = ".".join(str(part) for part in first["loc"]), first["type"] == "missing"
+        found = "nothing" if missing else repr(first["input"])[:80]
+        expected = "a value" if missing else first["msg"].removeprefix("Input should be ")
+        raise HeadError(f"{path}: {where}", found=found, expected=expected, next_step=AGAIN) from error
+    # Another vocabulary gives the one-hot another meaning; a head of encodes brings the encoders of its own grid.
+    version, vocab = manifest.encoder_vocab_version, tuple(manifest.encoder_vocab)
+    by_encoder = manifest.feature_schema == FR_V2.name
+    if version != ENCODER_VOCAB_VERSION or not (vocab == ENCODER_VOCAB or (by_encoder and vocab)):
+        raise HeadError(
+            f"{path}",
+            found=f"a head of kind {manifest.kind} for the encoders {', '.join(vocab)} (version {version})",
+            expected=f"one for {', '.join(ENCODER_VOCAB)} (version {ENCODER_VOCAB_VERSION})",
+            next_step="feed its ONNX yourself, as its card shows",
+        )
+    return manifest

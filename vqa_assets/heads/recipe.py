@@ -1,6 +1,7 @@
-"""What each head is: its corpora, features, gate and purpose, and the settings one training run takes. Stdlib only.
+"""What each head is: its corpora, features, gate and purpose, and the settings one training run takes.
 
-A gate's numbers live here and never move. How a head is trained and judged is in the other modules.
+Also what a head must say about the corpora it was trained on. A gate's numbers live here and never move. How a head is
+trained and judged is in the other modules. Stdlib only, so that the definitions load nothing heavy.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from pathlib import PurePath
 from types import MappingProxyType
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
-from vqa_assets.errors import SettingsError
+from vqa_assets.corpora.corpus import REDISTRIBUTION
+from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import (
     CHUG_HDR_DISPLAY_V1,
     CHUG_HDR_WIDE_V1,
@@ -17,6 +19,7 @@ from vqa_assets.feature_names import (
     FR_V2,
     KONVID_V1,
     NO_REFERENCE_CLIP,
+    NR_V1,
     FeatureSchema,
 )
 
@@ -32,7 +35,11 @@ OWN_COLUMNS = "own-columns"
 
 _SMALL = 5_000
 _LABELS = ("mos", "mean_mos", "raw_mos", "dmos", "score", "quality")
-_METADATA = ("chug_", "display_", "distorted_", "reference_", "duration_s", "feature_", "n_feature_", "width", "height")
+_METADATA = (
+    *(f"{corpus.stem}_" for corpus in CORPORA.values() if corpus.extra_columns),
+    *("display_", "distorted_", "reference_", "duration_s", "feature_", "n_feature_", "width", "height"),
+)
+"""How the names of columns begin that describe a clip, its ladder or its display: they may be constant."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,36 @@ class Target:
 MOS_TARGET = Target("mos", 1.0, 4.0)
 VMAF_TARGET = Target("vmaf", 0.0, 100.0)
 """A computed score: the target of a full-reference head, never of a MOS head."""
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """One corpus as a head's manifest and card name it. ``redistribution`` is a key of ``REDISTRIBUTION``.
+
+    ``opinion_scores`` is False for a corpus whose target is a computed score (VMAF): no MOS head is trained on it.
+    """
+
+    title: str
+    licence: str
+    citation: str
+    version: str
+    redistribution: str
+    opinion_scores: bool = True
+
+    def __post_init__(self) -> None:
+        if self.redistribution not in REDISTRIBUTION:
+            words = ", ".join(REDISTRIBUTION)
+            raise TrainingError(f"redistribution of {self.title}", found=repr(self.redistribution), expected=words)
+
+
+UNDECLARED = CorpusFacts(
+    title="(not declared)",
+    licence="not declared",
+    citation="not declared",
+    version="not declared",
+    redistribution="unknown",
+)
+"""What stands for a corpus that has a table and no declaration."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +152,7 @@ CHUG_HDR_MOS_HEAD_V1 = HeadRecipe(
     not_for=(*_NOT_FOR, "SDR clips, or clips without a reference of the same content"),
 )
 
-UNIFIED_SCHEMA = FEATURE_SCHEMAS.get("nr-v1", KONVID_V1).name
+UNIFIED_SCHEMA = NR_V1.name
 """The columns that heads over all corpora read: no reference is needed for them."""
 
 UNIFIED_MOS_HEAD_V1 = HeadRecipe(
@@ -149,6 +186,7 @@ HEAD_RECIPES: Mapping[str, HeadRecipe] = MappingProxyType(
 
 def corpus_head_recipe(corpus: str) -> HeadRecipe:
     """The recipe of one corpus's own ``mos_head``: ``<c_>_mos_head``; CHUG's reads what its ladder says."""
+    # The same columns as the recipe over all ladders, so that the two heads can be compared.
     ladder = corpus in CHUG_HDR_MOS_HEAD_V1.corpora
     return HeadRecipe(
         name=f"{corpus.replace('-', '_')}_mos_head",
@@ -229,16 +267,15 @@ def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
     Of own columns all are measured, and must vary, but those whose name says geometry, duration, display or ladder.
     SettingsError for a display profile that a head has no columns for.
     """
-    if not settings.columns:
-        return FEATURE_SCHEMAS[settings.feature_schema or _implied(recipe, settings.display_profile_json)]
-    of_clips = frozenset(NO_REFERENCE_CLIP)
-    measured = frozenset(n for n in settings.columns if not n.startswith(_METADATA) and n not in of_clips)
-    return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
-
-
-def _implied(recipe: HeadRecipe, display_profile: str | None) -> str:
-    if display_profile is None:
-        return recipe.feature_schema
+    if settings.columns:
+        # Geometry, a ladder or a display may well be the same in all rows; a measurement that never varies is broken.
+        of_clips = frozenset(NO_REFERENCE_CLIP)
+        measured = frozenset(n for n in settings.columns if not n.startswith(_METADATA) and n not in of_clips)
+        return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
+    if settings.feature_schema:
+        return FEATURE_SCHEMAS[settings.feature_schema]
+    if settings.display_profile_json is None:
+        return FEATURE_SCHEMAS[recipe.feature_schema]
     if recipe.display_schema is None:
         raise SettingsError(
             "display_profile_json",
@@ -246,7 +283,7 @@ def _implied(recipe: HeadRecipe, display_profile: str | None) -> str:
             expected=f"feature_schema: {CHUG_HDR_DISPLAY_V1.name} beside it",
             next_step="set it, or leave the profile out",
         )
-    return recipe.display_schema
+    return FEATURE_SCHEMAS[recipe.display_schema]
 
 
 def _require(name: str, value: object, ok: bool, expected: str) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.recipe import MOS_TARGET, Target
-from vqa_assets.heads.training_table import TrainingTable
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.weights import encoder_onehot, on_target_range
 
 SYNTHETIC_ROWS = 600

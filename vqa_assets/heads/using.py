@@ -1,6 +1,6 @@
 """A head's files, checked and put to use: a feature table in, one score a row out. Trains nothing, opens no clip.
 
-Which tables and clips there are, and how scores are told, is for ``predict``.
+Which tables and clips there are, and how scores are printed, is for ``predict``.
 """
 
 import hashlib
@@ -15,17 +15,17 @@ import polars as pl
 from vqa_assets.errors import HeadError, TrainingError
 from vqa_assets.feature_names import FEATURE_SCHEMAS, FeatureSchema
 from vqa_assets.heads.columns import (
+    columns_of_lists,
+    columns_of_text,
+    columns_without_numbers,
     feature_columns,
-    nested_among,
-    no_numbers_among,
     number_sources,
     slots,
-    texts_among,
     word_sources,
 )
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.export import check_operators
-from vqa_assets.heads.manifest_reading import AGAIN, ReadManifest, read_manifest
+from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
 from vqa_assets.heads.recipe import ENCODER_VOCAB, OWN_COLUMNS
 from vqa_assets.heads.weights import F32, encoder_onehot
 
@@ -63,16 +63,26 @@ class Head:
         What training filled, and the display it took, are filled alike. HeadError, which names the table by ``what``,
         where it lacks a column of the head or holds text in one.
         """
-        self._refuse_no_numbers(table, what)
+        self._refuse_text(table, what)
+        have = frozenset(table.collect_schema().names())
         frame = table.select(**feature_columns(table, self.schema, self._display())).collect()
         frame = frame.with_columns(
             pl.col(f"feature:{name}").fill_null(filled.value) for name, filled in self.manifest.filled.items()
         )
-        self._refuse_absent(frame, frozenset(table.collect_schema().names()), what)
+        named = {name for name in self.schema.columns if {name, f"{name}_mean"} & have}
+        absent = [n for n in self.schema.columns if n not in named and not frame[f"feature:{n}"].count()]
+        if absent and len(frame):
+            raise HeadError(
+                f"{what}: not the features of {self.manifest.id}",
+                found=f"no column for {', '.join(absent)}",
+                expected=f"the {len(self.schema.columns)} columns of {self.schema.name}",
+                next_step="extract them, or use a head of the table's own schema",
+            )
         features = np.ascontiguousarray(frame.select(slots(self.schema)).to_numpy().astype(np.float32))
         onehot = self._onehot(table, what) if self.encoders else encoder_onehot(len(features))
-        given = self.session.run(None, {"features": features, "encoder_onehot": onehot})[0]
-        scores: F32 = np.where(onehot.any(1), given, np.float32(np.nan))
+        predicted = self.session.run(None, {"features": features, "encoder_onehot": onehot})[0]
+        # A row of zeros is an encoder that the head does not know.
+        scores: F32 = np.where(onehot.any(1), predicted, np.float32(np.nan))
         return scores
 
     def _onehot(self, table: pl.LazyFrame, what: str) -> F32:
@@ -90,29 +100,22 @@ class Head:
 
     def _display(self) -> DisplayProfile | None:
         """The display that the head was trained for, where it was one."""
-        told = self.manifest.display_profile
-        if told is None:
+        display = self.manifest.display_profile
+        if display is None:
             return None
-        return DisplayProfile(told.file, told.sha256, told.values, tuple(told.lacking), tuple(told.ignored))
+        return DisplayProfile(
+            display.file, display.sha256, display.values, tuple(display.lacking), tuple(display.ignored)
+        )
 
-    def _refuse_no_numbers(self, table: pl.LazyFrame, what: str) -> None:
+    def _refuse_text(self, table: pl.LazyFrame, what: str) -> None:
         columns = [source for name in self.schema.columns for source in number_sources(name)]
-        types = {**no_numbers_among(table, columns), **nested_among(table, word_sources(self.schema))}
-        wrong = {**types, **{name: repr(text) for name, text in texts_among(table, columns).items()}}
+        types = {**columns_without_numbers(table, columns), **columns_of_lists(table, word_sources(self.schema))}
+        wrong = {**types, **{name: repr(text) for name, text in columns_of_text(table, columns).items()}}
         if wrong:
-            found = ", ".join(f"{name}: {example}" for name, example in wrong.items())
-            told = "feature columns that hold no numbers" if types else "text in feature columns"
-            raise HeadError(f"{what}: {told}", found=found, expected="numbers")
-
-    def _refuse_absent(self, frame: pl.DataFrame, have: frozenset[str], what: str) -> None:
-        named = {name for name in self.schema.columns if {name, f"{name}_mean"} & have}
-        absent = [n for n in self.schema.columns if n not in named and not frame[f"feature:{n}"].count()]
-        if absent and len(frame):
             raise HeadError(
-                f"{what}: not the features of {self.manifest.id}",
-                found=f"no column for {', '.join(absent)}",
-                expected=f"the {len(self.schema.columns)} columns of {self.schema.name}",
-                next_step="extract them, or use a head of the table's own schema",
+                f"{what}: {'feature columns that hold no numbers' if types else 'text in feature columns'}",
+                found=", ".join(f"{name}: {example}" for name, example in wrong.items()),
+                expected="numbers",
             )
 
 
@@ -123,40 +126,21 @@ def open_head(path: Path) -> Head:
     runtime lacks, or wants other features than the manifest says.
     """
     manifest = read_manifest(path.with_suffix(".json"))
-    content = _content(path.with_suffix(".onnx"), manifest)
-    schema = _schema(manifest)
-    head = Head(manifest, schema, _session(content, path.with_suffix(".onnx"), manifest))
-    _check_inputs(head, path.with_suffix(".onnx"))
-    return head
-
-
-def _check_inputs(head: Head, path: Path) -> None:
-    """HeadError where the ONNX takes or gives other tensors than its manifest says."""
-    batches = {
-        str(tensor.name): tensor.shape[:1] for tensor in (*head.session.get_inputs(), *head.session.get_outputs())
-    }
-    fixed = [name for name, batch in batches.items() if not batch or isinstance(batch[0], int)]
-    gives = [(tensor.name, len(tensor.shape)) for tensor in head.session.get_outputs()]
-    if fixed or len(gives) != 1 or gives[0][1] != 1:
-        found = f"a batch of fixed size in {', '.join(fixed)}" if fixed else f"outputs {gives} (name, dimensions)"
-        raise HeadError(f"{path}", found=found, expected="rows in, one score a row out", next_step=AGAIN)
-    takes = {given.name: given.shape[-1] for given in head.session.get_inputs()}
-    told = {"features": len(head.schema.columns), "encoder_onehot": len(head.manifest.encoder_vocab)}
-    if takes != told:
-        raise HeadError(f"{path}", found=f"inputs {takes}", expected=f"{told} (its manifest)", next_step=AGAIN)
-
-
-def _content(path: Path, manifest: ReadManifest) -> bytes:
-    """The ONNX's bytes, which are those that the manifest speaks of."""
-    if not path.is_file():
-        raise HeadError(f"{path}", found="found nothing there", expected="the head's ONNX", next_step=AGAIN)
-    content = path.read_bytes()
+    onnx = path.with_suffix(".onnx")
+    if not onnx.is_file():
+        raise HeadError(f"{onnx}", found="found nothing there", expected="the head's ONNX", next_step=AGAIN)
+    content = onnx.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
+    # The ONNX of another training beside this manifest would give plausible scores under a wrong name.
     if sha256 != manifest.sha256:
         raise HeadError(
-            f"{path}", found=f"SHA-256 {sha256}", expected=f"{manifest.sha256} (its manifest)", next_step=AGAIN
+            f"{onnx}", found=f"SHA-256 {sha256}", expected=f"{manifest.sha256} (its manifest)", next_step=AGAIN
         )
-    return content
+    schema = _schema(manifest)
+    _check_metadata(content, onnx, manifest)
+    head = Head(manifest, schema, _session(content, onnx))
+    _check_tensors(head, onnx)
+    return head
 
 
 def _schema(manifest: ReadManifest) -> FeatureSchema:
@@ -164,20 +148,20 @@ def _schema(manifest: ReadManifest) -> FeatureSchema:
     name, order = manifest.feature_schema, tuple(manifest.feature_order)
     if name == OWN_COLUMNS:
         return FeatureSchema(name, order, frozenset())
-    known = FEATURE_SCHEMAS.get(name)
-    if known is None or known.columns != order:
+    schema = FEATURE_SCHEMAS.get(name)
+    if schema is None or schema.columns != order:
         raise HeadError(
             f"{manifest.id}: feature schema {name}",
             found=f"{len(order)} columns ({', '.join(order[:3])}, …)",
             expected=f"one of {', '.join(FEATURE_SCHEMAS)} as this version knows them",
             next_step="train the head again with this version",
         )
-    return known
+    return schema
 
 
-def _session(content: bytes, path: Path, manifest: ReadManifest) -> Any:
+def _check_metadata(content: bytes, path: Path, manifest: ReadManifest) -> None:
+    """HeadError where the ONNX has an operator that the runtime lacks, or says other things than its manifest."""
     import onnx
-    import onnxruntime
 
     try:
         offenders = check_operators(content)
@@ -190,23 +174,44 @@ def _session(content: bytes, path: Path, manifest: ReadManifest) -> Any:
             expected="only operators of the runtime's list",
             next_step="use a head that this package exported",
         )
-    told = {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
-    said = {
+    metadata = {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
+    expected = {
         "feature_order": json.dumps(manifest.feature_order),
         "encoder_vocab": json.dumps(manifest.encoder_vocab),
         "status": manifest.status,
     }
-    if other := [name for name, value in said.items() if told.get(name) != value]:
+    if other := [name for name, value in expected.items() if metadata.get(name) != value]:
         raise HeadError(
             f"{path}",
-            found=f"{other[0]} {told.get(other[0])}",
-            expected=f"that of its manifest: {said[other[0]]}",
+            found=f"{other[0]} {metadata.get(other[0])}",
+            expected=f"that of its manifest: {expected[other[0]]}",
             next_step=AGAIN,
         )
+
+
+def _session(content: bytes, path: Path) -> Any:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 3  # errors only, and those are raised below
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no narrower type
         found = str(error).partition("\n")[0][:300]
         raise HeadError(f"{path}", found=found, expected="a model that onnxruntime opens", next_step=AGAIN) from error
+
+
+def _check_tensors(head: Head, path: Path) -> None:
+    """HeadError where the ONNX takes or gives other tensors than its manifest says."""
+    inputs, outputs = head.session.get_inputs(), head.session.get_outputs()
+    batches = {str(tensor.name): tensor.shape[:1] for tensor in (*inputs, *outputs)}
+    fixed = [name for name, batch in batches.items() if not batch or isinstance(batch[0], int)]
+    gives = [(tensor.name, len(tensor.shape)) for tensor in outputs]
+    # A batch of fixed size would score the first rows of a table only, or fail at the last.
+    if fixed or len(gives) != 1 or gives[0][1] != 1:
+        found = f"a batch of fixed size in {', '.join(fixed)}" if fixed else f"outputs {gives} (name, dimensions)"
+        raise HeadError(f"{path}", found=found, expected="rows in, one score a row out", next_step=AGAIN)
+    takes = {tensor.name: tensor.shape[-1] for tensor in inputs}
+    expected = {"features": len(head.schema.columns), "encoder_onehot": len(head.manifest.encoder_vocab)}
+    if takes != expected:
+        raise HeadError(f"{path}", found=f"inputs {takes}", expected=f"{expected} (its manifest)", next_step=AGAIN)

@@ -1,0 +1,484 @@
+"""The rows that a head is trained on: labelled tables, or the encode grid, read into one table in memory.
+
+Rows that have a label and all features, each clip from one corpus only. Every row left out is counted; what a head
+must not be trained on is refused by name. Which tables a run reads is in ``choosing``; how a feature is read off a
+table in ``columns``; how rows are split in ``splitting``; rows made up for a smoke run are in ``synthetic``.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vqa_assets.corpora import ENCODE_GRID_SOURCES
+from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
+from vqa_assets.corpora.external import NETFLIX
+from vqa_assets.corpora.scales import MosScale
+from vqa_assets.encode_grid.rows import read_grid
+from vqa_assets.errors import NoLabelledRowsError, TrainingError
+from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
+from vqa_assets.heads.columns import (
+    columns_in_role,
+    columns_of_lists,
+    columns_of_text,
+    columns_without_numbers,
+    feature_columns,
+    number_column,
+    number_sources,
+    slots,
+    word_sources,
+)
+from vqa_assets.heads.display import DisplayProfile
+from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
+from vqa_assets.heads.weights import F32, I64, encoder_onehot
+
+_STATUS, _LABELLED = "mos_label_status", "ok"
+_CONTENT = ("content_id", *columns_in_role("content"))
+_LADDER = frozenset(columns_in_role("rung", "bitrate"))
+_VMAF_COLUMNS = ("vmaf", "vmaf_mean")
+_OWN_NUMBERS = ("mos", "mos_std_dev", *_VMAF_COLUMNS)
+_OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _STATUS)
+_SD_FIGURES = 9
+_ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
+"""Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
+_GRID_COLUMNS: Mapping[str, Any] = {
+    **dict.fromkeys(("key", "content_id", "encoder"), pl.String),
+    **dict.fromkeys((*CANONICAL_6, "crf_norm", "preset_rank", "mos"), pl.Float64),
+}
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """One corpus's rows: ``rows_in`` is the sum of the others. ``duplicates`` are clips taken from another corpus.
+
+    ``rows_failed`` are encodes that ended in an error.
+    """
+
+    rows_in: int
+    used: int
+    rows_unlabelled: int
+    rows_missing_features: int
+    duplicates: int
+    rows_failed: int = 0
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An allowed column's missing values: how many rows got which value (the mean of the known, 0 without any)."""
+
+    rows: int
+    value: float
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """N rows for training, in the order of the corpora and of their files.
+
+    ``features`` (N, F) are raw values in the order of ``schema.columns``, all finite; ``mos`` (N,) is the target, on
+    1–5 (of a full-reference head it is VMAF on 0–100); ``vmaf`` (N,) on 0–100 is NaN where unknown. ``split`` is a
+    row's word, None where its corpus has no split. ``constant`` are the columns of one value. ``onehot`` (N, V) says
+    which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was;
+    ``versions`` are the releases that each corpus's rows say they are of.
+    """
+
+    schema: FeatureSchema
+    features: F32
+    mos: F32
+    vmaf: F32
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    corpora: tuple[str, ...]
+    src_sha256: tuple[str | None, ...]
+    split: tuple[str | None, ...]
+    counts: Mapping[str, RowCounts]
+    filled: Mapping[str, Filled]
+    constant: tuple[str, ...]
+    onehot: F32
+    encoder_vocab: tuple[str, ...] = ENCODER_VOCAB
+    target: Target = MOS_TARGET
+    synthetic: bool = False
+    unknown: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def refilled(table: TrainingTable, rows: I64) -> TrainingTable:
+    """The same with the means over ``rows`` of it in place of what was filled: what judges a head fills nothing."""
+    if not table.filled:
+        return table
+    features, filled = table.features.copy(), {}
+    for name, before in table.filled.items():
+        column, unknown = table.schema.columns.index(name), table.unknown[name]
+        values = features[rows, column][~unknown[rows]]
+        filled[name] = replace(before, value=float(values.mean(dtype=np.float64)) if len(values) else 0.0)
+        features[unknown, column] = filled[name].value
+    return replace(table, features=features, filled=filled, constant=constant_columns(features, table.schema.columns))
+
+
+def constant_columns(features: F32, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns (F,) of features (N, F) that hold one value only."""
+    still = np.ptp(features, axis=0) == 0 if len(features) else np.zeros(len(columns), dtype=bool)
+    return tuple(name for name, same in zip(columns, still, strict=True) if same)
+
+
+def read_training_table(
+    tables: Mapping[str, Path],
+    schema: FeatureSchema,
+    allow_missing: Collection[str] = (),
+    display: DisplayProfile | None = None,
+) -> TrainingTable:
+    """Reads labelled parquet tables {corpus: path} whose ``mos`` is on 1–5.
+
+    Features are read as ``columns`` says, rows without display values of their own with those of ``display``. Left out
+    and counted, in this order: rows without a label, rows of which a feature is unknown, and rows whose clip
+    (``src_sha256``) is taken from another corpus: as in the unified corpus the smallest known SD wins, an unknown one
+    loses to any, ties go to the first corpus of ``tables``. (``mos_std_dev`` is in the unit of ``mos``, so all SDs are
+    on one scale here.)
+
+    TrainingError where a column is absent or all missing in a corpus, or measured and constant, unless it is in
+    ``allow_missing``: then missing values are filled (``filled``) and constants kept. NoLabelledRowsError without rows.
+    """
+    scans = {}
+    for corpus, path in tables.items():
+        if not path.is_file():
+            raise TrainingError(f"labelled table of {corpus}", found=f"no file {path}", expected="a .parquet table")
+        try:
+            scans[corpus] = pl.scan_parquet(path)
+            scans[corpus].collect_schema()
+        except pl.exceptions.PolarsError as error:
+            raise TrainingError(f"{corpus}: {path.name}", found=str(error), expected="a .parquet table") from error
+    return _training_table(scans, schema, allow_missing, MOS_TARGET, display)
+
+
+def read_grid_table(
+    paths: Iterable[Path], schema: FeatureSchema, allow_missing: Collection[str] = (), exclude: Collection[str] = ()
+) -> TrainingTable:
+    """The encodes of the grid files: ``mos`` is VMAF on 0–100, ``groups`` are sources, ``onehot`` is over the encoders.
+
+    Encodes with an ``exit_status`` other than 0 are left out and counted (``rows_failed``); so are those without a
+    VMAF, and those of which a feature is unknown (a preset of no known encoder among them). ``exclude`` names sources
+    of the grid. TrainingError as in ``read_training_table``; NoLabelledRowsError without rows; EncodeGridError names
+    file and line of what is no row of the grid.
+    """
+    # A run may train on columns of its own: any number that a grid's rows carry.
+    own = tuple(name for name in schema.columns if name not in _GRID_COLUMNS)
+    encodes: dict[str, list[dict[str, Any]]] = {}
+    failed: dict[str, int] = {}
+    for path in paths:
+        for _, row in read_grid(path):
+            # BVI-DVC's rows say whose they are; all others came through the Netflix adapter.
+            prefix = str(row["src"]).partition(":")[0]
+            source = prefix if prefix in ENCODE_GRID_SOURCES else NETFLIX.name
+            if source in exclude:
+                continue
+            failed[source] = failed.get(source, 0) + (row["exit_status"] != 0)
+            if row["exit_status"] == 0:
+                encodes.setdefault(source, []).append(_encode(row, own))
+    if not encodes:
+        raise NoLabelledRowsError(
+            "no encode to train on",
+            found=f"{sum(failed.values())} encodes that failed",
+            expected="encodes with exit_status 0 and a VMAF",
+            next_step="materialize fr_training_corpus again",
+        )
+    columns = {**_GRID_COLUMNS, **dict.fromkeys(own, pl.Float64)}
+    order = dict.fromkeys((*ENCODE_GRID_SOURCES, *sorted(encodes)))
+    scans = {source: pl.DataFrame(encodes[source], schema=columns).lazy() for source in order if source in encodes}
+    table = _training_table(scans, schema, allow_missing, VMAF_TARGET, encoders=True)
+    none = RowCounts(0, 0, 0, 0, 0)
+    read = {source: table.counts.get(source, none) for source in failed}
+    counts = {s: replace(c, rows_in=c.rows_in + failed[s], rows_failed=failed[s]) for s, c in read.items()}
+    return replace(table, counts=counts)
+
+
+def _encode(row: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """An encode as a row of a labelled table, with ``own`` columns of numbers beside those every grid row has."""
+    numbers = {name: row.get(name) for name in own}
+    return {
+        **{name: float(n) if isinstance(n, int | float) else None for name, n in numbers.items()},
+        # An encode has no name of its own; its content is its source, so that folds never part a source's encodes.
+        "key": f"{row['src']} {row['encoder']} {row['preset']} crf {row['crf']:g}",
+        "content_id": row["src_sha256"],
+        "encoder": row["encoder"],
+        **{name: float(row[f"{name}_mean"]) for name in CANONICAL_6},
+        "crf_norm": crf_norm(float(row["crf"])),
+        "preset_rank": preset_rank(row["preset"]),
+        "mos": float(row["vmaf_score"]),
+    }
+
+
+def _training_table(
+    scans: Mapping[str, pl.LazyFrame],
+    schema: FeatureSchema,
+    allow_missing: Collection[str],
+    target: Target,
+    display: DisplayProfile | None = None,
+    *,
+    encoders: bool = False,
+) -> TrainingTable:
+    """As ``read_training_table``, from tables that are open; ``mos`` holds the target.
+
+    With ``encoders`` the one-hot is over the tables' own encoders, by name.
+    """
+    unknown = sorted(set(allow_missing) - set(schema.columns))
+    if unknown:
+        raise TrainingError(
+            "allow_missing_features names no feature of the head",
+            found=", ".join(unknown),
+            expected=f"columns of {schema.name}: {', '.join(schema.columns)}",
+            next_step="correct the setting",
+        )
+    texts: dict[str, dict[str, str]] = {}
+    read: dict[str, pl.DataFrame] = {}
+    for corpus, scan in scans.items():
+        read[corpus], texts[corpus] = _read(corpus, scan, schema, target, display)
+    labelled = {corpus: rows.filter(pl.col("labelled")) for corpus, rows in read.items()}
+    if not sum(map(len, labelled.values())):
+        found = ", ".join(f"{corpus}: {len(rows)} rows" for corpus, rows in read.items()) or "no table"
+        raise NoLabelledRowsError(
+            "no labelled row", found=found, expected="rows with a MOS", next_step="label the features first"
+        )
+    _refuse_unmeasured(labelled, schema, allow_missing, texts)
+    labelled, filled = _fill(labelled, schema, allow_missing)
+    whole = {corpus: rows.drop_nulls(slots(schema)) for corpus, rows in labelled.items()}
+    if not sum(map(len, whole.values())):
+        raise TrainingError("no labelled row has all features", expected=", ".join(schema.columns))
+    once = _each_clip_once(whole)
+    counts = {
+        corpus: RowCounts(
+            rows_in=len(read[corpus]),
+            used=len(once[corpus]),
+            rows_unlabelled=len(read[corpus]) - len(labelled[corpus]),
+            rows_missing_features=len(labelled[corpus]) - len(whole[corpus]),
+            duplicates=len(whole[corpus]) - len(once[corpus]),
+        )
+        for corpus in read
+    }
+    rows = pl.concat(list(once.values()))
+    text = {name: tuple(rows[name].to_list()) for name in ("key", "corpus", "src_sha256", "split", "content_id")}
+    # Names alike in two corpora are two clips.
+    clips = [f"{corpus}/{key}" for corpus, key in zip(text["corpus"], text["key"], strict=True)]
+    features = np.ascontiguousarray(rows.select(slots(schema)).to_numpy().astype(np.float32))
+    vocabulary, onehot = _own_encoders(rows["encoder"]) if encoders else (ENCODER_VOCAB, encoder_onehot(len(rows)))
+    table = TrainingTable(
+        schema=schema,
+        features=features,
+        mos=rows["mos"].to_numpy().astype(np.float32),
+        vmaf=rows["vmaf"].fill_null(np.nan).to_numpy().astype(np.float32),
+        keys=text["key"],
+        groups=joined_groups(content_groups(text["content_id"], clips), text["src_sha256"]),
+        corpora=text["corpus"],
+        src_sha256=text["src_sha256"],
+        split=text["split"],
+        counts=counts,
+        filled=filled,
+        constant=constant_columns(features, schema.columns),
+        onehot=onehot,
+        encoder_vocab=vocabulary,
+        target=target,
+        unknown={name: rows[f"unknown:{name}"].to_numpy() for name in filled},
+        versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in once.items()},
+    )
+    _refuse_unteachable(table, allow_missing)
+    return table
+
+
+def _read(
+    corpus: str, scan: pl.LazyFrame, schema: FeatureSchema, target: Target, display: DisplayProfile | None
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """One table's rows under our own names, and an example of each column of numbers that holds text.
+
+    A table without ``mos`` or a clip's key is refused, and so are a score off the scale and a ladder without contents.
+    """
+    have = frozenset(scan.collect_schema().names())
+    key = next((name for name in KEY_COLUMNS if name in have), None)
+    if key is None or "mos" not in have:
+        raise TrainingError(
+            f"labelled table of {corpus}",
+            found=f"columns {', '.join(sorted(have)[:20])}",
+            expected=f"mos and one of {', '.join(KEY_COLUMNS)}",
+            next_step="label the feature table first",
+        )
+    of_features = [source for name in schema.columns for source in number_sources(name)]
+    try:
+        _refuse_types(
+            corpus, scan, numbers=(*_OWN_NUMBERS, *of_features), words=(key, *_OWN_WORDS, *word_sources(schema))
+        )
+        texts = columns_of_text(scan, of_features)
+        rows = scan.select(**_own_columns(key, have), **feature_columns(scan, schema, display)).collect()
+    except pl.exceptions.PolarsError as error:
+        found = str(error).partition("\n")[0][:300]
+        raise TrainingError(f"labelled table of {corpus}", found=found, expected="a table that can be read") from error
+    labelled = rows.filter(pl.col("labelled"))
+    _refuse_off_scale(corpus, labelled, target)
+    if _LADDER & have:
+        # Folded by clip, the rungs of one content would stand on both sides of a split.
+        folded = labelled.filter(pl.col("split").is_null())
+        if unknown := folded["content_id"].null_count():
+            own_name, *others = _CONTENT
+            raise TrainingError(
+                f"{corpus}: a bitrate ladder whose contents are not known",
+                found=f"{unknown} of {len(folded)} rows without {own_name}",
+                expected=f"a {own_name} (or {' or '.join(others)}) in every row, or a split column",
+                next_step="label the features with the corpus JSONL, which has it",
+            )
+    return rows.with_columns(corpus=pl.lit(corpus)), texts
+
+
+def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
+    def text(column: str) -> pl.Expr:
+        words = pl.col(column).cast(pl.String) if column in have else pl.lit(None, pl.String)
+        return pl.when(words != "").then(words)
+
+    status = pl.col(_STATUS).cast(pl.String) == _LABELLED if _STATUS in have else pl.lit(value=True)
+    vmaf = [number_column(name) for name in _VMAF_COLUMNS if name in have]
+    sd = number_column("mos_std_dev") if "mos_std_dev" in have else pl.lit(None, pl.Float64)
+    return {
+        "key": pl.col(key).cast(pl.String),
+        "mos": number_column("mos"),
+        "labelled": (number_column("mos").is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
+        "sd": pl.when(sd > 0).then(sd),
+        "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
+        "content_id": pl.coalesce(*map(text, _CONTENT)),
+        "src_sha256": text("src_sha256").str.to_lowercase(),
+        **{name: text(name) for name in ("split", "encoder", "corpus_version")},
+    }
+
+
+def _fill(
+    frames: Mapping[str, pl.DataFrame], schema: FeatureSchema, allowed: Collection[str]
+) -> tuple[dict[str, pl.DataFrame], dict[str, Filled]]:
+    """The same rows with the allowed columns' missing values filled, marked as ``unknown:<name>``."""
+    filled, result = {}, dict(frames)
+    # By the mean of all rows for now: once it is known which rows train, ``refilled`` takes the mean of those alone.
+    for name in (n for n in schema.columns if n in allowed):
+        slot = f"feature:{name}"
+        column = pl.concat([frame[slot] for frame in frames.values()])
+        values = column.drop_nulls().to_numpy()
+        if len(values) < len(column):
+            filled[name] = Filled(len(column) - len(values), float(values.mean()) if len(values) else 0.0)
+            marked = pl.col(slot).is_null().alias(f"unknown:{name}")
+            result = {c: f.with_columns(marked, pl.col(slot).fill_null(filled[name].value)) for c, f in result.items()}
+    return result, filled
+
+
+def _each_clip_once(frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Of a clip in several corpora only the winner's rows; several rows of one clip in one corpus all stay."""
+    clips = [
+        frame.filter(pl.col("src_sha256").is_not_null())
+        .group_by("src_sha256")
+        .agg(pl.col("sd").min())
+        .with_columns(corpus=pl.lit(corpus), rank=pl.lit(rank))
+        for rank, (corpus, frame) in enumerate(frames.items())
+    ]
+    # SDs that were converted from two scales may differ in their last digits only: then the first corpus wins.
+    order = pl.concat(clips).sort(pl.col("sd").round_sig_figs(_SD_FIGURES), "rank", nulls_last=True)
+    winners = order.unique("src_sha256", keep="first", maintain_order=True).select("src_sha256", winner="corpus")
+    own = pl.col("winner").is_null() | (pl.col("winner") == pl.col("corpus"))
+    return {
+        corpus: frame.join(winners, on="src_sha256", how="left", maintain_order="left").filter(own)
+        for corpus, frame in frames.items()
+    }
+
+
+def _own_encoders(encoders: pl.Series) -> tuple[tuple[str, ...], F32]:
+    """The encoders by name, V of them, and the one-hot (N, V) of each row's."""
+    words = np.asarray(encoders.to_list(), dtype=object)
+    vocabulary = tuple(sorted(set(words)))
+    return vocabulary, (words[:, None] == np.asarray(vocabulary, dtype=object)[None, :]).astype(np.float32)
+
+
+def _refuse_types(corpus: str, scan: pl.LazyFrame, *, numbers: Collection[str], words: Collection[str]) -> None:
+    """Refuses columns of a type without numbers or words, and text for a MOS."""
+    texts = {name: repr(text) for name, text in columns_of_text(scan, ("mos",)).items()}
+    no_numbers = {**columns_without_numbers(scan, numbers), **texts}
+    for kind, columns in (("numbers", no_numbers), ("words", columns_of_lists(scan, words))):
+        if columns:
+            raise TrainingError(
+                f"labelled table of {corpus}: columns that hold no {kind}",
+                found=", ".join(f"{name}: {what}" for name, what in columns.items()),
+                expected=f"one {kind.removesuffix('s')} a row, and null where there is none",
+                next_step="correct the table; mos_features makes one",
+            )
+
+
+def _refuse_off_scale(corpus: str, labelled: pl.DataFrame, target: Target) -> None:
+    scale = MosScale(target.name, target.low, target.low + target.span)
+    wrong = [(key, mos) for key, mos in labelled.select("key", "mos").iter_rows() if not scale.holds(mos)]
+    if wrong:
+        raise TrainingError(
+            f"{corpus}: {len(wrong)} of {len(labelled)} {scale.name.upper()} off the training scale",
+            found=", ".join(f"{key} ({mos:g})" for key, mos in wrong[:5]),
+            expected=f"{scale.low:g} to {scale.high:g}",
+            next_step="make the table with mos_features, which converts scores"
+            if target == MOS_TARGET
+            else "make the encode grid again",
+        )
+
+
+def _refuse_unmeasured(
+    frames: Mapping[str, pl.DataFrame],
+    schema: FeatureSchema,
+    allowed: Collection[str],
+    texts: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Refuses text, what is known in no row of a corpus, and measured features of one value in all rows of a corpus."""
+    wrong = []
+    for corpus, frame in frames.items():
+        for name in schema.columns if len(frame) else ():
+            values = frame[f"feature:{name}"].drop_nulls()
+            # Words among numbers are no missing values: filled, they would hide a column that went wrong.
+            if source := next((column for column in number_sources(name) if column in texts[corpus]), None):
+                where = "" if source == name else f" in {source}"
+                wrong.append(f"{corpus}: {name} (text{where}: {texts[corpus][source]!r})")
+            elif name in allowed:
+                continue
+            elif not len(values):
+                wrong.append(f"{corpus}: {name} (absent or all missing)")
+            elif name in schema.measured and len(values) > 1 and values.min() == values.max():
+                wrong.append(f"{corpus}: {name} (constant {values[0]:g})")
+    if wrong:
+        raise TrainingError(
+            "features that cannot be trained on",
+            found="; ".join(wrong),
+            expected=f"varying values of all {len(schema.columns)} columns of {schema.name}",
+            next_step="extract them, or name them in allow_missing_features",
+        )
+
+
+def _refuse_unteachable(table: TrainingTable, allowed: Collection[str]) -> None:
+    """Refuses equal labels, measured features of one value in the rows that are left, and the label as a feature."""
+    if len(table.mos) > 1 and np.ptp(table.mos) == 0:
+        raise TrainingError(
+            f"all {len(table.mos)} labels are equal",
+            found=f"{table.mos[0]:g}",
+            expected="scores that differ",
+            next_step="check the score column that labelled the table",
+        )
+    # A column that varies in its corpus may vary in the rows that fell out only.
+    still = [name for name in table.constant if name in table.schema.measured and name not in allowed]
+    if still and len(table.mos) > 1:
+        raise TrainingError(
+            "features that cannot be trained on",
+            found=f"{', '.join(still)}: constant in the {len(table.mos)} rows that have all features",
+            expected=f"varying values of all measured columns of {table.schema.name}",
+            next_step="extract the features of the other rows, or name them in allow_missing_features",
+        )
+    if len(table.mos) < _ENOUGH_TO_TELL:
+        return
+    # The label on another scale, rounded maybe, follows a straight line of it: no measurement agrees so well.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x, y = (a - a.mean(0) for a in (table.features.astype(np.float64), table.mos.astype(np.float64)))
+        likeness = np.abs(y @ x) / np.sqrt((x * x).sum(0) * (y * y).sum())
+    limit = _THE_SAME if table.target == MOS_TARGET else _THE_SAME_SCORE
+    labels = [name for name, like in zip(table.schema.columns, likeness, strict=True) if like > limit]
+    if labels:
+        raise TrainingError(
+            "features that are the label",
+            found=f"{', '.join(labels)}: a straight line of {table.target.name}",
+            expected="features measured without the scores",
+            next_step="leave those columns out",
+        )
