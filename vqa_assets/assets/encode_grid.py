@@ -15,15 +15,14 @@ from vqa_assets.assets.telling import counted, manifest_metadata, records, table
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC
-from vqa_assets.encode_grid import layout
+from vqa_assets.encode_grid import grid_files
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
 
 if TYPE_CHECKING:
-    from vqa_assets.encode_grid.grid import Grid, GridJob
-    from vqa_assets.encode_grid.training_corpus import TrainingCorpus
+    from vqa_assets.encode_grid.grid import Grid, GridJob, TrainingCorpus
 
 CODE_VERSION = "1"
 GROUP = "encode_grid"
@@ -61,15 +60,14 @@ class EncodeGridConfig(ToldConfig):
 
     def job(self, source: EncodeGridSource, root: DataRoot) -> "GridJob":
         """What to make for a source."""
-        from vqa_assets.encode_grid.bvi_dvc import EncodeLabels, bvi_dvc_job
         from vqa_assets.encode_grid.grid import GridOutput
-        from vqa_assets.encode_grid.netflix import netflix_job
+        from vqa_assets.encode_grid.grid_sources import EncodeLabels, bvi_dvc_job, netflix_job
 
-        to = GridOutput(_path(self.output, layout.grid_jsonl(root, source)), _optional(self.manifest_out))
+        to = GridOutput(_path(self.output, grid_files.grid_jsonl(root, source)), _optional(self.manifest_out))
         if source is not BVI_DVC:
-            return netflix_job(_path(self.input, layout.vmaf_tune_rows(root)), root, to)
+            return netflix_job(_path(self.input, grid_files.vmaf_tune_rows(root)), root, to)
         labels = EncodeLabels(self.encoder, self.preset, self.crf, self.pix_fmt, self.vmaf_model)
-        return bvi_dvc_job(_path(self.cache_dir, layout.reports_folder(root)), labels, root, to)
+        return bvi_dvc_job(_path(self.cache_dir, grid_files.reports_folder(root)), labels, root, to)
 
 
 class TrainingCorpusConfig(ToldConfig):
@@ -95,13 +93,14 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         "and hashed. Writes nothing; its data version is a hash of their names and bytes.",
     )
     def libvmaf_reports(config: ReportsConfig, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.encode_grid.inputs import list_inputs
-        from vqa_assets.encode_grid.rows import shown_name
+        from vqa_assets.encode_grid.grid_files import list_inputs
+        from vqa_assets.encode_grid.grid_rows import shown_name
 
         with told_failures():
             root = data_root.root()
             found = list_inputs(
-                _path(config.cache_dir, layout.reports_folder(root)), _path(config.input, layout.vmaf_tune_rows(root))
+                _path(config.cache_dir, grid_files.reports_folder(root)),
+                _path(config.input, grid_files.vmaf_tune_rows(root)),
             )
         shown = [
             {"file": shown_name(f.path), "bytes": f.size_bytes, "sha256": f.sha256} for f in found.files[:_EXAMPLES]
@@ -148,14 +147,14 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
     def fr_training_corpus(
         context: dg.AssetExecutionContext, config: TrainingCorpusConfig, data_root: DataRootResource
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.encode_grid.training_corpus import MergeSettings, choose_inputs, make_training_corpus
+        from vqa_assets.encode_grid.grid import MergeSettings, choose_inputs, make_training_corpus
 
         with told_failures():
             root = data_root.root()
-            present, absent = choose_inputs([Path(p) for p in config.inputs], layout.every_grid_jsonl(root))
+            present, absent = choose_inputs([Path(p) for p in config.inputs], grid_files.every_grid_jsonl(root))
             for path in absent:
                 context.log.warning(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows")
-            output = _path(config.output, layout.training_corpus(root))
+            output = _path(config.output, grid_files.training_corpus(root))
             settings = MergeSettings(present, output, absent, _optional(config.manifest_out))
             done = make_training_corpus(settings, run_context(context, root, __file__))
         told = _corpus_metadata(done, absent, root) | manifest_metadata(done.manifest, settings.manifest, root)
@@ -202,14 +201,14 @@ def make_encode_grid_checks() -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
         root = data_root.root()
-        return jsonl_schema_result(artefact_path(context, root, layout.training_corpus(root)), FR_TRAINING_CORPUS)
+        return jsonl_schema_result(artefact_path(context, root, grid_files.training_corpus(root)), FR_TRAINING_CORPUS)
 
     @dg.asset_check(asset="fr_training_corpus", description="No encode has two results.")
     def fr_training_corpus_conflicts(
         context: dg.AssetCheckExecutionContext, data_root: DataRootResource
     ) -> dg.AssetCheckResult:
         root = data_root.root()
-        default = manifest_path(layout.training_corpus(root))
+        default = manifest_path(grid_files.training_corpus(root))
         manifest = read_json_object(artefact_path(context, root, default, entry="manifest_path"))
         count = manifest["counters"]["conflicts"]
         told = "; ".join(f"{c['kept']} is kept, {c['left_out']} is not" for c in manifest["conflict_examples"][:3])
@@ -238,12 +237,12 @@ def _optional(given: str | None) -> Path | None:
 
 def _published_grid(context: dg.AssetCheckExecutionContext, root: DataRoot) -> Path:
     name = context.partition_key
-    return artefact_path(context, root, layout.grid_jsonl(root, ENCODE_GRID_SOURCES[name]), name)
+    return artefact_path(context, root, grid_files.grid_jsonl(root, ENCODE_GRID_SOURCES[name]), name)
 
 
 def _manifest(context: dg.AssetCheckExecutionContext, root: DataRoot) -> Path:
     name = context.partition_key
-    default = manifest_path(layout.grid_jsonl(root, ENCODE_GRID_SOURCES[name]))
+    default = manifest_path(grid_files.grid_jsonl(root, ENCODE_GRID_SOURCES[name]))
     return artefact_path(context, root, default, name, entry="manifest_path")
 
 

@@ -12,7 +12,7 @@ from vqa_assets.assets.head_settings import HeadConfig
 from vqa_assets.assets.runs import run_context
 from vqa_assets.assets.telling import manifest_metadata, picture, records, synthetic_tags, told_failures
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
-from vqa_assets.encode_grid.layout import training_corpus
+from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.heads.facts import CorpusFacts
 from vqa_assets.heads.recipe import (
     HEAD_RECIPES,

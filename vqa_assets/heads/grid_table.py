@@ -12,7 +12,7 @@ import polars as pl
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES
 from vqa_assets.corpora.external import NETFLIX
-from vqa_assets.encode_grid.rows import read_grid
+from vqa_assets.encode_grid.grid_rows import read_grid
 from vqa_assets.errors import NoLabelledRowsError
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
 from vqa_assets.heads.recipe import VMAF_TARGET

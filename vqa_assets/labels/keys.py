@@ -164,8 +164,8 @@ def _searched(keys: list[str], pattern: str, group: int, setting: str, limit_s: 
 
 
 def _stand_ins(characters: set[str]) -> dict[int, str]:
-    """For characters that ``re`` and ``regex`` class differently (combining accents, ², ½): one that both class as ``re``
-    does. One character stands for one, so that places in a key stay.
+    """For characters that ``re`` and ``regex`` class differently (combining accents, ², ½), one that both class as
+    ``re`` does. One character stands for one, so that places in a key stay.
     """
     import regex
 

@@ -122,10 +122,9 @@ def _feature_request(corpus: Corpus, root: DataRoot, cursor: Cursor) -> dg.RunRe
 
 
 def _report_request(source: str, root: DataRoot, cursor: Cursor) -> dg.RunRequest | None:
-    from vqa_assets.encode_grid import layout
-    from vqa_assets.encode_grid.bvi_dvc import reports_in
+    from vqa_assets.encode_grid.grid_files import reports_folder, reports_in, vmaf_tune_rows
 
-    inputs = reports_in(layout.reports_folder(root)) if source == BVI_DVC.name else (layout.vmaf_tune_rows(root),)
+    inputs = reports_in(reports_folder(root)) if source == BVI_DVC.name else (vmaf_tune_rows(root),)
     return _request(source, cursor, tuple(path for path in inputs if path.is_file()))
 
 
