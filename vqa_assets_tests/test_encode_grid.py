@@ -651,8 +651,8 @@ class TestTrainingCorpus:
 
 
 def test_grid_rows_that_do_not_reconcile_fail():
-    told = refused(EncodeGridError, lambda: GridReport(rows_in=2, rows_out=1).judge("x"))
-    assert "x: rows do not reconcile: 2 in, expected 1 out + 0 broken + 0 empty" in told
+    message = refused(EncodeGridError, lambda: GridReport(rows_in=2, rows_out=1).judge("x"))
+    assert "encode_grid_jsonl[x]: rows do not reconcile: 2 in, expected 1 out + 0 broken + 0 empty" in message
 
 
 def test_a_grid_row_among_opinions_is_sent_here(place):

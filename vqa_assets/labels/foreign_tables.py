@@ -222,11 +222,16 @@ class ForeignTable:
         except ValueError as error:
             raise self.unreadable(error) from error
         rows = value.get("rows") if isinstance(value, dict) else value
-        wrong = [(f"{self.path}", value)] if not isinstance(rows, list) else []
-        wrong += [(self.place(number), row) for number, row in enumerate(rows or [], 1) if not isinstance(row, dict)]
-        for what, found in wrong:
+
+        def no_rows(what: str, value: object) -> LabelError:
             expected = 'a list of objects, or {"rows": […]}'
-            raise LabelError(what, found=f"a JSON {type(found).__name__}", expected=expected, next_step=_NEXT)
+            return LabelError(what, found=f"a JSON {type(value).__name__}", expected=expected, next_step=_NEXT)
+
+        if not isinstance(rows, list):
+            raise no_rows(f"{self.path}", value)
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row, dict):
+                raise no_rows(self.place(number), row)
         return rows
 
     def _selected_of_columns(self, selection: ColumnSelection) -> SelectedColumns:
