@@ -123,7 +123,22 @@ class TestRegex:
                 "[ſK]",
             ),
             *("a++b", "(?>a+)b", "x{,2}", r"[^\d]+", "[]a]+", "(?#c)a", "[ſK]", r"\x61", r"(\d)(?(1)b|c)", "(a|b)+"),
-            *("x{e<=1}", "x{}", r"x\{", r"\w+", r"\W", r"a\sb", r"[^\W_]+", "(?i)K", "²", r"\N{DIGIT ONE}", r"\Bx"),
+            *(
+                "x{e<=1}",
+                "x{}",
+                "[a[:digit:]+",
+                "[]_[]1",
+                r"[\]\[_]1",
+                r"x\{",
+                r"\w+",
+                r"\W",
+                r"a\sb",
+                r"[^\W_]+",
+                "(?i)K",
+                "²",
+                r"\N{DIGIT ONE}",
+                r"\Bx",
+            ),
         ],
     )
     @pytest.mark.parametrize("keys", [PLAIN, PLAIN + ODD], ids=["plain", "odd"])

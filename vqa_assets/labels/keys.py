@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 import polars as pl
+import regex
 
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import LabelError
@@ -42,7 +43,11 @@ _SAME_IN_POLARS = re.compile(
 Left out is where they differ: ``\\s``, ``\\B``, flags, possessive quantities, sets in sets, empty repetitions and
 repeated groups (which text the last turn of a repeated choice leaves in a group is not the same).
 """
-_LITERAL_BRACE = re.compile(r"\\N\{[^}]*\}|\\.|\{(?![0-9]+(?:,[0-9]*)?\}|,[0-9]*\})", re.DOTALL)
+_READ_OTHERWISE = re.compile(
+    r"\\N\{[^}]*\} | \\. | (?P<set>\[\^?\]?(?:\\.|[^\]\\])*\]) | (?P<brace>\{(?![0-9]+(?:,[0-9]*)?\}|,[0-9]*\}))",
+    re.DOTALL | re.VERBOSE,
+)
+"""What ``regex`` reads otherwise: a bracket in a set as a class of POSIX, a brace that is no quantity as fuzzy."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +104,16 @@ def normalized(keys: pl.Series, rule: KeyRule) -> pl.Series:
 def compiled(pattern: str, setting: str) -> re.Pattern[str]:
     """The pattern as Python reads it; LabelError names the setting and what is wrong with the pattern."""
     try:
-        return re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+        program = re.compile(pattern)
+        regex.compile(_for_regex(pattern), regex.VERSION0)
+    except (re.error, regex.error, OverflowError, RecursionError) as error:
         raise LabelError(
             f"{setting} {pattern!r}",
             found=f"no regular expression ({error})",
             expected="one that Python's re reads, such as ([0-9]{6,})",
             next_step="correct it",
         ) from error
+    return program
 
 
 def same_in_polars(pattern: str) -> bool:
@@ -138,12 +145,8 @@ def extract(keys: pl.Series, pattern: str, setting: str, limit_s: float = LIMIT_
 
 def _searched(keys: list[str], pattern: str, group: int, setting: str, limit_s: float) -> list[str | None]:
     """What ``re`` would find in each key, found by ``regex``, which keeps a time limit."""
-    import regex
-
-    # in regex a brace of re that is no quantity may mean a fuzzy match
-    escaped = _LITERAL_BRACE.sub(lambda part: r"\{" if part[0] == "{" else part[0], pattern)
     stand_ins = _stand_ins({*pattern, *"".join(keys)})
-    program = regex.compile(escaped.translate(stand_ins), regex.VERSION0)
+    program = regex.compile(_for_regex(pattern).translate(stand_ins), regex.VERSION0)
     parts: list[str | None] = []
     for number, key in enumerate(keys):
         if number % _KEYS_PER_LIMIT == 0:
@@ -163,12 +166,21 @@ def _searched(keys: list[str], pattern: str, group: int, setting: str, limit_s: 
     return parts
 
 
+def _for_regex(pattern: str) -> str:
+    """A pattern of ``re`` in the words of ``regex``: braces and brackets that are plain characters are escaped."""
+
+    def escaped(part: re.Match[str]) -> str:
+        if part["set"]:
+            return "[" + re.sub(r"(\\.)|\[", lambda inner: inner[1] or r"\[", part["set"][1:], flags=re.DOTALL)
+        return r"\{" if part["brace"] else part[0]
+
+    return _READ_OTHERWISE.sub(escaped, pattern)
+
+
 def _stand_ins(characters: set[str]) -> dict[int, str]:
     """For characters that ``re`` and ``regex`` class differently (combining accents, ², ½), one that both class as
     ``re`` does. One character stands for one, so that places in a key stay.
     """
-    import regex
-
     table = {}
     for one in characters:
         classes = [bool(re.match(kind, one)) for kind in (r"\w", r"\d", r"\s")]
