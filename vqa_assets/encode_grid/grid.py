@@ -299,6 +299,7 @@ def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], 
         for number, row in read_grid(path):
             report.rows_in += 1
             key, where = tuple(row[k] for k in NATURAL_KEY), f"{shown(path)}:{number}"
+            # a digest instead of the row: what has passed must be kept in memory for as long as the merge runs
             content = hashlib.sha256(content_line(row)).digest()
             if key in seen:
                 first_content, first = seen[key]

@@ -96,6 +96,7 @@ def check_identity(matched: pl.DataFrame, columns: Sequence[str]) -> None:
     for name in columns:
         if f"{LABEL}:{name}" not in matched.columns:
             continue
+        # null is no statement: only two values can disagree
         wrong = matched.filter(pl.col(name) != pl.col(f"{LABEL}:{name}")).head(1)
         if wrong.height:
             first = wrong.row(0, named=True)

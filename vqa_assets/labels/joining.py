@@ -116,6 +116,7 @@ def _joined(
     identity = [name for name in IDENTITY_COLUMNS if name in features.names]
     try:
         if as_objects:
+            # objects are written from the file again, each with its own keys: only what the join reads is a column here
             texts = dict.fromkeys((key.column, *identity), str)
             rows = features.columns(ColumnSelection(texts.get, tuple(texts))).frame.drop(ROW).lazy()
         else:
@@ -186,7 +187,7 @@ def _labelled(rows: pl.LazyFrame, beside: pl.DataFrame, key: KeyRule, settings: 
 
 
 def _check_pattern_matches(parts: pl.Series, rule: KeyRule, keys: Sequence[pl.Series]) -> None:
-    """LabelError where a pattern found no part of any key."""
+    """LabelError where a pattern matches no key at all."""
     if parts.count() or not rule.regex or not any(len(series) for series in keys):
         return
     examples = [str(key) for series in keys for key in series.drop_nulls().head(3)][:3]
@@ -210,6 +211,7 @@ def _one_per_key(files: Sequence[LabelFile]) -> pl.DataFrame:
         )
         for i, one in enumerate(files)
     ]
+    # keys in which the pattern found nothing are null: they must not join each other
     every = pl.concat(frames, how="diagonal").filter(pl.col(KEY).is_not_null())
     columns = [name for name in (*SCORES, *CARRIED_COLUMNS) if name in every.columns]
     once = every.unique(KEY, keep="first", maintain_order=True)
@@ -219,6 +221,7 @@ def _one_per_key(files: Sequence[LabelFile]) -> pl.DataFrame:
         )
         _check_scores_agree(twins, files)
         _warn_of_differences(twins, [name for name in columns if name not in ("mos", RAW_MOS, SOURCE)])
+    # 0 stands for "not published", as in a corpus JSONL
     unpublished = [pl.col(n).fill_null(0) for n in ("mos_std_dev", "mos_n_ratings") if n in columns]
     return once.select(KEY, *columns).with_columns(unpublished)
 

@@ -128,6 +128,7 @@ def extract(keys: pl.Series, pattern: str, setting: str, limit_s: float = LIMIT_
     """
     group = min(compiled(pattern, setting).groups, 1)
     texts = keys.drop_nulls()
+    # the engines read \w, \d and $ alike only in ASCII without a line break
     is_plain = bool((texts.str.len_bytes() == texts.str.len_chars()).all()) and not bool(
         texts.str.contains("\n", literal=True).any()
     )

@@ -67,6 +67,7 @@ def make_labelled_table(
         standing = None
         with suppress(SchemaError, FileNotFoundError):
             standing = version_of(out.path)
+        # an equal table is left alone, so that what is made from it stays fresh
         if standing != version:
             draft.publish()
     manifest = write_manifest(

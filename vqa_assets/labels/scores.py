@@ -213,8 +213,8 @@ def _score_column(
             raise absent_column(file.names, one_of, str(file.path), "label_mos_column")
     filled = [name for name in candidates if file.frame[name].count()]
     if not filled:
-        _check_usable(file, None, candidates[0])  # every row is unusable, and named
-    first, *others = filled or candidates[:1]
+        _check_usable(file, None, candidates[0])  # raises: every row is unusable, and named
+    first, *others = filled
     scales = decide_scales(file, first, rule)
     for other in others:
         _check_same(file, first, scales, other, rule)
@@ -301,6 +301,7 @@ def _on_scale(value: pl.Expr, decided: Sequence[DecidedScale], other: MosScale, 
 
     if len(decided) == 1:
         return converted(decided[0].scale)
+    # a file of several corpora: each row by the scale of its own
     score = pl.lit(None, pl.Float64)
     for one in decided:
         score = pl.when(one.rows).then(converted(one.scale)).otherwise(score)
@@ -426,6 +427,7 @@ def _scores_of_votes(votes: pl.DataFrame, key: str, rater: str | None, file: Sel
         pl.col(RAW_MOS).mean(),
         pl.len().cast(pl.Int64).alias("mos_n_ratings"),
     )
+    # Student's t per count, not per key: there are few counts and many keys
     counts = scores["mos_n_ratings"].unique().to_list()
     factors = {n: ci95_half_width(1.0, n) for n in counts if n > 1}
     factor = pl.col("mos_n_ratings").replace_strict(factors, default=None, return_dtype=pl.Float64)
