@@ -25,7 +25,7 @@ from vqa_assets.encode_grid.grid import (
 from vqa_assets.encode_grid.grid_files import list_inputs
 from vqa_assets.encode_grid.grid_rows import DEFAULTS, ROW_KEYS, VERSION_2_KEYS, grid_line, read_grid
 from vqa_assets.encode_grid.grid_sources import EncodeLabels, NamedGeometry, bvi_dvc_job, geometry_of, netflix_job
-from vqa_assets.encode_grid.libvmaf import EmptyReportError, parse_report
+from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
 from vqa_assets.errors import AggregateError, EncodeGridError, SchemaError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import RunContext

@@ -2,5 +2,5 @@
 training table. No opinion score belongs here, and no clip is opened: what a score is worth is in ``unified`` and
 ``heads``.
 
-``grid_files`` → ``libvmaf`` (one report), ``grid_rows`` (one row) → ``grid_sources`` → ``grid``.
+``grid_files`` → ``libvmaf_report``, ``grid_rows`` → ``grid_sources`` → ``grid``.
 """

@@ -28,7 +28,7 @@ from vqa_assets.encode_grid.grid_rows import (
     require,
     shown_name,
 )
-from vqa_assets.encode_grid.libvmaf import EmptyReportError, parse_report
+from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import told_settings
