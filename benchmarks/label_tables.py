@@ -44,10 +44,10 @@ def main() -> None:
         )
         long = Size(20_000_000, 20, 200)
         in_child(make_tables, Path(folder), long)
-        found = in_child(label_ours, Path(folder), long)
+        longest = in_child(label_ours, Path(folder), long)
     print(
-        f"20 000 000 rows × 20 columns: peak memory {found.peak_mib:.0f} MiB beside {middle.peak_mib:.0f} MiB at "
-        f"5 000 000 rows, {found.wall_s:.0f} s; bound by disk and zstd"
+        f"20 000 000 rows × 20 columns: peak memory {longest.peak_mib:.0f} MiB beside {middle.peak_mib:.0f} MiB at "
+        f"5 000 000 rows, {longest.wall_s:.0f} s; bound by disk and zstd"
     )
 
 

@@ -25,14 +25,14 @@ def plain_labels(features: Path, labels: Path, out: Path, audit: Path) -> None:
         raise ValueError("rows multiplied")
     _check(merged)
     merged.to_parquet(out, compression="zstd", index=False)
-    found: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "input_rows": len(table),
         "output_rows": len(merged),
         "matched_rows": int((merged["mos_label_status"] == "ok").sum()),
         "match_rate": rate,
         "label_sources": merged["mos_label_source"].value_counts().to_dict(),
     }
-    audit.write_text(json.dumps(found))
+    audit.write_text(json.dumps(counts))
 
 
 def _scores(labels: Path) -> pd.DataFrame:

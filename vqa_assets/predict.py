@@ -93,13 +93,13 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     """Every row of a feature table, in its order; HeadError where the head cannot read it."""
     import polars as pl
 
-    from vqa_assets.labels.feature_table import FeatureTable
-    from vqa_assets.labels.formats import check_present
+    from vqa_assets.labels.foreign_tables import check_present, table_at
+    from vqa_assets.labels.scores import IDENTITY_COLUMNS
 
     check_present(path, "feature table", "name a feature table, such as features.parquet")
-    table = FeatureTable(path, path.with_suffix(".parquet"))
+    table = table_at(path)
     key = next((name for name in KEY_COLUMNS if name in table.names), None)
-    rows = table.scan(key or "")
+    rows = table.rows((key or "", *IDENTITY_COLUMNS))
     # A head that tells encoders apart scores encodes, many of one source, whose name alone would say too little.
     naming = [key, *(column for column in _ENCODE if head.encoders and column in table.names)] if key else []
     try:

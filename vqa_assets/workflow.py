@@ -19,7 +19,7 @@ from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.external import BVI_DVC, NETFLIX
 from vqa_assets.definitions import build_defs, declared_corpora
-from vqa_assets.encode_grid.layout import reports_folder, vmaf_tune_rows
+from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, HeadRecipe
 from vqa_assets.ingest.layout import waiting_annotation_files

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.encode_grid.rows import DEFAULTS, ROW_KEYS, VERSION_2_KEYS
+from vqa_assets.encode_grid.grid_rows import DEFAULTS, ROW_KEYS, VERSION_2_KEYS
 from vqa_assets.features.ffmpeg import ffmpeg_binary
 
 SIX = {"adm2": 0.9, "vif_scale0": 0.4, "vif_scale1": 0.7, "vif_scale2": 0.8, "vif_scale3": 0.9, "motion2": 4.0}

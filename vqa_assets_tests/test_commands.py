@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.corpora import CORPORA
-from vqa_assets.encode_grid.layout import reports_folder, vmaf_tune_rows
+from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import plan
 from vqa_assets_tests.clips import tiny_clips

@@ -11,9 +11,9 @@ import pytest
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.corpora.scales import SCALES
 from vqa_assets.definitions import defs
-from vqa_assets.encode_grid import layout
-from vqa_assets.encode_grid.bvi_dvc import EncodeLabels
+from vqa_assets.encode_grid import grid_files
 from vqa_assets.encode_grid.grid import GridReport
+from vqa_assets.encode_grid.grid_sources import EncodeLabels
 from vqa_assets.provenance.verify import Match
 from vqa_assets.provenance.verify import main as verify_command
 from vqa_assets.settings import INGEST_SETTINGS
@@ -71,7 +71,7 @@ def test_the_page_on_the_encode_grid_names_every_source_file_setting_counter_and
     page = (REPOSITORY / "docs/encode-grid.md").read_text(encoding="utf-8")
     root = DataRoot(root_path)
     assert [name for name in ENCODE_GRID_SOURCES if f"| `{name}` |" not in page] == []
-    files = [*layout.every_grid_jsonl(root), layout.training_corpus(root), layout.vmaf_tune_rows(root)]
+    files = [*grid_files.every_grid_jsonl(root), grid_files.training_corpus(root), grid_files.vmaf_tune_rows(root)]
     assert [root.shown(path) for path in files if f"`{root.shown(path)}`" not in page] == []
     assert [name for name in asdict(EncodeLabels()) if f"`{name}`" not in page] == []
     counters = set(GridReport().counters()) - {"rows_in", "rows_out"}

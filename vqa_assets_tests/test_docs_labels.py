@@ -9,10 +9,10 @@ import pytest
 from vqa_assets.assets.labels import BatchConfig, LabelConfig
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.definitions import defs
-from vqa_assets.labels.batch_manifest import read_manifest, shipped_manifests
-from vqa_assets.labels.columns import CARRIED_COLUMNS, MOS_CANDIDATES
-from vqa_assets.labels.conflicts import SCORES
-from vqa_assets.labels.key_regex import LIMIT_S
+from vqa_assets.labels.batch import read_manifest, shipped_manifests
+from vqa_assets.labels.joining import SCORES
+from vqa_assets.labels.keys import LIMIT_S
+from vqa_assets.labels.scores import CARRIED_COLUMNS, MOS_CANDIDATES
 from vqa_assets.labels.settings import LABEL_SETTINGS
 from vqa_assets_tests.settings_tables import settings_table
 

@@ -11,14 +11,21 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
-from vqa_assets.encode_grid import layout
-from vqa_assets.encode_grid.bvi_dvc import EncodeLabels, NamedGeometry, bvi_dvc_job, geometry_of
-from vqa_assets.encode_grid.grid import GridJob, GridOutput, GridReport, make_grid
-from vqa_assets.encode_grid.inputs import list_inputs
-from vqa_assets.encode_grid.netflix import netflix_job
-from vqa_assets.encode_grid.reports import EmptyReportError, parse_report
-from vqa_assets.encode_grid.rows import DEFAULTS, ROW_KEYS, VERSION_2_KEYS, grid_line, read_grid
-from vqa_assets.encode_grid.training_corpus import MergeReport, MergeSettings, choose_inputs, make_training_corpus
+from vqa_assets.encode_grid import grid_files
+from vqa_assets.encode_grid.grid import (
+    GridJob,
+    GridOutput,
+    GridReport,
+    MergeReport,
+    MergeSettings,
+    choose_inputs,
+    make_grid,
+    make_training_corpus,
+)
+from vqa_assets.encode_grid.grid_files import list_inputs
+from vqa_assets.encode_grid.grid_rows import DEFAULTS, ROW_KEYS, VERSION_2_KEYS, grid_line, read_grid
+from vqa_assets.encode_grid.grid_sources import EncodeLabels, NamedGeometry, bvi_dvc_job, geometry_of, netflix_job
+from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
 from vqa_assets.errors import AggregateError, EncodeGridError, SchemaError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import RunContext
@@ -39,7 +46,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self.root = DataRoot(path)
-        self.reports = layout.reports_folder(self.root)
+        self.reports = grid_files.reports_folder(self.root)
         self.reports.mkdir(parents=True)
         self.context = RunContext(self.root, {}, Path(__file__))
 
@@ -49,23 +56,23 @@ class Place:
         return path
 
     def rows(self, *rows):
-        return write_rows(layout.vmaf_tune_rows(self.root), *rows)
+        return write_rows(grid_files.vmaf_tune_rows(self.root), *rows)
 
     def job(self, source: str, labels: EncodeLabels) -> GridJob:
-        to = GridOutput(layout.grid_jsonl(self.root, ENCODE_GRID_SOURCES[source]))
+        to = GridOutput(grid_files.grid_jsonl(self.root, ENCODE_GRID_SOURCES[source]))
         if source == "netflix":
-            return netflix_job(layout.vmaf_tune_rows(self.root), self.root, to)
+            return netflix_job(grid_files.vmaf_tune_rows(self.root), self.root, to)
         return bvi_dvc_job(self.reports, labels, self.root, to)
 
     def make(self, source="bvi-dvc", **labels):
         return make_grid(self.job(source, EncodeLabels(**labels)), self.context)
 
     def merge(self, *inputs, named=()):
-        present, absent = choose_inputs(named, inputs or layout.every_grid_jsonl(self.root))
-        return make_training_corpus(MergeSettings(present, layout.training_corpus(self.root), absent), self.context)
+        present, absent = choose_inputs(named, inputs or grid_files.every_grid_jsonl(self.root))
+        return make_training_corpus(MergeSettings(present, grid_files.training_corpus(self.root), absent), self.context)
 
     def shard(self, name, *rows):
-        return write_rows(layout.folder(self.root) / name, *rows)
+        return write_rows(grid_files.folder(self.root) / name, *rows)
 
 
 @pytest.fixture
@@ -349,7 +356,7 @@ class TestBviDvc:
         place.report("a_64x48_25fps_x.json", small_report())
         counters = place.make().report.counters()
         assert (counters["without_geometry"], counters["without_features"]) == (1, 1)
-        lacking = next(r for r in read_grid(layout.grid_jsonl(place.root, ENCODE_GRID_SOURCES["bvi-dvc"])))[1]
+        lacking = next(r for r in read_grid(grid_files.grid_jsonl(place.root, ENCODE_GRID_SOURCES["bvi-dvc"])))[1]
         assert (lacking["width"], lacking["height"], lacking["framerate"], lacking["duration_s"]) == (64, 48, 25, 0.08)
 
     def test_no_report_is_an_error_that_says_where_they_belong(self, place):
@@ -367,14 +374,14 @@ class TestBviDvc:
         told = refused(EncodeGridError, place.make)
         assert "bvi-dvc: no usable row: 1 broken and 1 empty reports (a.json: no usable report: not JSON" in told
         assert "expected at least one scored encode; the earlier output stands" in told
-        grid = layout.grid_jsonl(place.root, ENCODE_GRID_SOURCES["bvi-dvc"])
+        grid = grid_files.grid_jsonl(place.root, ENCODE_GRID_SOURCES["bvi-dvc"])
         assert grid.read_bytes() == before
         assert [p.name for p in grid.parent.iterdir() if p.name.endswith(".tmp")] == []
 
     def test_a_label_that_breaks_the_column_specs_replaces_nothing(self, place):
         place.report("a.json", small_report())
         assert "crf" in refused(SchemaError, lambda: place.make(crf=64))
-        assert not layout.grid_jsonl(place.root, ENCODE_GRID_SOURCES["bvi-dvc"]).exists()
+        assert not grid_files.grid_jsonl(place.root, ENCODE_GRID_SOURCES["bvi-dvc"]).exists()
 
     def test_the_manifest_holds_every_input_with_its_hash_and_the_labels(self, place):
         path = place.report("a.json", small_report())
@@ -468,7 +475,7 @@ class TestNetflix:
         before = place.make("netflix").jsonl.read_bytes()
         place.rows(tune_row(), tune_row(1, **{key: value}))
         assert key in refused(SchemaError, lambda: place.make("netflix"))
-        assert layout.grid_jsonl(place.root, ENCODE_GRID_SOURCES["netflix"]).read_bytes() == before
+        assert grid_files.grid_jsonl(place.root, ENCODE_GRID_SOURCES["netflix"]).read_bytes() == before
 
     @pytest.mark.parametrize(
         ("line", "told"),
@@ -616,7 +623,7 @@ class TestTrainingCorpus:
         before = place.merge(shard).jsonl.read_bytes()
         place.shard("a.jsonl", tune_row(), row)
         assert f"{shard}:{told}" in refused(EncodeGridError, lambda: place.merge(shard))
-        assert layout.training_corpus(place.root).read_bytes() == before
+        assert grid_files.training_corpus(place.root).read_bytes() == before
 
     def test_inputs_without_rows_are_an_error(self, place):
         shard = place.shard("a.jsonl")
@@ -644,8 +651,8 @@ class TestTrainingCorpus:
 
 
 def test_grid_rows_that_do_not_reconcile_fail():
-    told = refused(EncodeGridError, lambda: GridReport(rows_in=2, rows_out=1).reconcile("x"))
-    assert "x: rows do not reconcile: 2 in, expected 1 out + 0 broken + 0 empty" in told
+    message = refused(EncodeGridError, lambda: GridReport(rows_in=2, rows_out=1).judge("x"))
+    assert "encode_grid_jsonl[x]: rows do not reconcile: 2 in, expected 1 out + 0 broken + 0 empty" in message
 
 
 def test_a_grid_row_among_opinions_is_sent_here(place):
@@ -669,7 +676,7 @@ class TestInputs:
         assert found.counts == {"bvi-dvc": 2, "netflix": 1}
 
     def test_the_data_version_follows_names_and_bytes_only(self, place):
-        rows = layout.vmaf_tune_rows(place.root)
+        rows = grid_files.vmaf_tune_rows(place.root)
         path = place.report("a.json", small_report())
         first = list_inputs(place.reports, rows).data_version
         os.utime(path, (1, 1))
@@ -681,7 +688,7 @@ class TestInputs:
         assert list_inputs(place.reports, rows).data_version != first
 
     def test_either_source_alone_will_do_and_neither_is_an_error(self, place):
-        rows = layout.vmaf_tune_rows(place.root)
+        rows = grid_files.vmaf_tune_rows(place.root)
         assert "no libvmaf report" in refused(EncodeGridError, lambda: list_inputs(place.reports, rows))
         place.rows(tune_row())
         assert list_inputs(place.reports, rows).counts == {"bvi-dvc": 0, "netflix": 1}

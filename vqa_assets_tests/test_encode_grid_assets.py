@@ -11,7 +11,7 @@ import pytest
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES
 from vqa_assets.definitions import build_defs
-from vqa_assets.encode_grid import layout
+from vqa_assets.encode_grid import grid_files
 from vqa_assets.provenance.verify import verify
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object
@@ -27,7 +27,7 @@ class Platform:
 
     def __init__(self, root_path: Path, instance: dg.DagsterInstance) -> None:
         self.root, self.instance = DataRoot(root_path), instance
-        self.reports = layout.reports_folder(self.root)
+        self.reports = grid_files.reports_folder(self.root)
         self.reports.mkdir(parents=True)
         defs = build_defs(data_root=DataRootResource(path=str(root_path)))
         self.job = defs.resolve_implicit_global_asset_job_def()
@@ -58,7 +58,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
 
 def test_reports_of_the_real_libvmaf_and_rows_of_vmaf_tune_become_one_corpus(platform: Platform) -> None:
     real_report(platform.reports / "Blurred_64x48_25fps_8bit_420.json")
-    write_rows(layout.vmaf_tune_rows(platform.root), tune_row(), tune_row(1), tune_row(1, vmaf_score=1.0))
+    write_rows(grid_files.vmaf_tune_rows(platform.root), tune_row(), tune_row(1), tune_row(1, vmaf_score=1.0))
     listed = platform.run("libvmaf_reports")
     assert listed.success
     assert metadata(listed, "libvmaf_reports")["dagster/row_count"] == 2
@@ -70,7 +70,7 @@ def test_reports_of_the_real_libvmaf_and_rows_of_vmaf_tune_become_one_corpus(pla
         assert told["dagster/row_count"] == rows
         assert told["licence"] == ENCODE_GRID_SOURCES[source].licence
         assert told["manifest"]["run_provenance"]["dagster"]["partition_key"] == source
-        written = manifest_path(layout.grid_jsonl(platform.root, ENCODE_GRID_SOURCES[source]))
+        written = manifest_path(grid_files.grid_jsonl(platform.root, ENCODE_GRID_SOURCES[source]))
         assert told["manifest"] == read_json_object(written)
     merged = platform.run("fr_training_corpus")
     assert merged.success
@@ -96,7 +96,7 @@ def test_a_broken_report_warns_by_name_and_the_run_succeeds(platform: Platform) 
 
 
 def test_rows_that_version_2_completed_warn_that_features_are_missing(platform: Platform) -> None:
-    write_rows(layout.vmaf_tune_rows(platform.root), version_2(tune_row()))
+    write_rows(grid_files.vmaf_tune_rows(platform.root), version_2(tune_row()))
     result = platform.run("encode_grid_jsonl", partition="netflix")
     assert result.success
     assert checks(result)["encode_grid_jsonl_dropped"] == (False, "without_features 1")
@@ -107,7 +107,7 @@ def test_failures_say_what_was_looked_for_and_what_to_do(platform: Platform) -> 
     assert "put the reports there, or set cache_dir" in failure(platform.run("libvmaf_reports"))
     assert "bvi-dvc: no libvmaf report" in failure(platform.run("encode_grid_jsonl", partition="bvi-dvc"))
     assert "put the file there, or set input" in failure(platform.run("encode_grid_jsonl", partition="netflix"))
-    write_rows(layout.vmaf_tune_rows(platform.root), tune_row(schema_version=1))
+    write_rows(grid_files.vmaf_tune_rows(platform.root), tune_row(schema_version=1))
     assert ":1: schema_version: version 1, expected version 2 or 3" in failure(
         platform.run("encode_grid_jsonl", partition="netflix")
     )
@@ -141,7 +141,7 @@ def test_a_grid_can_be_verified_and_its_command_names_its_settings(platform: Pla
     report = platform.reports / "a_64x48_25fps_x.json"
     report.write_text(small_report())
     platform.run("encode_grid_jsonl", partition="bvi-dvc", crf=20)
-    manifest = manifest_path(layout.grid_jsonl(platform.root, ENCODE_GRID_SOURCES["bvi-dvc"]))
+    manifest = manifest_path(grid_files.grid_jsonl(platform.root, ENCODE_GRID_SOURCES["bvi-dvc"]))
     verified = verify(manifest)
     assert verified.holds
     assert "--select encode_grid_jsonl --partition bvi-dvc --config-json" in verified.command
@@ -162,7 +162,7 @@ def test_equal_inputs_give_equal_data_versions(platform: Platform) -> None:
         return [platform.version(a) for a in ("libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus")]
 
     first = versions()
-    layout.training_corpus(platform.root).unlink()
+    grid_files.training_corpus(platform.root).unlink()
     assert versions() == first
     report.write_text(small_report(12.0))
     assert all(new != old for new, old in zip(versions(), first, strict=True))
@@ -184,4 +184,4 @@ def test_the_command_exits_1_where_no_report_is_usable(platform: Platform, tmp_p
     assert (
         "no usable row: 1 broken and 0 empty reports (b.json: no usable report: not JSON" in done.stdout + done.stderr
     )
-    assert not layout.grid_jsonl(platform.root, ENCODE_GRID_SOURCES["bvi-dvc"]).exists()
+    assert not grid_files.grid_jsonl(platform.root, ENCODE_GRID_SOURCES["bvi-dvc"]).exists()

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from vqa_assets.definitions import build_defs
-from vqa_assets.encode_grid.layout import training_corpus
+from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.provenance.verify import verify
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot

@@ -10,8 +10,14 @@ import pytest
 
 from vqa_assets.definitions import build_defs
 from vqa_assets.errors import LabelError, SchemaError
-from vqa_assets.labels.batch import BatchSettings, check_batch, label_batch
-from vqa_assets.labels.batch_manifest import find_manifest, read_manifest, shipped_manifests
+from vqa_assets.labels.batch import (
+    BatchSettings,
+    check_batch,
+    find_manifest,
+    label_batch,
+    read_manifest,
+    shipped_manifests,
+)
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from time import monotonic
 
 import polars as pl
 import pyarrow as pa
@@ -9,13 +10,11 @@ import pytest
 
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import LabelError
-from vqa_assets.labels.columns import key_column
-from vqa_assets.labels.key_regex import extract, same_on_plain_keys
-from vqa_assets.labels.keys import KeyRule, normalized
+from vqa_assets.labels.keys import KeyRule, extract, key_column, normalized, same_in_polars
 from vqa_assets_tests.label_tables import Bench, label
 
 PLAIN = ["clip_0123456.mp4", "a/b-77.webm", "x", "", "aaab", "ab12cd34", "2024.01", "A_b c(d)[e]{f}", "$1^2|3", "\\d"]
-ODD = ["clip_١٢٣", "naïve_12", "a\n", "12\n", "\u2028x1", "K1", "ſ9"]
+ODD = ["clip_١٢٣", "naïve_12", "a\n", "12\n", "\u2028x1", "K1", "ſ9", "nai\u0308ve_12", "x²_½", "a\x1cb", "x{e<=1}"]
 
 
 @pytest.fixture
@@ -124,6 +123,22 @@ class TestRegex:
                 "[ſK]",
             ),
             *("a++b", "(?>a+)b", "x{,2}", r"[^\d]+", "[]a]+", "(?#c)a", "[ſK]", r"\x61", r"(\d)(?(1)b|c)", "(a|b)+"),
+            *(
+                "x{e<=1}",
+                "x{}",
+                "[a[:digit:]+",
+                "[]_[]1",
+                r"[\]\[_]1",
+                r"x\{",
+                r"\w+",
+                r"\W",
+                r"a\sb",
+                r"[^\W_]+",
+                "(?i)K",
+                "²",
+                r"\N{DIGIT ONE}",
+                r"\Bx",
+            ),
         ],
     )
     @pytest.mark.parametrize("keys", [PLAIN, PLAIN + ODD], ids=["plain", "odd"])
@@ -135,39 +150,57 @@ class TestRegex:
 
     @pytest.mark.parametrize("pattern", ["([0-9]{6,})", r"\d+", r"_(\w+)\.mp4$", "(?:ab)+c", r"[^/]+$"])
     def test_ordinary_patterns_run_on_the_engine_that_cannot_hang(self, pattern):
-        assert same_on_plain_keys(pattern) is not None
+        assert same_in_polars(pattern)
 
     @pytest.mark.parametrize("pattern", ["(?<=_)a", r"(a)\1", "(a+)+", "(?i)a", "a{,2}", r"\s", "x++", "(a|b)*"])
-    def test_others_are_left_to_python(self, pattern):
-        assert same_on_plain_keys(pattern) is None
+    def test_others_run_under_a_time_limit(self, pattern):
+        assert not same_in_polars(pattern)
 
-    def test_what_is_too_large_for_the_engine_runs_in_python(self):
+    def test_what_is_too_large_for_the_engine_runs_outside_it(self):
         pattern = "[a-z]{900}[0-9]{900}[a-z]{900}"
         key = "a" * 900 + "1" * 900 + "b" * 900
         assert extract(pl.Series([key, "x"]), pattern, "s").to_list() == [key, None]
 
-    def test_a_catastrophic_pattern_ends_in_an_error_that_names_it_and_the_key(self):
-        keys = pl.Series(["fine", "a" * 60 + "!"])
-        with pytest.raises(LabelError) as caught:
-            extract(keys, "^(a+)+$", "label_key_regex", limit_s=0.2)
-        assert caught.value.what == "label_key_regex '^(a+)+$'"
-        assert caught.value.found == f"no answer within 0.2 s on the key {'a' * 60 + '!'!r}"
-        assert extract(pl.Series(["b", "aa"]), "^(a+)+$", "s", limit_s=0.2).to_list() == [None, "aa"]
-
-    def test_a_pattern_only_python_reads_is_refused_on_a_thread_that_cannot_be_stopped(self):
-        found: list[object] = []
+    @pytest.mark.parametrize("on_main_thread", [True, False])
+    def test_a_catastrophic_pattern_ends_in_an_error_that_names_it_and_the_key_on_any_thread(self, on_main_thread):
+        pattern, endless = "^((?:a|aa)+)$", "a" * 60 + "!"
+        results: list[object] = []
 
         def work() -> None:
-            found.append(extract(pl.Series(["a_12"]), "([0-9]+)", "s").to_list())
             try:
-                extract(pl.Series(["a_12"]), "(?<=_)[0-9]+", "s")
+                extract(pl.Series(["fine", endless]), pattern, "label_key_regex", limit_s=0.2)
             except LabelError as error:
-                found.append(error.next_step)
+                results.extend([error.what, error.found])
+            results.append(extract(pl.Series(["b", "aa"]), pattern, "s", limit_s=0.2).to_list())
 
-        thread = threading.Thread(target=work)
+        if on_main_thread:
+            work()
+        else:
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        assert results == [
+            "label_key_regex '^((?:a|aa)+)$'",
+            f"no answer within 0.2 s on the key {endless!r}",
+            [None, "aa"],
+        ]
+
+    def test_nested_repetition_that_re_would_try_endlessly_is_answered_where_regex_sees_through_it(self):
+        assert extract(pl.Series(["a" * 60 + "!", "aa"]), "^(a+)+$", "s").to_list() == [None, "aa"]
+
+    def test_the_limit_is_for_many_keys_together(self):
+        keys = pl.Series([f"{'a' * 26}{i}!" for i in range(900)])
+        begun = monotonic()
+        with pytest.raises(LabelError, match=r"no answer within 0\.3 s"):
+            extract(keys, "^(a|aa)+$", "s", limit_s=0.3)
+        assert monotonic() - begun < 10
+
+    def test_lookaround_is_searched_on_any_thread(self):
+        parts: list[object] = []
+        thread = threading.Thread(target=lambda: parts.extend(extract(pl.Series(["a_12"]), "(?<=_)[0-9]+", "s")))
         thread.start()
         thread.join()
-        assert found == [["12"], "write it with a group, such as _([0-9]{6,}) instead of (?<=_)[0-9]{6,}"]
+        assert parts == ["12"]
 
     def test_ids_join_names_and_per_frame_rows_keep_their_order(self, bench):
         bench.features(key=[f"konvid_{1_000_000 + i % 3}_frame{i}" for i in range(9)])

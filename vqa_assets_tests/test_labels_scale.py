@@ -172,11 +172,11 @@ class TestScale:
         assert (row["mos"], row["mos_std_dev"]) == (3.0, pytest.approx(0.8))
 
     def test_what_decided_is_told(self, bench, root_path):
-        from vqa_assets.labels.feature_table import FeatureTable
+        from vqa_assets.labels.foreign_tables import table_at
         from vqa_assets.labels.joining import plan
         from vqa_assets.labels.settings import LabelSettings
 
         path = bench.labels(*rows(a=20, b=50, c=60))
-        join = plan(FeatureTable(bench.folder / "features.parquet", bench.out), [path], LabelSettings())
+        join = plan(table_at(bench.folder / "features.parquet"), [table_at(path)], LabelSettings())
         ((decided,),) = (file.scales for file in join.files)
         assert (decided.scale.name, decided.by, decided.corpus) == ("0-100-continuous", "detection", None)

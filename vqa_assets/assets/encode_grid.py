@@ -15,7 +15,7 @@ from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC
-from vqa_assets.encode_grid import layout
+from vqa_assets.encode_grid import grid_files
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
@@ -28,11 +28,13 @@ GROUP = "encode_grid"
 SOURCES = dg.StaticPartitionsDefinition(list(ENCODE_GRID_SOURCES))
 GRID = PublishedFile(
     asset="encode_grid_jsonl",
-    place=lambda root, name: layout.grid_jsonl(root, ENCODE_GRID_SOURCES[name]),
+    place=lambda root, name: grid_files.grid_jsonl(root, ENCODE_GRID_SOURCES[name]),
     table=ENCODE_GRID_JSONL,
     partitions=SOURCES,
 )
-TRAINING_CORPUS = PublishedFile("fr_training_corpus", lambda root, _: layout.training_corpus(root), FR_TRAINING_CORPUS)
+TRAINING_CORPUS = PublishedFile(
+    "fr_training_corpus", lambda root, _: grid_files.training_corpus(root), FR_TRAINING_CORPUS
+)
 LOST = ("broken", "empty", "without_geometry", "without_features", "unscored", "failed_encodes", "repeated_clips")
 """The counters of what did not become a row."""
 _EXAMPLES = 50
@@ -68,15 +70,14 @@ class EncodeGridConfig(ToldConfig):
 
     def job(self, source: EncodeGridSource, root: DataRoot) -> "GridJob":
         """What to make for a source."""
-        from vqa_assets.encode_grid.bvi_dvc import EncodeLabels, bvi_dvc_job
         from vqa_assets.encode_grid.grid import GridOutput
-        from vqa_assets.encode_grid.netflix import netflix_job
+        from vqa_assets.encode_grid.grid_sources import EncodeLabels, bvi_dvc_job, netflix_job
 
-        to = GridOutput(_path(self.output, layout.grid_jsonl(root, source)), _optional(self.manifest_out))
+        to = GridOutput(_path(self.output, grid_files.grid_jsonl(root, source)), _optional(self.manifest_out))
         if source is not BVI_DVC:
-            return netflix_job(_path(self.input, layout.vmaf_tune_rows(root)), root, to)
+            return netflix_job(_path(self.input, grid_files.vmaf_tune_rows(root)), root, to)
         labels = EncodeLabels(self.encoder, self.preset, self.crf, self.pix_fmt, self.vmaf_model)
-        return bvi_dvc_job(_path(self.cache_dir, layout.reports_folder(root)), labels, root, to)
+        return bvi_dvc_job(_path(self.cache_dir, grid_files.reports_folder(root)), labels, root, to)
 
 
 class TrainingCorpusConfig(ToldConfig):
@@ -110,13 +111,14 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         "and hashed. Writes nothing; its data version is a hash of their names and bytes.",
     )
     def libvmaf_reports(config: ReportsConfig, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.encode_grid.inputs import list_inputs
-        from vqa_assets.encode_grid.rows import shown_name
+        from vqa_assets.encode_grid.grid_files import list_inputs
+        from vqa_assets.encode_grid.grid_rows import shown_name
 
         with dagster_failures():
             root = data_root.root()
             inputs = list_inputs(
-                _path(config.cache_dir, layout.reports_folder(root)), _path(config.input, layout.vmaf_tune_rows(root))
+                _path(config.cache_dir, grid_files.reports_folder(root)),
+                _path(config.input, grid_files.vmaf_tune_rows(root)),
             )
         examples = [
             {"file": shown_name(f.path), "bytes": f.size_bytes, "sha256": f.sha256} for f in inputs.files[:_EXAMPLES]
@@ -177,14 +179,14 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
     def fr_training_corpus(
         context: dg.AssetExecutionContext, config: TrainingCorpusConfig, data_root: DataRootResource
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.encode_grid.training_corpus import MergeSettings, choose_inputs, make_training_corpus
+        from vqa_assets.encode_grid.grid import MergeSettings, choose_inputs, make_training_corpus
 
         with dagster_failures():
             root = data_root.root()
-            present, absent = choose_inputs([Path(p) for p in config.inputs], layout.every_grid_jsonl(root))
+            present, absent = choose_inputs([Path(p) for p in config.inputs], grid_files.every_grid_jsonl(root))
             for path in absent:  # no error: a place may have one source of encodes only
                 context.log.warning(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows")
-            output = _path(config.output, layout.training_corpus(root))
+            output = _path(config.output, grid_files.training_corpus(root))
             settings = MergeSettings(present, output, absent, _optional(config.manifest_out))
             corpus = make_training_corpus(settings, run_context(context, root, __file__))
         return TRAINING_CORPUS.result(

@@ -16,7 +16,7 @@ from vqa_assets.assets.metadata import heat_map_png, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
-from vqa_assets.encode_grid.layout import training_corpus
+from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.recipe import (
     HEAD_RECIPES,

@@ -95,8 +95,7 @@ class BatchConfig(ToldConfig):
 
     def settings(self) -> "BatchSettings":
         """The settings; SettingsError without a manifest."""
-        from vqa_assets.labels.batch import BatchSettings
-        from vqa_assets.labels.batch_manifest import find_manifest, shipped_manifests
+        from vqa_assets.labels.batch import BatchSettings, find_manifest, shipped_manifests
 
         if not self.manifest:
             shipped = " or ".join(path.name for path in shipped_manifests())

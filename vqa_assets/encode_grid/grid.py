@@ -1,5 +1,9 @@
-"""From one source's input to its grid JSONL: counting, validating, publishing. What a source's rows look like is in
-``bvi_dvc`` and ``netflix``.
+"""From rows to the grid's published files: one source's grid JSONL, and all of them as one training corpus.
+
+Counting, validating and publishing are here; what a source's rows look like is in ``grid_sources``, what trains on the
+training corpus in ``heads``. In ``fr_training_corpus`` each encode stands once: two rows of one natural key are one
+encode, and the first wins, in the order of the inputs. Where the other says something else of it than when and where
+it was scored, that is a conflict: counted, logged with both places, kept out like any duplicate.
 """
 
 import filecmp
@@ -12,22 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.corpora import EncodeGridSource
-from vqa_assets.encode_grid.rows import ROW_KEYS, SCHEMA_VERSION, content_line, grid_line
+from vqa_assets.encode_grid.grid_files import every_grid_jsonl, training_corpus
+from vqa_assets.encode_grid.grid_rows import (
+    NATURAL_KEY,
+    ROW_KEYS,
+    SCHEMA_VERSION,
+    content_line,
+    grid_line,
+    read_grid,
+)
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, told_settings, write_manifest
 from vqa_assets.tables.files import drafting, read_json_lines, write_lines
 from vqa_assets.tables.paths import manifest_path
-from vqa_assets.tables.specs import ENCODE_GRID_JSONL, Table
+from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Table
 from vqa_assets.tables.validation import validate_rows
 
-MANIFEST_SCHEMA = "encode-grid-manifest-v1"
-_EXAMPLES = 3
+GRID_SCHEMA = "encode-grid-manifest-v1"
+MERGE_SCHEMA = "fr-training-corpus-manifest-v1"
+_LOSSES_IN_MESSAGE = 3
+_CONFLICTS_KEPT = 50
 _log = logging.getLogger("vqa_assets.encode_grid")
 
 
 @dataclass(frozen=True)
-class Loss:
+class ReportLoss:
     """A report that gave no row, and why; ``empty`` where nothing was written in it."""
 
     name: str
@@ -49,13 +63,13 @@ class GridReport:
     unscored: int = 0
     failed_encodes: int = 0
     repeated_clips: int = 0
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[ReportLoss] = field(default_factory=list)
 
     def counters(self) -> dict[str, int]:
         """Every counter by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, int)}
 
-    def lose(self, loss: Loss) -> None:
+    def lose(self, loss: ReportLoss) -> None:
         """Count a report that gave no row."""
         self.rows_in += 1
         self.empty += loss.empty
@@ -72,14 +86,23 @@ class GridReport:
         self.unscored += math.isnan(row["vmaf_score"])
         self.failed_encodes += row["exit_status"] != 0
 
-    def reconcile(self, what: str) -> None:
-        """EncodeGridError where a row is unaccounted for."""
+    def judge(self, source: str) -> None:
+        """EncodeGridError where a row is unaccounted for, or none is usable."""
         if self.rows_in != self.rows_out + self.broken + self.empty:
             raise EncodeGridError(
-                f"{what}: rows do not reconcile",
+                f"encode_grid_jsonl[{source}]: rows do not reconcile",
                 found=f"{self.rows_in} in",
                 expected=f"{self.rows_out} out + {self.broken} broken + {self.empty} empty",
                 next_step="the earlier output stands; report this as a defect",
+            )
+        if not self.rows_out:
+            examples = "; ".join(f"{loss.name}: {loss.reason}" for loss in self.losses[:_LOSSES_IN_MESSAGE])
+            without_rows = f"{self.broken} broken and {self.empty} empty reports ({examples})"
+            raise EncodeGridError(
+                f"{source}: no usable row",
+                found=without_rows if examples else "an input without rows",
+                expected="at least one scored encode",
+                next_step="the earlier output stands; score the clips again, or name another input",
             )
 
 
@@ -98,7 +121,7 @@ class GridOutput:
 
 @dataclass(frozen=True)
 class GridJob:
-    """What to make: the rows that ``read`` finds in ``inputs`` (by shown name), where they go, and the settings told.
+    """What to make: the rows that ``read`` finds in ``inputs`` (by shown name), where they go, and the settings.
 
     ``read`` counts into the report what gave no row; rows are counted by their maker.
     """
@@ -120,14 +143,78 @@ class Grid:
     data_version: str
 
 
+@dataclass(frozen=True)
+class MergeSettings:
+    """What to merge, in the order in which the first row wins, and where to. ``absent`` inputs are not there."""
+
+    inputs: tuple[Path, ...]
+    output: Path
+    absent: tuple[Path, ...] = ()
+    manifest_out: Path | None = None
+
+    @property
+    def manifest(self) -> Path:
+        """The replay manifest's path."""
+        return self.manifest_out or manifest_path(self.output)
+
+
+@dataclass
+class MergeReport:
+    """Counters of one merge: rows_in = rows_out + duplicates, of which ``conflicts`` say something else."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    unique_sources: int = 0
+    rows_per_input: dict[str, int] = field(default_factory=dict)
+    conflict_examples: list[dict[str, str]] = field(default_factory=list)
+
+    def counters(self) -> dict[str, int]:
+        """Every counter by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}
+
+    def judge(self) -> None:
+        """EncodeGridError where a row is unaccounted for, or none is left."""
+        if self.rows_in != self.rows_out + self.duplicates or self.conflicts > self.duplicates:
+            raise EncodeGridError(
+                "fr_training_corpus: rows do not reconcile",
+                found=f"{self.rows_in} in",
+                expected=f"{self.rows_out} out + {self.duplicates} duplicates",
+                next_step="the earlier output stands; report this as a defect",
+            )
+        if not self.rows_out:
+            raise EncodeGridError(
+                "fr_training_corpus: no row is left",
+                found=f"{len(self.rows_per_input)} inputs without rows",
+                expected="at least one scored encode",
+                next_step="the earlier output stands; materialize encode_grid_jsonl again",
+            )
+
+
+@dataclass(frozen=True)
+class TrainingCorpus:
+    """A training corpus that stands: its file, its report, its manifest as written, its data version."""
+
+    jsonl: Path
+    report: MergeReport
+    manifest: Mapping[str, Any]
+    data_version: str
+
+
 def make_grid(job: GridJob, context: RunContext) -> Grid:
     """Write a source's rows to ``job.to.jsonl``; the earlier file stands until the new one is valid.
 
     EncodeGridError where no row is usable.
     """
     report = GridReport()
-    rows = _counted(job.read(report), report)
-    version = publish(job.to.jsonl, rows, ENCODE_GRID_JSONL, lambda: _judge(report, job))
+
+    def counted_rows() -> Iterator[dict[str, Any]]:
+        for row in job.read(report):
+            report.keep(row)
+            yield row
+
+    version = _publish(job.to.jsonl, counted_rows(), ENCODE_GRID_JSONL, lambda: report.judge(job.source.name))
     body = {
         "source": {
             "name": job.source.name,
@@ -141,14 +228,100 @@ def make_grid(job: GridJob, context: RunContext) -> Grid:
         "losses": [vars(loss) for loss in report.losses],
         "data_version": version,
     }
-    manifest = Manifest(MANIFEST_SCHEMA, body, job.args, job.inputs, {"encode_grid_jsonl": job.to.jsonl})
+    manifest = Manifest(GRID_SCHEMA, body, job.args, job.inputs, {"encode_grid_jsonl": job.to.jsonl})
     written = write_manifest(job.to.manifest, manifest, context)
-    told = ", ".join(f"{name} {value}" for name, value in report.counters().items() if value)
-    _log.info("[%s-encode-grid] %s -> %s", job.source.name, told, context.root.shown(job.to.jsonl))
+    counters = ", ".join(f"{name} {value}" for name, value in report.counters().items() if value)
+    _log.info("[%s-encode-grid] %s -> %s", job.source.name, counters, context.root.shown(job.to.jsonl))
     return Grid(job.to.jsonl, report, written, version)
 
 
-def publish(output: Path, rows: Iterable[Mapping[str, Any]], table: Table, judge: Callable[[], None]) -> str:
+def choose_inputs(named: Iterable[Path], usual: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """(present, absent): the ``named`` inputs, of which none may be missing, else the ``usual`` that are there.
+
+    EncodeGridError where a named input, or every usual one, is missing.
+    """
+    chosen = tuple(named)
+    candidates = chosen or tuple(usual)
+    absent = tuple(path for path in candidates if not path.is_file())
+    if absent and (chosen or len(absent) == len(candidates)):
+        raise EncodeGridError(
+            "fr_training_corpus: a missing input" if chosen else "fr_training_corpus: no input is there",
+            found=f"nothing at {', '.join(str(path) for path in absent)}",
+            expected="a JSON Lines file of encode-grid rows",
+            next_step="correct inputs" if chosen else "materialize encode_grid_jsonl for bvi-dvc or netflix first",
+        )
+    return tuple(path for path in candidates if path not in absent), absent
+
+
+def make_training_corpus(settings: MergeSettings, context: RunContext) -> TrainingCorpus:
+    """Merge the inputs into ``settings.output``; the earlier file stands until the new one is valid.
+
+    EncodeGridError names file and line of a row that does not belong there.
+    """
+    report = MergeReport()
+    rows = merged(settings.inputs, report, context.root.shown)
+    version = _publish(settings.output, rows, FR_TRAINING_CORPUS, report.judge)
+    body = {
+        "required_keys": list(ROW_KEYS),
+        "natural_key": list(NATURAL_KEY),
+        "conflicting_rows": "the first row wins, in the order of the inputs",
+        "counters": report.counters(),
+        "rows_per_input": report.rows_per_input,
+        "conflict_examples": report.conflict_examples,
+        "absent": [context.root.shown(path) for path in settings.absent],
+        "data_version": version,
+    }
+    manifest = Manifest(
+        MERGE_SCHEMA,
+        body,
+        told_settings(
+            {"inputs": list(settings.inputs), "output": settings.output},
+            {
+                "inputs": [path for path in every_grid_jsonl(context.root) if path not in settings.absent],
+                "output": training_corpus(context.root),
+            },
+        ),
+        {context.root.shown(path): path for path in settings.inputs},
+        {"fr_training_corpus": settings.output},
+    )
+    written = write_manifest(settings.manifest, manifest, context)
+    counters = " ".join(f"{name}={value}" for name, value in report.counters().items())
+    _log.info("[fr-training-corpus] %s -> %s", counters, context.root.shown(settings.output))
+    return TrainingCorpus(settings.output, report, written, version)
+
+
+def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], str] = str) -> Iterator[dict[str, Any]]:
+    """Every row of the inputs whose natural key has not passed before, counted into ``report``."""
+    seen: dict[tuple[Any, ...], tuple[bytes, str]] = {}
+    sources: set[str] = set()
+    for path in inputs:
+        report.rows_per_input[shown(path)] = 0
+        for number, row in read_grid(path):
+            report.rows_in += 1
+            key, where = tuple(row[k] for k in NATURAL_KEY), f"{shown(path)}:{number}"
+            # a digest instead of the row: what has passed must be kept in memory for as long as the merge runs
+            content = hashlib.sha256(content_line(row)).digest()
+            if key in seen:
+                first_content, first = seen[key]
+                report.duplicates += 1
+                if content != first_content:
+                    report.conflicts += 1
+                    _log.warning(
+                        "%s: another result than %s for the same encode %s; the first is kept", where, first, key
+                    )
+                    if len(report.conflict_examples) < _CONFLICTS_KEPT:
+                        encode = ", ".join(map(str, key))
+                        report.conflict_examples.append({"kept": first, "left_out": where, "encode": encode})
+                continue
+            seen[key] = content, where
+            sources.add(row["src_sha256"])
+            report.rows_out += 1
+            report.rows_per_input[shown(path)] += 1
+            report.unique_sources = len(sources)
+            yield row
+
+
+def _publish(output: Path, rows: Iterable[Mapping[str, Any]], table: Table, judge: Callable[[], None]) -> str:
     """Write rows beside ``output``, ``judge`` and validate them, then replace it; a file of equal bytes is left alone.
 
     Rows pass one at a time: a grid may be larger than memory. Returns the data version, which knows nothing of runs.
@@ -167,22 +340,3 @@ def publish(output: Path, rows: Iterable[Mapping[str, Any]], table: Table, judge
         if not (output.is_file() and filecmp.cmp(draft.path, output, shallow=False)):
             draft.publish()
     return digest.hexdigest()[:32]
-
-
-def _counted(rows: Iterable[dict[str, Any]], report: GridReport) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        report.keep(row)
-        yield row
-
-
-def _judge(report: GridReport, job: GridJob) -> None:
-    report.reconcile(f"encode_grid_jsonl[{job.source.name}]")
-    if report.rows_out:
-        return
-    told = "; ".join(f"{loss.name}: {loss.reason}" for loss in report.losses[:_EXAMPLES])
-    raise EncodeGridError(
-        f"{job.source.name}: no usable row",
-        found=f"{report.broken} broken and {report.empty} empty reports ({told})" if told else "an input without rows",
-        expected="at least one scored encode",
-        next_step="the earlier output stands; score the clips again, or name another input",
-    )

@@ -18,7 +18,7 @@ from vqa_assets.corpora import ENCODE_GRID_SOURCES
 from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.corpora.external import NETFLIX
 from vqa_assets.corpora.scales import MosScale
-from vqa_assets.encode_grid.rows import read_grid
+from vqa_assets.encode_grid.grid_rows import read_grid
 from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
 from vqa_assets.heads.columns import (

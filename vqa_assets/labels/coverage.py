@@ -11,11 +11,10 @@ import polars as pl
 
 from vqa_assets.corpora.scales import RAW_MOS, TRAINING
 from vqa_assets.errors import LabelError
-from vqa_assets.labels.columns import IDENTITY_COLUMNS
-from vqa_assets.labels.label_file import KEY, SOURCE
+from vqa_assets.labels.scores import IDENTITY_COLUMNS, KEY, SOURCE
 from vqa_assets.unified.label_statistics import LabelSummary, summarize_rows
 
-EXAMPLES = 5
+_EXAMPLES = 5
 RAW_KEY, ROWS, LABEL = "_raw_key", "_rows", "_of_label"
 
 
@@ -59,7 +58,7 @@ def audit_of(matched: pl.DataFrame, labels: pl.DataFrame) -> LabelAudit:
     rows = int(matched[ROWS].sum())
     compared = matched.with_columns(pl.coalesce(KEY, pl.col(RAW_KEY).alias("_unread")).alias("_counted"))
     hit = compared.filter(pl.col(SOURCE).is_not_null())
-    total, found = compared["_counted"].n_unique(), hit["_counted"].n_unique()
+    total, matched_keys = compared["_counted"].n_unique(), hit["_counted"].n_unique()
     matched_rows = int(hit[ROWS].sum())
     sources = hit.group_by(SOURCE).agg(pl.col(ROWS).sum()).sort(SOURCE)
     missed = compared.filter(pl.col(SOURCE).is_null())
@@ -67,11 +66,11 @@ def audit_of(matched: pl.DataFrame, labels: pl.DataFrame) -> LabelAudit:
         input_rows=rows,
         output_rows=rows,
         total_feature_keys=total,
-        matched_feature_keys=found,
+        matched_feature_keys=matched_keys,
         matched_rows=matched_rows,
         missing_rows=rows - matched_rows,
         labels_loaded=labels.height,
-        match_rate=found / total if total else 0.0,
+        match_rate=matched_keys / total if total else 0.0,
         label_sources={str(name): int(n) for name, n in sources.iter_rows()},
         unmatched_features=_examples(missed["_counted"]),
         unmatched_labels=_examples(labels.join(matched, on=KEY, how="anti")[KEY]),
@@ -97,6 +96,7 @@ def check_identity(matched: pl.DataFrame, columns: Sequence[str]) -> None:
     for name in columns:
         if f"{LABEL}:{name}" not in matched.columns:
             continue
+        # null is no statement: only two values can disagree
         wrong = matched.filter(pl.col(name) != pl.col(f"{LABEL}:{name}")).head(1)
         if wrong.height:
             first = wrong.row(0, named=True)
@@ -125,14 +125,14 @@ def summaries_of(matched: pl.DataFrame) -> tuple[LabelSummary, ...]:
 
 
 def _examples(keys: pl.Series) -> tuple[str, ...]:
-    return tuple(str(key) for key in keys.drop_nulls().unique().sort().head(EXAMPLES))
+    return tuple(str(key) for key in keys.drop_nulls().unique().sort().head(_EXAMPLES))
 
 
 def _split_leaks(hit: pl.DataFrame) -> dict[str, list[str]]:
     """Contents of labelled rows that stand in more than one split; what the features say goes before the labels."""
-    said = {name: [c for c in (name, f"{LABEL}:{name}") if c in hit.columns] for name in ("content_id", "split")}
-    if not all(said.values()):
+    sides = {name: [c for c in (name, f"{LABEL}:{name}") if c in hit.columns] for name in ("content_id", "split")}
+    if not all(sides.values()):
         return {}
-    pairs = hit.select(*(pl.coalesce(columns).alias(name) for name, columns in said.items())).drop_nulls().unique()
+    pairs = hit.select(*(pl.coalesce(columns).alias(name) for name, columns in sides.items())).drop_nulls().unique()
     leaks = pairs.group_by("content_id").agg("split").filter(pl.col("split").list.len() > 1).sort("content_id")
     return {content: sorted(splits) for content, splits in leaks.iter_rows()}

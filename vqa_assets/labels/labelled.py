@@ -1,23 +1,29 @@
-"""One labelled table from its features and labels to the published file and its audit: under ``mos_features``."""
+"""One labelled table from its features and labels to the published file and its audit: under ``mos_features``.
+
+Whatever the format, a Parquet table is written first, which can be validated batch by batch.
+"""
 
 import hashlib
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+import polars as pl
+import pyarrow.parquet as pq
+
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.coverage import LabelAudit
-from vqa_assets.labels.feature_table import FeatureTable
-from vqa_assets.labels.formats import Format, check_apart, check_present, format_of
+from vqa_assets.labels.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
 from vqa_assets.labels.joining import Join, plan
-from vqa_assets.labels.reading import Wanted, read_columns
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
-from vqa_assets.labels.writing import write_as, write_parquet
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
-from vqa_assets.tables.files import Draft, drafting, read_json_lines, read_json_object
+from vqa_assets.tables.files import Draft, drafting, fault_of, read_json_lines, read_json_object
 from vqa_assets.tables.parquet import iterate_frames, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
@@ -27,6 +33,9 @@ from vqa_assets.unified.label_statistics import LabelSummary
 AUDIT_SCHEMA = "mos-label-audit-v1"
 _FEATURES_SCHEMA = "clip-features-manifest-v1"
 _NOT_IN_OLDER = {"mos_scale"}
+_ROW_GROUP = 65_536
+_CHUNK_ROWS = 10_000
+"""Rows that stream through the join together: the engine's own choice takes twice the memory and no less time."""
 _ROWS_AT_ONCE = 4 * BATCH_ROWS
 """Rows of a long table that are validated together: few columns are read, and a batch costs 10 ms by itself."""
 
@@ -50,11 +59,16 @@ def make_labelled_table(
     A table whose content would stay the same is left alone; after an error the earlier one stands. LabelError or
     SchemaError say what of the input cannot be used.
     """
-    _check_paths(paths)
-    join = plan(
-        FeatureTable(paths.features, paths.out), paths.labels, settings, corpora, _conventional(paths, settings)
-    )
-    version = _publish(join, settings, paths.out)
+    join, out = _planned(paths, settings, corpora)
+    version_of = table_version if out.format is Format.PARQUET else _bytes_version
+    with _validated_draft(join, settings, out) as draft:
+        version = version_of(draft.path)
+        standing = None
+        with suppress(SchemaError, FileNotFoundError):
+            standing = version_of(out.path)
+        # an equal table is left alone, so that what is made from it stays fresh
+        if standing != version:
+            draft.publish()
     manifest = write_manifest(
         paths.audit_json,
         Manifest(
@@ -78,75 +92,50 @@ def label_features(
     features: Path, labels: Sequence[Path], out: Path, settings: LabelSettings, corpora: Mapping[str, Corpus] = CORPORA
 ) -> LabelAudit:
     """Write ``features`` with opinion scores to ``out`` and nothing beside it; errors as ``make_labelled_table``."""
-    paths = LabelPaths(features, tuple(labels), out, out.with_suffix(".audit.json"))
-    _check_paths(paths)
-    join = plan(FeatureTable(features, out), labels, settings, corpora, _conventional(paths, settings))
-    with _validated(join, settings, out) as draft:
+    paths = LabelPaths(features=features, labels=tuple(labels), out=out, audit_json=out.with_suffix(".audit.json"))
+    join, table = _planned(paths, settings, corpora)
+    with _validated_draft(join, settings, table) as draft:
         draft.publish()
     return join.audit
 
 
 def validate_labelled(path: Path, status_column: str) -> int:
     """Validate a labelled table of any format batch by batch; the number of rows. SchemaError names values."""
-    table = labelled_table(status_column)
-    names = [c.name for c in table.columns]
+    specs = labelled_table(status_column)
+    names = [c.name for c in specs.columns]
     check_present(path, "labelled table", "materialize the asset that writes it")
-    if format_of(path) is Format.PARQUET:
-        return validate_frames(iterate_frames(path, names, _ROWS_AT_ONCE), table, str(path))
-    numbers = {c.name for c in table.columns if c.kind == "number"}
+    table = table_at(path)
+    if table.format is Format.PARQUET:
+        return validate_frames(iterate_frames(path, names, _ROWS_AT_ONCE), specs, str(path))
+    numbers = {c.name for c in specs.columns if c.kind == "number"}
     kinds = {name: float if name in numbers else str for name in names}
-    frame = read_columns(path, Wanted(kinds.get, tuple(names))).frame
-    return validate_frames((part.to_pandas() for part in frame.iter_slices(BATCH_ROWS)), table, str(path))
+    frame = table.columns(ColumnSelection(kinds.get, tuple(names))).frame
+    frame = frame.select(name for name in frame.columns if name in kinds)
+    return validate_frames((part.to_pandas() for part in frame.iter_slices(BATCH_ROWS)), specs, str(path))
 
 
-def _check_paths(paths: LabelPaths) -> None:
+def _planned(paths: LabelPaths, settings: LabelSettings, corpora: Mapping[str, Corpus]) -> tuple[Join, ForeignTable]:
+    """The join of the tables at these paths, whose formats are decided here, and the table to write."""
     if not paths.labels:
         raise LabelError("labels", found="no file", expected="at least one label file", next_step="set labels")
-    for path in (paths.features, paths.out, *paths.labels):
-        format_of(path)
-    check_apart((paths.features, *paths.labels), (paths.out, paths.audit_json))
+    features, out, *labels = (table_at(path) for path in (paths.features, paths.out, *paths.labels))
+    roles = {path.resolve(): "an input" for path in (paths.features, *paths.labels)}
+    for path in (paths.out, paths.audit_json):
+        role = "a folder" if path.is_dir() else roles.get(path.resolve())
+        if role:
+            raise LabelError(
+                f"output {path}",
+                found=f"it is {role}",
+                expected="a file of its own",
+                next_step="set out and audit_json to other files; an input is never replaced",
+            )
+        roles[path.resolve()] = "another output"
     made_by = "materialize clip_features for this corpus, or put a table of your own there"
     check_present(paths.features, "features", made_by)
-
-
-@contextmanager
-def _validated(join: Join, settings: LabelSettings, out: Path) -> Iterator[Draft]:
-    """A draft of the table in the format of ``out``, valid batch by batch; the block may publish it."""
-    table = labelled_table(settings.status_column)
-    as_parquet = format_of(out) is Format.PARQUET
-    with drafting(out if as_parquet else out.with_name(f"{out.name}.parquet")) as draft:
-        write_parquet(join, draft.path)
-        names = [c.name for c in table.columns]
-        validate_frames(iterate_frames(draft.path, names, _ROWS_AT_ONCE), table, str(out))
-        if as_parquet:
-            yield draft
-            return
-        with drafting(out) as converted:
-            write_as(join, draft.path, converted.path, out)
-            yield converted
-
-
-def _publish(join: Join, settings: LabelSettings, out: Path) -> str:
-    """Publish a table whose content is another than that of the one that stands; the data version."""
-    version_of = table_version if format_of(out) is Format.PARQUET else _bytes_version
-    with _validated(join, settings, out) as draft:
-        version = version_of(draft.path)
-        with suppress(SchemaError, FileNotFoundError):
-            if version_of(out) == version:
-                return version
-        draft.publish()
-        return version
-
-
-def _bytes_version(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
-
-
-def _conventional(paths: LabelPaths, settings: LabelSettings) -> tuple[Path, ...]:
-    """The label files, where both sides are our own and nothing is said of columns: nothing is inferred then."""
+    # nothing is inferred where both sides are our own and nothing is said of columns
     ours = settings.keeps_our_convention and _written_by_clip_features(paths.features)
-    return paths.labels if ours and all(_is_corpus_jsonl(path) for path in paths.labels) else ()
+    conventional = ours and all(_is_corpus_jsonl(table) for table in labels)
+    return plan(features, labels, settings, corpora, out=out.format, conventional=conventional), out
 
 
 def _written_by_clip_features(features: Path) -> bool:
@@ -154,21 +143,110 @@ def _written_by_clip_features(features: Path) -> bool:
     if not manifest.is_file():
         return False
     try:
-        said = read_json_object(manifest)
-        recorded = said["run_provenance"]["outputs"]["features"]["sha256"]
+        content = read_json_object(manifest)
+        recorded = content["run_provenance"]["outputs"]["features"]["sha256"]
     except (SchemaError, KeyError, TypeError):
         return False
-    return said.get("schema") == _FEATURES_SCHEMA and recorded == file_record(features).get("sha256")
+    return content.get("schema") == _FEATURES_SCHEMA and recorded == file_record(features).get("sha256")
 
 
-def _is_corpus_jsonl(path: Path) -> bool:
-    if not path.is_file() or format_of(path) is not Format.JSONL:
+def _is_corpus_jsonl(table: ForeignTable) -> bool:
+    if not table.path.is_file() or table.format is not Format.JSONL:
         return False
     try:
-        first = next(read_json_lines(path), None)
+        first = next(read_json_lines(table.path), None)
     except SchemaError:
         return False
     return first is not None and {c.name for c in CORPUS_JSONL.columns} - _NOT_IN_OLDER <= first.row.keys()
+
+
+@contextmanager
+def _validated_draft(join: Join, settings: LabelSettings, out: ForeignTable) -> Iterator[Draft]:
+    """A draft of the table in the format of ``out``, valid batch by batch; the block may publish it."""
+    specs = labelled_table(settings.status_column)
+    as_parquet = out.format is Format.PARQUET
+    with drafting(out.path if as_parquet else out.path.with_name(f"{out.path.name}.parquet")) as draft:
+        _write_parquet(join, draft.path)
+        names = [c.name for c in specs.columns]
+        validate_frames(iterate_frames(draft.path, names, _ROWS_AT_ONCE), specs, str(out.path))
+        if as_parquet:
+            yield draft
+            return
+        with drafting(out.path) as converted:
+            if join.as_objects:
+                _write_json(converted.path, (_json(row) for row in _labelled_objects(join, draft.path)), out.format)
+            else:
+                _write_columns(pl.scan_parquet(draft.path), converted.path, out)
+            yield converted
+
+
+def _write_parquet(join: Join, path: Path) -> None:
+    """The labelled rows as Parquet, streamed in their order; of a table of objects only the columns that are added."""
+    rows = join.rows.select(join.added) if join.as_objects else join.rows
+    try:
+        with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
+            rows.sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP)
+    except pl.exceptions.PolarsError as error:
+        if fault_of(error) is not None:
+            raise
+        raise join.features.unreadable(error) from error
+
+
+def _write_columns(rows: pl.LazyFrame, path: Path, out: ForeignTable) -> None:
+    """Columns in a format of rows; LabelError where it cannot hold them."""
+    try:
+        if out.format is Format.CSV:
+            rows.sink_csv(path)
+        elif out.format is Format.JSONL:
+            rows.sink_ndjson(path)
+        else:
+            with drafting(path.with_name(f"{path.name}.lines")) as lines:
+                rows.sink_ndjson(lines.path)
+                with lines.path.open("rb") as written:
+                    _write_json(path, (line.rstrip(b"\n") for line in written), out.format)
+    except pl.exceptions.PolarsError as error:
+        if fault_of(error) is not None:
+            raise
+        raise LabelError(
+            f"{out.path}",
+            found=f"columns that {out.format} cannot hold ({str(error).partition(chr(10))[0]})",
+            expected="texts, numbers, booleans and times",
+            next_step="set out to a .parquet file",
+        ) from error
+
+
+def _labelled_objects(join: Join, parquet: Path) -> Iterator[dict[str, Any]]:
+    """The features' objects with the added columns, one by one; replaced columns move to the end."""
+    batches = pq.ParquetFile(parquet).iter_batches(_ROW_GROUP)
+    labels = (row for batch in batches for row in batch.to_pylist())
+    for (_, row), label in zip(join.features.objects(), labels, strict=True):
+        yield {name: value for name, value in row.items() if name not in label} | label
+
+
+def _json(row: dict[str, Any]) -> bytes:
+    """An object in its own order; the standard library writes the numbers that orjson does not."""
+    # orjson would turn NaN and infinity into null
+    is_finite = all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+    try:
+        return orjson.dumps(row) if is_finite else json.dumps(row, ensure_ascii=False).encode()
+    except (TypeError, UnicodeEncodeError):
+        return json.dumps(row).encode()
+
+
+def _write_json(path: Path, objects: Iterator[bytes], kind: Format) -> None:
+    with path.open("wb") as out:
+        if kind is Format.JSONL:
+            out.writelines(one + b"\n" for one in objects)
+            return
+        out.write(b'{"rows": [')
+        for number, one in enumerate(objects):
+            out.write((b",\n" if number else b"\n") + one)
+        out.write(b"\n]}\n")
+
+
+def _bytes_version(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
 
 
 def _decisions(join: Join) -> dict[str, Any]:

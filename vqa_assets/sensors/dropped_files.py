@@ -119,10 +119,9 @@ def make_drop_sensors(catalog: Catalog, interval_s: int) -> list[dg.SensorDefini
         return change if change and why_foreign(table) else None
 
     def encode_reports(name: str, root: DataRoot, cursor: Cursor) -> str | None:
-        from vqa_assets.encode_grid import layout
-        from vqa_assets.encode_grid.bvi_dvc import reports_in
+        from vqa_assets.encode_grid.grid_files import reports_folder, reports_in, vmaf_tune_rows
 
-        inputs = reports_in(layout.reports_folder(root)) if name == BVI_DVC.name else (layout.vmaf_tune_rows(root),)
+        inputs = reports_in(reports_folder(root)) if name == BVI_DVC.name else (vmaf_tune_rows(root),)
         return cursor.change_of(name, tuple(path for path in inputs if path.is_file()))
 
     return [

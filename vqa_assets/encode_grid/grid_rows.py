@@ -54,7 +54,12 @@ def content_line(row: Mapping[str, Any]) -> bytes:
 
 def read_grid(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, row) of a file that holds complete rows of version 3. EncodeGridError names file and line of any other."""
-    yield from checked_rows(path, _complete)
+
+    def complete(row: dict[str, Any], where: str) -> dict[str, Any]:
+        require(row, ROW_KEYS, where, "materialize encode_grid_jsonl, which completes older rows")
+        return row
+
+    yield from checked_rows(path, complete)
 
 
 def checked_rows(
@@ -66,7 +71,13 @@ def checked_rows(
     """
     for line in _lines(path):
         where = f"{path}:{line.number}"
-        _refuse_opinions(line.row, where)
+        if "mos" in line.row:
+            raise EncodeGridError(
+                where,
+                found="a row with opinions (mos)",
+                expected="an encode-grid row (vmaf_score, encoder, preset, crf)",
+                next_step="it belongs to unified_corpus",
+            )
         row = complete(line.row, where)
         yield line.number, {key: _checked(key, value, where) for key, value in row.items()}
 
@@ -78,17 +89,16 @@ def require(row: Mapping[str, Any], keys: tuple[str, ...], where: str, next_step
         raise EncodeGridError(f"{where}: missing required keys: {missing}", next_step=next_step)
 
 
-def _complete(row: dict[str, Any], where: str) -> dict[str, Any]:
-    require(row, ROW_KEYS, where, "materialize encode_grid_jsonl, which completes older rows")
-    return row
-
-
 def _lines(path: Path) -> Iterator[JsonLine]:
     try:
         yield from read_json_lines(path)
     except SchemaError as error:
-        told = {"found": error.found, "expected": error.expected, "next_step": "have the file written again, or cut it"}
-        raise EncodeGridError(error.what, **told) from error
+        raise EncodeGridError(
+            error.what,
+            found=error.found,
+            expected=error.expected,
+            next_step="have the file written again, or cut it",
+        ) from error
     except OSError as error:
         raise EncodeGridError(
             f"{path}",
@@ -96,16 +106,6 @@ def _lines(path: Path) -> Iterator[JsonLine]:
             expected="a JSON Lines file of encode-grid rows",
             next_step="put the file there, or name another one",
         ) from error
-
-
-def _refuse_opinions(row: Mapping[str, Any], where: str) -> None:
-    if "mos" in row:
-        raise EncodeGridError(
-            where,
-            found="a row with opinions (mos)",
-            expected="an encode-grid row (vmaf_score, encoder, preset, crf)",
-            next_step="it belongs to unified_corpus",
-        )
 
 
 def _checked(key: str, value: Any, where: str) -> Any:
@@ -140,7 +140,7 @@ def _is_of_kind(value: Any, column: Column) -> bool:
 
 
 def shown_name(path: Path) -> str:
-    """A file's name as it can be written: bytes that are no UTF-8 are told as escapes."""
+    """A file's name as it can be written: bytes that are no UTF-8 are shown as escapes."""
     return path.name.encode("utf-8", "backslashreplace").decode()
 
 

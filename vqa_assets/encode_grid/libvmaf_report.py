@@ -59,15 +59,15 @@ def parse_report(content: bytes) -> VmafReport:
 
 def mean(values: Iterable[float]) -> float:
     """The mean of the values that are finite; NaN of none."""
-    known = [v for v in values if math.isfinite(v)]
-    return math.fsum(known) / len(known) if known else math.nan
+    finite = [v for v in values if math.isfinite(v)]
+    return math.fsum(finite) / len(finite) if finite else math.nan
 
 
 def deviation(values: Iterable[float]) -> float:
     """The SD (divisor n) of the values that are finite; NaN of none."""
-    known = [v for v in values if math.isfinite(v)]
-    middle = mean(known)
-    return math.sqrt(mean((v - middle) ** 2 for v in known)) if known else math.nan
+    finite = [v for v in values if math.isfinite(v)]
+    middle = mean(finite)
+    return math.sqrt(mean((v - middle) ** 2 for v in finite)) if finite else math.nan
 
 
 def _refused(found: str) -> EncodeGridError:
@@ -105,12 +105,14 @@ def _frames(report: Mapping[str, Any]) -> list[Mapping[str, float]]:
 
 def _pooled(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Metric → its pooled values by method (mean, stddev, …)."""
+    metrics: dict[str, Mapping[str, Any]] = {}
     pooled, aggregate = report.get("pooled_metrics"), report.get("aggregate")
-    found: dict[str, Mapping[str, Any]] = {}
-    found |= {_name(k): v for k, v in pooled.items() if isinstance(v, dict)} if isinstance(pooled, dict) else {}
+    if isinstance(pooled, dict):
+        metrics |= {_name(key): value for key, value in pooled.items() if isinstance(value, dict)}
+    # run_vmaf may pool by another method (harmonic_mean): that is no mean
     if isinstance(aggregate, dict) and aggregate.get("method", "mean") == "mean":
-        found |= {_name(key): {"mean": value} for key, value in aggregate.items() if _number(value) is not None}
-    return found
+        metrics |= {_name(key): {"mean": value} for key, value in aggregate.items() if _number(value) is not None}
+    return metrics
 
 
 def _name(key: str) -> str:
@@ -131,13 +133,13 @@ def _top_score(report: Mapping[str, Any]) -> float | None:
 def _vmaf(report: Mapping[str, Any], frames: list[Mapping[str, float]], pooled: dict[str, Mapping[str, Any]]) -> float:
     """The pooled mean, else the mean over frames, else the total of a report that has neither."""
     candidates = (_number(pooled.get(VMAF, {}).get("mean")), _over_frames(VMAF, "mean", frames), _top_score(report))
-    found = next((v for v in candidates if v is not None), None)
-    if found is None:
+    score = next((v for v in candidates if v is not None), None)
+    if score is None:
         names = sorted({name for frame in frames for name in frame} | set(pooled))
         raise _refused(f"no VMAF score among {', '.join(names)}")
-    if not 0 <= found <= 100:
-        raise _refused(f"a VMAF of {found:g}, outside 0–100")
-    return found
+    if not 0 <= score <= 100:
+        raise _refused(f"a VMAF of {score:g}, outside 0–100")
+    return score
 
 
 def _feature(

@@ -1,0 +1,171 @@
+"""The two sources of the encode grid, each as a job for ``grid``: BVI-DVC's libvmaf reports, Netflix's rows.
+
+BVI-DVC: one row per cached libvmaf report. The cache does not keep what was encoded, so its settings are declared for
+all of it, and the source's SHA-256 is that of its name: a surrogate that is the same each time.
+
+Netflix: rows that vmaf-tune wrote, validated, and completed where they are of version 2. Nothing is scored here.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.corpora.external import BVI_DVC, NETFLIX
+from vqa_assets.encode_grid.grid import GridJob, GridOutput, GridReport, ReportLoss
+from vqa_assets.encode_grid.grid_files import list_reports, reports_folder, vmaf_tune_rows
+from vqa_assets.encode_grid.grid_rows import (
+    DEFAULTS,
+    ROW_KEYS,
+    SCHEMA_VERSION,
+    VERSION_2_KEYS,
+    checked_rows,
+    is_unicode,
+    require,
+    shown_name,
+)
+from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
+from vqa_assets.errors import EncodeGridError
+from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.provenance import told_settings
+from vqa_assets.tables.paths import DataRoot
+
+_NAME = re.compile(r"^(?P<clip>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
+_OLDER_ROWS = "write the rows again with a vmaf-tune of schema version 3; nothing is guessed but what version 2 lacks"
+_EXAMPLES = 3
+_log = logging.getLogger("vqa_assets.encode_grid")
+
+
+@dataclass(frozen=True)
+class EncodeLabels:
+    """How every clip of the cache was encoded and scored."""
+
+    encoder: str = "libx264"
+    preset: str = "fast"
+    crf: int = 35
+    pix_fmt: str = "yuv420p10le"
+    vmaf_model: str = "vmaf_v0.6.1"
+
+
+@dataclass(frozen=True)
+class NamedGeometry:
+    """Width and height in pixels and frames per second, as a clip's name says them; 0 where it does not."""
+
+    width: int = 0
+    height: int = 0
+    framerate: float = 0.0
+
+
+def bvi_dvc_job(folder: Path, labels: EncodeLabels, root: DataRoot, to: GridOutput) -> GridJob:
+    """The grid of the reports in ``folder``. EncodeGridError where there is none."""
+    reports = list_reports(folder)
+    return GridJob(
+        source=BVI_DVC,
+        # a manifest cannot name or hash the others; they are among the losses
+        inputs={
+            root.shown(path): path
+            for path in reports
+            if is_unicode(path.name) and (os.access(path, os.R_OK) or not path.exists())
+        },
+        read=lambda report: _bvi_dvc_rows(reports, labels, report),
+        to=to,
+        args=told_settings(
+            {"cache_dir": folder, **asdict(labels)}, {"cache_dir": reports_folder(root), **asdict(EncodeLabels())}
+        ),
+    )
+
+
+def geometry_of(stem: str) -> NamedGeometry:
+    """What ``<clip>_<W>x<H>_<N>fps_…`` says; all 0 for any other name."""
+    match = _NAME.match(stem)
+    return NamedGeometry(int(match["width"]), int(match["height"]), float(match["rate"])) if match else NamedGeometry()
+
+
+def repeated_clips(reports: Iterable[Path]) -> dict[str, list[Path]]:
+    """Clip → its reports, of every ``<clip>_<W>x<H>_<N>fps_…`` that has more than one: each becomes a source."""
+    of_clip: dict[str, list[Path]] = {}
+    for path in reports:
+        if match := _NAME.match(path.stem):
+            of_clip.setdefault(match["clip"], []).append(path)
+    return {clip: paths for clip, paths in of_clip.items() if len(paths) > 1}
+
+
+def netflix_job(rows: Path, root: DataRoot, to: GridOutput) -> GridJob:
+    """The grid of vmaf-tune's rows in a JSON Lines file. EncodeGridError where there is none."""
+    if not rows.is_file():
+        raise EncodeGridError(
+            f"{NETFLIX.name}: no rows of vmaf-tune",
+            found=f"a folder at {rows}" if rows.is_dir() else f"nothing at {rows}",
+            expected="a JSON Lines file of encodes scored by vmaf-tune",
+            next_step="put the file there, or set input",
+        )
+    return GridJob(
+        source=NETFLIX,
+        inputs={root.shown(rows): rows},
+        read=lambda report: _netflix_rows(rows, report),
+        to=to,
+        args=told_settings({"input": rows}, {"input": vmaf_tune_rows(root)}),
+    )
+
+
+def _bvi_dvc_rows(reports: tuple[Path, ...], labels: EncodeLabels, report: GridReport) -> Iterator[dict[str, Any]]:
+    for clip, several in repeated_clips(reports).items():
+        report.repeated_clips += 1
+        examples = ", ".join(shown_name(path) for path in several[:_EXAMPLES])
+        message = "%s: %d reports (%s); each counts as a source: keep one report a clip"
+        _log.warning(message, clip, len(several), examples)
+    for path in reports:
+        try:
+            row = _bvi_dvc_row(path, labels)
+        except EncodeGridError as error:
+            reason = f"{error.what}: {error.found}" if error.found else error.what
+            report.lose(ReportLoss(shown_name(path), reason, isinstance(error, EmptyReportError)))
+        else:
+            yield row
+
+
+def _bvi_dvc_row(path: Path, labels: EncodeLabels) -> dict[str, Any]:
+    if not is_unicode(path.stem):
+        raise EncodeGridError("a file name that is no UTF-8")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EncodeGridError("it cannot be read", found=str(error.strerror)) from error
+    report, geometry = parse_report(content), geometry_of(path.stem)
+    # as vmaf-tune's: 32 hex digits of everything the row is made from, so that equal inputs give equal rows
+    run = "\n".join([path.stem, hashlib.sha256(content).hexdigest(), *map(str, asdict(labels).values())])
+    return {
+        **DEFAULTS,
+        **asdict(labels),
+        **asdict(geometry),
+        "vmaf_score": report.vmaf,
+        **{f"{f}_mean": report.means[f] for f in CANONICAL_6},
+        **{f"{f}_std": report.deviations[f] for f in CANONICAL_6},
+        "run_id": hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:32],
+        "src": f"{BVI_DVC.name}:{path.stem}",
+        "src_sha256": hashlib.sha256(path.stem.encode()).hexdigest(),
+        "duration_s": report.frames / geometry.framerate if geometry.framerate else 0.0,
+    }
+
+
+def _netflix_rows(path: Path, report: GridReport) -> Iterator[dict[str, Any]]:
+    def complete(row: dict[str, Any], where: str) -> dict[str, Any]:
+        require(row, ("schema_version",), where, _OLDER_ROWS)
+        version = row["schema_version"]
+        if type(version) is not int or version not in (2, SCHEMA_VERSION):
+            raise EncodeGridError(
+                f"{where}: schema_version",
+                found=f"version {version!r}",
+                expected="version 2 or 3",
+                next_step=_OLDER_ROWS,
+            )
+        require(row, ROW_KEYS if version == SCHEMA_VERSION else VERSION_2_KEYS, where, _OLDER_ROWS)
+        report.filled_version_2 += version != SCHEMA_VERSION
+        return {**DEFAULTS, **row, "schema_version": SCHEMA_VERSION}
+
+    for _, row in checked_rows(path, complete):
+        yield row

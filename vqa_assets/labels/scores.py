@@ -1,0 +1,459 @@
+"""The scores of one label file: their column, the scale they are on, single raters' votes, and what else a label says.
+
+Labels of several files become one body of labels in ``joining``; which part of a key is compared is in ``keys``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import polars as pl
+
+from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.contents import KEY_COLUMNS, check_split_words
+from vqa_assets.corpora.opinions import ci95_half_width
+from vqa_assets.corpora.scales import (
+    ACR_1_5,
+    CONTINUOUS_0_100,
+    RAW_MOS,
+    SCALES,
+    SLACK,
+    TRAINING,
+    UNIFIED,
+    MosScale,
+    detect_scale,
+)
+from vqa_assets.errors import LabelError, ScaleError, TrainingError
+from vqa_assets.labels.foreign_tables import (
+    ROW,
+    ColumnSelection,
+    ForeignTable,
+    SelectedColumns,
+    absent_column,
+    check_present,
+)
+from vqa_assets.labels.keys import KeyRule, key_column, normalized
+from vqa_assets.labels.settings import OPINION_SCALES, LabelSettings
+
+MOS_CANDIDATES = ("mos", "mean_mos", RAW_MOS, "raw_mos", "score", "quality")
+"""Columns that may hold a clip's score, the first ones first."""
+VOTE_CANDIDATES = ("vote", "rating", "opinion", *MOS_CANDIDATES)
+"""Columns that may hold one rater's vote."""
+IDENTITY_COLUMNS = ("corpus", "corpus_version", "content_id", "split", "score_drop")
+"""What a clip is: columns that features and labels may both have, and must then agree on."""
+CARRIED_COLUMNS = ("src_sha256", *IDENTITY_COLUMNS)
+KEY, SOURCE, CI95 = "_key", "mos_label_source", "mos_ci95"
+SAME_MOS = 1e-6
+"""Scores are equal within this share of their scale's range."""
+_VOTE = "_vote"
+_ALWAYS_0_100 = (RAW_MOS, "raw_mos")
+_SPREADS = ("mos_std_dev", "mos_std_dev_unified")
+_COUNTS = ("n_ratings", "mos_n_ratings")
+_LEAST_FOR_0_100 = 5.0 + SLACK
+_EXAMPLES = 5
+_NEXT = "set mos_scale if the column is right, else label_mos_column"
+
+
+@dataclass(frozen=True)
+class ScaleRule:
+    """What decides a scale beside the file itself: the setting, and the declared corpora."""
+
+    setting: str | None
+    corpora: Mapping[str, Corpus]
+
+
+@dataclass(frozen=True)
+class DecidedScale:
+    """The scale of one corpus's rows (None: rows that name no corpus), and what decided it."""
+
+    corpus: str | None
+    scale: MosScale
+    by: str
+
+    @property
+    def rows(self) -> pl.Expr:
+        """True for the rows it is decided for."""
+        return pl.col("corpus").eq_missing(pl.lit(self.corpus, pl.String))
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """One file's labels: ``frame`` has a row per usable row of the file, with ``_key``, the scores, and what it has of
+    SD, count, interval and identity.
+    """
+
+    table: ForeignTable
+    key: KeyRule
+    mos_column: str
+    scales: tuple[DecidedScale, ...]
+    frame: pl.DataFrame
+
+    @property
+    def path(self) -> Path:
+        """The file's path."""
+        return self.table.path
+
+
+def read_label_file(
+    table: ForeignTable, settings: LabelSettings, rule: ScaleRule, *, conventional: bool = False
+) -> LabelFile:
+    """The labels of one file; of a ``conventional`` one, a corpus JSONL, no column is inferred.
+
+    LabelError names what of the file cannot be used, and where.
+    """
+    path = table.path
+    check_present(path, "labels", "materialize corpus_jsonl for this corpus, or set labels")
+    file = _restricted(table.columns(_selection(settings)), settings)
+    key = KeyRule("src", "raw", None, "label_key_regex")
+    if not conventional:
+        column = key_column(file.names, settings.label_key_column, str(path), "label_key_column")
+        key = KeyRule(column, settings.key_normalize, settings.label_key_regex, "label_key_regex")
+    if settings.vote_columns:
+        file = _unpivoted(file, _vote_columns(file.names, settings.vote_columns, str(path)))
+        mos, scales = _VOTE, decide_scales(file, _VOTE, rule)
+    else:
+        mos, scales = _score_column(file, settings, rule, conventional=conventional)
+    _check_usable(file, key.column, mos)
+    _check_inside(file, mos, scales)
+    check_splits(file.frame, path)
+    labels = _on_both_scales(file, mos, scales, rule)
+    if settings.vote_columns or settings.rater_column:
+        labels = _scores_of_votes(labels, key.column, settings.rater_column, file)
+    return LabelFile(table, key, mos, scales, labels.with_columns(normalized(labels[key.column], key).alias(KEY)))
+
+
+def check_splits(rows: pl.DataFrame, path: Path) -> None:
+    """LabelError where rows of a table have a split that is none."""
+    if "split" not in rows.columns:
+        return
+    try:
+        check_split_words(rows["split"].drop_nulls().unique().to_list())
+    except TrainingError as error:
+        raise LabelError(
+            f"{path}: {error.what}", found=error.found, expected=error.expected, next_step=error.next_step
+        ) from error
+
+
+def decide_scales(file: SelectedColumns, column: str, rule: ScaleRule) -> tuple[DecidedScale, ...]:
+    """The scale of a column of scores, corpus by corpus, once per file and never per row.
+
+    The first of these that says it: the column's name (0–100), the setting, the rows' ``mos_scale``, the corpus's
+    declaration, detection over all its scores. LabelError where they contradict each other or nothing fits.
+    """
+    frame = file.frame
+    if "corpus" not in frame.columns:
+        return (_scale_of_group(file, frame, column, None, rule),)
+    groups = frame["corpus"].unique(maintain_order=True).to_list()
+    return tuple(
+        _scale_of_group(file, frame.filter(pl.col("corpus").eq_missing(pl.lit(name, pl.String))), column, name, rule)
+        for name in groups
+    )
+
+
+def _selection(settings: LabelSettings) -> ColumnSelection:
+    """The columns that may matter: keys, scores, and what is carried."""
+    scores = VOTE_CANDIDATES if settings.rater_column else MOS_CANDIDATES
+    chosen = tuple(filter(None, (settings.label_key_column, settings.rater_column)))
+    numbers = (*_SPREADS, *_COUNTS, *filter(None, (settings.label_mos_column,)))
+    texts = (*CARRIED_COLUMNS, "mos_scale")
+
+    def kind(name: str) -> type | None:
+        if name in chosen:
+            return str
+        is_vote = any(fnmatchcase(name, pattern) for pattern in settings.vote_columns)
+        if name in numbers or name.lower() in scores or is_vote:
+            return float
+        return str if name in texts or name.lower() in KEY_COLUMNS else None
+
+    names = (*chosen, *numbers, *texts, *scores, *KEY_COLUMNS)
+    return ColumnSelection(kind, names, in_any_row=bool(settings.vote_columns))
+
+
+def _restricted(file: SelectedColumns, settings: LabelSettings) -> SelectedColumns:
+    """Only the rows of the corpus that the settings name."""
+    corpus, rows = settings.corpus, file.frame
+    if corpus is not None:
+        if "corpus" not in rows.columns:
+            raise LabelError(
+                f"{file.path}",
+                found="no column corpus",
+                expected=f"one that tells the rows of {corpus!r}",
+                next_step="leave corpus empty where the file is of one corpus",
+            )
+        rows = rows.filter(pl.col("corpus") == corpus)
+    if rows.height:
+        return replace(file, frame=rows)
+    there = ", ".join(sorted(map(str, file.frame["corpus"].unique()))) if corpus and file.frame.height else ""
+    raise LabelError(
+        f"labels {file.path}",
+        found=f"no row of {corpus!r} (corpora: {there})" if there else "no rows",
+        expected="at least one label",
+        next_step="set corpus to one of those" if there else "re-ingest, or name another file",
+    )
+
+
+def _score_column(
+    file: SelectedColumns, settings: LabelSettings, rule: ScaleRule, *, conventional: bool
+) -> tuple[str, tuple[DecidedScale, ...]]:
+    """The column of scores and its scales: the chosen one, else the first candidate that holds any.
+
+    LabelError where there is none, or where candidates differ on one scale.
+    """
+    chosen = "mos" if conventional else settings.label_mos_column
+    if chosen is not None:
+        if chosen not in file.names:
+            raise absent_column(file.names, f"the MOS column {chosen!r}", str(file.path), "label_mos_column")
+        candidates = [chosen]
+    else:
+        expected = VOTE_CANDIDATES if settings.rater_column else MOS_CANDIDATES
+        candidates = [name for candidate in expected for name in file.names if name.lower() == candidate]
+        if not candidates:
+            one_of = f"a MOS column, one of {', '.join(expected)}"
+            raise absent_column(file.names, one_of, str(file.path), "label_mos_column")
+    filled = [name for name in candidates if file.frame[name].count()]
+    if not filled:
+        _check_usable(file, None, candidates[0])  # raises: every row is unusable, and named
+    first, *others = filled
+    scales = decide_scales(file, first, rule)
+    for other in others:
+        _check_same(file, first, scales, other, rule)
+    return first, scales
+
+
+def _check_same(
+    file: SelectedColumns, first: str, scales: tuple[DecidedScale, ...], other: str, rule: ScaleRule
+) -> None:
+    """LabelError where another candidate tells other scores than the first."""
+
+    def ambiguous(found: str) -> LabelError:
+        return LabelError(
+            f"{file.path}: the MOS column is ambiguous: {first} or {other}",
+            found=found,
+            expected="columns that tell the same score, or one that is chosen",
+            next_step=f"set label_mos_column to {first} or {other}",
+        )
+
+    try:
+        scales_of_other = decide_scales(file, other, rule)
+    except LabelError as error:
+        raise ambiguous(f"{other} fits no scale: {error.found}") from error
+    mine, theirs = (
+        _on_scale(pl.col(column), decided, TRAINING) for column, decided in ((first, scales), (other, scales_of_other))
+    )
+    tolerance = SAME_MOS * (TRAINING.high - TRAINING.low)
+    differing = file.frame.filter((mine - theirs).abs() > tolerance).select(ROW, first, pl.col(other).alias("_other"))
+    if differing.height:
+        row, of_first, of_other = differing.row(0)
+        raise ambiguous(f"{differing.height} rows differ ({file.table.place(row)}: {of_first:g} and {of_other:g})")
+
+
+def _check_usable(file: SelectedColumns, key: str | None, mos: str) -> None:
+    """LabelError that names rows without a key, and rows whose score is no number."""
+    rows = file.frame
+    refused = {row: f"{mos} {value}" for row, value in file.refused(mos).items()}
+    faults = {row: refused.get(row, f"no {mos}") for row in rows.filter(pl.col(mos).is_null())[ROW].to_list()}
+    if key is not None:
+        faults |= dict.fromkeys(rows.filter(pl.col(key).is_null())[ROW].to_list(), f"no {key}")
+    if faults:
+        raise LabelError(
+            f"{file.path}: {len(faults)} of {rows.height} rows cannot be used",
+            found="; ".join(f"{file.table.place(row)}: {faults[row]}" for row in sorted(faults)[:_EXAMPLES]),
+            expected=f"a key and a number as {mos} in every row",
+            next_step="correct or remove these rows, or set label_key_column and label_mos_column",
+        )
+
+
+def _on_both_scales(file: SelectedColumns, mos: str, scales: Sequence[DecidedScale], rule: ScaleRule) -> pl.DataFrame:
+    """The rows with scores on both scales, the SD on 1–5, and what else is carried."""
+    names = file.frame.columns
+    added = {
+        "mos": _on_scale(pl.col(mos), scales, TRAINING),
+        RAW_MOS: _on_scale(pl.col(mos), scales, UNIFIED),
+        SOURCE: pl.lit(file.path.name),
+    }
+    spread = None
+    if "mos_std_dev_unified" in names:
+        spread = pl.col("mos_std_dev_unified") * CONTINUOUS_0_100.map_to(TRAINING)[0]
+    elif "mos_std_dev" in names:
+        # an SD is in the unit of the column mos where the file has one, else in that of the scores
+        has_mos = mos != "mos" and "mos" in names and file.frame["mos"].count() > 0
+        of_mos = decide_scales(file, "mos", rule) if has_mos else scales
+        spread = _on_scale(pl.col("mos_std_dev"), of_mos, TRAINING, spread=True)
+    if spread is not None:
+        added["mos_std_dev"] = pl.when(spread > 0).then(spread).otherwise(0.0).fill_nan(0.0)
+    count = next((name for name in _COUNTS if name in names), None)
+    if count is not None:
+        added["mos_n_ratings"] = pl.col(count).fill_nan(None).fill_null(0).cast(pl.Int64)
+    carried = [name for name in CARRIED_COLUMNS if name in names]
+    others = [name for name in names if name not in (*added, *CARRIED_COLUMNS, ROW)]
+    return file.frame.select(ROW, *others, *(expr.alias(name) for name, expr in added.items()), *carried)
+
+
+def _on_scale(value: pl.Expr, decided: Sequence[DecidedScale], other: MosScale, *, spread: bool = False) -> pl.Expr:
+    """A score (or with ``spread`` its SD, which knows no intercept) on another scale."""
+
+    def converted(scale: MosScale) -> pl.Expr:
+        slope, intercept = scale.map_to(other)
+        if scale == other:
+            return value
+        return value * slope if spread else value * slope + intercept
+
+    if len(decided) == 1:
+        return converted(decided[0].scale)
+    # a file of several corpora: each row by the scale of its own
+    score = pl.lit(None, pl.Float64)
+    for one in decided:
+        score = pl.when(one.rows).then(converted(one.scale)).otherwise(score)
+    return score
+
+
+def _check_inside(file: SelectedColumns, column: str, decided: Sequence[DecidedScale]) -> None:
+    """LabelError that names the rows whose score is not finite, or outside its scale by more than the slack."""
+    outside = []
+    for one in decided:
+        rows = file.frame if len(decided) == 1 else file.frame.filter(one.rows)
+        score = pl.col(column)
+        inside = score.is_finite() & score.is_between(one.scale.low - SLACK, one.scale.high + SLACK)
+        outside += [(row, value, one.scale.name) for row, value in rows.filter(~inside).select(ROW, column).iter_rows()]
+    if outside:
+        examples = "; ".join(
+            f"{file.table.place(row)}: {value:g} on {scale}" for row, value, scale in sorted(outside)[:_EXAMPLES]
+        )
+        raise LabelError(
+            f"{file.path}: {column}: scores outside their scale",
+            found=f"{len(outside)} of {file.frame.height} ({examples})",
+            expected=f"none more than {SLACK} outside",
+            next_step="correct the rows, or set mos_scale if the scale is wrong",
+        )
+
+
+def _scale_of_group(
+    file: SelectedColumns, rows: pl.DataFrame, column: str, corpus: str | None, rule: ScaleRule
+) -> DecidedScale:
+    what = f"{file.path}: {column}" + (f" of {corpus}" if corpus else "")
+    if column.lower() in _ALWAYS_0_100:
+        return DecidedScale(corpus, CONTINUOUS_0_100, "column name")
+    if rule.setting:
+        return DecidedScale(corpus, SCALES[rule.setting], "setting")
+    if column.lower() == "mos" and "mos_scale" in rows.columns and (named := _scale_in_rows(rows, what)):
+        return DecidedScale(corpus, named, "rows")
+    declaration = rule.corpora.get(corpus or "")
+    if declaration is None:
+        return DecidedScale(corpus, _detected_scale(rows, column, (ACR_1_5, CONTINUOUS_0_100), what), "detection")
+    # one declared scale is taken as it is; of several (published and stored differently) the scores tell which
+    candidates = tuple(dict.fromkeys(filter(None, (declaration.stored_scale, *declaration.scales))))
+    scale = candidates[0] if len(candidates) == 1 else _detected_scale(rows, column, candidates, what)
+    return DecidedScale(corpus, scale, "corpus")
+
+
+def _scale_in_rows(rows: pl.DataFrame, what: str) -> MosScale | None:
+    names = rows["mos_scale"].drop_nulls().unique(maintain_order=True).to_list()
+    if len(names) > 1 or any(name not in OPINION_SCALES for name in names):
+        first = {name: rows.filter(pl.col("mos_scale") == name)[ROW][0] for name in names}
+        raise LabelError(
+            f"{what}: mos_scale",
+            found=", ".join(f"{name!r} (row {row})" for name, row in first.items()),
+            expected=f"one scale of opinions in all rows: {' or '.join(OPINION_SCALES)}",
+            next_step="split the file, name the corpus in a column corpus, or correct the column",
+        )
+    return SCALES[names[0]] if names else None
+
+
+def _detected_scale(rows: pl.DataFrame, column: str, candidates: Sequence[MosScale], what: str) -> MosScale:
+    """``detect_scale``, and 0–100 only where a score lies above 5.05: a few low scores do not tell the scales apart."""
+    scores = rows[column].drop_nulls().drop_nans().to_list()
+    try:
+        scale = detect_scale(scores, candidates, what)
+    except ScaleError as error:
+        raise LabelError(error.what, found=error.found, expected=error.expected, next_step=_NEXT) from error
+    if scale.high > _LEAST_FOR_0_100 >= max(scores):
+        raise LabelError(
+            f"{what}: the scale cannot be told",
+            found=f"{len(scores)} scores from {min(scores):g} to {max(scores):g}",
+            expected=f"scores on 1–5, or one above {_LEAST_FOR_0_100:g} for 0–100",
+            next_step=_NEXT,
+        )
+    return scale
+
+
+def _vote_columns(names: Sequence[str], patterns: Sequence[str], what: str) -> tuple[str, ...]:
+    """The columns that the shell patterns name, in the table's order; LabelError where a pattern names none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise absent_column(names, f"a column of votes {pattern!r}", what, "vote_columns")
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def _unpivoted(file: SelectedColumns, raters: Sequence[str]) -> SelectedColumns:
+    """The wide form, one column per rater, as rows of one vote each; an empty cell is no vote.
+
+    LabelError names cells that hold no number.
+    """
+    cells = [(file.table.place(row), name, value) for name in raters for row, value in file.refused(name).items()]
+    if cells:
+        raise LabelError(
+            f"{file.path}: {len(cells)} votes are no numbers",
+            found="; ".join(f"{place}: {name} {value}" for place, name, value in cells[:_EXAMPLES]),
+            expected="numbers, or empty where a rater did not vote",
+            next_step="correct these cells, or leave the column out of vote_columns",
+        )
+    others = [name for name in file.frame.columns if name not in raters]
+    rows = file.frame.unpivot(on=list(raters), index=others, variable_name="_rater", value_name=_VOTE)
+    voted = rows.filter(pl.col(_VOTE).is_not_null() & pl.col(_VOTE).is_not_nan()).sort(ROW, maintain_order=True)
+    if not voted.height:
+        raise LabelError(
+            f"{file.path}: no votes",
+            found=f"{len(raters)} empty columns: {', '.join(raters[:_EXAMPLES])}",
+            expected="votes in vote_columns",
+            next_step="set vote_columns",
+        )
+    return replace(file, frame=voted)
+
+
+def _scores_of_votes(votes: pl.DataFrame, key: str, rater: str | None, file: SelectedColumns) -> pl.DataFrame:
+    """One row per key: the mean of its votes on both scales, their SD and number, half the width of the interval.
+
+    ``votes`` have ``mos`` and ``mos_raw_0_100`` per vote. The first vote's row gives the place and what else is
+    carried. An SD of a single vote is unknown: 0, without an interval.
+    """
+    once = votes if rater is None else _each_rater_once(votes, key, rater, file)
+    computed = ("mos", RAW_MOS, "mos_std_dev", "mos_n_ratings")
+    carried = [pl.col(name).first() for name in votes.columns if name not in (key, *computed)]
+    scores = once.group_by(key, maintain_order=True).agg(
+        *carried,
+        pl.col("mos").std(ddof=1).fill_null(0.0).alias("mos_std_dev"),
+        pl.col("mos").mean(),
+        pl.col(RAW_MOS).mean(),
+        pl.len().cast(pl.Int64).alias("mos_n_ratings"),
+    )
+    # Student's t per count, not per key: there are few counts and many keys
+    counts = scores["mos_n_ratings"].unique().to_list()
+    factors = {n: ci95_half_width(1.0, n) for n in counts if n > 1}
+    factor = pl.col("mos_n_ratings").replace_strict(factors, default=None, return_dtype=pl.Float64)
+    return scores.with_columns((factor * pl.col("mos_std_dev")).alias(CI95))
+
+
+def _each_rater_once(votes: pl.DataFrame, key: str, rater: str, file: SelectedColumns) -> pl.DataFrame:
+    """A vote told twice counts once; LabelError where a rater gave a clip two different votes, or has no name."""
+    if rater not in votes.columns:
+        raise absent_column(file.names, f"the rater column {rater!r}", str(file.path), "rater_column")
+    nameless = votes.filter(pl.col(rater).is_null())
+    if nameless.height:
+        raise LabelError(
+            f"{file.path}: {nameless.height} votes of nobody",
+            found=f"no {rater} in {file.table.place(nameless[ROW][0])}",
+            expected="a rater in every row",
+            next_step="correct these rows",
+        )
+    differing = votes.group_by(key, rater, maintain_order=True).agg(pl.col("mos").unique(), pl.col(ROW).min())
+    twice = differing.filter(pl.col("mos").list.len() > 1)
+    if twice.height:
+        clip, name, _, row = twice.row(0)
+        raise LabelError(
+            f"{file.path}: {twice.height} raters gave one clip two votes",
+            found=f"{name!r} on {clip!r}, first in {file.table.place(row)}",
+            expected="one vote a rater and clip",
+            next_step="leave out sessions that were repeated",
+        )
+    return votes.unique([key, rater], keep="first", maintain_order=True)
