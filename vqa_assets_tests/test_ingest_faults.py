@@ -18,8 +18,10 @@ from urllib.parse import quote
 
 import pytest
 
-from vqa_assets.clips.downloading import CurlBinaryDownloader, DownloadLimits, LibcurlDownloader
+from vqa_assets.clips.curl import CurlBinaryDownloader
+from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest import plan

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vqa_assets.clips.geometry import ClipBytes, Geometry, raw_geometry
-from vqa_assets.clips.probing import hash_file
+from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
