@@ -1,9 +1,9 @@
 """Transfers by libcurl in this process: handles kept for reuse, all of them driven by one thread.
 
 A process per clip costs more than the clip (``curl``). A thread per transfer asks for the interpreter at every 16 KiB
-of every transfer, and they keep it from each other; one thread over the multi interface asks once for all that has arrived
-(https://curl.se/libcurl/c/libcurl-multi.html). The thread that wants a clip hashes and writes it meanwhile. When to try
-again is not here (``downloading``).
+of every transfer, and they keep it from each other; one thread over the multi interface asks once for all that has
+arrived (https://curl.se/libcurl/c/libcurl-multi.html). The thread that wants a clip hashes and writes it.
+When to try again is not here (``downloading``).
 
 What a server sends beyond its Content-Length is no part of the body (RFC 9112, 6.3). libcurl drops it, closes the
 connection and reports success, and bytes that come later than the rest are never seen at all: a clip that its server

@@ -13,7 +13,7 @@ from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
 from vqa_assets.ingest.cache import ReadClip
-from vqa_assets.ingest.found import PART
+from vqa_assets.ingest.naming import PART
 from vqa_assets.ingest.presence import NO_SUCH_NAME, stamp_of
 from vqa_assets.ingest.protocols import ClipTools
 
