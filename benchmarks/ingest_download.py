@@ -26,7 +26,7 @@ from benchmarks.corpus_folder import (
 )
 from benchmarks.loopback import SLOW_KB_PER_S, nginx
 from benchmarks.plain import absent, curl_and_hash
-from vqa_assets.clips.downloading import LibcurlDownloader
+from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.probing import PyAvProber
 
 CLIPS, LEAST_BYTES, MOST_BYTES, TARGET = 2000, 50_000, 150_000, 10.0

@@ -19,11 +19,10 @@ from urllib.parse import quote
 
 import pytest
 
-from vqa_assets.clips.downloading import CurlBinaryDownloader, DownloadLimits, LibcurlDownloader
-from vqa_assets.clips.downloading.answer import is_html
-from vqa_assets.clips.downloading.hosts import GIVEN_UP_AFTER, Hosts
-from vqa_assets.clips.downloading.target import target_of
+from vqa_assets.clips.curl import CurlBinaryDownloader
+from vqa_assets.clips.downloading import GIVEN_UP_AFTER, DownloadLimits, Hosts, is_html, target_of
 from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError, IngestError
 from vqa_assets_tests.hostile_server import (

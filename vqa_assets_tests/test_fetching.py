@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from vqa_assets.clips.downloading import DownloadLimits, LargeFile, fetch_resuming
-from vqa_assets.clips.unpacking import Unpacked, unpack_zip
+from vqa_assets.clips.archives import LargeFile, Unpacked, fetch_resuming, unpack_zip
+from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import DownloadError, IngestError
 from vqa_assets.tables.paths import DataRoot

@@ -18,11 +18,13 @@ from urllib.parse import quote
 
 import pytest
 
-from vqa_assets.clips.downloading import CurlBinaryDownloader, DownloadLimits, LibcurlDownloader
+from vqa_assets.clips.curl import CurlBinaryDownloader
+from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.errors import IngestError
-from vqa_assets.ingest import plan
+from vqa_assets.ingest import loop
 from vqa_assets.ingest.watching import PassCounts
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips import tiny_clip, tiny_clips
@@ -500,7 +502,7 @@ def test_what_the_disk_refuses_ends_the_run_in_words(
 
 
 def free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(plan.shutil, "disk_usage", lambda path: type("Usage", (), {"free": count}))
+    monkeypatch.setattr(loop.shutil, "disk_usage", lambda path: type("Usage", (), {"free": count}))
 
 
 def test_clips_of_known_size_that_do_not_fit_are_an_error_before_anything_is_fetched(

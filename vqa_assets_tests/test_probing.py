@@ -23,11 +23,12 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from vqa_assets.clips.containers import refuse_what_is_no_clip
+from vqa_assets.clips.ffprobe import FfprobeProber
 from vqa_assets.clips.geometry import HASH_CHUNK_BYTES, ClipBytes, Geometry, ProbeAnswer
-from vqa_assets.clips.probing import FfprobeProber, PyAvProber, hash_file
-from vqa_assets.clips.probing.containers import refuse_what_is_no_clip
-from vqa_assets.clips.probing.pyav import answer_of
-from vqa_assets.clips.probing.worker import decoded, encoded
+from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.probing import PyAvProber, decoded, encoded
+from vqa_assets.clips.pyav import answer_of
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
 
@@ -477,7 +478,7 @@ def test_a_library_that_cannot_be_loaded_is_no_fault_of_the_clip(tmp_path, clip)
 
 def test_a_worker_ends_with_its_input(clip):
     question = json.dumps({"path": str(clip), "limit_s": 5}) + "\n"
-    command = [sys.executable, "-m", "vqa_assets.clips.probing.worker"]
+    command = [sys.executable, "-m", "vqa_assets.clips.probing"]
     done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=30, check=True)
     ready, reply = (json.loads(line) for line in done.stdout.splitlines())
     assert ready == {"ready": True}

@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
+from vqa_assets.clips import pyav
 from vqa_assets.clips.geometry import geometry_of
-from vqa_assets.clips.probing import pyav
 from vqa_assets.errors import BrokenClipError
 from vqa_assets_tests.test_probing import encode
 

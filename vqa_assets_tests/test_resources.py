@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vqa_assets.clips.downloading import DownloadLimits, PageDownloader
-from vqa_assets.clips.downloading.pages import is_page
+from vqa_assets.clips.downloading import DownloadLimits
+from vqa_assets.clips.pages import PageDownloader, is_page
 from vqa_assets.definitions import build_defs
 from vqa_assets.errors import DownloadError, SettingsError
 from vqa_assets.resources.data_root import DataRootResource

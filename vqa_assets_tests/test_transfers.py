@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vqa_assets.clips.downloading import DownloadLimits, LibcurlDownloader, transfers
+from vqa_assets.clips import libcurl as transfers
+from vqa_assets.clips.downloading import DownloadLimits
+from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError
 from vqa_assets_tests.hostile_server import HostileServer, gives, stalls

@@ -1,7 +1,8 @@
-"""Python work on every core: module-level functions called in child processes that end when their parent does.
+"""Child processes: programs that answer once, transfers under watch, and Python work on every core.
 
-Tasks and results are pickled, so they are plain records. What the work is stands with whoever hands it in; clips and
-their programs have rooms of their own (``probing``, ``downloading``).
+Whatever is started here ends when its time is up, when the run is stopped, and (the children of ``ChildProcesses``)
+when this process dies. Tasks and results are pickled, so they are plain records. What a program is asked and what its
+answer means stands with whoever asks (``ffprobe``, ``curl``, ``pages``).
 """
 
 import logging
@@ -9,16 +10,21 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import vqa_assets
+from vqa_assets.clips.work import StoppedError
 
 MOST_PROCESSES = 8
 _PIPE_BYTES = 1 << 20
+_LOOK_AROUND_S = 0.1
+_VERSION_LIMIT_S = 20.0
 _CHILD = (sys.executable, "-m", "vqa_assets.clips.processes")
 _log = logging.getLogger("vqa_assets.clips.processes")
 _Task = TypeVar("_Task")
@@ -95,7 +101,7 @@ class _Child:
             try:
                 _send(self._process.stdin, (work, task))
             except BrokenPipeError:
-                self._mourn()
+                self._note_death()
 
     def answer(self, work: Callable[[_Task], _Result], task: _Task) -> _Result:
         if self._process is None:
@@ -104,12 +110,12 @@ class _Child:
         try:
             failure, result = pickle.load(self._process.stdout)  # noqa: S301  # from a child of ours
         except (EOFError, pickle.UnpicklingError):
-            self._mourn()
+            self._note_death()
             return work(task)
         if failure is not None:
             raise failure
-        found: _Result = result
-        return found
+        answered: _Result = result
+        return answered
 
     def end(self) -> None:
         if self._process is not None:
@@ -121,7 +127,7 @@ class _Child:
                         pipe.close()
             process.wait()
 
-    def _mourn(self) -> None:
+    def _note_death(self) -> None:
         process = self._process
         self.end()
         code = process.returncode if process else None
@@ -151,6 +157,56 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
         except Exception as error:
             reply = (error, None)
         _send(answers, reply)
+
+
+def run_watched(
+    command: Sequence[str],
+    question: bytes,
+    stop: threading.Event,
+    limit_s: float,
+    is_too_large: Callable[[], bool],
+    out: BinaryIO | None = None,
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program with ``question`` on its standard input until it ends, or is ended; its output may go to a file.
+
+    OSError where it cannot be started, StoppedError soon after ``stop`` is set. A program that outlives ``limit_s``, or
+    writes more than ``is_too_large`` allows, is killed: its return code is negative.
+    """
+    pipe = subprocess.PIPE
+    # a session of its own: an interrupt typed at the terminal reaches the program through us alone
+    with subprocess.Popen(
+        list(command), stdin=pipe, stdout=out or pipe, stderr=pipe, start_new_session=True
+    ) as process:
+        rest: bytes | None = question
+        deadline = time.monotonic() + limit_s
+        try:
+            while True:
+                try:
+                    output, complaints = process.communicate(rest, timeout=_LOOK_AROUND_S)
+                except subprocess.TimeoutExpired:
+                    rest = None
+                else:
+                    return subprocess.CompletedProcess(process.args, process.returncode, output, complaints)
+                if stop.is_set():
+                    raise StoppedError
+                if is_too_large() or time.monotonic() > deadline:
+                    process.kill()
+        finally:
+            process.kill()
+
+
+def why_unfit(binary: str, option: str, begins: str) -> str:
+    """Why ``binary option`` is not a program whose answer begins with ``begins``; empty where it is one."""
+    try:
+        done = subprocess.run(
+            [binary, option], stdin=subprocess.DEVNULL, capture_output=True, timeout=_VERSION_LIMIT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{binary} {option}: {error}"
+    if done.returncode == 0 and done.stdout.decode("utf-8", "replace").startswith(begins):
+        return ""
+    lines = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+    return f"{binary} {option} ends with {done.returncode} and says {(lines[-1] if lines else 'nothing')[:200]!r}"
 
 
 if __name__ == "__main__":

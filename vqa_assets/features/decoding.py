@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.clips.probing.containers import refuse_what_is_no_clip
+from vqa_assets.clips.containers import refuse_what_is_no_clip
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, ClipError, TransientClipError

@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.containers import refuse_what_is_no_clip, told_better
 from vqa_assets.clips.geometry import Geometry, geometry_of, raw_geometry
-from vqa_assets.clips.probing.containers import refuse_what_is_no_clip, told_better
-from vqa_assets.clips.probing.hashing import hash_file
-from vqa_assets.clips.probing.pyav import answer_of
+from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.pyav import answer_of
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, TransientClipError
 from vqa_assets.features.protocols import FeatureExtractor

@@ -8,12 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from vqa_assets.clips.geometry import ClipBytes, Geometry, raw_geometry
-from vqa_assets.clips.probing import hash_file
+from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
 from vqa_assets.ingest.cache import ReadClip
-from vqa_assets.ingest.found import PART
+from vqa_assets.ingest.naming import PART
 from vqa_assets.ingest.presence import NO_SUCH_NAME, stamp_of
 from vqa_assets.ingest.protocols import ClipTools
 

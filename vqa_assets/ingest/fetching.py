@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.downloading import LargeFile, fetch_resuming
-from vqa_assets.clips.probing import hash_file
-from vqa_assets.clips.unpacking import unpack_zip
+from vqa_assets.clips.archives import LargeFile, fetch_resuming, unpack_zip
+from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.work import stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import Archive

@@ -11,7 +11,8 @@ from vqa_assets.clips.geometry import ClipBytes
 from vqa_assets.resources.programs import AUTO, DOWNLOADING
 
 if TYPE_CHECKING:
-    from vqa_assets.clips.downloading import DownloadLimits, PageDownloader
+    from vqa_assets.clips.downloading import DownloadLimits
+    from vqa_assets.clips.pages import PageDownloader
 
 
 class DownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -38,7 +39,9 @@ class DownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _downloader(self) -> "PageDownloader":
         with self._making:
             if self._inner is None:
-                from vqa_assets.clips.downloading import CurlBinaryDownloader, LibcurlDownloader, PageDownloader
+                from vqa_assets.clips.curl import CurlBinaryDownloader
+                from vqa_assets.clips.libcurl import LibcurlDownloader
+                from vqa_assets.clips.pages import PageDownloader
 
                 binary = DOWNLOADING.binary(self.implementation)
                 self._inner = PageDownloader(LibcurlDownloader() if binary is None else CurlBinaryDownloader(binary))

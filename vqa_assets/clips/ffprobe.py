@@ -8,9 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.containers import DEMUXERS, refuse_what_is_no_clip, told_better
 from vqa_assets.clips.geometry import Geometry, ProbeAnswer, geometry_of
-from vqa_assets.clips.probing.containers import DEMUXERS, refuse_what_is_no_clip, told_better
-from vqa_assets.clips.programs import why_unfit
+from vqa_assets.clips.processes import why_unfit
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
 

@@ -2,29 +2,82 @@
 
 As many workers as probes run at once, each kept for the next clip: a question and its answer over a pipe cost a
 fraction of a millisecond, where a process per clip costs a hundred. What is asked is not here (``pyav``).
+
+A worker is this module run as a program: one JSON line in, one JSON line out, until its input ends.
+In: ``{"path": …, "limit_s": …}``. Out: first ``{"ready": true}`` or ``{"failed": reason}``, then per clip ``{"answer":
+{…}}`` or ``{"broken": reason}``. A clip that hangs a library ends the process by SIGALRM, should the parent be gone.
 """
 
 import json
+import math
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import vqa_assets
+from vqa_assets.clips.containers import refuse_what_is_no_clip, told_better
 from vqa_assets.clips.geometry import Geometry, ProbeAnswer, geometry_of
-from vqa_assets.clips.probing.containers import refuse_what_is_no_clip, told_better
-from vqa_assets.clips.probing.worker import decoded
+from vqa_assets.clips.pyav import answer_of, silence
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
 
+_GRACE_S = 5
+
+
+def encoded(answer: ProbeAnswer) -> dict[str, object]:
+    """An answer as JSON has it; rates as ``30000/1001``."""
+    fields = vars(answer).items()  # not asdict, which copies every fraction
+    return {k: str(v) if isinstance(v, Fraction) else v for k, v in fields}
+
+
+def decoded(fields: dict[str, object]) -> ProbeAnswer:
+    """The inverse of ``encoded``."""
+    rates = {k: Fraction(str(fields[k])) for k in ("average_rate", "base_rate") if fields[k] is not None}
+    return ProbeAnswer(**(fields | rates))  # type: ignore[arg-type]
+
+
+def reply_to(line: bytes) -> dict[str, object]:
+    """Ask PyAV what the parent wants to know."""
+    question = json.loads(line)
+    signal.alarm(math.ceil(question["limit_s"]) + _GRACE_S)
+    try:
+        return {"answer": encoded(answer_of(Path(question["path"])))}
+    except BrokenClipError as error:
+        return {"broken": str(error)}
+    except Exception as error:
+        return {"broken": f"the probe failed: {type(error).__name__}: {error}"[:300]}
+    finally:
+        signal.alarm(0)
+
+
+def main() -> None:
+    """Be a worker: serve until standard input ends."""
+    try:
+        silence()
+    except ImportError as error:
+        _say({"failed": str(error)})
+        return
+    _say({"ready": True})
+    for line in sys.stdin.buffer:
+        _say(reply_to(line))
+
+
+def _say(reply: dict[str, object]) -> None:
+    sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
 _START_LIMIT_S = 120.0
 _MOST_BYTES = 65536
-_WORKER = (sys.executable, "-m", "vqa_assets.clips.probing.worker")
+_WORKER = (sys.executable, "-m", "vqa_assets.clips.probing")
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 """For glibc (mallopt(3)): a worker that gives memory back after each clip spends more on page faults than on clips."""
 
@@ -32,7 +85,7 @@ _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_
 class PyAvProber:
     """Satisfies the ingest loop's Prober; safe from many threads at once.
 
-    ``worker`` is the command of a child process that speaks as ``worker`` does.
+    ``worker`` is the command of a child process that speaks as this module does when it is run.
     """
 
     def __init__(self, worker: Sequence[str] = _WORKER) -> None:
@@ -207,3 +260,7 @@ class _Worker:
     def _how_it_ended(self) -> str:
         code = self._process.wait()
         return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+if __name__ == "__main__":
+    main()

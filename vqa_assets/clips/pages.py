@@ -1,6 +1,6 @@
 """Page addresses (YouTube, Vimeo, Flickr), whose clip only yt-dlp finds: one process per clip, an optional extra.
 
-An address of a file is no page, wherever it is. When to try again is not here (``attempts``).
+An address of a file is no page, wherever it is. When to try again is not here (``downloading``).
 """
 
 import importlib.util
@@ -13,15 +13,22 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import urlsplit
 
-from vqa_assets.clips.downloading.answer import TryAgainError, one_line
-from vqa_assets.clips.downloading.attempts import Order, fetch_patiently, unwritable
-from vqa_assets.clips.downloading.hosts import Hosts
-from vqa_assets.clips.downloading.limits import DownloadLimits
-from vqa_assets.clips.downloading.processes import size_of, watched
-from vqa_assets.clips.downloading.protocol import Downloads
-from vqa_assets.clips.downloading.target import target_of
+from vqa_assets.clips.downloading import (
+    GRACE_S,
+    DownloadLimits,
+    Downloads,
+    Hosts,
+    Order,
+    TryAgainError,
+    fetch_patiently,
+    one_line,
+    size_of,
+    target_of,
+    unwritable,
+)
 from vqa_assets.clips.geometry import ClipBytes
-from vqa_assets.clips.probing import hash_file
+from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.processes import run_watched
 from vqa_assets.errors import DownloadError
 
 _PAGES = (
@@ -86,7 +93,14 @@ class PageDownloader:
             raise DownloadError(f"a page, which needs yt-dlp, and that is not installed: {_REMEDY}", permanent=False)
         try:
             with order.part.open("wb") as file:
-                done = watched([*command, *_arguments(order)], order.target.url.encode() + b"\n", order, file)
+                done = run_watched(
+                    [*command, *_arguments(order)],
+                    order.target.url.encode() + b"\n",
+                    order.stop,
+                    order.limits.timeout_s + GRACE_S,
+                    order.is_too_large,
+                    file,
+                )
         except OSError as error:
             raise unwritable(order.part, error) from error
         size = size_of(order.part)

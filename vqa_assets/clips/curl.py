@@ -1,7 +1,7 @@
 """Transfers by the ``curl`` program, one process per clip: slower, and independent of the libcurl in the wheel.
 
 Addresses and credentials reach curl on its standard input, so that no process list shows them. When to try again is
-not here (``attempts``).
+not here (``downloading``).
 """
 
 import re
@@ -11,15 +11,24 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Event
 
-from vqa_assets.clips.downloading.answer import SNIFFED_BYTES, TOO_LARGE, WRITE_ERROR, Answer, judge
-from vqa_assets.clips.downloading.attempts import Order, fetch_patiently, unwritable
-from vqa_assets.clips.downloading.hosts import Hosts
-from vqa_assets.clips.downloading.limits import DownloadLimits
-from vqa_assets.clips.downloading.processes import watched
-from vqa_assets.clips.downloading.target import MAX_REDIRECTS, target_of
+from vqa_assets.clips.downloading import (
+    GRACE_S,
+    MAX_REDIRECTS,
+    SNIFFED_BYTES,
+    TOO_LARGE,
+    WRITE_ERROR,
+    Answer,
+    DownloadLimits,
+    Hosts,
+    Order,
+    fetch_patiently,
+    judge,
+    target_of,
+    unwritable,
+)
 from vqa_assets.clips.geometry import ClipBytes
-from vqa_assets.clips.probing import hash_file
-from vqa_assets.clips.programs import why_unfit
+from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.processes import run_watched, why_unfit
 from vqa_assets.errors import IngestError
 
 _REPORT = r"\n%{http_code} %{size_request} %{content_type}"
@@ -50,7 +59,13 @@ class CurlBinaryDownloader:
 
     def _run(self, order: Order) -> "subprocess.CompletedProcess[bytes]":
         try:
-            return watched([self._binary, *_arguments(order)], _config(order).encode(), order)
+            return run_watched(
+                [self._binary, *_arguments(order)],
+                _config(order).encode(),
+                order.stop,
+                order.limits.timeout_s + GRACE_S,
+                order.is_too_large,
+            )
         except OSError as error:
             raise _no_binary(self._binary, error) from error
 

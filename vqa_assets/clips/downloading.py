@@ -1,0 +1,387 @@
+"""What a download is, however its bytes are transferred: limits, addresses, answers, hosts, and trying again.
+
+The ways to transfer are ``libcurl``, ``curl`` (the program) and ``pages`` (yt-dlp); all keep the manners written down
+here and mean the same by their errors. Whole archives are in ``archives``. Which clips are fetched, under which
+name they are kept, and what is remembered of them is not here (``ingest``).
+
+Reasons read ``curl-rc=22: HTTP 404 Not Found``: libcurl's code (https://curl.se/libcurl/c/libcurl-errors.html), then
+text. They hold neither the URL nor anything the server wrote freely.
+"""
+
+import errno
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from http import HTTPStatus
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.work import StoppedError
+from vqa_assets.errors import DownloadError, IngestError
+from vqa_assets.tables.files import HTML_PAGE
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class DownloadLimits:
+    """One clip's limits; times in seconds, sizes in bytes.
+
+    ``timeout_s`` bounds one attempt as a whole, ``connect_timeout_s`` its connecting. An attempt with less than
+    ``stall_bytes_per_s`` for ``stall_s`` (whole seconds) is cut off. ``retries`` come on top of the first attempt; the
+    pause before the n-th is ``backoff_s`` · 2ⁿ⁻¹, give or take a half, at most 30 s. A server's Retry-After is
+    honoured up to ``retry_after_cap_s``. ``per_host`` bounds the transfers under way to one host at once.
+    """
+
+    timeout_s: float = 120.0
+    max_bytes: int = 20 * GIB
+    connect_timeout_s: float = 15.0
+    stall_s: int = 30
+    stall_bytes_per_s: int = 1
+    retries: int = 3
+    per_host: int = 8
+    backoff_s: float = 0.5
+    retry_after_cap_s: float = 60.0
+
+
+MAX_REDIRECTS = 10
+SCHEMES = ("http", "https")
+_LEGAL_IN_PATH = "!$&'()*+,/:;=?@~%"
+_MALFORMED = "curl-rc=3: URL using bad/illegal format or missing URL"
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to fetch from: the quoted URL without credentials, the host with its port, and the credentials if any.
+
+    Credentials are kept apart so that no message of a transfer can hold them.
+    """
+
+    url: str
+    host: str
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+
+
+def target_of(url: str) -> Target:
+    """The target that a URL names.
+
+    A permanent DownloadError, before any network, where it is not http(s) or malformed. The fragment is dropped, as no
+    client sends it; a name that holds ``#`` must come quoted.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        if parts.scheme not in SCHEMES:
+            raise DownloadError(f"curl-rc=1: scheme {parts.scheme!r}, expected http or https", permanent=True)
+        host = _ascii_host(parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+        return Target(f"{parts.scheme}://{host}{_rest(parts)}", host, _credentials(parts))
+    except ValueError:
+        raise DownloadError(_MALFORMED, permanent=True) from None
+
+
+def quoted_url(text: str) -> str:
+    """A URL's path or query with its illegal characters quoted as UTF-8, and nothing else (RFC 3986).
+
+    What is quoted already stays; a percent sign that quotes nothing is quoted itself.
+    """
+    return quote(_STRAY_PERCENT.sub("%25", text), safe=_LEGAL_IN_PATH, errors="surrogateescape")
+
+
+@lru_cache(maxsize=1024)
+def _ascii_host(name: str) -> str:
+    """The host as libcurl wants it; international names by IDNA. ValueError where no host can be called so."""
+    if ":" in name:
+        return f"[{IPv6Address(name.partition('%')[0])}]"
+    ascii_name = name.encode("idna").decode()
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", ascii_name):
+        raise ValueError(name)
+    return ascii_name
+
+
+def _rest(parts: SplitResult) -> str:
+    """Path and query, quoted; ValueError where they are no text."""
+    return (quoted_url(parts.path) or "/") + (f"?{quoted_url(parts.query)}" if parts.query else "")
+
+
+def _credentials(parts: SplitResult) -> tuple[str, str] | None:
+    """User and password, unquoted; ValueError where they hold what no header may hold."""
+    if parts.username is None:
+        return None
+    user, password = unquote(parts.username), unquote(parts.password or "")
+    if not (user + password).isprintable():
+        raise ValueError("control characters")
+    return user, password
+
+
+SNIFFED_BYTES = 512
+UNSUPPORTED_PROTOCOL, MALFORMED, WRITE_ERROR, TIMED_OUT, ABORTED = 1, 3, 23, 28, 42
+HTTP_ERROR, TOO_MANY_REDIRECTS, TOO_LARGE = 22, 47, 63
+UNREACHABLE = {5, 6, 7, 35, 60, 77, 97}
+"""No server that may be believed has answered: proxy (5, 97), host (6), connection (7), TLS (35), trust (60, 77)."""
+
+_TRANSIENT_4XX = {408, 425, 429}
+_PROXY_LOGIN = 407
+_HTML_TYPES = ("text/html", "application/xhtml+xml")
+_HTML = "curl-rc=0: the server answered HTML, not a clip"
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+class TryAgainError(Exception):
+    """An attempt that failed in a way that may pass; ``retry_after_s`` is the server's own wish (0 = none)."""
+
+    def __init__(self, reason: str, *, unreachable: bool = False, retry_after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason, self.unreachable, self.retry_after_s = reason, unreachable, retry_after_s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one transfer ended: libcurl's code and words, the last HTTP status, and the body's size and first bytes.
+
+    ``asked`` is false where not even the request could be sent; ``retry_after_s`` is 0 where the server names none.
+    """
+
+    rc: int
+    text: str
+    status: int
+    content_type: str = ""
+    head: bytes = b""
+    size_bytes: int = 0
+    retry_after_s: float = 0.0
+    asked: bool = True
+
+
+def judge(answer: Answer) -> None:
+    """Return if the body is a whole file; else raise a TryAgainError, or a DownloadError: to ask again is in vain."""
+    if answer.rc == HTTP_ERROR or (answer.rc == 0 and answer.status not in (200, 203)):
+        _judge_status(answer)
+    elif answer.rc != 0:
+        _judge_code(answer)
+    elif not answer.size_bytes:
+        raise DownloadError("curl-rc=0: empty body", permanent=True)
+    elif is_html(answer.content_type, answer.head):
+        raise DownloadError(_HTML, permanent=False)  # a network's login page says nothing about the clip
+
+
+def is_html(content_type: str, head: bytes) -> bool:
+    """Whether a body is a web page: it begins like one, or is called one and its first bytes are text."""
+    called_html = content_type.strip().lower().startswith(_HTML_TYPES)
+    return bool(HTML_PAGE.match(head)) or (called_html and not _BINARY.search(head))
+
+
+def _judge_status(answer: Answer) -> None:
+    status = answer.status
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+    reason = f"curl-rc={answer.rc}: HTTP {status} {phrase}".rstrip()
+    if status == 204:
+        raise DownloadError(f"{reason}: empty body", permanent=True)
+    if status == 0 or status >= 500 or status in _TRANSIENT_4XX or status == _PROXY_LOGIN:
+        raise TryAgainError(reason, unreachable=status == _PROXY_LOGIN, retry_after_s=answer.retry_after_s)
+    raise DownloadError(reason, permanent=True)
+
+
+def _judge_code(answer: Answer) -> None:
+    reason = f"curl-rc={answer.rc}: {one_line(answer.text)}"
+    redirected_away = answer.rc == UNSUPPORTED_PROTOCOL and 300 <= answer.status < 400
+    if redirected_away or answer.rc in (MALFORMED, TOO_MANY_REDIRECTS, TOO_LARGE):
+        raise DownloadError(reason, permanent=True)
+    never_asked = answer.rc == TIMED_OUT and not answer.asked
+    raise TryAgainError(reason, unreachable=answer.rc in UNREACHABLE or never_asked)
+
+
+def one_line(text: str) -> str:
+    """``text`` without line breaks and control characters, at most 200 characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+
+
+GIVEN_UP_AFTER = 20
+"""So many transfers in a row without any answer, and a host is given up."""
+
+_LOOK_AROUND_S = 0.2
+
+
+@dataclass
+class _Host:
+    name: str
+    busy: int = 0
+    unanswered: int = 0
+    quiet_until: float = 0.0
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+
+class Hosts:
+    """The state of every host met by one downloader, shared by its threads; it lasts as long as the downloader."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, _Host] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def slot(self, name: str, per_host: int, stop: threading.Event) -> Iterator[None]:
+        """Hold one of the host's ``per_host`` places.
+
+        StoppedError where ``stop`` is set while waiting; DownloadError where the host is given up.
+        """
+        host = self._host(name)
+        with host.changed:
+            while not self._may_start(host, per_host, stop):
+                host.changed.wait(_LOOK_AROUND_S)
+            host.busy += 1
+        try:
+            yield
+        finally:
+            with host.changed:
+                host.busy -= 1
+                host.changed.notify()
+
+    def answered(self, name: str) -> None:
+        """Note that the host gave an answer, whatever it was."""
+        host = self._host(name)
+        if host.unanswered:
+            with host.changed:
+                host.unanswered = 0
+
+    def unanswered(self, name: str) -> None:
+        """Note that a transfer, with all its retries, got no answer from the host."""
+        host = self._host(name)
+        with host.changed:
+            host.unanswered += 1
+
+    def keep_quiet(self, name: str, seconds: float) -> None:
+        """Begin no transfer to the host for so long."""
+        host = self._host(name)
+        with host.changed:
+            host.quiet_until = max(host.quiet_until, time.monotonic() + seconds)
+
+    def _host(self, name: str) -> _Host:
+        known = self._hosts.get(name)
+        if known is not None:
+            return known
+        with self._lock:
+            return self._hosts.setdefault(name, _Host(name))
+
+    @staticmethod
+    def _may_start(host: _Host, per_host: int, stop: threading.Event) -> bool:
+        if stop.is_set():
+            raise StoppedError
+        if host.unanswered >= GIVEN_UP_AFTER:
+            told = f"host {host.name} gave no answer to {host.unanswered} transfers in a row; given up for this run"
+            raise DownloadError(told, permanent=False, unreachable=True)
+        return host.busy < per_host and time.monotonic() >= host.quiet_until
+
+
+class Downloads(Protocol):
+    """A way to transfer, and its end."""
+
+    def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
+        """See ``ingest.protocols.Downloader``."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was kept open between clips."""
+        ...
+
+
+LONGEST_BACKOFF_S = 30.0
+GRACE_S = 5.0
+"""So much longer than its own time limit a transferring program may take before it is killed."""
+_dice = random.SystemRandom()
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be fetched, into which file, within which limits, and the signal to stop."""
+
+    target: Target
+    part: Path
+    limits: DownloadLimits
+    stop: threading.Event
+
+    def is_too_large(self) -> bool:
+        """Whether more has arrived than a clip may have."""
+        return size_of(self.part) > self.limits.max_bytes
+
+
+def size_of(part: Path) -> int:
+    """Bytes in the file so far; 0 where there is none."""
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+Attempt = Callable[[Order], ClipBytes]
+"""Fetch once: the bytes' identity, or a permanent DownloadError, TryAgainError, StoppedError or IngestError."""
+
+
+def fetch_patiently(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
+    """Fetch, trying again what may pass; the same errors, with DownloadError in place of the last TryAgainError."""
+    try:
+        return _fetch(order, hosts, attempt)
+    except BaseException:
+        discard(order.part)
+        raise
+
+
+def discard(part: Path) -> None:
+    """Remove a half-written file; nothing that is not a regular file is touched."""
+    with suppress(OSError):
+        if part.is_file():
+            part.unlink()
+
+
+def unwritable(part: Path, error: OSError) -> IngestError | DownloadError:
+    """The failure for a file that cannot be written: of the run as a whole, unless the clip's own name is to blame."""
+    if error.errno == errno.ENAMETOOLONG:
+        return DownloadError(f"curl-rc={WRITE_ERROR}: {error.strerror}", permanent=True)
+    return IngestError(
+        f"cannot write {part}",
+        found=error.strerror or str(error),
+        next_step="free space on the corpus's disk or mend its permissions, then run again: finished clips are kept",
+    )
+
+
+def _fetch(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
+    limits, host = order.limits, order.target.host
+    for tried in range(limits.retries + 1):
+        try:
+            return _attempt_in_slot(order, hosts, attempt)
+        except TryAgainError as failure:
+            hosts.keep_quiet(host, min(failure.retry_after_s, limits.retry_after_cap_s))
+            if tried == limits.retries:
+                _note(hosts, host, failure.unreachable)
+                raise DownloadError(failure.reason, permanent=False, unreachable=failure.unreachable) from None
+        _pause(order.stop, limits.backoff_s * 2**tried)
+    raise ValueError(f"retries={limits.retries}, expected 0 or more")
+
+
+def _attempt_in_slot(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
+    host = order.target.host
+    with hosts.slot(host, order.limits.per_host, order.stop):
+        try:
+            clip = attempt(order)
+        except DownloadError:
+            hosts.answered(host)
+            raise
+    hosts.answered(host)
+    return clip
+
+
+def _note(hosts: Hosts, host: str, unreachable: bool) -> None:
+    if unreachable:
+        hosts.unanswered(host)
+    else:
+        hosts.answered(host)
+
+
+def _pause(stop: threading.Event, seconds: float) -> None:
+    if stop.wait(min(seconds * _dice.uniform(0.5, 1.5), LONGEST_BACKOFF_S)):
+        raise StoppedError
