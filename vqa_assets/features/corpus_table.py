@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.folders import ClipFolders
+from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
@@ -23,8 +25,6 @@ from vqa_assets.features.protocols import FeatureExtractor, Measured
 from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
 from vqa_assets.features.view import TableView, table_view
 from vqa_assets.features.watching import Observer, Watch, unobserved
-from vqa_assets.ingest.clip_task import is_raw
-from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import Manifest, RunContext, file_record, told_settings, write_manifest
 from vqa_assets.tables.files import drafting, read_json_lines, read_json_object
 from vqa_assets.tables.parquet import open_parquet, table_version, write_rows

@@ -11,9 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from vqa_assets.annotations import VIDEO_SUFFIXES
-from vqa_assets.ingest.cache import FileStamp
-from vqa_assets.ingest.layout import ARCHIVES, ClipFolders
-from vqa_assets.ingest.presence import may_be_lfs_pointer
+from vqa_assets.clips.folders import ClipFolders, FileStamp, may_be_lfs_pointer
+from vqa_assets.ingest.layout import ARCHIVES
 
 PART = ".part"
 _JUNK = (PART, ".tmp")

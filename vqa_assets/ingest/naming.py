@@ -10,8 +10,7 @@ from functools import cached_property
 from itertools import islice
 
 from vqa_assets.annotations import VIDEO_SUFFIXES, AnnotationRow
-from vqa_assets.ingest.layout import ClipFolders
-from vqa_assets.ingest.presence import is_there
+from vqa_assets.clips.folders import ClipFolders, is_there
 
 _log = logging.getLogger("vqa_assets.ingest")
 
