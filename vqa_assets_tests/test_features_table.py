@@ -58,7 +58,9 @@ def cache(tmp_path):
 
 def measure(clips, extractor, cache, progress=None, workers=2):
     with ThreadPoolExecutor(workers) as executor:
-        return extract_features(clips, extractor, executor, cache, MeasuringRun(2, threading.Event(), progress))
+        run = MeasuringRun(2, threading.Event(), progress)
+        rows, report = extract_features(clips, extractor, executor, cache, run)
+    return list(rows), report
 
 
 def test_rows_come_in_input_order(clips, cache):
@@ -256,7 +258,7 @@ CORPUS_ROW = {
 
 
 def test_a_table_row_holds_features_geometry_and_identity():
-    row = feature_row(CORPUS_ROW, {"adm2": 0.5})
+    row = feature_row(CORPUS_ROW, {"adm2": 0.5}, {"chug_ref", "chug_bitrate_label"})
     assert (row["key"], row["src_sha256"], row["adm2"]) == ("a/b.mp4", "abc", 0.5)
     assert {name: row[name] for name in CARRIED} == {name: CORPUS_ROW[name] for name in CARRIED}
     assert (row["content_id"], row["chug_ref"], row["chug_bitrate_label"]) == ("c1", 0, "0.2M")
