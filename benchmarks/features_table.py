@@ -5,16 +5,15 @@ What is measured is the coordinator: cache, batches, Parquet, the view and the a
 
 import json
 import multiprocessing
-import random
 import re
 import tempfile
-import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import CORPORA
-from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.feature_names import NO_REFERENCE, TIME_VARYING, pooled_columns
 from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
 from vqa_assets.features.protocols import Measured
@@ -32,17 +31,10 @@ class RandomNumbers:
 
     version = "random.1"
 
-    def extract(
-        self,
-        clip: Path,
-        *,
-        reference: Path | None = None,
-        raw: RawVideo | None = None,
-        stop: threading.Event | None = None,
-    ) -> Measured:
+    def extract(self, clip: Path, **_: object) -> Measured:
         """Random numbers that are always the same for one clip."""
-        numbers = random.Random(clip.name)
-        return {**{name: numbers.random() for name in NAMES[: COLUMNS - 11]}, "n_feature_frames": 240}
+        numbers = np.random.default_rng(int(clip.stem)).random(COLUMNS - 11)
+        return {**dict(zip(NAMES, numbers.tolist(), strict=False)), "n_feature_frames": 240}
 
 
 def main() -> None:
