@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import with_declared
 from vqa_assets.errors import AnnotationError, SettingsError, VqaError
-from vqa_assets.ingest.layout import ClipFolders, CorpusLayout, corpus_folder
+from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
 from vqa_assets.ingest.naming import ClipsOnDisk
 from vqa_assets.ingest.report import LOST
 from vqa_assets.provenance import file_record

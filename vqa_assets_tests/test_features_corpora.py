@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError
@@ -21,7 +22,6 @@ from vqa_assets.features.ffmpeg import ffmpeg_binary
 from vqa_assets.features.ladder import reference_field, references
 from vqa_assets.features.near_duplicates import near_duplicate_groups, perceptual_hash
 from vqa_assets.features.one_clip import one_clip_row
-from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.parquet import open_parquet
@@ -235,7 +235,7 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import FeatureError
 from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
 from vqa_assets.features.extractor import ClipExtractor
-from vqa_assets.ingest.layout import ClipFolders
+from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.paths import DataRoot

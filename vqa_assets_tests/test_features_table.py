@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.clips.work import StoppedError
@@ -23,6 +24,7 @@ from vqa_assets.features.table import (
     feature_row,
     without_reference,
 )
+from vqa_assets.tables.parquet import ColumnKinds, open_parquet, write_rows
 
 
 @dataclass
@@ -58,7 +60,9 @@ def cache(tmp_path):
 
 def measure(clips, extractor, cache, progress=None, workers=2):
     with ThreadPoolExecutor(workers) as executor:
-        return extract_features(clips, extractor, executor, cache, MeasuringRun(2, threading.Event(), progress))
+        run = MeasuringRun(2, threading.Event(), progress)
+        rows, report = extract_features(clips, extractor, executor, cache, run)
+    return list(rows), report
 
 
 def test_rows_come_in_input_order(clips, cache):
@@ -256,7 +260,7 @@ CORPUS_ROW = {
 
 
 def test_a_table_row_holds_features_geometry_and_identity():
-    row = feature_row(CORPUS_ROW, {"adm2": 0.5})
+    row = feature_row(CORPUS_ROW, {"adm2": 0.5}, {"chug_ref", "chug_bitrate_label"})
     assert (row["key"], row["src_sha256"], row["adm2"]) == ("a/b.mp4", "abc", 0.5)
     assert {name: row[name] for name in CARRIED} == {name: CORPUS_ROW[name] for name in CARRIED}
     assert (row["content_id"], row["chug_ref"], row["chug_bitrate_label"]) == ("c1", 0, "0.2M")
@@ -268,3 +272,52 @@ def test_a_ladder_clip_without_reference_keeps_what_is_its_own():
     row = without_reference({**measured, "feature_reference": "recompressed"})
     assert json.dumps([row["adm2"], row["vif_scale0_p10"], row["feature_width"]]) == "[NaN, NaN, null]"
     assert (row["saliency"], row["n_feature_frames"], row["feature_reference"]) == (0.2, 7, "ladder")
+
+
+FIRST_EDITION = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE measured (
+    sha256 TEXT, reference_sha256 TEXT, version TEXT, row TEXT, reason TEXT,
+    PRIMARY KEY (sha256, reference_sha256, version)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_cache_of_the_first_edition_is_used_and_nothing_is_measured_again(clips, tmp_path):
+    path = tmp_path / "first.sqlite"
+    first = sqlite3.connect(path)
+    first.executescript(FIRST_EDITION)
+    rows = [(clip.sha256, "", "counting.1", json.dumps({"adm2": 0.5}), "") for clip in clips]
+    first.executemany("INSERT INTO measured VALUES (?, ?, ?, ?, ?)", rows)
+    first.commit()
+    first.close()
+    extractor = CountingExtractor()
+    with FeatureCache(path) as cache:
+        rows, report = measure(clips, extractor, cache)
+    assert (extractor.calls, report.cached) == ([], 5)
+    assert rows == [{"adm2": 0.5}] * 5
+
+
+def test_rows_written_in_batches_are_the_same_table_as_rows_written_at_once(tmp_path):
+    mixed = [1, "a", None, 2.5, True]
+    rows = [{"n": i, "half": i if i % 2 else i / 2, "none": None, "mixed": mixed[i], "name": str(i)} for i in range(5)]
+    kinds = ColumnKinds()
+    for row in rows:
+        kinds.add(row)
+    schema = kinds.schema(kinds.names)
+    with pq.ParquetWriter(tmp_path / "batches.parquet", schema) as writer:
+        for start in (0, 2, 4):
+            writer.write_table(kinds.batch(rows[start : start + 2], schema))
+    write_rows(tmp_path / "once.parquet", rows, kinds.names)
+    batches, once = (open_parquet(tmp_path / f"{name}.parquet").read() for name in ("batches", "once"))
+    assert batches.equals(once)
+
+
+def test_a_row_that_the_cache_lost_during_the_run_ends_it(clips, cache):
+    with ThreadPoolExecutor(2) as executor:
+        rows, _ = extract_features(clips, CountingExtractor(), executor, cache, MeasuringRun(2, threading.Event()))
+    with sqlite3.connect(cache.path) as direct:
+        direct.execute("DELETE FROM measured")
+    direct.close()
+    with pytest.raises(FeatureError, match=r"the feature cache lost what was measured of 0\.mp4"):
+        list(rows)

@@ -16,9 +16,10 @@ from PIL import Image
 from vqa_assets.definitions import build_defs
 from vqa_assets.features.contact_sheet import MOST_BYTES, contact_sheet
 from vqa_assets.features.table import ClipToMeasure
-from vqa_assets.features.view import table_view
+from vqa_assets.features.view import TableView, table_view
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.extractor import ClipExtractorResource
+from vqa_assets.tables.parquet import write_rows
 from vqa_assets_tests.clips import tiny_clip
 from vqa_assets_tests.fakes import KONVID
 from vqa_assets_tests.results import metadata
@@ -30,17 +31,23 @@ ROWS = [
 MOS = {f"{i}.mp4": 1.0 + i / 2 for i in range(5)}
 
 
-def test_features_are_listed_by_their_correlation_with_mos() -> None:
-    ranges = table_view(ROWS, MOS).ranges
+def view(folder: Path, rows: list[dict[str, Any]]) -> TableView:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    write_rows(folder / "features.parquet", rows, columns)
+    return table_view(folder / "features.parquet", MOS)
+
+
+def test_features_are_listed_by_their_correlation_with_mos(tmp_path: Path) -> None:
+    ranges = view(tmp_path, ROWS).ranges
     assert [(row["feature"], row["srocc_with_mos"]) for row in ranges] == [("si", 1.0), ("ti", -1.0), ("adm2", None)]
     assert ranges[0] == {"feature": "si", "clips": 6, "min": 0.0, "median": 2.5, "max": 5.0, "srocc_with_mos": 1.0}
 
 
-def test_columns_that_say_nothing_are_named() -> None:
-    view = table_view([*ROWS, {"key": "x", "si_mean": None, "adm2": 0.5}], MOS)
-    assert view.missing == ["ti_mean"]
-    assert view.constant == ["adm2"]
-    assert view.patchy == {"si_mean": 1}
+def test_columns_that_say_nothing_are_named(tmp_path: Path) -> None:
+    shown = view(tmp_path, [*ROWS, {"key": "x", "si_mean": None, "adm2": 0.5}])
+    assert shown.missing == ["ti_mean"]
+    assert shown.constant == ["adm2"]
+    assert shown.patchy == {"si_mean": 1}
 
 
 @pytest.fixture(scope="module")

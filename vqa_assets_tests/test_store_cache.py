@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
-from vqa_assets.ingest.cache import FileStamp, IngestCache, ReadClip
+from vqa_assets.ingest.cache import IngestCache, ReadClip
 
 GEOMETRY = Geometry(960, 540, 29.97003, 8.008, "yuv420p", "h264")
 GOOD = ReadClip(FileStamp(1_000, 1_700_000_000_123_456_789), "ab" * 32, GEOMETRY)
@@ -120,7 +121,7 @@ def test_a_file_that_cannot_be_opened_is_not_called_broken(tmp_path):
 _WRITER = (
     "import pathlib, sys\n"
     "from vqa_assets.clips.geometry import Geometry\n"
-    "from vqa_assets.ingest.cache import FileStamp, IngestCache, ReadClip\n"
+    "from vqa_assets.clips.folders import FileStamp\nfrom vqa_assets.ingest.cache import IngestCache, ReadClip\n"
     "cache = IngestCache(pathlib.Path(sys.argv[1]))\n"
     "clip = ReadClip(FileStamp(1, 2), 'ab' * 32, Geometry(1, 1, 1.0, 1.0, 'y', 'h'))\n"
     "for i in range(10**9):\n"

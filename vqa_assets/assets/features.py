@@ -67,8 +67,9 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         extractor: dg.ResourceParam[FeatureExtractor],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.clips.folders import ClipFolders
         from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
-        from vqa_assets.ingest.layout import ClipFolders, corpus_folder
+        from vqa_assets.ingest.layout import corpus_folder
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]

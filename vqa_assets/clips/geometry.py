@@ -10,6 +10,8 @@ from vqa_assets.errors import BrokenClipError
 HASH_CHUNK_BYTES = 1 << 18
 """Clips are hashed in pieces of this size, which stay in a core's cache; the digest does not depend on it."""
 
+_RAW_SUFFIX = ".yuv"
+
 
 @dataclass(frozen=True)
 class ClipBytes:
@@ -74,6 +76,11 @@ def geometry_of(answer: ProbeAnswer) -> Geometry:
         pix_fmt=answer.pix_fmt,
         encoder_upstream=answer.codec,
     )
+
+
+def is_raw(name: str) -> bool:
+    """True for a clip without a container, whose bytes are frames and nothing else."""
+    return name.lower().endswith(_RAW_SUFFIX)
 
 
 def raw_geometry(raw: RawVideo, size_bytes: int, codec: str) -> Geometry:

@@ -14,6 +14,9 @@ from vqa_assets.features.colour import is_malformed_hdr
 NAMED = 50
 """How many malformed clips the replay manifest names."""
 
+AUDITED = ("key", "clip_transfer", "clip_primaries", "clip_bitdepth", "clip_interlaced", "clip_damaged")
+"""The columns that the audit reads."""
+
 
 @dataclass(frozen=True)
 class ClipAudit:

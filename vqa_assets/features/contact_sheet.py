@@ -21,9 +21,11 @@ CLIPS = 4
 MOST_BYTES = 40_000
 """The event log keeps the picture with every materialization."""
 
+CAPTION = ("adm2", "si", "ti", "blur")
+"""Features whose values stand under a picture."""
+
 _TILE, _CAPTION = (168, 112), 30
 _QUALITIES = (72, 55, 40, 25, 10)
-_TOLD = ("adm2", "si", "ti", "blur")
 
 
 def contact_sheet(rows: Sequence[Mapping[str, Any]], mos: Mapping[str, float], clips: Sequence[ClipToMeasure]) -> bytes:
@@ -56,7 +58,7 @@ def _tile(row: Mapping[str, Any], score: float, clip: ClipFile) -> "Image":
     picture = _middle(clip)
     if picture is not None:
         tile.paste(picture, ((_TILE[0] - picture.width) // 2, (_TILE[1] - picture.height) // 2))
-    told = " ".join(f"{name} {row[name]:.2g}" for name in _TOLD if isinstance(row.get(name), float))
+    told = " ".join(f"{name} {row[name]:.2g}" for name in CAPTION if isinstance(row.get(name), float))
     draw = ImageDraw.Draw(tile)
     draw.text((3, _TILE[1] + 2), f"MOS {score:.2f}  {Path(str(row['key'])).name}"[:34], fill="black", font_size=9)
     draw.text((3, _TILE[1] + 15), told, fill="black", font_size=8)

@@ -4,36 +4,44 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vqa_assets.clips.folders import ClipFolders
+from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError, SchemaError
-from vqa_assets.features.audit import clip_audit
+from vqa_assets.features.audit import AUDITED, clip_audit
 from vqa_assets.features.cache import FeatureCache
-from vqa_assets.features.contact_sheet import contact_sheet
+from vqa_assets.features.contact_sheet import CAPTION, contact_sheet
 from vqa_assets.features.ladder import references
 from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
-from vqa_assets.features.near_duplicates import group_report
-from vqa_assets.features.protocols import FeatureExtractor, Measured
+from vqa_assets.features.near_duplicates import COMPARED, group_report
+from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
 from vqa_assets.features.view import TableView, table_view
 from vqa_assets.features.watching import Observer, Watch, unobserved
-from vqa_assets.ingest.clip_task import is_raw
-from vqa_assets.ingest.layout import ClipFolders
 from vqa_assets.provenance import Manifest, RunContext, file_record, told_settings, write_manifest
 from vqa_assets.tables.files import drafting, read_json_lines, read_json_object
-from vqa_assets.tables.parquet import open_parquet, table_version, write_rows
+from vqa_assets.tables.parquet import ColumnKinds, TableDigest, column_names, open_parquet, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FEATURES
-from vqa_assets.tables.validation import validate_rows
+from vqa_assets.tables.validation import validate_frames
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST_SCHEMA = "clip-features-manifest-v1"
 WINDOW_PER_WORKER = 2
+
+BATCH_ROWS = 8_192
+"""Rows of the table in memory at once, and in a row group: about 100 MB of 250 columns."""
+
 _log = logging.getLogger("vqa_assets.features")
 
 
@@ -86,13 +94,21 @@ def make_clip_features(
         run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update)
         measured, report = extract_features(clips, extractor, executor, cache, run)
         watch.end()
-    seconds = time.monotonic() - begun
-    rows = _table_rows(corpus, corpus_rows, measured, report)
-    version = _publish(rows, path)
+        seconds = time.monotonic() - begun
+        _check_report(corpus, report)
+        extra = frozenset(column.field for column in corpus.extra_columns)
+
+        def table_rows() -> Iterator[dict[str, Any]]:
+            for row, values in zip(corpus_rows, measured, strict=True):
+                if values is not None:
+                    yield feature_row(row, values, extra)
+
+        version = _publish(table_rows, path)
+    hashed = PHASH_COLUMN in column_names(path)
     body = _body(corpus, extractor, report, version) | {
         "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
-        "audit": clip_audit(rows).as_dict(),
-        "near_duplicates": group_report(rows) if PHASH_COLUMN in rows[0] else None,
+        "audit": clip_audit(_written(path, AUDITED)).as_dict(),
+        "near_duplicates": group_report(_written(path, COMPARED)) if hashed else None,
     }
     inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips.target}
     manifest = write_manifest(
@@ -101,8 +117,8 @@ def make_clip_features(
         context,
     )
     mos = {row["src"]: float(row["mos"]) for row in corpus_rows if row.get("mos") is not None}
-    view, sheet = table_view(rows, mos), contact_sheet(rows, mos, clips)
-    return MeasuredTable(path, len(rows), version, manifest=manifest, report=report, view=view, sheet=sheet)
+    view, sheet = table_view(path, mos), contact_sheet(_written(path, ("key", *CAPTION)), mos, clips)
+    return MeasuredTable(path, _row_count(path), version, manifest=manifest, report=report, view=view, sheet=sheet)
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
@@ -164,10 +180,8 @@ def clips_to_measure(
     return clips
 
 
-def _table_rows(
-    corpus: Corpus, rows: Sequence[Mapping[str, Any]], measured: list[Measured | None], report: FeatureReport
-) -> list[dict[str, Any]]:
-    """The rows of the table; ``measured`` is used up, since a row of 250 columns takes 10 kB."""
+def _check_report(corpus: Corpus, report: FeatureReport) -> None:
+    """Log what failed; FeatureError where clips do not reconcile, or none could be measured."""
     for key, reason in report.failed:
         _log.warning("%s: %s could not be measured: %s", corpus.name, key, reason)
     if report.again:
@@ -176,9 +190,7 @@ def _table_rows(
         _log.warning("%s: %d ladder clips have no reference", corpus.name, len(report.no_reference))
     if not report.reconciles:
         raise FeatureError(f"{corpus.name}: clips do not reconcile", found=f"{report}", next_step="report this defect")
-    measured.reverse()
-    found = [feature_row(row, values) for row in rows if (values := measured.pop()) is not None]
-    if not found:
+    if not report.measured + report.cached:
         first = "; ".join(f"{key}: {reason}" for key, reason in report.failed[:3])
         raise FeatureError(
             f"{corpus.name}: no clip could be measured",
@@ -186,16 +198,25 @@ def _table_rows(
             expected="at least one clip",
             next_step="are the clips where the corpus JSONL says they are?",
         )
-    return found
 
 
-def _publish(rows: Sequence[Mapping[str, Any]], path: Path) -> str:
-    """Write, validate, replace; a table whose content would stay the same is left alone. Its data version."""
-    validate_rows(rows, CLIP_FEATURES, str(path))
+def _publish(table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> str:
+    """Write in batches, validate, replace; a table whose content would stay the same is left alone. Its data version.
+
+    The rows are read twice: what types the columns have is known only when all have been seen.
+    """
+    kinds = ColumnKinds()
+    for row in table_rows():
+        kinds.add(row)
+    # The declared columns first, as far as they were measured, then the others in the order they are met.
+    met = kinds.names
+    declared = [c.name for c in CLIP_FEATURES.columns if c.required or c.name in met]
+    schema = kinds.schema(list(dict.fromkeys((*declared, *met))))
+    digest = TableDigest(schema.names)
     try:
         with drafting(path) as draft:
-            write_rows(draft.path, rows, _columns(rows))
-            version = table_version(draft.path)
+            validate_frames(_write(table_rows(), kinds, schema, draft.path, digest), CLIP_FEATURES, str(path))
+            version = digest.version()
             if not path.exists() or table_version(path) != version:
                 draft.publish()
     except OSError as error:
@@ -207,11 +228,32 @@ def _publish(rows: Sequence[Mapping[str, Any]], path: Path) -> str:
     return version
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The declared columns first, as far as they were measured, then the others in the order they are met."""
-    met = dict.fromkeys(name for row in rows for name in row)
-    declared = [c.name for c in CLIP_FEATURES.columns if c.required or c.name in met]
-    return list(dict.fromkeys((*declared, *met)))
+def _write(
+    rows: Iterator[dict[str, Any]], kinds: ColumnKinds, schema: Any, path: Path, digest: TableDigest
+) -> "Iterator[pd.DataFrame]":
+    """Write the rows batch by batch, each after the caller has judged it as a frame of the specified columns."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    specified = [c.name for c in CLIP_FEATURES.columns]
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        while batch := list(islice(rows, BATCH_ROWS)):
+            met = set().union(*batch)
+            yield pd.DataFrame({name: [row.get(name) for row in batch] for name in specified if name in met})
+            table = kinds.batch(batch, schema)
+            digest.update(table)
+            writer.write_table(table)
+
+
+def _written(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of the written table with a few of its columns; a row lacks those that it has no value for."""
+    file = open_parquet(path)
+    names = [name for name in columns if name in file.schema_arrow.names]
+    return [
+        {name: value for name, value in row.items() if value is not None}
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names)
+        for row in batch.to_pylist()
+    ]
 
 
 def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, version: str) -> dict[str, Any]:

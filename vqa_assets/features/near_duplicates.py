@@ -14,6 +14,9 @@ from vqa_assets.errors import FeatureError
 COLUMN = "clip_phash"
 """The feature table's column: one 64-bit hash in hexadecimal a moment, joined by ``-``."""
 
+COMPARED = ("key", COLUMN, *("nr_width", "nr_height", "nr_duration_s"), *("width", "height", "duration_s"))
+"""The columns that groups are made by."""
+
 MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where in the measured frames the hashed ones are."""
 

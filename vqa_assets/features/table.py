@@ -6,7 +6,7 @@ One clip is measured in ``extractor``; the executor, the file and its replay man
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any
 
 from vqa_assets.clips.work import StoppedError, completed, stopping
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import ClipError, TransientClipError
+from vqa_assets.errors import ClipError, FeatureError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
 from vqa_assets.features.protocols import FeatureExtractor, Measured
@@ -24,7 +24,7 @@ CARRIED = ("width", "height", "framerate", "duration_s", "pix_fmt", "encoder_ups
 """Corpus-row fields that every feature row has; None where the corpus row lacks them."""
 
 CARRIED_WHERE_PRESENT = ("content_id", "score_drop")
-"""Corpus-row fields that a feature row has where the corpus row does, beside all of ``chug_*``."""
+"""Corpus-row fields that a feature row has where the corpus row does, beside those that the corpus declares."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,18 @@ def extract_features(
     executor: Executor,
     cache: FeatureCache,
     run: MeasuringRun,
-) -> tuple[list[Measured | None], FeatureReport]:
+) -> "tuple[MeasuredRows, FeatureReport]":
     """The measured columns of each clip, in input order; None for a clip that failed.
+
+    The rows stay in the cache and are read from it as they are asked for: the run holds none of them.
 
     Each outcome is committed to the cache as it completes, in the calling thread: an interrupt loses the clips in hand
     and no others. A ``ClipError`` costs its clip; any other error, ``FeatureError`` and ``StoppedError`` included, ends
     the run. Only the threads of a ``ThreadPoolExecutor`` see ``run.stop`` within a clip.
     """
     keys = [_key(clip, extractor.version) for clip in clips]
-    outcomes = [cache.get(key) for key in keys]
+    # A row of 250 columns takes 10 kB: of each clip only what became of it is held.
+    outcomes = [_without_row(cache.get(key)) for key in keys]
     known = sum(outcome is not None and outcome.row is not None for outcome in outcomes)
     again = _why_again([key for key, outcome in zip(keys, outcomes, strict=True) if outcome is None], cache)
     count = _Count(run, outcomes)
@@ -95,20 +98,27 @@ def extract_features(
     work = partial(_measure, extractor, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
     with stopping(run.stop, executor):
         for (index, _), future in completed(executor, work, todo, run.window):
-            outcomes[index] = outcome = future.result()
+            outcome = future.result()
             cache.put(keys[index], outcome)
+            outcomes[index] = _without_row(outcome)
             count.one_more(outcome)
             if run.stop.is_set():
                 raise StoppedError
-    return _rows(clips, outcomes), replace(_report(clips, outcomes, known), again=again)
+    measured = [outcome is not None and outcome.row is not None for outcome in outcomes]
+    return MeasuredRows(clips, keys, measured, cache), replace(_report(clips, outcomes, known), again=again)
 
 
-def feature_row(corpus_row: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
-    """One row per clip: ``key`` (the corpus row's ``src``), ``src_sha256``, then measured and carried columns."""
+def feature_row(
+    corpus_row: Mapping[str, Any], measured: Mapping[str, Any], extra_columns: Collection[str] = ()
+) -> dict[str, Any]:
+    """One row per clip: ``key`` (the corpus row's ``src``), ``src_sha256``, then measured and carried columns.
+
+    ``extra_columns`` are the fields that the corpus's declaration adds; a row has those that its corpus row has.
+    """
     identity = {"key": corpus_row["src"], "src_sha256": corpus_row["src_sha256"]}
     carried = {name: corpus_row.get(name) for name in CARRIED}
     present = {
-        name: value for name, value in corpus_row.items() if name in CARRIED_WHERE_PRESENT or name.startswith("chug_")
+        name: value for name, value in corpus_row.items() if name in CARRIED_WHERE_PRESENT or name in extra_columns
     }
     return {**identity, **measured, **carried, **present}
 
@@ -122,6 +132,35 @@ def without_reference(measured: Mapping[str, Any]) -> Measured:
     sizes = {"feature_width", "feature_height"} & set(measured)
     blank = {**dict.fromkeys(unknown, math.nan), **dict.fromkeys(sizes)}
     return {**measured, **blank, "feature_reference": "ladder"}
+
+
+_MEASURED = Outcome(row={})
+"""Stands for every clip whose row is in the cache."""
+
+
+@dataclass(frozen=True)
+class MeasuredRows:
+    """The measured columns of clips in their order, None for those that failed; read from the cache one by one."""
+
+    clips: Sequence[ClipToMeasure]
+    keys: Sequence[CacheKey]
+    measured: Sequence[bool]
+    cache: FeatureCache
+
+    def __iter__(self) -> Iterator[Measured | None]:
+        for clip, key, measured in zip(self.clips, self.keys, self.measured, strict=True):
+            yield self._row(clip, key) if measured else None
+
+    def _row(self, clip: ClipToMeasure, key: CacheKey) -> Measured:
+        outcome = self.cache.get(key)
+        if outcome is None or outcome.row is None:
+            # Only a cache that was found damaged, or deleted by somebody, in the middle of a run has lost a row.
+            raise FeatureError(
+                f"{self.cache.path}: the feature cache lost what was measured of {clip.key}",
+                next_step="materialize again: clips that it lost are measured again",
+            )
+        alone = clip.ladder and clip.reference is None
+        return without_reference(outcome.row) if alone else outcome.row
 
 
 class _Count:
@@ -159,12 +198,8 @@ def _why_again(keys: Sequence[CacheKey], cache: FeatureCache) -> str:
     return f"{len(older)} clips are measured again: {', '.join(gone) or 'nothing'} became {', '.join(new) or 'nothing'}"
 
 
-def _rows(clips: Sequence[ClipToMeasure], outcomes: Sequence[Outcome | None]) -> list[Measured | None]:
-    rows = [outcome.row if outcome else None for outcome in outcomes]
-    return [
-        without_reference(row) if row is not None and clip.ladder and clip.reference is None else row
-        for clip, row in zip(clips, rows, strict=True)
-    ]
+def _without_row(outcome: Outcome | None) -> Outcome | None:
+    return _MEASURED if outcome is not None and outcome.row is not None else outcome
 
 
 def _measure(extractor: FeatureExtractor, stop: threading.Event | None, numbered: tuple[int, ClipToMeasure]) -> Outcome:

@@ -4,9 +4,10 @@ Pictures of clips are in ``contact_sheet``; how any of it is shown is the asset'
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,10 @@ from vqa_assets.feature_names import (
     TIME_VARYING,
 )
 from vqa_assets.metrics import finite_or_none, srocc
+from vqa_assets.tables.parquet import open_parquet
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 SHOWN = (*TIME_VARYING, *SHOT_FEATURES, *NO_REFERENCE, *NO_REFERENCE_CLIP)
 """Features shown one by one: time-varying ones by their means."""
@@ -38,26 +41,33 @@ class TableView:
     patchy: Mapping[str, int]
 
 
-def table_view(rows: Sequence[Row], mos: Mapping[str, float]) -> TableView:
-    """The view of a feature table's rows; ``mos`` {key: native score}, keys that it lacks are left out of the
-    correlation."""
-    met = set().union(*(row.keys() for row in rows))
-    scores = np.array([mos.get(row["key"], math.nan) for row in rows], dtype=np.float64)
-    ranges = [_range(name, numbers(rows, name), scores) for name in SHOWN if name in met]
+def table_view(path: Path, mos: Mapping[str, float]) -> TableView:
+    """The view of a feature table, a Parquet file read column by column; ``mos`` {key: native score}, keys that it
+    lacks are left out of the correlation."""
+    file = open_parquet(path)
+    names, rows = set(file.schema_arrow.names), file.metadata.num_rows
+    keys = file.read(columns=["key"]).column("key").to_pylist()
+    scores = np.array([mos.get(key, math.nan) for key in keys], dtype=np.float64)
+    ranges = [_range(name, numbers(file, name), scores) for name in SHOWN if name in names]
     ranges.sort(key=lambda row: -abs(row["srocc_with_mos"] or 0.0))
-    columns = {name: numbers(rows, name) for name in _measured() if name in met}
-    known = {name: values[np.isfinite(values)] for name, values in columns.items()}
-    return TableView(
-        ranges,
-        missing=[name for name, values in known.items() if not len(values)],
-        constant=[name for name, values in known.items() if len(values) and np.ptp(values) == 0],
-        patchy={name: len(rows) - len(values) for name, values in known.items() if 0 < len(values) < len(rows)},
-    )
+    missing, constant, patchy = [], [], {}
+    for name in (name for name in _measured() if name in names):
+        values = numbers(file, name)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            missing.append(name)
+            continue
+        if np.ptp(values) == 0:
+            constant.append(name)
+        if len(values) < rows:
+            patchy[name] = rows - len(values)
+    return TableView(ranges, missing, constant, patchy)
 
 
-def numbers(rows: Sequence[Row], column: str) -> NDArray[np.float64]:
+def numbers(file: "ParquetFile", column: str) -> NDArray[np.float64]:
     """A column's values; NaN where a row has none."""
-    return np.array([math.nan if row.get(column) is None else row[column] for row in rows], dtype=np.float64)
+    values: NDArray[np.float64] = file.read(columns=[column]).column(column).cast("float64").to_numpy()
+    return values
 
 
 def _measured() -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from vqa_assets.clips.cache import CacheFile, CacheFormat
+from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
 
 _COLUMNS = (
@@ -20,14 +21,6 @@ _FORMAT = CacheFormat(
 _PLACES = f"({','.join('?' * (1 + _COLUMNS.count(',')))})"
 _INSERT = "INSERT OR REPLACE INTO clips VALUES "
 _ROWS_AT_ONCE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class FileStamp:
-    """What tells whether a file changed: size in bytes, time of change in nanoseconds."""
-
-    size_bytes: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
 from vqa_assets.clips.geometry import ClipBytes, Geometry, raw_geometry
 from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.work import StoppedError
@@ -14,10 +15,8 @@ from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
 from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.naming import PART
-from vqa_assets.ingest.presence import NO_SUCH_NAME, stamp_of
 from vqa_assets.ingest.protocols import ClipTools
 
-_RAW_SUFFIX = ".yuv"
 _LONGEST_NAME_BYTES = 255
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
@@ -77,11 +76,6 @@ def read_clip(task: ClipTask, tools: ClipTools) -> ClipOutcome:
         state = ClipState.FAILED if error.permanent else ClipState.UNAVAILABLE
         return ClipOutcome(state, reason=error.reason, unreachable=error.unreachable)
     return _measure(task, fetched, tools, fetched_bytes=fetched.size_bytes)
-
-
-def is_raw(name: str) -> bool:
-    """True for a clip without a container, whose bytes are frames and nothing else."""
-    return name.lower().endswith(_RAW_SUFFIX)
 
 
 def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:

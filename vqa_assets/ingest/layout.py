@@ -1,14 +1,13 @@
 """Where one corpus's files are, from the data root and the settings. Opens none but what may be a Git-LFS pointer."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from vqa_assets.annotations import find_annotation_files, present_annotation_files
+from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
-from vqa_assets.ingest.presence import is_there
 from vqa_assets.settings import IngestSettings, resolve
 from vqa_assets.tables.paths import DataRoot, manifest_path
 
@@ -19,46 +18,6 @@ ARCHIVES = "archives"
 def losses_path(output: Path) -> Path:
     """Every lost row of the last run, one JSON object a line, beside the corpus JSONL: ``<c_>.losses.jsonl``."""
     return output.with_name(f"{output.stem}.losses.jsonl")
-
-
-@dataclass(frozen=True)
-class ClipFolders:
-    """Where clips lie: ``target``, which they are fetched into, and ``others``, which a person unpacked.
-
-    ``of_part`` holds the folders that the clips of one score drop are looked for in first.
-    """
-
-    target: Path
-    others: tuple[Path, ...] = ()
-    of_part: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, corpus: Corpus, settings: IngestSettings, folder: Path) -> "ClipFolders":
-        """The folders of one corpus that are there, and the target, whether it is there or not."""
-        parts = {part.value: _present(folder, part.clips) for part in corpus.parts if part.clips}
-        others = _present(folder, [name for name in corpus.clip_folders if name != settings.clips_subdir])
-        return cls(folder / settings.clips_subdir, others, parts)
-
-    @property
-    def every(self) -> tuple[Path, ...]:
-        """All folders, each once."""
-        return tuple(dict.fromkeys((self.target, *self.others, *(p for of in self.of_part.values() for p in of))))
-
-    def searched(self, score_drop: str = "") -> tuple[Path, ...]:
-        """The folders that a clip of that score drop is looked for in, in order."""
-        return (*self.of_part.get(score_drop, ()), self.target, *self.others)
-
-    def path_of(self, src: str, score_drop: str = "") -> Path:
-        """Where a clip lies; where it lies nowhere, its place in ``target``.
-
-        A Git-LFS pointer or a dangling link hides no clip in a later folder.
-        """
-        searched = self.searched(score_drop)
-        if len(searched) > 1:
-            for folder in searched:
-                if is_there(path := folder / src):
-                    return path
-        return self.target / src
 
 
 @dataclass(frozen=True)
@@ -132,7 +91,3 @@ def _refuse_one_path_for_two(layout: CorpusLayout, corpus: Corpus) -> None:
                 expected="a path of its own for each file",
                 next_step="set another output, manifest_out, progress_path or manifest_csv",
             )
-
-
-def _present(folder: Path, names: list[str] | tuple[str, ...]) -> tuple[Path, ...]:
-    return tuple(path for name in names if (path := folder / name).is_dir())

@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqa_assets.annotations import AnnotationRow
+from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
+from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ProgressLine, clock, completed_together, stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError, ServerGoneError
-from vqa_assets.ingest.cache import FileStamp, IngestCache, ReadClip
+from vqa_assets.ingest.cache import IngestCache, ReadClip
 from vqa_assets.ingest.clip_task import (
     ClipOutcome,
     ClipState,
     ClipTask,
     as_raw,
-    is_raw,
     read_clip,
     unreadable,
 )
 from vqa_assets.ingest.naming import ClipsOnDisk
-from vqa_assets.ingest.presence import is_lfs_pointer, stamp_of
 from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.ingest.report import IngestReport

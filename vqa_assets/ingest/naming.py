@@ -16,9 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 from vqa_assets.annotations import VIDEO_SUFFIXES, AnnotationRow
-from vqa_assets.ingest.cache import FileStamp
-from vqa_assets.ingest.layout import ARCHIVES, ClipFolders
-from vqa_assets.ingest.presence import is_there, may_be_lfs_pointer
+from vqa_assets.clips.folders import ClipFolders, FileStamp, is_there, may_be_lfs_pointer
+from vqa_assets.ingest.layout import ARCHIVES
 
 PART = ".part"
 _JUNK = (PART, ".tmp")

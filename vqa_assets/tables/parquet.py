@@ -125,6 +125,57 @@ def _kind(value: object) -> type:
     return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(value))
 
 
+class ColumnKinds:
+    """The columns of rows that come one by one, in the order they are met, and the Arrow type each will have.
+
+    The type is the one that ``write_rows`` gives a column that it sees as a whole.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, set[type]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The columns met."""
+        return list(self._kinds)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take in one row."""
+        for name, value in row.items():
+            kinds = self._kinds.setdefault(name, set())
+            if value is not None:
+                kinds.add(_kind(value))
+
+    def schema(self, columns: Sequence[str]) -> Any:
+        """The ``pyarrow.Schema`` of these columns."""
+        import pyarrow as pa
+
+        types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+        def type_of(kinds: set[type]) -> Any:
+            if kinds == {int, float}:
+                return pa.float64()
+            return types.get(next(iter(kinds)), pa.string()) if len(kinds) == 1 else pa.string()
+
+        return pa.schema([(name, type_of(self._kinds.get(name, set()))) for name in columns])
+
+    def batch(self, rows: Sequence[Mapping[str, Any]], schema: Any) -> Any:
+        """Rows as a ``pyarrow.Table`` of that schema; a column of mixed types becomes JSON texts."""
+        import pyarrow as pa
+
+        arrays = []
+        for field in schema:
+            values = [row.get(field.name) for row in rows]
+            kinds = self._kinds.get(field.name, set())
+            if pa.types.is_string(field.type) and kinds and kinds != {str}:
+                arrays.append(json_texts(values))
+            elif pa.types.is_floating(field.type):
+                arrays.append(pa.array([None if v is None else float(v) for v in values], type=field.type))
+            else:
+                arrays.append(pa.array(values, type=field.type))
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+
 class _ColumnDigest:
     """A column's kind, which of its values are there, the values, and how long each is."""
 
