@@ -10,74 +10,37 @@ import onnx
 import polars as pl
 import pytest
 
-from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid.layout import training_corpus
 from vqa_assets.provenance.verify import verify
-from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.grids import write_rows
 from vqa_assets_tests.head_tables import chug_labelled, labelled
-from vqa_assets_tests.results import failure, metadata
+from vqa_assets_tests.platform import Platform, checks, data_version, failure, metadata
 from vqa_assets_tests.test_heads_full_reference import encodes
 
 QUICK = {"epochs": 2, "device": "cpu", "protocol_splits": 0}
 
 
-class Platform:
-    """Labelled tables below a data root, and one instance that remembers the runs."""
+class HeadPlatform(Platform):
+    """The platform with labelled tables and short trainings."""
 
-    def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
-        self.root, self.instance = root, instance
+    def __init__(self, root_path: Path, instance: dg.DagsterInstance) -> None:
+        super().__init__(root_path, instance)
+        self.defaults = QUICK
 
     def put(self, corpus: str, frame: pl.DataFrame) -> None:
-        (self.root / corpus).mkdir(exist_ok=True)
-        frame.write_parquet(self.root / corpus / "features_with_mos.parquet")
-
-    def run(self, head: str, partition: str | None = None, **config: Any) -> dg.ExecuteInProcessResult:
-        defs = build_defs(data_root=DataRootResource(path=str(self.root)))
-        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            asset_selection=[dg.AssetKey(head)],
-            partition_key=partition,
-            run_config={
-                "ops": {head: {"config": {**QUICK, **config}}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            instance=self.instance,
-            raise_on_error=False,
-        )
+        (self.root.path / corpus).mkdir(exist_ok=True)
+        frame.write_parquet(self.root.path / corpus / "features_with_mos.parquet")
 
     def manifest(self, head: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads((self.root / "models" / f"{head}.json").read_text())
+        told: dict[str, Any] = json.loads((self.root.path / "models" / f"{head}.json").read_text())
         return told
-
-    def check_again(self, name: str, asset: str) -> dg.AssetCheckEvaluation:
-        """One check alone, on what is published."""
-        defs = build_defs(data_root=DataRootResource(path=str(self.root)))
-        key = dg.AssetCheckKey(dg.AssetKey(asset), name)
-        job = dg.define_asset_job("again", selection=dg.AssetSelection.checks(key))
-        found = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("again")
-        result = found.execute_in_process(
-            instance=self.instance,
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        (evaluation,) = result.get_asset_check_evaluations()
-        return evaluation
 
 
 @pytest.fixture
-def platform(root_path: Path) -> Iterator[Platform]:
+def platform(root_path: Path) -> Iterator[HeadPlatform]:
     with dg.instance_for_test() as instance:
-        yield Platform(root_path, instance)
-
-
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
-    return {e.check_name: e for e in result.get_asset_check_evaluations()}
-
-
-def version(result: dg.ExecuteInProcessResult, asset: str) -> str:
-    (event,) = result.asset_materializations_for_node(asset)
-    return str((event.tags or {})["dagster/data_version"])
+        yield HeadPlatform(root_path, instance)
 
 
 def test_chugs_head_with_a_display_reads_the_profile_and_warns_of_constant_columns(platform, tmp_path):
@@ -144,7 +107,7 @@ def test_a_smoke_run_leaves_the_real_heads_file_and_data_version_alone(platform)
     first = platform.run("mos_head", "konvid-1k")
     before = (platform.root / "models" / "konvid_1k_mos_head.onnx").read_bytes()
     smoke = platform.run("mos_head", "konvid-1k", smoke=True)
-    assert version(smoke, "mos_head") == version(first, "mos_head")
+    assert data_version(smoke, "mos_head") == data_version(first, "mos_head")
     assert (platform.root / "models" / "konvid_1k_mos_head.onnx").read_bytes() == before
     assert (platform.root / "models" / "konvid_1k_mos_head.smoke.onnx").is_file()
 
@@ -190,7 +153,7 @@ def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):
     before = {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()}
     again = platform.run("mos_head", "konvid-1k", export=False)
     assert again.success
-    assert version(again, "mos_head") == version(first, "mos_head")
+    assert data_version(again, "mos_head") == data_version(first, "mos_head")
     after = {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()}
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {

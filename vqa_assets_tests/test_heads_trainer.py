@@ -17,18 +17,16 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from vqa_assets.definitions import build_defs
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads import lanes, training
 from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.training import HeadRows, TorchTrainer, TrainingRows
 from vqa_assets.heads.training_job import Job, read_job, read_result, run_job, write_job, write_result
 from vqa_assets.heads.weights import encoder_onehot
-from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.resources.training_process import main
 from vqa_assets_tests.head_tables import labelled, written
-from vqa_assets_tests.results import failure, metadata
+from vqa_assets_tests.platform import Platform, failure, metadata
 
 REPOSITORY = Path(__file__).parents[1]
 CHILD = [sys.executable, "-m", "vqa_assets.resources.training_process", "{job}"]
@@ -100,31 +98,20 @@ def test_without_a_job_the_process_says_how_it_is_used(tmp_path, capsys):
     assert main([]) == 2
 
 
-class Heads:
+class Heads(Platform):
     """The head assets on a data root with one small labelled table."""
 
-    def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
-        self.root, self.instance = root, instance
-        (root / "konvid-1k").mkdir(parents=True)
-        written(labelled(60), root / "konvid-1k" / "features_with_mos.parquet")
+    def __init__(self, root_path: Path, instance: dg.DagsterInstance) -> None:
+        super().__init__(root_path, instance)
+        self.defaults = {"epochs": 3, "device": "cpu"}
+        (root_path / "konvid-1k").mkdir(parents=True)
+        written(labelled(60), root_path / "konvid-1k" / "features_with_mos.parquet")
 
     def train(self, trainer: dict[str, Any], **settings: Any) -> dg.ExecuteInProcessResult:
-        defs = build_defs(data_root=DataRootResource(path=str(self.root)))
-        config = {"epochs": 3, "device": "cpu", **settings}
-        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            asset_selection=[dg.AssetKey("mos_head")],
-            partition_key="konvid-1k",
-            run_config={
-                "ops": {"mos_head": {"config": config}},
-                "resources": {"trainer": {"config": trainer}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            instance=self.instance,
-            raise_on_error=False,
-        )
+        return self.run("mos_head", partition="konvid-1k", resource_config={"trainer": trainer}, **settings)
 
     def onnx(self) -> bytes:
-        return (self.root / "models" / "konvid_1k_mos_head.onnx").read_bytes()
+        return (self.root.path / "models" / "konvid_1k_mos_head.onnx").read_bytes()
 
     def said(self, result: dg.ExecuteInProcessResult) -> list[str]:
         return [entry.user_message for entry in self.instance.all_logs(result.run_id)]

@@ -141,5 +141,11 @@ class TestShown:
 
     def test_what_was_shown_is_found_again(self, root, home):
         (root.path / "a").mkdir()
-        for path in (root.path / "a", root.path / "gone", CODE / "vqa_assets" / "errors.py", home / "x", Path("/etc/x")):
+        for path in (
+            root.path / "a",
+            root.path / "gone",
+            CODE / "vqa_assets" / "errors.py",
+            home / "x",
+            Path("/etc/x"),
+        ):
             assert root.located(root.shown(path)) == path
