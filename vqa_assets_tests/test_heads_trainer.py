@@ -135,7 +135,9 @@ def test_another_process_trains_the_same_bytes_and_says_what_it_does(heads, tmp_
     assert any(re.search(r"epoch 3 of 3, stopping RMSE 0\.\d+, .* epochs/s", line) for line in heads.said(there))
     assert any("'stopping_rmse': 0." in line for line in heads.said(there))
     assert any("'device': 'cpu (" in line for line in heads.said(there))
-    device = json.loads((heads.root / "models" / "konvid_1k_mos_head.json").read_text())["training_recipe"]["device"]
+    device = json.loads((heads.root.path / "models" / "konvid_1k_mos_head.json").read_text())["training_recipe"][
+        "device"
+    ]
     assert device.startswith("cpu (")
     assert metadata(there, "mos_head")["status"] == "Proposed"
     assert list(jobs.iterdir()) == []
@@ -151,7 +153,7 @@ def test_a_process_that_is_not_told_by_its_environment_finds_the_pipe_in_the_job
 def test_what_another_process_met_is_what_the_run_says(heads):
     told = failure(heads.train({"implementation": "process"}, device="tpu"))
     assert told.startswith("device: 'tpu', expected auto")
-    assert not (heads.root / "models").exists()
+    assert not (heads.root.path / "models").exists()
 
 
 @pytest.mark.parametrize(
