@@ -6,9 +6,13 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.fakes import SmallCorpus
 from vqa_assets_tests.hostile_server import HostileServer
+from vqa_assets_tests.platform import Platform
 from vqa_assets_tests.web_ui import Place, WebUi, served
 
 TOOLS = {
@@ -63,6 +67,33 @@ def root_path(tmp_path: Path) -> Path:
     path = tmp_path / "data"
     path.mkdir()
     return path
+
+
+@pytest.fixture
+def platform(root_path: Path) -> Iterator[Platform]:
+    """The definitions on an empty data root, with an instance of their own."""
+    with dg.instance_for_test() as instance:
+        yield Platform(root_path, instance)
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    """A server on 127.0.0.1 that answers as a test says."""
+    with HostileServer() as running:
+        yield running
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transfers go straight to 127.0.0.1, whatever proxy this machine names."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+
+
+@pytest.fixture
+def corpus(root_path: Path) -> SmallCorpus:
+    """KonViD-150k with clips of a few bytes: nothing is dropped or staged yet."""
+    return SmallCorpus(DataRoot(root_path))
 
 
 @pytest.fixture(scope="session")

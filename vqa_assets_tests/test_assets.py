@@ -1,6 +1,7 @@
 """Assets in Dagster: what a run leaves, what blocks, what only warns, and what a failure says."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +11,27 @@ import pytest
 from vqa_assets.assets.runs import public_arguments
 from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
-from vqa_assets_tests.results import failure, metadata
+from vqa_assets_tests.platform import Platform, failure, metadata, passed
 
 
-class Platform:
-    """The definitions on one data root with fake clips, and one instance that remembers the runs."""
+class CorpusPlatform(Platform):
+    """The platform with one small corpus of fake clips."""
 
     def __init__(self, root_path: Path, instance: dg.DagsterInstance) -> None:
-        self.corpus = SmallCorpus(DataRoot(root_path))
+        super().__init__(root_path, instance)
+        self.corpus = SmallCorpus(self.root)
         self.corpus.folder.mkdir()
         (self.corpus.folder / "ingest.toml").write_text("min_rows = 1\n")
-        self.instance = instance
 
-    def run(self, *assets: str, partition: str | None = "konvid-150k", **config: Any) -> dg.ExecuteInProcessResult:
-        defs = build_defs(
-            data_root=DataRootResource(path=str(self.corpus.root.path)),
-            prober=self.corpus.prober,
-            downloader=self.corpus.downloader,
-        )
-        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            asset_selection=[dg.AssetKey(name) for name in assets],
-            partition_key=partition,
-            run_config={
-                "ops": {name: {"config": config} for name in assets if config},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            instance=self.instance,
-            raise_on_error=False,
-        )
+    def definitions(self) -> dg.Definitions:
+        self.resources = {"prober": self.corpus.prober, "downloader": self.corpus.downloader}
+        return super().definitions()
 
-    def staged(self, count: int = 12) -> "Platform":
+    def run(self, *assets: str, partition: str | None = KONVID.name, **config: Any) -> dg.ExecuteInProcessResult:
+        return super().run(*assets, partition=partition, **config)
+
+    def staged(self, count: int = 12) -> "CorpusPlatform":
         """``count`` clips by hand, with rows."""
         names = [f"{i}.mp4" for i in range(count)]
         for name in names:
@@ -51,19 +41,15 @@ class Platform:
 
 
 @pytest.fixture
-def platform(root_path: Path) -> Any:
+def platform(root_path: Path) -> Iterator[CorpusPlatform]:
     with dg.instance_for_test() as instance:
-        yield Platform(root_path, instance)
+        yield CorpusPlatform(root_path, instance)
 
 
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    return {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-
-
-def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platform: Platform) -> None:
+def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platform: CorpusPlatform) -> None:
     result = platform.staged().run("corpus_annotations", "corpus_jsonl")
     assert result.success
-    assert all(checks(result).values())
+    assert all(passed(result).values())
     told = metadata(result, "corpus_jsonl")
     assert told["dagster/row_count"] == 12
     assert told["path"] == "konvid-150k/konvid_150k.jsonl"
@@ -84,7 +70,7 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
     assert not {"histogram", "ratings"} & set(numbers)
 
 
-def test_the_counts_of_the_pass_are_observations_while_it_lasts(platform: Platform) -> None:
+def test_the_counts_of_the_pass_are_observations_while_it_lasts(platform: CorpusPlatform) -> None:
     result = platform.staged(3).run("corpus_jsonl")
     (record,) = platform.instance.fetch_observations(dg.AssetKey("corpus_jsonl"), limit=5).records
     assert record.partition_key == "konvid-150k"
@@ -98,7 +84,7 @@ def test_the_counts_of_the_pass_are_observations_while_it_lasts(platform: Platfo
     assert len(platform.instance.fetch_observations(dg.AssetKey("corpus_jsonl"), limit=5).records) == 1
 
 
-def test_equal_inputs_give_an_equal_data_version(platform: Platform) -> None:
+def test_equal_inputs_give_an_equal_data_version(platform: CorpusPlatform) -> None:
     platform.staged()
 
     def versions() -> list[str]:
@@ -119,7 +105,7 @@ def dg_data_version(record: Any) -> str:
     return str(record.asset_materialization.tags["dagster/data_version"])
 
 
-def test_a_file_broken_after_the_run_fails_its_blocking_check_when_that_is_run_alone(platform: Platform) -> None:
+def test_a_file_broken_after_the_run_fails_its_blocking_check_when_that_is_run_alone(platform: CorpusPlatform) -> None:
     platform.staged().run("corpus_jsonl")
     path = platform.corpus.root.corpus_jsonl(KONVID)
     lines = path.read_text().splitlines()
@@ -143,7 +129,7 @@ def test_a_file_broken_after_the_run_fails_its_blocking_check_when_that_is_run_a
     assert "1-6" in str(found["corpus_jsonl_schema"].description)
 
 
-def test_a_corpus_whose_clips_lie_elsewhere_is_told_as_such(platform: Platform) -> None:
+def test_a_corpus_whose_clips_lie_elsewhere_is_told_as_such(platform: CorpusPlatform) -> None:
     platform.staged()
     (platform.corpus.folder / "clips").rename(platform.corpus.folder / "videos")
     result = platform.run("corpus_jsonl")
@@ -153,19 +139,19 @@ def test_a_corpus_whose_clips_lie_elsewhere_is_told_as_such(platform: Platform) 
     assert told["corpus_jsonl_attrition"].endswith("; beside them, 12 rows have neither a clip nor a URL")
 
 
-def test_attrition_above_the_threshold_warns_and_the_run_succeeds(platform: Platform) -> None:
+def test_attrition_above_the_threshold_warns_and_the_run_succeeds(platform: CorpusPlatform) -> None:
     platform.staged(3)
     rows = [("0.mp4", "", 2, 0.5, 5), ("gone.mp4", "http://127.0.0.1/gone.mp4", 3, 0.5, 5)]
     platform.corpus.annotate(rows)
     result = platform.run("corpus_jsonl")
     assert result.success
-    assert checks(result)["corpus_jsonl_attrition"] is False
+    assert passed(result)["corpus_jsonl_attrition"] is False
     losses = metadata(result, "corpus_jsonl")["losses"]
     assert [dict(record.data)["reason"] for record in losses.records] == ["curl-rc=22: HTTP 404 Not Found"]
-    assert checks(platform.run("corpus_jsonl", attrition_warn_threshold=0.6))["corpus_jsonl_attrition"] is True
+    assert passed(platform.run("corpus_jsonl", attrition_warn_threshold=0.6))["corpus_jsonl_attrition"] is True
 
 
-def test_a_failure_says_what_was_found_and_expected_and_what_to_do(platform: Platform) -> None:
+def test_a_failure_says_what_was_found_and_expected_and_what_to_do(platform: CorpusPlatform) -> None:
     result = platform.run("corpus_jsonl")
     assert not result.success
     told = failure(result)
@@ -187,14 +173,14 @@ def test_a_data_root_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "nowhere: found nothing there, expected an existing folder; create it (mkdir -p" in failure(result)
 
 
-def test_a_run_config_names_every_setting_with_its_bounds(platform: Platform) -> None:
+def test_a_run_config_names_every_setting_with_its_bounds(platform: CorpusPlatform) -> None:
     platform.staged()
     result = platform.run("corpus_jsonl", max_rows=5, workers=1)
     assert metadata(result, "corpus_jsonl")["dagster/row_count"] == 5
     assert "max_rows" in failure(platform.run("corpus_jsonl", max_rows=0))
 
 
-def test_a_feature_table_of_your_own_is_left_as_it_is_with_a_warning(platform: Platform) -> None:
+def test_a_feature_table_of_your_own_is_left_as_it_is_with_a_warning(platform: CorpusPlatform) -> None:
     platform.staged().run("corpus_jsonl")
     own = platform.corpus.root.features(KONVID)
     own.write_bytes(own_table(own.parent / "x.parquet"))
@@ -202,7 +188,7 @@ def test_a_feature_table_of_your_own_is_left_as_it_is_with_a_warning(platform: P
     result = platform.run("clip_features")
     assert result.success
     assert own.read_bytes() == before
-    assert checks(result) == {
+    assert passed(result) == {
         "clip_features_schema": True,
         "clip_features_coverage": False,
         "clip_features_audit": True,
@@ -223,29 +209,29 @@ def own_table(path: Path) -> bytes:
     return content
 
 
-def test_outputs_named_in_the_run_config_are_checked_where_they_are(platform: Platform, tmp_path: Path) -> None:
+def test_outputs_named_in_the_run_config_are_checked_where_they_are(platform: CorpusPlatform, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "k.jsonl"
     result = platform.staged().run("corpus_jsonl", output=str(elsewhere))
     assert result.success
-    assert all(checks(result).values())
+    assert all(passed(result).values())
     assert elsewhere.is_file()
     assert not platform.corpus.root.corpus_jsonl(KONVID).exists()
 
 
-def test_a_manifest_named_in_the_run_config_is_the_one_that_is_judged(platform: Platform, tmp_path: Path) -> None:
+def test_a_manifest_named_in_the_run_config_is_the_one_that_is_judged(platform: CorpusPlatform, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "m.json"
     first = platform.staged().run("corpus_jsonl", manifest_out=str(elsewhere))
     assert first.success
-    assert all(checks(first).values())
+    assert all(passed(first).values())
     platform.run("corpus_jsonl")
     platform.corpus.stage("more.mp4", b"more")
     platform.corpus.annotate([("more.mp4", "", 4, 0.5, 5)])
     again = platform.run("corpus_jsonl", manifest_out=str(elsewhere))
     assert again.success
-    assert all(checks(again).values())
+    assert all(passed(again).values())
 
 
-def test_rows_on_another_scale_than_their_scores_warn(platform: Platform) -> None:
+def test_rows_on_another_scale_than_their_scores_warn(platform: CorpusPlatform) -> None:
     platform.staged()
     platform.corpus.annotate([(f"{i}.mp4", "", 20 + 5 * i, 0.5, 5) for i in range(12)])
     assert platform.run("corpus_jsonl", mos_scale="0-100-continuous").success
@@ -255,7 +241,7 @@ def test_rows_on_another_scale_than_their_scores_warn(platform: Platform) -> Non
     assert str(found.description).startswith("12 rows on 0-100-continuous; the scores: 12 scores from 20 to 75")
 
 
-def test_a_feature_table_whose_manifest_is_broken_is_left_as_it_is_too(platform: Platform) -> None:
+def test_a_feature_table_whose_manifest_is_broken_is_left_as_it_is_too(platform: CorpusPlatform) -> None:
     platform.staged().run("corpus_jsonl")
     own = platform.corpus.root.features(KONVID)
     own.write_bytes(own_table(own.parent / "x.parquet"))
@@ -264,7 +250,7 @@ def test_a_feature_table_whose_manifest_is_broken_is_left_as_it_is_too(platform:
     result = platform.run("clip_features")
     assert result.success
     assert own.read_bytes() == before
-    assert not checks(result)["clip_features_coverage"]
+    assert not passed(result)["clip_features_coverage"]
 
 
 def test_the_command_line_keeps_what_a_person_typed_and_no_connection_of_dagsters() -> None:
@@ -273,14 +259,14 @@ def test_the_command_line_keeps_what_a_person_typed_and_no_connection_of_dagster
     assert public_arguments(arguments) == (*arguments[:4], "<dagster object>", *arguments[5:])
 
 
-def test_fakes_stand_in_for_the_real_resources(platform: Platform) -> None:
+def test_fakes_stand_in_for_the_real_resources(platform: CorpusPlatform) -> None:
     platform.corpus.prober, platform.corpus.downloader = FakeProber(), FakeDownloader({"http://127.0.0.1/a": b"a"})
     platform.corpus.annotate([("a.mp4", "http://127.0.0.1/a", 3, 0.5, 5)])
     assert platform.run("corpus_jsonl").success
     assert platform.corpus.prober.probed == {"a.mp4": 1}
 
 
-def test_an_external_shard_is_read_where_it_lies_and_not_missed_where_it_does_not(platform: Platform) -> None:
+def test_an_external_shard_is_read_where_it_lies_and_not_missed_where_it_does_not(platform: CorpusPlatform) -> None:
     platform.staged().run("corpus_jsonl")
     told = metadata(platform.run("unified_corpus", partition=None), "unified_corpus")
     assert "netflix-public" not in str(told["absent"])
@@ -303,10 +289,10 @@ def test_an_external_shard_is_read_where_it_lies_and_not_missed_where_it_does_no
     assert (read["mos"], read["mos_native_scale"], read["corpus_source"]) == (93.5, "vmaf", "netflix-public")
 
 
-def test_the_unified_corpus_shows_clips_labels_licences_duplicates_and_related_clips(platform: Platform) -> None:
+def test_the_unified_corpus_shows_clips_labels_licences_duplicates_and_related_clips(platform: CorpusPlatform) -> None:
     platform.staged().run("corpus_jsonl")
     result = platform.run("unified_corpus", partition=None)
-    assert checks(result) == dict.fromkeys(
+    assert passed(result) == dict.fromkeys(
         ("unified_corpus_schema", "unified_corpus_dropped", "unified_corpus_spread", "unified_corpus_raw_scores"), True
     )
     told = metadata(result, "unified_corpus")
@@ -323,13 +309,15 @@ def test_the_unified_corpus_shows_clips_labels_licences_duplicates_and_related_c
 
 
 @pytest.mark.parametrize(("sd", "ordinary"), [(0.5, True), (0.05, False), (2.5, False)])
-def test_a_spread_that_no_opinions_have_warns_and_blocks_nothing(platform: Platform, sd: float, ordinary: bool) -> None:
+def test_a_spread_that_no_opinions_have_warns_and_blocks_nothing(
+    platform: CorpusPlatform, sd: float, ordinary: bool
+) -> None:
     platform.corpus.stage("a.mp4", b"a")
     platform.corpus.annotate([("a.mp4", "", 3.0, sd, 5)])
     platform.run("corpus_jsonl")
     result = platform.run("unified_corpus", partition=None)
     assert result.success
-    assert checks(result)["unified_corpus_spread"] is ordinary
+    assert passed(result)["unified_corpus_spread"] is ordinary
     (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "unified_corpus_spread"]
     # one clip at 3 on 1–5 has g = 4: a = s² / 4
     assert found.metadata["konvid-150k (1-5-acr)"].value == pytest.approx(sd**2 / 4)
@@ -338,7 +326,7 @@ def test_a_spread_that_no_opinions_have_warns_and_blocks_nothing(platform: Platf
 
 @pytest.mark.parametrize("spelling", ["from the root", "from the working folder", "a link"])
 def test_an_override_finds_its_file_however_the_path_is_spelled(
-    platform: Platform, spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: CorpusPlatform, spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform.staged().run("corpus_jsonl")
     path = platform.corpus.root.corpus_jsonl(KONVID)
@@ -352,13 +340,13 @@ def test_an_override_finds_its_file_however_the_path_is_spelled(
         "a link": str(link),
     }[spelling]
     result = platform.run("unified_corpus", partition=None, corpus_source_overrides={spelled: "konvid-1k"})
-    assert checks(result)["unified_corpus_dropped"] is True
+    assert passed(result)["unified_corpus_dropped"] is True
     assert {row.data["corpus"] for row in metadata(result, "unified_corpus")["rows_per_corpus"].records} == {
         "konvid-1k"
     }
 
 
-def test_an_override_of_no_input_or_to_no_corpus_is_refused_and_nothing_is_replaced(platform: Platform) -> None:
+def test_an_override_of_no_input_or_to_no_corpus_is_refused_and_nothing_is_replaced(platform: CorpusPlatform) -> None:
     platform.staged().run("corpus_jsonl")
     platform.run("unified_corpus", partition=None)
     path, unified = platform.corpus.root.corpus_jsonl(KONVID), platform.corpus.root.unified_corpus()
@@ -370,7 +358,7 @@ def test_an_override_of_no_input_or_to_no_corpus_is_refused_and_nothing_is_repla
     assert unified.read_bytes() == before
 
 
-def test_the_schema_check_judges_lines_that_were_edited_since_the_table_was_made(platform: Platform) -> None:
+def test_the_schema_check_judges_lines_that_were_edited_since_the_table_was_made(platform: CorpusPlatform) -> None:
     platform.staged().run("corpus_jsonl")
     platform.run("unified_corpus", partition=None)
     unified = platform.corpus.root.unified_corpus()
@@ -384,12 +372,12 @@ def test_the_schema_check_judges_lines_that_were_edited_since_the_table_was_made
     assert "width" in str(found.description)
 
 
-def test_dropped_rows_are_shown_with_their_place_by_asset_and_check(platform: Platform) -> None:
+def test_dropped_rows_are_shown_with_their_place_by_asset_and_check(platform: CorpusPlatform) -> None:
     platform.staged().run("corpus_jsonl")
     path = platform.corpus.root.corpus_jsonl(KONVID)
     path.write_text(path.read_text().replace('"corpus":"konvid-150k"', '"corpus":"foo"', 1))
     result = platform.run("unified_corpus", partition=None)
-    assert checks(result)["unified_corpus_dropped"] is False
+    assert passed(result)["unified_corpus_dropped"] is False
     (row,) = metadata(result, "unified_corpus")["dropped_rows"].records
     assert row.data == {
         "reason": "dropped_unknown_corpus",

@@ -40,6 +40,8 @@ from vqa_assets_tests.hostile_server import (
     stalls,
 )
 
+pytestmark = pytest.mark.usefixtures("no_proxy")
+
 CLIP = b"\x00\x00\x00\x18ftypmp42" + random.Random(1).randbytes(200_000)
 QUICK = DownloadLimits(timeout_s=5, retries=2, backoff_s=0.01, max_bytes=1_000_000)
 ONCE = replace(QUICK, retries=0)
@@ -47,18 +49,6 @@ PATIENT = DownloadLimits(timeout_s=30, retries=0)
 
 libcurl = pytest.param(LibcurlDownloader, id="libcurl")
 program = pytest.param(CurlBinaryDownloader, id="program", marks=pytest.mark.needs_tool("curl"))
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("no_proxy", "*")
-
-
-@pytest.fixture
-def server():
-    with HostileServer() as running:
-        yield running
 
 
 @dataclass

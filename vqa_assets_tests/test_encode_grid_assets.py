@@ -3,60 +3,37 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES
-from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid import grid_files
 from vqa_assets.provenance.verify import verify
-from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object
-from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import manifest_path
 from vqa_assets_tests.grids import real_report, small_report, tune_row, version_2, write_rows
-from vqa_assets_tests.results import failure, metadata
-
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+from vqa_assets_tests.platform import Platform, checks, failure, metadata, passed
 
 
-class Platform:
-    """The definitions on one data root with grid inputs, and one instance that remembers the runs."""
+class GridPlatform(Platform):
+    """The platform with a folder for libvmaf reports."""
 
     def __init__(self, root_path: Path, instance: dg.DagsterInstance) -> None:
-        self.root, self.instance = DataRoot(root_path), instance
+        super().__init__(root_path, instance)
         self.reports = grid_files.reports_folder(self.root)
         self.reports.mkdir(parents=True)
-        defs = build_defs(data_root=DataRootResource(path=str(root_path)))
-        self.job = defs.resolve_implicit_global_asset_job_def()
-
-    def run(self, *assets: str, partition: str | None = None, **config: Any) -> dg.ExecuteInProcessResult:
-        return self.job.execute_in_process(
-            asset_selection=[dg.AssetKey(asset) for asset in assets],
-            partition_key=partition,
-            run_config={"ops": {asset: {"config": config} for asset in assets if config}, **QUIET},
-            instance=self.instance,
-            raise_on_error=False,
-        )
-
-    def version(self, asset: str) -> str:
-        record: Any = self.instance.get_latest_data_version_record(dg.AssetKey(asset))
-        return str(record.asset_materialization.tags["dagster/data_version"])
 
 
 @pytest.fixture
-def platform(root_path: Path) -> Any:
+def platform(root_path: Path) -> Iterator[GridPlatform]:
     with dg.instance_for_test() as instance:
-        yield Platform(root_path, instance)
+        yield GridPlatform(root_path, instance)
 
 
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
-    return {e.check_name: (e.passed, str(e.description)) for e in result.get_asset_check_evaluations()}
-
-
-def test_reports_of_the_real_libvmaf_and_rows_of_vmaf_tune_become_one_corpus(platform: Platform) -> None:
+def test_reports_of_the_real_libvmaf_and_rows_of_vmaf_tune_become_one_corpus(platform: GridPlatform) -> None:
     real_report(platform.reports / "Blurred_64x48_25fps_8bit_420.json")
     write_rows(grid_files.vmaf_tune_rows(platform.root), tune_row(), tune_row(1), tune_row(1, vmaf_score=1.0))
     listed = platform.run("libvmaf_reports")
@@ -65,7 +42,7 @@ def test_reports_of_the_real_libvmaf_and_rows_of_vmaf_tune_become_one_corpus(pla
     for source, rows in (("bvi-dvc", 1), ("netflix", 3)):
         made = platform.run("encode_grid_jsonl", partition=source)
         assert made.success
-        assert all(passed for passed, _ in checks(made).values())
+        assert all(passed(made).values())
         told = metadata(made, "encode_grid_jsonl")
         assert told["dagster/row_count"] == rows
         assert told["licence"] == ENCODE_GRID_SOURCES[source].licence
@@ -77,32 +54,35 @@ def test_reports_of_the_real_libvmaf_and_rows_of_vmaf_tune_become_one_corpus(pla
     told = metadata(merged, "fr_training_corpus")
     assert (told["rows_in"], told["dagster/row_count"], told["duplicates"], told["unique_sources"]) == (4, 3, 1, 3)
     assert told["absent"] == []
-    assert checks(merged)["fr_training_corpus_schema"][0]
-    passed, description = checks(merged)["fr_training_corpus_conflicts"]
-    assert not passed
-    assert "encode-grid/netflix_corpus.jsonl:2 is kept, encode-grid/netflix_corpus.jsonl:3 is not" in description
+    assert passed(merged)["fr_training_corpus_schema"]
+    conflicts = checks(merged)["fr_training_corpus_conflicts"]
+    assert not conflicts.passed
+    assert "encode-grid/netflix_corpus.jsonl:2 is kept, encode-grid/netflix_corpus.jsonl:3 is not" in str(
+        conflicts.description
+    )
 
 
-def test_a_broken_report_warns_by_name_and_the_run_succeeds(platform: Platform) -> None:
+def test_a_broken_report_warns_by_name_and_the_run_succeeds(platform: GridPlatform) -> None:
     (platform.reports / "a_64x48_25fps_x.json").write_text(small_report())
     (platform.reports / "cut.json").write_text("{")
     result = platform.run("encode_grid_jsonl", partition="bvi-dvc")
     assert result.success
-    passed, description = checks(result)["encode_grid_jsonl_dropped"]
-    assert not passed
-    assert description.startswith("broken 1 (cut.json: no usable report: not JSON")
+    dropped = checks(result)["encode_grid_jsonl_dropped"]
+    assert not dropped.passed
+    assert str(dropped.description).startswith("broken 1 (cut.json: no usable report: not JSON")
     losses = metadata(result, "encode_grid_jsonl")["losses"]
     assert [dict(record.data)["report"] for record in losses.records] == ["cut.json"]
 
 
-def test_rows_that_version_2_completed_warn_that_features_are_missing(platform: Platform) -> None:
+def test_rows_that_version_2_completed_warn_that_features_are_missing(platform: GridPlatform) -> None:
     write_rows(grid_files.vmaf_tune_rows(platform.root), version_2(tune_row()))
     result = platform.run("encode_grid_jsonl", partition="netflix")
     assert result.success
-    assert checks(result)["encode_grid_jsonl_dropped"] == (False, "without_features 1")
+    dropped = checks(result)["encode_grid_jsonl_dropped"]
+    assert (dropped.passed, dropped.description) == (False, "without_features 1")
 
 
-def test_failures_say_what_was_looked_for_and_what_to_do(platform: Platform) -> None:
+def test_failures_say_what_was_looked_for_and_what_to_do(platform: GridPlatform) -> None:
     assert "materialize encode_grid_jsonl for bvi-dvc or netflix first" in failure(platform.run("fr_training_corpus"))
     assert "put the reports there, or set cache_dir" in failure(platform.run("libvmaf_reports"))
     assert "bvi-dvc: no libvmaf report" in failure(platform.run("encode_grid_jsonl", partition="bvi-dvc"))
@@ -117,7 +97,7 @@ def test_failures_say_what_was_looked_for_and_what_to_do(platform: Platform) -> 
     )
 
 
-def test_settings_name_inputs_labels_and_outputs_with_their_bounds(platform: Platform, tmp_path: Path) -> None:
+def test_settings_name_inputs_labels_and_outputs_with_their_bounds(platform: GridPlatform, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / "a_64x48_25fps_x.json").write_text(small_report())
@@ -125,19 +105,19 @@ def test_settings_name_inputs_labels_and_outputs_with_their_bounds(platform: Pla
     settings = {"cache_dir": str(cache), "output": str(output), "crf": 20, "encoder": "libsvtav1", "preset": "6"}
     result = platform.run("encode_grid_jsonl", partition="bvi-dvc", **settings)
     assert result.success
-    assert all(passed for passed, _ in checks(result).values())
+    assert all(passed(result).values())
     assert metadata(result, "encode_grid_jsonl")["manifest"]["run_provenance"]["args"]["crf"]["value"] == 20
     assert output.is_file()
     assert manifest_path(output).is_file()
     merged = platform.run("fr_training_corpus", inputs=[str(output)], output=str(tmp_path / "out" / "all.jsonl"))
     assert merged.success
-    assert all(passed for passed, _ in checks(merged).values())
+    assert all(passed(merged).values())
     assert "a missing input" in failure(platform.run("fr_training_corpus", inputs=[str(tmp_path / "no.jsonl")]))
     assert "crf" in failure(platform.run("encode_grid_jsonl", partition="bvi-dvc", crf=64))
     assert "encoder" in failure(platform.run("encode_grid_jsonl", partition="bvi-dvc", encoder=""))
 
 
-def test_a_grid_can_be_verified_and_its_command_names_its_settings(platform: Platform) -> None:
+def test_a_grid_can_be_verified_and_its_command_names_its_settings(platform: GridPlatform) -> None:
     report = platform.reports / "a_64x48_25fps_x.json"
     report.write_text(small_report())
     platform.run("encode_grid_jsonl", partition="bvi-dvc", crf=20)
@@ -152,14 +132,14 @@ def test_a_grid_can_be_verified_and_its_command_names_its_settings(platform: Pla
     ]
 
 
-def test_equal_inputs_give_equal_data_versions(platform: Platform) -> None:
+def test_equal_inputs_give_equal_data_versions(platform: GridPlatform) -> None:
     report = platform.reports / "a_64x48_25fps_x.json"
     report.write_text(small_report())
 
     def versions() -> list[str]:
         platform.run("libvmaf_reports", "encode_grid_jsonl", partition="bvi-dvc")
         platform.run("fr_training_corpus")
-        return [platform.version(a) for a in ("libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus")]
+        return [platform.data_version(a) for a in ("libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus")]
 
     first = versions()
     grid_files.training_corpus(platform.root).unlink()
@@ -168,7 +148,7 @@ def test_equal_inputs_give_equal_data_versions(platform: Platform) -> None:
     assert all(new != old for new, old in zip(versions(), first, strict=True))
 
 
-def test_the_command_exits_1_where_no_report_is_usable(platform: Platform, tmp_path: Path) -> None:
+def test_the_command_exits_1_where_no_report_is_usable(platform: GridPlatform, tmp_path: Path) -> None:
     (platform.reports / "b.json").write_text("{")
     command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "vqa_assets.definitions"]
     done = subprocess.run(

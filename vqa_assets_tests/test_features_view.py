@@ -8,21 +8,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import pytest
 from PIL import Image
 
-from vqa_assets.definitions import build_defs
 from vqa_assets.features.contact_sheet import MOST_BYTES, contact_sheet
 from vqa_assets.features.table import ClipToMeasure
 from vqa_assets.features.view import TableView, table_view
-from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.tables.parquet import write_rows
 from vqa_assets_tests.clips import tiny_clip
 from vqa_assets_tests.fakes import KONVID
-from vqa_assets_tests.results import metadata
+from vqa_assets_tests.platform import Platform, metadata
 
 ROWS = [
     {"key": f"{i}.mp4", "si": float(i), "si_mean": float(i), "adm2": 0.5, "ti": -float(i), "ti_mean": math.nan}
@@ -82,7 +79,7 @@ def test_without_scores_there_is_no_contact_sheet(clips: list[ClipToMeasure]) ->
     assert contact_sheet(ROWS[:5], {"0.mp4": 3.0}, clips) == b""
 
 
-def test_the_asset_shows_coverage_ranges_transfers_and_clips(root_path: Path) -> None:
+def test_the_asset_shows_coverage_ranges_transfers_and_clips(root_path, platform: Path) -> None:
     folder = root_path / "konvid-150k"
     (folder / "clips").mkdir(parents=True)
     rows = []
@@ -93,7 +90,7 @@ def test_the_asset_shows_coverage_ranges_transfers_and_clips(root_path: Path) ->
         rows.append({**row, "pix_fmt": "yuv420p", "encoder_upstream": "h264", "corpus": KONVID.name})
     (folder / "konvid_150k.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "clips" / "3.mp4").write_bytes(b"broken since")
-    told = run(root_path, ClipExtractorResource(feature_sets=["nr-v1"], perceptual_hash=True))
+    told = run(platform, ClipExtractorResource(feature_sets=["nr-v1"], perceptual_hash=True))
     assert (told["coverage"], told["no_reference"], told["malformed_hdr"], told["damaged_clips"]) == (0.75, 0, 0, 0)
     assert told["clips_per_s"] > 0
     assert told["near_duplicate_groups"] == 0
@@ -102,17 +99,10 @@ def test_the_asset_shows_coverage_ranges_transfers_and_clips(root_path: Path) ->
     assert "adm2" not in ranges
     picture = base64.b64decode(told["worst_and_best"].partition("base64,")[2].rstrip(")"))
     assert Image.open(io.BytesIO(picture)).format == "JPEG"
-    again = run(root_path, ClipExtractorResource(feature_sets=["nr-v1"], perceptual_hash=True))
+    again = run(platform, ClipExtractorResource(feature_sets=["nr-v1"], perceptual_hash=True))
     assert "clips_per_s" not in again
 
 
-def run(root_path: Path, extractor: ClipExtractorResource) -> dict[str, Any]:
-    defs = build_defs(data_root=DataRootResource(path=str(root_path)), extractor=extractor)
-    with dg.instance_for_test() as instance:
-        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            asset_selection=[dg.AssetKey("clip_features")],
-            partition_key=KONVID.name,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            instance=instance,
-        )
-        return metadata(result, "clip_features")
+def run(platform: Platform, extractor: ClipExtractorResource) -> dict[str, Any]:
+    platform.resources["extractor"] = extractor
+    return metadata(platform.run("clip_features", partition=KONVID.name), "clip_features")

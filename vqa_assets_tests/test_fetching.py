@@ -7,7 +7,6 @@ import logging
 import stat
 import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,6 @@ QUICK = DownloadLimits(backoff_s=0.01, retries=2, stall_s=1)
 KONVID_1K = replace(
     CORPORA["konvid-1k"], archives=tuple(replace(a, min_bytes=1) for a in CORPORA["konvid-1k"].archives)
 )
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with HostileServer() as running:
-        yield running
 
 
 def ranged(body: bytes, most: int | None = None, etag: str = '"v1"', **headers: object) -> Behaviour:

@@ -3,15 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 
 from vqa_assets.assets.metadata import heat_map_png
-from vqa_assets.definitions import build_defs
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.across import Across, evaluate_across, recipe_of
@@ -19,9 +16,8 @@ from vqa_assets.heads.publish import near_duplicates, report
 from vqa_assets.heads.recipe import UNIFIED_SCHEMA, CorpusFacts, TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.provenance.verify import verify
-from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets_tests.head_tables import FACTS, labelled, quiet, written
-from vqa_assets_tests.results import failure, metadata
+from vqa_assets_tests.platform import data_version, failure, metadata
 
 CORPORA = ("konvid-1k", "konvid-150k", "lsvq", "live-vqc")
 ALL_FACTS = {**FACTS, "lsvq": CorpusFacts("LSVQ", "CC BY", "Ying et al. 2021", "lsvq-2021", "attribution")}
@@ -150,18 +146,17 @@ def test_without_hashes_nothing_is_said_of_clips_that_look_alike(tables):
     assert near_duplicates(tables) is None
 
 
-def test_the_asset_leaves_a_file_its_manifest_and_a_picture(tables, root_path):
+def test_the_asset_leaves_a_file_its_manifest_and_a_picture(tables, root_path, platform):
     for name, path in tables.items():
         (root_path / name).mkdir()
         (root_path / name / "features_with_mos.parquet").write_bytes(path.read_bytes())
-    with dg.instance_for_test() as instance:
-        result = run(root_path, instance, epochs=2, device="cpu", k_folds=2, feature_schema="konvid-v1")
-        assert result.success
-        told = metadata(result, "cross_corpus_evaluation")
-        first, again = (
-            run(root_path, instance, epochs=2, device="cpu", k_folds=2, feature_schema="konvid-v1") for _ in range(2)
-        )
-        assert version(first) == version(again) == version(result)
+    settings = {"epochs": 2, "device": "cpu", "k_folds": 2, "feature_schema": "konvid-v1"}
+    result = platform.run("cross_corpus_evaluation", **settings)
+    assert result.success
+    told = metadata(result, "cross_corpus_evaluation")
+    first = data_version(result, "cross_corpus_evaluation")
+    for _ in range(2):
+        assert data_version(platform.run("cross_corpus_evaluation", **settings), "cross_corpus_evaluation") == first
     path = root_path / "models" / "cross_corpus_evaluation.json"
     assert json.loads(path.read_text())["schema"] == "cross-corpus-evaluation-v1"
     assert told["path"] == "models/cross_corpus_evaluation.json"
@@ -171,32 +166,13 @@ def test_the_asset_leaves_a_file_its_manifest_and_a_picture(tables, root_path):
     assert verify(root_path / "models" / "cross_corpus_evaluation.manifest.json").holds
 
 
-def test_without_the_columns_of_the_default_schema_they_are_listed(tables, root_path):
+def test_without_the_columns_of_the_default_schema_they_are_listed(tables, root_path, platform):
     for name in ("konvid-1k", "lsvq"):
         (root_path / name).mkdir()
         (root_path / name / "features_with_mos.parquet").write_bytes(tables[name].read_bytes())
-    with dg.instance_for_test() as instance:
-        told = failure(run(root_path, instance, device="cpu"))
+    told = failure(platform.run("cross_corpus_evaluation", device="cpu"))
     assert "konvid-1k: si_mean (absent or all missing)" in told
     assert UNIFIED_SCHEMA in told
-
-
-def run(root: Path, instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteInProcessResult:
-    defs = build_defs(data_root=DataRootResource(path=str(root)))
-    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
-        asset_selection=[dg.AssetKey("cross_corpus_evaluation")],
-        run_config={
-            "ops": {"cross_corpus_evaluation": {"config": config}},
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-        },
-        instance=instance,
-        raise_on_error=False,
-    )
-
-
-def version(result: dg.ExecuteInProcessResult) -> str:
-    (event,) = result.asset_materializations_for_node("cross_corpus_evaluation")
-    return str((event.tags or {})["dagster/data_version"])
 
 
 def test_a_corpus_of_one_content_costs_no_other_its_cells(tables, tmp_path):

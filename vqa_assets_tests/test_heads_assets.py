@@ -10,74 +10,36 @@ import onnx
 import polars as pl
 import pytest
 
-from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.provenance.verify import verify
-from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.grids import write_rows
 from vqa_assets_tests.head_tables import chug_labelled, labelled
-from vqa_assets_tests.results import failure, metadata
+from vqa_assets_tests.platform import Platform, checks, data_version, failure, metadata
 from vqa_assets_tests.test_heads_full_reference import encodes
 
 QUICK = {"epochs": 2, "device": "cpu", "protocol_splits": 0}
 
 
-class Platform:
-    """Labelled tables below a data root, and one instance that remembers the runs."""
+class HeadPlatform(Platform):
+    """The platform with labelled tables and short trainings."""
 
-    def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
-        self.root, self.instance = root, instance
+    def __init__(self, root_path: Path, instance: dg.DagsterInstance) -> None:
+        super().__init__(root_path, instance)
+        self.defaults = QUICK
 
     def put(self, corpus: str, frame: pl.DataFrame) -> None:
-        (self.root / corpus).mkdir(exist_ok=True)
-        frame.write_parquet(self.root / corpus / "features_with_mos.parquet")
-
-    def run(self, head: str, partition: str | None = None, **config: Any) -> dg.ExecuteInProcessResult:
-        defs = build_defs(data_root=DataRootResource(path=str(self.root)))
-        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            asset_selection=[dg.AssetKey(head)],
-            partition_key=partition,
-            run_config={
-                "ops": {head: {"config": {**QUICK, **config}}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            instance=self.instance,
-            raise_on_error=False,
-        )
+        (self.root.path / corpus).mkdir(exist_ok=True)
+        frame.write_parquet(self.root.path / corpus / "features_with_mos.parquet")
 
     def manifest(self, head: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads((self.root / "models" / f"{head}.json").read_text())
+        told: dict[str, Any] = json.loads((self.root.path / "models" / f"{head}.json").read_text())
         return told
-
-    def check_again(self, name: str, asset: str) -> dg.AssetCheckEvaluation:
-        """One check alone, on what is published."""
-        defs = build_defs(data_root=DataRootResource(path=str(self.root)))
-        key = dg.AssetCheckKey(dg.AssetKey(asset), name)
-        job = dg.define_asset_job("again", selection=dg.AssetSelection.checks(key))
-        found = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("again")
-        result = found.execute_in_process(
-            instance=self.instance,
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        (evaluation,) = result.get_asset_check_evaluations()
-        return evaluation
 
 
 @pytest.fixture
-def platform(root_path: Path) -> Iterator[Platform]:
+def platform(root_path: Path) -> Iterator[HeadPlatform]:
     with dg.instance_for_test() as instance:
-        yield Platform(root_path, instance)
-
-
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
-    return {e.check_name: e for e in result.get_asset_check_evaluations()}
-
-
-def version(result: dg.ExecuteInProcessResult, asset: str) -> str:
-    (event,) = result.asset_materializations_for_node(asset)
-    return str((event.tags or {})["dagster/data_version"])
+        yield HeadPlatform(root_path, instance)
 
 
 def test_chugs_head_with_a_display_reads_the_profile_and_warns_of_constant_columns(platform, tmp_path):
@@ -96,7 +58,7 @@ def test_chugs_head_with_a_display_reads_the_profile_and_warns_of_constant_colum
     assert set(inputs) == {"display_profile", "features_with_mos_chug"}
     assert inputs["display_profile"]["sha256"] == platform.manifest("chug_hdr_mos_head_v1")["display_profile"]["sha256"]
     display.write_text("{}")
-    assert not verify(platform.root / "models" / "chug_hdr_mos_head_v1.json", DataRoot(platform.root)).holds
+    assert not verify(platform.root.path / "models" / "chug_hdr_mos_head_v1.json", platform.root).holds
 
 
 def test_the_unified_head_trains_on_those_that_are_there(platform):
@@ -109,7 +71,9 @@ def test_the_unified_head_trains_on_those_that_are_there(platform):
     m = platform.manifest("unified_mos_head_v1")
     assert set(m["corpora"]) == set(m["leave_one_corpus_out"]) == {"konvid-1k", "lsvq"}
     assert m["redistribution"]["strictest"] == "research-only"
-    props = {p.key: p.value for p in onnx.load(platform.root / "models" / "unified_mos_head_v1.onnx").metadata_props}
+    props = {
+        p.key: p.value for p in onnx.load(platform.root.path / "models" / "unified_mos_head_v1.onnx").metadata_props
+    }
     assert "Ying" in props["citations"]
 
 
@@ -119,7 +83,7 @@ def test_without_any_table_a_recipe_says_which_it_looked_for(platform):
 
 
 def test_the_full_reference_head_reads_the_encode_grid(platform):
-    write_rows(training_corpus(DataRoot(platform.root)), *encodes(5, bvi=3))
+    write_rows(training_corpus(platform.root), *encodes(5, bvi=3))
     result = platform.run("fr_regressor_v2")
     assert result.success
     found = checks(result)
@@ -134,34 +98,34 @@ def test_the_full_reference_head_reads_the_encode_grid(platform):
 def test_a_shard_of_computed_scores_is_never_an_opinion_heads_target(platform):
     platform.put("konvid-1k", labelled(60))
     platform.put("netflix", labelled(60, seed=1))
-    path = str(platform.root / "netflix" / "features_with_mos.parquet")
-    told = failure(platform.run("mos_head", "konvid-1k", extra_tables={"netflix-public": path}))
+    path = str(platform.root.path / "netflix" / "features_with_mos.parquet")
+    told = failure(platform.run("mos_head", partition="konvid-1k", extra_tables={"netflix-public": path}))
     assert "scores are no opinions: netflix-public" in told
 
 
 def test_a_smoke_run_leaves_the_real_heads_file_and_data_version_alone(platform):
     platform.put("konvid-1k", labelled(60))
-    first = platform.run("mos_head", "konvid-1k")
-    before = (platform.root / "models" / "konvid_1k_mos_head.onnx").read_bytes()
-    smoke = platform.run("mos_head", "konvid-1k", smoke=True)
-    assert version(smoke, "mos_head") == version(first, "mos_head")
-    assert (platform.root / "models" / "konvid_1k_mos_head.onnx").read_bytes() == before
-    assert (platform.root / "models" / "konvid_1k_mos_head.smoke.onnx").is_file()
+    first = platform.run("mos_head", partition="konvid-1k")
+    before = (platform.root.path / "models" / "konvid_1k_mos_head.onnx").read_bytes()
+    smoke = platform.run("mos_head", partition="konvid-1k", smoke=True)
+    assert data_version(smoke, "mos_head") == data_version(first, "mos_head")
+    assert (platform.root.path / "models" / "konvid_1k_mos_head.onnx").read_bytes() == before
+    assert (platform.root.path / "models" / "konvid_1k_mos_head.smoke.onnx").is_file()
 
 
 def test_a_failed_training_leaves_the_earlier_head_whole(platform):
     platform.put("konvid-1k", labelled(60))
-    platform.run("mos_head", "konvid-1k")
-    before = {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()}
+    platform.run("mos_head", partition="konvid-1k")
+    before = {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()}
     platform.put("konvid-1k", labelled(60).with_columns(mos=pl.lit(3.0)))
-    assert "all 60 labels are equal: 3" in failure(platform.run("mos_head", "konvid-1k"))
-    assert {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()} == before
+    assert "all 60 labels are equal: 3" in failure(platform.run("mos_head", partition="konvid-1k"))
+    assert {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()} == before
 
 
 def test_a_file_that_is_not_its_manifests_or_has_another_operator_blocks(platform):
     platform.put("konvid-1k", labelled(60))
     assert checks(platform.run("konvid_mos_head_v1"))["konvid_mos_head_v1_runs_anywhere"].passed
-    path = platform.root / "models" / "konvid_mos_head_v1.onnx"
+    path = platform.root.path / "models" / "konvid_mos_head_v1.onnx"
     model = onnx.load(path)
     (last,) = (node for node in model.graph.node if node.output[0] == "mos")
     last.output[0] = "sharp"
@@ -179,19 +143,19 @@ def test_a_file_that_is_not_its_manifests_or_has_another_operator_blocks(platfor
 def test_a_table_may_be_named_from_home(platform, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     labelled(60).write_parquet(tmp_path / "mine.parquet")
-    assert platform.run("mos_head", "konvid-1k", tables={"konvid-1k": "~/mine.parquet"}).success
+    assert platform.run("mos_head", partition="konvid-1k", tables={"konvid-1k": "~/mine.parquet"}).success
     (table,) = (v for k, v in platform.manifest("konvid_1k_mos_head")["run_provenance"]["inputs"].items() if "mos" in k)
     assert table["exists"] is True
 
 
 def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):
     platform.put("konvid-1k", labelled(60))
-    first = platform.run("mos_head", "konvid-1k")
-    before = {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()}
-    again = platform.run("mos_head", "konvid-1k", export=False)
+    first = platform.run("mos_head", partition="konvid-1k")
+    before = {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()}
+    again = platform.run("mos_head", partition="konvid-1k", export=False)
     assert again.success
-    assert version(again, "mos_head") == version(first, "mos_head")
-    after = {path.name: path.read_bytes() for path in (platform.root / "models").iterdir()}
+    assert data_version(again, "mos_head") == data_version(first, "mos_head")
+    after = {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()}
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {
         f"konvid_1k_mos_head.unexported{end}" for end in (".json", "_card.md", "_card.png")
@@ -205,7 +169,7 @@ def test_after_a_smoke_run_the_checks_alone_judge_the_real_head(platform):
     assert "synthetic" in str(smoke.description)
     again = platform.check_again("konvid_mos_head_v1_gate", "konvid_mos_head_v1")
     assert "synthetic" not in str(again.description)
-    (platform.root / "models" / "konvid_mos_head_v1.onnx").write_bytes(b"no head")
+    (platform.root.path / "models" / "konvid_mos_head_v1.onnx").write_bytes(b"no head")
     broken = platform.check_again("konvid_mos_head_v1_runs_anywhere", "konvid_mos_head_v1")
     assert not broken.passed
     assert str(broken.description).startswith("konvid_mos_head_v1.onnx: reading an ONNX file")
@@ -213,7 +177,7 @@ def test_after_a_smoke_run_the_checks_alone_judge_the_real_head(platform):
 
 def test_the_manifest_says_which_settings_were_chosen(platform):
     platform.put("konvid-1k", labelled(60))
-    platform.run("mos_head", "konvid-1k", lr=0.002)
+    platform.run("mos_head", partition="konvid-1k", lr=0.002)
     told = platform.manifest("konvid_1k_mos_head")["run_provenance"]["args"]
     assert told["lr"] == {"value": 0.002, "from": "run config"}
     assert told["k_folds"] == {"value": 5, "from": "default"}
@@ -230,5 +194,5 @@ def test_the_manifest_says_which_settings_were_chosen(platform):
     ],
 )
 def test_a_number_out_of_its_bounds_is_told_as_any_other_setting(platform, setting, value, expected):
-    told = failure(platform.run("mos_head", "konvid-1k", **{setting: value}))
+    told = failure(platform.run("mos_head", partition="konvid-1k", **{setting: value}))
     assert told.startswith(f"{setting}: {value!r}, expected {expected}; correct the run config")

@@ -17,7 +17,6 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from vqa_assets.definitions import build_defs
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads import training
 from vqa_assets.heads.method import HeadRows, TrainingRows
@@ -25,11 +24,10 @@ from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.training_job import Job, read_job, read_result, run_job, write_job, write_result
 from vqa_assets.heads.weights import encoder_onehot
-from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.resources.training_process import main
 from vqa_assets_tests.head_tables import labelled, written
-from vqa_assets_tests.results import failure, metadata
+from vqa_assets_tests.platform import Platform, failure, metadata
 
 REPOSITORY = Path(__file__).parents[1]
 CHILD = [sys.executable, "-m", "vqa_assets.resources.training_process", "{job}"]
@@ -101,31 +99,20 @@ def test_without_a_job_the_process_says_how_it_is_used(tmp_path, capsys):
     assert main([]) == 2
 
 
-class Heads:
+class Heads(Platform):
     """The head assets on a data root with one small labelled table."""
 
-    def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
-        self.root, self.instance = root, instance
-        (root / "konvid-1k").mkdir(parents=True)
-        written(labelled(60), root / "konvid-1k" / "features_with_mos.parquet")
+    def __init__(self, root_path: Path, instance: dg.DagsterInstance) -> None:
+        super().__init__(root_path, instance)
+        self.defaults = {"epochs": 3, "device": "cpu"}
+        (root_path / "konvid-1k").mkdir(parents=True)
+        written(labelled(60), root_path / "konvid-1k" / "features_with_mos.parquet")
 
     def train(self, trainer: dict[str, Any], **settings: Any) -> dg.ExecuteInProcessResult:
-        defs = build_defs(data_root=DataRootResource(path=str(self.root)))
-        config = {"epochs": 3, "device": "cpu", **settings}
-        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            asset_selection=[dg.AssetKey("mos_head")],
-            partition_key="konvid-1k",
-            run_config={
-                "ops": {"mos_head": {"config": config}},
-                "resources": {"trainer": {"config": trainer}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            instance=self.instance,
-            raise_on_error=False,
-        )
+        return self.run("mos_head", partition="konvid-1k", resource_config={"trainer": trainer}, **settings)
 
     def onnx(self) -> bytes:
-        return (self.root / "models" / "konvid_1k_mos_head.onnx").read_bytes()
+        return (self.root.path / "models" / "konvid_1k_mos_head.onnx").read_bytes()
 
     def said(self, result: dg.ExecuteInProcessResult) -> list[str]:
         return [entry.user_message for entry in self.instance.all_logs(result.run_id)]
@@ -149,7 +136,9 @@ def test_another_process_trains_the_same_bytes_and_says_what_it_does(heads, tmp_
     assert any(re.search(r"epoch 3 of 3, stopping RMSE 0\.\d+, .* epochs/s", line) for line in heads.said(there))
     assert any("'stopping_rmse': 0." in line for line in heads.said(there))
     assert any("'device': 'cpu (" in line for line in heads.said(there))
-    device = json.loads((heads.root / "models" / "konvid_1k_mos_head.json").read_text())["training_recipe"]["device"]
+    device = json.loads((heads.root.path / "models" / "konvid_1k_mos_head.json").read_text())["training_recipe"][
+        "device"
+    ]
     assert device.startswith("cpu (")
     assert metadata(there, "mos_head")["status"] == "Proposed"
     assert list(jobs.iterdir()) == []
@@ -165,7 +154,7 @@ def test_a_process_that_is_not_told_by_its_environment_finds_the_pipe_in_the_job
 def test_what_another_process_met_is_what_the_run_says(heads):
     told = failure(heads.train({"implementation": "process"}, device="tpu"))
     assert told.startswith("device: 'tpu', expected auto")
-    assert not (heads.root / "models").exists()
+    assert not (heads.root.path / "models").exists()
 
 
 @pytest.mark.parametrize(

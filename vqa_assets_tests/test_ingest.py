@@ -10,17 +10,11 @@ from vqa_assets.clips.geometry import Geometry
 from vqa_assets.errors import AnnotationError, DownloadError, IngestError, LockedError, ServerGoneError, SettingsError
 from vqa_assets.ingest.report import KEPT, LOST, IngestReport
 from vqa_assets.tables.lock import corpus_lock
-from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
 
 
 def url(name: str) -> str:
     return f"http://127.0.0.1/{name}"
-
-
-@pytest.fixture
-def corpus(root_path: Path) -> SmallCorpus:
-    return SmallCorpus(DataRoot(root_path))
 
 
 def fetched_corpus(corpus: SmallCorpus, count: int = 4) -> SmallCorpus:

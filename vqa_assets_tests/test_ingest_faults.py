@@ -32,6 +32,8 @@ from vqa_assets_tests.fakes import KONVID, FakeDownloader, FakeProber, SmallCorp
 from vqa_assets_tests.hostile_server import HostileServer, at_first, gives, redirects, resets, says
 from vqa_assets_tests.test_probing import add_silence
 
+pytestmark = pytest.mark.usefixtures("no_proxy")
+
 AWKWARD = [
     "a#b.mp4",
     "100%.mp4",
@@ -44,18 +46,6 @@ AWKWARD = [
     "a+b&c=d;e.mp4",
     "n" * 251 + ".mp4",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("no_proxy", "*")
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with HostileServer() as running:
-        yield running
 
 
 @pytest.fixture

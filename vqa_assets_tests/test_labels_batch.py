@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets.definitions import build_defs
 from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.batch import (
     BatchSettings,
@@ -19,10 +18,9 @@ from vqa_assets.labels.batch import (
     shipped_manifests,
 )
 from vqa_assets.provenance import RunContext
-from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.label_tables import label
-from vqa_assets_tests.results import failure, metadata
+from vqa_assets_tests.platform import Platform, failure, metadata
 
 
 class Bench:
@@ -251,20 +249,8 @@ class TestAsset:
     @pytest.fixture
     def run(self, bench):
         with dg.instance_for_test() as instance:
-            defs = build_defs(data_root=DataRootResource(path=str(bench.folder)))
-
-            def run(**config):
-                return defs.resolve_implicit_global_asset_job_def().execute_in_process(
-                    asset_selection=[dg.AssetKey("mos_label_batch")],
-                    run_config={
-                        "ops": {"mos_label_batch": {"config": config}},
-                        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                    },
-                    instance=instance,
-                    raise_on_error=False,
-                )
-
-            yield run
+            platform = Platform(bench.folder, instance)
+            yield lambda **config: platform.run("mos_label_batch", **config)
 
     def test_it_shows_the_tables_and_their_checks_pass(self, run, bench):
         result = run(manifest=str(bench.manifest()))

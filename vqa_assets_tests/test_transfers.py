@@ -14,24 +14,14 @@ from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError
-from vqa_assets_tests.hostile_server import HostileServer, gives, stalls
+from vqa_assets_tests.hostile_server import gives, stalls
+
+pytestmark = pytest.mark.usefixtures("no_proxy")
 
 MIB = 1 << 20
 CLIP = random.Random(1).randbytes(700_000)
 DIGEST = hashlib.sha256(CLIP).hexdigest()
 LIMITS = DownloadLimits(timeout_s=30, retries=0, backoff_s=0.01)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("no_proxy", "*")
-
-
-@pytest.fixture
-def server():
-    with HostileServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.whole_workflow import run_streamed
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import Step, StepResult, plan, summary_lines
-from vqa_assets_tests.results import failure
+from vqa_assets_tests.platform import failure
 from vqa_assets_tests.web_ui import Place
 
 
