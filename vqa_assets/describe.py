@@ -9,8 +9,7 @@ from typing import Any
 
 from vqa_assets.errors import VqaError
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.unified.description import describe_clips
-from vqa_assets.unified.label_statistics import summarize_labels
+from vqa_assets.unified.description import describe_clips, summarize_labels
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

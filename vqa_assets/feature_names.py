@@ -1,6 +1,6 @@
-"""Names of features: canonical-6, the feature schemas that heads declare, and the normalisers of their columns.
+"""Names of features: canonical-6, the schemas of several corpora's heads, and the normalisers of their columns.
 
-What a feature measures is in ``features/``; how a head reads it is in ``heads/``.
+What a feature measures is in ``features/``; how a head reads it, and every schema by name, is in ``heads/``.
 """
 
 import math
@@ -41,10 +41,6 @@ AGGREGATES = ("mean", "p10", "p90", "std")
 """How a time-varying feature is pooled over frames; ``<f>`` alone is the mean."""
 
 
-QUANTILES = ("p10", "p90", "std")
-"""The aggregates that ``chug-hdr-wide-v1`` reads beside the mean."""
-
-
 @dataclass(frozen=True)
 class Scaled:
     """How a column is made from one of the table where the table does not have it: ``(source − zero) / unit``."""
@@ -65,9 +61,6 @@ NORMALISED: Mapping[str, Scaled] = MappingProxyType(
         "feature_bitdepth_norm": Scaled("feature_bitdepth", 4, zero=8),
     }
 )
-
-CHUG_METADATA = ("chug_bitrate_mbps", "chug_orientation_portrait", "chug_ref", *NORMALISED)
-"""What CHUG's ladder and the clips' geometry say, in the order of its heads."""
 
 DISPLAY_COLUMNS = (
     "display_peak_luminance_nits_norm",
@@ -108,21 +101,8 @@ NR_V1 = FeatureSchema(
     measured=frozenset(_NR_TIME_VARYING),
 )
 
-_CHUG_MEASURED = (*CANONICAL_6, *(f"{name}_{pooled}" for name in CANONICAL_6 for pooled in QUANTILES))
-CHUG_HDR_WIDE_V1 = FeatureSchema(
-    name="chug-hdr-wide-v1", columns=(*_CHUG_MEASURED, *CHUG_METADATA), measured=frozenset(_CHUG_MEASURED)
-)
-CHUG_HDR_DISPLAY_V1 = FeatureSchema(
-    name="chug-hdr-display-v1",
-    columns=(*CHUG_HDR_WIDE_V1.columns, *DISPLAY_COLUMNS),
-    measured=CHUG_HDR_WIDE_V1.measured,
-)
-
 FR_V2 = FeatureSchema(name="fr-v2", columns=(*CANONICAL_6, "crf_norm", "preset_rank"), measured=frozenset(CANONICAL_6))
 """One encode against its source: the six means, CRF / 63, and ``preset_rank``."""
-
-_SCHEMAS = (KONVID_V1, NR_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1, FR_V2)
-FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in _SCHEMAS})
 
 
 def pooled_columns(feature: str) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from vqa_assets.feature_names import CANONICAL_6, KONVID_V1, QUANTILES
-from vqa_assets.heads.recipe import CorpusFacts
+from vqa_assets.feature_names import CANONICAL_6, KONVID_V1
+from vqa_assets.heads.recipe import QUANTILES, CorpusFacts
 
 FACTS = {
     "konvid-1k": CorpusFacts("KoNViD-1k", "research use", "Hosu et al. 2017", "konvid-1k-2017", "research-only"),

@@ -10,8 +10,7 @@ from vqa_assets.corpora.opinions import Opinion, describe_labels
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.describe import main
 from vqa_assets.errors import SchemaError
-from vqa_assets.unified.description import VALUES_KEPT, Distribution, describe_clips, licences_of
-from vqa_assets.unified.label_statistics import summarize_labels
+from vqa_assets.unified.description import VALUES_KEPT, Distribution, describe_clips, licences_of, summarize_labels
 from vqa_assets.unified.table import TOTAL
 from vqa_assets_tests.unified_corpora import SOURCES, clip, unify
 

@@ -8,9 +8,8 @@ import pytest
 
 from vqa_assets.assets.head_settings import HeadConfig, TrainingConfig
 from vqa_assets.corpora.contents import SPLIT_WORDS
-from vqa_assets.feature_names import FEATURE_SCHEMAS
 from vqa_assets.heads.display import FIELDS, read_profile
-from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, Gate, TrainingSettings
+from vqa_assets.heads.recipe import FEATURE_SCHEMAS, FR_REGRESSOR_V2, HEAD_RECIPES, Gate, TrainingSettings
 from vqa_assets.resources.trainer import TrainerResource
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -8,19 +8,14 @@ import pytest
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import SettingsError, TrainingError
-from vqa_assets.feature_names import (
-    CANONICAL_6,
-    CHUG_HDR_DISPLAY_V1,
-    CHUG_HDR_WIDE_V1,
-    CHUG_METADATA,
-    DISPLAY_COLUMNS,
-    KONVID_V1,
-    FeatureSchema,
-)
+from vqa_assets.feature_names import CANONICAL_6, DISPLAY_COLUMNS, KONVID_V1, FeatureSchema
 from vqa_assets.heads.columns import feature_columns, word_sources
 from vqa_assets.heads.display import read_profile
 from vqa_assets.heads.recipe import (
+    CHUG_HDR_DISPLAY_V1,
     CHUG_HDR_MOS_HEAD_V1,
+    CHUG_HDR_WIDE_V1,
+    CHUG_METADATA,
     KONVID_MOS_HEAD_V1,
     TrainingSettings,
     corpus_head_recipe,

@@ -13,12 +13,12 @@ from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.corpora.corpus import REDISTRIBUTION
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import (
-    CHUG_HDR_DISPLAY_V1,
-    CHUG_HDR_WIDE_V1,
-    FEATURE_SCHEMAS,
+    CANONICAL_6,
+    DISPLAY_COLUMNS,
     FR_V2,
     KONVID_V1,
     NO_REFERENCE_CLIP,
+    NORMALISED,
     NR_V1,
     FeatureSchema,
 )
@@ -32,6 +32,26 @@ HOLDOUT_SHARE = 0.10
 
 OWN_COLUMNS = "own-columns"
 """The schema's name where a run names its columns itself."""
+
+QUANTILES = ("p10", "p90", "std")
+"""The aggregates that ``chug-hdr-wide-v1`` reads beside the mean."""
+
+CHUG_METADATA = ("chug_bitrate_mbps", "chug_orientation_portrait", "chug_ref", *NORMALISED)
+"""What CHUG's ladder and the clips' geometry say, in the order of its heads."""
+
+_CHUG_MEASURED = (*CANONICAL_6, *(f"{name}_{pooled}" for name in CANONICAL_6 for pooled in QUANTILES))
+CHUG_HDR_WIDE_V1 = FeatureSchema(
+    name="chug-hdr-wide-v1", columns=(*_CHUG_MEASURED, *CHUG_METADATA), measured=frozenset(_CHUG_MEASURED)
+)
+CHUG_HDR_DISPLAY_V1 = FeatureSchema(
+    name="chug-hdr-display-v1",
+    columns=(*CHUG_HDR_WIDE_V1.columns, *DISPLAY_COLUMNS),
+    measured=CHUG_HDR_WIDE_V1.measured,
+)
+
+_SCHEMAS = (KONVID_V1, NR_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1, FR_V2)
+FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in _SCHEMAS})
+"""Every schema by its name."""
 
 _SMALL = 5_000
 _LABELS = ("mos", "mean_mos", "raw_mos", "dmos", "score", "quality")

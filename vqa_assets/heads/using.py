@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from vqa_assets.errors import HeadError, TrainingError
-from vqa_assets.feature_names import FEATURE_SCHEMAS, FeatureSchema
+from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.columns import (
     columns_of_lists,
     columns_of_text,
@@ -26,7 +26,7 @@ from vqa_assets.heads.columns import (
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.export import check_operators
 from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
-from vqa_assets.heads.recipe import ENCODER_VOCAB, OWN_COLUMNS
+from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, OWN_COLUMNS
 from vqa_assets.heads.weights import F32, encoder_onehot
 
 

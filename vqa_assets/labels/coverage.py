@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from vqa_assets.corpora.opinions import LabelSummary, summarize_rows
 from vqa_assets.corpora.scales import RAW_MOS, TRAINING
 from vqa_assets.errors import LabelError
 from vqa_assets.labels.scores import IDENTITY_COLUMNS, KEY, SOURCE
-from vqa_assets.unified.label_statistics import LabelSummary, summarize_rows
 
 _EXAMPLES = 5
 RAW_KEY, ROWS, LABEL = "_raw_key", "_rows", "_of_label"

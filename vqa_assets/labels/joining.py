@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora.opinions import LabelSummary
 from vqa_assets.corpora.scales import RAW_MOS, TRAINING
 from vqa_assets.errors import LabelError
 from vqa_assets.labels.coverage import (
@@ -39,7 +40,6 @@ from vqa_assets.labels.scores import (
     read_label_file,
 )
 from vqa_assets.labels.settings import LabelSettings, check_settings
-from vqa_assets.unified.label_statistics import LabelSummary
 
 SCORES = ("mos", RAW_MOS, SOURCE, "mos_std_dev", "mos_n_ratings", CI95)
 """Columns that labels add about scores, in their order; the last three where the labels have them."""

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora.opinions import LabelSummary
 from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.coverage import LabelAudit
 from vqa_assets.labels.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
@@ -28,7 +29,6 @@ from vqa_assets.tables.parquet import iterate_frames, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames
-from vqa_assets.unified.label_statistics import LabelSummary
 
 AUDIT_SCHEMA = "mos-label-audit-v1"
 _FEATURES_SCHEMA = "clip-features-manifest-v1"

@@ -1,7 +1,7 @@
 """What a unified corpus holds, for people: its clips, labels, licences and related clips. Decides about no row.
 
-``python -m vqa_assets.describe`` prints it; the replay manifest and the asset's metadata show it. What the labels look
-like is computed in ``label_statistics``.
+``python -m vqa_assets.describe`` prints it; the replay manifest and the asset's metadata show it. What labels look
+like is computed in ``corpora.opinions``.
 """
 
 from collections import Counter
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
-from vqa_assets.unified.label_statistics import LabelSummary, summarize_labels
+from vqa_assets.corpora.opinions import CORPUS, LabelSummary, settled, summarize_rows
 from vqa_assets.unified.related import GROUPS_SHOWN, RelatedClips, find_related
-from vqa_assets.unified.table import CORPUS, TOTAL, settled, unified_columns
+from vqa_assets.unified.table import TOTAL, unified_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +25,7 @@ _COLUMNS = (
     *(CORPUS, "mos_native_scale", "width", "height", "framerate", "encoder_upstream", "pix_fmt", "duration_s"),
     "src_size_bytes",
 )
+_LABEL_COLUMNS = (CORPUS, "mos_native_scale", "mos", "mos_native", "mos_std_dev", "n_ratings")
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,11 @@ def licences_of(clips: Mapping[str, int], corpora: Mapping[str, Corpus | Externa
         for name in sorted(clips)
     )
     return Licences(licences, strictest(one.redistribution for one in licences))
+
+
+def summarize_labels(parquet: Path) -> tuple[LabelSummary, ...]:
+    """The labels of a unified corpus: one summary per corpus and native scale, by name."""
+    return summarize_rows(unified_columns(parquet, _LABEL_COLUMNS))
 
 
 def describe_clips(parquet: Path) -> tuple[ClipDescription, ...]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.corpus import IdFamily
-from vqa_assets.unified.table import CORPUS, unified_columns
+from vqa_assets.corpora.opinions import CORPUS
+from vqa_assets.unified.table import unified_columns
 
 if TYPE_CHECKING:
     import polars as pl

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-CORPUS = "corpus_source"
 TOTAL = "(total)"
 """What stands for a corpus where all are counted together; no corpus can have this name."""
 TIME_STAMPS = ("ingested_at_utc", "aggregated_at_utc")
@@ -34,7 +33,6 @@ _EACH_ONCE = replace(UNIFIED_CORPUS, columns=tuple(replace(column, unique=False)
 """The column specs but for uniqueness, which the aggregation sees to."""
 Kinds = Mapping[str, frozenset[type]]
 """Field without a column spec → some of the kinds that its values have."""
-_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,6 @@ def unified_columns(parquet: Path, columns: Sequence[str]) -> "pl.LazyFrame":
             next_step="materialize unified_corpus, or give its .parquet file",
         )
     return pl.scan_parquet(parquet, glob=False).select(columns)
-
-
-def settled(value: float | None) -> float | None:
-    """A number without the digits that the order of adding up decides."""
-    return None if value is None else round(float(value), _DECIMALS)
 
 
 def write_table(jsonl: Path, parquet: Path, extras: Kinds, what: str) -> str:
