@@ -222,7 +222,7 @@ torch.set_num_threads(1)
 data = rows(60_000, 500)
 heads = [HeadRows(f"h{i}", np.arange(60_000)) for i in range(20)]
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000, resource.RLIM_INFINITY))
 try:
     TorchTrainer("cpu").train(data, heads, TrainingSettings(epochs=1, batch_size=60_000), no_progress)
 except TrainingError as error:

@@ -10,7 +10,7 @@ from vqa_assets.assets.published import Latest, PublishedFile
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import write_bytes, write_json
 from vqa_assets.tables.specs import Column, Table
-from vqa_assets_tests.results import metadata
+from vqa_assets_tests.platform import metadata
 
 NUMBERS = Table("numbers", "One row per number.", (Column("number", "integer", "The number", unique=True),))
 GOOD, BAD = b'{"number":1}\n{"number":2}\n', b'{"number":1}\n{"number":1}\n'
