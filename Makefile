@@ -45,7 +45,7 @@ ui: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 pictures: $(STAMP)
-	@VQA_DATA_ROOT="$(DEMO_ROOT)" $(BIN)/python -m vqa_assets_tests.pictures
+	@VQA_DATA_ROOT="$(DEMO_ROOT)" $(BIN)/python -m vqa_assets_tests.shared.pictures
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

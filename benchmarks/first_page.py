@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vqa_assets_tests.web_ui import REPOSITORY, dagster_dev
+from vqa_assets_tests.shared.web_ui import REPOSITORY, dagster_dev
 
 TARGET = 1.3
 RUNS = 3

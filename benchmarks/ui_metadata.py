@@ -10,8 +10,8 @@ from vqa_assets.definitions import build_defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import Step, plan, run_steps
-from vqa_assets_tests.clips import tiny_clips
-from vqa_assets_tests.grids import small_report
+from vqa_assets_tests.shared.clips import tiny_clips
+from vqa_assets_tests.shared.grids import small_report
 
 TARGET_BYTES = 200_000
 CLIPS, LOST, REPORTS = 80, 5_000, 300

@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets_tests.fakes import SmallCorpus
-from vqa_assets_tests.hostile_server import HostileServer
-from vqa_assets_tests.platform import Platform
-from vqa_assets_tests.web_ui import Place, WebUi, served
+from vqa_assets_tests.shared.fakes import SmallCorpus
+from vqa_assets_tests.shared.hostile_server import HostileServer
+from vqa_assets_tests.shared.platform import Platform
+from vqa_assets_tests.shared.web_ui import Place, WebUi, served
 
 TOOLS = {
     "ffprobe": "apt-get install ffmpeg",

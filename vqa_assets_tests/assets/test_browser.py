@@ -1,0 +1,156 @@
+"""The web UI as a person uses it: Chromium on a running ``dagster dev``."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+
+import dagster as dg
+import pytest
+from playwright.sync_api import Page, expect
+
+from vqa_assets.corpora import CORPORA
+from vqa_assets.definitions import build_defs, defs
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets_tests.shared.web_ui import WebUi, browser_page
+
+pytestmark = pytest.mark.needs_tool("chromium")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """One tab."""
+    with browser_page() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def launched(page: Page, web_ui: WebUi) -> str:
+    """``konvid-1k``, whose partition was launched by clicks and has succeeded."""
+    page.goto(f"{web_ui.address}/assets/corpus_jsonl?view=partitions&partition=konvid-1k")
+    page.get_by_role("button", name="Materialize…").click()
+    page.get_by_role("button", name="Launch 1 run").click()
+    until(lambda: len(runs(web_ui, "konvid-1k")) == 1, "the run is launched")
+    watch(page, web_ui, "konvid-1k")
+    return "konvid-1k"
+
+
+def runs(web_ui: WebUi, partition: str, **tags: str) -> list[str]:
+    """The ids of the runs of a partition."""
+    wanted = {"dagster/partition": partition, **tags}
+    told = ", ".join(f'{{key: "{key}", value: "{value}"}}' for key, value in wanted.items())
+    query = f"{{ runsOrError(filter: {{tags: [{told}]}}) {{ ... on Runs {{ results {{ runId }} }} }} }}"
+    return [run["runId"] for run in web_ui.ask(query)["runsOrError"]["results"]]
+
+
+def watch(page: Page, web_ui: WebUi, partition: str, **tags: str) -> None:
+    """Stay on the page of the partition's only run until it shows the success."""
+    (run,) = runs(web_ui, partition, **tags)
+    page.goto(f"{web_ui.address}/runs/{run}")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.5)
+
+
+def test_the_lineage_shows_the_assets_in_their_groups(page: Page, web_ui: WebUi) -> None:
+    page.goto(f"{web_ui.address}/asset-groups/")
+    specs = defs.resolve_all_asset_specs()
+    for group in {spec.group_name for spec in specs}:
+        expect(page.get_by_text(str(group), exact=True).first).to_be_visible()
+    page.keyboard.press("Alt+e")  # expands all groups
+    expect(page.get_by_text("corpus_jsonl", exact=True).first).to_be_visible()
+    shown = [text.replace("…", "*") for text in page.locator("body").inner_text().split()]
+    names = [spec.key.to_user_string() for spec in specs]
+    assert [name for name in names if not any(fnmatchcase(name, text) for text in shown if text.strip("*"))] == []
+
+
+def test_a_partition_that_is_launched_by_clicks_succeeds_and_is_listed_so(
+    page: Page, web_ui: WebUi, launched: str
+) -> None:
+    page.goto(f"{web_ui.address}/assets/corpus_jsonl?view=partitions&partition={launched}")
+    expect(page.get_by_text("Failed (0)")).to_be_visible()
+    expect(page.get_by_text("Missing (5)").or_(page.get_by_text("Missing (4)"))).to_be_visible()
+    expect(page.get_by_text("konvid-1k/konvid_1k.jsonl")).to_be_visible()
+
+
+def test_metadata_tables_and_pictures_render(page: Page, web_ui: WebUi, launched: str) -> None:
+    page.goto(f"{web_ui.address}/assets/corpus_jsonl?view=partitions&partition={launched}")
+    losses = page.locator("tr", has_text="gone.mp4").last
+    expect(losses).to_contain_text("HTTP 404")
+    expect(page.get_by_text("konvid-1k/konvid_1k.losses.jsonl")).to_be_visible()
+    page.locator("tr", has_text="mos_histogram").get_by_text("Show Markdown").click()
+    picture = page.get_by_role("img", name="MOS histogram")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 200
+
+
+def test_the_page_of_an_asset_tells_what_a_row_is_and_what_its_columns_may_hold(
+    page: Page, web_ui: WebUi, launched: str
+) -> None:
+    page.goto(f"{web_ui.address}/assets/corpus_jsonl?view=overview")
+    expect(page.get_by_text("One row per clip of the corpus whose bytes and score are known")).to_be_visible()
+    column = page.locator("tr", has_text="src_sha256")
+    for told in ("string", "non-nullable", "unique", "matches ^[0-9a-f]{64}$", "SHA-256 of the clip's bytes"):
+        expect(column).to_contain_text(told)
+
+
+def test_a_check_that_warns_and_one_that_fails_are_seen_as_such(page: Page, web_ui: WebUi, launched: str) -> None:
+    path = web_ui.place.data / launched / "konvid_1k.jsonl"
+    whole = path.read_text()
+    path.write_text(whole.replace('"mos_scale":"1-5-acr"', '"mos_scale":"1-6"'))
+    with ThreadPoolExecutor(1) as beside:  # the browser's event loop runs in this thread
+        beside.submit(run_schema_check, web_ui, launched).result()
+    path.write_text(whole)
+    page.goto(f"{web_ui.address}/assets/corpus_jsonl?view=checks&checkDetail=corpus_jsonl_schema")
+    expect(page.get_by_text("1-6").first).to_be_visible()
+    expect(page.get_by_text(re.compile("^Failed$")).first).to_be_visible()
+    page.goto(f"{web_ui.address}/assets/corpus_jsonl?view=checks&checkDetail=corpus_jsonl_attrition")
+    expect(page.get_by_text("20.0% of the rows were lost to downloads", exact=False).first).to_be_visible()
+    expect(page.get_by_text(re.compile("^(Warning|Failed)$")).first).to_be_visible()
+
+
+def run_schema_check(web_ui: WebUi, partition: str) -> None:
+    """The check alone, in the UI's own instance."""
+    platform = build_defs(data_root=DataRootResource(path=str(web_ui.place.data)))
+    key = dg.AssetCheckKey(dg.AssetKey("corpus_jsonl"), "corpus_jsonl_schema")
+    job = dg.define_asset_job("checks", dg.AssetSelection.checks(key))
+    only = dg.Definitions(
+        assets=platform.assets, asset_checks=platform.asset_checks, jobs=[job], resources=platform.resources
+    )
+    with dg.DagsterInstance.from_config(str(web_ui.place.folder / "home")) as instance:
+        only.resolve_job_def("checks").execute_in_process(
+            tags={"dagster/partition": partition},
+            instance=instance,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+
+
+def test_a_sensor_that_is_switched_on_picks_up_a_dropped_file(page: Page, web_ui: WebUi) -> None:
+    page.goto(f"{web_ui.address}/locations/vqa_assets/sensors/changed_annotation_files")
+    page.locator("label", has=page.get_by_role("checkbox")).first.click()
+    expect(page.get_by_role("checkbox").first).to_be_checked()
+    web_ui.place.corpus("live-vqc", 3)
+    by = {"dagster/sensor_name": "changed_annotation_files"}
+    until(lambda: len(runs(web_ui, "live-vqc", **by)) == 1, "the dropped file starts a run")
+    watch(page, web_ui, "live-vqc", **by)
+    assert (web_ui.place.data / "live-vqc" / "live_vqc.jsonl").is_file()
+
+
+def test_a_schedule_tick_launches_the_partitions_that_are_present(page: Page, web_ui: WebUi) -> None:
+    page.goto(f"{web_ui.address}/locations/vqa_assets/schedules/weekly_reingest")
+    present = [path.parent.name for path in web_ui.place.data.glob("*/manifest.csv")]
+    page.get_by_role("button", name="Preview tick result").click()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_text(f"{len(present)} run requests")).to_be_visible()
+    page.get_by_role("button", name="Launch all & commit tick result").click()
+    by = {"dagster/schedule_name": "weekly_reingest"}
+    until(lambda: all(len(runs(web_ui, one, **by)) == 1 for one in present), "each present corpus has a run")
+    absent = set(CORPORA) - set(present)
+    assert not any(runs(web_ui, one, **by) for one in absent)

@@ -1,0 +1,138 @@
+"""The commands a person or CI types, in fresh processes: exit codes and what is said."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vqa_assets.corpora import CORPORA
+from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.workflow import plan
+from vqa_assets_tests.shared.clips import tiny_clips
+from vqa_assets_tests.shared.grids import small_report, tune_row, write_rows
+from vqa_assets_tests.shared.hostile_server import HostileServer
+
+REPOSITORY = Path(__file__).parents[2]
+MATERIALIZE = ("-m", "dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", "corpus_jsonl")
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    shutil.copy(REPOSITORY / "dagster.yaml", home)
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "VQA_DATA_ROOT": str(folder / "data")}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def corpus(folder: Path, rows: list[str], settings: str = "min_rows = 1\n") -> Path:
+    path = folder / "data" / "konvid-150k"
+    path.mkdir(parents=True)
+    (path / "ingest.toml").write_text(settings)
+    (path / "manifest.csv").write_text("video_name,url,mos,sd,n\n" + "".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_a_warning_leaves_exit_code_0(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path / "clips", 2)
+    with HostileServer() as server:
+        path = corpus(
+            tmp_path, [f"{n},,3,0.5,5" for n in clips] + [f"gone,http://127.0.0.1:{server.port}/gone,3,0.5,5"]
+        )
+        shutil.move(tmp_path / "clips", path / "clips")
+        done = run(tmp_path, *MATERIALIZE, "--partition", "konvid-150k")
+    assert done.returncode == 0, done.stderr
+    assert "wrote 2 rows, skipped 1 (download-failed)" in done.stderr
+    assert "33.3 % of the rows were lost to downloads, 10.0 % is ordinary" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "told"),
+    [
+        (["a,,3,0.5,5"], "", "1 rows, expected at least 5000; is this the right corpus?"),
+        ([], "min_rows = 1\n", "0 rows, expected at least 1"),
+        (["a,,n/a,0.5,5"], "min_rows = 1\n", "1 of 1 rows unusable (line 2: no usable MOS: 'n/a')"),
+        (["a,,50,0.5,5"] * 3, "min_rows = 1\n", "expected a declared scale that holds 99 % of them"),
+        (["a,,3,0.5,5"], "min_row = 1\n", "unknown key 'min_row', expected one of corpus_dir"),
+        (["a,,3,0.5,5"], 'min_rows = 1\nmanifest_csv = "typo.csv"\n', "typo.csv: found"),
+    ],
+)
+def test_bad_input_gives_exit_code_1_and_its_message(tmp_path: Path, rows: list[str], settings: str, told: str) -> None:
+    corpus(tmp_path, rows, settings)
+    done = run(tmp_path, *MATERIALIZE, "--partition", "konvid-150k")
+    assert done.returncode == 1
+    assert told in done.stderr
+
+
+def test_a_server_that_is_gone_gives_exit_code_1_and_condemns_no_clip(tmp_path: Path) -> None:
+    with HostileServer() as server:
+        port = server.port
+    path = corpus(tmp_path, [f"a,http://127.0.0.1:{port}/a.mp4,3,0.5,5"])
+    done = run(tmp_path, *MATERIALIZE, "--partition", "konvid-150k")
+    assert done.returncode == 1
+    assert "konvid-150k: no server answered: 1 of 1 transfers without an answer" in done.stderr
+    assert not (path / "konvid_150k.jsonl").exists()
+    assert not (path / ".download-progress.json").exists()
+
+
+def test_the_workflow_plans_what_is_present_and_stops_before_training_on_a_dry_run(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    assert plan(root) == []
+    (tmp_path / "konvid-150k").mkdir()
+    (tmp_path / "konvid-150k" / "manifest.csv").touch()
+    titles = [step.title for step in plan(root, CORPORA)]
+    assert titles == [
+        "corpus_annotations + corpus_jsonl [konvid-150k]",
+        "unified_corpus",
+        "clip_features + mos_features [konvid-150k]",
+        "mos_head [konvid-150k]",
+        "konvid_mos_head_v1",
+    ]
+    assert [step.title for step in plan(root, CORPORA, training=False)] == titles[:3]
+
+
+def test_the_workflow_trains_a_head_over_every_corpus_where_there_are_two(tmp_path: Path) -> None:
+    for name in ("lsvq", "chug"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.csv").touch()
+    titles = [step.title for step in plan(DataRoot(tmp_path), CORPORA)]
+    assert titles[-5:-2] == ["mos_head [lsvq]", "mos_head [chug]", "chug_hdr_mos_head_v1"]
+    assert titles[-2:] == ["unified_mos_head_v1", "cross_corpus_evaluation"]
+
+
+def test_the_workflow_plans_the_encode_grid_for_the_sources_that_are_there(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_rows(vmaf_tune_rows(root), tune_row())
+    titles = [step.title for step in plan(root)]
+    assert titles == ["libvmaf_reports", "encode_grid_jsonl [netflix]", "fr_training_corpus", "fr_regressor_v2"]
+    (reports_folder(root)).mkdir()
+    (reports_folder(root) / "a_64x48_25fps.json").write_text(small_report())
+    titles = [step.title for step in plan(root, training=False)]
+    assert titles[1:3] == ["encode_grid_jsonl [bvi-dvc]", "encode_grid_jsonl [netflix]"]
+    assert titles[-1] == "fr_training_corpus"
+
+
+def test_the_workflow_says_what_is_missing(tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "vqa_assets.workflow", "--root", str(tmp_path / "nowhere"))
+    assert done.returncode == 1
+    assert "nowhere: found nothing there, expected an existing folder" in done.stderr
+    (tmp_path / "data").mkdir()
+    done = run(tmp_path, "-m", "vqa_assets.workflow")
+    assert done.returncode == 1
+    assert "nothing to do: no annotation file under" in done.stderr
+    assert "konvid-150k/manifest.csv" in done.stderr
+
+
+def test_a_dry_run_goes_from_clips_to_a_labelled_table(tmp_path: Path) -> None:
+    path = corpus(tmp_path, [f"{i:04d}.mp4,,{2 + i / 4},0.5,5" for i in range(6)])
+    tiny_clips(path / "clips", 6)
+    done = run(tmp_path, "-m", "vqa_assets.workflow", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 steps succeeded" in done.stdout
+    assert (path / "features_with_mos.parquet").is_file()
+    assert not (tmp_path / "data" / "models").exists()

@@ -1,0 +1,192 @@
+"""``python -m vqa_assets.demo`` in a fresh process: the main job from procedural clips to a judged head, twice."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import onnxruntime
+import polars as pl
+import pytest
+
+from vqa_assets.definitions import defs
+
+REPOSITORY = Path(__file__).parents[2]
+CLIPS = 44
+METADATA_LIMIT = 200_000
+
+
+@dataclass(frozen=True)
+class Demo:
+    root: Path
+    first: str
+    second: str
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+def run(folder: Path, port: int) -> str:
+    environment = {**os.environ, "DAGSTER_HOME": str(folder / "home")}
+    options = ("--root", str(folder / "data"), "--clips", str(CLIPS), "--port", str(port))
+    done = subprocess.run(
+        [sys.executable, "-m", "vqa_assets.demo", *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def free_port() -> int:
+    """A port that nobody has: the same one in both runs, or the annotation file's URLs change."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def hashes(root: Path) -> dict[str, str]:
+    """Every artefact but the replay manifests and caches, which say what the last run did."""
+    found = (p for p in sorted(root.rglob("*")) if p.suffix in (".jsonl", ".parquet", ".onnx", ".csv", ".mp4", ".webm"))
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "home").mkdir()
+    shutil.copy(REPOSITORY / "dagster.yaml", folder / "home")
+    root = folder / "data"
+    port = free_port()
+    first, before = run(folder, port), hashes(root)
+    return Demo(root, first, run(folder, port), before, hashes(root))
+
+
+def test_it_tells_rows_losses_features_folds_and_the_verdict(demo: Demo) -> None:
+    told = " ".join(demo.first.split())
+    for part in (
+        f"rows in {CLIPS + 4}",
+        "skipped_download demo_0045.mp4: curl-rc=22: HTTP 404 Not Found",
+        "skipped_broken demo_0044.mp4: truncated",
+        "skipped_bad_row demo_0046.mp4: no usable MOS: 'n/a'",
+        "dedups twin_of_demo_0000.mp4: the same bytes as demo_0000.mp4",
+        f"rows out {CLIPS} = {CLIPS + 4} in − 4 lost",
+        f"unified rows {CLIPS}",
+        f"features {CLIPS} clips ({CLIPS} measured now, 0 known), 0 failed",
+        "gate missed: the head is Proposed",
+        "scores are made up",
+        "make ui",
+    ):
+        assert part in told
+
+
+def test_a_second_run_measures_nothing_and_changes_nothing(demo: Demo) -> None:
+    assert f"({0} measured now, {CLIPS} known)" in demo.second
+    assert demo.after == demo.before
+    assert {"models/konvid_mos_head_v1.onnx", "aggregated/unified_corpus.parquet"} <= demo.before.keys()
+
+
+def test_its_rows_and_manifest_claim_no_release_of_konvid_150k(demo: Demo) -> None:
+    rows = (demo.root / "konvid-150k/konvid_150k.jsonl").read_text().splitlines()
+    assert {json.loads(row)["corpus_version"] for row in rows} == {"demo"}
+    assert json.loads((demo.root / "konvid-150k/konvid_150k.manifest.json").read_text())["corpus_version"] == "demo"
+
+
+def test_the_head_scores_the_demo_in_onnxruntime_as_its_rows_say(demo: Demo) -> None:
+    manifest = json.loads((demo.root / "models/konvid_mos_head_v1.json").read_text())
+    table = pl.read_parquet(demo.root / "konvid-150k/features_with_mos.parquet")
+    features = table.select(manifest["feature_order"]).to_numpy().astype(np.float32)
+    session = onnxruntime.InferenceSession(
+        str(demo.root / "models/konvid_mos_head_v1.onnx"), providers=["CPUExecutionProvider"]
+    )
+    (mos,) = session.run(["mos"], {"features": features, "encoder_onehot": np.ones((len(features), 1), np.float32)})
+    assert mos.shape == (CLIPS,)
+    assert ((mos >= 1) & (mos <= 5)).all()
+    assert np.corrcoef(mos, table["mos"].to_numpy())[0, 1] > 0.5
+
+
+def test_the_readmes_example_runs_on_the_demos_head(demo: Demo) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example.replace("demo-data", str(demo.root)), names)
+    assert names["mos"].shape == (1,)  # type: ignore[attr-defined]
+
+
+def test_every_artefact_has_its_replay_manifest_and_card(demo: Demo) -> None:
+    for name in (
+        "konvid-150k/konvid_150k.manifest.json",
+        "konvid-150k/features.manifest.json",
+        "konvid-150k/features_with_mos.audit.json",
+        "aggregated/unified_corpus.manifest.json",
+        "models/konvid_mos_head_v1.json",
+        "models/konvid_150k_mos_head.json",
+    ):
+        manifest = json.loads((demo.root / name).read_text())
+        provenance = manifest["run_provenance"]
+        assert provenance["schema"] == "ai-run-provenance-v1"
+        assert all(output["exists"] for output in provenance["outputs"].values())
+        assert str(demo.root) not in (demo.root / name).read_text()
+    card = (demo.root / "models/konvid_mos_head_v1_card.md").read_text()
+    assert "Proposed" in card
+    assert "research use, citation required" in card
+
+
+@pytest.fixture(scope="module")
+def told(demo: Demo) -> dict[str, dict[str, dg.MetadataValue]]:  # type: ignore[type-arg]
+    """Asset → the metadata of its last materialization, as the web UI reads it."""
+    with dg.DagsterInstance.from_config(str(demo.root.parent / "home")) as instance:
+        found = {
+            key.to_user_string(): instance.get_latest_materialization_event(key)
+            for key in defs.resolve_asset_graph().get_all_asset_keys()
+        }
+    return {
+        name: dict(event.asset_materialization.metadata)
+        for name, event in found.items()
+        if event is not None and event.asset_materialization is not None
+    }
+
+
+def test_the_web_ui_tells_rows_columns_headline_numbers_pictures_and_sidecars_of_every_asset(
+    demo: Demo, told: dict[str, dict[str, Any]]
+) -> None:
+    tables = {"corpus_jsonl", "unified_corpus", "clip_features", "mos_features"}
+    heads = {"konvid_mos_head_v1", "mos_head"}
+    assert tables | heads | {"corpus_annotations"} <= told.keys()
+    for asset, metadata in told.items():
+        values = {name: entry.value for name, entry in metadata.items()}
+        assert len(dg.serialize_value(metadata)) < METADATA_LIMIT, asset
+        numbers = [name for name, value in values.items() if isinstance(value, (int, float))]
+        assert len(numbers) >= (1 if asset == "clip_features" else 2), f"{asset}: nothing to plot but {numbers}"
+        assert (demo.root / str(values["path"])).is_file(), asset
+        if asset != "corpus_annotations":
+            assert (demo.root / str(values["manifest_path"])).is_file(), asset
+            assert values["manifest"]["run_provenance"]["dagster"]["asset_key"] == asset
+        if asset in tables:
+            columns = values["dagster/column_schema"].columns
+            assert values["dagster/row_count"] == CLIPS, asset
+            assert all(column.description for column in columns), asset
+            assert any(column.constraints.other or not column.constraints.nullable for column in columns), asset
+        if asset not in ("clip_features", "mos_features"):
+            assert any("data:image/png;base64," in str(value) for value in values.values()), f"{asset}: no picture"
+
+
+def test_a_person_finds_why_a_clip_was_lost_and_whether_a_head_may_be_passed_on(
+    told: dict[str, dict[str, Any]],
+) -> None:
+    corpus = {name: entry.value for name, entry in told["corpus_jsonl"].items()}
+    assert 0 < corpus["attrition"] < 0.1
+    assert "HTTP 404" in str(corpus["losses"])
+    head = {name: entry.value for name, entry in told["konvid_mos_head_v1"].items()}
+    assert "research" in head["redistribution"]
+    assert "konvid-150k" in str(head["trained_on"])
+    assert head["status"] == "Proposed"

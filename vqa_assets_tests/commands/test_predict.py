@@ -1,0 +1,411 @@
+"""``python -m vqa_assets.predict``: scores of tables and of real clips, in this process and in fresh ones."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+from onnx import helper
+
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.features.one_clip import one_clip_row
+from vqa_assets.heads.build import build_head
+from vqa_assets.heads.export import run_onnx
+from vqa_assets.heads.publish import HeadInputs, publish_head
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, TrainingSettings
+from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.weights import encoder_onehot
+from vqa_assets.predict import main
+from vqa_assets.provenance import RunContext
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.shared.clips import tiny_clip
+from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+
+NAME = "konvid_mos_head_v1"
+SETTINGS = TrainingSettings(epochs=2, device="cpu", protocol_splits=0)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a trained head in it."""
+    root = DataRoot(tmp_path_factory.mktemp("data"))
+    table = written(labelled(80), root.path / "train.parquet")
+    built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": table}, FACTS, SETTINGS, TorchTrainer(), quiet)
+    publish_head(built, HeadInputs(NAME, SETTINGS, {"konvid-1k": table}), RunContext(root, {}, Path(__file__)))
+    return root.path
+
+
+@pytest.fixture
+def head(root: Path, tmp_path: Path) -> Path:
+    """A copy of the head that a test may spoil: its ONNX."""
+    for suffix in (".onnx", ".json"):
+        shutil.copy(root / "models" / f"{NAME}{suffix}", tmp_path)
+    return tmp_path / f"{NAME}.onnx"
+
+
+DISPLAY = {"file": "tv.json", "sha256": "0" * 64, "values": {}, "lacking": [], "ignored": []}
+FEATURES = labelled(30, seed=7).drop("mos", "mos_std_dev", "mos_label_status")
+
+
+def expected(root: Path, frame: pl.DataFrame) -> np.ndarray:
+    features = frame.select(KONVID_V1.columns).to_numpy().astype(np.float32)
+    return run_onnx((root / "models" / f"{NAME}.onnx").read_bytes(), features, encoder_onehot(len(frame)))
+
+
+def command(*arguments: str | Path, root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vqa_assets.predict", *map(str, arguments)],
+        env={**os.environ, "VQA_DATA_ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".json", ".csv"])
+def test_a_table_in_any_format_is_scored_row_by_row(root, tmp_path, capsys, suffix):
+    table = tmp_path / f"features{suffix}"
+    writers = {".parquet": FEATURES.write_parquet, ".jsonl": FEATURES.write_ndjson, ".json": FEATURES.write_json}
+    writers.get(suffix, FEATURES.write_csv)(table)
+    assert main([NAME, str(table), "--root", str(root), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["head"], found["status"]) == ("predictions-v1", NAME, "Proposed")
+    assert [one["key"] for one in found["scores"]] == FEATURES["key"].to_list()
+    np.testing.assert_allclose([one["mos"] for one in found["scores"]], expected(root, FEATURES), atol=1e-3)
+
+
+def test_the_command_scores_a_table_in_a_fresh_process_without_dagster(root, tmp_path):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    done = command(NAME, tmp_path / "f.parquet", "--csv", root=root)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    np.testing.assert_allclose([float(row["mos"]) for row in rows], expected(root, FEATURES), atol=1e-3)
+    assert done.stderr.startswith(f"warning: {NAME} is Proposed: ")
+    program = "import sys, vqa_assets.predict; print([m for m in ('dagster', 'torch', 'polars') if m in sys.modules])"
+    checked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert checked.stdout.strip() == "[]"
+
+
+def test_clips_are_measured_and_scored_and_a_broken_one_costs_itself(root, tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(2):
+        tiny_clip(folder / f"{number}.mp4", seed=number)
+    (folder / "broken.mp4").write_bytes(b"no video" * 100)
+    done = command(NAME, folder, "--json", root=root)
+    assert done.returncode == 1
+    scores = {one["key"]: one for one in json.loads(done.stdout)["scores"]}
+    assert list(scores) == ["0.mp4", "1.mp4", "broken.mp4"]
+    assert scores["broken.mp4"]["mos"] is None
+    assert "broken.mp4: " in scores["broken.mp4"]["reason"]
+    assert "1 of 3 without a score; first: broken.mp4" in done.stderr
+    row = pl.DataFrame([one_clip_row(folder / "0.mp4", ClipExtractor(feature_sets=("konvid-v1",)))])
+    named = row.with_columns(saliency_mean="saliency")
+    assert scores["0.mp4"]["mos"] == pytest.approx(float(expected(root, named)[0]), abs=1e-3)
+
+
+def test_a_clip_named_alone_is_printed_with_its_score(root, tmp_path):
+    tiny_clip(tmp_path / "a.mp4", seed=3)
+    done = command(NAME, tmp_path / "a.mp4", root=root)
+    assert done.returncode == 0, done.stderr
+    header, line = done.stdout.splitlines()
+    assert header.split() == ["key", "mos"]
+    assert line.split()[0] == "a.mp4"
+    assert 1 <= float(line.split()[1]) <= 5
+
+
+def test_a_missing_feature_gives_no_score_and_the_others_stand(root, tmp_path, capsys):
+    row = pl.int_range(30)
+    holes = FEATURES.with_columns(
+        adm2=pl.when(row == 3).then(math.nan).when(row == 4).then(math.inf).otherwise("adm2"),
+        motion2=pl.when(row == 5).then(None).otherwise("motion2"),
+    )
+    holes.write_parquet(tmp_path / "f.parquet")
+    assert main([NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--json"]) == 0
+    told = capsys.readouterr()
+    scores = json.loads(told.out)["scores"]
+    assert [i for i, one in enumerate(scores) if one["mos"] is None] == [3, 4, 5]
+    assert scores[3]["reason"] == "a feature is not known"
+    assert "3 of 30 without a score" in told.err
+
+
+def test_what_goes_to_a_file_is_not_printed_and_an_error_leaves_the_file_as_it_was(root, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    out = tmp_path / "scores.json"
+    arguments = [NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--json", "--out", str(out)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == ""
+    before = out.read_bytes()
+    FEATURES.drop("adm2").write_parquet(tmp_path / "f.parquet")
+    assert main(arguments) == 1
+    assert out.read_bytes() == before
+
+
+def refused(capsys, *arguments: str | Path) -> str:
+    assert main([*map(str, arguments)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    return told.err
+
+
+def test_a_table_of_another_schema_names_what_it_lacks(root, tmp_path, capsys):
+    FEATURES.drop("adm2", "saliency_mean").write_parquet(tmp_path / "f.parquet")
+    told = refused(capsys, NAME, tmp_path / "f.parquet", "--root", root)
+    assert "no column for adm2, saliency_mean, expected the 11 columns of konvid-v1" in told
+
+
+def test_text_in_a_feature_column_is_named(root, tmp_path, capsys):
+    FEATURES.with_columns(adm2=pl.lit("high")).write_parquet(tmp_path / "f.parquet")
+    assert "text in feature columns: adm2: 'high', expected numbers" in refused(
+        capsys, NAME, tmp_path / "f.parquet", "--root", root
+    )
+
+
+def test_an_onnx_that_is_not_its_manifests_is_refused(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    head.write_bytes(head.read_bytes() + b"\0")
+    told = refused(capsys, head, tmp_path / "f.parquet")
+    assert "SHA-256" in told
+    assert "(its manifest); materialize the head again" in told
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"schema": "mos-head-manifest-v0"}, "schema 'mos-head-manifest-v0', expected mos-head-manifest-v1"),
+        ({"encoder_vocab_version": 3}, "(version 3), expected one for ugc-mixed (version 4)"),
+        ({"encoder_vocab": ["x264", "x265"]}, "for the encoders x264, x265"),
+        ({"feature_schema": "fr-v2"}, "feature schema fr-v2: 11 columns (adm2, vif_scale0, vif_scale1, …)"),
+        ({"feature_schema": "konvid-v9"}, "feature schema konvid-v9: 11 columns (adm2, vif_scale0, vif_scale1, …)"),
+        ({"feature_order": ["motion2", "adm2"]}, "feature schema konvid-v1: 2 columns (motion2, adm2, …)"),
+        (
+            {"feature_schema": "own-columns", "feature_order": ["motion2", "adm2"]},
+            'expected that of its manifest: ["motion2", "adm2"]',
+        ),
+    ],
+    ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
+)
+def test_a_manifest_of_another_schema_or_version_is_refused(head, tmp_path, capsys, changed, told):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    sidecar = head.with_suffix(".json")
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), **changed}))
+    assert told in refused(capsys, head, tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"gate": ...}, "gate: nothing, expected a value"),
+        ({"gate": {}}, "gate.passed: nothing, expected a value"),
+        ({"gate": {"passed": False, "reasons": [1]}}, "gate.reasons.0: 1, expected a valid string"),
+        ({"sha256": 5}, "sha256: 5, expected a valid string"),
+        ({"filled": [1]}, "filled: [1], expected an object"),
+        ({"filled": {"adm2": {}}}, "filled.adm2.value: nothing, expected a value"),
+        ({"filled": {"adm2": {"value": math.nan}}}, "filled.adm2.value: nan, expected a finite number"),
+        ({"filled": {"other": {"value": 1}}}, "filled: {'other': {'value': 1}}, expected features of feature_order"),
+        ({"feature_order": ...}, "feature_order: nothing, expected a value"),
+        ({"encoder_vocab": None}, "encoder_vocab: None, expected a valid array"),
+        ({"encoder_vocab": [1]}, "encoder_vocab.0: 1, expected a valid string"),
+        ({"synthetic": "no"}, "synthetic: 'no', expected a valid boolean"),
+        ({"display_profile": [1]}, "display_profile: [1], expected an object"),
+        ({"display_profile": DISPLAY}, "display_profile.values: {}, expected a value of each display column, also of "),
+    ],
+)
+def test_a_manifest_that_was_edited_names_the_field(head, tmp_path, capsys, changed, told):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    sidecar = head.with_suffix(".json")
+    edited = {**json.loads(sidecar.read_text()), **changed}
+    sidecar.write_text(json.dumps({name: value for name, value in edited.items() if value is not ...}))
+    assert f"{sidecar}: {told}" in refused(capsys, head, tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize(
+    ("column", "told"), [(pl.lit([1.0]), "adm2: List(Float64)"), (pl.lit("2020-01-01").str.to_date(), "adm2: Date")]
+)
+def test_a_feature_column_of_a_type_without_numbers_is_refused(root, tmp_path, capsys, column, told):
+    FEATURES.with_columns(adm2=column).write_parquet(tmp_path / "f.parquet")
+    expected_words = f"feature columns that hold no numbers: {told}, expected numbers"
+    assert expected_words in refused(capsys, root / "models" / f"{NAME}.onnx", tmp_path / "f.parquet")
+
+
+def test_an_empty_table_says_so(root, tmp_path, capsys):
+    FEATURES.clear().write_parquet(tmp_path / "f.parquet")
+    assert main([str(root / "models" / f"{NAME}.onnx"), str(tmp_path / "f.parquet")]) == 1
+    assert "no row to score: the tables are empty" in capsys.readouterr().err
+
+
+def test_scores_that_cannot_be_written_say_where(root, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "scores.csv"
+    told = refused(capsys, root / "models" / f"{NAME}.onnx", tmp_path / "f.parquet", "--out", out)
+    assert f"{out}: the scores cannot be written" in told
+
+
+def with_model(head: Path, model: onnx.ModelProto) -> None:
+    import hashlib
+
+    content = model.SerializeToString()
+    head.write_bytes(content)
+    sidecar = head.with_suffix(".json")
+    manifest = {**json.loads(sidecar.read_text()), "sha256": hashlib.sha256(content).hexdigest()}
+    sidecar.write_text(json.dumps(manifest))
+
+
+def test_an_operator_outside_the_list_is_named(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    model = onnx.load(head)
+    last = model.graph.node[-1]
+    model.graph.node.append(helper.make_node("Exp", [last.output[0]], ["wrong"]))
+    model.graph.node.append(helper.make_node("Identity", ["wrong"], ["unused"]))
+    with_model(head, model)
+    assert "operators Exp, expected only operators of the runtime's list" in refused(
+        capsys, head, tmp_path / "f.parquet"
+    )
+
+
+def test_a_file_that_is_no_model_is_refused(head, tmp_path, capsys):
+    import hashlib
+
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    head.write_bytes(b"not a model")
+    sidecar = head.with_suffix(".json")
+    manifest = {**json.loads(sidecar.read_text()), "sha256": hashlib.sha256(b"not a model").hexdigest()}
+    sidecar.write_text(json.dumps(manifest))
+    assert "expected a valid ONNX model" in refused(capsys, head, tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize("missing", [".onnx", ".json"])
+def test_a_head_without_both_files_is_refused(head, tmp_path, capsys, missing):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    head.with_suffix(missing).unlink()
+    assert "found nothing there" in refused(capsys, head, tmp_path / "f.parquet")
+
+
+def test_a_head_that_is_not_there_lists_those_that_are(root, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    told = refused(capsys, "my_head", tmp_path / "f.parquet", "--root", root)
+    assert f"expected an .onnx file, or one of: {NAME}" in told
+
+
+def test_sources_that_are_not_there_or_hold_nothing_are_refused_in_a_fresh_process(root, tmp_path):
+    done = command(NAME, tmp_path / "nowhere.mp4", root=root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nowhere.mp4: found nothing there, expected a clip, a folder of clips, or a feature table" in done.stderr
+    assert "no clip in this folder" in command(NAME, tmp_path, root=root).stderr
+    assert command(NAME, root=root).returncode == 2
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.parquet", b"no table"), ("a.jsonl", b"{"), ("a.csv", b"")])
+def test_a_table_that_cannot_be_read_is_refused(root, tmp_path, capsys, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert f"{name}" in refused(capsys, NAME, tmp_path / name, "--root", root)
+
+
+def test_a_manifest_whose_verdict_was_edited_is_not_its_onnxs(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    sidecar = head.with_suffix(".json")
+    edited = {**json.loads(sidecar.read_text()), "status": "Production"}
+    sidecar.write_text(json.dumps(edited))
+    assert "status Proposed, expected that of its manifest: Production" in refused(capsys, head, tmp_path / "f.parquet")
+
+
+def test_a_head_that_was_not_exported_is_told(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    sidecar = head.with_suffix(".json")
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "onnx": None, "sha256": None}))
+    assert "a head that was not exported, expected one with an ONNX" in refused(capsys, head, tmp_path / "f.parquet")
+
+
+def test_scores_are_never_written_over_a_folder(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    assert main([str(head), str(tmp_path / "f.parquet"), "--out", str(tmp_path)]) == 1
+    assert f"--out {tmp_path}: a folder, expected a file" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_had_enough_ends_the_command_without_a_traceback(root, tmp_path):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    command = f"{sys.executable} -m vqa_assets.predict {NAME} {tmp_path / 'f.parquet'} | true"
+    environment = {**os.environ, "VQA_DATA_ROOT": str(root)}
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_a_row_without_a_key_is_called_by_its_number(head, tmp_path, capsys):
+    keys = pl.when(pl.int_range(pl.len()) == 2).then(None).otherwise(pl.col("key"))
+    FEATURES.with_columns(key=keys).write_parquet(tmp_path / "f.parquet")
+    assert main([str(head), str(tmp_path / "f.parquet"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["scores"]
+    assert [one["key"] for one in told[:3]] == [FEATURES["key"][0], FEATURES["key"][1], "row 3"]
+
+
+@pytest.mark.parametrize("name", ["f.tsv", "f.xlsx"])
+def test_a_table_of_a_format_that_is_not_read_is_no_clip(head, tmp_path, capsys, name):
+    (tmp_path / name).write_text("key\tadm2\n")
+    told = refused(capsys, head, tmp_path / name)
+    assert f"{name}: a {Path(name).suffix} file, expected a clip, or a feature table as one of .parquet, .pq" in told
+
+
+@pytest.mark.parametrize("what", ["table", "onnx", "manifest", "link"])
+def test_scores_are_never_written_over_what_they_are_made_from(head, tmp_path, what):
+    table, link = tmp_path / "f.parquet", tmp_path / "link.txt"
+    FEATURES.write_parquet(table)
+    link.symlink_to(table)
+    out = {"table": table, "onnx": head, "manifest": head.with_suffix(".json"), "link": link}[what]
+    before = out.read_bytes()
+    done = command(head, table, "--out", out, root=tmp_path)
+    assert (done.returncode, out.read_bytes()) == (1, before)
+    assert "error: --out " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("out", "flag", "begins"),
+    [("o.json", "", "{"), ("o.csv", "", "source,key,mos,reason"), ("o.txt", "", "key "), ("o.txt", "--csv", "source")],
+)
+def test_a_files_suffix_says_how_scores_are_written(root, tmp_path, out, flag, begins):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    asked = [flag] if flag else []
+    assert main([NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--out", str(tmp_path / out), *asked]) == 0
+    assert (tmp_path / out).read_text().startswith(begins)
+
+
+@pytest.mark.parametrize(("out", "flag"), [("o.csv", "--json"), ("o.json", "--csv"), ("o.parquet", "--csv")])
+def test_a_suffix_that_says_otherwise_is_refused(root, tmp_path, capsys, out, flag):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    assert main([NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--out", str(tmp_path / out), flag]) == 1
+    assert "expected .json for a JSON object" in capsys.readouterr().err
+    assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize("spoil", ["domain", "function"])
+def test_an_operator_of_another_domain_is_none_of_the_list(head, tmp_path, spoil):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    model = onnx.load(head)
+    last = model.graph.node[-1]
+    if spoil == "domain":
+        last.domain = "mine"
+        model.opset_import.append(helper.make_opsetid("mine", 1))
+    else:
+        rounds = helper.make_node("Round", ["x"], ["y"])
+        model.functions.append(helper.make_function("mine", "Identity", ["x"], ["y"], [rounds], model.opset_import[:1]))
+        model.opset_import.append(helper.make_opsetid("mine", 1))
+    onnx.save(model, head)
+    sidecar = head.with_suffix(".json")
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**told, "sha256": hashlib.sha256(head.read_bytes()).hexdigest()}))
+    done = command(head, tmp_path / "f.parquet", root=tmp_path)
+    assert done.returncode == 1
+    assert f"operators {'mine.' + last.op_type if spoil == 'domain' else 'function Identity'}" in done.stderr

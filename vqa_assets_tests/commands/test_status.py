@@ -1,0 +1,144 @@
+"""``python -m vqa_assets.status``: what it says of a corpus that is absent, dropped, ingested, changed, or broken."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vqa_assets.status import main, status_of
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
+
+
+@pytest.fixture
+def corpus(root_path: Path) -> SmallCorpus:
+    made = SmallCorpus(DataRoot(root_path))
+    made.annotate([("0.mp4", "", 3, 0.5, 5), ("1.mp4", "", 4, 0.5, 5), ("gone.mp4", "http://127.0.0.1/g", 2, "", "")])
+    made.stage("0.mp4", b"0")
+    made.stage("1.mp4", b"1")
+    return made
+
+
+def test_an_absent_corpus_says_what_to_drop(root_path: Path) -> None:
+    found = status_of(KONVID, DataRoot(root_path))
+    assert not found.present
+    assert "drop it as manifest.csv" in found.lines()[0]
+
+
+def test_a_dropped_corpus_says_how_to_ingest_it(corpus: SmallCorpus) -> None:
+    found = status_of(KONVID, corpus.root)
+    assert (found.annotation_file, found.clips, found.rows) == ("konvid-150k/manifest.csv", 2, None)
+    assert "--select corpus_jsonl --partition konvid-150k" in found.next_step
+
+
+def test_an_ingested_corpus_says_its_rows_losses_age_and_scale(corpus: SmallCorpus) -> None:
+    corpus.ingest(attrition_warn_threshold=0.5)
+    (corpus.folder / "ingest.toml").write_text("attrition_warn_threshold = 0.5\n")
+    found = status_of(KONVID, corpus.root)
+    assert (found.rows, found.lost, found.scale) == (2, {"skipped_download": 1}, "1-5-acr")
+    assert found.age_days is not None
+    assert 0 <= found.age_days < 0.1
+    assert found.next_step.startswith("none")
+    assert "  lost:            1 skipped_download" in found.lines()
+
+
+def test_the_next_step_follows_from_what_was_lost_or_changed(corpus: SmallCorpus) -> None:
+    corpus.ingest()
+    assert "retry_failed" in status_of(KONVID, corpus.root).next_step
+    corpus.annotate([("0.mp4", "", 3, 0.5, 5), ("absent.mp4", "", 3, 0.5, 5)])
+    assert "the annotation file changed" in status_of(KONVID, corpus.root).next_step
+    corpus.ingest()
+    assert "stage the clips that are absent" in status_of(KONVID, corpus.root).next_step
+
+
+def test_a_corpus_that_cannot_be_read_is_an_error_and_the_others_are_told(
+    corpus: SmallCorpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus.ingest()
+    manifest_path(corpus.root.corpus_jsonl(KONVID)).write_text("{")
+    assert main(["--root", str(corpus.root.path)]) == 1
+    assert "not JSON" in capsys.readouterr().out
+    (corpus.folder / "ingest.toml").write_text("min_row = 1\n")
+    assert "unknown key 'min_row'" in status_of(KONVID, corpus.root).error
+
+
+@pytest.mark.parametrize("content", [b"min_row = 1\n", b"\xff", b"[[[", b"ingest.toml = " + b"[" * 100_000])
+def test_a_corpus_with_settings_that_cannot_be_used_is_told_as_without_them(
+    corpus: SmallCorpus, content: bytes
+) -> None:
+    corpus.ingest()
+    (corpus.folder / "ingest.toml").write_bytes(content)
+    found = status_of(KONVID, corpus.root)
+    assert (found.annotation_file, found.clips, found.rows) == ("konvid-150k/manifest.csv", 2, 2)
+    assert "ingest.toml" in found.error
+    assert found.next_step == "correct what the error names"
+
+
+def test_what_cannot_be_told_is_unknown_and_not_absent(corpus: SmallCorpus) -> None:
+    corpus.ingest()
+    (corpus.folder / "ingest.toml").write_text(f'output = "{corpus.folder}/manifest.csv"\n')
+    lines = status_of(KONVID, corpus.root).lines()
+    assert [line.split()[-1] for line in lines[1:4]] == ["unknown"] * 3
+    (corpus.folder / "ingest.toml").unlink()
+    manifest_path(corpus.root.corpus_jsonl(KONVID)).write_text("[]")
+    assert "  lost:            unknown" in status_of(KONVID, corpus.root).lines()
+
+
+def test_a_manifest_of_the_future_is_told_as_such(corpus: SmallCorpus) -> None:
+    corpus.ingest()
+    path = manifest_path(corpus.root.corpus_jsonl(KONVID))
+    manifest = json.loads(path.read_text())
+    manifest["run_provenance"]["started_at_utc"] = "2999-01-01T00:00:00+00:00"
+    path.write_text(json.dumps(manifest))
+    assert "days in the future: was a clock wrong?" in "\n".join(status_of(KONVID, corpus.root).lines())
+
+
+def test_the_command_prints_json_and_loads_no_dagster(corpus: SmallCorpus) -> None:
+    corpus.ingest()
+    code = (
+        "import sys; from vqa_assets.status import main; status = main(sys.argv[1:]); "
+        "assert 'dagster' not in sys.modules; sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--json", "--root", str(corpus.root.path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {status["name"]: status for status in json.loads(done.stdout)}
+    assert found["konvid-150k"]["rows"] == 2
+
+
+def test_a_data_root_that_is_not_there_gives_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(tmp_path / "nowhere")]) == 1
+    assert "expected an existing folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (None, "manifest.json is not there: the JSONL is from elsewhere, or of an older version"),
+        ('{"schema": "old"}', "is no replay manifest of this version (KeyError: 'counters')"),
+        ("{broken", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_jsonl_without_its_manifest_is_told_with_its_rows_and_what_to_do(
+    corpus: SmallCorpus, manifest: str | None, told: str
+) -> None:
+    corpus.ingest()
+    path = manifest_path(corpus.root.corpus_jsonl(KONVID))
+    path.unlink() if manifest is None else path.write_text(manifest)
+    found = status_of(KONVID, corpus.root)
+    assert (found.annotation_file, found.clips, found.rows) == ("konvid-150k/manifest.csv", 2, 2)
+    assert told in found.error
+    assert "--select corpus_jsonl --partition konvid-150k" in found.next_step
+
+
+def test_whoever_reads_may_stop_and_may_know_ascii_only(corpus: SmallCorpus) -> None:
+    command = f"{sys.executable} -m vqa_assets.status --root {corpus.root.path}"
+    for line in (f"{command} | head -c 1", f"PYTHONIOENCODING=ascii {command}"):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+        assert done.stderr == ""

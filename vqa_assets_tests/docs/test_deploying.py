@@ -1,0 +1,84 @@
+"""What the page on deploying says, done: runs kept in a real PostgreSQL, whose password no artefact learns."""
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from vqa_assets_tests.shared import postgres
+from vqa_assets_tests.shared.clips import tiny_clips
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def environment(folder: Path, server: postgres.Server) -> dict[str, str]:
+    """A DAGSTER_HOME made as the page says: our dagster.yaml with the storage appended."""
+    home = folder / "home"
+    home.mkdir()
+    storage = (REPOSITORY / "deploy/storage-postgres.yaml").read_text(encoding="utf-8")
+    text = (REPOSITORY / "dagster.yaml").read_text(encoding="utf-8") + storage.replace("5432", str(server.port))
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "VQA_DATA_ROOT": str(folder / "data"),
+        "DAGSTER_PG_HOST": "127.0.0.1",
+        "DAGSTER_PG_USERNAME": postgres.USER,
+        "DAGSTER_PG_PASSWORD": postgres.PASSWORD,
+        "DAGSTER_PG_DB": "postgres",
+    }
+
+
+@pytest.mark.needs_tool("postgres")
+def test_runs_are_kept_in_postgresql_and_no_artefact_learns_its_password(tmp_path: Path) -> None:
+    corpus = tmp_path / "data" / "live-vqc"
+    names = tiny_clips(corpus / "clips", 3)
+    (corpus / "manifest.csv").write_text("".join(f"{name}, {50 + i}\n" for i, name in enumerate(names)))
+    (corpus / "ingest.toml").write_text("min_rows = 1\n")
+    with postgres.running() as server:
+        known = environment(tmp_path, server)
+        command = "-m dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl --partition live-vqc"
+        done = subprocess.run(
+            [sys.executable, *command.split()], env=known, capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        question = "select count(*) from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION'"
+        psql = [server.programs / "psql", "-h", "127.0.0.1", "-p", str(server.port), "-U", postgres.USER, "postgres"]
+        told = subprocess.run(
+            [*psql, "-Atc", question], env={**known, "PGPASSWORD": postgres.PASSWORD}, capture_output=True, check=True
+        )
+    assert told.stdout.strip() == b"1"
+    written = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert corpus / "live_vqc.manifest.json" in written
+    assert [path for path in written if postgres.PASSWORD.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("unit", ["vqa-daemon", "vqa-webserver"])
+def test_the_units_start_programs_of_the_page_that_are_installed(unit: str) -> None:
+    service = configparser.ConfigParser()
+    service.optionxform = str  # type: ignore[assignment,method-assign]
+    service.read(REPOSITORY / "deploy" / f"{unit}.service")
+    program, _, arguments = service["Service"]["ExecStart"].partition(" ")
+    folder = service["Service"]["WorkingDirectory"]
+    page = (REPOSITORY / "docs/deploying.md").read_text(encoding="utf-8")
+    assert f"{Path(program).relative_to(folder)} {arguments}" in page
+    assert f"git clone <this repository> {folder}\n" in page
+    assert (Path(sys.executable).parent / Path(program).name).is_file()
+    assert f"deploy/{unit}.service" in page
+
+
+def test_the_extras_of_the_page_are_those_of_the_package_and_make_installs_them_all() -> None:
+    page = (REPOSITORY / "docs/deploying.md").read_text(encoding="utf-8")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert {*re.findall(r"\.\[([a-z-]+)\]'", page)} == {*extras} - {"dev"}
+    inner = {re.split(r"[<>=]", one)[0] for name in extras if name != "dev" for one in extras[name]}
+    known = {re.split(r"[<>=]", one)[0] for one in extras["dev"]}
+    named = {part for name in extras if f"vqa-assets[{name}]" in known for part in extras[name]}
+    assert inner <= known | {re.split(r"[<>=]", one)[0] for one in named}
+    assert "install --quiet -c constraints.txt -e '.[dev]'" in (REPOSITORY / "Makefile").read_text(encoding="utf-8")

@@ -1,0 +1,54 @@
+"""The page on using a head, and the one on its architecture, say what is so."""
+
+import re
+import shlex
+from pathlib import Path
+
+from benchmarks.head_architecture import WAYS
+from benchmarks.head_laws import LAWS
+from vqa_assets.heads.baselines import SVR_FIT_ROWS
+from vqa_assets.heads.evaluation import PROPOSED, TEST_SHARE
+from vqa_assets.heads.method import SHIPPED
+from vqa_assets.heads.recipe import HOLDOUT_SHARE, TrainingSettings
+from vqa_assets.heads.weights import CLIP, HIDDEN
+from vqa_assets.predict import VERSION, parser
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = (REPOSITORY / "docs/features-and-heads.md").read_text(encoding="utf-8")
+USING = PAGE.split("## Using a head\n")[1].split("\n## ")[0]
+ARCHITECTURE = (REPOSITORY / "docs/head-architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_are_what_the_command_takes() -> None:
+    commands = re.findall(r"^\.venv/bin/python -m vqa_assets\.predict (.*)$", USING, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        assert parser().parse_args(shlex.split(command)).sources
+    assert f"`{VERSION}`" in USING
+
+
+def test_the_numbers_of_the_evaluation_are_the_codes() -> None:
+    assert f"`protocol_splits` ({TrainingSettings().protocol_splits})" in USING
+    assert TEST_SHARE == 0.2
+    assert "80 % of the contents to train and 20 % to judge" in USING
+    assert HOLDOUT_SHARE == 0.1
+    assert f"at most {SVR_FIT_ROWS // 1000} 000 rows" in USING
+    assert f"`{PROPOSED}`" in USING
+
+
+def test_the_architecture_is_the_shipped_one_and_every_other_way_has_its_row() -> None:
+    assert (SHIPPED.members, SHIPPED.parts, SHIPPED.dropout, SHIPPED.loss, SHIPPED.start) == (5, 5, 0.1, "mse", "ridge")
+    assert "mean of five members" in ARCHITECTURE
+    assert f"(2 × {HIDDEN}, dropout {SHIPPED.dropout:g})" in ARCHITECTURE
+    assert f"clipped to ±{CLIP:g} SD" in ARCHITECTURE
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in ARCHITECTURE.splitlines() if "|" in line]
+    assert rows[0][1:] == list(LAWS)
+    assert [row[0] for row in rows[2:]] == ["shipped", "ridge regression", "RBF-SVR", *list(WAYS)[1:]]
+
+
+def test_the_table_shows_the_head_no_worse_than_its_baselines() -> None:
+    for name in ("ridge regression", "RBF-SVR"):
+        (row,) = (line for line in ARCHITECTURE.splitlines() if line.startswith(f"| {name} |"))
+        found = re.findall(r"([+-][0-9.]+) ± ([0-9.]+)", row)
+        assert len(found) == len(LAWS)
+        assert all(float(apart) <= float(half) for apart, half in found)

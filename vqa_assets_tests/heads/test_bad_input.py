@@ -1,0 +1,220 @@
+"""Tables and settings that a head must not be trained on: each ends in an error that says what and what to do."""
+
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+
+from vqa_assets.assets.heads import columns_result
+from vqa_assets.errors import SettingsError, TrainingError, VqaError
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.build import build_head
+from vqa_assets.heads.card import render_card
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, TrainingSettings
+from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.splitting import plan_splits
+from vqa_assets.heads.training import TorchTrainer
+from vqa_assets_tests.shared.head_tables import FACTS, chug_labelled, labelled, quiet, written
+
+
+def train(tmp_path: Path, frame: pl.DataFrame, **settings: object) -> dict[str, object]:
+    """The manifest of a quick head on one table."""
+    quick = {"epochs": 1, "device": "cpu", "export": False, "protocol_splits": 0}
+    chosen = TrainingSettings(**{**quick, **settings})
+    tables = {"konvid-1k": written(frame, tmp_path / "t.parquet")}
+    return build_head(KONVID_MOS_HEAD_V1, tables, FACTS, chosen, TorchTrainer(), quiet).manifest
+
+
+def one_content(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(content_id=pl.lit("the only one"))
+
+
+def contents(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+    return frame.with_columns(content_id=pl.int_range(pl.len()).mod(count).cast(pl.String))
+
+
+def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
+    return frame.with_columns(split=pl.when(pl.int_range(pl.len()) < 30).then(pl.lit("train")).otherwise(pl.lit(word)))
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (labelled(3), "of 5 folds are empty: [12] content groups, expected at least one group in each fold"),
+        (one_content(labelled(40)), "4 of 5 folds are empty: 1 content groups, expected at least one group in each"),
+        (contents(labelled(40), 3), "folds are empty"),
+        (labelled(40).with_columns(mos=pl.lit(2.5)), "all 40 labels are equal: 2.5, expected scores that differ"),
+        (labelled(40).with_columns(mos=pl.col("mos") + 3), r"MOS off the training scale: .*expected 1 to 5"),
+        (
+            with_split(labelled(60), "holdout"),
+            "unknown words in the split column: 'holdout', expected train, val, test",
+        ),
+        (labelled(40).with_columns(adm2=pl.lit("high")), r"konvid-1k: adm2 \(text: 'high'\)"),
+        (
+            labelled(40).with_columns(
+                adm2=pl.when(pl.int_range(40) < 20).then(pl.lit("high")).otherwise(pl.lit("0.5"))
+            ),
+            r"konvid-1k: adm2 \(text: 'high'\)",
+        ),
+        (
+            labelled(40).drop("adm2").with_columns(adm2_mean=pl.lit("high")),
+            r"konvid-1k: adm2 \(text in adm2_mean: 'high'\)",
+        ),
+        (
+            labelled(40).with_columns(content_id=pl.lit(["a"])),
+            r"columns that hold no words: content_id: List\(String\), expected one word a row",
+        ),
+        (labelled(40).with_columns(mos_label_status=pl.lit(1)), "no labelled row: konvid-1k: 40 rows"),
+        (labelled(40).with_columns(adm2=pl.lit(float("nan"))), r"konvid-1k: adm2 \(absent or all missing\)"),
+        (labelled(40).with_columns(adm2=pl.lit(float("inf"))), r"konvid-1k: adm2 \(absent or all missing\)"),
+        (labelled(40).with_columns(adm2=pl.lit(0.5)), r"konvid-1k: adm2 \(constant 0.5\)"),
+        (labelled(40).clear(), "no labelled row: konvid-1k: 0 rows"),
+        (
+            labelled(40).with_columns(adm2=pl.lit([0.5])),
+            r"columns that hold no numbers: adm2: List\(Float64\), expected one number",
+        ),
+        (
+            labelled(40).with_columns(mos=pl.lit("good")),
+            "columns that hold no numbers: mos: 'good', expected one number",
+        ),
+        (
+            labelled(40).with_columns(motion2=100 - 25 * pl.col("mos")),
+            "features that are the label: motion2: a straight line of mos",
+        ),
+        (
+            labelled(40).with_columns(motion2=(20 * pl.col("mos")).round(0)),
+            "features that are the label: motion2: a straight line of mos",
+        ),
+    ],
+    ids=[
+        *("three rows", "one content", "fewer contents than folds", "equal labels", "off the scale", "split word"),
+        *(
+            "text",
+            "some text",
+            "text beside",
+            "nested words",
+            "a status of another type",
+            "nan",
+            "infinity",
+            "constant",
+            "empty",
+        ),
+        *("list", "label text", "label as a feature", "rounded label as a feature"),
+    ],
+)
+def test_a_table_that_cannot_be_trained_on_is_refused(tmp_path, frame, message):
+    with pytest.raises(TrainingError, match=message):
+        train(tmp_path, frame)
+
+
+def test_text_is_no_missing_value_that_could_be_filled(tmp_path):
+    with pytest.raises(TrainingError, match=r"konvid-1k: adm2 \(text: 'high'\)"):
+        train(tmp_path, labelled(40).with_columns(adm2=pl.lit("high")), allow_missing_features=("adm2",))
+
+
+def test_a_table_damaged_inside_is_told(tmp_path):
+    path = tmp_path / "damaged.parquet"
+    labelled(4000).write_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[100:4000] = bytes(3900)
+    path.write_bytes(content)
+    settings = TrainingSettings(epochs=1, device="cpu", protocol_splits=0, export=False)
+    with pytest.raises(TrainingError, match=r"labelled table of konvid-1k: .*expected a table that can be read"):
+        build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": path}, FACTS, settings, TorchTrainer(), quiet)
+
+
+def test_some_values_that_are_not_finite_cost_their_rows_only(tmp_path):
+    row = pl.int_range(60)
+    holed = labelled(60).with_columns(
+        adm2=pl.when(row == 3).then(float("nan")).otherwise("adm2"),
+        motion2=pl.when(row == 4).then(float("-inf")).when(row == 5).then(1e300).otherwise("motion2"),
+        shot_count_norm=pl.when(row == 6).then(pl.lit("n/a")).otherwise(pl.col("shot_count_norm").cast(pl.String)),
+    )
+    manifest = train(tmp_path, holed)
+    counts = manifest["corpora"]["konvid-1k"]["counts"]  # type: ignore[index]
+    assert (counts["used"], counts["rows_missing_features"]) == (56, 4)
+    assert "Left out of the 60 rows of konvid-1k: 4 without all features." in render_card(manifest)
+    checked = columns_result(manifest)
+    assert (checked.passed, checked.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert checked.description == "rows left out for a feature that is not known: konvid-1k 4"
+
+
+def test_what_is_held_out_fills_nothing(tmp_path):
+    frame = labelled(120).with_columns(adm2=pl.when(pl.int_range(120) % 3 > 0).then("adm2"))
+    table = read_training_table({"konvid-1k": written(frame, tmp_path / "t.parquet")}, KONVID_V1, ("adm2",))
+    held = plan_splits(table, TrainingSettings()).holdout
+    far = frame.with_columns(adm2=pl.when(pl.int_range(120).is_in(held)).then(pl.col("adm2") + 1000).otherwise("adm2"))
+    one, other = (train(tmp_path, each, allow_missing_features=("adm2",))["filled"] for each in (frame, far))
+    assert one == other != {}
+
+
+def test_a_card_tells_the_release_that_the_rows_are_of(tmp_path):
+    manifest = train(tmp_path, labelled(60).with_columns(corpus_version=pl.lit("konvid-1k-2030")))
+    assert manifest["corpora"]["konvid-1k"]["version"] == "konvid-1k-2030"  # type: ignore[index]
+    assert "| konvid-1k-2030 | 60 |" in render_card(manifest)
+    assert train(tmp_path, labelled(60))["corpora"]["konvid-1k"]["version"] == "konvid-1k-2017"  # type: ignore[index]
+
+
+def test_a_corpus_of_one_row_does_not_make_its_columns_constant(tmp_path):
+    tables = {"konvid-1k": written(labelled(60), tmp_path / "a.parquet")}
+    tables["konvid-150k"] = written(labelled(1, seed=3), tmp_path / "b.parquet")
+    settings = TrainingSettings(epochs=1, device="cpu", protocol_splits=0, export=False)
+    manifest = build_head(KONVID_MOS_HEAD_V1, tables, FACTS, settings, TorchTrainer(), quiet).manifest
+    assert manifest["corpora"]["konvid-150k"]["rows"] == 1
+
+
+def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
+    more = written(labelled(30, seed=5), tmp_path / "more.parquet")
+    with pytest.raises(SettingsError, match="extra_tables: konvid-1k, of which a table is read already"):
+        train(tmp_path, labelled(60), extra_tables={"konvid-1k": str(more)})
+    manifest = train(tmp_path, labelled(60), extra_tables={"mine": str(more)})
+    assert set(manifest["corpora"]) == {"konvid-1k", "mine"}
+    assert str(manifest["intended_use"]).endswith("; trained here on konvid-1k, mine")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"feature_schema": "konvid-v9"}, "feature_schema: 'konvid-v9', expected one of konvid-v1, nr-v1"),
+        ({"device": "tpu"}, "device: 'tpu', expected auto"),
+        ({"device": "cuda:99"}, "device: 'cuda:99', expected auto"),
+        ({"tables": {"mine": "/nowhere/mine.parquet"}}, "labelled table of mine: no file /nowhere/mine.parquet"),
+        ({"columns": ("adm2", "gone")}, r"konvid-1k: gone \(absent or all missing\)"),
+        ({"display_profile_json": "/nowhere/tv.json"}, "which reads no display"),
+        ({"k_folds": 100}, "of 100 folds are empty"),
+        ({"seed": -1}, "seed: -1, expected 0 or more"),
+        ({"columns": ("adm2", "mos", "mos_std_dev")}, r"columns: \['mos', 'mos_std_dev'\], expected features"),
+        ({"columns": ("adm2", "Quality", "DMOS")}, r"columns: \['Quality', 'DMOS'\], expected features"),
+    ],
+    ids=[
+        "schema",
+        "device",
+        "device number",
+        "table",
+        "column",
+        "display",
+        "folds",
+        "seed",
+        "label",
+        "label by another name",
+    ],
+)
+def test_a_setting_that_cannot_be_followed_is_named(tmp_path, settings, message):
+    with pytest.raises(VqaError, match=message) as told:
+        train(tmp_path, labelled(60), **settings)
+    assert isinstance(told.value, SettingsError | TrainingError)
+
+
+def test_a_ladder_whose_contents_are_not_known_is_never_folded_by_clip(tmp_path):
+    bare = chug_labelled(20).drop("content_id")
+    with pytest.raises(TrainingError, match="a bitrate ladder whose contents are not known: 100 of 100 rows"):
+        train(tmp_path, bare, columns=("adm2", "motion2"))
+    named = bare.with_columns(chug_content_name=pl.col("key").str.extract(r"-(\d+)\.mp4").cast(pl.Int64) // 5)
+    groups = train(tmp_path, named, columns=("adm2", "motion2"))["folds"]["pooled"]["groups"]  # type: ignore[index]
+    assert groups < 20
+    halves = np.where(np.arange(100) < 70, "train", "test")
+    assert (
+        train(tmp_path, bare.with_columns(split=pl.Series(halves)), columns=("adm2", "motion2"))["status"] == "Proposed"
+    )

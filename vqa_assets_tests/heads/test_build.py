@@ -1,0 +1,351 @@
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+
+from vqa_assets.errors import SettingsError, TrainingError
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.build import BuiltHead, build_head
+from vqa_assets.heads.card import render_card
+from vqa_assets.heads.export import run_onnx
+from vqa_assets.heads.publish import HeadInputs, card_png, publish_head
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate, TrainingSettings
+from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.weights import encoder_onehot
+from vqa_assets.provenance import RunContext
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+
+RECIPE = KONVID_MOS_HEAD_V1
+QUICK = TrainingSettings(epochs=3, device="cpu", protocol_splits=0)
+MANIFEST_KEYS = {
+    *("schema", "id", "kind", "title", "status", "intended_use", "not_for", "smoke", "synthetic", "onnx", "sha256"),
+    *("opset", "ir_version", "feature_schema", "feature_order", "feature_mean", "feature_std", "filled", "constant"),
+    *(
+        "encoder_vocab",
+        "encoder_vocab_version",
+        "mos_range",
+        "n_parameters",
+        "training_recipe",
+        "folds",
+        "beats_ridge",
+        "protocol",
+    ),
+    *("holdout", "given_tests", "gate", "corpora", "absent", "excluded", "unused", "redistribution", "parity"),
+}
+
+
+def build(tables: dict[str, Path], settings: TrainingSettings = QUICK, recipe=RECIPE, say=quiet) -> BuiltHead:
+    return build_head(recipe, tables, FACTS, settings, TorchTrainer(), say)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    frame = labelled(200).with_columns(vmaf=60 + 10 * pl.col("adm2"))
+    return written(frame, tmp_path_factory.mktemp("tables") / "konvid-1k.parquet")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def built(table, told) -> BuiltHead:
+    return build({"konvid-1k": table}, say=told.append)
+
+
+@pytest.fixture(scope="module")
+def smoke() -> BuiltHead:
+    return build({}, TrainingSettings(smoke=True, device="cpu"))
+
+
+def test_the_manifest_has_every_key_and_no_nan(built):
+    assert set(built.manifest) == MANIFEST_KEYS
+    assert json.loads(json.dumps(built.manifest, allow_nan=False)) == built.manifest
+    assert built.manifest["schema"] == "mos-head-manifest-v1"
+
+
+def test_the_manifest_describes_the_file(built):
+    m = built.manifest
+    assert (built.file_stem, m["id"], m["onnx"]) == ("konvid_mos_head_v1",) * 2 + ("konvid_mos_head_v1.onnx",)
+    assert m["sha256"] == hashlib.sha256(built.onnx).hexdigest()
+    assert (m["opset"], m["ir_version"], m["mos_range"]) == (17, 8, [1.0, 5.0])
+    assert m["feature_order"] == list(KONVID_V1.columns)
+    assert len(m["feature_mean"]) == len(m["feature_std"]) == 11
+    # a member: 12·64 + 64, 64·64 + 64, 64 + 1, and the skip's 12 + 1
+    assert m["n_parameters"] == 5 * (12 * 64 + 64 + 64 * 64 + 64 + 65 + 13)
+    assert m["parity"]["max_abs_difference"] <= m["parity"]["limit"] == 1e-5
+    assert (m["encoder_vocab"], m["encoder_vocab_version"]) == (["ugc-mixed"], 4)
+
+
+def test_the_file_says_of_itself_what_it_is(built):
+    model = onnx.load_from_string(built.onnx)
+    props = {p.key: p.value for p in model.metadata_props}
+    assert props["id"] == "konvid_mos_head_v1"
+    assert props["licence"] == "konvid-1k: research use"
+    assert props["citations"] == "Hosu et al. 2017"
+    assert props["redistribution"] == built.manifest["redistribution"]["consequence"]
+    assert json.loads(props["feature_order"]) == list(KONVID_V1.columns)
+    assert (props["smoke"], props["synthetic"]) == ("false", "false")
+
+
+def test_rows_are_accounted_for(built):
+    m = built.manifest
+    assert m["corpora"]["konvid-1k"]["rows"] == m["holdout"]["rows"] + m["training_recipe"]["rows"] == 200
+    assert sum(fold["rows"] for fold in m["folds"]["each"]) == m["training_recipe"]["rows"]
+    assert (m["absent"], m["excluded"]) == (["konvid-150k"], [])
+
+
+def test_baselines_and_vmaf_stand_on_the_same_folds(built):
+    baselines = built.manifest["folds"]["baselines"]
+    assert set(baselines) == {"constant", "ridge", "vmaf"}
+    for one in baselines.values():
+        assert [fold["rows"] for fold in one["each"]] == [fold["rows"] for fold in built.manifest["folds"]["each"]]
+    assert baselines["constant"]["mean"]["plcc"] is None
+    assert built.manifest["holdout"]["vmaf"]["rows"] == built.manifest["holdout"]["rows"]
+
+
+def test_intervals_hold_their_value(built):
+    for judged in (built.manifest["folds"]["pooled"], built.manifest["holdout"]):
+        for metric, (low, high) in judged["interval_95"].items():
+            assert low <= judged[metric] <= high
+
+
+def test_a_missed_gate_is_a_proposal_and_says_why(built, told):
+    gate = built.manifest["gate"]
+    assert (built.manifest["status"], gate["passed"]) == ("Proposed", False)
+    assert any("PLCC spread" in reason for reason in gate["reasons"])
+    assert gate["thresholds"] == {"mean_plcc": 0.85, "mean_srocc": 0.82, "mean_rmse": 0.45, "plcc_spread": 0.005}
+    assert any("Proposed; " in line for line in told)
+    assert "konvid-1k: 200 of 200 rows" in told
+
+
+def test_a_passed_gate_is_production(table):
+    lenient = replace(RECIPE, gate=Gate(0.1, 0.1, 2.0, 0.9))
+    done = build({"konvid-1k": table}, recipe=lenient)
+    assert (done.manifest["status"], done.manifest["gate"]["reasons"]) == ("Production", [])
+
+
+def test_the_predictions_are_out_of_fold(built):
+    p = built.predictions
+    assert len(p.keys) == len(set(p.keys)) == len(p.mos) == built.manifest["training_recipe"]["rows"]
+    assert set(p.fold) == {0, 1, 2, 3, 4}
+    assert len({(group, fold) for group, fold in zip(p.groups, p.fold, strict=True)}) == len(set(p.groups))
+
+
+def test_the_same_seed_builds_the_same_bytes_and_another_seed_others(built, table):
+    assert build({"konvid-1k": table}).onnx == built.onnx
+    assert build({"konvid-1k": table}, replace(QUICK, seed=3)).onnx != built.onnx
+
+
+def test_a_smoke_run_takes_another_name_passes_its_gate_and_is_never_production(smoke):
+    m = smoke.manifest
+    assert (smoke.file_stem, m["onnx"]) == ("konvid_mos_head_v1.smoke", "konvid_mos_head_v1.smoke.onnx")
+    assert (m["smoke"], m["synthetic"], m["corpora"], m["redistribution"]) == (True, True, {}, None)
+    assert m["gate"]["passed"]
+    assert m["status"] == "Proposed"
+    props = {p.key: p.value for p in onnx.load_from_string(smoke.onnx).metadata_props}
+    assert props["smoke"] == "true"
+
+
+def test_two_smoke_runs_give_equal_bytes_whatever_tables_are_there(smoke, table):
+    assert build({"konvid-1k": table}, TrainingSettings(smoke=True, device="cpu")).onnx == smoke.onnx
+
+
+def test_no_table_at_all_says_which_were_looked_for():
+    with pytest.raises(TrainingError) as told:
+        build({})
+    assert str(told.value) == (
+        "konvid_mos_head_v1: no labelled table: absent: konvid-1k, konvid-150k; excluded: none, "
+        "expected the table of at least one of konvid-1k, konvid-150k; materialize mos_features of one of them"
+    )
+
+
+def test_no_labelled_row_is_an_error_unless_the_fallback_is_allowed(tmp_path):
+    bare = written(labelled(30).with_columns(mos=pl.lit(None, pl.Float64)), tmp_path / "a.parquet")
+    with pytest.raises(TrainingError, match="no labelled row"):
+        build({"konvid-1k": bare})
+    done = build({"konvid-1k": bare}, replace(QUICK, allow_synthetic_fallback=True))
+    assert done.file_stem == "konvid_mos_head_v1.synthetic"
+    assert (done.manifest["smoke"], done.manifest["synthetic"], done.manifest["status"]) == (False, True, "Proposed")
+    assert "trained on synthetic rows" in done.manifest["gate"]["reasons"]
+
+
+def test_bad_features_are_an_error_even_with_the_fallback(tmp_path):
+    flat = written(labelled(30).with_columns(adm2=pl.lit(1.0)), tmp_path / "a.parquet")
+    with pytest.raises(TrainingError, match="adm2"):
+        build({"konvid-1k": flat}, replace(QUICK, allow_synthetic_fallback=True))
+
+
+def test_extra_and_replaced_tables_and_exclusions(table, tmp_path):
+    mine = str(written(labelled(60, seed=9), tmp_path / "mine.parquet"))
+    extra = build({"konvid-1k": table}, replace(QUICK, extra_tables={"mine": mine}, export=False)).manifest
+    assert set(extra["corpora"]) == {"konvid-1k", "mine"}
+    assert extra["corpora"]["mine"]["licence"] == "not declared"
+    assert extra["redistribution"]["strictest"] == "unknown"
+    assert set(extra["folds"]["per_corpus"]) == {"konvid-1k", "mine"}
+    only = replace(QUICK, extra_tables={"mine": mine}, exclude_corpora=("konvid-1k",), export=False)
+    excluded = build({"konvid-1k": table}, only).manifest
+    assert (set(excluded["corpora"]), excluded["excluded"]) == ({"mine"}, ["konvid-1k"])
+    instead = build({"konvid-1k": table}, replace(QUICK, tables={"mine": mine}, export=False)).manifest
+    assert (set(instead["corpora"]), instead["absent"]) == ({"mine"}, [])
+
+
+def test_excluding_a_corpus_that_is_not_there_is_an_error(table):
+    with pytest.raises(SettingsError, match="konvid-1m, expected some of konvid-1k, konvid-150k"):
+        build({"konvid-1k": table}, replace(QUICK, exclude_corpora=("konvid-1m",)))
+
+
+def test_computed_scores_are_never_a_target(table):
+    facts = {"konvid-1k": replace(FACTS["konvid-1k"], opinion_scores=False)}
+    with pytest.raises(TrainingError, match="no opinions: konvid-1k"):
+        build_head(RECIPE, {"konvid-1k": table}, facts, QUICK, TorchTrainer(), quiet)
+
+
+def test_own_columns_make_a_narrower_head(table):
+    done = build({"konvid-1k": table}, replace(QUICK, columns=("vmaf", "motion2")))
+    assert (done.manifest["feature_schema"], done.manifest["feature_order"]) == ("own-columns", ["vmaf", "motion2"])
+    assert run_onnx(done.onnx, np.ones((3, 2), np.float32), encoder_onehot(3)).shape == (3,)
+
+
+def test_without_export_there_is_no_file(table):
+    done = build({"konvid-1k": table}, replace(QUICK, export=False))
+    assert done.onnx is None
+    assert [done.manifest[key] for key in ("onnx", "sha256", "parity")] == [None, None, None]
+    assert "onnxruntime" not in render_card(done.manifest)
+
+
+def test_with_a_split_everywhere_the_gate_reads_test_once_and_cannot_pass(tmp_path):
+    words = ["train"] * 120 + ["val"] * 40 + ["test"] * 40
+    path = written(labelled(200).with_columns(split=pl.Series(words)), tmp_path / "a.parquet")
+    done = build({"konvid-1k": path}, recipe=replace(RECIPE, gate=Gate(0.1, 0.1, 2.0, 0.9)))
+    m = done.manifest
+    assert [fold["name"] for fold in m["folds"]["each"]] == ["test"]
+    assert (m["folds"]["each"][0]["rows"], m["training_recipe"]["rows"], m["holdout"]["rows"]) == (40, 120, 0)
+    assert m["gate"]["reasons"] == ["PLCC spread not measured"]
+    predicted = run_onnx(done.onnx, *_test_rows(path))
+    np.testing.assert_allclose(predicted, done.predictions.predicted, atol=1e-5)  # the judged head is the shipped one
+    assert "the corpora's own split" in render_card(m)
+
+
+def _test_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    rows = pl.read_parquet(path).filter(pl.col("split") == "test").select(KONVID_V1.columns)
+    return rows.to_numpy().astype(np.float32), encoder_onehot(len(rows))
+
+
+def test_where_one_corpus_has_a_split_its_test_rows_are_reported(table, tmp_path):
+    words = ["train"] * 60 + ["test"] * 60
+    other = written(labelled(120, seed=4).with_columns(split=pl.Series(words)), tmp_path / "b.parquet")
+    m = build({"konvid-1k": table, "konvid-150k": other}, replace(QUICK, export=False)).manifest
+    assert m["given_tests"]["konvid-150k"]["rows"] == 60
+    assert m["folds"]["kind"] == "folds"
+    assert "Test rows of konvid-150k: SROCC" in render_card(m)
+
+
+def test_the_cards_example_runs_beside_the_file(built, tmp_path, monkeypatch, capsys):
+    (tmp_path / f"{built.file_stem}.onnx").write_bytes(built.onnx)
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", render_card(built.manifest), flags=re.DOTALL)
+    assert len(example.splitlines()) <= 10
+    names: dict[str, np.ndarray] = {}
+    exec(example, names)  # what the card tells a reader to run
+    assert names["mos"].shape == (1,)
+    assert 1 <= names["mos"][0] <= 5
+    assert capsys.readouterr().out.startswith("[")
+
+
+def test_the_card_tells_what_a_user_must_know(built):
+    card = render_card(built.manifest)
+    for part in (
+        "# KonViD MOS head (`konvid_mos_head_v1`)",
+        "**Proposed**. It missed its gate:",
+        "Not for:",
+        "Hosu et al. 2017",
+        "the head is for research use only; every corpus must be cited",
+        "Without a table: konvid-150k.",
+        "| ridge (mean) |",
+        "held out before anything else",
+        "float32 (N, 11)",
+        built.manifest["sha256"],
+    ):
+        assert part in card
+    assert not re.search(r"\bnan\b|\bNone\b", card)
+
+
+def test_the_card_of_a_smoke_head_says_it_means_nothing(smoke):
+    assert "It says nothing about any video." in render_card(smoke.manifest)
+
+
+def test_the_cards_tables_have_equal_columns_in_every_line(tmp_path, table):
+    other = written(labelled(60, seed=4), tmp_path / "b.parquet")  # its licence holds a |
+    card = render_card(build({"konvid-1k": table, "konvid-150k": other}, QUICK).manifest)
+    blocks = re.findall(r"(?:^\|.*\n)+", card, flags=re.MULTILINE)
+    assert len(blocks) == 5
+    for block in blocks:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_residuals_are_told_by_corpus(built):
+    p, (told,) = built.predictions, built.manifest["folds"]["residuals"].values()
+    apart = p.predicted.astype(np.float64) - p.mos
+    assert told["mean"] == pytest.approx(apart.mean(), abs=1e-6)
+    assert told["p05"] == pytest.approx(np.quantile(apart, 0.05), abs=1e-6)
+    assert f"| konvid-1k | {told['mean']:.3f} | {told['sd']:.3f} |" in render_card(built.manifest)
+
+
+def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(built, table, tmp_path):
+    root = DataRoot(tmp_path)
+    inputs = HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table})
+    done = publish_head(built, inputs, RunContext(root, {}, Path(__file__)))
+    assert done.picture.read_bytes() == card_png(built.predictions, built.manifest)
+    card = done.card.read_text(encoding="utf-8")
+    assert f"]({done.picture.name})" in card
+    sha256 = hashlib.sha256(table.read_bytes()).hexdigest()
+    assert f"- read features_with_mos_konvid-1k: SHA-256 `{sha256}`" in card
+    assert f"- made {done.manifest['run_provenance']['started_at_utc']}" in card
+
+
+def test_the_picture_is_a_small_png(built):
+    png = card_png(built.predictions, built.manifest)
+    assert png.startswith(b"\x89PNG")
+    assert len(png) < 40_000
+
+
+def test_the_picture_stays_small_for_a_large_corpus(built):
+    rng = np.random.default_rng(0)
+    mos = rng.uniform(1, 5, 150_000).astype(np.float32)
+    corpora = tuple(f"corpus-{i % 15}" for i in range(len(mos)))
+    many = replace(
+        built.predictions, corpora=corpora, mos=mos, predicted=mos + rng.normal(0, 0.4, len(mos)).astype(np.float32)
+    )
+    assert len(card_png(many, built.manifest)) < 50_000
+
+
+def test_folds_learn_in_batches_of_the_shipped_heads_size(tmp_path):
+    class Seen(TorchTrainer):
+        def train(self, data, heads, settings, progress):
+            self.batches = {settings.batch_rows(len(head.rows)) for head in heads}
+            raise TrainingError("seen enough")
+
+    seen, many = Seen(), written(labelled(6_000), tmp_path / "many.parquet")
+    with pytest.raises(TrainingError, match="seen enough"):
+        build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": many}, FACTS, QUICK, seen, quiet)
+    assert seen.batches == {2_048}
+
+
+def test_a_corpus_of_which_no_row_is_used_decides_no_licence(tmp_path):
+    used = written(labelled(80), tmp_path / "a.parquet")
+    none = written(labelled(40, seed=1).with_columns(mos_label_status=pl.lit("missing-label")), tmp_path / "b.parquet")
+    m = build({"konvid-1k": used, "konvid-150k": none}, replace(QUICK, epochs=1)).manifest
+    assert (list(m["corpora"]), list(m["unused"]), m["absent"]) == (["konvid-1k"], ["konvid-150k"], [])
+    assert m["unused"]["konvid-150k"]["rows_unlabelled"] == 40
+    alone = build({"konvid-1k": used}, replace(QUICK, epochs=1)).manifest
+    assert m["redistribution"] == alone["redistribution"]
+    assert "No row used: konvid-150k." in render_card(m)

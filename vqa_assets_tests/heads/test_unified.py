@@ -1,0 +1,118 @@
+"""``unified_mos_head_v1``: every corpus present, each clip once, and how well each is predicted by the others."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vqa_assets.corpora import CORPORA
+from vqa_assets.errors import SettingsError
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.build import build_head, train_parts
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, UNIFIED_MOS_HEAD_V1, TrainingSettings
+from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.splitting import Part, corpora_out
+from vqa_assets.heads.training import TorchTrainer
+from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+
+QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=0, feature_schema="konvid-v1", export=False)
+
+
+def build(tables: dict[str, Path], settings: TrainingSettings = QUICK, say=quiet) -> dict[str, Any]:
+    return build_head(UNIFIED_MOS_HEAD_V1, tables, FACTS, settings, TorchTrainer(), say).manifest
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> dict[str, Path]:
+    """Two corpora of one law; ten clips of the second are clips of the first with a larger SD."""
+    folder = tmp_path_factory.mktemp("tables")
+    one, two = labelled(100), labelled(80, seed=1)
+    shared = pl.concat([one["src_sha256"][:10], two["src_sha256"][10:]])
+    two = two.with_columns(src_sha256=shared, mos_std_dev=pl.lit(0.9))
+    return {"konvid-1k": written(one, folder / "a.parquet"), "konvid-150k": written(two, folder / "b.parquet")}
+
+
+@pytest.fixture(scope="module")
+def manifest(tables) -> dict[str, Any]:
+    return build(tables)
+
+
+def test_it_reads_every_corpus_and_lists_the_absent(manifest):
+    assert UNIFIED_MOS_HEAD_V1.corpora == tuple(CORPORA)
+    assert set(manifest["corpora"]) == {"konvid-1k", "konvid-150k"}
+    assert set(manifest["absent"]) == set(CORPORA) - set(manifest["corpora"])
+
+
+def test_a_clip_of_two_corpora_is_taken_once_from_the_one_of_smaller_spread(manifest):
+    assert manifest["corpora"]["konvid-1k"]["rows"] == 100
+    assert manifest["corpora"]["konvid-150k"]["counts"]["duplicates"] == 10
+    assert manifest["corpora"]["konvid-150k"]["rows"] == 70
+
+
+def test_each_corpus_is_judged_by_a_head_of_the_others(manifest):
+    told = manifest["leave_one_corpus_out"]
+    assert {corpus: judged["rows"] for corpus, judged in told.items()} == {"konvid-1k": 100, "konvid-150k": 70}
+    assert all(judged["plcc"] > 0.3 for judged in told.values())  # both corpora follow one law
+    assert all(low <= told[c]["plcc"] <= high for c in told for low, high in [told[c]["interval_95"]["plcc"]])
+
+
+def test_a_head_of_one_corpus_has_no_other_to_be_judged_by(tables):
+    assert build({"konvid-1k": tables["konvid-1k"]})["leave_one_corpus_out"] == {}
+
+
+def test_a_head_of_some_corpora_reports_no_corpus_left_out(tables):
+    m = build_head(KONVID_MOS_HEAD_V1, tables, FACTS, QUICK, TorchTrainer(), quiet).manifest
+    assert "leave_one_corpus_out" not in m
+
+
+def test_the_shared_contents_of_a_corpus_left_out_are_not_trained_on(tmp_path):
+    one, two = labelled(40), labelled(40, seed=1)
+    two = two.with_columns(content_id=pl.concat([one["content_id"][:6], two["content_id"][6:]]))
+    paths = {"a": written(one, tmp_path / "a.parquet"), "b": written(two, tmp_path / "b.parquet")}
+    table = read_training_table(paths, KONVID_V1)
+    part = corpora_out(table)["a"]
+    assert (len(part.train), len(part.test)) == (34, 40)
+    assert not {table.groups[row] for row in part.train} & {table.groups[row] for row in part.test}
+
+
+def predictions(tables: dict[str, Path], **weights: float) -> np.ndarray:
+    from vqa_assets.heads.model import predict
+
+    table = read_training_table(tables, KONVID_V1)
+    settings = replace(QUICK, epochs=4, corpus_weights={k.replace("_", "-"): v for k, v in weights.items()})
+    everything = np.arange(len(table.mos))
+    trained = train_parts(table, [Part("all", everything, everything)], settings, TorchTrainer(), quiet)
+    return predict(trained.heads[0], table.features, table.onehot)
+
+
+def test_weights_move_the_head_towards_a_corpus_and_equal_ones_leave_it(tmp_path):
+    one, two = labelled(80), labelled(80, seed=1).with_columns(mos=(pl.col("mos") - 1.0).clip(1, 5))
+    paths = {"konvid-1k": written(one, tmp_path / "a.parquet"), "konvid-150k": written(two, tmp_path / "b.parquet")}
+    plain, first, second = (
+        predictions(paths, konvid_1k=one, konvid_150k=two) for one, two in ((1, 1), (50, 1), (1, 50))
+    )
+    np.testing.assert_array_equal(plain, predictions(paths))
+    assert first.mean() > plain.mean() + 0.2 > second.mean() + 0.4
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf"), 3e38, 1e-60])
+def test_a_weight_that_means_nothing_is_refused(weight):
+    with pytest.raises(
+        SettingsError, match=r"corpus_weights: .*expected weights from 0.000001 to 1000000, all above 0"
+    ):
+        TrainingSettings(corpus_weights={"lsvq": weight})
+
+
+def test_a_weight_of_a_corpus_that_is_not_there_is_refused(tables):
+    with pytest.raises(SettingsError, match="corpus_weights: konvid, expected some of konvid-1k"):
+        build(tables, replace(QUICK, corpus_weights={"konvid": 2.0}))
+
+
+def test_what_a_run_weighs_and_leaves_out_is_in_the_manifest(tables):
+    m = build(tables, replace(QUICK, corpus_weights={"konvid-1k": 2.0}, exclude_corpora=("lsvq",)))
+    assert m["training_recipe"]["settings"]["corpus_weights"] == {"konvid-1k": 2.0}
+    assert m["excluded"] == ["lsvq"]
+    assert "lsvq" not in m["absent"]

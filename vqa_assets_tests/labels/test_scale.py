@@ -1,0 +1,182 @@
+"""Scores: which column holds them, and which scale they are on, decided once per label file and corpus."""
+
+import math
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vqa_assets.corpora import CORPORA
+from vqa_assets_tests.shared.label_tables import Bench, label
+
+
+@pytest.fixture
+def bench(tmp_path):
+    found = Bench(tmp_path)
+    found.features(key=["a", "b", "c"])
+    return found
+
+
+def rows(column="mos", **scores):
+    return [{"key": key, column: value} for key, value in scores.items()]
+
+
+class TestColumn:
+    """The column of scores."""
+
+    @pytest.mark.parametrize(
+        ("name", "values", "mos"),
+        [
+            ("mos", (2, 3, 4), [2, 3, 4]),
+            ("MOS", (2, 3, 4), [2, 3, 4]),
+            ("mean_mos", (2, 3, 4), [2, 3, 4]),
+            ("mos_raw_0_100", (0, 3, 4.5), [1, 1.12, 1.18]),
+            ("raw_mos", (25, 50, 75), [2, 3, 4]),
+            ("score", (25, 50, 75), [2, 3, 4]),
+            ("quality", (2, 3, 4), [2, 3, 4]),
+        ],
+    )
+    def test_known_columns_are_taken_and_raw_ones_are_always_0_100(self, name, values, mos, bench):
+        bench.labels(*rows(name, a=values[0], b=values[1], c=values[2]))
+        assert [r["mos"] for r in bench.joined()] == pytest.approx(mos)
+
+    def test_candidates_that_tell_the_same_are_no_question(self, bench):
+        pairs = {"a": (2, 25), "b": (3, 50), "c": (4, 75)}
+        bench.labels(*({"key": k, "mos": m, "mos_raw_0_100": r, "score": r} for k, (m, r) in pairs.items()))
+        assert [r["mos_raw_0_100"] for r in bench.joined()] == [25, 50, 75]
+
+    @pytest.mark.parametrize(
+        ("second", "told"),
+        [(90, "1 rows differ ({path}:3: 4 and 90)"), (-40, "score fits no scale: 3 scores from -40 to 50")],
+    )
+    def test_candidates_that_differ_are_ambiguous_until_one_is_chosen(self, second, told, bench):
+        pairs = {"a": (2, 25), "b": (3, 50), "c": (4, second)}
+        path = bench.labels(*({"key": k, "mos": m, "score": r} for k, (m, r) in pairs.items()))
+        error = bench.refused()
+        assert error.what == f"{path}: the MOS column is ambiguous: mos or score"
+        assert error.found.startswith(told.format(path=path))
+        assert error.next_step == "set label_mos_column to mos or score"
+        assert [r["mos"] for r in bench.joined(label_mos_column="mos")] == [2, 3, 4]
+
+    def test_a_table_without_scores_names_the_columns_it_has(self, bench):
+        bench.labels({"key": "a", "vmaf": 90})
+        error = bench.refused()
+        assert error.found == "columns key, vmaf"
+        assert error.expected == "a MOS column, one of mos, mean_mos, mos_raw_0_100, raw_mos, score, quality"
+        assert bench.refused(label_mos_column="MOS").expected == "the MOS column 'MOS'"
+
+    @pytest.mark.parametrize(
+        ("kind", "values", "told"),
+        [
+            ("boolean", [True, False, True], "row 1: mos True; "),
+            ("text", ["2", "3", "good"], "row 1: mos '2'; "),
+            ("null", [2.0, None, 3.0], "row 2: no mos, "),
+        ],
+    )
+    def test_parquet_scores_that_are_no_numbers_are_named(self, kind, values, told, bench):
+        path = bench.folder / "labels.parquet"
+        table = pa.table({"key": ["a", "b", "c"], "mos": values})
+        if kind == "text":
+            table = table.set_column(1, "mos", [["?", "n/a", "good"]])
+            told = "row 1: mos '?'; "
+        pq.write_table(table, path)
+        bench.label_files.append(path)
+        error = bench.refused()
+        assert "rows cannot be used" in error.what
+        assert error.found.startswith(f"{path}: {told}".removesuffix(", ").removesuffix("; "))
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, 5.06, 0.9, 120])
+    def test_a_score_off_its_scale_is_named(self, bad, bench):
+        path = bench.labels(*(label(k, v) for k, v in (("a", 2), ("b", bad), ("c", 4))))
+        assert bench.refused().found == f"1 of 3 ({path}:2: {bad:g} on 1-5-acr)"
+
+
+LOW = {"a": 1.5, "b": 3.2, "c": 4.9}
+
+
+class TestScale:
+    """Which scale the scores are on."""
+
+    def test_low_scores_on_0_100_stay_there_where_the_rows_the_setting_or_the_corpus_say_so(self, bench):
+        expected = pytest.approx([1.5, 3.2, 4.9])
+        for extra, settings in (
+            ({"mos_scale": "0-100-continuous"}, {}),
+            ({}, {"mos_scale": "0-100-continuous"}),
+            ({"corpus": "live-vqc"}, {}),
+        ):
+            bench.label_files.clear()
+            bench.labels(*({"key": k, "mos": v, **extra} for k, v in LOW.items()))
+            assert [r["mos_raw_0_100"] for r in bench.joined(**settings)] == expected
+
+    def test_one_high_score_of_the_file_puts_its_low_ones_on_0_100(self, bench):
+        bench.labels(*rows(a=3.2, b=4.9, c=60))
+        assert [r["mos_raw_0_100"] for r in bench.joined()] == pytest.approx([3.2, 4.9, 60])
+
+    @pytest.mark.parametrize("scores", [(0.2, 3.2, 4.9), (0.0, 1.0, 5.05)])
+    def test_low_scores_that_fit_neither_scale_are_not_guessed(self, scores, bench):
+        bench.labels(*rows(a=scores[0], b=scores[1], c=scores[2]))
+        error = bench.refused()
+        assert "the scale cannot be told" in error.what
+        assert "set mos_scale" in error.next_step
+        assert bench.joined(mos_scale="0-100-continuous")[0]["mos_raw_0_100"] == pytest.approx(scores[0])
+
+    def test_a_file_of_1_5_scores_with_a_stray_one_is_refused_and_not_read_as_0_100(self, bench):
+        bench.features(key=[f"k{i}" for i in range(200)])
+        bench.labels(*({"key": f"k{i}", "mos": 77 if i == 5 else 1 + i % 4} for i in range(200)))
+        assert bench.refused().found.endswith(":6: 77 on 1-5-acr)")
+
+    def test_the_corpus_decides_and_where_it_declares_two_scales_the_scores_do(self, bench):
+        assert len(CORPORA["lsvq"].scales) == 2
+        bench.labels(*({"key": k, "mos": v, "corpus": "lsvq"} for k, v in (("a", 20), ("b", 50), ("c", 3))))
+        assert [r["mos_raw_0_100"] for r in bench.joined()] == pytest.approx([20, 50, 3])
+        bench.label_files.clear()
+        bench.labels(*({"key": k, "mos": v, "corpus": "chug"} for k, v in LOW.items()))
+        assert [r["mos"] for r in bench.joined()] == pytest.approx([1.5, 3.2, 4.9])
+
+    def test_a_table_of_several_corpora_is_decided_corpus_by_corpus(self, bench):
+        bench.features(key=["a", "b", "c"])
+        bench.labels(
+            {"key": "a", "mos": 3.0, "corpus": "konvid-1k"},
+            {"key": "b", "mos": 3.0, "corpus": "live-vqc"},
+            {"key": "c", "mos": 3.0, "mos_scale": "1-5-acr", "corpus": None},
+        )
+        assert [r["mos_raw_0_100"] for r in bench.joined()] == pytest.approx([50, 3, 50])
+
+    def test_only_the_rows_of_the_corpus_that_is_set_are_read(self, bench):
+        bench.features(key=["a"])
+        path = bench.labels(
+            {"key": "a", "mos": 3.0, "corpus": "konvid-1k"}, {"key": "a", "mos": 90.0, "corpus": "live-vqc"}
+        )
+        assert str(bench.refused()).startswith("conflicting MOS labels for 'a'")
+        assert bench.joined(corpus="live-vqc")[0]["mos_raw_0_100"] == 90
+        assert bench.refused(corpus="lsvq").found == "no row of 'lsvq' (corpora: konvid-1k, live-vqc)"
+        path.write_text('{"key": "a", "mos": 3}\n')
+        assert bench.refused(corpus="lsvq").found == "no column corpus"
+
+    def test_vmaf_is_no_opinion(self, bench):
+        bench.labels(*({"key": k, "mos": 90, "mos_scale": "vmaf"} for k in "abc"))
+        assert bench.refused().found == "'vmaf' (row 1)"
+
+    def test_an_sd_goes_with_the_column_it_belongs_to(self, bench):
+        bench.labels(*({"key": k, "mos": 3, "mos_raw_0_100": 50, "mos_std_dev": 0.8} for k in "abc"))
+        for settings in ({}, {"label_mos_column": "mos_raw_0_100"}):
+            assert bench.joined(**settings)[0]["mos_std_dev"] == pytest.approx(0.8)
+        bench.label_files.clear()
+        bench.labels(*({"key": k, "mos_raw_0_100": 50, "mos_std_dev": 20} for k in "abc"))
+        assert bench.joined()[0]["mos_std_dev"] == pytest.approx(0.8)
+
+    def test_rows_of_the_unified_corpus_are_labels_and_their_sd_is_the_unified_one(self, bench):
+        unified = {"mos_scale": "0-100-continuous", "mos_std_dev": 0.8, "mos_std_dev_unified": 20.0}
+        bench.labels(*({"key": k, "mos": 50, **unified} for k in "abc"))
+        row = bench.joined()[0]
+        assert (row["mos"], row["mos_std_dev"]) == (3.0, pytest.approx(0.8))
+
+    def test_what_decided_is_told(self, bench, root_path):
+        from vqa_assets.labels.foreign_tables import table_at
+        from vqa_assets.labels.joining import plan
+        from vqa_assets.labels.settings import LabelSettings
+
+        path = bench.labels(*rows(a=20, b=50, c=60))
+        join = plan(table_at(bench.folder / "features.parquet"), [table_at(path)], LabelSettings())
+        ((decided,),) = (file.scales for file in join.files)
+        assert (decided.scale.name, decided.by, decided.corpus) == ("0-100-continuous", "detection", None)

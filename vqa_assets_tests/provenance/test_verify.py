@@ -1,0 +1,144 @@
+"""``python -m vqa_assets.provenance verify``: what still matches, what changed, and the command that makes it again."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vqa_assets.errors import ProvenanceError
+from vqa_assets.provenance.verify import Match, main, verify
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.shared.clips import tiny_clips
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(*words: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **({"DAGSTER_HOME": str(home)} if home else {})}
+    return subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root whose corpus was ingested by the command line, with a run config."""
+    folder = tmp_path_factory.mktemp("verify")
+    corpus, home = folder / "data" / "konvid-150k", folder / "home"
+    home.mkdir()
+    shutil.copy(REPOSITORY / "dagster.yaml", home)
+    names = tiny_clips(corpus / "clips", 4)
+    (corpus / "manifest.csv").write_text(
+        "video_name,mos\n" + "".join(f"{name},{i + 1}\n" for i, name in enumerate(names))
+    )
+    config = json.dumps({"ops": {"corpus_jsonl": {"config": {"min_rows": 1, "max_rows": 3}}}})
+    select = ("--select", "corpus_jsonl", "--partition", "konvid-150k", "--config-json", config)
+    os.environ["VQA_DATA_ROOT"] = str(folder / "data")
+    done = run("-m", "dagster", "asset", "materialize", "-m", "vqa_assets.definitions", *select, home=home)
+    del os.environ["VQA_DATA_ROOT"]
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    lines = path.read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "ingested_at_utc"} for line in lines]
+
+
+def manifest(made: Path) -> Path:
+    return made / "data" / "konvid-150k" / "konvid_150k.manifest.json"
+
+
+def test_untouched_files_match_and_the_exit_code_is_0(made: Path) -> None:
+    done = run("-m", "vqa_assets.provenance", "verify", str(manifest(made)))
+    assert done.returncode == 0, done.stdout
+    assert "konvid-150k/manifest.csv" in done.stdout
+    assert "everything is as it was" in done.stdout
+
+
+def test_the_command_it_prints_makes_an_equal_artefact_again(made: Path) -> None:
+    output = made / "data" / "konvid-150k" / "konvid_150k.jsonl"
+    before = rows(output)
+    assert len(before) == 3
+    output.unlink()
+    command = shlex.split(verify(manifest(made)).command)
+    assert command[0] == f"VQA_DATA_ROOT={made / 'data'}"
+    os.environ["VQA_DATA_ROOT"] = command[0].partition("=")[2]
+    done = run("-m", *command[1:], home=made / "home")
+    del os.environ["VQA_DATA_ROOT"]
+    assert done.returncode == 0, done.stderr
+    assert rows(output) == before
+
+
+def test_a_changed_input_and_a_missing_output_are_named_and_the_exit_code_is_1(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "data", tmp_path / "data")
+    corpus = tmp_path / "data" / "konvid-150k"
+    with (corpus / "manifest.csv").open("a") as lines:
+        lines.write("more,3\n")
+    (corpus / "konvid_150k.jsonl").unlink()
+    found = {one.name: one.match for one in verify(corpus / "konvid_150k.manifest.json").compared}
+    assert found == {
+        "annotation_file": Match.CHANGED,
+        "clips": Match.NOT_HASHED,
+        "corpus_jsonl": Match.GONE,
+        "losses": Match.SAME,
+    }
+    done = run("-m", "vqa_assets.provenance", "verify", str(corpus / "konvid_150k.manifest.json"))
+    assert done.returncode == 1
+    assert "not everything is as it was" in done.stdout
+
+
+def recorded(root: Path, inputs: dict[str, object], dagster: dict[str, object], args: dict[str, object]) -> Path:
+    provenance = {"schema": "ai-run-provenance-v1", "inputs": inputs, "outputs": {}, "dagster": dagster, "args": args}
+    path = root / "x.manifest.json"
+    path.write_text(json.dumps({"run_provenance": provenance}))
+    return path
+
+
+def test_an_input_that_was_absent_and_is_still_is_not_called_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = {"lsvq": {"path": "lsvq/lsvq.jsonl", "kind": "file", "exists": False}}
+    path = recorded(tmp_path, absent, {"asset_key": "unified_corpus"}, {})
+    assert main(["verify", str(path), "--root", str(tmp_path)]) == 0
+    assert "lsvq/lsvq.jsonl  absent, as recorded" in capsys.readouterr().out
+    (tmp_path / "lsvq").mkdir()
+    (tmp_path / "lsvq" / "lsvq.jsonl").write_text("")
+    assert main(["verify", str(path), "--root", str(tmp_path)]) == 1
+    assert "lsvq/lsvq.jsonl  appeared" in capsys.readouterr().out
+
+
+def test_the_command_says_only_what_was_said(tmp_path: Path) -> None:
+    args = {"epochs": {"value": 3, "from": "run config"}, "seed": {"value": 1, "from": "default"}}
+    dagster = {"asset_key": "mos_head", "partition_key": "chug", "config": {"epochs": 3, "seed": 1}}
+    command = verify(recorded(tmp_path, {}, dagster, args), DataRoot(tmp_path)).command
+    assert command.endswith("""--config-json '{"ops": {"mos_head": {"config": {"epochs": 3}}}}'""")
+    args["epochs"]["from"] = "default"
+    assert "--config-json" not in verify(recorded(tmp_path, {}, dagster, args), DataRoot(tmp_path)).command
+
+
+def test_the_root_is_found_from_the_manifests_place_or_given(made: Path) -> None:
+    assert verify(manifest(made)).root.path == made / "data"
+    assert not verify(manifest(made), DataRoot(made)).holds
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "found nothing there, expected a replay manifest"),
+        ("{}", "no run_provenance, expected a run_provenance of schema ai-run-provenance-v1"),
+        ('{"run_provenance": {"schema": "other"}}', "other, expected"),
+    ],
+)
+def test_what_is_no_replay_manifest_is_refused_by_name(tmp_path: Path, content: str | None, told: str) -> None:
+    path = tmp_path / "x.manifest.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ProvenanceError, match=told):
+        verify(path)
+    assert run("-m", "vqa_assets.provenance", "verify", str(path)).returncode == 1
