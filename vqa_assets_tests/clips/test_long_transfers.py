@@ -31,8 +31,15 @@ def downloader():
     made.close()
 
 
-def drivers() -> list[threading.Thread]:
+def all_drivers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "transfers"]
+
+
+@pytest.fixture
+def drivers():
+    """The drivers that this test started; other downloaders of this process may have theirs."""
+    before = set(all_drivers())
+    return lambda: [thread for thread in all_drivers() if thread not in before]
 
 
 def wait_until(found) -> None:
@@ -115,7 +122,7 @@ def test_a_clip_that_arrived_whole_and_was_not_written_is_not_whole(server, down
             future.result(10)
 
 
-def test_many_threads_share_one_driver(server, downloader, tmp_path):
+def test_many_threads_share_one_driver(server, downloader, tmp_path, drivers):
     urls = [server.on(f"/{i}.mp4", gives(CLIP + bytes([i]))) for i in range(40)]
     with ThreadPoolExecutor(8) as eight:
         found = list(
@@ -126,7 +133,7 @@ def test_many_threads_share_one_driver(server, downloader, tmp_path):
     assert server.connections <= LIMITS.per_host
 
 
-def test_closing_aborts_what_is_under_way_and_the_next_fetch_begins_anew(server, downloader, tmp_path):
+def test_closing_aborts_what_is_under_way_and_the_next_fetch_begins_anew(server, downloader, tmp_path, drivers):
     server.on("/b.mp4", gives(CLIP))
     with ThreadPoolExecutor(1) as one:
         future = one.submit(
@@ -142,7 +149,7 @@ def test_closing_aborts_what_is_under_way_and_the_next_fetch_begins_anew(server,
     assert downloader.fetch(server.url("/b.mp4"), tmp_path / "b", LIMITS, threading.Event()).sha256 == DIGEST
 
 
-def test_the_thread_goes_when_there_is_nothing_to_do_and_comes_back(server, downloader, tmp_path, monkeypatch):
+def test_the_thread_goes_when_there_is_nothing_to_do_and_comes_back(server, downloader, tmp_path, monkeypatch, drivers):
     monkeypatch.setattr(transfers, "_IDLE_S", 0.1)
     url = server.on("/a.mp4", gives(CLIP))
     for name in ("first", "second"):
