@@ -18,8 +18,8 @@ from vqa_assets.clips.geometry import ClipBytes, Geometry
 from vqa_assets.corpora import CORPORA
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.run import Services, ingest_corpus
+from vqa_assets.ingest.settings import resolve
 from vqa_assets.provenance import RunContext
-from vqa_assets.settings import resolve
 from vqa_assets.tables.paths import DataRoot
 
 CORPUS = CORPORA["konvid-150k"]

@@ -15,8 +15,8 @@ from benchmarks.head_laws import LAWS
 from vqa_assets.heads.baselines import baseline_predictions, svr_predictions
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainingRows
 from vqa_assets.heads.model import predict
-from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, plan_splits
 from vqa_assets.heads.training import device_named, train
 from vqa_assets.metrics import plcc
@@ -31,11 +31,11 @@ WAYS: Mapping[str, tuple[Method, TrainingSettings]] = {
     "skips begin at ridge and at zero": (replace(SHIPPED, start="mixed"), DEFAULT),
     "no dropout": (replace(SHIPPED, dropout=0.0), DEFAULT),
     "dropout 0.3": (replace(SHIPPED, dropout=0.3), DEFAULT),
-    "weight decay 0.1": (SHIPPED, replace(DEFAULT, weight_decay=0.1)),
+    "weight decay 0.1": (SHIPPED, DEFAULT.but(weight_decay=0.1)),
     "loss MSE + 1 − PLCC": (replace(SHIPPED, loss="mse+plcc"), DEFAULT),
     "loss MSE + pairwise rank": (replace(SHIPPED, loss="mse+rank"), DEFAULT),
     "no early stopping": (replace(SHIPPED, early_stopping=False), DEFAULT),
-    "60 epochs": (SHIPPED, replace(DEFAULT, epochs=60)),
+    "60 epochs": (SHIPPED, DEFAULT.but(epochs=60)),
 }
 
 

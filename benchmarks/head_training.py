@@ -6,7 +6,6 @@ same kind of start, on the same rows with the same stopping rows; the shipped fi
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from benchmarks.head_laws import table_of
 from vqa_assets.heads.export import build_onnx
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainingRows
 from vqa_assets.heads.model import predict
-from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, plan_splits
 from vqa_assets.heads.training import device_named, train
 from vqa_assets.heads.weights import HIDDEN, HeadWeights, standardisation, standardised
@@ -41,7 +40,7 @@ def main() -> None:
         begun = time.perf_counter()
         theirs = _loop(table, parts[0])
         ours_s, fold_s = min(ours_s, seconds), min(fold_s, time.perf_counter() - begun)
-    again, _ = _ours(table, parts[:1], replace(settings, seed=1), _ONE)
+    again, _ = _ours(table, parts[:1], settings.but(seed=1), _ONE)
     shipped, shipped_s = _ours(table, parts, settings, SHIPPED)
     loop_s = FOLDS * fold_s
     one, other, five = (_plcc(table, parts[0], _of(heads, table, parts)) for heads in (ours, again, shipped))
@@ -154,7 +153,7 @@ def _cuda(table: TrainingTable, parts: Sequence[Part], settings: TrainingSetting
     """The same training on a CUDA device, where there is one."""
     if not torch.cuda.is_available():
         return "CUDA: left out, no device here"
-    _ours(table, parts, replace(settings, epochs=1), SHIPPED, "cuda")
+    _ours(table, parts, settings.but(epochs=1), SHIPPED, "cuda")
     trained, seconds = _ours(table, parts, settings, SHIPPED, "cuda")
     score = _plcc(table, parts[0], _of(trained, table, parts))
     name, faster = torch.cuda.get_device_name(), cpu_s / seconds

@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +23,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         root = Path(folder)
         names = [f"corpus-{i:02d}" for i in range(COUNT)]
-        catalog = Catalog({name: replace(CORPORA["konvid-150k"], name=name) for name in names})
+        catalog = Catalog({name: CORPORA["konvid-150k"].but(name=name) for name in names})
         files = [file for name in names for file in _corpus(root / name)]
         plain = _median(lambda: [path.stat() for path in files])
         for sensor in make_drop_sensors(catalog, 30):

@@ -20,8 +20,8 @@ from vqa_assets.errors import AnnotationError, SettingsError, VqaError
 from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
 from vqa_assets.ingest.naming import ClipsOnDisk
 from vqa_assets.ingest.report import LOST
+from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.provenance import file_record
-from vqa_assets.settings import IngestSettings, resolve
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
 
@@ -108,7 +108,7 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
 
 def _status(corpus: Corpus, root: DataRoot, settings: IngestSettings) -> CorpusStatus:
     files, missing = _annotation_files(corpus, settings, root)
-    folders = ClipFolders.of(corpus, settings, corpus_folder(corpus, settings, root))
+    folders = ClipFolders.of(corpus, settings.clips_subdir, corpus_folder(corpus, settings, root))
     clips = ClipsOnDisk(folders, ()).count_unlabelled((), settings.clip_suffix)
     output = settings.output or root.corpus_jsonl(corpus)
     names = ", ".join(root.shown(path) for path in files)

@@ -37,7 +37,8 @@ class ScoreColumns:
         roles = {}
         for role in ROLES:
             # last spellings are words that mean this only where no better one is there
-            columns = _present(corpus.spellings.of(role), names) or _present(corpus.last_spellings.of(role), names)
+            usual, last = corpus.spellings.names(role), corpus.last_spellings.names(role)
+            columns = _present(usual, names) or _present(last, names)
             if columns:
                 roles[role] = columns
         return cls(names, roles, has_header)
@@ -61,7 +62,7 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
     else:
         _check_once(columns, what)
         for role, names in columns.roles.items():
-            if names[0] in _lower(corpus.last_spellings.of(role)):
+            if names[0] in _lower(corpus.last_spellings.names(role)):
                 _log.warning("%s has no %s column; %s is taken for it", what, role, names[0])
         return columns
     # no header that says enough: the first line may be a row, if its values stand where a declared shape has them
@@ -70,7 +71,7 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
             return ScoreColumns.of(shape, corpus, has_header=False)
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
-    spellings = corpus.spellings.of(missing) + corpus.last_spellings.of(missing)
+    spellings = corpus.spellings.names(missing) + corpus.last_spellings.names(missing)
     shapes = "; or ".join(", ".join(name or "–" for name in shape) for shape in corpus.headerless)
     headerless = f" (or no header and the columns {shapes})" if shapes else ""
     raise AnnotationError(

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from vqa_assets.annotations.columns import ScoreColumns, choose_columns
 from vqa_assets.annotations.dialects import read_sheet, short
-from vqa_assets.annotations.rows import AnnotationRow, RowReader, stored
+from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, RowReader, stored
 from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
 from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
 from vqa_assets.errors import AnnotationError
-from vqa_assets.settings import IngestSettings
 
 MOST_BAD_ROWS = 0.05
 """Share of bad rows above which the file as a whole is refused."""
@@ -70,7 +69,7 @@ class Annotations:
         return dict(Counter(row.problem.partition(":")[0] for row in self.bad))
 
 
-def read_annotations(corpus: Corpus, settings: IngestSettings, *paths: Path) -> Annotations:
+def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) -> Annotations:
     """Read, judge and profile an annotation: one file, or the parts of one, as ``find_annotation_files`` gives them.
 
     AnnotationError where it is empty, of another corpus, without the needed columns, or with more than 5 % bad rows;
@@ -135,7 +134,7 @@ def _sha256(contents: Iterable[bytes]) -> str:
 
 
 def _read_file(
-    corpus: Corpus, settings: IngestSettings, path: Path, content: bytes, *, several: bool = False
+    corpus: Corpus, settings: ReadingSettings, path: Path, content: bytes, *, several: bool = False
 ) -> tuple[ScoreColumns, list[AnnotationRow]]:
     """A file's columns and rows; with ``several``, rows say of which file they are."""
     sheet = read_sheet(content, corpus, path)
@@ -146,7 +145,7 @@ def _read_file(
     return columns, [reader.row(line, values) for line, values in lines]
 
 
-def _check_row_count(count: int, corpus: Corpus, settings: IngestSettings, files: Sequence[Path]) -> None:
+def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, files: Sequence[Path]) -> None:
     """AnnotationError where the rows are too few or too many for this corpus: it is probably another's file."""
     least, most = settings.min_rows, settings.max_manifest_rows
     parts = [corpus.part_of(path.name) for path in files]
@@ -168,7 +167,7 @@ def _check_row_count(count: int, corpus: Corpus, settings: IngestSettings, files
     )
 
 
-def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: IngestSettings, what: str) -> tuple[MosScale, str]:
+def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: ReadingSettings, what: str) -> tuple[MosScale, str]:
     """The scale of the scores, and where that comes from: ``set`` or ``detected``."""
     if settings.mos_scale:
         return SCALES[settings.mos_scale], "set"

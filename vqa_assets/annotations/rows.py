@@ -6,6 +6,7 @@ Says what makes a row unusable by itself; what is wrong with rows beside each ot
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 from vqa_assets.annotations.columns import ScoreColumns, filled, read_by
@@ -14,7 +15,6 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import Part
 from vqa_assets.corpora.opinions import sd_from_spread
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
-from vqa_assets.settings import IngestSettings
 from vqa_assets.tables.parquet import NO_VALUE
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv")
@@ -22,6 +22,30 @@ CONTENT_ID = "content_id"
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
 _NOT_UTF8 = "no text: half a surrogate pair"
+
+
+class ReadingSettings(Protocol):
+    """What reading a score file needs of an ingest's settings."""
+
+    @property
+    def clip_suffix(self) -> str:
+        """Added to names without a video suffix."""
+
+    @property
+    def bucket_prefix(self) -> str:
+        """Put before the name of a clip that has no URL."""
+
+    @property
+    def mos_scale(self) -> str | None:
+        """The scale of the file's scores, where it is not to be detected."""
+
+    @property
+    def min_rows(self) -> int:
+        """The fewest rows that the file may have."""
+
+    @property
+    def max_manifest_rows(self) -> int | None:
+        """The most rows that the file may have."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +85,7 @@ class RowReader:
     """Reads the lines of one file. ``part`` is which of the corpus's parts the file is, if any."""
 
     corpus: Corpus
-    settings: IngestSettings
+    settings: ReadingSettings
     columns: ScoreColumns
     part: Part | None
     decimal_comma: bool

@@ -5,24 +5,22 @@ How a file is parsed is in ``vqa_assets.annotations``, how clips are fetched and
 
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field, create_model
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
 from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.run_config import form, run_config
 from vqa_assets.assets.runs import dagster_failures, log_level, run_context
 from vqa_assets.clips.work import ClipPool
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import ScaleError
 from vqa_assets.ingest.protocols import Downloader, Prober
+from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.settings import INGEST_SETTINGS, Setting, resolve
 from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.specs import CORPUS_JSONL
 
@@ -35,19 +33,6 @@ CODE_VERSION = "1"
 OLD_AFTER_DAYS = 30
 EXAMPLES = 50
 """How many bad or lost rows the metadata shows; all of them are in the manifest and the losses file."""
-
-
-def _config_field(setting: Setting) -> Any:
-    kind = {Path: str, RawVideo: dict[str, Any]}.get(setting.type, setting.type)
-    return (kind | None, Field(default=None, description=setting.help))
-
-
-IngestConfig = create_model(
-    "IngestConfig",
-    __base__=dg.Config,
-    __doc__="Settings of one ingest; a field left empty is taken from ingest.toml, the corpus, or its default.",
-    **{setting.name: _config_field(setting) for setting in INGEST_SETTINGS},
-)
 
 
 def published_jsonl(catalog: Catalog) -> PublishedFile:
@@ -126,12 +111,12 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         kinds={"jsonl"},
         code_version=CODE_VERSION,
         pool="download",
+        config_schema=form(IngestSettings, decided_later=True),
         description=f"{CORPUS_JSONL.row} Clips that are absent are fetched first; an interrupted run goes on where it "
         "stopped.",
     )
     def corpus_jsonl(
         context: dg.AssetExecutionContext,
-        config: IngestConfig,  # type: ignore[valid-type]
         data_root: DataRootResource,
         prober: dg.ResourceParam[Prober],
         downloader: dg.ResourceParam[Downloader],
@@ -141,7 +126,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
-            resolved = resolve(corpus, config.model_dump(), root.ingest_toml(corpus))  # type: ignore[attr-defined]
+            resolved = resolve(corpus, run_config(context), root.ingest_toml(corpus))
             with log_level(resolved.values.log_level):
                 services = Services(prober, downloader, clip_pool, _observer(context))
                 ingested = ingest_corpus(corpus, resolved, services, run_context(context, root, __file__))

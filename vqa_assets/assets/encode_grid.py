@@ -3,19 +3,18 @@
 They have their own partitions, the sources of the grid; no opinion score comes near them.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
 
 from vqa_assets.assets.metadata import counted, records
 from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
-from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.encode_grid import grid_files
+from vqa_assets.encode_grid.settings import EncodeGridSettings, MergeSettings, ReportsSettings
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
@@ -38,66 +37,17 @@ TRAINING_CORPUS = PublishedFile(
 LOST = ("broken", "empty", "without_geometry", "without_features", "unscored", "failed_encodes", "repeated_clips")
 """The counters of what did not become a row."""
 _EXAMPLES = 50
-_CACHE_DIR = "Folder of libvmaf reports. Default: <root>/encode-grid/bvi-dvc."
-_INPUT = "vmaf-tune's rows. Default: <root>/encode-grid/netflix_vmaf_tune.jsonl."
 
 
-class ReportsConfig(ToldConfig):
-    """Where the inputs of the grid are."""
+def _job(settings: EncodeGridSettings, source: EncodeGridSource, root: DataRoot) -> "GridJob":
+    """What to make for a source."""
+    from vqa_assets.encode_grid.grid import GridOutput
+    from vqa_assets.encode_grid.grid_sources import bvi_dvc_job, netflix_job
 
-    cache_dir: str | None = Field(default=None, description=_CACHE_DIR)
-    input: str | None = Field(default=None, description=_INPUT)
-
-
-class EncodeGridConfig(ToldConfig):
-    """Settings of one grid: the labels and ``cache_dir`` are for bvi-dvc, ``input`` is for netflix."""
-
-    cache_dir: str | None = Field(default=None, description=f"bvi-dvc: {_CACHE_DIR}")
-    encoder: str = Field(default="libx264", min_length=1, description="bvi-dvc: encoder of all. Default: libx264.")
-    preset: str = Field(default="fast", min_length=1, description="bvi-dvc: preset of all. Default: fast.")
-    crf: int = Field(default=35, ge=0, le=63, description="bvi-dvc: CRF of all. Default: 35. From 0 to 63.")
-    pix_fmt: str = Field(
-        default="yuv420p10le", min_length=1, description="bvi-dvc: pixel format of all. Default: yuv420p10le."
-    )
-    vmaf_model: str = Field(
-        default="vmaf_v0.6.1", min_length=1, description="bvi-dvc: model that scored. Default: vmaf_v0.6.1."
-    )
-    input: str | None = Field(default=None, description=f"netflix: {_INPUT}")
-    output: str | None = Field(
-        default=None, description="File to write. Default: <root>/encode-grid/<source_>_corpus.jsonl."
-    )
-    manifest_out: str | None = Field(default=None, description="Replay manifest to write. Default: beside the output.")
-
-    def job(self, source: EncodeGridSource, root: DataRoot) -> "GridJob":
-        """What to make for a source."""
-        from vqa_assets.encode_grid.grid import GridOutput
-        from vqa_assets.encode_grid.grid_sources import EncodeLabels, bvi_dvc_job, netflix_job
-
-        to = GridOutput(_path(self.output, grid_files.grid_jsonl(root, source)), _optional(self.manifest_out))
-        if source is not BVI_DVC:
-            return netflix_job(_path(self.input, grid_files.vmaf_tune_rows(root)), root, to)
-        labels = EncodeLabels(self.encoder, self.preset, self.crf, self.pix_fmt, self.vmaf_model)
-        return bvi_dvc_job(_path(self.cache_dir, grid_files.reports_folder(root)), labels, root, to)
-
-
-class TrainingCorpusConfig(ToldConfig):
-    """Settings of one merge."""
-
-    inputs: list[str] = Field(
-        default=[], description="Grid JSONL files instead of every one present; of equal encodes the first wins."
-    )
-    output: str | None = Field(
-        default=None, description="File to write. Default: <root>/encode-grid/fr_v2_train_corpus.jsonl."
-    )
-    manifest_out: str | None = Field(default=None, description="Replay manifest to write. Default: beside the output.")
-
-
-def _path(setting: str | None, default: Path) -> Path:
-    return Path(setting) if setting else default
-
-
-def _optional(setting: str | None) -> Path | None:
-    return Path(setting) if setting else None
+    to = GridOutput(settings.output or grid_files.grid_jsonl(root, source), settings.manifest_out)
+    if source is not BVI_DVC:
+        return netflix_job(settings.input or grid_files.vmaf_tune_rows(root), root, to)
+    return bvi_dvc_job(settings.cache_dir or grid_files.reports_folder(root), settings.labels, root, to)
 
 
 def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
@@ -106,19 +56,20 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
     @dg.asset(
         group_name=GROUP,
         kinds={"json"},
+        config_schema=form(ReportsSettings),
         code_version=CODE_VERSION,
         description="One row per input of the encode grid: every cached libvmaf report and vmaf-tune's rows, listed "
         "and hashed. Writes nothing; its data version is a hash of their names and bytes.",
     )
-    def libvmaf_reports(config: ReportsConfig, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
+    def libvmaf_reports(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
         from vqa_assets.encode_grid.grid_files import list_inputs
         from vqa_assets.encode_grid.grid_rows import shown_name
 
         with dagster_failures():
-            root = data_root.root()
+            root, settings = data_root.root(), stated(ReportsSettings, context)
             inputs = list_inputs(
-                _path(config.cache_dir, grid_files.reports_folder(root)),
-                _path(config.input, grid_files.vmaf_tune_rows(root)),
+                settings.cache_dir or grid_files.reports_folder(root),
+                settings.input or grid_files.vmaf_tune_rows(root),
             )
         examples = [
             {"file": shown_name(f.path), "bytes": f.size_bytes, "sha256": f.sha256} for f in inputs.files[:_EXAMPLES]
@@ -140,17 +91,16 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         partitions_def=SOURCES,
         group_name=GROUP,
         kinds={"jsonl"},
+        config_schema=form(EncodeGridSettings),
         code_version=CODE_VERSION,
         description=f"{ENCODE_GRID_JSONL.row} A broken or empty report costs that report only, and is named.",
     )
-    def encode_grid_jsonl(
-        context: dg.AssetExecutionContext, config: EncodeGridConfig, data_root: DataRootResource
-    ) -> dg.MaterializeResult[Any]:
+    def encode_grid_jsonl(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
         from vqa_assets.encode_grid.grid import make_grid
 
         with dagster_failures():
             root, source = data_root.root(), ENCODE_GRID_SOURCES[context.partition_key]
-            job = config.job(source, root)
+            job = _job(stated(EncodeGridSettings, context), source, root)
             grid = make_grid(job, run_context(context, root, __file__))
         return GRID.result(
             root,
@@ -173,28 +123,27 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         deps=[dg.AssetDep("encode_grid_jsonl", partition_mapping=dg.AllPartitionMapping())],
         group_name=GROUP,
         kinds={"jsonl"},
+        config_schema=form(MergeSettings),
         code_version=CODE_VERSION,
         description=f"{FR_TRAINING_CORPUS.row} Reads every grid JSONL that is there; absent ones are listed.",
     )
-    def fr_training_corpus(
-        context: dg.AssetExecutionContext, config: TrainingCorpusConfig, data_root: DataRootResource
-    ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.encode_grid.grid import MergeSettings, choose_inputs, make_training_corpus
+    def fr_training_corpus(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
+        from vqa_assets.encode_grid.grid import Merge, choose_inputs, make_training_corpus
 
         with dagster_failures():
-            root = data_root.root()
-            present, absent = choose_inputs([Path(p) for p in config.inputs], grid_files.every_grid_jsonl(root))
+            root, settings = data_root.root(), stated(MergeSettings, context)
+            present, absent = choose_inputs(list(settings.inputs), grid_files.every_grid_jsonl(root))
             for path in absent:  # no error: a place may have one source of encodes only
                 context.log.warning(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows")
-            output = _path(config.output, grid_files.training_corpus(root))
-            settings = MergeSettings(present, output, absent, _optional(config.manifest_out))
-            corpus = make_training_corpus(settings, run_context(context, root, __file__))
+            output = settings.output or grid_files.training_corpus(root)
+            merge = Merge(present, output, absent, settings.manifest_out)
+            corpus = make_training_corpus(merge, run_context(context, root, __file__))
         return TRAINING_CORPUS.result(
             root,
             path=corpus.jsonl,
             rows=corpus.report.rows_out,
             manifest=corpus.manifest,
-            manifest_file=settings.manifest,
+            manifest_file=merge.manifest,
             data_version=corpus.data_version,
             metadata={
                 "rows_in": corpus.report.rows_in,

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile, listed
+from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
-from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.clips.work import ClipPool
 from vqa_assets.features.protocols import FeatureExtractor
+from vqa_assets.features.settings import ExtractionSettings
+from vqa_assets.ingest.settings import resolve
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.settings import resolve
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FEATURES
 
@@ -27,15 +27,6 @@ CODE_VERSION = "2"
 _FAILURES_SHOWN = 50
 _GROUPS_SHOWN = 20
 _COLUMNS_SHOWN = 100
-
-
-class FeatureConfig(ToldConfig):
-    """Settings of one extraction."""
-
-    overwrite: bool = Field(
-        default=False, description="Replace a feature table that this asset did not write. Default: false."
-    )
-    workers: int | None = Field(default=None, ge=1, description="Clips measured at once. Default: the cores.")
 
 
 def published_features(catalog: Catalog) -> PublishedFile:
@@ -57,12 +48,12 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         partitions_def=catalog.partitions,
         group_name="features",
         kinds={"parquet"},
+        config_schema=form(ExtractionSettings),
         code_version=CODE_VERSION,
         description=f"{CLIP_FEATURES.row} A table of your own at the same place is left as it is.",
     )
     def clip_features(
         context: dg.AssetExecutionContext,
-        config: FeatureConfig,
         data_root: DataRootResource,
         extractor: dg.ResourceParam[FeatureExtractor],
         clip_pool: dg.ResourceParam[ClipPool],
@@ -73,11 +64,12 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
+            extraction = stated(ExtractionSettings, context)
             ingest = resolve(corpus, {}, root.ingest_toml(corpus)).values
             settings = FeatureSettings(
-                clips=ClipFolders.of(corpus, ingest, corpus_folder(corpus, ingest, root)),
-                workers=config.workers or os.cpu_count() or 1,
-                overwrite=config.overwrite,
+                clips=ClipFolders.of(corpus, ingest.clips_subdir, corpus_folder(corpus, ingest, root)),
+                workers=extraction.workers or os.cpu_count() or 1,
+                overwrite=extraction.overwrite,
                 raw=ingest.raw_video,
                 observe=_observer(context),
             )

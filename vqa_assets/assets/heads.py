@@ -11,21 +11,15 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.head_settings import HeadConfig, TrainingConfig
 from vqa_assets.assets.metadata import heat_map_png, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.recipe import (
-    HEAD_RECIPES,
-    MOS_TARGET,
-    CorpusFacts,
-    HeadRecipe,
-    TrainingSettings,
-    corpus_head_recipe,
-)
+from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, CorpusFacts, HeadRecipe, corpus_head_recipe
+from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
@@ -77,16 +71,16 @@ def _make_corpus_head(catalog: Catalog) -> dg.AssetsDefinition:
         kinds={"onnx", "pytorch"},
         code_version=CODE_VERSION,
         pool="gpu",
+        config_schema=form(TrainingSettings),
         description="One ONNX head per corpus: pooled features in, mean opinion score on 1–5 out, judged by its gate.",
     )
     def mos_head(
         context: dg.AssetExecutionContext,
-        config: HeadConfig,
         data_root: DataRootResource,
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
         recipe = corpus_head_recipe(context.partition_key)
-        return _train(context, recipe, config, published, catalog=catalog, data_root=data_root, trainer=trainer)
+        return _train(context, recipe, published, catalog=catalog, data_root=data_root, trainer=trainer)
 
     return mos_head
 
@@ -107,16 +101,16 @@ def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
         kinds={"onnx", "pytorch"},
         code_version=CODE_VERSION,
         pool="gpu",
+        config_schema=form(TrainingSettings),
         description=f"{recipe.title}: {recipe.intended_use}. Trained on those of {', '.join(recipe.corpora)} that are "
         f"present, cross-validated by {'source' if recipe.least_sources else 'content'}, judged by its gate.",
     )
     def head(
         context: dg.AssetExecutionContext,
-        config: HeadConfig,
         data_root: DataRootResource,
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
-        return _train(context, recipe, config, published, catalog=catalog, data_root=data_root, trainer=trainer)
+        return _train(context, recipe, published, catalog=catalog, data_root=data_root, trainer=trainer)
 
     return head
 
@@ -124,7 +118,6 @@ def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
 def _train(
     context: dg.AssetExecutionContext,
     recipe: HeadRecipe,
-    config: HeadConfig,
     published: PublishedFile,
     *,
     catalog: Catalog,
@@ -135,7 +128,7 @@ def _train(
     from vqa_assets.heads.publish import HeadInputs, publish_head
 
     with dagster_failures():
-        root, settings = data_root.root(), config.settings()
+        root, settings = data_root.root(), stated(TrainingSettings, context)
         run = run_context(context, root, __file__)
         present = present_tables(recipe, catalog, root)
         built = build_head(recipe, present, corpora_facts(catalog), settings, trainer.of_run(context), context.log.info)
@@ -324,12 +317,12 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
         kinds={"pytorch"},
         code_version=CODE_VERSION,
         pool="gpu",
+        config_schema=form(CrossCorpusSettings),
         description="How far heads carry: one trained on each corpus and tested on every other (SROCC, PLCC), and each "
         "corpus by a head of all others. All heads read one feature schema; none is exported.",
     )
     def cross_corpus_evaluation(
         context: dg.AssetExecutionContext,
-        config: TrainingConfig,
         data_root: DataRootResource,
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
@@ -337,7 +330,7 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
         from vqa_assets.heads.publish import publish_across
 
         with dagster_failures():
-            root, settings = data_root.root(), config.settings()
+            root, settings = data_root.root(), stated(CrossCorpusSettings, context).training()
             run = run_context(context, root, __file__)
             recipe = recipe_of(tuple(catalog.corpora))
             present = present_tables(recipe, catalog, root)

@@ -1,29 +1,24 @@
 """Feature tables joined with opinion scores: ``mos_features`` per corpus, ``mos_label_batch`` of tables anywhere."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field, create_model
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
 from vqa_assets.assets.published import Latest, PublishedFile, listed, manifest_metadata, schema_result
+from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
-from vqa_assets.assets.told_config import ToldConfig
-from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import SOS_ORDINARY
 from vqa_assets.corpora.scales import TRAINING
-from vqa_assets.errors import SettingsError
-from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, label_settings
+from vqa_assets.labels.settings import BatchSettings, JoinSettings, LabelPaths
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.settings import Setting
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import MOS_FEATURES
 
 if TYPE_CHECKING:
-    from vqa_assets.labels.batch import Batch, BatchSettings, TableOutcome
+    from vqa_assets.labels.batch import Batch, TableOutcome
     from vqa_assets.labels.labelled import LabelledTable
 
 CODE_VERSION = "2"
@@ -35,87 +30,6 @@ BATCH_REPORT = PublishedFile(
 )
 """The report of the latest batch, which is its replay manifest: it has no place of its own below the data root."""
 _LEAKS_SHOWN = 20
-_PATHS: dict[str, Any] = {
-    "features": (
-        str | None,
-        Field(default=None, description="Feature table. Default: <root>/<corpus>/features.parquet."),
-    ),
-    "labels": (list[str], Field(default=[], description="Label files. Default: the corpus JSONL.")),
-    "out": (
-        str | None,
-        Field(
-            default=None,
-            description="Table to write, in the format that its suffix says. "
-            "Default: <root>/<corpus>/features_with_mos.parquet.",
-        ),
-    ),
-    "audit_json": (
-        str | None,
-        Field(default=None, description="Audit to write. Default: <root>/<corpus>/features_with_mos.audit.json."),
-    ),
-}
-
-
-def _config_field(setting: Setting) -> Any:
-    kind = list[str] if setting.type is list else setting.type
-    return (kind | None, Field(default=None, description=setting.help))
-
-
-LabelConfig = create_model(
-    "LabelConfig",
-    __base__=dg.Config,
-    __doc__="Settings of one join; what is left empty is inferred from the tables, or its default.",
-    **_PATHS,
-    **{setting.name: _config_field(setting) for setting in LABEL_SETTINGS},
-)
-
-
-class BatchConfig(ToldConfig):
-    """Settings of one batch."""
-
-    manifest: str | None = Field(
-        default=None,
-        description="JSON manifest of the tables, or the name of a shipped one. Default: none, it must be set.",
-    )
-    base_dir: str | None = Field(
-        default=None,
-        description="Folder that relative paths in the manifest are from. Default: the manifest's own; a shipped one "
-        "needs it.",
-    )
-    report_json: str | None = Field(
-        default=None,
-        description="Report to write. Default: <manifest stem>.report.json beside the manifest, of a shipped one in "
-        "base_dir.",
-    )
-    report_md: str | None = Field(
-        default=None,
-        description="The same for people. Default: <manifest stem>.report.md beside that one.",
-    )
-    fail_fast: bool = Field(default=False, description="End at the first table that fails. Default: false.")
-
-    def settings(self) -> "BatchSettings":
-        """The settings; SettingsError without a manifest."""
-        from vqa_assets.labels.batch import BatchSettings, find_manifest, shipped_manifests
-
-        if not self.manifest:
-            shipped = " or ".join(path.name for path in shipped_manifests())
-            raise SettingsError(
-                "mos_label_batch: manifest",
-                found="found nothing",
-                expected="a JSON manifest of the tables to label",
-                next_step=f"set manifest in the run config to a file of your own, or to {shipped}",
-            )
-        return BatchSettings(
-            find_manifest(self.manifest),
-            _optional(self.base_dir),
-            _optional(self.report_json),
-            _optional(self.report_md),
-            self.fail_fast,
-        )
-
-
-def _optional(setting: str | None) -> Path | None:
-    return Path(setting).expanduser() if setting else None
 
 
 def published_labelled(catalog: Catalog) -> PublishedFile:
@@ -138,21 +52,27 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         partitions_def=catalog.partitions,
         group_name="labels",
         kinds={"parquet"},
+        config_schema=form(JoinSettings, decided_later=True),
         code_version=CODE_VERSION,
         description=f"{MOS_FEATURES.row} Row count, row order and all other columns stay as they are.",
     )
     def mos_features(
         context: dg.AssetExecutionContext,
-        config: LabelConfig,  # type: ignore[valid-type]
         data_root: DataRootResource,
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.labels.labelled import make_labelled_table
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
-            values = config.model_dump()  # type: ignore[attr-defined]
-            paths = _paths(values, corpus, root)
-            settings = label_settings({s.name: values[s.name] for s in LABEL_SETTINGS}, "run config")
+            settings = stated(JoinSettings, context)
+            paths = settings.paths(
+                LabelPaths(
+                    features=root.features(corpus),
+                    labels=(root.corpus_jsonl(corpus),),
+                    out=root.labelled(corpus),
+                    audit_json=root.labelled_audit(corpus),
+                )
+            )
             labelled = make_labelled_table(paths, settings, run_context(context, root, __file__), catalog.corpora)
         return published.result(
             root,
@@ -165,19 +85,6 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         )
 
     return mos_features
-
-
-def _paths(values: Mapping[str, Any], corpus: Corpus, root: DataRoot) -> LabelPaths:
-    """The part of the settings that says which files."""
-    out = Path(values["out"]).expanduser() if values["out"] else root.labelled(corpus)
-    beside = out.with_name(f"{out.stem}.audit.json") if values["out"] else root.labelled_audit(corpus)
-    return LabelPaths(
-        features=Path(values["features"]).expanduser() if values["features"] else root.features(corpus),
-        labels=tuple(Path(p).expanduser() for p in values["labels"]) or (root.corpus_jsonl(corpus),),
-        out=out,
-        audit_json=Path(values["audit_json"]).expanduser() if values["audit_json"] else beside,
-        unsaid=frozenset(name for name in _PATHS if not values[name]),
-    )
 
 
 def _metadata(labelled: "LabelledTable") -> dict[str, Any]:
@@ -256,17 +163,16 @@ def make_mos_label_batch_asset(catalog: Catalog) -> dg.AssetsDefinition:
         deps=[catalog.every("corpus_jsonl")],
         group_name="labels",
         kinds={"parquet"},
+        config_schema=form(BatchSettings),
         code_version=BATCH_CODE_VERSION,
         description="One labelled table per entry of a manifest, and a report of all. A table that fails does not stop "
         "the others; the run fails at the end.",
     )
-    def mos_label_batch(
-        context: dg.AssetExecutionContext, config: BatchConfig, data_root: DataRootResource
-    ) -> dg.MaterializeResult[Any]:
+    def mos_label_batch(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
         from vqa_assets.labels.batch import check_batch, label_batch
 
         with dagster_failures():
-            root, settings = data_root.root(), config.settings()
+            root, settings = data_root.root(), stated(BatchSettings, context)
             batch = label_batch(settings, run_context(context, root, __file__), catalog.corpora)
         metadata = _batch_metadata(batch, root)
         if batch.failed:
@@ -280,12 +186,12 @@ def make_mos_label_batch_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 
 def _batch_metadata(batch: "Batch", root: DataRoot) -> dict[str, Any]:
-    json_path, md_path = batch.settings.reports
+    reports = batch.reports
     return {
-        **manifest_metadata(json_path, batch.report, root),
+        **manifest_metadata(reports.json, batch.report, root),
         "tables": records([_table_row(outcome, root) for outcome in batch.outcomes]),
-        "report": dg.MetadataValue.md(md_path.read_text(encoding="utf-8")),
-        "report_path": root.shown(md_path),
+        "report": dg.MetadataValue.md(reports.markdown.read_text(encoding="utf-8")),
+        "report_path": root.shown(reports.markdown),
         "dagster/row_count": batch.report["summary"]["rows"],
     }
 

@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import HistogramPair, counted, histogram_pairs_png, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result, listed
+from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
-from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.corpora.opinions import SOS_ORDINARY
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.specs import UNIFIED_CORPUS
+from vqa_assets.unified.settings import AggregationSettings
 
 if TYPE_CHECKING:
     from vqa_assets.unified.corpus import UnifiedCorpus, UnifiedSettings
@@ -28,21 +28,6 @@ PUBLISHED = PublishedFile("unified_corpus", lambda root, _: root.unified_corpus(
 _GROUPS_SHOWN = 10
 
 
-class UnifiedConfig(ToldConfig):
-    """Settings of one aggregation."""
-
-    inputs: list[str] = Field(
-        default=[], description="Corpus JSONL files instead of every one present, in the order that breaks ties."
-    )
-    corpus_source_overrides: dict[str, str] = Field(
-        default={}, description="Path → corpus, for a file whose rows name another corpus."
-    )
-    output: str | None = Field(
-        default=None, description="File to write. Default: <root>/aggregated/unified_corpus.jsonl."
-    )
-    manifest_out: str | None = Field(default=None, description="Replay manifest to write. Default: beside the output.")
-
-
 def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     """The asset over all corpora of the catalog."""
 
@@ -50,19 +35,18 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
         deps=[catalog.every("corpus_jsonl")],
         group_name="unified",
         kinds={"jsonl", "parquet"},
+        config_schema=form(AggregationSettings),
         code_version=CODE_VERSION,
         description=f"{UNIFIED_CORPUS.row} Reads every corpus JSONL that is there; absent ones are listed.",
     )
-    def unified_corpus(
-        context: dg.AssetExecutionContext, config: UnifiedConfig, data_root: DataRootResource
-    ) -> dg.MaterializeResult[Any]:
+    def unified_corpus(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
         from vqa_assets.clips.processes import ChildProcesses
         from vqa_assets.unified.corpus import make_unified_corpus
         from vqa_assets.unified.index import Source
 
         with dagster_failures():
             root = data_root.root()
-            settings = _settings(config, catalog, root)
+            settings = _settings(stated(AggregationSettings, context), catalog, root)
             sources: dict[str, Source] = {**catalog.corpora, **EXTERNAL_SHARDS}
             with ChildProcesses() as workers:
                 unified = make_unified_corpus(settings, sources, run_context(context, root, __file__), workers)
@@ -79,7 +63,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     return unified_corpus
 
 
-def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
+def _settings(config: AggregationSettings, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
     from vqa_assets.unified.corpus import UnifiedSettings
     from vqa_assets.unified.shards import Shard
 
@@ -95,12 +79,12 @@ def _settings(config: UnifiedConfig, catalog: Catalog, root: DataRoot) -> "Unifi
     # Every corpus's JSONL, whether it is there or not (absent ones are listed), and the external shards that are.
     external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
     usual = [root.corpus_jsonl(corpus) for corpus in catalog.corpora.values()] + [p for p in external if p.is_file()]
-    paths = [Path(p).expanduser() for p in config.inputs] or usual
+    paths = list(config.inputs) or usual
     overrides = _overrides(config.corpus_source_overrides, paths, root)
     return UnifiedSettings(
         shards=tuple(Shard(path, overrides.get(path.resolve())) for path in paths),
-        output=Path(config.output).expanduser() if config.output else root.unified_corpus(),
-        manifest_out=Path(config.manifest_out).expanduser() if config.manifest_out else None,
+        output=config.output or root.unified_corpus(),
+        manifest_out=config.manifest_out,
         usual=UnifiedSettings(tuple(map(Shard, usual)), root.unified_corpus()),
     )
 

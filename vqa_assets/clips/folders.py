@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vqa_assets.corpora import Corpus
-from vqa_assets.settings import IngestSettings
 from vqa_assets.tables.files import LFS_POINTER
 
 NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
@@ -75,11 +74,11 @@ class ClipFolders:
     of_part: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, corpus: Corpus, settings: IngestSettings, folder: Path) -> "ClipFolders":
+    def of(cls, corpus: Corpus, clips_subdir: str, folder: Path) -> "ClipFolders":
         """The folders of one corpus that are there, and the target, whether it is there or not."""
         parts = {part.value: _present(folder, part.clips) for part in corpus.parts if part.clips}
-        others = _present(folder, [name for name in corpus.clip_folders if name != settings.clips_subdir])
-        return cls(folder / settings.clips_subdir, others, parts)
+        others = _present(folder, [name for name in corpus.clip_folders if name != clips_subdir])
+        return cls(folder / clips_subdir, others, parts)
 
     @property
     def every(self) -> tuple[Path, ...]:

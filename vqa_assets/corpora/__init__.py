@@ -4,11 +4,10 @@
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from vqa_assets.corpora.chug import CHUG
 from vqa_assets.corpora.corpus import Acquisition, Corpus, Spellings, by_name
-from vqa_assets.corpora.external import BVI_DVC, NETFLIX, NETFLIX_PUBLIC, EncodeGridSource, ExternalShard
+from vqa_assets.corpora.external import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.corpora.konvid_1k import KONVID_1K
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.corpora.live_vqc import LIVE_VQC
@@ -19,8 +18,6 @@ from vqa_assets.corpora.youtube_ugc import YOUTUBE_UGC
 CORPORA: Mapping[str, Corpus] = by_name(
     (KONVID_1K, KONVID_150K, LSVQ, YOUTUBE_UGC, WATERLOO_IVC_4K, LIVE_VQC, CHUG),
 )
-EXTERNAL_SHARDS: Mapping[str, ExternalShard] = MappingProxyType({s.name: s for s in (NETFLIX_PUBLIC,)})
-ENCODE_GRID_SOURCES: Mapping[str, EncodeGridSource] = MappingProxyType({s.name: s for s in (BVI_DVC, NETFLIX)})
 
 __all__ = [
     "CORPORA",

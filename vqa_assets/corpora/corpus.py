@@ -1,13 +1,19 @@
 """The ``Corpus`` declaration: everything that differs between corpora, as data. No corpus is declared here."""
 
 import re
+import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import BeforeValidator, Field, model_validator
+
+from vqa_assets.corpora.contents import SPLIT_WORDS
+from vqa_assets.corpora.external import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.corpora.scales import MosScale
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, OPINION_SCALES, RAW_MOS, SCALES, MosScale
+from vqa_assets.settings import NONE_WORD, Declared, Many, Shape, Unfit
 
 Spread = Literal["sd", "se", "ci95"]
 IdFamily = Literal["flickr", "youtube"]
@@ -19,6 +25,7 @@ ColumnRole = Literal["content", "rung", "bitrate", "orientation"]
 latter is the rung's rate as a label (``0.2M``, ``500K``). ``orientation`` is ``portrait`` or another word.
 """
 
+Redistribution = Literal["attribution", "research-only", "non-commercial-share-alike", "unknown"]
 REDISTRIBUTION: Mapping[str, str] = MappingProxyType(
     {
         "attribution": "may be passed on if every corpus is named with its citation",
@@ -29,11 +36,62 @@ REDISTRIBUTION: Mapping[str, str] = MappingProxyType(
 )
 """What a corpus's licence lets one do with what is made from it (a head, a table), from the freest to the strictest."""
 
-SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
-ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
-"""What a clip suffix and an address put before names must be, in a declaration and in a setting."""
 LONGEST_TIME_S = 86_400.0
 """No single clip's transfer or probe may take longer."""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "encode-grid", "models"}
+"""Names that mean something else under the data root."""
+_SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
+_ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
+_OPINION_SCALES = {name: SCALES[name] for name in OPINION_SCALES}
+_ROW_FIELDS = (
+    *("src", "src_sha256", "src_size_bytes", "width", "height", "framerate", "duration_s", "pix_fmt"),
+    *("encoder_upstream", "mos", "mos_scale", "mos_std_dev", "n_ratings", "corpus", "corpus_version"),
+    *("ingested_at_utc", "score_drop", "split", "content_id", RAW_MOS, "vmaf_score", "encoder", "preset", "crf"),
+)
+
+
+def _scale_named(value: Any) -> Any:
+    if isinstance(value, MosScale):
+        return value
+    if not isinstance(value, str) or value not in _OPINION_SCALES:
+        raise Unfit(repr(value), f"one of {', '.join(_OPINION_SCALES)}")
+    return _OPINION_SCALES[value]
+
+
+def _is_template(text: str) -> bool:
+    """Whether a text can be formatted with named columns, and names nothing inside them."""
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError:
+        return False
+    return all(
+        name is None or bool(name and not name.isdigit() and not {".", "["} & set(name) and not spec and not kind)
+        for _, name, spec, kind in parts
+    )
+
+
+def _is_inside(path: str) -> bool:
+    parts = PurePosixPath(path)
+    return bool(path) and not parts.is_absolute() and ".." not in parts.parts
+
+
+CorpusName = Annotated[
+    str,
+    Shape(
+        lambda name: _NAME.fullmatch(name) and name not in _TAKEN,
+        f"lower-case words joined by -, none of {', '.join(sorted(_TAKEN))}",
+    ),
+]
+Fact = Annotated[str, Shape(str.strip, "the fact as published")]
+InnerPath = Annotated[str, Shape(_is_inside, "a path inside the corpus's folder")]
+Template = Annotated[str, Shape(_is_template, "a template such as '{video}_{crf}.mp4'")]
+ClipSuffix = Annotated[str, Shape(_SUFFIX.fullmatch, "a suffix such as .mp4")]
+Address = Annotated[str, Shape(_ADDRESS.fullmatch, "an address that begins with https:// or http://")]
+OpinionScale = Annotated[MosScale, BeforeValidator(_scale_named)]
+"""By its name in a TOML file. A computed score (VMAF) is on none of them."""
+AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 def strictest(words: Iterable[str]) -> str:
@@ -42,35 +100,34 @@ def strictest(words: Iterable[str]) -> str:
     return max(words, key=order.index, default="unknown")
 
 
-@dataclass(frozen=True)
-class Spellings:
+class Spellings(Declared):
     """Column names of an annotation file per meaning, compared without case; the first non-empty one wins.
 
     ``content`` names what a clip shows, ``split`` its official part, ``reference`` holds 1 for the reference clip of
     its content, ``codec`` what encoded it.
     """
 
-    clip: tuple[str, ...] = ()
-    url: tuple[str, ...] = ()
-    mos: tuple[str, ...] = ()
-    sd: tuple[str, ...] = ()
-    count: tuple[str, ...] = ()
-    content: tuple[str, ...] = ()
-    split: tuple[str, ...] = ()
-    reference: tuple[str, ...] = ()
-    codec: tuple[str, ...] = ()
+    clip: Many[str] = ()
+    url: Many[str] = ()
+    mos: Many[str] = ()
+    sd: Many[str] = ()
+    count: Many[str] = ()
+    content: Many[str] = ()
+    split: Many[str] = ()
+    reference: Many[str] = ()
+    codec: Many[str] = ()
 
-    def of(self, role: str) -> tuple[str, ...]:
+    def names(self, role: str) -> tuple[str, ...]:
         """The column names of one meaning."""
         names: tuple[str, ...] = getattr(self, role)
         return names
 
     def before(self, others: "Spellings") -> "Spellings":
         """These spellings first, then ``others``, each name once."""
-        return Spellings(**{role: tuple(dict.fromkeys(self.of(role) + others.of(role))) for role in ROLES})
+        return Spellings(**{role: tuple(dict.fromkeys(self.names(role) + others.names(role))) for role in ROLES})
 
 
-ROLES = tuple(f.name for f in fields(Spellings))
+ROLES = tuple(Spellings.model_fields)
 GENERAL_SPELLINGS = Spellings(
     clip=("name", "video_name", "filename", "file_name"),
     url=("url", "download_url", "video_url", "flickr_url"),
@@ -84,55 +141,56 @@ NAME_FILLERS_SCORE = ("name", "", "", "mos")
 """Shapes of headerless files: the column names that a header would hold, empty for columns without meaning."""
 
 
-@dataclass(frozen=True)
-class Acquisition:
+class Acquisition(Declared):
     """How a person comes by the corpus: the file to drop into its folder, and where it is had.
 
     ``other_files`` are the places, in order, where the annotation file may lie instead.
     """
 
-    file: str
+    file: InnerPath
     where: str
     steps: str
-    other_files: tuple[str, ...] = ()
+    other_files: Many[InnerPath] = ()
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Declared):
     """One of several score files that together are the corpus's annotation file.
 
     Its rows carry ``field`` = ``value``; their clips lie in ``clips`` or where the other clips do. ``min_rows`` is the
     lower bound where such parts alone are there (None: the corpus's own).
     """
 
-    file: str
+    file: InnerPath
     field: Literal["score_drop", "split"]
     value: str
-    clips: tuple[str, ...] = ()
-    min_rows: int | None = None
+    clips: Many[InnerPath] = ()
+    min_rows: AtLeastOne | None = None
+
+    @model_validator(mode="after")
+    def _is_a_split(self) -> Self:
+        if self.field == "split" and self.value not in SPLIT_WORDS:
+            raise Unfit(repr(self.value), f"one of {', '.join(SPLIT_WORDS)}", "value")
+        return self
 
 
-@dataclass(frozen=True)
-class ExtraColumn:
+class ExtraColumn(Declared):
     """A column that is carried into the corpus JSONL as ``field``, under the first of ``columns`` that is not empty."""
 
     field: str
-    columns: tuple[str, ...]
+    columns: Annotated[Many[str], Shape(bool, "a list of column names")]
     number: bool = False
-    role: ColumnRole | None = None
+    role: Annotated[ColumnRole | None, NONE_WORD] = None
 
 
-@dataclass(frozen=True)
-class Archive:
+class Archive(Declared):
     """A zip file that holds a part of the corpus: unpacked into ``folder``, at least ``min_bytes`` large."""
 
-    file: str
-    folder: str
+    file: InnerPath
+    folder: InnerPath
     min_bytes: int
 
 
-@dataclass(frozen=True)
-class Corpus:
+class Corpus(Declared):
     """One named, versioned body of clips with scores. Facts that can mislead have no default.
 
     Scores: ``scales`` are tried in order on the whole file; ``stored_scale`` is what scores are mapped to at ingest
@@ -152,41 +210,41 @@ class Corpus:
     are had from ``archive_base``. ``name_ids`` are the sites whose ids stand in clip names, which links related clips.
     """
 
-    name: str
-    title: str
-    version: str
-    scales: tuple[MosScale, ...]
-    spread: Spread | None
-    licence: str
-    redistribution: str
-    citation: str
-    homepage: str
+    name: CorpusName
+    title: Fact
+    version: Fact
+    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of some of {', '.join(_OPINION_SCALES)}")]
+    spread: Annotated[Spread | None, NONE_WORD]
+    licence: Fact
+    redistribution: Redistribution
+    citation: Fact
+    homepage: Fact
     acquisition: Acquisition
-    expected_clips: int
-    size: str
-    bytes_per_clip: int
-    min_rows: int
-    max_rows: int | None = None
+    expected_clips: AtLeastOne
+    size: Fact
+    bytes_per_clip: AtLeastOne
+    min_rows: AtLeastOne
+    max_rows: Annotated[AtLeastOne | None, NONE_WORD] = None
     lookalike: str = ""
-    default_cap: int | None = None
-    stored_scale: MosScale | None = None
-    own_spellings: Spellings = field(default_factory=Spellings)
-    last_spellings: Spellings = field(default_factory=Spellings)
-    headerless: tuple[tuple[str, ...], ...] = ()
-    parts: tuple[Part, ...] = ()
-    extra_columns: tuple[ExtraColumn, ...] = ()
-    clip_suffix: str = ".mp4"
-    clip_name: str = ""
-    codecs: tuple[str, ...] = ()
-    also_named: tuple[str, ...] = ()
-    also_starting: tuple[str, ...] = ()
-    clip_folders: tuple[str, ...] = ()
-    raw_video: RawVideo | None = None
-    download_timeout_s: float = 120.0
-    bucket_prefix: str = ""
-    archives: tuple[Archive, ...] = ()
-    archive_base: str = ""
-    name_ids: tuple[IdFamily, ...] = ()
+    default_cap: Annotated[AtLeastOne | None, NONE_WORD] = None
+    stored_scale: Annotated[OpinionScale | None, NONE_WORD] = None
+    own_spellings: Spellings = Spellings()
+    last_spellings: Spellings = Spellings()
+    headerless: Many[Many[str]] = ()
+    parts: Many[Part] = ()
+    extra_columns: Many[ExtraColumn] = ()
+    clip_suffix: ClipSuffix = ".mp4"
+    clip_name: Template = ""
+    codecs: Many[str] = ()
+    also_named: Many[Template] = ()
+    also_starting: Many[Template] = ()
+    clip_folders: Many[InnerPath] = ()
+    raw_video: Annotated[RawVideo | None, NONE_WORD] = None
+    download_timeout_s: float = Field(default=120.0, ge=1, le=LONGEST_TIME_S)
+    bucket_prefix: Address = ""
+    archives: Many[Archive] = ()
+    archive_base: Address = ""
+    name_ids: Many[IdFamily] = ()
 
     @property
     def stem(self) -> str:
@@ -211,6 +269,43 @@ class Corpus:
     def part_of(self, file_name: str) -> Part | None:
         """The part that a score file of this name is, or None."""
         return next((part for part in self.parts if part.file == file_name), None)
+
+    @model_validator(mode="after")
+    def _facts_agree(self) -> Self:
+        """Facts that are good one by one and not together."""
+        if self.stored_scale is not None and self.scales != (CONTINUOUS_0_100,):
+            raise Unfit(self.stored_scale.name, f"scales = [{CONTINUOUS_0_100.name!r}] beside it", "stored_scale")
+        if self.max_rows is not None and self.max_rows < self.min_rows:
+            raise Unfit(f"{self.max_rows}", f"min_rows ({self.min_rows}) or more", "max_rows")
+        for shape in self.headerless:
+            names = {name.lower() for name in shape if name}
+            repeats = len(names) < sum(map(bool, shape))
+            if "mos" not in names or repeats or not self._names_clips(names):
+                expected = 'the column names in order, each once, "mos" among them, and one that names the clip'
+                clip = ", ".join(self.spellings.clip)
+                raise Unfit(f"{list(shape)}", f"{expected} ({clip})", "headerless")
+        taken = {*_ROW_FIELDS, ""}
+        for column in self.extra_columns:
+            if column.field in taken:
+                raise Unfit(repr(column.field), "a field that rows do not have yet", "extra_columns")
+            taken.add(column.field)
+        meanings: dict[str, str] = dict.fromkeys(GENERAL_SPELLINGS.mos, "mos")
+        for role in ROLES:
+            for name in (*self.own_spellings.names(role), *self.last_spellings.names(role)):
+                other = meanings.setdefault(name.lower(), role)
+                if other != role and "content" not in (other, role):
+                    found = f"{name!r} for {other} and {role}"
+                    raise Unfit(found, "one meaning for each column name", "own_spellings")
+        files = [part.file for part in self.parts]
+        if len(set(files)) < len(files):
+            raise Unfit(f"files {', '.join(files)}", "each file once", "parts")
+        return self
+
+    def _names_clips(self, columns: set[str]) -> bool:
+        """Whether columns of these names, in lower case, hold a clip's name or what it is made of."""
+        spelled = {name.lower() for name in self.spellings.clip + self.last_spellings.clip}
+        parts = {name.lower() for _, name, _, _ in string.Formatter().parse(self.clip_name) if name}
+        return bool(columns & spelled) or bool(parts and parts <= columns)
 
 
 def by_name(corpora: Iterable[Corpus]) -> Mapping[str, Corpus]:

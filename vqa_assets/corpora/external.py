@@ -1,6 +1,8 @@
 """Shards and sources that are no corpus of opinions: read where present, never ingested, never a partition."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from vqa_assets.corpora.scales import VMAF_0_100, MosScale
 
@@ -74,3 +76,6 @@ NETFLIX = EncodeGridSource(
     citation=NETFLIX_PUBLIC.citation,
     homepage=NETFLIX_PUBLIC.homepage,
 )
+
+EXTERNAL_SHARDS: Mapping[str, ExternalShard] = MappingProxyType({shard.name: shard for shard in (NETFLIX_PUBLIC,)})
+ENCODE_GRID_SOURCES: Mapping[str, EncodeGridSource] = MappingProxyType({s.name: s for s in (BVI_DVC, NETFLIX)})

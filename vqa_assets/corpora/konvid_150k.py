@@ -28,8 +28,8 @@ KONVID_150K = Corpus(
     lookalike="KonViD-1k's attributes file has about 1 200 rows, and belongs to konvid-1k",
     own_spellings=Spellings(mos=("mos", "video_score")),
     parts=(
-        Part("k150ka_scores.csv", "score_drop", "k150ka", clips=("k150ka_extracted",)),
-        Part("k150kb_scores.csv", "score_drop", "k150kb", clips=("k150kb_extracted",), min_rows=1_000),
+        Part(file="k150ka_scores.csv", field="score_drop", value="k150ka", clips=("k150ka_extracted",)),
+        Part(file="k150kb_scores.csv", field="score_drop", value="k150kb", clips=("k150kb_extracted",), min_rows=1_000),
     ),
     clip_folders=("k150ka_extracted", "k150kb_extracted"),
     name_ids=("flickr",),

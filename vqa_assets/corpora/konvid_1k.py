@@ -32,8 +32,8 @@ KONVID_1K = Corpus(
     also_named=("{flickr_id}.mp4",),
     clip_folders=("KoNViD_1k_videos", "videos"),
     archives=(
-        Archive("KoNViD_1k_videos.zip", "KoNViD_1k_videos", min_bytes=2_000_000_000),
-        Archive("KoNViD_1k_metadata.zip", "KoNViD_1k_metadata", min_bytes=1),
+        Archive(file="KoNViD_1k_videos.zip", folder="KoNViD_1k_videos", min_bytes=2_000_000_000),
+        Archive(file="KoNViD_1k_metadata.zip", folder="KoNViD_1k_metadata", min_bytes=1),
     ),
     archive_base="https://datasets.vqa.mmsp-kn.de/archives/",
     name_ids=("flickr",),

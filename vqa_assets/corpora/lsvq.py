@@ -29,9 +29,9 @@ LSVQ = Corpus(
     own_spellings=Spellings(split=("split",)),
     headerless=(NAME_FILLERS_SCORE,),
     parts=(
-        Part("LSVQ_whole_train.csv", "split", "train"),
-        Part("LSVQ_whole_test.csv", "split", "test"),
-        Part("LSVQ_whole_test_1080p.csv", "split", "test"),
+        Part(file="LSVQ_whole_train.csv", field="split", value="train"),
+        Part(file="LSVQ_whole_test.csv", field="split", value="test"),
+        Part(file="LSVQ_whole_test_1080p.csv", field="split", value="test"),
     ),
     name_ids=("youtube",),
 )

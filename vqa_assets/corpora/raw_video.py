@@ -1,10 +1,15 @@
 """What clips without a container (``.yuv``) are: nothing in the file says it, so a corpus or a setting does."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
-RAW_FORMATS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+from pydantic import Field
+
+from vqa_assets.settings import Declared
+
+RawFormat = Literal["gray", "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"]
+RAW_FORMATS: Mapping[RawFormat, tuple[int, int, int]] = MappingProxyType(
     {
         "gray": (1, 0, 0),
         "yuv420p": (1, 2, 2),
@@ -17,15 +22,16 @@ RAW_FORMATS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
 )
 """Pixel formats of raw video: bytes a sample, then by how much chroma is smaller across and down (0: no chroma)."""
 
+_LARGEST = 100_000
 
-@dataclass(frozen=True)
-class RawVideo:
+
+class RawVideo(Declared):
     """What clips without a container are, since nothing in the file says it: pixels, frames per second, format."""
 
-    width: int = 3840
-    height: int = 2160
-    framerate: float = 30.0
-    pix_fmt: str = "yuv420p"
+    width: int = Field(default=3840, gt=0, le=_LARGEST)
+    height: int = Field(default=2160, gt=0, le=_LARGEST)
+    framerate: float = Field(default=30.0, gt=0, le=_LARGEST)
+    pix_fmt: RawFormat = "yuv420p"
 
     @property
     def frame_bytes(self) -> int:

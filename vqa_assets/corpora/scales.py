@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from types import MappingProxyType
+from typing import Literal, get_args
 
 from vqa_assets.errors import ScaleError
 
@@ -51,6 +52,9 @@ CONTINUOUS_0_100 = MosScale("0-100-continuous", 0.0, 100.0)
 VMAF_0_100 = MosScale("vmaf", 0.0, 100.0)
 
 SCALES: Mapping[str, MosScale] = MappingProxyType({s.name: s for s in (ACR_1_5, CONTINUOUS_0_100, VMAF_0_100)})
+OpinionScaleName = Literal["1-5-acr", "0-100-continuous"]
+OPINION_SCALES: tuple[OpinionScaleName, ...] = get_args(OpinionScaleName)
+"""Scales that opinions are on: a computed score (VMAF) is no label."""
 TRAINING = ACR_1_5
 """The scale heads are trained on."""
 RAW_MOS = "mos_raw_0_100"

@@ -27,7 +27,8 @@ from vqa_assets.encode_grid.grid_rows import (
 )
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.provenance import Manifest, RunContext, told_settings, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, read_json_lines, write_lines
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Table
@@ -144,7 +145,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class MergeSettings:
+class Merge:
     """What to merge, in the order in which the first row wins, and where to. ``absent`` inputs are not there."""
 
     inputs: tuple[Path, ...]
@@ -253,7 +254,7 @@ def choose_inputs(named: Iterable[Path], usual: Iterable[Path]) -> tuple[tuple[P
     return tuple(path for path in candidates if path not in absent), absent
 
 
-def make_training_corpus(settings: MergeSettings, context: RunContext) -> TrainingCorpus:
+def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus:
     """Merge the inputs into ``settings.output``; the earlier file stands until the new one is valid.
 
     EncodeGridError names file and line of a row that does not belong there.
@@ -274,7 +275,7 @@ def make_training_corpus(settings: MergeSettings, context: RunContext) -> Traini
     manifest = Manifest(
         MERGE_SCHEMA,
         body,
-        told_settings(
+        with_origins(
             {"inputs": list(settings.inputs), "output": settings.output},
             {
                 "inputs": [path for path in every_grid_jsonl(context.root) if path not in settings.absent],

@@ -29,26 +29,16 @@ from vqa_assets.encode_grid.grid_rows import (
     shown_name,
 )
 from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
+from vqa_assets.encode_grid.settings import EncodeLabels
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.provenance import told_settings
+from vqa_assets.settings import with_origins
 from vqa_assets.tables.paths import DataRoot
 
 _NAME = re.compile(r"^(?P<clip>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
 _OLDER_ROWS = "write the rows again with a vmaf-tune of schema version 3; nothing is guessed but what version 2 lacks"
 _EXAMPLES = 3
 _log = logging.getLogger("vqa_assets.encode_grid")
-
-
-@dataclass(frozen=True)
-class EncodeLabels:
-    """How every clip of the cache was encoded and scored."""
-
-    encoder: str = "libx264"
-    preset: str = "fast"
-    crf: int = 35
-    pix_fmt: str = "yuv420p10le"
-    vmaf_model: str = "vmaf_v0.6.1"
 
 
 @dataclass(frozen=True)
@@ -73,8 +63,8 @@ def bvi_dvc_job(folder: Path, labels: EncodeLabels, root: DataRoot, to: GridOutp
         },
         read=lambda report: _bvi_dvc_rows(reports, labels, report),
         to=to,
-        args=told_settings(
-            {"cache_dir": folder, **asdict(labels)}, {"cache_dir": reports_folder(root), **asdict(EncodeLabels())}
+        args=with_origins(
+            {"cache_dir": folder, **labels.values()}, {"cache_dir": reports_folder(root), **EncodeLabels().values()}
         ),
     )
 
@@ -108,7 +98,7 @@ def netflix_job(rows: Path, root: DataRoot, to: GridOutput) -> GridJob:
         inputs={root.shown(rows): rows},
         read=lambda report: _netflix_rows(rows, report),
         to=to,
-        args=told_settings({"input": rows}, {"input": vmaf_tune_rows(root)}),
+        args=with_origins({"input": rows}, {"input": vmaf_tune_rows(root)}),
     )
 
 
@@ -137,10 +127,10 @@ def _bvi_dvc_row(path: Path, labels: EncodeLabels) -> dict[str, Any]:
         raise EncodeGridError("it cannot be read", found=str(error.strerror)) from error
     report, geometry = parse_report(content), geometry_of(path.stem)
     # as vmaf-tune's: 32 hex digits of everything the row is made from, so that equal inputs give equal rows
-    run = "\n".join([path.stem, hashlib.sha256(content).hexdigest(), *map(str, asdict(labels).values())])
+    run = "\n".join([path.stem, hashlib.sha256(content).hexdigest(), *map(str, labels.values().values())])
     return {
         **DEFAULTS,
-        **asdict(labels),
+        **labels.values(),
         **asdict(geometry),
         "vmaf_score": report.vmaf,
         **{f"{f}_mean": report.means[f] for f in CANONICAL_6},

@@ -26,7 +26,8 @@ from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
 from vqa_assets.features.view import TableView, table_view
 from vqa_assets.features.watching import Observer, Watch, unobserved
-from vqa_assets.provenance import Manifest, RunContext, file_record, told_settings, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
+from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, read_json_lines, read_json_object
 from vqa_assets.tables.parquet import ColumnKinds, TableDigest, column_names, open_parquet, table_version
 from vqa_assets.tables.paths import manifest_path
@@ -123,7 +124,7 @@ def make_clip_features(
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
     defaults = {"overwrite": False, "workers": os.cpu_count() or 1}
-    return told_settings({name: getattr(settings, name) for name in defaults}, defaults)
+    return with_origins({name: getattr(settings, name) for name in defaults}, defaults)
 
 
 def why_foreign(path: Path) -> str:

@@ -17,8 +17,9 @@ from vqa_assets.heads.build import train_parts
 from vqa_assets.heads.choosing import Chosen, Say, chosen_rows
 from vqa_assets.heads.evaluation import Judged, joined, judge, predicted
 from vqa_assets.heads.method import Trainer
-from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, CorpusFacts, HeadRecipe, TrainingSettings
+from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, CorpusFacts, HeadRecipe
 from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, corpora_out
 from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import Scores, score

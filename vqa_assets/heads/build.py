@@ -27,8 +27,9 @@ from vqa_assets.heads.evaluation import (
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
 from vqa_assets.heads.manifest import Exported, Made, build_manifest
 from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRows
-from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe, TrainingSettings
+from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
 from vqa_assets.heads.rows import TrainingTable, refilled
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
 from vqa_assets.heads.weights import F32, on_training_range
 from vqa_assets.metrics import Scores
@@ -69,7 +70,7 @@ def build_head(
     without = corpora_out(table) if recipe.every_corpus else {}
     parts = _own_parts(plan)
     repeated = protocol_parts(table, plan, settings)
-    alike = replace(settings, batch_size=settings.batch_rows(len(plan.final)))  # what is judged learns as what ships
+    alike = settings.but(batch_size=settings.batch_rows(len(plan.final)))  # what is judged learns as what ships
     trained = train_parts(table, (*parts, *without.values(), *repeated), alike, trainer, say)
     own, rest = trained.heads[: len(parts)], trained.heads[len(parts) :]
     others = dict(zip(without, rest, strict=False))

@@ -10,8 +10,9 @@ from pathlib import Path
 from vqa_assets.errors import NoLabelledRowsError, SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FeatureSchema
 from vqa_assets.heads.display import DisplayProfile, read_profile
-from vqa_assets.heads.recipe import MOS_TARGET, UNDECLARED, CorpusFacts, HeadRecipe, TrainingSettings, schema_of
+from vqa_assets.heads.recipe import MOS_TARGET, UNDECLARED, CorpusFacts, HeadRecipe
 from vqa_assets.heads.rows import TrainingTable, read_grid_table, read_training_table
+from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.heads.synthetic import synthetic_table
 
 Say = Callable[[str], None]

@@ -25,8 +25,9 @@ from vqa_assets.heads.baselines import (
     svr_predictions,
     vmaf_on_training_scale,
 )
-from vqa_assets.heads.recipe import Gate, TrainingSettings
+from vqa_assets.heads.recipe import Gate
 from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan
 from vqa_assets.heads.weights import F32, I64, HeadWeights
 from vqa_assets.metrics import (

@@ -19,15 +19,8 @@ from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FR_V2
 from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
 from vqa_assets.heads.method import SHIPPED
-from vqa_assets.heads.recipe import (
-    ENCODER_VOCAB,
-    ENCODER_VOCAB_VERSION,
-    HOLDOUT_SHARE,
-    Gate,
-    HeadRecipe,
-    Target,
-    TrainingSettings,
-)
+from vqa_assets.heads.recipe import ENCODER_VOCAB, ENCODER_VOCAB_VERSION, HOLDOUT_SHARE, Gate, HeadRecipe, Target
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
 from vqa_assets.tables.files import read_json_object
@@ -115,7 +108,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         "n_parameters": head.n_parameters,
         "training_recipe": {
             "architecture": architecture_of(made.recipe.target),
-            "settings": made.settings.as_json(),
+            "settings": made.settings.public_values(),
             "batch_rows": made.settings.batch_rows(len(made.plan.final)),
             "members": SHIPPED.members,
             "best_epochs": head.best_epochs,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from vqa_assets.heads.recipe import TrainingSettings
+    from vqa_assets.heads.settings import TrainingSettings
     from vqa_assets.heads.weights import F32, I64, HeadWeights
 
 Progress = Callable[[int, int, float], None]

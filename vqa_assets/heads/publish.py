@@ -18,8 +18,9 @@ from vqa_assets.heads.build import BuiltHead
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.evaluation import Predictions
 from vqa_assets.heads.manifest import SCHEMA, as_plain, target_of
-from vqa_assets.heads.recipe import TrainingSettings
-from vqa_assets.provenance import Manifest, RunContext, content_version, told_settings, write_manifest
+from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
+from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import read_json_object, write_bytes, write_json
 from vqa_assets.tables.paths import manifest_path
 
@@ -75,7 +76,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
         Manifest(
             schema=SCHEMA,
             body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
-            args=told_settings(inputs.settings.as_json(), TrainingSettings().as_json()),
+            args=with_origins(inputs.settings.public_values(), TrainingSettings().public_values()),
             inputs=_files_read(inputs, built.manifest),
             outputs=outputs,
         ),
@@ -166,7 +167,7 @@ def publish_across(
         Manifest(
             schema=ACROSS_MANIFEST_SCHEMA,
             body={**body, "corpora": list(across.corpora)},
-            args=told_settings(settings.as_json(), TrainingSettings().as_json()),
+            args=with_origins(settings.public_values(), TrainingSettings().public_values()),
             inputs={f"features_with_mos_{name}": table for name, table in tables.items()},
             outputs={"cross_corpus_evaluation": path},
         ),
@@ -210,7 +211,7 @@ def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path
         "near_duplicates": near_duplicates({name: tables[name] for name in across.corpora}),
         "constant": across.table.constant,
         "device": across.device,
-        "settings": settings.as_json(),
+        "settings": settings.public_values(),
     }
     plain: dict[str, Any] = as_plain(document)
     return plain

@@ -5,19 +5,17 @@ trained and judged is in the other modules. Stdlib only, so that the definitions
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import PurePath
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.corpora.corpus import REDISTRIBUTION
-from vqa_assets.errors import SettingsError, TrainingError
+from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import (
     CANONICAL_6,
     DISPLAY_COLUMNS,
     FR_V2,
     KONVID_V1,
-    NO_REFERENCE_CLIP,
     NORMALISED,
     NR_V1,
     FeatureSchema,
@@ -49,17 +47,12 @@ CHUG_HDR_DISPLAY_V1 = FeatureSchema(
     measured=CHUG_HDR_WIDE_V1.measured,
 )
 
+DISPLAY_SCHEMAS = (CHUG_HDR_DISPLAY_V1.name,)
+"""Schemas with columns of a display."""
+
 _SCHEMAS = (KONVID_V1, NR_V1, CHUG_HDR_WIDE_V1, CHUG_HDR_DISPLAY_V1, FR_V2)
 FEATURE_SCHEMAS: Mapping[str, FeatureSchema] = MappingProxyType({s.name: s for s in _SCHEMAS})
 """Every schema by its name."""
-
-_SMALL = 5_000
-_LABELS = ("mos", "mean_mos", "raw_mos", "dmos", "score", "quality")
-_METADATA = (
-    *(f"{corpus.stem}_" for corpus in CORPORA.values() if corpus.extra_columns),
-    *("display_", "distorted_", "reference_", "duration_s", "feature_", "n_feature_", "width", "height"),
-)
-"""How the names of columns begin that describe a clip, its ladder or its display: they may be constant."""
 
 
 @dataclass(frozen=True)
@@ -217,95 +210,3 @@ def corpus_head_recipe(corpus: str) -> HeadRecipe:
         intended_use=f"the mean opinion score of clips like those of {corpus}, from pooled features",
         not_for=_NOT_FOR,
     )
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What one training run may decide; the same for every recipe. SettingsError on values that mean nothing.
-
-    ``tables`` {corpus: path} replaces the recipe's, ``extra_tables`` adds to them. ``corpus_weights`` {corpus: weight}
-    is how much a row of a corpus counts in training, 1 unless named; judging never weighs. ``columns`` trains on any
-    named columns instead of a feature schema. ``protocol_splits`` is how often the field's protocol is repeated beside
-    the gate, 0 for not at all. ``device`` is ``auto``, ``cpu`` or ``cuda``.
-    """
-
-    epochs: int = 30
-    lr: float = 1e-3
-    weight_decay: float = 1e-5
-    batch_size: int | None = None
-    k_folds: int = 5
-    protocol_splits: int = 10
-    seed: int = 20260508
-    device: str = "auto"
-    feature_schema: str | None = None
-    display_profile_json: str | None = None
-    columns: tuple[str, ...] = ()
-    tables: Mapping[str, str] = field(default_factory=dict)
-    extra_tables: Mapping[str, str] = field(default_factory=dict)
-    corpus_weights: Mapping[str, float] = field(default_factory=dict)
-    exclude_corpora: tuple[str, ...] = ()
-    smoke: bool = False
-    allow_synthetic_fallback: bool = False
-    allow_missing_features: tuple[str, ...] = ()
-    export: bool = True
-
-    def __post_init__(self) -> None:
-        _require("epochs", self.epochs, self.epochs >= 1, "1 or more")
-        _require("lr", self.lr, 0 < self.lr < 1, "between 0 and 1")
-        _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < 1, "from 0 to below 1")
-        _require("batch_size", self.batch_size, self.batch_size is None or self.batch_size >= 1, "1 or more")
-        _require("k_folds", self.k_folds, self.k_folds >= 2, "2 or more")
-        _require("protocol_splits", self.protocol_splits, 0 <= self.protocol_splits <= 1_000, "0 to 1000")
-        good = all(1e-6 <= weight <= 1e6 for weight in self.corpus_weights.values())
-        wanted = "weights from 0.000001 to 1000000, all above 0 (exclude_corpora leaves one out)"
-        _require("corpus_weights", dict(self.corpus_weights), good, wanted)
-        known = self.feature_schema is None or self.feature_schema in FEATURE_SCHEMAS
-        _require("feature_schema", self.feature_schema, known, "one of " + ", ".join(FEATURE_SCHEMAS))
-        _require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more, below 2 to the 63rd")
-        labels = [n for n in self.columns if (small := n.strip().lower()).startswith("mos_") or small in _LABELS]
-        _require("columns", labels, not labels, "features: these are the label, or made of it")
-        _require("columns", self.columns, len(set(self.columns)) == len(self.columns), "each column once")
-        both = bool(self.columns) and self.feature_schema is not None
-        _require("columns", self.columns, not both, "no feature_schema beside it")
-
-    def batch_rows(self, rows: int) -> int:
-        """Rows a training step reads where ``rows`` are trained on: 64 up to 5 000 rows, 2 048 above."""
-        return self.batch_size or (64 if rows <= _SMALL else 2_048)
-
-    def as_json(self) -> dict[str, object]:
-        """Every setting; of files the names only, since their paths and hashes are the replay manifest's inputs."""
-        told = {f.name: getattr(self, f.name) for f in fields(self)}
-        told = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
-        profile = self.display_profile_json and PurePath(self.display_profile_json).name
-        files = {"tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
-        return {**told, **files, "corpus_weights": dict(self.corpus_weights), "display_profile_json": profile}
-
-
-def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
-    """The features of a run: its own columns, else its schema, else what a display profile implies, else the recipe's.
-
-    Of own columns all are measured, and must vary, but those whose name says geometry, duration, display or ladder.
-    SettingsError for a display profile that a head has no columns for.
-    """
-    if settings.columns:
-        # Geometry, a ladder or a display may well be the same in all rows; a measurement that never varies is broken.
-        of_clips = frozenset(NO_REFERENCE_CLIP)
-        measured = frozenset(n for n in settings.columns if not n.startswith(_METADATA) and n not in of_clips)
-        return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
-    if settings.feature_schema:
-        return FEATURE_SCHEMAS[settings.feature_schema]
-    if settings.display_profile_json is None:
-        return FEATURE_SCHEMAS[recipe.feature_schema]
-    if recipe.display_schema is None:
-        raise SettingsError(
-            "display_profile_json",
-            found=f"a profile for {recipe.name}, which reads no display",
-            expected=f"feature_schema: {CHUG_HDR_DISPLAY_V1.name} beside it",
-            next_step="set it, or leave the profile out",
-        )
-    return FEATURE_SCHEMAS[recipe.display_schema]
-
-
-def _require(name: str, value: object, ok: bool, expected: str) -> None:
-    if not ok:
-        raise SettingsError(name, found=repr(value), expected=expected, next_step="correct the run config")

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import assign_folds, check_split_words, holdout
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.recipe import HOLDOUT_SHARE, TrainingSettings
+from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import I64
 
 Mask = NDArray[np.bool_]

@@ -21,7 +21,7 @@ from vqa_assets.errors import TrainingError
 from vqa_assets.heads.baselines import RidgeRows, best_penalty, logit_ridge
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, Progress, TrainedHeads, TrainingRows
 from vqa_assets.heads.model import SILENT, Members, one_thread
-from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import F32, HIDDEN, I64, HeadWeights, MemberWeights, standardisation, standardised
 
 _ROWS_AT_ONCE = 100_000

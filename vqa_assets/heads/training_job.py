@@ -14,7 +14,7 @@ import numpy as np
 from vqa_assets import errors
 from vqa_assets.errors import TrainingError, VqaError
 from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, TrainingRows
-from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, MemberWeights
 from vqa_assets.tables.files import read_json_object, write_json
 
@@ -50,7 +50,7 @@ def write_job(folder: Path, job: Job) -> None:
         arrays["weights"] = data.weights
     arrays |= {f"head{i}": head.rows for i, head in enumerate(job.heads)}
     np.savez(folder / _ROWS, **arrays)
-    settings = {f.name: getattr(job.settings, f.name) for f in fields(job.settings) if f.name not in _FILES}
+    settings = {name: value for name, value in job.settings.values().items() if name not in _FILES}
     heads = [head.name for head in job.heads]
     content = {"schema": JOB_SCHEMA, "heads": heads, "settings": settings, "device": job.device}
     write_json(folder / _JOB, content)
@@ -64,8 +64,8 @@ def read_job(folder: Path) -> Job:
     groups = tuple(str(name) for name in arrays["group_names"][arrays["groups"]])
     data = TrainingRows(arrays["features"], arrays["onehot"], arrays["mos"], groups, arrays.get("weights"))
     heads = [HeadRows(name, arrays[f"head{i}"]) for i, name in enumerate(content["heads"])]
-    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content["settings"].items()}
-    return Job(data, heads, TrainingSettings(**settings), content["device"])
+    settings = TrainingSettings.of(content["settings"], f"{folder / _JOB}: settings")
+    return Job(data, heads, settings, content["device"])
 
 
 def run_job(folder: Path, progress: Progress) -> TrainedHeads:

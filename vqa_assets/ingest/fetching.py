@@ -15,8 +15,8 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import Archive
 from vqa_assets.errors import DownloadError, IngestError, SchemaError, SettingsError
 from vqa_assets.ingest.layout import ARCHIVES
+from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.provenance import clean_url, utc_text
-from vqa_assets.settings import IngestSettings
 from vqa_assets.tables.files import read_json_object, write_json
 
 SCHEMA = "fetch-manifest-v1"

@@ -8,7 +8,7 @@ from vqa_assets.annotations import find_annotation_files, present_annotation_fil
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
-from vqa_assets.settings import IngestSettings, resolve
+from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.tables.paths import DataRoot, manifest_path
 
 ARCHIVES = "archives"
@@ -44,7 +44,7 @@ class CorpusLayout:
         layout = cls(
             folder=folder,
             annotation_files=find_annotation_files(corpus, folder, settings.manifest_csv),
-            clips=ClipFolders.of(corpus, settings, folder),
+            clips=ClipFolders.of(corpus, settings.clips_subdir, folder),
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
             losses=losses_path(output),

@@ -31,8 +31,8 @@ from vqa_assets.ingest.naming import ClipsOnDisk
 from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.ingest.report import IngestReport
+from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.ingest.watching import Observer, Watch, unobserved
-from vqa_assets.settings import IngestSettings
 
 LINE_BYTES_PER_S = 12_500_000
 """The line of 100 Mbit/s that a time is told for: what the server gives is known only later."""

@@ -13,7 +13,7 @@ from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.report import IngestReport, Loss
-from vqa_assets.settings import IngestSettings
+from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.tables.files import JsonLine, json_line, read_json_lines
 
 STAMP = "ingested_at_utc"

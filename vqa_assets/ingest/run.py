@@ -24,9 +24,10 @@ from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.protocols import ClipTools, Downloader, Prober
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.rows import Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
+from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.ingest.watching import Observer, unobserved
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
-from vqa_assets.settings import IngestSettings, ResolvedSettings
+from vqa_assets.settings import Resolved
 from vqa_assets.tables.files import JsonLine, drafting, json_line, write_lines
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets.tables.specs import CORPUS_JSONL
@@ -57,7 +58,9 @@ class Ingested:
     data_version: str
 
 
-def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services, context: RunContext) -> Ingested:
+def ingest_corpus(
+    corpus: Corpus, resolved: Resolved[IngestSettings], services: Services, context: RunContext
+) -> Ingested:
     """Make or refresh one corpus's JSONL; the earlier one stands whole until the new one is validated.
 
     An interrupt loses at most the clips in hand. Every VqaError says what, found, expected and next.
@@ -181,7 +184,7 @@ def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
         return all(line == out.raw for line, out in zip(lines, rows, strict=True))
 
 
-def _manifest(work: _Work, resolved: ResolvedSettings) -> Manifest:
+def _manifest(work: _Work, resolved: Resolved[IngestSettings]) -> Manifest:
     corpus, settings, layout, annotations = work.corpus, work.settings, work.layout, work.annotations
     body = {
         "corpus": corpus.name,

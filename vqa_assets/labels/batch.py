@@ -15,8 +15,9 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import LabelError, SettingsError, VqaError
 from vqa_assets.labels.foreign_tables import table_at
 from vqa_assets.labels.labelled import LabelledTable, make_labelled_table
-from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, LabelSettings, label_settings
-from vqa_assets.provenance import Manifest, RunContext, content_version, told_settings, write_manifest
+from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
+from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
+from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import read_json_object, write_bytes
 from vqa_assets.tables.paths import CODE
 
@@ -24,7 +25,7 @@ REPORT_SCHEMA = "mos-label-materializer-batch-v1"
 SHIPPED = (CODE / "configs", Path(sys.prefix) / "share" / "vqa-assets" / "configs")
 """Where the manifests that come with the code lie: in a checkout, and where a wheel puts them."""
 _PATTERN = "mos-label-batch-*.json"
-_OPTIONS = tuple(setting.name for setting in LABEL_SETTINGS)
+_OPTIONS = tuple(LabelSettings.model_fields)
 _TABLE_KEYS = ("id", "features", "labels", "out", "audit_json")
 _NEXT = "correct the manifest; keys that begin with _ are comments"
 _COUNTS = ("input_rows", "matched_rows", "missing_rows", "total_feature_keys", "matched_feature_keys", "match_rate")
@@ -41,40 +42,20 @@ class BatchTable:
 
 
 @dataclass(frozen=True)
+class Reports:
+    """Where a batch's report goes: for programs, and for people."""
+
+    json: Path
+    markdown: Path
+
+
+@dataclass(frozen=True)
 class BatchManifest:
     """A manifest that was read, and its tables with absolute paths."""
 
     path: Path
     base_dir: Path
     tables: tuple[BatchTable, ...]
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """What to run: the manifest, the folder its paths are from, the reports, and whether the first failure ends it."""
-
-    manifest: Path
-    base_dir: Path | None = None
-    report_json: Path | None = None
-    report_md: Path | None = None
-    fail_fast: bool = False
-
-    @property
-    def reports(self) -> tuple[Path, Path]:
-        """The JSON and the Markdown report; by default beside the manifest, of one that comes with the code in
-        ``base_dir``.
-        """
-        stem = self.manifest.with_suffix("")
-        if self.base_dir is not None and is_shipped(self.manifest):
-            stem = self.base_dir / stem.name
-        json_path = self.report_json or stem.with_name(f"{stem.name}.report.json")
-        return json_path, self.report_md or stem.with_name(f"{stem.name}.report.md")
-
-    def as_dict(self) -> dict[str, Any]:
-        """The settings for a report."""
-        json_path, md_path = self.reports
-        named = {"manifest": self.manifest, "base_dir": self.base_dir or self.manifest.parent}
-        return {**named, "report_json": json_path, "report_md": md_path, "fail_fast": self.fail_fast}
 
 
 @dataclass(frozen=True)
@@ -89,9 +70,9 @@ class TableOutcome:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch that ran: its outcomes in the manifest's order, its report as written, its data version."""
+    """A batch that ran: its outcomes in the manifest's order, its report as written and where, its data version."""
 
-    settings: BatchSettings
+    reports: Reports
     outcomes: tuple[TableOutcome, ...]
     report: dict[str, Any]
     data_version: str
@@ -138,11 +119,29 @@ def is_shipped(path: Path) -> bool:
     return path.resolve() in [one.resolve() for one in shipped_manifests()]
 
 
-def find_manifest(name: str) -> Path:
-    """The manifest at a path, or the shipped one of that name where no such file is."""
-    path = Path(name).expanduser()
-    shipped = [one for one in shipped_manifests() if name in (one.name, one.stem)]
+def find_manifest(path: Path | None) -> Path:
+    """The manifest at a path, or the shipped one of that name where no such file is; SettingsError for None."""
+    if path is None:
+        raise SettingsError(
+            "mos_label_batch: manifest",
+            found="found nothing",
+            expected="a JSON manifest of the tables to label",
+            next_step="set manifest in the run config to a file of your own, or to "
+            + " or ".join(one.name for one in shipped_manifests()),
+        )
+    shipped = [one for one in shipped_manifests() if str(path) in (one.name, one.stem)]
     return shipped[0] if shipped and not path.is_file() else path
+
+
+def reports_of(settings: BatchSettings, manifest: Path) -> Reports:
+    """Where the reports go: beside the manifest unless stated, of one that comes with the code in ``base_dir``."""
+    stem = manifest.with_suffix("")
+    if settings.base_dir is not None and is_shipped(manifest):
+        stem = settings.base_dir / stem.name
+    return Reports(
+        json=settings.report_json or stem.with_name(f"{stem.name}.report.json"),
+        markdown=settings.report_md or stem.with_name(f"{stem.name}.report.md"),
+    )
 
 
 def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[str, Corpus] = CORPORA) -> Batch:
@@ -150,15 +149,16 @@ def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[s
 
     LabelError where the manifest itself cannot be used. Failures of tables are in the outcomes, and raise nothing.
     """
-    if settings.base_dir is None and is_shipped(settings.manifest):
+    path = find_manifest(settings.manifest)
+    if settings.base_dir is None and is_shipped(path):
         raise SettingsError(
-            f"{settings.manifest.name}: base_dir",
+            f"{path.name}: base_dir",
             found="found nothing",
             expected="the folder that this manifest's paths are from",
             next_step="set base_dir: tables, labels and reports are never looked for among the code's own files",
         )
-    manifest = read_manifest(settings.manifest, settings.base_dir)
-    _check_reports(settings, manifest)
+    manifest, reports = read_manifest(path, settings.base_dir), reports_of(settings, path)
+    _check_reports(reports, manifest)
     outcomes: list[TableOutcome] = []
     for table in manifest.tables:
         if settings.fail_fast and any(outcome.status == "failed" for outcome in outcomes):
@@ -172,10 +172,10 @@ def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[s
         else:
             _log.info("%s: %d of %d rows labelled", table.id, made.audit.matched_rows, made.audit.input_rows)
             outcomes.append(TableOutcome(table, "ok", made=made))
-    report = _write_reports(settings, outcomes, context)
+    report = _write_reports(manifest, settings, reports, outcomes, context)
     versions = [o.made.data_version if o.made else o.status for o in outcomes]
     version = content_version(f"{o.table.id}\0{v}\0".encode() for o, v in zip(outcomes, versions, strict=True))
-    return Batch(settings, tuple(outcomes), report, version)
+    return Batch(reports, tuple(outcomes), report, version)
 
 
 def check_batch(batch: Batch) -> None:
@@ -185,7 +185,7 @@ def check_batch(batch: Batch) -> None:
         raise LabelError(
             f"{len(batch.failed)} of {len(batch.outcomes)} tables could not be labelled",
             found="; ".join(f"{outcome.table.id}: {outcome.error}" for outcome in batch.failed),
-            next_step=f"begin with {first.table.id}; what was made stands, and {batch.settings.reports[1]} tells all",
+            next_step=f"begin with {first.table.id}; what was made stands, and {batch.reports.markdown} tells all",
         )
 
 
@@ -208,7 +208,7 @@ def _table(entry: object, number: int, defaults: Mapping[str, Any], base: Path, 
         labels=tuple(_one_path(base / file, f"{where}.labels[{i}]", what) for i, file in enumerate(files)),
         out=_one_path(out, f"{where}.out", what),
         audit_json=beside if audit is None else base / _text(audit, f"{where}.audit_json", what),
-        unsaid=frozenset(["audit_json"] if audit is None else []),
+        by_default=frozenset(["audit_json"] if audit is None else []),
     )
     _settings({k: v for k, v in own.items() if k in _OPTIONS}, where, what)
     options = {**defaults, **{k: v for k, v in own.items() if k in _OPTIONS}}
@@ -220,9 +220,9 @@ def _settings(values: Mapping[str, Any], where: str, what: str) -> LabelSettings
         if value is None:
             raise _wrong(what, f"{where}.{name}", value, "a value, or no such key")
     try:
-        return label_settings(values, where)
+        return LabelSettings.of(values, where)
     except SettingsError as error:
-        entry = error.what.replace(": ", ".", 1)
+        entry = error.what.replace(": ", ".", 1)  # the entry's path goes on into the setting's
         raise LabelError(f"{what}: {entry}", found=error.found, expected=error.expected, next_step=_NEXT) from error
 
 
@@ -279,12 +279,12 @@ def _wrong(what: str, where: str, value: object, expected: str) -> LabelError:
     return LabelError(f"{what}: {where}", found=shown, expected=expected, next_step=_NEXT)
 
 
-def _check_reports(settings: BatchSettings, manifest: BatchManifest) -> None:
-    taken = {settings.manifest.resolve()}
+def _check_reports(reports: Reports, manifest: BatchManifest) -> None:
+    taken = {manifest.path.resolve()}
     for table in manifest.tables:
         paths = table.paths
         taken |= {p.resolve() for p in (paths.features, *paths.labels, paths.out, paths.audit_json)}
-    for report in settings.reports:
+    for report in (reports.json, reports.markdown):
         if report.resolve() in taken:
             raise LabelError(
                 f"report {report}",
@@ -294,26 +294,43 @@ def _check_reports(settings: BatchSettings, manifest: BatchManifest) -> None:
             )
 
 
-def _write_reports(settings: BatchSettings, outcomes: Sequence[TableOutcome], context: RunContext) -> dict[str, Any]:
-    json_path, md_path = settings.reports
+def _write_reports(
+    manifest: BatchManifest,
+    settings: BatchSettings,
+    reports: Reports,
+    outcomes: Sequence[TableOutcome],
+    context: RunContext,
+) -> dict[str, Any]:
     counts = {status: sum(o.status == status for o in outcomes) for status in ("ok", "failed", "skipped")}
     body = {
         "status": "failed" if counts["failed"] else "ok",
         "summary": {"tables": len(outcomes), **counts, **_rows(outcomes)},
         "tables": [_entry(outcome) for outcome in outcomes],
     }
-    inputs = {"manifest": settings.manifest}
+    inputs = {"manifest": manifest.path}
     outputs = {}
     for outcome in outcomes:
         inputs[f"{outcome.table.id}:features"] = outcome.table.paths.features
         inputs |= {f"{outcome.table.id}:labels_{i}": p for i, p in enumerate(outcome.table.paths.labels)}
         outputs[f"{outcome.table.id}:out"] = outcome.table.paths.out
-    usual = BatchSettings(settings.manifest).as_dict()
-    del usual["manifest"]  # it has no default
-    usual["report_json"], usual["report_md"] = BatchSettings(settings.manifest, settings.base_dir).reports
-    described = Manifest(REPORT_SCHEMA, body, told_settings(settings.as_dict(), usual), inputs, outputs)
-    report = write_manifest(json_path, described, context)
-    write_bytes(md_path, _markdown(report).encode())
+    # What a run has that states the manifest alone; a report's own default follows the base_dir that is stated.
+    usual_reports = reports_of(settings.but(report_json=None, report_md=None), manifest.path)
+    defaults = {
+        "base_dir": manifest.path.parent,
+        "report_json": usual_reports.json,
+        "report_md": usual_reports.markdown,
+        "fail_fast": False,
+    }
+    values = {
+        "manifest": manifest.path,
+        "base_dir": settings.base_dir or manifest.path.parent,
+        "report_json": reports.json,
+        "report_md": reports.markdown,
+        "fail_fast": settings.fail_fast,
+    }
+    described = Manifest(REPORT_SCHEMA, body, with_origins(values, defaults), inputs, outputs)
+    report = write_manifest(reports.json, described, context)
+    write_bytes(reports.markdown, _markdown(report).encode())
     return report
 
 
@@ -331,7 +348,7 @@ def _entry(outcome: TableOutcome) -> dict[str, Any]:
         "labels": list(paths.labels),
         "out": paths.out,
         "audit_json": paths.audit_json,
-        "settings": settings.as_dict(),
+        "settings": settings.values(),
     }
     if outcome.made:
         audit = outcome.made.audit.as_dict()

@@ -15,7 +15,7 @@ import regex
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import LabelError
 from vqa_assets.labels.foreign_tables import absent_column
-from vqa_assets.labels.settings import Normalize
+from vqa_assets.labels.settings import KeyNormalize
 
 LIMIT_S = 5.0
 """Longest time for one thousand keys outside polars' engine; an ordinary pattern takes a millisecond."""
@@ -55,12 +55,12 @@ class KeyRule:
     """How one side's keys are made: the column, what of it, and the pattern that ``setting`` names."""
 
     column: str
-    normalize: Normalize
+    normalize: KeyNormalize
     regex: str | None
     setting: str
 
     @property
-    def resolved(self) -> Normalize:
+    def resolved(self) -> KeyNormalize:
         """What ``auto`` means for this column."""
         if self.normalize != "auto":
             return self.normalize

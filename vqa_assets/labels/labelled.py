@@ -79,7 +79,7 @@ def make_labelled_table(
                 "labels": [one.as_dict() for one in join.summaries],
                 "data_version": version,
             },
-            args={**settings.told(), **paths.told()},
+            args={**settings.described(), **paths.described()},
             inputs={"features": paths.features, **{f"labels_{i}": p for i, p in enumerate(paths.labels)}},
             outputs={"features_with_mos": paths.out},
         ),

@@ -16,6 +16,7 @@ from vqa_assets.corpora.opinions import ci95_half_width
 from vqa_assets.corpora.scales import (
     ACR_1_5,
     CONTINUOUS_0_100,
+    OPINION_SCALES,
     RAW_MOS,
     SCALES,
     SLACK,
@@ -34,7 +35,7 @@ from vqa_assets.labels.foreign_tables import (
     check_present,
 )
 from vqa_assets.labels.keys import KeyRule, key_column, normalized
-from vqa_assets.labels.settings import OPINION_SCALES, LabelSettings
+from vqa_assets.labels.settings import LabelSettings
 
 MOS_CANDIDATES = ("mos", "mean_mos", RAW_MOS, "raw_mos", "score", "quality")
 """Columns that may hold a clip's score, the first ones first."""

@@ -1,151 +1,139 @@
-"""The settings of one join, each with its sentence, default and bounds. Reads no table.
+"""The settings of one join, of the files it reads and writes, and of a batch of joins. Reads no table.
 
-``LABEL_SETTINGS`` is the only place that names them: run config, batch manifests and the docs are made from it.
+Run config, batch manifests and the docs are made from these models.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from vqa_assets.errors import LabelError, SettingsError
-from vqa_assets.settings import Setting, check_setting
+from vqa_assets.corpora.scales import OpinionScaleName
+from vqa_assets.errors import LabelError
+from vqa_assets.settings import DEFAULT, RUN_CONFIG, TABLES, Many, SettingPath, Settings, Shape, setting, with_origins
 
-Normalize = Literal["auto", "raw", "basename", "stem"]
-KEY_NORMALIZE: tuple[Normalize, ...] = ("auto", "raw", "basename", "stem")
+KeyNormalize = Literal["auto", "raw", "basename", "stem"]
 STATUS_COLUMN = "mos_label_status"
-OPINION_SCALES = ("1-5-acr", "0-100-continuous")
-"""Scales that opinions are on: a computed score (VMAF) is no label."""
-
-LABEL_SETTINGS: tuple[Setting, ...] = (
-    Setting("feature_key_column", str, "Key column of the features.", shown_default="inferred"),
-    Setting("label_key_column", str, "Key column of the labels.", shown_default="inferred"),
-    Setting("label_mos_column", str, "Column of the scores.", shown_default="inferred"),
-    Setting(
-        "key_normalize",
-        str,
-        "What of a key is compared: auto takes the basename where the column's name speaks of a path, file, name or "
-        "src, else the key as it stands.",
-        "auto",
-        choices=KEY_NORMALIZE,
-    ),
-    Setting(
-        "feature_key_regex",
-        str,
-        "Python regular expression searched in the features' normalised keys; the first group, else the whole match.",
-    ),
-    Setting("label_key_regex", str, "The same for the labels' keys."),
-    Setting("min_match_rate", float, "Least share of distinct feature keys with a label.", 0.95, low=0, high=1),
-    Setting("status_column", str, "Column that says ok or missing-label.", STATUS_COLUMN),
-    Setting("overwrite", bool, "Replace MOS columns that the features have.", False),
-    Setting(
-        "mos_scale",
-        str,
-        "Scale of the column mos, where rows, corpus and detection should not decide.",
-        shown_default="decided per label file and corpus",
-        choices=OPINION_SCALES,
-    ),
-    Setting("corpus", str, "Take only label rows of this corpus.", shown_default="all rows"),
-    Setting(
-        "rater_column",
-        str,
-        "Column that names the rater, where each label row is one rater's vote of one clip.",
-        shown_default="none: a row is a clip's score",
-    ),
-    Setting(
-        "vote_columns",
-        list,
-        "Columns that hold one rater's votes each, by name or shell pattern (rater_*).",
-        shown_default="none: a row is a clip's score",
-    ),
-)
-_SAID, _UNSAID = "run config", "default"
-_BY_NAME = {setting.name: setting for setting in LABEL_SETTINGS}
 _NEVER_STATUS = ("mos", "mos_raw_0_100", "mos_label_source", "mos_std_dev", "mos_n_ratings", "mos_ci95", "src_sha256")
 
 
-@dataclass(frozen=True)
-class LabelSettings:
+class LabelSettings(Settings):
     """How one feature table is labelled; None leaves a decision to the tables."""
 
-    feature_key_column: str | None = None
-    label_key_column: str | None = None
-    label_mos_column: str | None = None
-    key_normalize: Normalize = "auto"
-    feature_key_regex: str | None = None
-    label_key_regex: str | None = None
-    min_match_rate: float = 0.95
-    status_column: str = STATUS_COLUMN
-    overwrite: bool = False
-    mos_scale: str | None = None
-    corpus: str | None = None
-    rater_column: str | None = None
-    vote_columns: tuple[str, ...] = ()
+    feature_key_column: str | None = setting(None, "Key column of the features.", shown="inferred")
+    label_key_column: str | None = setting(None, "Key column of the labels.", shown="inferred")
+    label_mos_column: str | None = setting(None, "Column of the scores.", shown="inferred")
+    key_normalize: KeyNormalize = setting(
+        "auto",
+        "What of a key is compared: auto takes the basename where the column's name speaks of a path, file, name or "
+        "src, else the key as it stands.",
+    )
+    feature_key_regex: str | None = setting(
+        None,
+        "Python regular expression searched in the features' normalised keys; the first group, else the whole match.",
+    )
+    label_key_regex: str | None = setting(None, "The same for the labels' keys.")
+    min_match_rate: float = setting(0.95, "Least share of distinct feature keys with a label.", ge=0, le=1)
+    status_column: str = setting(STATUS_COLUMN, "Column that says ok or missing-label.")
+    overwrite: bool = setting(False, "Replace MOS columns that the features have.")
+    mos_scale: OpinionScaleName | None = setting(
+        None,
+        "Scale of the column mos, where rows, corpus and detection should not decide.",
+        shown="decided per label file and corpus",
+    )
+    corpus: str | None = setting(None, "Take only label rows of this corpus.", shown="all rows")
+    rater_column: str | None = setting(
+        None,
+        "Column that names the rater, where each label row is one rater's vote of one clip.",
+        shown="none: a row is a clip's score",
+    )
+    vote_columns: Many[Annotated[str, Shape(bool, "the name of a column, or a shell pattern")]] = setting(
+        (),
+        "Columns that hold one rater's votes each, by name or shell pattern (rater_*).",
+        shown="none: a row is a clip's score",
+    )
 
-    def as_dict(self) -> dict[str, Any]:
-        """The settings for an audit."""
-        return asdict(self) | {"vote_columns": list(self.vote_columns)}
-
-    def told(self) -> dict[str, dict[str, Any]]:
+    def described(self) -> dict[str, dict[str, Any]]:
         """Name → {value, from} for a manifest: ``run config`` (or a batch's entry), ``default``, or ``tables``."""
-        shown, plain = self.as_dict(), LabelSettings().as_dict()
-        origins = {n: _left_to(value) if value == plain[n] else _SAID for n, value in shown.items()}
-        return {name: {"value": value, "from": origins[name]} for name, value in shown.items()}
+        described = with_origins(self.values(), LabelSettings().values())
+        return {n: {**one, "from": TABLES} if one["value"] is None else one for n, one in described.items()}
 
     @property
     def keeps_our_convention(self) -> bool:
-        """True where nothing is said of keys, scores and votes but what our own tables have anyway."""
-        said = (self.feature_key_column, self.label_key_column, self.label_mos_column)
-        usual = all(one in (None, ours) for one, ours in zip(said, ("key", "src", "mos"), strict=True))
+        """True where nothing is stated of keys, scores and votes but what our own tables have anyway."""
+        columns = (self.feature_key_column, self.label_key_column, self.label_mos_column)
+        usual = all(one in (None, ours) for one, ours in zip(columns, ("key", "src", "mos"), strict=True))
         others = (self.feature_key_regex, self.label_key_regex, self.rater_column, self.vote_columns)
         return usual and not any(others) and self.key_normalize in ("auto", "raw")
 
 
-def _left_to(value: object) -> str:
-    return "tables" if value is None else _UNSAID
-
-
 @dataclass(frozen=True)
 class LabelPaths:
-    """One join's files; the suffixes of tables say their formats."""
+    """One join's files; the suffixes of tables say their formats. Those of ``by_default`` were not stated."""
 
     features: Path
     labels: tuple[Path, ...]
     out: Path
     audit_json: Path
-    unsaid: frozenset[str] = frozenset()
+    by_default: frozenset[str] = frozenset()
 
-    def told(self) -> dict[str, dict[str, Any]]:
-        """Name → {value, from} for a manifest; those in ``unsaid`` are defaults."""
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Name → {value, from} for a manifest."""
         return {
-            f.name: {"value": getattr(self, f.name), "from": _UNSAID if f.name in self.unsaid else _SAID}
-            for f in fields(self)
-            if f.name != "unsaid"
+            name: {"value": getattr(self, name), "from": DEFAULT if name in self.by_default else RUN_CONFIG}
+            for name in LabelFiles.model_fields
         }
 
 
-def label_settings(values: Mapping[str, Any], where: str) -> LabelSettings:
-    """Settings from a run config or a batch manifest, None left out; SettingsError names ``where`` and the key."""
-    unknown = sorted(set(values) - set(_BY_NAME))
-    if unknown:
-        raise SettingsError(
-            where,
-            found=f"unknown key {unknown[0]!r}",
-            expected=f"one of {', '.join(_BY_NAME)}",
-            next_step="correct it; keys that begin with _ are comments",
+class LabelFiles(Settings):
+    """The files of one join as a run config states them; what is left empty is the corpus's own."""
+
+    features: SettingPath | None = setting(None, "Feature table.", shown="<root>/<corpus>/features.parquet")
+    labels: Many[SettingPath] = setting((), "Label files.", shown="the corpus JSONL")
+    out: SettingPath | None = setting(
+        None,
+        "Table to write, in the format that its suffix says.",
+        shown="<root>/<corpus>/features_with_mos.parquet",
+    )
+    audit_json: SettingPath | None = setting(
+        None, "Audit to write.", shown="<root>/<corpus>/features_with_mos.audit.json"
+    )
+
+    def paths(self, corpus: LabelPaths) -> LabelPaths:
+        """The files of a join, the corpus's own where none is stated; an audit goes beside the table that is stated."""
+        audit = self.out.with_name(f"{self.out.stem}.audit.json") if self.out else corpus.audit_json
+        return LabelPaths(
+            features=self.features or corpus.features,
+            labels=self.labels or corpus.labels,
+            out=self.out or corpus.out,
+            audit_json=self.audit_json or audit,
+            by_default=frozenset(name for name in LabelFiles.model_fields if not getattr(self, name)),
         )
-    given = {name: value for name, value in values.items() if value is not None}
-    checked = {name: check_setting(_BY_NAME[name], value, where) for name, value in given.items()}
-    if any(not isinstance(name, str) or not name for name in checked.get("vote_columns", [])):
-        raise SettingsError(
-            f"{where}: vote_columns",
-            found=repr(checked["vote_columns"]),
-            expected="names of columns, or shell patterns",
-            next_step="correct it",
-        )
-    if "vote_columns" in checked:
-        checked["vote_columns"] = tuple(checked["vote_columns"])
-    return LabelSettings(**{f.name: checked[f.name] for f in fields(LabelSettings) if f.name in checked})
+
+
+class JoinSettings(LabelSettings, LabelFiles):
+    """Settings of one join; what is left empty is inferred from the tables, or its default."""
+
+
+class BatchSettings(Settings):
+    """Settings of one batch."""
+
+    manifest: SettingPath | None = setting(
+        None, "JSON manifest of the tables, or the name of a shipped one.", shown="none, it must be set"
+    )
+    base_dir: SettingPath | None = setting(
+        None,
+        "Folder that relative paths in the manifest are from.",
+        shown="the manifest's own; a shipped one needs it",
+    )
+    report_json: SettingPath | None = setting(
+        None,
+        "Report to write.",
+        shown="<manifest stem>.report.json beside the manifest, of a shipped one in base_dir",
+    )
+    report_md: SettingPath | None = setting(
+        None, "The same for people.", shown="<manifest stem>.report.md beside that one"
+    )
+    fail_fast: bool = setting(False, "End at the first table that fails.")
 
 
 def check_settings(settings: LabelSettings, identity: tuple[str, ...]) -> None:

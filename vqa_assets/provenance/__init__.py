@@ -69,14 +69,6 @@ class Manifest:
     outputs: Mapping[str, Path]
 
 
-def told_settings(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name → {value, from}: ``default`` where a value is the one that a run has which says nothing."""
-    return {
-        name: {"value": value, "from": "default" if name in defaults and defaults[name] == value else "run config"}
-        for name, value in values.items()
-    }
-
-
 def write_manifest(path: Path, manifest: Manifest, context: RunContext) -> dict[str, Any]:
     """Write a replay manifest atomically and return it. Hashes every input and output file."""
     content = {"schema": manifest.schema, **manifest.body, "run_provenance": run_provenance(manifest, context)}

@@ -18,7 +18,7 @@ from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 
 if TYPE_CHECKING:
     from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, Trainer, TrainingRows
-    from vqa_assets.heads.recipe import TrainingSettings
+    from vqa_assets.heads.settings import TrainingSettings
 
 HERE, PROCESS = "torch", "process"
 JOB = "{job}"

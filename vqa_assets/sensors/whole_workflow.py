@@ -11,28 +11,32 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
 
-from vqa_assets.assets.told_config import ToldConfig
+from vqa_assets.assets.run_config import form, stated
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.settings import Settings, setting
 
 _LAST_LINES = 20
 _GRACE_S = 30.0
 
 
-class WorkflowConfig(ToldConfig):
+class WorkflowSettings(Settings):
     """Settings of one pass over everything that is there."""
 
-    dry_run: bool = Field(default=False, description="Stop before training. Default: false.")
+    dry_run: bool = setting(False, "Stop before training.")
 
 
 def make_workflow_job() -> dg.JobDefinition:
     """The job; its op takes the place of a GPU job, since the child trains heads."""
 
-    @dg.op(description="Runs python -m vqa_assets.workflow and tells what it says.", pool="gpu")
-    def run_workflow(context: dg.OpExecutionContext, config: WorkflowConfig, data_root: DataRootResource) -> None:
+    @dg.op(
+        description="Runs python -m vqa_assets.workflow and logs what it prints.",
+        pool="gpu",
+        config_schema=form(WorkflowSettings),
+    )
+    def run_workflow(context: dg.OpExecutionContext, data_root: DataRootResource) -> None:
         command = [sys.executable, "-m", "vqa_assets.workflow", "--root", str(data_root.root().path)]
-        command += ["--dry-run"] if config.dry_run else []
+        command += ["--dry-run"] if stated(WorkflowSettings, context).dry_run else []
         code, last = run_streamed(command, _environment(context.instance), context.log.info)
         if code != 0:
             description = f"the workflow ended with exit code {code}: {last[-1] if last else 'it said nothing'}"

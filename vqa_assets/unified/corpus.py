@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from vqa_assets.errors import AggregateError, SchemaError
-from vqa_assets.provenance import Manifest, RunContext, told_settings, utc_text, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, utc_text, write_manifest
+from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, read_json_object, write_json
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.unified.croissant import croissant
@@ -150,7 +151,7 @@ def make_unified_corpus(
                 "absent": list(absent),
                 "data_version": version,
             },
-            args=told_settings(arguments, settings.defaults(context.root)),
+            args=with_origins(arguments, settings.defaults(context.root)),
             inputs={context.root.shown(s.path): s.path for s in settings.shards},
             outputs={"unified_corpus": settings.output, "unified_corpus_parquet": parquet, **vars(sidecars)},
         ),

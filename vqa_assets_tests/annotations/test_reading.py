@@ -4,7 +4,6 @@ import hashlib
 import io
 import re
 import zipfile
-from dataclasses import replace
 
 import openpyxl
 import pytest
@@ -14,11 +13,10 @@ from vqa_assets.corpora import Spellings
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.errors import AnnotationError, ScaleError
-from vqa_assets.settings import resolve
+from vqa_assets.ingest.settings import resolve
 from vqa_assets_tests.shared.layouts import workbook
 
-LITTLE = replace(
-    KONVID_150K,
+LITTLE = KONVID_150K.but(
     name="little",
     title="Little",
     min_rows=1,
@@ -105,7 +103,7 @@ class TestFormats:
             assert (row.src, row.url, row.mos, row.sd, row.count) == ("a.mp4", "https://x/a", 3.5, 0.5, 7), spelling
 
     def test_the_first_spelling_that_is_not_empty_wins_row_by_row(self, tmp_path):
-        corpus = replace(LITTLE, own_spellings=Spellings(clip=("file_name", "flickr_id"), mos=("video_score",)))
+        corpus = LITTLE.but(own_spellings=Spellings(clip=("file_name", "flickr_id"), mos=("video_score",)))
         found = read(
             tmp_path,
             "flickr_id,name,file_name,mos,video_score\n"
@@ -146,7 +144,7 @@ class TestNames:
         assert read(tmp_path, "name,mos\na.1,3\n", clip_suffix=".mkv").usable[0].src == "a.1.mkv"
 
     def test_a_suffix_of_ones_own_is_not_doubled(self, tmp_path):
-        corpus = replace(LITTLE, also_starting=("{clip}_",))
+        corpus = LITTLE.but(also_starting=("{clip}_",))
         found = read(tmp_path, "name,mos\na,3\nb.wmv,3\nc.WMV,3\nd.mp4,3\n", corpus, clip_suffix=".wmv")
         assert [row.src for row in found.usable] == ["a.wmv", "b.wmv", "c.WMV", "d.mp4"]
         assert [row.also_starting for row in found.usable] == [("a_",), ("b_",), ("c_",), ("d_",)]
@@ -240,7 +238,7 @@ class TestValues:
         ],
     )
     def test_spread_and_count_are_known_or_unknown_and_never_fail_a_row(self, sd, count, spread, found, tmp_path):
-        row = read(tmp_path, f"name,mos,sd,n\na,3,{sd},{count}\n", replace(LITTLE, spread=spread)).usable[0]
+        row = read(tmp_path, f"name,mos,sd,n\na,3,{sd},{count}\n", LITTLE.but(spread=spread)).usable[0]
         assert (row.sd, row.count) == found
 
     def test_a_count_with_a_decimal_comma_is_none(self, tmp_path):
@@ -248,7 +246,7 @@ class TestValues:
 
     @pytest.mark.parametrize("nothing", ["NaN", "NA", "n/a", "null", "None", ""])
     def test_a_word_for_nothing_is_no_address_no_content_and_no_codec(self, nothing, tmp_path):
-        corpus = replace(LITTLE, own_spellings=Spellings(content=("scene",), codec=("codec",)))
+        corpus = LITTLE.but(own_spellings=Spellings(content=("scene",), codec=("codec",)))
         content = (
             f"name,mos,url,scene,codec\na,3,{nothing},{nothing},{nothing}\n{nothing or 'b'},3,https://x/b,s,h264\n"
         )
@@ -257,12 +255,12 @@ class TestValues:
         assert (second.src, second.extra) == (f"{nothing or 'b'}.mp4", {"content_id": "s"})
 
     def test_the_setting_decides_the_scale_where_detection_should_not(self, tmp_path):
-        corpus = replace(LITTLE, scales=(ACR_1_5, CONTINUOUS_0_100))
+        corpus = LITTLE.but(scales=(ACR_1_5, CONTINUOUS_0_100))
         found = read(tmp_path, "name,mos\na,3\nb,4\n", corpus, mos_scale="0-100-continuous")
         assert (found.scale, found.scale_from) == (CONTINUOUS_0_100, "set")
 
     def test_the_file_decides_its_scale_and_a_low_score_follows_it(self, tmp_path):
-        corpus = replace(LITTLE, scales=(ACR_1_5, CONTINUOUS_0_100))
+        corpus = LITTLE.but(scales=(ACR_1_5, CONTINUOUS_0_100))
         found = read(tmp_path, "name,mos\na,3.2\nb,60\nc,80\n", corpus)
         assert found.scale is CONTINUOUS_0_100
         assert [r.mos for r in found.usable] == [3.2, 60, 80]

@@ -1,19 +1,40 @@
 """The launchpad's form: every setting of every asset has a sentence, its default and its bounds."""
 
-import inspect
 import re
-from typing import Any
+from collections.abc import Mapping
 
 import dagster as dg
 import pytest
-from pydantic import Field
 
 from vqa_assets.assets.metadata import records
-from vqa_assets.assets.told_config import ToldConfig
+from vqa_assets.assets.run_config import form as form_of
+from vqa_assets.assets.run_config import stated
+from vqa_assets.assets.runs import dagster_failures, step_failure
 from vqa_assets.definitions import defs
-from vqa_assets.settings import INGEST_SETTINGS
+from vqa_assets.encode_grid.settings import EncodeGridSettings, MergeSettings, ReportsSettings
+from vqa_assets.errors import SettingsError
+from vqa_assets.features.settings import ExtractionSettings
+from vqa_assets.heads.recipe import HEAD_RECIPES
+from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
+from vqa_assets.ingest.settings import IngestSettings
+from vqa_assets.labels.settings import BatchSettings, JoinSettings
+from vqa_assets.settings import Many, SettingPath, Settings, setting
+from vqa_assets.unified.settings import AggregationSettings
 
 ASSETS = sorted(key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys())
+STAGES: dict[str, type[Settings]] = {
+    "corpus_jsonl": IngestSettings,
+    "unified_corpus": AggregationSettings,
+    "clip_features": ExtractionSettings,
+    "mos_features": JoinSettings,
+    "mos_label_batch": BatchSettings,
+    "libvmaf_reports": ReportsSettings,
+    "encode_grid_jsonl": EncodeGridSettings,
+    "fr_training_corpus": MergeSettings,
+    "mos_head": TrainingSettings,
+    **dict.fromkeys(HEAD_RECIPES, TrainingSettings),
+    "cross_corpus_evaluation": CrossCorpusSettings,
+}
 
 
 def form(asset: str) -> dict[str, str]:
@@ -23,25 +44,23 @@ def form(asset: str) -> dict[str, str]:
 
 
 def bounds(asset: str) -> dict[str, list[float]]:
-    """Setting → its bounds, as the config's class enforces them."""
-    function: Any = defs.resolve_assets_def(dg.AssetKey(asset)).op.compute_fn
-    config = inspect.signature(function.decorated_fn).parameters["config"].annotation
+    """Setting → its bounds, as the stage's model enforces them."""
     names = ("ge", "gt", "le", "lt")
     return {
-        setting: [getattr(m, name) for m in field.metadata for name in names if hasattr(m, name)]
-        for setting, field in config.model_fields.items()
+        name: [getattr(m, bound) for m in field.metadata for bound in names if hasattr(m, bound)]
+        for name, field in STAGES[asset].model_fields.items()
     }
 
 
 @pytest.mark.parametrize("asset", [name for name in ASSETS if form(name)])
 def test_every_setting_tells_what_it_does_its_default_and_its_bounds(asset: str) -> None:
     limits = bounds(asset)
-    for setting, told in form(asset).items():
+    for name, told in form(asset).items():
         sentence, _, rest = told.partition("Default: ")
-        assert len(sentence) > 8, setting
-        assert rest.rstrip().endswith("."), setting
+        assert len(sentence) > 8, name
+        assert rest.rstrip().endswith("."), name
         numbers = re.findall(r"[\d.]*\d", rest)
-        assert [f"{bound:g}" for bound in limits[setting] if f"{bound:g}" not in numbers] == [], f"{setting}: {told}"
+        assert [bound for bound in limits[name] if f"{bound:.0f}" not in numbers] == [], f"{name}: {told}"
 
 
 @pytest.mark.parametrize(
@@ -81,37 +100,71 @@ def test_numbers_of_tables_have_four_significant_figures(value: object, shown: o
     assert type(row["number"]) is type(value)
 
 
-def test_the_settings_of_an_ingest_are_those_of_the_table() -> None:
-    assert form("corpus_jsonl") == {setting.name: setting.help for setting in INGEST_SETTINGS}
+@pytest.mark.parametrize("asset", ASSETS)
+def test_the_form_is_the_stages_settings_with_their_sentences(asset: str) -> None:
+    assert form(asset) == (STAGES[asset].help() if asset in STAGES else {})
 
 
-def test_a_value_out_of_bounds_or_of_another_type_is_told_in_few_words() -> None:
-    class Example(ToldConfig):
-        few: int = Field(default=1, ge=1, le=9, description="How many.")
-        much: float = Field(default=0.5, gt=0, lt=1, description="How much.")
+class Example(Settings):
+    """A stage with a setting of each kind."""
 
-    for wrong, told in (
-        ({"few": 0}, "few: 0, expected at least 1; correct the run config"),
-        ({"few": 10}, "few: 10, expected at most 9; correct the run config"),
-        ({"much": 0.0}, "much: 0.0, expected above 0; correct the run config"),
-        ({"much": 1.0}, "much: 1.0, expected below 1; correct the run config"),
-        ({"few": [2]}, "few: [2], expected a valid integer; correct the run config"),
-    ):
-        with pytest.raises(dg.Failure) as failure:
-            Example(**wrong)
-        assert failure.value.description == told
+    few: int = setting(1, "How many.", ge=1, le=9)
+    much: float = setting(0.5, "How much.", gt=0, lt=1)
+    names: Many[str] = setting((), "Which.")
+    places: Mapping[str, SettingPath] = setting({}, "Where.")
+    off: bool = setting(False, "Whether.")
+    seed: int = setting(7, "Decides.", shown="seven", lt=50)
 
 
-def test_a_description_is_completed_and_what_it_tells_already_is_not_told_twice() -> None:
-    class Example(ToldConfig):
-        bare: int = Field(default=5, ge=2, lt=50, description="How many.")
-        full: float = Field(default=0.01, gt=0, le=1, description="How much. Default: 0.01. Above 0, at most 1.")
-        names: list[str] = Field(default=[], description="Which.")
-        off: bool = Field(default=False, description="Whether.")
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"few": 0}, "few: 0, expected a whole number of at least 1 and at most 9; correct the run config"),
+        ({"few": 10}, "few: 10, expected a whole number of at least 1 and at most 9; correct the run config"),
+        ({"few": [2]}, "few: [2], expected a whole number of at least 1 and at most 9; correct the run config"),
+        ({"few": True}, "few: True, expected a whole number of at least 1 and at most 9; correct the run config"),
+        ({"much": 0.0}, "much: 0.0, expected a number above 0 and below 1; correct the run config"),
+        ({"much": float("nan")}, "much: nan, expected a number above 0 and below 1; correct the run config"),
+        ({"names": "a"}, "names: 'a', expected a list; correct the run config"),
+        ({"names": ["a", 3]}, "names[1]: 3, expected a text; correct the run config"),
+        ({"places": {"here": ""}}, "places.here: '', expected a path; correct the run config"),
+        ({"places": {3: "x"}}, "places: 3, expected a text; correct the run config"),
+        ({"off": "no"}, "off: 'no', expected true or false; correct the run config"),
+        (
+            {"fwe": 1},
+            "settings: unknown key 'fwe', expected one of few, much, names, places, off, seed; correct the run config",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_explained_in_few_words(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Example.of(wrong, "", "correct the run config")
+    assert str(caught.value) == message
 
-    assert {name: field.description for name, field in Example.model_fields.items()} == {
-        "bare": "How many. Default: 5. At least 2. Below 50.",
-        "full": "How much. Default: 0.01. Above 0, at most 1.",
+
+def test_a_sentence_ends_with_default_and_bounds() -> None:
+    assert Example.help() == {
+        "few": "How many. Default: 1. At least 1. At most 9.",
+        "much": "How much. Default: 0.5. Above 0. Below 1.",
         "names": "Which. Default: none.",
+        "places": "Where. Default: none.",
         "off": "Whether. Default: false.",
+        "seed": "Decides. Default: seven. Below 50.",
     }
+
+
+def test_a_value_out_of_bounds_ends_a_run_in_these_words() -> None:
+    @dg.asset(config_schema=form_of(Example))
+    def example(context: dg.AssetExecutionContext) -> None:
+        with dagster_failures():
+            stated(Example, context)
+
+    config = {"ops": {"example": {"config": {"few": 12}}}}
+    done = dg.materialize([example], run_config=config, raise_on_error=False)
+    (event,) = done.get_step_failure_events()
+    expected = "few: 12, expected a whole number of at least 1 and at most 9; correct the run config"
+    assert step_failure(event) == expected
+
+
+def test_what_a_run_leaves_empty_is_the_default() -> None:
+    assert Example.of({"few": None, "names": ["a"]}, "") == Example(names=("a",))

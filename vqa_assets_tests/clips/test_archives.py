@@ -23,8 +23,8 @@ from vqa_assets_tests.shared.hostile_server import Behaviour, Exchange, HostileS
 
 BODY = bytes(range(256)) * 4000
 QUICK = DownloadLimits(backoff_s=0.01, retries=2, stall_s=1)
-KONVID_1K = replace(
-    CORPORA["konvid-1k"], archives=tuple(replace(a, min_bytes=1) for a in CORPORA["konvid-1k"].archives)
+KONVID_1K = CORPORA["konvid-1k"].but(
+    archives=tuple(archive.but(min_bytes=1) for archive in CORPORA["konvid-1k"].archives)
 )
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.assets.features import FeatureConfig
 from vqa_assets.definitions import defs
 from vqa_assets.feature_names import CANONICAL_6, NO_REFERENCE, NO_REFERENCE_CLIP, NSS, SHOT_FEATURES, TRANSFERS
 from vqa_assets.features.decoding import SMALLEST_SIDE as SMALLEST_MEASURED
@@ -15,6 +14,7 @@ from vqa_assets.features.libvmaf import FRAMES_HELD, RECOMPRESSION, Comparison
 from vqa_assets.features.libvmaf import SMALLEST_SIDE as SMALLEST_COMPARED
 from vqa_assets.features.memory import SHARE
 from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S
+from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.tables.specs import CLIP_FEATURES
 
@@ -73,7 +73,7 @@ def test_the_re_encode_is_the_codes() -> None:
 def test_the_settings_exist_with_their_defaults() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", section("Settings"), re.MULTILINE)
     run = {name for name, where, _ in rows if "run config" in where}
-    assert run == set(FeatureConfig.model_fields)
+    assert run == set(ExtractionSettings.model_fields)
     assert {name for name, where, _ in rows if "resource" in where} == set(ClipExtractorResource.model_fields)
     assert named({name: default for name, _, default in rows}["feature_sets"].split(";")[0]) == {*FEATURE_SETS}
 

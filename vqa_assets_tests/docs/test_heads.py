@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.assets.head_settings import HeadConfig, TrainingConfig
 from vqa_assets.corpora.contents import SPLIT_WORDS
 from vqa_assets.heads.display import FIELDS, read_profile
-from vqa_assets.heads.recipe import FEATURE_SCHEMAS, FR_REGRESSOR_V2, HEAD_RECIPES, Gate, TrainingSettings
+from vqa_assets.heads.recipe import FEATURE_SCHEMAS, FR_REGRESSOR_V2, HEAD_RECIPES, Gate
+from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.resources.trainer import TrainerResource
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -54,9 +54,9 @@ def test_every_split_word_is_named() -> None:
     assert all(f"`{word}`" in section("Splits") for word in SPLIT_WORDS)
 
 
-@pytest.mark.parametrize("config", [TrainingConfig, HeadConfig])
-def test_every_setting_is_named_and_described(config: type[TrainingConfig]) -> None:
-    for name, field in config.model_fields.items():
+@pytest.mark.parametrize("stage", [CrossCorpusSettings, TrainingSettings])
+def test_every_setting_is_named_and_described(stage: type[CrossCorpusSettings]) -> None:
+    for name, field in stage.model_fields.items():
         assert f"`{name}`" in section("Settings"), name
         assert field.description, name
 
@@ -73,7 +73,7 @@ def test_the_settings_of_the_example_exist() -> None:
     (config,) = re.findall(r"--config-json '(.*?)'", section("Settings"))
     ((name, given),) = json.loads(config)["ops"].items()
     assert name in HEAD_RECIPES
-    assert set(given["config"]) <= set(HeadConfig.model_fields)
+    assert set(given["config"]) <= set(TrainingSettings.model_fields)
 
 
 def test_the_page_on_deploying_names_every_setting_of_the_trainer() -> None:

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.assets.labels import BatchConfig, LabelConfig
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.definitions import defs
+from vqa_assets.doc_tables import settings_table
 from vqa_assets.labels.batch import read_manifest, shipped_manifests
 from vqa_assets.labels.joining import SCORES
 from vqa_assets.labels.keys import LIMIT_S
 from vqa_assets.labels.scores import CARRIED_COLUMNS, MOS_CANDIDATES
-from vqa_assets.labels.settings import LABEL_SETTINGS
-from vqa_assets_tests.shared.settings_tables import settings_table
+from vqa_assets.labels.settings import BatchSettings, JoinSettings, LabelSettings
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/labels.md").read_text(encoding="utf-8")
@@ -27,10 +26,10 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_table_of_settings_is_the_codes() -> None:
-    assert settings_table(LABEL_SETTINGS) in PAGE
+    assert settings_table(LabelSettings) in PAGE
     shown = {*re.findall(r"`([a-z_]+)`", PAGE)}
     assert {"features", "labels", "out", "audit_json"} <= shown
-    assert set(BatchConfig.model_fields) <= shown
+    assert set(BatchSettings.model_fields) <= shown
 
 
 def test_the_columns_it_names_are_those_that_are_read_and_written() -> None:
@@ -47,7 +46,7 @@ def test_the_commands_name_assets_and_settings_that_exist() -> None:
     lines = "\n".join(blocks("")).replace("\\\n", "").splitlines()
     commands = [line for line in lines if "materialize" in line]
     assert len(commands) == 3
-    fields = {"mos_features": set(LabelConfig.model_fields), "mos_label_batch": set(BatchConfig.model_fields)}
+    fields = {"mos_features": set(JoinSettings.model_fields), "mos_label_batch": set(BatchSettings.model_fields)}
     for command in commands:
         (asset,) = re.findall(r"--select (\w+)", command)
         assert asset in keys
@@ -92,7 +91,7 @@ def test_its_manifest_is_one_and_the_shipped_ones_are_named(tmp_path: Path) -> N
 def test_every_failure_it_explains_is_told_by_the_code() -> None:
     rows = re.findall(r"^\| `([^`]+)` \|", PAGE.split("## When it fails")[1], re.MULTILINE)
     assert len(rows) > 10
-    code = CODE.replace("{role}", "an input").replace('manifest",\n                found="found', "manifest: found")
+    code = CODE.replace("{role}", "an input").replace('manifest",\n            found="found', "manifest: found")
     assert [row for row in rows if row not in code] == []
 
 

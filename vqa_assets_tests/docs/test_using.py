@@ -9,7 +9,8 @@ from benchmarks.head_laws import LAWS
 from vqa_assets.heads.baselines import SVR_FIT_ROWS
 from vqa_assets.heads.evaluation import PROPOSED, TEST_SHARE
 from vqa_assets.heads.method import SHIPPED
-from vqa_assets.heads.recipe import HOLDOUT_SHARE, TrainingSettings
+from vqa_assets.heads.recipe import HOLDOUT_SHARE
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import CLIP, HIDDEN
 from vqa_assets.predict import VERSION, parser
 

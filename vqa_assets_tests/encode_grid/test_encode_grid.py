@@ -16,16 +16,17 @@ from vqa_assets.encode_grid.grid import (
     GridJob,
     GridOutput,
     GridReport,
+    Merge,
     MergeReport,
-    MergeSettings,
     choose_inputs,
     make_grid,
     make_training_corpus,
 )
 from vqa_assets.encode_grid.grid_files import list_inputs
 from vqa_assets.encode_grid.grid_rows import DEFAULTS, ROW_KEYS, VERSION_2_KEYS, grid_line, read_grid
-from vqa_assets.encode_grid.grid_sources import EncodeLabels, NamedGeometry, bvi_dvc_job, geometry_of, netflix_job
+from vqa_assets.encode_grid.grid_sources import NamedGeometry, bvi_dvc_job, geometry_of, netflix_job
 from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
+from vqa_assets.encode_grid.settings import EncodeLabels
 from vqa_assets.errors import AggregateError, EncodeGridError, SchemaError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import RunContext
@@ -69,7 +70,7 @@ class Place:
 
     def merge(self, *inputs, named=()):
         present, absent = choose_inputs(named, inputs or grid_files.every_grid_jsonl(self.root))
-        return make_training_corpus(MergeSettings(present, grid_files.training_corpus(self.root), absent), self.context)
+        return make_training_corpus(Merge(present, grid_files.training_corpus(self.root), absent), self.context)
 
     def shard(self, name, *rows):
         return write_rows(grid_files.folder(self.root) / name, *rows)

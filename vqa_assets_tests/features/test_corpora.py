@@ -149,7 +149,7 @@ def test_raw_video_is_measured_with_the_declared_geometry(root_path: Path, pixel
     tiny_clip(root_path / "clip.mp4", 5)
     encoded(root_path / "clip.mp4", clip, "-c:v", "ffv1", "-pix_fmt", pixels)
     raw = encoded(clip, corpus.add("x.yuv"), "-f", "rawvideo", "-pix_fmt", pixels)
-    declared = RawVideo(64, 48, 25.0, pixels)
+    declared = RawVideo(width=64, height=48, framerate=25.0, pix_fmt=pixels)
     (row,) = table(corpus.measure(raw=declared)).values()
     expected = ClipExtractor().extract(clip)
     measured = [*CANONICAL_6, "si_p90", "ti", "nss2_shape", "saliency", "n_feature_frames", "clip_bitdepth"]

@@ -111,7 +111,7 @@ def test_going_back_to_an_earlier_version_measures_nothing(clips, cache):
 
 def test_another_declared_geometry_of_raw_clips_measures_again(clips, cache):
     for width, measured in ((64, 5), (64, 0), (32, 5)):
-        raw = [replace(clip, raw=RawVideo(width, 32)) for clip in clips]
+        raw = [replace(clip, raw=RawVideo(width=width, height=32)) for clip in clips]
         _, report = measure(raw, CountingExtractor(), cache)
         assert report.measured == measured
     assert report.again == "5 clips are measured again: raw 64x32 yuv420p 30 became raw 32x32 yuv420p 30"

@@ -1,7 +1,6 @@
 """``cross_corpus_evaluation``: three corpora of which two follow one law and the third its opposite."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.across import Across, evaluate_across, recipe_of
 from vqa_assets.heads.publish import near_duplicates, report
-from vqa_assets.heads.recipe import UNIFIED_SCHEMA, CorpusFacts, TrainingSettings
+from vqa_assets.heads.recipe import UNIFIED_SCHEMA, CorpusFacts
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
@@ -94,14 +94,14 @@ def test_contents_of_both_corpora_are_not_tested_on(tmp_path):
     one, two = labelled(40), labelled(40, seed=1)
     two = two.with_columns(content_id=pl.concat([one["content_id"][:10], two["content_id"][10:]]))
     paths = {"konvid-1k": written(one, tmp_path / "a.parquet"), "lsvq": written(two, tmp_path / "b.parquet")}
-    found = across(paths, replace(QUICK, epochs=1))
+    found = across(paths, QUICK.but(epochs=1))
     assert found.cells["konvid-1k", "lsvq"].rows == 30
     assert found.cells["lsvq", "konvid-1k"].rows == 30
 
 
 def test_a_corpus_of_two_contents_has_no_diagonal(tables, tmp_path):
     small = written(labelled(4, seed=5), tmp_path / "small.parquet")
-    found = across({"konvid-1k": tables["konvid-1k"], "lsvq": small}, replace(QUICK, epochs=1, k_folds=5))
+    found = across({"konvid-1k": tables["konvid-1k"], "lsvq": small}, QUICK.but(epochs=1, k_folds=5))
     assert found.cells["lsvq", "lsvq"] is None
     assert found.matrix("plcc")["lsvq"]["lsvq"] is None
     assert heat_map_png({"plcc": found.matrix("plcc")}).startswith(b"\x89PNG")
@@ -177,7 +177,7 @@ def test_without_the_columns_of_the_default_schema_they_are_listed(tables, root_
 
 def test_a_corpus_of_one_content_costs_no_other_its_cells(tables, tmp_path):
     lonely = written(labelled(20, seed=6).with_columns(content_id=pl.lit("one")), tmp_path / "lonely.parquet")
-    found = across({"konvid-1k": tables["konvid-1k"], "lsvq": lonely}, replace(QUICK, epochs=1))
+    found = across({"konvid-1k": tables["konvid-1k"], "lsvq": lonely}, QUICK.but(epochs=1))
     assert found.cells["lsvq", "konvid-1k"] is None
     assert found.cells["lsvq", "lsvq"] is None
     assert found.cells["konvid-1k", "lsvq"].rows == 20

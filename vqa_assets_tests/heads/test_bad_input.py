@@ -12,8 +12,9 @@ from vqa_assets.errors import SettingsError, TrainingError, VqaError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, TrainingSettings
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
 from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.shared.head_tables import FACTS, chug_labelled, labelled, quiet, written
@@ -22,7 +23,7 @@ from vqa_assets_tests.shared.head_tables import FACTS, chug_labelled, labelled, 
 def train(tmp_path: Path, frame: pl.DataFrame, **settings: object) -> dict[str, object]:
     """The manifest of a quick head on one table."""
     quick = {"epochs": 1, "device": "cpu", "export": False, "protocol_splits": 0}
-    chosen = TrainingSettings(**{**quick, **settings})
+    chosen = TrainingSettings.of({**quick, **settings}, "")
     tables = {"konvid-1k": written(frame, tmp_path / "t.parquet")}
     return build_head(KONVID_MOS_HEAD_V1, tables, FACTS, chosen, TorchTrainer(), quiet).manifest
 
@@ -184,7 +185,7 @@ def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
         ({"columns": ("adm2", "gone")}, r"konvid-1k: gone \(absent or all missing\)"),
         ({"display_profile_json": "/nowhere/tv.json"}, "which reads no display"),
         ({"k_folds": 100}, "of 100 folds are empty"),
-        ({"seed": -1}, "seed: -1, expected 0 or more"),
+        ({"seed": -1}, "seed: -1, expected a whole number of at least 0"),
         ({"columns": ("adm2", "mos", "mos_std_dev")}, r"columns: \['mos', 'mos_std_dev'\], expected features"),
         ({"columns": ("adm2", "Quality", "DMOS")}, r"columns: \['Quality', 'DMOS'\], expected features"),
     ],

@@ -15,7 +15,8 @@ from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.export import run_onnx
 from vqa_assets.heads.publish import HeadInputs, card_png, publish_head
-from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate, TrainingSettings
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.provenance import RunContext
@@ -142,7 +143,7 @@ def test_the_predictions_are_out_of_fold(built):
 
 def test_the_same_seed_builds_the_same_bytes_and_another_seed_others(built, table):
     assert build({"konvid-1k": table}).onnx == built.onnx
-    assert build({"konvid-1k": table}, replace(QUICK, seed=3)).onnx != built.onnx
+    assert build({"konvid-1k": table}, QUICK.but(seed=3)).onnx != built.onnx
 
 
 def test_a_smoke_run_takes_another_name_passes_its_gate_and_is_never_production(smoke):
@@ -172,7 +173,7 @@ def test_no_labelled_row_is_an_error_unless_the_fallback_is_allowed(tmp_path):
     bare = written(labelled(30).with_columns(mos=pl.lit(None, pl.Float64)), tmp_path / "a.parquet")
     with pytest.raises(TrainingError, match="no labelled row"):
         build({"konvid-1k": bare})
-    done = build({"konvid-1k": bare}, replace(QUICK, allow_synthetic_fallback=True))
+    done = build({"konvid-1k": bare}, QUICK.but(allow_synthetic_fallback=True))
     assert done.file_stem == "konvid_mos_head_v1.synthetic"
     assert (done.manifest["smoke"], done.manifest["synthetic"], done.manifest["status"]) == (False, True, "Proposed")
     assert "trained on synthetic rows" in done.manifest["gate"]["reasons"]
@@ -181,26 +182,26 @@ def test_no_labelled_row_is_an_error_unless_the_fallback_is_allowed(tmp_path):
 def test_bad_features_are_an_error_even_with_the_fallback(tmp_path):
     flat = written(labelled(30).with_columns(adm2=pl.lit(1.0)), tmp_path / "a.parquet")
     with pytest.raises(TrainingError, match="adm2"):
-        build({"konvid-1k": flat}, replace(QUICK, allow_synthetic_fallback=True))
+        build({"konvid-1k": flat}, QUICK.but(allow_synthetic_fallback=True))
 
 
 def test_extra_and_replaced_tables_and_exclusions(table, tmp_path):
     mine = str(written(labelled(60, seed=9), tmp_path / "mine.parquet"))
-    extra = build({"konvid-1k": table}, replace(QUICK, extra_tables={"mine": mine}, export=False)).manifest
+    extra = build({"konvid-1k": table}, QUICK.but(extra_tables={"mine": mine}, export=False)).manifest
     assert set(extra["corpora"]) == {"konvid-1k", "mine"}
     assert extra["corpora"]["mine"]["licence"] == "not declared"
     assert extra["redistribution"]["strictest"] == "unknown"
     assert set(extra["folds"]["per_corpus"]) == {"konvid-1k", "mine"}
-    only = replace(QUICK, extra_tables={"mine": mine}, exclude_corpora=("konvid-1k",), export=False)
+    only = QUICK.but(extra_tables={"mine": mine}, exclude_corpora=("konvid-1k",), export=False)
     excluded = build({"konvid-1k": table}, only).manifest
     assert (set(excluded["corpora"]), excluded["excluded"]) == ({"mine"}, ["konvid-1k"])
-    instead = build({"konvid-1k": table}, replace(QUICK, tables={"mine": mine}, export=False)).manifest
+    instead = build({"konvid-1k": table}, QUICK.but(tables={"mine": mine}, export=False)).manifest
     assert (set(instead["corpora"]), instead["absent"]) == ({"mine"}, [])
 
 
 def test_excluding_a_corpus_that_is_not_there_is_an_error(table):
     with pytest.raises(SettingsError, match="konvid-1m, expected some of konvid-1k, konvid-150k"):
-        build({"konvid-1k": table}, replace(QUICK, exclude_corpora=("konvid-1m",)))
+        build({"konvid-1k": table}, QUICK.but(exclude_corpora=("konvid-1m",)))
 
 
 def test_computed_scores_are_never_a_target(table):
@@ -210,13 +211,13 @@ def test_computed_scores_are_never_a_target(table):
 
 
 def test_own_columns_make_a_narrower_head(table):
-    done = build({"konvid-1k": table}, replace(QUICK, columns=("vmaf", "motion2")))
+    done = build({"konvid-1k": table}, QUICK.but(columns=("vmaf", "motion2")))
     assert (done.manifest["feature_schema"], done.manifest["feature_order"]) == ("own-columns", ["vmaf", "motion2"])
     assert run_onnx(done.onnx, np.ones((3, 2), np.float32), encoder_onehot(3)).shape == (3,)
 
 
 def test_without_export_there_is_no_file(table):
-    done = build({"konvid-1k": table}, replace(QUICK, export=False))
+    done = build({"konvid-1k": table}, QUICK.but(export=False))
     assert done.onnx is None
     assert [done.manifest[key] for key in ("onnx", "sha256", "parity")] == [None, None, None]
     assert "onnxruntime" not in render_card(done.manifest)
@@ -243,7 +244,7 @@ def _test_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_where_one_corpus_has_a_split_its_test_rows_are_reported(table, tmp_path):
     words = ["train"] * 60 + ["test"] * 60
     other = written(labelled(120, seed=4).with_columns(split=pl.Series(words)), tmp_path / "b.parquet")
-    m = build({"konvid-1k": table, "konvid-150k": other}, replace(QUICK, export=False)).manifest
+    m = build({"konvid-1k": table, "konvid-150k": other}, QUICK.but(export=False)).manifest
     assert m["given_tests"]["konvid-150k"]["rows"] == 60
     assert m["folds"]["kind"] == "folds"
     assert "Test rows of konvid-150k: SROCC" in render_card(m)
@@ -343,9 +344,9 @@ def test_folds_learn_in_batches_of_the_shipped_heads_size(tmp_path):
 def test_a_corpus_of_which_no_row_is_used_decides_no_licence(tmp_path):
     used = written(labelled(80), tmp_path / "a.parquet")
     none = written(labelled(40, seed=1).with_columns(mos_label_status=pl.lit("missing-label")), tmp_path / "b.parquet")
-    m = build({"konvid-1k": used, "konvid-150k": none}, replace(QUICK, epochs=1)).manifest
+    m = build({"konvid-1k": used, "konvid-150k": none}, QUICK.but(epochs=1)).manifest
     assert (list(m["corpora"]), list(m["unused"]), m["absent"]) == (["konvid-1k"], ["konvid-150k"], [])
     assert m["unused"]["konvid-150k"]["rows_unlabelled"] == 40
-    alone = build({"konvid-1k": used}, replace(QUICK, epochs=1)).manifest
+    alone = build({"konvid-1k": used}, QUICK.but(epochs=1)).manifest
     assert m["redistribution"] == alone["redistribution"]
     assert "No row used: konvid-150k." in render_card(m)

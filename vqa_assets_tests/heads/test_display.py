@@ -17,10 +17,9 @@ from vqa_assets.heads.recipe import (
     CHUG_HDR_WIDE_V1,
     CHUG_METADATA,
     KONVID_MOS_HEAD_V1,
-    TrainingSettings,
     corpus_head_recipe,
-    schema_of,
 )
+from vqa_assets.heads.settings import TrainingSettings, schema_of
 
 FULL = {
     "peak_luminance_nits": 1000,

@@ -9,8 +9,8 @@ from vqa_assets.heads.baselines import svr_predictions
 from vqa_assets.heads.evaluation import Evaluation, evaluate
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
-from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.weights import HeadWeights, encoder_onehot

@@ -13,7 +13,8 @@ from vqa_assets.heads.card import render_card
 from vqa_assets.heads.evaluation import METRICS, protocol_parts, run_protocol
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
-from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, TrainingSettings
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, plan_splits
 from vqa_assets.heads.synthetic import synthetic_table
 from vqa_assets.heads.training import TorchTrainer

@@ -10,16 +10,8 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.recipe import (
-    HEAD_RECIPES,
-    KONVID_MOS_HEAD_V1,
-    SMOKE_GATE,
-    CorpusFacts,
-    Gate,
-    TrainingSettings,
-    corpus_head_recipe,
-    schema_of,
-)
+from vqa_assets.heads.recipe import HEAD_RECIPES, KONVID_MOS_HEAD_V1, SMOKE_GATE, CorpusFacts, Gate, corpus_head_recipe
+from vqa_assets.heads.settings import TrainingSettings, schema_of
 
 HEADS = Path(heads.__file__).parent
 
@@ -67,11 +59,11 @@ def test_the_batch_grows_with_the_rows_unless_set():
 )
 def test_a_setting_without_meaning_is_named(wrong):
     with pytest.raises(SettingsError, match=f"^{next(iter(wrong))}: "):
-        TrainingSettings(**wrong)
+        TrainingSettings.of(wrong, "")
 
 
 def test_settings_become_json_without_paths():
-    told = TrainingSettings(tables={"mine": "/secret/place.parquet"}, exclude_corpora=("lsvq",)).as_json()
+    told = TrainingSettings(tables={"mine": "/secret/place.parquet"}, exclude_corpora=("lsvq",)).public_values()
     assert told["tables"] == ["mine"]
     assert "secret" not in json.dumps(told)
 

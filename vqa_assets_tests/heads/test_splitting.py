@@ -5,7 +5,7 @@ import pytest
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.synthetic import synthetic_table
 

@@ -10,8 +10,8 @@ from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.evaluation import evaluate
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainedHeads, TrainingRows
 from vqa_assets.heads.model import Members, predict
-from vqa_assets.heads.recipe import TrainingSettings
 from vqa_assets.heads.rows import TrainingTable, read_training_table
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import DeviceRows, Stack, TorchTrainer, loss_of, members_of, silence_of, train
 from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
@@ -255,7 +255,7 @@ def test_a_backward_pass_gives_the_gradients_of_the_formula(tmp_path, share):
 
 
 def test_a_step_is_adamw_with_decoupled_weight_decay_for_each_member_alone(tmp_path):
-    data, settings = rows_of(table_of(tmp_path, 60)), replace(SHORT, weight_decay=0.1)
+    data, settings = rows_of(table_of(tmp_path, 60)), SHORT.but(weight_decay=0.1)
     _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
     method = replace(SHIPPED, dropout=0.0)
     members = list(members_of(data, codes, HeadRows("a", np.arange(60)), settings, method))

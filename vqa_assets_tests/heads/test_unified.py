@@ -1,6 +1,5 @@
 """``unified_mos_head_v1``: every corpus present, each clip once, and how well each is predicted by the others."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import build_head, train_parts
-from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, UNIFIED_MOS_HEAD_V1, TrainingSettings
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, UNIFIED_MOS_HEAD_V1
 from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, corpora_out
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
@@ -82,7 +82,7 @@ def predictions(tables: dict[str, Path], **weights: float) -> np.ndarray:
     from vqa_assets.heads.model import predict
 
     table = read_training_table(tables, KONVID_V1)
-    settings = replace(QUICK, epochs=4, corpus_weights={k.replace("_", "-"): v for k, v in weights.items()})
+    settings = QUICK.but(epochs=4, corpus_weights={k.replace("_", "-"): v for k, v in weights.items()})
     everything = np.arange(len(table.mos))
     trained = train_parts(table, [Part("all", everything, everything)], settings, TorchTrainer(), quiet)
     return predict(trained.heads[0], table.features, table.onehot)
@@ -100,19 +100,17 @@ def test_weights_move_the_head_towards_a_corpus_and_equal_ones_leave_it(tmp_path
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf"), 3e38, 1e-60])
 def test_a_weight_that_means_nothing_is_refused(weight):
-    with pytest.raises(
-        SettingsError, match=r"corpus_weights: .*expected weights from 0.000001 to 1000000, all above 0"
-    ):
-        TrainingSettings(corpus_weights={"lsvq": weight})
+    with pytest.raises(SettingsError, match=r"corpus_weights\.lsvq: .*expected a weight from 0.000001 to 1000000"):
+        TrainingSettings.of({"corpus_weights": {"lsvq": weight}}, "")
 
 
 def test_a_weight_of_a_corpus_that_is_not_there_is_refused(tables):
     with pytest.raises(SettingsError, match="corpus_weights: konvid, expected some of konvid-1k"):
-        build(tables, replace(QUICK, corpus_weights={"konvid": 2.0}))
+        build(tables, QUICK.but(corpus_weights={"konvid": 2.0}))
 
 
 def test_what_a_run_weighs_and_leaves_out_is_in_the_manifest(tables):
-    m = build(tables, replace(QUICK, corpus_weights={"konvid-1k": 2.0}, exclude_corpora=("lsvq",)))
+    m = build(tables, QUICK.but(corpus_weights={"konvid-1k": 2.0}, exclude_corpora=("lsvq",)))
     assert m["training_recipe"]["settings"]["corpus_weights"] == {"konvid-1k": 2.0}
     assert m["excluded"] == ["lsvq"]
     assert "lsvq" not in m["absent"]

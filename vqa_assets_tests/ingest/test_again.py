@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +294,7 @@ def test_a_progress_file_may_lie_in_a_folder_to_come(at: Any, tmp_path: Path) ->
 
 
 def test_a_whole_frame_rate_is_a_number_like_any_other(root_path: Path) -> None:
-    corpus = replace(CORPORA["waterloo-ivc-4k"], name="raw")
+    corpus = CORPORA["waterloo-ivc-4k"].but(name="raw")
     small = SmallCorpus(DataRoot(root_path), corpus=corpus)
     small.drop("ingest.toml", "[raw_video]\nwidth = 16\nheight = 16\nframerate = 25\n")
     small.drop("manifest.csv", "name,mos\na.yuv,40\n")

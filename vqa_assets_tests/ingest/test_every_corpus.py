@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -420,7 +419,7 @@ class TestRawVideo:
         [("yuv420p", 27), ("yuv420p10le", 54), ("yuv422p", 33), ("yuv444p", 45), ("yuv444p10le", 90), ("gray", 15)],
     )
     def test_odd_sizes_have_their_chroma_rounded_up(self, pix_fmt: str, frame_bytes: int) -> None:
-        assert RawVideo(5, 3, 1, pix_fmt).frame_bytes == frame_bytes
+        assert RawVideo(width=5, height=3, framerate=1, pix_fmt=pix_fmt).frame_bytes == frame_bytes
 
 
 class TestFiles:
@@ -522,7 +521,7 @@ class TestFiles:
         assert [x.reason.partition(",")[0] for x in report.losses] == ["a Git-LFS pointer", "a dangling link"]
 
     def test_the_manifest_names_every_file_it_read(self, at: Any) -> None:
-        small = at(replace(CORPORA["konvid-150k"], name="mine"))
+        small = at(CORPORA["konvid-150k"].but(name="mine"))
         small.drop("k150ka_scores.csv", "video_name,video_score\na,3\n")
         small.drop("k150kb_scores.csv", "video_name,mos,video_score\nb,4,1\n")
         small.drop("k150ka_extracted/a.mp4", b"a")

@@ -10,13 +10,13 @@ import pytest
 
 from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.batch import (
-    BatchSettings,
     check_batch,
     find_manifest,
     label_batch,
     read_manifest,
     shipped_manifests,
 )
+from vqa_assets.labels.settings import BatchSettings
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.label_tables import label
@@ -50,7 +50,7 @@ class Bench:
         return path
 
     def run(self, path=None, **settings):
-        return label_batch(BatchSettings(path or self.manifest(), **settings), self.context)
+        return label_batch(BatchSettings(manifest=path or self.manifest(), **settings), self.context)
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ class TestManifest:
     @pytest.mark.parametrize(
         ("change", "told"),
         [
-            ({"min_match_rate": 2}, "tables[1].min_match_rate: 2, expected Least share"),
-            ({"min_match_rate": "0.9"}, "tables[1].min_match_rate: '0.9', expected float"),
-            ({"key_normalize": "lower"}, "tables[1].key_normalize: 'lower', expected What of a key"),
-            ({"overwrite": "yes"}, "tables[1].overwrite: 'yes', expected bool"),
-            ({"mos_scale": "vmaf"}, "tables[1].mos_scale: 'vmaf', expected Scale"),
-            ({"vote_columns": [1]}, "tables[1].vote_columns: [1], expected names of columns"),
+            ({"min_match_rate": 2}, "tables[1].min_match_rate: 2, expected a number of at least 0 and at most 1"),
+            ({"min_match_rate": "0.9"}, "tables[1].min_match_rate: '0.9', expected a number"),
+            ({"key_normalize": "lower"}, "tables[1].key_normalize: 'lower', expected one of auto, raw"),
+            ({"overwrite": "yes"}, "tables[1].overwrite: 'yes', expected true or false"),
+            ({"mos_scale": "vmaf"}, "tables[1].mos_scale: 'vmaf', expected one of 1-5-acr, 0-100-continuous"),
+            ({"vote_columns": [1]}, "tables[1].vote_columns[0]: 1, expected the name of a column"),
             ({"status_column": None}, "tables[1].status_column: found nothing, expected a value"),
             ({"min_matchrate": 0.9}, "tables[1].min_matchrate: unknown key, expected one of id, features"),
             ({"id": ""}, "tables[1].id: '', expected a text"),
@@ -118,7 +118,10 @@ class TestManifest:
             ({"tables": [], "default": {}}, "default: unknown key, expected one of defaults, tables"),
             ({"tables": [], "defaults": []}, "defaults: [], expected an object"),
             ({"tables": [], "defaults": {"id": "x"}}, "defaults.id: unknown key, expected one of feature_key_column"),
-            ({"tables": [], "defaults": {"min_match_rate": -1}}, "defaults.min_match_rate: -1, expected Least share"),
+            (
+                {"tables": [], "defaults": {"min_match_rate": -1}},
+                "defaults.min_match_rate: -1, expected a number of at least 0 and at most 1",
+            ),
         ],
     )
     def test_a_manifest_of_another_shape_is_refused(self, content, told, bench):
@@ -220,7 +223,7 @@ class TestShipped:
 
     @pytest.mark.parametrize("name", ["mos-label-batch-konvid.json", "mos-label-batch-chug"])
     def test_they_run_on_tables_in_their_layout(self, name, tmp_path):
-        manifest = find_manifest(name)
+        manifest = find_manifest(Path(name))
         for table in read_manifest(manifest, tmp_path).tables:
             features, (labels,) = table.paths.features, table.paths.labels
             features.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +235,8 @@ class TestShipped:
                 pq.write_table(pa.table({"key": ["konvid_1234567"]}), features)
                 row = label("1234567.mp4", 3, corpus=table.id)
             labels.write_text(json.dumps(row) + "\n")
-        done = label_batch(BatchSettings(manifest, tmp_path), RunContext(DataRoot(tmp_path), {}, Path(__file__)))
+        settings = BatchSettings(manifest=manifest, base_dir=tmp_path)
+        done = label_batch(settings, RunContext(DataRoot(tmp_path), {}, Path(__file__)))
         check_batch(done)
         assert {path.name for path in tmp_path.glob("*.report.*")} == {
             f"{manifest.stem}.report.json",

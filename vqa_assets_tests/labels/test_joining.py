@@ -13,7 +13,7 @@ import pytest
 
 from vqa_assets.errors import LabelError, SchemaError, VqaError
 from vqa_assets.labels.labelled import make_labelled_table
-from vqa_assets.labels.settings import LABEL_SETTINGS, LabelPaths, LabelSettings
+from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.parquet import table_version
 from vqa_assets.tables.paths import DataRoot
@@ -480,7 +480,7 @@ class TestPublishing:
         }
         run = shown["run_provenance"]
         assert {name: told["value"] for name, told in run["args"].items()} == {
-            **{setting.name: setting.default for setting in LABEL_SETTINGS},
+            **LabelSettings().values(),
             "vote_columns": [],
             "min_match_rate": 0.9,
             "features": run["inputs"]["features"]["path"],

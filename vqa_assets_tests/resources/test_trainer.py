@@ -20,7 +20,7 @@ import pytest
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads import training
 from vqa_assets.heads.method import HeadRows, TrainingRows
-from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.training_job import Job, read_job, read_result, run_job, write_job, write_result
 from vqa_assets.heads.weights import encoder_onehot
@@ -214,7 +214,7 @@ def test_out_of_memory_says_the_batch_size():
 import resource, sys
 import numpy as np, torch
 from vqa_assets.heads.method import HeadRows
-from vqa_assets.heads.recipe import TrainingSettings
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.errors import TrainingError
 from vqa_assets_tests.resources.test_trainer import no_progress, rows

@@ -18,10 +18,10 @@ from vqa_assets.clips.geometry import ClipBytes, Geometry
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import BrokenClipError, DownloadError
 from vqa_assets.ingest.run import Ingested, Services, ingest_corpus
+from vqa_assets.ingest.settings import resolve
 from vqa_assets.ingest.watching import PassCounts, unobserved
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
-from vqa_assets.settings import resolve
 from vqa_assets.tables.paths import DataRoot
 
 GEOMETRY = Geometry(640, 360, 25.0, 1.5, "yuv420p", "h264")

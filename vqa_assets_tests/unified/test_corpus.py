@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -27,7 +26,7 @@ NOW = "2026-05-08T12:00:00+00:00"
 
 
 def corpus(name, *scales):
-    return replace(KONVID_150K, name=name, scales=scales)
+    return KONVID_150K.but(name=name, scales=scales)
 
 
 CORPORA = {

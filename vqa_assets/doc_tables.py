@@ -1,25 +1,33 @@
-"""``python -m vqa_assets.corpora_page``: docs/corpora.md and the README's corpus table, from the declarations.
+"""``python -m vqa_assets.doc_tables``: docs/corpora.md, the README's corpus table and the docs' tables of settings.
 
-``--check`` writes nothing and fails where they differ. No fact about a corpus stands here.
+They are made from the declarations and the settings' models. ``--check`` writes nothing and fails where they differ.
+No fact about a corpus stands here.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION, ROLES
+from vqa_assets.ingest.settings import IngestSettings
+from vqa_assets.labels.settings import LabelSettings
+from vqa_assets.settings import Settings
 from vqa_assets.tables.paths import CODE
 
-BEGIN, END = "<!-- corpora: made by python -m vqa_assets.corpora_page -->", "<!-- /corpora -->"
+BEGIN, END = "<!-- {}: made by vqa_assets.doc_tables -->", "<!-- /{} -->"
+SETTINGS: Mapping[Path, type[Settings]] = {
+    Path("docs/ingest.md"): IngestSettings,
+    Path("docs/labels.md"): LabelSettings,
+}
+"""Pages that hold a table of a stage's settings."""
 PAGE, README = Path("docs/corpora.md"), Path("README.md")
 
 _INTRODUCTION = """\
 # Corpora
 
-Made from the declarations in `vqa_assets/corpora/` by `python -m vqa_assets.corpora_page`; a test keeps it so.
+Made from the declarations in `vqa_assets/corpora/` by `python -m vqa_assets.doc_tables`; a test keeps it so.
 Each corpus is a partition of its own. Drop its annotation file into `<root>/<corpus>/`, materialize `corpus_jsonl` for
 the partition, and absent clips that have an address are fetched. No clip, label file or score is shipped with this
 package: have them from where they are published, under their licences.
@@ -129,11 +137,23 @@ def section(corpus: Corpus) -> str:
     return f"## {corpus.name}\n\n{told}\n{corpus.acquisition.steps} (<{corpus.acquisition.where}>)\n\n{layouts}\n"
 
 
-def between_markers(text: str, inside: str) -> str:
-    """The text with what stands between the markers replaced; the text itself where it has none."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{inside}{END}{after}" if begin and end else text
+def between_markers(text: str, what: str, inside: str) -> str:
+    """The text with what stands between the markers of ``what`` replaced; the text itself where it has none."""
+    before, begin, rest = text.partition(BEGIN.format(what))
+    _, end, after = rest.partition(END.format(what))
+    return f"{before}{begin}\n{inside}{end}{after}" if begin and end else text
+
+
+def settings_table(stage: type[Settings]) -> str:
+    """A stage's settings as a Markdown table, from the sentences that forms show."""
+    rows = []
+    for name, text in stage.help().items():
+        sentence, _, rest = text.partition(" Default: ")
+        default, _, bounds = rest.partition(". ")
+        default = default.removesuffix(".")
+        shown = f"`{default}`" if "<" in default else default
+        rows.append([f"`{name}`", f"{sentence}{' ' + bounds if bounds else ''}", shown])
+    return table(["setting", "what", "default"], rows)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -164,10 +184,10 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
     yield f"annotation file: {' or '.join(f'`{name}`' for name in corpus.annotation_files)}"
     if corpus.parts:
         yield "or in parts: " + ", ".join(f"`{p.file}` (`{p.field}` = `{p.value}`)" for p in corpus.parts)
-    own = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.own_spellings.of(role))]
+    own = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.own_spellings.names(role))]
     if own:
         yield f"own column names: {'; '.join(own)}"
-    last = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.last_spellings.of(role))]
+    last = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.last_spellings.names(role))]
     if last:
         yield f"only where no other column says it: {'; '.join(last)}"
     for shape in corpus.headerless:
@@ -209,34 +229,35 @@ def _others() -> str:
 
 
 def _spellings_table() -> str:
-    rows = [[role, _quoted(names)] for role in ROLES if (names := GENERAL_SPELLINGS.of(role))]
+    rows = [[role, _quoted(names)] for role in ROLES if (names := GENERAL_SPELLINGS.names(role))]
     return table(["meaning", "column names"], rows)
 
 
 def _fields(*, required: bool) -> list[str]:
-    found = [f for f in fields(Corpus) if (f.default is MISSING and f.default_factory is MISSING) is required]
-    return [f"`{f.name}`" for f in found]
+    return [f"`{name}`" for name, field in Corpus.model_fields.items() if field.is_required() is required]
 
 
 def made(folder: Path) -> dict[Path, str]:
     """What the files under a checkout should hold: the page, and the README where there is one."""
+    tables = {README: ("corpora", corpus_table())}
+    tables |= {path: ("settings", settings_table(stage)) for path, stage in SETTINGS.items()}
     files = {folder / PAGE: page()}
-    readme = folder / README
-    if readme.is_file():
-        files[readme] = between_markers(readme.read_text(encoding="utf-8"), corpus_table())
+    for path, (what, inside) in tables.items():
+        if (folder / path).is_file():  # a package that is installed has no docs
+            files[folder / path] = between_markers((folder / path).read_text(encoding="utf-8"), what, inside)
     return files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 1 where ``--check`` finds a difference."""
-    parser = argparse.ArgumentParser(prog="python -m vqa_assets.corpora_page", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vqa_assets.doc_tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
     options = parser.parse_args(arguments)
     stale = [
         path for path, text in made(CODE).items() if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
     for path in stale:
-        print(f"{path.relative_to(CODE)} {'differs from the declarations' if options.check else 'written'}")
+        print(f"{path.relative_to(CODE)} {'differs from the code' if options.check else 'written'}")
         if not options.check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(made(CODE)[path], encoding="utf-8")

@@ -6,14 +6,14 @@ import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.declarations import read_declaration
-from vqa_assets.corpora_page import BEGIN, END, EXAMPLE, between_markers, corpus_table, made, page, table
+from vqa_assets.doc_tables import BEGIN, END, EXAMPLE, between_markers, corpus_table, made, page, table
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 def test_what_is_committed_is_what_the_command_makes() -> None:
     for path, text in made(REPOSITORY).items():
-        told = f"{path.name} differs from the declarations; run python -m vqa_assets.corpora_page"
+        told = f"{path.name} differs from the code; run python -m vqa_assets.doc_tables"
         assert path.read_text(encoding="utf-8") == text, told
 
 
@@ -49,9 +49,11 @@ def test_a_corpus_without_a_published_spread_says_none(tmp_path: Path) -> None:
 
 
 def test_only_what_stands_between_the_markers_changes() -> None:
-    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert between_markers(text, "new\n") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    assert between_markers("no markers", "new") == "no markers"
+    begin, end = BEGIN.format("corpora"), END.format("corpora")
+    text = f"before\n{begin}\nold\n{end}\nafter\n"
+    assert between_markers(text, "corpora", "new\n") == f"before\n{begin}\nnew\n{end}\nafter\n"
+    assert between_markers(text, "settings", "new\n") == text
+    assert between_markers("no markers", "corpora", "new") == "no markers"
 
 
 def test_a_bar_in_a_cell_does_not_end_it() -> None:

@@ -1,0 +1,60 @@
+"""A stage's settings as Dagster's run config: the form that the launchpad shows, and what a run states in it."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args, get_origin
+
+import dagster as dg
+from pydantic import BaseModel
+
+from vqa_assets.settings import Settings, core_type
+
+_SCALARS: Mapping[Any, Any] = {
+    int: dg.IntSource,
+    bool: dg.BoolSource,
+    float: dg.Float,
+}
+Stage = TypeVar("Stage", bound=Settings)
+
+
+def form(stage: type[Settings], *, decided_later: bool = False) -> dg.Field:
+    """The config schema of an asset whose settings these are: every field optional, with its sentence.
+
+    ``decided_later`` where what a run leaves open is taken from a file or a table before it is the default: the form
+    then shows no value of its own.
+    """
+    defaults = stage().model_dump(mode="json")
+    sentences = stage.help()
+    fields = {
+        name: dg.Field(
+            dg.Noneable(_config_type(field.annotation)),
+            default_value=None if decided_later else defaults[name],
+            is_required=False,
+            description=sentences[name],
+        )
+        for name, field in stage.model_fields.items()
+    }
+    shape = dg.Shape(fields)  # type: ignore[no-untyped-call]
+    return dg.Field(shape, description=(stage.__doc__ or "").split("\n\n")[0])
+
+
+def stated(stage: type[Stage], context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Stage:
+    """The settings that a run states, the others by default; SettingsError for a value that cannot be used."""
+    return stage.of(run_config(context), "", "correct the run config")
+
+
+def run_config(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> dict[str, Any]:
+    """A run's values as they stand in the form, unchecked."""
+    op = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
+    return dict(op.op_config or {})
+
+
+def _config_type(annotation: Any) -> Any:
+    kind = core_type(annotation)
+    if get_origin(kind) is tuple:
+        return dg.Array(_config_type(get_args(kind)[0]))
+    if get_origin(kind) is Mapping:
+        return dg.Map(str, _config_type(get_args(kind)[1]))  # type: ignore[no-untyped-call]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return dg.Map(str, dg.Any)  # type: ignore[no-untyped-call]
+    # Texts, paths, and one of several words: which words is said in the sentence, and judged by us, in our words.
+    return _SCALARS.get(kind, dg.StringSource)

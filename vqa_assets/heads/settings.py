@@ -1,0 +1,120 @@
+"""The settings of a training run, the same for every recipe, and the features that they make of a recipe."""
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Annotated, Self
+
+from pydantic import model_validator
+
+from vqa_assets.corpora import CORPORA
+from vqa_assets.errors import SettingsError
+from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
+from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
+from vqa_assets.settings import Many, Settings, Shape, Unfit, setting
+
+_SMALL = 5_000
+_METADATA = (
+    *(f"{corpus.stem}_" for corpus in CORPORA.values() if corpus.extra_columns),
+    *("display_", "distorted_", "reference_", "duration_s", "feature_", "n_feature_", "width", "height"),
+)
+"""How the names of columns begin that describe a clip, its ladder or its display: they may be constant."""
+_LABELS = ("mos", "mean_mos", "raw_mos", "dmos", "score", "quality")
+
+SchemaName = Annotated[str, Shape(FEATURE_SCHEMAS.__contains__, f"one of {', '.join(FEATURE_SCHEMAS)}")]
+Weight = Annotated[
+    float,
+    Shape(
+        lambda weight: 1e-6 <= weight <= 1e6, "a weight from 0.000001 to 1000000 (exclude_corpora leaves a corpus out)"
+    ),
+]
+
+
+class CrossCorpusSettings(Settings):
+    """What every training run may decide."""
+
+    epochs: int = setting(30, "Passes over the rows, at most.", ge=1)
+    lr: float = setting(1e-3, "Learning rate.", gt=0, lt=1)
+    weight_decay: float = setting(1e-5, "Pull of the weights towards zero.", ge=0, lt=1)
+    batch_size: int | None = setting(None, "Rows a step.", shown="64 up to 5 000 rows, 2 048 above", ge=1)
+    k_folds: int = setting(5, "Content-wise folds.", ge=2)
+    seed: int = setting(20260508, "Decides folds, members and steps.", ge=0, lt=2**63)
+    device: str = setting("auto", "auto, cpu or cuda.")
+    feature_schema: SchemaName | None = setting(None, "Columns by schema.", shown="the recipe's")
+    columns: Many[str] = setting((), "Any named columns instead of a schema.")
+    tables: Mapping[str, str] = setting({}, "Corpus → labelled table, instead of the recipe's.")
+    extra_tables: Mapping[str, str] = setting({}, "Corpus → labelled table, beside the recipe's.")
+    corpus_weights: Mapping[str, Weight] = setting(
+        {}, "Corpus → how much one of its rows counts in training; judging never weighs.", shown="1 each"
+    )
+    exclude_corpora: Many[str] = setting((), "Corpora of the recipe to leave out.")
+    allow_missing_features: Many[str] = setting(
+        (), "Columns that may be absent, missing or constant; they are filled and listed."
+    )
+
+    @model_validator(mode="after")
+    def _columns_are_features(self) -> Self:
+        labels = [n for n in self.columns if (name := n.strip().lower()).startswith("mos_") or name in _LABELS]
+        if labels:
+            raise Unfit(repr(labels), "features: these are the label, or made of it", "columns")
+        if len(set(self.columns)) < len(self.columns):
+            raise Unfit(repr(list(self.columns)), "each column once", "columns")
+        if self.columns and self.feature_schema is not None:
+            raise Unfit(repr(list(self.columns)), "no feature_schema beside it", "columns")
+        return self
+
+    def training(self) -> "TrainingSettings":
+        """The same for a run that makes heads, whose other settings keep their defaults."""
+        return TrainingSettings(**{name: getattr(self, name) for name in CrossCorpusSettings.model_fields})
+
+
+class TrainingSettings(CrossCorpusSettings):
+    """What a run that makes a head may decide."""
+
+    protocol_splits: int = setting(
+        10,
+        "Repetitions of the field's protocol (80/20 by content) beside the gate, each one head more to train; 0 leaves "
+        "it out.",
+        ge=0,
+        le=1_000,
+    )
+    display_profile_json: str | None = setting(None, "A display's JSON, for heads that read a display.")
+    smoke: bool = setting(False, "Train on seeded synthetic rows into <head>.smoke.onnx.")
+    allow_synthetic_fallback: bool = setting(
+        False, "Without a labelled row, train on synthetic ones into <head>.synthetic.onnx."
+    )
+    export: bool = setting(True, "Write the ONNX file.")
+
+    def batch_rows(self, rows: int) -> int:
+        """Rows a training step reads where ``rows`` are trained on: 64 up to 5 000 rows, 2 048 above."""
+        return self.batch_size or (64 if rows <= _SMALL else 2_048)
+
+    def public_values(self) -> dict[str, object]:
+        """Setting → value; of files the names only, since their paths and hashes are the replay manifest's inputs."""
+        profile = self.display_profile_json and PurePath(self.display_profile_json).name
+        files = {"tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
+        return {**self.values(), **files, "display_profile_json": profile}
+
+
+def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
+    """The features of a run: its own columns, else its schema, else what a display profile implies, else the recipe's.
+
+    Of own columns all are measured, and must vary, but those whose name says geometry, duration, display or ladder.
+    SettingsError for a display profile that a head has no columns for.
+    """
+    if settings.columns:
+        # Geometry, a ladder or a display may well be the same in all rows; a measurement that never varies is broken.
+        of_clips = frozenset(NO_REFERENCE_CLIP)
+        measured = frozenset(n for n in settings.columns if not n.startswith(_METADATA) and n not in of_clips)
+        return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
+    if settings.feature_schema:
+        return FEATURE_SCHEMAS[settings.feature_schema]
+    if settings.display_profile_json is None:
+        return FEATURE_SCHEMAS[recipe.feature_schema]
+    if recipe.display_schema is None:
+        raise SettingsError(
+            "display_profile_json",
+            found=f"a profile for {recipe.name}, which reads no display",
+            expected=f"feature_schema: {' or '.join(DISPLAY_SCHEMAS)} beside it",
+            next_step="set it, or leave the profile out",
+        )
+    return FEATURE_SCHEMAS[recipe.display_schema]

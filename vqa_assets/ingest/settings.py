@@ -1,0 +1,171 @@
+"""The settings of one corpus's ingest, and where each came from: run config, ``ingest.toml``, the corpus, the default.
+
+Other stages ask here where a corpus's clips and files are. What a setting is, in general, is in ``settings``.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.corpus import LONGEST_TIME_S, Address, ClipSuffix
+from vqa_assets.corpora.raw_video import RawVideo
+from vqa_assets.corpora.scales import OpinionScaleName
+from vqa_assets.errors import SettingsError
+from vqa_assets.settings import (
+    RUN_CONFIG,
+    Level,
+    Resolved,
+    SettingPath,
+    Settings,
+    Shape,
+    core_type,
+    resolve_levels,
+    setting,
+)
+
+INGEST_TOML = "ingest.toml"
+MOST_WORKERS = 4096
+"""No run has more clips in hand."""
+_LONGEST_NAME_BYTES = 255
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no file name and no UTF-8 can hold: a null, or half a surrogate pair."""
+
+
+def _is_inner_folder(text: str) -> bool:
+    """Whether a folder's name can stand, and means no folder above the corpus's."""
+    parts = PurePosixPath(text).parts
+    if _NO_TEXT.search(text) or any(len(part.encode()) > _LONGEST_NAME_BYTES for part in parts):
+        return False
+    return bool(text) and ".." not in parts and parts != ("/",)
+
+
+InnerFolder = Annotated[
+    str, Shape(_is_inner_folder, "a folder's name, or a dot for the corpus folder itself; none above it")
+]
+
+
+class IngestSettings(Settings):
+    """Settings of one ingest; a field left empty is taken from ingest.toml, the corpus, or its default.
+
+    ``max_rows`` None means no cap.
+    """
+
+    corpus_dir: SettingPath | None = setting(None, "Folder of the corpus.", shown="<root>/<corpus>")
+    manifest_csv: SettingPath | None = setting(
+        None,
+        "Annotation file; one that is named and missing is an error, never a fallback.",
+        shown="<corpus_dir>/manifest.csv",
+    )
+    output: SettingPath | None = setting(None, "Corpus JSONL to write.", shown="<root>/<corpus>/<corpus_>.jsonl")
+    manifest_out: SettingPath | None = setting(None, "Replay manifest to write.", shown="beside the output")
+    progress_path: SettingPath | None = setting(
+        None, "Download progress file.", shown="<corpus_dir>/.download-progress.json"
+    )
+    clips_subdir: InnerFolder = setting(
+        "clips",
+        "Folder inside the corpus folder that clips are fetched into and looked for first; the corpus's own folders "
+        "come after it.",
+    )
+    clip_suffix: ClipSuffix = setting(
+        ".mp4",
+        "Suffix added to names without a video suffix.",
+        of_corpus="clip_suffix",
+        shown="the corpus's, mostly .mp4",
+    )
+    corpus_version: str = setting("", "Release written into each row.", of_corpus="version", shown="the corpus's")
+    max_rows: int | None = setting(
+        None,
+        "Take only the first rows of the annotation file.",
+        of_corpus="default_cap",
+        shown="the corpus's cap",
+        ge=1,
+    )
+    full: bool = setting(False, "Take every row, whatever max_rows says.")
+    attrition_warn_threshold: float = setting(
+        0.10, "Share of rows lost to downloads above which a check warns.", ge=0, le=1
+    )
+    download_timeout_s: float = setting(
+        120.0,
+        "Longest time for one clip's transfer, in seconds.",
+        of_corpus="download_timeout_s",
+        shown="120, or the corpus's",
+        ge=1,
+        le=LONGEST_TIME_S,
+    )
+    probe_timeout_s: float = setting(60.0, "Longest time for one clip's probe, in seconds.", ge=1, le=LONGEST_TIME_S)
+    bucket_prefix: Address = setting(
+        "",
+        "Address put before the name of a clip that has no URL.",
+        of_corpus="bucket_prefix",
+        shown="the corpus's, mostly none",
+    )
+    raw_video: RawVideo | None = setting(
+        None,
+        "What clips without a container (.yuv) are: a table of width, height, framerate and pix_fmt, each optional.",
+        of_corpus="raw_video",
+        shown="the corpus's, mostly none",
+    )
+    mos_scale: OpinionScaleName | None = setting(
+        None,
+        "Scale of the file's scores, where detection should not decide.",
+        shown="detected from the whole file",
+    )
+    min_rows: int = setting(
+        1, "Fewest rows the annotation file may have.", of_corpus="min_rows", shown="the corpus's", ge=1
+    )
+    max_manifest_rows: int | None = setting(
+        None, "Most rows the annotation file may have.", of_corpus="max_rows", shown="the corpus's", ge=1
+    )
+    retry_failed: bool = setting(False, "Fetch again what an earlier run found gone for good.")
+    rescan: bool = setting(False, "Read every clip again, though size and time of change stand.")
+    prune: bool = setting(False, "Keep only rows of this run whose clips are there; rows of other runs leave.")
+    fetch: bool = setting(False, "Fetch and unpack the corpus's archives first.")
+    archive_base: Address = setting(
+        "",
+        "Address put before the names of the corpus's archives: a mirror of your own.",
+        of_corpus="archive_base",
+        shown="the corpus's",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "Least level that is logged.")
+    workers: int | None = setting(
+        None, "Clips in hand at once.", shown="the larger of cores and per_host", ge=1, le=MOST_WORKERS
+    )
+    per_host: int = setting(8, "Transfers from one host at once.", ge=1, le=MOST_WORKERS)
+    lock_wait_s: float = setting(10.0, "How long to wait for another run on the same corpus, in seconds.", ge=0)
+
+
+def resolve(corpus: Corpus, run_config: Mapping[str, Any], toml_path: Path) -> Resolved[IngestSettings]:
+    """The settings of one corpus. A key whose run-config value is None is taken from a lower level.
+
+    SettingsError names the level, the key, the value found and the values expected.
+    """
+    levels = (Level(RUN_CONFIG, run_config), Level(INGEST_TOML, read_toml(toml_path)))
+    resolved = resolve_levels(IngestSettings, levels, corpus, corpus.name)
+    values, origins = resolved.values, dict(resolved.origins)
+    # ``full`` beats a cap of its own level or a lower one; a cap that a run states beats the file's ``full``.
+    if values.full and (origins["max_rows"], origins["full"]) != (RUN_CONFIG, INGEST_TOML):
+        values, origins["max_rows"] = values.but(max_rows=None), origins["full"]
+    return Resolved(values, origins, toml_path if toml_path.is_file() else None)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of an ``ingest.toml``; empty where there is none. Relative paths are taken from its folder."""
+    if not path.exists():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise SettingsError(
+            f"{path}",
+            found=f"not TOML ({error})",
+            expected='lines such as max_rows = 500 or mos_scale = "1-5-acr"',
+            next_step="correct the line it names",
+        ) from error
+    paths = {name for name, field in IngestSettings.model_fields.items() if core_type(field.annotation) is Path}
+    return {
+        key: path.parent / Path(value).expanduser() if key in paths and isinstance(value, str) and value else value
+        for key, value in table.items()
+    }

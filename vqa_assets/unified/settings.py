@@ -1,0 +1,18 @@
+"""The settings of one aggregation."""
+
+from collections.abc import Mapping
+
+from vqa_assets.settings import Many, SettingPath, Settings, setting
+
+
+class AggregationSettings(Settings):
+    """Settings of one aggregation."""
+
+    inputs: Many[SettingPath] = setting(
+        (), "Corpus JSONL files instead of every one present, in the order that breaks ties."
+    )
+    corpus_source_overrides: Mapping[str, str] = setting(
+        {}, "Path → corpus, for a file whose rows name another corpus."
+    )
+    output: SettingPath | None = setting(None, "File to write.", shown="<root>/aggregated/unified_corpus.jsonl")
+    manifest_out: SettingPath | None = setting(None, "Replay manifest to write.", shown="beside the output")
