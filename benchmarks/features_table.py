@@ -16,7 +16,7 @@ from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import CORPORA
 from vqa_assets.feature_names import NO_REFERENCE, TIME_VARYING, pooled_columns
 from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
-from vqa_assets.features.protocols import Measured
+from vqa_assets.features.family import Measured
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.parquet import column_names

@@ -4,7 +4,6 @@ A column is stated here once, light enough for tables and heads to import. How a
 ``features/``; how a head reads it, and every schema by name, is in ``heads/``.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -171,21 +170,6 @@ NR_V1 = FeatureSchema(
 
 FR_V2 = FeatureSchema(name="fr-v2", columns=(*CANONICAL_6, "crf_norm", "preset_rank"), measured=frozenset(CANONICAL_6))
 """One encode against its source: the six means, CRF / 63, and ``preset_rank``."""
-
-
-def shot_count_norm(shots: int) -> float:
-    """log10(1 + N) / 3 of the number of shots N ≥ 1."""
-    return math.log10(1 + shots) / 3
-
-
-def shot_mean_len_norm(seconds: float) -> float:
-    """The mean shot length in units of 30 s."""
-    return seconds / 30
-
-
-def shot_cut_density(cuts: int, frames: int) -> float:
-    """Cuts per frame."""
-    return cuts / frames
 
 
 _X264_PRESETS = (

@@ -13,7 +13,7 @@ from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.assets.told_config import ToldConfig
 from vqa_assets.clips.work import ClipPool
-from vqa_assets.features.protocols import FeatureExtractor
+from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import resolve
 from vqa_assets.tables.paths import manifest_path

@@ -4,7 +4,7 @@ The process is handed the clip's frames, decoded already. Without a reference of
 the second side is a fixed x264 re-encode of it, decoded again inside the same process: compared with itself a clip has
 ADM and VIF of 1, whatever it shows. A reference of its own is a file that the process decodes.
 
-Pooling over frames is in ``extractor``, the process in ``ffmpeg``, how many of them there may be in ``memory``.
+Pooling over frames is in ``konvid_v1``, the process in ``ffmpeg``, how many of them there may be in ``memory``.
 """
 
 import json
@@ -165,7 +165,7 @@ def _value(metrics: Mapping[str, float], name: str) -> float:
 
 
 def _handed_over(picture: Picture) -> list[str]:
-    """The first input: the clip's frames, as ``Shown.planes`` has them, on standard input."""
+    """The first input: the clip's frames, as ``Frame.planes`` has them, on standard input."""
     width, height = picture.even
     pixels = _pixels(picture)
     return ["-f", "rawvideo", "-pixel_format", pixels, "-video_size", f"{width}x{height}", *_read("pipe:0")]
