@@ -112,7 +112,7 @@ def _short(value: float) -> float:
 
 
 def worst_and_best(keys: Sequence[str], mos: Mapping[str, float]) -> Collection[str]:
-    """The keys of at most ``CLIPS`` clips of the lowest scores and as many of the highest; those without are left out."""
+    """The keys of at most ``CLIPS`` clips of the lowest scores, and as many of the highest; the others do not count."""
     scored = sorted((key for key in keys if key in mos), key=mos.__getitem__)
     return {*scored[:CLIPS], *scored[-CLIPS:]}
 
