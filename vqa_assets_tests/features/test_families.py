@@ -46,17 +46,13 @@ class MeanLuma(Family):
     """The mean luma code of every frame it is handed, and which those were."""
 
     algorithm: int = 1
-    asked: FrameRequest = FrameRequest(every=True)
+    frames: FrameRequest = field(default_factory=lambda: FrameRequest(every=True))
     broken: str = ""
     name = "mean-luma"
     columns = (
         FeatureColumn("mean_luma", "number", "Mean luma code"),
         FeatureColumn("mean_luma_of", "string", "Frames"),
     )
-
-    @property
-    def frames(self) -> FrameRequest:  # type: ignore[override]
-        return self.asked
 
     @contextmanager
     def open(self, clip: DecodedClip) -> "Iterator[LumaSum]":
@@ -166,7 +162,7 @@ def test_a_family_is_handed_the_frames_it_asks_for_and_no_others(
     tmp_path: Path, asked: FrameRequest, indices: str
 ) -> None:
     tiny_clip(tmp_path / "ten.mp4", 1, frames=10)
-    extractor = ClipExtractor(feature_sets=("nr-v1",), further=(MeanLuma(asked=asked),))
+    extractor = ClipExtractor(feature_sets=("nr-v1",), further=(MeanLuma(frames=asked),))
     measured = extractor.measure(tmp_path / "ten.mp4", families=["mean-luma"])
     assert list(measured) == ["mean-luma"]
     assert extractor.extract(tmp_path / "ten.mp4")["mean_luma_of"] == indices
