@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
+import orjson
+
 from vqa_assets.clips.cache import CacheFile, CacheFormat
 from vqa_assets.errors import FeatureError
 from vqa_assets.features.family import FamilyVersion, Measured
@@ -62,6 +64,7 @@ class FeatureCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = CacheFile(path, _LAYOUT)
+        self._has_folder = False
 
     def __enter__(self) -> Self:
         self._ask(lambda _: None)
@@ -88,19 +91,21 @@ class FeatureCache:
         if outcome is not None:
             return outcome
         for version in family.earlier:
-            rows = self._ask(lambda c, v=version: c.execute(_EARLIER, (clip.sha256, v + clip.version)).fetchall())
-            for reference, row, reason in rows:
+            for reference, earlier in self._earlier(clip.sha256, version + clip.version):
                 # What does not depend on the reference is the same beside any.
-                if family.compares and reference != clip.reference_sha256:
+                if earlier is None or (family.compares and reference != clip.reference_sha256):
                     continue
-                earlier = _outcome(row, reason)
+                if earlier.row is not None:
+                    return Outcome(row={name: earlier.row[name] for name in family.columns if name in earlier.row})
                 # Which family failed was not kept; it is taken for the one that the version names first.
-                if earlier is None or (earlier.row is None and not version.startswith(family.name)):
-                    continue
-                if earlier.row is None:
+                if version.startswith(family.name):
                     return earlier
-                return Outcome(row={name: earlier.row[name] for name in family.columns if name in earlier.row})
         return None
+
+    def _earlier(self, sha256: str, version: str) -> "list[tuple[str, Outcome | None]]":
+        """The outcomes of the first edition for these bytes, each with the reference beside which it was measured."""
+        rows = self._ask(lambda c: c.execute(_EARLIER, (sha256, version)).fetchall())
+        return [(reference, _outcome(row, reason)) for reference, row, reason in rows]
 
     def other_version(self, family: FamilyVersion, clip: CacheKey) -> str:
         """Another version under which the family is known of the same bytes; empty where there is none.
@@ -139,7 +144,9 @@ class FeatureCache:
 
     def _ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._has_folder:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._has_folder = True
             return self._file.ask(question)
         except (sqlite3.Error, OSError) as error:
             raise FeatureError(
@@ -166,9 +173,13 @@ def _outcome(row: str | None, reason: str) -> Outcome | None:
     if row is None:
         return Outcome(reason=reason)
     try:
-        stored = json.loads(row)
-    except ValueError:
-        return None
+        stored = orjson.loads(row)
+    except orjson.JSONDecodeError:
+        # A value may be NaN, which is no JSON, though Python's own module writes and reads it.
+        try:
+            stored = json.loads(row)
+        except ValueError:
+            return None
     if not isinstance(stored, dict):
         return None
     return Outcome(row={sys.intern(name): value for name, value in stored.items()})

@@ -46,6 +46,9 @@ WINDOW_PER_WORKER = 2
 BATCH_ROWS = 8_192
 """Rows of the table in memory at once, and in a row group: about 100 MB of 250 columns."""
 
+MOST_SHAPES = 1_024
+"""Different sets of columns and types of rows that are told from one another while a table's schema is gathered."""
+
 _READ_BYTES = 1 << 20
 
 _log = logging.getLogger("vqa_assets.features")
@@ -293,9 +296,14 @@ def _publish(table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> 
 
     The rows are read twice: what types the columns have is known only when all have been seen.
     """
-    kinds = ColumnKinds()
+    kinds, shapes = ColumnKinds(), set()
     for row in table_rows():
-        kinds.add(row)
+        # Rows of the same columns and types, nearly all of a table, add nothing to what the first of them said.
+        shape = (*row, *map(type, row.values()))
+        if shape not in shapes:
+            kinds.add(row)
+            if len(shapes) < MOST_SHAPES:
+                shapes.add(shape)
     # The declared columns first, as far as they were measured, then the others in the order they are met.
     met = kinds.names
     declared = [c.name for c in CLIP_FEATURES.columns if c.required or c.name in met]

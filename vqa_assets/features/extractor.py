@@ -161,7 +161,8 @@ class _FamilyOnClip:
     """One family's work on one clip: where it fails, the others go on, and what it held is free at once."""
 
     def __init__(self, family: Family, clip: DecodedClip, resources: ExitStack) -> None:
-        self.family, self.error = family, None
+        self.family = family
+        self.error: ClipError | None = None
         self._resources = resources
         self._step = family.frames.step(clip.source.rate, clip.expected_frames)
         self._measurement: ClipMeasurement | None = None
