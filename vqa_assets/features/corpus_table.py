@@ -117,8 +117,8 @@ def make_clip_features(
         version = _publish(table_rows, path)
         mos = {row["src"]: float(row["mos"]) for row in clips.rows() if row.get("mos") is not None}
         keys = worst_and_best([row["key"] for row in _written(path, ("key",))], mos)
-        shown = [row for row in _written(path, ("key", *CAPTION)) if row["key"] in keys]
-        sheet = contact_sheet(shown, mos, [clip for clip in clips if clip.key in keys])
+        captions = [row for row in _written(path, ("key", *CAPTION)) if row["key"] in keys]
+        sheet = contact_sheet(captions, mos, [clip for clip in clips if clip.key in keys])
     hashed = PHASH_COLUMN in column_names(path)
     body = _body(corpus, extractor, report, version) | {
         "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,

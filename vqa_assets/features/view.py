@@ -43,8 +43,8 @@ CAPTION = ("adm2", "si", "ti", "blur")
 _TILE, _CAPTION = (168, 112), 30
 _QUALITIES = (72, 55, 40, 25, 10)
 
-SHOWN = (*TIME_VARYING, *SHOT_FEATURES, *NO_REFERENCE, *NO_REFERENCE_CLIP)
-"""Features shown one by one: time-varying ones by their means."""
+LISTED = (*TIME_VARYING, *SHOT_FEATURES, *NO_REFERENCE, *NO_REFERENCE_CLIP)
+"""Features listed one by one: time-varying ones by their means."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,12 @@ def table_view(path: Path, mos: Mapping[str, float]) -> TableView:
     names, rows = set(file.schema_arrow.names), file.metadata.num_rows
     keys = file.read(columns=["key"]).column("key").to_pylist()
     scores = np.array([mos.get(key, math.nan) for key in keys], dtype=np.float64)
-    ranges = [_range(name, numbers(file, name), scores) for name in SHOWN if name in names]
+    ranges = [_range(name, numbers(file, name), scores) for name in LISTED if name in names]
     ranges.sort(key=lambda row: -abs(row["srocc_with_mos"] or 0.0))
     missing, constant, patchy = [], [], {}
-    for name in (name for name in _measured() if name in names):
+    # Of both feature sets the columns that must vary.
+    measured = [name for schema in (KONVID_V1, NR_V1) for name in schema.columns if name in schema.measured]
+    for name in (name for name in measured if name in names):
         values = numbers(file, name)
         values = values[np.isfinite(values)]
         if not len(values):
@@ -87,19 +89,14 @@ def numbers(file: "ParquetFile", column: str) -> NDArray[np.float64]:
     return values
 
 
-def _measured() -> list[str]:
-    """The columns of both feature sets that must vary."""
-    return [name for schema in (KONVID_V1, NR_V1) for name in schema.columns if name in schema.measured]
-
-
 def _range(name: str, values: NDArray[np.float64], scores: NDArray[np.float64]) -> dict[str, Any]:
-    known = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)]
     both = np.isfinite(values) & np.isfinite(scores)
-    low, middle, high = (_short(f(known)) if len(known) else None for f in (np.min, np.median, np.max))
+    low, middle, high = (_short(f(finite)) if len(finite) else None for f in (np.min, np.median, np.max))
     correlation = finite_or_none(srocc(scores[both], values[both]))
     return {
         "feature": name,
-        "clips": len(known),
+        "clips": len(finite),
         "min": low,
         "median": middle,
         "max": high,
@@ -136,7 +133,13 @@ def contact_sheet(rows: Sequence[Mapping[str, Any]], mos: Mapping[str, float], c
         for place, row in enumerate(chosen):
             tile = _tile(row, mos[row["key"]], files[row["key"]])
             sheet.paste(tile, (place * width, line * height))
-    return _jpeg(sheet)
+    content = io.BytesIO()
+    for quality in _QUALITIES:
+        content = io.BytesIO()
+        sheet.save(content, "JPEG", quality=quality, optimize=True)
+        if content.tell() <= MOST_BYTES:
+            break
+    return content.getvalue()
 
 
 def _tile(row: Mapping[str, Any], score: float, clip: ClipFile) -> "Image":
@@ -147,10 +150,10 @@ def _tile(row: Mapping[str, Any], score: float, clip: ClipFile) -> "Image":
     picture = _middle(clip)
     if picture is not None:
         tile.paste(picture, ((_TILE[0] - picture.width) // 2, (_TILE[1] - picture.height) // 2))
-    told = " ".join(f"{name} {row[name]:.2g}" for name in CAPTION if isinstance(row.get(name), float))
+    features = " ".join(f"{name} {row[name]:.2g}" for name in CAPTION if isinstance(row.get(name), float))
     draw = ImageDraw.Draw(tile)
     draw.text((3, _TILE[1] + 2), f"MOS {score:.2f}  {Path(str(row['key'])).name}"[:34], fill="black", font_size=9)
-    draw.text((3, _TILE[1] + 15), told, fill="black", font_size=8)
+    draw.text((3, _TILE[1] + 15), features, fill="black", font_size=8)
     return tile
 
 
@@ -161,19 +164,9 @@ def _middle(clip: ClipFile) -> "Image | None":
     try:
         with opened(clip) as source:
             source.seek_middle()
-            shown = next(iter(source.frames(1)))
-            scale = min((_TILE[0] - 6) / shown.picture.width, (_TILE[1] - 4) / shown.picture.height)
-            size = [max(round(side * scale), 1) for side in (shown.picture.width, shown.picture.height)]
-            return Image.fromarray(shown.scaled(size[0], size[1], "rgb24"))
+            frame = next(iter(source.frames(1)))
+            scale = min((_TILE[0] - 6) / frame.picture.width, (_TILE[1] - 4) / frame.picture.height)
+            size = [max(round(side * scale), 1) for side in (frame.picture.width, frame.picture.height)]
+            return Image.fromarray(frame.scaled(size[0], size[1], "rgb24"))
     except ClipError:
         return None
-
-
-def _jpeg(sheet: "Image") -> bytes:
-    content = io.BytesIO()
-    for quality in _QUALITIES:
-        content = io.BytesIO()
-        sheet.save(content, "JPEG", quality=quality, optimize=True)
-        if content.tell() <= MOST_BYTES:
-            break
-    return content.getvalue()

@@ -412,7 +412,9 @@ def test_a_raised_algorithm_leaves_the_rest_of_a_first_edition_row_in_use(
 
 
 def test_raw_clips_of_the_first_edition_keep_their_declared_geometry(first: FirstEdition, tmp_path: Path) -> None:
-    clip = ClipToMeasure("x.yuv", tmp_path / "x.yuv", sha256="raw", raw=RawVideo(64, 48, 25.0, "yuv420p"))
+    clip = ClipToMeasure(
+        "x.yuv", tmp_path / "x.yuv", sha256="raw", raw=RawVideo(width=64, height=48, framerate=25.0, pix_fmt="yuv420p")
+    )
     row: Measured = {"adm2": 0.5, "si": 1.0, "n_feature_frames": 3}
     first.keep(clip, f"{first_edition_version(ClipExtractor())}; raw 64x48 yuv420p 25", row)
     rows, report, _ = first.measure([clip], ClipExtractor())
