@@ -296,7 +296,7 @@ def _publish(table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> 
 
     The rows are read twice: what types the columns have is known only when all have been seen.
     """
-    kinds, shapes = ColumnKinds(), set()
+    kinds, shapes = ColumnKinds(), set[tuple[object, ...]]()
     for row in table_rows():
         # Rows of the same columns and types, nearly all of a table, add nothing to what the first of them said.
         shape = (*row, *map(type, row.values()))

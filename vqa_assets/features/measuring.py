@@ -24,6 +24,9 @@ from vqa_assets.feature_names import CANONICAL_6, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome, family_key
 from vqa_assets.features.family import FamilyVersion, FeatureExtractor, Measured, joined
 
+IDENTITY = ("key", "src_sha256")
+"""Which clip a feature row is of."""
+
 CARRIED = ("width", "height", "framerate", "duration_s", "pix_fmt", "encoder_upstream", "src_size_bytes", "corpus")
 """Corpus-row fields that every feature row has; None where the corpus row lacks them."""
 
@@ -110,6 +113,13 @@ def extract_features(
     see ``run.stop`` within a clip.
     """
     families = tuple(extractor.families)
+    if taken := sorted({*IDENTITY, *CARRIED} & {name for family in families for name in family.columns}):
+        raise FeatureError(
+            "a family measures columns that the table has from the corpus JSONL",
+            found=", ".join(taken),
+            expected="columns of its own",
+            next_step="name them otherwise",
+        )
     lacking: dict[int, tuple[FamilyVersion, ...]] = {}
     reasons: dict[int, str] = {}
     again: Counter[tuple[str, str]] = Counter()

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import av
 import numpy as np
 import pytest
 
-from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, FeatureError, SettingsError
@@ -27,18 +27,16 @@ from vqa_assets.feature_names import (
     FeatureColumn,
 )
 from vqa_assets.features.cache import CacheKey, FeatureCache, family_key
-from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
 from vqa_assets.features.decoding import DecodedClip, Frame
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.family import Family, FamilyVersion, FrameRequest, Measured
 from vqa_assets.features.konvid_v1 import KonvidV1
 from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, MeasuringRun, extract_features
-from vqa_assets.provenance import RunContext
-from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.parquet import open_parquet
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CLIP_FEATURES
 from vqa_assets_tests.shared.clips import tiny_clip
+from vqa_assets_tests.shared.platform import Platform, metadata
 
 
 @dataclass(frozen=True)
@@ -273,21 +271,28 @@ def test_the_shipped_families_measure_the_columns_of_the_table_and_each_once() -
     assert len({family.version for family in families}) == len(families)
 
 
-def test_the_table_has_the_columns_of_a_family_of_ones_own(root_path: Path) -> None:
+def test_the_table_has_the_columns_of_a_family_of_ones_own(root_path: Path, platform: Platform) -> None:
     corpus, root = CORPORA["konvid-150k"], DataRoot(root_path)
     folder = root.corpus_dir(corpus) / "clips"
     folder.mkdir(parents=True)
-    tiny_clip(folder / "a.mp4", 1)
-    row: dict[str, Any] = {"src": "a.mp4", "src_sha256": "0" * 64, "src_size_bytes": 99, "corpus": corpus.name}
-    row |= {"width": 64, "height": 48, "framerate": 25.0, "duration_s": 0.2, "pix_fmt": "yuv420p", "mos": 3.0}
-    root.corpus_jsonl(corpus).write_text(json.dumps({**row, "encoder_upstream": "h264"}) + "\n")
-    settings = FeatureSettings(ClipFolders(folder), workers=1)
+    content = tiny_clip(folder / "a.mp4", 1)
+    row = {"src": "a.mp4", "src_sha256": sha256(content).hexdigest(), "src_size_bytes": len(content), "mos": 3.0}
+    row |= {"width": 64, "height": 48, "framerate": 25.0, "duration_s": 0.2, "pix_fmt": "yuv420p"}
+    root.corpus_jsonl(corpus).write_text(json.dumps({**row, "encoder_upstream": "h264", "corpus": corpus.name}) + "\n")
     extractor = ClipExtractor(feature_sets=("nr-v1",), further=(MeanLuma(),))
-    made = make_clip_features(corpus, settings, extractor, ThreadClipPool(), RunContext(root, {}, Path(__file__)))
-    (measured,) = open_parquet(made.path).read().to_pylist()
+    platform.resources["extractor"] = extractor
+    written = metadata(platform.run("clip_features", partition=corpus.name), "clip_features")
+    assert written["extractor"] == extractor.version
+    (measured,) = open_parquet(root.features(corpus)).read().to_pylist()
     assert (measured["mean_luma_of"], measured["key"]) == ("0 1 2 3 4", "a.mp4")
-    assert made.manifest is not None
-    assert made.manifest["extractor"] == extractor.version
+
+
+def test_a_family_cannot_take_a_column_that_the_table_has_from_the_corpus(
+    clips: list[ClipToMeasure], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MeanLuma, "columns", (FeatureColumn("width", "integer", "Pixels"),))
+    with pytest.raises(FeatureError, match="the table has from the corpus JSONL: width, expected columns of its own"):
+        measure(clips, ClipExtractor(further=(MeanLuma(),)), cache)
 
 
 FIRST_EDITION = """
