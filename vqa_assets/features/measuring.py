@@ -120,51 +120,88 @@ def extract_features(
             expected="columns of its own",
             next_step="name them otherwise",
         )
-    lacking: dict[int, tuple[FamilyVersion, ...]] = {}
-    reasons: dict[int, str] = {}
-    again: Counter[tuple[str, str]] = Counter()
-    count = 0
-    for index, clip in enumerate(clips):
-        count += 1
-        outcomes = [cache.of_family(family, _clip_key(clip)) for family in families]
-        if failures := [outcome.reason for outcome in outcomes if outcome is not None and outcome.row is None]:
-            # Without one of its families the clip has no row: measuring the others would change nothing.
-            reasons[index] = failures[0]
-        elif missing := tuple(family for family, outcome in zip(families, outcomes, strict=True) if outcome is None):
-            lacking[index] = missing
-            if change := _version_change(missing, _clip_key(clip), extractor.version, cache):
-                again[change] += 1
-    cached = count - len(lacking) - len(reasons)
-    done = cached + len(reasons)
+    ledger = _looked_up(clips, families, extractor.version, cache)
+    done = ledger.count - len(ledger.lacking)
     if run.progress is not None:
-        run.progress(done, len(reasons))
+        run.progress(done, len(ledger.failed))
     tasks = (
-        ClipTask(index, clip, tuple(family.name for family in lacking[index]))
+        ClipTask(index, clip, tuple(family.name for family in ledger.lacking[index]))
         for index, clip in enumerate(clips)
-        if index in lacking
+        if index in ledger.lacking
     )
     work = partial(_measure, extractor, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
     with stopping(run.stop, executor):
         for task, future in completed(executor, work, tasks, run.window):
-            measured = future.result()
-            key = _clip_key(task.clip)
-            cache.put_all({family_key(family, key): measured[family.name] for family in lacking[task.index]})
-            if failures := [outcome.reason for outcome in measured.values() if outcome.row is None]:
-                reasons[task.index] = failures[0]
+            measured, key = future.result(), _clip_key(task.clip)
+            cache.put_all({family_key(family, key): measured[family.name] for family in ledger.lacking[task.index]})
+            ledger.judge(task.index, task.clip, measured.values())
             done += 1
             if run.progress is not None:
-                run.progress(done, len(reasons))
+                run.progress(done, len(ledger.failed))
             if run.stop.is_set():
                 raise StoppedError
-    report = FeatureReport(
-        rows_in=count,
-        measured=sum(index not in reasons for index in lacking),
-        cached=cached,
-        failed=[(clip.key, reasons[index]) for index, clip in enumerate(clips) if index in reasons],
-        no_reference=[clip.key for index, clip in enumerate(clips) if clip.alone and index not in reasons],
-        again=_why_again(again),
-    )
-    return MeasuredRows(clips, families, frozenset(reasons), cache), report
+    return MeasuredRows(clips, families, frozenset(ledger.failed), cache), ledger.report()
+
+
+@dataclass
+class _Ledger:
+    """What became of the clips so far, by their place: the families they lack, why they failed, which stand alone.
+
+    Of a clip it has a few words at most, and nothing of one that is measured: a row of 250 columns takes 10 kB.
+    """
+
+    count: int = 0
+    cached: int = 0
+    lacking: dict[int, tuple[FamilyVersion, ...]] = field(default_factory=dict)
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    alone: dict[int, str] = field(default_factory=dict)
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def judge(self, index: int, clip: ClipToMeasure, outcomes: Iterable[Outcome | None]) -> bool:
+        """Whether none of a clip's families has failed; the first that has is the clip's reason."""
+        reasons = [outcome.reason for outcome in outcomes if outcome is not None and outcome.row is None]
+        if reasons:
+            self.failed[index] = clip.key, reasons[0]
+        return not reasons
+
+    def report(self) -> FeatureReport:
+        """The report of the clips, all of them measured by now."""
+        again = ""
+        if self.changes:
+            (gone, new), _ = self.changes.most_common(1)[0]
+            again = f"{self.changes.total()} clips are measured again: {gone} became {new}"
+        return FeatureReport(
+            rows_in=self.count,
+            measured=sum(index not in self.failed for index in self.lacking),
+            cached=self.cached,
+            failed=[self.failed[index] for index in sorted(self.failed)],
+            no_reference=[key for index, key in self.alone.items() if index not in self.failed],
+            again=again,
+        )
+
+
+def _looked_up(
+    clips: Iterable[ClipToMeasure], families: Sequence[FamilyVersion], pass_version: str, cache: FeatureCache
+) -> _Ledger:
+    """What the cache has of the clips, and what it lacks."""
+    ledger = _Ledger()
+    for index, clip in enumerate(clips):
+        ledger.count += 1
+        if clip.alone:
+            ledger.alone[index] = clip.key
+        key = _clip_key(clip)
+        outcomes = [cache.of_family(family, key) for family in families]
+        lacking = tuple(family for family, outcome in zip(families, outcomes, strict=True) if outcome is None)
+        # Without one of its families a clip has no row: measuring the others would change nothing.
+        if not ledger.judge(index, clip, outcomes):
+            continue
+        if lacking:
+            ledger.lacking[index] = lacking
+            if change := _version_change(lacking, key, pass_version, cache):
+                ledger.changes[change] += 1
+        else:
+            ledger.cached += 1
+    return ledger
 
 
 def feature_row(
@@ -241,14 +278,6 @@ def _version_change(
             gone, new = ([part for part in one if part not in other] for one, other in ((parts, now), (now, parts)))
             return ", ".join(gone) or "nothing", ", ".join(new) or "nothing"
     return None
-
-
-def _why_again(changes: "Counter[tuple[str, str]]") -> str:
-    """How many clips were measured before by another version, and the difference that most of them have."""
-    if not changes:
-        return ""
-    gone, new = changes.most_common(1)[0][0]
-    return f"{changes.total()} clips are measured again: {gone} became {new}"
 
 
 def _measure(extractor: FeatureExtractor, stop: threading.Event | None, task: ClipTask) -> dict[str, Outcome]:
