@@ -96,9 +96,11 @@ class FeatureCache:
                 if earlier is None or (family.compares and reference != clip.reference_sha256):
                     continue
                 if earlier.row is not None:
-                    return Outcome(row={name: earlier.row[name] for name in family.columns if name in earlier.row})
+                    row = {name: earlier.row[name] for name in family.columns if name in earlier.row}
+                    if row:
+                        return Outcome(row=row)
                 # Which family failed was not kept; it is taken for the one that the version names first.
-                if version.startswith(family.name):
+                elif version.startswith(family.name):
                     return earlier
         return None
 
@@ -136,6 +138,7 @@ class FeatureCache:
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
+                # The connection commits by itself; of a clip all families are there, or none.
                 connection.execute("BEGIN")
                 connection.executemany("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?)", rows)
 

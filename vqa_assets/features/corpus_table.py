@@ -84,7 +84,7 @@ class MeasuredTable:
 def make_clip_features(
     corpus: Corpus, settings: FeatureSettings, extractor: FeatureExtractor, pool: ClipPool, context: RunContext
 ) -> MeasuredTable:
-    """Measure every clip of the corpus JSONL; a clip already measured by this extractor version is not measured again.
+    """Measure every clip of the corpus JSONL; what a family of the same version measured before is not measured again.
 
     A table that this function did not write is left as it is unless ``overwrite``. FeatureError where there is no
     corpus JSONL, or no clip could be measured.

@@ -309,7 +309,7 @@ def opened(clip: ClipFile) -> Iterator[Source]:
         with _clip_errors(clip):
             if clip.raw is None:
                 refuse_what_is_no_clip(clip.path)
-            container = stack.enter_context(av.open(f"file:{clip.path.absolute()}", **_how(clip)))
+            container = stack.enter_context(av.open(f"file:{clip.path.absolute()}", **_open_options(clip)))
             stream = _first_real_video(container)
             stream.codec_context.thread_count = 1
         yield Source(clip, container, stream)
@@ -332,7 +332,7 @@ def _first_real_video(container: Any) -> Any:
     raise BrokenClipError(f"no video stream that can be decoded (streams: {kinds})")
 
 
-def _how(clip: ClipFile) -> dict[str, Any]:
+def _open_options(clip: ClipFile) -> dict[str, Any]:
     if clip.raw is None:
         return {"options": {"protocol_whitelist": "file"}, "metadata_errors": "replace"}
     size, rate = f"{clip.raw.width}x{clip.raw.height}", f"{clip.raw.framerate:g}"
