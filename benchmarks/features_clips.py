@@ -19,7 +19,7 @@ from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.extractor import FEATURE_SETS, ClipExtractor
 from vqa_assets.features.ffmpeg import ffmpeg_binary
 from vqa_assets.features.libvmaf import RECOMPRESSION
-from vqa_assets.features.table import ClipToMeasure, MeasuringRun, extract_features
+from vqa_assets.features.measuring import ClipToMeasure, MeasuringRun, extract_features
 
 SIZES = {"640×360": ("640x360", 60, 4), "1280×720": ("1280x720", 48, 2)}
 """Name → size, frames, clips."""

@@ -1,12 +1,13 @@
-"""Names of features: canonical-6, the schemas of several corpora's heads, and the normalisers of their columns.
+"""Names of features: the columns of every shipped family, the schemas of heads, and the normalisers of their columns.
 
-What a feature measures is in ``features/``; how a head reads it, and every schema by name, is in ``heads/``.
+A column is stated here once, light enough for tables and heads to import. How a family measures it is in
+``features/``; how a head reads it, and every schema by name, is in ``heads/``.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 CANONICAL_6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
 """libvmaf's six elementary features, in the order of every head."""
@@ -39,6 +40,72 @@ TRANSFERS = ("pq", "hlg", "sdr", "unknown")
 
 AGGREGATES = ("mean", "p10", "p90", "std")
 """How a time-varying feature is pooled over frames; ``<f>`` alone is the mean."""
+
+
+def pooled_columns(feature: str) -> tuple[str, ...]:
+    """The five table columns of a time-varying feature: itself (its mean), then one per aggregate."""
+    return (feature, *(f"{feature}_{a}" for a in AGGREGATES))
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """A column that a family measures: its name, its kind, what it means, and what holds for every value of it."""
+
+    name: str
+    kind: Literal["string", "integer", "number"]
+    description: str
+    nullable: bool = False
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+MEASURED: Mapping[str, FeatureColumn] = MappingProxyType(
+    {
+        column.name: column
+        for column in (
+            *(
+                FeatureColumn(name, "number", f"{feature} over the clip's frames", nullable=True)
+                for feature in (*TIME_VARYING, *NO_REFERENCE)
+                for name in pooled_columns(feature)
+            ),
+            *(
+                FeatureColumn(name, "number", "One value a clip", nullable=True)
+                for name in (*SHOT_FEATURES, *NO_REFERENCE_CLIP)
+            ),
+            FeatureColumn("n_feature_frames", "integer", "Frames measured", low=1),
+            FeatureColumn("feature_width", "integer", "Width compared at, in pixels", nullable=True, low=1),
+            FeatureColumn("feature_height", "integer", "Height compared at, in pixels", nullable=True, low=1),
+            FeatureColumn("feature_bitdepth", "integer", "Bits a sample", nullable=True, low=8, high=16),
+            FeatureColumn(
+                "feature_reference",
+                "string",
+                "What the clip is compared with",
+                nullable=True,
+                choices=("ladder", "recompressed"),
+            ),
+            FeatureColumn("vmaf", "number", "VMAF against the ladder's reference", nullable=True, low=0, high=100),
+            FeatureColumn("clip_transfer", "string", "Transfer function", choices=TRANSFERS),
+            FeatureColumn("clip_primaries", "string", "Colour primaries, FFmpeg's name"),
+            FeatureColumn("clip_bitdepth", "integer", "Bits a luma sample as coded", low=1, high=32),
+            FeatureColumn("clip_damaged", "integer", "Frames that the decoder had to patch up", low=0),
+            FeatureColumn("clip_interlaced", "integer", "Whether the first frame is interlaced", low=0, high=1),
+            FeatureColumn("clip_phash", "string", "Perceptual hash of five frames, hexadecimal"),
+        )
+    }
+)
+"""Every column of the shipped families by its name, in the order of the feature table."""
+
+COMPARED = ("feature_width", "feature_height", "feature_bitdepth", "feature_reference", "vmaf")
+"""What canonical-6 was measured on, and VMAF where the clip has a reference of its own."""
+
+KONVID_V1_COLUMNS = (*(c for feature in TIME_VARYING for c in pooled_columns(feature)), *SHOT_FEATURES, *COMPARED)
+NR_V1_COLUMNS = (*(c for feature in NO_REFERENCE for c in pooled_columns(feature)), *NO_REFERENCE_CLIP)
+CLIP_COLUMNS = (
+    *("n_feature_frames", "clip_transfer", "clip_primaries", "clip_bitdepth", "clip_damaged", "clip_interlaced"),
+)
+PERCEPTUAL_HASH_COLUMNS = ("clip_phash",)
+"""Which columns each shipped family measures; a head reads those of its schema."""
 
 
 @dataclass(frozen=True)
@@ -103,26 +170,6 @@ NR_V1 = FeatureSchema(
 
 FR_V2 = FeatureSchema(name="fr-v2", columns=(*CANONICAL_6, "crf_norm", "preset_rank"), measured=frozenset(CANONICAL_6))
 """One encode against its source: the six means, CRF / 63, and ``preset_rank``."""
-
-
-def pooled_columns(feature: str) -> tuple[str, ...]:
-    """The five table columns of a time-varying feature: itself (its mean), then one per aggregate."""
-    return (feature, *(f"{feature}_{a}" for a in AGGREGATES))
-
-
-def shot_count_norm(shots: int) -> float:
-    """log10(1 + N) / 3 of the number of shots N ≥ 1."""
-    return math.log10(1 + shots) / 3
-
-
-def shot_mean_len_norm(seconds: float) -> float:
-    """The mean shot length in units of 30 s."""
-    return seconds / 30
-
-
-def shot_cut_density(cuts: int, frames: int) -> float:
-    """Cuts per frame."""
-    return cuts / frames
 
 
 _X264_PRESETS = (

@@ -119,7 +119,7 @@ def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[S
     import polars as pl
 
     from vqa_assets.features.extractor import FEATURE_SETS, ClipExtractor
-    from vqa_assets.features.one_clip import one_clip_row
+    from vqa_assets.features.measuring import one_clip_row
 
     sets = (head.schema.name,) if head.schema.name in FEATURE_SETS else FEATURE_SETS
     extractor, stop = ClipExtractor(feature_sets=sets), Event()

@@ -7,7 +7,7 @@ import pytest
 
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.ffmpeg import ffmpeg_binary
-from vqa_assets.features.one_clip import one_clip_row
+from vqa_assets.features.measuring import one_clip_row
 from vqa_assets.heads.recipe import FEATURE_SCHEMAS
 from vqa_assets.heads.rows import read_training_table
 from vqa_assets.tables.parquet import write_rows

@@ -12,7 +12,7 @@ from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.clips.work import ClipPool
-from vqa_assets.features.protocols import FeatureExtractor
+from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.resources.data_root import DataRootResource

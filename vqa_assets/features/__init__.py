@@ -1,5 +1,5 @@
-"""From one clip to its feature row: one module per family of features, the extractor that joins them, its cache.
+"""From clips to the feature table: families of features, the extractor that joins them over one decode, their cache.
 
-What the features are called and how a head normalises them is in ``feature_names``; which clips there are and where
-the work runs is the caller's.
+The columns of the shipped families, and how a head normalises them, are in ``feature_names``; which clips a corpus has
+is ``ingest``'s, and where the work runs is the caller's.
 """

@@ -1,19 +1,23 @@
 """What has been measured already, in one SQLite file: deleting it costs measuring again, nothing else.
 
-What a row holds is the extractor's; which clips are asked for is in ``table``.
+One row per clip, reference and version of a family. The first edition kept all families of a clip in one row, under
+one version of them all: such rows stay in the same table and are read, and it reads its own beside ours. What a family
+measures is its own affair; which clips are asked for is in ``measuring``.
 """
 
 import json
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
+import orjson
+
 from vqa_assets.clips.cache import CacheFile, CacheFormat
 from vqa_assets.errors import FeatureError
-from vqa_assets.features.protocols import Measured
+from vqa_assets.features.family import FamilyVersion, Measured
 
 _LAYOUT = CacheFormat(
     version=1,
@@ -23,14 +27,15 @@ _LAYOUT = CacheFormat(
     PRIMARY KEY (sha256, reference_sha256, version)) WITHOUT ROWID""",
 )
 _SELECT = "SELECT row, reason FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND version = ?"
-_OTHER = "SELECT version FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND version != ? LIMIT 1"
+_EARLIER = "SELECT reference_sha256, row, reason FROM measured WHERE sha256 = ? AND version = ?"
+_VERSIONS = "SELECT reference_sha256, version FROM measured WHERE sha256 = ?"
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class CacheKey:
-    """The bytes measured, those of the reference (empty without one), and the extractor's version."""
+    """The bytes measured, those of the reference (empty without one), and the version of a family."""
 
     sha256: str
     reference_sha256: str
@@ -39,7 +44,7 @@ class CacheKey:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one clip: its measured columns, or the reason why there are none.
+    """What came of one clip and family: the measured columns, or the reason why there are none.
 
     ``lasting`` is false for a failure that the same bytes need not repeat; such a one is not kept.
     """
@@ -59,6 +64,7 @@ class FeatureCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = CacheFile(path, _LAYOUT)
+        self._has_folder = False
 
     def __enter__(self) -> Self:
         self._ask(lambda _: None)
@@ -76,22 +82,74 @@ class FeatureCache:
         stored = self._ask(lambda c: c.execute(_SELECT, _columns(key)).fetchone())
         return None if stored is None else _outcome(*stored)
 
-    def other_version(self, key: CacheKey) -> str:
-        """A version under which an outcome of the same bytes and reference is known; empty where there is none."""
-        version = self._ask(lambda c: c.execute(_OTHER, _columns(key)).fetchone())
-        return "" if version is None else str(version[0])
+    def of_family(self, family: FamilyVersion, clip: CacheKey) -> Outcome | None:
+        """The family's outcome for a clip, in its own row or in one of the first edition; None where there is none.
+
+        The version of ``clip`` is what the clip's geometry adds to the family's.
+        """
+        outcome = self.get(family_key(family, clip))
+        if outcome is not None:
+            return outcome
+        for version in family.earlier:
+            for reference, earlier in self._earlier(clip.sha256, version + clip.version):
+                # What does not depend on the reference is the same beside any.
+                if earlier is None or (family.compares and reference != clip.reference_sha256):
+                    continue
+                if earlier.row is not None:
+                    row = {name: earlier.row[name] for name in family.columns if name in earlier.row}
+                    if row:
+                        return Outcome(row=row)
+                # Which family failed was not kept; it is taken for the one that the version names first.
+                elif version.startswith(family.name):
+                    return earlier
+        return None
+
+    def _earlier(self, sha256: str, version: str) -> "list[tuple[str, Outcome | None]]":
+        """The outcomes of the first edition for these bytes, each with the reference beside which it was measured."""
+        rows = self._ask(lambda c: c.execute(_EARLIER, (sha256, version)).fetchall())
+        return [(reference, _outcome(row, reason)) for reference, row, reason in rows]
+
+    def other_version(self, family: FamilyVersion, clip: CacheKey) -> str:
+        """Another version under which the family is known of the same bytes; empty where there is none.
+
+        For a family that compares, beside the same reference.
+        """
+        own = family_key(family, clip)
+        rows = self._ask(lambda c: c.execute(_VERSIONS, (clip.sha256,)).fetchall())
+        for reference, version in rows:
+            if version == own.version or (family.compares and reference != own.reference_sha256):
+                continue
+            names = version.partition(";")[0].rpartition(".")[0].split(" + ")
+            if family.name in names:
+                return str(version)
+        return ""
 
     def put(self, key: CacheKey, outcome: Outcome) -> None:
         """Keep ``outcome`` under ``key`` in place of an earlier one; one that is not ``lasting`` is not kept."""
-        if not outcome.lasting:
-            return
-        row = None if outcome.row is None else json.dumps(outcome.row)
-        values = (*_columns(key), row, outcome.reason)
-        self._ask(lambda c: c.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?)", values))
+        self.put_all({key: outcome})
+
+    def put_all(self, outcomes: Mapping[CacheKey, Outcome]) -> None:
+        """``put`` of several, in one commit."""
+        rows = [
+            (*_columns(key), None if outcome.row is None else json.dumps(outcome.row), outcome.reason)
+            for key, outcome in outcomes.items()
+            if outcome.lasting
+        ]
+
+        def write(connection: sqlite3.Connection) -> None:
+            with connection:
+                # The connection commits by itself; of a clip all families are there, or none.
+                connection.execute("BEGIN")
+                connection.executemany("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?)", rows)
+
+        if rows:
+            self._ask(write)
 
     def _ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._has_folder:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._has_folder = True
             return self._file.ask(question)
         except (sqlite3.Error, OSError) as error:
             raise FeatureError(
@@ -99,6 +157,11 @@ class FeatureCache:
                 found=str(error),
                 next_step="make the folder writable, or wait for the other run",
             ) from error
+
+
+def family_key(family: FamilyVersion, clip: CacheKey) -> CacheKey:
+    """Where a family's outcome for a clip is kept; the clip's reference counts where the family compares."""
+    return CacheKey(clip.sha256, clip.reference_sha256 if family.compares else "", family.version + clip.version)
 
 
 def _columns(key: CacheKey) -> tuple[str, str, str]:
@@ -113,9 +176,13 @@ def _outcome(row: str | None, reason: str) -> Outcome | None:
     if row is None:
         return Outcome(reason=reason)
     try:
-        stored = json.loads(row)
-    except ValueError:
-        return None
+        stored = orjson.loads(row)
+    except orjson.JSONDecodeError:
+        # A value may be NaN, which is no JSON, though Python's own module writes and reads it.
+        try:
+            stored = json.loads(row)
+        except ValueError:
+            return None
     if not isinstance(stored, dict):
         return None
     return Outcome(row={sys.intern(name): value for name, value in stored.items()})

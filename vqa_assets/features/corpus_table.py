@@ -1,14 +1,18 @@
-"""One corpus's feature table, from its JSONL and clips to the Parquet file: the function under ``clip_features``."""
+"""One corpus's feature table, from its JSONL and clips to the Parquet file: the function under ``clip_features``.
+
+Memory is bounded by a batch of rows, not by the corpus: its JSONL is read again for each pass over the clips, and what
+was measured stays in the cache until its batch is written.
+"""
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.clips.geometry import is_raw
@@ -16,19 +20,17 @@ from vqa_assets.clips.work import ClipPool, ProgressLine
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError, SchemaError
-from vqa_assets.features.audit import AUDITED, clip_audit
 from vqa_assets.features.cache import FeatureCache
-from vqa_assets.features.contact_sheet import CAPTION, contact_sheet
-from vqa_assets.features.ladder import references
+from vqa_assets.features.clip_description import AUDITED, clip_audit
+from vqa_assets.features.family import FeatureExtractor
+from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
 from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import COMPARED, group_report
-from vqa_assets.features.protocols import FeatureExtractor
-from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
-from vqa_assets.features.view import TableView, table_view
+from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_view, worst_and_best
 from vqa_assets.features.watching import Observer, Watch, unobserved
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import drafting, read_json_lines, read_json_object
+from vqa_assets.tables.files import drafting, parse_json_line, read_json_object
 from vqa_assets.tables.parquet import ColumnKinds, TableDigest, column_names, open_parquet, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FEATURES
@@ -37,11 +39,18 @@ from vqa_assets.tables.validation import validate_frames
 if TYPE_CHECKING:
     import pandas as pd
 
+Row = Mapping[str, Any]
+
 MANIFEST_SCHEMA = "clip-features-manifest-v1"
 WINDOW_PER_WORKER = 2
 
 BATCH_ROWS = 8_192
 """Rows of the table in memory at once, and in a row group: about 100 MB of 250 columns."""
+
+MOST_SHAPES = 1_024
+"""Different sets of columns and types of rows that are told from one another while a table's schema is gathered."""
+
+_READ_BYTES = 1 << 20
 
 _log = logging.getLogger("vqa_assets.features")
 
@@ -76,7 +85,7 @@ class MeasuredTable:
 def make_clip_features(
     corpus: Corpus, settings: FeatureSettings, extractor: FeatureExtractor, pool: ClipPool, context: RunContext
 ) -> MeasuredTable:
-    """Measure every clip of the corpus JSONL; a clip already measured by this extractor version is not measured again.
+    """Measure every clip of the corpus JSONL; what a family of the same version measured before is not measured again.
 
     A table that this function did not write is left as it is unless ``overwrite``. FeatureError where there is no
     corpus JSONL, or no clip could be measured.
@@ -87,10 +96,12 @@ def make_clip_features(
     if foreign:
         _log.warning("%s: %s is left as it is: %s", corpus.name, path, foreign)
         return MeasuredTable(path, _row_count(path), table_version(path), foreign)
-    corpus_rows = _corpus_rows(corpus, root.corpus_jsonl(corpus))
-    clips = clips_to_measure(corpus, corpus_rows, settings)
     begun = time.monotonic()
-    with FeatureCache(root.feature_cache(corpus)) as cache, pool.open(settings.workers) as executor:
+    with (
+        CorpusClips(corpus, root.corpus_jsonl(corpus), settings) as clips,
+        FeatureCache(root.feature_cache(corpus)) as cache,
+        pool.open(settings.workers) as executor,
+    ):
         watch = Watch(ProgressLine(f"{corpus.name}-features", len(clips), _log.info), settings.observe)
         run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update)
         measured, report = extract_features(clips, extractor, executor, cache, run)
@@ -100,16 +111,20 @@ def make_clip_features(
         extra = frozenset(column.field for column in corpus.extra_columns)
 
         def table_rows() -> Iterator[dict[str, Any]]:
-            for row, values in zip(corpus_rows, measured, strict=True):
+            for row, values in zip(clips.rows(), measured, strict=True):
                 if values is not None:
                     yield feature_row(row, values, extra)
 
         version = _publish(table_rows, path)
+        mos = {row["src"]: float(row["mos"]) for row in clips.rows() if row.get("mos") is not None}
+        keys = worst_and_best([row["key"] for row in _written(path, ("key",))], mos)
+        captions = [row for row in _written(path, ("key", *CAPTION)) if row["key"] in keys]
+        sheet = contact_sheet(captions, mos, [clip for clip in clips if clip.key in keys])
     hashed = PHASH_COLUMN in column_names(path)
     body = _body(corpus, extractor, report, version) | {
         "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
         "audit": clip_audit(_written(path, AUDITED)).as_dict(),
-        "near_duplicates": group_report(_written(path, COMPARED)) if hashed else None,
+        "near_duplicates": group_report(list(_written(path, COMPARED))) if hashed else None,
     }
     inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips.target}
     manifest = write_manifest(
@@ -117,9 +132,9 @@ def make_clip_features(
         Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path}),
         context,
     )
-    mos = {row["src"]: float(row["mos"]) for row in corpus_rows if row.get("mos") is not None}
-    view, sheet = table_view(path, mos), contact_sheet(_written(path, ("key", *CAPTION)), mos, clips)
-    return MeasuredTable(path, _row_count(path), version, manifest=manifest, report=report, view=view, sheet=sheet)
+    return MeasuredTable(
+        path, _row_count(path), version, manifest=manifest, report=report, view=table_view(path, mos), sheet=sheet
+    )
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
@@ -143,42 +158,118 @@ def why_foreign(path: Path) -> str:
     return ""
 
 
-def _corpus_rows(corpus: Corpus, path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise FeatureError(
-            f"{corpus.name}: no corpus JSONL",
-            found=f"found nothing at {path}",
-            expected="the clips to measure",
-            next_step="materialize corpus_jsonl for this corpus first",
-        )
-    return [line.row for line in read_json_lines(path)]
+class CorpusClips:
+    """The clips of a corpus JSONL in its order, with their references, read anew each time they are gone through.
 
+    A context manager. It stays with the file that it opened: a JSONL that ingest puts in its place meanwhile is the
+    next run's. Whether a reference has a file is asked once, so that a clip is the same one in every pass.
+    """
 
-def clips_to_measure(
-    corpus: Corpus, rows: Sequence[Mapping[str, Any]], settings: FeatureSettings
-) -> list[ClipToMeasure]:
-    """The clips of corpus rows with their references; a reference that has no file is a missing one."""
-
-    def path_of(row: Mapping[str, Any]) -> Path:
-        return settings.clips.path_of(row["src"], str(row.get("score_drop", "")))
-
-    found = references(corpus, rows)
-    clips = []
-    for row, reference in zip(rows, found or [None] * len(rows), strict=True):
-        beside = path_of(reference) if reference is not None else None
-        there = reference is not None and beside is not None and beside.is_file()
-        clips.append(
-            ClipToMeasure(
-                key=row["src"],
-                path=path_of(row),
-                sha256=row["src_sha256"],
-                reference=beside if there else None,
-                reference_sha256=reference["src_sha256"] if there and reference is not None else None,
-                ladder=found is not None,
-                raw=settings.raw if is_raw(row["src"]) else None,
+    def __init__(self, corpus: Corpus, path: Path, settings: FeatureSettings) -> None:
+        if not path.is_file():
+            raise FeatureError(
+                f"{corpus.name}: no corpus JSONL",
+                found=f"found nothing at {path}",
+                expected="the clips to measure",
+                next_step="materialize corpus_jsonl for this corpus first",
             )
-        )
-    return clips
+        self._corpus, self._path, self._settings = corpus, path, settings
+
+    def __enter__(self) -> Self:
+        self._file = os.open(self._path, os.O_RDONLY)
+        try:
+            self._count = sum(1 for _ in self.rows())
+            self._ladder = ladder_of(self._corpus, self.rows())
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._references: dict[str, Path | None] = {}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._file)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of the JSONL; SchemaError names file and line of one that is none."""
+        # By offset, not by a shared position: one pass may be under way while another begins.
+        offset, number, rest = 0, 0, b""
+        while chunk := os.pread(self._file, _READ_BYTES, offset):
+            offset += len(chunk)
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                number += 1
+                if line.strip():
+                    yield parse_json_line(line, self._path, number)
+        if rest.strip():
+            yield parse_json_line(rest, self._path, number + 1)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[ClipToMeasure]:
+        for row in self.rows():
+            reference = self._ladder.reference_of(row) if self._ladder else None
+            # A reference that has no file is a missing one.
+            beside = self._file_of(reference) if reference is not None else None
+            yield ClipToMeasure(
+                key=row["src"],
+                path=self._path_of(row),
+                sha256=row["src_sha256"],
+                reference=beside,
+                reference_sha256=reference["src_sha256"] if reference is not None and beside else None,
+                ladder=self._ladder is not None,
+                raw=self._settings.raw if is_raw(row["src"]) else None,
+            )
+
+    def _path_of(self, row: Row) -> Path:
+        return self._settings.clips.path_of(row["src"], str(row.get("score_drop", "")))
+
+    def _file_of(self, reference: Row) -> Path | None:
+        if reference["src"] not in self._references:
+            path = self._path_of(reference)
+            self._references[reference["src"]] = path if path.is_file() else None
+        return self._references[reference["src"]]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Which clip each clip of a ladder corpus is an encode of; ``field`` holds 1 for the reference of its content."""
+
+    field: str
+    of_content: Mapping[str, Sequence[Row]]
+
+    def reference_of(self, row: Row) -> Row | None:
+        """The row of its reference (a reference's is itself), None where there is none.
+
+        Of several references of one content the first that is of the clip's orientation counts, else the first.
+        """
+        if row.get(self.field) == 1:
+            return row
+        references = self.of_content.get(row.get("content_id", ""), ())
+        alike = (one for one in references if _is_portrait(one) == _is_portrait(row))
+        return next(alike, references[0] if references else None)
+
+
+def _is_portrait(row: Row) -> bool:
+    return bool(row["height"] > row["width"])
+
+
+def ladder_of(corpus: Corpus, rows: Iterable[Row]) -> Ladder | None:
+    """The ladder of a corpus; None where it declares none."""
+    field = reference_field(corpus)
+    if not field:
+        return None
+    of_content: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.get(field) == 1 and row.get("content_id"):
+            of_content.setdefault(row["content_id"], []).append(row)
+    return Ladder(field, of_content)
+
+
+def reference_field(corpus: Corpus) -> str:
+    """The corpus-row field that holds 1 for the reference clip of its content; empty where there is no ladder."""
+    names = set(corpus.own_spellings.reference)
+    return next((column.field for column in corpus.extra_columns if names.intersection(column.columns)), "")
 
 
 def _check_report(corpus: Corpus, report: FeatureReport) -> None:
@@ -206,9 +297,14 @@ def _publish(table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> 
 
     The rows are read twice: what types the columns have is known only when all have been seen.
     """
-    kinds = ColumnKinds()
+    kinds, shapes = ColumnKinds(), set[tuple[object, ...]]()
     for row in table_rows():
-        kinds.add(row)
+        # Rows of the same columns and types, nearly all of a table, add nothing to what the first of them said.
+        shape = (*row, *map(type, row.values()))
+        if shape not in shapes:
+            kinds.add(row)
+            if len(shapes) < MOST_SHAPES:
+                shapes.add(shape)
     # The declared columns first, as far as they were measured, then the others in the order they are met.
     met = kinds.names
     declared = [c.name for c in CLIP_FEATURES.columns if c.required or c.name in met]
@@ -246,15 +342,13 @@ def _write(
             writer.write_table(table)
 
 
-def _written(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+def _written(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Rows of the written table with a few of its columns; a row lacks those that it has no value for."""
     file = open_parquet(path)
     names = [name for name in columns if name in file.schema_arrow.names]
-    return [
-        {name: value for name, value in row.items() if value is not None}
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names)
-        for row in batch.to_pylist()
-    ]
+    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+        for row in batch.to_pylist():
+            yield {name: value for name, value in row.items() if value is not None}
 
 
 def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, version: str) -> dict[str, Any]:

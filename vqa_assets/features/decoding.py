@@ -1,7 +1,7 @@
 """One clip's frames, decoded once, as they are shown: turned upright, of even size, planar 4:2:0 in 8 or 10 bits.
 
-Whoever measures takes each frame as it passes (``extractor``); none is kept here. What ingest asks of a clip is in
-``probing``.
+Families take each frame as it passes (``extractor`` hands them out); of a frame only its small luma is kept. What
+ingest asks of a clip is in ``probing``.
 """
 
 import threading
@@ -25,6 +25,12 @@ Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 SMALLEST_SIDE = 8
 """Pixels either way; a smaller picture has neither a block nor a window to measure."""
+
+LONG_SIDE = 64
+"""Pixels of a small frame's longer side: the scale at which Hou and Zhang (CVPR 2007) look for saliency."""
+
+SHORT_SIDE_AT_LEAST = 8
+"""Pixels that a small frame's shorter side keeps however elongated the picture is."""
 
 FALLBACK_RATE = 25.0
 """Frames per second where neither the timestamps nor the container tell."""
@@ -67,23 +73,27 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """One decoded frame; ``frame`` is PyAV's, as coded, and ``turns`` its quarter turns counter-clockwise."""
+class Frame:
+    """One decoded frame: PyAV's, as coded, its quarter turns counter-clockwise, and its place in the clip, from 0.
 
-    frame: Any
+    It holds the decoder's own memory: whoever wants to keep something of it takes a copy.
+    """
+
+    coded: Any
     turns: int
     picture: Picture
+    index: int
 
     @property
     def full_range(self) -> bool:
         """Whether luma spans all codes instead of 16–235 (times four in 10 bits), in ``planes`` too."""
-        return not self.frame.format.is_rgb and _says_full_range(self.frame)
+        return not self.coded.format.is_rgb and _says_full_range(self.coded)
 
     @cached_property
     def planes(self) -> tuple[Samples, Samples, Samples]:
         """Luma and the two half-size chroma planes, of even size: uint8, or uint16 with 10 bits."""
         name = "yuv420p" if self.picture.measured_bits == 8 else "yuv420p10le"
-        frame = self.frame
+        frame = self.coded
         if _PLANAR.get(frame.format.name) != name:
             full = _FULL_RANGE if self.full_range else 1
             source = _FULL_RANGE if _says_full_range(frame) else 0
@@ -91,8 +101,8 @@ class Shown:
         sample = np.uint8 if self.picture.measured_bits == 8 else np.uint16
         across, down = (n // 2 * 2 for n in (frame.width, frame.height))
         whole, half = (down, across), (down // 2, across // 2)
-        found = [_plane(p, sample, size) for p, size in zip(frame.planes, (whole, half, half), strict=True)]
-        return tuple(self._turned(plane) for plane in found)  # type: ignore[return-value]
+        planes = [_samples(p, sample, size) for p, size in zip(frame.planes, (whole, half, half), strict=True)]
+        return tuple(self._turned(plane) for plane in planes)  # type: ignore[return-value]
 
     def scaled(self, width: int, height: int, pixels: str) -> NDArray[np.uint8]:
         """The frame as shown, area-averaged to that size, as ``gray`` (height, width) or ``rgb24`` (…, 3), full range.
@@ -101,11 +111,15 @@ class Shown:
         """
         if self.turns % 2:
             width, height = height, width
-        source = _FULL_RANGE if _says_full_range(self.frame) else 0
-        small = self.frame.reformat(
+        source = _FULL_RANGE if _says_full_range(self.coded) else 0
+        small = self.coded.reformat(
             width, height, pixels, interpolation="AREA", src_color_range=source, threads=1, dst_color_range=_FULL_RANGE
         )
         return np.asarray(self._turned(small.to_ndarray()), dtype=np.uint8)
+
+    def small_luma(self) -> NDArray[np.uint8]:
+        """The small luma, (height, width), full range: ``SmallFrames`` has those of all frames."""
+        return self.scaled(*small_size(self.picture.width, self.picture.height), "gray")
 
     def _turned(self, plane: Samples) -> Samples:
         if not self.turns:
@@ -113,9 +127,38 @@ class Shown:
         return cast(Samples, np.ascontiguousarray(np.rot90(plane, self.turns)))
 
 
+def small_size(width: int, height: int, long_side: int = LONG_SIDE) -> tuple[int, int]:
+    """The size of a small frame: same shape, longer side ``long_side``, neither under ``SHORT_SIDE_AT_LEAST``."""
+    scale = long_side / max(width, height)
+    return max(round(width * scale), SHORT_SIDE_AT_LEAST), max(round(height * scale), SHORT_SIDE_AT_LEAST)
+
+
+@dataclass(frozen=True, eq=False)
+class SmallFrames:
+    """The frames of a clip, from the first on, area-averaged to small luma.
+
+    ``luma`` is uint8 (frames, height, width), full range, longer side ``LONG_SIDE``: 2.3 kB a frame at 16:9.
+    ``duration_s`` spans these frames, the last one's display time included.
+    """
+
+    picture: Picture
+    luma: NDArray[np.uint8]
+    duration_s: float
+
+    @property
+    def count(self) -> int:
+        """How many frames there are, at least one."""
+        return len(self.luma)
+
+    @property
+    def frame_rate(self) -> float:
+        """Mean frames per second."""
+        return self.count / self.duration_s
+
+
 @dataclass
 class Source:
-    """An open clip: its frames once, and afterwards what they told.
+    """An open clip: its frames once, and afterwards what was seen of them.
 
     ``tags`` are code points of ITU-T H.273 and whether frames are interlaced, of the first frame; ``damaged`` counts
     frames whose bytes were incomplete and which the decoder patched up, as a player does.
@@ -131,19 +174,19 @@ class Source:
     damaged: int = 0
     _times: list[float | None] = field(default_factory=list)
 
-    def frames(self, most: int, stop: threading.Event | None = None) -> Iterator[Shown]:
+    def frames(self, most: int, stop: threading.Event | None = None) -> Iterator[Frame]:
         """At most the first ``most`` frames, in one thread.
 
         Raises ``BrokenClipError`` for bytes that do not decode or hold no frame, ``ClipError`` for a picture that
         changes its size or is too small, ``StoppedError`` when ``stop`` is set.
         """
-        with _told_errors(self.clip):
+        with _clip_errors(self.clip):
             for frame in islice(self._decoded(), most):
                 if stop is not None and stop.is_set():
                     raise StoppedError
                 self._times.append(frame.time)
                 self.damaged += bool(frame.is_corrupt)
-                yield self._shown(frame)
+                yield self._upright(frame)
         if self.picture is None:
             raise BrokenClipError(f"{self.clip.name}: no frame decodes", next_step=_AGAIN)
 
@@ -154,6 +197,11 @@ class Source:
         if self.container.duration:
             with suppress(av.error.FFmpegError):
                 self.container.seek(self.container.duration // 2)
+
+    @property
+    def count(self) -> int:
+        """How many frames there were so far."""
+        return len(self._times)
 
     @property
     def expected_frames(self) -> int:
@@ -191,7 +239,7 @@ class Source:
                 self.packet_bytes += packet.size
             yield from packet.decode()
 
-    def _shown(self, frame: Any) -> Shown:
+    def _upright(self, frame: Any) -> Frame:
         turns = round(frame.rotation / 90) % 4
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         picture = Picture(width, height, frame.format.components[0].bits)
@@ -205,7 +253,7 @@ class Source:
                 expected="one size",
                 next_step="re-encode the clip, or leave it out",
             )
-        return Shown(frame, turns, self.picture)
+        return Frame(frame, turns, self.picture, self.count - 1)
 
     def _check_size(self, picture: Picture) -> None:
         if min(picture.width, picture.height) < SMALLEST_SIDE:
@@ -217,6 +265,38 @@ class Source:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class DecodedClip:
+    """A clip while it is decoded, as every family that measures it sees it.
+
+    ``source`` knows the first frame's picture and tags; counts, durations and damage are known when the clip has ended.
+    At most its first ``max_frames`` frames are decoded. With ``reference`` it is the distorted side of that clip.
+    ``stop`` is set where nobody waits for an answer any more.
+    """
+
+    source: Source
+    picture: Picture
+    max_frames: int
+    reference: ClipFile | None = None
+    stop: threading.Event | None = None
+    small_luma: list[NDArray[np.uint8]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.source.clip.name
+
+    @property
+    def expected_frames(self) -> int:
+        """About how many frames will be decoded; 0 where the container does not say."""
+        return min(self.source.expected_frames, self.max_frames)
+
+    @cached_property
+    def small(self) -> SmallFrames:
+        """The small luma of all frames, once the clip has ended, for the families that ask for it."""
+        return SmallFrames(self.picture, np.stack(self.small_luma), self.source.duration_s)
+
+
 @contextmanager
 def opened(clip: ClipFile) -> Iterator[Source]:
     """The clip's first real video stream, set to decode in one thread.
@@ -226,10 +306,10 @@ def opened(clip: ClipFile) -> Iterator[Source]:
     import av
 
     with ExitStack() as stack:
-        with _told_errors(clip):
+        with _clip_errors(clip):
             if clip.raw is None:
                 refuse_what_is_no_clip(clip.path)
-            container = stack.enter_context(av.open(f"file:{clip.path.absolute()}", **_how(clip)))
+            container = stack.enter_context(av.open(f"file:{clip.path.absolute()}", **_open_options(clip)))
             stream = _first_real_video(container)
             stream.codec_context.thread_count = 1
         yield Source(clip, container, stream)
@@ -252,7 +332,7 @@ def _first_real_video(container: Any) -> Any:
     raise BrokenClipError(f"no video stream that can be decoded (streams: {kinds})")
 
 
-def _how(clip: ClipFile) -> dict[str, Any]:
+def _open_options(clip: ClipFile) -> dict[str, Any]:
     if clip.raw is None:
         return {"options": {"protocol_whitelist": "file"}, "metadata_errors": "replace"}
     size, rate = f"{clip.raw.width}x{clip.raw.height}", f"{clip.raw.framerate:g}"
@@ -263,7 +343,7 @@ def _how(clip: ClipFile) -> dict[str, Any]:
 
 
 @contextmanager
-def _told_errors(clip: ClipFile) -> Iterator[None]:
+def _clip_errors(clip: ClipFile) -> Iterator[None]:
     """Decoding errors become ours; reasons without the file's name get it."""
     import av
 
@@ -295,7 +375,7 @@ def _tags(frame: Any) -> dict[str, int]:
     }
 
 
-def _plane(plane: Any, sample: type, size: tuple[int, int]) -> Samples:
+def _samples(plane: Any, sample: type, size: tuple[int, int]) -> Samples:
     """A plane's samples, ``size`` (rows, columns) of them, without its padding; shared with the frame."""
     codes: Samples = np.frombuffer(plane, dtype=sample)
     rows: Samples = codes.reshape(plane.height, -1)[: size[0], : size[1]]

@@ -1,17 +1,21 @@
-"""What one picture's luma tells by itself: detail, blockiness, blur, noise, contrast, entropy, and its change in time.
+"""What one picture tells by itself: detail, blockiness, blur, noise, contrast, entropy, colour, its change in time.
 
-Luma is float32 (height, width), full range, 0–255. Natural-scene statistics are in ``natural_scenes``, chroma in
-``colour``; which pictures of a clip are measured is in ``no_reference``.
+Luma is float32 (height, width), full range, 0–255. Natural-scene statistics are in ``natural_scenes``; which pictures
+of a clip are measured is in ``no_reference``.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.features.bands import bands
-
 F32 = NDArray[np.float32]
+
+Codes = NDArray[np.uint8] | NDArray[np.uint16]
+
+BAND_PIXELS = 1 << 16
+"""Pixels of a band of a picture, 256 kB in single precision: arithmetic in bands stays in a core's cache."""
 
 BLOCK = 8
 """Pixels between the block borders of MPEG-2 to H.264's transforms."""
@@ -20,6 +24,13 @@ BLUR_TAPS = 9
 """Length of the averaging filter of Crété et al."""
 
 _LEVELS = 256
+
+
+def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """The first row of each band of a picture and the row after its last; together all rows, each once."""
+    rows = max(BAND_PIXELS // width, 8)
+    for first in range(0, height, rows):
+        yield first, min(first + rows, height)
 
 
 class Spread:
@@ -114,7 +125,7 @@ def blockiness(luma: F32) -> float:
     return (_grid_ratio(down) + _grid_ratio(across / height)) / 2
 
 
-def entropy(codes: "NDArray[np.uint8] | NDArray[np.uint16]", bit_depth: int) -> float:
+def entropy(codes: Codes, bit_depth: int) -> float:
     """Bits a pixel of the histogram of luma codes, 256 bins whatever the bit depth."""
     eight_bits = (codes if bit_depth == 8 else codes >> (bit_depth - 8)).ravel()
     counts = np.zeros(_LEVELS, np.int64)
@@ -129,9 +140,27 @@ def flicker(frame_means: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Fades and pans change luma evenly and cancel out. One value a frame.
     """
-    found = np.zeros(len(frame_means))
-    found[1:-1] = np.abs(frame_means[1:-1] - (frame_means[:-2] + frame_means[2:]) / 2)
-    return found
+    distances = np.zeros(len(frame_means))
+    distances[1:-1] = np.abs(frame_means[1:-1] - (frame_means[:-2] + frame_means[2:]) / 2)
+    return distances
+
+
+def saturation(u: Codes, v: Codes, bit_depth: int) -> tuple[float, float]:
+    """Mean and standard deviation of the distance from grey in the plane of both chroma samples, 8-bit levels."""
+    middle, scale = np.float32(1 << (bit_depth - 1)), np.float32(1 << (bit_depth - 8))
+    distance = np.hypot(u.astype(np.float32) - middle, v.astype(np.float32) - middle)
+    distance /= scale
+    return float(distance.mean(dtype=np.float64)), float(distance.std(dtype=np.float64))
+
+
+def colourfulness(rgb: NDArray[np.uint8]) -> float:
+    """Of RGB (height, width, 3), 0–255: D. Hasler and S. Süsstrunk, "Measuring Colourfulness in Natural Images", 2003.
+
+    √(σ²rg + σ²yb) + 0.3 · √(μ²rg + μ²yb) with rg = R − G and yb = (R + G) / 2 − B.
+    """
+    red, green, blue = (rgb[..., i].astype(np.float32) for i in range(3))
+    rg, yb = red - green, (red + green) / 2 - blue
+    return math.hypot(rg.std(), yb.std()) + 0.3 * math.hypot(rg.mean(), yb.mean())
 
 
 def _inner_bands(luma: F32) -> "list[tuple[F32, F32, F32]]":

@@ -1,72 +1,50 @@
-"""The extractor that decodes a clip once and joins the families of features into its row.
+"""The extractor: any list of families over one decode of a clip.
 
-How a family is measured is in ``libvmaf``, ``saliency``, ``shots``, ``no_reference``; which clips are measured is in
-``table``.
+What a family is stands in ``family``, how each measures in the module of its name; which clips are measured, and what
+is kept of them, is in ``measuring``.
 """
 
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import ClipError, SettingsError
-from vqa_assets.feature_names import CANONICAL_6, KONVID_V1, NR_V1, pooled_columns
-from vqa_assets.features.colour import primaries_name, transfer_name
-from vqa_assets.features.decoding import ClipFile, Picture, Shown, Source, opened, read_picture
+from vqa_assets.errors import ClipError, FeatureError, SettingsError
+from vqa_assets.feature_names import KONVID_V1, NR_V1
+from vqa_assets.features.clip_description import ClipDescription
+from vqa_assets.features.decoding import LONG_SIDE, ClipFile, DecodedClip, Frame, opened
+from vqa_assets.features.family import ClipMeasurement, Family, FamilyVersion, Measured, joined
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
-from vqa_assets.features.frames import LONG_SIDE, SmallFrames, small_luma
-from vqa_assets.features.libvmaf import (
-    ENCODE_RATE,
-    RECOMPRESSION,
-    VMAF,
-    Comparing,
-    Comparison,
-    can_be_compared,
-    comparing,
-)
-from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
-from vqa_assets.features.near_duplicates import perceptual_hash
-from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S, NoReference, sample_step
-from vqa_assets.features.protocols import Measured
-from vqa_assets.features.saliency import saliency_moments
-from vqa_assets.features.shots import shot_features
-
-ALGORITHM = 5
-"""Raised with every change in this room that can change a value."""
+from vqa_assets.features.konvid_v1 import KonvidV1
+from vqa_assets.features.libvmaf import ENCODE_RATE, RECOMPRESSION
+from vqa_assets.features.near_duplicates import PerceptualHash
+from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S, NrV1
 
 MAX_FRAMES = 1800
 """Features are of a clip's first frames, at most so many (a minute at 30 fps); ``n_feature_frames`` tells how many."""
 
-SAME_SHAPE_WITHIN = 1.5
-"""A ladder clip whose aspect ratio differs from its reference's by more than this factor is turned, not scaled."""
-
 FEATURE_SETS = (KONVID_V1.name, NR_V1.name)
+"""The families that a setting chooses from; the clip's description comes with either."""
 
-Scores = dict[str, list[float]]
+FIRST_EDITION_ALGORITHM = 5
+"""The one number that the first edition had for all families; those that still have it measure the same values."""
 
 
 @dataclass(frozen=True)
 class ClipExtractor:
-    """The feature sets ``konvid-v1`` and ``nr-v1``, by PyAV and the ffmpeg of the imageio-ffmpeg wheel.
+    """The shipped families, by PyAV and the ffmpeg of the imageio-ffmpeg wheel, and ``further`` ones.
 
-    Columns of ``konvid-v1``: the five ``pooled_columns`` of canonical-6, ``saliency`` and ``saliency_var``;
-    ``SHOT_FEATURES``; ``feature_width, feature_height`` (pixels compared, the reference's), ``feature_bitdepth`` (bits
-    measured, 8 or 10) and ``feature_reference`` (``ladder``, or ``recompressed`` where the clip is its own reference);
-    with a reference also ``vmaf``, its mean over frames.
-    A picture too small for libvmaf has None for canonical-6. Columns of ``nr-v1``: the five of each name in
-    ``NO_REFERENCE``; ``NO_REFERENCE_CLIP``. Of both: ``n_feature_frames`` (frames measured), ``clip_transfer``,
-    ``clip_primaries``, ``clip_bitdepth``, ``clip_damaged`` (frames), ``clip_interlaced``, and ``clip_phash`` with
-    ``perceptual_hash``. All but canonical-6 are the clip's own, never its reference's.
+    ``feature_sets`` are some of ``FEATURE_SETS``; with ``perceptual_hash`` there is ``clip_phash`` too. Columns are in
+    the docstrings of ``KonvidV1``, ``NrV1``, ``PerceptualHash`` and ``ClipDescription``.
     """
 
     max_frames: int = MAX_FRAMES
     feature_sets: tuple[str, ...] = FEATURE_SETS
     perceptual_hash: bool = False
+    further: tuple[Family, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.feature_sets) - set(FEATURE_SETS))
@@ -74,18 +52,98 @@ class ClipExtractor:
             raise SettingsError(
                 "feature_sets", found=", ".join(unknown) or "none", expected=f"some of {', '.join(FEATURE_SETS)}"
             )
+        names = Counter(family.name for family in self._families())
+        columns = Counter(column.name for family in self._families() for column in family.columns)
+        twice = [name for counts in (names, columns) for name, count in counts.items() if count > 1]
+        if twice:
+            raise SettingsError(
+                "families",
+                found=f"{', '.join(twice)} more than once",
+                expected="names and columns of its own for each family",
+            )
+
+    def _families(self) -> list[Family]:
+        """In the order of the table's columns."""
+        shipped: list[Family] = []
+        if KONVID_V1.name in self.feature_sets:
+            shipped.append(KonvidV1())
+        if NR_V1.name in self.feature_sets:
+            shipped.append(NrV1())
+        if self.perceptual_hash:
+            shipped.append(PerceptualHash())
+        return [*shipped, ClipDescription(), *self.further]
 
     @property
     def version(self) -> str:
-        """This room's algorithm number, the ffmpeg and PyAV builds, the encode settings, and the sizes chosen."""
+        """The feature sets with their algorithm number, the ffmpeg and PyAV builds, the encode settings, the sizes
+        chosen, and the versions of further families."""
+        chosen = [family for family in self._families() if family.name in FEATURE_SETS]
+        algorithms = {family.algorithm for family in chosen}
+        if len(algorithms) == 1:
+            sets = f"{' + '.join(family.name for family in chosen)}.{algorithms.pop()}"
+        else:
+            sets = " + ".join(f"{family.name}.{family.algorithm}" for family in chosen)
+        further = [family.version for family in self.further]
+        return "; ".join([_version(sets, self.max_frames, self.perceptual_hash), *further])
+
+    @property
+    def families(self) -> list[FamilyVersion]:
+        """Each family with the version of its values in this pass: its own, the decoder, and how many frames."""
         import av
 
-        tools = f"ffmpeg {build_version(ffmpeg_binary())}, av {av.__version__}"
-        encode = f"{' '.join(RECOMPRESSION)} at {ENCODE_RATE} fps"
-        samples = f"{SAMPLES_PER_S:g} samples a second, {SAMPLES_AT_LEAST} at least"
-        parts = (f"{' + '.join(s for s in FEATURE_SETS if s in self.feature_sets)}.{ALGORITHM}", tools, encode, samples)
-        hashed = ("perceptual hash",) if self.perceptual_hash else ()
-        return "; ".join((*parts, f"first {self.max_frames} frames", f"luma {LONG_SIDE}", *hashed))
+        decoder = f"av {av.__version__}; first {self.max_frames} frames"
+        return [
+            FamilyVersion(
+                name=family.name,
+                version=f"{family.version}; {decoder}",
+                columns=tuple(column.name for column in family.columns),
+                compares=family.compares,
+                earlier=self._earlier(family),
+            )
+            for family in self._families()
+        ]
+
+    def _earlier(self, family: Family) -> tuple[str, ...]:
+        """The texts under which the first edition kept the same values, whatever else it measured beside."""
+        if family in self.further or family.algorithm != FIRST_EDITION_ALGORITHM:
+            return ()
+        sets = [f"{names}.{FIRST_EDITION_ALGORITHM}" for names in (" + ".join(FEATURE_SETS), *FEATURE_SETS)]
+        return tuple(
+            _version(names, self.max_frames, hashed)
+            for names in sets
+            for hashed in (False, True)
+            if (hashed or not isinstance(family, PerceptualHash))
+            and (family.name in names or family.name not in FEATURE_SETS)
+        )
+
+    def measure(
+        self,
+        clip: Path,
+        *,
+        families: Collection[str] | None = None,
+        reference: Path | None = None,
+        raw: RawVideo | None = None,
+        stop: threading.Event | None = None,
+    ) -> dict[str, Measured | ClipError]:
+        """See ``family.FeatureExtractor``: one decode, whatever the families."""
+        chosen = [family for family in self._families() if families is None or family.name in families]
+        # An ffmpeg that cannot measure is no fault of the clip, and shows before anything is decoded.
+        build_version(ffmpeg_binary())
+        beside = None if reference is None else ClipFile(reference, raw)
+        with opened(ClipFile(clip, raw)) as source, ExitStack() as stack:
+            under_way: list[_FamilyOnClip] = []
+            decoded: DecodedClip | None = None
+            for frame in source.frames(self.max_frames, stop):
+                if decoded is None:
+                    decoded = DecodedClip(source, frame.picture, self.max_frames, beside, stop)
+                    under_way = [_FamilyOnClip(family, decoded, stack.enter_context(ExitStack())) for family in chosen]
+                if any(one.family.frames.small_luma for one in under_way):
+                    decoded.small_luma.append(frame.small_luma())
+                for one in under_way:
+                    one.add(frame)
+                if all(one.error for one in under_way):
+                    break
+            return {one.family.name: one.columns() for one in under_way}
 
     def extract(
         self,
@@ -95,140 +153,66 @@ class ClipExtractor:
         raw: RawVideo | None = None,
         stop: threading.Event | None = None,
     ) -> Measured:
-        """See ``protocols.FeatureExtractor.extract`` and the class."""
-        build_version(ffmpeg_binary())
-        beside = None if reference is None else ClipFile(reference, raw)
-        with opened(ClipFile(clip, raw)) as source:
-            return _Pass(self, source, beside, stop).row()
-
-    @property
-    def compares(self) -> bool:
-        """Whether canonical-6, saliency and shots are measured."""
-        return KONVID_V1.name in self.feature_sets
-
-    @property
-    def samples(self) -> bool:
-        """Whether ``nr-v1`` is measured."""
-        return NR_V1.name in self.feature_sets
+        """One row of what all families measure, for one clip by itself; raises what any of them cannot measure."""
+        return joined(self.measure(clip, reference=reference, raw=raw, stop=stop))
 
 
-@dataclass
-class _Pass:
-    """One clip while it is decoded."""
+class _FamilyOnClip:
+    """One family's work on one clip: where it fails, the others go on, and what it held is free at once."""
 
-    settings: ClipExtractor
-    source: Source
-    reference: ClipFile | None
-    stop: threading.Event | None
-    small: list[NDArray[np.uint8]] = field(default_factory=list)
-    comparison: Comparison | None = None
-    comparing: Comparing | None = None
+    def __init__(self, family: Family, clip: DecodedClip, resources: ExitStack) -> None:
+        self.family = family
+        self.error: ClipError | None = None
+        self._resources = resources
+        self._step = family.frames.step(clip.source.rate, clip.expected_frames)
+        self._measurement: ClipMeasurement | None = None
+        try:
+            self._measurement = resources.enter_context(family.open(clip))
+        except ClipError as error:
+            self._fail(error)
 
-    def row(self) -> Measured:
-        """All columns; the comparison's process has ended whatever happens."""
-        sampled = NoReference(sample_step(self.source.rate, self._expected))
-        with ExitStack() as stack:
-            for shown in self.source.frames(self.settings.max_frames, self.stop):
-                self._take(shown, sampled, stack)
-            scores = self.comparing.scores() if self.comparing is not None else {}
-        small = SmallFrames(shown.picture, np.stack(self.small), self.source.duration_s)
-        row: Measured = {}
-        if self.settings.compares:
-            row |= _konvid_v1(scores, small) | self._compared(scores, small)
-        if self.settings.samples:
-            row |= _nr_v1(sampled, small, self.source)
-        if self.settings.perceptual_hash:
-            row[PHASH_COLUMN] = perceptual_hash(small.luma)
-        return row | _described(small, self.source)
+    def add(self, frame: Frame) -> None:
+        """Hand over a frame if the family asked for it."""
+        if self._measurement is None or not self.family.frames.include(frame.index, self._step):
+            return
+        try:
+            self._measurement.add(frame)
+        except ClipError as error:
+            self._fail(error)
 
-    @property
-    def _expected(self) -> int:
-        return min(self.source.expected_frames, self.settings.max_frames)
+    def columns(self) -> Measured | ClipError:
+        """The values, or why there are none; FeatureError for a column that the family does not declare."""
+        if self._measurement is None:
+            return self.error or ClipError(f"{self.family.name}: did not measure")
+        try:
+            row = self._measurement.columns()
+        except ClipError as error:
+            return error
+        undeclared = sorted(set(row) - {column.name for column in self.family.columns})
+        if undeclared:
+            raise FeatureError(
+                f"{self.family.name}: measured what it does not declare",
+                found=", ".join(undeclared),
+                expected="columns of the family",
+                next_step="add the column to the family's columns",
+            )
+        return row
 
-    def _take(self, shown: Shown, sampled: NoReference, stack: ExitStack) -> None:
-        if not self.small and self.settings.compares:
-            self._begin_comparison(shown, stack)
-        self.small.append(small_luma(shown))
-        if self.comparing is not None:
-            self.comparing.feed(shown.planes)
-        if self.settings.samples:
-            sampled.add(shown)
-
-    def _begin_comparison(self, shown: Shown, stack: ExitStack) -> None:
-        picture = None if self.reference is None else read_picture(self.reference)
-        if picture is not None:
-            _check_shape(self.source.clip.name, shown.picture, picture)
-        name, most = self.source.clip.name, self.settings.max_frames
-        self.comparison = Comparison(name, shown.picture, most, self.reference, picture, self._expected)
-        if can_be_compared(self.comparison.compared):
-            self.comparing = stack.enter_context(comparing(self.comparison, ffmpeg_binary(), self.stop))
-
-    def _compared(self, scores: Scores, small: SmallFrames) -> Measured:
-        """What was compared; VMAF says something of the clip only against its own reference."""
-        against = {} if self.reference is None else {VMAF: pooled(VMAF, scores.get(VMAF, ()))[VMAF]}
-        picture = small.picture if self.comparison is None else self.comparison.compared
-        width, height = picture.even
-        return against | {
-            "feature_width": width,
-            "feature_height": height,
-            "feature_bitdepth": picture.measured_bits,
-            "feature_reference": "recompressed" if self.reference is None else "ladder",
-        }
+    def _fail(self, error: ClipError) -> None:
+        self.error, self._measurement = error, None
+        self._resources.close()
 
 
-def _konvid_v1(scores: Scores, small: SmallFrames) -> Measured:
-    row: Measured = {}
-    for name in CANONICAL_6:
-        row |= pooled(name, scores.get(name, ()))
-    saliency, saliency_var = saliency_moments(small.luma)
-    row |= pooled("saliency", saliency) | pooled("saliency_var", saliency_var)
-    return row | shot_features(small.luma, small.duration_s)
+def _version(sets: str, max_frames: int, perceptual_hash: bool) -> str:
+    """The text of a whole pass, as the replay manifest of a table has it: the first edition's words."""
+    import av
 
-
-def _nr_v1(sampled: NoReference, small: SmallFrames, source: Source) -> Measured:
-    row: Measured = {}
-    for name, values in sampled.series(small).items():
-        row |= pooled(name, values)
-    return row | {
-        "bits_per_pixel": source.bits_per_pixel,
-        "nr_width": small.picture.width,
-        "nr_height": small.picture.height,
-        "nr_framerate": small.frame_rate,
-        "nr_duration_s": small.duration_s,
-    }
-
-
-def _described(small: SmallFrames, source: Source) -> Measured:
-    return {
-        "n_feature_frames": small.count,
-        "clip_transfer": transfer_name(source.tags["transfer"]),
-        "clip_primaries": primaries_name(source.tags["primaries"]),
-        "clip_bitdepth": small.picture.bit_depth,
-        "clip_damaged": source.damaged,
-        "clip_interlaced": source.tags["interlaced"],
-    }
-
-
-def pooled(feature: str, values: Sequence[float] | NDArray[np.float64]) -> Measured:
-    """``pooled_columns`` of one feature: mean (twice), 10th and 90th percentile (linear), SD (population).
-
-    Frames whose value is not finite are left out; with none left the columns are None.
-    """
-    series = np.asarray(values, dtype=np.float64)
-    series = series[np.isfinite(series)]
-    if not series.size:
-        return dict.fromkeys(pooled_columns(feature))
-    p10, p90 = np.percentile(series, (10, 90))
-    mean = series.mean()
-    aggregates = (mean, mean, p10, p90, series.std())
-    return {column: float(value) for column, value in zip(pooled_columns(feature), aggregates, strict=True)}
-
-
-def _check_shape(name: str, one: Picture, reference: Picture) -> None:
-    ratio = (one.width * reference.height) / (one.height * reference.width)
-    if not 1 / SAME_SHAPE_WITHIN <= ratio <= SAME_SHAPE_WITHIN:
-        raise ClipError(
-            f"{name}: not of its reference's shape",
-            found=f"{one.width}×{one.height}, reference {reference.width}×{reference.height}",
-            next_step="check that the reference is of the same content and orientation",
-        )
+    parts = [
+        sets,
+        f"ffmpeg {build_version(ffmpeg_binary())}, av {av.__version__}",
+        f"{' '.join(RECOMPRESSION)} at {ENCODE_RATE} fps",
+        f"{SAMPLES_PER_S:g} samples a second, {SAMPLES_AT_LEAST} at least",
+        f"first {max_frames} frames",
+        f"luma {LONG_SIDE}",
+    ]
+    return "; ".join([*parts, "perceptual hash"] if perceptual_hash else parts)

@@ -4,7 +4,7 @@ The process is handed the clip's frames, decoded already. Without a reference of
 the second side is a fixed x264 re-encode of it, decoded again inside the same process: compared with itself a clip has
 ADM and VIF of 1, whatever it shows. A reference of its own is a file that the process decodes.
 
-Pooling over frames is in ``extractor``, the process in ``ffmpeg``, how many of them there may be in ``memory``.
+Pooling over frames is in ``konvid_v1``, the process in ``ffmpeg``, how many of them there may be in ``memory``.
 """
 
 import json
@@ -51,6 +51,9 @@ VMAF = "vmaf"
 
 FEATURES_FILE, COUNT_FILE = "features.json", "frames.txt"
 _LIBVMAF = f"[distorted][reference]libvmaf=log_fmt=json:log_path={FEATURES_FILE}:n_threads=1:eof_action=endall[out]"
+_READ = ("-threads", "1", "-r", str(ENCODE_RATE), "-i")
+_TO_NULL = ("-fps_mode", "passthrough", "-f", "null", "-")
+_COUNTED = ("-stats_enc_pre", COUNT_FILE, "-stats_enc_pre_fmt", "{n}")
 _TRUNCATED = ("File ended prematurely", ": partial file")
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
@@ -113,8 +116,16 @@ class Comparing:
         """
         _check_end(self._comparison, self._child.finish())
         scores = read_report(self._folder / FEATURES_FILE)
-        counted = len((self._folder / COUNT_FILE).read_text().splitlines())
-        _check_counts(self._comparison, (self._fed, counted, len(scores[CANONICAL_6[0]])))
+        reference_frames = len((self._folder / COUNT_FILE).read_text().splitlines())
+        compared = len(scores[CANONICAL_6[0]])
+        # libvmaf ends with the shorter side, and says nothing of what the other had left.
+        if not self._fed == reference_frames == compared:
+            raise ClipError(
+                f"{self._comparison.name}: the frames do not pair",
+                found=f"{self._fed} decoded, {reference_frames} on the reference's side, {compared} compared",
+                expected="the same number everywhere",
+                next_step="leave the clip out, or re-encode it",
+            )
         return scores
 
 
@@ -144,8 +155,14 @@ def command(comparison: Comparison, binary: str) -> list[str]:
     Frames pass through 1:1 and are numbered from 0 on both sides.
     """
     quiet = ["-nostdin", "-loglevel", "error", "-filter_threads", "1", "-filter_complex_threads", "1"]
-    sides = _against_recompression() if comparison.reference is None else _against_reference(comparison)
-    return [binary, *quiet, *_handed_over(comparison.picture), *sides, "-map", "[out]", *_passed_to_null()]
+    width, height = comparison.picture.even
+    # The first input is the clip: its frames, as ``Frame.planes`` has them, on standard input.
+    handed_over = ["-f", "rawvideo", "-pixel_format", _pixels(comparison.picture), "-video_size", f"{width}x{height}"]
+    if comparison.reference is None:
+        sides = _against_recompression()
+    else:
+        sides = _against_reference(comparison, comparison.reference)
+    return [binary, *quiet, *handed_over, *_READ, "pipe:0", *sides, "-map", "[out]", *_TO_NULL]
 
 
 def read_report(path: Path) -> dict[str, list[float]]:
@@ -164,36 +181,8 @@ def _value(metrics: Mapping[str, float], name: str) -> float:
     raise FeatureError("libvmaf: a feature is missing", found=f"{sorted(metrics)}", expected=f"{name}, integer_{name}")
 
 
-def _handed_over(picture: Picture) -> list[str]:
-    """The first input: the clip's frames, as ``Shown.planes`` has them, on standard input."""
-    width, height = picture.even
-    pixels = _pixels(picture)
-    return ["-f", "rawvideo", "-pixel_format", pixels, "-video_size", f"{width}x{height}", *_read("pipe:0")]
-
-
-def _file(clip: ClipFile) -> list[str]:
-    """A further input: a file, turned upright as its rotation metadata says."""
-    raw: list[str] = []
-    if clip.raw is not None:
-        size = f"{clip.raw.width}x{clip.raw.height}"
-        raw = ["-f", "rawvideo", "-pixel_format", clip.raw.pix_fmt, "-video_size", size]
-    return ["-protocol_whitelist", "file", *raw, *_read(f"file:{clip.path.absolute()}")]
-
-
-def _read(url: str) -> list[str]:
-    return ["-threads", "1", "-r", str(ENCODE_RATE), "-i", url]
-
-
 def _pixels(picture: Picture) -> str:
     return "yuv420p" if picture.measured_bits == 8 else "yuv420p10le"
-
-
-def _passed_to_null() -> list[str]:
-    return ["-fps_mode", "passthrough", "-f", "null", "-"]
-
-
-def _counted_to_null() -> list[str]:
-    return ["-stats_enc_pre", COUNT_FILE, "-stats_enc_pre_fmt", "{n}", *_passed_to_null()]
 
 
 def _against_recompression() -> list[str]:
@@ -201,27 +190,33 @@ def _against_recompression() -> list[str]:
     numbered = f"settb=1/{ENCODE_RATE},setpts=N"
     encode = ["-map", "0:v:0", "-vf", numbered, "-enc_time_base", f"1:{ENCODE_RATE}"]
     graph = f"[0:v:0]{numbered}[reference];[dec:0]{numbered}[distorted];{_LIBVMAF}"
-    return [*encode, *RECOMPRESSION, *_counted_to_null(), "-threads", "1", "-dec", "0:0", "-filter_complex", graph]
+    return [*encode, *RECOMPRESSION, *_COUNTED, *_TO_NULL, "-threads", "1", "-dec", "0:0", "-filter_complex", graph]
 
 
-def _against_reference(comparison: Comparison) -> list[str]:
-    """Scale the frames to the reference (bicubic) and compare; the reference's frames are counted beside."""
-    if comparison.reference is None:
-        return []
+def _against_reference(comparison: Comparison, reference: ClipFile) -> list[str]:
+    """Scale the frames to the reference (bicubic) and compare; the reference's frames are counted beside.
+
+    ffmpeg turns the reference upright as its rotation metadata says.
+    """
+    raw: list[str] = []
+    if reference.raw is not None:
+        size = f"{reference.raw.width}x{reference.raw.height}"
+        raw = ["-f", "rawvideo", "-pixel_format", reference.raw.pix_fmt, "-video_size", size]
+    file = ["-protocol_whitelist", "file", *raw, *_READ, f"file:{reference.path.absolute()}"]
     width, height = comparison.compared.even
     same = f"format={_pixels(comparison.compared)},settb=1/{ENCODE_RATE},setpts=N"
-    reference = f"[1:V:0]trim=end_frame={comparison.max_frames},crop={width}:{height}:0:0,{same},split"
+    one = f"[1:V:0]trim=end_frame={comparison.max_frames},crop={width}:{height}:0:0,{same},split"
     scaled = f"[0:v:0]scale={width}:{height}:flags=bicubic,{same}[distorted]"
-    graph = f"{reference}[reference][counted];{scaled};{_LIBVMAF}"
-    return [*_file(comparison.reference), "-filter_complex", graph, "-map", "[counted]", *_counted_to_null()]
+    graph = f"{one}[reference][counted];{scaled};{_LIBVMAF}"
+    return [*file, "-filter_complex", graph, "-map", "[counted]", *_COUNTED, *_TO_NULL]
 
 
 def _check_end(comparison: Comparison, finished: Finished) -> None:
-    name, said = comparison.name, _ADDRESS.sub("", finished.said).strip()
-    last = " | ".join(said.splitlines()[-3:])
-    if any(line.endswith(_TRUNCATED) for line in said.splitlines()):
+    name, message = comparison.name, _ADDRESS.sub("", finished.said).strip()
+    last = " | ".join(message.splitlines()[-3:])
+    if any(line.endswith(_TRUNCATED) for line in message.splitlines()):
         raise BrokenClipError(f"{name}: its reference is cut short", found=last, next_step="fetch or stage it again")
-    if any(sign in said for sign in _UNABLE):
+    if any(sign in message for sign in _UNABLE):
         raise FeatureError("ffmpeg: cannot compare", found=last, next_step="free space, or upgrade imageio-ffmpeg")
     if finished.status in _KILLED:
         raise TransientClipError(f"{name}: ffmpeg was killed", next_step="give it more memory, or fewer workers")
@@ -230,13 +225,3 @@ def _check_end(comparison: Comparison, finished: Finished) -> None:
         raise ClipError(f"{name}: libvmaf crashes on it", found=died, next_step="leave the clip out")
     if finished.status:
         raise ClipError(f"{name}: ffmpeg failed", found=f"status {finished.status}: {last or 'no message'}")
-
-
-def _check_counts(comparison: Comparison, counts: tuple[int, int, int]) -> None:
-    if len(set(counts)) > 1:
-        raise ClipError(
-            f"{comparison.name}: the frames do not pair",
-            found="{} decoded, {} on the reference's side, {} compared".format(*counts),
-            expected="the same number everywhere",
-            next_step="leave the clip out, or re-encode it",
-        )

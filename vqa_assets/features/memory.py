@@ -50,18 +50,12 @@ class Memory:
 
 def available_bytes() -> int:
     """Memory that the machine has available, or the container's limit where that is less."""
-    found = [*_machine_bytes(), *_container_bytes()]
-    return min(found, default=_FALLBACK_BYTES)
-
-
-def _machine_bytes() -> list[int]:
     lines = _text("/proc/meminfo").splitlines()
-    return [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-
-
-def _container_bytes() -> list[int]:
-    texts = (_text(name).strip() for name in _CGROUP_FILES)
-    return [int(text) for text in texts if text.isdigit()]
+    of_machine = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    # A container without a limit says "max", or a number beyond any machine.
+    limits = (_text(name).strip() for name in _CGROUP_FILES)
+    of_container = [int(limit) for limit in limits if limit.isdigit()]
+    return min([*of_machine, *of_container], default=_FALLBACK_BYTES)
 
 
 def _text(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.feature_names import NSS_OF_SCALE
-from vqa_assets.features.bands import bands
+from vqa_assets.features.distortions import bands
 
 F32 = NDArray[np.float32]
 
@@ -42,11 +42,11 @@ def nss_features(luma: F32) -> dict[str, float]:
 
     NaN for a scale at which the picture is flat.
     """
-    found: dict[str, float] = {}
+    features: dict[str, float] = {}
     for number, picture in enumerate((luma, half_size(luma)), 1):
         values = _scale_features(picture)
-        found |= {f"nss{number}_{name}": value for name, value in zip(NSS_OF_SCALE, values, strict=True)}
-    return found
+        features |= {f"nss{number}_{name}": value for name, value in zip(NSS_OF_SCALE, values, strict=True)}
+    return features
 
 
 def mscn(luma: F32, first: int, last: int) -> F32:

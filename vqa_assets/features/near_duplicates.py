@@ -1,17 +1,22 @@
-"""Clips that look alike though their bytes differ: a perceptual hash of several frames, and groups by it.
+"""Clips that look alike though their bytes differ: the family ``perceptual-hash``, and groups by it.
 
 Groups are reported, never used to delete a clip. Equal bytes are ingest's and the aggregation's affair.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.errors import FeatureError
+from vqa_assets.feature_names import MEASURED, PERCEPTUAL_HASH_COLUMNS
+from vqa_assets.features.decoding import LONG_SIDE, DecodedClip, Frame
+from vqa_assets.features.family import Family, FrameRequest, Measured
 
-COLUMN = "clip_phash"
+(COLUMN,) = PERCEPTUAL_HASH_COLUMNS
 """The feature table's column: one 64-bit hash in hexadecimal a moment, joined by ``-``."""
 
 COMPARED = ("key", COLUMN, *("nr_width", "nr_height", "nr_duration_s"), *("width", "height", "duration_s"))
@@ -27,6 +32,37 @@ SAME_WITHIN = 0.05
 """Share by which durations and aspect ratios of near duplicates may differ."""
 
 _ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class PerceptualHash(Family):
+    """One column: ``COLUMN``."""
+
+    algorithm: int = 5
+    name = "perceptual-hash"
+    columns = (MEASURED[COLUMN],)
+    frames = FrameRequest(small_luma=True)
+
+    def made_with(self) -> tuple[str, ...]:
+        """The size of the small frames."""
+        return (f"luma {LONG_SIDE}",)
+
+    @contextmanager
+    def open(self, clip: DecodedClip) -> "Iterator[_Hash]":
+        """Nothing to begin."""
+        yield _Hash(clip)
+
+
+@dataclass
+class _Hash:
+    clip: DecodedClip
+
+    def add(self, frame: Frame) -> None:
+        """No frame is asked for."""
+
+    def columns(self) -> Measured:
+        """The hash."""
+        return {COLUMN: perceptual_hash(self.clip.small.luma)}
 
 
 def perceptual_hash(luma: NDArray[np.uint8]) -> str:
@@ -80,7 +116,7 @@ def group_report(rows: Sequence[Mapping[str, Any]], named: int = 50) -> dict[str
 
 
 def _pairs(hashes: NDArray[np.uint64], shapes: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     most, tolerance = BITS_APART * hashes.shape[1], np.log1p(SAME_WITHIN)
     for first in range(0, len(hashes), _ROWS_AT_ONCE):
         block, rest = slice(first, first + _ROWS_AT_ONCE), slice(first, None)
@@ -90,8 +126,8 @@ def _pairs(hashes: NDArray[np.uint64], shapes: NDArray[np.float64]) -> tuple[NDA
         one, other = np.nonzero(apart <= most)
         one, other = one + first, other + first
         alike = (np.abs(shapes[one] - shapes[other]) <= tolerance).all(axis=1) & (one < other)
-        found.append((one[alike], other[alike]))
-    return np.concatenate([a for a, _ in found]), np.concatenate([b for _, b in found])
+        pairs.append((one[alike], other[alike]))
+    return np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])
 
 
 def _shape(row: Mapping[str, Any]) -> tuple[float, float]:

@@ -1,19 +1,20 @@
-"""``nr-v1``: what a clip tells by itself, of frames sampled evenly while it is decoded.
+"""The family ``nr-v1``: what a clip tells by itself, of frames sampled evenly while it is decoded.
 
-What one picture tells is in ``distortions``, ``natural_scenes`` and ``colour``; pooling over frames is in
-``extractor``.
+What one picture tells is in ``distortions`` and ``natural_scenes``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.feature_names import NO_REFERENCE
-from vqa_assets.features import colour, distortions
-from vqa_assets.features.decoding import Shown
-from vqa_assets.features.frames import SmallFrames, small_size
+from vqa_assets.feature_names import MEASURED, NO_REFERENCE, NR_V1, NR_V1_COLUMNS
+from vqa_assets.features import distortions
+from vqa_assets.features.decoding import LONG_SIDE, DecodedClip, Frame, SmallFrames, small_size
+from vqa_assets.features.family import Family, FrameRequest, Measured, pooled
 from vqa_assets.features.natural_scenes import nss_features
 
 SAMPLES_PER_S = 2.0
@@ -23,47 +24,76 @@ SAMPLES_AT_LEAST = 8
 """Frames measured of a short clip, as far as it has so many."""
 
 COLOUR_LONG_SIDE = 256
-"""Pixels of the longer side at which colourfulness is measured; noise in chroma is no colour."""
+"""Pixels of the longer side at which colourfulness is measured; noise in chroma is no distortions."""
 
 _LIMITED = (16, 235)
 
 
-def sample_step(rate: float, expected_frames: int) -> int:
-    """Every which frame is measured, the first one always; ``expected_frames`` is 0 where it is not known."""
-    step = max(round(rate / SAMPLES_PER_S), 1)
-    return min(step, max(expected_frames // SAMPLES_AT_LEAST, 1)) if expected_frames else step
+@dataclass(frozen=True)
+class NrV1(Family):
+    """Columns: the five ``pooled_columns`` of each name in ``NO_REFERENCE``; ``NO_REFERENCE_CLIP``.
+
+    All of them are the clip's own, never its reference's, and of the clip as frame.
+    """
+
+    algorithm: int = 5
+    name = NR_V1.name
+    columns = tuple(MEASURED[name] for name in NR_V1_COLUMNS)
+    frames = FrameRequest(per_s=SAMPLES_PER_S, at_least=SAMPLES_AT_LEAST, and_next=True, small_luma=True)
+
+    def made_with(self) -> tuple[str, ...]:
+        """How frames are sampled, and the size of the small frames."""
+        return f"{SAMPLES_PER_S:g} samples a second, {SAMPLES_AT_LEAST} at least", f"luma {LONG_SIDE}"
+
+    @contextmanager
+    def open(self, clip: DecodedClip) -> "Iterator[NoReference]":
+        """Nothing to begin."""
+        yield NoReference(clip, self.frames.step(clip.source.rate, clip.expected_frames))
 
 
 @dataclass
 class NoReference:
-    """Takes each frame as it is decoded, and measures every ``step``-th and its change to the next.
+    """Measures every ``step``-th frame and its change to the next; frames between may be handed over or left out.
 
-    One value a sampled frame and feature; of ``flicker``, which costs nothing, one of every frame.
+    ``values`` has one value a sampled frame and feature; of ``flicker``, which costs nothing, one of every frame.
     """
 
+    clip: DecodedClip
     step: int
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in NO_REFERENCE})
-    _seen: int = 0
     _before: NDArray[np.float32] | None = None
 
-    def add(self, shown: Shown) -> None:
+    def add(self, frame: Frame) -> None:
         """Take the next frame."""
-        sampled = self._seen % self.step == 0
-        self._seen += 1
+        sampled = frame.index % self.step == 0
         if self._before is None and not sampled:
             return
-        codes = shown.planes[0]
-        luma = full_range_table(shown.picture.measured_bits, shown.full_range)[codes]
+        codes = frame.planes[0]
+        luma = full_range_table(frame.picture.measured_bits, frame.full_range)[codes]
         if self._before is not None:
             self.values["ti"].append(distortions.temporal_information(self._before, luma))
         self._before = luma if sampled else None
         if sampled:
-            for name, value in _picture_features(shown, luma).items():
+            for name, value in _picture_features(frame, luma).items():
                 self.values[name].append(value)
 
-    def series(self, small: SmallFrames) -> "dict[str, list[float] | NDArray[np.float64]]":
-        """All values by feature, the clip's small frames being known too."""
+    def columns(self) -> Measured:
+        """All values pooled, and the clip's own geometry."""
+        small = self.clip.small
+        row: Measured = {}
+        for name, values in self._series(small).items():
+            row |= pooled(name, values)
+        return row | {
+            "bits_per_pixel": self.clip.source.bits_per_pixel,
+            "nr_width": small.picture.width,
+            "nr_height": small.picture.height,
+            "nr_framerate": small.frame_rate,
+            "nr_duration_s": small.duration_s,
+        }
+
+    def _series(self, small: SmallFrames) -> "dict[str, list[float] | NDArray[np.float64]]":
         means = small.luma.mean(axis=(1, 2), dtype=np.float64)
+        # A clip of one frame does not change: its temporal information is 0, not missing.
         return {**self.values, "ti": self.values["ti"] or [0.0], "flicker": distortions.flicker(means)}
 
 
@@ -79,13 +109,13 @@ def full_range_table(bit_depth: int, full_range: bool) -> NDArray[np.float32]:
     return table
 
 
-def _picture_features(shown: Shown, luma: NDArray[np.float32]) -> dict[str, float]:
-    y, u, v = shown.planes
-    bits = shown.picture.measured_bits
-    saturation, saturation_spread = colour.saturation(u, v, bits)
+def _picture_features(frame: Frame, luma: NDArray[np.float32]) -> dict[str, float]:
+    y, u, v = frame.planes
+    bits = frame.picture.measured_bits
+    saturation, saturation_spread = distortions.saturation(u, v, bits)
     spread = distortions.Spread()
     spread.add(luma)
-    small = shown.scaled(*small_size(shown.picture.width, shown.picture.height, COLOUR_LONG_SIDE), "rgb24")
+    small = frame.scaled(*small_size(frame.picture.width, frame.picture.height, COLOUR_LONG_SIDE), "rgb24")
     return {
         "si": distortions.spatial_information(luma),
         "blockiness": distortions.blockiness(luma),
@@ -96,6 +126,6 @@ def _picture_features(shown: Shown, luma: NDArray[np.float32]) -> dict[str, floa
         "contrast": spread.deviation,
         "saturation": saturation,
         "saturation_spread": saturation_spread,
-        "colourfulness": colour.colourfulness(small),
+        "colourfulness": distortions.colourfulness(small),
         **nss_features(luma),
     }

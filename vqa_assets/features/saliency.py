@@ -1,7 +1,7 @@
 """Saliency by the spectral residual: how a frame's conspicuous parts are spread over its area.
 
 X. Hou and L. Zhang, "Saliency Detection: A Spectral Residual Approach", CVPR 2007. Training-free. Where the frames
-come from is in ``frames``, pooling over frames in ``extractor``.
+come from is in ``decoding``, pooling over frames in ``konvid_v1``.
 """
 
 from typing import TYPE_CHECKING

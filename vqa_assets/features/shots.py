@@ -1,11 +1,12 @@
 """Cuts between shots, found on small luma frames, and the features that count them. Gradual transitions are no cuts.
 
-Where the frames come from is in ``frames``; the normalisers are in ``feature_names``.
+Where the frames come from is in ``decoding``.
 """
 
+import math
 from typing import TYPE_CHECKING
 
-from vqa_assets.feature_names import SHOT_FEATURES, shot_count_norm, shot_cut_density, shot_mean_len_norm
+from vqa_assets.feature_names import SHOT_FEATURES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,11 +49,14 @@ def find_cuts(luma: "NDArray[np.uint8]", frame_rate: float) -> list[int]:
 
 
 def shot_features(luma: "NDArray[np.uint8]", duration_s: float) -> dict[str, float]:
-    """``SHOT_FEATURES`` of frames that span ``duration_s``; a clip without a cut is one shot."""
+    """``SHOT_FEATURES`` of frames that span ``duration_s``; a clip without a cut is one shot.
+
+    They are log10(1 + N) / 3 of N shots, the mean shot length in units of 30 s, and cuts per frame.
+    """
     frames = len(luma)
     cuts = len(find_cuts(luma, frames / duration_s))
     shots = cuts + 1
-    values = (shot_count_norm(shots), shot_mean_len_norm(duration_s / shots), shot_cut_density(cuts, frames))
+    values = (math.log10(1 + shots) / 3, duration_s / shots / 30, cuts / frames)
     return dict(zip(SHOT_FEATURES, values, strict=True))
 
 

@@ -1,6 +1,7 @@
-"""What measures clips: the feature sets ``konvid-v1`` and ``nr-v1``."""
+"""What measures clips: the families of features that its settings choose."""
 
 import threading
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,8 +9,9 @@ import dagster as dg
 from pydantic import Field
 
 from vqa_assets.corpora.raw_video import RawVideo
+from vqa_assets.errors import ClipError
 from vqa_assets.feature_names import KONVID_V1, NR_V1
-from vqa_assets.features.protocols import Measured
+from vqa_assets.features.family import FamilyVersion, Measured
 
 if TYPE_CHECKING:
     from vqa_assets.features.extractor import ClipExtractor
@@ -32,19 +34,25 @@ class ClipExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def version(self) -> str:
-        """See ``features.protocols.FeatureExtractor``."""
+        """See ``features.family.FeatureExtractor``."""
         return self._extractor().version
 
-    def extract(
+    @property
+    def families(self) -> Sequence[FamilyVersion]:
+        """See ``features.family.FeatureExtractor``."""
+        return self._extractor().families
+
+    def measure(
         self,
         clip: Path,
         *,
+        families: Collection[str] | None = None,
         reference: Path | None = None,
         raw: RawVideo | None = None,
         stop: threading.Event | None = None,
-    ) -> Measured:
-        """See ``features.protocols.FeatureExtractor``."""
-        return self._extractor().extract(clip, reference=reference, raw=raw, stop=stop)
+    ) -> Mapping[str, Measured | ClipError]:
+        """See ``features.family.FeatureExtractor``."""
+        return self._extractor().measure(clip, families=families, reference=reference, raw=raw, stop=stop)
 
     def _extractor(self) -> "ClipExtractor":
         from vqa_assets.features.extractor import ClipExtractor

@@ -8,15 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vqa_assets.corpora.scales import SCALES, SLACK, TRAINING, UNIFIED
-from vqa_assets.feature_names import (
-    CANONICAL_6,
-    NO_REFERENCE,
-    NO_REFERENCE_CLIP,
-    SHOT_FEATURES,
-    TIME_VARYING,
-    TRANSFERS,
-    pooled_columns,
-)
+from vqa_assets.feature_names import CANONICAL_6, MEASURED
 
 Kind = Literal["string", "integer", "number", "boolean"]
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -136,34 +128,8 @@ CLIP_FEATURES = Table(
     (
         Column("key", "string", "src of the corpus JSONL", unique=True),
         Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
-        *(
-            Column(name, "number", f"{feature} over the clip's frames", required=False, nullable=True)
-            for feature in (*TIME_VARYING, *NO_REFERENCE)
-            for name in pooled_columns(feature)
-        ),
-        *(
-            Column(name, "number", "One value a clip", required=False, nullable=True)
-            for name in (*SHOT_FEATURES, *NO_REFERENCE_CLIP)
-        ),
-        Column("n_feature_frames", "integer", "Frames measured", low=1),
-        Column("feature_width", "integer", "Width compared at, in pixels", required=False, nullable=True, low=1),
-        Column("feature_height", "integer", "Height compared at, in pixels", required=False, nullable=True, low=1),
-        Column("feature_bitdepth", "integer", "Bits a sample", required=False, nullable=True, low=8, high=16),
-        Column(
-            "feature_reference",
-            "string",
-            "What the clip is compared with",
-            required=False,
-            nullable=True,
-            choices=("ladder", "recompressed"),
-        ),
-        Column("vmaf", "number", "VMAF against the ladder's reference", required=False, nullable=True, low=0, high=100),
-        Column("clip_transfer", "string", "Transfer function", required=False, choices=TRANSFERS),
-        Column("clip_primaries", "string", "Colour primaries, FFmpeg's name", required=False),
-        Column("clip_bitdepth", "integer", "Bits a luma sample as coded", required=False, low=1, high=32),
-        Column("clip_damaged", "integer", "Frames that the decoder had to patch up", required=False, low=0),
-        Column("clip_interlaced", "integer", "Whether the first frame is interlaced", required=False, low=0, high=1),
-        Column("clip_phash", "string", "Perceptual hash of five frames, hexadecimal", required=False),
+        # A table holds what its families measure; only how many frames that was is in every one.
+        *(Column(**vars(c), required=c.name == "n_feature_frames") for c in MEASURED.values()),
         *_CLIP_COLUMNS,
         Column("corpus", "string", "Name of the corpus"),
     ),

@@ -182,8 +182,8 @@ def test_a_pattern_that_only_python_reads_works_in_a_run(platform: LabelPlatform
     assert [r["mos"] for r in platform.table()] == [3.0]
 
 
-def test_a_setting_out_of_bounds_is_told_with_its_sentence(platform: LabelPlatform) -> None:
-    assert "run config: min_match_rate: 1.5, expected Least share of distinct feature keys" in failure(
-        platform.join(min_match_rate=1.5)
-    )
-    assert "run config: key_normalize: 'lower'" in failure(platform.join(key_normalize="lower"))
+def test_a_setting_out_of_bounds_is_told_with_what_is_expected(platform: LabelPlatform) -> None:
+    message = "min_match_rate: 1.5, expected a number of at least 0 and at most 1; correct the run config"
+    assert message in failure(platform.join(min_match_rate=1.5))
+    message = "key_normalize: 'lower', expected one of auto, raw, basename, stem; correct the run config"
+    assert message in failure(platform.join(key_normalize="lower"))

@@ -19,7 +19,7 @@ from onnx import helper
 
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.features.extractor import ClipExtractor
-from vqa_assets.features.one_clip import one_clip_row
+from vqa_assets.features.measuring import one_clip_row
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.export import run_onnx
 from vqa_assets.heads.publish import HeadInputs, publish_head

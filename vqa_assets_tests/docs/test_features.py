@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from vqa_assets.feature_names import CANONICAL_6, NO_REFERENCE, NO_REFERENCE_CLI
 from vqa_assets.features.decoding import SMALLEST_SIDE as SMALLEST_MEASURED
 from vqa_assets.features.decoding import Picture
 from vqa_assets.features.extractor import FEATURE_SETS, MAX_FRAMES
+from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.libvmaf import FRAMES_HELD, RECOMPRESSION, Comparison
 from vqa_assets.features.libvmaf import SMALLEST_SIDE as SMALLEST_COMPARED
 from vqa_assets.features.memory import SHARE
@@ -17,6 +19,7 @@ from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.tables.specs import CLIP_FEATURES
+from vqa_assets_tests.shared.clips import tiny_clip
 
 PAGE = (Path(__file__).parents[2] / "docs/features-and-heads.md").read_text(encoding="utf-8")
 FEATURES = PAGE.split("## Features\n")[1].split("\n## ")[0]
@@ -76,6 +79,19 @@ def test_the_settings_exist_with_their_defaults() -> None:
     assert run == set(ExtractionSettings.model_fields)
     assert {name for name, where, _ in rows if "resource" in where} == set(ClipExtractorResource.model_fields)
     assert named({name: default for name, _, default in rows}["feature_sets"].split(";")[0]) == {*FEATURE_SETS}
+
+
+def test_the_family_of_your_own_is_measured_with_the_shipped_ones(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", section("A family of your own"), re.DOTALL)
+    example: dict[str, Any] = {"__name__": "example"}
+    exec(code, example)
+    extractor: FeatureExtractor = example["defs"].resources["extractor"]
+    tiny_clip(tmp_path / "a.mp4", 1)
+    measured = extractor.measure(tmp_path / "a.mp4")
+    assert list(measured) == ["konvid-v1", "nr-v1", "clip", "brightest-luma"]
+    brightest = measured["brightest-luma"]
+    assert isinstance(brightest, dict)
+    assert 16 < brightest["brightest"] <= 255  # type: ignore[operator]
 
 
 def test_the_transfers_and_checks_exist() -> None:

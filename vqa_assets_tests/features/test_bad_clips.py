@@ -22,8 +22,8 @@ from vqa_assets.features.decoding import ClipFile, read_picture
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.libvmaf import Comparison
+from vqa_assets.features.measuring import ClipToMeasure, MeasuringRun, extract_features
 from vqa_assets.features.memory import Memory, available_bytes
-from vqa_assets.features.table import ClipToMeasure, MeasuringRun, extract_features
 
 EXTRACT = ClipExtractor()
 BY_ITSELF = ClipExtractor(feature_sets=("nr-v1",))
@@ -186,7 +186,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.extractor import ClipExtractor
-from vqa_assets.features.table import ClipToMeasure, MeasuringRun, extract_features
+from vqa_assets.features.measuring import ClipToMeasure, MeasuringRun, extract_features
 clips = [ClipToMeasure(str(i), Path(sys.argv[1]), sha256=str(i)) for i in range(int(sys.argv[3]))]
 run = MeasuringRun(2, threading.Event(), lambda done, failed: print(done, flush=True))
 with FeatureCache(Path(sys.argv[2])) as cache, ThreadPoolExecutor(2) as executor:

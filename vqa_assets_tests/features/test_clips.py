@@ -29,10 +29,10 @@ from vqa_assets.feature_names import (
     TIME_VARYING,
     pooled_columns,
 )
-from vqa_assets.features.decoding import ClipFile, Picture, opened, read_picture
-from vqa_assets.features.extractor import ClipExtractor, pooled
+from vqa_assets.features.decoding import ClipFile, Picture, opened, read_picture, small_size
+from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.features.family import pooled
 from vqa_assets.features.ffmpeg import Child, build_version, ffmpeg_binary
-from vqa_assets.features.frames import small_luma, small_size
 from vqa_assets.features.libvmaf import Comparison, comparing, read_report
 
 EXTRACT = ClipExtractor()
@@ -100,8 +100,8 @@ def scores_of(clip: Path, stop: threading.Event | None = None) -> dict[str, list
     with opened(ClipFile(clip)) as source:
         comparison = Comparison(clip.name, read_picture(ClipFile(clip)), 1800)
         with comparing(comparison, ffmpeg_binary(), stop) as under_way:
-            for shown in source.frames(1800, stop):
-                under_way.feed(shown.planes)
+            for frame in source.frames(1800, stop):
+                under_way.feed(frame.planes)
             return under_way.scores()
 
 
@@ -372,7 +372,7 @@ def test_features_are_read_by_exact_name(tmp_path):
 
 def test_small_frames_keep_the_shape_and_the_full_range(folder):
     with opened(ClipFile(make_clip(folder / "black.mp4", Spec(source="color=black", frames=3)))) as source:
-        small = [small_luma(shown) for shown in source.frames(1800)]
+        small = [frame.small_luma() for frame in source.frames(1800)]
     assert [one.shape for one in small] == [(38, 64)] * 3
     assert source.picture == Picture(160, 96, 8)
     assert max(one.max() for one in small) == 0

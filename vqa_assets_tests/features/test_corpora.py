@@ -16,12 +16,17 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.features.corpus_table import FeatureSettings, MeasuredTable, make_clip_features
+from vqa_assets.features.corpus_table import (
+    FeatureSettings,
+    MeasuredTable,
+    ladder_of,
+    make_clip_features,
+    reference_field,
+)
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.ffmpeg import ffmpeg_binary
-from vqa_assets.features.ladder import reference_field, references
+from vqa_assets.features.measuring import one_clip_row
 from vqa_assets.features.near_duplicates import near_duplicate_groups, perceptual_hash
-from vqa_assets.features.one_clip import one_clip_row
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.parquet import open_parquet
@@ -130,16 +135,22 @@ def test_only_corpora_that_mark_references_are_ladders() -> None:
     assert {name: reference_field(corpus) for name, corpus in CORPORA.items() if reference_field(corpus)} == {
         "chug": "chug_ref"
     }
-    assert references(KONVID, [{"src": "a"}]) is None
+    assert ladder_of(KONVID, [{"src": "a"}]) is None
 
 
 def test_of_several_references_the_one_of_the_same_orientation_counts() -> None:
     wide = {"content_id": "a", "width": 64, "height": 48, "chug_ref": 1}
     tall = {"content_id": "a", "width": 48, "height": 64, "chug_ref": 1}
     clip = {**tall, "chug_ref": 0}
-    assert references(CHUG, [wide, tall, clip]) == [wide, tall, tall]
-    assert references(CHUG, [wide, clip]) == [wide, wide]
-    assert references(CHUG, [clip]) == [None]
+
+    def references(*rows: dict[str, Any]) -> list[Any]:
+        ladder = ladder_of(CHUG, rows)
+        assert ladder is not None
+        return [ladder.reference_of(row) for row in rows]
+
+    assert references(wide, tall, clip) == [wide, tall, tall]
+    assert references(wide, clip) == [wide, wide]
+    assert references(clip) == [None]
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le", "yuv422p"])

@@ -12,26 +12,22 @@ from PIL import Image
 from scipy import ndimage, optimize, special, stats
 
 from vqa_assets.feature_names import NSS_OF_SCALE
-from vqa_assets.features.colour import (
-    colourfulness,
-    is_malformed_hdr,
-    primaries_name,
-    saturation,
-    transfer_name,
-)
-from vqa_assets.features.decoding import ClipFile, opened
+from vqa_assets.features.clip_description import is_malformed_hdr, primaries_name, transfer_name
+from vqa_assets.features.decoding import ClipFile, DecodedClip, opened, read_picture
 from vqa_assets.features.distortions import (
     blockiness,
     blur,
+    colourfulness,
     entropy,
     flicker,
     noise,
+    saturation,
     spatial_information,
     temporal_information,
 )
 from vqa_assets.features.ffmpeg import ffmpeg_binary
 from vqa_assets.features.natural_scenes import Moments, asymmetric_fit, half_size, nss_features, symmetric_fit
-from vqa_assets.features.no_reference import NoReference, full_range_table, sample_step
+from vqa_assets.features.no_reference import NoReference, NrV1, full_range_table
 
 PIXELS = {
     "8 bits": ("yuv420p", "tv"),
@@ -63,10 +59,10 @@ def told_by(clip: Path, filters: str) -> dict[str, list[float]]:
 
 
 def measured(clip: Path) -> dict[str, list[float]]:
-    every_frame = NoReference(step=1)
     with opened(ClipFile(clip)) as source:
-        for shown in source.frames(1800):
-            every_frame.add(shown)
+        every_frame = NoReference(DecodedClip(source, read_picture(ClipFile(clip)), 1800), step=1)
+        for frame in source.frames(1800):
+            every_frame.add(frame)
     return every_frame.values
 
 
@@ -262,7 +258,7 @@ def test_colourfulness_and_saturation_worked_by_hand():
 
 @pytest.mark.parametrize(("rate", "expected", "step"), [(30, 0, 15), (30, 300, 15), (30, 60, 7), (30, 1, 1), (1, 0, 1)])
 def test_two_frames_a_second_are_sampled_and_eight_of_a_short_clip(rate, expected, step):
-    assert sample_step(rate, expected) == step
+    assert NrV1.frames.step(rate, expected) == step
 
 
 def test_transfer_functions_and_primaries_have_names():

@@ -15,7 +15,8 @@ from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, FeatureError, TransientClipError
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
-from vqa_assets.features.table import (
+from vqa_assets.features.family import FamilyVersion
+from vqa_assets.features.measuring import (
     CARRIED,
     ClipToMeasure,
     FeatureReport,
@@ -35,11 +36,16 @@ class CountingExtractor:
     failures: dict[str, BaseException] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
-    def extract(self, clip, *, reference=None, raw=None, stop=None):
+    @property
+    def families(self):
+        return [FamilyVersion("counting", self.version)]
+
+    def measure(self, clip, *, families=None, reference=None, raw=None, stop=None):
         self.calls.append(clip.name)
         if clip.name in self.failures:
             raise self.failures[clip.name]
-        return {"adm2": float(len(clip.read_bytes())), "feature_reference": "ladder" if reference else "recompressed"}
+        side = "ladder" if reference else "recompressed"
+        return {"counting": {"adm2": float(len(clip.read_bytes())), "feature_reference": side}}
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqa_assets.features.contact_sheet import MOST_BYTES, contact_sheet
-from vqa_assets.features.table import ClipToMeasure
-from vqa_assets.features.view import TableView, table_view
+from vqa_assets.features.measuring import ClipToMeasure
+from vqa_assets.features.view import MOST_BYTES, TableView, contact_sheet, table_view
 from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.tables.parquet import write_rows
 from vqa_assets_tests.shared.clips import tiny_clip

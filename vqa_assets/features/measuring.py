@@ -1,0 +1,338 @@
+"""Measuring clips with the cache between, and the rows of the feature table: of many clips, or of one file.
+
+One clip is measured in ``extractor``; which clips a corpus has, and the file, are in ``corpus_table``.
+"""
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.clips.containers import refuse_what_is_no_clip, told_better
+from vqa_assets.clips.geometry import geometry_of, raw_geometry
+from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.pyav import answer_of
+from vqa_assets.clips.work import StoppedError, completed, stopping
+from vqa_assets.corpora.raw_video import RawVideo
+from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
+from vqa_assets.feature_names import CANONICAL_6, pooled_columns
+from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome, family_key
+from vqa_assets.features.family import FamilyVersion, FeatureExtractor, Measured, joined
+
+IDENTITY = ("key", "src_sha256")
+"""Which clip a feature row is of."""
+
+CARRIED = ("width", "height", "framerate", "duration_s", "pix_fmt", "encoder_upstream", "src_size_bytes", "corpus")
+"""Corpus-row fields that every feature row has; None where the corpus row lacks them."""
+
+CARRIED_WHERE_PRESENT = ("content_id", "score_drop")
+"""Corpus-row fields that a feature row has where the corpus row does, beside those that the corpus declares."""
+
+
+@dataclass(frozen=True)
+class ClipToMeasure:
+    """One clip of the table: its key, its file and hash, and those of its reference in a ladder corpus.
+
+    ``ladder`` without a reference is a clip whose reference is missing. ``raw`` is what it is without a container.
+    """
+
+    key: str
+    path: Path
+    sha256: str
+    reference: Path | None = None
+    reference_sha256: str | None = None
+    ladder: bool = False
+    raw: RawVideo | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is a ladder clip without its reference."""
+        return self.ladder and self.reference is None
+
+
+@dataclass(frozen=True)
+class MeasuringRun:
+    """How a run goes: clips outstanding at once, the stop signal, and who is told how many are done and failed."""
+
+    window: int
+    stop: threading.Event
+    progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class FeatureReport:
+    """What became of the clips: measured now, taken from the cache, or failed (key, reason), now or earlier.
+
+    A clip of which one family had to be measured counts as measured; one of which one family failed has failed. Of
+    those with features, ``no_reference`` are the keys of ladder clips without their reference. ``again`` tells how many
+    clips were measured before by another version, and what differs.
+    """
+
+    rows_in: int
+    measured: int
+    cached: int
+    failed: list[tuple[str, str]]
+    no_reference: list[str] = field(default_factory=list)
+    again: str = ""
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether every clip is accounted for once."""
+        return self.rows_in == self.measured + self.cached + len(self.failed)
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """A clip to measure, its place among the clips, and the families of which the cache has nothing."""
+
+    index: int
+    clip: ClipToMeasure
+    families: tuple[str, ...]
+
+
+def extract_features(
+    clips: Iterable[ClipToMeasure],
+    extractor: FeatureExtractor,
+    executor: Executor,
+    cache: FeatureCache,
+    run: MeasuringRun,
+) -> "tuple[MeasuredRows, FeatureReport]":
+    """The measured columns of each clip, in input order; None for a clip that failed.
+
+    ``clips`` are gone through several times and never held, nor are the rows: they stay in the cache and are read from
+    it as they are asked for. Only the families that the cache lacks are measured, in one decode of the clip.
+
+    Each clip's outcomes are committed to the cache as it completes, in the calling thread: an interrupt loses the clips
+    in hand and no others. A ``ClipError`` costs its clip, though not what other families measured of it; any other
+    error, ``FeatureError`` and ``StoppedError`` included, ends the run. Only the threads of a ``ThreadPoolExecutor``
+    see ``run.stop`` within a clip.
+    """
+    families = tuple(extractor.families)
+    if taken := sorted({*IDENTITY, *CARRIED} & {name for family in families for name in family.columns}):
+        raise FeatureError(
+            "a family measures columns that the table has from the corpus JSONL",
+            found=", ".join(taken),
+            expected="columns of its own",
+            next_step="name them otherwise",
+        )
+    ledger = _looked_up(clips, families, extractor.version, cache)
+    done = ledger.count - len(ledger.lacking)
+    if run.progress is not None:
+        run.progress(done, len(ledger.failed))
+    tasks = (
+        ClipTask(index, clip, tuple(family.name for family in ledger.lacking[index]))
+        for index, clip in enumerate(clips)
+        if index in ledger.lacking
+    )
+    work = partial(_measure, extractor, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
+    with stopping(run.stop, executor):
+        for task, future in completed(executor, work, tasks, run.window):
+            measured, key = future.result(), _clip_key(task.clip)
+            cache.put_all({family_key(family, key): measured[family.name] for family in ledger.lacking[task.index]})
+            ledger.judge(task.index, task.clip, measured.values())
+            done += 1
+            if run.progress is not None:
+                run.progress(done, len(ledger.failed))
+            if run.stop.is_set():
+                raise StoppedError
+    return MeasuredRows(clips, families, frozenset(ledger.failed), cache), ledger.report()
+
+
+@dataclass
+class _Ledger:
+    """What became of the clips so far, by their place: the families they lack, why they failed, which stand alone.
+
+    Of a clip it has a few words at most, and nothing of one that is measured: a row of 250 columns takes 10 kB.
+    """
+
+    count: int = 0
+    cached: int = 0
+    lacking: dict[int, tuple[FamilyVersion, ...]] = field(default_factory=dict)
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    alone: dict[int, str] = field(default_factory=dict)
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def judge(self, index: int, clip: ClipToMeasure, outcomes: Iterable[Outcome | None]) -> bool:
+        """Whether none of a clip's families has failed; the first that has is the clip's reason."""
+        reasons = [outcome.reason for outcome in outcomes if outcome is not None and outcome.row is None]
+        if reasons:
+            self.failed[index] = clip.key, reasons[0]
+        return not reasons
+
+    def report(self) -> FeatureReport:
+        """The report of the clips, all of them measured by now."""
+        again = ""
+        if self.changes:
+            (gone, new), _ = self.changes.most_common(1)[0]
+            again = f"{self.changes.total()} clips are measured again: {gone} became {new}"
+        return FeatureReport(
+            rows_in=self.count,
+            measured=sum(index not in self.failed for index in self.lacking),
+            cached=self.cached,
+            failed=[self.failed[index] for index in sorted(self.failed)],
+            no_reference=[key for index, key in self.alone.items() if index not in self.failed],
+            again=again,
+        )
+
+
+def _looked_up(
+    clips: Iterable[ClipToMeasure], families: Sequence[FamilyVersion], pass_version: str, cache: FeatureCache
+) -> _Ledger:
+    """What the cache has of the clips, and what it lacks."""
+    ledger = _Ledger()
+    for index, clip in enumerate(clips):
+        ledger.count += 1
+        if clip.alone:
+            ledger.alone[index] = clip.key
+        key = _clip_key(clip)
+        outcomes = [cache.of_family(family, key) for family in families]
+        lacking = tuple(family for family, outcome in zip(families, outcomes, strict=True) if outcome is None)
+        # Without one of its families a clip has no row: measuring the others would change nothing.
+        if not ledger.judge(index, clip, outcomes):
+            continue
+        if lacking:
+            ledger.lacking[index] = lacking
+            if change := _version_change(lacking, key, pass_version, cache):
+                ledger.changes[change] += 1
+        else:
+            ledger.cached += 1
+    return ledger
+
+
+def feature_row(
+    corpus_row: Mapping[str, Any], measured: Mapping[str, Any], extra_columns: Collection[str] = ()
+) -> dict[str, Any]:
+    """One row per clip: ``key`` (the corpus row's ``src``), ``src_sha256``, then measured and carried columns.
+
+    ``extra_columns`` are the fields that the corpus's declaration adds; a row has those that its corpus row has.
+    """
+    identity = {"key": corpus_row["src"], "src_sha256": corpus_row["src_sha256"]}
+    carried = {name: corpus_row.get(name) for name in CARRIED}
+    present = {
+        name: value for name, value in corpus_row.items() if name in CARRIED_WHERE_PRESENT or name in extra_columns
+    }
+    return {**identity, **measured, **carried, **present}
+
+
+def without_reference(measured: Mapping[str, Any]) -> Measured:
+    """``measured`` of a ladder clip whose reference is missing: NaN in all that only the reference could tell.
+
+    Those are canonical-6 and ``feature_width``, ``feature_height``; saliency, shots and the frame count are its own.
+    """
+    unknown = {column for name in CANONICAL_6 for column in pooled_columns(name)} & set(measured)
+    sizes = {"feature_width", "feature_height"} & set(measured)
+    blank = {**dict.fromkeys(unknown, math.nan), **dict.fromkeys(sizes)}
+    return {**measured, **blank, "feature_reference": "ladder"}
+
+
+@dataclass(frozen=True)
+class MeasuredRows:
+    """The measured columns of clips in their order, None for those that failed; read from the cache one by one."""
+
+    clips: Iterable[ClipToMeasure]
+    families: Sequence[FamilyVersion]
+    failed: frozenset[int]
+    cache: FeatureCache
+
+    def __iter__(self) -> Iterator[Measured | None]:
+        for index, clip in enumerate(self.clips):
+            yield None if index in self.failed else self._row(clip)
+
+    def _row(self, clip: ClipToMeasure) -> Measured:
+        row: Measured = {}
+        for family in self.families:
+            outcome = self.cache.of_family(family, _clip_key(clip))
+            if outcome is None or outcome.row is None:
+                # Only a cache that turned out damaged, or that somebody deleted, in the middle of a run lost a row.
+                raise FeatureError(
+                    f"{self.cache.path}: the feature cache lost what was measured of {clip.key}",
+                    next_step="materialize again: clips that it lost are measured again",
+                )
+            row |= outcome.row
+        return without_reference(row) if clip.alone else row
+
+
+def _clip_key(clip: ClipToMeasure) -> CacheKey:
+    """The clip as the cache keeps it; what is declared of a raw clip changes what is measured of the same bytes."""
+    raw = clip.raw
+    declared = f"; raw {raw.width}x{raw.height} {raw.pix_fmt} {raw.framerate:g}" if raw else ""
+    return CacheKey(clip.sha256, clip.reference_sha256 or "", declared)
+
+
+def _version_change(
+    families: Sequence[FamilyVersion], clip: CacheKey, pass_version: str, cache: FeatureCache
+) -> tuple[str, str] | None:
+    """How the version of a family that was measured before differs from today's: what went, and what came."""
+    for family in families:
+        before = cache.other_version(family, clip)
+        if before:
+            # A row of the first edition names all families at once: it is compared with the text that does so today.
+            parts = before.split("; ")
+            texts = [f"{text}{clip.version}".split("; ") for text in (family.version, pass_version)]
+            now = max(texts, key=lambda text: len(set(text) & set(parts)))
+            gone, new = ([part for part in one if part not in other] for one, other in ((parts, now), (now, parts)))
+            return ", ".join(gone) or "nothing", ", ".join(new) or "nothing"
+    return None
+
+
+def _measure(extractor: FeatureExtractor, stop: threading.Event | None, task: ClipTask) -> dict[str, Outcome]:
+    """What came of one clip, by family; failures that are the clip's own are outcomes, all others are raised."""
+    clip = task.clip
+    if stop is not None and stop.is_set():
+        raise StoppedError
+    for what, path in (("clip", clip.path), ("reference", clip.reference)):
+        if path and not path.exists():
+            return dict.fromkeys(task.families, Outcome(reason=f"{what} file absent", lasting=False))
+    try:
+        measured = extractor.measure(
+            clip.path, families=task.families, reference=clip.reference, raw=clip.raw, stop=stop
+        )
+    except ClipError as error:
+        return dict.fromkeys(task.families, _failure(error))
+    return {
+        name: _failure(values) if isinstance(values, ClipError) else Outcome(row=values)
+        for name, values in measured.items()
+    }
+
+
+def _failure(error: ClipError) -> Outcome:
+    return Outcome(reason=str(error), lasting=not isinstance(error, TransientClipError))
+
+
+def one_clip_row(
+    clip: Path,
+    extractor: FeatureExtractor,
+    *,
+    reference: Path | None = None,
+    raw: RawVideo | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
+    """The columns of the feature table for one file: measured ones, geometry, size and hash; ``key`` is its name.
+
+    With ``reference`` the clip is a ladder clip compared with it. ``raw`` is what it is where it has no
+    container. ``corpus`` is None. Raises ``BrokenClipError`` for a file that is no whole clip, ``ClipError`` for one
+    that cannot be measured, ``TransientClipError`` where it cannot be read, ``FeatureError`` where no clip could be.
+    """
+    try:
+        # The same geometry that ingest reads from the file.
+        if raw is not None:
+            geometry = raw_geometry(raw, clip.stat().st_size, "")
+        else:
+            refuse_what_is_no_clip(clip)
+            try:
+                geometry = geometry_of(answer_of(clip))
+            except BrokenClipError as error:
+                raise BrokenClipError(told_better(str(error), clip)) from None
+        content = hash_file(clip, stop or threading.Event())
+    except BrokenClipError as error:
+        raise BrokenClipError(f"{clip.name}: {error}", next_step="fetch or stage the clip again") from None
+    except OSError as error:
+        raise TransientClipError(f"{clip.name}: cannot be read", found=error.strerror or str(error)) from error
+    measured = joined(extractor.measure(clip, reference=reference, raw=raw, stop=stop))
+    identity = {"src": clip.name, "src_sha256": content.sha256, "src_size_bytes": content.size_bytes}
+    return feature_row({**identity, **geometry.as_dict()}, measured)
