@@ -135,10 +135,12 @@ class ClipExtractor:
             decoded: DecodedClip | None = None
             for frame in source.frames(self.max_frames, stop):
                 if decoded is None:
+                    # Only the first frame tells the size that a comparison needs to know before it begins.
                     decoded = DecodedClip(source, frame.picture, self.max_frames, beside, stop)
                     under_way = [_FamilyOnClip(family, decoded, stack.enter_context(ExitStack())) for family in chosen]
                 if any(one.family.frames.small_luma for one in under_way):
                     decoded.small_luma.append(frame.small_luma())
+                # A frame is converted where a family looks at its planes, once for all of them.
                 for one in under_way:
                     one.add(frame)
                 if all(one.error for one in under_way):
