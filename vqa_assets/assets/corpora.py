@@ -20,7 +20,7 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import ScaleError
-from vqa_assets.ingest.protocols import Downloader, Prober
+from vqa_assets.ingest.tools import Downloader, Prober
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import INGEST_SETTINGS, Setting, resolve
 from vqa_assets.tables.files import read_json_lines

@@ -15,7 +15,7 @@ from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
 from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.naming import PART
-from vqa_assets.ingest.protocols import ClipTools
+from vqa_assets.ingest.tools import ClipTools
 
 _LONGEST_NAME_BYTES = 255
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)

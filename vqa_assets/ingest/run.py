@@ -17,13 +17,13 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.disk import told_disk_faults
 from vqa_assets.ingest.fetching import fetch_archives
+from vqa_assets.ingest.gather import ClipFolder, gather_outcomes, workers_of
 from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
-from vqa_assets.ingest.loop import ClipFolder, gather_outcomes, workers_of
 from vqa_assets.ingest.naming import ClipsOnDisk, named_on_disk
 from vqa_assets.ingest.progress import Progress
-from vqa_assets.ingest.protocols import ClipTools, Downloader, Prober
 from vqa_assets.ingest.report import IngestReport
 from vqa_assets.ingest.rows import Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
+from vqa_assets.ingest.tools import ClipTools, Downloader, Prober
 from vqa_assets.ingest.watching import Observer, unobserved
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.settings import IngestSettings, ResolvedSettings

@@ -11,7 +11,7 @@ from vqa_assets.clips.geometry import Geometry
 from vqa_assets.resources.programs import AUTO, PROBING
 
 if TYPE_CHECKING:
-    from vqa_assets.ingest.protocols import Prober
+    from vqa_assets.ingest.tools import Prober
 
 
 class ProberResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -24,7 +24,7 @@ from vqa_assets.clips.geometry import ClipBytes
 from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.errors import IngestError
-from vqa_assets.ingest import loop
+from vqa_assets.ingest import gather as loop
 from vqa_assets.ingest.watching import PassCounts
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips.test_probing import add_silence

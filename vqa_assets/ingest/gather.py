@@ -29,8 +29,8 @@ from vqa_assets.ingest.clip_task import (
 )
 from vqa_assets.ingest.naming import ClipsOnDisk
 from vqa_assets.ingest.progress import DONE, Entry, Progress
-from vqa_assets.ingest.protocols import ClipTools
 from vqa_assets.ingest.report import IngestReport
+from vqa_assets.ingest.tools import ClipTools
 from vqa_assets.ingest.watching import Observer, Watch, unobserved
 from vqa_assets.settings import IngestSettings
 
