@@ -15,7 +15,7 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
 from vqa_assets.assets.published import Latest, PublishedFile
 from vqa_assets.assets.runs import dagster_failures, log_level, run_context
-from vqa_assets.clips.work import ClipPool
+from vqa_assets.clips.work import ClipPool, Observer, PassCounts
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.corpora.scales import detect_scale
@@ -29,7 +29,6 @@ from vqa_assets.tables.specs import CORPUS_JSONL
 if TYPE_CHECKING:
     from vqa_assets.annotations import Annotations
     from vqa_assets.ingest.run import Ingested
-    from vqa_assets.ingest.watching import Observer, PassCounts
 
 CODE_VERSION = "1"
 OLD_AFTER_DAYS = 30
@@ -137,7 +136,8 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         downloader: dg.ResourceParam[Downloader],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.ingest.run import Services, ingest_corpus
+        from vqa_assets.ingest.gather import Services
+        from vqa_assets.ingest.run import ingest_corpus
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
@@ -158,10 +158,10 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
     return corpus_jsonl
 
 
-def _observer(context: dg.AssetExecutionContext) -> "Observer":
+def _observer(context: dg.AssetExecutionContext) -> Observer:
     """Reports the counts of a pass as observations, which the asset's page lists and plots while the run lasts."""
 
-    def observe(counts: "PassCounts") -> None:
+    def observe(counts: PassCounts) -> None:
         seconds = max(counts.seconds, 1e-9)
         metadata = {
             "clips_done": counts.done,
@@ -203,7 +203,7 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         "Rows in are rows kept plus rows lost, each with its counter; rows out are in the file.", blocking=True
     )
     def corpus_jsonl_reconciles(latest: Latest) -> dg.AssetCheckResult:
-        from vqa_assets.ingest.report import KEPT, LOST
+        from vqa_assets.ingest.rows import KEPT, LOST
 
         counters: dict[str, int] = latest.manifest["counters"]
         with latest.path.open("rb") as lines:

@@ -12,7 +12,7 @@ from vqa_assets.assets.metadata import counted, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.assets.told_config import ToldConfig
-from vqa_assets.clips.work import ClipPool
+from vqa_assets.clips.work import ClipPool, Observer, PassCounts
 from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import resolve
@@ -21,7 +21,6 @@ from vqa_assets.tables.specs import CLIP_FEATURES
 
 if TYPE_CHECKING:
     from vqa_assets.features.corpus_table import MeasuredTable
-    from vqa_assets.features.watching import MeasuringCounts, Observer
 
 CODE_VERSION = "2"
 _FAILURES_SHOWN = 50
@@ -105,10 +104,10 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
     return clip_features
 
 
-def _observer(context: dg.AssetExecutionContext) -> "Observer":
+def _observer(context: dg.AssetExecutionContext) -> Observer:
     """Counts as observations of the partition, once a minute and at the end, while the run lasts."""
 
-    def observe(counts: "MeasuringCounts") -> None:
+    def observe(counts: PassCounts) -> None:
         metadata = {f"clips_{name}": getattr(counts, name) for name in ("done", "total", "failed", "cached")}
         metadata["seconds"] = counts.seconds
         context.log_event(dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=metadata))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.clips.geometry import is_raw
-from vqa_assets.clips.work import ClipPool, ProgressLine
+from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError, SchemaError
@@ -25,7 +25,6 @@ from vqa_assets.features.near_duplicates import COMPARED, group_report
 from vqa_assets.features.protocols import FeatureExtractor
 from vqa_assets.features.table import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
 from vqa_assets.features.view import TableView, table_view
-from vqa_assets.features.watching import Observer, Watch, unobserved
 from vqa_assets.provenance import Manifest, RunContext, file_record, told_settings, write_manifest
 from vqa_assets.tables.files import drafting, read_json_lines, read_json_object
 from vqa_assets.tables.parquet import ColumnKinds, TableDigest, column_names, open_parquet, table_version

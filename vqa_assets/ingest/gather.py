@@ -1,118 +1,48 @@
-"""The loop itself: what a run is going to do is said, then every clip becomes an outcome, committed as it completes.
+"""Every clip of a run becomes an outcome: from what is known of it, or by a worker, committed as it completes.
 
-Which rows follow from the outcomes is in ``rows``; publishing them in ``run``.
+What a worker does is in ``clip_task``; which rows follow from the outcomes is in ``rows``, publishing them in ``run``.
 """
 
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from vqa_assets.annotations import AnnotationRow
+from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
 from vqa_assets.clips.geometry import is_raw
-from vqa_assets.clips.work import ProgressLine, clock, completed_together, stopping
+from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, completed_together, stopping, unobserved
 from vqa_assets.corpora import Corpus
-from vqa_assets.errors import IngestError, ServerGoneError
+from vqa_assets.errors import ServerGoneError
 from vqa_assets.ingest.cache import IngestCache, ReadClip
-from vqa_assets.ingest.clip_task import (
-    ClipOutcome,
-    ClipState,
-    ClipTask,
-    as_raw,
-    read_clip,
-    unreadable,
-)
-from vqa_assets.ingest.naming import ClipsOnDisk
+from vqa_assets.ingest.clip_task import ClipLimits, ClipOutcome, ClipState, ClipTask, as_raw, read_clips, unreadable
+from vqa_assets.ingest.fetching import FetchPlan, check_space
+from vqa_assets.ingest.layout import ClipsOnDisk
 from vqa_assets.ingest.progress import DONE, Entry, Progress
-from vqa_assets.ingest.report import IngestReport
-from vqa_assets.ingest.tools import ClipTools
-from vqa_assets.ingest.watching import Observer, Watch, unobserved
+from vqa_assets.ingest.rows import IngestReport
+from vqa_assets.ingest.tools import ClipTools, Described, Downloader, Prober, run_tools
 from vqa_assets.settings import IngestSettings
-
-LINE_BYTES_PER_S = 12_500_000
-"""The line of 100 Mbit/s that a time is told for: what the server gives is known only later."""
-_log = logging.getLogger("vqa_assets.ingest")
-
-
-@dataclass(frozen=True)
-class FetchPlan:
-    """Clips to fetch: how many have a size known from an earlier run and how many bytes, and how many are estimated."""
-
-    known: int
-    known_bytes: int
-    estimated: int
-    estimated_bytes: int
-
-    @classmethod
-    def of(cls, tasks: Iterable[ClipTask], sizes: Mapping[str, int], bytes_per_clip: int) -> "FetchPlan":
-        """The plan for the tasks that have a URL; ``sizes`` are those that an earlier run saw, by clip name."""
-        names = [task.name for task in tasks if task.url]
-        known = [sizes[name] for name in names if name in sizes]
-        estimated = len(names) - len(known)
-        return cls(len(known), sum(known), estimated, estimated * bytes_per_clip)
-
-    @property
-    def clips(self) -> int:
-        """All clips to fetch."""
-        return self.known + self.estimated
-
-    @property
-    def total_bytes(self) -> int:
-        """All bytes to fetch, as far as they can be told."""
-        return self.known_bytes + self.estimated_bytes
-
-    def told(self) -> str:
-        """Bytes and time in words."""
-        about = "about " if self.estimated else ""
-        return f"{about}{_size(self.total_bytes)}, {clock(self.total_bytes / LINE_BYTES_PER_S)} at 100 Mbit/s"
-
-
-def tell_plan(corpus: Corpus, rows: int, tasks: Iterable[ClipTask], fetch: FetchPlan) -> None:
-    """Log what is to be done."""
-    to_read = sum(not task.url for task in tasks)
-    to_fetch = f"{fetch.clips} clips to fetch" + (f" ({fetch.told()})" if fetch.clips else "")
-    _log.info("[%s-jsonl] %d rows: %s, %d to read, the rest known", corpus.name, rows, to_fetch, to_read)
-
-
-def check_space(corpus: Corpus, fetch: FetchPlan, folder: Path) -> None:
-    """IngestError where clips of known size do not fit on the disk; a warning where an estimate does not."""
-    free = shutil.disk_usage(folder).free
-    remedy = f"free some space in {folder}, move the corpus to a larger disk, or set max_rows"
-    if fetch.known_bytes > free:
-        raise IngestError(
-            f"{corpus.name}: the clips to fetch do not fit on the disk",
-            found=f"{_size(free)} free",
-            expected=f"{_size(fetch.known_bytes)} for {fetch.known} clips whose sizes an earlier run saw",
-            next_step=remedy,
-        )
-    if fetch.total_bytes > free:
-        _log.warning(
-            "%s: %d clips to fetch need about %s (%s each), and %s are free; %s",
-            corpus.name,
-            fetch.clips,
-            _size(fetch.total_bytes),
-            _size(fetch.total_bytes // max(1, fetch.clips)),
-            _size(free),
-            remedy,
-        )
-
-
-def _size(count: int) -> str:
-    """Bytes for people, in decimal units."""
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} KB"
-
 
 WINDOW_PER_WORKER = 4
 LEAST_WINDOW = 64
 """Small clips complete faster than the coordinator comes round: a narrower window would leave few workers idle."""
+TASKS_PER_CHUNK = 1
+_log = logging.getLogger("vqa_assets.ingest")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What an ingest is given: a prober, a downloader, a pool for per-clip work, an observer of how far it is."""
+
+    prober: Prober | Described[Prober]
+    downloader: Downloader | Described[Downloader]
+    pool: ClipPool
+    observe: Observer = unobserved
 
 
 @dataclass(frozen=True)
@@ -125,69 +55,34 @@ class ClipFolder:
     progress: Progress
     cache: IngestCache
     sizes: Mapping[str, int] = field(default_factory=dict)
-    observe: Observer = unobserved
-
-
-@dataclass
-class _Run:
-    """The outcomes so far; only the coordinator touches it."""
-
-    folder: ClipFolder
-    report: IngestReport
-    known: Mapping[str, ReadClip]
-    outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
-    unreachable: int = 0
-    answered: int = 0
-
-    def known_as(self, stamp: FileStamp | None, row: AnnotationRow) -> ClipOutcome | None:
-        """What is known of a clip that has not changed since it was read; None where it must be read (again)."""
-        known, settings = self.known.get(row.src), self.folder.settings
-        if known is None or known.stamp != stamp or settings.rescan:
-            return None
-        if settings.raw_video is not None and is_raw(row.src):
-            known = as_raw(known, settings.raw_video, row.codec)
-        return ClipOutcome(ClipState.BROKEN if known.broken else ClipState.READ, known, known.broken)
-
-    def settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
-        """Commit outcomes together: the cache first, then the progress."""
-        self.outcomes.update(outcomes)
-        read = {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
-        self.folder.cache.put_all(read)
-        entries = {name: _entry_of(outcome) for name, outcome in outcomes.items()}
-        self.folder.progress.set_all({name: entry for name, entry in entries.items() if entry is not None})
-
-    def count(self, name: str, outcome: ClipOutcome, watch: Watch) -> None:
-        """Count what a worker did."""
-        self.unreachable += outcome.unreachable
-        self.answered += not outcome.unreachable
-        self.report.read_clips += outcome.read_bytes > 0
-        self.report.read_bytes += outcome.read_bytes
-        self.report.fetched_clips += outcome.fetched_bytes > 0
-        self.report.fetched_bytes += outcome.fetched_bytes
-        watch.totals.failed += outcome.state in (ClipState.FAILED, ClipState.UNAVAILABLE)
-        watch.totals.broken += outcome.state is ClipState.BROKEN
-        if outcome.state is ClipState.FAILED:
-            _log.warning("%s: %s: %s", self.folder.corpus.name, name, outcome.reason)
-        watch.clip_done()
 
 
 def gather_outcomes(
-    rows: Sequence[AnnotationRow], folder: ClipFolder, tools: ClipTools, executor: Executor, report: IngestReport
+    rows: Sequence[AnnotationRow], folder: ClipFolder, services: Services, report: IngestReport
 ) -> Mapping[str, ClipOutcome]:
     """One outcome for every usable row of the run, by clip name; each is committed as it completes.
 
     ServerGoneError where no clip is there and none could be had because no server answered; IngestError where clips of
     known size do not fit on the disk.
     """
-    run = _Run(folder, report, folder.cache.load())
-    tasks = _tasks(rows, run)
-    fetch = FetchPlan.of(tasks, _known_sizes(tasks, run), folder.corpus.bytes_per_clip)
-    tell_plan(folder.corpus, len(rows), tasks, fetch)
-    check_space(folder.corpus, fetch, folder.clips.folders.target)
-    with stopping(tools.stop, executor, tools.prober.close):
-        _work(tasks, run, tools, executor)
-    _check_server(run, folder.corpus)
-    return run.outcomes
+    corpus, settings = folder.corpus, folder.settings
+    gathering = _Gathering(folder, report, folder.cache.load())
+    tasks = gathering.tasks(rows)
+    fetch = FetchPlan.of([task.name for task in tasks if task.url], gathering.sizes(tasks), corpus.bytes_per_clip)
+    to_fetch = f"{fetch.clips} clips to fetch" + (f" ({fetch.in_words()})" if fetch.clips else "")
+    to_read = len(tasks) - fetch.clips
+    _log.info("[%s-jsonl] %d rows: %s, %d to read, the rest known", corpus.name, len(rows), to_fetch, to_read)
+    check_space(corpus, fetch, folder.clips.folders.target)
+    if tasks:
+        tools = ClipTools.of(services.prober, services.downloader)
+        watch = Watch(ProgressLine(f"{corpus.name}-jsonl", len(tasks), _log.info), services.observe)
+        # The tools are closed after the pool, when no thread of it is left that could open them again.
+        with run_tools(tools) as here, services.pool.open(workers_of(settings)) as executor:
+            watch.update(done=0, failed=0, broken=0, read_bytes=0, fetched_bytes=0)
+            with stopping(here.stop, executor, here.prober.close):
+                gathering.work(tasks, tools, executor, watch)
+        gathering.check_server()
+    return gathering.outcomes
 
 
 def workers_of(settings: IngestSettings) -> int:
@@ -195,57 +90,155 @@ def workers_of(settings: IngestSettings) -> int:
     return settings.workers or max(os.cpu_count() or 1, settings.per_host)
 
 
-def _entry_of(outcome: ClipOutcome) -> Entry | None:
-    if outcome.clip is not None:
-        return DONE
-    return Entry("failed", outcome.reason) if outcome.state is ClipState.FAILED else None
+@dataclass
+class _Gathering:
+    """The outcomes so far, and what came of the workers; only the coordinator touches it."""
 
+    folder: ClipFolder
+    report: IngestReport
+    cached: Mapping[str, ReadClip]
+    outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
+    done: int = 0
+    failed: int = 0
+    broken: int = 0
+    unreachable: int = 0
 
-def _tasks(rows: Sequence[AnnotationRow], run: _Run) -> list[ClipTask]:
-    """The clips that need a worker; all others are settled from the cache, the progress or their absence."""
-    tasks: list[ClipTask] = []
-    settled: dict[str, ClipOutcome] = {}
-    for row in rows:
-        if row.problem or row.repeats:
-            continue
-        found = _without_work(row, run)
-        if isinstance(found, ClipTask):
-            tasks.append(found)
-        else:
-            settled[row.src] = found
-    run.settle(settled)
-    return tasks
+    def tasks(self, rows: Sequence[AnnotationRow]) -> list[ClipTask]:
+        """The clips that need a worker; all others are settled from the cache, the progress or their absence."""
+        tasks: list[ClipTask] = []
+        settled: dict[str, ClipOutcome] = {}
+        for row in rows:
+            if row.problem or row.repeats:
+                continue
+            result = self._outcome_or_task(row)
+            if isinstance(result, ClipTask):
+                tasks.append(result)
+            else:
+                settled[row.src] = result
+        self._settle(settled)
+        return tasks
 
+    def work(self, tasks: Sequence[ClipTask], tools: ClipTools, executor: Executor, watch: Watch) -> None:
+        """Hand the tasks out in chunks and commit what completes, a few at a time, whatever their order."""
+        settings = self.folder.settings
+        download = replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host)
+        # All that is submitted can be pickled: the executor's workers may be processes, here or elsewhere.
+        read = partial(read_clips, tools, ClipLimits(download, settings.probe_timeout_s))
+        chunks = [tasks[start : start + TASKS_PER_CHUNK] for start in range(0, len(tasks), TASKS_PER_CHUNK)]
+        window = max(LEAST_WINDOW, WINDOW_PER_WORKER * workers_of(settings))
+        with closing(completed_together(executor, read, chunks, window, watch.look)) as batches:
+            for batch in batches:
+                self._commit(batch, watch)
+        watch.end()
 
-def _without_work(row: AnnotationRow, run: _Run) -> ClipOutcome | ClipTask:
-    """The outcome of a clip that need not be touched, else the task."""
-    clips, score_drop = run.folder.clips, str(row.extra.get("score_drop", ""))
-    stamp = clips.stamp(row.src, score_drop)
-    known = run.known_as(stamp, row)
-    if known is not None:
-        return known
-    path = clips.folders.path_of(row.src, score_drop)
-    try:
-        stamp = stamp or stamp_of(path)
-        if stamp is not None and is_lfs_pointer(path, stamp):
-            stamp = None
-    except OSError as error:
-        return unreadable(error)
-    if stamp is None:
-        return _absent(row, path, run)
-    raw = run.folder.settings.raw_video if is_raw(row.src) else None
-    return run.known_as(stamp, row) or ClipTask(row.src, path, "", raw, row.codec)
+    def sizes(self, tasks: Sequence[ClipTask]) -> dict[str, int]:
+        """Sizes in bytes of clips that an earlier run saw, by name, those that are gone now among them."""
+        cached = {task.name: self.cached[task.name].stamp.size_bytes for task in tasks if task.name in self.cached}
+        return {**self.folder.sizes, **cached}
 
+    def check_server(self) -> None:
+        """ServerGoneError where all that was asked for got no answer, and no clip is there from before."""
+        states = {outcome.state for outcome in self.outcomes.values()}
+        if self.unreachable and self.unreachable == self.done and not states & {ClipState.READ, ClipState.BROKEN}:
+            reason = next(outcome.reason for outcome in self.outcomes.values() if outcome.unreachable)
+            raise ServerGoneError(
+                f"{self.folder.corpus.name}: no server answered",
+                found=f"{self.unreachable} of {self.unreachable} transfers without an answer, the first: {reason}",
+                expected="the hosts of the URL column to be reachable",
+                next_step="check the network and the URLs, then start the same run again: no clip was marked as failed",
+            )
 
-def _absent(row: AnnotationRow, path: Path, run: _Run) -> ClipOutcome | ClipTask:
-    if not row.url:
-        folders = run.folder.clips.folders.searched(str(row.extra.get("score_drop", "")))
-        spelled = run.folder.clips.spelled_otherwise(row.src)
-        return ClipOutcome(ClipState.MISSING, reason=_why_missing([folder / row.src for folder in folders], spelled))
-    settings, entry = run.folder.settings, run.folder.progress.entries.get(row.src)
-    if entry is not None and entry.state == "failed" and not settings.retry_failed:
-        return ClipOutcome(ClipState.FAILED, reason=entry.reason)
-    return ClipTask(row.src, path, row.url, settings.raw_video if is_raw(row.src) else None, row.codec)
+    def _outcome_or_task(self, row: AnnotationRow) -> ClipOutcome | ClipTask:
+        """The outcome of a clip that need not be touched, else the task."""
+        clips, settings = self.folder.clips, self.folder.settings
+        score_drop = str(row.extra.get("score_drop", ""))
+        stamp = clips.stamp(row.src, score_drop)
+        outcome = self._cached_outcome(row, stamp)
+        if outcome is not None:
+            return outcome
+        path = clips.folders.path_of(row.src, score_drop)
+        try:
+            stamp = stamp or stamp_of(path)
+            if stamp is not None and is_lfs_pointer(path, stamp):
+                stamp = None
+        except OSError as error:
+            return unreadable(error)
+        raw = settings.raw_video if is_raw(row.src) else None
+        if stamp is not None:
+            return self._cached_outcome(row, stamp) or ClipTask(row.src, path, "", raw, row.codec)
+        if not row.url:
+            places = [folder / row.src for folder in clips.folders.searched(score_drop)]
+            reason = _why_missing(places, spelled=clips.spelled_otherwise(row.src))
+            return ClipOutcome(ClipState.MISSING, reason=reason)
+        entry = self.folder.progress.entries.get(row.src)
+        if entry is not None and entry.state == "failed" and not settings.retry_failed:
+            return ClipOutcome(ClipState.FAILED, reason=entry.reason)
+        return ClipTask(row.src, path, row.url, raw, row.codec)
+
+    def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
+        """What the cache says of a clip that has not changed since; None where it must be read (again)."""
+        clip, settings = self.cached.get(row.src), self.folder.settings
+        if clip is None or clip.stamp != stamp or settings.rescan:
+            return None
+        if settings.raw_video is not None and is_raw(row.src):
+            clip = as_raw(clip, settings.raw_video, row.codec)  # the setting may be another than when it was read
+        return ClipOutcome(ClipState.BROKEN if clip.broken else ClipState.READ, clip, clip.broken)
+
+    def _commit(
+        self,
+        batch: Sequence[tuple[Sequence[ClipTask], "Future[list[ClipOutcome | Exception]]"]],
+        watch: Watch,
+    ) -> None:
+        """Settle what completed; where one of them ended the run, the others are kept all the same."""
+        outcomes: dict[str, ClipOutcome] = {}
+        failures: list[BaseException] = []
+        for tasks, future in batch:
+            failure = future.exception()  # of the executor, such as a worker process that died
+            results = future.result() if failure is None else [failure]
+            for task, result in zip(tasks, results, strict=False):  # nothing comes after the error that ended a chunk
+                if isinstance(result, ClipOutcome):
+                    outcomes[task.name] = result
+                else:
+                    failures.append(result)
+        self._settle(outcomes)
+        for name, outcome in outcomes.items():
+            self._count(name, outcome)
+            watch.update(
+                self.done,
+                self.failed,
+                broken=self.broken,
+                read_bytes=self.report.read_bytes,
+                fetched_bytes=self.report.fetched_bytes,
+            )
+        if failures:
+            raise failures[0]
+
+    def _settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
+        """Commit outcomes together: the cache first, then the progress, which would call a clip done too early."""
+        self.outcomes.update(outcomes)
+        self.folder.cache.put_all(
+            {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
+        )
+        entries: dict[str, Entry] = {}
+        for name, outcome in outcomes.items():
+            if outcome.clip is not None:
+                entries[name] = DONE
+            elif outcome.state is ClipState.FAILED:
+                entries[name] = Entry("failed", outcome.reason)
+        self.folder.progress.set_all(entries)
+
+    def _count(self, name: str, outcome: ClipOutcome) -> None:
+        """Count what a worker did."""
+        self.done += 1
+        self.failed += outcome.state in (ClipState.FAILED, ClipState.UNAVAILABLE)
+        self.broken += outcome.state is ClipState.BROKEN
+        self.unreachable += outcome.unreachable
+        self.report.read_clips += outcome.read_bytes > 0
+        self.report.read_bytes += outcome.read_bytes
+        self.report.fetched_clips += outcome.fetched_bytes > 0
+        self.report.fetched_bytes += outcome.fetched_bytes
+        if outcome.state is ClipState.FAILED:
+            _log.warning("%s: %s: %s", self.folder.corpus.name, name, outcome.reason)
 
 
 def _why_missing(places: Iterable[Path], spelled: str) -> str:
@@ -255,44 +248,3 @@ def _why_missing(places: Iterable[Path], spelled: str) -> str:
         if os.path.islink(path):  # noqa: PTH114
             return "a dangling link, and no URL"
     return "no file, and no URL" + (f": {spelled!a} is there, and names are compared as they stand" if spelled else "")
-
-
-def _known_sizes(tasks: Sequence[ClipTask], run: _Run) -> Mapping[str, int]:
-    """Sizes in bytes of clips that an earlier run saw and that are gone now."""
-    sizes = dict(run.folder.sizes)
-    sizes |= {task.name: run.known[task.name].stamp.size_bytes for task in tasks if task.name in run.known}
-    return sizes
-
-
-def _work(tasks: Sequence[ClipTask], run: _Run, tools: ClipTools, executor: Executor) -> None:
-    line = ProgressLine(f"{run.folder.corpus.name}-jsonl", len(tasks), _log.info)
-    watch = Watch(line, run.report, run.folder.observe)
-    window = max(LEAST_WINDOW, WINDOW_PER_WORKER * workers_of(run.folder.settings))
-    batches = completed_together(executor, lambda task: read_clip(task, tools), tasks, window, watch.look)
-    with closing(batches):
-        for batch in batches:
-            _commit(batch, run, watch)
-    watch.end()
-
-
-def _commit(batch: Sequence[tuple[ClipTask, "Future[ClipOutcome]"]], run: _Run, watch: Watch) -> None:
-    """Settle what completed; where one of them ended the run, the others are kept all the same."""
-    failed = [future for _, future in batch if future.exception() is not None]
-    outcomes = {task.name: future.result() for task, future in batch if future not in failed}
-    run.settle(outcomes)
-    for name, outcome in outcomes.items():
-        run.count(name, outcome, watch)
-    for future in failed:
-        future.result()
-
-
-def _check_server(run: _Run, corpus: Corpus) -> None:
-    states = {outcome.state for outcome in run.outcomes.values()}
-    if run.unreachable and not run.answered and not states & {ClipState.READ, ClipState.BROKEN}:
-        reason = next(o.reason for o in run.outcomes.values() if o.unreachable)
-        raise ServerGoneError(
-            f"{corpus.name}: no server answered",
-            found=f"{run.unreachable} of {run.unreachable} transfers without an answer, the first: {reason}",
-            expected="the hosts of the URL column to be reachable",
-            next_step="check the network and the URLs, then start the same run again: no clip was marked as failed",
-        )

@@ -10,7 +10,7 @@ import pytest
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import complaints, read_declaration
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.ingest.report import KEPT, LOST
+from vqa_assets.ingest.rows import KEPT, LOST
 from vqa_assets.settings import INGEST_SETTINGS, resolve
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import KONVID, FakeDownloader, SmallCorpus

@@ -1,6 +1,6 @@
 """Public fakes: a prober and a downloader that fail on demand, and a small corpus folder to ingest with them.
 
-They satisfy the protocols of ``ingest.protocols``; the real ones are tested against real servers and real clips.
+They satisfy the protocols of ``ingest.tools``; the real ones are tested against real servers and real clips.
 """
 
 import csv
@@ -15,10 +15,11 @@ from typing import Any
 
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.geometry import ClipBytes, Geometry
+from vqa_assets.clips.work import PassCounts, unobserved
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import BrokenClipError, DownloadError
-from vqa_assets.ingest.run import Ingested, Services, ingest_corpus
-from vqa_assets.ingest.watching import PassCounts, unobserved
+from vqa_assets.ingest.gather import Services
+from vqa_assets.ingest.run import Ingested, ingest_corpus
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.settings import resolve
