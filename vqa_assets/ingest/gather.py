@@ -32,6 +32,9 @@ WINDOW_PER_WORKER = 4
 LEAST_WINDOW = 64
 """Small clips complete faster than the coordinator comes round: a narrower window would leave few workers idle."""
 TASKS_PER_CHUNK = 1
+"""How many clips travel to a worker together. A thread takes a task in 0.05 ms and reads a small clip in 1.5 ms: more
+at once would win 4 %, and an interrupt would lose all that was read of a chunk, not only the clip in hand. Where a task
+crosses machines it costs milliseconds; there a hundred go together."""
 _log = logging.getLogger("vqa_assets.ingest")
 
 

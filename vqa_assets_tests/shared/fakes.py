@@ -15,7 +15,7 @@ from typing import Any
 
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.geometry import ClipBytes, Geometry
-from vqa_assets.clips.work import PassCounts, unobserved
+from vqa_assets.clips.work import ClipPool, PassCounts, unobserved
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import BrokenClipError, DownloadError
 from vqa_assets.ingest.gather import Services
@@ -72,6 +72,7 @@ class SmallCorpus:
     downloader: Any = field(default_factory=FakeDownloader)
     corpus: Corpus = KONVID
     observe: Callable[[PassCounts], None] = unobserved
+    pool: ClipPool = field(default_factory=ThreadClipPool)
 
     @property
     def folder(self) -> Path:
@@ -97,7 +98,7 @@ class SmallCorpus:
     def ingest(self, **settings: Any) -> Ingested:
         """One run; ``settings`` are its run config."""
         resolved = resolve(self.corpus, {"min_rows": 1, **settings}, self.root.ingest_toml(self.corpus))
-        services = Services(self.prober, self.downloader, ThreadClipPool(), self.observe)
+        services = Services(self.prober, self.downloader, self.pool, self.observe)
         return ingest_corpus(self.corpus, resolved, services, RunContext(self.root, {}, Path(__file__)))
 
     def rows(self) -> list[dict[str, Any]]:
