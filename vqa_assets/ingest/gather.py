@@ -206,13 +206,13 @@ class _Gathering:
         self._settle(outcomes)
         for name, outcome in outcomes.items():
             self._count(name, outcome)
-            watch.update(
-                self.done,
-                self.failed,
-                broken=self.broken,
-                read_bytes=self.report.read_bytes,
-                fetched_bytes=self.report.fetched_bytes,
-            )
+        watch.update(
+            self.done,
+            self.failed,
+            broken=self.broken,
+            read_bytes=self.report.read_bytes,
+            fetched_bytes=self.report.fetched_bytes,
+        )
         if failures:
             raise failures[0]
 

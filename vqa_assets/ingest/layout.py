@@ -7,10 +7,10 @@ here (``gather``, ``clip_task``).
 
 import logging
 import os
+import re
 import unicodedata
-from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -33,6 +33,8 @@ ARCHIVES = "archives"
 PART = ".part"
 """What a clip's file ends in while it is fetched."""
 _JUNK = (PART, ".tmp")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""In a file name, Python's stand-in for a byte that is no UTF-8."""
 _log = logging.getLogger("vqa_assets.ingest")
 
 
@@ -212,9 +214,11 @@ def named_on_disk(
     """
     if not any(row.also or row.also_starting for row in rows):
         return tuple(rows)
-    disk, before = _NamesOnDisk(clips), _EarlierNames(earlier or {})
+    scores = earlier or {}
+    disk = _ClipNames(lambda name: is_there(clips.path_of(name)), lambda: _names_on_disk(clips))
+    before = _ClipNames(scores.__contains__, scores.keys)
     beginnings = {start for row in rows for start in row.also_starting}
-    naming = _Naming(earlier or {}, beginnings, {row.src for row in rows})
+    naming = _Naming(scores, beginnings, {row.src for row in rows})
     # Usable rows choose first: a bad row must not take the name of a clip that has a score.
     usable = {i: naming.renamed(row, (disk, before)) for i, row in enumerate(rows) if not row.problem}
     naming.warn_of_other_scores(usable.values())
@@ -223,7 +227,7 @@ def named_on_disk(
 
 @dataclass
 class _Naming:
-    """The names that rows go by so far: ``taken`` are all, ``renames`` those that differ from a row's first name."""
+    """The names that rows go by so far: ``taken`` are all, ``renames`` has the new one of a row by its first."""
 
     earlier: Mapping[str, object]
     beginnings: Collection[str]
@@ -278,15 +282,15 @@ class _Naming:
         return not both or self.earlier[name] in (row.mos, self.earlier[row.src])
 
 
-class _ClipNames(ABC):
+class _ClipNames:
     """The names of clips in one place, to be asked by a whole name or by its beginning."""
 
-    @abstractmethod
-    def holds(self, name: str) -> bool: ...
+    def __init__(self, holds: Callable[[str], bool], every: Callable[[], Iterable[str]]) -> None:
+        self.holds, self._every = holds, every
 
     @cached_property
-    @abstractmethod
-    def _sorted(self) -> list[str]: ...
+    def _sorted(self) -> list[str]:
+        return sorted(self._every())
 
     def starting(self, start: str) -> list[str]:
         """The clips whose name begins so."""
@@ -299,44 +303,15 @@ class _ClipNames(ABC):
         return clips
 
 
-class _EarlierNames(_ClipNames):
-    """The clips that the earlier JSONL has rows of."""
+def _names_on_disk(clips: ClipFolders) -> set[str]:
+    """The names of all files in the folders, but those of bytes that are no UTF-8: no row, cache or log can hold one.
 
-    def __init__(self, earlier: Collection[str]) -> None:
-        self._earlier = earlier
-
-    def holds(self, name: str) -> bool:
-        return name in self._earlier
-
-    @cached_property
-    def _sorted(self) -> list[str]:
-        return sorted(self._earlier)
-
-
-class _NamesOnDisk(_ClipNames):
-    """The clips that are there."""
-
-    def __init__(self, clips: ClipFolders) -> None:
-        self._clips = clips
-
-    def holds(self, name: str) -> bool:
-        return is_there(self._clips.path_of(name))
-
-    @cached_property
-    def _sorted(self) -> list[str]:
-        names = {
-            os.path.relpath(os.path.join(parent, name), folder)  # noqa: PTH118
-            for folder in self._clips.every
-            for parent, _, files in os.walk(folder)
-            for name in files
-        }
-        return sorted(name for name in names if _is_text(name))
-
-
-def _is_text(name: str) -> bool:
-    """False for a file name of bytes that are no UTF-8, which no row, cache or log can hold."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    Links to folders are not followed.
+    """
+    names = {
+        os.path.relpath(os.path.join(parent, name), folder)  # noqa: PTH118
+        for folder in clips.every
+        for parent, _, files in os.walk(folder)
+        for name in files
+    }
+    return {name for name in names if not _SURROGATE.search(name)}
