@@ -20,7 +20,7 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import ScaleError
-from vqa_assets.ingest.tools import Downloader, Prober
+from vqa_assets.ingest.tools import DownloaderSource, ProberSource
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import INGEST_SETTINGS, Setting, resolve
 from vqa_assets.tables.files import read_json_lines
@@ -132,8 +132,8 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: IngestConfig,  # type: ignore[valid-type]
         data_root: DataRootResource,
-        prober: dg.ResourceParam[Prober],
-        downloader: dg.ResourceParam[Downloader],
+        prober: dg.ResourceParam[ProberSource],
+        downloader: dg.ResourceParam[DownloaderSource],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.ingest.gather import Services

@@ -16,8 +16,9 @@ from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_LOOK_AROUND_S, _GATHER_S = 0.5, 0.005
 OBSERVED_EVERY_S = 60.0
+"""An observer hears of a pass so often: what it makes of it (an event in Dagster's storage) is kept for good."""
+_LOOK_AROUND_S, _GATHER_S = 0.5, 0.005
 
 
 class StoppedError(Exception):

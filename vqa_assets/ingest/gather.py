@@ -25,7 +25,7 @@ from vqa_assets.ingest.fetching import FetchPlan, check_space
 from vqa_assets.ingest.layout import ClipsOnDisk
 from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.rows import IngestReport
-from vqa_assets.ingest.tools import ClipTools, Described, Downloader, Prober, run_tools
+from vqa_assets.ingest.tools import ClipTools, DownloaderSource, ProberSource, stop_run, tools_of_run
 from vqa_assets.settings import IngestSettings
 
 WINDOW_PER_WORKER = 4
@@ -42,8 +42,8 @@ _log = logging.getLogger("vqa_assets.ingest")
 class Services:
     """What an ingest is given: a prober, a downloader, a pool for per-clip work, an observer of how far it is."""
 
-    prober: Prober | Described[Prober]
-    downloader: Downloader | Described[Downloader]
+    prober: ProberSource
+    downloader: DownloaderSource
     pool: ClipPool
     observe: Observer = unobserved
 
@@ -79,10 +79,10 @@ def gather_outcomes(
     if tasks:
         tools = ClipTools.of(services.prober, services.downloader)
         watch = Watch(ProgressLine(f"{corpus.name}-jsonl", len(tasks), _log.info), services.observe)
-        # The tools are closed after the pool, when no thread of it is left that could open them again.
-        with run_tools(tools) as here, services.pool.open(workers_of(settings)) as executor:
+        # The tools close after the pool, when no thread of it is left that could open them again.
+        with tools_of_run(tools) as here, services.pool.open(workers_of(settings)) as executor:
             watch.update(done=0, failed=0, broken=0, read_bytes=0, fetched_bytes=0)
-            with stopping(here.stop, executor, here.prober.close):
+            with stopping(here.stop, executor, partial(stop_run, tools.run_id)):
                 gathering.work(tasks, tools, executor, watch)
         gathering.check_server()
     return gathering.outcomes

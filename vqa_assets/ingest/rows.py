@@ -204,6 +204,7 @@ def read_earlier(path: Path) -> dict[str, JsonLine]:
 
 def sizes_of(earlier: Mapping[str, JsonLine]) -> dict[str, int]:
     """The size of every clip of the earlier JSONL in bytes, by ``src``, where it is told."""
+    # Rows of an older version may lack it.
     sizes = ((src, line.row.get("src_size_bytes")) for src, line in earlier.items())
     return {src: size for src, size in sizes if isinstance(size, int)}
 
@@ -237,6 +238,7 @@ class RowJudge:
         elif outcome is None:
             raise IngestError(f"{row.src}", found="no outcome for a clip of this run", next_step="report this defect")
         elif outcome.state is ClipState.BROKEN:
+            # The bytes of its earlier row are gone, or were never a clip.
             self._lose(row, "skipped_broken", outcome.reason, withdraw=True)
         elif outcome.state is ClipState.READ and outcome.clip is not None:
             yield from self._read(row, outcome)
@@ -268,6 +270,7 @@ class RowJudge:
             return
         if self._duplicate(row, str(before.row["src_sha256"])):
             return
+        # What was measured of the clip stands, the label is this run's.
         content = {name: before.row[name] for name in _CLIP_FIELDS if name in before.row}
         fresh = {**content, **self._labelling.label(row)}
         self._report.keep("retained_unavailable")
@@ -288,6 +291,7 @@ class RowJudge:
 
     def _lose(self, row: AnnotationRow, counter: str, reason: str, *, withdraw: bool = False) -> None:
         self._report.lose(Loss(row.line, row.src, counter, reason))
+        # A name may stand in several bad rows; its earlier row is withdrawn once.
         if withdraw and row.src in self._earlier and row.src not in self._report.withdrawn:
             self._report.withdrawn.append(row.src)
 

@@ -27,6 +27,7 @@ from vqa_assets.provenance import Manifest, RunContext, content_version, utc_tex
 from vqa_assets.settings import IngestSettings, ResolvedSettings
 from vqa_assets.tables.files import drafting, fault_of, json_line, refusal_of, write_lines
 from vqa_assets.tables.lock import corpus_lock
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CORPUS_JSONL
 from vqa_assets.tables.validation import validate_rows
 
@@ -53,6 +54,7 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
     """
     settings = resolved.values
     if settings.fetch:
+        # Before the layout: the annotation file itself may come out of an archive.
         folder = corpus_folder(corpus, settings, context.root)
         with disk_faults_in_words(folder), corpus_lock(folder, settings.lock_wait_s):
             fetch_archives(corpus, settings, folder)
@@ -76,25 +78,7 @@ def ingest_corpus(corpus: Corpus, resolved: ResolvedSettings, services: Services
         described = _manifest(corpus, resolved, layout, annotations, report)
         _publish(rows, layout, report)
         manifest = write_manifest(layout.manifest, described, context)
-    _log.info("%s", report.summary(corpus.name, context.root.shown(layout.output)))
-    if report.skipped_missing:
-        _log.warning(
-            "%s: %d rows have neither a clip nor a URL (%s); clips are looked for in %s",
-            corpus.name,
-            report.skipped_missing,
-            report.chief_reasons("skipped_missing"),
-            ", ".join(context.root.shown(folder) for folder in layout.clips.every),
-        )
-    if report.attrition > settings.attrition_warn_threshold:
-        _log.warning(
-            "%s: %.1f %% of the rows were lost to downloads, %.1f %% is ordinary (%s); every one is in %s, "
-            "retry_failed tries again what failed for good",
-            corpus.name,
-            100 * report.attrition,
-            100 * settings.attrition_warn_threshold,
-            report.chief_reasons("skipped_download"),
-            layout.losses.name,
-        )
+    _log_summary(corpus, settings, layout, report, context.root)
     return Ingested(layout, annotations, report, manifest, corpus_data_version(rows))
 
 
@@ -176,12 +160,14 @@ def _publish(rows: list[OutputRow], layout: CorpusLayout, report: IngestReport) 
     """
     validate_rows((out.row for out in rows), CORPUS_JSONL, str(layout.output))
     for path in (layout.output, layout.losses, layout.manifest):
+        # A folder would be met only by the replacement, when another of the three is new already.
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with drafting(layout.output) as output, drafting(layout.losses) as losses:
         with drafting(layout.manifest) as manifest:
-            manifest.path.touch()
+            manifest.path.touch()  # refused now where the manifest's folder may not be written
         write_lines(losses.path, (json_line(loss.as_dict()) for loss in report.losses))
+        # Its time of change stays too: whoever watches the file sees that nothing is new.
         if not (layout.output.exists() and _same_bytes(rows, layout.output)):
             write_lines(output.path, (out.raw for out in rows))
             output.publish()
@@ -193,6 +179,30 @@ def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
         return False
     with output.open("rb") as lines:
         return all(line == out.raw for line, out in zip(lines, rows, strict=True))
+
+
+def _log_summary(
+    corpus: Corpus, settings: IngestSettings, layout: CorpusLayout, report: IngestReport, root: DataRoot
+) -> None:
+    _log.info("%s", report.summary(corpus.name, root.shown(layout.output)))
+    if report.skipped_missing:
+        _log.warning(
+            "%s: %d rows have neither a clip nor a URL (%s); clips are looked for in %s",
+            corpus.name,
+            report.skipped_missing,
+            report.chief_reasons("skipped_missing"),
+            ", ".join(root.shown(folder) for folder in layout.clips.every),
+        )
+    if report.attrition > settings.attrition_warn_threshold:
+        _log.warning(
+            "%s: %.1f %% of the rows were lost to downloads, %.1f %% is ordinary (%s); every one is in %s, "
+            "retry_failed tries again what failed for good",
+            corpus.name,
+            100 * report.attrition,
+            100 * settings.attrition_warn_threshold,
+            report.chief_reasons("skipped_download"),
+            layout.losses.name,
+        )
 
 
 def _manifest(

@@ -66,6 +66,11 @@ class Described(Protocol[Tool_co]):
         ...
 
 
+ProberSource = Prober | Described[Prober]
+DownloaderSource = Downloader | Described[Downloader]
+"""What a run may be given: a tool, or a resource that describes one."""
+
+
 @dataclass(frozen=True)
 class ProberDescription:
     """PyAV in child processes that outlive a clip, or the program ``binary`` (FFmpeg's ffprobe), one process a clip."""
@@ -104,7 +109,7 @@ class ClipTools:
     run_id: str = field(default_factory=lambda: uuid4().hex)
 
     @classmethod
-    def of(cls, prober: Prober | Described[Prober], downloader: Downloader | Described[Downloader]) -> "ClipTools":
+    def of(cls, prober: ProberSource, downloader: DownloaderSource) -> "ClipTools":
         """The tools of a new run; SettingsError where a resource's configuration names none."""
         return cls(
             prober.describe_tool() if isinstance(prober, Described) else prober,
@@ -113,25 +118,23 @@ class ClipTools:
 
 
 class OpenTools:
-    """The tools of one run as the threads of one process share them, and the run's signal to stop there.
-
-    A probe wants a core to itself: ``probes`` lets as many begin as there are.
-    """
+    """The tools of one run as the threads of one process share them, and the run's signal to stop there."""
 
     def __init__(self, tools: ClipTools) -> None:
         self.stop = threading.Event()
+        # A probe wants a core to itself, a transfer none: there are more threads than cores (``gather.workers_of``).
         self.probes = threading.Semaphore(os.cpu_count() or 1)
         self._endings = ExitStack()
-        self.prober: Prober = self._opened(tools.prober)
-        self.downloader: Downloader = self._opened(tools.downloader)
+        self.prober: Prober = self._open(tools.prober)
+        self.downloader: Downloader = self._open(tools.downloader)
 
     def close(self) -> None:
-        """Close what was opened here; a tool that came open is its owner's to close."""
+        """Close what was opened here."""
         self._endings.close()
 
-    def _opened(self, tool: Any) -> Any:
+    def _open(self, tool: Any) -> Any:
         if not isinstance(tool, ToolDescription):
-            return tool
+            return tool  # it came open, and is its owner's to close
         opened: Any = tool.open_tool()
         self._endings.callback(opened.close)
         return opened
@@ -145,6 +148,9 @@ _opening = threading.Lock()
 def open_tools(tools: ClipTools) -> OpenTools:
     """The run's tools in this process; the first clip of the run that comes here opens them."""
     key = (os.getpid(), tools.run_id)
+    opened = _opened.get(key)
+    if opened is not None:  # every clip but the first: no thread waits for another
+        return opened
     with _opening:
         if key not in _opened:
             _opened[key] = OpenTools(tools)
@@ -157,21 +163,21 @@ def stop_run(run_id: str) -> None:
     The coordinator calls it in its own process. An engine whose workers are elsewhere cancels what they have not begun
     and calls it in each of them; where it cannot, the clips in hand go on to their own limits, and are not kept.
     """
-    tools = _opened.get((os.getpid(), run_id))
-    if tools is not None:
-        tools.stop.set()
-        tools.prober.close()
+    opened = _opened.get((os.getpid(), run_id))
+    if opened is not None:
+        opened.stop.set()
+        opened.prober.close()
 
 
 def close_run(run_id: str) -> None:
     """Close the run's tools in this process. For when its last clip is done: one that comes later opens them anew."""
-    tools = _opened.pop((os.getpid(), run_id), None)
-    if tools is not None:
-        tools.close()
+    opened = _opened.pop((os.getpid(), run_id), None)
+    if opened is not None:
+        opened.close()
 
 
 @contextmanager
-def run_tools(tools: ClipTools) -> Iterator[OpenTools]:
+def tools_of_run(tools: ClipTools) -> Iterator[OpenTools]:
     """The run's tools in the coordinator's process, whose threads share them, closed at the end of the block."""
     try:
         yield open_tools(tools)

@@ -31,8 +31,8 @@ from vqa_assets.ingest.tools import (
     ProberDescription,
     close_run,
     open_tools,
-    run_tools,
     stop_run,
+    tools_of_run,
 )
 from vqa_assets.resources.downloader import DownloaderResource
 from vqa_assets.resources.prober import ProberResource
@@ -73,7 +73,7 @@ def test_a_resource_travels_as_the_description_of_its_tool(monkeypatch: pytest.M
 
 def test_a_tool_that_describes_nothing_is_its_own() -> None:
     prober, downloader = FakeProber(), FakeDownloader()
-    with run_tools(ClipTools.of(prober, downloader)) as opened:
+    with tools_of_run(ClipTools.of(prober, downloader)) as opened:
         assert opened.prober is prober
         assert opened.downloader is downloader
 
@@ -222,7 +222,7 @@ def test_a_stop_ends_a_probe_under_way(tmp_path: Path) -> None:
     (body,) = tiny_clips(tmp_path / "made", 1).values()
     (tmp_path / "a.mp4").write_bytes(body)
     tools = ClipTools(prober, FakeDownloader())
-    with ThreadPoolExecutor(1) as executor, run_tools(tools):
+    with ThreadPoolExecutor(1) as executor, tools_of_run(tools):
         chunk = executor.submit(read_clips, tools, LIMITS, [ClipTask("a.mp4", tmp_path / "a.mp4", "")])
         while not (tmp_path / "asked").exists():
             assert not chunk.done()
@@ -235,7 +235,7 @@ def test_a_stop_ends_a_probe_under_way(tmp_path: Path) -> None:
 def test_a_forked_process_opens_tools_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     EVENTS.clear()
     tools = ClipTools(CountedDescription(), FakeDownloader())
-    with run_tools(tools) as parents:
+    with tools_of_run(tools) as parents:
         monkeypatch.setattr("vqa_assets.ingest.tools.os.getpid", lambda: -1)
         assert open_tools(tools).prober is not parents.prober
         close_run(tools.run_id)
