@@ -19,7 +19,7 @@ import pytest
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.geometry import ClipBytes
 from vqa_assets.clips.probing import PyAvProber
-from vqa_assets.clips.work import StoppedError
+from vqa_assets.clips.work import PassCounts, StoppedError, unobserved
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import IngestError, SettingsError
 from vqa_assets.ingest import gather
@@ -128,6 +128,30 @@ def test_workers_in_other_processes_give_the_same_bytes_as_threads(
     assert results["threads"] == results["processes"]
     assert results["processes"][1]["written"] == 8
     assert len(processes.submitted) == -(-10 // per_chunk)
+
+
+def test_an_interrupt_drops_what_other_processes_have_not_begun_and_keeps_what_they_did(
+    corpus: SmallCorpus, server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqa_assets.clips.work.OBSERVED_EVERY_S", 0.0)
+
+    def interrupt(counts: PassCounts) -> None:
+        if counts.done:
+            raise KeyboardInterrupt
+
+    bodies = tiny_clips(tmp_path / "made", 30)
+    corpus.annotate([(n, server.on(f"/{n}", gives(body, after_s=0.2)), 3, 0.5, 5) for n, body in bodies.items()])
+    corpus.prober, corpus.downloader, corpus.pool = ProberResource(), DownloaderResource(), OtherProcesses()
+    corpus.observe = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        corpus.ingest()
+    assert server.requests.total() < 15
+    kept = set(corpus.progress())
+    assert kept
+    server.requests.clear()
+    corpus.observe = unobserved
+    assert corpus.ingest().report.written == 30
+    assert kept.isdisjoint(path.lstrip("/") for path in server.requests)
 
 
 # Open, stop, close
