@@ -16,8 +16,9 @@ from typing import Any
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.geometry import ClipBytes, Geometry
 from vqa_assets.corpora import CORPORA
-from vqa_assets.ingest.report import IngestReport
-from vqa_assets.ingest.run import Services, ingest_corpus
+from vqa_assets.ingest.gather import Services
+from vqa_assets.ingest.rows import IngestReport
+from vqa_assets.ingest.run import ingest_corpus
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot

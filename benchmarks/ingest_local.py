@@ -20,7 +20,7 @@ from benchmarks.corpus_folder import (
 )
 from benchmarks.plain import absent, hash_all, probe_and_hash
 from vqa_assets.clips.probing import PyAvProber
-from vqa_assets.ingest.loop import workers_of
+from vqa_assets.ingest.gather import workers_of
 from vqa_assets.ingest.settings import resolve
 
 SMALL_CLIPS, SMALL_BYTES, SMALL_TARGET = 3000, 200_000, 30.0

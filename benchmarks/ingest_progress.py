@@ -11,10 +11,8 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.corpus_folder import clip_of, corpus_folder, grown_to, write_copies
 from vqa_assets.clips.probing import PyAvProber
-from vqa_assets.clips.work import ProgressLine
+from vqa_assets.clips.work import ProgressLine, Watch
 from vqa_assets.ingest.progress import DONE, Progress
-from vqa_assets.ingest.report import IngestReport
-from vqa_assets.ingest.watching import Watch
 
 CLIPS, TARGET = 150_000, 0.02
 SAMPLE, SAMPLE_BYTES = 2000, 200_000
@@ -45,12 +43,12 @@ def _bookkeeping_s(pass_s: float) -> float:
     clock, lines = _Clock(), []
     with TemporaryDirectory(prefix="vqa-bench-") as folder:
         line = ProgressLine("bench", CLIPS, lines.append, now=clock)
-        watch = Watch(line, IngestReport(), lines.append)
+        watch = Watch(line, lines.append)
         begun = time.perf_counter()
         with Progress(Path(folder) / "progress.json", now=clock) as progress:
             for number in range(CLIPS):
                 progress.set(f"{number:06d}.mp4", DONE)
-                watch.clip_done()
+                watch.update(number + 1, failed=0, broken=0, read_bytes=0, fetched_bytes=0)
                 clock.skipped_s += pass_s / CLIPS
         return time.perf_counter() - begun
 

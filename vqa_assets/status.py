@@ -17,9 +17,8 @@ from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import with_declared
 from vqa_assets.errors import AnnotationError, SettingsError, VqaError
-from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
-from vqa_assets.ingest.naming import ClipsOnDisk
-from vqa_assets.ingest.report import LOST
+from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder
+from vqa_assets.ingest.rows import LOST
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import read_json_object

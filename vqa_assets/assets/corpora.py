@@ -14,12 +14,12 @@ from vqa_assets.assets.metadata import counted, histogram_png, picture, records,
 from vqa_assets.assets.published import Latest, PublishedFile
 from vqa_assets.assets.run_config import form, run_config
 from vqa_assets.assets.runs import dagster_failures, log_level, run_context
-from vqa_assets.clips.work import ClipPool
+from vqa_assets.clips.work import ClipPool, Observer, PassCounts
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import ScaleError
-from vqa_assets.ingest.protocols import Downloader, Prober
 from vqa_assets.ingest.settings import IngestSettings, resolve
+from vqa_assets.ingest.tools import DownloaderSource, ProberSource
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.specs import CORPUS_JSONL
@@ -27,7 +27,6 @@ from vqa_assets.tables.specs import CORPUS_JSONL
 if TYPE_CHECKING:
     from vqa_assets.annotations import Annotations
     from vqa_assets.ingest.run import Ingested
-    from vqa_assets.ingest.watching import Observer, PassCounts
 
 CODE_VERSION = "1"
 OLD_AFTER_DAYS = 30
@@ -118,11 +117,12 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
     def corpus_jsonl(
         context: dg.AssetExecutionContext,
         data_root: DataRootResource,
-        prober: dg.ResourceParam[Prober],
-        downloader: dg.ResourceParam[Downloader],
+        prober: dg.ResourceParam[ProberSource],
+        downloader: dg.ResourceParam[DownloaderSource],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.ingest.run import Services, ingest_corpus
+        from vqa_assets.ingest.gather import Services
+        from vqa_assets.ingest.run import ingest_corpus
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
@@ -143,10 +143,10 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
     return corpus_jsonl
 
 
-def _observer(context: dg.AssetExecutionContext) -> "Observer":
+def _observer(context: dg.AssetExecutionContext) -> Observer:
     """Reports the counts of a pass as observations, which the asset's page lists and plots while the run lasts."""
 
-    def observe(counts: "PassCounts") -> None:
+    def observe(counts: PassCounts) -> None:
         seconds = max(counts.seconds, 1e-9)
         metadata = {
             "clips_done": counts.done,
@@ -188,7 +188,7 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         "Rows in are rows kept plus rows lost, each with its counter; rows out are in the file.", blocking=True
     )
     def corpus_jsonl_reconciles(latest: Latest) -> dg.AssetCheckResult:
-        from vqa_assets.ingest.report import KEPT, LOST
+        from vqa_assets.ingest.rows import KEPT, LOST
 
         counters: dict[str, int] = latest.manifest["counters"]
         with latest.path.open("rb") as lines:

@@ -11,7 +11,7 @@ from vqa_assets.assets.metadata import counted, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
-from vqa_assets.clips.work import ClipPool
+from vqa_assets.clips.work import ClipPool, Observer, PassCounts
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.ingest.settings import resolve
@@ -21,7 +21,6 @@ from vqa_assets.tables.specs import CLIP_FEATURES
 
 if TYPE_CHECKING:
     from vqa_assets.features.corpus_table import MeasuredTable
-    from vqa_assets.features.watching import MeasuringCounts, Observer
 
 CODE_VERSION = "2"
 _FAILURES_SHOWN = 50
@@ -97,10 +96,10 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
     return clip_features
 
 
-def _observer(context: dg.AssetExecutionContext) -> "Observer":
+def _observer(context: dg.AssetExecutionContext) -> Observer:
     """Counts as observations of the partition, once a minute and at the end, while the run lasts."""
 
-    def observe(counts: "MeasuringCounts") -> None:
+    def observe(counts: PassCounts) -> None:
         metadata = {f"clips_{name}": getattr(counts, name) for name in ("done", "total", "failed", "cached")}
         metadata["seconds"] = counts.seconds
         context.log_event(dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=metadata))

@@ -282,7 +282,7 @@ class Downloads(Protocol):
     """A way to transfer, and its end."""
 
     def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
-        """See ``ingest.protocols.Downloader``."""
+        """See ``ingest.tools.Downloader``."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How work on many clips runs: a bounded window over an executor, a stop signal, and progress with rate and ETA.
+"""How work on many clips runs: a bounded window over an executor, a stop signal, and who hears how far it is.
 
 What is done to a clip is not here (``ingest``, ``features``), nor where the executor comes from (``resources``).
 """
@@ -16,9 +16,9 @@ from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_LOOK_AROUND_S = 0.5
-_GATHER_S = 0.005
-"""So long is waited for others that complete: one commit for all of them, and one change of threads."""
+OBSERVED_EVERY_S = 60.0
+"""An observer hears of a pass so often: what it makes of it (an event in Dagster's storage) is kept for good."""
+_LOOK_AROUND_S, _GATHER_S = 0.5, 0.005
 
 
 class StoppedError(Exception):
@@ -75,24 +75,20 @@ def completed_together(
                 future.add_done_callback(done.put)
             if not pending:
                 return
-            if futures := _drained(done):
+            futures: list[Future[Result]] = []
+            with suppress(Empty):
+                futures.append(done.get(timeout=_LOOK_AROUND_S))
+                # Others complete within moments of the first: one commit for all of them, and one change of threads.
+                time.sleep(_GATHER_S)
+                while True:
+                    futures.append(done.get_nowait())
+            if futures:
                 yield [(pending.pop(future), future) for future in futures]
             else:
                 meanwhile()
     finally:
         for future in pending:
             future.cancel()
-
-
-def _drained(queue: "SimpleQueue[Future[Result]]") -> "list[Future[Result]]":
-    """What is in the queue, after waiting half a second at most for the first."""
-    found = []
-    with suppress(Empty):
-        found.append(queue.get(timeout=_LOOK_AROUND_S))
-        time.sleep(_GATHER_S)
-        while True:
-            found.append(queue.get_nowait())
-    return found
 
 
 @contextmanager
@@ -143,8 +139,9 @@ class ProgressLine:
         self._recent.append((now, done, read_bytes or 0))
         seconds = max(now - then, 1e-9)
         rate = (done - done_then) / seconds
+        percent = 100 * done // self.total if self.total else 100  # rounded down: 100 % is said of a whole pass only
         parts = [
-            f"[{self.what}] {done}/{self.total} {self.unit} ({self._percent(done)} %)",
+            f"[{self.what}] {done}/{self.total} {self.unit} ({percent} %)",
             f"{rate:.1f} {self.unit}/s",
             "" if read_bytes is None else f"{(read_bytes - bytes_then) / seconds / 1e6:.1f} MB/s",
             f"ETA {clock((self.total - done) / rate)}" if rate > 0 else "ETA unknown",
@@ -152,9 +149,73 @@ class ProgressLine:
         ]
         return ", ".join(part for part in parts if part)
 
-    def _percent(self, done: int) -> int:
-        """Rounded down: 100 % is said of a whole pass only."""
-        return 100 * done // self.total if self.total else 100
+
+@dataclass(frozen=True)
+class PassCounts:
+    """How far a pass over clips is; what a stage does not count stays 0.
+
+    ``cached`` of the ``done`` clips were done before the pass began. ``failed`` and ``broken`` clips are lost,
+    ``read_bytes`` were hashed, ``fetched_bytes`` came over the network; ``seconds`` since the pass began.
+    """
+
+    done: int
+    total: int
+    failed: int
+    cached: int = 0
+    broken: int = 0
+    read_bytes: int = 0
+    fetched_bytes: int = 0
+    seconds: float = 0.0
+
+
+Observer = Callable[[PassCounts], None]
+
+
+def unobserved(counts: PassCounts) -> None:
+    """The observer of a pass that nobody watches."""
+
+
+class Watch:
+    """Says how far one pass is: a line every few seconds; the counts once a minute and at the end to the observer.
+
+    Only the coordinator calls it.
+    """
+
+    def __init__(self, line: ProgressLine, observe: Observer = unobserved) -> None:
+        self._line, self._observe = line, observe
+        self._begun = self._observed = line.now()
+        self._counts = {"done": 0, "failed": 0}
+        self._cached: int | None = None
+
+    def update(self, done: int, failed: int, **counts: int) -> None:
+        """Take the counts as they are now, and say what is due.
+
+        The first call comes before any work: what is done then was known already. ``counts`` are the others of
+        ``PassCounts`` that the stage keeps; the line shows ``broken`` and the rate of ``read_bytes`` where it does.
+        """
+        if self._cached is None:
+            self._cached = done
+        self._counts = {"done": done, "failed": failed, **counts}
+        self.look()
+
+    def look(self) -> None:
+        """Say what is due, though no clip was done."""
+        self._line.update(self._counts["done"], self._lost, self._counts.get("read_bytes"))
+        if self._line.now() - self._observed >= OBSERVED_EVERY_S:
+            self._report()
+
+    def end(self) -> None:
+        """Report the counts of the whole pass, where there was anything to do."""
+        if self._counts["done"] > (self._cached or 0):
+            self._report()
+
+    def _report(self) -> None:
+        self._observed = self._line.now()
+        seconds = self._observed - self._begun
+        self._observe(PassCounts(**self._counts, total=self._line.total, cached=self._cached or 0, seconds=seconds))
+
+    def _lost(self) -> str:
+        return ", ".join(f"{self._counts[name]} {name}" for name in ("failed", "broken") if name in self._counts)
 
 
 def clock(seconds: float) -> str:

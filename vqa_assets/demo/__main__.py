@@ -20,7 +20,7 @@ from vqa_assets.demo.server import ClipServer
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
 from vqa_assets.ingest.layout import waiting_annotation_files
-from vqa_assets.ingest.report import LOST
+from vqa_assets.ingest.rows import LOST
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object, write_bytes
 from vqa_assets.tables.paths import DataRoot, manifest_path

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.clips.geometry import is_raw
-from vqa_assets.clips.work import ClipPool, ProgressLine
+from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError, SchemaError
@@ -27,7 +27,6 @@ from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, Measurin
 from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import COMPARED, group_report
 from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_view, worst_and_best
-from vqa_assets.features.watching import Observer, Watch, unobserved
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, parse_json_line, read_json_object

@@ -1,5 +1,6 @@
 """The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,20 +59,18 @@ class IngestCache:
 
     def put_all(self, clips: Mapping[str, ReadClip]) -> None:
         """Commit clips at once, by name; a statement and a commit for all of them costs little more than for one."""
-        rows = [_row(name, clip) for name, clip in clips.items()]
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            several = rows[start : start + _ROWS_AT_ONCE]
-            statement = _INSERT + ",".join([_PLACES] * len(several))
-            values = [value for row in several for value in row]
-            self._write(statement, values)
+        rows: list[list[object]] = []
+        for name, clip in clips.items():
+            geometry = [None] * 6 if clip.geometry is None else list(clip.geometry.as_dict().values())
+            rows.append([name, clip.stamp.size_bytes, clip.stamp.mtime_ns, clip.sha256, clip.broken, *geometry])
 
-    def _write(self, statement: str, values: Sequence[object]) -> None:
-        self._file.ask(lambda file: file.execute(statement, values))
+        def write(file: sqlite3.Connection) -> None:
+            for start in range(0, len(rows), _ROWS_AT_ONCE):  # SQLite takes so many values in one statement
+                several = rows[start : start + _ROWS_AT_ONCE]
+                statement = _INSERT + ",".join([_PLACES] * len(several))
+                file.execute(statement, [value for row in several for value in row])
 
-
-def _row(name: str, clip: ReadClip) -> list[object]:
-    fields = [None] * 6 if clip.geometry is None else list(clip.geometry.as_dict().values())
-    return [name, clip.stamp.size_bytes, clip.stamp.mtime_ns, clip.sha256, clip.broken, *fields]
+        self._file.ask(write)
 
 
 def _read_clip(row: tuple[object, ...]) -> ReadClip:
@@ -80,8 +79,8 @@ def _read_clip(row: tuple[object, ...]) -> ReadClip:
         raise ValueError(f"a row of other values: {row!r:.200}")
     if geometry[0] is not None and not _of_kinds(geometry, (int, int, float, float, str, str)):
         raise ValueError(f"a geometry of other values: {geometry!r:.200}")
-    known = None if geometry[0] is None else Geometry(*geometry)  # type: ignore[arg-type]
-    return ReadClip(FileStamp(size, mtime), str(sha256), known, str(broken or ""))  # type: ignore[arg-type]
+    probed = None if geometry[0] is None else Geometry(*geometry)  # type: ignore[arg-type]
+    return ReadClip(FileStamp(size, mtime), str(sha256), probed, str(broken or ""))  # type: ignore[arg-type]
 
 
 def _of_kinds(values: Sequence[object], kinds: Sequence[type]) -> bool:

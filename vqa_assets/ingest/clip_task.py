@@ -1,21 +1,26 @@
-"""One clip, on a worker: fetch it where it is absent, hash it, probe it. Commits nothing; returns a plain record."""
+"""What a worker does: fetch a clip where it is absent, hash it, probe it. Tasks and outcomes are plain records.
+
+Nothing is committed here. Which clips need a worker, and what becomes of outcomes, is in ``gather``.
+"""
 
 import errno
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
-from vqa_assets.clips.geometry import ClipBytes, Geometry, raw_geometry
+from vqa_assets.clips.geometry import ClipBytes, raw_geometry
 from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
 from vqa_assets.ingest.cache import ReadClip
-from vqa_assets.ingest.naming import PART
-from vqa_assets.ingest.protocols import ClipTools
+from vqa_assets.ingest.layout import PART
+from vqa_assets.ingest.tools import ClipTools, OpenTools, open_tools
 
 _LONGEST_NAME_BYTES = 255
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
@@ -46,6 +51,14 @@ class ClipTask:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipLimits:
+    """What bounds the work on each clip of a run: its download, and the seconds of its probe."""
+
+    download: DownloadLimits
+    probe_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClipOutcome:
     """What a worker found. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed.
 
@@ -63,19 +76,41 @@ class ClipOutcome:
     read_bytes: int = 0
 
 
-def read_clip(task: ClipTask, tools: ClipTools) -> ClipOutcome:
+def read_clips(tools: ClipTools, limits: ClipLimits, tasks: Sequence[ClipTask]) -> list[ClipOutcome | Exception]:
+    """Read a chunk of clips, on whatever thread or process an executor has.
+
+    One outcome per task in their order. What ends the whole run (StoppedError after an interrupt, IngestError where no
+    clip can be had) stands at the end, so that the outcomes before it are not lost.
+    """
+    opened = open_tools(tools)
+    results: list[ClipOutcome | Exception] = []
+    for task in tasks:
+        try:
+            results.append(read_clip(task, limits, opened))
+        except Exception as error:  # raised again by the coordinator, once it has kept the others
+            return [*results, error]
+    return results
+
+
+def read_clip(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
     """Fetch (where ``task.url`` says so), hash and probe one clip.
 
     StoppedError after an interrupt; IngestError where no clip can be had. Everything else is an outcome.
     """
+    if tools.stop.is_set():
+        raise StoppedError
     if not task.url:
-        return _read_present(task, tools)
+        try:
+            content = hash_file(task.path, tools.stop)
+        except OSError as error:
+            return unreadable(error)
+        return _measure(task, content, limits, tools)
     try:
-        fetched = _fetch(task, tools)
+        content = _fetch(task, limits, tools)
     except DownloadError as error:
         state = ClipState.FAILED if error.permanent else ClipState.UNAVAILABLE
         return ClipOutcome(state, reason=error.reason, unreachable=error.unreachable)
-    return _measure(task, fetched, tools, fetched_bytes=fetched.size_bytes)
+    return _measure(task, content, limits, tools, fetched_bytes=content.size_bytes)
 
 
 def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:
@@ -84,6 +119,13 @@ def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:
         return replace(clip, geometry=raw_geometry(raw, clip.stamp.size_bytes, codec), broken="")
     except BrokenClipError as error:
         return replace(clip, geometry=None, broken=str(error))
+
+
+def unreadable(error: OSError) -> ClipOutcome:
+    """What the disk refuses says nothing about the clip."""
+    present, reason = not isinstance(error, FileNotFoundError), error.strerror or os.strerror(errno.EIO)
+    what = "the clip is there and cannot be read" if present else "cannot be read"
+    return ClipOutcome(ClipState.UNAVAILABLE, reason=f"{what}: {reason}", present=present)
 
 
 def part_of(path: Path) -> Path:
@@ -99,84 +141,60 @@ def part_of(path: Path) -> Path:
     return path.with_name(name)
 
 
-def _fetch(task: ClipTask, tools: ClipTools) -> ClipBytes:
+def _fetch(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipBytes:
+    """Fetch a clip into its place. DownloadError for what is this clip's fault, IngestError for the disk's."""
     try:
         part = part_of(task.path)
         part.parent.mkdir(parents=True, exist_ok=True)
         if task.path.is_dir():
             raise DownloadError("a folder stands in the clip's place", permanent=False)
-        fetched = tools.downloader.fetch(task.url, part, tools.limits, tools.stop)
+        content = tools.downloader.fetch(task.url, part, limits.download, tools.stop)
         part.replace(task.path)
     except OSError as error:
-        raise _not_kept(task.path, error) from error
-    return fetched
+        reason = error.strerror or str(error)
+        if error.errno in NO_SUCH_NAME:
+            raise DownloadError(f"no file can have this name: {reason}", permanent=True) from error
+        if error.errno in _IN_THE_WAY:
+            raise DownloadError(f"something stands in the clip's place: {reason}", permanent=False) from error
+        # A full or read-only disk would refuse the next clip as well: going on would fetch the corpus for nothing.
+        raise IngestError(
+            f"cannot write {task.path}",
+            found=reason,
+            next_step="free space on the corpus's disk or mend its permissions, then run again: finished clips are "
+            "kept",
+        ) from error
+    return content
 
 
-def _not_kept(path: Path, error: OSError) -> DownloadError | IngestError:
-    """The failure for a clip that cannot be put in its place: its own, or the disk's and so the whole run's."""
-    told = error.strerror or str(error)
-    if error.errno in NO_SUCH_NAME:
-        return DownloadError(f"no file can have this name: {told}", permanent=True)
-    if error.errno in _IN_THE_WAY:
-        return DownloadError(f"something stands in the clip's place: {told}", permanent=False)
-    return IngestError(
-        f"cannot write {path}",
-        found=told,
-        next_step="free space on the corpus's disk or mend its permissions, then run again: finished clips are kept",
-    )
-
-
-def _read_present(task: ClipTask, tools: ClipTools) -> ClipOutcome:
+def _measure(
+    task: ClipTask, content: ClipBytes, limits: ClipLimits, tools: OpenTools, fetched_bytes: int = 0
+) -> ClipOutcome:
+    """Probe a clip whose bytes are known. A raw clip has no header to probe: its size says what it is."""
+    geometry, broken, lasting = None, "", True
     try:
-        found = hash_file(task.path, tools.stop)
-    except OSError as error:
-        return unreadable(error)
-    return _measure(task, found, tools)
-
-
-def unreadable(error: OSError) -> ClipOutcome:
-    """What the disk refuses says nothing about the clip."""
-    present, told = not isinstance(error, FileNotFoundError), error.strerror or os.strerror(errno.EIO)
-    what = "the clip is there and cannot be read" if present else "cannot be read"
-    return ClipOutcome(ClipState.UNAVAILABLE, reason=f"{what}: {told}", present=present)
-
-
-def _measure(task: ClipTask, content: ClipBytes, tools: ClipTools, fetched_bytes: int = 0) -> ClipOutcome:
-    try:
-        found = _Probed() if task.raw else _probe(task.path, tools)
+        try:
+            if task.raw is None:
+                with tools.probes:
+                    if tools.stop.is_set():  # while it waited for its turn
+                        raise StoppedError
+                    geometry = tools.prober.probe(task.path, limits.probe_timeout_s)
+        except BrokenClipError as error:
+            broken = str(error)
+        except TransientClipError as error:
+            broken, lasting = str(error), False
         stamp = stamp_of(task.path)
     except OSError as error:
         return unreadable(error)
+    # The hash and the probe must be of the same bytes, or the row would be of neither.
     if stamp is None or stamp.size_bytes != content.size_bytes:
         return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read", present=stamp is not None)
-    clip = ReadClip(stamp, content.sha256, found.geometry, found.broken)
+    clip = ReadClip(stamp, content.sha256, geometry, broken)
     clip = as_raw(clip, task.raw, task.codec) if task.raw else clip
     return ClipOutcome(
         ClipState.BROKEN if clip.broken else ClipState.READ,
         clip,
         reason=clip.broken,
-        lasting=found.lasting,
+        lasting=lasting,
         fetched_bytes=fetched_bytes,
         read_bytes=content.size_bytes,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Probed:
-    """A clip's geometry, or why it has none, and whether that is so for good."""
-
-    geometry: Geometry | None = None
-    broken: str = ""
-    lasting: bool = True
-
-
-def _probe(path: Path, tools: ClipTools) -> _Probed:
-    try:
-        with tools.probes:
-            if tools.stop.is_set():
-                raise StoppedError
-            return _Probed(tools.prober.probe(path, tools.probe_timeout_s))
-    except BrokenClipError as error:
-        return _Probed(broken=str(error))
-    except TransientClipError as error:
-        return _Probed(broken=str(error), lasting=False)

@@ -1,8 +1,13 @@
-"""A corpus's own archives, fetched and unpacked on request. Clips one by one are not fetched here (``clip_task``)."""
+"""What a run fetches: how many bytes are to come and whether they fit, and a corpus's own archives, on request.
+
+Clips one by one are fetched in ``clip_task``; how a transfer goes is in ``clips``.
+"""
 
 import logging
+import shutil
 import threading
 import zipfile
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +15,7 @@ from typing import Any
 
 from vqa_assets.clips.archives import LargeFile, fetch_resuming, unpack_zip
 from vqa_assets.clips.hashing import hash_file
-from vqa_assets.clips.work import stopping
+from vqa_assets.clips.work import clock, stopping
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import Archive
 from vqa_assets.errors import DownloadError, IngestError, SchemaError, SettingsError
@@ -19,25 +24,75 @@ from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.tables.files import read_json_object, write_json
 
+LINE_BYTES_PER_S = 12_500_000
+"""The line of 100 Mbit/s that a time is told for: what the server gives is known only later."""
 SCHEMA = "fetch-manifest-v1"
 FETCH_MANIFEST = "fetch_manifest.json"
 _log = logging.getLogger("vqa_assets.ingest")
 
 
 @dataclass(frozen=True)
-class _Fetch:
-    """One fetch of a corpus's archives into its folder."""
+class FetchPlan:
+    """Clips to fetch: how many have a size known from an earlier run and how many bytes, and how many are estimated."""
 
-    corpus: Corpus
-    settings: IngestSettings
-    folder: Path
-    stop: threading.Event
+    sized: int
+    sized_bytes: int
+    estimated: int
+    estimated_bytes: int
 
-    def path_of(self, archive: Archive) -> Path:
-        return self.folder / ARCHIVES / archive.file
+    @classmethod
+    def of(cls, names: Iterable[str], sizes: Mapping[str, int], bytes_per_clip: int) -> "FetchPlan":
+        """The plan for clips of these names; ``sizes`` are those that an earlier run saw, by clip name."""
+        every = [sizes.get(name) for name in names]
+        sized = [size for size in every if size is not None]
+        estimated = len(every) - len(sized)
+        return cls(len(sized), sum(sized), estimated, estimated * bytes_per_clip)
 
-    def url_of(self, archive: Archive) -> str:
-        return f"{self.settings.archive_base.rstrip('/')}/{archive.file}"
+    @property
+    def clips(self) -> int:
+        """All clips to fetch."""
+        return self.sized + self.estimated
+
+    @property
+    def total_bytes(self) -> int:
+        """All bytes to fetch, as far as they can be told."""
+        return self.sized_bytes + self.estimated_bytes
+
+    def in_words(self) -> str:
+        """Bytes and time in words."""
+        about = "about " if self.estimated else ""
+        return f"{about}{_size(self.total_bytes)}, {clock(self.total_bytes / LINE_BYTES_PER_S)} at 100 Mbit/s"
+
+
+def check_space(corpus: Corpus, fetch: FetchPlan, folder: Path) -> None:
+    """IngestError where clips of known size do not fit on the disk; a warning where an estimate does not."""
+    free = shutil.disk_usage(folder).free
+    remedy = f"free some space in {folder}, move the corpus to a larger disk, or set max_rows"
+    if fetch.sized_bytes > free:
+        raise IngestError(
+            f"{corpus.name}: the clips to fetch do not fit on the disk",
+            found=f"{_size(free)} free",
+            expected=f"{_size(fetch.sized_bytes)} for {fetch.sized} clips whose sizes an earlier run saw",
+            next_step=remedy,
+        )
+    if fetch.total_bytes > free:
+        _log.warning(
+            "%s: %d clips to fetch need about %s (%s each), and %s are free; %s",
+            corpus.name,
+            fetch.clips,
+            _size(fetch.total_bytes),
+            _size(fetch.total_bytes // max(1, fetch.clips)),
+            _size(free),
+            remedy,
+        )
+
+
+def _size(count: int) -> str:
+    """Bytes for people, in decimal units."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} KB"
 
 
 def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> None:
@@ -59,83 +114,93 @@ def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> No
             expected="the address of the folder that its archives are in",
             next_step="set it in the run config, ingest.toml or the declaration",
         )
-    fetch = _Fetch(corpus, settings, folder, threading.Event())
-    known = _known(folder)
+    fetch = _ArchiveFetch(corpus, settings.archive_base, folder, threading.Event())
+    records = _read_fetch_manifest(folder)
+    # On a thread of its own, so that an interrupt is seen at once and can stop it.
     with ThreadPoolExecutor(1) as executor, stopping(fetch.stop, executor):
         for archive in corpus.archives:
-            known[archive.file] = executor.submit(_one, archive, fetch, known.get(archive.file, {})).result()
-            write_json(folder / FETCH_MANIFEST, {"schema": SCHEMA, "corpus": corpus.name, "archives": known})
+            record = records.get(archive.file, {})
+            records[archive.file] = executor.submit(fetch.fetch, archive, record).result()
+            write_json(folder / FETCH_MANIFEST, {"schema": SCHEMA, "corpus": corpus.name, "archives": records})
 
 
-def _known(folder: Path) -> dict[str, Any]:
+def _read_fetch_manifest(folder: Path) -> dict[str, Any]:
     """What the fetch manifest says of each archive; IngestError where it is none."""
     path = folder / FETCH_MANIFEST
     if not path.is_file():
         return {}
     try:
-        found = read_json_object(path).get("archives")
+        archives = read_json_object(path).get("archives")
     except SchemaError as error:
         raise _no_fetch_manifest(path, error.found) from error
-    if not isinstance(found, dict) or not all(_is_record(record) for record in found.values()):
+    if not isinstance(archives, dict) or not all(
+        isinstance(record, dict) and isinstance(record.get("files", 1), int) for record in archives.values()
+    ):
         raise _no_fetch_manifest(path, "archives of another shape")
-    return found
+    return archives
 
 
-def _is_record(record: object) -> bool:
-    return isinstance(record, dict) and isinstance(record.get("files", 1), int)
-
-
-def _no_fetch_manifest(path: Path, found: str) -> IngestError:
+def _no_fetch_manifest(path: Path, content: str) -> IngestError:
     return IngestError(
         f"{path}",
-        found=found,
+        found=content,
         expected=f"a manifest of schema {SCHEMA}",
         next_step="delete it, then run again: what is unpacked already is not written twice",
     )
 
 
-def _one(archive: Archive, fetch: _Fetch, record: dict[str, Any]) -> dict[str, Any]:
-    """Fetch and unpack one archive; what the fetch manifest says of it."""
-    path, folder = fetch.path_of(archive), fetch.folder / archive.folder
-    if not path.is_file() and record and _files_in(folder) >= record.get("files", 1):
-        _log.info("%s: %s is unpacked already", fetch.corpus.name, archive.file)
-        return record
-    whole = path.is_file() and path.stat().st_size == record.get("size_bytes")
-    if not whole:
-        _download(archive, fetch)
-        found = hash_file(path, fetch.stop)
-        record = {"url": clean_url(fetch.url_of(archive)), "sha256": found.sha256, "size_bytes": found.size_bytes}
-        record["fetched_at_utc"] = utc_text()
-    unpacked = unpack_zip(path, folder)
-    _log.info("%s: %s: %d files, %d unpacked now", fetch.corpus.name, archive.file, unpacked.files, unpacked.written)
-    return {**record, "folder": archive.folder, "files": unpacked.files}
-
-
-def _download(archive: Archive, fetch: _Fetch) -> None:
-    path, what = fetch.path_of(archive), f"{fetch.corpus.name}: {archive.file}"
-    by_hand = path.is_file()
-    if not by_hand:
-        try:
-            fetch_resuming(LargeFile(fetch.url_of(archive), path, fetch.stop, _log.info))
-        except DownloadError as error:
-            raise IngestError(
-                what,
-                found=error.reason,
-                expected=f"the archive at {clean_url(fetch.settings.archive_base)}",
-                next_step="run again, what has arrived is kept; or unpack it by hand: "
-                + fetch.corpus.acquisition.steps,
-            ) from error
-    size = path.stat().st_size
-    no_zip = not by_hand and not zipfile.is_zipfile(path)
-    if size < archive.min_bytes or no_zip:
-        path.unlink()
-        raise IngestError(
-            what,
-            found=f"{size} bytes" + (" that are no zip archive" if no_zip else ""),
-            expected=f"at least {archive.min_bytes}",
-            next_step="is archive_base the right address? The file was removed",
-        )
-
-
 def _files_in(folder: Path) -> int:
     return sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
+
+
+@dataclass(frozen=True)
+class _ArchiveFetch:
+    """One fetch of a corpus's archives from ``base`` into its folder."""
+
+    corpus: Corpus
+    base: str
+    folder: Path
+    stop: threading.Event
+
+    def fetch(self, archive: Archive, record: dict[str, Any]) -> dict[str, Any]:
+        """Fetch and unpack one archive; what the fetch manifest says of it, where ``record`` is what it said before."""
+        path, folder = self.folder / ARCHIVES / archive.file, self.folder / archive.folder
+        # A person may delete an archive once it is unpacked, to have the space back.
+        if not path.is_file() and record and _files_in(folder) >= record.get("files", 1):
+            _log.info("%s: %s is unpacked already", self.corpus.name, archive.file)
+            return record
+        if not (path.is_file() and path.stat().st_size == record.get("size_bytes")):
+            url = f"{self.base.rstrip('/')}/{archive.file}"
+            self._download(archive, url, path)
+            content = hash_file(path, self.stop)
+            record = {"url": clean_url(url), "sha256": content.sha256, "size_bytes": content.size_bytes}
+            record["fetched_at_utc"] = utc_text()
+        unpacked = unpack_zip(path, folder)
+        _log.info("%s: %s: %d files, %d unpacked now", self.corpus.name, archive.file, unpacked.files, unpacked.written)
+        return {**record, "folder": archive.folder, "files": unpacked.files}
+
+    def _download(self, archive: Archive, url: str, path: Path) -> None:
+        """Fetch one archive unless a person put it there; IngestError, and no file, where it is none."""
+        what = f"{self.corpus.name}: {archive.file}"
+        by_hand = path.is_file()
+        if not by_hand:
+            try:
+                fetch_resuming(LargeFile(url, path, self.stop, _log.info))
+            except DownloadError as error:
+                raise IngestError(
+                    what,
+                    found=error.reason,
+                    expected=f"the archive at {clean_url(self.base)}",
+                    next_step="run again, what has arrived is kept; or unpack it by hand: "
+                    + self.corpus.acquisition.steps,
+                ) from error
+        size = path.stat().st_size
+        no_zip = not by_hand and not zipfile.is_zipfile(path)
+        if size < archive.min_bytes or no_zip:
+            path.unlink()
+            raise IngestError(
+                what,
+                found=f"{size} bytes" + (" that are no zip archive" if no_zip else ""),
+                expected=f"at least {archive.min_bytes}",
+                next_step="is archive_base the right address? The file was removed",
+            )

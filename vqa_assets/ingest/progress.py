@@ -109,11 +109,9 @@ class Progress:
         self._write_took_s = self._written_at - begun
 
     def _write_due(self) -> bool:
-        waited = self._now() - self._written_at
-        longest_share = self._write_took_s * _SHARE_OF_TIME
-        return self._since_write >= LEAST_CLIPS_BETWEEN_WRITES and waited >= max(
-            LEAST_SECONDS_BETWEEN_WRITES, longest_share
-        )
+        # A large file takes long to write: the pause grows with it, so that writing takes a hundredth of the time.
+        pause = max(LEAST_SECONDS_BETWEEN_WRITES, self._write_took_s * _SHARE_OF_TIME)
+        return self._since_write >= LEAST_CLIPS_BETWEEN_WRITES and self._now() - self._written_at >= pause
 
     def _fold(self) -> bool:
         """Take in the log a killed run left; a JSON edited after the log's last line wins over it."""
@@ -121,34 +119,34 @@ class Progress:
             return False
         if self.path.exists() and self.path.stat().st_mtime_ns > self.log_path.stat().st_mtime_ns:
             return False
-        found = dict(_log_entries(self.log_path))
-        self._entries.update(found)
-        return bool(found)
+        entries = dict(_log_entries(self.log_path))
+        self._entries.update(entries)
+        return bool(entries)
 
 
 def _json_of(entries: Mapping[str, Entry]) -> bytes:
     """The object with a clip on each line: Python's own indentation takes ten times as long."""
+
+    def json_text(text: Callable[[object], str]) -> str:
+        lines = (f"{text(name)}: {text(entry.as_json())}" for name, entry in sorted(entries.items()))
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
     try:
-        return _lines_of(entries, _text).encode()
+        return json_text(_text).encode()
     except UnicodeEncodeError:  # half a surrogate pair, which a person's JSON may hold
-        return _lines_of(entries, _ascii).encode()
-
-
-def _lines_of(entries: Mapping[str, Entry], text: Callable[[object], str]) -> str:
-    lines = (f"{text(name)}: {text(entry.as_json())}" for name, entry in sorted(entries.items()))
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+        return json_text(_ascii).encode()
 
 
 def _log_entries(path: Path) -> list[tuple[str, Entry]]:
     """The whole lines of a log; a kill may have torn the last one."""
-    found = []
+    entries = []
     for line in path.read_bytes().splitlines():
         try:
             value = json.loads(line)
-            found.append((str(value.pop("name")), _entry(value, str(path), "a log line")))
+            entries.append((str(value.pop("name")), _entry(value, path, "a log line")))
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             _log.warning("%s: a torn line is left out: %.80r", path, line)
-    return found
+    return entries
 
 
 def _read_json(path: Path) -> dict[str, Entry]:
@@ -160,21 +158,21 @@ def _read_json(path: Path) -> dict[str, Entry]:
         raise _broken(path, f"not JSON ({error})") from error
     if not isinstance(value, dict):
         raise _broken(path, f"a JSON {type(value).__name__}")
-    return {name: _entry(entry, str(path), name) for name, entry in value.items()}
+    return {name: _entry(entry, path, name) for name, entry in value.items()}
 
 
-def _entry(value: object, where: str, name: str) -> Entry:
-    if value == _DONE_JSON:
+def _entry(value: object, path: Path, name: str) -> Entry:
+    if value == _DONE_JSON:  # nearly all are: one object for them all
         return DONE
     if isinstance(value, dict) and value.get("state") in ("done", "failed"):
         return Entry(value["state"], str(value.get("reason", "")))
-    raise _broken(Path(where), f"{name!r} has {value!r:.200}")
+    raise _broken(path, f"{name!r} has {value!r:.200}")
 
 
-def _broken(path: Path, found: str) -> IngestError:
+def _broken(path: Path, content: str) -> IngestError:
     return IngestError(
         f"{path}",
-        found=found,
+        found=content,
         expected='{"<clip>": {"state": "done"}} or {"state": "failed", "reason": "…"}',
         next_step="correct the file, or delete it: present clips stay, clips that failed for good are tried again",
     )

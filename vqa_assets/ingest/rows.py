@@ -1,7 +1,12 @@
-"""Which rows the corpus JSONL has: annotation rows and clip outcomes, judged against the earlier JSONL."""
+"""Which rows the corpus JSONL has: annotation rows and clip outcomes, judged against the earlier JSONL, and counted.
 
+Every annotation row of a run is counted once: ``IngestReport`` says what became of it, and that the sums hold.
+"""
+
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,14 +17,140 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
-from vqa_assets.ingest.report import IngestReport, Loss
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.tables.files import JsonLine, json_line, read_json_lines
 
+KEPT = ("written", "unchanged", "relabelled", "retained_unavailable")
+LOST = ("dedups", "duplicate_labels", "skipped_missing", "skipped_download", "skipped_broken", "skipped_bad_row")
+"""The counters of ``IngestReport`` for annotation rows that gave a row, and for those that gave none."""
 STAMP = "ingested_at_utc"
 _BYTES_FIELDS = ("src_sha256", "src_size_bytes")
 _CLIP_FIELDS = (*_BYTES_FIELDS, *(field.name for field in fields(Geometry)))
 """What a row knows from its clip; all else is its annotation's."""
+_SIZES = re.compile(r"\b\d{3,}\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One annotation row that gave no row: which, which counter it is in, why."""
+
+    line: int
+    src: str
+    counter: str
+    reason: str
+
+    @property
+    def kind(self) -> str:
+        """The counter and the reason without what is this clip's alone, so that equal faults count as one."""
+        reason = self.reason
+        if self.counter == "dedups":
+            reason = "the same bytes as an earlier clip"
+        elif self.counter in ("skipped_bad_row", "skipped_missing"):
+            reason = reason.partition(":")[0]
+        elif self.counter == "skipped_broken":
+            reason = _SIZES.sub("…", reason)
+        return f"{self.counter}: {reason}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The loss as the losses file and the manifest have it."""
+        return asdict(self)
+
+
+@dataclass
+class IngestReport:
+    """Counters over the annotation rows of one run, and what happened beside them.
+
+    ``rows_in`` is the sum of ``KEPT`` and ``LOST``; ``rows_out`` the sum of ``KEPT`` and ``retained_outside``.
+    """
+
+    rows_in: int = 0
+    rows_out: int = 0
+    written: int = 0
+    unchanged: int = 0
+    relabelled: int = 0
+    retained_unavailable: int = 0
+    dedups: int = 0
+    duplicate_labels: int = 0
+    skipped_missing: int = 0
+    skipped_download: int = 0
+    skipped_broken: int = 0
+    skipped_bad_row: int = 0
+    retained_outside: int = 0
+    outside_dedups: int = 0
+    pruned: int = 0
+    unlabelled_clips: int = 0
+    fetched_clips: int = 0
+    fetched_bytes: int = 0
+    read_clips: int = 0
+    read_bytes: int = 0
+    losses: list[Loss] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
+
+    @property
+    def attrition(self) -> float:
+        """Share of the run's rows whose bytes never arrived, earlier failures included."""
+        return self.skipped_download / self.rows_in if self.rows_in else 0.0
+
+    def keep(self, counter: str) -> None:
+        """Count one annotation row that gave a row."""
+        self._count(counter)
+        self.rows_out += 1
+
+    def lose(self, loss: Loss) -> None:
+        """Count one annotation row that gave none."""
+        self._count(loss.counter)
+        self.losses.append(loss)
+
+    def counters(self) -> dict[str, int]:
+        """Every counter by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, int)}
+
+    def reasons(self) -> dict[str, int]:
+        """``counter: reason`` → number of rows, most frequent first."""
+        return dict(Counter(loss.kind for loss in self.losses).most_common())
+
+    def chief_reasons(self, counter: str, most: int = 3) -> str:
+        """The most frequent reasons of one counter, as a message shows them."""
+        reasons = Counter(loss.kind.partition(": ")[2] for loss in self.losses if loss.counter == counter)
+        return "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(most)) or "no reasons"
+
+    def reconcile(self, what: str) -> None:
+        """IngestError where a row is unaccounted for: it would mean that rows vanish."""
+        counted_in = sum(getattr(self, name) for name in KEPT + LOST)
+        counted_out = sum(getattr(self, name) for name in KEPT) + self.retained_outside
+        if counted_in != self.rows_in or counted_out != self.rows_out:
+            raise IngestError(
+                f"{what}: rows do not reconcile",
+                found=f"{self.rows_in} rows in and {self.rows_out} out",
+                expected=f"{counted_in} in and {counted_out} out by the counters {self.counters()}",
+                next_step="the earlier output stands; report this as a defect",
+            )
+
+    def summary(self, corpus: str, output: str) -> str:
+        """The line a person reads at the end."""
+        line = (
+            f"[{corpus}-jsonl] wrote {self.rows_out} rows, skipped {self.skipped_download} (download-failed), "
+            f"{self.skipped_broken} (broken-clip), {self.dedups} dedups -> {output}"
+        )
+        in_line = ("rows_out", "skipped_download", "skipped_broken", "dedups")
+        others = [f"{name} {value}" for name, value in self.counters().items() if value and name not in in_line]
+        return f"{line} ({', '.join(others)})" if others else line
+
+    def described(self, examples: int = 50) -> dict[str, Any]:
+        """Everything a manifest says of the run."""
+        return {
+            "counters": self.counters(),
+            "attrition": round(self.attrition, 6),
+            "reasons": self.reasons(),
+            "losses": [loss.as_dict() for loss in self.losses[:examples]],
+            "losses_total": len(self.losses),
+            "withdrawn": self.withdrawn[:examples],
+            "withdrawn_total": len(self.withdrawn),
+        }
+
+    def _count(self, counter: str) -> None:
+        setattr(self, counter, getattr(self, counter) + 1)
+        self.rows_in += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +188,7 @@ def read_earlier(path: Path) -> dict[str, JsonLine]:
     """The earlier JSONL's lines by ``src``; empty where there is none."""
     if not path.exists():
         return {}
-    found: dict[str, JsonLine] = {}
+    lines: dict[str, JsonLine] = {}
     for line in read_json_lines(path):
         src = line.row.get("src")
         if not isinstance(src, str) or not isinstance(line.row.get("src_sha256"), str):
@@ -67,12 +198,13 @@ def read_earlier(path: Path) -> dict[str, JsonLine]:
                 expected="a corpus JSONL",
                 next_step="move the file away; clips already read are not read again",
             )
-        found[src] = line
-    return found
+        lines[src] = line
+    return lines
 
 
 def sizes_of(earlier: Mapping[str, JsonLine]) -> dict[str, int]:
     """The size of every clip of the earlier JSONL in bytes, by ``src``, where it is told."""
+    # Rows of an older version may lack it.
     sizes = ((src, line.row.get("src_size_bytes")) for src, line in earlier.items())
     return {src: size for src, size in sizes if isinstance(size, int)}
 
@@ -85,14 +217,18 @@ class RowJudge:
         self._earlier = earlier
         self._report = report
         self._by_sha: dict[str, str] = {}
-        self._usable: set[str] = set()
+        self._usable = {row.src for row in labelling.annotations.usable}
 
     def judge(self, run: list[AnnotationRow], outcomes: Mapping[str, ClipOutcome]) -> list[OutputRow]:
         """The rows of the new JSONL, in manifest order; every annotation row is counted once."""
-        self._usable = {row.src for row in self._labelling.annotations.usable}
-        kept = [found for row in run for found in self._judge(row, outcomes.get(row.src))]
+        kept = [output for row in run for output in self._judge(row, outcomes.get(row.src))]
         outside = list(self._outside({row.src for row in run if row.src in outcomes or row.src not in self._usable}))
-        return self._ordered(kept, outside)
+        # Rows whose name left the annotation file come last, by ``src``.
+        order: dict[str, int] = {}
+        for position, row in enumerate(self._labelling.annotations.rows):
+            order.setdefault(row.src, position)
+        last = len(self._labelling.annotations.rows)
+        return sorted(kept + outside, key=lambda out: (order.get(str(out.row["src"]), last), str(out.row["src"])))
 
     def _judge(self, row: AnnotationRow, outcome: ClipOutcome | None) -> Iterator[OutputRow]:
         if row.problem:
@@ -102,6 +238,7 @@ class RowJudge:
         elif outcome is None:
             raise IngestError(f"{row.src}", found="no outcome for a clip of this run", next_step="report this defect")
         elif outcome.state is ClipState.BROKEN:
+            # The bytes of its earlier row are gone, or were never a clip.
             self._lose(row, "skipped_broken", outcome.reason, withdraw=True)
         elif outcome.state is ClipState.READ and outcome.clip is not None:
             yield from self._read(row, outcome)
@@ -117,9 +254,12 @@ class RowJudge:
         content = {"src_sha256": clip.sha256, "src_size_bytes": clip.stamp.size_bytes, **clip.geometry.as_dict()}
         fresh = {**content, **self._labelling.label(row)}
         before = self._earlier.get(row.src)
-        counter = _compare(fresh, before)
-        self._report.keep(counter)
-        yield self._output(fresh, before, changed=counter != "unchanged")
+        output = self._output(fresh, before)
+        if before is None or any(fresh[name] != before.row.get(name) for name in _BYTES_FIELDS):
+            self._report.keep("written")
+        else:
+            self._report.keep("unchanged" if output.row is before.row else "relabelled")
+        yield output
 
     def _unavailable(self, row: AnnotationRow, outcome: ClipOutcome) -> Iterator[OutputRow]:
         before = self._earlier.get(row.src)
@@ -130,13 +270,15 @@ class RowJudge:
             return
         if self._duplicate(row, str(before.row["src_sha256"])):
             return
+        # What was measured of the clip stands, the label is this run's.
         content = {name: before.row[name] for name in _CLIP_FIELDS if name in before.row}
         fresh = {**content, **self._labelling.label(row)}
         self._report.keep("retained_unavailable")
-        yield self._output(fresh, before, changed=not _equal_but_stamp(fresh, before.row))
+        yield self._output(fresh, before)
 
-    def _output(self, fresh: dict[str, Any], before: JsonLine | None, *, changed: bool) -> OutputRow:
-        if before is not None and not changed:
+    def _output(self, fresh: dict[str, Any], before: JsonLine | None) -> OutputRow:
+        """The row with the time it was made; one that did not change stays byte for byte, its time included."""
+        if before is not None and fresh == without_stamp(before.row):
             return OutputRow(before.row, before.raw)
         row = {**fresh, STAMP: self._labelling.now}
         return OutputRow(row, json_line(row))
@@ -149,10 +291,12 @@ class RowJudge:
 
     def _lose(self, row: AnnotationRow, counter: str, reason: str, *, withdraw: bool = False) -> None:
         self._report.lose(Loss(row.line, row.src, counter, reason))
+        # A name may stand in several bad rows; its earlier row is withdrawn once.
         if withdraw and row.src in self._earlier and row.src not in self._report.withdrawn:
             self._report.withdrawn.append(row.src)
 
     def _outside(self, run: set[str]) -> Iterator[OutputRow]:
+        """The earlier rows whose names are not in the run; one whose bytes a row of the run has was renamed."""
         for src, line in self._earlier.items():
             if src in run:
                 continue
@@ -163,14 +307,11 @@ class RowJudge:
             else:
                 self._report.retained_outside += 1
                 self._report.rows_out += 1
-                yield self._stays(line)
-
-    def _stays(self, line: JsonLine) -> OutputRow:
-        """A row as it is; one that was written before rows told their scale is given it."""
-        if "mos_scale" in line.row:
-            return OutputRow(line.row, line.raw)
-        row = {**line.row, "mos_scale": self._older_scale}
-        return OutputRow(row, json_line(row))
+                if "mos_scale" in line.row:
+                    yield OutputRow(line.row, line.raw)
+                else:  # written before rows told their scale
+                    row = {**line.row, "mos_scale": self._older_scale}
+                    yield OutputRow(row, json_line(row))
 
     @cached_property
     def _older_scale(self) -> str:
@@ -179,27 +320,9 @@ class RowJudge:
         numbers = [float(score) for score in scores if isinstance(score, int | float)]
         return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale").name
 
-    def _ordered(self, kept: list[OutputRow], outside: list[OutputRow]) -> list[OutputRow]:
-        """Manifest order; rows whose name left the annotation file last, by ``src``."""
-        order: dict[str, int] = {}
-        for position, row in enumerate(self._labelling.annotations.rows):
-            order.setdefault(row.src, position)
-        last = len(self._labelling.annotations.rows)
-        return sorted(kept + outside, key=lambda out: (order.get(str(out.row["src"]), last), str(out.row["src"])))
-
 
 def without_stamp(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row without the time it was made, which says nothing about its content."""
     content = dict(row)
     content.pop(STAMP, None)
     return content
-
-
-def _compare(fresh: Mapping[str, Any], before: JsonLine | None) -> str:
-    if before is None or any(fresh[name] != before.row.get(name) for name in _BYTES_FIELDS):
-        return "written"
-    return "unchanged" if _equal_but_stamp(fresh, before.row) else "relabelled"
-
-
-def _equal_but_stamp(fresh: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
-    return fresh == without_stamp(earlier)

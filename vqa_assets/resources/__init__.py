@@ -1,5 +1,5 @@
 """Injectable resources: the data root, prober, downloader, feature extractor, trainer and clip pool. Thin on purpose.
 
 What they do is in the rooms below (``probing``, ``downloading``, ``features``, ``heads``); how a run uses them is in
-``assets``. Any object with the same methods can be injected instead: ``build_defs(prober=…)``.
+``assets``. Any object that satisfies the protocol of its user can be injected instead: ``build_defs(prober=…)``.
 """

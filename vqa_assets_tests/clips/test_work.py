@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vqa_assets.clips.work import ProgressLine, clock, completed, completed_together, stopping
+from vqa_assets.clips.work import PassCounts, ProgressLine, Watch, clock, completed, completed_together, stopping
 
 
 def test_every_item_comes_back_with_its_own_result():
@@ -202,3 +202,42 @@ class TestProgress:
         assert len(said) == 1
         assert said[0].startswith("[konvid-150k] 2/200")
         assert said[0].endswith("1 broken")
+
+
+class TestWatch:
+    """The same watch over a pass of any stage."""
+
+    def watched(self, total=10):
+        self.now, lines, seen = 0.0, [], []
+        line = ProgressLine("x", total, lines.append, every_s=5.0, now=lambda: self.now)
+        return Watch(line, seen.append), lines, seen
+
+    def test_the_line_shows_the_counts_that_the_stage_keeps(self):
+        watch, lines, _ = self.watched()
+        watch.update(0, failed=0)
+        self.now = 5.0
+        watch.update(5, failed=1)
+        assert lines == ["[x] 5/10 clips (50 %), 1.0 clips/s, ETA 5 s, 1 failed"]
+        self.now = 10.0
+        watch.update(10, failed=1, broken=2, read_bytes=30_000_000, fetched_bytes=0)
+        assert lines[1:] == ["[x] 10/10 clips (100 %), 1.0 clips/s, 6.0 MB/s, ETA 0 s, 1 failed, 2 broken"]
+
+    def test_the_observer_gets_the_counts_once_a_minute_and_at_the_end(self):
+        watch, _, seen = self.watched()
+        watch.update(2, failed=0)
+        self.now = 59.0
+        watch.update(3, failed=0)
+        assert seen == []
+        self.now = 60.0
+        watch.look()
+        assert seen == [PassCounts(done=3, total=10, failed=0, cached=2, seconds=60.0)]
+        self.now = 61.0
+        watch.update(10, failed=1, broken=1, read_bytes=7, fetched_bytes=5)
+        watch.end()
+        assert seen[1:] == [PassCounts(10, 10, 1, cached=2, broken=1, read_bytes=7, fetched_bytes=5, seconds=61.0)]
+
+    def test_a_pass_that_had_nothing_to_do_has_nothing_to_report(self):
+        watch, lines, seen = self.watched()
+        watch.update(10, failed=1)
+        watch.end()
+        assert (lines, seen) == ([], [])

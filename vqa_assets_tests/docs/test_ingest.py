@@ -11,7 +11,7 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import read_declaration
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.doc_tables import settings_table
-from vqa_assets.ingest.report import KEPT, LOST
+from vqa_assets.ingest.rows import KEPT, LOST
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import KONVID, FakeDownloader, SmallCorpus

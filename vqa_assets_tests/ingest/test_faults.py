@@ -23,9 +23,8 @@ from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.geometry import ClipBytes
 from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.probing import PyAvProber
+from vqa_assets.clips.work import PassCounts
 from vqa_assets.errors import IngestError
-from vqa_assets.ingest import loop
-from vqa_assets.ingest.watching import PassCounts
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.clips.test_probing import add_silence
 from vqa_assets_tests.shared.clips import tiny_clip, tiny_clips
@@ -492,7 +491,7 @@ def test_what_the_disk_refuses_ends_the_run_in_words(
 
 
 def free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(loop.shutil, "disk_usage", lambda path: type("Usage", (), {"free": count}))
+    monkeypatch.setattr("vqa_assets.ingest.fetching.shutil.disk_usage", lambda path: type("Usage", (), {"free": count}))
 
 
 def test_clips_of_known_size_that_do_not_fit_are_an_error_before_anything_is_fetched(
@@ -546,7 +545,7 @@ def test_the_counts_are_told_at_the_end_and_once_a_minute(
     (last,) = seen
     assert (last.done, last.total, last.failed, last.broken) == (13, 13, 0, 1)
     assert last.read_bytes == sum(map(len, bodies.values())) + 1800
-    monkeypatch.setattr("vqa_assets.ingest.watching.EVERY_S", 0.0)
+    monkeypatch.setattr("vqa_assets.clips.work.OBSERVED_EVERY_S", 0.0)
     corpus.ingest(rescan=True)
     assert len(seen) > 2
     assert [counts.done for counts in seen[1:]] == sorted(counts.done for counts in seen[1:])

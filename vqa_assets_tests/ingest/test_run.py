@@ -8,7 +8,7 @@ import pytest
 
 from vqa_assets.clips.geometry import Geometry
 from vqa_assets.errors import AnnotationError, DownloadError, IngestError, LockedError, ServerGoneError, SettingsError
-from vqa_assets.ingest.report import KEPT, LOST, IngestReport
+from vqa_assets.ingest.rows import KEPT, LOST, IngestReport
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets_tests.shared.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
 

@@ -1,6 +1,6 @@
 """Public fakes: a prober and a downloader that fail on demand, and a small corpus folder to ingest with them.
 
-They satisfy the protocols of ``ingest.protocols``; the real ones are tested against real servers and real clips.
+They satisfy the protocols of ``ingest.tools``; the real ones are tested against real servers and real clips.
 """
 
 import csv
@@ -15,11 +15,12 @@ from typing import Any
 
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.geometry import ClipBytes, Geometry
+from vqa_assets.clips.work import ClipPool, PassCounts, unobserved
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import BrokenClipError, DownloadError
-from vqa_assets.ingest.run import Ingested, Services, ingest_corpus
+from vqa_assets.ingest.gather import Services
+from vqa_assets.ingest.run import Ingested, ingest_corpus
 from vqa_assets.ingest.settings import resolve
-from vqa_assets.ingest.watching import PassCounts, unobserved
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.paths import DataRoot
@@ -71,6 +72,7 @@ class SmallCorpus:
     downloader: Any = field(default_factory=FakeDownloader)
     corpus: Corpus = KONVID
     observe: Callable[[PassCounts], None] = unobserved
+    pool: ClipPool = field(default_factory=ThreadClipPool)
 
     @property
     def folder(self) -> Path:
@@ -96,7 +98,7 @@ class SmallCorpus:
     def ingest(self, **settings: Any) -> Ingested:
         """One run; ``settings`` are its run config."""
         resolved = resolve(self.corpus, {"min_rows": 1, **settings}, self.root.ingest_toml(self.corpus))
-        services = Services(self.prober, self.downloader, ThreadClipPool(), self.observe)
+        services = Services(self.prober, self.downloader, self.pool, self.observe)
         return ingest_corpus(self.corpus, resolved, services, RunContext(self.root, {}, Path(__file__)))
 
     def rows(self) -> list[dict[str, Any]]:

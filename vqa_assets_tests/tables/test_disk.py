@@ -15,7 +15,7 @@ import pytest
 
 from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import IngestError
-from vqa_assets.ingest.disk import told_disk_faults
+from vqa_assets.ingest.run import disk_faults_in_words
 from vqa_assets.tables.files import drafting, fault_of
 
 ROWS = list(range(100_000))
@@ -81,7 +81,7 @@ def test_a_file_that_may_not_be_read_is_not_told_as_one_that_cannot_be_written()
         scores = Path(folder) / "scores.csv"
         scores.write_text("name,mos")
         scores.chmod(0)
-        with another_user(), pytest.raises(IngestError) as told, told_disk_faults(Path(folder)):
+        with another_user(), pytest.raises(IngestError) as told, disk_faults_in_words(Path(folder)):
             scores.read_bytes()
         with another_user(), pytest.raises(dg.Failure) as failed, dagster_failures():
             scores.read_bytes()
