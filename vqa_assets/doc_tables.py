@@ -132,9 +132,9 @@ def section(corpus: Corpus) -> str:
         "citation": corpus.citation,
         "homepage": f"<{corpus.homepage}>",
     }
-    told = table(["", ""], [[name, text] for name, text in facts.items()])
+    facts_table = table(["", ""], [[name, text] for name, text in facts.items()])
     layouts = "\n".join(f"- {line}" for line in _layouts(corpus))
-    return f"## {corpus.name}\n\n{told}\n{corpus.acquisition.steps} (<{corpus.acquisition.where}>)\n\n{layouts}\n"
+    return f"## {corpus.name}\n\n{facts_table}\n{corpus.acquisition.steps} (<{corpus.acquisition.where}>)\n\n{layouts}\n"
 
 
 def between_markers(text: str, what: str, inside: str) -> str:
@@ -174,9 +174,9 @@ def _bounds(corpus: Corpus) -> str:
 
 
 def _source(corpus: Corpus) -> str:
-    found = ["archives (`fetch`)"] if corpus.archives else []
-    found += ["public bucket"] if corpus.bucket_prefix else []
-    return " or ".join(found) or ("URL column, or staged by hand")
+    sources = ["archives (`fetch`)"] if corpus.archives else []
+    sources += ["public bucket"] if corpus.bucket_prefix else []
+    return " or ".join(sources) or ("URL column, or staged by hand")
 
 
 def _layouts(corpus: Corpus) -> Iterator[str]:

@@ -36,15 +36,15 @@ class VqaError(Exception):
         super().__init__(what, found, expected, next_step)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_told_again, (type(self), self.what, self.found, self.expected, self.next_step))
+        return (_rebuilt, (type(self), self.what, self.found, self.expected, self.next_step))
 
     def __str__(self) -> str:
         facts = ", ".join(part for part in (self.found, self.expected and f"expected {self.expected}") if part)
-        told = f"{self.what}: {facts}" if facts else self.what
-        return f"{told}; {self.next_step}" if self.next_step else told
+        message = f"{self.what}: {facts}" if facts else self.what
+        return f"{message}; {self.next_step}" if self.next_step else message
 
 
-def _told_again(kind: type[VqaError], what: str, found: str, expected: str, next_step: str) -> VqaError:
+def _rebuilt(kind: type[VqaError], what: str, found: str, expected: str, next_step: str) -> VqaError:
     return kind(what, found=found, expected=expected, next_step=next_step)
 
 

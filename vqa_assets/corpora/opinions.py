@@ -55,8 +55,8 @@ class LabelStatistics:
 def describe_labels(opinions: Sequence[Opinion], scale: MosScale) -> LabelStatistics:
     """The statistics of at least one label on one scale."""
     scores = [o.mos for o in opinions]
-    known = [o for o in opinions if o.sd is not None]
-    intervals = [ci95_half_width(o.sd, o.count) for o in known if o.sd is not None and o.count > 1]
+    with_sd = [o for o in opinions if o.sd is not None]
+    intervals = [ci95_half_width(o.sd, o.count) for o in with_sd if o.sd is not None and o.count > 1]
     return LabelStatistics(
         clips=len(scores),
         mos_min=min(scores),
@@ -64,9 +64,9 @@ def describe_labels(opinions: Sequence[Opinion], scale: MosScale) -> LabelStatis
         mos_mean=fmean(scores),
         mos_max=max(scores),
         histogram=histogram(scores, scale),
-        share_unknown_sd=1 - len(known) / len(scores),
+        share_unknown_sd=1 - len(with_sd) / len(scores),
         mean_ci95=_mean(intervals),
-        sos_parameter=sos_parameter(known, scale),
+        sos_parameter=sos_parameter(with_sd, scale),
         ratings=dict(sorted(Counter(o.count for o in opinions).items())),
     )
 
@@ -177,8 +177,8 @@ def summarize_rows(rows: "pl.LazyFrame") -> tuple[LabelSummary, ...]:
 
     ``mos_std_dev`` is in the unit of ``mos_native``; where it or ``n_ratings`` is 0, it is unknown.
     """
-    found = [summary for scale in SCALES.values() for summary in _on_one_scale(rows, scale)]
-    return tuple(sorted(found, key=lambda summary: (summary.corpus, summary.scale.name)))
+    summaries = [summary for scale in SCALES.values() for summary in _on_one_scale(rows, scale)]
+    return tuple(sorted(summaries, key=lambda summary: (summary.corpus, summary.scale.name)))
 
 
 def _on_one_scale(rows: "pl.LazyFrame", scale: MosScale) -> Iterator[LabelSummary]:
@@ -245,7 +245,7 @@ def _histograms(part: "pl.LazyFrame", column: str, scale: MosScale) -> dict[str,
     counts: dict[str, list[int]] = {}
     for corpus, place, clips in part.group_by(CORPUS, bins).agg(pl.len()).collect().iter_rows():
         counts.setdefault(corpus, [0] * HISTOGRAM_BINS)[place] += clips
-    return {corpus: tuple(found) for corpus, found in counts.items()}
+    return {corpus: tuple(heights) for corpus, heights in counts.items()}
 
 
 def settled(value: float | None) -> float | None:
