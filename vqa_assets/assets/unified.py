@@ -56,7 +56,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def unified_corpus(
         context: dg.AssetExecutionContext, config: UnifiedConfig, data_root: DataRootResource
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.clips.processes import ChildProcesses
+        from vqa_assets.clips.processes import WorkerPool
         from vqa_assets.unified.corpus import make_unified_corpus
         from vqa_assets.unified.index import Source
 
@@ -64,7 +64,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
             root = data_root.root()
             settings = _settings(config, catalog, root)
             sources: dict[str, Source] = {**catalog.corpora, **EXTERNAL_SHARDS}
-            with ChildProcesses() as workers:
+            with WorkerPool() as workers:
                 unified = make_unified_corpus(settings, sources, run_context(context, root, __file__), workers)
         return PUBLISHED.result(
             root,

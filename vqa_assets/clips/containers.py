@@ -241,7 +241,7 @@ def refuse_what_is_no_clip(path: Path) -> None:
             raise BrokenClipError(f"truncated: {status.st_size} of at least {end} bytes")
 
 
-def told_better(reason: str, path: Path) -> str:
+def clearer_reason(reason: str, path: Path) -> str:
     """A library's reason for refusing a file, or what the file plainly is instead."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)

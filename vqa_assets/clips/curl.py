@@ -5,7 +5,6 @@ not here (``downloading``).
 """
 
 import re
-import subprocess
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -28,7 +27,7 @@ from vqa_assets.clips.downloading import (
 )
 from vqa_assets.clips.geometry import ClipBytes
 from vqa_assets.clips.hashing import hash_file
-from vqa_assets.clips.processes import run_watched, why_unfit
+from vqa_assets.clips.processes import Completed, run, why_unfit
 from vqa_assets.errors import IngestError
 
 _REPORT = r"\n%{http_code} %{size_request} %{content_type}"
@@ -52,19 +51,19 @@ class CurlBinaryDownloader:
         except OSError as error:
             raise unwritable(order.part, error) from error
         done = self._run(order)
-        if not _complaint(done.stderr.decode("utf-8", "replace")) and not _has_status(done):
+        if not _complaint(done.complaints.decode("utf-8", "replace")) and not _has_status(done):
             self._distrust()
         judge(_answer(order, done))
         return hash_file(order.part, order.stop)
 
-    def _run(self, order: Order) -> "subprocess.CompletedProcess[bytes]":
+    def _run(self, order: Order) -> Completed:
         try:
-            return run_watched(
+            return run(
                 [self._binary, *_arguments(order)],
-                _config(order).encode(),
-                order.stop,
-                order.limits.timeout_s + GRACE_S,
-                order.is_too_large,
+                question=_config(order).encode(),
+                limit_s=order.limits.timeout_s + GRACE_S,
+                stop=order.stop,
+                is_too_large=order.is_too_large,
             )
         except OSError as error:
             raise _no_binary(self._binary, error) from error
@@ -117,11 +116,11 @@ def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"")
 
 
-def _answer(order: Order, done: "subprocess.CompletedProcess[bytes]") -> Answer:
-    headers, _, report = done.stdout.decode("latin-1").rpartition("\n")
+def _answer(order: Order, done: Completed) -> Answer:
+    headers, _, report = done.output.decode("latin-1").rpartition("\n")
     status, size_request, content_type = [*report.split(" ", 2), "", "", ""][:3]
     size, head = _body(order.part)
-    code, text = done.returncode, _complaint(done.stderr.decode("utf-8", "replace"))
+    code, text = done.status, _complaint(done.complaints.decode("utf-8", "replace"))
     if code == TOO_LARGE or size > order.limits.max_bytes:
         code, text = TOO_LARGE, f"larger than {order.limits.max_bytes} bytes"
     if code == WRITE_ERROR:
@@ -138,9 +137,9 @@ def _answer(order: Order, done: "subprocess.CompletedProcess[bytes]") -> Answer:
     )
 
 
-def _has_status(done: "subprocess.CompletedProcess[bytes]") -> bool:
+def _has_status(done: Completed) -> bool:
     """Whether the last line is our report, with the status of an answer."""
-    status = done.stdout.decode("latin-1").rpartition("\n")[2].partition(" ")[0]
+    status = done.output.decode("latin-1").rpartition("\n")[2].partition(" ")[0]
     return status.isdigit() and int(status) > 0
 
 

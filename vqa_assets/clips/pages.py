@@ -6,7 +6,6 @@ An address of a file is no page, wherever it is. When to try again is not here (
 import importlib.util
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ from vqa_assets.clips.downloading import (
 )
 from vqa_assets.clips.geometry import ClipBytes
 from vqa_assets.clips.hashing import hash_file
-from vqa_assets.clips.processes import run_watched
+from vqa_assets.clips.processes import Completed, run
 from vqa_assets.errors import DownloadError
 
 _PAGES = (
@@ -93,20 +92,20 @@ class PageDownloader:
             raise DownloadError(f"a page, which needs yt-dlp, and that is not installed: {_REMEDY}", permanent=False)
         try:
             with order.part.open("wb") as file:
-                done = run_watched(
+                done = run(
                     [*command, *_arguments(order)],
-                    order.target.url.encode() + b"\n",
-                    order.stop,
-                    order.limits.timeout_s + GRACE_S,
-                    order.is_too_large,
-                    file,
+                    question=order.target.url.encode() + b"\n",
+                    limit_s=order.limits.timeout_s + GRACE_S,
+                    output=file,
+                    stop=order.stop,
+                    is_too_large=order.is_too_large,
                 )
         except OSError as error:
             raise unwritable(order.part, error) from error
         size = size_of(order.part)
         if size > order.limits.max_bytes:
             raise DownloadError(f"yt-dlp: larger than {order.limits.max_bytes} bytes", permanent=True)
-        if done.returncode:
+        if done.status:
             _refuse(done)
         if not size:
             raise DownloadError("yt-dlp: empty body", permanent=True)
@@ -128,10 +127,10 @@ def _arguments(order: Order) -> list[str]:
     return switches + [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
-def _refuse(done: "subprocess.CompletedProcess[bytes]") -> None:
+def _refuse(done: Completed) -> None:
     """The failure in yt-dlp's words, without addresses: for good where the page says so."""
-    complaints = re.findall(r"^ERROR: (.*)$", done.stderr.decode("utf-8", "replace"), re.MULTILINE)
-    text = one_line(_ADDRESS.sub("…", complaints[-1])) if complaints else _how_it_ended(done.returncode)
+    complaints = re.findall(r"^ERROR: (.*)$", done.complaints.decode("utf-8", "replace"), re.MULTILINE)
+    text = one_line(_ADDRESS.sub("…", complaints[-1])) if complaints else _how_it_ended(done.status)
     if _GONE.search(text):
         raise DownloadError(f"yt-dlp: {text}", permanent=True)
     raise TryAgainError(f"yt-dlp: {text}")

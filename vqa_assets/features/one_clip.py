@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.containers import refuse_what_is_no_clip, told_better
+from vqa_assets.clips.containers import clearer_reason, refuse_what_is_no_clip
 from vqa_assets.clips.geometry import Geometry, geometry_of, raw_geometry
 from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.pyav import answer_of
@@ -56,4 +56,4 @@ def _asked(clip: Path) -> Geometry:
     try:
         return geometry_of(answer_of(clip))
     except BrokenClipError as error:
-        raise BrokenClipError(told_better(str(error), clip)) from None
+        raise BrokenClipError(clearer_reason(str(error), clip)) from None

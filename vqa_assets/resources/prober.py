@@ -42,8 +42,7 @@ class ProberResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _prober(self) -> "Prober":
         with self._making:
             if self._inner is None:
-                from vqa_assets.clips.ffprobe import FfprobeProber
-                from vqa_assets.clips.probing import PyAvProber
+                from vqa_assets.clips.probing import FfprobeProber, PyAvProber
 
                 binary = PROBING.binary(self.implementation)
                 self._inner = PyAvProber() if binary is None else FfprobeProber(binary)

@@ -4,7 +4,6 @@ The stages' own runs appear beside the job's; what the child says is the job's l
 """
 
 import os
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from vqa_assets.assets.told_config import ToldConfig
+from vqa_assets.clips.processes import PIPE, STDOUT, Process
 from vqa_assets.resources.data_root import DataRootResource
 
 _LAST_LINES = 20
@@ -57,21 +57,11 @@ def run_streamed(
     It is asked to end when this process is interrupted, and killed where it does not.
     """
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(
-        list(command), env=dict(environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as child:
-        try:
-            for line in child.stdout or ():
-                last.append(line.rstrip())
-                log(line.rstrip())
-            return child.wait(), list(last)
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                try:
-                    child.wait(_GRACE_S)
-                except subprocess.TimeoutExpired:
-                    child.kill()
+    with Process(command, stdin=None, stdout=PIPE, stderr=STDOUT, environment=environment, grace_s=_GRACE_S) as child:
+        for line in child.lines():
+            last.append(line)
+            log(line)
+        return child.wait(), list(last)
 
 
 def _environment(instance: dg.DagsterInstance) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.clips.processes import ChildProcesses
+from vqa_assets.clips.processes import WorkerPool
 from vqa_assets.errors import AggregateError
 
 
@@ -44,53 +44,53 @@ def dies(parent: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def children() -> Iterator[ChildProcesses]:
-    with ChildProcesses(2) as found:
+def children() -> Iterator[WorkerPool]:
+    with WorkerPool(2) as found:
         yield found
 
 
-def test_results_come_in_the_order_of_the_tasks(children: ChildProcesses) -> None:
+def test_results_come_in_the_order_of_the_tasks(children: WorkerPool) -> None:
     assert list(children.map(squared, range(20))) == [n * n for n in range(20)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_any_number_of_tasks_is_done(count: int, children: ChildProcesses) -> None:
+def test_any_number_of_tasks_is_done(count: int, children: WorkerPool) -> None:
     assert list(children.map(squared, range(count))) == [n * n for n in range(count)]
 
 
-def test_the_work_is_done_in_as_many_other_processes_as_asked_for(children: ChildProcesses) -> None:
+def test_the_work_is_done_in_as_many_other_processes_as_asked_for(children: WorkerPool) -> None:
     found = set(children.map(where, range(6)))
     assert len(found) == 2
     assert os.getpid() not in found
 
 
-def test_results_larger_than_a_pipe_do_not_block(children: ChildProcesses) -> None:
+def test_results_larger_than_a_pipe_do_not_block(children: WorkerPool) -> None:
     assert [len(found) for found in children.map(large, [3_000_000] * 5)] == [3_000_000] * 5
 
 
-def test_what_the_work_prints_is_not_taken_for_a_result(children: ChildProcesses) -> None:
+def test_what_the_work_prints_is_not_taken_for_a_result(children: WorkerPool) -> None:
     assert list(children.map(noisy, range(3))) == [0, 1, 2]
 
 
-def test_an_error_of_the_work_is_raised_here_as_it_was(children: ChildProcesses) -> None:
+def test_an_error_of_the_work_is_raised_here_as_it_was(children: WorkerPool) -> None:
     with pytest.raises(AggregateError, match="the third: 3, expected another; go on"):
         list(children.map(failing, [3]))
 
 
 @pytest.mark.parametrize("tasks", [range(1, 9), range(3, 9)])
-def test_after_an_error_the_next_work_gets_its_own_results(tasks: range, children: ChildProcesses) -> None:
+def test_after_an_error_the_next_work_gets_its_own_results(tasks: range, children: WorkerPool) -> None:
     with pytest.raises(AggregateError):
         list(children.map(failing, tasks))
     assert list(children.map(squared, range(7))) == [n * n for n in range(7)]
 
 
-def test_results_that_nobody_takes_are_not_given_to_the_next(children: ChildProcesses) -> None:
+def test_results_that_nobody_takes_are_not_given_to_the_next(children: WorkerPool) -> None:
     assert next(children.map(squared, range(10))) == 0
     assert list(children.map(squared, range(5, 9))) == [25, 36, 49, 64]
 
 
 def test_work_whose_process_dies_is_done_here(caplog: pytest.LogCaptureFixture) -> None:
-    with ChildProcesses(2) as children:
+    with WorkerPool(2) as children:
         assert list(children.map(dies, [os.getpid()] * 5)) == [os.getpid()] * 5
         assert list(children.map(squared, range(3))) == [0, 1, 4]
     assert "a child process ended (-9)" in caplog.text
@@ -100,8 +100,8 @@ def test_the_children_of_a_killed_process_end_too(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, time\n"
-        "from vqa_assets.clips.processes import ChildProcesses\n"
-        "children = ChildProcesses(2)\n"
+        "from vqa_assets.clips.processes import WorkerPool\n"
+        "children = WorkerPool(2)\n"
         "print(*children.map(os.getpgid, [0, 0]), flush=True)\n"
         "time.sleep(60)\n"
     )
