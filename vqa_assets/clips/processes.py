@@ -7,13 +7,13 @@ program is asked, and what its answer means, stands with whoever asks (``curl``,
 The standard library's process pool is not used: its processes outlive a parent that is killed.
 """
 
+import io
 import logging
 import math
 import os
 import pickle
 import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -35,6 +35,7 @@ LOOK_AROUND_S = 0.1
 """How long a set stop signal or a passed time limit may go unseen."""
 MOST_WORKERS = 8
 _PIPE_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
 _LAST_WORDS_S = 5.0
 _VERSION_LIMIT_S = 20.0
 _Task = TypeVar("_Task")
@@ -87,6 +88,12 @@ class Process:
         """Its process id, and that of its session."""
         return self._process.pid
 
+    @property
+    def stdout(self) -> int:
+        """The descriptor of the pipe that its standard output is."""
+        assert self._process.stdout
+        return self._process.stdout.fileno()
+
     def widen_pipes(self) -> None:
         """Let its pipes hold 1 MiB instead of 64 KiB, where the system allows it: for frames and blocks of rows."""
         import fcntl
@@ -112,40 +119,20 @@ class Process:
         room = select.poll()
         room.register(stdin, select.POLLOUT)
         while rest:
-            if room.poll(1000 * LOOK_AROUND_S):
-                with suppress(BlockingIOError):
-                    rest = rest[os.write(stdin.fileno(), rest) :]
-                    continue
-            _look_around(deadline, stop)
+            try:
+                rest = rest[os.write(stdin.fileno(), rest) :]
+            except BlockingIOError:
+                if not room.poll(1000 * LOOK_AROUND_S):
+                    _look_around(deadline, stop)
 
     def close_stdin(self) -> None:
         """Say that no more bytes will come."""
         if self._process.stdin:
             self._process.stdin.close()
 
-    def read(self, size: int, deadline: float = math.inf) -> bytearray:
-        """So many bytes of its standard output.
-
-        EOFError where it ends before that, TimeoutError at ``deadline``, a moment of the monotonic clock.
-        """
-        assert self._process.stdout
-        pipe, content, filled = self._process.stdout.fileno(), bytearray(size), 0
-        arrived = select.poll()
-        arrived.register(pipe, select.POLLIN)
-        while filled < size:
-            left_s = deadline - time.monotonic()
-            if not arrived.poll(None if left_s == math.inf else max(0.0, left_s) * 1000):
-                raise TimeoutError
-            count = os.readv(pipe, [memoryview(content)[filled:]])
-            if not count:
-                raise EOFError
-            filled += count
-        return content
-
     def lines(self) -> Iterator[str]:
         """What it writes to standard output, line by line as it comes, without the white space at their ends."""
-        assert self._process.stdout
-        with open(self._process.stdout.fileno(), encoding="utf-8", errors="replace", closefd=False) as text:
+        with open(self.stdout, encoding="utf-8", errors="replace", closefd=False) as text:
             for line in text:
                 yield line.rstrip()
 
@@ -305,10 +292,8 @@ def _end_after(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-# Python work in other processes. A message is its length, then a pickle; questions are (function, argument), answers
-# (exception or None, result).
+# Python work in other processes: questions are pickles of (function, argument), answers of (exception or None, result)
 
-_LENGTH = struct.Struct(">Q")
 WORKER = (sys.executable, "-m", "vqa_assets.clips.processes")
 
 
@@ -318,6 +303,24 @@ class WorkerDiedError(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"signal {-status}" if status < 0 else f"exit code {status}")
         self.status = status
+
+
+class _AnswerPipe(io.RawIOBase):
+    """A pipe that is read until ``deadline``, a moment of the monotonic clock: TimeoutError from then on."""
+
+    deadline = math.inf
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe, self._arrived = pipe, select.poll()
+        self._arrived.register(pipe, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.deadline < math.inf and not self._arrived.poll(1000 * max(0.0, self.deadline - time.monotonic())):
+            raise TimeoutError
+        return os.readv(self._pipe, [buffer])
 
 
 class Worker(Process):
@@ -344,13 +347,13 @@ class Worker(Process):
             stderr=stderr,
             environment={**(environment or {}), **os.environ, "PYTHONPATH": paths},
         )
+        self._pipe = _AnswerPipe(self.stdout)
+        self._answers = io.BufferedReader(self._pipe, _READ_BYTES)
 
     def ask(self, work: Callable[[_Task], Any], task: _Task) -> None:
         """Have it begin with ``work(task)``; WorkerDiedError where it is dead."""
-        message = pickle.dumps((work, task), protocol=pickle.HIGHEST_PROTOCOL)
         try:
-            self.feed(_LENGTH.pack(len(message)))
-            self.feed(message)
+            self.feed(pickle.dumps((work, task), protocol=pickle.HIGHEST_PROTOCOL))
         except BrokenPipeError:
             raise WorkerDiedError(self.wait()) from None
 
@@ -359,13 +362,11 @@ class Worker(Process):
 
         TimeoutError where neither comes within ``limit_s``, WorkerDiedError where the worker has died.
         """
-        deadline = time.monotonic() + limit_s
+        self._pipe.deadline = time.monotonic() + limit_s
         try:
-            (length,) = _LENGTH.unpack(self.read(_LENGTH.size, deadline))
-            message = self.read(length, deadline)
-        except EOFError:
+            failure, result = pickle.load(self._answers)  # noqa: S301  # from a child of ours
+        except (EOFError, pickle.UnpicklingError):
             raise WorkerDiedError(self.wait()) from None
-        failure, result = pickle.loads(message)  # noqa: S301  # from a child of ours
         if failure is not None:
             raise failure
         return result
@@ -386,16 +387,17 @@ def serve() -> None:
     end_with_parent()
     questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the work prints does not mix with its answers
-    while len(header := questions.read(_LENGTH.size)) == _LENGTH.size:
-        work, task = pickle.loads(questions.read(*_LENGTH.unpack(header)))  # noqa: S301  # from the parent
+    while True:
+        try:
+            work, task = pickle.load(questions)  # noqa: S301  # from the parent
+        except EOFError:
+            return
         answer: tuple[Exception | None, Any]
         try:
             answer = (None, work(task))
         except Exception as error:
             answer = (error, None)
-        message = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.write(_LENGTH.pack(len(message)))
-        answers.write(message)
+        pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
         answers.flush()
 
 
