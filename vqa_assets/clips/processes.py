@@ -13,6 +13,7 @@ import math
 import os
 import pickle
 import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from vqa_assets.clips.work import StoppedError
 PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
 """For ``Process``: a pipe to or from this process, nothing, and (standard error only) wherever standard output goes."""
 
-LOOK_AROUND_S = 0.1
+_LOOK_AROUND_S = 0.1
 """How long a set stop signal or a passed time limit may go unseen."""
 MOST_WORKERS = 8
 _PIPE_BYTES = 1 << 20
@@ -122,7 +123,7 @@ class Process:
             try:
                 rest = rest[os.write(stdin.fileno(), rest) :]
             except BlockingIOError:
-                if not room.poll(1000 * LOOK_AROUND_S):
+                if not room.poll(1000 * _LOOK_AROUND_S):
                     _look_around(deadline, stop)
 
     def close_stdin(self) -> None:
@@ -144,20 +145,32 @@ class Process:
         is_too_large: Callable[[], bool] = lambda: False,
     ) -> "Completed":
         """Hand over ``question``, and take what it writes until it ends, or is killed; as ``run``."""
-        deadline, timed_out = time.monotonic() + limit_s, False
-        while True:
-            try:
-                output, complaints = self._process.communicate(question, timeout=LOOK_AROUND_S)
-                break
-            except subprocess.TimeoutExpired:
-                question = None  # it is on its way; a second one would be an error
-            if stop is not None and stop.is_set():
-                raise StoppedError
-            timed_out = time.monotonic() > deadline
-            if timed_out or is_too_large():
-                output, complaints = self._kill_and_listen()
-                break
-        return Completed(self._process.wait(), output or b"", complaints or b"", timed_out)
+        # Not Popen.communicate: called again after a timeout, Python 3.11's no longer writes what is left to write.
+        deadline, timed_out, killed = time.monotonic() + limit_s, False, False
+        rest, output, complaints = memoryview(question or b""), bytearray(), bytearray()
+        with selectors.DefaultSelector() as pipes:
+            for pipe, content in ((self._process.stdout, output), (self._process.stderr, complaints)):
+                if pipe:
+                    pipes.register(pipe, selectors.EVENT_READ, content)
+            if self._process.stdin and rest:
+                pipes.register(self._process.stdin, selectors.EVENT_WRITE)
+            else:
+                self.close_stdin()
+            while pipes.get_map() or self._process.poll() is None:
+                if pipes.get_map():
+                    rest = self._exchange(pipes, rest)
+                else:  # it has closed its ends, and goes on
+                    with suppress(subprocess.TimeoutExpired):
+                        self._process.wait(_LOOK_AROUND_S)
+                if stop is not None and stop.is_set():
+                    raise StoppedError
+                late = time.monotonic() > deadline
+                if killed and late:
+                    break  # what has left its session holds the pipes open, and is not waited for
+                if not killed and (late or is_too_large()):
+                    self.kill()
+                    killed, timed_out, deadline = True, late, time.monotonic() + _LAST_WORDS_S
+        return Completed(self._process.wait(), bytes(output), bytes(complaints), timed_out)
 
     def wait(self, limit_s: float = math.inf, stop: threading.Event | None = None) -> int:
         """Its exit status, once it has ended by itself; negative: the signal that ended it. Errors as ``feed``'s."""
@@ -165,23 +178,19 @@ class Process:
         while True:
             try:
                 # In short waits, between which an interrupt gets through on every platform.
-                return self._process.wait(LOOK_AROUND_S)
+                return self._process.wait(_LOOK_AROUND_S)
             except subprocess.TimeoutExpired:
                 _look_around(deadline, stop)
 
     def kill(self) -> None:
         """Kill it and all that it started in its session; from any thread. Whoever waits for it reaps it."""
-        # A process that was reaped is left alone: its id may be another's by now.
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):  # the latter for a dead one on macOS
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self._send(signal.SIGKILL)
 
     def end(self) -> None:
         """End it, whatever it is doing, and reap it; at once, or ``grace_s`` after it was asked to."""
         try:
             if self._grace_s and self._process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGTERM)
+                self._send(signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(self._grace_s)
         finally:  # a second interrupt ends the grace
@@ -191,13 +200,28 @@ class Process:
                     pipe.close()
             self._process.wait()
 
-    def _kill_and_listen(self) -> tuple[bytes, bytes]:
-        """Kill it; what it had written. What has left its session may hold the pipes open, and is not waited for."""
-        self.kill()
-        try:
-            return self._process.communicate(timeout=_LAST_WORDS_S)
-        except subprocess.TimeoutExpired:
-            return b"", b""
+    def _send(self, number: signal.Signals) -> None:
+        # A process that was reaped is left alone: its id may be another's by now.
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):  # the latter for a dead one on macOS
+                os.killpg(self._process.pid, number)
+
+    def _exchange(self, pipes: selectors.BaseSelector, rest: memoryview) -> memoryview:
+        """Write and read what can be, after waiting ``_LOOK_AROUND_S`` at most; what is left to write."""
+        for key, _ in pipes.select(_LOOK_AROUND_S):
+            if key.data is None:
+                try:
+                    rest = rest[os.write(key.fd, rest) :]
+                except BrokenPipeError:  # it ends without a look at the rest, which is no error
+                    rest = rest[:0]
+                if not rest:
+                    pipes.unregister(key.fileobj)
+                    self.close_stdin()
+            elif piece := os.read(key.fd, _READ_BYTES):
+                key.data.extend(piece)
+            else:
+                pipes.unregister(key.fileobj)
+        return rest
 
 
 def _look_around(deadline: float, stop: threading.Event | None) -> None:
