@@ -37,7 +37,7 @@ from vqa_assets.clips.downloading import (
     target_of,
     unwritable,
 )
-from vqa_assets.clips.geometry import HASH_CHUNK_BYTES, ClipBytes
+from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes
 from vqa_assets.clips.work import StoppedError
 
 LOOK_EVERY_S = 0.5

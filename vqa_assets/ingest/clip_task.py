@@ -8,8 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
-from vqa_assets.clips.geometry import ClipBytes, Geometry, raw_geometry
-from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.geometry import Geometry, raw_geometry
+from vqa_assets.clips.hashing import ClipBytes, hash_file
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vqa_assets.clips.downloading import DownloadLimits
-    from vqa_assets.clips.geometry import ClipBytes, Geometry
+    from vqa_assets.clips.geometry import Geometry
+    from vqa_assets.clips.hashing import ClipBytes
 
 
 class Downloader(Protocol):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.resources.programs import AUTO, DOWNLOADING
 
 if TYPE_CHECKING:

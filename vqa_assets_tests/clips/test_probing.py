@@ -25,8 +25,8 @@ import pytest
 from av.stream import Disposition
 
 from vqa_assets.clips.containers import refuse_what_is_no_clip
-from vqa_assets.clips.geometry import HASH_CHUNK_BYTES, ClipBytes, Geometry, ProbeAnswer
-from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.geometry import Geometry, ProbeAnswer
+from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes, hash_file
 from vqa_assets.clips.probing import FfprobeProber, ProbeTask, PyAvProber, probe_here
 from vqa_assets.clips.processes import Worker
 from vqa_assets.clips.pyav import answer_of
