@@ -124,9 +124,9 @@ def section(corpus: Corpus) -> str:
         "citation": corpus.citation,
         "homepage": f"<{corpus.homepage}>",
     }
-    told = table(["", ""], [[name, text] for name, text in facts.items()])
+    rows = table(["", ""], [[name, text] for name, text in facts.items()])
     layouts = "\n".join(f"- {line}" for line in _layouts(corpus))
-    return f"## {corpus.name}\n\n{told}\n{corpus.acquisition.steps} (<{corpus.acquisition.where}>)\n\n{layouts}\n"
+    return f"## {corpus.name}\n\n{rows}\n{corpus.acquisition.steps} (<{corpus.acquisition.where}>)\n\n{layouts}\n"
 
 
 def between_markers(text: str, inside: str) -> str:
@@ -154,9 +154,9 @@ def _bounds(corpus: Corpus) -> str:
 
 
 def _source(corpus: Corpus) -> str:
-    found = ["archives (`fetch`)"] if corpus.archives else []
-    found += ["public bucket"] if corpus.bucket_prefix else []
-    return " or ".join(found) or ("URL column, or staged by hand")
+    sources = ["archives (`fetch`)"] if corpus.archives else []
+    sources += ["public bucket"] if corpus.bucket_prefix else []
+    return " or ".join(sources) or ("URL column, or staged by hand")
 
 
 def _layouts(corpus: Corpus) -> Iterator[str]:
@@ -214,8 +214,8 @@ def _spellings_table() -> str:
 
 
 def _fields(*, required: bool) -> list[str]:
-    found = [f for f in fields(Corpus) if (f.default is MISSING and f.default_factory is MISSING) is required]
-    return [f"`{f.name}`" for f in found]
+    chosen = [f for f in fields(Corpus) if (f.default is MISSING and f.default_factory is MISSING) is required]
+    return [f"`{f.name}`" for f in chosen]
 
 
 def made(folder: Path) -> dict[Path, str]:

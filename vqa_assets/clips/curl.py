@@ -57,7 +57,7 @@ class CurlBinaryDownloader:
                 question=_config(order).encode(),
                 limit_s=order.limits.timeout_s + GRACE_S,
                 stop=order.stop,
-                is_too_large=order.is_too_large,  # --max-filesize heeds only sizes that the server announces
+                is_too_large=order.is_too_large,  # before curl 8.4 --max-filesize heeds announced sizes only
             )
         except OSError as error:
             raise IngestError(

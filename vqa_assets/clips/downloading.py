@@ -100,7 +100,7 @@ def quoted_url(text: str) -> str:
 def _ascii_host(name: str) -> str:
     """The host as libcurl wants it; international names by IDNA. ValueError where no host can be called so."""
     if ":" in name:
-        # Without a zone (%eth0): it means something on one machine only (RFC 6874).
+        # Without a zone (%eth0), which names an interface of this machine (RFC 6874).
         return f"[{IPv6Address(name.partition('%')[0])}]"
     ascii_name = name.encode("idna").decode()
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", ascii_name):
@@ -191,7 +191,7 @@ def _judge_status(answer: Answer) -> None:
 
 def _judge_code(answer: Answer) -> None:
     reason = f"curl-rc={answer.rc}: {one_line(answer.text)}"
-    # A redirect to ftp:// or file:// stays one. The same code without a status is a libcurl without TLS, or a proxy.
+    # A redirect to ftp:// stays one. Without a redirect the same code speaks of this libcurl, not of the clip.
     redirected_away = answer.rc == UNSUPPORTED_PROTOCOL and 300 <= answer.status < 400
     if redirected_away or answer.rc in (MALFORMED, TOO_MANY_REDIRECTS, TOO_LARGE):
         raise DownloadError(reason, permanent=True)

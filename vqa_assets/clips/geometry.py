@@ -58,7 +58,7 @@ def geometry_of(answer: ProbeAnswer) -> Geometry:
         raise BrokenClipError(f"no {'codec' if answer.pix_fmt else 'pixel format'}: the stream cannot be decoded")
     durations = (answer.stream_duration_s, answer.container_duration_s)
     return Geometry(
-        width=answer.width,
+        width=answer.width,  # coded: a player turns some clips, the bytes are as they are
         height=answer.height,
         framerate=round(float(rate), 6),
         duration_s=round(next((d for d in durations if d and 0 < d < math.inf), 0.0), 6),

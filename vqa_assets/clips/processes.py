@@ -280,8 +280,8 @@ def why_unfit(binary: str, option: str, begins: str) -> str:
         return f"{binary} {option}: timed out after {_VERSION_LIMIT_S} seconds"
     if done.status == 0 and done.output.decode("utf-8", "replace").startswith(begins):
         return ""
-    said = _last_line(done.complaints or done.output) or "nothing"
-    return f"{binary} {option} ends with {done.status} and says {said[:200]!r}"
+    line = _last_line(done.complaints or done.output) or "nothing"
+    return f"{binary} {option} ends with {done.status} and says {line[:200]!r}"
 
 
 def _last_line(text: bytes) -> str:
