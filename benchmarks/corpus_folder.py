@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vqa_assets.clips.downloading import DownloadLimits
-from vqa_assets.clips.geometry import ClipBytes, Geometry
+from vqa_assets.clips.geometry import Geometry
+from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.corpora import CORPORA
 from vqa_assets.ingest.gather import Services
 from vqa_assets.ingest.rows import IngestReport

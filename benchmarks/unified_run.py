@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks import plain_unified
-from vqa_assets.clips.processes import ChildProcesses
+from vqa_assets.clips.processes import WorkerPool
 from vqa_assets.corpora import CORPORA
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -31,7 +31,7 @@ def plain(shards: list[Path], output: Path) -> None:
 
 def ours(shards: list[Path], output: Path) -> None:
     """The same rows and a manifest with the same hashes, on every core."""
-    with ChildProcesses() as workers:
+    with WorkerPool() as workers:
         _rows(shards, output, workers)
 
 
@@ -42,7 +42,7 @@ def ours_alone(shards: list[Path], output: Path) -> None:
 
 def asset(shards: list[Path], output: Path) -> None:
     """Everything that the asset makes."""
-    with ChildProcesses() as workers:
+    with WorkerPool() as workers:
         settings = UnifiedSettings(tuple(map(Shard, shards)), output)
         make_unified_corpus(settings, CORPORA, _context(output.parent), workers)
 

@@ -132,9 +132,9 @@ def section(corpus: Corpus) -> str:
         "citation": corpus.citation,
         "homepage": f"<{corpus.homepage}>",
     }
-    facts_table = table(["", ""], [[name, text] for name, text in facts.items()])
+    rows = table(["", ""], [[name, text] for name, text in facts.items()])
     layouts = "\n".join(f"- {line}" for line in _layouts(corpus))
-    return f"## {corpus.name}\n\n{facts_table}\n{corpus.acquisition.steps} (<{corpus.acquisition.where}>)\n\n{layouts}\n"
+    return f"## {corpus.name}\n\n{rows}\n{corpus.acquisition.steps} (<{corpus.acquisition.where}>)\n\n{layouts}\n"
 
 
 def between_markers(text: str, what: str, inside: str) -> str:

@@ -71,8 +71,8 @@ def sources_of(names: Iterable[str]) -> tuple[list[Path], list[Path]]:
     for path in map(Path, names):
         inside = sorted(p for p in path.rglob("*") if _is_clip(p)) if path.is_dir() else [path]
         if not path.exists() or not inside:
-            found = "no clip in this folder" if path.exists() else "found nothing there"
-            raise HeadError(f"{path}", found=found, expected="a clip, a folder of clips, or a feature table")
+            reason = "no clip in this folder" if path.exists() else "found nothing there"
+            raise HeadError(f"{path}", found=reason, expected="a clip, a folder of clips, or a feature table")
         if path.is_file() and path.suffix.lower() in _OTHER_TABLES:
             raise HeadError(
                 f"{path}",

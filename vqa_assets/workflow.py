@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.runs import step_failure
+from vqa_assets.clips.processes import end_with_parent
 from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.external import BVI_DVC, NETFLIX
@@ -152,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--dry-run", action="store_true", help="stop before training")
     options = parser.parse_args(arguments)
+    end_with_parent()  # where a job of the web UI started it
     log_to_stderr()
     try:
         root = DataRoot.resolve(options.root)

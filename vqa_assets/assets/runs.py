@@ -4,7 +4,6 @@ What a run shows of its results is in ``metadata``; what it publishes is in ``pu
 """
 
 import logging
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from vqa_assets.clips.processes import run
 from vqa_assets.errors import VqaError
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.files import fault_of, refusal_of
@@ -56,12 +56,10 @@ def git_state() -> Mapping[str, Any]:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(CODE), *arguments], capture_output=True, text=True, timeout=_GIT_LIMIT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = run(["git", "-C", str(CODE), *arguments], limit_s=_GIT_LIMIT_S)
+    except OSError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.output.decode("utf-8", "replace").strip() if done.status == 0 else None
 
 
 @contextmanager

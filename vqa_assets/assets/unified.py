@@ -40,7 +40,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
         description=f"{UNIFIED_CORPUS.row} Reads every corpus JSONL that is there; absent ones are listed.",
     )
     def unified_corpus(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.clips.processes import ChildProcesses
+        from vqa_assets.clips.processes import WorkerPool
         from vqa_assets.unified.corpus import make_unified_corpus
         from vqa_assets.unified.index import Source
 
@@ -48,7 +48,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
             root = data_root.root()
             settings = _settings(stated(AggregationSettings, context), catalog, root)
             sources: dict[str, Source] = {**catalog.corpora, **EXTERNAL_SHARDS}
-            with ChildProcesses() as workers:
+            with WorkerPool() as workers:
                 unified = make_unified_corpus(settings, sources, run_context(context, root, __file__), workers)
         return PUBLISHED.result(
             root,

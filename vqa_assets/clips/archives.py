@@ -26,6 +26,7 @@ from vqa_assets.clips.downloading import (
     Target,
     TryAgainError,
     judge,
+    size_of,
     target_of,
     unwritable,
 )
@@ -40,7 +41,7 @@ _ALL_OF_IT, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
 
 @dataclass(frozen=True)
 class LargeFile:
-    """What to fetch, into which file, who stops it, who is told, within which limits (without ``timeout_s``).
+    """What to fetch, into which file, who stops it, who hears of its progress, the limits (without ``timeout_s``).
 
     Beside ``path`` lie ``<name>.part`` and what the server calls this version of the file, until it is whole.
     """
@@ -67,16 +68,17 @@ def fetch_resuming(file: LargeFile) -> None:
     """Fetch the file, going on where an earlier attempt or run stopped; it appears under its name when it is whole.
 
     A server that has another version by now, or cannot resume, sends it all again. DownloadError where it cannot be
-    had (what has arrived is kept), IngestError where the disk is full, StoppedError soon after ``stop`` is set.
+    downloaded (what has arrived is kept), IngestError where the disk is full, StoppedError soon after ``stop`` is set.
     """
     target, failures = target_of(file.url), 0
     file.path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        before = _size(file.part)
+        before = size_of(file.part)
         try:
             _attempt(file, target)
         except TryAgainError as failure:
-            failures = 1 if _size(file.part) > before else failures + 1
+            # Counted anew where anything came: a server that cuts every connection short is slow, not broken.
+            failures = 1 if size_of(file.part) > before else failures + 1
             if failures > file.limits.retries:
                 raise DownloadError(failure.reason, permanent=False, unreachable=failure.unreachable) from None
             if file.stop.wait(max(failure.retry_after_s, file.limits.backoff_s * 2 ** (failures - 1))):
@@ -89,24 +91,28 @@ def fetch_resuming(file: LargeFile) -> None:
 
 def _attempt(file: LargeFile, target: Target) -> None:
     """One connection; returns when the part is whole."""
-    version = _known_version(file)
-    start = _size(file.part) if version else 0
+    version = _version_of_part(file)
+    # Without the version nothing says that the rest would fit what is here.
+    start = size_of(file.part) if version else 0
     try:
         with file.part.open("r+b" if start else "wb") as out:
             out.seek(start)
-            transfer = _Transfer(file, out, start)
+            transfer = _ArchiveTransfer(file, out, start)
             answer = transfer.run(new_handle(file.ca_bundle), target, version)
     except OSError as error:
         raise unwritable(file.part, error) from error
     finally:
-        if file.part.exists() and not _size(file.part):
+        if file.part.exists() and not size_of(file.part):
             file.part.unlink()
     if answer.rc == HTTP_ERROR and answer.status == _NO_SUCH_RANGE and start:
-        _settle_range(file, transfer, start)
+        # Nothing lies beyond what is here: it is whole, or of another version and begun anew.
+        if transfer.total != start:
+            file.part.unlink()
+            raise TryAgainError("the file is another one by now")
         answer = replace(answer, rc=0, status=_PARTIAL, size_bytes=start)
     _judge_whole(file, answer)
-    if transfer.total and _size(file.part) != transfer.total:
-        raise TryAgainError(f"{_size(file.part)} of {transfer.total} bytes arrived")
+    if transfer.total and size_of(file.part) != transfer.total:
+        raise TryAgainError(f"{size_of(file.part)} of {transfer.total} bytes arrived")
 
 
 def _judge_whole(file: LargeFile, answer: Answer) -> None:
@@ -115,7 +121,7 @@ def _judge_whole(file: LargeFile, answer: Answer) -> None:
         judge(answer)
         return
     with file.part.open("rb") if file.part.exists() else BytesIO() as arrived:
-        head = arrived.read(SNIFFED_BYTES)
+        head = arrived.read(SNIFFED_BYTES)  # of the file, not of the body, which may be the rest of it
     try:
         judge(replace(answer, status=_ALL_OF_IT, head=head))
     except DownloadError:
@@ -124,14 +130,7 @@ def _judge_whole(file: LargeFile, answer: Answer) -> None:
         raise
 
 
-def _settle_range(file: LargeFile, transfer: "_Transfer", start: int) -> None:
-    """The server has nothing beyond what is here: it is whole, or of another version and begun anew."""
-    if transfer.total != start:
-        file.part.unlink()
-        raise TryAgainError("the file is another one by now")
-
-
-class _Transfer:
+class _ArchiveTransfer:
     """One body, or the rest of one, on its way into an open file."""
 
     def __init__(self, file: LargeFile, out: BinaryIO, start: int) -> None:
@@ -154,6 +153,7 @@ class _Transfer:
         except pycurl.error as error:
             code, text = error.args[0], handle.errstr() or str(error.args[-1])
         try:
+            # A callback cannot raise through libcurl: it aborts the transfer, and what it met is raised here.
             if self._failure is not None:
                 raise self._failure
             if code and self._file.stop.is_set():
@@ -170,6 +170,7 @@ class _Transfer:
         if target.credentials:
             handle.setopt(pycurl.USERPWD, ":".join(target.credentials).encode())
         if self._start:
+            # If-Range: the rest where the server has that version still, else all of it, with 200 (RFC 9110, 13.1.5).
             handle.setopt(pycurl.HTTPHEADER, [f"Range: bytes={self._start}-", f"If-Range: {version}"])
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits.connect_timeout_s * 1000)))
         handle.setopt(pycurl.LOW_SPEED_LIMIT, limits.stall_bytes_per_s)
@@ -177,17 +178,20 @@ class _Transfer:
         handle.setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
         handle.setopt(pycurl.HEADERFUNCTION, self._header)
         handle.setopt(pycurl.WRITEFUNCTION, self._write)
-        handle.setopt(pycurl.NOPROGRESS, 0)
+        handle.setopt(pycurl.NOPROGRESS, 0)  # called about once a second even where the server stalls
         handle.setopt(pycurl.XFERINFOFUNCTION, lambda *_sizes: int(self._file.stop.is_set()))
 
     def _header(self, raw: bytes) -> None:
         line = raw.decode("latin-1").strip()
-        if line.startswith("HTTP/"):
+        if line.startswith("HTTP/"):  # another answer, after a redirect: what the one before said is void
             self._headers, self._status = {}, int(line.split(" ")[1])
         name, _, value = line.partition(":")
         self._headers[name.lower()] = value.strip()
-        if not line:
-            self.total = self._told_total()
+        if not line:  # the headers are complete
+            # Of a whole body Content-Length, of a part what follows the slash: bytes 200-1023/146515 (RFC 9110, 14.4).
+            length = self._headers.get("content-length", "") if self._status == _ALL_OF_IT else ""
+            length = length or self._headers.get("content-range", "").rpartition("/")[2]
+            self.total = int(length) if length.isdigit() else 0
 
     def _write(self, piece: bytes) -> int | None:
         """libcurl's write callback: ``None`` for "all written", 0 to abort."""
@@ -199,12 +203,13 @@ class _Transfer:
             self._failure = error
             return 0
         self._arrived += len(piece)
-        self._tell()
+        if self._line is not None:
+            self._line.update(self._arrived // _MIB)
         return None
 
     def _begin(self) -> None:
         """Before the first byte: is it the rest or all of it, is it the version begun with, is there room for it."""
-        if self._status != _PARTIAL and self._start:
+        if self._status != _PARTIAL and self._start:  # asked for the rest, sent all of it
             self._start = self._arrived = 0
             self._out.seek(0)
             self._out.truncate()
@@ -212,13 +217,6 @@ class _Transfer:
             f"bytes {self._start}-"
         ):
             raise TryAgainError("the server sent another range than it was asked for")
-        self._check_room()
-        if not self._start:
-            _note_version(self._file, self._headers)
-        name = self._file.path.name
-        self._line = ProgressLine(name, max(1, self.total // _MIB), self._file.say, unit="MiB")
-
-    def _check_room(self) -> None:
         needed, free = self.total - self._start, shutil.disk_usage(self._file.path.parent).free
         if needed > free:
             raise IngestError(
@@ -227,16 +225,10 @@ class _Transfer:
                 expected="room for the whole file",
                 next_step="free some space, then run again: what has arrived is kept",
             )
-
-    def _tell(self) -> None:
-        if self._line is not None:
-            self._line.update(self._arrived // _MIB)
-
-    def _told_total(self) -> int:
-        """The size of the whole file, as the headers tell it; 0 where they do not."""
-        text = self._headers.get("content-length", "") if self._status == _ALL_OF_IT else ""
-        text = text or self._headers.get("content-range", "").rpartition("/")[2]
-        return int(text) if text.isdigit() else 0
+        if not self._start:
+            _note_version(self._file, self._headers)
+        name = self._file.path.name
+        self._line = ProgressLine(name, max(1, self.total // _MIB), self._file.say, unit="MiB")
 
     def _answer(self, handle: Any, code: int, text: str) -> Answer:
         import pycurl
@@ -259,19 +251,16 @@ def _note_version(file: LargeFile, headers: dict[str, str]) -> None:
     file.version.write_text(json.dumps({"url": target_of(file.url).url, "version": version}), encoding="utf-8")
 
 
-def _known_version(file: LargeFile) -> str:
-    """The version that the part is of; empty where there is none, or of another address."""
+def _version_of_part(file: LargeFile) -> str:
+    """What the server called the version that the part is of; empty where there is none, or of another address."""
     with suppress(OSError, ValueError):
-        known = json.loads(file.version.read_text(encoding="utf-8"))
-        if known["url"] == target_of(file.url).url:
-            return str(known["version"])
+        note = json.loads(file.version.read_text(encoding="utf-8"))
+        if note["url"] == target_of(file.url).url:
+            return str(note["version"])
     return ""
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
+# What macOS puts into the archives it makes, beside the files.
 _JUNK = ("__MACOSX", ".DS_Store")
 _PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)
 _ENCRYPTED = 0x1
@@ -294,8 +283,8 @@ def unpack_zip(archive: Path, folder: Path) -> Unpacked:
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            wanted = [(entry, folder / name) for entry, name in _checked(opened, archive, folder)]
-            todo = [(entry, path) for entry, path in wanted if not _is_there(path, entry)]
+            files = [(entry, folder / name) for entry, name in _checked(opened, archive, folder)]
+            todo = [(entry, path) for entry, path in files if not _is_there(path, entry)]
             _check_room(sum(entry.file_size for entry, _ in todo), archive, folder)
             for entry, path in todo:
                 _write(opened, entry, path, folder.resolve())
@@ -303,11 +292,11 @@ def unpack_zip(archive: Path, folder: Path) -> Unpacked:
         raise IngestError(
             f"{archive}", found=f"a damaged archive ({error})", next_step="delete it, then run again"
         ) from error
-    return Unpacked(len(wanted), len(todo))
+    return Unpacked(len(files), len(todo))
 
 
 def _checked(opened: zipfile.ZipFile, archive: Path, folder: Path) -> Iterator[tuple[zipfile.ZipInfo, str]]:
-    """Every file of the archive with its name inside the folder."""
+    """Every file of the archive with its name inside the folder; IngestError where one is not safe to write."""
     seen: set[str] = set()
     for entry in opened.infolist():
         parts = PurePosixPath(entry.filename).parts
@@ -323,8 +312,10 @@ def _checked(opened: zipfile.ZipFile, archive: Path, folder: Path) -> Iterator[t
 
 def _why_unsafe(entry: zipfile.ZipInfo) -> str:
     path = PurePosixPath(entry.filename)
+    # A backslash or a drive (C:) leads elsewhere on other systems, and is no name that a corpus has.
     if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename.split("/")[0]:
         return "leaves the folder"
+    # The high half is a Unix mode, where the archive was made on Unix; 0 where it was not.
     if stat.S_IFMT(entry.external_attr >> 16) not in _PLAIN:
         return "is a link or no plain file"
     return "is encrypted" if entry.flag_bits & _ENCRYPTED else ""
@@ -361,7 +352,7 @@ def _check_room(needed: int, archive: Path, folder: Path) -> None:
 def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, top: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.parent.resolve().is_relative_to(top):
+        if not path.parent.resolve().is_relative_to(top):  # a folder that somebody linked to another disk
             raise IngestError(
                 f"{path.parent}", found="a link that leads out of the folder", next_step="remove it, then run again"
             )

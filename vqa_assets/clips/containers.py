@@ -15,10 +15,12 @@ from typing import BinaryIO, NamedTuple
 from vqa_assets.errors import BrokenClipError
 from vqa_assets.tables.files import HTML_PAGE, LFS_POINTER
 
-_FIRST = {
+# The boxes that an MP4 or MOV may begin with: most have ftyp, fragments styp, sidx or moof, the oldest MOV neither.
+_FIRST_BOXES = {
     *(b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip", b"junk", b"pnot", b"pict", b"sidx"),
     *(b"udta", b"uuid", b"prfl"),
 }
+# Without these there is nothing to show. What is cut off behind them (free space, a user's notes) harms no clip.
 _NEEDED = {b"mdat", b"moov", b"moof"}
 _TABLES = (b"trak", b"mdia", b"minf", b"stbl")
 _MOST_BOXES = 100_000
@@ -27,7 +29,7 @@ _LONGEST_MOOV_BYTES = 256 << 20
 
 def is_iso(head: bytes) -> bool:
     """Whether a file that begins with ``head`` (8 bytes at least) begins as MP4 and MOV do."""
-    return head[4:8] in _FIRST
+    return head[4:8] in _FIRST_BOXES
 
 
 def iso_end(file: BinaryIO, size_bytes: int) -> int | None:
@@ -53,9 +55,9 @@ def _top_level(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int, in
         file.seek(start)
         header = file.read(16)
         size, name, body = int.from_bytes(header[:4]), header[4:8], start + 8
-        if size == 1:
+        if size == 1:  # a size beyond 32 bits follows the name
             size, body = int.from_bytes(header[8:16]), start + 16
-        if len(header) < 8 or size < 8:
+        if len(header) < 8 or size < 8:  # 0: open, up to the end of the file; 2 to 7: no box
             return
         start += size
         yield name, body, start
@@ -95,7 +97,7 @@ def _track_end(tables: dict[bytes, memoryview]) -> int:
         offsets, runs, sizes = tables[b"co64" if width == 8 else b"stco"], tables[b"stsc"], tables[b"stsz"]
         (chunks,), (run_count,) = struct.unpack_from(">4xI", offsets), struct.unpack_from(">4xI", runs)
         one_size, samples = struct.unpack_from(">4xII", sizes)
-        if not chunks or not samples:
+        if not chunks or not samples:  # in fragments: each lists its own
             return 0
         start = int.from_bytes(struct.unpack_from(f"{width}s", offsets, 8 + width * (chunks - 1))[0])
         if one_size:
@@ -126,7 +128,7 @@ _IN_SEGMENT = {
 """SeekHead, Info, Tracks, Cues, Attachments, Chapters and Tags beside those with a name."""
 _IN_CLUSTER = {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}
 """Timestamp, SilentTracks, Position, PrevSize, SimpleBlock, BlockGroup, EncryptedBlock."""
-_KNOWN = {name: name.to_bytes((name.bit_length() + 7) // 8) for name in _IN_SEGMENT | _IN_CLUSTER}
+_ELEMENTS = {name: name.to_bytes((name.bit_length() + 7) // 8) for name in _IN_SEGMENT | _IN_CLUSTER}
 
 
 class _Element(NamedTuple):
@@ -151,13 +153,14 @@ def matroska_end(file: BinaryIO, size_bytes: int) -> int | None:
 
 
 def _segment(head: bytes) -> _Element | None:
-    position, wanted = 0, _EBML
+    """The Segment, which follows the EBML header; empty elements (Void, CRC-32) may stand between."""
+    position, expected = 0, _EBML
     while element := _element(head, position):
-        if element.name == _SEGMENT and wanted == _SEGMENT:
+        if element.name == _SEGMENT and expected == _SEGMENT:
             return element
-        if element.size is None or element.name not in (wanted, _VOID, _CRC32):
+        if element.size is None or element.name not in (expected, _VOID, _CRC32):
             return None
-        position, wanted = element.body + element.size, _SEGMENT
+        position, expected = element.body + element.size, _SEGMENT
     return None
 
 
@@ -166,25 +169,22 @@ def _last_end(file: BinaryIO, position: int, size_bytes: int) -> int:
 
     A Cluster of unknown size ends where what is no part of it begins, so that its parts can be walked like itself.
     """
-    for _ in range(_MOST_ELEMENTS):
+    for _ in range(_MOST_ELEMENTS):  # a file of nothing but tiny elements is not walked for minutes
         if position >= size_bytes:
             break
         file.seek(position)
         header = file.read(_LONGEST_HEADER_BYTES)
         element = _element(header, 0)
         if element is None:
-            return size_bytes + 1 if _is_cut(header) else position
-        if element.name not in _KNOWN:
+            # The file's last bytes: the beginning of an element's header, or rubbish behind the end.
+            is_cut = len(header) < _LONGEST_HEADER_BYTES and any(
+                header.startswith(name[: len(header)]) for name in _ELEMENTS.values()
+            )
+            return size_bytes + 1 if is_cut else position
+        if element.name not in _ELEMENTS:
             break
         position += element.body + (element.size or 0)
     return position
-
-
-def _is_cut(header: bytes) -> bool:
-    """Whether these last bytes of a file are the beginning of an element's header."""
-    return len(header) < _LONGEST_HEADER_BYTES and any(
-        header.startswith(name[: len(header)]) for name in _KNOWN.values()
-    )
 
 
 def _element(data: bytes, at: int) -> _Element | None:
@@ -195,7 +195,7 @@ def _element(data: bytes, at: int) -> _Element | None:
     body = size_at + size_length
     if not id_length or not size_length or body > len(data):
         return None
-    unknown = (1 << 7 * size_length) - 1
+    unknown = (1 << 7 * size_length) - 1  # all bits set: reserved for it (RFC 8794, 6.2)
     size = int.from_bytes(data[size_at:body]) & unknown
     return _Element(int.from_bytes(data[at:size_at]), body, None if size == unknown else size)
 
@@ -213,11 +213,13 @@ DEMUXERS = (
 
 _NOT_LISTED = "Invalid argument"
 """What FFmpeg says of a container that it knows and ``DEMUXERS`` does not list."""
+# What lies in a clip's place when a download or a checkout went wrong.
 _POSING = (
     (re.compile(re.escape(LFS_POINTER)), "a Git-LFS pointer, not a clip; run git lfs pull"),
     (HTML_PAGE, "an HTML page, not a clip"),
     (re.compile(rb"(?:\xef\xbb\xbf)?#EXTM3U"), "an HLS playlist, not a clip"),
 )
+# Control characters that no text has; ESC (0x1b) is in some.
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -227,7 +229,7 @@ def refuse_what_is_no_clip(path: Path) -> None:
     OSError where the file cannot be read: that says nothing about the clip.
     """
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):  # a pipe, say, which would be waited for
         raise BrokenClipError("not a regular file")
     if not status.st_size:
         raise BrokenClipError("zero bytes")
@@ -241,7 +243,7 @@ def refuse_what_is_no_clip(path: Path) -> None:
             raise BrokenClipError(f"truncated: {status.st_size} of at least {end} bytes")
 
 
-def told_better(reason: str, path: Path) -> str:
+def clearer_reason(reason: str, path: Path) -> str:
     """A library's reason for refusing a file, or what the file plainly is instead."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)

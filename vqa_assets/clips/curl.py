@@ -5,7 +5,6 @@ not here (``downloading``).
 """
 
 import re
-import subprocess
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from vqa_assets.clips.downloading import (
     GRACE_S,
     MAX_REDIRECTS,
     SNIFFED_BYTES,
+    TIMED_OUT,
     TOO_LARGE,
     WRITE_ERROR,
     Answer,
@@ -26,11 +26,11 @@ from vqa_assets.clips.downloading import (
     target_of,
     unwritable,
 )
-from vqa_assets.clips.geometry import ClipBytes
-from vqa_assets.clips.hashing import hash_file
-from vqa_assets.clips.processes import run_watched, why_unfit
+from vqa_assets.clips.hashing import ClipBytes, hash_file
+from vqa_assets.clips.processes import Completed, run, why_unfit
 from vqa_assets.errors import IngestError
 
+# What curl writes after the headers (https://curl.se/docs/manpage.html#-w): the type last, it may hold spaces.
 _REPORT = r"\n%{http_code} %{size_request} %{content_type}"
 
 
@@ -51,30 +51,34 @@ class CurlBinaryDownloader:
             order.part.open("wb").close()
         except OSError as error:
             raise unwritable(order.part, error) from error
-        done = self._run(order)
-        if not _complaint(done.stderr.decode("utf-8", "replace")) and not _has_status(done):
+        try:
+            done = run(
+                [self._binary, *_arguments(order)],
+                question=_config(order).encode(),
+                limit_s=order.limits.timeout_s + GRACE_S,
+                stop=order.stop,
+                is_too_large=order.is_too_large,  # before curl 8.4 --max-filesize heeds announced sizes only
+            )
+        except OSError as error:
+            raise IngestError(
+                f"the curl program {self._binary!r}",
+                found=(error.strerror or str(error)).lower(),
+                expected="a program that can be started",
+                next_step="install curl, name it in $CURL_BIN, or leave downloading to libcurl",
+            ) from error
+        status = done.output.decode("latin-1").rpartition("\n")[2].partition(" ")[0]
+        has_status = status.isdigit() and int(status) > 0
+        if not has_status and not _complaint(done):  # neither curl's report nor an error in curl's words
             self._distrust()
         judge(_answer(order, done))
         return hash_file(order.part, order.stop)
 
-    def _run(self, order: Order) -> "subprocess.CompletedProcess[bytes]":
-        try:
-            return run_watched(
-                [self._binary, *_arguments(order)],
-                _config(order).encode(),
-                order.stop,
-                order.limits.timeout_s + GRACE_S,
-                order.is_too_large,
-            )
-        except OSError as error:
-            raise _no_binary(self._binary, error) from error
-
     def _distrust(self) -> None:
-        """IngestError where the program is no curl: it says nothing about any clip. Asked once of a good one."""
-        if not self._trusted and (why := why_unfit(self._binary, "--version", "curl ")):
+        """IngestError where the program is no curl: it says nothing about any clip. A good one is asked once."""
+        if not self._trusted and (reason := why_unfit(self._binary, "--version", "curl ")):
             raise IngestError(
                 f"the curl program {self._binary!r}",
-                found=why,
+                found=reason,
                 expected="a curl; no clip was judged by it",
                 next_step="name another in $CURL_BIN, or leave downloading to libcurl",
             )
@@ -101,6 +105,7 @@ def _arguments(order: Order) -> list[str]:
         "output": order.part,
         "config": "-",
     }
+    # --disable comes first, or ~/.curlrc is read. --globoff: brackets in a name are no range of addresses.
     switches = ["--disable", "--silent", "--show-error", "--fail", "--location", "--globoff"]
     return switches + [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
@@ -109,25 +114,26 @@ def _config(order: Order) -> str:
     """What curl reads on its standard input: https://curl.se/docs/manpage.html#-K."""
     lines = [f'url = "{order.target.url}"']
     if order.target.credentials:
-        lines.append(f'user = "{_escaped(":".join(order.target.credentials))}"')
+        user = ":".join(order.target.credentials).replace("\\", r"\\").replace('"', r"\"")
+        lines.append(f'user = "{user}"')
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"")
-
-
-def _answer(order: Order, done: "subprocess.CompletedProcess[bytes]") -> Answer:
-    headers, _, report = done.stdout.decode("latin-1").rpartition("\n")
+def _answer(order: Order, done: Completed) -> Answer:
+    headers, _, report = done.output.decode("latin-1").rpartition("\n")
     status, size_request, content_type = [*report.split(" ", 2), "", "", ""][:3]
-    size, head = _body(order.part)
-    code, text = done.returncode, _complaint(done.stderr.decode("utf-8", "replace"))
+    try:
+        with order.part.open("rb") as body:
+            size, head = order.part.stat().st_size, body.read(SNIFFED_BYTES)
+    except FileNotFoundError:  # some versions remove what they could not finish
+        size, head = 0, b""
+    code, text = done.status, _complaint(done)
     if code == TOO_LARGE or size > order.limits.max_bytes:
         code, text = TOO_LARGE, f"larger than {order.limits.max_bytes} bytes"
     if code == WRITE_ERROR:
         raise unwritable(order.part, OSError(0, text.strip() or "curl could not write"))
     return Answer(
-        rc=code if code >= 0 else 28,
+        rc=code if code >= 0 else TIMED_OUT,  # a negative one is our own kill, when its time was up
         text=text or f"curl ended with {code}",
         status=int(status) if status.isdigit() else 0,
         content_type=content_type,
@@ -138,44 +144,21 @@ def _answer(order: Order, done: "subprocess.CompletedProcess[bytes]") -> Answer:
     )
 
 
-def _has_status(done: "subprocess.CompletedProcess[bytes]") -> bool:
-    """Whether the last line is our report, with the status of an answer."""
-    status = done.stdout.decode("latin-1").rpartition("\n")[2].partition(" ")[0]
-    return status.isdigit() and int(status) > 0
-
-
-def _complaint(stderr: str) -> str:
+def _complaint(done: Completed) -> str:
     """The text of curl's line ``curl: (6) Could not resolve host: …``, without advice that may follow it."""
-    found = re.search(r"^curl: \(\d+\) (.*)$", stderr, re.MULTILINE)
-    return found[1] if found else ""
-
-
-def _body(part: Path) -> tuple[int, bytes]:
-    try:
-        with part.open("rb") as file:
-            return part.stat().st_size, file.read(SNIFFED_BYTES)
-    except FileNotFoundError:  # some versions remove what they could not finish
-        return 0, b""
+    line = re.search(r"^curl: \(\d+\) (.*)$", done.complaints.decode("utf-8", "replace"), re.MULTILINE)
+    return line[1] if line else ""
 
 
 def _retry_after_s(headers: str) -> float:
     """The last answer's Retry-After, in seconds or as an HTTP date (RFC 9110, 10.2.3); 0 where there is none."""
-    last = headers.strip().split("\r\n\r\n")[-1]
+    last = headers.strip().split("\r\n\r\n")[-1]  # a block of headers for every redirect on the way
     fields = dict(line.lower().split(":", 1) for line in last.splitlines() if ":" in line)
-    wish = fields.get("retry-after", "").strip()
-    if wish.isdigit():
-        return float(wish)
+    retry_after = fields.get("retry-after", "").strip()
+    if retry_after.isdigit():
+        return float(retry_after)
     try:
-        then = parsedate_to_datetime(wish)
+        then = parsedate_to_datetime(retry_after)
     except ValueError:
         return 0.0
     return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _no_binary(binary: str, error: OSError) -> IngestError:
-    return IngestError(
-        f"the curl program {binary!r}",
-        found=(error.strerror or str(error)).lower(),
-        expected="a program that can be started",
-        next_step="install curl, name it in $CURL_BIN, or leave downloading to libcurl",
-    )

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError, IngestError
 from vqa_assets.tables.files import HTML_PAGE
@@ -82,8 +82,9 @@ def target_of(url: str) -> Target:
         if parts.scheme not in SCHEMES:
             raise DownloadError(f"curl-rc=1: scheme {parts.scheme!r}, expected http or https", permanent=True)
         host = _ascii_host(parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-        return Target(f"{parts.scheme}://{host}{_rest(parts)}", host, _credentials(parts))
-    except ValueError:
+        path = (quoted_url(parts.path) or "/") + (f"?{quoted_url(parts.query)}" if parts.query else "")
+        return Target(f"{parts.scheme}://{host}{path}", host, _credentials(parts))
+    except ValueError:  # UnicodeError too: a name or a path that is no text
         raise DownloadError(_MALFORMED, permanent=True) from None
 
 
@@ -99,6 +100,7 @@ def quoted_url(text: str) -> str:
 def _ascii_host(name: str) -> str:
     """The host as libcurl wants it; international names by IDNA. ValueError where no host can be called so."""
     if ":" in name:
+        # Without a zone (%eth0), which names an interface of this machine (RFC 6874).
         return f"[{IPv6Address(name.partition('%')[0])}]"
     ascii_name = name.encode("idna").decode()
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", ascii_name):
@@ -106,16 +108,12 @@ def _ascii_host(name: str) -> str:
     return ascii_name
 
 
-def _rest(parts: SplitResult) -> str:
-    """Path and query, quoted; ValueError where they are no text."""
-    return (quoted_url(parts.path) or "/") + (f"?{quoted_url(parts.query)}" if parts.query else "")
-
-
 def _credentials(parts: SplitResult) -> tuple[str, str] | None:
     """User and password, unquoted; ValueError where they hold what no header may hold."""
     if parts.username is None:
         return None
     user, password = unquote(parts.username), unquote(parts.password or "")
+    # A line break would begin another header, or another line of curl's configuration.
     if not (user + password).isprintable():
         raise ValueError("control characters")
     return user, password
@@ -127,6 +125,7 @@ HTTP_ERROR, TOO_MANY_REDIRECTS, TOO_LARGE = 22, 47, 63
 UNREACHABLE = {5, 6, 7, 35, 60, 77, 97}
 """No server that may be believed has answered: proxy (5, 97), host (6), connection (7), TLS (35), trust (60, 77)."""
 
+# Of the refusals these may pass: Request Timeout, Too Early, Too Many Requests (RFC 9110, 8470, 6585).
 _TRANSIENT_4XX = {408, 425, 429}
 _PROXY_LOGIN = 407
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -161,6 +160,7 @@ class Answer:
 
 def judge(answer: Answer) -> None:
     """Return if the body is a whole file; else raise a TryAgainError, or a DownloadError: to ask again is in vain."""
+    # 203: the body as some proxy on the way has it. A 206 would be a part that nobody asked for.
     if answer.rc == HTTP_ERROR or (answer.rc == 0 and answer.status not in (200, 203)):
         _judge_status(answer)
     elif answer.rc != 0:
@@ -184,15 +184,18 @@ def _judge_status(answer: Answer) -> None:
     if status == 204:
         raise DownloadError(f"{reason}: empty body", permanent=True)
     if status == 0 or status >= 500 or status in _TRANSIENT_4XX or status == _PROXY_LOGIN:
+        # A proxy that asks for a login answers in place of every host: none of them was reached.
         raise TryAgainError(reason, unreachable=status == _PROXY_LOGIN, retry_after_s=answer.retry_after_s)
     raise DownloadError(reason, permanent=True)
 
 
 def _judge_code(answer: Answer) -> None:
     reason = f"curl-rc={answer.rc}: {one_line(answer.text)}"
+    # A redirect to ftp:// stays one. Without a redirect the same code speaks of this libcurl, not of the clip.
     redirected_away = answer.rc == UNSUPPORTED_PROTOCOL and 300 <= answer.status < 400
     if redirected_away or answer.rc in (MALFORMED, TOO_MANY_REDIRECTS, TOO_LARGE):
         raise DownloadError(reason, permanent=True)
+    # Code 28 stands for every time limit; only where no request went out is it the host that does not answer.
     never_asked = answer.rc == TIMED_OUT and not answer.asked
     raise TryAgainError(reason, unreachable=answer.rc in UNREACHABLE or never_asked)
 
@@ -245,7 +248,7 @@ class Hosts:
     def answered(self, name: str) -> None:
         """Note that the host gave an answer, whatever it was."""
         host = self._host(name)
-        if host.unanswered:
+        if host.unanswered:  # asked without the lock: this is called for every clip, and there is rarely one to reset
             with host.changed:
                 host.unanswered = 0
 
@@ -262,24 +265,24 @@ class Hosts:
             host.quiet_until = max(host.quiet_until, time.monotonic() + seconds)
 
     def _host(self, name: str) -> _Host:
-        known = self._hosts.get(name)
-        if known is not None:
-            return known
-        with self._lock:
-            return self._hosts.setdefault(name, _Host(name))
+        host = self._hosts.get(name)
+        if host is None:
+            with self._lock:
+                host = self._hosts.setdefault(name, _Host(name))
+        return host
 
     @staticmethod
     def _may_start(host: _Host, per_host: int, stop: threading.Event) -> bool:
         if stop.is_set():
             raise StoppedError
         if host.unanswered >= GIVEN_UP_AFTER:
-            told = f"host {host.name} gave no answer to {host.unanswered} transfers in a row; given up for this run"
-            raise DownloadError(told, permanent=False, unreachable=True)
+            reason = f"host {host.name} gave no answer to {host.unanswered} transfers in a row; given up for this run"
+            raise DownloadError(reason, permanent=False, unreachable=True)
         return host.busy < per_host and time.monotonic() >= host.quiet_until
 
 
-class Downloads(Protocol):
-    """A way to transfer, and its end."""
+class FileDownloader(Protocol):
+    """A downloader of files at addresses of their own, and its end."""
 
     def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
         """See ``ingest.tools.Downloader``."""
@@ -323,19 +326,17 @@ Attempt = Callable[[Order], ClipBytes]
 
 
 def fetch_patiently(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
-    """Fetch, trying again what may pass; the same errors, with DownloadError in place of the last TryAgainError."""
+    """Fetch, trying again what may pass; the same errors, with DownloadError in place of the last TryAgainError.
+
+    Nothing is left at ``order.part`` after an error.
+    """
     try:
         return _fetch(order, hosts, attempt)
     except BaseException:
-        discard(order.part)
+        with suppress(OSError):
+            if order.part.is_file():  # never a device or a pipe that somebody put there
+                order.part.unlink()
         raise
-
-
-def discard(part: Path) -> None:
-    """Remove a half-written file; nothing that is not a regular file is touched."""
-    with suppress(OSError):
-        if part.is_file():
-            part.unlink()
 
 
 def unwritable(part: Path, error: OSError) -> IngestError | DownloadError:
@@ -357,9 +358,12 @@ def _fetch(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
         except TryAgainError as failure:
             hosts.keep_quiet(host, min(failure.retry_after_s, limits.retry_after_cap_s))
             if tried == limits.retries:
-                _note(hosts, host, failure.unreachable)
+                (hosts.unanswered if failure.unreachable else hosts.answered)(host)
                 raise DownloadError(failure.reason, permanent=False, unreachable=failure.unreachable) from None
-        _pause(order.stop, limits.backoff_s * 2**tried)
+        # Give or take a half, so that many clips of one host do not all come back at the same moment.
+        pause_s = min(limits.backoff_s * 2**tried * _dice.uniform(0.5, 1.5), LONGEST_BACKOFF_S)
+        if order.stop.wait(pause_s):
+            raise StoppedError
     raise ValueError(f"retries={limits.retries}, expected 0 or more")
 
 
@@ -368,20 +372,8 @@ def _attempt_in_slot(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
     with hosts.slot(host, order.limits.per_host, order.stop):
         try:
             clip = attempt(order)
-        except DownloadError:
+        except DownloadError:  # a refusal is an answer
             hosts.answered(host)
             raise
     hosts.answered(host)
     return clip
-
-
-def _note(hosts: Hosts, host: str, unreachable: bool) -> None:
-    if unreachable:
-        hosts.unanswered(host)
-    else:
-        hosts.answered(host)
-
-
-def _pause(stop: threading.Event, seconds: float) -> None:
-    if stop.wait(min(seconds * _dice.uniform(0.5, 1.5), LONGEST_BACKOFF_S)):
-        raise StoppedError

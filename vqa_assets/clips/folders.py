@@ -5,7 +5,7 @@ Reads no clip. The other files of a corpus are in ``ingest.layout``.
 
 import errno
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,14 +28,14 @@ class FileStamp:
 def stamp_of(path: Path) -> FileStamp | None:
     """Size and time of change of a regular file (links followed); None where there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         if error.errno in NO_SUCH_NAME:
             return None
         raise
-    return FileStamp(found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+    return FileStamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def may_be_lfs_pointer(stamp: FileStamp) -> bool:
@@ -56,7 +56,7 @@ def is_there(path: Path) -> bool:
     try:
         stamp = stamp_of(path)
         return stamp is not None and not is_lfs_pointer(path, stamp)
-    except OSError:
+    except OSError:  # its rights, a disk that fails: reading it says so, where it is read
         return True
     except ValueError:  # a NUL in the name
         return False
@@ -76,8 +76,12 @@ class ClipFolders:
     @classmethod
     def of(cls, corpus: Corpus, clips_subdir: str, folder: Path) -> "ClipFolders":
         """The folders of one corpus that are there, and the target, whether it is there or not."""
-        parts = {part.value: _present(folder, part.clips) for part in corpus.parts if part.clips}
-        others = _present(folder, [name for name in corpus.clip_folders if name != clips_subdir])
+
+        def present(names: Iterable[str]) -> tuple[Path, ...]:
+            return tuple(path for name in names if (path := folder / name).is_dir())
+
+        parts = {part.value: present(part.clips) for part in corpus.parts if part.clips}
+        others = present(name for name in corpus.clip_folders if name != clips_subdir)
         return cls(folder / clips_subdir, others, parts)
 
     @property
@@ -95,12 +99,8 @@ class ClipFolders:
         A Git-LFS pointer or a dangling link hides no clip in a later folder.
         """
         searched = self.searched(score_drop)
-        if len(searched) > 1:
+        if len(searched) > 1:  # of one folder nothing is asked: a million clips cost no look at the disk here
             for folder in searched:
                 if is_there(path := folder / src):
                     return path
         return self.target / src
-
-
-def _present(folder: Path, names: list[str] | tuple[str, ...]) -> tuple[Path, ...]:
-    return tuple(path for name in names if (path := folder / name).is_dir())

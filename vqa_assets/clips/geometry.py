@@ -1,4 +1,4 @@
-"""What is known of one clip: its bytes, its geometry, and how a probe's answer becomes a geometry. Opens no file."""
+"""A clip's geometry, and how a probe's answer, or the size of raw video, becomes one. Opens no file."""
 
 import math
 from dataclasses import dataclass
@@ -7,18 +7,7 @@ from fractions import Fraction
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError
 
-HASH_CHUNK_BYTES = 1 << 18
-"""Clips are hashed in pieces of this size, which stay in a core's cache; the digest does not depend on it."""
-
 _RAW_SUFFIX = ".yuv"
-
-
-@dataclass(frozen=True)
-class ClipBytes:
-    """The identity of a clip's content: lower-case hexadecimal SHA-256 and size."""
-
-    sha256: str
-    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ def geometry_of(answer: ProbeAnswer) -> Geometry:
         raise BrokenClipError(f"no {'codec' if answer.pix_fmt else 'pixel format'}: the stream cannot be decoded")
     durations = (answer.stream_duration_s, answer.container_duration_s)
     return Geometry(
-        width=answer.width,
+        width=answer.width,  # coded: a player turns some clips, the bytes are as they are
         height=answer.height,
         framerate=round(float(rate), 6),
         duration_s=round(next((d for d in durations if d and 0 < d < math.inf), 0.0), 6),

@@ -37,12 +37,13 @@ from vqa_assets.clips.downloading import (
     target_of,
     unwritable,
 )
-from vqa_assets.clips.geometry import HASH_CHUNK_BYTES, ClipBytes
+from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes
 from vqa_assets.clips.work import StoppedError
 
 LOOK_EVERY_S = 0.5
 _IDLE_S = 10.0
 _ADD, _RESUME = "add", "resume"
+"""What the driving thread is asked to do with a transfer."""
 _log = logging.getLogger("vqa_assets.clips.downloading")
 
 
@@ -51,7 +52,7 @@ class Transfer(Protocol):
 
     handle: Any
 
-    def is_wanted(self) -> bool:
+    def should_go_on(self) -> bool:
         """Asked twice a second, whatever the server does; the transfer is aborted where the answer is no."""
         ...
 
@@ -70,16 +71,16 @@ class Transfers:
     def begin(self, transfer: Transfer) -> None:
         """Transfer; ``transfer.ended`` is called whatever happens."""
         with self._lock:
-            if self._driver is None or not self._driver.takes(_ADD, transfer):
+            if self._driver is None or not self._driver.accepts(_ADD, transfer):
                 self._driver = _Driver()
-                self._driver.takes(_ADD, transfer)
+                self._driver.accepts(_ADD, transfer)
                 self._driver.start()
 
     def resume(self, transfer: Transfer) -> None:
         """Let a transfer go on that was paused by its write callback."""
         with self._lock:
             if self._driver is not None:
-                self._driver.takes(_RESUME, transfer)
+                self._driver.accepts(_RESUME, transfer)
 
     def close(self) -> None:
         """Close all connections; transfers under way are aborted."""
@@ -90,34 +91,38 @@ class Transfers:
 
 
 class _Driver(threading.Thread):
-    """The thread: everything but ``takes`` and ``close`` runs in it."""
+    """The thread: everything but ``accepts`` and ``close`` runs in it, as libcurl's handles want it.
+
+    libcurl says which sockets it waits for and until when (``_watch``, ``_set_timer``); it is called when one is ready.
+    """
 
     def __init__(self) -> None:
         import pycurl
 
         super().__init__(name="transfers", daemon=True)
         self._pycurl = pycurl
-        self._orders: deque[tuple[str, Transfer]] = deque()
+        self._requests: deque[tuple[str, Transfer]] = deque()
         self._lock = threading.Lock()
         self._closed = self._over = self._asleep = False
+        # A byte through it ends the wait for sockets, when another thread has a request.
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._sockets = selectors.DefaultSelector()
         self._sockets.register(self._woken, selectors.EVENT_READ)
         self._live: dict[Any, Transfer] = {}
         self._due: float | None = None
-        self._looked = self._used = time.monotonic()
+        self._checked = self._used = time.monotonic()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)  # a connection of its own for each transfer
 
-    def takes(self, what: str, transfer: Transfer) -> bool:
-        """Hand an order over, from any thread; False where the thread has ended."""
+    def accepts(self, what: str, transfer: Transfer) -> bool:
+        """Hand a request over, from any thread; False where the thread has ended."""
         with self._lock:
             if self._over or self._closed:
                 return False
-            self._orders.append((what, transfer))
+            self._requests.append((what, transfer))
             if self._asleep:
                 self._wake()
         return True
@@ -134,7 +139,7 @@ class _Driver(threading.Thread):
     def run(self) -> None:
         """Serve until there is nothing to do for long, or ``close``."""
         try:
-            while self._may_go_on():
+            while self._has_work():
                 self._serve()
         except Exception:
             _log.exception("downloads: the thread that drives libcurl ended; its transfers are tried again")
@@ -143,19 +148,25 @@ class _Driver(threading.Thread):
 
     def _wake(self) -> None:
         self._asleep = False
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # full: it has been woken often enough
             self._waker.send(b"x")
 
-    def _may_go_on(self) -> bool:
+    def _has_work(self) -> bool:
+        """Whether there is any, or may soon be; decided under the lock, so that no request is accepted and lost."""
         with self._lock:
-            idle = not self._live and not self._orders and time.monotonic() - self._used > _IDLE_S
+            idle = not self._live and not self._requests and time.monotonic() - self._used > _IDLE_S
             self._over = self._closed or idle
             return not self._over
 
     def _serve(self) -> None:
-        """One round: orders, what is due, what has arrived, what has ended."""
-        while self._orders:
-            self._carry_out(*self._orders.popleft())
+        """One round: requests, what is due, what has arrived, what has ended."""
+        while self._requests:
+            what, transfer = self._requests.popleft()
+            if what == _ADD:
+                self._live[transfer.handle] = transfer
+                self._multi.add_handle(transfer.handle)
+            elif transfer.handle in self._live:  # it may have ended since it asked to go on
+                transfer.handle.pause(self._pycurl.PAUSE_CONT)
         now = time.monotonic()
         if self._due is not None and self._due <= now:
             self._due = None
@@ -164,23 +175,21 @@ class _Driver(threading.Thread):
             if key.fileobj is self._woken:
                 self._woken.recv(4096)
             else:
-                self._multi.socket_action(key.fd, self._ready(mask))
+                reads = self._pycurl.CSELECT_IN if mask & selectors.EVENT_READ else 0
+                writes = self._pycurl.CSELECT_OUT if mask & selectors.EVENT_WRITE else 0
+                self._multi.socket_action(key.fd, reads | writes)
         self._take_ended()
-        if now - self._looked >= LOOK_EVERY_S:
-            self._looked = now
-            self._abort_unwanted()
-
-    def _carry_out(self, what: str, transfer: Transfer) -> None:
-        if what == _ADD:
-            self._live[transfer.handle] = transfer
-            self._multi.add_handle(transfer.handle)
-        elif transfer.handle in self._live:
-            transfer.handle.pause(self._pycurl.PAUSE_CONT)
+        if now - self._checked >= LOOK_EVERY_S:
+            # Here and not in a callback of libcurl's: of a transfer whose server sends nothing none is called.
+            self._checked = now
+            for handle, transfer in list(self._live.items()):
+                if not transfer.should_go_on():
+                    self._release(handle, ABORTED, "aborted")
 
     def _sleep(self) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready, after waiting for it until something is due, half a second at most."""
         with self._lock:
-            self._asleep = not self._orders and not self._closed
+            self._asleep = not self._requests and not self._closed
         wait_s = LOOK_EVERY_S if self._asleep else 0.0
         if self._due is not None:
             wait_s = min(wait_s, max(0.0, self._due - time.monotonic()))
@@ -188,20 +197,16 @@ class _Driver(threading.Thread):
         self._asleep = False
         return ready
 
-    def _ready(self, mask: int) -> int:
-        reads = self._pycurl.CSELECT_IN if mask & selectors.EVENT_READ else 0
-        return reads | (self._pycurl.CSELECT_OUT if mask & selectors.EVENT_WRITE else 0)
-
     def _watch(self, what: int, fd: int, _multi: object, _data: object) -> int:
         """libcurl's socket callback: https://curl.se/libcurl/c/CURLMOPT_SOCKETFUNCTION.html."""
-        known = fd in self._sockets.get_map()
+        registered = fd in self._sockets.get_map()
         if what == self._pycurl.POLL_REMOVE:
-            if known:
+            if registered:
                 self._sockets.unregister(fd)
             return 0
         reads = selectors.EVENT_READ if what & self._pycurl.POLL_IN else 0
         mask = reads | (selectors.EVENT_WRITE if what & self._pycurl.POLL_OUT else 0)
-        (self._sockets.modify if known else self._sockets.register)(fd, mask)
+        (self._sockets.modify if registered else self._sockets.register)(fd, mask)
         return 0
 
     def _set_timer(self, milliseconds: int) -> int:
@@ -214,27 +219,22 @@ class _Driver(threading.Thread):
         while waiting:
             waiting, whole, failed = self._multi.info_read()
             for handle in whole:
-                self._let_go(handle, 0, "")
+                self._release(handle, 0, "")
             for handle, code, text in failed:
-                self._let_go(handle, code, text)
+                self._release(handle, code, text)
 
-    def _abort_unwanted(self) -> None:
-        for handle, transfer in list(self._live.items()):
-            if not transfer.is_wanted():
-                self._let_go(handle, ABORTED, "aborted")
-
-    def _let_go(self, handle: Any, code: int, text: str) -> None:
+    def _release(self, handle: Any, code: int, text: str) -> None:
         self._multi.remove_handle(handle)
         self._used = time.monotonic()
         self._live.pop(handle).ended(code, text)
 
     def _end(self) -> None:
-        """Whoever waits for a transfer is told, whatever ended the thread."""
+        """End every transfer, whatever ended the thread: other threads wait for them."""
         with self._lock:
             self._over = True
         for handle in list(self._live):
-            self._let_go(handle, ABORTED, "aborted")
-        for what, transfer in self._orders:
+            self._release(handle, ABORTED, "aborted")
+        for what, transfer in self._requests:
             if what == _ADD:
                 transfer.ended(ABORTED, "aborted")
         self._multi.close()
@@ -247,6 +247,7 @@ _BUFFER_BYTES = 256 << 10
 _MOST_WAITING_BYTES = 8 << 20
 """So much of a clip may wait for a slow disk; then its server has to wait."""
 _ALL_TAKEN, _ABORT = None, 0
+"""What pycurl takes from a write callback; any other number of bytes than it handed over aborts."""
 
 
 class LibcurlDownloader:
@@ -265,8 +266,8 @@ class LibcurlDownloader:
     def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
         """Write the body of ``url`` into ``part`` and return its SHA-256 and size.
 
-        DownloadError where the clip cannot be had, IngestError where ``part`` cannot be written, StoppedError within
-        about a second of ``stop``.
+        DownloadError where the clip cannot be downloaded, IngestError where ``part`` cannot be written, StoppedError
+        within about a second of ``stop``.
         """
         return fetch_patiently(Order(target_of(url), part, limits, stop), self._hosts, self._attempt)
 
@@ -278,19 +279,17 @@ class LibcurlDownloader:
     def _attempt(self, order: Order) -> ClipBytes:
         try:
             with order.part.open("wb", buffering=0) as file:
-                transfer = _Transfer(order, file, self._handle())
+                try:
+                    handle = self._idle.pop()  # with its connection and its session of TLS
+                except IndexError:
+                    handle = new_handle(self._ca_bundle)
+                transfer = _Transfer(order, file, handle)
                 answer = transfer.run(self._transfers)
         except OSError as error:
             raise unwritable(order.part, error) from error
         self._idle.append(transfer.handle)  # only now: one whose wait was cut short may be under way still
         judge(answer)
         return ClipBytes(transfer.digest.hexdigest(), transfer.size_bytes)
-
-    def _handle(self) -> Any:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return new_handle(self._ca_bundle)
 
 
 class _Transfer:
@@ -320,6 +319,7 @@ class _Transfer:
                 try:
                     self._keep(pieces, transfers)
                 except OSError as error:
+                    # Not raised before libcurl has let go of the handle: the driving thread sees that it should.
                     self._given_up, failure = True, failure or error
         except BaseException:
             self._given_up = True
@@ -331,7 +331,7 @@ class _Transfer:
             raise StoppedError
         return self._answer(code, self.handle.errstr() or text if code else "")
 
-    def is_wanted(self) -> bool:
+    def should_go_on(self) -> bool:
         """Whether the run goes on and the file can be written."""
         return not (self._given_up or self._order.stop.is_set())
 
@@ -344,6 +344,7 @@ class _Transfer:
 
         handle, limits, target = self.handle, self._order.limits, self._order.target
         handle.setopt(pycurl.URL, target.url)
+        # Unset where there is none: the handle may have fetched from a host with a password before.
         for option, part in zip((pycurl.USERNAME, pycurl.PASSWORD), target.credentials or (None, None), strict=True):
             handle.unsetopt(option) if part is None else handle.setopt(option, part.encode())
         handle.setopt(pycurl.TIMEOUT_MS, max(1, round(limits.timeout_s * 1000)))
@@ -357,10 +358,15 @@ class _Transfer:
         """libcurl's write callback: https://curl.se/libcurl/c/CURLOPT_WRITEFUNCTION.html."""
         import pycurl
 
-        if self._must_wait():
+        # Asked twice: where ``_keep`` caught up between the first answer and the note that we are paused, it did not
+        # see the note, and nobody would resume the transfer.
+        self._paused = self._is_behind()
+        if self._paused and not self._is_behind():
+            self._paused = False
+        if self._paused:
             return int(pycurl.WRITEFUNC_PAUSE)  # and the same piece comes again
         self.size_bytes += len(piece)
-        if self._too_large() or not self.is_wanted():
+        if self._is_too_large() or not self.should_go_on():
             return _ABORT
         if len(self._head) < SNIFFED_BYTES:
             self._head += piece[:SNIFFED_BYTES]
@@ -371,36 +377,30 @@ class _Transfer:
             self._pieces = []
         return _ALL_TAKEN
 
-    def _must_wait(self) -> bool:
-        """Whether too much waits for the disk; asked again once ``_keep`` can see that it was so."""
-        self._paused = self._lagging()
-        if self._paused and not self._lagging():
-            self._paused = False
-        return self._paused
-
-    def _lagging(self) -> bool:
+    def _is_behind(self) -> bool:
+        """Whether too much waits for the disk."""
         return self._handed_bytes - self._kept_bytes > _MOST_WAITING_BYTES
 
     def _keep(self, pieces: list[bytes], transfers: Transfers) -> None:
         """Hash and write what has come since the last time."""
         content = b"".join(pieces)
         self._kept_bytes += len(content)
-        if self._paused and not self._lagging():
+        if self._paused and not self._is_behind():
             transfers.resume(self)
         self.digest.update(content)
         rest = memoryview(content)
-        while rest and not self._given_up:
+        while rest and not self._given_up:  # an unbuffered file may write less than it is given
             if self._order.stop.is_set():
                 raise StoppedError  # a transfer may have succeeded whose bytes were not written
             rest = rest[self._file.write(rest) :]
 
-    def _too_large(self) -> bool:
+    def _is_too_large(self) -> bool:
         return self.size_bytes > self._order.limits.max_bytes
 
     def _answer(self, code: int, text: str) -> Answer:
         import pycurl
 
-        if code == TOO_LARGE or self._too_large():
+        if code == TOO_LARGE or self._is_too_large():
             code, text = TOO_LARGE, f"larger than {self._order.limits.max_bytes} bytes"
         return Answer(
             rc=code,
@@ -428,9 +428,9 @@ def new_handle(ca_bundle: Path | None) -> Any:
         (pycurl.FOLLOWLOCATION, 1),
         (pycurl.MAXREDIRS, MAX_REDIRECTS),
         (pycurl.FAILONERROR, 1),
-        (pycurl.NOSIGNAL, 1),
+        (pycurl.NOSIGNAL, 1),  # or a slow name server's time limit is a SIGALRM, in a process of many threads
         (pycurl.TCP_KEEPALIVE, 1),
-        (pycurl.BUFFERSIZE, _BUFFER_BYTES),
+        (pycurl.BUFFERSIZE, _BUFFER_BYTES),  # what it reads from a socket at once
         (pycurl.USERAGENT, "vqa-assets"),
     ):
         handle.setopt(option, value)

@@ -6,7 +6,6 @@ An address of a file is no page, wherever it is. When to try again is not here (
 import importlib.util
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 from vqa_assets.clips.downloading import (
     GRACE_S,
     DownloadLimits,
-    Downloads,
+    FileDownloader,
     Hosts,
     Order,
     TryAgainError,
@@ -26,9 +25,8 @@ from vqa_assets.clips.downloading import (
     target_of,
     unwritable,
 )
-from vqa_assets.clips.geometry import ClipBytes
-from vqa_assets.clips.hashing import hash_file
-from vqa_assets.clips.processes import run_watched
+from vqa_assets.clips.hashing import ClipBytes, hash_file
+from vqa_assets.clips.processes import Completed, run
 from vqa_assets.errors import DownloadError
 
 _PAGES = (
@@ -58,7 +56,7 @@ def is_page(url: str) -> bool:
 def yt_dlp_command() -> list[str] | None:
     """How yt-dlp is started: the program on PATH, else the module of this Python; None where neither is there."""
     program = shutil.which("yt-dlp")
-    if program:
+    if program:  # the person's own, which is kept newer than a wheel: sites change every few weeks
         return [program]
     return [sys.executable, "-m", "yt_dlp"] if importlib.util.find_spec("yt_dlp") else None
 
@@ -66,7 +64,7 @@ def yt_dlp_command() -> list[str] | None:
 class PageDownloader:
     """Satisfies the ingest loop's Downloader: pages go to yt-dlp, every other address to ``files``."""
 
-    def __init__(self, files: Downloads, command: Callable[[], list[str] | None] = yt_dlp_command) -> None:
+    def __init__(self, files: FileDownloader, command: Callable[[], list[str] | None] = yt_dlp_command) -> None:
         self._files, self._command = files, command
         self._hosts = Hosts()
 
@@ -93,21 +91,22 @@ class PageDownloader:
             raise DownloadError(f"a page, which needs yt-dlp, and that is not installed: {_REMEDY}", permanent=False)
         try:
             with order.part.open("wb") as file:
-                done = run_watched(
+                done = run(
                     [*command, *_arguments(order)],
-                    order.target.url.encode() + b"\n",
-                    order.stop,
-                    order.limits.timeout_s + GRACE_S,
-                    order.is_too_large,
-                    file,
+                    question=order.target.url.encode() + b"\n",
+                    limit_s=order.limits.timeout_s + GRACE_S,
+                    output=file,
+                    stop=order.stop,
+                    is_too_large=order.is_too_large,
                 )
         except OSError as error:
             raise unwritable(order.part, error) from error
         size = size_of(order.part)
+        # First: where it grew too large the program was killed, and its status says nothing.
         if size > order.limits.max_bytes:
             raise DownloadError(f"yt-dlp: larger than {order.limits.max_bytes} bytes", permanent=True)
-        if done.returncode:
-            _refuse(done)
+        if done.status:
+            raise _failure(done)
         if not size:
             raise DownloadError("yt-dlp: empty body", permanent=True)
         return hash_file(order.part, order.stop)
@@ -115,6 +114,8 @@ class PageDownloader:
 
 def _arguments(order: Order) -> list[str]:
     """One file as the page has it, on standard output; the address comes on standard input, no configuration counts."""
+    # Of a page with several formats the best single file: to join picture and sound it would need ffmpeg, and the
+    # bytes would depend on which. Trying again is ours (``downloading``), so it tries once.
     switches = ["--ignore-config", "--no-playlist", "--quiet", "--no-warnings", "--no-progress", "--no-cache-dir"]
     options = {
         "format": "best[ext=mp4]/best",
@@ -128,14 +129,11 @@ def _arguments(order: Order) -> list[str]:
     return switches + [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
-def _refuse(done: "subprocess.CompletedProcess[bytes]") -> None:
+def _failure(done: Completed) -> DownloadError | TryAgainError:
     """The failure in yt-dlp's words, without addresses: for good where the page says so."""
-    complaints = re.findall(r"^ERROR: (.*)$", done.stderr.decode("utf-8", "replace"), re.MULTILINE)
-    text = one_line(_ADDRESS.sub("…", complaints[-1])) if complaints else _how_it_ended(done.returncode)
-    if _GONE.search(text):
-        raise DownloadError(f"yt-dlp: {text}", permanent=True)
-    raise TryAgainError(f"yt-dlp: {text}")
-
-
-def _how_it_ended(code: int) -> str:
-    return "not done in time" if code < 0 else f"ended with {code}"
+    complaints = re.findall(r"^ERROR: (.*)$", done.complaints.decode("utf-8", "replace"), re.MULTILINE)
+    text = f"ended with {done.status}" if done.status > 0 else "not done in time"
+    if complaints:
+        text = one_line(_ADDRESS.sub("…", complaints[-1]))
+    # Its exit status is 1 for a video that was removed and for a network that is down: only its words differ.
+    return DownloadError(f"yt-dlp: {text}", permanent=True) if _GONE.search(text) else TryAgainError(f"yt-dlp: {text}")

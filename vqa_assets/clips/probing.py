@@ -1,96 +1,73 @@
-"""PyAV behind child processes, so that a clip that crashes or hangs a library costs that clip only.
+"""The two probers, which read a clip's geometry: PyAV in workers that are kept, and the ``ffprobe`` program.
 
-As many workers as probes run at once, each kept for the next clip: a question and its answer over a pipe cost a
-fraction of a millisecond, where a process per clip costs a hundred. What is asked is not here (``pyav``).
-
-A worker is this module run as a program: one JSON line in, one JSON line out, until its input ends.
-In: ``{"path": …, "limit_s": …}``. Out: first ``{"ready": true}`` or ``{"failed": reason}``, then per clip ``{"answer":
-{…}}`` or ``{"broken": reason}``. A clip that hangs a library ends the process by SIGALRM, should the parent be gone.
+Both give the same rows and mean the same by their errors, and a clip that crashes or hangs a library costs that clip
+only. What PyAV is asked of one clip is in ``pyav``, what a file is by its own bytes in ``containers``.
 """
 
 import json
 import math
 import os
-import select
+import re
 import signal
-import subprocess
-import sys
 import threading
-import time
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import vqa_assets
-from vqa_assets.clips.containers import refuse_what_is_no_clip, told_better
+from vqa_assets.clips.containers import DEMUXERS, clearer_reason, refuse_what_is_no_clip
 from vqa_assets.clips.geometry import Geometry, ProbeAnswer, geometry_of
+from vqa_assets.clips.processes import DEVNULL, WORKER, Completed, Worker, WorkerDiedError, run, why_unfit
 from vqa_assets.clips.pyav import answer_of, silence
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
 
-_GRACE_S = 5
+_START_LIMIT_S = 120.0
+_ALARM_GRACE_S = 5
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+"""For glibc (mallopt(3)): a worker that gives memory back after each clip spends more on page faults than on clips."""
 
 
-def encoded(answer: ProbeAnswer) -> dict[str, object]:
-    """An answer as JSON has it; rates as ``30000/1001``."""
-    fields = vars(answer).items()  # not asdict, which copies every fraction
-    return {k: str(v) if isinstance(v, Fraction) else v for k, v in fields}
+@dataclass(frozen=True)
+class ProbeTask:
+    """What a worker is asked: the clip's absolute path, and how long the answer is waited for, in seconds."""
+
+    path: str
+    limit_s: float
 
 
-def decoded(fields: dict[str, object]) -> ProbeAnswer:
-    """The inverse of ``encoded``."""
-    rates = {k: Fraction(str(fields[k])) for k in ("average_rate", "base_rate") if fields[k] is not None}
-    return ProbeAnswer(**(fields | rates))  # type: ignore[arg-type]
-
-
-def reply_to(line: bytes) -> dict[str, object]:
-    """Ask PyAV what the parent wants to know."""
-    question = json.loads(line)
-    signal.alarm(math.ceil(question["limit_s"]) + _GRACE_S)
+def probe_here(task: ProbeTask) -> ProbeAnswer:
+    """Ask PyAV, in a worker; BrokenClipError where it gives no answer, whatever the reason."""
+    # A library that hangs holds the interpreter too. SIGALRM ends the process even so, should the parent be gone.
+    signal.alarm(math.ceil(task.limit_s) + _ALARM_GRACE_S)
     try:
-        return {"answer": encoded(answer_of(Path(question["path"])))}
-    except BrokenClipError as error:
-        return {"broken": str(error)}
+        return answer_of(Path(task.path))
+    except BrokenClipError:
+        raise
     except Exception as error:
-        return {"broken": f"the probe failed: {type(error).__name__}: {error}"[:300]}
+        raise BrokenClipError(f"the probe failed: {type(error).__name__}: {error}"[:300]) from None
     finally:
         signal.alarm(0)
 
 
-def main() -> None:
-    """Be a worker: serve until standard input ends."""
-    try:
-        silence()
-    except ImportError as error:
-        _say({"failed": str(error)})
-        return
-    _say({"ready": True})
-    for line in sys.stdin.buffer:
-        _say(reply_to(line))
-
-
-def _say(reply: dict[str, object]) -> None:
-    sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n")
-    sys.stdout.buffer.flush()
-
-
-_START_LIMIT_S = 120.0
-_MOST_BYTES = 65536
-_WORKER = (sys.executable, "-m", "vqa_assets.clips.probing")
-_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
-"""For glibc (mallopt(3)): a worker that gives memory back after each clip spends more on page faults than on clips."""
+def begin(_: None) -> None:
+    """A worker's first task; ImportError where it has no PyAV."""
+    silence()
 
 
 class PyAvProber:
     """Satisfies the ingest loop's Prober; safe from many threads at once.
 
-    ``worker`` is the command of a child process that speaks as this module does when it is run.
+    There are as many workers as probes run at once, each kept for the next clip: a question and its answer cost a
+    fraction of a millisecond, where a process per clip costs a hundred. ``worker`` is the command of a process that
+    serves as ``processes.serve`` does.
     """
 
-    def __init__(self, worker: Sequence[str] = _WORKER) -> None:
+    def __init__(self, worker: Sequence[str] = WORKER) -> None:
         self._command = worker
-        self._workers = _Workers()
+        self._workers = _ProbeWorkers()
         weakref.finalize(self, self._workers.end)
 
     def probe(self, path: Path, timeout_s: float) -> Geometry:
@@ -101,85 +78,86 @@ class PyAvProber:
         be started.
         """
         refuse_what_is_no_clip(path)
+        task = ProbeTask(os.fspath(path.absolute()), timeout_s)
         try:
-            return geometry_of(self._answer(path, timeout_s))
+            try:
+                answer = self._ask(self._workers.idle() or self._new_worker(), task)
+            except WorkerDiedError:
+                # Of this clip, or of an earlier one, or for want of memory: a new worker tells.
+                answer = self._ask(self._new_worker(), task)
+            return geometry_of(answer)
+        except WorkerDiedError as death:
+            raise BrokenClipError(f"the probe crashes on it ({death})") from None
         except BrokenClipError as error:
-            raise BrokenClipError(told_better(str(error), path)) from None
+            raise BrokenClipError(clearer_reason(str(error), path)) from None
 
     def close(self) -> None:
         """End all workers, those at work too; a later probe starts new ones."""
         self._workers.end()
 
-    def _answer(self, path: Path, timeout_s: float) -> ProbeAnswer:
-        """Ask a worker; where it dies, a new one, since a worker may have died before or for want of memory."""
-        question = {"path": os.fspath(path.absolute()), "limit_s": timeout_s}
+    def _ask(self, worker: Worker, task: ProbeTask) -> ProbeAnswer:
+        """One question; WorkerDiedError where the worker is dead, or died of it."""
         try:
-            reply = self._ask(self._workers.idle() or self._new_worker(), question, timeout_s)
-        except EOFError:
-            reply = self._ask_again(question, timeout_s)
-        if "broken" in reply:
-            raise BrokenClipError(str(reply["broken"]))
-        return decoded(reply["answer"])  # type: ignore[arg-type]
-
-    def _ask_again(self, question: dict[str, object], timeout_s: float) -> dict[str, object]:
-        try:
-            return self._ask(self._new_worker(), question, timeout_s)
-        except EOFError as error:
-            raise BrokenClipError(f"the probe crashes on it ({error})") from None
-
-    def _ask(self, worker: "_Worker", question: dict[str, object], timeout_s: float) -> dict[str, object]:
-        """One question; EOFError, telling how it ended, where the worker died of it."""
-        try:
-            reply = worker.ask(question, timeout_s)
+            worker.ask(probe_here, task)
+            answer: ProbeAnswer = worker.answer(task.limit_s)
+        except BrokenClipError:
+            self._workers.keep(worker)
+            raise
         except BaseException as error:
             self._workers.drop(worker)
             if worker.stopped:
                 raise StoppedError from None
             if isinstance(error, TimeoutError):
-                raise TransientClipError(f"no answer within {timeout_s:g} s") from None
+                raise TransientClipError(f"no answer within {task.limit_s:g} s") from None
             raise
         self._workers.keep(worker)
-        return reply
+        return answer
 
-    def _new_worker(self) -> "_Worker":
+    def _new_worker(self) -> Worker:
         try:
-            worker = self._workers.add(_Worker(self._command))
+            worker = self._workers.add(Worker(self._command, environment=_KEEP_MEMORY, stderr=DEVNULL))
         except OSError as error:
             raise _not_started(error.strerror or str(error)) from error
         try:
-            reply = worker.listen(_START_LIMIT_S)
-        except (EOFError, TimeoutError) as error:
-            reply = {"failed": str(error)}
-        if not reply.get("ready"):
+            worker.ask(begin, None)
+            worker.answer(_START_LIMIT_S)
+        except BaseException as error:
             self._workers.drop(worker)
             if worker.stopped:
-                raise StoppedError
-            raise _not_started(str(reply.get("failed")))
+                raise StoppedError from None
+            if isinstance(error, TimeoutError):
+                raise _not_started(f"no answer within {_START_LIMIT_S:g} s") from None
+            if isinstance(error, (WorkerDiedError, ImportError)):
+                raise _not_started(str(error)) from None
+            raise
         return worker
 
 
-def _not_started(found: str) -> IngestError:
-    return IngestError("the probe's process did not start", found=found, next_step="reinstall Python or PyAV (av)")
+def _not_started(reason: str) -> IngestError:
+    return IngestError("the probe's process did not start", found=reason, next_step="reinstall Python or PyAV (av)")
 
 
-class _Workers:
-    """All workers of one prober: those that wait for a clip, and those at work."""
+class _ProbeWorkers:
+    """All workers of one prober: those that wait for a clip, and those at work. Safe from many threads at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._all: set[_Worker] = set()
-        self._idle: list[_Worker] = []
+        self._all: set[Worker] = set()
+        self._idle: list[Worker] = []
 
-    def add(self, worker: "_Worker") -> "_Worker":
+    def add(self, worker: Worker) -> Worker:
+        """Note a worker that is about to work."""
         with self._lock:
             self._all.add(worker)
         return worker
 
-    def idle(self) -> "_Worker | None":
+    def idle(self) -> Worker | None:
+        """A worker that waits, and no longer does; None where there is none."""
         with self._lock:
             return self._idle.pop() if self._idle else None
 
-    def keep(self, worker: "_Worker") -> None:
+    def keep(self, worker: Worker) -> None:
+        """Let it wait for the next clip, if ``end`` was not called meanwhile."""
         with self._lock:
             kept = worker in self._all
             if kept:
@@ -187,12 +165,14 @@ class _Workers:
         if not kept:
             worker.end()
 
-    def drop(self, worker: "_Worker") -> None:
+    def drop(self, worker: Worker) -> None:
+        """End one that is of no use any more."""
         with self._lock:
             self._all.discard(worker)
         worker.end()
 
     def end(self) -> None:
+        """End all: those at work are killed here, and reaped by the threads that wait for them."""
         with self._lock:
             idle, at_work = self._idle, self._all.difference(self._idle)
             self._all, self._idle = set(), []
@@ -202,65 +182,113 @@ class _Workers:
             worker.end()
 
 
-class _Worker:
-    """One child process; used by one thread at a time, and ended from any."""
+# The ffprobe program: a process per clip, far slower, and independent of the FFmpeg in the wheel
 
-    def __init__(self, command: Sequence[str]) -> None:
-        home = str(Path(vqa_assets.__file__).parents[1])
-        paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.stopped = False
-        self._process = subprocess.Popen(
-            list(command),
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**_KEEP_MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,
-        )
+_ENTRIES = (
+    "stream=codec_type,codec_name,width,height,pix_fmt,avg_frame_rate,r_frame_rate,duration"
+    ":stream_disposition=attached_pic:format=duration"
+)
+# Without the two lists a playlist that is called .mp4 has ffprobe fetch what it names, for over a minute.
+_OPTIONS = ("-v", "error", "-protocol_whitelist", "file", "-format_whitelist", DEMUXERS, "-of", "json")
+_UNKNOWN_OPTION = re.compile(r"Unrecognized option|Option .* not found|Failed to set value .* for option")
 
-    def ask(self, question: dict[str, object], timeout_s: float) -> dict[str, object]:
-        """Send a question and await its answer."""
-        assert self._process.stdin
+
+class FfprobeProber:
+    """Satisfies the ingest loop's Prober with the program ``binary`` (a name on PATH, or a path)."""
+
+    def __init__(self, binary: str = "ffprobe") -> None:
+        self._binary = binary
+        self._stop = threading.Event()
+        self._trusted = False
+
+    def probe(self, path: Path, timeout_s: float) -> Geometry:
+        """The clip's geometry; errors as ``PyAvProber``'s, IngestError where the program is absent or no ffprobe."""
+        refuse_what_is_no_clip(path)
         try:
-            self._process.stdin.write(json.dumps(question).encode() + b"\n")
-        except BrokenPipeError:
-            raise EOFError(self._how_it_ended()) from None
-        return self.listen(timeout_s)
+            return geometry_of(_answer(json.loads(self._run(path, timeout_s))))
+        except BrokenClipError as error:
+            raise BrokenClipError(clearer_reason(str(error), path)) from None
+        except ValueError as error:
+            self._distrust()
+            raise _unfit(self._binary, f"an answer that is no JSON ({error})") from error
 
-    def listen(self, timeout_s: float) -> dict[str, object]:
-        """The next line; TimeoutError where none comes in time, EOFError where the process is dead."""
-        assert self._process.stdout
-        pipe, deadline, line = self._process.stdout.fileno(), time.monotonic() + timeout_s, b""
-        waiting = select.poll()
-        waiting.register(pipe, select.POLLIN)
-        while not line.endswith(b"\n"):
-            if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError(f"no answer within {timeout_s:g} s")
-            piece = os.read(pipe, _MOST_BYTES)
-            if not piece:
-                raise EOFError(self._how_it_ended())
-            line += piece
-        reply: dict[str, object] = json.loads(line)
-        return reply
+    def close(self) -> None:
+        """End the probes under way, which raise StoppedError; a later probe starts anew."""
+        stop, self._stop = self._stop, threading.Event()
+        stop.set()
 
-    def stop(self) -> None:
-        """Kill the process because the run was stopped; who waits for its answer reaps it."""
-        self.stopped = True
-        self._process.kill()
+    def _run(self, path: Path, timeout_s: float) -> bytes:
+        """The program's JSON."""
+        name, stop = f"file:{path.absolute()}", self._stop
+        command = [self._binary, *_OPTIONS, "-show_entries", _ENTRIES, name]
+        done = self._once(command, timeout_s, stop)
+        if done.status < 0:  # killed, which may be for want of memory: once more
+            done = self._once(command, timeout_s, stop)
+        if done.status < 0:
+            raise BrokenClipError(f"the probe crashes on it (signal {-done.status})")
+        if done.status:
+            self._distrust(done.complaints.decode("utf-8", "replace"))
+            reason = done.last_complaint().removeprefix(f"{name}: ")[:200]
+            raise BrokenClipError(reason or f"ffprobe ended with {done.status}")
+        return done.output
 
-    def end(self) -> None:
-        """Kill the process and reap it."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+    def _once(self, command: Sequence[str], timeout_s: float, stop: threading.Event) -> Completed:
+        try:
+            done = run(command, limit_s=timeout_s, stop=stop)
+        except OSError as error:
+            raise IngestError(
+                f"the ffprobe program {self._binary!r}",
+                found=(error.strerror or str(error)).lower(),
+                expected="a program that can be started",
+                next_step="install it (apt-get install ffmpeg), name it in $FFPROBE_BIN, or leave probing to PyAV",
+            ) from error
+        if done.timed_out:
+            raise TransientClipError(f"no answer within {timeout_s:g} s")
+        return done
 
-    def _how_it_ended(self) -> str:
-        code = self._process.wait()
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
+    def _distrust(self, complaint: str = "") -> None:
+        """IngestError where it is the program that is at fault, and no clip; a good one is asked once."""
+        # Before FFmpeg 4.4 there is no -format_whitelist.
+        if unknown := _UNKNOWN_OPTION.search(complaint):
+            raise _unfit(self._binary, complaint[unknown.start() :].splitlines()[0][:200])
+        if not self._trusted and (reason := why_unfit(self._binary, "-version", "ffprobe version")):
+            raise _unfit(self._binary, reason)
+        self._trusted = True
 
 
-if __name__ == "__main__":
-    main()
+def _answer(report: dict[str, Any]) -> ProbeAnswer:
+    """The first video stream that is no cover art, as ffprobe's JSON has it (https://ffmpeg.org/ffprobe.html#json)."""
+    streams = report.get("streams", [])
+    for stream in streams:
+        if stream.get("codec_type") == "video" and not stream.get("disposition", {}).get("attached_pic"):
+            return ProbeAnswer(
+                width=stream.get("width"),
+                height=stream.get("height"),
+                pix_fmt=stream.get("pix_fmt"),
+                codec=stream.get("codec_name"),
+                average_rate=_rate(stream.get("avg_frame_rate")),
+                base_rate=_rate(stream.get("r_frame_rate")),
+                stream_duration_s=_seconds(stream.get("duration")),
+                container_duration_s=_seconds(report.get("format", {}).get("duration")),
+            )
+    kinds = ", ".join(sorted({stream.get("codec_type", "unknown") for stream in streams})) or "none"
+    raise BrokenClipError(f"no video stream (streams: {kinds})")
+
+
+def _rate(text: str | None) -> Fraction | None:
+    """``30000/1001``; ``0/0`` stands for unknown."""
+    over, _, under = (text or "").partition("/")
+    return Fraction(int(over), int(under)) if over.isdigit() and under.isdigit() and int(under) else None
+
+
+def _seconds(text: str | None) -> float | None:
+    return None if text in (None, "N/A") else float(text)
+
+
+def _unfit(binary: str, reason: str) -> IngestError:
+    return IngestError(
+        f"the ffprobe program {binary!r}",
+        found=reason,
+        expected="an ffprobe of FFmpeg 4.4 or newer; no clip was judged by it",
+        next_step="name another in $FFPROBE_BIN, or leave probing to PyAV",
+    )

@@ -29,6 +29,7 @@ class _Layout:
     is_slice: Callable[[int], bool]
 
 
+# nal_unit_type: five bits of the first byte in H.264 (1 and 5 are slices), six in HEVC (0 to 31 are).
 _LAYOUTS: Mapping[str, _Layout] = {
     "h264": _Layout(4, lambda first: first & 31 in (1, 5)),
     "hevc": _Layout(21, lambda first: first >> 1 & 63 < 32),
@@ -41,6 +42,7 @@ def settle_pixel_format(container: Any, stream: Any) -> None:
 
     context = stream.codec_context
     layout, record = _LAYOUTS.get(context.codec.canonical_name), bytes(context.extradata or b"")
+    # The first byte is the record's version. A stream as broadcast (Annex B) begins with a zero instead.
     if layout is None or len(record) <= layout.length_at or record[0] != 1:
         return
     packet = next(container.demux(stream), None)
@@ -48,10 +50,10 @@ def settle_pixel_format(container: Any, stream: Any) -> None:
     if not head:
         return
     context.thread_count, context.thread_type, context.skip_frame = 1, "NONE", "DEFAULT"
-    context.options = {"ec": "0"}
+    context.options = {"ec": "0"}  # no error concealment: it would paint the picture that is not there
     try:
         context.decode(av.Packet(head))
-    except av.error.FFmpegError:
+    except av.error.FFmpegError:  # as expected: the format was settled before it failed
         return
 
 
@@ -65,7 +67,7 @@ def _first_slice(packet: bytes, length_bytes: int, layout: _Layout) -> bytes:
         if unit and layout.is_slice(unit[0]):
             beginning = unit[:_SLICE_HEAD_BYTES]
             return head + len(beginning).to_bytes(length_bytes) + beginning
-        if len(unit) <= _LONGEST_OTHER_BYTES:
+        if len(unit) <= _LONGEST_OTHER_BYTES:  # parameter sets; of the others (SEI) some are long and tell nothing
             head += packet[at:end]
         at = end
     return b""
@@ -102,11 +104,12 @@ def _glance(path: Path) -> ProbeAnswer | None:
     import av
 
     try:
+        # ``file:``, or FFmpeg takes what stands before a colon in the name for a protocol.
         name = f"file:{path.absolute()}"
         with av.open(name, format=_ISO, options=_GLANCE, metadata_errors="replace") as container:
             stream = _first_real_video(container)
             answer, context = _answer(container, stream), stream.codec_context
-            if not stream.frames:
+            if not stream.frames:  # in fragments: its tables say neither rate nor duration
                 return None
             if answer.pix_fmt is None:
                 settle_pixel_format(container, stream)
@@ -133,7 +136,7 @@ def _answer(container: Any, stream: Any) -> ProbeAnswer:
     import av
 
     context = stream.codec_context
-    if context is None:
+    if context is None:  # PyAV has none where FFmpeg has no decoder for the stream
         raise BrokenClipError("no decoder for its video codec")
     return ProbeAnswer(
         width=context.width,
@@ -154,8 +157,8 @@ def _first_real_video(container: Any) -> Any:
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             return stream
-    found = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
-    raise BrokenClipError(f"no video stream (streams: {found})")
+    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+    raise BrokenClipError(f"no video stream (streams: {kinds})")
 
 
 def _seconds(duration: int | None, time_base: Fraction | None) -> float | None:

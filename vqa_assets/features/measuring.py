@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.containers import refuse_what_is_no_clip, told_better
+from vqa_assets.clips.containers import clearer_reason, refuse_what_is_no_clip
 from vqa_assets.clips.geometry import geometry_of, raw_geometry
 from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.pyav import answer_of
@@ -327,7 +327,7 @@ def one_clip_row(
             try:
                 geometry = geometry_of(answer_of(clip))
             except BrokenClipError as error:
-                raise BrokenClipError(told_better(str(error), clip)) from None
+                raise BrokenClipError(clearer_reason(str(error), clip)) from None
         content = hash_file(clip, stop or threading.Event())
     except BrokenClipError as error:
         raise BrokenClipError(f"{clip.name}: {error}", next_step="fetch or stage the clip again") from None

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
-from vqa_assets.clips.geometry import ClipBytes, raw_geometry
-from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.geometry import raw_geometry
+from vqa_assets.clips.hashing import ClipBytes, hash_file
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError

@@ -16,7 +16,8 @@ from uuid import uuid4
 
 if TYPE_CHECKING:
     from vqa_assets.clips.downloading import DownloadLimits
-    from vqa_assets.clips.geometry import ClipBytes, Geometry
+    from vqa_assets.clips.geometry import Geometry
+    from vqa_assets.clips.hashing import ClipBytes
 
 Tool_co = TypeVar("Tool_co", covariant=True)
 
@@ -79,8 +80,7 @@ class ProberDescription:
 
     def open_tool(self) -> Prober:
         """The prober."""
-        from vqa_assets.clips.ffprobe import FfprobeProber
-        from vqa_assets.clips.probing import PyAvProber
+        from vqa_assets.clips.probing import FfprobeProber, PyAvProber
 
         return PyAvProber() if self.binary is None else FfprobeProber(self.binary)
 

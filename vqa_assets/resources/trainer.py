@@ -1,10 +1,8 @@
 """What trains heads: torch in this process, or the same training in another one, here or on another machine."""
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from vqa_assets.clips.processes import Process
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 HERE, PROCESS = "torch", "process"
 JOB = "{job}"
 """Stands for the job's folder in a command."""
-_POLLED_S, _GRACE_S = 0.1, 20.0
+_GRACE_S = 20.0
 _COMMAND = (sys.executable, "-m", "vqa_assets.resources.training_process", JOB)
 
 
@@ -122,17 +121,13 @@ class ProcessTrainer:
         """The exit status of the command; an interrupted run ends it."""
         command = [part.replace(JOB, str(folder)) for part in self.command]
         try:
-            process = subprocess.Popen(command, env={**os.environ, **environment})
+            process = Process(command, stdin=None, environment={**os.environ, **environment}, grace_s=_GRACE_S)
         except OSError as error:
             raise SettingsError(
                 "trainer: command", found=f"{command[0]} cannot be started ({error.strerror})", expected="a program"
             ) from error
-        try:
-            while process.poll() is None:
-                time.sleep(_POLLED_S)  # not Popen.wait(): an interrupt is not seen until that returns
-        finally:
-            _end(process)
-        return process.returncode
+        with process:
+            return process.wait()
 
     def _tell_failure(self, folder: Path, code: int) -> None:
         """Raises what ended the process, unless it left the reason itself."""
@@ -143,15 +138,3 @@ class ProcessTrainer:
                 expected="exit status 0",
                 next_step="read its output; an exit status of -9 or 137 mostly means out of memory: lower batch_size",
             )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process that still lives to end, and kill it where it does not."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -19,6 +19,7 @@ from dagster_pipes import (
     open_dagster_pipes,
 )
 
+from vqa_assets.clips.processes import end_with_parent
 from vqa_assets.errors import VqaError
 
 CONTEXT, MESSAGES = "pipes-context.json", "pipes-messages.jsonl"
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(folders) != 1 or not (Path(folders[0]) / CONTEXT).is_file():
         sys.stderr.write(f"usage: {__doc__ or ''}\nno training waits in: {' '.join(folders) or '(no folder)'}\n")
         return 2
+    end_with_parent()  # a training that nobody waits for any more would hold the GPU for hours
     folder = Path(folders[0])
     with open_dagster_pipes(params_loader=_ends(folder)) as pipes:
         try:

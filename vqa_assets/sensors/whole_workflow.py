@@ -4,7 +4,6 @@ The stages' own runs appear beside the job's; what the child says is the job's l
 """
 
 import os
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 
 from vqa_assets.assets.run_config import form, stated
+from vqa_assets.clips.processes import PIPE, STDOUT, Process
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import Settings, setting
 
@@ -61,21 +61,11 @@ def run_streamed(
     It is asked to end when this process is interrupted, and killed where it does not.
     """
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(
-        list(command), env=dict(environment), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as child:
-        try:
-            for line in child.stdout or ():
-                last.append(line.rstrip())
-                log(line.rstrip())
-            return child.wait(), list(last)
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                try:
-                    child.wait(_GRACE_S)
-                except subprocess.TimeoutExpired:
-                    child.kill()
+    with Process(command, stdin=None, stdout=PIPE, stderr=STDOUT, environment=environment, grace_s=_GRACE_S) as child:
+        for line in child.lines():
+            last.append(line)
+            log(line)
+        return child.wait(), list(last)
 
 
 def _environment(instance: dg.DagsterInstance) -> dict[str, str]:

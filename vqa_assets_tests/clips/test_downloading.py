@@ -21,7 +21,7 @@ import pytest
 
 from vqa_assets.clips.curl import CurlBinaryDownloader
 from vqa_assets.clips.downloading import GIVEN_UP_AFTER, DownloadLimits, Hosts, is_html, target_of
-from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError, IngestError

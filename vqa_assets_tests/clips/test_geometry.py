@@ -6,7 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from vqa_assets.clips.geometry import ClipBytes, Geometry, ProbeAnswer, geometry_of
+from vqa_assets.clips.geometry import Geometry, ProbeAnswer, geometry_of
+from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.errors import BrokenClipError
 
 ANSWER = ProbeAnswer(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -24,10 +25,10 @@ import pytest
 from av.stream import Disposition
 
 from vqa_assets.clips.containers import refuse_what_is_no_clip
-from vqa_assets.clips.ffprobe import FfprobeProber
-from vqa_assets.clips.geometry import HASH_CHUNK_BYTES, ClipBytes, Geometry, ProbeAnswer
-from vqa_assets.clips.hashing import hash_file
-from vqa_assets.clips.probing import PyAvProber, decoded, encoded
+from vqa_assets.clips.geometry import Geometry, ProbeAnswer
+from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes, hash_file
+from vqa_assets.clips.probing import FfprobeProber, ProbeTask, PyAvProber, probe_here
+from vqa_assets.clips.processes import Worker
 from vqa_assets.clips.pyav import answer_of
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
@@ -391,10 +392,12 @@ def fake_worker(tmp_path: Path, body: str) -> PyAvProber:
     lines = "\n".join(f"    {line}" for line in body.splitlines())
     script = tmp_path / "worker.py"
     script.write_text(
-        "import json, os, signal, sys, time\n"
-        "def say(reply): print(json.dumps(reply), flush=True)\n"
-        "say({'ready': True})\n"
-        f"for line in sys.stdin:\n    path = json.loads(line)['path']\n{lines}\n"
+        "import os, signal, time\n"
+        "from vqa_assets.clips import probing, processes\n"
+        "from vqa_assets.errors import BrokenClipError\n"
+        f"def answer(task):\n    path = task.path\n{lines}\n"
+        "probing.probe_here = answer\n"
+        "processes.serve()\n"
     )
     return PyAvProber((sys.executable, str(script)))
 
@@ -407,7 +410,7 @@ def clip(tmp_path):
 def test_a_clip_that_crashes_the_library_costs_that_clip_only(tmp_path, clip):
     prober = fake_worker(
         tmp_path,
-        "if 'bad' in path: os.kill(os.getpid(), signal.SIGSEGV)\nsay({'broken': 'fine otherwise'})",
+        "if 'bad' in path: os.kill(os.getpid(), signal.SIGSEGV)\nraise BrokenClipError('fine otherwise')",
     )
     bad = clip.with_name("bad.mp4")
     shutil.copy(clip, bad)
@@ -421,14 +424,14 @@ def test_a_worker_that_died_meanwhile_is_replaced(tmp_path, clip):
         tmp_path,
         "flag = path + '.died'\n"
         "if not os.path.exists(flag):\n    open(flag, 'w').close()\n    os._exit(9)\n"
-        "say({'broken': 'asked again'})",
+        "raise BrokenClipError('asked again')",
     )
     assert refusal(prober, clip) == "asked again"
     prober.close()
 
 
 def test_a_clip_that_hangs_the_library_is_broken_when_its_time_is_up(tmp_path, clip):
-    prober = fake_worker(tmp_path, "if 'bad' in path: time.sleep(60)\nsay({'broken': 'fine otherwise'})")
+    prober = fake_worker(tmp_path, "if 'bad' in path: time.sleep(60)\nraise BrokenClipError('fine otherwise')")
     bad = clip.with_name("bad.mp4")
     shutil.copy(clip, bad)
     begun = time.monotonic()
@@ -455,7 +458,7 @@ def test_a_closed_prober_can_be_used_again(clip):
 
 
 def test_a_worker_is_kept_for_the_next_clip(tmp_path, clip):
-    prober = fake_worker(tmp_path, "say({'broken': str(os.getpid())})")
+    prober = fake_worker(tmp_path, "raise BrokenClipError(str(os.getpid()))")
     assert len({refusal(prober, clip) for _ in range(10)}) == 1
     with ThreadPoolExecutor(3) as pool:
         assert len(set(pool.map(lambda _: refusal(prober, clip), range(30)))) <= 3
@@ -467,27 +470,26 @@ def test_a_worker_that_cannot_be_started_is_no_fault_of_the_clip(clip):
         PyAvProber(("/nonexistent/python",)).probe(clip, LIMIT_S)
 
 
-def test_a_library_that_cannot_be_loaded_is_no_fault_of_the_clip(tmp_path, clip):
-    script = tmp_path / "worker.py"
-    script.write_text('print(\'{"failed": "No module named av"}\')')
+def test_a_library_that_cannot_be_loaded_is_no_fault_of_the_clip(tmp_path, clip, monkeypatch):
+    (tmp_path / "av.py").write_text("raise ImportError('No module named av')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(IngestError, match="No module named av; reinstall Python or PyAV"):
-        PyAvProber((sys.executable, str(script))).probe(clip, LIMIT_S)
+        PyAvProber().probe(clip, LIMIT_S)
     with pytest.raises(IngestError, match="exit code 1"):
         PyAvProber((sys.executable, "-c", "raise SystemExit(1)")).probe(clip, LIMIT_S)
 
 
 def test_a_worker_ends_with_its_input(clip):
-    question = json.dumps({"path": str(clip), "limit_s": 5}) + "\n"
-    command = [sys.executable, "-m", "vqa_assets.clips.probing"]
-    done = subprocess.run(command, input=question, capture_output=True, text=True, timeout=30, check=True)
-    ready, reply = (json.loads(line) for line in done.stdout.splitlines())
-    assert ready == {"ready": True}
-    assert decoded(reply["answer"]) == answer_of(clip)
+    with Worker() as worker:
+        worker.ask(probe_here, ProbeTask(str(clip), 5))
+        worker.close_stdin()
+        assert worker.answer(30) == answer_of(clip)
+        assert worker.wait(30) == 0
 
 
 def test_an_answer_survives_the_pipe():
     answer = ProbeAnswer(96, 64, None, "h264", Fraction(30000, 1001), None, 1.5, None)
-    assert decoded(json.loads(json.dumps(encoded(answer)))) == answer
+    assert pickle.loads(pickle.dumps(answer)) == answer
 
 
 def test_importing_the_probers_loads_no_library():

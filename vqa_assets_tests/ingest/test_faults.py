@@ -20,7 +20,7 @@ import pytest
 
 from vqa_assets.clips.curl import CurlBinaryDownloader
 from vqa_assets.clips.downloading import DownloadLimits
-from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.clips.work import PassCounts

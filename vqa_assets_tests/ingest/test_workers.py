@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from vqa_assets.clips.downloading import DownloadLimits
-from vqa_assets.clips.geometry import ClipBytes
+from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.clips.work import PassCounts, StoppedError, unobserved
 from vqa_assets.corpora.raw_video import RawVideo

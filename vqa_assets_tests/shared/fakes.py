@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.clips.downloading import DownloadLimits
-from vqa_assets.clips.geometry import ClipBytes, Geometry
+from vqa_assets.clips.geometry import Geometry
+from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.work import ClipPool, PassCounts, unobserved
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import BrokenClipError, DownloadError

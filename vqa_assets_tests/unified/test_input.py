@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import plain_unified
 from benchmarks.unified_shards import write_shards
-from vqa_assets.clips.processes import ChildProcesses
+from vqa_assets.clips.processes import WorkerPool
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.provenance import RunContext
@@ -349,7 +349,7 @@ class TestPasses:
     def test_child_processes_give_the_same_bytes(
         self, shards: tuple[Shard, ...], plain: tuple[bytes, Any], tmp_path: Path
     ) -> None:
-        with ChildProcesses(2) as workers:
+        with WorkerPool(2) as workers:
             found = aggregate(shards, CORPORA, NOW, workers)
             write_unified_lines(found.rows, tmp_path / "out.jsonl", workers)
         assert (tmp_path / "out.jsonl").read_bytes() == plain[0]
