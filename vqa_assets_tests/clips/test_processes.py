@@ -282,6 +282,16 @@ def test_a_worker_that_died_says_how() -> None:
             worker.ask(squared, 3)
 
 
+@pytest.mark.parametrize("words", [b"this is no answer\n", b"\x80\x05"], ids=["no pickle", "half a pickle"])
+def test_a_process_that_says_something_else_is_ended(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_LAST_WORDS_S", 0.2)
+    program = f"import os, time; os.write(1, {words!r}); os.close(1); time.sleep(600)"
+    with Worker(python(program)) as worker:
+        worker.ask(squared, 3)
+        with pytest.raises(WorkerDiedError, match="signal 9"):
+            worker.answer(60)
+
+
 def test_an_answer_is_not_waited_for_longer_than_its_limit() -> None:
     with Worker() as worker:
         worker.ask(time.sleep, 600)
