@@ -147,10 +147,10 @@ ENDS = {
 
 @pytest.mark.parametrize("way", ENDS, ids=lambda way: way.__name__)
 def test_a_program_is_ended_soon_and_reaped(way: Callable[[], int]) -> None:
-    begun = time.monotonic()
+    begun, others = time.monotonic(), children_of(os.getpid())
     assert way() == ENDS[way]
     assert time.monotonic() - begun < 20
-    assert children_of(os.getpid()) == []
+    assert set(children_of(os.getpid())) <= set(others)
 
 
 def test_what_a_program_started_itself_ends_with_it() -> None:
@@ -183,7 +183,7 @@ def test_hundreds_of_runs_leave_no_process_and_no_descriptor() -> None:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     run(["true"], limit_s=60)
-    before = opened()
+    before, others = opened(), children_of(os.getpid())
     for number in range(200):
         with suppress(FileNotFoundError):
             run(["true" if number % 2 else "/nowhere/program"], limit_s=60, question=b"x")
@@ -191,8 +191,8 @@ def test_hundreds_of_runs_leave_no_process_and_no_descriptor() -> None:
         pass
     with WorkerPool(2) as pool:
         assert list(pool.map(squared, range(4))) == [0, 1, 4, 9]
-    assert opened() == before
-    assert children_of(os.getpid()) == []
+    assert opened() <= before
+    assert set(children_of(os.getpid())) <= set(others)
 
 
 # Python work
@@ -347,7 +347,7 @@ def test_a_program_started_by_hand_does_not_end_with_the_one_that_started_it(mon
     end_with_parent()
     monkeypatch.delenv("VQA_ASSETS_PARENT_PROCESS")
     end_with_parent()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def until(happened: Callable[[], bool], limit_s: float = 30) -> bool:
