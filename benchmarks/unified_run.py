@@ -18,7 +18,7 @@ from vqa_assets.clips.processes import WorkerPool
 from vqa_assets.corpora import CORPORA
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.tables.paths import DataRoot, manifest_path
-from vqa_assets.unified.corpus import UnifiedSettings, Workers, aggregate, make_unified_corpus, write_unified_lines
+from vqa_assets.unified.aggregation import UnifiedSettings, Workers, aggregate, make_unified_corpus, write_unified_lines
 from vqa_assets.unified.shards import Shard
 
 NOW = "2026-05-09T00:00:00+00:00"

@@ -8,7 +8,7 @@
     ├── ScaleError           opinion scores that fit no declared scale
     ├── IngestError          the ingest loop as a whole: counters that do not reconcile, a torn earlier output
     │   ├── LockedError      another run holds the corpus folder
-    │   └── ServerGoneError  no clip could be had because no server answered
+    │   └── ServerGoneError  no clip could be fetched because no server answered
     ├── ClipError            one clip: costs that clip only
     │   ├── BrokenClipError  bytes that no probe accepts
     │   ├── TransientClipError  a time limit, a killed child process: another try may do

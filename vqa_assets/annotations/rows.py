@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from vqa_assets.annotations.columns import ScoreColumns, filled, read_by
 from vqa_assets.annotations.dialects import number, short
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.corpus import Part
+from vqa_assets.corpora.corpus import ScorePart
 from vqa_assets.corpora.opinions import sd_from_spread
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
 from vqa_assets.tables.parquet import NO_VALUE
@@ -87,7 +87,7 @@ class RowReader:
     corpus: Corpus
     settings: ReadingSettings
     columns: ScoreColumns
-    part: Part | None
+    part: ScorePart | None
     decimal_comma: bool
     file: str = ""
 

@@ -20,7 +20,7 @@ from vqa_assets.tables.specs import UNIFIED_CORPUS
 from vqa_assets.unified.settings import AggregationSettings
 
 if TYPE_CHECKING:
-    from vqa_assets.unified.corpus import UnifiedCorpus, UnifiedSettings
+    from vqa_assets.unified.aggregation import UnifiedCorpus, UnifiedSettings
     from vqa_assets.unified.description import UnifiedView
 
 CODE_VERSION = "3"
@@ -41,7 +41,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
     )
     def unified_corpus(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
         from vqa_assets.clips.processes import WorkerPool
-        from vqa_assets.unified.corpus import make_unified_corpus
+        from vqa_assets.unified.aggregation import make_unified_corpus
         from vqa_assets.unified.index import Source
 
         with dagster_failures():
@@ -64,7 +64,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 
 def _settings(config: AggregationSettings, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
-    from vqa_assets.unified.corpus import UnifiedSettings
+    from vqa_assets.unified.aggregation import UnifiedSettings
     from vqa_assets.unified.shards import Shard
 
     names = [*catalog.corpora, *EXTERNAL_SHARDS]

@@ -142,7 +142,7 @@ NAME_FILLERS_SCORE = ("name", "", "", "mos")
 
 
 class Acquisition(Declared):
-    """How a person comes by the corpus: the file to drop into its folder, and where it is had.
+    """How a person comes by the corpus: the file to drop into its folder, and where it is published.
 
     ``other_files`` are the places, in order, where the annotation file may lie instead.
     """
@@ -153,7 +153,7 @@ class Acquisition(Declared):
     other_files: Many[InnerPath] = ()
 
 
-class Part(Declared):
+class ScorePart(Declared):
     """One of several score files that together are the corpus's annotation file.
 
     Its rows carry ``field`` = ``value``; their clips lie in ``clips`` or where the other clips do. ``min_rows`` is the
@@ -207,7 +207,7 @@ class Corpus(Declared):
     ``{clip}`` is the name without suffix.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
     are. ``bytes_per_clip`` estimates a download; ``bucket_prefix`` is put before names that have no URL; ``archives``
-    are had from ``archive_base``. ``name_ids`` are the sites whose ids stand in clip names, which links related clips.
+    lie at ``archive_base``. ``name_ids`` are the sites whose ids stand in clip names, which links related clips.
     """
 
     name: CorpusName
@@ -231,7 +231,7 @@ class Corpus(Declared):
     own_spellings: Spellings = Spellings()
     last_spellings: Spellings = Spellings()
     headerless: Many[Many[str]] = ()
-    parts: Many[Part] = ()
+    parts: Many[ScorePart] = ()
     extra_columns: Many[ExtraColumn] = ()
     clip_suffix: ClipSuffix = ".mp4"
     clip_name: Template = ""
@@ -266,7 +266,7 @@ class Corpus(Declared):
         """Where the one annotation file may lie inside the corpus's folder, in the order of preference."""
         return (self.acquisition.file, *self.acquisition.other_files)
 
-    def part_of(self, file_name: str) -> Part | None:
+    def part_of(self, file_name: str) -> ScorePart | None:
         """The part that a score file of this name is, or None."""
         return next((part for part in self.parts if part.file == file_name), None)
 

@@ -1,6 +1,6 @@
 """KonViD-150k: about 150 000 clips in the wild, each with five or more crowd ratings."""
 
-from vqa_assets.corpora.corpus import Acquisition, Corpus, Part, Spellings
+from vqa_assets.corpora.corpus import Acquisition, Corpus, ScorePart, Spellings
 from vqa_assets.corpora.scales import ACR_1_5
 
 KONVID_150K = Corpus(
@@ -28,8 +28,10 @@ KONVID_150K = Corpus(
     lookalike="KonViD-1k's attributes file has about 1 200 rows, and belongs to konvid-1k",
     own_spellings=Spellings(mos=("mos", "video_score")),
     parts=(
-        Part(file="k150ka_scores.csv", field="score_drop", value="k150ka", clips=("k150ka_extracted",)),
-        Part(file="k150kb_scores.csv", field="score_drop", value="k150kb", clips=("k150kb_extracted",), min_rows=1_000),
+        ScorePart(file="k150ka_scores.csv", field="score_drop", value="k150ka", clips=("k150ka_extracted",)),
+        ScorePart(
+            file="k150kb_scores.csv", field="score_drop", value="k150kb", clips=("k150kb_extracted",), min_rows=1_000
+        ),
     ),
     clip_folders=("k150ka_extracted", "k150kb_extracted"),
     name_ids=("flickr",),

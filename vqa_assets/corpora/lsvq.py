@@ -1,6 +1,6 @@
 """LSVQ: about 39 000 social-media clips. Published on 1–5 by the paper, on 0–100 in the files its authors give out."""
 
-from vqa_assets.corpora.corpus import NAME_FILLERS_SCORE, Acquisition, Corpus, Part, Spellings
+from vqa_assets.corpora.corpus import NAME_FILLERS_SCORE, Acquisition, Corpus, ScorePart, Spellings
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 
 LSVQ = Corpus(
@@ -29,9 +29,9 @@ LSVQ = Corpus(
     own_spellings=Spellings(split=("split",)),
     headerless=(NAME_FILLERS_SCORE,),
     parts=(
-        Part(file="LSVQ_whole_train.csv", field="split", value="train"),
-        Part(file="LSVQ_whole_test.csv", field="split", value="test"),
-        Part(file="LSVQ_whole_test_1080p.csv", field="split", value="test"),
+        ScorePart(file="LSVQ_whole_train.csv", field="split", value="train"),
+        ScorePart(file="LSVQ_whole_test.csv", field="split", value="test"),
+        ScorePart(file="LSVQ_whole_test_1080p.csv", field="split", value="test"),
     ),
     name_ids=("youtube",),
 )

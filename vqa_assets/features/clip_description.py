@@ -28,7 +28,7 @@ _PRIMARIES |= {10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213"}
 
 
 @dataclass(frozen=True)
-class ClipDescription(Family):
+class ClipFacts(Family):
     """Columns: ``n_feature_frames`` (frames measured), ``clip_transfer``, ``clip_primaries``, ``clip_bitdepth``,
     ``clip_damaged`` (frames), ``clip_interlaced``."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, FeatureError, SettingsError
 from vqa_assets.feature_names import KONVID_V1, NR_V1
-from vqa_assets.features.clip_description import ClipDescription
+from vqa_assets.features.clip_description import ClipFacts
 from vqa_assets.features.decoding import LONG_SIDE, ClipFile, DecodedClip, Frame, opened
 from vqa_assets.features.family import ClipMeasurement, Family, FamilyVersion, Measured, joined
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
@@ -38,7 +38,7 @@ class ClipExtractor:
     """The shipped families, by PyAV and the ffmpeg of the imageio-ffmpeg wheel, and ``further`` ones.
 
     ``feature_sets`` are some of ``FEATURE_SETS``; with ``perceptual_hash`` there is ``clip_phash`` too. Columns are in
-    the docstrings of ``KonvidV1``, ``NrV1``, ``PerceptualHash`` and ``ClipDescription``.
+    the docstrings of ``KonvidV1``, ``NrV1``, ``PerceptualHash`` and ``ClipFacts``.
     """
 
     max_frames: int = MAX_FRAMES
@@ -71,7 +71,7 @@ class ClipExtractor:
             shipped.append(NrV1())
         if self.perceptual_hash:
             shipped.append(PerceptualHash())
-        return [*shipped, ClipDescription(), *self.further]
+        return [*shipped, ClipFacts(), *self.further]
 
     @property
     def version(self) -> str:

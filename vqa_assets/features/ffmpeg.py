@@ -13,7 +13,7 @@ from pathlib import Path
 from vqa_assets.clips.processes import DEVNULL, PIPE, Process, run
 from vqa_assets.errors import FeatureError, TransientClipError
 
-SAID_FILE, MOST_SAID = "said.txt", 1 << 16
+LOG_FILE, MOST_LOGGED = "stderr.txt", 1 << 16
 _VERSION_LIMIT_S = 60.0
 
 NEEDED = ("--enable-libvmaf", "--enable-libx264")
@@ -22,10 +22,10 @@ NEEDED = ("--enable-libvmaf", "--enable-libx264")
 
 @dataclass(frozen=True)
 class Finished:
-    """A child process that ended by itself: its exit status (negative: the signal that ended it) and what it said."""
+    """A child process that ended by itself: its exit status (negative: the signal that ended it) and what it wrote to standard error."""
 
     status: int
-    said: str
+    complaints: str
 
 
 def ffmpeg_binary() -> str:
@@ -78,9 +78,9 @@ class Child:
     def __enter__(self) -> "Child":
         with ExitStack() as opened:
             # To a file, not a pipe: nobody reads what it says while it is fed, and a full pipe would stop it.
-            self._said = opened.enter_context((self._folder / SAID_FILE).open("w+b"))
+            self._log_file = opened.enter_context((self._folder / LOG_FILE).open("w+b"))
             try:
-                process = Process(self._command, folder=self._folder, stdin=PIPE, stdout=DEVNULL, stderr=self._said)
+                process = Process(self._command, folder=self._folder, stdin=PIPE, stdout=DEVNULL, stderr=self._log_file)
             except OSError as error:
                 raise FeatureError(f"ffmpeg: {self._command[0]} does not start", found=str(error)) from error
             self._process = opened.enter_context(process)
@@ -104,8 +104,8 @@ class Child:
         self._process.close_stdin()
         with self._stalls():
             status = self._process.wait(self._stall_s, self._stop)
-        self._said.seek(0)
-        return Finished(status, self._said.read(MOST_SAID).decode(errors="replace"))
+        self._log_file.seek(0)
+        return Finished(status, self._log_file.read(MOST_LOGGED).decode(errors="replace"))
 
     @contextmanager
     def _stalls(self) -> Iterator[None]:

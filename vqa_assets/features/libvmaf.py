@@ -212,7 +212,7 @@ def _against_reference(comparison: Comparison, reference: ClipFile) -> list[str]
 
 
 def _check_end(comparison: Comparison, finished: Finished) -> None:
-    name, message = comparison.name, _ADDRESS.sub("", finished.said).strip()
+    name, message = comparison.name, _ADDRESS.sub("", finished.complaints).strip()
     last = " | ".join(message.splitlines()[-3:])
     if any(line.endswith(_TRUNCATED) for line in message.splitlines()):
         raise BrokenClipError(f"{name}: its reference is cut short", found=last, next_step="fetch or stage it again")

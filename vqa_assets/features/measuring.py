@@ -87,7 +87,7 @@ class FeatureReport:
 
 
 @dataclass(frozen=True)
-class ClipTask:
+class MeasuringTask:
     """A clip to measure, its place among the clips, and the families of which the cache has nothing."""
 
     index: int
@@ -125,7 +125,7 @@ def extract_features(
     if run.progress is not None:
         run.progress(done, len(ledger.failed))
     tasks = (
-        ClipTask(index, clip, tuple(family.name for family in ledger.lacking[index]))
+        MeasuringTask(index, clip, tuple(family.name for family in ledger.lacking[index]))
         for index, clip in enumerate(clips)
         if index in ledger.lacking
     )
@@ -280,7 +280,7 @@ def _version_change(
     return None
 
 
-def _measure(extractor: FeatureExtractor, stop: threading.Event | None, task: ClipTask) -> dict[str, Outcome]:
+def _measure(extractor: FeatureExtractor, stop: threading.Event | None, task: MeasuringTask) -> dict[str, Outcome]:
     """What came of one clip, by family; failures that are the clip's own are outcomes, all others are raised."""
     clip = task.clip
     if stop is not None and stop.is_set():

@@ -80,7 +80,7 @@ def read_clips(tools: ClipTools, limits: ClipLimits, tasks: Sequence[ClipTask]) 
     """Read a chunk of clips, on whatever thread or process an executor has.
 
     One outcome per task in their order. What ends the whole run (StoppedError after an interrupt, IngestError where no
-    clip can be had) stands at the end, so that the outcomes before it are not lost.
+    clip can be fetched) stands at the end, so that the outcomes before it are not lost.
     """
     opened = open_tools(tools)
     results: list[ClipOutcome | Exception] = []
@@ -95,7 +95,7 @@ def read_clips(tools: ClipTools, limits: ClipLimits, tasks: Sequence[ClipTask]) 
 def read_clip(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
     """Fetch (where ``task.url`` says so), hash and probe one clip.
 
-    StoppedError after an interrupt; IngestError where no clip can be had. Everything else is an outcome.
+    StoppedError after an interrupt; IngestError where no clip can be fetched. Everything else is an outcome.
     """
     if tools.stop.is_set():
         raise StoppedError

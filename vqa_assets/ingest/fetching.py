@@ -98,7 +98,7 @@ def _size(count: int) -> str:
 def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> None:
     """Fetch and unpack what is not there yet; an interrupted fetch goes on where it stopped.
 
-    SettingsError for a corpus without archives, IngestError where one cannot be had, is too small or is not safe.
+    SettingsError for a corpus without archives, IngestError where one cannot be fetched, is too small or is not safe.
     """
     if not corpus.archives:
         raise SettingsError(

@@ -65,8 +65,8 @@ def gather_outcomes(
 ) -> Mapping[str, ClipOutcome]:
     """One outcome for every usable row of the run, by clip name; each is committed as it completes.
 
-    ServerGoneError where no clip is there and none could be had because no server answered; IngestError where clips of
-    known size do not fit on the disk.
+    ServerGoneError where no clip is there and none could be fetched because no server answered; IngestError where
+    clips of known size do not fit on the disk.
     """
     corpus, settings = folder.corpus, folder.settings
     gathering = _Gathering(folder, report, folder.cache.load())

@@ -29,7 +29,7 @@ class Downloader(Protocol):
         """Write the body of ``url`` into ``part`` and say what it is.
 
         DownloadError where the bytes never arrive, StoppedError soon after ``stop`` is set, IngestError where no clip
-        could be had (no space, no binary). Nothing is left at ``part`` after an error.
+        could be fetched (no space, no binary). Nothing is left at ``part`` after an error.
         """
         ...
 

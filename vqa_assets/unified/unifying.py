@@ -1,6 +1,6 @@
 """The second pass: rows that stand are read again, brought onto 0–100, and made into lines in the order of output.
 
-Decides nothing about them; the files that they go into are made in ``corpus`` and ``table``.
+Decides nothing about them; the files that they go into are made in ``aggregation`` and ``table``.
 """
 
 import math

@@ -31,7 +31,7 @@ from vqa_assets.errors import AggregateError, EncodeGridError, SchemaError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.unified.corpus import aggregate
+from vqa_assets.unified.aggregation import aggregate
 from vqa_assets.unified.shards import Shard
 from vqa_assets_tests.shared.grids import SIX, frames, real_report, small_report, tune_row, version_2, write_rows
 

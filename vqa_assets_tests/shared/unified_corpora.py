@@ -8,7 +8,7 @@ from typing import Any
 from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.unified.corpus import UnifiedCorpus, UnifiedSettings, make_unified_corpus
+from vqa_assets.unified.aggregation import UnifiedCorpus, UnifiedSettings, make_unified_corpus
 from vqa_assets.unified.shards import Shard
 
 SOURCES = {**CORPORA, **EXTERNAL_SHARDS}

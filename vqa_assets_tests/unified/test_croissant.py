@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets.unified.corpus import UnifiedCorpus
+from vqa_assets.unified.aggregation import UnifiedCorpus
 from vqa_assets_tests.shared.unified_corpora import clip, unify
 
 with warnings.catch_warnings():

@@ -18,7 +18,7 @@ from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.unified import shards as shards_module
-from vqa_assets.unified.corpus import UnifiedSettings, aggregate, make_unified_corpus, write_unified_lines
+from vqa_assets.unified.aggregation import UnifiedSettings, aggregate, make_unified_corpus, write_unified_lines
 from vqa_assets.unified.shards import OpenedShard, Shard, pieces_of, scan
 from vqa_assets.unified.table import made_from, origin_of
 from vqa_assets.unified.unifying import blocks_of, write_block
@@ -245,7 +245,7 @@ class TestRefused:
         def full(_: Any) -> Any:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("vqa_assets.unified.corpus.write_block", full)
+        monkeypatch.setattr("vqa_assets.unified.aggregation.write_block", full)
         with pytest.raises(AggregateError, match=r"it cannot be written \(No space left on device\)"):
             unify(root_path, [good("a"), good("b")])
         assert {p.name: p.read_bytes() for p in earlier.jsonl.parent.iterdir()} == before
