@@ -5,7 +5,6 @@ import gc
 import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -26,7 +25,8 @@ from vqa_assets.assets.labels import (
     make_mos_label_batch_checks,
 )
 from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
-from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.downloader import DownloaderResource
@@ -56,12 +56,7 @@ def default_resources() -> dict[str, Any]:
 
 def declared_corpora() -> Mapping[str, Corpus]:
     """``CORPORA``, and those that the TOML files in ``$VQA_CORPORA_DIR`` declare; SettingsError names a mistake."""
-    folder = os.environ.get("VQA_CORPORA_DIR")
-    if not folder:
-        return CORPORA
-    from vqa_assets.corpora.declarations import with_declared
-
-    return with_declared(Path(folder).expanduser())
+    return with_declared(corpora_folder(os.environ))
 
 
 def build_defs(**resources: Any) -> dg.Definitions:

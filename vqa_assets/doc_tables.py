@@ -11,17 +11,21 @@ from pathlib import Path
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION, ROLES
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.labels.settings import LabelSettings
 from vqa_assets.settings import Settings
 from vqa_assets.tables.paths import CODE
+from vqa_assets.unified.settings import AggregationSettings
 
 BEGIN, END = "<!-- {}: made by vqa_assets.doc_tables -->", "<!-- /{} -->"
 SETTINGS: Mapping[Path, type[Settings]] = {
     Path("docs/ingest.md"): IngestSettings,
+    Path("docs/unified-corpus.md"): AggregationSettings,
     Path("docs/labels.md"): LabelSettings,
+    Path("docs/features-and-heads.md"): TrainingSettings,
 }
-"""Pages that hold a table of a stage's settings."""
+"""Pages that hold the table of a stage's settings."""
 PAGE, README = Path("docs/corpora.md"), Path("README.md")
 
 _INTRODUCTION = """\

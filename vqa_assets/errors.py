@@ -26,7 +26,7 @@
 
 
 class VqaError(Exception):
-    """A failure told in four parts: what, found, expected, and what to do next.
+    """A failure in four parts: what, found, expected, and what to do next.
 
     ``str()`` reads ``what: found, expected …; next``; parts that do not apply are left out.
     """

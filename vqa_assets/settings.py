@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from vqa_assets.errors import SettingsError
 
-RUN_CONFIG, DEFAULT, TABLES = "run config", "default", "tables"
+RUN_CONFIG, DEFAULT, FROM_TABLES = "run config", "default", "tables"
 """Where a value came from, as manifests say it; ``tables`` decide what was left to them."""
 
 _KINDS: Mapping[Any, str] = {
@@ -59,8 +59,14 @@ class Shape:
 
 
 def _as_path(value: Any) -> Any:
-    # An empty text would be the working folder, which nobody means.
-    return Path(value).expanduser() if isinstance(value, str) and value else value
+    if not isinstance(value, str) or not value:
+        return value  # an empty text would be the working folder, which nobody means: it is refused as no path
+    if "\0" in value:
+        raise Unfit(repr(value), "a path, which holds no null")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise Unfit(f"{value!r} ({error})", "a path; ~ is the home folder of whoever runs this") from error
 
 
 SettingPath = Annotated[Path, BeforeValidator(_as_path)]
@@ -146,7 +152,7 @@ class Resolved(Generic[Stage]):
 def resolve_levels(stage: type[Stage], levels: Iterable[Level], corpus: BaseModel, where: str) -> Resolved[Stage]:
     """Each setting from the first level that states it, else from the corpus, else its default.
 
-    Every level is checked by itself, so that a mistake in a file is told though a run config outranks it.
+    Every level is checked by itself, so that a mistake in a file is reported though a run config outranks it.
     """
     stated: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -158,7 +164,7 @@ def resolve_levels(stage: type[Stage], levels: Iterable[Level], corpus: BaseMode
         fact = _extra(field, "of_corpus")
         if name not in stated and fact:
             stated[name], origins[name] = getattr(corpus, fact), "corpus"
-    return Resolved(stage(**stated), {name: origins.get(name, DEFAULT) for name in stage.model_fields})
+    return Resolved(stage.of(stated, where), {name: origins.get(name, DEFAULT) for name in stage.model_fields})
 
 
 def with_origins(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

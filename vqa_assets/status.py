@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.clips.folders import ClipFolders
-from vqa_assets.corpora import CORPORA, Corpus
-from vqa_assets.corpora.declarations import with_declared
+from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import AnnotationError, SettingsError, VqaError
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder
 from vqa_assets.ingest.rows import LOST
@@ -176,8 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         root = DataRoot.resolve(options.root)
-        folder = os.environ.get("VQA_CORPORA_DIR")
-        corpora = with_declared(Path(folder).expanduser()) if folder else CORPORA
+        corpora = with_declared(corpora_folder(os.environ))
         statuses = [status_of(corpus, root) for corpus in corpora.values()]
     except VqaError as error:
         print(f"error: {error}", file=sys.stderr)

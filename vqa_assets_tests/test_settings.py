@@ -1,5 +1,6 @@
 """Where a setting comes from, and what is said of one that cannot be used."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ SAMPLES = {
     "archive_base": ("https://a/", "https://b/"),
     "mos_scale": ("1-5-acr", "0-100-continuous"),
     "min_rows": (2, 3),
-    "max_manifest_rows": (20, 30),
+    "max_manifest_rows": (20_000, 30_000),
     "retry_failed": (True, False),
     "rescan": (True, False),
     "prune": (True, False),
@@ -230,6 +231,21 @@ def test_relative_paths_in_ingest_toml_begin_at_its_folder(toml, tmp_path, monke
     assert found.values.manifest_csv == Path("/abs/y.csv")
     assert found.values.corpus_dir == Path("/home/somebody/k")
     assert found.values.clips_subdir == "v"
+
+
+@pytest.mark.parametrize("level", ["run config", "ingest.toml"])
+@pytest.mark.parametrize(("path", "expected"), [("~nobody-here/k", "~ is the home folder"), ("/a\0b", "holds no null")])
+def test_a_path_that_cannot_be_is_refused_in_words(level, path, expected, toml):
+    in_toml = "corpus_dir = " + json.dumps(path) if level == "ingest.toml" else ""
+    with pytest.raises(SettingsError, match=expected):
+        resolved(toml(in_toml), **({"corpus_dir": path} if level == "run config" else {}))
+
+
+def test_bounds_that_contradict_each_other_are_refused(toml):
+    with pytest.raises(SettingsError, match=r"max_manifest_rows: 3, expected min_rows \(9\) or more"):
+        resolved(toml("min_rows = 9\nmax_manifest_rows = 3"))
+    with pytest.raises(SettingsError, match=r"max_manifest_rows: 3, expected min_rows \(5000\) or more"):
+        resolved(toml(""), max_manifest_rows=3)
 
 
 def test_there_need_not_be_an_ingest_toml(tmp_path):

@@ -6,8 +6,8 @@ Deleting such a file costs finding it out again, nothing else. What its rows mea
 
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -21,14 +21,13 @@ Answer = TypeVar("Answer")
 class CacheFormat:
     """What such a file holds: the ``PRAGMA user_version`` it bears, the statements that make its tables.
 
-    ``upgrades`` bring a file of that older version to this one. A file of any other version is begun anew. ``cost``
-    says what that costs, for the warning: ``every clip is read again``.
+    A file of any other version is begun anew; ``cost`` says what that costs, for the warning: ``every clip is read
+    again``.
     """
 
     version: int
     tables: str
     cost: str
-    upgrades: Mapping[int, str] = field(default_factory=dict)
 
 
 class CacheFile:
@@ -90,9 +89,7 @@ class CacheFile:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version != self._format.version and (version or tables):
-            if version not in self._format.upgrades:
-                raise sqlite3.DatabaseError(f"format {version}, expected {self._format.version}")
-            connection.executescript(f"BEGIN IMMEDIATE; {self._format.upgrades[version]}; COMMIT;")
+            raise sqlite3.DatabaseError(f"format {version}, expected {self._format.version}")
         connection.executescript(self._format.tables)
         connection.execute(f"PRAGMA user_version={self._format.version}")
 

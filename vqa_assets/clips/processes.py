@@ -72,7 +72,7 @@ class Process:
             cwd=folder,
             env={**(os.environ if environment is None else environment), _PARENT: str(os.getpid())},
             # A session of its own: an interrupt typed at the terminal reaches it through this process alone, and what
-            # it starts itself (sh, a yt-dlp's ffmpeg) is ended with it.
+            # it starts itself (sh, a yt-dlp's ffmpeg) is killed with it.
             start_new_session=True,
         )
         if self._process.stdin:

@@ -41,13 +41,18 @@ class PoolContext(Protocol):
 
 
 def completed(
-    executor: Executor, work: Callable[[Item], Result], items: Iterable[Item], window: int
+    executor: Executor,
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    window: int,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Item, "Future[Result]"]]:
     """Submit ``work(item)`` for each item, at most ``window`` outstanding, and yield (item, future) as each completes.
 
-    Closing the generator, or an exception in its consumer, cancels what has not begun.
+    Closing the generator, or an exception in its consumer, cancels what has not begun. ``meanwhile`` is called every
+    half second while nothing completes.
     """
-    with closing(completed_together(executor, work, items, window)) as batches:
+    with closing(completed_together(executor, work, items, window, meanwhile)) as batches:
         for batch in batches:
             yield from batch
 
@@ -61,8 +66,7 @@ def completed_together(
 ) -> Generator[list[tuple[Item, "Future[Result]"]], None, None]:
     """As ``completed``, but all that completed since the last time in one list: a consumer may commit them as one.
 
-    None is held back: a list has one pair where the consumer keeps up. ``meanwhile`` is called every half second while
-    nothing completes.
+    None is held back: a list has one pair where the consumer keeps up.
     """
     queue = iter(items)
     pending: dict[Future[Result], Item] = {}

@@ -199,7 +199,7 @@ class Corpus(Declared):
     Annotation file: ``min_rows`` and ``max_rows`` bound it and refuse the wrong corpus; ``lookalike`` says which one it
     probably is. ``default_cap`` bounds an ordinary run. ``own_spellings`` go before the general ones;
     ``last_spellings`` count only where no other column of that meaning exists. ``headerless`` are the shapes of files
-    without a header, told apart by their number of columns. ``parts`` are the score files that stand in for the one.
+    without a header, which differ in their number of columns. ``parts`` are the score files that stand in for the one.
 
     Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one; where no column says
     what encoded a clip, a name made so does, if that is one of ``codecs``. On disk a clip may

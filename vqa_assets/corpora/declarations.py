@@ -17,6 +17,12 @@ _NOTES = ("._", ".#", "~$")
 """How names begin that macOS, Emacs and Excel give to what is no declaration."""
 
 
+def corpora_folder(environment: Mapping[str, str]) -> Path | None:
+    """The folder that ``$VQA_CORPORA_DIR`` names, or None."""
+    folder = environment.get("VQA_CORPORA_DIR")
+    return Path(folder).expanduser() if folder else None
+
+
 def with_declared(folder: Path | None) -> Mapping[str, Corpus]:
     """``CORPORA``, then the corpora of the ``.toml`` files in a folder, in the order of their file names.
 

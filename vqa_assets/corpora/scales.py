@@ -63,13 +63,6 @@ UNIFIED = CONTINUOUS_0_100
 """The scale of the unified corpus: ``(mos − 1) · 25`` for 1–5, identity for 0–100 and VMAF."""
 
 
-def scale_named(name: str) -> MosScale:
-    """The scale of that name; ScaleError lists the known ones."""
-    if name not in SCALES:
-        raise ScaleError("mos_scale", found=repr(name), expected="one of " + ", ".join(SCALES), next_step="correct it")
-    return SCALES[name]
-
-
 def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: str) -> MosScale:
     """The first candidate that holds at least 99 % of a whole file's finite scores.
 

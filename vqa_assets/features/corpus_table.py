@@ -47,7 +47,7 @@ BATCH_ROWS = 8_192
 """Rows of the table in memory at once, and in a row group: about 100 MB of 250 columns."""
 
 MOST_SHAPES = 1_024
-"""Different sets of columns and types of rows that are told from one another while a table's schema is gathered."""
+"""Different sets of columns and types of rows that are kept apart while a table's schema is gathered."""
 
 _READ_BYTES = 1 << 20
 
@@ -57,7 +57,7 @@ _log = logging.getLogger("vqa_assets.features")
 @dataclass(frozen=True)
 class FeatureSettings:
     """``clips`` is where the clips lie, ``workers`` how many are measured at once, ``raw`` what those without a
-    container are, ``observe`` who is told now and then how far the run is."""
+    container are, ``observe`` hears now and then how far the run is."""
 
     clips: ClipFolders
     workers: int
@@ -102,7 +102,7 @@ def make_clip_features(
         pool.open(settings.workers) as executor,
     ):
         watch = Watch(ProgressLine(f"{corpus.name}-features", len(clips), _log.info), settings.observe)
-        run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update)
+        run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update, watch.look)
         measured, report = extract_features(clips, extractor, executor, cache, run)
         watch.end()
         seconds = time.monotonic() - begun

@@ -138,7 +138,7 @@ class ClipExtractor:
                     # Only the first frame tells the size that a comparison needs to know before it begins.
                     decoded = DecodedClip(source, frame.picture, self.max_frames, beside, stop)
                     under_way = [_FamilyOnClip(family, decoded, stack.enter_context(ExitStack())) for family in chosen]
-                if any(one.family.frames.small_luma for one in under_way):
+                if any(one.family.frames.small_luma and one.error is None for one in under_way):
                     decoded.small_luma.append(frame.small_luma())
                 # A frame is converted where a family looks at its planes, once for all of them.
                 for one in under_way:

@@ -22,7 +22,10 @@ NEEDED = ("--enable-libvmaf", "--enable-libx264")
 
 @dataclass(frozen=True)
 class Finished:
-    """A child process that ended by itself: its exit status (negative: the signal that ended it) and what it wrote to standard error."""
+    """A child process that ended by itself: its exit status, and what it wrote to standard error.
+
+    A negative status is the signal that ended it.
+    """
 
     status: int
     complaints: str

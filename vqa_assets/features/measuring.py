@@ -57,11 +57,15 @@ class ClipToMeasure:
 
 @dataclass(frozen=True)
 class MeasuringRun:
-    """How a run goes: clips outstanding at once, the stop signal, and who is told how many are done and failed."""
+    """How a run goes: clips outstanding at once, the stop signal, and who shows how far it is.
+
+    ``progress`` gets the counts of clips done and failed; ``meanwhile`` is called while a long clip is measured.
+    """
 
     window: int
     stop: threading.Event
     progress: Callable[[int, int], None] | None = None
+    meanwhile: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def extract_features(
     )
     work = partial(_measure, extractor, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
     with stopping(run.stop, executor):
-        for task, future in completed(executor, work, tasks, run.window):
+        for task, future in completed(executor, work, tasks, run.window, run.meanwhile):
             measured, key = future.result(), _clip_key(task.clip)
             cache.put_all({family_key(family, key): measured[family.name] for family in ledger.lacking[task.index]})
             ledger.judge(task.index, task.clip, measured.values())

@@ -1,7 +1,7 @@
-"""What each head is: its corpora, features, gate and purpose, and the settings one training run takes.
+"""What each head is: its corpora, features, gate and purpose. The settings of a training run are in ``settings``.
 
 Also what a head must say about the corpora it was trained on. A gate's numbers live here and never move. How a head is
-trained and judged is in the other modules. Stdlib only, so that the definitions load nothing heavy.
+trained and judged is in the other modules. The definitions read this, so nothing heavy is imported.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Which rows train which head, and which judge it: hold-out, folds by content, and splits that corpora bring along.
 
-How groups are drawn is in ``content``.
+How groups are drawn is in ``corpora.contents``.
 """
 
 from collections.abc import Mapping

@@ -33,8 +33,7 @@ LEAST_WINDOW = 64
 """Small clips complete faster than the coordinator comes round: a narrower window would leave few workers idle."""
 TASKS_PER_CHUNK = 1
 """How many clips travel to a worker together. A thread takes a task in 0.05 ms and reads a small clip in 1.5 ms: more
-at once would win 4 %, and an interrupt would lose all that was read of a chunk, not only the clip in hand. Where a task
-crosses machines it costs milliseconds; there a hundred go together."""
+at once would win 4 %, and an interrupt would lose all that was read of a chunk, not only the clip in hand."""
 _log = logging.getLogger("vqa_assets.ingest")
 
 
@@ -49,7 +48,7 @@ class Services:
 
 
 @dataclass(frozen=True)
-class ClipFolder:
+class IngestInputs:
     """What one run knows of its clips before it begins; ``sizes`` are those of the earlier JSONL, by clip name."""
 
     corpus: Corpus
@@ -61,7 +60,7 @@ class ClipFolder:
 
 
 def gather_outcomes(
-    rows: Sequence[AnnotationRow], folder: ClipFolder, services: Services, report: IngestReport
+    rows: Sequence[AnnotationRow], folder: IngestInputs, services: Services, report: IngestReport
 ) -> Mapping[str, ClipOutcome]:
     """One outcome for every usable row of the run, by clip name; each is committed as it completes.
 
@@ -97,7 +96,7 @@ def workers_of(settings: IngestSettings) -> int:
 class _Gathering:
     """The outcomes so far, and what came of the workers; only the coordinator touches it."""
 
-    folder: ClipFolder
+    folder: IngestInputs
     report: IngestReport
     cached: Mapping[str, ReadClip]
     outcomes: dict[str, ClipOutcome] = field(default_factory=dict)

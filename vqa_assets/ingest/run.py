@@ -19,7 +19,7 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.fetching import fetch_archives
-from vqa_assets.ingest.gather import ClipFolder, Services, gather_outcomes
+from vqa_assets.ingest.gather import IngestInputs, Services, gather_outcomes
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder, named_on_disk
 from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
@@ -144,7 +144,7 @@ def _gather_and_judge(
         _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
     report.unlabelled_clips = clips.count_unlabelled({row.src for row in annotations.rows}, settings.clip_suffix)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
-        folder = ClipFolder(corpus, settings, clips, progress, cache, sizes_of(earlier))
+        folder = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier))
         outcomes = gather_outcomes(run, folder, services, report)
     labelling = Labelling(corpus, settings, annotations, utc_text())
     return RowJudge(labelling, earlier, report).judge(run, outcomes)

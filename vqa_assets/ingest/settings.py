@@ -7,7 +7,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import model_validator
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import LONGEST_TIME_S, Address, ClipSuffix
@@ -21,13 +23,14 @@ from vqa_assets.settings import (
     SettingPath,
     Settings,
     Shape,
+    Unfit,
     core_type,
     resolve_levels,
     setting,
 )
 
 INGEST_TOML = "ingest.toml"
-MOST_WORKERS = 4096
+MOST_CLIPS_AT_ONCE = 4096
 """No run has more clips in hand."""
 _LONGEST_NAME_BYTES = 255
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -48,7 +51,7 @@ InnerFolder = Annotated[
 
 
 class IngestSettings(Settings):
-    """Settings of one ingest; a field left empty is taken from ingest.toml, the corpus, or its default.
+    """Settings of one ingest; what is not stated is taken from ingest.toml, the corpus, or its default.
 
     ``max_rows`` None means no cap.
     """
@@ -131,10 +134,16 @@ class IngestSettings(Settings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "Least level that is logged.")
     workers: int | None = setting(
-        None, "Clips in hand at once.", shown="the larger of cores and per_host", ge=1, le=MOST_WORKERS
+        None, "Clips in hand at once.", shown="the larger of cores and per_host", ge=1, le=MOST_CLIPS_AT_ONCE
     )
-    per_host: int = setting(8, "Transfers from one host at once.", ge=1, le=MOST_WORKERS)
+    per_host: int = setting(8, "Transfers from one host at once.", ge=1, le=MOST_CLIPS_AT_ONCE)
     lock_wait_s: float = setting(10.0, "How long to wait for another run on the same corpus, in seconds.", ge=0)
+
+    @model_validator(mode="after")
+    def _bounds_agree(self) -> Self:
+        if self.max_manifest_rows is not None and self.max_manifest_rows < self.min_rows:
+            raise Unfit(f"{self.max_manifest_rows}", f"min_rows ({self.min_rows}) or more", "max_manifest_rows")
+        return self
 
 
 def resolve(corpus: Corpus, run_config: Mapping[str, Any], toml_path: Path) -> Resolved[IngestSettings]:
@@ -165,7 +174,10 @@ def read_toml(path: Path) -> dict[str, Any]:
             next_step="correct the line it names",
         ) from error
     paths = {name for name, field in IngestSettings.model_fields.items() if core_type(field.annotation) is Path}
+    # A home folder's ~ is expanded where the value is checked; joined to a folder it would be none.
     return {
-        key: path.parent / Path(value).expanduser() if key in paths and isinstance(value, str) and value else value
+        key: str(path.parent / value)
+        if key in paths and isinstance(value, str) and value[:1] not in ("", "~")
+        else value
         for key, value in table.items()
     }

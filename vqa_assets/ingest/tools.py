@@ -45,7 +45,7 @@ class Prober(Protocol):
         ...
 
     def close(self) -> None:
-        """End every probe under way (it raises StoppedError): the run was interrupted."""
+        """End every probe under way (it raises StoppedError), and give back what is kept open."""
         ...
 
 
@@ -54,7 +54,7 @@ class ToolDescription(Protocol[Tool_co]):
     """Says which tool is used: a record that can be pickled and hashed."""
 
     def open_tool(self) -> Tool_co:
-        """The tool, with a ``close()`` that gives back what it keeps open; called once per process and run."""
+        """The tool; called once per process and run. Its ``close()``, if it has one, gives back what it keeps open."""
         ...
 
 
@@ -122,7 +122,7 @@ class OpenTools:
 
     def __init__(self, tools: ClipTools) -> None:
         self.stop = threading.Event()
-        # A probe wants a core to itself, a transfer none: there are more threads than cores (``gather.workers_of``).
+        # A probe wants a core of this process's machine, a transfer none: there are more threads than cores.
         self.probes = threading.Semaphore(os.cpu_count() or 1)
         self._endings = ExitStack()
         self.prober: Prober = self._open(tools.prober)

@@ -436,7 +436,7 @@ def _scores_of_votes(votes: pl.DataFrame, key: str, rater: str | None, file: Sel
 
 
 def _each_rater_once(votes: pl.DataFrame, key: str, rater: str, file: SelectedColumns) -> pl.DataFrame:
-    """A vote told twice counts once; LabelError where a rater gave a clip two different votes, or has no name."""
+    """A repeated vote counts once; LabelError where a rater gave a clip two different votes, or has no name."""
     if rater not in votes.columns:
         raise absent_column(file.names, f"the rater column {rater!r}", str(file.path), "rater_column")
     nameless = votes.filter(pl.col(rater).is_null())

@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 
 from vqa_assets.corpora.scales import OpinionScaleName
 from vqa_assets.errors import LabelError
-from vqa_assets.settings import DEFAULT, RUN_CONFIG, TABLES, Many, SettingPath, Settings, Shape, setting, with_origins
+from vqa_assets.settings import (
+    DEFAULT,
+    FROM_TABLES,
+    RUN_CONFIG,
+    Many,
+    SettingPath,
+    Settings,
+    Shape,
+    setting,
+    with_origins,
+)
 
 KeyNormalize = Literal["auto", "raw", "basename", "stem"]
 STATUS_COLUMN = "mos_label_status"
@@ -55,7 +65,7 @@ class LabelSettings(Settings):
     def described(self) -> dict[str, dict[str, Any]]:
         """Name → {value, from} for a manifest: ``run config`` (or a batch's entry), ``default``, or ``tables``."""
         described = with_origins(self.values(), LabelSettings().values())
-        return {n: {**one, "from": TABLES} if one["value"] is None else one for n, one in described.items()}
+        return {n: {**one, "from": FROM_TABLES} if one["value"] is None else one for n, one in described.items()}
 
     @property
     def keeps_our_convention(self) -> bool:
@@ -85,7 +95,7 @@ class LabelPaths:
 
 
 class LabelFiles(Settings):
-    """The files of one join as a run config states them; what is left empty is the corpus's own."""
+    """The files of one join as a run config states them; what is not stated is the corpus's own."""
 
     features: SettingPath | None = setting(None, "Feature table.", shown="<root>/<corpus>/features.parquet")
     labels: Many[SettingPath] = setting((), "Label files.", shown="the corpus JSONL")
@@ -111,7 +121,7 @@ class LabelFiles(Settings):
 
 
 class JoinSettings(LabelSettings, LabelFiles):
-    """Settings of one join; what is left empty is inferred from the tables, or its default."""
+    """Settings of one join; what is not stated is inferred from the tables, or its default."""
 
 
 class BatchSettings(Settings):

@@ -33,7 +33,8 @@ class TrainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """
 
     implementation: str = Field(
-        default=HERE, description=f"{HERE}: in this process. {PROCESS}: by the command, told through Dagster Pipes."
+        default=HERE,
+        description=f"{HERE}: in this process. {PROCESS}: by the command, by Dagster Pipes.",
     )
     device: str = Field(default="auto", description="auto (CUDA where there is one), cpu or cuda.")
     command: list[str] = Field(

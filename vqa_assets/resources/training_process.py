@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ends(folder: Path) -> PipesParamsLoader:
-    """Where the pipe's ends are: told by the environment, else (through ssh, or a queue) in the job's folder."""
+    """Where the pipe's ends are: named by the environment, else (through ssh, or a queue) in the job's folder."""
     environment = PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]
     if environment.is_dagster_pipes_process():
         return environment

@@ -10,7 +10,7 @@ import pytest
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.definitions import build_defs, defs
 from vqa_assets.heads.recipe import HEAD_RECIPES, VMAF_TARGET
-from vqa_assets_tests.shared.fakes import FakeProber
+from vqa_assets.ingest.fakes import FakeProber
 
 CORPUS_ASSETS = {"corpus_annotations", "corpus_jsonl", "clip_features", "mos_features", "mos_head"}
 GRID_ASSETS = {"libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus"}

@@ -1,9 +1,11 @@
 """CONTRIBUTING.md shows the house as it is: its rooms, the stops of its walks, and what is added by its examples."""
 
+import ast
 import importlib
 import re
 import sys
 import types
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,15 @@ def test_every_room_of_the_package_has_its_row() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     modules = {path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
     assert named == rooms | modules
+
+
+def test_a_class_name_stands_once_in_the_package() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(path.relative_to(PACKAGE).as_posix())
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
 
 
 def test_tests_stand_in_folders_of_the_rooms_names() -> None:

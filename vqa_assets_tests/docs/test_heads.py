@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.corpora.contents import SPLIT_WORDS
+from vqa_assets.doc_tables import settings_table
 from vqa_assets.heads.display import FIELDS, read_profile
 from vqa_assets.heads.recipe import FEATURE_SCHEMAS, FR_REGRESSOR_V2, HEAD_RECIPES, Gate
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
@@ -61,12 +62,8 @@ def test_every_setting_is_named_and_described(stage: type[CrossCorpusSettings]) 
         assert field.description, name
 
 
-def test_the_defaults_that_are_told_are_the_defaults() -> None:
-    told = dict(re.findall(r"`(\w+)` \(([\d.]+)\)", section("Settings")))
-    assert set(told) >= {"epochs", "lr", "weight_decay", "k_folds", "seed", "protocol_splits"}
-    assert {name: float(value) for name, value in told.items()} == {
-        name: float(getattr(TrainingSettings(), name)) for name in told
-    }
+def test_the_table_of_settings_is_the_codes() -> None:
+    assert settings_table(TrainingSettings) in section("Settings")
 
 
 def test_the_settings_of_the_example_exist() -> None:

@@ -4,17 +4,21 @@ import json
 import re
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
+import dagster as dg
 import pytest
 
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import read_declaration
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.doc_tables import settings_table
+from vqa_assets.ingest.fakes import FakeProber
 from vqa_assets.ingest.rows import KEPT, LOST
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import KONVID, FakeDownloader, SmallCorpus
+from vqa_assets_tests.shared.platform import Platform
 
 DOCS = Path(__file__).parents[2] / "docs"
 INGEST = (DOCS / "ingest.md").read_text(encoding="utf-8")
@@ -106,3 +110,13 @@ def test_the_pages_are_linked_from_the_readme() -> None:
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     assert "](docs/ingest.md)" in readme
     assert "](docs/adding-a-corpus.md)" in readme
+
+
+def test_the_fakes_ingest_without_clips_and_servers(platform: Platform) -> None:
+    names: dict[str, Any] = {}
+    exec(block(INGEST, "python"), names)
+    assert isinstance(names["defs"], dg.Definitions)
+    SmallCorpus(platform.root).annotate([("a.mp4", "https://example.org/a.mp4", 3, "", "")])
+    platform.resources = {"prober": FakeProber(), "downloader": names["downloader"]}
+    assert platform.run("corpus_jsonl", partition=KONVID.name, min_rows=1).success
+    assert names["downloader"].fetched == {"https://example.org/a.mp4": 1}

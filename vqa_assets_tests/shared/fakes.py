@@ -4,21 +4,15 @@ They satisfy the protocols of ``ingest.tools``; the real ones are tested against
 """
 
 import csv
-import hashlib
 import json
-import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.downloading import DownloadLimits
-from vqa_assets.clips.geometry import Geometry
-from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.work import ClipPool, PassCounts, unobserved
 from vqa_assets.corpora import CORPORA, Corpus
-from vqa_assets.errors import BrokenClipError, DownloadError
+from vqa_assets.ingest.fakes import FakeDownloader, FakeProber
 from vqa_assets.ingest.gather import Services
 from vqa_assets.ingest.run import Ingested, ingest_corpus
 from vqa_assets.ingest.settings import resolve
@@ -26,42 +20,7 @@ from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.paths import DataRoot
 
-GEOMETRY = Geometry(640, 360, 25.0, 1.5, "yuv420p", "h264")
 KONVID = CORPORA["konvid-150k"]
-
-
-@dataclass
-class FakeProber:
-    """Every clip has ``GEOMETRY``, but one whose bytes begin with ``broken``; counts the probes by file name."""
-
-    probed: Counter[str] = field(default_factory=Counter)
-
-    def probe(self, path: Path, timeout_s: float) -> Geometry:
-        self.probed[path.name] += 1
-        if path.read_bytes().startswith(b"broken"):
-            raise BrokenClipError("no video stream")
-        return GEOMETRY
-
-    def close(self) -> None:
-        """Nothing is under way."""
-
-
-@dataclass
-class FakeDownloader:
-    """Serves ``bodies`` by URL: bytes, or the error to raise; an unknown URL is a 404. Counts the transfers."""
-
-    bodies: Mapping[str, bytes | Exception] = field(default_factory=dict)
-    fetched: Counter[str] = field(default_factory=Counter)
-    before: Callable[[str], None] = lambda url: None
-
-    def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: threading.Event) -> ClipBytes:
-        self.fetched[url] += 1
-        self.before(url)
-        body = self.bodies.get(url, DownloadError("curl-rc=22: HTTP 404 Not Found", permanent=True))
-        if isinstance(body, Exception):
-            raise body
-        part.write_bytes(body)
-        return ClipBytes(hashlib.sha256(body).hexdigest(), len(body))
 
 
 @dataclass
