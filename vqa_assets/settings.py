@@ -264,7 +264,8 @@ def _stripped(annotation: Any, metadata: list[Any]) -> Any:
     while True:
         if get_origin(annotation) is Annotated:
             annotation, *beside = get_args(annotation)
-            metadata.extend(beside)
+            for one in beside:  # a Field inside a union is not unfolded by pydantic
+                metadata.extend(one.metadata if isinstance(one, FieldInfo) else [one])
         elif get_origin(annotation) in (Union, UnionType):
             annotation = next(one for one in get_args(annotation) if one is not NoneType)
         else:

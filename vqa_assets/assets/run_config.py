@@ -1,6 +1,7 @@
 """A stage's settings as Dagster's run config: the form that the launchpad shows, and what a run states in it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import dagster as dg
@@ -39,7 +40,10 @@ def form(stage: type[Settings], *, decided_later: bool = False) -> dg.Field:
 
 def stated(stage: type[Stage], context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Stage:
     """The settings that a run states, the others by default; SettingsError for a value that cannot be used."""
-    return stage.of(run_config(context), "", "correct the run config")
+    values = run_config(context)
+    # A path's field in which nothing is typed holds an empty text.
+    paths = {name for name, field in stage.model_fields.items() if core_type(field.annotation) is Path}
+    return stage.of({n: v for n, v in values.items() if v or n not in paths}, "", "correct the run config")
 
 
 def run_config(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> dict[str, Any]:

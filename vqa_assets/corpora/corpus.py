@@ -164,7 +164,7 @@ class ScorePart(Declared):
     field: Literal["score_drop", "split"]
     value: str
     clips: Many[InnerPath] = ()
-    min_rows: AtLeastOne | None = None
+    min_rows: Annotated[AtLeastOne | None, NONE_WORD] = None
 
     @model_validator(mode="after")
     def _is_a_split(self) -> Self:
@@ -177,7 +177,7 @@ class ExtraColumn(Declared):
     """A column that is carried into the corpus JSONL as ``field``, under the first of ``columns`` that is not empty."""
 
     field: str
-    columns: Annotated[Many[str], Shape(bool, "a list of column names")]
+    columns: Annotated[Many[str], Shape(bool, "a list of at least one column name")]
     number: bool = False
     role: Annotated[ColumnRole | None, NONE_WORD] = None
 
@@ -213,7 +213,7 @@ class Corpus(Declared):
     name: CorpusName
     title: Fact
     version: Fact
-    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of some of {', '.join(_OPINION_SCALES)}")]
+    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of at least one of {', '.join(_OPINION_SCALES)}")]
     spread: Annotated[Spread | None, NONE_WORD]
     licence: Fact
     redistribution: Redistribution

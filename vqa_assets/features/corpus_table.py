@@ -101,13 +101,13 @@ def make_clip_features(
         FeatureCache(root.feature_cache(corpus)) as cache,
         pool.open(settings.workers) as executor,
     ):
+        extra = frozenset(column.field for column in corpus.extra_columns)
         watch = Watch(ProgressLine(f"{corpus.name}-features", len(clips), _log.info), settings.observe)
         run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update, watch.look)
-        measured, report = extract_features(clips, extractor, executor, cache, run)
+        measured, report = extract_features(clips, extractor, executor, cache, run, extra)
         watch.end()
         seconds = time.monotonic() - begun
         _check_report(corpus, report)
-        extra = frozenset(column.field for column in corpus.extra_columns)
 
         def table_rows() -> Iterator[dict[str, Any]]:
             for row, values in zip(clips.rows(), measured, strict=True):

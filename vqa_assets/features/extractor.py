@@ -6,10 +6,13 @@ is kept of them, is in ``measuring``.
 
 import threading
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, FeatureError, SettingsError
@@ -159,6 +162,9 @@ class ClipExtractor:
         return joined(self.measure(clip, reference=reference, raw=raw, stop=stop))
 
 
+_TYPES: Mapping[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float), "string": (str,)}
+
+
 class _FamilyOnClip:
     """One family's work on one clip: where it fails, the others go on, and what it held is free at once."""
 
@@ -189,7 +195,11 @@ class _FamilyOnClip:
         try:
             row = self._measurement.columns()
         except ClipError as error:
+            self._fail(error)
             return error
+        self._free()  # here, where an error at its end is the family's own and not the clip's
+        if self.error is not None:
+            return self.error
         undeclared = sorted(set(row) - {column.name for column in self.family.columns})
         if undeclared:
             raise FeatureError(
@@ -198,11 +208,31 @@ class _FamilyOnClip:
                 expected="columns of the family",
                 next_step="add the column to the family's columns",
             )
-        return row
+        kinds = {column.name: column.kind for column in self.family.columns}
+        return {name: self._plain(name, value, kinds[name]) for name, value in row.items()}
+
+    def _plain(self, name: str, value: Any, kind: str) -> float | int | str | None:
+        """A value as the cache and the table keep it; FeatureError where it is not of the column's kind."""
+        # NumPy's scalars are what a family computes with, and JSON has none.
+        plain: float | int | str | None = value.item() if isinstance(value, np.generic) else value
+        if plain is None or type(plain) in _TYPES[kind]:  # not isinstance: True is no number here
+            return plain
+        raise FeatureError(
+            f"{self.family.name}: {name}",
+            found=repr(value)[:200],
+            expected=f"{kind}, as the family declares the column",
+            next_step="correct the value, or the kind in the family's columns",
+        )
 
     def _fail(self, error: ClipError) -> None:
         self.error, self._measurement = error, None
-        self._resources.close()
+        self._free()
+
+    def _free(self) -> None:
+        try:
+            self._resources.close()
+        except ClipError as error:
+            self.error = self.error or error  # the first says why; the other only follows from it
 
 
 def _version(sets: str, max_frames: int, perceptual_hash: bool) -> str:

@@ -31,6 +31,8 @@ CARRIED = ("width", "height", "framerate", "duration_s", "pix_fmt", "encoder_ups
 """Corpus-row fields that every feature row has; None where the corpus row lacks them."""
 
 CARRIED_WHERE_PRESENT = ("content_id", "score_drop")
+RESERVED = {*IDENTITY, *CARRIED, *CARRIED_WHERE_PRESENT, "corpus_version", "split"}
+"""Columns that mean something to labels and heads: a family that measured them would stand in for the truth."""
 """Corpus-row fields that a feature row has where the corpus row does, beside those that the corpus declares."""
 
 
@@ -105,11 +107,13 @@ def extract_features(
     executor: Executor,
     cache: FeatureCache,
     run: MeasuringRun,
+    reserved: Collection[str] = (),
 ) -> "tuple[MeasuredRows, FeatureReport]":
     """The measured columns of each clip, in input order; None for a clip that failed.
 
     ``clips`` are gone through several times and never held, nor are the rows: they stay in the cache and are read from
-    it as they are asked for. Only the families that the cache lacks are measured, in one decode of the clip.
+    it as they are asked for. Only the families that the cache lacks are measured, in one decode of the clip. No family
+    may measure a column of ``reserved``, which the corpus declares, or of ``RESERVED``.
 
     Each clip's outcomes are committed to the cache as it completes, in the calling thread: an interrupt loses the clips
     in hand and no others. A ``ClipError`` costs its clip, though not what other families measured of it; any other
@@ -117,9 +121,11 @@ def extract_features(
     see ``run.stop`` within a clip.
     """
     families = tuple(extractor.families)
-    if taken := sorted({*IDENTITY, *CARRIED} & {name for family in families for name in family.columns}):
+    measured_columns = {name for family in families for name in family.columns}
+    labels = {name for name in measured_columns if name == "mos" or name.startswith("mos_")}
+    if taken := sorted((RESERVED | set(reserved)) & measured_columns | labels):
         raise FeatureError(
-            "a family measures columns that the table has from the corpus JSONL",
+            "a family measures columns that come from the corpus JSONL or from labels",
             found=", ".join(taken),
             expected="columns of its own",
             next_step="name them otherwise",

@@ -249,6 +249,57 @@ def test_a_measurement_is_ended_whatever_happens(clips: list[ClipToMeasure], mon
     assert ended == ["0.mp4"]
 
 
+@pytest.mark.parametrize("measurement_fails", [False, True])
+def test_an_error_at_the_end_of_a_familys_block_is_that_familys_alone(
+    measurement_fails: bool, clips: list[ClipToMeasure], cache: FeatureCache
+) -> None:
+    class Sum(LumaSum):
+        def add(self, frame: Frame) -> None:
+            if measurement_fails:
+                raise ClipError("cannot add")
+            super().add(frame)
+
+    @dataclass(frozen=True)
+    class Leaving(MeanLuma):
+        @contextmanager
+        def open(self, clip: DecodedClip) -> Iterator[LumaSum]:
+            yield Sum()
+            raise ClipError("cannot end")
+
+    extractor = ClipExtractor(feature_sets=("nr-v1",), further=(Leaving(),))
+    measured = extractor.measure(clips[0].path)
+    reason = "cannot add" if measurement_fails else "cannot end"
+    assert str(measured["mean-luma"]) == reason
+    assert isinstance(measured["nr-v1"], dict)
+    _, report, _ = measure(clips[:1], extractor, cache)
+    assert [failed[1] for failed in report.failed] == [reason]
+    rows, _, asked = measure(clips[:1], ClipExtractor(feature_sets=("nr-v1",), further=(MeanLuma(algorithm=2),)), cache)
+    assert asked == [("mean-luma",)]
+    assert rows[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"), [(np.float32(1.5), 1.5), (np.int64(3), 3), (2, 2), (None, None), (float("nan"), float("nan"))]
+)
+def test_numpys_scalars_are_plain_numbers(
+    value: Any, kept: Any, clips: list[ClipToMeasure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LumaSum, "columns", lambda _: {"mean_luma": value})
+    measured = ClipExtractor(feature_sets=("nr-v1",), further=(MeanLuma(),)).measure(clips[0].path)["mean-luma"]
+    assert isinstance(measured, dict)
+    assert type(measured["mean_luma"]) is type(kept)
+    assert measured["mean_luma"] == pytest.approx(kept, nan_ok=True)
+
+
+@pytest.mark.parametrize("value", ["bright", [1.0], True, np.bool_(False), {}])
+def test_a_value_of_another_kind_than_declared_is_an_error_that_names_family_and_column(
+    value: Any, clips: list[ClipToMeasure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LumaSum, "columns", lambda _: {"mean_luma": value})
+    with pytest.raises(FeatureError, match=r"mean-luma: mean_luma: .*expected number"):
+        ClipExtractor(feature_sets=("nr-v1",), further=(MeanLuma(),)).measure(clips[0].path)
+
+
 def test_a_column_that_a_family_does_not_declare_is_an_error(
     clips: list[ClipToMeasure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,12 +338,15 @@ def test_the_table_has_the_columns_of_a_family_of_ones_own(root_path: Path, plat
     assert (measured["mean_luma_of"], measured["key"]) == ("0 1 2 3 4", "a.mp4")
 
 
-def test_a_family_cannot_take_a_column_that_the_table_has_from_the_corpus(
-    clips: list[ClipToMeasure], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["width", "key", "content_id", "split", "mos", "mos_label_status", "device"])
+def test_a_family_cannot_take_a_column_that_comes_from_the_corpus_or_from_labels(
+    name: str, clips: list[ClipToMeasure], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MeanLuma, "columns", (FeatureColumn("width", "integer", "Pixels"),))
-    with pytest.raises(FeatureError, match="the table has from the corpus JSONL: width, expected columns of its own"):
-        measure(clips, ClipExtractor(further=(MeanLuma(),)), cache)
+    monkeypatch.setattr(MeanLuma, "columns", (FeatureColumn(name, "integer", "Taken"),))
+    extractor, run = ClipExtractor(further=(MeanLuma(),)), MeasuringRun(1, threading.Event())
+    message = f"from the corpus JSONL or from labels: {name}, expected columns of its own"
+    with ThreadPoolExecutor(1) as executor, pytest.raises(FeatureError, match=message):
+        extract_features(clips, extractor, executor, cache, run, reserved=("device",))
 
 
 FIRST_EDITION = """
