@@ -186,11 +186,11 @@ def test_the_manifest_says_which_settings_were_chosen(platform):
 @pytest.mark.parametrize(
     ("setting", "value", "expected"),
     [
-        ("epochs", 0, "at least 1"),
-        ("lr", -1.0, "above 0"),
-        ("k_folds", 1, "at least 2"),
-        ("batch_size", 0, "at least 1"),
-        ("protocol_splits", -1, "at least 0"),
+        ("epochs", 0, "a whole number of at least 1"),
+        ("lr", -1.0, "a number above 0 and below 1"),
+        ("k_folds", 1, "a whole number of at least 2"),
+        ("batch_size", 0, "a whole number of at least 1"),
+        ("protocol_splits", -1, "a whole number of at least 0 and at most 1000"),
     ],
 )
 def test_a_number_out_of_its_bounds_is_told_as_any_other_setting(platform, setting, value, expected):

@@ -50,7 +50,7 @@ DESCRIBED = ClipTools(ProberDescription(), DownloaderDescription())
 
 
 def test_tools_limits_and_tasks_arrive_as_they_left() -> None:
-    raw = RawVideo(64, 48, "yuv420p", 25.0)
+    raw = RawVideo(width=64, height=48, pix_fmt="yuv420p", framerate=25.0)
     task = ClipTask("a.yuv", Path("/clips/a.yuv"), "http://127.0.0.1/a.yuv", raw, "h264")
     for record in (DESCRIBED, LIMITS, task, read_clips):
         assert pickle.loads(pickle.dumps(record)) == record
@@ -240,15 +240,20 @@ def test_a_stop_by_the_runs_name_reaches_a_chunk_and_what_was_read_of_it_is_not_
 
 
 def test_a_stop_ends_a_probe_under_way(tmp_path: Path) -> None:
-    script = "import sys, time; print('{\"ready\": true}', flush=True); sys.stdin.readline(); print('asked', file=open("
-    script += f"{str(tmp_path / 'asked')!r}, 'w')); time.sleep(60)"
-    prober = PyAvProber((sys.executable, "-c", script))
+    asked, script = tmp_path / "asked", tmp_path / "slow.py"
+    script.write_text(
+        "import pathlib, time\n"
+        "from vqa_assets.clips import probing, processes\n"
+        f"probing.probe_here = lambda _: (pathlib.Path({str(asked)!r}).touch(), time.sleep(60))\n"
+        "processes.serve()\n"
+    )
+    prober = PyAvProber((sys.executable, str(script)))
     (body,) = tiny_clips(tmp_path / "made", 1).values()
     (tmp_path / "a.mp4").write_bytes(body)
     tools = ClipTools(prober, FakeDownloader())
     with ThreadPoolExecutor(1) as executor, tools_of_run(tools):
         chunk = executor.submit(read_clips, tools, LIMITS, [ClipTask("a.mp4", tmp_path / "a.mp4", "")])
-        while not (tmp_path / "asked").exists():
+        while not asked.exists():
             assert not chunk.done()
             time.sleep(0.01)
         stop_run(tools.run_id)
