@@ -104,6 +104,9 @@ class Declared(BaseModel):
 class Settings(Declared):
     """What a person may decide about one stage; each field is made by ``setting``."""
 
+    # pydantic builds a model when it is first used: the definitions need the fields only.
+    model_config = ConfigDict(defer_build=True)
+
     @classmethod
     def help(cls) -> dict[str, str]:
         """Setting → its sentence with default and bounds, as forms and docs show it."""

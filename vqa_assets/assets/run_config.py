@@ -23,7 +23,10 @@ def form(stage: type[Settings], *, decided_later: bool = False) -> dg.Field:
     ``decided_later`` where what a run leaves open is taken from a file or a table before it is the default: the form
     then shows no value of its own.
     """
-    defaults = stage().model_dump(mode="json")
+    # Read off the fields: an instance would build the model, which waits until a run needs it.
+    defaults = {
+        n: list(f.default) if isinstance(f.default, tuple) else f.default for n, f in stage.model_fields.items()
+    }
     sentences = stage.help()
     fields = {
         name: dg.Field(
