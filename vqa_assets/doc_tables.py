@@ -119,7 +119,7 @@ def page(corpora: Mapping[str, Corpus] = CORPORA) -> str:
 
 
 def section(corpus: Corpus) -> str:
-    """One corpus: its facts, how it is had, and every layout that is understood."""
+    """One corpus: its facts, how to get it, and every layout that is understood."""
     facts = {
         "version": f"`{corpus.version}`",
         "clips": f"{corpus.expected_clips:,}".replace(",", " "),

@@ -21,13 +21,13 @@ from typing import Any, BinaryIO
 from vqa_assets.clips.downloading import (
     HTTP_ERROR,
     SNIFFED_BYTES,
+    Address,
     Answer,
     DownloadLimits,
-    Target,
     TryAgainError,
+    address_of,
     judge,
     size_of,
-    target_of,
     unwritable,
 )
 from vqa_assets.clips.libcurl import new_handle
@@ -70,12 +70,12 @@ def fetch_resuming(file: LargeFile) -> None:
     A server that has another version by now, or cannot resume, sends it all again. DownloadError where it cannot be
     downloaded (what has arrived is kept), IngestError where the disk is full, StoppedError soon after ``stop`` is set.
     """
-    target, failures = target_of(file.url), 0
+    address, failures = address_of(file.url), 0
     file.path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         before = size_of(file.part)
         try:
-            _attempt(file, target)
+            _attempt(file, address)
         except TryAgainError as failure:
             # Counted anew where anything came: a server that cuts every connection short is slow, not broken.
             failures = 1 if size_of(file.part) > before else failures + 1
@@ -89,7 +89,7 @@ def fetch_resuming(file: LargeFile) -> None:
             return
 
 
-def _attempt(file: LargeFile, target: Target) -> None:
+def _attempt(file: LargeFile, address: Address) -> None:
     """One connection; returns when the part is whole."""
     version = _version_of_part(file)
     # Without the version nothing says that the rest would fit what is here.
@@ -98,7 +98,7 @@ def _attempt(file: LargeFile, target: Target) -> None:
         with file.part.open("r+b" if start else "wb") as out:
             out.seek(start)
             transfer = _ArchiveTransfer(file, out, start)
-            answer = transfer.run(new_handle(file.ca_bundle), target, version)
+            answer = transfer.run(new_handle(file.ca_bundle), address, version)
     except OSError as error:
         raise unwritable(file.part, error) from error
     finally:
@@ -142,11 +142,11 @@ class _ArchiveTransfer:
         self._arrived = start
         self.total = 0
 
-    def run(self, handle: Any, target: Target, version: str) -> Answer:
+    def run(self, handle: Any, address: Address, version: str) -> Answer:
         """Transfer; StoppedError where it was stopped, OSError or IngestError where it cannot be written."""
         import pycurl
 
-        self._configure(handle, target, version)
+        self._configure(handle, address, version)
         code, text = 0, ""
         try:
             handle.perform()
@@ -162,13 +162,13 @@ class _ArchiveTransfer:
         finally:
             handle.close()
 
-    def _configure(self, handle: Any, target: Target, version: str) -> None:
+    def _configure(self, handle: Any, address: Address, version: str) -> None:
         import pycurl
 
         limits = self._file.limits
-        handle.setopt(pycurl.URL, target.url)
-        if target.credentials:
-            handle.setopt(pycurl.USERPWD, ":".join(target.credentials).encode())
+        handle.setopt(pycurl.URL, address.url)
+        if address.credentials:
+            handle.setopt(pycurl.USERPWD, ":".join(address.credentials).encode())
         if self._start:
             # If-Range: the rest where the server has that version still, else all of it, with 200 (RFC 9110, 13.1.5).
             handle.setopt(pycurl.HTTPHEADER, [f"Range: bytes={self._start}-", f"If-Range: {version}"])
@@ -248,14 +248,14 @@ def _note_version(file: LargeFile, headers: dict[str, str]) -> None:
     """Keep what the server calls this version; a weak ETag cannot be resumed by (RFC 9110, 13.1.5)."""
     etag = headers.get("etag", "")
     version = etag if etag and not etag.startswith("W/") else headers.get("last-modified", "")
-    file.version.write_text(json.dumps({"url": target_of(file.url).url, "version": version}), encoding="utf-8")
+    file.version.write_text(json.dumps({"url": address_of(file.url).url, "version": version}), encoding="utf-8")
 
 
 def _version_of_part(file: LargeFile) -> str:
     """What the server called the version that the part is of; empty where there is none, or of another address."""
     with suppress(OSError, ValueError):
         note = json.loads(file.version.read_text(encoding="utf-8"))
-        if note["url"] == target_of(file.url).url:
+        if note["url"] == address_of(file.url).url:
             return str(note["version"])
     return ""
 

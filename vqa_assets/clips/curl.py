@@ -21,9 +21,9 @@ from vqa_assets.clips.downloading import (
     DownloadLimits,
     Hosts,
     Order,
+    address_of,
     fetch_patiently,
     judge,
-    target_of,
     unwritable,
 )
 from vqa_assets.clips.hashing import ClipBytes, hash_file
@@ -44,7 +44,7 @@ class CurlBinaryDownloader:
 
     def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: Event) -> ClipBytes:
         """Write the body of ``url`` into ``part`` and return its identity; errors as ``LibcurlDownloader``'s."""
-        return fetch_patiently(Order(target_of(url), part, limits, stop), self._hosts, self._attempt)
+        return fetch_patiently(Order(address_of(url), part, limits, stop), self._hosts, self._attempt)
 
     def _attempt(self, order: Order) -> ClipBytes:
         try:
@@ -112,9 +112,9 @@ def _arguments(order: Order) -> list[str]:
 
 def _config(order: Order) -> str:
     """What curl reads on its standard input: https://curl.se/docs/manpage.html#-K."""
-    lines = [f'url = "{order.target.url}"']
-    if order.target.credentials:
-        user = ":".join(order.target.credentials).replace("\\", r"\\").replace('"', r"\"")
+    lines = [f'url = "{order.address.url}"']
+    if order.address.credentials:
+        user = ":".join(order.address.credentials).replace("\\", r"\\").replace('"', r"\"")
         lines.append(f'user = "{user}"')
     return "\n".join(lines) + "\n"
 

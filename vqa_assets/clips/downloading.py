@@ -60,7 +60,7 @@ _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True)
-class Target:
+class Address:
     """Where to fetch from: the quoted URL without credentials, the host with its port, and the credentials if any.
 
     Credentials are kept apart so that no message of a transfer can hold them.
@@ -71,8 +71,8 @@ class Target:
     credentials: tuple[str, str] | None = field(default=None, repr=False)
 
 
-def target_of(url: str) -> Target:
-    """The target that a URL names.
+def address_of(url: str) -> Address:
+    """The address that a URL names.
 
     A permanent DownloadError, before any network, where it is not http(s) or malformed. The fragment is dropped, as no
     client sends it; a name that holds ``#`` must come quoted.
@@ -83,7 +83,7 @@ def target_of(url: str) -> Target:
             raise DownloadError(f"curl-rc=1: scheme {parts.scheme!r}, expected http or https", permanent=True)
         host = _ascii_host(parts.hostname or "") + (f":{parts.port}" if parts.port else "")
         path = (quoted_url(parts.path) or "/") + (f"?{quoted_url(parts.query)}" if parts.query else "")
-        return Target(f"{parts.scheme}://{host}{path}", host, _credentials(parts))
+        return Address(f"{parts.scheme}://{host}{path}", host, _credentials(parts))
     except ValueError:  # UnicodeError too: a name or a path that is no text
         raise DownloadError(_MALFORMED, permanent=True) from None
 
@@ -303,7 +303,7 @@ _dice = random.SystemRandom()
 class Order:
     """What is to be fetched, into which file, within which limits, and the signal to stop."""
 
-    target: Target
+    address: Address
     part: Path
     limits: DownloadLimits
     stop: threading.Event
@@ -351,7 +351,7 @@ def unwritable(part: Path, error: OSError) -> IngestError | DownloadError:
 
 
 def _fetch(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
-    limits, host = order.limits, order.target.host
+    limits, host = order.limits, order.address.host
     for tried in range(limits.retries + 1):
         try:
             return _attempt_in_slot(order, hosts, attempt)
@@ -368,7 +368,7 @@ def _fetch(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
 
 
 def _attempt_in_slot(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
-    host = order.target.host
+    host = order.address.host
     with hosts.slot(host, order.limits.per_host, order.stop):
         try:
             clip = attempt(order)

@@ -32,9 +32,9 @@ from vqa_assets.clips.downloading import (
     DownloadLimits,
     Hosts,
     Order,
+    address_of,
     fetch_patiently,
     judge,
-    target_of,
     unwritable,
 )
 from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes
@@ -269,7 +269,7 @@ class LibcurlDownloader:
         DownloadError where the clip cannot be downloaded, IngestError where ``part`` cannot be written, StoppedError
         within about a second of ``stop``.
         """
-        return fetch_patiently(Order(target_of(url), part, limits, stop), self._hosts, self._attempt)
+        return fetch_patiently(Order(address_of(url), part, limits, stop), self._hosts, self._attempt)
 
     def close(self) -> None:
         """Close all connections; a transfer that is still under way is aborted, and tried again where it may be."""
@@ -283,7 +283,7 @@ class LibcurlDownloader:
                     handle = self._idle.pop()  # with its connection and its session of TLS
                 except IndexError:
                     handle = new_handle(self._ca_bundle)
-                transfer = _Transfer(order, file, handle)
+                transfer = _ClipTransfer(order, file, handle)
                 answer = transfer.run(self._transfers)
         except OSError as error:
             raise unwritable(order.part, error) from error
@@ -292,7 +292,7 @@ class LibcurlDownloader:
         return ClipBytes(transfer.digest.hexdigest(), transfer.size_bytes)
 
 
-class _Transfer:
+class _ClipTransfer:
     """One body on its way into one open file without a buffer of its own.
 
     libcurl hands over 16 KiB at a time; hashing and writing so little at once costs more than the work itself. The
@@ -342,10 +342,10 @@ class _Transfer:
     def _configure(self) -> None:
         import pycurl
 
-        handle, limits, target = self.handle, self._order.limits, self._order.target
-        handle.setopt(pycurl.URL, target.url)
+        handle, limits, address = self.handle, self._order.limits, self._order.address
+        handle.setopt(pycurl.URL, address.url)
         # Unset where there is none: the handle may have fetched from a host with a password before.
-        for option, part in zip((pycurl.USERNAME, pycurl.PASSWORD), target.credentials or (None, None), strict=True):
+        for option, part in zip((pycurl.USERNAME, pycurl.PASSWORD), address.credentials or (None, None), strict=True):
             handle.unsetopt(option) if part is None else handle.setopt(option, part.encode())
         handle.setopt(pycurl.TIMEOUT_MS, max(1, round(limits.timeout_s * 1000)))
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits.connect_timeout_s * 1000)))

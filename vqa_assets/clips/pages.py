@@ -19,10 +19,10 @@ from vqa_assets.clips.downloading import (
     Hosts,
     Order,
     TryAgainError,
+    address_of,
     fetch_patiently,
     one_line,
     size_of,
-    target_of,
     unwritable,
 )
 from vqa_assets.clips.hashing import ClipBytes, hash_file
@@ -79,7 +79,7 @@ class PageDownloader:
 
     def fetch_page(self, url: str, part: Path, limits: DownloadLimits, stop: Event) -> ClipBytes:
         """As ``fetch``, by yt-dlp whatever the address."""
-        return fetch_patiently(Order(target_of(url), part, limits, stop), self._hosts, self._attempt)
+        return fetch_patiently(Order(address_of(url), part, limits, stop), self._hosts, self._attempt)
 
     def close(self) -> None:
         """Close the connections that were kept open."""
@@ -93,7 +93,7 @@ class PageDownloader:
             with order.part.open("wb") as file:
                 done = run(
                     [*command, *_arguments(order)],
-                    question=order.target.url.encode() + b"\n",
+                    question=order.address.url.encode() + b"\n",
                     limit_s=order.limits.timeout_s + GRACE_S,
                     output=file,
                     stop=order.stop,

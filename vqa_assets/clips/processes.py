@@ -379,7 +379,7 @@ class Worker(Process):
         try:
             self.feed(pickle.dumps((work, task), protocol=pickle.HIGHEST_PROTOCOL))
         except BrokenPipeError:
-            raise WorkerDiedError(self.wait()) from None
+            raise WorkerDiedError(self._last_status()) from None
 
     def answer(self, limit_s: float = math.inf) -> Any:
         """The result, or the exception that the work raised.
@@ -390,10 +390,18 @@ class Worker(Process):
         try:
             failure, result = pickle.load(self._answers)  # noqa: S301  # from a child of ours
         except (EOFError, pickle.UnpicklingError):
-            raise WorkerDiedError(self.wait()) from None
+            raise WorkerDiedError(self._last_status()) from None
         if failure is not None:
             raise failure
         return result
+
+    def _last_status(self) -> int:
+        """The exit status of a worker that is about to end, or is made to: what it says is no answer."""
+        try:
+            return self.wait(_LAST_WORDS_S)
+        except TimeoutError:
+            self.kill()
+            return self.wait()
 
     def stop(self) -> None:
         """Kill it because the run was stopped, from any thread; the one that waits for its answer calls ``end``."""

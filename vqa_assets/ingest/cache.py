@@ -48,7 +48,7 @@ class IngestCache:
         self._file.close()
 
     def load(self) -> Mapping[str, ReadClip]:
-        """Everything known, by clip name."""
+        """All clips of the cache, by name."""
         return self._file.ask(
             lambda file: {str(row[0]): _read_clip(row[1:]) for row in file.execute("SELECT * FROM clips")}
         )

@@ -27,7 +27,7 @@ _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
 
 class ClipState(StrEnum):
-    """What became of one clip."""
+    """How it ended with one clip: row, broken clip, neither clip nor URL, lost for good, lost for this time."""
 
     READ = "read"
     BROKEN = "broken"
@@ -60,7 +60,7 @@ class ClipLimits:
 
 @dataclass(frozen=True, slots=True)
 class ClipOutcome:
-    """What a worker found. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed.
+    """What became of one clip. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed.
 
     ``present`` is true where an unavailable clip is there, and the disk gives it to nobody; ``lasting`` is false where
     another try may find otherwise, though the clip stays as it is.

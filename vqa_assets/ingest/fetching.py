@@ -25,7 +25,7 @@ from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.tables.files import read_json_object, write_json
 
 LINE_BYTES_PER_S = 12_500_000
-"""The line of 100 Mbit/s that a time is told for: what the server gives is known only later."""
+"""A line of 100 Mbit/s: the time that a log line gives is an example, nobody knows the server's pace beforehand."""
 SCHEMA = "fetch-manifest-v1"
 FETCH_MANIFEST = "fetch_manifest.json"
 _log = logging.getLogger("vqa_assets.ingest")
@@ -55,7 +55,7 @@ class FetchPlan:
 
     @property
     def total_bytes(self) -> int:
-        """All bytes to fetch, as far as they can be told."""
+        """All bytes to fetch, estimates among them."""
         return self.sized_bytes + self.estimated_bytes
 
     def in_words(self) -> str:

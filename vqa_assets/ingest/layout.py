@@ -134,7 +134,7 @@ class ClipsOnDisk:
                     self._others.append((folder, name))
 
     def stamp(self, src: str, score_drop: str = "") -> FileStamp | None:
-        """The stamp of such a clip where ``ClipFolders.path_of`` finds it; None where a look at it must tell."""
+        """The stamp of such a clip where ``ClipFolders.path_of`` finds it; None where only a look at it can say."""
         searched = self.folders.searched(score_drop)
         for folder in searched:
             if src in self._stamps[folder]:

@@ -99,7 +99,7 @@ class Progress:
             self.write()
 
     def write(self) -> None:
-        """Replace the JSON by everything known, then empty the log."""
+        """Replace the JSON by all entries, then empty the log."""
         begun = self._now()
         write_bytes(self.path, _json_of(self._entries))
         if self._log is not None:

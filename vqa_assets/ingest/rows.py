@@ -203,7 +203,7 @@ def read_earlier(path: Path) -> dict[str, JsonLine]:
 
 
 def sizes_of(earlier: Mapping[str, JsonLine]) -> dict[str, int]:
-    """The size of every clip of the earlier JSONL in bytes, by ``src``, where it is told."""
+    """The size of every clip of the earlier JSONL in bytes, by ``src``, where its row says it."""
     # Rows of an older version may lack it.
     sizes = ((src, line.row.get("src_size_bytes")) for src, line in earlier.items())
     return {src: size for src, size in sizes if isinstance(size, int)}
@@ -309,13 +309,13 @@ class RowJudge:
                 self._report.rows_out += 1
                 if "mos_scale" in line.row:
                     yield OutputRow(line.row, line.raw)
-                else:  # written before rows told their scale
+                else:  # written before rows named their scale
                     row = {**line.row, "mos_scale": self._older_scale}
                     yield OutputRow(row, json_line(row))
 
     @cached_property
     def _older_scale(self) -> str:
-        """The scale of the earlier rows that do not tell theirs, found on all earlier rows."""
+        """The scale of the earlier rows that do not name theirs, by the scores of all earlier rows."""
         corpus, scores = self._labelling.corpus, [line.row.get("mos") for line in self._earlier.values()]
         numbers = [float(score) for score in scores if isinstance(score, int | float)]
         return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale").name

@@ -26,7 +26,7 @@ from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge,
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.settings import Resolved
-from vqa_assets.tables.files import drafting, fault_of, json_line, refusal_of, write_lines
+from vqa_assets.tables.files import JsonLine, drafting, fault_of, json_line, refusal_of, write_lines
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CORPUS_JSONL
@@ -69,20 +69,17 @@ def ingest_corpus(
             lines = first_lines(annotations.bad)
             _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, lines)
         earlier = read_earlier(layout.output)
-        scores = {src: line.row.get("mos") for src, line in earlier.items()}
-        annotations = replace(annotations, rows=named_on_disk(annotations.rows, layout.clips, scores))
-        run = _rows_of_this_run(annotations, settings.max_rows)
-        clips = _look_at_clips(corpus, settings, layout, annotations, run, report)
-        with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
-            clip_folder = ClipFolder(corpus, settings, clips, progress, cache, sizes_of(earlier))
-            outcomes = gather_outcomes(run, clip_folder, services, report)
-        rows = RowJudge(Labelling(corpus, settings, annotations, utc_text()), earlier, report).judge(run, outcomes)
+        rows = named_on_disk(
+            annotations.rows, layout.clips, {src: line.row.get("mos") for src, line in earlier.items()}
+        )
+        annotations = replace(annotations, rows=rows)
+        output = _gather_and_judge(corpus, settings, layout, annotations, earlier, services, report)
         report.reconcile(corpus.name)
         described = _manifest(corpus, resolved, layout, annotations, report)
-        _publish(rows, layout, report)
+        _publish(output, layout, report)
         manifest = write_manifest(layout.manifest, described, context)
     _log_summary(corpus, settings, layout, report, context.root)
-    return Ingested(layout, annotations, report, manifest, corpus_data_version(rows))
+    return Ingested(layout, annotations, report, manifest, corpus_data_version(output))
 
 
 def corpus_data_version(rows: list[OutputRow]) -> str:
@@ -125,6 +122,34 @@ def _refused(code: int | None, path: Path, reason: str) -> IngestError:
     )
 
 
+def _gather_and_judge(
+    corpus: Corpus,
+    settings: IngestSettings,
+    layout: CorpusLayout,
+    annotations: Annotations,
+    earlier: Mapping[str, JsonLine],
+    services: Services,
+    report: IngestReport,
+) -> list[OutputRow]:
+    """The rows of the new JSONL.
+
+    What the disk, the cache and the progress say of the clips ends with this function: it takes as much memory as the
+    rows, and they are yet to be validated.
+    """
+    run = _rows_of_this_run(annotations, settings.max_rows)
+    layout.clips.target.mkdir(parents=True, exist_ok=True)
+    clips = ClipsOnDisk(layout.clips, {row.src for row in run if not row.problem})
+    removed = clips.remove_leftovers()
+    if removed:
+        _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
+    report.unlabelled_clips = clips.count_unlabelled({row.src for row in annotations.rows}, settings.clip_suffix)
+    with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
+        folder = ClipFolder(corpus, settings, clips, progress, cache, sizes_of(earlier))
+        outcomes = gather_outcomes(run, folder, services, report)
+    labelling = Labelling(corpus, settings, annotations, utc_text())
+    return RowJudge(labelling, earlier, report).judge(run, outcomes)
+
+
 def _rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[AnnotationRow]:
     """The first rows in file order, bad ones included, and the reference clips of their contents.
 
@@ -136,24 +161,6 @@ def _rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[An
     contents = {row.extra[CONTENT_ID] for row in first if CONTENT_ID in row.extra}
     later = annotations.rows[max_rows:]
     return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
-
-
-def _look_at_clips(
-    corpus: Corpus,
-    settings: IngestSettings,
-    layout: CorpusLayout,
-    annotations: Annotations,
-    run: list[AnnotationRow],
-    report: IngestReport,
-) -> ClipsOnDisk:
-    """One walk over the clips; the folder they are fetched into is made, leftovers go, strangers are counted."""
-    layout.clips.target.mkdir(parents=True, exist_ok=True)
-    clips = ClipsOnDisk(layout.clips, {row.src for row in run if not row.problem})
-    removed = clips.remove_leftovers()
-    if removed:
-        _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
-    report.unlabelled_clips = clips.count_unlabelled({row.src for row in annotations.rows}, settings.clip_suffix)
-    return clips
 
 
 def _publish(rows: list[OutputRow], layout: CorpusLayout, report: IngestReport) -> None:

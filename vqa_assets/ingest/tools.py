@@ -40,7 +40,7 @@ class Prober(Protocol):
     def probe(self, path: Path, timeout_s: float) -> "Geometry":
         """The geometry of a clip.
 
-        BrokenClipError with a short reason where it has none, TransientClipError where that took too long to tell.
+        BrokenClipError with a short reason where it has none, TransientClipError where the probe took too long.
         """
         ...
 

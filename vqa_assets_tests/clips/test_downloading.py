@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pytest
 
 from vqa_assets.clips.curl import CurlBinaryDownloader
-from vqa_assets.clips.downloading import GIVEN_UP_AFTER, DownloadLimits, Hosts, is_html, target_of
+from vqa_assets.clips.downloading import GIVEN_UP_AFTER, DownloadLimits, Hosts, address_of, is_html
 from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.work import StoppedError
@@ -307,7 +307,7 @@ def test_credentials_are_never_in_a_reason(server, fetch, behaviour):
 @pytest.mark.parametrize("url", ["http://user:s3cret@two words/", "ftp://user:s3cret@x/", "http://user:s3cret@h:x/"])
 def test_credentials_of_an_address_that_is_none_are_not_told_either(fetch, url):
     assert "s3cret" not in repr(fetch.failing(url))
-    assert "s3cret" not in repr(target_of("http://user:s3cret@127.0.0.1/"))
+    assert "s3cret" not in repr(address_of("http://user:s3cret@127.0.0.1/"))
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_only_what_is_illegal_in_an_address_is_quoted(server, fetch, written, as
 
 
 def test_international_host_names_are_written_in_ascii():
-    assert target_of("http://Bücher.example:81/ä").url == "http://xn--bcher-kva.example:81/%C3%A4"
+    assert address_of("http://Bücher.example:81/ä").url == "http://xn--bcher-kva.example:81/%C3%A4"
 
 
 @pytest.mark.parametrize(

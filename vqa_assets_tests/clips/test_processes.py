@@ -147,10 +147,10 @@ ENDS = {
 
 @pytest.mark.parametrize("way", ENDS, ids=lambda way: way.__name__)
 def test_a_program_is_ended_soon_and_reaped(way: Callable[[], int]) -> None:
-    begun = time.monotonic()
+    begun, others = time.monotonic(), children_of(os.getpid())
     assert way() == ENDS[way]
     assert time.monotonic() - begun < 20
-    assert children_of(os.getpid()) == []
+    assert set(children_of(os.getpid())) <= set(others)
 
 
 def test_what_a_program_started_itself_ends_with_it() -> None:
@@ -183,7 +183,7 @@ def test_hundreds_of_runs_leave_no_process_and_no_descriptor() -> None:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     run(["true"], limit_s=60)
-    before = opened()
+    before, others = opened(), children_of(os.getpid())
     for number in range(200):
         with suppress(FileNotFoundError):
             run(["true" if number % 2 else "/nowhere/program"], limit_s=60, question=b"x")
@@ -191,8 +191,8 @@ def test_hundreds_of_runs_leave_no_process_and_no_descriptor() -> None:
         pass
     with WorkerPool(2) as pool:
         assert list(pool.map(squared, range(4))) == [0, 1, 4, 9]
-    assert opened() == before
-    assert children_of(os.getpid()) == []
+    assert opened() <= before
+    assert set(children_of(os.getpid())) <= set(others)
 
 
 # Python work
@@ -282,6 +282,16 @@ def test_a_worker_that_died_says_how() -> None:
             worker.ask(squared, 3)
 
 
+@pytest.mark.parametrize("words", [b"this is no answer\n", b"\x80\x05"], ids=["no pickle", "half a pickle"])
+def test_a_process_that_says_something_else_is_ended(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_LAST_WORDS_S", 0.2)
+    program = f"import os, time; os.write(1, {words!r}); os.close(1); time.sleep(600)"
+    with Worker(python(program)) as worker:
+        worker.ask(squared, 3)
+        with pytest.raises(WorkerDiedError, match="signal 9"):
+            worker.answer(60)
+
+
 def test_an_answer_is_not_waited_for_longer_than_its_limit() -> None:
     with Worker() as worker:
         worker.ask(time.sleep, 600)
@@ -337,7 +347,7 @@ def test_a_program_started_by_hand_does_not_end_with_the_one_that_started_it(mon
     end_with_parent()
     monkeypatch.delenv("VQA_ASSETS_PARENT_PROCESS")
     end_with_parent()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def until(happened: Callable[[], bool], limit_s: float = 30) -> bool:

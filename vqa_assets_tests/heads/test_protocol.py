@@ -85,8 +85,8 @@ def test_protocol_splits_keep_contents_together_and_never_touch_the_holdout():
 
 def test_a_smoke_run_and_a_setting_of_0_leave_the_protocol_out():
     plan = plan_splits(TABLE, SETTINGS)
-    assert protocol_parts(TABLE, plan, replace(SETTINGS, smoke=True)) == ()
-    assert protocol_parts(TABLE, plan, replace(SETTINGS, protocol_splits=0)) == ()
+    assert protocol_parts(TABLE, plan, SETTINGS.but(smoke=True)) == ()
+    assert protocol_parts(TABLE, plan, SETTINGS.but(protocol_splits=0)) == ()
 
 
 def test_with_a_split_everywhere_the_protocol_draws_from_all_rows():
@@ -110,7 +110,7 @@ def test_the_manifest_has_medians_and_intervals_of_all_predictors(built):
 
 
 def test_the_medians_are_those_of_the_splits_heads():
-    settings = replace(SETTINGS, protocol_splits=3, epochs=1)
+    settings = SETTINGS.but(protocol_splits=3, epochs=1)
     parts = protocol_parts(TABLE, plan_splits(TABLE, settings), settings)
     rows = TrainingRows(TABLE.features, encoder_onehot(300), TABLE.mos, TABLE.groups)
     heads = TorchTrainer().train(rows, [HeadRows(p.name, p.train) for p in parts], settings, lambda *_: None).heads
@@ -136,7 +136,7 @@ def test_differences_to_the_baselines_have_intervals(built):
 
 
 def test_the_gates_folds_are_the_same_with_and_without_the_protocol(built, path):
-    without = build(path, replace(SETTINGS, protocol_splits=0)).manifest
+    without = build(path, SETTINGS.but(protocol_splits=0)).manifest
     assert without["protocol"] is None
     assert "The field's protocol" not in render_card(without)
     np.testing.assert_allclose(
@@ -148,7 +148,7 @@ def test_the_gates_folds_are_the_same_with_and_without_the_protocol(built, path)
 
 def test_labels_that_hardly_differ_leave_numbers_undefined_and_warn_of_nothing(tmp_path):
     frame = labelled(60).with_columns(mos=pl.when(pl.int_range(60) < 58).then(3.0).otherwise(4.0))
-    manifest = build(written(frame, tmp_path / "t.parquet"), replace(SETTINGS, protocol_splits=2)).manifest
+    manifest = build(written(frame, tmp_path / "t.parquet"), SETTINGS.but(protocol_splits=2)).manifest
     assert manifest["status"] == "Proposed"
     assert manifest["protocol"]["median"]["head"]["srocc"] is None
     assert manifest["protocol"]["head_minus"]["ridge"] == {"srocc": None, "interval": [None, None]}
@@ -166,7 +166,7 @@ def test_the_card_and_the_log_tell_of_the_protocol(built, told):
 
 def test_a_card_says_that_so_few_contents_allow_no_more_splits(tmp_path):
     path = written(labelled(14), tmp_path / "few.parquet")
-    manifest = build(path, replace(SETTINGS, k_folds=2, protocol_splits=10)).manifest
+    manifest = build(path, SETTINGS.but(k_folds=2, protocol_splits=10)).manifest
     contents = manifest["protocol"]["groups"]
     assert manifest["protocol"]["splits"] == contents <= 7
     assert f"Medians over {contents} splits by content (all that there are) (80 % train" in render_card(manifest)

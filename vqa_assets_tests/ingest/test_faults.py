@@ -276,7 +276,12 @@ def test_a_clip_that_ran_into_the_time_limit_is_asked_again_by_the_next_run(
     corpus.annotate([row("a.mp4", "")])
     corpus.ingest()
     slow = tmp_path / "slow.py"
-    slow.write_text("import sys, time\nprint('{\"ready\": true}', flush=True)\nsys.stdin.readline()\ntime.sleep(60)\n")
+    slow.write_text(
+        "import time\n"
+        "from vqa_assets.clips import probing, processes\n"
+        "probing.probe_here = lambda _: time.sleep(60)\n"
+        "processes.serve()\n"
+    )
     good, corpus.prober = corpus.prober, PyAvProber((sys.executable, str(slow)))
     os.utime(corpus.folder / "clips" / "a.mp4", ns=(1, 1))
     report = corpus.ingest(probe_timeout_s=1).report
