@@ -11,7 +11,7 @@ import pytest
 
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100, VMAF_0_100
-from vqa_assets.errors import AggregateError, ScaleError, SchemaError, VqaError
+from vqa_assets.errors import AggregateError, SchemaError, VqaError
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.files import json_line, read_json_lines
 from vqa_assets.tables.paths import DataRoot
@@ -181,9 +181,9 @@ class TestOlderShards:
 
     def test_a_shard_on_no_declared_scale_aborts_by_its_path(self, shard):
         given = shard("s", *(row(str(i), 20.0 + i, mos_scale=...) for i in range(60)))
-        with pytest.raises(ScaleError) as caught:
+        with pytest.raises(AggregateError) as caught:
             unified(given)
-        assert str(caught.value).startswith(f"{given.path}: 60 scores from 20 to 79")
+        assert str(caught.value).startswith(f"{given.path}: 60 of 60 rows outside their scale")
 
     @pytest.mark.parametrize("scale", ["1-10", "", 5, ["1-5-acr"]])
     def test_a_scale_nobody_knows_aborts_by_file_and_line(self, scale, shard):
