@@ -11,7 +11,7 @@ import pytest
 
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100, VMAF_0_100
-from vqa_assets.errors import AggregateError, SchemaError, VqaError
+from vqa_assets.errors import AggregateError, ScaleError, SchemaError, VqaError
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.files import json_line, read_json_lines
 from vqa_assets.tables.paths import DataRoot
