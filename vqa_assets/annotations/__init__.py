@@ -9,11 +9,10 @@
 """
 
 from vqa_assets.annotations.finding import find_annotation_files, present_annotation_files
-from vqa_assets.annotations.reading import MOST_BAD_ROWS, Annotations, first_lines, read_annotations
+from vqa_assets.annotations.reading import Annotations, first_lines, read_annotations
 from vqa_assets.annotations.rows import VIDEO_SUFFIXES, AnnotationRow
 
 __all__ = [
-    "MOST_BAD_ROWS",
     "VIDEO_SUFFIXES",
     "AnnotationRow",
     "Annotations",

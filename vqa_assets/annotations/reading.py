@@ -20,8 +20,8 @@ from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_label
 from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
 from vqa_assets.errors import AnnotationError
 
-MOST_BAD_ROWS = 0.05
-"""Share of bad rows above which the file as a whole is refused."""
+_FEW_ROWS, _BAD_OF_FEW = 100, 5
+"""A share says little of a file of so few rows: it may have so many bad ones."""
 _SAME_SCORE = 1e-6
 _EXAMPLES = 5
 _log = logging.getLogger("vqa_assets.annotations")
@@ -114,8 +114,8 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
         sha256_of_files=tuple(_sha256([content]) for content in contents),
     )
     bad = annotations.bad
-    if not annotations.usable or len(bad) > MOST_BAD_ROWS * len(rows):
-        raise _unusable(bad, len(rows), corpus, what)
+    if not annotations.usable or len(bad) > most_bad_rows(len(rows), settings.bad_rows_limit):
+        raise _unusable(bad, len(rows), corpus, settings, what)
     return annotations
 
 
@@ -173,7 +173,7 @@ def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: ReadingSetti
         return SCALES[settings.mos_scale], "set"
     scores = [row.mos for row in rows if math.isfinite(row.mos)]
     if not scores:
-        raise _unusable([row for row in rows if row.problem], len(rows), corpus, what)
+        raise _unusable([row for row in rows if row.problem], len(rows), corpus, settings, what)
     return detect_scale(scores, corpus.scales, what), "detected"
 
 
@@ -216,10 +216,19 @@ def _conflict(src: str, scores: Iterable[float]) -> str:
     return f"conflicting scores: {short(src)} has {different[:_EXAMPLES]}{more}"
 
 
-def _unusable(bad: Sequence[AnnotationRow], rows: int, corpus: Corpus, what: str) -> AnnotationError:
+def most_bad_rows(rows: int, limit: float) -> int:
+    """How many bad rows a file of so many rows may have: ``limit`` of them; of few rows 5, but never more than half."""
+    if rows < _FEW_ROWS:
+        return min(max(int(limit * rows), _BAD_OF_FEW), rows // 2)
+    return int(limit * rows)
+
+
+def _unusable(
+    bad: Sequence[AnnotationRow], rows: int, corpus: Corpus, settings: ReadingSettings, what: str
+) -> AnnotationError:
     return AnnotationError(
         what,
         found=f"{len(bad)} of {rows} rows unusable ({first_lines(bad)})",
-        expected=f"at most {MOST_BAD_ROWS:.0%} bad rows and at least one usable",
-        next_step=f"is this the score file of {corpus.title}? Correct or remove those lines",
+        expected=f"at most {most_bad_rows(rows, settings.bad_rows_limit)} bad rows and at least one usable",
+        next_step=f"is this the score file of {corpus.title}? Correct or remove those lines, or raise bad_rows_limit",
     )

@@ -47,6 +47,10 @@ class ReadingSettings(Protocol):
     def max_manifest_rows(self) -> int | None:
         """The most rows that the file may have."""
 
+    @property
+    def bad_rows_limit(self) -> float:
+        """The share of bad rows above which the file is refused."""
+
 
 @dataclass(frozen=True)
 class AnnotationRow:

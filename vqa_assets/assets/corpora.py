@@ -4,6 +4,7 @@ How a file is parsed is in ``vqa_assets.annotations``, how clips are fetched and
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,7 @@ from vqa_assets.assets.run_config import form, run_config
 from vqa_assets.assets.runs import dagster_failures, log_level, run_context
 from vqa_assets.clips.work import ClipPool, Observer, PassCounts
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.scales import detect_scale
-from vqa_assets.errors import ScaleError
+from vqa_assets.corpora.scales import SCALES, ScaleEvidence
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.ingest.tools import DownloaderSource, ProberSource
 from vqa_assets.resources.data_root import DataRootResource
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "1"
 OLD_AFTER_DAYS = 30
+LEAST_ON_SCALE, LEAST_USED, ROWS_TO_DOUBT = 0.99, 0.10, 20
+"""A corpus whose scores lie off its scale, or within a tenth of it, is probably on another."""
 EXAMPLES = 50
 """How many bad or lost rows the metadata shows; all of them are in the manifest and the losses file."""
 
@@ -228,7 +230,7 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
             metadata={"age_days": round(days, 2)},
         )
 
-    @published.check("All rows say one scale, and the scores by themselves are on it.")
+    @published.check("All rows say one scale, and their scores are on it and use it.")
     def corpus_jsonl_label_scale(latest: Latest) -> dg.AssetCheckResult:
         scores = [(line.row["mos"], str(line.row["mos_scale"])) for line in read_json_lines(latest.path)]
         if not scores:
@@ -236,14 +238,18 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
             return dg.AssetCheckResult(passed=False, description=message)
         rows = Counter(scale for _, scale in scores)
         message = ", ".join(f"{count} rows on {name}" for name, count in rows.most_common())
-        try:
-            corpus = catalog.corpora[latest.partition]
-            scale = detect_scale([score for score, _ in scores], corpus.row_scales, "the scores").name
-        except ScaleError as problem:
-            return dg.AssetCheckResult(passed=False, description=f"{message}; {problem}", metadata=dict(rows))
-        agrees = set(rows) == {scale}
-        advice = "" if agrees else f", by the scores it is {scale}: set mos_scale and ingest again"
-        return dg.AssetCheckResult(passed=agrees, description=f"{message}{advice}", metadata=dict(rows))
+        # The evidence, and not the decision over again: a rule that was wrong at ingest would agree with itself here.
+        numbers = [score for score, _ in scores]
+        evidence = ScaleEvidence.of(
+            numbers, [SCALES[name] for name in rows] + list(catalog.corpora[latest.partition].row_scales)
+        )
+        doubts = _scale_doubts(rows, evidence)
+        advice = f"; {'; '.join(doubts)}: set mos_scale and ingest again" if doubts else ""
+        return dg.AssetCheckResult(
+            passed=not doubts,
+            description=f"{message}: {evidence.in_words()}{advice}",
+            metadata={**rows, "quantiles": dict(evidence.quantiles), "shares": dict(evidence.shares)},
+        )
 
     return [
         published.schema_check("Every row keeps the column specs; names and hashes do not repeat."),
@@ -252,3 +258,18 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         corpus_jsonl_label_scale,
         corpus_jsonl_fresh,
     ]
+
+
+def _scale_doubts(rows: Mapping[str, int], evidence: ScaleEvidence) -> list[str]:
+    """Why the scale that rows say may not be theirs; empty where nothing speaks against it."""
+    if len(rows) > 1:
+        return ["rows of one corpus say different scales"]
+    (name,) = rows
+    scale = SCALES[name]
+    doubts = []
+    if evidence.shares[name] < LEAST_ON_SCALE:
+        doubts.append(f"only {evidence.shares[name]:.1%} of the scores are on {name}")
+    used = (evidence.quantiles["90%"] - evidence.quantiles["10%"]) / (scale.high - scale.low)
+    if evidence.scores >= ROWS_TO_DOUBT and used < LEAST_USED:
+        doubts.append(f"eight scores of ten lie within {used:.0%} of its range")
+    return doubts

@@ -13,6 +13,7 @@ from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.corpora.opinions import SOS_ORDINARY
+from vqa_assets.corpora.scales import SCALES
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -80,30 +81,41 @@ def _settings(config: AggregationSettings, catalog: Catalog, root: DataRoot) -> 
     external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
     usual = [root.corpus_jsonl(corpus) for corpus in catalog.corpora.values()] + [p for p in external if p.is_file()]
     paths = list(config.inputs) or usual
-    overrides = _overrides(config.corpus_source_overrides, paths, root)
+    overrides = _by_input("corpus_source_overrides", config.corpus_source_overrides, paths, root)
+    of_corpora = {name: SCALES[scale] for name, scale in config.mos_scales.items() if name in names}
+    others = {name: scale for name, scale in config.mos_scales.items() if name not in names}
+    of_inputs = _by_input("mos_scales", others, paths, root)
+
+    def shard(path: Path) -> Shard:
+        scale = of_inputs.get(path.resolve())
+        # A scale that is stated of the file holds for all its rows, whatever corpora they name.
+        scales = dict.fromkeys(names, SCALES[scale]) if scale else of_corpora
+        return Shard(path, overrides.get(path.resolve()), scales)
+
     return UnifiedSettings(
-        shards=tuple(Shard(path, overrides.get(path.resolve())) for path in paths),
+        shards=tuple(map(shard, paths)),
         output=config.output or root.unified_corpus(),
         manifest_out=config.manifest_out,
+        mos_scales=config.mos_scales,
         usual=UnifiedSettings(tuple(map(Shard, usual)), root.unified_corpus()),
     )
 
 
-def _overrides(corpus_of: Mapping[str, str], paths: Sequence[Path], root: DataRoot) -> dict[Path, str]:
-    """Input → corpus, however its path is spelled: absolute, through a link, from the working folder or the root."""
+def _by_input(setting: str, value_of: Mapping[str, str], paths: Sequence[Path], root: DataRoot) -> dict[Path, str]:
+    """Input → value, however its path is spelled: absolute, through a link, from the working folder or the root."""
     inputs = {path.resolve() for path in paths}
-    overrides: dict[Path, str] = {}
-    for spelled, corpus in corpus_of.items():
+    values: dict[Path, str] = {}
+    for spelled, value in value_of.items():
         named = {Path(spelled).expanduser().resolve(), root.located(spelled).resolve()} & inputs
         if not named:
             raise SettingsError(
-                "corpus_source_overrides",
+                setting,
                 found=spelled,
                 expected=f"one of the inputs ({', '.join(map(str, paths))})",
                 next_step="correct the path, or name the file in inputs",
             )
-        overrides.update(dict.fromkeys(named, corpus))
-    return overrides
+        values.update(dict.fromkeys(named, value))
+    return values
 
 
 def _metadata(unified: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:

@@ -4,9 +4,9 @@ A file decides its scale, never a row: a score of 3.2 on 0–100 must not become
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -16,8 +16,11 @@ SLACK = 0.05
 """How far outside its range a score may lie and still be read (rounding in published files), in the scale's unit."""
 
 _SHARE_INSIDE = 0.99
-_ROWS_TO_DOUBT_0_100 = 50
-_LOOKS_LIKE_1_5 = 5.0 + SLACK
+_SHARE_ON_NARROWER = 0.10
+_ROWS_TO_DOUBT_0_100 = 20
+_WIDE, _USED_OF_0_100 = 100.0, 30.0
+_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+_VALUES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -64,24 +67,72 @@ UNIFIED = CONTINUOUS_0_100
 
 
 def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: str) -> MosScale:
-    """The first candidate that holds at least 99 % of a whole file's finite scores.
+    """The scale that a whole file's scores are on: the only candidate, or the first that holds at least 99 % of them.
 
-    A 0–100 candidate is refused where 50 rows or more never exceed 5.05: such a file is on another scale than declared.
-    ``what`` names the corpus in the ScaleError raised when no candidate wins.
+    A later, wider scale holds the scores of a narrower one too. It wins only where at most 10 % of them could stand on
+    an earlier one; in between nothing is chosen, since sentinels (99, -1) or a mixture look like that. A scale to 100
+    needs scores that use it: of 20 scores or more one above 30, or they are on 0–10, 1–9 or a scale like these.
+
+    ``what`` names the corpus in the ScaleError that shows the scores where no candidate wins.
     """
     finite = [s for s in scores if math.isfinite(s)]
     if not finite:
         raise ScaleError(what, found="no finite score", expected="opinion scores", next_step="check the MOS column")
-    doubted = len(finite) >= _ROWS_TO_DOUBT_0_100 and max(finite) <= _LOOKS_LIKE_1_5
-    outside = {c.name: sum(not c.holds(s) for s in finite) for c in candidates}
-    for scale in candidates:
-        if outside[scale.name] <= (1 - _SHARE_INSIDE) * len(finite) and not (doubted and scale.high > _LOOKS_LIKE_1_5):
-            return scale
-    tried = ", ".join(f"{c.name} [{c.low:g}, {c.high:g}] ({outside[c.name]} outside)" for c in candidates)
-    raise ScaleError(
+    evidence = ScaleEvidence.of(finite, candidates)
+    for number, scale in enumerate(candidates):
+        if len(candidates) > 1 and evidence.share_on(scale) < _SHARE_INSIDE:
+            continue
+        swallowed = [one for one in candidates[:number] if evidence.share_on(one) > _SHARE_ON_NARROWER]
+        if swallowed:
+            raise _undecided(what, evidence, evidence.outside_of(finite, swallowed[0]))
+        if len(finite) >= _ROWS_TO_DOUBT_0_100 and scale.high >= _WIDE and max(finite) <= _USED_OF_0_100:
+            raise _undecided(what, evidence, f"none is above {_USED_OF_0_100:g}, so they may be on another scale")
+        return scale
+    raise _undecided(what, evidence, evidence.outside_of(finite, candidates[0]))
+
+
+@dataclass(frozen=True)
+class ScaleEvidence:
+    """What scores tell of the scale they are on: how many, their quantiles, and the share of them on each candidate."""
+
+    scores: int
+    quantiles: Mapping[str, float]
+    shares: Mapping[str, float]
+
+    @classmethod
+    def of(cls, scores: Sequence[float], candidates: Sequence[MosScale]) -> "ScaleEvidence":
+        """The evidence of finite scores, at least one."""
+        ordered, last = sorted(scores), len(scores) - 1
+        return cls(
+            scores=len(scores),
+            quantiles={f"{share:.0%}": ordered[round(share * last)] for share in _QUANTILES},
+            shares={c.name: sum(map(c.holds, scores)) / len(scores) for c in candidates},
+        )
+
+    def share_on(self, scale: MosScale) -> float:
+        """The share of the scores that ``scale`` holds."""
+        return self.shares[scale.name]
+
+    def outside_of(self, scores: Sequence[float], scale: MosScale) -> str:
+        """How many scores are outside, and which: ``15 of 1 200 are outside 1–5: 99 × 15``."""
+        outside = Counter(score for score in scores if not scale.holds(score))
+        examples = ", ".join(f"{score:g} × {count}" for score, count in outside.most_common(_VALUES_SHOWN))
+        more = ", …" if len(outside) > _VALUES_SHOWN else ""
+        count = f"{outside.total()} of {len(scores):,}".replace(",", " ")
+        return f"{count} are outside {scale.low:g}–{scale.high:g}: {examples}{more}"
+
+    def in_words(self) -> str:
+        """Quantiles and shares, as a message shows them."""
+        quantiles = ", ".join(f"{name} {value:g}" for name, value in self.quantiles.items())
+        shares = ", ".join(f"{share:.1%} on {name}" for name, share in self.shares.items())
+        return f"{self.scores} scores (quantiles {quantiles}; {shares})"
+
+
+def _undecided(what: str, evidence: ScaleEvidence, reason: str) -> ScaleError:
+    return ScaleError(
         what,
-        found=f"{len(finite)} scores from {min(finite):g} to {max(finite):g}, median {median(finite):g}",
-        expected=f"a declared scale that holds 99 % of them (tried: {tried})",
-        next_step="set mos_scale in the run config or ingest.toml if the file is right, "
-        "else check that the file and its MOS column belong to this corpus",
+        found=f"{evidence.in_words()}; {reason}",
+        expected="scores that stand on one declared scale and use it",
+        next_step="set mos_scale in the run config or ingest.toml if the file is right (values outside are bad rows "
+        "then), else remove the values outside, or check that the file and its MOS column belong to this corpus",
     )

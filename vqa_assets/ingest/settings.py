@@ -122,6 +122,13 @@ class IngestSettings(Settings):
     max_manifest_rows: int | None = setting(
         None, "Most rows the annotation file may have.", of_corpus="max_rows", shown="the corpus's", ge=1
     )
+    bad_rows_limit: float = setting(
+        0.05,
+        "Share of bad rows above which the annotation file is refused; a file of fewer than 100 rows may have 5, but "
+        "never more than half.",
+        ge=0,
+        lt=1,
+    )
     retry_failed: bool = setting(False, "Fetch again what an earlier run found gone for good.")
     rescan: bool = setting(False, "Read every clip again, though size and time of change stand.")
     prune: bool = setting(False, "Keep only rows of this run whose clips are there; rows of other runs leave.")

@@ -342,10 +342,9 @@ def _scale_of_group(
     declaration = rule.corpora.get(corpus or "")
     if declaration is None:
         return DecidedScale(corpus, _detected_scale(rows, column, (ACR_1_5, CONTINUOUS_0_100), what), "detection")
-    # one declared scale is taken as it is; of several (published and stored differently) the scores tell which
+    # of several scales (published and stored differently) the scores tell which
     candidates = tuple(dict.fromkeys(filter(None, (declaration.stored_scale, *declaration.scales))))
-    scale = candidates[0] if len(candidates) == 1 else _detected_scale(rows, column, candidates, what)
-    return DecidedScale(corpus, scale, "corpus")
+    return DecidedScale(corpus, _detected_scale(rows, column, candidates, what), "corpus")
 
 
 def _scale_in_rows(rows: pl.DataFrame, what: str) -> MosScale | None:
@@ -368,7 +367,7 @@ def _detected_scale(rows: pl.DataFrame, column: str, candidates: Sequence[MosSca
         scale = detect_scale(scores, candidates, what)
     except ScaleError as error:
         raise LabelError(error.what, found=error.found, expected=error.expected, next_step=_NEXT) from error
-    if scale.high > _LEAST_FOR_0_100 >= max(scores):
+    if len(candidates) > 1 and scale.high > _LEAST_FOR_0_100 >= max(scores):
         raise LabelError(
             f"{what}: the scale cannot be told",
             found=f"{len(scores)} scores from {min(scores):g} to {max(scores):g}",

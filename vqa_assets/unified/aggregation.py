@@ -7,7 +7,7 @@ Published together or not at all. How a row is judged is in ``index`` and ``dupl
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -95,6 +95,7 @@ class UnifiedSettings:
     shards: tuple[Shard, ...]
     output: Path
     manifest_out: Path | None = None
+    mos_scales: Mapping[str, str] = field(default_factory=dict)
     usual: "UnifiedSettings | None" = None
 
     def by_name(self, root: DataRoot) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class UnifiedSettings:
         return {
             "inputs": [shard.path for shard in self.shards],
             "corpus_source_overrides": {root.shown(s.path): s.corpus for s in self.shards if s.corpus},
+            "mos_scales": dict(self.mos_scales),
             "output": self.output,
             "manifest_out": self.manifest_out or manifest_path(self.output),
         }
@@ -187,7 +189,7 @@ def aggregate(
     for shard in present:
         opened = OpenedShard.of(shard.path)
         scans = list((workers or ThisProcess()).map(scan, pieces_of(opened)))
-        builder.add(Records.joined(opened, scans, shard.corpus))
+        builder.add(Records.joined(opened, scans, shard.corpus), shard.scales)
     rows = _standing_rows(builder, report, now)
     report.reconcile()
     if not len(rows.entries):

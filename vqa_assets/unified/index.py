@@ -200,12 +200,12 @@ class IndexBuilder:
         parts, self._parts = self._parts, []
         return np.concatenate(parts) if parts else np.zeros(0, ENTRY)
 
-    def add(self, records: Records) -> None:
-        """Judge a shard's rows. Errors and warnings name file and line."""
+    def add(self, records: Records, stated: Mapping[str, MosScale]) -> None:
+        """Judge a shard's rows, on the scales that are ``stated`` by corpus. Messages name file and line."""
         self.shards.append(records.shard)
         self._report.rows_in += len(records.rows)
         declared = np.array([name in self._corpora for name in records.corpora], bool)[records.rows["corpus"]]
-        scales = self._scales(records, declared)
+        scales = self._scales(records, declared, stated)
         inside = declared & _inside(records.rows["mos"], scales)
         # a few odd scores are bad rows; many say that the declared scale is wrong, and then no row can be trusted
         outside, rows = int(np.count_nonzero(declared & ~inside)), len(records.rows)
@@ -214,20 +214,29 @@ class IndexBuilder:
                 f"{records.shard.path}",
                 found=f"{outside} of {rows} rows outside their scale",
                 expected="at most 1 %: it is the scale that is wrong, not the rows",
-                next_step="set mos_scale and re-run corpus_jsonl",
+                next_step="set mos_scale and re-run corpus_jsonl; of a shard that comes from elsewhere, set mos_scales "
+                "in unified_corpus's run config",
             )
         for number in np.flatnonzero(~inside).tolist():
             self._drop(records, number, NATIVE_SCALES[scales[number]] if declared[number] else None)
         self._compare_raw_scores(records, inside, scales)
         self._parts.append(self._entries(records, records.rows[inside], scales[inside]))
 
-    def _scales(self, records: Records, declared: _Mask) -> _ScaleNumbers:
-        """Each row's scale as a number into ``NATIVE_SCALES``: its own, else the one its corpus's whole shard is on."""
+    def _scales(self, records: Records, declared: _Mask, stated: Mapping[str, MosScale]) -> _ScaleNumbers:
+        """Each row's scale as a number into ``NATIVE_SCALES``: the stated one, else its own, else its corpus's.
+
+        The last is detected over all rows of the corpus in the shard.
+        """
         names = list(SCALES)
         numbers = np.array([names.index(s) if s in SCALES else _OTHER_SCALE for s in records.scales], np.uint8)
         scales = numbers[records.rows["scale"]] if len(records.rows) else np.zeros(0, np.uint8)
         # rows of older ingests name no scale: one is detected over all rows of the corpus, as at ingest
         without = np.array([scale is None for scale in records.scales], bool)[records.rows["scale"]] & declared
+        for number, name in enumerate(records.corpora):
+            if name in stated:
+                of_corpus = records.rows["corpus"] == number
+                scales[of_corpus] = names.index(stated[name].name)
+                without &= ~of_corpus
         for number in np.unique(records.rows["corpus"][without]).tolist():
             of_corpus = records.rows["corpus"] == number
             candidates = self._corpora[records.corpora[number]].row_scales

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.scales import RAW_MOS
+from vqa_assets.corpora.scales import RAW_MOS, MosScale
 from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.tables.files import json_line, parse_json_line
 
@@ -49,10 +49,14 @@ _MOST_SHOWN = 200
 
 @dataclass(frozen=True)
 class Shard:
-    """One corpus JSONL; ``corpus`` overrides the name in its rows."""
+    """One corpus JSONL; ``corpus`` overrides the name in its rows.
+
+    ``scales`` {corpus: scale} override what its rows say of theirs, or what they would be taken for.
+    """
 
     path: Path
     corpus: str | None = None
+    scales: Mapping[str, MosScale] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

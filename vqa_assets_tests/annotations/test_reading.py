@@ -261,13 +261,18 @@ class TestValues:
 
     def test_the_file_decides_its_scale_and_a_low_score_follows_it(self, tmp_path):
         corpus = LITTLE.but(scales=(ACR_1_5, CONTINUOUS_0_100))
-        found = read(tmp_path, "name,mos\na,3.2\nb,60\nc,80\n", corpus)
+        others = "".join(f"b{i},{60 + i}\n" for i in range(9))
+        found = read(tmp_path, f"name,mos\na,3.2\n{others}", corpus)
         assert found.scale is CONTINUOUS_0_100
-        assert [r.mos for r in found.usable] == [3.2, 60, 80]
+        assert [r.mos for r in found.usable] == [3.2, *range(60, 69)]
 
     def test_scores_on_an_undeclared_scale_are_refused_by_corpus_and_file(self, tmp_path):
-        with pytest.raises(ScaleError, match=r"^little: .*manifest\.csv: 2 scores from 60 to 80"):
-            read(tmp_path, "name,mos\na,60\nb,80\n")
+        error = refused(tmp_path, "name,mos\na,60\nb,80\n")
+        assert str(error).startswith(f"little: {tmp_path / 'manifest.csv'}: 2 of 2 rows unusable")
+        assert "line 2: MOS outside [1, 5]: 60" in error.found
+        both = LITTLE.but(scales=(ACR_1_5, CONTINUOUS_0_100))
+        with pytest.raises(ScaleError, match=r"^little: .*manifest\.csv: 2 scores \(quantiles 0% 160"):
+            read(tmp_path, "name,mos\na,160\nb,180\n", both)
 
 
 class TestRepeats:
@@ -314,7 +319,31 @@ class TestBadRows:
             "line 98: a name that leaves the folder: '../y.mp4'; line 99: a name that leaves the folder: '../y.mp4'; "
             "line 100: a name that leaves the folder: '../y.mp4'; and 1 more)"
         )
-        assert error.expected == "at most 5% bad rows and at least one usable"
+        assert error.expected == "at most 5 bad rows and at least one usable"
+
+    @pytest.mark.parametrize(
+        ("rows", "bad", "limit", "accepted"),
+        [
+            (99, 5, {}, True),
+            (99, 6, {}, False),
+            (9, 4, {}, True),
+            (9, 5, {}, False),
+            (10, 5, {}, True),
+            (3, 2, {}, False),
+            (200, 10, {}, True),
+            (200, 11, {}, False),
+            (200, 40, {"bad_rows_limit": 0.2}, True),
+            (200, 41, {"bad_rows_limit": 0.2}, False),
+            (60, 30, {"bad_rows_limit": 0.9}, True),
+            (60, 31, {"bad_rows_limit": 0.9}, False),
+        ],
+    )
+    def test_a_file_may_have_a_share_of_bad_rows_and_a_small_one_five(self, rows, bad, limit, accepted, tmp_path):
+        text = "name,mos\n" + good_rows(rows - bad) + "".join(f"x{i},?\n" for i in range(bad))
+        if accepted:
+            assert len(read(tmp_path, text, **limit).bad) == bad
+        else:
+            assert refused(tmp_path, text, **limit).found.startswith(f"{bad} of {rows} rows unusable")
 
     @pytest.mark.parametrize("settings", [{}, {"mos_scale": "1-5-acr"}])
     def test_a_file_without_one_usable_row_is_refused_with_its_lines(self, settings, tmp_path):

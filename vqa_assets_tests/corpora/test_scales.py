@@ -77,11 +77,17 @@ def spread_over(low, high, count=100):
         ("the first candidate wins where both hold", spread_over(1, 5), BOTH, ACR_1_5),
         ("the order of the candidates decides", [2.0, 3.0], (CONTINUOUS_0_100, ACR_1_5), CONTINUOUS_0_100),
         ("one of a hundred may lie outside", [*spread_over(1, 5, 99), 80.0], BOTH, ACR_1_5),
-        ("two of a hundred may not", [*spread_over(1, 5, 98), 80.0, 81.0], BOTH, CONTINUOUS_0_100),
+        (
+            "a tenth may stand on the narrower one",
+            [*spread_over(1, 5, 10), *spread_over(6, 95, 90)],
+            BOTH,
+            CONTINUOUS_0_100,
+        ),
+        ("one declared scale is not chosen", [*spread_over(1, 5, 90), *[60.0] * 10], (ACR_1_5,), ACR_1_5),
         ("slack holds at both ends", [0.95, 5.05] * 40, (ACR_1_5,), ACR_1_5),
         ("NaN and infinity are not counted", [*spread_over(1, 5, 50), *[math.nan] * 9, math.inf], (ACR_1_5,), ACR_1_5),
-        ("49 low rows may be 0–100", [3.0] * 49, (CONTINUOUS_0_100,), CONTINUOUS_0_100),
-        ("50 low rows with one above 5.05 may be", [*[3.0] * 49, 5.06], (CONTINUOUS_0_100,), CONTINUOUS_0_100),
+        ("19 low rows may be 0–100", [3.0] * 19, (CONTINUOUS_0_100,), CONTINUOUS_0_100),
+        ("20 low rows with one above 30 may be", [*[3.0] * 19, 30.1], (CONTINUOUS_0_100,), CONTINUOUS_0_100),
     ],
 )
 def test_a_whole_file_decides_its_scale(case, scores, candidates, found):
@@ -89,10 +95,29 @@ def test_a_whole_file_decides_its_scale(case, scores, candidates, found):
 
 
 @pytest.mark.parametrize("scale", [CONTINUOUS_0_100, VMAF_0_100])
-@pytest.mark.parametrize("highest", [4.9, 5.05])
-def test_fifty_rows_that_never_exceed_5_05_are_no_0_to_100_file(scale, highest):
-    with pytest.raises(ScaleError):
-        detect_scale([*[3.0] * 49, highest], (scale,), "live-vqc")
+@pytest.mark.parametrize(
+    "scores", [spread_over(0, 10, 60), spread_over(1, 9, 60), spread_over(0, 6, 20), [*[3.0] * 19, 30.0]], ids=len
+)
+def test_twenty_rows_that_never_exceed_30_are_no_0_to_100_file(scale, scores):
+    with pytest.raises(ScaleError, match="none is above 30, so they may be on another scale"):
+        detect_scale(scores, (scale,), "live-vqc")
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        ([*spread_over(1, 5, 1185), *[99.0] * 15], r"15 of 1 200 are outside 1–5: 99 × 15"),
+        ([*spread_over(1, 5, 98), -1.0, 81.0], r"2 of 100 are outside 1–5: -1 × 1, 81 × 1"),
+        ([*spread_over(1, 5, 11), *spread_over(6, 95, 89)], r"89 of 100 are outside 1–5: 6 × 1, .*, …"),
+        (spread_over(0, 10, 60), r"36 of 60 are outside 1–5"),
+    ],
+)
+def test_a_wide_scale_never_swallows_a_narrow_one(scores, reason):
+    with pytest.raises(ScaleError, match=reason) as caught:
+        detect_scale(scores, BOTH, "lsvq")
+    assert "quantiles 0%" in caught.value.found
+    assert "on 1-5-acr" in caught.value.found
+    assert "set mos_scale" in caught.value.next_step
 
 
 def test_a_low_score_in_a_0_to_100_file_stays_0_to_100():
@@ -102,12 +127,12 @@ def test_a_low_score_in_a_0_to_100_file_stays_0_to_100():
 
 def test_the_refusal_names_the_corpus_the_numbers_the_scales_tried_and_the_remedy():
     with pytest.raises(ScaleError) as caught:
-        detect_scale([*spread_over(2, 4, 97), 50.0, 60.0, 70.0], (ACR_1_5,), "konvid-1k: /data/manifest.csv")
-    told = str(caught.value)
-    assert told.startswith("konvid-1k: /data/manifest.csv: 100 scores from 2 to 70, median 3.0")
-    assert "tried: 1-5-acr [1, 5] (3 outside)" in told
-    assert "99 %" in told
-    assert "mos_scale in the run config" in told
+        detect_scale([*spread_over(2, 4, 97), 50.0, 60.0, 70.0], BOTH, "lsvq: /data/manifest.csv")
+    message = str(caught.value)
+    quantiles = "0% 2, 10% 2.20833, 50% 3.04167, 90% 3.85417, 100% 70"
+    shares = "97.0% on 1-5-acr, 100.0% on 0-100-continuous"
+    assert message.startswith(f"lsvq: /data/manifest.csv: 100 scores (quantiles {quantiles}; {shares}); 3 of 100 are")
+    assert "mos_scale in the run config" in message
 
 
 @pytest.mark.parametrize("scores", [[], [math.nan, math.inf]])

@@ -47,7 +47,7 @@ class TestColumn:
 
     @pytest.mark.parametrize(
         ("second", "told"),
-        [(90, "1 rows differ ({path}:3: 4 and 90)"), (-40, "score fits no scale: 3 scores from -40 to 50")],
+        [(90, "1 rows differ ({path}:3: 4 and 90)"), (-40, "score fits no scale: 3 scores (quantiles 0% -40, ")],
     )
     def test_candidates_that_differ_are_ambiguous_until_one_is_chosen(self, second, told, bench):
         pairs = {"a": (2, 25), "b": (3, 50), "c": (4, second)}
@@ -109,14 +109,25 @@ class TestScale:
             assert [r["mos_raw_0_100"] for r in bench.joined(**settings)] == expected
 
     def test_one_high_score_of_the_file_puts_its_low_ones_on_0_100(self, bench):
-        bench.labels(*rows(a=3.2, b=4.9, c=60))
-        assert [r["mos_raw_0_100"] for r in bench.joined()] == pytest.approx([3.2, 4.9, 60])
+        others = {f"b{i}": 30.0 + i for i in range(18)}
+        bench.features(key=["a", "c"])
+        bench.labels(*rows(a=3.2, b=4.9, c=60, **others))
+        assert [r["mos_raw_0_100"] for r in bench.joined(min_match_rate=0.0)] == pytest.approx([3.2, 60])
+
+    @pytest.mark.parametrize("settings", [{}, {"mos_scale": "0-100-continuous"}])
+    def test_a_scale_of_ten_points_is_never_taken_for_one_to_100_unless_it_is_set(self, settings, bench):
+        bench.features(key=["k6"])
+        bench.labels(*({"key": f"k{i}", "mos": i % 11} for i in range(60)))
+        if settings:
+            assert bench.joined(**settings)[0]["mos_raw_0_100"] == 6
+        else:
+            assert "60 are outside 1–5" in bench.refused().found
 
     @pytest.mark.parametrize("scores", [(0.2, 3.2, 4.9), (0.0, 1.0, 5.05)])
     def test_low_scores_that_fit_neither_scale_are_not_guessed(self, scores, bench):
         bench.labels(*rows(a=scores[0], b=scores[1], c=scores[2]))
         error = bench.refused()
-        assert "the scale cannot be told" in error.what
+        assert "on 1-5-acr" in error.found
         assert "set mos_scale" in error.next_step
         assert bench.joined(mos_scale="0-100-continuous")[0]["mos_raw_0_100"] == pytest.approx(scores[0])
 
@@ -127,7 +138,8 @@ class TestScale:
 
     def test_the_corpus_decides_and_where_it_declares_two_scales_the_scores_do(self, bench):
         assert len(CORPORA["lsvq"].scales) == 2
-        bench.labels(*({"key": k, "mos": v, "corpus": "lsvq"} for k, v in (("a", 20), ("b", 50), ("c", 3))))
+        others = {f"d{i}": 30 + i for i in range(9)}
+        bench.labels(*({"key": k, "mos": v, "corpus": "lsvq"} for k, v in {"a": 20, "b": 50, "c": 3, **others}.items()))
         assert [r["mos_raw_0_100"] for r in bench.joined()] == pytest.approx([20, 50, 3])
         bench.label_files.clear()
         bench.labels(*({"key": k, "mos": v, "corpus": "chug"} for k, v in LOW.items()))

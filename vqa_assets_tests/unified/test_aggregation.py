@@ -181,9 +181,26 @@ class TestOlderShards:
 
     def test_a_shard_on_no_declared_scale_aborts_by_its_path(self, shard):
         given = shard("s", *(row(str(i), 20.0 + i, mos_scale=...) for i in range(60)))
-        with pytest.raises(ScaleError) as caught:
+        with pytest.raises(AggregateError) as caught:
             unified(given)
-        assert str(caught.value).startswith(f"{given.path}: 60 scores from 20 to 79")
+        assert str(caught.value).startswith(f"{given.path}: 60 of 60 rows outside their scale")
+
+    def test_a_scale_that_a_run_states_stands_before_what_rows_say_and_what_they_look_like(self, shard):
+        given = shard("s", *(row(str(i), 3.0, "hundred", mos_scale=...) for i in range(25)))
+        with pytest.raises(ScaleError, match="none is above 30"):
+            unified(given)
+        found, _ = unified(Shard(given.path, scales={"hundred": CONTINUOUS_0_100}))
+        assert {r["mos"] for r in found} == {3.0}
+        wrong = shard("t", *(row(str(i), 60.0, "hundred", mos_scale="1-5-acr") for i in range(25)))
+        with pytest.raises(AggregateError, match="set mos_scales in unified_corpus's run config"):
+            unified(wrong)
+        found, _ = unified(Shard(wrong.path, scales={"hundred": CONTINUOUS_0_100}))
+        assert {(r["mos"], r["mos_native_scale"]) for r in found} == {(60.0, "0-100-continuous")}
+
+    def test_a_few_scores_off_the_only_scale_of_a_corpus_cost_their_rows_only(self, shard):
+        rows = [row(str(i), 1.0 + i % 4, mos_scale=...) for i in range(1187)]
+        found, report = unified(shard("s", *rows, *(row(f"x{i}", 6.0, mos_scale=...) for i in range(13))))
+        assert (len(found), report.dropped_bad_scale) == (1187, 13)
 
     @pytest.mark.parametrize("scale", ["1-10", "", 5, ["1-5-acr"]])
     def test_a_scale_nobody_knows_aborts_by_file_and_line(self, scale, shard):
