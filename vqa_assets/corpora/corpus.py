@@ -145,7 +145,8 @@ NAME_FILLERS_SCORE = ("name", "", "", "mos")
 class Acquisition(Declared):
     """How a person comes by the corpus: the file to drop into its folder, and where it is had.
 
-    ``other_files`` are the places, in order, where the annotation file may lie instead.
+    ``other_files`` are the places, in order, where the annotation file may lie instead: paths, or patterns such as
+    ``metadata/**/*.csv`` (in that folder or below it), which stand for the one table that matches.
     """
 
     file: InnerPath

@@ -78,12 +78,13 @@ def named_on_disk(
     spare = [file for file in disk.clips(claimed) if not _SURROGATE.search(file[1])]
     on_disk = _Place(disk.holds, [name for _, name in spare], suffix)
     before = _Place(lambda name, _drop: name in earlier, earlier.keys(), suffix, _annotated(earlier))
+    absent = {src: row for src, row in usable.items() if disk.file_of(src, score_drop(row)) is None}
+    bare = any(row.named != src and disk.file_of(row.named, score_drop(row)) for src, row in absent.items())
     # Usable rows choose first: a bad row must not take the name of a clip that has a score.
-    if spare:
+    left = absent
+    if spare or bare:
         # A pointer or a dangling link is no clip, and only where other files lie could one stand in for it.
         left = naming.choose([row for row in usable.values() if not disk.holds(row.src, score_drop(row))], on_disk)
-    else:
-        left = {src: row for src, row in usable.items() if disk.file_of(src, score_drop(row)) is None}
     if earlier:
         naming.choose([row for src, row in left.items() if src not in earlier], before)
     naming.warn_of_other_scores(usable.values())

@@ -238,7 +238,8 @@ def _log_summary(
             ", ".join(root.shown(folder) for folder in layout.clips.every),
             root.shown(layout.folder),
         )
-        like = [f"{loss.src} ({loss.reason.partition(': ')[2]})" for loss in report.losses if ": " in loss.reason]
+        missing = (loss for loss in report.losses if loss.counter == "skipped_missing" and ": " in loss.reason)
+        like = [f"{loss.src} ({loss.reason.partition(': ')[2]})" for loss in missing]
         if like:
             _log.warning("%s: no clip, but files like it: %s", corpus.name, ", ".join(like[:EXAMPLES]))
     if report.unclaimed:
