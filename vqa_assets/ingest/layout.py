@@ -180,7 +180,7 @@ class ClipsOnDisk:
     def _stamp(self, path: str) -> FileStamp | None:
         if path not in self._stamps:
             try:
-                self._stamps[path] = stamp_of(Path(path))
+                self._stamps[path] = stamp_of(path)
             except OSError:  # its rights, a disk that fails: whoever reads it is told
                 self._stamps[path] = None
         return self._stamps[path]

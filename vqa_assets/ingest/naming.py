@@ -26,6 +26,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _LEAST_IN_COMMON = 3
 _MOST_LOOKED_AT = 50
 _MOST_TOLD = 20
+_Rule = tuple[str, Callable[[AnnotationRow], list[str]]]
+"""A rule's name, and the names of the clips that a row could mean by it."""
 _log = logging.getLogger("vqa_assets.ingest")
 
 
@@ -74,11 +76,12 @@ def named_on_disk(
     for row in rows:
         if row.src and not row.repeats:
             (bad if row.problem else usable).setdefault(row.src, row)
-    claimed = {file for row in usable.values() if (file := disk.file_of(row.src, score_drop(row))) is not None}
+    files = {src: disk.file_of(src, score_drop(row)) for src, row in usable.items()}
+    claimed = {file for file in files.values() if file is not None}
     spare = [file for file in disk.clips(claimed) if not _SURROGATE.search(file[1])]
     on_disk = _Place(disk.holds, [name for _, name in spare], suffix)
     before = _Place(lambda name, _drop: name in earlier, earlier.keys(), suffix, _annotated(earlier))
-    absent = {src: row for src, row in usable.items() if disk.file_of(src, score_drop(row)) is None}
+    absent = {src: row for src, row in usable.items() if files[src] is None}
     bare = any(row.named != src and disk.file_of(row.named, score_drop(row)) for src, row in absent.items())
     # Usable rows choose first: a bad row must not take the name of a clip that has a score.
     left = absent
@@ -132,14 +135,11 @@ class _Naming:
     def choose(self, rows: Sequence[AnnotationRow], place: "_Place") -> dict[str, AnnotationRow]:
         """Find these rows' clips in a place, by one rule after another; the rows that none found, by name."""
         left = {row.src: row for row in rows}
+        by_template: _Rule = (TEMPLATE, lambda row: self._by_template(row, place))
         # An earlier row may be of a clip that left the score file: only what it says, or the corpus declares, ties it
         # to this row.
-        by_template = (TEMPLATE, lambda row: self._by_template(row, place))
-        rules: tuple[tuple[str, Callable[[AnnotationRow], list[str]]], ...] = (
-            (EARLIER, lambda row: place.annotated(row.named)),
-            by_template,
-        )
-        on_disk = (
+        of_earlier: tuple[_Rule, ...] = ((EARLIER, lambda row: place.annotated(row.named)), by_template)
+        of_disk: tuple[_Rule, ...] = (
             (EXACT, lambda row: [row.named]),
             (BELOW, lambda row: place.below(row.src)),
             by_template,
@@ -147,7 +147,7 @@ class _Naming:
             (OTHER_SUFFIX, lambda row: place.of_stem(row.src)),
             (UNICODE, lambda row: place.normalised(row.src)),
         )
-        for rule, names_by in rules if place.is_earlier else on_disk:
+        for rule, names_by in of_earlier if place.is_earlier else of_disk:
             meant: dict[str, list[AnnotationRow]] = defaultdict(list)
             for row in left.values():
                 names = [name for name in names_by(row) if self._may_be(name, row, place)]
