@@ -108,7 +108,7 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
 def _status(corpus: Corpus, root: DataRoot, settings: IngestSettings) -> CorpusStatus:
     files, missing = _annotation_files(corpus, settings, root)
     folders = ClipFolders.of(corpus, settings.clips_subdir, corpus_folder(corpus, settings, root))
-    clips = ClipsOnDisk(folders, ()).count_unlabelled((), settings.clip_suffix)
+    clips = sum(1 for _ in ClipsOnDisk(folders, settings.clip_suffix).clips())
     output = settings.output or root.corpus_jsonl(corpus)
     names = ", ".join(root.shown(path) for path in files)
     if not output.is_file():  # what was never ingested has no manifest to read

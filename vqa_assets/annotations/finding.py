@@ -1,5 +1,6 @@
 """Which files are a corpus's annotation file, and what else lies in their place. Reads at most a file's first line."""
 
+import fnmatch
 import logging
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def find_annotation_files(corpus: Corpus, corpus_dir: Path, explicit: Path | Non
 
 def present_annotation_files(corpus: Corpus, corpus_dir: Path) -> tuple[Path, ...]:
     """The files as ``find_annotation_files``, empty where there are none."""
-    whole = [path for name in corpus.annotation_files if (path := corpus_dir / name).is_file()]
+    places = (_at(corpus_dir, name) for name in corpus.annotation_files)
+    whole = list(dict.fromkeys(path for path in places if path is not None))
     parts = [path for part in corpus.parts if (path := corpus_dir / part.file).is_file()]
     # parts say of which score drop each row is: a whole file beside them is worth more only for its addresses
     drops = all(part.field == "score_drop" for part in corpus.parts)
@@ -63,6 +65,21 @@ def present_annotation_files(corpus: Corpus, corpus_dir: Path) -> tuple[Path, ..
     if left:
         _log.info("%s: %s is taken, %s beside it is not", corpus.name, whole[0].name, ", ".join(left))
     return (whole[0], *lists)
+
+
+def _at(folder: Path, name: str) -> Path | None:
+    """The file of that name, or the one table that a pattern is of, whatever the case; None where none or several."""
+    if "*" not in name:
+        return path if (path := folder / name).is_file() else None
+    # ``KoNViD_1k_metadata/**/*.csv``: the folder, and what a name in it or below it must look like
+    within, below, pattern = name.rpartition("**/")
+    found = (folder / within).rglob("*") if below else folder.glob("*")
+    tables = [
+        path
+        for path in found
+        if fnmatch.fnmatchcase(path.name.lower(), pattern.lower()) and not trap(path) and path.is_file()
+    ]
+    return tables[0] if len(tables) == 1 else None
 
 
 def what_is_there(path: Path) -> str:

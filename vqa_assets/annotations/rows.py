@@ -4,6 +4,7 @@ Says what makes a row unusable by itself; what is wrong with rows beside each ot
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -17,8 +18,18 @@ from vqa_assets.corpora.opinions import sd_from_spread
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
 from vqa_assets.tables.parquet import NO_VALUE
 
-VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".yuv", ".y4m", ".ts", ".mpg", ".mpeg", ".flv"),
+    *(".3gp", ".3g2", ".wmv", ".asf", ".ogv", ".ogm", ".m2ts", ".m2t", ".mts", ".mxf", ".vob", ".ivf", ".f4v"),
+    *(".m1v", ".m2v", ".mpv", ".rm", ".rmvb", ".divx", ".dv", ".qt", ".nut", ".wtv", ".mjpg", ".mjpeg", ".obu"),
+    *(".h264", ".h265", ".hevc"),
+)
+"""What a clip's name may end in: the suffixes of containers and streams that FFmpeg reads, in lower case."""
 CONTENT_ID = "content_id"
+ANNOTATED_AS = "annotated_as"
+"""The row field that keeps the score file's own name of a clip that has another on disk."""
+LEADING_NUMBER = "leading_number"
+_LEADING_NUMBER = re.compile(r"\d+")
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
 _NOT_UTF8 = "no text: half a surrogate pair"
@@ -56,7 +67,8 @@ class ReadingSettings(Protocol):
 class AnnotationRow:
     """One row of the score file. ``problem`` says why it is unusable; ``repeats`` is true for a later equal row.
 
-    ``mos`` is native and verbatim until a corpus's ``stored_scale`` maps it, ``sd`` in its unit (None: not published),
+    ``named`` is the clip as the score file names it, ``src`` that with a video suffix. ``mos`` is native and verbatim
+    until a corpus's ``stored_scale`` maps it, ``sd`` in its unit (None: not published),
     ``count`` the number of opinions (0: not published). ``extra`` goes into the corpus JSONL as it is. On disk the clip
     may have a name of ``also`` instead of ``src``, or one that begins with one of ``also_starting``. ``reference``
     marks the reference clip of its content; ``codec`` is what the annotation says encoded it; ``file`` is set where
@@ -77,6 +89,7 @@ class AnnotationRow:
     reference: bool = False
     codec: str = ""
     file: str = ""
+    named: str = ""
 
     @property
     def where(self) -> str:
@@ -101,8 +114,8 @@ class RowReader:
         if not_utf8:  # the row is bad; its values must still go into messages and files
             values = [value.encode("utf-8", "backslashreplace").decode() for value in values]
         record = self.columns.record(values)
-        name = self._text("clip", record) or filled(self.corpus.clip_name, record)
-        src = with_suffix(_one_spelling(name), self.settings.clip_suffix)
+        name = _one_spelling(self._text("clip", record) or filled(self.corpus.clip_name, record))
+        src = with_suffix(name, self.settings.clip_suffix)
         # a corpus with a bucket needs no addresses in its score file
         url, prefix = self._word("url", record), self.settings.bucket_prefix
         if not url and prefix and src:
@@ -126,6 +139,7 @@ class RowReader:
             reference=self._number(self._text("reference", record)) == 1,
             codec=self._word("codec", record).lower() or self._codec_in_name(src),
             file=self.file,
+            named=name,
         )
 
     def _text(self, role: str, record: Mapping[str, str]) -> str:
@@ -163,7 +177,9 @@ class RowReader:
         suffixes = (self.settings.clip_suffix.lower(), *VIDEO_SUFFIXES)
         suffix = next((s for s in suffixes if src.lower().endswith(s)), "")
         stem = src[: len(src) - len(suffix)]
-        names = (filled(template, {**record, "clip": stem}) for template in templates)
+        number_in_name = _LEADING_NUMBER.match(stem.rpartition("/")[2])
+        parts = {"clip": stem, LEADING_NUMBER: number_in_name.group() if number_in_name else ""}
+        names = (filled(template, {**record, **parts}) for template in templates)
         return tuple(name for name in names if name and name != src and not leaves_folder(name))
 
     def _extra(self, record: Mapping[str, str]) -> dict[str, object]:

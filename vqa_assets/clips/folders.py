@@ -4,6 +4,7 @@ Reads no clip. The other files of a corpus are in ``ingest.layout``.
 """
 
 import errno
+import os
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,10 +26,10 @@ class FileStamp:
     mtime_ns: int
 
 
-def stamp_of(path: Path) -> FileStamp | None:
+def stamp_of(path: Path | str) -> FileStamp | None:
     """Size and time of change of a regular file (links followed); None where there is none."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - a million texts need not become paths first
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -66,12 +67,15 @@ def is_there(path: Path) -> bool:
 class ClipFolders:
     """Where clips lie: ``target``, which they are fetched into, and ``others``, which a person unpacked.
 
-    ``of_part`` holds the folders that the clips of one score drop are looked for in first.
+    ``of_part`` holds the folders that the clips of one score drop are looked for in first. A clip's name may begin in
+    the corpus's own ``folder``, with one of ``entries``: what lies there.
     """
 
     target: Path
     others: tuple[Path, ...] = ()
     of_part: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    folder: Path | None = None
+    entries: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, corpus: Corpus, clips_subdir: str, folder: Path) -> "ClipFolders":
@@ -82,23 +86,29 @@ class ClipFolders:
 
         parts = {part.value: present(part.clips) for part in corpus.parts if part.clips}
         others = present(name for name in corpus.clip_folders if name != clips_subdir)
-        return cls(folder / clips_subdir, others, parts)
+        try:
+            entries = frozenset(path.name for path in folder.iterdir())
+        except OSError:  # it is not there yet, or cannot be listed: reading its files says so
+            entries = frozenset()
+        return cls(folder / clips_subdir, others, parts, folder, entries)
 
     @property
     def every(self) -> tuple[Path, ...]:
-        """All folders, each once."""
+        """All folders, each once; without the corpus's own."""
         return tuple(dict.fromkeys((self.target, *self.others, *(p for of in self.of_part.values() for p in of))))
 
-    def searched(self, score_drop: str = "") -> tuple[Path, ...]:
-        """The folders that a clip of that score drop is looked for in, in order."""
-        return (*self.of_part.get(score_drop, ()), self.target, *self.others)
+    def searched(self, src: str, score_drop: str = "") -> tuple[Path, ...]:
+        """The folders that a clip of that name and score drop may lie in, in order."""
+        # The corpus's folder is searched only for names that begin as one of its entries: a look at no disk.
+        own = (self.folder,) if self.folder is not None and src.partition("/")[0] in self.entries else ()
+        return (*self.of_part.get(score_drop, ()), self.target, *self.others, *own)
 
     def path_of(self, src: str, score_drop: str = "") -> Path:
         """Where a clip lies; where it lies nowhere, its place in ``target``.
 
         A Git-LFS pointer or a dangling link hides no clip in a later folder.
         """
-        searched = self.searched(score_drop)
+        searched = self.searched(src, score_drop)
         if len(searched) > 1:  # of one folder nothing is asked: a million clips cost no look at the disk here
             for folder in searched:
                 if is_there(path := folder / src):

@@ -48,7 +48,8 @@ _OPINION_SCALES = {name: SCALES[name] for name in OPINION_SCALES}
 _ROW_FIELDS = (
     *("src", "src_sha256", "src_size_bytes", "width", "height", "framerate", "duration_s", "pix_fmt"),
     *("encoder_upstream", "mos", "mos_scale", "mos_std_dev", "n_ratings", "corpus", "corpus_version"),
-    *("ingested_at_utc", "score_drop", "split", "content_id", RAW_MOS, "vmaf_score", "encoder", "preset", "crf"),
+    *("ingested_at_utc", "annotated_as", "score_drop", "split", "content_id", RAW_MOS),
+    *("vmaf_score", "encoder", "preset", "crf"),
 )
 
 
@@ -144,7 +145,8 @@ NAME_FILLERS_SCORE = ("name", "", "", "mos")
 class Acquisition(Declared):
     """How a person comes by the corpus: the file to drop into its folder, and where it is published.
 
-    ``other_files`` are the places, in order, where the annotation file may lie instead.
+    ``other_files`` are the places, in order, where the annotation file may lie instead: paths, or patterns such as
+    ``metadata/**/*.csv`` (in that folder or below it), which stand for the one table that matches.
     """
 
     file: InnerPath
@@ -204,7 +206,7 @@ class Corpus(Declared):
     Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one; where no column says
     what encoded a clip, a name made so does, if that is one of ``codecs``. On disk a clip may
     have a name of ``also_named``, or one that begins with one of ``also_starting``; they are made the same way, and
-    ``{clip}`` is the name without suffix.
+    ``{clip}`` is the name without suffix, ``{leading_number}`` the number that it begins with.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
     are. ``bytes_per_clip`` estimates a download; ``bucket_prefix`` is put before names that have no URL; ``archives``
     lie at ``archive_base``. ``name_ids`` are the sites whose ids stand in clip names, which links related clips.

@@ -16,7 +16,11 @@ KONVID_1K = Corpus(
     homepage="https://database.mmsp-kn.de/konvid-1k-database.html",
     acquisition=Acquisition(
         file="KoNViD_1k_metadata/KoNViD_1k_attributes.csv",
-        other_files=("metadata/KoNViD_1k_attributes.csv", "manifest.csv"),
+        other_files=(
+            *("metadata/KoNViD_1k_attributes.csv", "manifest.csv"),
+            *("KoNViD_1k_metadata/**/KoNViD_1k_attributes.csv", "KoNViD_1k_metadata/**/*mos*.csv"),
+            *("KoNViD_1k_metadata/**/*.csv", "metadata/**/*mos*.csv", "metadata/**/*.csv", "*mos*.csv"),
+        ),
         where="https://database.mmsp-kn.de/konvid-1k-database.html",
         steps="Set fetch: true once, and both archives are downloaded and unpacked; or unpack KoNViD_1k_videos.zip and "
         "KoNViD_1k_metadata.zip into the corpus's folder by hand.",
@@ -29,7 +33,8 @@ KONVID_1K = Corpus(
     lookalike="KonViD-150k's score files have 1 500 rows and more, and belong to konvid-150k",
     own_spellings=Spellings(clip=("file_name", "flickr_id")),
     headerless=(NAME_FILLERS_SCORE,),
-    also_named=("{flickr_id}.mp4",),
+    also_named=("{flickr_id}.mp4", "{leading_number}.mp4"),
+    also_starting=("{leading_number}_original", "{leading_number} "),
     clip_folders=("KoNViD_1k_videos", "videos"),
     archives=(
         Archive(file="KoNViD_1k_videos.zip", folder="KoNViD_1k_videos", min_bytes=2_000_000_000),

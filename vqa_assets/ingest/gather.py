@@ -23,6 +23,7 @@ from vqa_assets.ingest.cache import IngestCache, ReadClip
 from vqa_assets.ingest.clip_task import ClipLimits, ClipOutcome, ClipState, ClipTask, as_raw, read_clips, unreadable
 from vqa_assets.ingest.fetching import FetchPlan, check_space
 from vqa_assets.ingest.layout import ClipsOnDisk
+from vqa_assets.ingest.naming import LikeNames, score_drop
 from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.rows import IngestReport
 from vqa_assets.ingest.settings import IngestSettings
@@ -49,7 +50,10 @@ class Services:
 
 @dataclass(frozen=True)
 class IngestInputs:
-    """What one run knows of its clips before it begins; ``sizes`` are those of the earlier JSONL, by clip name."""
+    """What one run knows of its clips before it begins.
+
+    ``sizes`` are those of the earlier JSONL, by clip name; ``unclaimed`` are the clips on disk that no row names.
+    """
 
     corpus: Corpus
     settings: IngestSettings
@@ -57,6 +61,7 @@ class IngestInputs:
     progress: Progress
     cache: IngestCache
     sizes: Mapping[str, int] = field(default_factory=dict)
+    unclaimed: LikeNames = field(default_factory=LikeNames)
 
 
 def gather_outcomes(
@@ -153,12 +158,12 @@ class _Gathering:
     def _outcome_or_task(self, row: AnnotationRow) -> ClipOutcome | ClipTask:
         """The outcome of a clip that need not be touched, else the task."""
         clips, settings = self.folder.clips, self.folder.settings
-        score_drop = str(row.extra.get("score_drop", ""))
-        stamp = clips.stamp(row.src, score_drop)
+        drop = score_drop(row)
+        stamp = clips.stamp(row.src, drop)
         outcome = self._cached_outcome(row, stamp)
         if outcome is not None:
             return outcome
-        path = clips.folders.path_of(row.src, score_drop)
+        path = clips.folders.path_of(row.src, drop)
         try:
             stamp = stamp or stamp_of(path)
             if stamp is not None and is_lfs_pointer(path, stamp):
@@ -169,8 +174,8 @@ class _Gathering:
         if stamp is not None:
             return self._cached_outcome(row, stamp) or ClipTask(row.src, path, "", raw, row.codec)
         if not row.url:
-            places = [folder / row.src for folder in clips.folders.searched(score_drop)]
-            reason = _why_missing(places, spelled=clips.spelled_otherwise(row.src))
+            places = [folder / row.src for folder in clips.folders.searched(row.src, drop)]
+            reason = _why_missing(places, like=self.folder.unclaimed.nearest(row.src))
             return ClipOutcome(ClipState.MISSING, reason=reason)
         entry = self.folder.progress.entries.get(row.src)
         if entry is not None and entry.state == "failed" and not settings.retry_failed:
@@ -243,10 +248,10 @@ class _Gathering:
             _log.warning("%s: %s: %s", self.folder.corpus.name, name, outcome.reason)
 
 
-def _why_missing(places: Iterable[Path], spelled: str) -> str:
+def _why_missing(places: Iterable[Path], like: str) -> str:
     for path in places:
         if os.path.isfile(path):  # noqa: PTH113
             return "a Git-LFS pointer, and no URL; run git lfs pull"
         if os.path.islink(path):  # noqa: PTH114
             return "a dangling link, and no URL"
-    return "no file, and no URL" + (f": {spelled!a} is there, and names are compared as they stand" if spelled else "")
+    return "no file, and no URL" + (f": {like!a} is there, and only like it" if like else "")

@@ -1,28 +1,16 @@
-"""Where one corpus's files are: its paths, the clips on its disk, and the name that a row's clip goes by there.
+"""Where one corpus's files are: its paths, and the clips on its disk, by one walk over its folders.
 
-One walk finds a stamp for each clip of the run, leftovers, and clips that no row names; a corpus's files may be named
-otherwise than its annotation says. No file is opened but what may be a Git-LFS pointer. What becomes of a clip is not
-here (``gather``, ``clip_task``).
+No file is opened but what may be a Git-LFS pointer. Which file is a row's clip is decided in ``naming``; what becomes
+of a clip in ``gather`` and ``clip_task``.
 """
 
-import logging
 import os
-import re
-import unicodedata
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from vqa_assets.annotations import (
-    VIDEO_SUFFIXES,
-    AnnotationRow,
-    find_annotation_files,
-    present_annotation_files,
-)
-from vqa_assets.clips.folders import ClipFolders, FileStamp, is_there, may_be_lfs_pointer
+from vqa_assets.annotations import VIDEO_SUFFIXES, find_annotation_files, present_annotation_files
+from vqa_assets.clips.folders import ClipFolders, FileStamp, is_there, may_be_lfs_pointer, stamp_of
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 from vqa_assets.ingest.settings import IngestSettings, resolve
@@ -33,9 +21,8 @@ ARCHIVES = "archives"
 PART = ".part"
 """What a clip's file ends in while it is fetched."""
 _JUNK = (PART, ".tmp")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-"""In a file name, Python's stand-in for a byte that is no UTF-8."""
-_log = logging.getLogger("vqa_assets.ingest")
+FoundFile = tuple[Path, str]
+"""A folder of clips, and the name that a file has below it."""
 
 
 def losses_path(output: Path) -> Path:
@@ -117,81 +104,137 @@ def _refuse_one_path_for_two(layout: CorpusLayout, corpus: Corpus) -> None:
 
 
 class ClipsOnDisk:
-    """One look at every folder of a corpus's clips; links to folders are not followed.
+    """One walk over every folder of a corpus's clips, and over the corpus's own; links to folders are not followed.
 
-    Only clips of these ``names`` cost a ``stat``. What the look does not see may be there all the same.
+    No file costs a ``stat`` before one is asked for. What the walk does not see may be there all the same.
     """
 
-    def __init__(self, folders: ClipFolders, names: Collection[str]) -> None:
+    def __init__(self, folders: ClipFolders, suffix: str = "") -> None:
         self.folders = folders
-        self._stamps: dict[Path, dict[str, FileStamp | None]] = {folder: {} for folder in folders.every}
-        self._others: list[tuple[Path, str]] = []
-        for folder in folders.every:
-            for entry, name in _files(str(folder), ""):
-                if name in names:
-                    self._stamps[folder][name] = _stamp(entry)
-                else:
-                    self._others.append((folder, name))
+        self._suffixes = (*VIDEO_SUFFIXES, *((suffix.lower(),) if suffix else ()))
+        roots = dict.fromkeys((*folders.every, *((folders.folder,) if folders.folder is not None else ())))
+        # Each file is listed once, in the innermost of these folders that holds it.
+        self._listings = {root: _Listing(root, roots) for root in roots}
+        if folders.folder is not None and folders.folder not in folders.every:
+            self._listings[folders.folder].scan(str(folders.folder), "", skip=_is_no_clip_folder)
+        for root in folders.every:
+            self._listings[root].scan(str(root), "")
+        self._stamps: dict[str, FileStamp | None] = {}
+
+    def file_of(self, src: str, score_drop: str = "") -> FoundFile | None:
+        """The file that a clip of that name is, as its folder lists it; None where no folder does."""
+        for root in self.folders.searched(src, score_drop):
+            if (listed := self._listed(root, src)) is not None:
+                return listed
+        return None
+
+    def holds(self, src: str, score_drop: str = "") -> bool:
+        """Whether a clip of that name is there; a Git-LFS pointer is none."""
+        return any(
+            self._listed(root, src) is not None and self._is_clip(root / src)
+            for root in self.folders.searched(src, score_drop)
+        )
 
     def stamp(self, src: str, score_drop: str = "") -> FileStamp | None:
         """The stamp of such a clip where ``ClipFolders.path_of`` finds it; None where only a look at it can say."""
-        searched = self.folders.searched(score_drop)
-        for folder in searched:
-            if src in self._stamps[folder]:
-                stamp = self._stamps[folder][src]
-                may_hide_another = len(searched) > 1 and stamp is not None and may_be_lfs_pointer(stamp)
-                return None if may_hide_another else stamp
-        return None
+        places = [root for root in self.folders.searched(src, score_drop) if self._listed(root, src) is not None]
+        if not places:
+            return None
+        path = f"{places[0]}/{src}"
+        stamp = self._stamp(path)
+        del self._stamps[path]  # asked for once: a million of them are not kept
+        may_hide_another = len(places) > 1 and stamp is not None and may_be_lfs_pointer(stamp)
+        return None if may_hide_another else stamp
 
-    def spelled_otherwise(self, src: str) -> str:
-        """The name of a file that differs from a clip's by case or Unicode's normal form only; empty without one."""
-        return self._by_plain_name.get(_plain(src), "")
-
-    @cached_property
-    def _by_plain_name(self) -> dict[str, str]:
-        return {_plain(name): name for _, name in self._others if _may_be_a_clip(name)}
+    def clips(self, but: Collection[FoundFile] = ()) -> Iterator[FoundFile]:
+        """All other files that may be clips by their names; what is hidden or temporary is none."""
+        for root, listing in self._listings.items():
+            for name in listing.names:
+                if (root, name) not in but and name.lower().endswith(self._suffixes) and _may_be_a_clip(name):
+                    yield root, name
 
     def remove_leftovers(self) -> int:
         """Delete the half-fetched ``.part`` files of clips that an interrupted run left; their number."""
-        # Half an archive is kept: its fetch goes on where it stopped.
-        parts = [folder / n for folder, n in self._others if n.endswith(PART) and not n.startswith(f"{ARCHIVES}/")]
+        # Half an archive is kept: its fetch goes on where it stopped. So is what a person left beside the clips.
+        parts = [
+            root / name
+            for root in self.folders.every
+            for name in self._listings[root].names
+            if name.endswith(PART) and not name.startswith(f"{ARCHIVES}/")
+        ]
         for path in parts:
             path.unlink()
         return len(parts)
 
-    def count_unlabelled(self, names: Iterable[str], suffix: str) -> int:
-        """Files of this suffix or of video that none of the names means (what is hidden or temporary is no clip)."""
-        suffixes = (*VIDEO_SUFFIXES, suffix.lower())
-        clips = [name for _, name in self._others if name.lower().endswith(suffixes) and _may_be_a_clip(name)]
-        labelled = {os.path.normpath(name) for name in names} if clips else set()
-        return sum(name not in labelled for name in clips)
-
-
-def _files(folder: str, inside: str) -> Iterator[tuple["os.DirEntry[str]", str]]:
-    """Every entry below a folder that is no folder itself, with its name relative to the folder."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(entry.path, f"{inside}{entry.name}/")
-        else:
-            yield entry, inside + entry.name
-
-
-def _stamp(entry: "os.DirEntry[str]") -> FileStamp | None:
-    try:
-        if not entry.is_file():
-            return None
-        status = entry.stat()
-    except OSError:
+    def _listed(self, root: Path, name: str) -> FoundFile | None:
+        listing = self._listings[root]
+        if name in listing.names:
+            return root, name
+        for prefix, inner in listing.inner:
+            if name.startswith(prefix) and (listed := self._listed(inner, name[len(prefix) :])) is not None:
+                return listed
+        if any(name.startswith(prefix) for prefix in listing.linked) and is_there(root / name):
+            return root, name
         return None
-    return FileStamp(status.st_size, status.st_mtime_ns)
+
+    def _stamp(self, path: str) -> FileStamp | None:
+        if path not in self._stamps:
+            try:
+                self._stamps[path] = stamp_of(path)
+            except OSError:  # its rights, a disk that fails: whoever reads it is told
+                self._stamps[path] = None
+        return self._stamps[path]
+
+    def _is_clip(self, path: Path) -> bool:
+        stamp = self._stamp(str(path))
+        return is_there(path) if stamp is None or may_be_lfs_pointer(stamp) else True
 
 
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+class _Listing:
+    """The files below one folder, by name; ``inner`` are folders listed on their own, ``linked`` those behind links."""
+
+    def __init__(self, root: Path, roots: Collection[Path]) -> None:
+        self.names: set[str] = set()
+        self.linked: list[str] = []
+        self._apart = {str(other) for other in roots if other != root}
+        self.inner = [(f"{other.relative_to(root)}/", other) for other in roots if root in other.parents]
+
+    def scan(self, folder: str, inside: str, skip: Callable[[str], bool] | None = None) -> None:
+        """List every file below a folder, itself below the root by the name ``inside``."""
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.path not in self._apart and not (skip and skip(entry.name)):
+                    self.scan(entry.path, f"{inside}{entry.name}/", skip)
+            elif not entry.is_symlink():
+                self.names.add(inside + entry.name)
+            elif _leads_to_folder(entry):
+                if entry.path not in self._apart:
+                    self.linked.append(f"{inside}{entry.name}/")
+            elif _leads_to_file(entry):
+                self.names.add(inside + entry.name)
+
+
+def _leads_to_folder(link: "os.DirEntry[str]") -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # a circle of links
+        return False
+
+
+def _leads_to_file(link: "os.DirEntry[str]") -> bool:
+    try:
+        return link.is_file()
+    except OSError:  # a circle of links: there, and not to be read
+        return True
+
+
+def _is_no_clip_folder(name: str) -> bool:
+    """Whether a folder beside those of the clips holds none: hidden, archives, what a system leaves behind."""
+    return name == ARCHIVES or name.startswith((".", "__"))
 
 
 def _may_be_a_clip(name: str) -> bool:
@@ -201,117 +244,3 @@ def _may_be_a_clip(name: str) -> bool:
         or last.endswith(_JUNK)
         or any(folder.startswith((".", "__")) for folder in folders)
     )
-
-
-def named_on_disk(
-    rows: Sequence[AnnotationRow], clips: ClipFolders, earlier: Mapping[str, object] | None = None
-) -> tuple[AnnotationRow, ...]:
-    """The rows, each under the name that its clip has on disk, else the one it had in the ``earlier`` JSONL.
-
-    ``earlier`` is clip name → score. A clip that is in neither keeps its first name. A name that another row goes by is
-    never taken, nor one that begins as another row says more exactly. A bad row goes by the name of the earlier row
-    that it takes away.
-    """
-    if not any(row.also or row.also_starting for row in rows):
-        return tuple(rows)
-    scores = earlier or {}
-    disk = _ClipNames(lambda name: is_there(clips.path_of(name)), lambda: _names_on_disk(clips))
-    before = _ClipNames(scores.__contains__, scores.keys)
-    beginnings = {start for row in rows for start in row.also_starting}
-    naming = _Naming(scores, beginnings, {row.src for row in rows})
-    # Usable rows choose first: a bad row must not take the name of a clip that has a score.
-    usable = {i: naming.renamed(row, (disk, before)) for i, row in enumerate(rows) if not row.problem}
-    naming.warn_of_other_scores(usable.values())
-    return tuple(usable.get(i) or naming.renamed(row, (before, disk)) for i, row in enumerate(rows))
-
-
-@dataclass
-class _Naming:
-    """The names that rows go by so far: ``taken`` are all, ``renames`` has the new one of a row by its first."""
-
-    earlier: Mapping[str, object]
-    beginnings: Collection[str]
-    taken: set[str]
-    renames: dict[str, str] = field(default_factory=dict)
-
-    def renamed(self, row: AnnotationRow, places: Iterable["_ClipNames"]) -> AnnotationRow:
-        """The row under the name that its clip has in the first of the places that holds it."""
-        if row.repeats or not row.src:
-            return row
-        for names in places:
-            if row.src not in self.renames and names.holds(row.src):
-                return row
-            for name in (*row.also, *self._beginning_so(row, names)):
-                free = name not in self.taken or self.renames.get(row.src) == name
-                if free and names.holds(name):
-                    self.taken.add(name)
-                    self.renames[row.src] = name
-                    return replace(row, src=name)
-        return row
-
-    def warn_of_other_scores(self, rows: Iterable[AnnotationRow]) -> None:
-        """Warn of clips that only a beginning ties to their rows, where the earlier row had another score."""
-        rescored = [row.src for row in rows if row.also_starting and self.earlier.get(row.src, row.mos) != row.mos]
-        names = [name for name in rescored if name in self.renames.values()]
-        if names:
-            _log.warning(
-                "%d clips are known by the beginning of their names and had another score (%s); if one of them is the "
-                "clip of no row any more, remove it and its row",
-                len(names),
-                ", ".join(names[:3]),
-            )
-
-    def _beginning_so(self, row: AnnotationRow, names: "_ClipNames") -> list[str]:
-        """The one clip whose name begins as the row says; none where several do."""
-        for start in row.also_starting:
-            clips = [name for name in names.starting(start) if self._may_be(name, start, row)]
-            if len(clips) == 1:
-                return clips
-            if clips:
-                _log.warning("%s: %d clips could be meant (%s); rename the right one", row.src, len(clips), clips[:3])
-        return []
-
-    def _may_be(self, name: str, start: str, row: AnnotationRow) -> bool:
-        """Whether no other row says the name's beginning more exactly, and no earlier row shows it to be another's.
-
-        A clip that has an earlier row beside this row's own, with a score of neither, is another clip.
-        """
-        if next(name[:end] for end in range(len(name), 0, -1) if name[:end] in self.beginnings) != start:
-            return False
-        both = row.src in self.earlier and name in self.earlier
-        return not both or self.earlier[name] in (row.mos, self.earlier[row.src])
-
-
-class _ClipNames:
-    """The names of clips in one place, to be asked by a whole name or by its beginning."""
-
-    def __init__(self, holds: Callable[[str], bool], every: Callable[[], Iterable[str]]) -> None:
-        self.holds, self._every = holds, every
-
-    @cached_property
-    def _sorted(self) -> list[str]:
-        return sorted(self._every())
-
-    def starting(self, start: str) -> list[str]:
-        """The clips whose name begins so."""
-        clips = []
-        for name in islice(self._sorted, bisect_left(self._sorted, start), None):
-            if not name.startswith(start):
-                break
-            if name.lower().endswith(VIDEO_SUFFIXES):
-                clips.append(name)
-        return clips
-
-
-def _names_on_disk(clips: ClipFolders) -> set[str]:
-    """The names of all files in the folders, but those of bytes that are no UTF-8: no row, cache or log can hold one.
-
-    Links to folders are not followed.
-    """
-    names = {
-        os.path.relpath(os.path.join(parent, name), folder)  # noqa: PTH118
-        for folder in clips.every
-        for parent, _, files in os.walk(folder)
-        for name in files
-    }
-    return {name for name in names if not _SURROGATE.search(name)}

@@ -61,6 +61,7 @@ class IngestReport:
     """Counters over the annotation rows of one run, and what happened beside them.
 
     ``rows_in`` is the sum of ``KEPT`` and ``LOST``; ``rows_out`` the sum of ``KEPT`` and ``retained_outside``.
+    ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were found on disk → their number.
     """
 
     rows_in: int = 0
@@ -84,6 +85,8 @@ class IngestReport:
     read_clips: int = 0
     read_bytes: int = 0
     losses: list[Loss] = field(default_factory=list)
+    unclaimed: tuple[str, ...] = ()
+    names_found: Mapping[str, int] = field(default_factory=dict)
     withdrawn: list[str] = field(default_factory=list)
 
     @property
@@ -144,9 +147,18 @@ class IngestReport:
             "reasons": self.reasons(),
             "losses": [loss.as_dict() for loss in self.losses[:examples]],
             "losses_total": len(self.losses),
+            "names_found": dict(self.names_found),
+            "unlabelled": list(self.unclaimed[:examples]),
             "withdrawn": self.withdrawn[:examples],
             "withdrawn_total": len(self.withdrawn),
         }
+
+    def listed(self, most_unclaimed: int = 50) -> Iterator[dict[str, Any]]:
+        """What the losses file says: every lost row, then the first clips on disk that no row names."""
+        for loss in self.losses:
+            yield loss.as_dict()
+        for name in self.unclaimed[:most_unclaimed]:
+            yield Loss(0, name, "unlabelled_clips", "no row names it").as_dict()
 
     def _count(self, counter: str) -> None:
         setattr(self, counter, getattr(self, counter) + 1)

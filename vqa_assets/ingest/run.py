@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +19,11 @@ from vqa_assets.annotations.rows import CONTENT_ID
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.cache import IngestCache
+from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.gather import IngestInputs, Services, gather_outcomes
-from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder, named_on_disk
+from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder
+from vqa_assets.ingest.naming import LikeNames, named_on_disk
 from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
 from vqa_assets.ingest.settings import IngestSettings
@@ -32,6 +35,8 @@ from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CORPUS_JSONL
 from vqa_assets.tables.validation import validate_rows
 
+EXAMPLES = 3
+"""Names that a message shows; all of them are in the losses file."""
 MANIFEST_SCHEMA = "mos-corpus-manifest-v1"
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 _log = logging.getLogger("vqa_assets.ingest")
@@ -69,11 +74,7 @@ def ingest_corpus(
             lines = first_lines(annotations.bad)
             _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, lines)
         earlier = read_earlier(layout.output)
-        rows = named_on_disk(
-            annotations.rows, layout.clips, {src: line.row.get("mos") for src, line in earlier.items()}
-        )
-        annotations = replace(annotations, rows=rows)
-        output = _gather_and_judge(corpus, settings, layout, annotations, earlier, services, report)
+        annotations, output = _gather_and_judge(corpus, settings, layout, annotations, earlier, services, report)
         report.reconcile(corpus.name)
         described = _manifest(corpus, resolved, layout, annotations, report)
         _publish(output, layout, report)
@@ -130,24 +131,57 @@ def _gather_and_judge(
     earlier: Mapping[str, JsonLine],
     services: Services,
     report: IngestReport,
-) -> list[OutputRow]:
-    """The rows of the new JSONL.
+) -> tuple[Annotations, list[OutputRow]]:
+    """The annotation under the names that clips have on disk, and the rows of the new JSONL.
+
+    IngestError where not one clip of the run could be read, unless ``allow_empty``: then nothing is published.
 
     What the disk, the cache and the progress say of the clips ends with this function: it takes as much memory as the
     rows, and they are yet to be validated.
     """
-    run = _rows_of_this_run(annotations, settings.max_rows)
     layout.clips.target.mkdir(parents=True, exist_ok=True)
-    clips = ClipsOnDisk(layout.clips, {row.src for row in run if not row.problem})
+    clips = ClipsOnDisk(layout.clips, settings.clip_suffix)
+    named = named_on_disk(
+        annotations.rows, clips, settings.clip_suffix, {src: line.row for src, line in earlier.items()}
+    )
+    annotations = replace(annotations, rows=named.rows)
+    run = _rows_of_this_run(annotations, settings.max_rows)
     removed = clips.remove_leftovers()
     if removed:
         _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
-    report.unlabelled_clips = clips.count_unlabelled({row.src for row in annotations.rows}, settings.clip_suffix)
+    report.unclaimed, report.unlabelled_clips = named.unclaimed, len(named.unclaimed)
+    report.names_found = named.counted(run, clips)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
-        folder = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier))
+        like = LikeNames(named.unclaimed)
+        folder = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier), like)
         outcomes = gather_outcomes(run, folder, services, report)
     labelling = Labelling(corpus, settings, annotations, utc_text())
-    return RowJudge(labelling, earlier, report).judge(run, outcomes)
+    rows = RowJudge(labelling, earlier, report).judge(run, outcomes)
+    if not settings.allow_empty and all(outcome.state is not ClipState.READ for outcome in outcomes.values()):
+        raise _came_to_nothing(labelling, layout, report, outcomes)
+    return annotations, rows
+
+
+def _came_to_nothing(
+    labelling: Labelling, layout: CorpusLayout, report: IngestReport, outcomes: Mapping[str, ClipOutcome]
+) -> IngestError:
+    """What to say of a run that gave no clip: the names it looked for, and the files that lie there instead."""
+    reasons = Counter(outcome.reason.partition(":")[0] for outcome in outcomes.values())
+    found = f"none of the {len(outcomes)} usable rows of this run has a clip that could be read"
+    if reasons:
+        found += f" ({'; '.join(f'{count} × {reason}' for reason, count in reasons.most_common(EXAMPLES))})"
+        found += f"; looked for {', '.join(list(outcomes)[:EXAMPLES])}"
+    lies = ", ".join(report.unclaimed[:EXAMPLES]) or "no video that no row names"
+    kept = f", {report.retained_unavailable} rows have a clip from before: is its disk mounted?" * bool(
+        report.retained_unavailable
+    )
+    return IngestError(
+        f"{labelling.corpus.name}: every row came to nothing",
+        found=f"{found}; below {layout.folder} lies {lies}{kept}",
+        expected="at least one clip",
+        next_step=f"correct the names or stage the clips in {layout.clips.target}, or set allow_empty; nothing was "
+        "published, and what was there stands",
+    )
 
 
 def _rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[AnnotationRow]:
@@ -176,7 +210,7 @@ def _publish(rows: list[OutputRow], layout: CorpusLayout, report: IngestReport) 
     with drafting(layout.output) as output, drafting(layout.losses) as losses:
         with drafting(layout.manifest) as manifest:
             manifest.path.touch()  # refused now where the manifest's folder may not be written
-        write_lines(losses.path, (json_line(loss.as_dict()) for loss in report.losses))
+        write_lines(losses.path, (json_line(line) for line in report.listed()))
         # Its time of change stays too: whoever watches the file sees that nothing is new.
         if not (layout.output.exists() and _same_bytes(rows, layout.output)):
             write_lines(output.path, (out.raw for out in rows))
@@ -197,11 +231,24 @@ def _log_summary(
     _log.info("%s", report.summary(corpus.name, root.shown(layout.output)))
     if report.skipped_missing:
         _log.warning(
-            "%s: %d rows have neither a clip nor a URL (%s); clips are looked for in %s",
+            "%s: %d rows have neither a clip nor a URL (%s); clips are looked for in %s, and below %s",
             corpus.name,
             report.skipped_missing,
             report.chief_reasons("skipped_missing"),
             ", ".join(root.shown(folder) for folder in layout.clips.every),
+            root.shown(layout.folder),
+        )
+        missing = (loss for loss in report.losses if loss.counter == "skipped_missing" and ": " in loss.reason)
+        like = [f"{loss.src} ({loss.reason.partition(': ')[2]})" for loss in missing]
+        if like:
+            _log.warning("%s: no clip, but files like it: %s", corpus.name, ", ".join(like[:EXAMPLES]))
+    if report.unclaimed:
+        _log.log(
+            logging.WARNING if report.skipped_missing else logging.INFO,
+            "%s: no row names %d clips that are there: %s",
+            corpus.name,
+            len(report.unclaimed),
+            ", ".join(report.unclaimed[:EXAMPLES]),
         )
     if report.attrition > settings.attrition_warn_threshold:
         _log.warning(

@@ -131,6 +131,7 @@ class IngestSettings(Settings):
     )
     retry_failed: bool = setting(False, "Fetch again what an earlier run found gone for good.")
     rescan: bool = setting(False, "Read every clip again, though size and time of change stand.")
+    allow_empty: bool = setting(False, "Publish though not one clip of this run could be read.")
     prune: bool = setting(False, "Keep only rows of this run whose clips are there; rows of other runs leave.")
     fetch: bool = setting(False, "Fetch and unpack the corpus's archives first.")
     archive_base: Address = setting(

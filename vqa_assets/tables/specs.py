@@ -90,6 +90,13 @@ CORPUS_JSONL = Table(
         Column("corpus", "string", "Name of the corpus"),
         Column("corpus_version", "string", "Release of the corpus"),
         Column("ingested_at_utc", "string", "When the row last changed", pattern=UTC_PATTERN),
+        Column(
+            "annotated_as",
+            "string",
+            "What the score file calls the clip, where the file has another name",
+            required=False,
+            nullable=True,
+        ),
     ),
 )
 

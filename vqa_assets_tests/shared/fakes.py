@@ -56,8 +56,10 @@ class SmallCorpus:
         return path
 
     def ingest(self, **settings: Any) -> Ingested:
-        """One run; ``settings`` are its run config."""
-        resolved = resolve(self.corpus, {"min_rows": 1, **settings}, self.root.ingest_toml(self.corpus))
+        """One run; ``settings`` are its run config. It may come to nothing, unless ``allow_empty`` says otherwise."""
+        resolved = resolve(
+            self.corpus, {"min_rows": 1, "allow_empty": True, **settings}, self.root.ingest_toml(self.corpus)
+        )
         services = Services(self.prober, self.downloader, self.pool, self.observe)
         return ingest_corpus(self.corpus, resolved, services, RunContext(self.root, {}, Path(__file__)))
 
