@@ -164,28 +164,17 @@ def test_a_page_goes_to_yt_dlp_and_a_file_does_not(tmp_path: Path, on_path: Path
         ("ERROR: [youtube] abc: Private video. Sign in if you've been granted access to this video", True),
         ("ERROR: [youtube] abc: This video is private", True),
         ("ERROR: [youtube] abc: This video has been removed for violating YouTube's Terms of Service", True),
-        (
-            "ERROR: [youtube] abc: Video unavailable. This video is no longer available because the YouTube account "
-            "associated with this video has been terminated.",
-            True,
-        ),
+        ("ERROR: [youtube] abc: Video unavailable: the YouTube account has been terminated.", True),
         (
             "ERROR: [youtube] abc: Video unavailable. This video is no longer available due to a copyright claim by X",
             True,
         ),
-        (
-            "ERROR: [youtube] abc: Video unavailable. This content isn't available, try again later. The current "
-            "session has been rate-limited by YouTube for up to an hour.",
-            False,
-        ),
+        ("ERROR: [youtube] abc: This content isn't available, try again later. It has been rate-limited.", False),
+        ("ERROR: [youtube] abc: This content isn't available, try again later; it was removed by no one", False),
         ("ERROR: [youtube] abc: Requested format is not available. Use --list-formats for a list", False),
         ("ERROR: [youtube] abc: Sign in to confirm you're not a bot", False),
         ("ERROR: [youtube] abc: Video unavailable. This video is not available in your country", False),
-        (
-            "ERROR: [youtube] abc: Video unavailable. It contains content from X, who has blocked it in your country on "
-            "copyright grounds",
-            False,
-        ),
+        ("ERROR: [youtube] abc: Its owner has blocked it in your country on copyright grounds", False),
         ("ERROR: [youtube] abc: Video unavailable", False),
         ("ERROR: unable to download video data: HTTP Error 403: Forbidden", False),
         ("ERROR: [generic] Unable to download webpage: HTTP Error 404: Not Found", False),
