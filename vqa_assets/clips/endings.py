@@ -126,6 +126,7 @@ def _flv_tag(header: bytes) -> int:
 
 
 _LONGEST_PAUSE = 1 << 32
+_LARGEST_FRAME_BYTES = 64 << 20
 
 
 def _ivf_frames() -> Callable[[bytes], int]:
@@ -135,10 +136,11 @@ def _ivf_frames() -> Callable[[bytes], int]:
     def length_of(header: bytes) -> int:
         nonlocal last
         time = int.from_bytes(header[4:12], "little")
-        if len(header) >= 12 and not last < time < last + _LONGEST_PAUSE:
+        size = int.from_bytes(header[:4], "little")
+        if size > _LARGEST_FRAME_BYTES or (len(header) >= 12 and not last < time < last + _LONGEST_PAUSE):
             return 0  # rubbish behind the last frame
         last = time
-        return 12 + int.from_bytes(header[:4], "little")
+        return 12 + size
 
     return length_of
 
@@ -219,6 +221,5 @@ def _ts_end(file: BinaryIO, head: bytes, size_bytes: int) -> int | None:
     file.seek(size_bytes - rest - length)
     last = file.read(length + rest)
     # Both begin as packets do: no rubbish, and still in step with the first.
-    if last[first] == _TS_SYNC and (rest <= first or last[length + first] == _TS_SYNC):
-        return size_bytes - rest + length
-    return None
+    is_cut = rest > first and last[first] == last[length + first] == _TS_SYNC
+    return size_bytes - rest + length if is_cut else None
