@@ -172,9 +172,12 @@ class _ArchiveTransfer:
         handle.setopt(pycurl.URL, address.url)
         if address.credentials:
             handle.setopt(pycurl.USERPWD, ":".join(address.credentials).encode())
+        # Of an encoded body neither the length nor a range would be the file's.
+        headers = ["Accept-Encoding: identity"]
         if self._start:
             # If-Range: the rest where the server has that version still, else all of it, with 200 (RFC 9110, 13.1.5).
-            handle.setopt(pycurl.HTTPHEADER, [f"Range: bytes={self._start}-", f"If-Range: {version}"])
+            headers += [f"Range: bytes={self._start}-", f"If-Range: {version}"]
+        handle.setopt(pycurl.HTTPHEADER, headers)
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits.connect_timeout_s * 1000)))
         handle.setopt(pycurl.LOW_SPEED_LIMIT, limits.stall_bytes_per_s)
         handle.setopt(pycurl.LOW_SPEED_TIME, limits.stall_s)

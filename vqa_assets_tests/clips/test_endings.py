@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -55,9 +54,12 @@ def prober(request):
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(BrokenClipError) as caught:
+    """The reason, empty where the file is taken for whole."""
+    try:
         refuse_what_is_no_clip(path)
-    return str(caught.value)
+    except BrokenClipError as error:
+        return str(error)
+    return ""
 
 
 def end(data: bytes) -> int | None:
@@ -83,12 +85,9 @@ def test_a_cut_file_is_truncated_wherever_it_was_cut_but_between_two_chunks(whol
     reasons = []
     for _ in range(100):
         path.write_bytes(data[: dice.randrange(600, len(data) - 200)])
-        with suppress(BrokenClipError):
-            refuse_what_is_no_clip(path)
-            continue
         reasons.append(refusal(path))
-    assert len(reasons) >= 97
-    assert all(reason.startswith("truncated: ") for reason in reasons)
+    assert sum(reason.startswith("truncated: ") for reason in reasons) >= 97
+    assert {reason.partition(":")[0] for reason in reasons} <= {"truncated", ""}
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9, 0.999])
