@@ -241,7 +241,8 @@ def kind_of_text(head: bytes) -> str:
     """What a file that begins with ``head`` is, where that is text: HTML, XML, JSON or text; else empty."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         head = head[: len(head) // 2 * 2].decode("utf-16", "replace").encode("utf-8", "replace")
-    if not head or _BINARY.search(head) or begins_as_container(head):
+    # Of the containers only Y4M may begin without a control character: words, then samples.
+    if not head or _BINARY.search(head) or head.startswith(b"YUV4MPEG2 "):
         return ""
     head = head.removeprefix(b"\xef\xbb\xbf")
     return next((kind for kind, beginning in _KINDS_OF_TEXT if beginning.match(head)), "text")

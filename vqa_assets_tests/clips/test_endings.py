@@ -184,6 +184,8 @@ def test_damaged_chunks_end_a_walk_and_nothing_else(wholes, name):
         (b' {"error": 1}', "JSON"),
         (b"[]", "JSON"),
         (b"#EXTM3U", "text"),
+        (b"Try free clips elsewhere", "text"),
+        (b"RIFF what AVI is not", "text"),
         ("zu spät".encode("latin-1"), "text"),
         (b"YUV4MPEG2 W6 H4\nFRAME\n", ""),
         (b"\x00\x00\x00\x20ftyp", ""),
