@@ -18,9 +18,9 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from vqa_assets.clips.containers import HEAD_BYTES, HTML, kind_of_text
 from vqa_assets.clips.downloading import (
     HTTP_ERROR,
-    SNIFFED_BYTES,
     Address,
     Answer,
     DownloadLimits,
@@ -37,6 +37,7 @@ from vqa_assets.tables.files import replacing
 
 _MIB = 1 << 20
 _ALL_OF_IT, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
+_HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,15 @@ def _judge_whole(file: LargeFile, answer: Answer) -> None:
         judge(answer)
         return
     with file.part.open("rb") if file.part.exists() else BytesIO() as arrived:
-        head = arrived.read(SNIFFED_BYTES)  # of the file, not of the body, which may be the rest of it
-    try:
-        judge(replace(answer, status=_ALL_OF_IT, head=head))
-    except DownloadError:
+        head = arrived.read(HEAD_BYTES)  # of the file, not of the body, which may be the rest of it
+    kind, is_called_html = kind_of_text(head), answer.content_type.strip().lower().startswith(_HTML_TYPES)
+    is_page = kind == HTML or (kind and is_called_html)  # of a network's login, or of a server at rest
+    if is_page or not head:
         file.part.unlink(missing_ok=True)
         file.version.unlink(missing_ok=True)
-        raise
+    judge(replace(answer, status=_ALL_OF_IT))
+    if is_page:
+        raise DownloadError(f"curl-rc=0: the server answered {HTML}, not the file", permanent=False)
 
 
 class _ArchiveTransfer:
@@ -169,9 +172,12 @@ class _ArchiveTransfer:
         handle.setopt(pycurl.URL, address.url)
         if address.credentials:
             handle.setopt(pycurl.USERPWD, ":".join(address.credentials).encode())
+        # Of an encoded body neither the length nor a range would be the file's.
+        headers = ["Accept-Encoding: identity"]
         if self._start:
             # If-Range: the rest where the server has that version still, else all of it, with 200 (RFC 9110, 13.1.5).
-            handle.setopt(pycurl.HTTPHEADER, [f"Range: bytes={self._start}-", f"If-Range: {version}"])
+            headers += [f"Range: bytes={self._start}-", f"If-Range: {version}"]
+        handle.setopt(pycurl.HTTPHEADER, headers)
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits.connect_timeout_s * 1000)))
         handle.setopt(pycurl.LOW_SPEED_LIMIT, limits.stall_bytes_per_s)
         handle.setopt(pycurl.LOW_SPEED_TIME, limits.stall_s)

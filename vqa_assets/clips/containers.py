@@ -1,7 +1,7 @@
 """What a file is by its own bytes: files that only pose as clips, and containers whose end is missing.
 
-ISO base media (MP4, MOV) and Matroska (WebM) say where they end. No media library is used here: what the video in a
-container is, ``pyav`` and ``ffprobe`` ask.
+ISO base media (MP4, MOV) and Matroska (WebM) say where they end; the others that do are in ``endings``. No media
+library is used here: what the video in a container is, ``pyav`` and ``ffprobe`` ask.
 """
 
 import re
@@ -12,8 +12,12 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from vqa_assets.clips.endings import begins_as_ts, end_of_chunks
 from vqa_assets.errors import BrokenClipError
 from vqa_assets.tables.files import HTML_PAGE, LFS_POINTER
+
+HEAD_BYTES = 512
+"""So much of a file says what it is."""
 
 # The boxes that an MP4 or MOV may begin with: most have ftyp, fragments styp, sidx or moof, the oldest MOV neither.
 _FIRST_BOXES = {
@@ -117,7 +121,6 @@ def _before_last(runs: memoryview, chunks: int) -> int:
     return sum((after - first) * samples for (first, samples), (after, _) in pairwise([*starts, (chunks, 0)]))
 
 
-_HEAD_BYTES = 512
 _MOST_ELEMENTS = 100_000
 _LONGEST_HEADER_BYTES = 12
 _EBML, _SEGMENT, _CLUSTER, _VOID, _CRC32 = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xEC, 0xBF
@@ -146,7 +149,7 @@ def matroska_end(file: BinaryIO, size_bytes: int) -> int | None:
     end, a file cut between two is a whole stream by its own account.
     """
     file.seek(0)
-    segment = _segment(file.read(_HEAD_BYTES))
+    segment = _segment(file.read(HEAD_BYTES))
     if segment is None:
         return None
     return segment.body + segment.size if segment.size is not None else _last_end(file, segment.body, size_bytes)
@@ -221,6 +224,33 @@ _POSING = (
 )
 # Control characters that no text has; ESC (0x1b) is in some.
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+HTML = "HTML"
+_KINDS_OF_TEXT = ((HTML, HTML_PAGE), ("XML", re.compile(rb"\s*<")), ("JSON", re.compile(rb"\s*[\[{]")))
+_CONTAINERS = (
+    (4, tuple(_FIRST_BOXES)),
+    # Matroska, FLV, ASF, Ogg, NUT, Y4M, IVF, RealMedia, MXF, the temporal unit of an AV1 stream, DV.
+    (0, (b"\x1aE\xdf\xa3", b"FLV", b"0&\xb2u", b"OggS", b"nut/multi", b"YUV4MPEG2 ", b"DKIF", b".RMF", b"\x06\x0e+4")),
+    (0, (b"\x12\x00", b"\x1f\x07\x00")),
+    (8, (b"AVI ", b"AVIX")),
+    # MPEG program streams and elementary streams (MPEG-1, 2 and 4, H.264, HEVC, VVC) begin with a start code.
+    (0, (b"\x00\x00\x01", b"\x00\x00\x00\x01")),
+)
+
+
+def kind_of_text(head: bytes) -> str:
+    """What a file that begins with ``head`` is, where that is text: HTML, XML, JSON or text; else empty."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        head = head[: len(head) // 2 * 2].decode("utf-16", "replace").encode("utf-8", "replace")
+    # Of the containers only Y4M may begin without a control character: words, then samples.
+    if not head or _BINARY.search(head) or head.startswith(b"YUV4MPEG2 "):
+        return ""
+    head = head.removeprefix(b"\xef\xbb\xbf")
+    return next((kind for kind, beginning in _KINDS_OF_TEXT if beginning.match(head)), "text")
+
+
+def begins_as_container(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` begins as some container of clips, or as a stream without one."""
+    return begins_as_ts(head) > 0 or any(head[at:].startswith(marks) for at, marks in _CONTAINERS)
 
 
 def refuse_what_is_no_clip(path: Path) -> None:
@@ -234,11 +264,12 @@ def refuse_what_is_no_clip(path: Path) -> None:
     if not status.st_size:
         raise BrokenClipError("zero bytes")
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+        head = file.read(HEAD_BYTES)
         for pattern, reason in _POSING:
             if pattern.match(head):
                 raise BrokenClipError(reason)
         end = iso_end(file, status.st_size) if is_iso(head) else matroska_end(file, status.st_size)
+        end = end or end_of_chunks(file, head, status.st_size)
         if end is not None and end > status.st_size:
             raise BrokenClipError(f"truncated: {status.st_size} of at least {end} bytes")
 
@@ -246,7 +277,7 @@ def refuse_what_is_no_clip(path: Path) -> None:
 def clearer_reason(reason: str, path: Path) -> str:
     """A library's reason for refusing a file, or what the file plainly is instead."""
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+        head = file.read(HEAD_BYTES)
     if not _BINARY.search(head):
         return "a text file, not a clip"
     return f"no container of clips ({reason})" if reason == _NOT_LISTED else reason

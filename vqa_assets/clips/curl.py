@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Event
 
 from vqa_assets.clips.downloading import (
+    BAD_CONTENT_ENCODING,
     GRACE_S,
     MAX_REDIRECTS,
-    SNIFFED_BYTES,
     TIMED_OUT,
     TOO_LARGE,
     WRITE_ERROR,
@@ -24,14 +24,15 @@ from vqa_assets.clips.downloading import (
     address_of,
     fetch_patiently,
     judge,
+    size_of,
     unwritable,
 )
 from vqa_assets.clips.hashing import ClipBytes, hash_file
 from vqa_assets.clips.processes import Completed, run, why_unfit
 from vqa_assets.errors import IngestError
 
-# What curl writes after the headers (https://curl.se/docs/manpage.html#-w): the type last, it may hold spaces.
-_REPORT = r"\n%{http_code} %{size_request} %{content_type}"
+# What curl writes after the headers (https://curl.se/docs/manpage.html#-w).
+_REPORT = r"\n%{http_code} %{size_request}"
 
 
 class CurlBinaryDownloader:
@@ -47,13 +48,20 @@ class CurlBinaryDownloader:
         return fetch_patiently(Order(address_of(url), part, limits, stop), self._hosts, self._attempt)
 
     def _attempt(self, order: Order) -> ClipBytes:
+        answer = self._transfer(order)
+        if answer.rc == BAD_CONTENT_ENCODING:  # not encoded as its header says: once more, as it comes
+            answer = self._transfer(order, decode=False)
+        judge(answer)
+        return hash_file(order.part, order.stop)
+
+    def _transfer(self, order: Order, *, decode: bool = True) -> Answer:
         try:
             order.part.open("wb").close()
         except OSError as error:
             raise unwritable(order.part, error) from error
         try:
             done = run(
-                [self._binary, *_arguments(order)],
+                [self._binary, *_arguments(order), *(["--compressed"] if decode else [])],
                 question=_config(order).encode(),
                 limit_s=order.limits.timeout_s + GRACE_S,
                 stop=order.stop,
@@ -70,8 +78,7 @@ class CurlBinaryDownloader:
         has_status = status.isdigit() and int(status) > 0
         if not has_status and not _complaint(done):  # neither curl's report nor an error in curl's words
             self._distrust()
-        judge(_answer(order, done))
-        return hash_file(order.part, order.stop)
+        return _answer(order, done)
 
     def _distrust(self) -> None:
         """IngestError where the program is no curl: it says nothing about any clip. A good one is asked once."""
@@ -100,6 +107,8 @@ def _arguments(order: Order) -> list[str]:
         "speed-time": limits.stall_s,
         "max-filesize": limits.max_bytes,
         "user-agent": "vqa-assets",
+        # With --compressed, which by itself would ask for encodings: none is asked for, whichever comes is decoded.
+        "header": "Accept-Encoding: identity",
         "dump-header": "-",
         "write-out": _REPORT,
         "output": order.part,
@@ -121,12 +130,8 @@ def _config(order: Order) -> str:
 
 def _answer(order: Order, done: Completed) -> Answer:
     headers, _, report = done.output.decode("latin-1").rpartition("\n")
-    status, size_request, content_type = [*report.split(" ", 2), "", "", ""][:3]
-    try:
-        with order.part.open("rb") as body:
-            size, head = order.part.stat().st_size, body.read(SNIFFED_BYTES)
-    except FileNotFoundError:  # some versions remove what they could not finish
-        size, head = 0, b""
+    status, _, size_request = report.partition(" ")
+    size = size_of(order.part)  # some versions remove what they could not finish
     code, text = done.status, _complaint(done)
     if code == TOO_LARGE or size > order.limits.max_bytes:
         code, text = TOO_LARGE, f"larger than {order.limits.max_bytes} bytes"
@@ -136,8 +141,6 @@ def _answer(order: Order, done: Completed) -> Answer:
         rc=code if code >= 0 else TIMED_OUT,  # a negative one is our own kill, when its time was up
         text=text or f"curl ended with {code}",
         status=int(status) if status.isdigit() else 0,
-        content_type=content_type,
-        head=head,
         size_bytes=size,
         retry_after_s=_retry_after_s(headers),
         asked=size_request not in ("", "0"),

@@ -9,6 +9,7 @@ text. They hold neither the URL nor anything the server wrote freely.
 """
 
 import errno
+import hashlib
 import random
 import re
 import threading
@@ -26,7 +27,6 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError, IngestError
-from vqa_assets.tables.files import HTML_PAGE
 
 GIB = 1 << 30
 
@@ -88,6 +88,18 @@ def address_of(url: str) -> Address:
         raise DownloadError(_MALFORMED, permanent=True) from None
 
 
+def told_address(url: str) -> str:
+    """A URL as a file may keep it, equal for equal addresses: without credentials, a query as eight digits of its hash.
+
+    A query may hold a secret (a signed address does), and two addresses may differ in nothing else.
+    """
+    try:
+        told, _, query = address_of(url).url.partition("?")
+    except DownloadError:  # none, and its text may hold anything
+        told, query = "", url
+    return f"{told}?#{hashlib.sha256(query.encode('utf-8', 'replace')).hexdigest()[:8]}" if query else told
+
+
 def quoted_url(text: str) -> str:
     """A URL's path or query with its illegal characters quoted as UTF-8, and nothing else (RFC 3986).
 
@@ -119,18 +131,18 @@ def _credentials(parts: SplitResult) -> tuple[str, str] | None:
     return user, password
 
 
-SNIFFED_BYTES = 512
 UNSUPPORTED_PROTOCOL, MALFORMED, WRITE_ERROR, TIMED_OUT, ABORTED = 1, 3, 23, 28, 42
 HTTP_ERROR, TOO_MANY_REDIRECTS, TOO_LARGE = 22, 47, 63
+BAD_CONTENT_ENCODING = 61
 UNREACHABLE = {5, 6, 7, 35, 60, 77, 97}
 """No server that may be believed has answered: proxy (5, 97), host (6), connection (7), TLS (35), trust (60, 77)."""
 
-# Of the refusals these may pass: Request Timeout, Too Early, Too Many Requests (RFC 9110, 8470, 6585).
-_TRANSIENT_4XX = {408, 425, 429}
+# Not Found, Gone, Unavailable For Legal Reasons (RFC 9110, RFC 7725): what they say of a clip will stand.
+_GONE = {404, 410, 451}
+# Who asks may not have it, for an hour or as long as a setting is wrong. Asking again at once makes a ban longer.
+_REFUSED = {401, 403}
+_NO_CONTENT = 204
 _PROXY_LOGIN = 407
-_HTML_TYPES = ("text/html", "application/xhtml+xml")
-_HTML = "curl-rc=0: the server answered HTML, not a clip"
-_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 class TryAgainError(Exception):
@@ -143,7 +155,7 @@ class TryAgainError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """How one transfer ended: libcurl's code and words, the last HTTP status, and the body's size and first bytes.
+    """How one transfer ended: libcurl's code and words, the last HTTP status, the body's type and size.
 
     ``asked`` is false where not even the request could be sent; ``retry_after_s`` is 0 where the server names none.
     """
@@ -152,49 +164,47 @@ class Answer:
     text: str
     status: int
     content_type: str = ""
-    head: bytes = b""
     size_bytes: int = 0
     retry_after_s: float = 0.0
     asked: bool = True
 
 
 def judge(answer: Answer) -> None:
-    """Return if the body is a whole file; else raise a TryAgainError, or a DownloadError: to ask again is in vain."""
-    # 203: the body as some proxy on the way has it. A 206 would be a part that nobody asked for.
+    """Return if a body came, and all of it as far as the transfer shows; what it is, is not looked at.
+
+    Else a TryAgainError, or a DownloadError where to ask again within this run is in vain: ``permanent`` where it is
+    in vain in any run.
+    """
+    # 203: the body as some proxy on the way has it. A 206 would be a part that nobody asked for, a 202 none yet.
     if answer.rc == HTTP_ERROR or (answer.rc == 0 and answer.status not in (200, 203)):
         _judge_status(answer)
     elif answer.rc != 0:
         _judge_code(answer)
     elif not answer.size_bytes:
         raise DownloadError("curl-rc=0: empty body", permanent=True)
-    elif is_html(answer.content_type, answer.head):
-        raise DownloadError(_HTML, permanent=False)  # a network's login page says nothing about the clip
-
-
-def is_html(content_type: str, head: bytes) -> bool:
-    """Whether a body is a web page: it begins like one, or is called one and its first bytes are text."""
-    called_html = content_type.strip().lower().startswith(_HTML_TYPES)
-    return bool(HTML_PAGE.match(head)) or (called_html and not _BINARY.search(head))
 
 
 def _judge_status(answer: Answer) -> None:
     status = answer.status
     phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
     reason = f"curl-rc={answer.rc}: HTTP {status} {phrase}".rstrip()
-    if status == 204:
+    if status == _NO_CONTENT:
         raise DownloadError(f"{reason}: empty body", permanent=True)
-    if status == 0 or status >= 500 or status in _TRANSIENT_4XX or status == _PROXY_LOGIN:
-        # A proxy that asks for a login answers in place of every host: none of them was reached.
-        raise TryAgainError(reason, unreachable=status == _PROXY_LOGIN, retry_after_s=answer.retry_after_s)
-    raise DownloadError(reason, permanent=True)
+    if status in _GONE or status in _REFUSED:
+        raise DownloadError(reason, permanent=status in _GONE)
+    # All others say nothing about the clip. A proxy that asks for a login answers in place of every host: none of
+    # them was reached.
+    raise TryAgainError(reason, unreachable=status == _PROXY_LOGIN, retry_after_s=answer.retry_after_s)
 
 
 def _judge_code(answer: Answer) -> None:
     reason = f"curl-rc={answer.rc}: {one_line(answer.text)}"
     # A redirect to ftp:// stays one. Without a redirect the same code speaks of this libcurl, not of the clip.
     redirected_away = answer.rc == UNSUPPORTED_PROTOCOL and 300 <= answer.status < 400
-    if redirected_away or answer.rc in (MALFORMED, TOO_MANY_REDIRECTS, TOO_LARGE):
+    if redirected_away or answer.rc == TOO_LARGE:
         raise DownloadError(reason, permanent=True)
+    if answer.rc in (MALFORMED, TOO_MANY_REDIRECTS):  # a redirect to nowhere or in a circle, which somebody may mend
+        raise DownloadError(reason, permanent=False)
     # Code 28 stands for every time limit; only where no request went out is it the host that does not answer.
     never_asked = answer.rc == TIMED_OUT and not answer.asked
     raise TryAgainError(reason, unreachable=answer.rc in UNREACHABLE or never_asked)
@@ -339,6 +349,13 @@ def fetch_patiently(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
         raise
 
 
+def pause_s(limits: DownloadLimits, tried: int) -> float:
+    """How long to wait, in seconds, after so many retries and before the next."""
+    # Give or take a half, so that many clips of one host do not all come back at the same moment.
+    pause: float = limits.backoff_s * 2**tried * _dice.uniform(0.5, 1.5)
+    return min(pause, LONGEST_BACKOFF_S)
+
+
 def unwritable(part: Path, error: OSError) -> IngestError | DownloadError:
     """The failure for a file that cannot be written: of the run as a whole, unless the clip's own name is to blame."""
     if error.errno == errno.ENAMETOOLONG:
@@ -360,9 +377,7 @@ def _fetch(order: Order, hosts: Hosts, attempt: Attempt) -> ClipBytes:
             if tried == limits.retries:
                 (hosts.unanswered if failure.unreachable else hosts.answered)(host)
                 raise DownloadError(failure.reason, permanent=False, unreachable=failure.unreachable) from None
-        # Give or take a half, so that many clips of one host do not all come back at the same moment.
-        pause_s = min(limits.backoff_s * 2**tried * _dice.uniform(0.5, 1.5), LONGEST_BACKOFF_S)
-        if order.stop.wait(pause_s):
+        if order.stop.wait(pause_s(limits, tried)):
             raise StoppedError
     raise ValueError(f"retries={limits.retries}, expected 0 or more")
 

@@ -30,7 +30,7 @@ class Geometry:
 class ProbeAnswer:
     """What any probe says of a clip's first real video stream; ``None`` where it says nothing.
 
-    Rates in frames per second, durations in seconds.
+    Rates in frames per second, durations in seconds; ``frames`` are those that the container lists.
     """
 
     width: int | None
@@ -41,6 +41,7 @@ class ProbeAnswer:
     base_rate: Fraction | None
     stream_duration_s: float | None
     container_duration_s: float | None
+    frames: int | None = None
 
 
 def geometry_of(answer: ProbeAnswer) -> Geometry:
@@ -56,7 +57,10 @@ def geometry_of(answer: ProbeAnswer) -> Geometry:
         raise BrokenClipError("no frame rate")
     if not answer.pix_fmt or not answer.codec:
         raise BrokenClipError(f"no {'codec' if answer.pix_fmt else 'pixel format'}: the stream cannot be decoded")
-    durations = (answer.stream_duration_s, answer.container_duration_s)
+    durations = [answer.stream_duration_s, answer.container_duration_s]
+    if answer.stream_duration_s == 0 and answer.frames:
+        # The header says 0: what the container's duration is then made from, differs between versions of FFmpeg.
+        durations = [float(answer.frames / rate)]
     return Geometry(
         width=answer.width,  # coded: a player turns some clips, the bytes are as they are
         height=answer.height,

@@ -25,8 +25,8 @@ from typing import Any, Protocol
 
 from vqa_assets.clips.downloading import (
     ABORTED,
+    BAD_CONTENT_ENCODING,
     MAX_REDIRECTS,
-    SNIFFED_BYTES,
     TOO_LARGE,
     Answer,
     DownloadLimits,
@@ -277,19 +277,25 @@ class LibcurlDownloader:
         self._idle.clear()
 
     def _attempt(self, order: Order) -> ClipBytes:
+        transfer, answer = self._transfer(order)
+        if answer.rc == BAD_CONTENT_ENCODING:  # not encoded as its header says: once more, as it comes
+            transfer, answer = self._transfer(order, decode=False)
+        judge(answer)
+        return ClipBytes(transfer.digest.hexdigest(), transfer.size_bytes)
+
+    def _transfer(self, order: Order, *, decode: bool = True) -> tuple["_ClipTransfer", Answer]:
         try:
             with order.part.open("wb", buffering=0) as file:
                 try:
                     handle = self._idle.pop()  # with its connection and its session of TLS
                 except IndexError:
                     handle = new_handle(self._ca_bundle)
-                transfer = _ClipTransfer(order, file, handle)
+                transfer = _ClipTransfer(order, file, handle, decode=decode)
                 answer = transfer.run(self._transfers)
         except OSError as error:
             raise unwritable(order.part, error) from error
         self._idle.append(transfer.handle)  # only now: one whose wait was cut short may be under way still
-        judge(answer)
-        return ClipBytes(transfer.digest.hexdigest(), transfer.size_bytes)
+        return transfer, answer
 
 
 class _ClipTransfer:
@@ -299,10 +305,9 @@ class _ClipTransfer:
     driving thread collects (``_write``), the thread that called ``run`` hashes and writes.
     """
 
-    def __init__(self, order: Order, file: RawIOBase, handle: Any) -> None:
-        self._order, self._file, self.handle = order, file, handle
+    def __init__(self, order: Order, file: RawIOBase, handle: Any, *, decode: bool) -> None:
+        self._order, self._file, self.handle, self._decode = order, file, handle, decode
         self._given_up = self._paused = False
-        self._head = b""
         self._pieces: list[bytes] = []
         self._arrived: SimpleQueue[tuple[list[bytes], tuple[int, str] | None]] = SimpleQueue()
         self._handed_bytes = self._kept_bytes = 0
@@ -352,6 +357,9 @@ class _ClipTransfer:
         handle.setopt(pycurl.LOW_SPEED_LIMIT, limits.stall_bytes_per_s)
         handle.setopt(pycurl.LOW_SPEED_TIME, limits.stall_s)
         handle.setopt(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
+        # What libcurl is told to ask for, it also undoes: no encoding is asked for, and whichever comes is decoded.
+        handle.setopt(pycurl.ACCEPT_ENCODING, "identity")
+        handle.setopt(pycurl.HTTP_CONTENT_DECODING, int(self._decode))
         handle.setopt(pycurl.WRITEFUNCTION, self._write)
 
     def _write(self, piece: bytes) -> int | None:
@@ -368,8 +376,6 @@ class _ClipTransfer:
         self.size_bytes += len(piece)
         if self._is_too_large() or not self.should_go_on():
             return _ABORT
-        if len(self._head) < SNIFFED_BYTES:
-            self._head += piece[:SNIFFED_BYTES]
         self._pieces.append(piece)
         if self.size_bytes - self._handed_bytes >= HASH_CHUNK_BYTES:
             self._handed_bytes = self.size_bytes
@@ -406,8 +412,6 @@ class _ClipTransfer:
             rc=code,
             text=text,
             status=self.handle.getinfo(pycurl.RESPONSE_CODE),
-            content_type=self.handle.getinfo(pycurl.CONTENT_TYPE) or "",
-            head=self._head,
             size_bytes=self.size_bytes,
             retry_after_s=float(self.handle.getinfo(pycurl.RETRY_AFTER)),
             asked=self.handle.getinfo(pycurl.REQUEST_SIZE) > 0,

@@ -29,28 +29,41 @@ from vqa_assets.clips.hashing import ClipBytes, hash_file
 from vqa_assets.clips.processes import Completed, run
 from vqa_assets.errors import DownloadError
 
-_PAGES = (
+_YOUTUBE = (
     re.compile(r"(?:www\.|m\.|music\.)?youtube(?:-nocookie)?\.com/(?:watch|shorts/|embed/|v/|live/)"),
     re.compile(r"youtu\.be/."),
+)
+_PAGES = (
+    *_YOUTUBE,
     re.compile(r"(?:www\.|player\.)?vimeo\.com/(?:video/)?[0-9]"),
     re.compile(r"(?:www\.|m\.)?flickr\.com/photos/[^/]+/[0-9]"),
 )
+# Its own words for private, removed, terminated, copyright. Everything else may be otherwise tomorrow, or elsewhere.
 _GONE = re.compile(
-    r"video unavailable|private video|been removed|not available|does not exist|no longer|account .*terminated|"
-    r"unsupported url|http error (?:403|404|410)|no video",
+    r"private (?:video|photo)|(?:video|photo|content) is private|(?:been|was) removed|removed by|"
+    r"been terminated|copyright",
     re.IGNORECASE,
 )
+_MAY_PASS = re.compile(r"try again|rate.?limit|requested format|in your (?:country|region)|http error", re.IGNORECASE)
+_RATE_LIMIT = re.compile(r"rate.?limit|http error 429|too many requests", re.IGNORECASE)
 _ADDRESS = re.compile(r"\w+://\S+")
 _REMEDY = "pip install 'vqa-assets[yt-dlp]'"
+_RUNTIMES = {"deno": "deno", "node": "node", "bun": "bun", "qjs": "quickjs"}
+"""Programs that run YouTube's JavaScript, and yt-dlp's names for them (https://github.com/yt-dlp/yt-dlp/wiki/EJS)."""
+_USAGE_ERROR = 2
 
 
 def is_page(url: str) -> bool:
     """Whether an address is a page around a clip, not the clip."""
+    return _is_one(url, _PAGES)
+
+
+def _is_one(url: str, pages: tuple[re.Pattern[str], ...]) -> bool:
     try:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return any(page.match(f"{(parts.hostname or '').lower()}{parts.path}") for page in _PAGES)
+    return any(page.match(f"{(parts.hostname or '').lower()}{parts.path}") for page in pages)
 
 
 def yt_dlp_command() -> list[str] | None:
@@ -61,11 +74,34 @@ def yt_dlp_command() -> list[str] | None:
     return [sys.executable, "-m", "yt_dlp"] if importlib.util.find_spec("yt_dlp") else None
 
 
+def javascript_runtime() -> str:
+    """The JavaScript runtime on PATH, by yt-dlp's name; empty where there is none."""
+    return next((name for program, name in _RUNTIMES.items() if shutil.which(program)), "")
+
+
+def youtube_lacks(command: list[str]) -> str:
+    """What this machine lacks for pages of YouTube, where ``command`` starts yt-dlp; empty for nothing.
+
+    Since late 2025 yt-dlp finds no format there without a JavaScript runtime and the scripts that ``yt-dlp[default]``
+    brings. A program on PATH may have them built in: only of this Python's own module is it known.
+    """
+    if not javascript_runtime():
+        return "a JavaScript runtime, which this machine has not: install deno or node"
+    if command[0] == sys.executable and not importlib.util.find_spec("yt_dlp_ejs"):
+        return "yt-dlp's scripts for JavaScript, which this machine has not: pip install 'yt-dlp[default]'"
+    return ""
+
+
 class PageDownloader:
     """Satisfies the ingest loop's Downloader: pages go to yt-dlp, every other address to ``files``."""
 
-    def __init__(self, files: FileDownloader, command: Callable[[], list[str] | None] = yt_dlp_command) -> None:
-        self._files, self._command = files, command
+    def __init__(
+        self,
+        files: FileDownloader,
+        command: Callable[[], list[str] | None] = yt_dlp_command,
+        lacks: Callable[[list[str]], str] = youtube_lacks,
+    ) -> None:
+        self._files, self._command, self._lacks = files, command, lacks
         self._hosts = Hosts()
 
     def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: Event) -> ClipBytes:
@@ -89,6 +125,12 @@ class PageDownloader:
         command = self._command()
         if command is None:
             raise DownloadError(f"a page, which needs yt-dlp, and that is not installed: {_REMEDY}", permanent=False)
+        if _is_one(order.address.url, _YOUTUBE):
+            # Before it is asked: without them it says "requested format is not available", as if it were the clip.
+            if lacking := self._lacks(command):
+                raise DownloadError(f"a page of YouTube, which needs {lacking}", permanent=False)
+            if (runtime := javascript_runtime()) not in ("", "deno"):  # the only one that it uses without being told
+                command = [*command, "--js-runtimes", runtime]
         try:
             with order.part.open("wb") as file:
                 done = run(
@@ -130,10 +172,16 @@ def _arguments(order: Order) -> list[str]:
 
 
 def _failure(done: Completed) -> DownloadError | TryAgainError:
-    """The failure in yt-dlp's words, without addresses: for good where the page says so."""
+    """The failure in yt-dlp's words, without addresses: for good where they say that of the clip."""
     complaints = re.findall(r"^ERROR: (.*)$", done.complaints.decode("utf-8", "replace"), re.MULTILINE)
     text = f"ended with {done.status}" if done.status > 0 else "not done in time"
     if complaints:
         text = one_line(_ADDRESS.sub("…", complaints[-1]))
+    elif done.status == _USAGE_ERROR:
+        text = "it does not know an option that it is given; update it"
+    reason = f"yt-dlp: {text}"
     # Its exit status is 1 for a video that was removed and for a network that is down: only its words differ.
-    return DownloadError(f"yt-dlp: {text}", permanent=True) if _GONE.search(text) else TryAgainError(f"yt-dlp: {text}")
+    if _GONE.search(text) and not _MAY_PASS.search(text):
+        return DownloadError(reason, permanent=True)
+    # YouTube's limit holds for up to an hour: asking again makes it longer.
+    return DownloadError(reason, permanent=False) if _RATE_LIMIT.search(text) else TryAgainError(reason)

@@ -185,7 +185,7 @@ class _ProbeWorkers:
 # The ffprobe program: a process per clip, far slower, and independent of the FFmpeg in the wheel
 
 _ENTRIES = (
-    "stream=codec_type,codec_name,width,height,pix_fmt,avg_frame_rate,r_frame_rate,duration"
+    "stream=codec_type,codec_name,width,height,pix_fmt,avg_frame_rate,r_frame_rate,duration,nb_frames"
     ":stream_disposition=attached_pic:format=duration"
 )
 # Without the two lists a playlist that is called .mp4 has ffprobe fetch what it names, for over a minute.
@@ -270,6 +270,7 @@ def _answer(report: dict[str, Any]) -> ProbeAnswer:
                 base_rate=_rate(stream.get("r_frame_rate")),
                 stream_duration_s=_seconds(stream.get("duration")),
                 container_duration_s=_seconds(report.get("format", {}).get("duration")),
+                frames=int(count) if (count := str(stream.get("nb_frames", ""))).isdigit() else None,
             )
     kinds = ", ".join(sorted({stream.get("codec_type", "unknown") for stream in streams})) or "none"
     raise BrokenClipError(f"no video stream (streams: {kinds})")

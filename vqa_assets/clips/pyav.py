@@ -147,6 +147,7 @@ def _answer(container: Any, stream: Any) -> ProbeAnswer:
         base_rate=stream.base_rate,
         stream_duration_s=_seconds(stream.duration, stream.time_base),
         container_duration_s=_seconds(container.duration, Fraction(1, av.time_base)),
+        frames=stream.frames or None,
     )
 
 

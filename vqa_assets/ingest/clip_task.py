@@ -1,5 +1,7 @@
 """What a worker does: fetch a clip where it is absent, hash it, probe it. Tasks and outcomes are plain records.
 
+What was fetched and is no whole video is the server's fault until three runs have fetched the same container: it is not
+kept, and no clip is called broken for it. What a person put in a clip's place is read as it is, and never deleted.
 Nothing is committed here. Which clips need a worker, and what becomes of outcomes, is in ``gather``.
 """
 
@@ -11,7 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from vqa_assets.clips.downloading import DownloadLimits
+from vqa_assets.clips.containers import HEAD_BYTES, begins_as_container, kind_of_text
+from vqa_assets.clips.downloading import DownloadLimits, pause_s, told_address
 from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
 from vqa_assets.clips.geometry import raw_geometry
 from vqa_assets.clips.hashing import ClipBytes, hash_file
@@ -24,6 +27,10 @@ from vqa_assets.ingest.tools import ClipTools, OpenTools, open_tools
 
 _LONGEST_NAME_BYTES = 255
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+RUNS_UNTIL_BROKEN = 3
+"""So many runs in a row must fetch the same bytes of a container until they, and not the server, are to blame."""
+NO_WHOLE_VIDEO = "no whole video came: "
+"""How the reason begins where a body arrived and was not kept."""
 
 
 class ClipState(StrEnum):
@@ -41,6 +48,8 @@ class ClipTask:
     """One clip to read; ``url`` is empty where the clip is there already.
 
     ``raw`` says what the clip is where it has no container to say it, and ``codec`` what it was decoded from.
+    ``refused_sha256`` is of the container that the last run fetched and did not keep, ``refused_runs`` the number of
+    runs in a row that did.
     """
 
     name: str
@@ -48,6 +57,8 @@ class ClipTask:
     url: str
     raw: RawVideo | None = None
     codec: str = ""
+    refused_sha256: str = ""
+    refused_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,8 @@ class ClipOutcome:
     """What became of one clip. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed.
 
     ``present`` is true where an unavailable clip is there, and the disk gives it to nobody; ``lasting`` is false where
-    another try may find otherwise, though the clip stays as it is.
+    another try may find otherwise, though the clip stays as it is. ``address`` is where a clip failed for good (as
+    ``told_address`` has it); ``refused_sha256`` and ``refused_runs`` are for the next run's task.
     """
 
     state: ClipState
@@ -74,6 +86,9 @@ class ClipOutcome:
     lasting: bool = True
     fetched_bytes: int = 0
     read_bytes: int = 0
+    address: str = ""
+    refused_sha256: str = ""
+    refused_runs: int = 0
 
 
 def read_clips(tools: ClipTools, limits: ClipLimits, tasks: Sequence[ClipTask]) -> list[ClipOutcome | Exception]:
@@ -104,13 +119,13 @@ def read_clip(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutco
             content = hash_file(task.path, tools.stop)
         except OSError as error:
             return unreadable(error)
-        return _measure(task, content, limits, tools)
+        return _measure(task, task.path, content, limits, tools)
     try:
-        content = _fetch(task, limits, tools)
+        return _fetch_until_whole(task, limits, tools)
     except DownloadError as error:
-        state = ClipState.FAILED if error.permanent else ClipState.UNAVAILABLE
-        return ClipOutcome(state, reason=error.reason, unreachable=error.unreachable)
-    return _measure(task, content, limits, tools, fetched_bytes=content.size_bytes)
+        if error.permanent:
+            return ClipOutcome(ClipState.FAILED, reason=error.reason, address=told_address(task.url))
+        return ClipOutcome(ClipState.UNAVAILABLE, reason=error.reason, unreachable=error.unreachable)
 
 
 def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:
@@ -141,15 +156,43 @@ def part_of(path: Path) -> Path:
     return path.with_name(name)
 
 
-def _fetch(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipBytes:
-    """Fetch a clip into its place. DownloadError for what is this clip's fault, IngestError for the disk's."""
+def _fetch_until_whole(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
+    """Fetch and read a clip, again where no whole video came; errors as ``_fetch``'s, StoppedError after an interrupt.
+
+    A transfer that failed has had its own retries (``clips.downloading``): this is about those that succeeded.
+    """
+    fetched_bytes, retries = 0, limits.download.retries
+    for tried in range(retries + 1):
+        outcome = _fetch(task, limits, tools)
+        fetched_bytes += outcome.fetched_bytes
+        if not outcome.reason.startswith(NO_WHOLE_VIDEO):
+            break
+        if tried < retries and tools.stop.wait(pause_s(limits.download, tried)):
+            raise StoppedError
+    return replace(outcome, fetched_bytes=fetched_bytes)
+
+
+def _fetch(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
+    """Fetch a clip, read it, and put it in its place if it is to be kept.
+
+    DownloadError for what is this clip's fault, IngestError for the disk's.
+    """
     try:
         part = part_of(task.path)
         part.parent.mkdir(parents=True, exist_ok=True)
         if task.path.is_dir():
             raise DownloadError("a folder stands in the clip's place", permanent=False)
         content = tools.downloader.fetch(task.url, part, limits.download, tools.stop)
-        part.replace(task.path)
+        try:
+            # Before it has the clip's name: after a kill in between nobody could tell it from what a person staged.
+            outcome = _measure(task, part, content, limits, tools)
+            if outcome.state is ClipState.BROKEN and outcome.lasting:
+                outcome = _doubt(task, part, outcome)
+            if outcome.clip is not None:
+                part.replace(task.path)
+            return replace(outcome, present=False, fetched_bytes=content.size_bytes)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in NO_SUCH_NAME:
@@ -163,13 +206,24 @@ def _fetch(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipBytes:
             next_step="free space on the corpus's disk or mend its permissions, then run again: finished clips are "
             "kept",
         ) from error
-    return content
 
 
-def _measure(
-    task: ClipTask, content: ClipBytes, limits: ClipLimits, tools: OpenTools, fetched_bytes: int = 0
-) -> ClipOutcome:
-    """Probe a clip whose bytes are known. A raw clip has no header to probe: its size says what it is."""
+def _doubt(task: ClipTask, part: Path, broken: ClipOutcome) -> ClipOutcome:
+    """What a fetched clip that no probe accepts comes to: broken if it came so often enough, else unavailable."""
+    with part.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if kind := kind_of_text(head):  # an error in words, however often it comes
+        return ClipOutcome(ClipState.UNAVAILABLE, reason=f"{NO_WHOLE_VIDEO}the server answered {kind}")
+    sha256 = broken.clip.sha256 if broken.clip else ""
+    runs = task.refused_runs + 1 if sha256 == task.refused_sha256 else 1
+    outcome = ClipOutcome(ClipState.UNAVAILABLE, reason=f"{NO_WHOLE_VIDEO}{broken.reason}")
+    if not (task.raw or begins_as_container(head)):
+        return outcome
+    return broken if runs >= RUNS_UNTIL_BROKEN else replace(outcome, refused_sha256=sha256, refused_runs=runs)
+
+
+def _measure(task: ClipTask, path: Path, content: ClipBytes, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
+    """Probe a clip whose bytes are known, at ``path``. A raw clip has no header to probe: its size says what it is."""
     geometry, broken, lasting = None, "", True
     try:
         try:
@@ -177,12 +231,12 @@ def _measure(
                 with tools.probes:
                     if tools.stop.is_set():  # while it waited for its turn
                         raise StoppedError
-                    geometry = tools.prober.probe(task.path, limits.probe_timeout_s)
+                    geometry = tools.prober.probe(path, limits.probe_timeout_s)
         except BrokenClipError as error:
             broken = str(error)
         except TransientClipError as error:
             broken, lasting = str(error), False
-        stamp = stamp_of(task.path)
+        stamp = stamp_of(path)
     except OSError as error:
         return unreadable(error)
     # The hash and the probe must be of the same bytes, or the row would be of neither.
@@ -195,6 +249,5 @@ def _measure(
         clip,
         reason=clip.broken,
         lasting=lasting,
-        fetched_bytes=fetched_bytes,
         read_bytes=content.size_bytes,
     )

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from vqa_assets.annotations import AnnotationRow
-from vqa_assets.clips.downloading import DownloadLimits
+from vqa_assets.clips.downloading import DownloadLimits, told_address
 from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
 from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, completed_together, stopping, unobserved
@@ -178,9 +178,10 @@ class _Gathering:
             reason = _why_missing(places, like=self.folder.unclaimed.nearest(row.src))
             return ClipOutcome(ClipState.MISSING, reason=reason)
         entry = self.folder.progress.entries.get(row.src)
-        if entry is not None and entry.state == "failed" and not settings.retry_failed:
-            return ClipOutcome(ClipState.FAILED, reason=entry.reason)
-        return ClipTask(row.src, path, row.url, raw, row.codec)
+        if entry is not None and entry.forbids(told_address(row.url)) and not settings.retry_failed:
+            return ClipOutcome(ClipState.FAILED, reason=entry.reason, address=entry.address)
+        task = ClipTask(row.src, path, row.url, raw, row.codec)
+        return replace(task, refused_sha256=entry.sha256, refused_runs=entry.runs) if entry else task
 
     def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
         """What the cache says of a clip that has not changed since; None where it must be read (again)."""
@@ -208,8 +209,8 @@ class _Gathering:
                 else:
                     failures.append(result)
         self._settle(outcomes)
-        for name, outcome in outcomes.items():
-            self._count(name, outcome)
+        for outcome in outcomes.values():
+            self._count(outcome)
         watch.update(
             self.done,
             self.failed,
@@ -231,10 +232,12 @@ class _Gathering:
             if outcome.clip is not None:
                 entries[name] = DONE
             elif outcome.state is ClipState.FAILED:
-                entries[name] = Entry("failed", outcome.reason)
+                entries[name] = Entry("failed", outcome.reason, outcome.address)
+            elif outcome.refused_sha256:
+                entries[name] = Entry("retry", outcome.reason, sha256=outcome.refused_sha256, runs=outcome.refused_runs)
         self.folder.progress.set_all(entries)
 
-    def _count(self, name: str, outcome: ClipOutcome) -> None:
+    def _count(self, outcome: ClipOutcome) -> None:
         """Count what a worker did."""
         self.done += 1
         self.failed += outcome.state in (ClipState.FAILED, ClipState.UNAVAILABLE)
@@ -242,10 +245,8 @@ class _Gathering:
         self.unreachable += outcome.unreachable
         self.report.read_clips += outcome.read_bytes > 0
         self.report.read_bytes += outcome.read_bytes
-        self.report.fetched_clips += outcome.fetched_bytes > 0
+        self.report.fetched_clips += outcome.fetched_bytes > 0 and outcome.clip is not None
         self.report.fetched_bytes += outcome.fetched_bytes
-        if outcome.state is ClipState.FAILED:
-            _log.warning("%s: %s: %s", self.folder.corpus.name, name, outcome.reason)
 
 
 def _why_missing(places: Iterable[Path], like: str) -> str:

@@ -8,14 +8,14 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Literal
 
 from vqa_assets.errors import IngestError
 from vqa_assets.tables.files import write_bytes
 
-State = Literal["done", "failed"]
+State = Literal["done", "failed", "retry"]
 LEAST_CLIPS_BETWEEN_WRITES = 50
 LEAST_SECONDS_BETWEEN_WRITES = 10.0
 _SHARE_OF_TIME = 100
@@ -24,16 +24,28 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one clip's download: ``done``, or ``failed`` for good with its reason."""
+    """What is known of one clip's download: ``done``, ``failed`` for good, or ``retry``: no whole video came.
+
+    ``address`` is where it failed (empty in files of older versions: wherever). ``sha256`` is of the bytes that came
+    and were not kept, ``runs`` the number of runs in a row to which the same came.
+    """
 
     state: State
     reason: str = ""
+    address: str = ""
+    sha256: str = ""
+    runs: int = 0
 
-    def as_json(self) -> dict[str, str]:
-        """The entry as the progress file holds it."""
-        return {"state": self.state, "reason": self.reason} if self.reason else {"state": self.state}
+    def as_json(self) -> dict[str, str | int]:
+        """The entry as the progress file holds it: what it does not know is left out."""
+        return {name: value for name in _KEYS if (value := getattr(self, name))}
+
+    def forbids(self, address: str) -> bool:
+        """Whether the clip is not to be asked for there."""
+        return self.state == "failed" and self.address in ("", address)
 
 
+_KEYS = tuple(field.name for field in fields(Entry))
 DONE = Entry("done")
 _DONE_JSON = DONE.as_json()
 _text = json.JSONEncoder(ensure_ascii=False).encode
@@ -164,8 +176,11 @@ def _read_json(path: Path) -> dict[str, Entry]:
 def _entry(value: object, path: Path, name: str) -> Entry:
     if value == _DONE_JSON:  # nearly all are: one object for them all
         return DONE
-    if isinstance(value, dict) and value.get("state") in ("done", "failed"):
-        return Entry(value["state"], str(value.get("reason", "")))
+    if isinstance(value, dict) and value.get("state") in ("done", "failed", "retry"):
+        reason, address, sha256 = (str(value.get(key, "")) for key in ("reason", "address", "sha256"))
+        runs = value.get("runs", 0)
+        if isinstance(runs, int):
+            return Entry(value["state"], reason, address, sha256, runs)
     raise _broken(path, f"{name!r} has {value!r:.200}")
 
 

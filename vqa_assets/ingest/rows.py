@@ -16,7 +16,7 @@ from vqa_assets.clips.geometry import Geometry
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import IngestError
-from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
+from vqa_assets.ingest.clip_task import NO_WHOLE_VIDEO, ClipOutcome, ClipState
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.tables.files import JsonLine, json_line, read_json_lines
 
@@ -47,7 +47,7 @@ class Loss:
             reason = "the same bytes as an earlier clip"
         elif self.counter in ("skipped_bad_row", "skipped_missing"):
             reason = reason.partition(":")[0]
-        elif self.counter == "skipped_broken":
+        elif self.counter == "skipped_broken" or reason.startswith(NO_WHOLE_VIDEO):
             reason = _SIZES.sub("…", reason)
         return f"{self.counter}: {reason}"
 

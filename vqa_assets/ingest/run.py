@@ -38,6 +38,8 @@ from vqa_assets.tables.validation import validate_rows
 EXAMPLES = 3
 """Names that a message shows; all of them are in the losses file."""
 MANIFEST_SCHEMA = "mos-corpus-manifest-v1"
+MOST_LOSSES_TOLD = 50
+_TOLD_BY_ROW = ("skipped_missing", "skipped_download", "skipped_broken")
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 _log = logging.getLogger("vqa_assets.ingest")
 
@@ -228,6 +230,7 @@ def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
 def _log_summary(
     corpus: Corpus, settings: IngestSettings, layout: CorpusLayout, report: IngestReport, root: DataRoot
 ) -> None:
+    _log_losses(corpus, report)
     _log.info("%s", report.summary(corpus.name, root.shown(layout.output)))
     if report.skipped_missing:
         _log.warning(
@@ -260,6 +263,15 @@ def _log_summary(
             report.chief_reasons("skipped_download"),
             layout.losses.name,
         )
+
+
+def _log_losses(corpus: Corpus, report: IngestReport) -> None:
+    """A line for each row whose clip is missing, failed or broken; bad rows were told when the file was read."""
+    losses = [loss for loss in report.losses if loss.counter in _TOLD_BY_ROW]
+    for loss in losses[:MOST_LOSSES_TOLD]:
+        _log.warning("%s:%d: %s: %s: %s", corpus.name, loss.line, loss.src, loss.counter, loss.reason)
+    if len(losses) > MOST_LOSSES_TOLD:
+        _log.warning("%s: and %d more rows were lost", corpus.name, len(losses) - MOST_LOSSES_TOLD)
 
 
 def _manifest(

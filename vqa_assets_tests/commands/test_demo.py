@@ -77,7 +77,7 @@ def test_it_tells_rows_losses_features_folds_and_the_verdict(demo: Demo) -> None
     for part in (
         f"rows in {CLIPS + 4}",
         "skipped_download demo_0045.mp4: curl-rc=22: HTTP 404 Not Found",
-        "skipped_broken demo_0044.mp4: truncated",
+        "skipped_download demo_0044.mp4: no whole video came: truncated",
         "skipped_bad_row demo_0046.mp4: no usable MOS: 'n/a'",
         "dedups twin_of_demo_0000.mp4: the same bytes as demo_0000.mp4",
         f"rows out {CLIPS} = {CLIPS + 4} in − 4 lost",

@@ -128,12 +128,13 @@ def test_a_server_that_lies_about_a_length_gives_no_row_and_condemns_no_clip(
     report = corpus.ingest().report
     assert {loss.src: loss.counter for loss in report.losses} == {
         "more.mp4": "skipped_download",
-        "less.mp4": "skipped_broken",
+        "less.mp4": "skipped_download",
     }
     assert [loss.reason for loss in report.losses if loss.src == "less.mp4"] == [
-        f"truncated: {len(body) - 99} of at least {len(body)} bytes"
+        f"no whole video came: truncated: {len(body) - 99} of at least {len(body)} bytes"
     ]
     assert "more.mp4" not in corpus.progress()
+    assert not list((corpus.folder / "clips").iterdir())
     server.on("/more.mp4", gives(body))
     assert corpus.ingest().report.written == 1
 

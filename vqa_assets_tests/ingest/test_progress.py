@@ -60,6 +60,34 @@ class TestEntries:
         with Progress(path) as progress:
             assert progress.entries == {"a.mp4": DONE, "b.mp4": GONE}
 
+    def test_what_an_entry_knows_beside_state_and_reason_comes_back(self, path):
+        entries = {
+            "a.mp4": Entry("failed", "HTTP 404", address="http://h/a.mp4"),
+            "b.mp4": Entry("retry", "truncated", sha256="0f" * 32, runs=2),
+        }
+        killed(path, entries)
+        with Progress(path) as progress:
+            assert progress.entries == entries
+        assert on_disk(path) == {
+            "a.mp4": {"state": "failed", "reason": "HTTP 404", "address": "http://h/a.mp4"},
+            "b.mp4": {"state": "retry", "reason": "truncated", "sha256": "0f" * 32, "runs": 2},
+        }
+        with Progress(path) as progress:
+            assert progress.entries == entries
+
+    @pytest.mark.parametrize(
+        ("entry", "forbidden"),
+        [
+            (Entry("failed", "", "http://h/a"), True),
+            (Entry("failed", "", "http://h/b"), False),
+            (Entry("failed"), True),
+            (Entry("retry", sha256="0f", runs=2), False),
+            (DONE, False),
+        ],
+    )
+    def test_only_the_address_that_failed_is_not_asked_again(self, entry, forbidden):
+        assert entry.forbids("http://h/a") is forbidden
+
     def test_a_deleted_entry_is_unknown_again(self, path):
         with Progress(path) as progress:
             progress.set("a.mp4", GONE)
@@ -204,6 +232,7 @@ class TestBrokenFiles:
             (b'{"a.mp4": {"state": "finished"}}', "'a.mp4' has {'state': 'finished'}"),
             (b'{"a.mp4": {}}', "'a.mp4' has {}"),
             (b'{"a.mp4": {"state": ["done"]}}', "'a.mp4' has {'state': ['done']}"),
+            (b'{"a.mp4": {"state": "retry", "runs": "2"}}', "'a.mp4' has {'state': 'retry', 'runs': '2'}"),
         ],
     )
     def test_it_is_told_and_never_overwritten(self, content, found, path):

@@ -102,7 +102,11 @@ def test_only_answers_that_will_not_change_are_marked_failed(corpus: SmallCorpus
     corpus.annotate(rows)
     corpus.ingest()
     assert corpus.progress() == {
-        "gone.mp4": {"state": "failed", "reason": "curl-rc=22: HTTP 404 Not Found"},
+        "gone.mp4": {
+            "state": "failed",
+            "reason": "curl-rc=22: HTTP 404 Not Found",
+            "address": "http://127.0.0.1/gone.mp4",
+        },
         "here.mp4": {"state": "done"},
     }
 
@@ -237,7 +241,7 @@ def test_rows_without_a_clip_are_told_with_the_folders_that_were_searched(
     corpus.drop("k150ka_extracted/0.mp4", b"0")
     corpus.drop("elsewhere/1.mp4", b"1")
     assert corpus.ingest().report.skipped_missing == 1
-    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    *_, told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told.startswith("konvid-150k: 1 rows have neither a clip nor a URL (1 × no file, and no URL); clips are")
     assert told.endswith("looked for in konvid-150k/clips, konvid-150k/k150ka_extracted, and below konvid-150k")
 

@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import dagster as dg
 import pytest
 
 from vqa_assets.clips.downloading import DownloadLimits
-from vqa_assets.clips.pages import PageDownloader, is_page
+from vqa_assets.clips.pages import PageDownloader, is_page, youtube_lacks
 from vqa_assets.definitions import build_defs
 from vqa_assets.errors import DownloadError, SettingsError
 from vqa_assets.resources.data_root import DataRootResource
@@ -131,6 +132,7 @@ def fake_yt_dlp(folder: Path, script: str) -> Path:
 def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
+    (folder / "deno").symlink_to(sys.executable)  # YouTube's pages need one; it is looked for and not started
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder
 
@@ -159,7 +161,24 @@ def test_a_page_goes_to_yt_dlp_and_a_file_does_not(tmp_path: Path, on_path: Path
     ("complaint", "permanent"),
     [
         ("ERROR: [youtube] abc: Video unavailable. This video has been removed by the uploader", True),
-        ("ERROR: [generic] Unable to download webpage: HTTP Error 404: Not Found", True),
+        ("ERROR: [youtube] abc: Private video. Sign in if you've been granted access to this video", True),
+        ("ERROR: [youtube] abc: This video is private", True),
+        ("ERROR: [youtube] abc: This video has been removed for violating YouTube's Terms of Service", True),
+        ("ERROR: [youtube] abc: Video unavailable: the YouTube account has been terminated.", True),
+        (
+            "ERROR: [youtube] abc: Video unavailable. This video is no longer available due to a copyright claim by X",
+            True,
+        ),
+        ("ERROR: [youtube] abc: This content isn't available, try again later. It has been rate-limited.", False),
+        ("ERROR: [youtube] abc: This content isn't available, try again later; it was removed by no one", False),
+        ("ERROR: [youtube] abc: Requested format is not available. Use --list-formats for a list", False),
+        ("ERROR: [youtube] abc: Sign in to confirm you're not a bot", False),
+        ("ERROR: [youtube] abc: Video unavailable. This video is not available in your country", False),
+        ("ERROR: [youtube] abc: Its owner has blocked it in your country on copyright grounds", False),
+        ("ERROR: [youtube] abc: Video unavailable", False),
+        ("ERROR: unable to download video data: HTTP Error 403: Forbidden", False),
+        ("ERROR: [generic] Unable to download webpage: HTTP Error 404: Not Found", False),
+        ("ERROR: [youtube] abc: Unable to download API page: HTTP Error 429: Too Many Requests", False),
         (
             "ERROR: [vimeo] 1: Unable to download JSON metadata: timed out from https://user:s3cret@x/?token=hidden",
             False,
@@ -178,6 +197,49 @@ def test_what_yt_dlp_says_decides_whether_the_clip_is_gone(
     assert "s3cret" not in caught.value.reason
     assert "hidden" not in caught.value.reason
     assert not (tmp_path / "a.part").exists()
+
+
+def test_a_session_that_is_limited_is_not_asked_again_within_the_run(tmp_path: Path, on_path: Path) -> None:
+    asked = tmp_path / "asked"
+    complaint = "ERROR: [youtube] abc: try again later. The current session has been rate-limited by YouTube"
+    fake_yt_dlp(on_path, f"open({str(asked)!r}, 'a').write('x')\nprint({complaint!r}, file=sys.stderr)\nsys.exit(1)")
+    limits = replace(LIMITS, retries=3)
+    with pytest.raises(DownloadError, match="rate-limited") as caught:
+        PageDownloader(FakeDownloader()).fetch(PAGE, tmp_path / "a.part", limits, threading.Event())
+    assert not caught.value.permanent
+    assert asked.read_text() == "x"
+
+
+def test_without_a_javascript_runtime_youtube_is_not_asked_and_the_machine_is_told_not_the_clip(
+    tmp_path: Path, on_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_yt_dlp(on_path, "give(b'the clip')")
+    (on_path / "deno").unlink()
+    monkeypatch.setenv("PATH", str(on_path))
+    with pytest.raises(
+        DownloadError, match="needs a JavaScript runtime, which this machine has not: install deno"
+    ) as e:
+        fetch(PAGE, tmp_path / "a.part")
+    assert not e.value.permanent
+    assert fetch("https://vimeo.com/12345", tmp_path / "a.part").size_bytes == 8
+    assert youtube_lacks([sys.executable, "-m", "yt_dlp"]).startswith("a JavaScript runtime")
+    (on_path / "node").symlink_to(sys.executable)
+    assert youtube_lacks([str(on_path / "yt-dlp")]) == ""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install 'yt-dlp[default]'" in youtube_lacks([sys.executable, "-m", "yt_dlp"])
+
+
+def test_yt_dlp_is_told_of_the_runtime_that_it_would_not_use_by_itself(
+    tmp_path: Path, on_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    fake_yt_dlp(on_path, f"give(b'the clip')\npathlib.Path({str(told)!r}).write_text(' '.join(arguments))")
+    fetch(PAGE, tmp_path / "a.part")
+    assert "--js-runtimes" not in told.read_text()
+    (on_path / "deno").rename(on_path / "node")
+    monkeypatch.setenv("PATH", str(on_path))
+    fetch(PAGE, tmp_path / "a.part")
+    assert told.read_text().startswith("--js-runtimes node ")
 
 
 def test_without_yt_dlp_a_page_says_what_to_install_and_is_not_condemned(tmp_path: Path) -> None:
@@ -203,5 +265,6 @@ def test_the_real_yt_dlp_fetches_a_clip_from_a_server(tmp_path: Path) -> None:
         assert part.read_bytes() == body
         with pytest.raises(DownloadError) as caught:
             pages.fetch_page(server.url("/gone.mp4"), part, LIMITS, threading.Event())
-    assert caught.value.permanent
+    assert "HTTP Error 404" in caught.value.reason
+    assert not caught.value.permanent
     assert not part.exists()

@@ -156,6 +156,38 @@ def gives(body: bytes, content_type: str = "video/mp4", after_s: float = 0.0, le
     return behave
 
 
+def until_close(body: bytes, content_type: str = "video/mp4") -> Behaviour:
+    """200 with a body whose length nobody was told: it ends with the connection, whole or not."""
+
+    def behave(exchange: Exchange) -> bool:
+        exchange.send("200 OK", body, Connection="close", Content_Type=content_type)
+        return False
+
+    return behave
+
+
+def encoded(body: bytes, encoding: str) -> Behaviour:
+    """200 with a body that is called encoded so, whatever was asked for."""
+
+    def behave(exchange: Exchange) -> bool:
+        exchange.send("200 OK", body, Content_Length=len(body), Content_Encoding=encoding, Content_Type="video/mp4")
+        return True
+
+    return behave
+
+
+def part_of_file(body: bytes, size_bytes: int) -> Behaviour:
+    """206 with the file's first bytes, all of them perhaps, though no range was asked for."""
+
+    def behave(exchange: Exchange) -> bool:
+        part = body[:size_bytes]
+        span = f"bytes 0-{len(part) - 1}/{len(body)}"
+        exchange.send("206 Partial Content", part, Content_Length=len(part), Content_Range=span)
+        return True
+
+    return behave
+
+
 def says(status: str, **fields: object) -> Behaviour:
     """A status without a body, with these headers."""
 
