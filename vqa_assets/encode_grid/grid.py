@@ -23,6 +23,7 @@ from vqa_assets.encode_grid.grid_rows import (
     ROW_KEYS,
     SCHEMA_VERSION,
     content_line,
+    content_of,
     grid_line,
     read_grid,
 )
@@ -169,7 +170,10 @@ class Merge:
 
 @dataclass
 class MergeReport:
-    """Counters of one merge: rows_in = rows_out + duplicates, of which ``conflicts`` say something else."""
+    """Counters of one merge: rows_in = rows_out + duplicates, of which ``conflicts`` say something else.
+
+    ``unique_sources`` counts contents: the same at four sizes is one.
+    """
 
     rows_in: int = 0
     rows_out: int = 0
@@ -307,7 +311,7 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
 def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], str] = str) -> Iterator[dict[str, Any]]:
     """Every row of the inputs whose natural key has not passed before, counted into ``report``."""
     seen: dict[tuple[Any, ...], tuple[bytes, str]] = {}
-    sources: set[str] = set()
+    contents: set[str] = set()
     for path in inputs:
         report.rows_per_input[shown(path)] = 0
         for number, row in read_grid(path):
@@ -328,11 +332,11 @@ def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], 
                         report.conflict_examples.append({"kept": first, "left_out": where, "encode": encode})
                 continue
             seen[key] = content, where
-            sources.add(row["src_sha256"])
+            contents.add(content_of(row))
             report.rows_out += 1
             report.vmaf_models[row["vmaf_model"]] += 1
             report.rows_per_input[shown(path)] += 1
-            report.unique_sources = len(sources)
+            report.unique_sources = len(contents)
             yield row
 
 

@@ -38,6 +38,8 @@ from vqa_assets.tables.paths import DataRoot
 _NAME = re.compile(r"^(?P<clip>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
 _OLDER_ROWS = "write the rows again with a vmaf-tune of schema version 3; nothing is guessed but what version 2 lacks"
 _EXAMPLES = 3
+_LETTER_OF_WIDTH = {3840: "A", 1920: "B", 960: "C", 480: "D"}
+"""What BVI-DVC's names begin with, by the width in pixels: each content stands at four sizes."""
 _log = logging.getLogger("vqa_assets.encode_grid")
 
 
@@ -75,12 +77,29 @@ def geometry_of(stem: str) -> NamedGeometry:
     return NamedGeometry(int(match["width"]), int(match["height"]), float(match["rate"])) if match else NamedGeometry()
 
 
+def content_of_name(stem: str) -> str:
+    """What a BVI-DVC clip shows: its name without size and rate, and without the letter that stands for that size.
+
+    ``ABookcase_3840x2176_…`` to ``DBookcase_480x272_…`` show ``Bookcase``. A letter that is not that of the size is a
+    part of the name, and a name of any other form is a content of its own.
+    """
+    match = _NAME.match(stem)
+    if not match:
+        return stem
+    clip, letter = match["clip"], _LETTER_OF_WIDTH.get(int(match["width"]))
+    # a small letter goes on a word: of Boat at 1920 pixels the B is its own
+    return clip[1:] if clip[0] == letter and len(clip) > 1 and not clip[1].islower() else clip
+
+
 def repeated_clips(reports: Iterable[Path]) -> dict[str, list[Path]]:
-    """Clip → its reports, of every ``<clip>_<W>x<H>_<N>fps_…`` that has more than one: each becomes a source."""
+    """``<clip>_<W>x<H>`` → its reports, of every ``<clip>_<W>x<H>_<N>fps_…`` that has more than one.
+
+    The settings say of all reports alike how they were encoded, which cannot be so of two of one clip.
+    """
     of_clip: dict[str, list[Path]] = {}
     for path in reports:
         if match := _NAME.match(path.stem):
-            of_clip.setdefault(match["clip"], []).append(path)
+            of_clip.setdefault(f"{match['clip']}_{match['width']}x{match['height']}", []).append(path)
     return {clip: paths for clip, paths in of_clip.items() if len(paths) > 1}
 
 
@@ -106,7 +125,7 @@ def _bvi_dvc_rows(reports: tuple[Path, ...], labels: EncodeLabels, report: GridR
     for clip, several in repeated_clips(reports).items():
         report.repeated_clips += 1
         examples = ", ".join(shown_name(path) for path in several[:_EXAMPLES])
-        message = "%s: %d reports (%s); each counts as a source: keep one report a clip"
+        message = "%s: %d reports (%s); all have one encoder, preset and CRF here: keep one report a clip"
         _log.warning(message, clip, len(several), examples)
     read: list[_ReadReport] = []
     for path in reports:
@@ -203,6 +222,7 @@ def _bvi_dvc_row(one: _ReadReport, scored: _Scored, labels: EncodeLabels) -> dic
         "run_id": hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:32],
         "src": f"{BVI_DVC.name}:{path.stem}",
         "src_sha256": hashlib.sha256(path.stem.encode()).hexdigest(),
+        "content_id": content_of_name(path.stem),
         "duration_s": report.frames / geometry.framerate if geometry.framerate else 0.0,
     }
 

@@ -24,7 +24,7 @@ from vqa_assets.encode_grid.grid import (
 )
 from vqa_assets.encode_grid.grid_files import list_inputs
 from vqa_assets.encode_grid.grid_rows import DEFAULTS, ROW_KEYS, VERSION_2_KEYS, grid_line, read_grid
-from vqa_assets.encode_grid.grid_sources import NamedGeometry, bvi_dvc_job, geometry_of, netflix_job
+from vqa_assets.encode_grid.grid_sources import NamedGeometry, bvi_dvc_job, content_of_name, geometry_of, netflix_job
 from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
 from vqa_assets.encode_grid.settings import EncodeLabels
 from vqa_assets.errors import AggregateError, EncodeGridError, SchemaError
@@ -35,6 +35,7 @@ from vqa_assets.unified.corpus import aggregate
 from vqa_assets.unified.shards import Shard
 from vqa_assets_tests.shared.grids import SIX, frames, real_report, small_report, tune_row, version_2, write_rows
 
+SIZES = (("A", "3840x2176"), ("B", "1920x1088"), ("C", "960x544"), ("D", "480x272"))
 CLIP = "DBookcaseBVITexture_480x272_120fps_10bit_420"
 
 
@@ -301,14 +302,32 @@ def test_a_name_gives_geometry_and_rate_or_nothing(stem, geometry):
     assert geometry_of(stem) == geometry
 
 
+@pytest.mark.parametrize(
+    ("stem", "content"),
+    [
+        *((f"{a}BookcaseBVITexture_{size}_120fps_10bit_420", "BookcaseBVITexture") for a, size in SIZES),
+        ("A4KBoat_3840x2160_60fps_8bit", "4KBoat"),
+        # a letter of another size is the name's own, and so is one that begins a word
+        ("ABookcaseBVITexture_480x272_120fps_10bit", "ABookcaseBVITexture"),
+        ("Boat_1920x1088_60fps_10bit", "Boat"),
+        ("D_480x272_60fps_10bit", "D"),
+        ("Beach_64x48_25fps_crf22", "Beach"),
+        ("DBoat_480x272", "DBoat_480x272"),
+        ("plain", "plain"),
+    ],
+)
+def test_the_names_of_four_sizes_are_one_content(stem, content):
+    assert content_of_name(stem) == content
+
+
 class TestBviDvc:
     """One row per cached report."""
 
     def test_a_row_holds_what_report_name_and_labels_say_and_defaults_for_the_rest(self, place):
         path = place.report(f"{CLIP}.json", small_report(81.5))
         (row,) = rows_of(place.make(crf=40, encoder="libx265"))
-        assert set(row) == set(ROW_KEYS)
-        assert row["src"] == f"bvi-dvc:{CLIP}"
+        assert set(row) == {*ROW_KEYS, "content_id"}
+        assert (row["src"], row["content_id"]) == (f"bvi-dvc:{CLIP}", "BookcaseBVITexture")
         assert row["src_sha256"] == hashlib.sha256(CLIP.encode()).hexdigest()
         assert (row["width"], row["height"], row["framerate"]) == (480, 272, 120.0)
         assert row["duration_s"] == pytest.approx(2 / 120)
@@ -317,7 +336,8 @@ class TestBviDvc:
         assert (row["schema_version"], row["vmaf_score"], row["clip_mode"]) == (3, 81.5, "full")
         assert row["adm2_mean"] == pytest.approx(SIX["adm2"] + 0.005)
         assert row["adm2_std"] == pytest.approx(0.005)
-        told = {"run_id", "src", "src_sha256", "width", "height", "framerate", "duration_s", "vmaf_score", *labels()}
+        named = {"src", "src_sha256", "content_id", "width", "height", "framerate"}
+        told = {"run_id", "duration_s", "vmaf_score", *named, *labels()}
         rest = {k: v for k, v in row.items() if k not in told and not k.startswith(CANONICAL_6)}
         assert rest == {k: v for k, v in DEFAULTS.items() if k in rest}
         assert path.exists()
@@ -354,7 +374,7 @@ class TestBviDvc:
         place.report("a.json", small_report(11.0))
         assert place.make().data_version != first.data_version
 
-    def test_several_reports_of_one_clip_are_told_since_each_becomes_a_source(self, place, caplog):
+    def test_several_reports_of_one_clip_are_told_since_all_bear_one_setting(self, place, caplog):
         for name in ("Beach_64x48_25fps_crf22", "Beach_64x48_25fps_crf47", "Boat_64x48_25fps_crf22", "plain"):
             place.report(f"{name}.json", small_report())
         with caplog.at_level(logging.WARNING, "vqa_assets"):
@@ -363,8 +383,8 @@ class TestBviDvc:
         assert (done.report.rows_in, done.report.rows_out) == (4, 4)
         (told,) = caplog.messages
         assert told == (
-            "Beach: 2 reports (Beach_64x48_25fps_crf22.json, Beach_64x48_25fps_crf47.json); each counts as a source: "
-            "keep one report a clip"
+            "Beach_64x48: 2 reports (Beach_64x48_25fps_crf22.json, Beach_64x48_25fps_crf47.json); all have one "
+            "encoder, preset and CRF here: keep one report a clip"
         )
 
     def test_broken_and_empty_reports_are_counted_and_named_and_the_rest_goes_on(self, place, caplog):
@@ -673,6 +693,20 @@ class TestTrainingCorpus:
             "encode-grid/bvi_dvc_corpus.jsonl": 1,
             "encode-grid/netflix_corpus.jsonl": 3,
         }
+
+    def test_sources_are_contents_where_rows_say_them(self, place):
+        for letter, size in SIZES:
+            place.report(f"{letter}Boat_{size}_60fps_x.json", small_report())
+        place.report("DBeach_480x272_60fps_x.json", small_report())
+        place.rows(tune_row(), tune_row(1, content_id="Boat"), tune_row(2, content_id=None), tune_row(3, content_id=""))
+        place.make()
+        place.make("netflix")
+        done = place.merge()
+        assert (done.report.rows_out, done.report.unique_sources) == (9, 5)
+        assert [row.get("content_id", "-") for row in rows_of(done)] == [
+            *("Boat", "Boat", "Boat", "Beach", "Boat"),
+            *("-", "Boat", None, ""),
+        ]
 
     def test_of_two_results_for_one_encode_the_first_wins_and_both_places_are_told(self, place, caplog):
         first = place.shard("a.jsonl", tune_row(), tune_row(1))
