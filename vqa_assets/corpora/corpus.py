@@ -132,8 +132,8 @@ GENERAL_SPELLINGS = Spellings(
     clip=("name", "video_name", "filename", "file_name"),
     url=("url", "download_url", "video_url", "flickr_url"),
     mos=("mos", "mos_score"),
-    sd=("sd", "mos_std", "mos_std_dev", "sd_mos"),
-    count=("n", "ratings", "num_ratings", "n_ratings"),
+    sd=("sd", "mos_std", "mos_std_dev", "sd_mos", "stddev", "std_dev"),
+    count=("n", "ratings", "num_ratings", "n_ratings", "rating_count"),
 )
 
 NAME_AND_SCORE = ("name", "mos")
