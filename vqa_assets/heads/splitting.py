@@ -62,7 +62,7 @@ def plan_splits(table: TrainingTable, settings: TrainingSettings) -> SplitPlan:
 
 
 def plan_sources(table: TrainingTable, least: int, seed: int) -> SplitPlan:
-    """Folds by content into up to five, fewer where one would hold too little to judge by.
+    """Folds by content into up to five; those that hold too little to judge by are joined with others.
 
     A fold holds at least three rows and two different encodes, without which a correlation says nothing. Nothing is a
     fold with fewer than ``least`` contents, or where not even two folds hold that much.
@@ -70,12 +70,19 @@ def plan_sources(table: TrainingTable, least: int, seed: int) -> SplitPlan:
     nothing = np.empty(0, dtype=np.int64)
     everything = np.arange(len(table.groups))
     sources = len(set(table.groups))
-    for k in range(min(_MOST_SOURCE_FOLDS, sources), 1, -1) if sources >= least else ():
-        folds = np.array(balanced_folds(table.groups, k, seed))
-        parts = tuple(Part(f"fold-{n}", np.flatnonzero(folds != n), np.flatnonzero(folds == n)) for n in range(k))
-        if all(_judges(table, part.test) for part in parts):
-            return SplitPlan("sources", parts, everything, nothing, {}, sources=sources)
-    return SplitPlan("insufficient-sources", (), everything, nothing, {}, sources=sources)
+    if sources < least:
+        return SplitPlan("insufficient-sources", (), everything, nothing, {}, sources=sources)
+    count = min(_MOST_SOURCE_FOLDS, sources)
+    drawn = np.array(balanced_folds(table.groups, count, seed))
+    folds = [np.flatnonzero(drawn == n) for n in range(count)]
+    while len(folds) > 1 and (lacking := [n for n, rows in enumerate(folds) if not _judges(table, rows)]):
+        joined = folds.pop(min(lacking, key=lambda n: len(folds[n])))
+        smallest = min(range(len(folds)), key=lambda n: len(folds[n]))
+        folds[smallest] = np.union1d(folds[smallest], joined)
+    if len(folds) < 2:
+        return SplitPlan("insufficient-sources", (), everything, nothing, {}, sources=sources)
+    parts = (Part(f"fold-{n}", np.setdiff1d(everything, rows), rows) for n, rows in enumerate(folds))
+    return SplitPlan("sources", tuple(parts), everything, nothing, {}, sources=sources)
 
 
 def _judges(table: TrainingTable, rows: I64) -> bool:

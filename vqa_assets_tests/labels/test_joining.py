@@ -315,13 +315,14 @@ class TestLabels:
     @pytest.mark.parametrize("name", [*GENERAL_SPELLINGS.sd, "STDDEV", "Std_Dev"])
     def test_every_spelling_of_an_sd_that_ingest_knows_is_one_here(self, name, bench):
         bench.features(key=["a.mp4", "b.mp4"])
-        bench.labels(*(label(k, 60.0, mos_scale="0-100-continuous", mos_std_dev=..., **{name: 20}) for k in SOME))
+        given = {"mos_scale": "0-100-continuous", "mos_std_dev": ..., name: 20}
+        bench.labels(*(label(k, 60.0, **given) for k in SOME))
         assert [r["mos_std_dev"] for r in bench.joined()] == pytest.approx([0.8, 0.8])
 
     @pytest.mark.parametrize("name", [*GENERAL_SPELLINGS.count, "N", "Rating_Count"])
     def test_every_spelling_of_a_count_that_ingest_knows_is_one_here(self, name, bench):
         bench.features(key=["a.mp4", "b.mp4"])
-        bench.labels(*(label(k, 3, n_ratings=..., **{name: 7}) for k in SOME))
+        bench.labels(*(label(k, 3, **{"n_ratings": ..., name: 7}) for k in SOME))
         assert [r["mos_n_ratings"] for r in bench.joined()] == [7, 7]
 
     def test_of_two_spellings_the_first_that_holds_a_number_counts(self, bench):
