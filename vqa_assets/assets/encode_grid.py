@@ -22,7 +22,7 @@ from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
 if TYPE_CHECKING:
     from vqa_assets.encode_grid.grid import GridJob
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 GROUP = "encode_grid"
 SOURCES = dg.StaticPartitionsDefinition(list(ENCODE_GRID_SOURCES))
 GRID = PublishedFile(
