@@ -40,8 +40,10 @@ package: have them from where they are published, under their licences.
 _FORMATS = """\
 ## Annotation files
 
-The content of a file decides its format, not its name: CSV, TSV, semicolons (`3,5` is then 3.5), values between blanks,
-JSON lists of objects or of lists, `.xlsx` (the sheet called MOS, else the first). A byte order mark, CRLF, a missing
+The content of a file decides its format, not its name: CSV, TSV, semicolons (`3,5` is then 3.5), values between blanks
+or bars, JSON lists of objects or of lists, `.xlsx` (the sheet called MOS, else the first), MATLAB's `.mat` of version 5
+to 7 (names in an array such as `video_names`, scores in `scores` or `mos`; arrays of their length are further columns).
+Comments (`#`, `%`, `//`) and Excel's `sep=;` may stand above the header. A byte order mark, CRLF, a missing
 final newline, quoted commas and quoted numbers are ordinary. Column names are compared without case; a corpus's own
 come before the general ones, and the first that is not empty wins:
 
@@ -194,6 +196,8 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
     last = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.last_spellings.names(role))]
     if last:
         yield f"only where no other column says it: {'; '.join(last)}"
+    if corpus.renamed_columns:
+        yield "columns read as others: " + ", ".join(f"`{c.column}` as `{c.name}`" for c in corpus.renamed_columns)
     for shape in corpus.headerless:
         yield f"without a header: `{', '.join(name or '…' for name in shape)}`"
     if corpus.clip_name:

@@ -2,6 +2,7 @@
 
 - ``finding``: which files they are, and what else lies in their place;
 - ``dialects``: a file's bytes as lines of values, whatever its format;
+- ``matlab``: the same of MATLAB's files;
 - ``columns``: what a file's columns mean, with a header or without;
 - ``rows``: one line as an annotation row;
 - ``splits``: official splits, of a column or of lists;

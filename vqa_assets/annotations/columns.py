@@ -4,19 +4,20 @@ Also names of clips that are composed of columns (a declaration's ``clip_name``)
 """
 
 import logging
+import math
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from vqa_assets.annotations.dialects import is_number, short
+from vqa_assets.annotations.dialects import is_number, number, short
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ROLES
 from vqa_assets.errors import AnnotationError
 
 _log = logging.getLogger("vqa_assets.annotations")
-_SHOWN = 20
+_SHOWN, _FEW = 20, 5
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class ScoreColumns:
     def of(cls, names: Sequence[str], corpus: Corpus, *, has_header: bool = True) -> "ScoreColumns":
         """What these names mean in a corpus's score file."""
         names = _lower(names)
+        renamed = {one.column.lower(): one.name.lower() for one in corpus.renamed_columns}
+        names = tuple(name if renamed.get(name, name) in names else renamed.get(name, name) for name in names)
         roles = {}
         for role in ROLES:
             # last spellings are words that mean this only where no better one is there
@@ -70,6 +73,8 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         shape = _lower(declared)
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
             return ScoreColumns.of(shape, corpus, has_header=False)
+    if missing == "clip" and first and all(map(is_number, filter(None, first))):
+        check_names(ScoreColumns(("clip",), {"clip": ("clip",)}), [first[:1]], what)
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
     spellings = corpus.spellings.names(missing) + corpus.last_spellings.names(missing)
     shapes = "; or ".join(", ".join(name or "–" for name in shape) for shape in corpus.headerless)
@@ -80,6 +85,20 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         expected=f"a {missing} column named one of {', '.join(spellings)}{headerless}",
         next_step=f"is this the score file of {corpus.title}?{hint} Rename the column if it is",
     )
+
+
+def check_names(columns: ScoreColumns, rows: Iterable[Sequence[str]], what: str) -> None:
+    """AnnotationError where what should be the names of clips are scores: all numbers, and not all whole ones."""
+    clip = {columns.names.index(name) for name in columns.roles.get("clip", ())}
+    names = [text for values in rows for at, text in enumerate(values) if at in clip and text]
+    numbers = [number(name) for name in names]
+    if names and all(map(math.isfinite, numbers)) and not all(value.is_integer() for value in numbers):
+        raise AnnotationError(
+            what,
+            found=f"no name of a clip but numbers where names should stand ({', '.join(map(short, names[:_FEW]))})",
+            expected="a column that names each score's clip",
+            next_step="put the clips' names into the file: which score is whose cannot be told from their order",
+        )
 
 
 def filled(template: str, record: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
-"""A score file's bytes as numbered lines of values: CSV, TSV, blanks, JSON or XLSX. The content decides, not the name.
+"""A score file's bytes as numbered lines of values, whatever its format: the content decides, not the name.
 
-What the values mean is in ``columns`` and ``rows``.
+CSV, TSV, blanks, JSON and XLSX are read here, MATLAB's files in ``matlab``. What the values mean is in
+``columns`` and ``rows``.
 """
 
 import codecs
@@ -18,14 +19,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.annotations.matlab import MATLAB, matlab_lines
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AnnotationError
 from vqa_assets.tables.files import HTML_PAGE, LFS_POINTER
 
 _ZIP = b"PK\x03\x04"
 _UTF16_LOOKED_AT = 400
-_DELIMITERS = ";\t,"
+_DELIMITERS = ";\t,|"
 """Of two that are as many the first: ``A001.mp4;63,52`` has a decimal comma."""
+_SEPARATOR_LINE = re.compile(r"""\s*"?sep=([^\w\s"']|\t)"?\s*""", re.IGNORECASE)
+"""A first line by which Excel is told what divides the values."""
+_COMMENT = re.compile(r"\s*(?:#|%|//)(?P<text>.*)", re.DOTALL)
+_ENDS_OF_LINES = re.compile(r"(?<=\n)|(?<=\r)(?!\n)")
+_UNPACK, _SAVE = "unpack it, and give the score file inside", "save it as CSV or .xlsx"
+_BINARIES = (
+    (0, b"\x1f\x8b", "a gzip file", _UNPACK),
+    (0, b"BZh", "a bzip2 file", _UNPACK),
+    (0, b"\xfd7zXZ\x00", "an xz file", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard file", _UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (257, b"ustar", "a tar archive", _UNPACK),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook (.xls)", _SAVE),
+    (0, b"{\\rtf", "a rich text document (.rtf)", _SAVE),
+    (0, b"%PDF-", "a PDF document", "copy its table into a CSV file"),
+    (0, b"PAR1", "a Parquet table", _SAVE),
+    (0, b"ARROW1", "an Arrow file", _SAVE),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _SAVE),
+    (0, b"\x93NUMPY", "a NumPy array", _SAVE),
+    (0, b"SQLite format 3\x00", "an SQLite database", _SAVE),
+    (0, b"\x89PNG", "a picture (PNG)", "give the score file"),
+    (0, b"\xff\xd8\xff", "a picture (JPEG)", "give the score file"),
+    (4, b"ftyp", "a video (MP4)", "give the score file"),
+    (0, b"\x1aE\xdf\xa3", "a video (Matroska or WebM)", "give the score file"),
+)
+"""Where they stand, bytes by which a file that is no score file is known, what it is, what helps."""
 _SCORE_SHEET = "mos"
 _MOST_UNPACKED_BYTES = 1 << 30
 _MOST_COLUMNS = 4_096
@@ -36,6 +65,7 @@ _WORKBOOK_ERRORS = (
 )
 """What openpyxl and zipfile raise on files that are damaged or made by hand: they do not promise less."""
 _MOST_QUOTED = 80
+_READABLE = "a CSV, TSV, JSON, XLSX or MATLAB file"
 
 Line = tuple[int, list[str]]
 """A line's number, from 1, and its values, stripped; in a JSON list or a workbook the number is the row's."""
@@ -76,6 +106,11 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
         )
     if content.startswith(_ZIP):  # an .xlsx is a zip file, whatever it is called
         return Sheet(_workbook_lines(content, corpus, what))
+    if content.startswith(MATLAB):
+        return Sheet(matlab_lines(content, corpus, what))
+    for at, start, kind, remedy in _BINARIES:
+        if content.startswith(start, at):
+            raise AnnotationError(what, found=kind, expected=_READABLE, next_step=remedy)
     if HTML_PAGE.match(content):
         raise AnnotationError(
             what,
@@ -99,12 +134,38 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
     # no delimited score file begins like that
     if text.lstrip()[:1] in ("[", "{"):
         return Sheet(_json_lines(text, what))
+    text, stated = without_preamble(text)
     first = text.lstrip().partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=first.count)
+    delimiter = stated or max(_DELIMITERS, key=first.count)
     if delimiter not in first and len(first.split()) > 1:  # columns set apart by blanks alone
         split = ((at, line.split()) for at, line in enumerate(text.splitlines(), 1))
         return Sheet([(at, values) for at, values in split if values])
     return Sheet(list(_delimited_lines(text, delimiter, what)), decimal_comma=delimiter == ";")
+
+
+def without_preamble(text: str) -> tuple[str, str]:
+    """The text with the lines above its first row or header left empty, and the separator that ``sep=`` names, if any.
+
+    These are comments (after #, % or //) and ``sep=;``. A name may begin with # too: such a line is a row where a
+    number is its last value.
+    """
+    stated = ""
+    lines = _ENDS_OF_LINES.split(text)
+    for at, line in enumerate(lines):
+        if not stated and (separator := _SEPARATOR_LINE.fullmatch(line)):
+            stated = separator[1]
+        elif not line.strip():
+            continue
+        elif not (comment := _COMMENT.fullmatch(line)) or _is_row(comment["text"]):
+            break
+        lines[at] = line[len(line.rstrip("\r\n")) :]  # the numbers of the lines below stay
+    return "".join(lines), stated
+
+
+def _is_row(behind_mark: str) -> bool:
+    """Whether what stands behind a comment's mark may go on a name: values follow, and the last one is a number."""
+    values = re.split(f"[{_DELIMITERS}]", behind_mark) if set(_DELIMITERS) & set(behind_mark) else behind_mark.split()
+    return behind_mark[:1].isalnum() and len(values) > 1 and is_number(values[-1])
 
 
 def _is_utf16(content: bytes) -> bool:
@@ -116,7 +177,7 @@ def _is_utf16(content: bytes) -> bool:
 
 
 def _no_text(what: str, found: str) -> AnnotationError:
-    return AnnotationError(what, found=found, expected="a CSV, TSV, JSON or XLSX file", next_step="save it as UTF-8")
+    return AnnotationError(what, found=found, expected=_READABLE, next_step="save it as UTF-8")
 
 
 def _delimited_lines(text: str, delimiter: str, what: str) -> Iterator[Line]:
@@ -230,6 +291,17 @@ def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
             # a small file that unpacks to gigabytes would take all memory
             if sum(entry.file_size for entry in archive.infolist()) > _MOST_UNPACKED_BYTES:
                 raise ValueError(f"more than {_MOST_UNPACKED_BYTES} bytes when unpacked")
+            names = archive.namelist()
+        if not any(name.startswith("xl/") for name in names):
+            is_ods = "content.xml" in names and "mimetype" in names
+            raise AnnotationError(
+                what,
+                found="an OpenDocument spreadsheet (.ods)"
+                if is_ods
+                else f"a ZIP archive of {len(names)} files ({', '.join(map(short, names[:3]))})",
+                expected=_READABLE,
+                next_step=_SAVE if is_ods else _UNPACK,
+            )
         import openpyxl
 
         with warnings.catch_warnings():
@@ -247,7 +319,7 @@ def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
         raise AnnotationError(
             what,
             found=f"no UTF-8 text, and no .xlsx workbook that can be read ({short(str(error))})",
-            expected="a CSV, TSV, JSON or XLSX file",
+            expected=_READABLE,
             next_step=f"download it again from {corpus.acquisition.where}, or save it as CSV",
         ) from error
     return lines

@@ -4,11 +4,12 @@ import fnmatch
 import logging
 from pathlib import Path
 
+from vqa_assets.annotations.dialects import without_preamble
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AnnotationError
 
 _log = logging.getLogger("vqa_assets.annotations")
-_TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".xls", ".ods")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".xls", ".ods", ".mat")
 _TRAPS = (
     (".~lock.", "a lock file of LibreOffice, where the table is open"),
     ("~$", "a lock file of Excel, where the table is open"),
@@ -109,7 +110,8 @@ def _split_lists(corpus: Corpus, folder: Path, whole: Path) -> list[Path]:
 
 def _has_url_column(path: Path, corpus: Corpus) -> bool:
     with path.open("rb") as content:
-        header = content.readline(_HEADER_BYTES).decode("utf-8-sig", "replace").lower()
+        start, _ = without_preamble(content.read(_HEADER_BYTES).decode("utf-8-sig", "replace").lower())
+    header = next(iter(start.strip().splitlines()), "")
     names = {name.strip().strip('"') for name in header.replace(";", ",").replace("\t", ",").split(",")}
     return not names.isdisjoint(corpus.spellings.url)
 

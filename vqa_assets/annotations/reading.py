@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqa_assets.annotations.columns import ScoreColumns, choose_columns
+from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns
 from vqa_assets.annotations.dialects import read_sheet, short
 from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, RowReader, stored
 from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
@@ -23,6 +23,7 @@ from vqa_assets.errors import AnnotationError
 _FEW_ROWS, _BAD_OF_FEW = 100, 5
 """A share says little of a file of so few rows: it may have so many bad ones."""
 _SAME_SCORE = 1e-6
+_NAMES_LOOKED_AT = 1_000
 _EXAMPLES = 5
 _log = logging.getLogger("vqa_assets.annotations")
 
@@ -138,8 +139,10 @@ def _read_file(
 ) -> tuple[ScoreColumns, list[AnnotationRow]]:
     """A file's columns and rows; with ``several``, rows say of which file they are."""
     sheet = read_sheet(content, corpus, path)
-    columns = choose_columns(sheet.lines[0][1] if sheet.lines else [], corpus, f"{corpus.name}: {path}")
+    what = f"{corpus.name}: {path}"
+    columns = choose_columns(sheet.lines[0][1] if sheet.lines else [], corpus, what)
     part = corpus.part_of(path.name)
+    check_names(columns, (values for _, values in sheet.lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
     reader = RowReader(corpus, settings, columns, part, sheet.decimal_comma, path.name if several else "")
     lines = sheet.lines[1:] if columns.has_header else sheet.lines
     return columns, [reader.row(line, values) for line, values in lines]

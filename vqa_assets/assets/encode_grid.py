@@ -22,7 +22,7 @@ from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
 if TYPE_CHECKING:
     from vqa_assets.encode_grid.grid import GridJob
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 GROUP = "encode_grid"
 SOURCES = dg.StaticPartitionsDefinition(list(ENCODE_GRID_SOURCES))
 GRID = PublishedFile(
@@ -34,8 +34,11 @@ GRID = PublishedFile(
 TRAINING_CORPUS = PublishedFile(
     "fr_training_corpus", lambda root, _: grid_files.training_corpus(root), FR_TRAINING_CORPUS
 )
-LOST = ("broken", "empty", "without_geometry", "without_features", "unscored", "failed_encodes", "repeated_clips")
-"""The counters of what did not become a row."""
+LOST = (
+    *("broken", "empty", "without_geometry", "without_features", "unscored", "failed_encodes", "repeated_clips"),
+    "other_models",
+)
+"""The counters of what did not become a row, or not one like the others."""
 _EXAMPLES = 50
 
 
@@ -163,8 +166,8 @@ def make_encode_grid_checks() -> list[dg.AssetChecksDefinition]:
     """Schemas (blocking); reports left out, and encodes with two results (warnings)."""
 
     @GRID.check(
-        "No report was broken or empty, and no row lacks geometry, features or a score, and no clip has several "
-        "reports."
+        "No report was broken or empty, no row lacks geometry, features or a score, no clip has several reports, and "
+        "one model scored all."
     )
     def encode_grid_jsonl_dropped(latest: Latest) -> dg.AssetCheckResult:
         # A manifest of an earlier version lacks the counters that came later.
@@ -177,13 +180,16 @@ def make_encode_grid_checks() -> list[dg.AssetChecksDefinition]:
             metadata=lost,
         )
 
-    @TRAINING_CORPUS.check("No encode has two results.")
+    @TRAINING_CORPUS.check("No encode has two results, and one VMAF model scored all.")
     def fr_training_corpus_conflicts(latest: Latest) -> dg.AssetCheckResult:
         count = latest.manifest["counters"]["conflicts"]
         conflicts = latest.manifest["conflict_examples"][:3]
         examples = "; ".join(f"{c['kept']} is kept, {c['left_out']} is not" for c in conflicts)
         message = f"{count} encodes have another result as well; {examples}" if count else "no encode has two results"
-        return dg.AssetCheckResult(passed=not count, description=message)
+        models = latest.manifest.get("vmaf_models", {})  # a manifest of an earlier version does not say
+        if len(models) > 1:
+            message += "; scores by " + ", ".join(f"{name or '(none)'} ({rows})" for name, rows in models.items())
+        return dg.AssetCheckResult(passed=not count and len(models) <= 1, description=message)
 
     return [
         GRID.schema_check("Every row has vmaf-tune's keys of version 3 and keeps the column specs."),

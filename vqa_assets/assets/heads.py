@@ -25,7 +25,7 @@ from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.tables.paths import DataRoot
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")

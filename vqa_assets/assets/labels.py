@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vqa_assets.labels.batch import Batch, TableOutcome
     from vqa_assets.labels.labelled import LabelledTable
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 BATCH_CODE_VERSION = "1"
 BATCH_REPORT = PublishedFile(
     asset="mos_label_batch",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vqa_assets.unified.aggregation import UnifiedCorpus, UnifiedSettings
     from vqa_assets.unified.description import UnifiedView
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 PUBLISHED = PublishedFile("unified_corpus", lambda root, _: root.unified_corpus(), UNIFIED_CORPUS)
 _GROUPS_SHOWN = 10
 

@@ -7,6 +7,7 @@ corpus's declaration; which part of a split trains what is in ``heads/splitting`
 import hashlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from vqa_assets.errors import TrainingError
@@ -68,6 +69,21 @@ def assign_folds(groups: Sequence[str], k: int, seed: int) -> tuple[int, ...]:
             next_step="label clips of more contents, or lower k_folds",
         )
     return tuple(of_group[group] for group in groups)
+
+
+def balanced_folds(groups: Sequence[str], k: int, seed: int) -> tuple[int, ...]:
+    """Per row, the fold of its group, for few groups of many rows: no fold is empty, and they are of about equal size.
+
+    There are at least ``k`` groups. Unlike ``assign_folds`` a new group may move the others.
+    """
+    sizes = Counter(groups)
+    folds: dict[str, int] = {}
+    rows = [0] * k
+    # the largest first, each to the fold of fewest rows: which of two equal ones is first is drawn
+    for group in sorted(sizes, key=lambda name: (-sizes[name], _draw(f"{seed}:{name}"))):
+        folds[group] = rows.index(min(rows))
+        rows[folds[group]] += sizes[group]
+    return tuple(folds[group] for group in groups)
 
 
 def holdout(groups: Sequence[str], share: float, seed: int) -> tuple[bool, ...]:

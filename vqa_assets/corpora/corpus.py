@@ -133,8 +133,8 @@ GENERAL_SPELLINGS = Spellings(
     clip=("name", "video_name", "filename", "file_name"),
     url=("url", "download_url", "video_url", "flickr_url"),
     mos=("mos", "mos_score"),
-    sd=("sd", "mos_std", "mos_std_dev", "sd_mos"),
-    count=("n", "ratings", "num_ratings", "n_ratings"),
+    sd=("sd", "mos_std", "mos_std_dev", "sd_mos", "stddev", "std_dev"),
+    count=("n", "ratings", "num_ratings", "n_ratings", "rating_count"),
 )
 
 NAME_AND_SCORE = ("name", "mos")
@@ -184,6 +184,13 @@ class ExtraColumn(Declared):
     role: Annotated[ColumnRole | None, NONE_WORD] = None
 
 
+class RenamedColumn(Declared):
+    """A column of another release's header, ``column``, that is read as if it were called ``name``."""
+
+    column: str
+    name: str
+
+
 class Archive(Declared):
     """A zip file that holds a part of the corpus: unpacked into ``folder``, at least ``min_bytes`` large."""
 
@@ -200,8 +207,9 @@ class Corpus(Declared):
 
     Annotation file: ``min_rows`` and ``max_rows`` bound it and refuse the wrong corpus; ``lookalike`` says which one it
     probably is. ``default_cap`` bounds an ordinary run. ``own_spellings`` go before the general ones;
-    ``last_spellings`` count only where no other column of that meaning exists. ``headerless`` are the shapes of files
-    without a header, which differ in their number of columns. ``parts`` are the score files that stand in for the one.
+    ``last_spellings`` count only where no other column of that meaning exists. ``renamed_columns`` are called otherwise
+    in some headers than in the templates below. ``headerless`` are the shapes of files without a header, which differ
+    in their number of columns. ``parts`` are the score files that stand in for the one.
 
     Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one; where no column says
     what encoded a clip, a name made so does, if that is one of ``codecs``. On disk a clip may
@@ -235,6 +243,7 @@ class Corpus(Declared):
     headerless: Many[Many[str]] = ()
     parts: Many[ScorePart] = ()
     extra_columns: Many[ExtraColumn] = ()
+    renamed_columns: Many[RenamedColumn] = ()
     clip_suffix: ClipSuffix = ".mp4"
     clip_name: Template = ""
     codecs: Many[str] = ()

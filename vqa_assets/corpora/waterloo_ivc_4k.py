@@ -1,6 +1,6 @@
 """Waterloo IVC 4K: 1 200 encodes of 20 contents by five encoders, decoded to raw 3840×2160 video."""
 
-from vqa_assets.corpora.corpus import Acquisition, Corpus, Spellings
+from vqa_assets.corpora.corpus import Acquisition, Corpus, RenamedColumn, Spellings
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.corpora.scales import CONTINUOUS_0_100
 
@@ -28,6 +28,12 @@ WATERLOO_IVC_4K = Corpus(
     default_cap=100,
     own_spellings=Spellings(codec=("encoder",)),
     headerless=(("encoder", "video", "resolution", "distortion", "mos"),),
+    # the header of another release, which also says where a clip lies
+    renamed_columns=(
+        RenamedColumn(column="video number", name="video"),
+        RenamedColumn(column="distortion level", name="distortion"),
+    ),
+    also_named=("{path}",),
     clip_name="{encoder}_{video}_{resolution}_{distortion}.yuv",
     codecs=("h264", "hevc", "vp9", "avs2", "av1"),
     clip_suffix=".yuv",

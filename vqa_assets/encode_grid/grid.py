@@ -10,6 +10,7 @@ import filecmp
 import hashlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from vqa_assets.encode_grid.grid_rows import (
     ROW_KEYS,
     SCHEMA_VERSION,
     content_line,
+    content_of,
     grid_line,
     read_grid,
 )
@@ -52,7 +54,10 @@ class ReportLoss:
 
 @dataclass
 class GridReport:
-    """Counters of one grid: rows_in = rows_out + broken + empty. The others say what is wrong with the rows."""
+    """Counters of one grid: rows_in = rows_out + broken + empty. The others say what is wrong with the rows.
+
+    ``other_models`` counts the rows that another model scored than most.
+    """
 
     rows_in: int = 0
     rows_out: int = 0
@@ -64,6 +69,8 @@ class GridReport:
     unscored: int = 0
     failed_encodes: int = 0
     repeated_clips: int = 0
+    other_models: int = 0
+    vmaf_models: Counter[str] = field(default_factory=Counter)
     losses: list[ReportLoss] = field(default_factory=list)
 
     def counters(self) -> dict[str, int]:
@@ -86,6 +93,8 @@ class GridReport:
         self.without_features += any(math.isnan(row[f"{f}_mean"]) for f in CANONICAL_6)
         self.unscored += math.isnan(row["vmaf_score"])
         self.failed_encodes += row["exit_status"] != 0
+        self.vmaf_models[row["vmaf_model"]] += 1
+        self.other_models = self.rows_out - max(self.vmaf_models.values())
 
     def judge(self, source: str) -> None:
         """EncodeGridError where a row is unaccounted for, or none is usable."""
@@ -161,7 +170,10 @@ class Merge:
 
 @dataclass
 class MergeReport:
-    """Counters of one merge: rows_in = rows_out + duplicates, of which ``conflicts`` say something else."""
+    """Counters of one merge: rows_in = rows_out + duplicates, of which ``conflicts`` say something else.
+
+    ``unique_sources`` counts contents: the same at four sizes is one.
+    """
 
     rows_in: int = 0
     rows_out: int = 0
@@ -169,6 +181,7 @@ class MergeReport:
     conflicts: int = 0
     unique_sources: int = 0
     rows_per_input: dict[str, int] = field(default_factory=dict)
+    vmaf_models: Counter[str] = field(default_factory=Counter)
     conflict_examples: list[dict[str, str]] = field(default_factory=list)
 
     def counters(self) -> dict[str, int]:
@@ -226,11 +239,13 @@ def make_grid(job: GridJob, context: RunContext) -> Grid:
         "row_schema_version": SCHEMA_VERSION,
         "required_keys": list(ROW_KEYS),
         "counters": report.counters(),
+        "vmaf_models": dict(sorted(report.vmaf_models.items())),
         "losses": [vars(loss) for loss in report.losses],
         "data_version": version,
     }
     manifest = Manifest(GRID_SCHEMA, body, job.args, job.inputs, {"encode_grid_jsonl": job.to.jsonl})
     written = write_manifest(job.to.manifest, manifest, context)
+    _warn_of_models(context.root.shown(job.to.jsonl), report.vmaf_models)
     counters = ", ".join(f"{name} {value}" for name, value in report.counters().items() if value)
     _log.info("[%s-encode-grid] %s -> %s", job.source.name, counters, context.root.shown(job.to.jsonl))
     return Grid(job.to.jsonl, report, written, version)
@@ -268,6 +283,7 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
         "conflicting_rows": "the first row wins, in the order of the inputs",
         "counters": report.counters(),
         "rows_per_input": report.rows_per_input,
+        "vmaf_models": dict(sorted(report.vmaf_models.items())),
         "conflict_examples": report.conflict_examples,
         "absent": [context.root.shown(path) for path in settings.absent],
         "data_version": version,
@@ -286,6 +302,7 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
         {"fr_training_corpus": settings.output},
     )
     written = write_manifest(settings.manifest, manifest, context)
+    _warn_of_models(context.root.shown(settings.output), report.vmaf_models)
     counters = " ".join(f"{name}={value}" for name, value in report.counters().items())
     _log.info("[fr-training-corpus] %s -> %s", counters, context.root.shown(settings.output))
     return TrainingCorpus(settings.output, report, written, version)
@@ -294,7 +311,7 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
 def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], str] = str) -> Iterator[dict[str, Any]]:
     """Every row of the inputs whose natural key has not passed before, counted into ``report``."""
     seen: dict[tuple[Any, ...], tuple[bytes, str]] = {}
-    sources: set[str] = set()
+    contents: set[str] = set()
     for path in inputs:
         report.rows_per_input[shown(path)] = 0
         for number, row in read_grid(path):
@@ -315,11 +332,19 @@ def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], 
                         report.conflict_examples.append({"kept": first, "left_out": where, "encode": encode})
                 continue
             seen[key] = content, where
-            sources.add(row["src_sha256"])
+            contents.add(content_of(row))
             report.rows_out += 1
+            report.vmaf_models[row["vmaf_model"]] += 1
             report.rows_per_input[shown(path)] += 1
-            report.unique_sources = len(sources)
+            report.unique_sources = len(contents)
             yield row
+
+
+def _warn_of_models(shown: str, models: Mapping[str, int]) -> None:
+    """Scores of several models are on several scales, and no one mixes them without being told."""
+    if len(models) > 1:
+        counts = ", ".join(f"{name or '(none)'} {count}" for name, count in sorted(models.items()))
+        _log.warning("%s: scores by %d VMAF models: %s", shown, len(models), counts)
 
 
 def _publish(output: Path, rows: Iterable[Mapping[str, Any]], table: Table, judge: Callable[[], None]) -> str:

@@ -17,7 +17,7 @@ from vqa_assets.tables.files import JsonLine, read_json_lines
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Column
 
 SCHEMA_VERSION = 3
-ROW_KEYS = tuple(c.name for c in ENCODE_GRID_JSONL.columns)
+ROW_KEYS = tuple(c.name for c in ENCODE_GRID_JSONL.columns if c.required)
 """vmaf-tune's Phase A keys, in its order."""
 
 VERSION_2_KEYS = ROW_KEYS[: ROW_KEYS.index("clip_mode") + 1]
@@ -34,7 +34,7 @@ def _default(column: Column) -> Any:
 
 
 DEFAULTS: Mapping[str, Any] = {
-    **{c.name: _default(c) for c in ENCODE_GRID_JSONL.columns},
+    **{c.name: _default(c) for c in ENCODE_GRID_JSONL.columns if c.required},
     "schema_version": SCHEMA_VERSION,
     "clip_mode": "full",
 }
@@ -50,6 +50,11 @@ def grid_line(row: Mapping[str, Any]) -> bytes:
 def content_line(row: Mapping[str, Any]) -> bytes:
     """The row without what tells of a run: equal for two scorings of one encode with one result."""
     return grid_line({key: value for key, value in row.items() if key not in OF_THE_RUN})
+
+
+def content_of(row: Mapping[str, Any]) -> str:
+    """What the row's source shows: its content id, else the source itself."""
+    return str(row.get("content_id") or row["src_sha256"])
 
 
 def read_grid(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -114,7 +119,7 @@ def _checked(key: str, value: Any, where: str) -> Any:
     if column is None:
         return value
     if value is None and column.nullable:
-        return math.nan
+        return None if column.kind == "string" else math.nan
     if key == "extra_params" and isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = shlex.join(value)
     if not _is_of_kind(value, column):

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from vqa_assets.encode_grid.grid_rows import (
     require,
     shown_name,
 )
-from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
-from vqa_assets.encode_grid.settings import EncodeLabels
+from vqa_assets.encode_grid.libvmaf_report import UNNAMED, VMAF, EmptyReportError, VmafReport, parse_report
+from vqa_assets.encode_grid.settings import USUAL_MODEL, EncodeLabels
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.settings import with_origins
@@ -38,6 +38,8 @@ from vqa_assets.tables.paths import DataRoot
 _NAME = re.compile(r"^(?P<clip>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
 _OLDER_ROWS = "write the rows again with a vmaf-tune of schema version 3; nothing is guessed but what version 2 lacks"
 _EXAMPLES = 3
+_LETTER_OF_WIDTH = {3840: "A", 1920: "B", 960: "C", 480: "D"}
+"""What BVI-DVC's names begin with, by the width in pixels: each content stands at four sizes."""
 _log = logging.getLogger("vqa_assets.encode_grid")
 
 
@@ -75,12 +77,29 @@ def geometry_of(stem: str) -> NamedGeometry:
     return NamedGeometry(int(match["width"]), int(match["height"]), float(match["rate"])) if match else NamedGeometry()
 
 
+def content_of_name(stem: str) -> str:
+    """What a BVI-DVC clip shows: its name without size and rate, and without the letter that stands for that size.
+
+    ``ABookcase_3840x2176_…`` to ``DBookcase_480x272_…`` show ``Bookcase``. A letter that is not that of the size is a
+    part of the name, and a name of any other form is a content of its own.
+    """
+    match = _NAME.match(stem)
+    if not match:
+        return stem
+    clip, letter = match["clip"], _LETTER_OF_WIDTH.get(int(match["width"]))
+    # a small letter goes on a word: of Boat at 1920 pixels the B is its own
+    return clip[1:] if clip[0] == letter and len(clip) > 1 and not clip[1].islower() else clip
+
+
 def repeated_clips(reports: Iterable[Path]) -> dict[str, list[Path]]:
-    """Clip → its reports, of every ``<clip>_<W>x<H>_<N>fps_…`` that has more than one: each becomes a source."""
+    """``<clip>_<W>x<H>`` → its reports, of every ``<clip>_<W>x<H>_<N>fps_…`` that has more than one.
+
+    The settings say of all reports alike how they were encoded, which cannot be so of two of one clip.
+    """
     of_clip: dict[str, list[Path]] = {}
     for path in reports:
         if match := _NAME.match(path.stem):
-            of_clip.setdefault(match["clip"], []).append(path)
+            of_clip.setdefault(f"{match['clip']}_{match['width']}x{match['height']}", []).append(path)
     return {clip: paths for clip, paths in of_clip.items() if len(paths) > 1}
 
 
@@ -106,38 +125,104 @@ def _bvi_dvc_rows(reports: tuple[Path, ...], labels: EncodeLabels, report: GridR
     for clip, several in repeated_clips(reports).items():
         report.repeated_clips += 1
         examples = ", ".join(shown_name(path) for path in several[:_EXAMPLES])
-        message = "%s: %d reports (%s); each counts as a source: keep one report a clip"
+        message = "%s: %d reports (%s); all have one encoder, preset and CRF here: keep one report a clip"
         _log.warning(message, clip, len(several), examples)
+    read: list[_ReadReport] = []
     for path in reports:
         try:
-            row = _bvi_dvc_row(path, labels)
+            read.append(_read_report(path, labels.vmaf_model))
         except EncodeGridError as error:
             reason = f"{error.what}: {error.found}" if error.found else error.what
             report.lose(ReportLoss(shown_name(path), reason, isinstance(error, EmptyReportError)))
-        else:
-            yield row
+    # every report is read before the first row is made: which model scored is decided for all of them together
+    for one, scored in zip(read, _models(read, labels.vmaf_model), strict=True):
+        yield _bvi_dvc_row(one, scored, labels)
 
 
-def _bvi_dvc_row(path: Path, labels: EncodeLabels) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _ReadReport:
+    """A report that gives a row: its file, the SHA-256 of its bytes, what it says."""
+
+    path: Path
+    sha256: str
+    report: VmafReport
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The score that is taken of a report, and the model that it is of."""
+
+    vmaf: float
+    model: str
+
+
+def _read_report(path: Path, model: str | None) -> _ReadReport:
     if not is_unicode(path.stem):
         raise EncodeGridError("a file name that is no UTF-8")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise EncodeGridError("it cannot be read", found=str(error.strerror)) from error
-    report, geometry = parse_report(content), geometry_of(path.stem)
+    return _ReadReport(path, hashlib.sha256(content).hexdigest(), parse_report(content, model))
+
+
+def _models(read: Sequence[_ReadReport], stated: str | None) -> list[_Scored]:
+    """Per report, the score that counts and its model: ``stated``, else the one it names, else libvmaf's default.
+
+    EncodeGridError where a report names another model than is stated, and where nothing is stated and reports that name
+    a model stand beside such as do not, or one report has the scores of several.
+    """
+    of_models: dict[str, list[str]] = {}
+    for one in read:
+        for name in one.report.scores:
+            of_models.setdefault(name, []).append(shown_name(one.path))
+    found = "; ".join(
+        f"{len(files)} {f'name {name}' if name else f'name no model ({VMAF} stands there for any)'}: "
+        f"{', '.join(files[:_EXAMPLES])}{', …' if len(files) > _EXAMPLES else ''}"
+        for name, files in sorted(of_models.items())
+    )
+    several = any(len(one.report.scores) > 1 for one in read)
+    if stated is None and (several or (UNNAMED in of_models and len(of_models) > 1)):
+        raise EncodeGridError(
+            f"{BVI_DVC.name}: vmaf_model is not known",
+            found=f"reports of which {found}",
+            expected="one model's score in each, and a name of it in all or in none",
+            next_step="set vmaf_model to the model that scored them, or keep other models' reports in another folder",
+        )
+    scored = []
+    for one in read:
+        scores = one.report.scores
+        name = UNNAMED if UNNAMED in scores else next(iter(scores))
+        if stated is not None and stated in scores:
+            name = stated
+        if stated is not None and name not in (stated, UNNAMED):
+            raise EncodeGridError(
+                f"{BVI_DVC.name}: vmaf_model {stated} contradicts {shown_name(one.path)}",
+                found=f"reports of which {found}",
+                expected=f"scores by {stated}, or such as name no model",
+                next_step="correct vmaf_model, leave it empty to take the reports' own names, or move reports of other "
+                "models to another folder",
+            )
+        scored.append(_Scored(scores[name], name or stated or USUAL_MODEL))
+    return scored
+
+
+def _bvi_dvc_row(one: _ReadReport, scored: _Scored, labels: EncodeLabels) -> dict[str, Any]:
+    path, report, geometry = one.path, one.report, geometry_of(one.path.stem)
+    named = {**labels.values(), "vmaf_model": scored.model}
     # as vmaf-tune's: 32 hex digits of everything the row is made from, so that equal inputs give equal rows
-    run = "\n".join([path.stem, hashlib.sha256(content).hexdigest(), *map(str, labels.values().values())])
+    run = "\n".join([path.stem, one.sha256, *map(str, named.values())])
     return {
         **DEFAULTS,
-        **labels.values(),
+        **named,
         **asdict(geometry),
-        "vmaf_score": report.vmaf,
+        "vmaf_score": scored.vmaf,
         **{f"{f}_mean": report.means[f] for f in CANONICAL_6},
         **{f"{f}_std": report.deviations[f] for f in CANONICAL_6},
         "run_id": hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:32],
         "src": f"{BVI_DVC.name}:{path.stem}",
         "src_sha256": hashlib.sha256(path.stem.encode()).hexdigest(),
+        "content_id": content_of_name(path.stem),
         "duration_s": report.frames / geometry.framerate if geometry.framerate else 0.0,
     }
 

@@ -3,9 +3,13 @@
 Shapes that are read:
 
 - libvmaf 2.x and 3.x (the ``vmaf`` tool, FFmpeg's filter): ``frames`` of ``metrics`` and ``pooled_metrics``, names
-  plain or with ``integer_`` before them; a value that was not finite is ``null``;
+  plain or with ``integer_`` before them;
 - libvmaf 1.x (``vmafossexec``, FFmpeg's older filter): ``frames`` of ``metrics``, plain names, and ``VMAF score``;
 - VMAF 1.x and later in Python (``run_vmaf``): ``frames`` and ``aggregate``, names as in ``VMAF_feature_adm2_score``.
+
+A value that was not finite is ``null``, or what the C library prints, which is no JSON (``-nan(ind)``): unknown.
+A score stands under its model's name where the model was given one (``vmaf_4k_v0.6.1``), else under ``vmaf``, whatever
+the model was; 1.x says the model's file in ``params``.
 
 Names are compared exactly: ``integer_adm2_egl_1`` is another feature than ``adm2``. Libvmaf pools no SD, so it is taken
 from the frames unless a ``stddev`` stands beside the pooled mean.
@@ -23,6 +27,15 @@ from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.tables.files import LFS_POINTER
 
 VMAF = "vmaf"
+UNNAMED = ""
+"""What stands for the model of a score that no model's name stands at."""
+_NAMED_SCORE = re.compile(r"vmaf_[\w.]+")
+# what libvmaf writes beside the score of a model that is a collection of models
+_OF_COLLECTION = re.compile(r".*_(?:bagging|stddev|ci_p95_lo|ci_p95_hi|\d{4})")
+# a text is matched so that nothing in it is replaced; then what C libraries print of values that are not finite
+_NOT_FINITE = re.compile(
+    r'"(?:[^"\\]|\\.)*"|[-+]?\b(?:nan(?:\([\w]*\))?|inf(?:inity)?\b|1\.#(?:ind|inf|qnan|snan)0*)', re.IGNORECASE
+)
 _OF_PYTHON = re.compile(r"^VMAF_(?:(integer_)?feature_(\w+)_)?score$")
 _NEXT_STEP = "score the clip again"
 
@@ -33,23 +46,29 @@ class EmptyReportError(EncodeGridError):
 
 @dataclass(frozen=True)
 class VmafReport:
-    """VMAF of one encode, mean and SD of canonical-6 over its frames (NaN: absent), and how many frames it spans."""
+    """VMAF of one encode by each model, mean and SD of canonical-6 over its frames (NaN: absent), and how many frames.
 
-    vmaf: float
+    ``scores`` has at least one; what is not known to be of a model is of ``UNNAMED``.
+    """
+
+    scores: Mapping[str, float]
     means: Mapping[str, float]
     deviations: Mapping[str, float]
     frames: int
     version: str
 
 
-def parse_report(content: bytes) -> VmafReport:
-    """The report in these bytes. EncodeGridError says why there is none; EmptyReportError where nothing was written."""
+def parse_report(content: bytes, model: str | None = None) -> VmafReport:
+    """The report in these bytes. EncodeGridError says why there is none; EmptyReportError where nothing was written.
+
+    A score under a name that is not ``vmaf_…`` is found where ``model`` says that name.
+    """
     report = _object(content)
     frames, pooled = _frames(report), _pooled(report)
-    if not (frames or pooled or _top_score(report) is not None):
+    if not (any(frames) or pooled or _top_score(report) is not None):
         raise EmptyReportError("empty", found="no frame", next_step=_NEXT_STEP)
     return VmafReport(
-        vmaf=_vmaf(report, frames, pooled),
+        scores=_scores(report, frames, pooled, model),
         means={f: _feature(f, "mean", frames, pooled) for f in CANONICAL_6},
         deviations={f: _feature(f, "stddev", frames, pooled) for f in CANONICAL_6},
         frames=_span(report),
@@ -80,7 +99,11 @@ def _object(content: bytes) -> Mapping[str, Any]:
     if content.startswith(LFS_POINTER):
         raise EncodeGridError("a Git-LFS pointer", next_step="run git lfs pull where it came from")
     try:
-        report = json.loads(content)
+        try:
+            report = json.loads(content)
+        except json.JSONDecodeError:
+            text = content.decode("utf-8-sig")
+            report = json.loads(_NOT_FINITE.sub(lambda found: found[0] if found[0][0] == '"' else "null", text))
     except (ValueError, RecursionError) as error:
         raise _refused(f"not JSON ({error})") from error
     if not isinstance(report, dict):
@@ -94,13 +117,14 @@ def _entries(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _frames(report: Mapping[str, Any]) -> list[Mapping[str, float]]:
-    """Per frame, its metrics by libvmaf's names; what is no number is left out."""
-    frames = []
+    """Per frame, its metrics by libvmaf's names; NaN stands for what is no number."""
+    frames: list[Mapping[str, float]] = []
     for entry in _entries(report):
         metrics = entry.get("metrics", entry)
         if isinstance(metrics, dict):
-            frames.append({_name(key): v for key, value in metrics.items() if (v := _number(value)) is not None})
-    return [frame for frame in frames if frame]
+            values = {_name(key): _number(value) for key, value in metrics.items()}
+            frames.append({name: math.nan if value is None else value for name, value in values.items()})
+    return frames
 
 
 def _pooled(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -130,16 +154,39 @@ def _top_score(report: Mapping[str, Any]) -> float | None:
     return _number(report.get("VMAF score"))
 
 
-def _vmaf(report: Mapping[str, Any], frames: list[Mapping[str, float]], pooled: dict[str, Mapping[str, Any]]) -> float:
-    """The pooled mean, else the mean over frames, else the total of a report that has neither."""
-    candidates = (_number(pooled.get(VMAF, {}).get("mean")), _over_frames(VMAF, "mean", frames), _top_score(report))
-    score = next((v for v in candidates if v is not None), None)
-    if score is None:
-        names = sorted({name for frame in frames for name in frame} | set(pooled))
-        raise _refused(f"no VMAF score among {', '.join(names)}")
-    if not 0 <= score <= 100:
-        raise _refused(f"a VMAF of {score:g}, outside 0–100")
-    return score
+def _scores(
+    report: Mapping[str, Any],
+    frames: list[Mapping[str, float]],
+    pooled: dict[str, Mapping[str, Any]],
+    model: str | None,
+) -> dict[str, float]:
+    """VMAF by each model: the pooled mean, else the mean over frames, else the total of a report that has neither."""
+    names = sorted({name for frame in frames for name in frame} | set(pooled))
+    of_vmaf = [
+        name
+        for name in names
+        if name in (VMAF, model) or (_NAMED_SCORE.fullmatch(name) and not _OF_COLLECTION.fullmatch(name))
+    ]
+    scores = {}
+    for name in of_vmaf:
+        known = (_number(pooled.get(name, {}).get("mean")), _over_frames(name, "mean", frames))
+        score = next((value for value in known if value is not None), None)
+        if score is not None:
+            scores[UNNAMED if name == VMAF else name] = score
+    if not scores and (total := _top_score(report)) is not None:
+        scores[UNNAMED] = total
+    if not scores:
+        unknown = f"no known value of {', '.join(of_vmaf)}"
+        raise _refused(unknown if of_vmaf else f"no VMAF score among {', '.join(names)}")
+    for score in scores.values():
+        if not 0 <= score <= 100:
+            raise _refused(f"a VMAF of {score:g}, outside 0–100")
+    params = report.get("params")
+    file = params.get("model") if isinstance(params, dict) else None
+    if isinstance(file, str) and file and UNNAMED in scores:  # model/vmaf_v0.6.1.pkl
+        stem = re.split(r"[/\\]", file)[-1]
+        scores[re.sub(r"\.(?:pkl|json)$", "", stem)] = scores.pop(UNNAMED)
+    return scores
 
 
 def _feature(
@@ -154,7 +201,7 @@ def _feature(
 
 
 def _over_frames(name: str, method: str, frames: list[Mapping[str, float]]) -> float | None:
-    values = [frame[name] for frame in frames if name in frame]
+    values = [frame[name] for frame in frames if math.isfinite(frame.get(name, math.nan))]
     return (mean(values) if method == "mean" else deviation(values)) if values else None
 
 

@@ -7,6 +7,8 @@ from pydantic import Field
 from vqa_assets.settings import Many, SettingPath, Settings, setting
 
 Name = Annotated[str, Field(min_length=1)]
+USUAL_MODEL = "vmaf_v0.6.1"
+"""libvmaf's own default."""
 _OUTPUT = "File to write."
 _REPLAY = "Replay manifest to write."
 
@@ -18,7 +20,9 @@ class EncodeLabels(Settings):
     preset: Name = setting("fast", "bvi-dvc: preset of all.")
     crf: int = setting(35, "bvi-dvc: CRF of all.", ge=0, le=63)
     pix_fmt: Name = setting("yuv420p10le", "bvi-dvc: pixel format of all.")
-    vmaf_model: Name = setting("vmaf_v0.6.1", "bvi-dvc: model that scored.")
+    vmaf_model: Name | None = setting(
+        None, "bvi-dvc: model that scored.", shown=f"the one that the reports name, else {USUAL_MODEL}"
+    )
 
 
 class ReportsSettings(Settings):

@@ -65,7 +65,8 @@ def build_head(
     table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
-    plan = plan_sources(table, recipe.least_sources) if recipe.least_sources else plan_splits(table, settings)
+    least = recipe.least_sources
+    plan = plan_sources(table, least, settings.seed) if least else plan_splits(table, settings)
     table = refilled(table, plan.final)
     without = corpora_out(table) if recipe.every_corpus else {}
     parts = _own_parts(plan)
@@ -121,8 +122,14 @@ def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadR
         return replace(judged, passed=False, status=PROPOSED, reasons=(reason, *judged.reasons))
     if plan.kind != "insufficient-sources":
         return judged
-    sources = f"{plan.sources} source{'' if plan.sources == 1 else 's'}, at least {recipe.least_sources}"
-    return replace(judged, reasons=(f"insufficient-sources: {sources} are needed to leave one out",))
+    sources = f"{plan.sources} source{'' if plan.sources == 1 else 's'}"
+    enough = plan.sources >= (recipe.least_sources or 0)
+    lacking = (
+        f"{sources} of too few rows or one encode each: two folds need three rows and two different encodes each"
+        if enough
+        else f"{sources}, at least {recipe.least_sources} are needed to leave one out"
+    )
+    return replace(judged, reasons=(f"insufficient-sources: {lacking}",))
 
 
 def _never_production(judged: Verdict, synthetic: bool) -> Verdict:

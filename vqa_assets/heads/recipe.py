@@ -122,7 +122,8 @@ class HeadRecipe:
     """The declaration of one head. ``name`` is its id and its file's stem; ``feature_schema`` the default one.
 
     ``display_schema`` is what a display profile makes of it, where the head can read one. A head of ``every_corpus``
-    is also judged on each corpus by one trained on the others. ``least_sources`` folds by source, and asks for so many.
+    is also judged on each corpus by one trained on the others. ``least_sources`` folds an encode
+    grid by what its sources show, and asks for so many contents.
     """
 
     name: str

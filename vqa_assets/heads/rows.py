@@ -18,7 +18,7 @@ from vqa_assets.corpora import ENCODE_GRID_SOURCES
 from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.corpora.external import NETFLIX
 from vqa_assets.corpora.scales import MosScale
-from vqa_assets.encode_grid.grid_rows import read_grid
+from vqa_assets.encode_grid.grid_rows import content_of, read_grid
 from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
 from vqa_assets.heads.columns import (
@@ -46,7 +46,7 @@ _SD_FIGURES = 9
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
 _GRID_COLUMNS: Mapping[str, Any] = {
-    **dict.fromkeys(("key", "content_id", "encoder"), pl.String),
+    **dict.fromkeys(("key", "content_id", "encoder", "grid_encode"), pl.String),
     **dict.fromkeys((*CANONICAL_6, "crf_norm", "preset_rank", "mos"), pl.Float64),
 }
 
@@ -82,7 +82,8 @@ class TrainingTable:
     1–5 (of a full-reference head it is VMAF on 0–100); ``vmaf`` (N,) on 0–100 is NaN where unknown. ``split`` is a
     row's word, None where its corpus has no split. ``constant`` are the columns of one value. ``onehot`` (N, V) says
     which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was;
-    ``versions`` are the releases that each corpus's rows say they are of.
+    ``versions`` are the releases that each corpus's rows say they are of. ``encodes`` say of an encode grid's rows how
+    they were made (encoder, preset, CRF, size), whatever of.
     """
 
     schema: FeatureSchema
@@ -103,6 +104,7 @@ class TrainingTable:
     synthetic: bool = False
     unknown: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    encodes: tuple[str | None, ...] = ()
 
 
 def refilled(table: TrainingTable, rows: I64) -> TrainingTable:
@@ -199,9 +201,10 @@ def _encode(row: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
     numbers = {name: row.get(name) for name in own}
     return {
         **{name: float(n) if isinstance(n, int | float) else None for name, n in numbers.items()},
-        # An encode has no name of its own; its content is its source, so that folds never part a source's encodes.
+        # An encode has no name of its own; its content is what its source shows, so that folds never part that.
         "key": f"{row['src']} {row['encoder']} {row['preset']} crf {row['crf']:g}",
-        "content_id": row["src_sha256"],
+        "content_id": content_of(row),
+        "grid_encode": f"{row['encoder']} {row['preset']} {row['crf']:g} {row['width']}x{row['height']}",
         "encoder": row["encoder"],
         **{name: float(row[f"{name}_mean"]) for name in CANONICAL_6},
         "crf_norm": crf_norm(float(row["crf"])),
@@ -280,6 +283,7 @@ def _training_table(
         encoder_vocab=vocabulary,
         target=target,
         unknown={name: rows[f"unknown:{name}"].to_numpy() for name in filled},
+        encodes=tuple(rows["grid_encode"].to_list()) if encoders else (),
         versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in once.items()},
     )
     _refuse_unteachable(table, allow_missing)
@@ -344,7 +348,7 @@ def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
         "content_id": pl.coalesce(*map(text, _CONTENT)),
         "src_sha256": text("src_sha256").str.to_lowercase(),
-        **{name: text(name) for name in ("split", "encoder", "corpus_version")},
+        **{name: text(name) for name in ("split", "encoder", "corpus_version", "grid_encode")},
     }
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.contents import assign_folds, check_split_words, holdout
+from vqa_assets.corpora.contents import assign_folds, balanced_folds, check_split_words, holdout
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.rows import TrainingTable
@@ -18,6 +18,7 @@ from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import I64
 
 Mask = NDArray[np.bool_]
+_MOST_SOURCE_FOLDS, _LEAST_FOLD_ROWS, _LEAST_FOLD_ENCODES = 5, 3, 2
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class SplitPlan:
 
     ``kind`` is ``folds`` (the gate reads ``parts``, the shipped head is trained on ``final``, all rows but ``holdout``
     and the given test rows), ``split`` (every corpus has a split: one part, whose head is the shipped one), ``sources``
-    (each part leaves one source out, the shipped head is trained on all rows) or ``insufficient-sources`` (no parts).
+    (each part leaves some of the contents out, the shipped head is trained on all rows) or ``insufficient-sources``
+    (no parts).
     ``given_tests`` are test rows per corpus that has a split while others have none; ``left_out`` counts rows in no set
     because their content is among those. ``leaking_groups`` counts contents on both sides of a given split.
     """
@@ -59,18 +61,34 @@ def plan_splits(table: TrainingTable, settings: TrainingSettings) -> SplitPlan:
     return _given(table, words) if has_split.all() else _folded(table, settings, has_split & (words == "test"))
 
 
-def plan_sources(table: TrainingTable, least: int) -> SplitPlan:
-    """Leave one source (content group) out; with fewer than ``least`` sources nothing is a fold."""
-    groups, nothing = np.asarray(table.groups), np.empty(0, dtype=np.int64)
-    everything = np.arange(len(groups))
-    sources = tuple(dict.fromkeys(table.groups))
-    if len(sources) < least:
-        return SplitPlan("insufficient-sources", (), everything, nothing, {}, sources=len(sources))
-    parts = (
-        Part(f"without-{source.partition(':')[2]}", np.flatnonzero(groups != source), np.flatnonzero(groups == source))
-        for source in sources
-    )
-    return SplitPlan("sources", tuple(parts), everything, nothing, {}, sources=len(sources))
+def plan_sources(table: TrainingTable, least: int, seed: int) -> SplitPlan:
+    """Folds by content into up to five; those that hold too little to judge by are joined with others.
+
+    A fold holds at least three rows and two different encodes, without which a correlation says nothing. Nothing is a
+    fold with fewer than ``least`` contents, or where not even two folds hold that much.
+    """
+    nothing = np.empty(0, dtype=np.int64)
+    everything = np.arange(len(table.groups))
+    sources = len(set(table.groups))
+    if sources < least:
+        return SplitPlan("insufficient-sources", (), everything, nothing, {}, sources=sources)
+    count = min(_MOST_SOURCE_FOLDS, sources)
+    drawn = np.array(balanced_folds(table.groups, count, seed))
+    folds = [np.flatnonzero(drawn == n) for n in range(count)]
+    while len(folds) > 1 and (lacking := [n for n, rows in enumerate(folds) if not _judges(table, rows)]):
+        joined = folds.pop(min(lacking, key=lambda n: len(folds[n])))
+        smallest = min(range(len(folds)), key=lambda n: len(folds[n]))
+        folds[smallest] = np.union1d(folds[smallest], joined)
+    if len(folds) < 2:
+        return SplitPlan("insufficient-sources", (), everything, nothing, {}, sources=sources)
+    parts = (Part(f"fold-{n}", np.setdiff1d(everything, rows), rows) for n, rows in enumerate(folds))
+    return SplitPlan("sources", tuple(parts), everything, nothing, {}, sources=sources)
+
+
+def _judges(table: TrainingTable, rows: I64) -> bool:
+    """Whether some rows are enough of a fold; how rows that are made up were encoded is nowhere said."""
+    encodes = {table.encodes[row] for row in rows} if table.encodes else None
+    return len(rows) >= _LEAST_FOLD_ROWS and (encodes is None or len(encodes) >= _LEAST_FOLD_ENCODES)
 
 
 def corpora_out(table: TrainingTable) -> dict[str, Part]:

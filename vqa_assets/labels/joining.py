@@ -5,8 +5,10 @@ What is published, and what a run records of it, is in ``labelled``; how the mat
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -227,12 +229,15 @@ def _one_per_key(files: Sequence[LabelFile]) -> pl.DataFrame:
 
 
 def _short_names(files: Sequence[LabelFile]) -> list[str]:
-    """The files' names; where two are equal, with as many folders as tell them apart."""
-    longest = max(len(one.path.parts) for one in files)
-    for count in range(1, longest + 1):
-        names = ["/".join(one.path.parts[-count:]) for one in files]
-        if len(set(names)) == len({one.path for one in files}):
-            break
+    """The files' names; where files have one name, their paths from the folder that holds them all."""
+    of_name: dict[str, list[Path]] = {}
+    for one in files:
+        of_name.setdefault(one.path.name, []).append(one.path.absolute())
+    names = []
+    for one in files:
+        alike = of_name[one.path.name]
+        folder = os.path.commonpath([path.parent for path in alike])
+        names.append(one.path.absolute().relative_to(folder).as_posix() if len(set(alike)) > 1 else one.path.name)
     return names
 
 

@@ -24,6 +24,10 @@ _SPEAKS_OF_FILES = re.compile("path|file|name|src", re.IGNORECASE)
 _EXTENSION = r"\.[A-Za-z][A-Za-z0-9]{0,4}$"
 """A suffix begins with a letter: the rest of ``Mont._Education_1`` is none."""
 
+_SCIENTIFIC = r"^(?:.*[/\\])?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,}(?:\.[A-Za-z][A-Za-z0-9]{0,4})?$"
+"""What spreadsheets make of a long number: ``1.00E+10``, perhaps with a folder before and a suffix behind."""
+_SHOWN = 3
+
 _SINGLE = r"""(?: [A-Za-z0-9_\ ,:;/@=\#%!'"<>&~-] | \. | \\[dDwW] | \\[.^$*+?{}\[\]|()\\-]
     | \[\^? (?: [A-Za-z0-9_\ .,:;/@=+*?()|{}$\#%!'"<>] (?:-[A-Za-z0-9])? | \\[dw\].^\\-] )+ -? \] )"""
 _QUANTITY = r"(?: (?: [*+?] | \{[0-9]+(?:,[0-9]*)?\} ) \?? (?![*+?{]) )"
@@ -91,8 +95,23 @@ def key_column(names: Sequence[str], chosen: str | None, what: str, setting: str
 
 
 def normalized(keys: pl.Series, rule: KeyRule) -> pl.Series:
-    """Keys as they are compared; null where a key is empty or the pattern finds nothing."""
-    compared = keys
+    """Keys as they are compared; null where a key is empty or the pattern finds nothing.
+
+    Blanks at either end do not count, accents are equal however they are composed, and ``101.0`` is ``101``. LabelError
+    that names keys of which a spreadsheet left the exponent only.
+    """
+    compared = keys.str.strip_chars().str.normalize("NFC")
+    rounded = compared.filter(compared.str.contains(_SCIENTIFIC).fill_null(value=False)).unique(maintain_order=True)
+    if len(rounded):
+        side = "labels" if rule.setting.startswith("label") else "features"
+        raise LabelError(
+            f"{len(rounded)} keys of the {side} in column {rule.column!r}",
+            found=f"{', '.join(rounded.head(_SHOWN))}{', …' if len(rounded) > _SHOWN else ''}, saved by a spreadsheet: "
+            "digits are lost",
+            expected="every digit of each key",
+            next_step="take the file as it was before, or export it again with that column as text",
+        )
+    compared = compared.str.replace(r"^([0-9]+)\.0+$", "${1}")
     if rule.resolved in ("basename", "stem"):
         compared = compared.str.replace(r"^(?s:.*)[/\\]", "")
     if rule.resolved == "stem":

@@ -12,6 +12,7 @@ import polars as pl
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.contents import KEY_COLUMNS, check_split_words
+from vqa_assets.corpora.corpus import GENERAL_SPELLINGS
 from vqa_assets.corpora.opinions import ci95_half_width
 from vqa_assets.corpora.scales import (
     ACR_1_5,
@@ -49,8 +50,10 @@ SAME_MOS = 1e-6
 """Scores are equal within this share of their scale's range."""
 _VOTE = "_vote"
 _ALWAYS_0_100 = (RAW_MOS, "raw_mos")
-_SPREADS = ("mos_std_dev", "mos_std_dev_unified")
-_COUNTS = ("n_ratings", "mos_n_ratings")
+# our own tables' names first, then those that score files have at ingest
+_SD_UNIFIED = "mos_std_dev_unified"
+_SDS = tuple(dict.fromkeys(("mos_std_dev", *GENERAL_SPELLINGS.sd)))
+_COUNTS = tuple(dict.fromkeys(("n_ratings", "mos_n_ratings", *GENERAL_SPELLINGS.count)))
 _LEAST_FOR_0_100 = 5.0 + SLACK
 _EXAMPLES = 5
 _NEXT = "set mos_scale if the column is right, else label_mos_column"
@@ -156,14 +159,14 @@ def _selection(settings: LabelSettings) -> ColumnSelection:
     """The columns that may matter: keys, scores, and what is carried."""
     scores = VOTE_CANDIDATES if settings.rater_column else MOS_CANDIDATES
     chosen = tuple(filter(None, (settings.label_key_column, settings.rater_column)))
-    numbers = (*_SPREADS, *_COUNTS, *filter(None, (settings.label_mos_column,)))
+    numbers = (_SD_UNIFIED, *_SDS, *_COUNTS, *filter(None, (settings.label_mos_column,)))
     texts = (*CARRIED_COLUMNS, "mos_scale")
 
     def kind(name: str) -> type | None:
         if name in chosen:
             return str
         is_vote = any(fnmatchcase(name, pattern) for pattern in settings.vote_columns)
-        if name in numbers or name.lower() in scores or is_vote:
+        if name in numbers or name.lower() in (*scores, *_SDS, *_COUNTS) or is_vote:
             return float
         return str if name in texts or name.lower() in KEY_COLUMNS else None
 
@@ -274,21 +277,28 @@ def _on_both_scales(file: SelectedColumns, mos: str, scales: Sequence[DecidedSca
         SOURCE: pl.lit(file.path.name),
     }
     spread = None
-    if "mos_std_dev_unified" in names:
-        spread = pl.col("mos_std_dev_unified") * CONTINUOUS_0_100.map_to(TRAINING)[0]
-    elif "mos_std_dev" in names:
+    sd = _first_filled(file, _SDS)
+    if _SD_UNIFIED in names:
+        spread = pl.col(_SD_UNIFIED) * CONTINUOUS_0_100.map_to(TRAINING)[0]
+    elif sd is not None:
         # an SD is in the unit of the column mos where the file has one, else in that of the scores
         has_mos = mos != "mos" and "mos" in names and file.frame["mos"].count() > 0
         of_mos = decide_scales(file, "mos", rule) if has_mos else scales
-        spread = _on_scale(pl.col("mos_std_dev"), of_mos, TRAINING, spread=True)
+        spread = _on_scale(pl.col(sd), of_mos, TRAINING, spread=True)
     if spread is not None:
         added["mos_std_dev"] = pl.when(spread > 0).then(spread).otherwise(0.0).fill_nan(0.0)
-    count = next((name for name in _COUNTS if name in names), None)
+    count = _first_filled(file, _COUNTS)
     if count is not None:
-        added["mos_n_ratings"] = pl.col(count).fill_nan(None).fill_null(0).cast(pl.Int64)
+        added["mos_n_ratings"] = pl.when(pl.col(count).is_finite()).then(pl.col(count)).fill_null(0).cast(pl.Int64)
     carried = [name for name in CARRIED_COLUMNS if name in names]
     others = [name for name in names if name not in (*added, *CARRIED_COLUMNS, ROW)]
     return file.frame.select(ROW, *others, *(expr.alias(name) for name, expr in added.items()), *carried)
+
+
+def _first_filled(file: SelectedColumns, spellings: Sequence[str]) -> str | None:
+    """The first column of these names, in whatever case, that holds a number; else the first there is."""
+    there = [name for spelling in spellings for name in file.frame.columns if name.lower() == spelling]
+    return next((name for name in there if file.frame[name].drop_nans().count()), there[0] if there else None)
 
 
 def _on_scale(value: pl.Expr, decided: Sequence[DecidedScale], other: MosScale, *, spread: bool = False) -> pl.Expr:

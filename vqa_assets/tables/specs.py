@@ -216,6 +216,8 @@ ENCODE_GRID_JSONL = Table(
             for f in CANONICAL_6
         ),
         *(Column(f"enc_internal_{n}", "number", f"{d}; 0 = not known") for n, d in _ENCODER_STATISTICS),
+        # beside vmaf-tune's keys, where a source has it
+        Column("content_id", "string", "What the source shows; else each source is a content", False, nullable=True),
     ),
 )
 

@@ -66,8 +66,11 @@ def validate_file(path: Path, table: Table) -> int:
     return validate_rows((line.row for line in read_json_lines(path)), table, str(path))
 
 
-def validate_rows(rows: Iterable[Mapping[str, Any]], table: Table, what: str) -> int:
-    """Validate rows (mappings) batch by batch; the number of rows. SchemaError names columns and example values."""
+def validate_rows(rows: Iterable[Mapping[str, Any]], table: Table, what: str, *, first: int = 1) -> int:
+    """Validate rows (mappings) batch by batch; the number of rows. SchemaError names columns and example values.
+
+    ``first`` is the number of the first row in that message.
+    """
     import pandas as pd
 
     names = [c.name for c in table.columns]
@@ -77,10 +80,10 @@ def validate_rows(rows: Iterable[Mapping[str, Any]], table: Table, what: str) ->
         while batch := list(islice(source, BATCH_ROWS)):
             yield pd.DataFrame({n: [row.get(n) for row in batch] for n in names if any(n in row for row in batch)})
 
-    return validate_frames(frames(), table, what)
+    return validate_frames(frames(), table, what, first=first)
 
 
-def validate_frames(frames: Iterable["pd.DataFrame"], table: Table, what: str) -> int:
+def validate_frames(frames: Iterable["pd.DataFrame"], table: Table, what: str, *, first: int = 1) -> int:
     """Validate data frames that together are one table; the number of rows. SchemaError as ``validate_rows``."""
     from pandera.errors import SchemaErrors
 
@@ -88,11 +91,12 @@ def validate_frames(frames: Iterable["pd.DataFrame"], table: Table, what: str) -
     seen: dict[tuple[str, ...], set[Any]] = {key: set() for key in table.keys}
     count = 0
     for frame in frames:
-        _check_kinds(frame, table, what, count)
+        before = first - 1 + count
+        _check_kinds(frame, table, what, before)
         try:
             model.validate(frame, lazy=True)
         except SchemaErrors as error:
-            raise _schema_error(error, table, what, count) from None
+            raise _schema_error(error, table, what, before) from None
         _check_unique(frame, seen, what)
         count += len(frame)
     return count

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -24,7 +25,7 @@ from vqa_assets.unified.duplicates import Duplicate, standing
 from vqa_assets.unified.index import AggregateReport, IndexBuilder, Records, Source
 from vqa_assets.unified.shards import OpenedShard, Shard, pieces_of, scan
 from vqa_assets.unified.table import Kinds, stands, write_table
-from vqa_assets.unified.unifying import Block, blocks_of, merged_kinds, read_unified, write_block
+from vqa_assets.unified.unifying import Block, blocks_of, merged_kinds, place_of, read_unified, write_block
 
 MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
 SMALL_BYTES = 32 << 20
@@ -67,8 +68,10 @@ class Sidecars:
 
     @classmethod
     def beside(cls, jsonl: Path) -> "Sidecars":
-        """Their places beside the unified corpus's JSONL."""
-        return cls(jsonl.with_name("related_clips.json"), jsonl.with_suffix(".croissant.json"))
+        """Their places beside the unified corpus's JSONL, and after its name where that is not the usual one."""
+        # two outputs in one folder are two unified corpora, each with related clips of its own
+        own = "" if jsonl.stem == "unified_corpus" else f"{jsonl.stem}."
+        return cls(jsonl.with_name(f"{own}related_clips.json"), jsonl.with_suffix(".croissant.json"))
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def aggregate(
     for shard in present:
         opened = OpenedShard.of(shard.path)
         scans = list((workers or ThisProcess()).map(scan, pieces_of(opened)))
-        builder.add(Records.joined(opened, scans, shard.corpus), shard.scales)
+        builder.add(Records.joined(opened, scans, shard.corpus, corpora), shard.scales)
     rows = _standing_rows(builder, report, now)
     report.reconcile()
     if not len(rows.entries):
@@ -238,7 +241,7 @@ def _publish(rows: Block, jsonl: Path, parquet: Path, workers: Workers) -> str:
     """Put both files in their places, unless what stands there holds the same rows; their data version."""
     with drafting(parquet) as table, drafting(jsonl) as lines:
         kinds = write_unified_lines(rows, lines.path, workers)
-        version = write_table(lines.path, table.path, kinds, str(jsonl))
+        version = write_table(lines.path, table.path, kinds, partial(place_of, rows))
         if not stands(jsonl, parquet, version):
             # the table names the JSONL it was made from: after a crash between the two they are no pair, and made again
             table.publish()

@@ -7,7 +7,8 @@ equal clips stands is decided in ``duplicates``.
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, SCALES, SLACK, UNIFIED, MosScale, detect_scale
 from vqa_assets.errors import AggregateError
 from vqa_assets.unified.duplicates import Duplicate
-from vqa_assets.unified.shards import RECORD, OpenedShard, Scan, read_row, wrong_value
+from vqa_assets.unified.shards import RECORD, OpenedShard, Scan, is_number, read_row, shown_value, wrong_value
 
 Source = Corpus | ExternalShard
 """What a shard's rows may come from."""
@@ -103,6 +104,7 @@ class AggregateReport:
     dropped_bad_scale: int = 0
     scales: dict[str, dict[str, float | str]] = field(default_factory=dict)
     rows_per_corpus: dict[str, int] = field(default_factory=dict)
+    corpus_source_rows: list[dict[str, Any]] = field(default_factory=list)
     losses: Losses = field(default_factory=Losses)
     duplicates: tuple[Duplicate, ...] = ()
 
@@ -117,6 +119,7 @@ class AggregateReport:
             "counters": self.counters(),
             "rows_per_corpus": self.rows_per_corpus,
             "scale_conversions": self.scales,
+            "corpus_source_rows": self.corpus_source_rows,
             "duplicates": [one.as_row() for one in self.duplicates],
             "dropped_rows": self.losses.dropped_rows(),
             "raw_scores_that_disagree": {"rows": self.losses.raw_scores, "examples": examples},
@@ -137,21 +140,36 @@ class AggregateReport:
 
 @dataclass(frozen=True)
 class Records:
-    """All records of one shard, its corpora and scales numbered alike in every piece, lines counted from 1."""
+    """All records of one shard, its corpora and scales numbered alike in every piece, lines counted from 1.
+
+    ``overridden`` counts the rows per (``corpus``, ``corpus_source``) that are of the second, which alone is known.
+    """
 
     shard: OpenedShard
     rows: NDArray[np.void]
     corpora: tuple[str, ...]
     scales: tuple[Any, ...]
+    overridden: Mapping[tuple[str, str], int]
 
     @classmethod
-    def joined(cls, shard: OpenedShard, scans: Sequence[Scan], override: str | None) -> "Records":
-        """The records of all pieces, all of the ``override``'s corpus; AggregateError at a line that is no row."""
+    def joined(
+        cls, shard: OpenedShard, scans: Sequence[Scan], override: str | None, known: Collection[str]
+    ) -> "Records":
+        """The records of all pieces; AggregateError at a line that is no row.
+
+        All are of the ``override``'s corpus where there is one. Else a row whose ``corpus`` is none of the ``known``
+        and whose ``corpus_source`` is one counts as of that.
+        """
         corpora: dict[str, int] = {}
         scales: dict[Any, int] = {}
+        overridden: Counter[tuple[str, str]] = Counter()
         first_line = 1
         for one in scans:
-            names = (override,) * len(one.corpora) if override else one.corpora
+            names = [override or corpus for corpus, _ in one.corpora]
+            for number, (corpus, source) in enumerate(one.corpora):
+                if not override and source and corpus not in known and source in known:
+                    names[number] = source
+                    overridden[corpus, source] += int(np.count_nonzero(one.records["corpus"] == number))
             if len(one.records):
                 one.records["corpus"] = _numbers_of(names, corpora)[one.records["corpus"]]
                 one.records["scale"] = _numbers_of(one.scales, scales)[one.records["scale"]]
@@ -168,7 +186,7 @@ class Records:
                 )
             first_line += one.lines
         rows = np.concatenate([one.records for one in scans]) if scans else np.zeros(0, RECORD)
-        return cls(shard, rows, tuple(corpora), tuple(scales))
+        return cls(shard, rows, tuple(corpora), tuple(scales), overridden)
 
     def row(self, number: int) -> dict[str, Any]:
         """One row, read again."""
@@ -204,15 +222,23 @@ class IndexBuilder:
         """Judge a shard's rows, on the scales that are ``stated`` by corpus. Messages name file and line."""
         self.shards.append(records.shard)
         self._report.rows_in += len(records.rows)
+        for (corpus, source), count in sorted(records.overridden.items()):
+            path = records.shard.path
+            self._report.corpus_source_rows.append(
+                {"path": path, "corpus": corpus, "corpus_source": source, "rows": count}
+            )
+            _log.info("%s: %d rows of unknown corpus %r are of %s, their corpus_source", path, count, corpus, source)
         declared = np.array([name in self._corpora for name in records.corpora], bool)[records.rows["corpus"]]
         scales = self._scales(records, declared, stated)
         inside = declared & _inside(records.rows["mos"], scales)
         # a few odd scores are bad rows; many say that the declared scale is wrong, and then no row can be trusted
         outside, rows = int(np.count_nonzero(declared & ~inside)), len(records.rows)
         if outside >= _LEAST_OUTSIDE_ROWS and outside > _MOST_OUTSIDE_SHARE * rows:
+            first = int(np.flatnonzero(declared & ~inside)[0])
             raise AggregateError(
-                f"{records.shard.path}",
-                found=f"{outside} of {rows} rows outside their scale",
+                f"{records.where(first)}",
+                found=f"mos {shown_value(records.row(first)['mos'])}, the first of {outside} of {rows} rows outside "
+                "their scale",
                 expected="at most 1 %: it is the scale that is wrong, not the rows",
                 next_step="set mos_scale and re-run corpus_jsonl; of a shard that comes from elsewhere, set mos_scales "
                 "in unified_corpus's run config",
@@ -262,15 +288,19 @@ class IndexBuilder:
             )
         else:
             self._report.dropped_bad_scale += 1
-            mos = records.row(number)["mos"]  # as the file spells it, 5 and not 5.0
-            reason, found = "dropped_bad_scale", f"mos {mos} outside [{scale.low:g}, {scale.high:g}]"
-            _log.warning(
-                "%s: mos %s is outside the published [%g, %g] range; row dropped",
-                records.where(number),
-                mos,
-                scale.low,
-                scale.high,
-            )
+            reason, mos = "dropped_bad_scale", records.row(number)["mos"]  # as the file spells it, 5 and not 5.0
+            if is_number(mos):
+                found = f"mos {mos} outside [{scale.low:g}, {scale.high:g}]"
+                _log.warning(
+                    "%s: mos %s is outside the published [%g, %g] range; row dropped",
+                    records.where(number),
+                    mos,
+                    scale.low,
+                    scale.high,
+                )
+            else:
+                found = f"mos {shown_value(mos)} is no number"
+                _log.warning("%s: %s; row dropped", records.where(number), found)
         self._report.losses.drop(Dropped(reason, records.shard.path, int(record["line"]), corpus, found))
 
     def _compare_raw_scores(self, records: Records, inside: _Mask, scales: _ScaleNumbers) -> None:

@@ -5,6 +5,7 @@ line. Which rows are kept is decided in ``index`` and ``duplicates``.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ RECORD = np.dtype(
 )
 """One row: SHA-256 of its clip, where it lies, line from 0 within the piece, scores; corpus and scale by number."""
 _DIGEST_BYTES = 32
-_SCANNED_KEYS = ("src_sha256", "mos", "corpus", "mos_scale", "mos_std_dev", RAW_MOS)
+_SCANNED_KEYS = ("src_sha256", "mos", "corpus", "corpus_source", "mos_scale", "mos_std_dev", RAW_MOS)
 _MOST_SHOWN = 200
 
 
@@ -93,6 +94,15 @@ class OpenedShard:
         except OSError as error:
             raise _unreadable(self.path, error) from error
 
+    def line_at(self, offset: int) -> int:
+        """The number, from 1, of the line that begins at a byte."""
+        number, position = 1, 0
+        with self.reading() as descriptor:
+            while part := os.pread(descriptor, min(PIECE_BYTES, offset - position), position):
+                number += part.count(b"\n")
+                position += len(part)
+        return number
+
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
@@ -133,7 +143,8 @@ def read_row(raw: bytes, path: Path, number: int) -> dict[str, Any]:
             expected="a row of one corpus",
             next_step="give the corpus_jsonl files instead",
         )
-    missing = [key for key in REQUIRED_KEYS if row.get(key) is None]
+    # a score that is null or a text costs its row, as one outside its scale does; a row without the field is no row
+    missing = [key for key in REQUIRED_KEYS if key not in row or (row[key] is None and key != "mos")]
     if missing:
         raise AggregateError(
             f"{where}: missing required keys: {missing}", next_step="re-run the adapter (corpus_jsonl)"
@@ -142,7 +153,7 @@ def read_row(raw: bytes, path: Path, number: int) -> dict[str, Any]:
         if key != "mos" and not isinstance(row[key], str):
             raise wrong_value(where, key, row[key], "a text")
     for key in NUMBER_KEYS:
-        if row.get(key) is not None and not _is_number(row[key]):
+        if row.get(key) is not None and not (is_number(row[key]) or (key == "mos" and isinstance(row[key], str))):
             raise wrong_value(where, key, row[key], "a number")
     try:
         json_line(row)  # what can be read need not be writable
@@ -151,7 +162,8 @@ def read_row(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     return row
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value of a row is a number that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:
@@ -163,13 +175,18 @@ def _is_number(value: object) -> bool:
 
 def wrong_value(where: str, key: str, value: object, expected: str) -> AggregateError:
     """The error of a value that is of another kind than its key promises."""
-    text = repr(value)
     return AggregateError(
         f"{where}: {key}",
-        found=text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)",
+        found=shown_value(value),
         expected=expected,
         next_step="re-run the adapter (corpus_jsonl); is this a corpus JSONL?",
     )
+
+
+def shown_value(value: object) -> str:
+    """A value as messages show it: whole, or its beginning and its length."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"
 
 
 def not_writable(where: str, error: TypeError) -> AggregateError:
@@ -191,6 +208,7 @@ class Heading(msgspec.Struct, gc=False):
     src_sha256: str
     mos: float
     corpus: str
+    corpus_source: str | None = None
     mos_scale: str | None = None
     mos_std_dev: float | None = None
     mos_raw_0_100: float | None = None
@@ -215,12 +233,13 @@ class Piece:
 class Scan:
     """What a piece holds: its records, its lines (blank ones too), and what the records number.
 
-    ``refused`` is (line from 0, offset, length) of the first line that is no row; nothing after it is read.
+    ``corpora`` are (``corpus``, ``corpus_source``) as the rows say them. ``refused`` is (line from 0, offset, length)
+    of the first line that is no row; nothing after it is read.
     """
 
     records: NDArray[np.void]
     lines: int
-    corpora: tuple[str, ...]
+    corpora: tuple[tuple[str, str | None], ...]
     scales: tuple[Any, ...]
     refused: tuple[int, int, int] | None = None
 
@@ -267,7 +286,7 @@ def scan(piece: Piece) -> Scan:
     records["sd"] = _numbers(columns["mos_std_dev"])
     records["raw"] = _numbers(columns[RAW_MOS])
     records["has_raw"] = [raw is not None for raw in columns[RAW_MOS]]
-    records["corpus"], corpora = _numbered(columns["corpus"])
+    records["corpus"], corpora = _numbered(list(zip(columns["corpus"], columns["corpus_source"], strict=True)))
     # a scale of any kind is a row, so far: what has no hash is numbered by its spelling
     hashable = [s if s is None or isinstance(s, str) else repr(s).encode() for s in columns["mos_scale"]]
     records["scale"], scales = _numbered(hashable)
@@ -290,6 +309,7 @@ def _plain_columns(lines: Sequence[bytes], content: bytes) -> _Columns | None:
         "src_sha256": [heading.src_sha256 for heading in headings],
         "mos": [heading.mos for heading in headings],
         "corpus": [heading.corpus for heading in headings],
+        "corpus_source": [heading.corpus_source for heading in headings],
         "mos_scale": [heading.mos_scale for heading in headings],
         "mos_std_dev": [heading.mos_std_dev for heading in headings],
         RAW_MOS: [heading.mos_raw_0_100 for heading in headings],
@@ -308,7 +328,14 @@ def _careful_columns(lines: Sequence[bytes], piece: Piece) -> tuple[_Columns, li
             # its number in the file is not known here, so the message is made where the pieces are joined
             refused = number
             break
-        rows.append({name: row.get(name) for name in _SCANNED_KEYS})
+        source = row.get("corpus_source")
+        rows.append(
+            {name: row.get(name) for name in _SCANNED_KEYS}
+            | {
+                "mos": row["mos"] if is_number(row["mos"]) else math.nan,
+                "corpus_source": source if isinstance(source, str) else None,
+            }
+        )
         numbers.append(number)
     return {name: [row[name] for row in rows] for name in _SCANNED_KEYS}, numbers, refused
 

@@ -5,8 +5,9 @@ from its columns is in ``description`` and ``related``.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import parse_json_line, read_json_lines
 from vqa_assets.tables.parquet import TableDigest, column_names, json_texts, open_parquet
 from vqa_assets.tables.specs import UNIFIED_CORPUS
-from vqa_assets.tables.validation import validate_frames, validate_rows
+from vqa_assets.tables.validation import BATCH_ROWS, validate_frames, validate_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,23 +82,49 @@ def unified_columns(parquet: Path, columns: Sequence[str]) -> "pl.LazyFrame":
     return pl.scan_parquet(parquet, glob=False).select(columns)
 
 
-def write_table(jsonl: Path, parquet: Path, extras: Kinds, what: str) -> str:
+def write_table(jsonl: Path, parquet: Path, extras: Kinds, place: Callable[[int], tuple[Path, int]]) -> str:
     """Write the rows of ``jsonl`` as Parquet and return their data version.
 
     ``extras`` are all fields without a column spec, with some of the kinds of their values: where others turn up, all
-    are looked at. SchemaError, naming ``what``, where a row breaks the column specs.
+    are looked at. SchemaError where a row breaks the column specs: it names file and line of the first one, which
+    ``place`` knows of each row, counted from 0.
     """
     import pyarrow as pa
 
     try:
         return _write(jsonl, parquet, extras)
     except (SchemaError, pa.ArrowInvalid) as error:
-        # judged again row by row, so that the message names the line; where no row is wrong, Arrow met other kinds of
-        # values than the first row of each shape had
-        validate_rows((line.row for line in read_json_lines(jsonl)), UNIFIED_CORPUS, what)
+        # judged again, so that the message names the line; where no row is wrong, Arrow met other kinds of values than
+        # the first row of each shape had
+        _refuse_first_wrong(jsonl, place)
         if isinstance(error, SchemaError):
             raise
         return _write(jsonl, parquet, _all_kinds(jsonl, extras))
+
+
+def _refuse_first_wrong(jsonl: Path, place: Callable[[int], tuple[Path, int]]) -> None:
+    """SchemaError of the first row that breaks the column specs alone; nothing where none does."""
+    lines, first = read_json_lines(jsonl), 0
+    while rows := [line.row for line in islice(lines, BATCH_ROWS)]:
+        after = first + len(rows)
+        if _breaks_specs(rows):
+            while len(rows) > 1:  # the first half, if it breaks them, else the other
+                half = rows[: len(rows) // 2]
+                if _breaks_specs(half):
+                    rows = half
+                else:
+                    first, rows = first + len(half), rows[len(half) :]
+            path, line = place(first)
+            validate_rows(rows, UNIFIED_CORPUS, f"{path}:{line}", first=line)
+        first = after
+
+
+def _breaks_specs(rows: Iterable[Mapping[str, Any]]) -> bool:
+    try:
+        validate_rows(rows, _EACH_ONCE, "")
+    except SchemaError:
+        return True
+    return False
 
 
 def _write(jsonl: Path, parquet: Path, extras: Kinds) -> str:

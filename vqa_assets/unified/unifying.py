@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,13 +101,21 @@ def write_block(block: Block) -> Written:
                 try:
                     lines[place] = encode(row)
                 except TypeError as error:
-                    raise not_writable(f"{path}: {row['src']}", error) from error
+                    where = f"{path}:{block.shards[number].line_at(offset)}: {row['src']}"
+                    raise not_writable(where, error) from error
     return Written(b"".join(lines), {name: frozenset(types) for name, types in kinds.items()})
 
 
 def read_unified(row: Block) -> dict[str, Any]:
     """The one row of a block as it is written."""
     return parse_json_line(write_block(row).lines, row.shards[0].path, 0)
+
+
+def place_of(rows: Block, number: int) -> tuple[Path, int]:
+    """The shard, and the line in it, that a row of the output came from; rows count from 0."""
+    entry = rows.entries[number]
+    shard = rows.shards[entry["shard"]]
+    return shard.path, shard.line_at(int(entry["offset"]))
 
 
 def merged_kinds(parts: Iterable[Kinds]) -> Kinds:

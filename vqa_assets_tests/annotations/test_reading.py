@@ -1,12 +1,20 @@
 """Score files in the shapes they really come in: what is read, what is refused, and how that is told."""
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
+import math
 import re
+import tarfile
 import zipfile
 
+import numpy as np
 import openpyxl
+import polars as pl
 import pytest
+import scipy.io
 
 from vqa_assets.annotations import find_annotation_files, first_lines, read_annotations
 from vqa_assets.corpora import Spellings
@@ -26,6 +34,7 @@ LITTLE = KONVID_150K.but(
     clip_folders=(),
 )
 """A corpus that takes any number of rows."""
+FLICKR = Spellings(clip=("flickr_id",))
 
 
 def read(path, content, corpus=LITTLE, **settings):
@@ -71,6 +80,11 @@ class TestFormats:
             ("other columns", b"id,name,height,mos,mos_p1\n1,a.mp4,540,3.5,2\n2,b.mp4,540,4,1\n"),
             ("quoted commas", b'p1,name,mos\n"[1, 2]",a.mp4,3.5\n"[3, 4]",b.mp4,4\n'),
             ("names without suffix", b"name,mos\na,3.5\nb,4\n"),
+            ("Excel's separator", b"sep=;\r\nname;mos\r\na.mp4;3,5\r\nb.mp4;4\r\n"),
+            ("Excel's separator, quoted", b'"sep=,"\nname,mos\na.mp4,3.5\nb.mp4,4\n'),
+            ("comments", b"# of 2019, v2\n\n% by 5 people, see 3\n// mos: 1, 5\nname,mos\na.mp4,3.5\nb.mp4,4\n"),
+            ("comment and separator", b"\xef\xbb\xbf# note\nsep=\t\nname\tmos\na.mp4\t3.5\nb.mp4\t4\n"),
+            ("bars", b"name | mos\na.mp4 | 3.5\nb.mp4 | 4\n"),
         ],
     )
     def test_every_way_of_writing_gives_the_same_rows(self, case, content, tmp_path):
@@ -82,6 +96,16 @@ class TestFormats:
         assert not found.bad
         assert (found.scale, found.scale_from) == (ACR_1_5, "detected")
         assert found.sha256 == hashlib.sha256(content).hexdigest()
+
+    def test_lines_keep_their_numbers_below_comments(self, tmp_path):
+        found = read(tmp_path, "# one\nsep=;\n# two\nname;mos\na;3,5\nb;x\nc;4\n")
+        assert [(row.line, row.src) for row in found.usable] == [(5, "a.mp4"), (7, "c.mp4")]
+        assert [row.where for row in found.bad] == ["line 6"]
+
+    def test_a_first_row_whose_name_begins_like_a_comment_is_a_row(self, tmp_path):
+        corpus = LITTLE.but(headerless=(("name", "mos"),))
+        for content in ("#a.mp4,3.5\nb.mp4,4\n", "#a.mp4 3.5\nb.mp4 4\n"):
+            assert [row.src for row in read(tmp_path, content, corpus).usable] == ["#a.mp4", "b.mp4"]
 
     def test_a_quoted_comma_stays_in_its_value(self, tmp_path):
         found = read(tmp_path, 'name,mos\n"a, b.mp4",3.5\n')
@@ -439,6 +463,50 @@ class TestWrongFiles:
         assert "git lfs pull" in error.next_step
 
     @pytest.mark.parametrize(
+        "content", ["3.96 | 0.195959\n4 | 0.2\n", "3.96,0.195959\n4,0.2\n", "name,mos\n3.96,0.19\n4,0.2\n"]
+    )
+    def test_a_file_without_names_is_refused_as_such(self, content, tmp_path):
+        for corpus in (LITTLE, LITTLE.but(headerless=(("name", "mos"),))):
+            error = refused(tmp_path, content, corpus)
+            assert error.found.startswith("no name of a clip but numbers where names should stand (3.96")
+
+    def test_whole_numbers_are_names(self, tmp_path):
+        found = read(tmp_path, "flickr_id,mos\n10008004183.0,3.5\n7,4\n", LITTLE.but(own_spellings=FLICKR))
+        assert [row.src for row in found.usable] == ["10008004183.0.mp4", "7.mp4"]
+
+    @pytest.mark.parametrize(
+        ("content", "kind"),
+        [
+            (gzip.compress(b"name,mos\na,3\n"), "a gzip file"),
+            (bz2.compress(b"name,mos\na,3\n"), "a bzip2 file"),
+            (lzma.compress(b"name,mos\na,3\n"), "an xz file"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an old Excel workbook (.xls)"),
+            (b"%PDF-1.7\n%\xe2\xe3\n", "a PDF document"),
+            (b"\x00\x00\x00\x18ftypisom", "a video (MP4)"),
+            (b"{\\rtf1 a,3}", "a rich text document (.rtf)"),
+        ],
+    )
+    def test_binary_files_are_told_by_what_they_are(self, content, kind, tmp_path):
+        error = refused(tmp_path, content)
+        assert error.found == kind
+        assert error.expected == "a CSV, TSV, JSON, XLSX or MATLAB file"
+
+    def test_parquet_tables_and_archives_are_told_by_what_they_are(self, tmp_path):
+        pl.DataFrame({"name": ["a"], "mos": [3.0]}).write_parquet(tmp_path / "t.parquet")
+        assert refused(tmp_path, (tmp_path / "t.parquet").read_bytes()).found == "a Parquet table"
+        np.savez(tmp_path / "t.npz", mos=np.ones(3))
+        assert refused(tmp_path, (tmp_path / "t.npz").read_bytes()).found == "a ZIP archive of 1 files (mos.npy)"
+        np.save(tmp_path / "t.npy", np.ones(3))
+        assert refused(tmp_path, (tmp_path / "t.npy").read_bytes()).found == "a NumPy array"
+        with zipfile.ZipFile(tmp_path / "t.ods", "w") as sheet:
+            sheet.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+            sheet.writestr("content.xml", "<office:document-content/>")
+        assert refused(tmp_path, (tmp_path / "t.ods").read_bytes()).found == "an OpenDocument spreadsheet (.ods)"
+        with tarfile.open(tmp_path / "t.tar", "w") as archive:
+            archive.add(tmp_path / "t.npy", "t.npy")
+        assert refused(tmp_path, (tmp_path / "t.tar").read_bytes()).found == "a tar archive"
+
+    @pytest.mark.parametrize(
         "content",
         [
             "name,mos\n".encode("utf-16"),
@@ -545,6 +613,68 @@ class TestWorkbooks:
     def test_an_unknown_compression_is_told(self, tmp_path):
         content = re.sub(rb"(?s)(PK\x01\x02.{6})..", lambda entry: entry[1] + b"\x63\x00", workbook(MOS=self.ROWS))
         assert "no .xlsx workbook that can be read" in refused(tmp_path, content).found
+
+
+def cells(*texts):
+    """A column of cells, as MATLAB has texts."""
+    column = np.empty((len(texts), 1), dtype=object)
+    column[:, 0] = texts
+    return column
+
+
+def matlab(**variables):
+    out = io.BytesIO()
+    scipy.io.savemat(out, variables, do_compression=len(variables) % 2 == 0)
+    return out.getvalue()
+
+
+class TestMatlab:
+    """MATLAB's files: names in cells of text, and scores."""
+
+    @pytest.mark.parametrize("names", ["video_names", "video_list", "vidNames", "name", "filename"])
+    @pytest.mark.parametrize("scores", ["scores", "mos", "MOS", "mos_score"])
+    def test_names_and_scores_are_found_by_what_such_files_call_them(self, names, scores, tmp_path):
+        score = np.array([[3.5], [4.0], [math.nan]])
+        found = read(tmp_path, matlab(**{names: cells("a.mp4", "b", "c"), scores: score, "fs": 25.0}))
+        assert [(row.line, row.src, row.mos) for row in found.usable] == [(1, "a.mp4", 3.5), (2, "b.mp4", 4.0)]
+        assert [row.problem for row in found.bad] == ["no usable MOS: 'nan'"]
+
+    def test_rows_columns_and_padded_texts_are_alike(self, tmp_path):
+        for names in (cells("a", "bb").T, np.array(["a ", "bb"])):
+            found = read(tmp_path, matlab(video_names=names, scores=np.array([[3, 4]], dtype=np.uint8)))
+            assert [(row.src, row.mos) for row in found.usable] == [("a.mp4", 3.0), ("bb.mp4", 4.0)]
+
+    def test_other_arrays_of_their_length_are_columns(self, tmp_path):
+        found = read(
+            tmp_path,
+            matlab(
+                video_list=cells("a", "b"),
+                mos=np.array([3.0, 4.0]),
+                SD=np.array([[0.5], [0.25]]),
+                n=np.array([7, 9]),
+                votes=np.ones((2, 9)),
+                sd_mos=np.array([9.0]),
+            ),
+        )
+        assert [(row.src, row.sd, row.count) for row in found.usable] == [("a.mp4", 0.5, 7), ("b.mp4", 0.25, 9)]
+
+    def test_one_clip_is_a_file_too(self, tmp_path):
+        assert read(tmp_path, matlab(video_names=cells("a"), scores=3.5)).usable[0].src == "a.mp4"
+
+    @pytest.mark.parametrize(
+        ("content", "found"),
+        [
+            (matlab(scores=np.ones((3, 16))), "a MATLAB file without names of clips (it holds scores 3×16)"),
+            (matlab(video_names=cells("a", "b")), "a MATLAB file without scores (it holds video_names 2×1)"),
+            (matlab(video_names=cells("a", "b"), scores=np.ones(3)), "2 names in video_names and 3 scores in scores"),
+            (matlab(), "a MATLAB file without names of clips (it holds nothing)"),
+            (b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(600), "a MATLAB file of version 7.3"),
+            (matlab(video_names=cells("a", "b"), scores=np.ones(2))[:200], "a MATLAB file that cannot be read ("),
+            (b"MATLAB 5.0 MAT-file" + b"\xff" * 300, "a MATLAB file that cannot be read ("),
+        ],
+    )
+    def test_a_file_that_holds_neither_or_is_none_is_told(self, content, found, tmp_path):
+        assert refused(tmp_path, content).found.startswith(found)
 
 
 class TestFinding:

@@ -147,8 +147,8 @@ def test_the_general_spellings_are_the_contracts():
             clip=("name", "video_name", "filename", "file_name"),
             url=("url", "download_url", "video_url", "flickr_url"),
             mos=("mos", "mos_score"),
-            sd=("sd", "mos_std", "mos_std_dev", "sd_mos"),
-            count=("n", "ratings", "num_ratings", "n_ratings"),
+            sd=("sd", "mos_std", "mos_std_dev", "sd_mos", "stddev", "std_dev"),
+            count=("n", "ratings", "num_ratings", "n_ratings", "rating_count"),
         )
         == GENERAL_SPELLINGS
     )

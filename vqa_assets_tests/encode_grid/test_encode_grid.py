@@ -24,7 +24,7 @@ from vqa_assets.encode_grid.grid import (
 )
 from vqa_assets.encode_grid.grid_files import list_inputs
 from vqa_assets.encode_grid.grid_rows import DEFAULTS, ROW_KEYS, VERSION_2_KEYS, grid_line, read_grid
-from vqa_assets.encode_grid.grid_sources import NamedGeometry, bvi_dvc_job, geometry_of, netflix_job
+from vqa_assets.encode_grid.grid_sources import NamedGeometry, bvi_dvc_job, content_of_name, geometry_of, netflix_job
 from vqa_assets.encode_grid.libvmaf_report import EmptyReportError, parse_report
 from vqa_assets.encode_grid.settings import EncodeLabels
 from vqa_assets.errors import AggregateError, EncodeGridError, SchemaError
@@ -35,6 +35,7 @@ from vqa_assets.unified.aggregation import aggregate
 from vqa_assets.unified.shards import Shard
 from vqa_assets_tests.shared.grids import SIX, frames, real_report, small_report, tune_row, version_2, write_rows
 
+SIZES = (("A", "3840x2176"), ("B", "1920x1088"), ("C", "960x544"), ("D", "480x272"))
 CLIP = "DBookcaseBVITexture_480x272_120fps_10bit_420"
 
 
@@ -127,7 +128,7 @@ class TestReports:
     def test_a_report_of_the_real_libvmaf_agrees_with_its_own_pooled_means(self, tmp_path):
         path = real_report(tmp_path / "r.json")
         raw, found = json.loads(path.read_bytes()), parse_report(path.read_bytes())
-        assert found.vmaf == raw["pooled_metrics"]["vmaf"]["mean"]
+        assert found.scores == {"": raw["pooled_metrics"]["vmaf"]["mean"]}
         assert found.frames == len(raw["frames"]) == 4
         assert found.version == raw["version"]
         for f in CANONICAL_6:
@@ -135,6 +136,12 @@ class TestReports:
             assert found.means[f] == raw["pooled_metrics"][f"integer_{f}"]["mean"]
             middle = sum(values) / 4
             assert found.deviations[f] == pytest.approx(math.sqrt(sum((v - middle) ** 2 for v in values) / 4))
+
+    @pytest.mark.parametrize("model", ["vmaf_4k_v0.6.1", "vmaf_v0.6.1neg"])
+    def test_a_report_of_the_real_libvmaf_names_the_model_that_was_given_its_name(self, model, tmp_path):
+        path = real_report(tmp_path / "r.json", model=model)
+        score = json.loads(path.read_bytes())["pooled_metrics"][model]["mean"]
+        assert parse_report(path.read_bytes()).scores == {model: score}
 
     @pytest.mark.parametrize(
         ("shape", "vmaf", "adm2"),
@@ -167,7 +174,7 @@ class TestReports:
     )
     def test_every_shape_gives_its_vmaf_and_features(self, shape, vmaf, adm2):
         found = parsed(shape)
-        assert found.vmaf == pytest.approx(vmaf)
+        assert found.scores == {"": pytest.approx(vmaf)}
         assert found.means["adm2"] == pytest.approx(adm2, nan_ok=True)
 
     def test_an_sd_stands_beside_the_pooled_mean_or_comes_from_the_frames(self):
@@ -193,13 +200,61 @@ class TestReports:
     def test_a_frame_without_a_finite_value_does_not_count(self):
         given = [*frames(70, 80), {"frameNum": 2, "metrics": {"vmaf": None, "adm2": math.nan}}]
         found = parsed({"frames": given})
-        assert found.vmaf == 75.0
+        assert found.scores == {"": 75.0}
         assert found.means["adm2"] == pytest.approx(0.905)
         assert found.frames == 3
 
     def test_a_subsampled_report_spans_the_frames_it_skipped(self):
         given = [{"frameNum": n, "metrics": {"vmaf": 50.0}} for n in (0, 5, 10)]
         assert parsed({"frames": given}).frames == 11
+
+    @pytest.mark.parametrize(
+        "unknown",
+        [
+            *("nan", "-nan", "NaN", "-nan(ind)", "nan(snan)", "inf", "-inf", "+inf", "Infinity", "-Infinity", "null"),
+            *("1.#IND", "-1.#IND00", "1.#INF", "1.#QNAN0", "1e999"),
+        ],
+    )
+    def test_what_a_c_library_prints_of_a_value_that_is_not_finite_is_unknown(self, unknown):
+        given = json.dumps({"note": 'nan "-inf"', "frames": frames(70, 80), "pooled_metrics": {"vmaf": {"mean": "?"}}})
+        given = given.replace('"?"', unknown).replace('"adm2": 0.91', f'"adm2": {unknown}')
+        found = parse_report(given.encode())
+        assert found.scores == {"": 75.0}
+        assert (found.means["adm2"], found.deviations["adm2"]) == (0.9, 0.0)
+
+    def test_a_report_whose_every_score_is_unknown_is_broken_and_says_so(self):
+        told = refused(EncodeGridError, lambda: parse_report(b'{"frames": [{"metrics": {"vmaf": -nan(ind)}}]}'))
+        assert told.startswith("no usable report: no known value of vmaf")
+
+    @pytest.mark.parametrize(
+        ("shape", "scores"),
+        [
+            ({"frames": [{"metrics": {"vmaf_4k_v0.6.1": 61.0}}]}, {"vmaf_4k_v0.6.1": 61.0}),
+            ({"pooled_metrics": {"vmaf_v0.6.1neg": {"mean": 62.0}}}, {"vmaf_v0.6.1neg": 62.0}),
+            ({"pooled_metrics": {"vmaf": {"mean": 60.0}, "vmaf_hd": {"mean": 62.0}}}, {"": 60.0, "vmaf_hd": 62.0}),
+            # a collection's own figures are no scores of other models
+            (
+                {
+                    "pooled_metrics": {
+                        name: {"mean": 62.0}
+                        for name in (
+                            *("vmaf_b_v0.6.3", "vmaf_b_v0.6.3_bagging", "vmaf_b_v0.6.3_stddev", "vmaf_b_v0.6.3_0001"),
+                            *("vmaf_b_v0.6.3_ci_p95_lo", "vmaf_b_v0.6.3_ci_p95_hi"),
+                        )
+                    }
+                },
+                {"vmaf_b_v0.6.3": 62.0},
+            ),
+            ({"params": {"model": "model/vmaf_v0.6.1.pkl"}, "VMAF score": 74.6}, {"vmaf_v0.6.1": 74.6}),
+        ],
+    )
+    def test_a_score_is_of_the_model_that_the_report_names(self, shape, scores):
+        assert parsed(shape).scores == scores
+
+    def test_a_name_of_ones_own_is_found_where_it_is_stated(self):
+        given = json.dumps({"pooled_metrics": {"ours": {"mean": 61.0}}}).encode()
+        assert "no VMAF score among ours" in refused(EncodeGridError, lambda: parse_report(given))
+        assert parse_report(given, "ours").scores == {"ours": 61.0}
 
     @pytest.mark.parametrize(
         ("content", "told"),
@@ -247,14 +302,32 @@ def test_a_name_gives_geometry_and_rate_or_nothing(stem, geometry):
     assert geometry_of(stem) == geometry
 
 
+@pytest.mark.parametrize(
+    ("stem", "content"),
+    [
+        *((f"{a}BookcaseBVITexture_{size}_120fps_10bit_420", "BookcaseBVITexture") for a, size in SIZES),
+        ("A4KBoat_3840x2160_60fps_8bit", "4KBoat"),
+        # a letter of another size is the name's own, and so is one that begins a word
+        ("ABookcaseBVITexture_480x272_120fps_10bit", "ABookcaseBVITexture"),
+        ("Boat_1920x1088_60fps_10bit", "Boat"),
+        ("D_480x272_60fps_10bit", "D"),
+        ("Beach_64x48_25fps_crf22", "Beach"),
+        ("DBoat_480x272", "DBoat_480x272"),
+        ("plain", "plain"),
+    ],
+)
+def test_the_names_of_four_sizes_are_one_content(stem, content):
+    assert content_of_name(stem) == content
+
+
 class TestBviDvc:
     """One row per cached report."""
 
     def test_a_row_holds_what_report_name_and_labels_say_and_defaults_for_the_rest(self, place):
         path = place.report(f"{CLIP}.json", small_report(81.5))
         (row,) = rows_of(place.make(crf=40, encoder="libx265"))
-        assert set(row) == set(ROW_KEYS)
-        assert row["src"] == f"bvi-dvc:{CLIP}"
+        assert set(row) == {*ROW_KEYS, "content_id"}
+        assert (row["src"], row["content_id"]) == (f"bvi-dvc:{CLIP}", "BookcaseBVITexture")
         assert row["src_sha256"] == hashlib.sha256(CLIP.encode()).hexdigest()
         assert (row["width"], row["height"], row["framerate"]) == (480, 272, 120.0)
         assert row["duration_s"] == pytest.approx(2 / 120)
@@ -263,7 +336,8 @@ class TestBviDvc:
         assert (row["schema_version"], row["vmaf_score"], row["clip_mode"]) == (3, 81.5, "full")
         assert row["adm2_mean"] == pytest.approx(SIX["adm2"] + 0.005)
         assert row["adm2_std"] == pytest.approx(0.005)
-        told = {"run_id", "src", "src_sha256", "width", "height", "framerate", "duration_s", "vmaf_score", *labels()}
+        named = {"src", "src_sha256", "content_id", "width", "height", "framerate"}
+        told = {"run_id", "duration_s", "vmaf_score", *named, *labels()}
         rest = {k: v for k, v in row.items() if k not in told and not k.startswith(CANONICAL_6)}
         assert rest == {k: v for k, v in DEFAULTS.items() if k in rest}
         assert path.exists()
@@ -300,7 +374,7 @@ class TestBviDvc:
         place.report("a.json", small_report(11.0))
         assert place.make().data_version != first.data_version
 
-    def test_several_reports_of_one_clip_are_told_since_each_becomes_a_source(self, place, caplog):
+    def test_several_reports_of_one_clip_are_told_since_all_bear_one_setting(self, place, caplog):
         for name in ("Beach_64x48_25fps_crf22", "Beach_64x48_25fps_crf47", "Boat_64x48_25fps_crf22", "plain"):
             place.report(f"{name}.json", small_report())
         with caplog.at_level(logging.WARNING, "vqa_assets"):
@@ -309,8 +383,8 @@ class TestBviDvc:
         assert (done.report.rows_in, done.report.rows_out) == (4, 4)
         (told,) = caplog.messages
         assert told == (
-            "Beach: 2 reports (Beach_64x48_25fps_crf22.json, Beach_64x48_25fps_crf47.json); each counts as a source: "
-            "keep one report a clip"
+            "Beach_64x48: 2 reports (Beach_64x48_25fps_crf22.json, Beach_64x48_25fps_crf47.json); all have one "
+            "encoder, preset and CRF here: keep one report a clip"
         )
 
     def test_broken_and_empty_reports_are_counted_and_named_and_the_rest_goes_on(self, place, caplog):
@@ -402,12 +476,74 @@ class TestBviDvc:
             "preset": {"value": "slow", "from": "run config"},
             "crf": {"value": 35, "from": "default"},
             "pix_fmt": {"value": "yuv420p10le", "from": "default"},
-            "vmaf_model": {"value": "vmaf_v0.6.1", "from": "default"},
+            "vmaf_model": {"value": None, "from": "default"},
         }
+        assert manifest["vmaf_models"] == {"vmaf_v0.6.1": 1}
 
 
 def labels():
     return EncodeLabels().__dict__
+
+
+def by(model):
+    """A report of this model's score, as libvmaf writes it with a name; without one as it always does."""
+    return json.dumps({"pooled_metrics": {model or "vmaf": {"mean": 60.0}}})
+
+
+FOUR_K, HD = "vmaf_4k_v0.6.1", "vmaf_v0.6.1"
+
+
+class TestModels:
+    """Which model scored."""
+
+    @pytest.mark.parametrize(
+        ("reports", "stated", "models"),
+        [
+            (("", ""), None, [HD, HD]),
+            (("", ""), FOUR_K, [FOUR_K, FOUR_K]),
+            ((FOUR_K, FOUR_K), None, [FOUR_K, FOUR_K]),
+            ((FOUR_K, FOUR_K), FOUR_K, [FOUR_K, FOUR_K]),
+            ((FOUR_K, ""), FOUR_K, [FOUR_K, FOUR_K]),
+            ((FOUR_K, HD), None, [FOUR_K, HD]),
+        ],
+    )
+    def test_the_reports_name_it_else_the_setting_does(self, reports, stated, models, place):
+        for number, model in enumerate(reports):
+            place.report(f"{number}.json", by(model))
+        assert [row["vmaf_model"] for row in rows_of(place.make(vmaf_model=stated))] == models
+
+    @pytest.mark.parametrize(
+        ("reports", "stated", "told"),
+        [
+            ((FOUR_K, ""), None, "bvi-dvc: vmaf_model is not known: reports of which 1 name no model (vmaf stands"),
+            ((FOUR_K,), HD, f"bvi-dvc: vmaf_model {HD} contradicts 0.json: reports of which 1 name {FOUR_K}: 0.json"),
+            (("", FOUR_K), HD, f"bvi-dvc: vmaf_model {HD} contradicts 1.json"),
+            ((FOUR_K, HD), HD, f"bvi-dvc: vmaf_model {HD} contradicts 0.json"),
+        ],
+    )
+    def test_it_is_asked_for_where_not_all_say_it_and_may_not_contradict_them(self, reports, stated, told, place):
+        for number, model in enumerate(reports):
+            place.report(f"{number}.json", by(model))
+        assert refused(EncodeGridError, lambda: place.make(vmaf_model=stated)).startswith(told)
+        assert not grid_files.grid_jsonl(place.root, ENCODE_GRID_SOURCES["bvi-dvc"]).exists()
+
+    @pytest.mark.parametrize(("stated", "vmaf"), [(FOUR_K, 70.0), (HD, 60.0)])
+    def test_a_report_with_the_scores_of_several_models_asks_which_one_counts(self, stated, vmaf, place):
+        place.report("a.json", json.dumps({"pooled_metrics": {"vmaf": {"mean": 60.0}, FOUR_K: {"mean": 70.0}}}))
+        assert "vmaf_model is not known" in refused(EncodeGridError, place.make)
+        (row,) = rows_of(place.make(vmaf_model=stated))
+        assert (row["vmaf_score"], row["vmaf_model"]) == (vmaf, stated)
+
+    def test_two_models_do_not_mix_without_a_word(self, place, caplog):
+        for number, model in enumerate((FOUR_K, FOUR_K, HD)):
+            place.report(f"{number}.json", by(model))
+        done = place.make()
+        assert done.report.counters()["other_models"] == 1
+        assert done.manifest["vmaf_models"] == {FOUR_K: 2, HD: 1}
+        told = f"scores by 2 VMAF models: {FOUR_K} 2, {HD} 1"
+        assert f"encode-grid/bvi_dvc_corpus.jsonl: {told}" in caplog.text
+        assert place.merge().manifest["vmaf_models"] == {FOUR_K: 2, HD: 1}
+        assert f"encode-grid/fr_v2_train_corpus.jsonl: {told}" in caplog.text
 
 
 class TestNetflix:
@@ -557,6 +693,20 @@ class TestTrainingCorpus:
             "encode-grid/bvi_dvc_corpus.jsonl": 1,
             "encode-grid/netflix_corpus.jsonl": 3,
         }
+
+    def test_sources_are_contents_where_rows_say_them(self, place):
+        for letter, size in SIZES:
+            place.report(f"{letter}Boat_{size}_60fps_x.json", small_report())
+        place.report("DBeach_480x272_60fps_x.json", small_report())
+        place.rows(tune_row(), tune_row(1, content_id="Boat"), tune_row(2, content_id=None), tune_row(3, content_id=""))
+        place.make()
+        place.make("netflix")
+        done = place.merge()
+        assert (done.report.rows_out, done.report.unique_sources) == (9, 5)
+        assert [row.get("content_id", "-") for row in rows_of(done)] == [
+            *("Boat", "Boat", "Boat", "Beach", "Boat"),
+            *("-", "Boat", None, ""),
+        ]
 
     def test_of_two_results_for_one_encode_the_first_wins_and_both_places_are_told(self, place, caplog):
         first = place.shard("a.jsonl", tune_row(), tune_row(1))

@@ -83,11 +83,13 @@ def test_failed_encodes_and_unknown_presets_are_left_out_and_counted(built):
     assert built.manifest["corpora"]["bvi-dvc"]["rows"] == 24
 
 
-def test_every_source_is_left_out_once_and_nothing_else_is_held_out(built):
+def test_six_sources_are_five_folds_and_nothing_else_is_held_out(built):
     folds = built.manifest["folds"]
     assert folds["kind"] == "sources"
-    assert [fold["rows"] for fold in folds["each"]] == [12] * 6
-    assert {fold["name"] for fold in folds["each"]} == {f"without-{source:064x}" for source in range(6)}
+    assert [(fold["name"], fold["rows"], fold["groups"]) for fold in folds["each"]] == [
+        ("fold-0", 24, 2),
+        *((f"fold-{n}", 12, 1) for n in range(1, 5)),
+    ]
     assert built.manifest["holdout"]["rows"] == 0
     assert built.manifest["training_recipe"]["trained_on"] == "all rows"
 
@@ -190,8 +192,8 @@ def test_the_card_and_the_manifest_speak_of_encodes_on_vmafs_scale(built):
 def test_the_card_speaks_of_sources(built):
     card = render_card(built.manifest)
     assert "Full-reference regressor" in card
-    assert "without-" in card
-    assert "## Results, each source left out once" in card
+    assert "fold-4" in card
+    assert "## Results, folds by source content" in card
 
 
 @pytest.mark.parametrize("sources", [2, 4])
@@ -204,6 +206,19 @@ def test_under_five_sources_nothing_is_a_fold(tmp_path, sources):
     assert "insufficient-sources" in card
     assert "Not measured: there are too few sources" in card
     assert "beat a ridge" not in card
+
+
+def test_one_content_at_four_sizes_is_one_source(tmp_path):
+    rows = [row | {"content_id": f"content{i // 48}"} for i, row in enumerate(encodes(16))]
+    m = build(write_rows(tmp_path / "fr.jsonl", *rows), epochs=2, export=False).manifest
+    assert m["gate"]["reasons"][0].startswith("insufficient-sources: 4 sources, at least 5")
+
+
+def test_sources_of_one_encode_each_are_no_folds(tmp_path):
+    path = write_rows(tmp_path / "fr.jsonl", *(row for row in encodes(6) if row["crf"] == 18.0))
+    m = build(path, epochs=2, export=False, allow_missing_features=FR_V2.columns).manifest
+    (reason,) = m["gate"]["reasons"]
+    assert reason.startswith("insufficient-sources: 6 sources of too few rows or one encode each: two folds need three")
 
 
 def test_a_smoke_run_passes_its_gate_and_needs_no_grid():

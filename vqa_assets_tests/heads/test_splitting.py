@@ -5,8 +5,9 @@ import pytest
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import plan_splits
+from vqa_assets.heads.splitting import plan_sources, plan_splits
 from vqa_assets.heads.synthetic import synthetic_table
 
 TABLE = synthetic_table(KONVID_V1, rows=300, seed=1)
@@ -92,3 +93,47 @@ def test_too_few_contents_for_the_folds_is_an_error():
     few = replace(TABLE, groups=tuple(f"content:{i % 3}" for i in range(300)))
     with pytest.raises(TrainingError, match="folds are empty"):
         plan_splits(few, SETTINGS)
+
+
+def grid(*contents: tuple[str, int, int]) -> TrainingTable:
+    """An encode grid's table: per content its rows, and of how many kinds of encodes."""
+    groups = tuple(f"content:{name}" for name, rows, _ in contents for _ in range(rows))
+    encodes = tuple(f"x264 {row % kinds}" for _, rows, kinds in contents for row in range(rows))
+    return replace(TABLE, groups=groups, encodes=encodes)
+
+
+def alike(count: int, rows: int, kinds: int) -> tuple[tuple[str, int, int], ...]:
+    return tuple((f"c{number}", rows, kinds) for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [
+        (grid(*alike(5, 4, 4)), [4, 4, 4, 4, 4]),
+        (grid(*alike(20, 4, 4)), [16, 16, 16, 16, 16]),
+        (grid(*alike(9, 30, 30)), [60, 60, 60, 60, 30]),
+        # less than three rows or two encodes are no fold: fewer folds hold more
+        (grid(*alike(6, 2, 2)), [4, 4, 4]),
+        (grid(*alike(4, 4, 4), ("few", 2, 2)), [6, 4, 4, 4]),
+        (grid(*alike(4, 4, 4), ("one kind", 5, 1)), [9, 4, 4, 4]),
+        (grid(*alike(4, 9, 3)), None),
+        (grid(*alike(5, 1, 1)), None),
+        (grid(*alike(30, 4, 1)), None),
+    ],
+)
+def test_a_grid_is_folded_by_content_into_up_to_five_folds_that_can_judge(table, rows):
+    plan = plan_sources(table, 5, 7)
+    assert (plan.kind, plan.sources) == ("sources" if rows else "insufficient-sources", len(set(table.groups)))
+    assert sorted((len(part.test) for part in plan.parts), reverse=True) == (rows or [])
+    tested = [row for part in plan.parts for row in part.test]
+    assert sorted(tested) == (list(range(len(table.groups))) if rows else [])
+    for part in plan.parts:
+        assert not {table.groups[row] for row in part.train} & {table.groups[row] for row in part.test}
+        assert len(part.train) + len(part.test) == len(table.groups)
+
+
+def test_the_folds_of_a_grid_follow_the_seed_and_nothing_else():
+    table = grid(*alike(12, 4, 4))
+    first, again, other = (plan_sources(table, 5, seed).parts for seed in (7, 7, 8))
+    assert [list(part.test) for part in first] == [list(part.test) for part in again]
+    assert [list(part.test) for part in first] != [list(part.test) for part in other]

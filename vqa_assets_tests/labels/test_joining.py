@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vqa_assets.corpora.corpus import GENERAL_SPELLINGS
 from vqa_assets.errors import LabelError, SchemaError, VqaError
 from vqa_assets.labels.labelled import make_labelled_table
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
@@ -18,6 +19,8 @@ from vqa_assets.provenance import RunContext
 from vqa_assets.tables.parquet import table_version
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.label_tables import ADDED, Bench, label
+
+SOME = ("a.mp4", "b.mp4")
 
 
 @pytest.fixture
@@ -300,6 +303,32 @@ class TestLabels:
             (bench.folder / folder).mkdir()
             bench.labels(label(key, 3), name=f"{folder}/scores.jsonl")
         assert [r["mos_label_source"] for r in bench.joined()] == ["first/scores.jsonl", "second/scores.jsonl"]
+
+    def test_label_files_of_one_name_are_named_from_the_folder_that_holds_them_and_others_by_their_name(self, bench):
+        bench.features(key=["a.mp4", "b.mp4", "c.mp4"])
+        places = ("one.jsonl", "2024/raw/scores.jsonl", "2025/raw/scores.jsonl")
+        for place, key in zip(places, ("a.mp4", "b.mp4", "c.mp4"), strict=True):
+            (bench.folder / place).parent.mkdir(parents=True, exist_ok=True)
+            bench.labels(label(key, 3), name=place)
+        assert [r["mos_label_source"] for r in bench.joined()] == list(places)
+
+    @pytest.mark.parametrize("name", [*GENERAL_SPELLINGS.sd, "STDDEV", "Std_Dev"])
+    def test_every_spelling_of_an_sd_that_ingest_knows_is_one_here(self, name, bench):
+        bench.features(key=["a.mp4", "b.mp4"])
+        given = {"mos_scale": "0-100-continuous", "mos_std_dev": ..., name: 20}
+        bench.labels(*(label(k, 60.0, **given) for k in SOME))
+        assert [r["mos_std_dev"] for r in bench.joined()] == pytest.approx([0.8, 0.8])
+
+    @pytest.mark.parametrize("name", [*GENERAL_SPELLINGS.count, "N", "Rating_Count"])
+    def test_every_spelling_of_a_count_that_ingest_knows_is_one_here(self, name, bench):
+        bench.features(key=["a.mp4", "b.mp4"])
+        bench.labels(*(label(k, 3, **{"n_ratings": ..., name: 7}) for k in SOME))
+        assert [r["mos_n_ratings"] for r in bench.joined()] == [7, 7]
+
+    def test_of_two_spellings_the_first_that_holds_a_number_counts(self, bench):
+        bench.features(key=["a.mp4", "b.mp4"])
+        bench.labels(*(label(k, 3, n_ratings=None, mos_std_dev=None, n=7, rating_count=9, std_dev=0.5) for k in SOME))
+        assert {(r["mos_std_dev"], r["mos_n_ratings"]) for r in bench.joined()} == {(0.5, 7)}
 
     def test_no_key_matched_tells_both_sides_and_how_keys_were_compared(self, bench):
         bench.features(file_name=["x/a.mp4"])

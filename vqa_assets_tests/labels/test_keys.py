@@ -99,6 +99,39 @@ class TestNormalizing:
         bench.labels(label(101, 3), label("7.5", 3))
         assert [r["mos"] for r in bench.joined(min_match_rate=0.5)] == [3.0, 3.0, None]
 
+    @pytest.mark.parametrize(
+        ("of_features", "of_labels"),
+        [
+            (" a.mp4", "a.mp4"),
+            ("a.mp4", "a.mp4 \t"),
+            ("a.mp4\r", "a.mp4"),
+            ("caf\u00e9.mp4", "cafe\u0301.mp4"),
+            ("10008004183.0", "10008004183"),
+            ("10008004183", "10008004183.00"),
+            ("007.0", "007"),
+        ],
+    )
+    def test_what_only_looks_otherwise_is_one_key(self, of_features, of_labels, bench):
+        bench.features(key=[of_features])
+        bench.labels(label(of_labels, 3))
+        (row,) = bench.joined()
+        assert (row["key"], row["mos"]) == (of_features, 3.0)
+
+    @pytest.mark.parametrize("other", ["10008004183.5", "10008004183.0.1", "v1.0", "1E10", "10008004183.0.mp4", "a b"])
+    def test_other_keys_stay_as_they_are(self, other):
+        assert normalized(pl.Series([other]), KeyRule("key", "raw", None, "s")).to_list() == [other]
+
+    @pytest.mark.parametrize("lost", ["1.00E+10", "1E+10", "1,00E+10", "1.00080041e+10", "a/1.00E+10.mp4", " 1.00E+10"])
+    @pytest.mark.parametrize("side", ["features", "labels"])
+    @pytest.mark.parametrize("normalize", ["auto", "stem"])
+    def test_a_key_whose_digits_a_spreadsheet_lost_is_refused_by_name(self, lost, side, normalize, bench):
+        mine, theirs = ([lost, "b"], ["a", "b"]) if side == "features" else (["a", "b"], [lost, "b"])
+        bench.features(key=mine)
+        bench.labels(*(label(key, 3) for key in theirs))
+        error = bench.refused(min_match_rate=0.1, key_normalize=normalize, label_key_regex="(.+)")
+        assert error.what == f"1 keys of the {side} in column {'key' if side == 'features' else 'src'!r}"
+        assert error.found == f"{lost.strip()}, saved by a spreadsheet: digits are lost"
+
 
 class TestRegex:
     """Patterns in both engines."""

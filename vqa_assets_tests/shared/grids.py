@@ -11,10 +11,14 @@ from vqa_assets.features.ffmpeg import ffmpeg_binary
 SIX = {"adm2": 0.9, "vif_scale0": 0.4, "vif_scale1": 0.7, "vif_scale2": 0.8, "vif_scale3": 0.9, "motion2": 4.0}
 
 
-def real_report(path: Path, blur: int = 2, frames: int = 4) -> Path:
-    """Score a blurred 64×48 test picture against itself by the real libvmaf, into ``path``."""
+def real_report(path: Path, blur: int = 2, frames: int = 4, model: str = "") -> Path:
+    """Score a blurred 64×48 test picture against itself by the real libvmaf, into ``path``.
+
+    ``model`` is one of its own, given its name; else it is libvmaf's default without one.
+    """
     picture = f"testsrc2=size=64x48:rate=25:duration={frames / 25}"
-    graph = f"[0:v]boxblur={blur}[d];[d][1:v]libvmaf=log_fmt=json:log_path={path.name}"
+    named = f":model=version={model}\\\\:name={model}" if model else ""
+    graph = f"[0:v]boxblur={blur}[d];[d][1:v]libvmaf=log_fmt=json:log_path={path.name}{named}"
     sides = ["-f", "lavfi", "-i", picture] * 2
     command = [ffmpeg_binary(), "-nostdin", "-v", "error", *sides, "-lavfi", graph, "-f", "null", "-"]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -247,6 +247,18 @@ WATERLOO = (
     ),
 )
 
+_SEEN_HEADER = "Encoder,Video Number,Resolution,Distortion Level,MOS"
+WATERLOO += tuple(
+    Layout("waterloo-ivc-4k", case, {"manifest.csv": text}, _WATERLOO_CLIPS, _WATERLOO_EXPECTED, _WATERLOO_RAW)
+    for case, text in (
+        ("the header seen", f"{_SEEN_HEADER}\nHEVC,1,960x540,2,45.3\nAV1,20,3840x2160,4,80\n"),
+        (
+            "the header seen, with paths",
+            f"{_SEEN_HEADER},path\nHEVC,1,960x540,2,45.3,/x/HEVC/01/2.mp4\nAV1,20,3840x2160,4,80,AV1/20/4.mp4\n",
+        ),
+    )
+)
+
 _LIVE_EXPECTED = ({"src": "A001.mp4", "mos": 80.233}, {"src": "B002.mp4", "mos": 6.2236})
 _LIVE_CLIPS = ("clips/A001.mp4", "Video/B002.mp4")
 LIVE_VQC = tuple(

@@ -179,11 +179,11 @@ class TestOlderShards:
         found, _ = unified(shard("s", *rows))
         assert [(r["corpus_source"], r["mos"]) for r in found] == [("acr", 50.0), ("hundred", 60.0)]
 
-    def test_a_shard_on_no_declared_scale_aborts_by_its_path(self, shard):
+    def test_a_shard_on_no_declared_scale_aborts_by_its_path_and_line(self, shard):
         given = shard("s", *(row(str(i), 20.0 + i, mos_scale=...) for i in range(60)))
         with pytest.raises(AggregateError) as caught:
             unified(given)
-        assert str(caught.value).startswith(f"{given.path}: 60 of 60 rows outside their scale")
+        assert str(caught.value).startswith(f"{given.path}:1: mos 20.0, the first of 60 of 60 rows outside their scale")
 
     def test_a_scale_that_a_run_states_stands_before_what_rows_say_and_what_they_look_like(self, shard):
         given = shard("s", *(row(str(i), 3.0, "hundred", mos_scale=...) for i in range(25)))
@@ -329,6 +329,25 @@ class TestDropped:
         assert record.levelno == logging.WARNING
         assert record.message == (f"{given.path}:2: mos {mos} is outside the published {interval} range; row dropped")
 
+    @pytest.mark.parametrize(("mos", "shown"), [(None, "null"), ("3.5", "'3.5'"), ("n/a", "'n/a'"), ("", "''")])
+    def test_a_score_that_is_null_or_a_text_costs_its_row_alone(self, mos, shown, shard, caplog):
+        given = shard("s", row("good", 3.0), row("bad", mos))
+        rows, report = unified(given)
+        assert [r["src"] for r in rows] == ["good.mp4"]
+        assert report.dropped_bad_scale == 1
+        assert f"{given.path}:2: mos {shown} is no number; row dropped" in caplog.text
+        assert report.losses.dropped_rows()[0]["found"] == f"mos {shown} is no number"
+
+    def test_a_shard_without_a_scale_is_judged_by_the_scores_that_are_numbers(self, shard):
+        given = [row("x", None, mos_scale=...), *(row(f"{i}", 3.0, mos_scale=...) for i in range(5))]
+        assert {r["mos_native"] for r in unified(shard("s", *given))[0]} == {3.0}
+
+    def test_twenty_scores_that_are_null_are_no_way_to_lose_a_corpus(self, shard):
+        given = shard("s", row("good", 3.0), *(row(f"bad{i}", None) for i in range(20)))
+        with pytest.raises(AggregateError) as caught:
+            unified(given)
+        assert str(caught.value).startswith(f"{given.path}:2: mos null, the first of 20 of 21 rows outside their scale")
+
     @pytest.mark.parametrize("mos", [0.95, 5.05])
     def test_a_score_within_the_slack_stays(self, mos, shard):
         assert only(shard("s", row("a", mos)))["mos_native"] == mos
@@ -339,6 +358,28 @@ class TestDropped:
         assert [r["src"] for r in rows] == ["good.mp4"]
         assert report.dropped_unknown_corpus == 1
         assert f"{given.path}:2: unknown corpus label 'foo'; row dropped (corpus_source_overrides" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("corpus", "source", "taken"),
+        [
+            ("foo", "acr", "acr"),
+            ("hundred", "acr", "hundred"),
+            ("foo", "bar", None),
+            ("foo", 7, None),
+            ("foo", None, None),
+        ],
+    )
+    def test_a_known_corpus_source_stands_for_an_unknown_corpus_and_for_no_other(self, corpus, source, taken, shard):
+        given = shard("s", row("good", 3.0), row("other", 3.0, corpus, mos_scale="1-5-acr", corpus_source=source))
+        rows, report = unified(given)
+        assert {r["src"]: r["corpus_source"] for r in rows}.get("other.mp4") == taken
+        assert report.dropped_unknown_corpus == (taken is None)
+        told = [{"path": given.path, "corpus": "foo", "corpus_source": "acr", "rows": 1}] if taken == "acr" else []
+        assert report.corpus_source_rows == told
+
+    def test_an_override_of_the_file_beats_the_corpus_source_of_its_rows(self, shard):
+        given = shard("s", row("a", 3.0, "foo", mos_scale="1-5-acr", corpus_source="hundred"))
+        assert only(Shard(given.path, "acr"))["corpus_source"] == "acr"
 
     def test_a_dropped_row_takes_no_clip_from_another(self, shard):
         bad = shard("acr", row("a", 9.0, mos_std_dev=0.01))
@@ -357,7 +398,9 @@ class TestDropped:
             return
         with pytest.raises(AggregateError) as caught:
             unified(given)
-        assert str(caught.value).startswith(f"{given.path}: {outside} of {rows} rows outside their scale, expected ")
+        assert str(caught.value).startswith(
+            f"{given.path}:1: mos 60.0, the first of {outside} of {rows} rows outside their scale, expected "
+        )
         assert "mos_scale" in caught.value.next_step
 
     def test_the_rows_outside_are_counted_by_shard_and_not_together(self, shard):
@@ -389,6 +432,8 @@ class TestAborts:
     @pytest.mark.parametrize("null", [True, False])
     def test_missing_keys_are_named_with_file_and_line(self, missing, null, shard):
         last = {k: None if k in missing else v for k, v in row("x", 3.0).items() if null or k not in missing}
+        if "mos" in missing:  # a null score costs its row alone
+            last.pop("mos", None)
         given = shard("lsvq", *(row(str(i), 3.0) for i in range(16)), last)
         assert self.aborted(given) == (
             f"{given.path}:17: missing required keys: {missing}; re-run the adapter (corpus_jsonl)"
@@ -397,8 +442,8 @@ class TestAborts:
     @pytest.mark.parametrize(
         ("key", "value", "expected"),
         [
-            ("mos", "3.5", "a number"),
             ("mos", True, "a number"),
+            ("mos", [3.5], "a number"),
             ("mos_std_dev", "0.5", "a number"),
             ("mos_raw_0_100", "50", "a number"),
             ("src", 17, "a text"),
@@ -618,6 +663,29 @@ class TestPublishing:
         monkeypatch.undo()
         assert make(*changed).report.rows_out == 4
 
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"width": 0}, "width: 1 break"),
+            ({"src_sha256": "A" * 64}, "src_sha256: 1 break"),
+            ({"width": "wide"}, "width"),
+        ],
+    )
+    def test_a_row_that_breaks_the_column_specs_is_named_with_its_shard_and_line(
+        self, changes, told, make, shard, shards
+    ):
+        good = [row(f"{i}", 3.0) for i in range(8)]
+        given = shard("acr", *good[:5], b"\n", row("bad", 3.0, **changes), *good[5:])
+        with pytest.raises(SchemaError) as caught:
+            make(given, shards[1])
+        assert str(caught.value).startswith(f"{given.path}:7: {told}")
+        assert "in rows [7]" in str(caught.value)
+
+    def test_related_clips_of_another_output_do_not_replace_those_of_this_one(self, shards, context, tmp_path):
+        for name in ("unified_corpus", "half"):
+            make_unified_corpus(UnifiedSettings(shards, tmp_path / f"{name}.jsonl"), CORPORA, context)
+        assert sorted(p.name for p in tmp_path.glob("*related*")) == ["half.related_clips.json", "related_clips.json"]
+
     def test_output_and_manifest_may_go_elsewhere(self, shards, context, tmp_path):
         settings = UnifiedSettings(shards, tmp_path / "o" / "all.jsonl", tmp_path / "m.json")
         done = make_unified_corpus(settings, CORPORA, context)
@@ -627,7 +695,7 @@ class TestPublishing:
             "all.croissant.json",
             "all.jsonl",
             "all.parquet",
-            "related_clips.json",
+            "all.related_clips.json",
         ]
 
 

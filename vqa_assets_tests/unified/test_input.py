@@ -184,7 +184,7 @@ class TestRefused:
 
     def test_a_nest_that_can_be_read_and_not_written_is_named_with_its_clip(self, shard: Write) -> None:
         given = shard(json.dumps(good("deep.mp4")).encode()[:-1] + b', "own": ' + b"[" * 400 + b"]" * 400 + b"}")
-        with pytest.raises(AggregateError, match=r"shard.jsonl: deep.mp4: a value that JSON in UTF-8 cannot hold"):
+        with pytest.raises(AggregateError, match=r"shard.jsonl:1: deep.mp4: a value that JSON in UTF-8 cannot hold"):
             unified(given)
 
     def test_the_first_line_that_is_no_row_is_the_one_that_is_named(

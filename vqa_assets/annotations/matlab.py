@@ -1,0 +1,116 @@
+"""MATLAB's files of versions 5 to 7 as lines of values: an array of names, one of scores, and others of their length.
+
+Which variables these are is said by the corpus's spellings, and by what such files call them. What the values mean is
+in ``columns`` and ``rows``.
+"""
+
+import io
+import math
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vqa_assets.corpora import Corpus
+from vqa_assets.errors import AnnotationError
+
+MATLAB = b"MATLAB "
+"""How a MATLAB file begins, from version 5 on."""
+_VERSION_7_3 = b"MATLAB 7.3"
+_NAMES = ("video_names", "video_list", "vidnames", "videonames", "file_names", "filenames", "names")
+_SCORES = ("scores",)
+_MOST_VALUES = 50_000_000
+_SHOWN = 10
+_READING_ERRORS = (
+    *(OSError, EOFError, zlib.error, ValueError, TypeError, LookupError, ArithmeticError),
+    *(AttributeError, RuntimeError, MemoryError),
+)
+"""What scipy raises on a file that is damaged or made by hand: it does not promise less."""
+
+
+def matlab_lines(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, list[str]]]:
+    """The clips numbered from 1, behind a header (number 0); other arrays of their length are further columns.
+
+    AnnotationError where it cannot be read, or holds no names, no scores, or not as many of them.
+    """
+    if content.startswith(_VERSION_7_3):
+        raise AnnotationError(
+            what,
+            found="a MATLAB file of version 7.3",
+            expected="a MATLAB file of version 5 to 7, or a CSV, TSV, JSON or XLSX file",
+            next_step="save its names and scores in MATLAB again, by save('scores.mat', …, '-v7'), or as CSV",
+        )
+    columns, arrays = _columns(content, what)
+    spelled = {name.lower(): name for name in columns}
+    texts = [name for name, values in columns.items() if any(isinstance(value, str) for value in values)]
+    name = _first((*corpus.spellings.clip, *_NAMES), {s: n for s, n in spelled.items() if n in texts})
+    score = _first((*corpus.spellings.mos, *_SCORES), {s: n for s, n in spelled.items() if n not in texts})
+    if name is None or score is None:
+        expected = _NAMES if name is None else (*corpus.spellings.mos, *_SCORES)
+        raise AnnotationError(
+            what,
+            found=f"a MATLAB file without {'names of clips' if name is None else 'scores'} (it holds {arrays})",
+            expected=f"an array of {'texts' if name is None else 'numbers'} called one of {', '.join(expected)}",
+            next_step="rename the variable, or save names and scores as CSV",
+        )
+    count = len(columns[name])
+    if len(columns[score]) != count:
+        raise AnnotationError(
+            what,
+            found=f"{count} names in {name} and {len(columns[score])} scores in {score}",
+            expected="as many of one as of the other",
+            next_step="correct the file, or save names and scores as CSV",
+        )
+    # both are called what the corpus's own files call them; an array of another length says nothing of the clips
+    others = [other for other, values in columns.items() if len(values) == count and other not in (name, score)]
+    header = [
+        name if name.lower() in _lower(corpus.spellings.clip) else corpus.spellings.clip[0],
+        score if score.lower() in _lower(corpus.spellings.mos) else corpus.spellings.mos[0],
+        *others,
+    ]
+    rows = zip(*(columns[column] for column in (name, score, *others)), strict=True)
+    return [(0, header), *((at, [_text(value) for value in row]) for at, row in enumerate(rows, 1))]
+
+
+def _columns(content: bytes, what: str) -> tuple[dict[str, list[Any]], str]:
+    """Variable → its texts or numbers, of those that are one value a clip; and all variables in words."""
+    import numpy as np
+    import scipy.io
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of variables that have one name, and the like
+            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(io.BytesIO(content))}
+            # an array of a few packed bytes may claim all memory
+            usable = [name for name, shape in shapes.items() if math.prod(shape) <= _MOST_VALUES]
+            variables = scipy.io.loadmat(io.BytesIO(content), variable_names=usable, squeeze_me=True)
+    except (*_READING_ERRORS, scipy.io.matlab.MatReadError) as error:
+        raise AnnotationError(
+            what,
+            found=f"a MATLAB file that cannot be read ({str(error)[:80]})",
+            expected="a MATLAB file of version 5 to 7, or a CSV, TSV, JSON or XLSX file",
+            next_step="download it again, or save names and scores as CSV",
+        ) from error
+    columns = {}
+    for name in usable:
+        array = np.atleast_1d(np.asarray(variables.get(name)))
+        # a cell of a text is the text; an empty one is an array of nothing
+        values = (
+            ["" if isinstance(v, np.ndarray) and not v.size else v for v in array.tolist()] if array.ndim == 1 else []
+        )
+        if values and (all(isinstance(v, str) for v in values) or all(isinstance(v, int | float) for v in values)):
+            columns[name] = values
+    shown = [f"{name} {'×'.join(map(str, shape))}" for name, shape in list(shapes.items())[:_SHOWN]]
+    return columns, ", ".join(shown) + (", …" if len(shapes) > _SHOWN else "") or "nothing"
+
+
+def _first(spellings: Iterable[str], there: Mapping[str, str]) -> str | None:
+    return next((there[spelling] for spelling in _lower(spellings) if spelling in there), None)
+
+
+def _lower(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name.lower() for name in names)
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
