@@ -144,8 +144,8 @@ def _gather_and_judge(
         _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
     report.unlabelled_clips = clips.count_unlabelled({row.src for row in annotations.rows}, settings.clip_suffix)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
-        folder = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier))
-        outcomes = gather_outcomes(run, folder, services, report)
+        inputs = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier))
+        outcomes = gather_outcomes(run, inputs, services, report)
     labelling = Labelling(corpus, settings, annotations, utc_text())
     return RowJudge(labelling, earlier, report).judge(run, outcomes)
 
