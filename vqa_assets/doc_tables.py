@@ -154,11 +154,9 @@ def settings_table(stage: type[Settings]) -> str:
     """A stage's settings as a Markdown table, from the sentences that forms show."""
     rows = []
     for name, text in stage.help().items():
-        sentence, _, rest = text.partition(" Default: ")
-        default, _, bounds = rest.partition(". ")
-        default = default.removesuffix(".")
-        shown = f"`{default}`" if "<" in default else default
-        rows.append([f"`{name}`", f"{sentence}{' ' + bounds if bounds else ''}", shown])
+        # A placeholder such as <root> would be taken for HTML.
+        default = f"`{text.default}`" if "<" in text.default else text.default
+        rows.append([f"`{name}`", " ".join([text.sentence, *text.bounds]), default])
     return table(["setting", "what", "default"], rows)
 
 

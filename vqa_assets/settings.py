@@ -101,6 +101,18 @@ class Declared(BaseModel):
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
 
 
+@dataclass(frozen=True)
+class Help:
+    """What is said of a setting: what it does in a sentence, its default, its bounds in sentences of their own."""
+
+    sentence: str
+    default: str
+    bounds: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([self.sentence, f"Default: {self.default}.", *self.bounds])
+
+
 class Settings(Declared):
     """What a person may decide about one stage; each field is made by ``setting``."""
 
@@ -108,8 +120,8 @@ class Settings(Declared):
     model_config = ConfigDict(defer_build=True)
 
     @classmethod
-    def help(cls) -> dict[str, str]:
-        """Setting → its sentence with default and bounds, as forms and docs show it."""
+    def help(cls) -> dict[str, "Help"]:
+        """Setting → what forms and docs say of it."""
         return {name: _help(field) for name, field in cls.model_fields.items()}
 
     def values(self) -> dict[str, Any]:
@@ -185,8 +197,9 @@ def settings_error(error: ValidationError, model: type[BaseModel], where: str, n
     place, value = first["loc"], first.get("input")
     unfit = first.get("ctx", {}).get("error")
     if first["type"] == "extra_forbidden":
-        names, key, place = _names(_annotation(model, place[:-1])), place[-1], place[:-1]
-        found, expected = f"unknown key {key!r}", f"one of {', '.join(names)}"
+        key, place = place[-1], place[:-1]
+        known = core_type(_annotation(model, place)[0]).model_fields
+        found, expected = f"unknown key {key!r}", f"one of {', '.join(known)}"
     elif first["type"] == "missing":
         found, expected = "nothing", "this fact, which has no default"
     elif isinstance(unfit, Unfit):
@@ -205,15 +218,15 @@ def core_type(annotation: Any) -> Any:
     return _stripped(annotation, [])
 
 
-def _help(field: FieldInfo) -> str:
-    bounds = [f"{words.capitalize()} {_number(bound)}." for words, bound in _bounds(field.metadata)]
-    kind, metadata = _details(field)
+def _help(field: FieldInfo) -> Help:
+    metadata = list(field.metadata)
+    kind = _stripped(field.annotation, metadata)
+    bounds = [f"{words.capitalize()} {_number(bound)}." for words, bound in _bounds(metadata)]
     if get_origin(kind) is Literal:
         bounds.append(f"One of {', '.join(get_args(kind))}.")
     for shape in (one for one in metadata if isinstance(one, Shape)):
         bounds.append(f"{shape.expected[0].upper()}{shape.expected[1:]}.")
-    default = _extra(field, "shown") or _default_text(field.default)
-    return " ".join([f"{field.description} Default: {default}.", *bounds])
+    return Help(field.description or "", _extra(field, "shown") or _default_text(field.default), tuple(bounds))
 
 
 def _default_text(value: object) -> str:
@@ -257,11 +270,6 @@ def _bounds(metadata: Iterable[Any]) -> list[tuple[str, float]]:
     return [(words, getattr(one, name)) for one in metadata for name, words in _BOUNDS.items() if hasattr(one, name)]
 
 
-def _details(field: FieldInfo) -> tuple[Any, list[Any]]:
-    metadata = list(field.metadata)
-    return _stripped(field.annotation, metadata), metadata
-
-
 def _stripped(annotation: Any, metadata: list[Any]) -> Any:
     """The type below ``Annotated`` and ``| None``; what stood beside it goes into ``metadata``."""
     while True:
@@ -288,7 +296,3 @@ def _annotation(model: Any, place: Iterable[int | str]) -> tuple[Any, list[Any]]
             arguments = [one for one in get_args(kind) if one is not Ellipsis]
             annotation, metadata = arguments[-1], []
     return annotation, metadata
-
-
-def _names(model: tuple[Any, list[Any]]) -> list[str]:
-    return list(_stripped(model[0], []).model_fields)

@@ -271,7 +271,7 @@ def test_every_setting_is_described_with_its_value_and_its_level(toml):
 
 @pytest.mark.parametrize("name", IngestSettings.model_fields)
 def test_every_setting_says_in_a_sentence_what_it_does_and_its_default(name):
-    field, text = IngestSettings.model_fields[name], IngestSettings.help()[name]
+    field, text = IngestSettings.model_fields[name], str(IngestSettings.help()[name])
     assert text.startswith(field.description)
     assert field.description.endswith(".")
     assert "Default: " in text
@@ -294,7 +294,7 @@ def test_no_address_before_names_may_be_set(tmp_path):
 
 
 def test_the_help_shows_bounds_and_choices():
-    by_name = IngestSettings.help()
+    by_name = {name: str(text) for name, text in IngestSettings.help().items()}
     assert by_name["attrition_warn_threshold"].endswith("Default: 0.1. At least 0. At most 1.")
     assert by_name["log_level"].endswith("Default: INFO. One of DEBUG, INFO, WARNING, ERROR.")
 

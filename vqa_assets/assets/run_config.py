@@ -33,7 +33,7 @@ def form(stage: type[Settings], *, decided_later: bool = False) -> dg.Field:
             dg.Noneable(_config_type(field.annotation)),
             default_value=None if decided_later else defaults[name],
             is_required=False,
-            description=sentences[name],
+            description=str(sentences[name]),
         )
         for name, field in stage.model_fields.items()
     }

@@ -294,6 +294,7 @@ def unpack_zip(archive: Path, folder: Path) -> Unpacked:
             _check_room(sum(entry.file_size for entry, _ in todo), archive, folder)
             for entry, path in todo:
                 _write(opened, entry, path, folder.resolve())
+    # NotImplementedError is what zipfile raises for a compression that it cannot undo.
     except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
         raise IngestError(
             f"{archive}", found=f"a damaged archive ({error})", next_step="delete it, then run again"

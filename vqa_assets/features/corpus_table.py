@@ -26,6 +26,7 @@ from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
 from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import COMPARED, group_report
+from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_view, worst_and_best
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.settings import with_origins
@@ -137,7 +138,7 @@ def make_clip_features(
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
-    defaults = {"overwrite": False, "workers": os.cpu_count() or 1}
+    defaults = {**ExtractionSettings().values(), "workers": os.cpu_count() or 1}
     return with_origins({name: getattr(settings, name) for name in defaults}, defaults)
 
 

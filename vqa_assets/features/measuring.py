@@ -31,9 +31,10 @@ CARRIED = ("width", "height", "framerate", "duration_s", "pix_fmt", "encoder_ups
 """Corpus-row fields that every feature row has; None where the corpus row lacks them."""
 
 CARRIED_WHERE_PRESENT = ("content_id", "score_drop")
+"""Corpus-row fields that a feature row has where the corpus row does, beside those that the corpus declares."""
+
 RESERVED = {*IDENTITY, *CARRIED, *CARRIED_WHERE_PRESENT, "corpus_version", "split"}
 """Columns that mean something to labels and heads: a family that measured them would stand in for the truth."""
-"""Corpus-row fields that a feature row has where the corpus row does, beside those that the corpus declares."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ SAMPLES_AT_LEAST = 8
 """Frames measured of a short clip, as far as it has so many."""
 
 COLOUR_LONG_SIDE = 256
-"""Pixels of the longer side at which colourfulness is measured; noise in chroma is no distortions."""
+"""Pixels of the longer side at which colourfulness is measured; noise in chroma is no colour."""
 
 _LIMITED = (16, 235)
 
@@ -33,7 +33,7 @@ _LIMITED = (16, 235)
 class NrV1(Family):
     """Columns: the five ``pooled_columns`` of each name in ``NO_REFERENCE``; ``NO_REFERENCE_CLIP``.
 
-    All of them are the clip's own, never its reference's, and of the clip as frame.
+    All of them are the clip's own, never its reference's, and of the clip as it is shown.
     """
 
     algorithm: int = 5

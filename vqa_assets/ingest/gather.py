@@ -65,21 +65,21 @@ class IngestInputs:
 
 
 def gather_outcomes(
-    rows: Sequence[AnnotationRow], folder: IngestInputs, services: Services, report: IngestReport
+    rows: Sequence[AnnotationRow], inputs: IngestInputs, services: Services, report: IngestReport
 ) -> Mapping[str, ClipOutcome]:
     """One outcome for every usable row of the run, by clip name; each is committed as it completes.
 
     ServerGoneError where no clip is there and none could be fetched because no server answered; IngestError where
     clips of known size do not fit on the disk.
     """
-    corpus, settings = folder.corpus, folder.settings
-    gathering = _Gathering(folder, report, folder.cache.load())
+    corpus, settings = inputs.corpus, inputs.settings
+    gathering = _Gathering(inputs, report, inputs.cache.load())
     tasks = gathering.tasks(rows)
     fetch = FetchPlan.of([task.name for task in tasks if task.url], gathering.sizes(tasks), corpus.bytes_per_clip)
     to_fetch = f"{fetch.clips} clips to fetch" + (f" ({fetch.in_words()})" if fetch.clips else "")
     to_read = len(tasks) - fetch.clips
     _log.info("[%s-jsonl] %d rows: %s, %d to read, the rest known", corpus.name, len(rows), to_fetch, to_read)
-    check_space(corpus, fetch, folder.clips.folders.target)
+    check_space(corpus, fetch, inputs.clips.folders.target)
     if tasks:
         tools = ClipTools.of(services.prober, services.downloader)
         watch = Watch(ProgressLine(f"{corpus.name}-jsonl", len(tasks), _log.info), services.observe)
@@ -101,7 +101,7 @@ def workers_of(settings: IngestSettings) -> int:
 class _Gathering:
     """The outcomes so far, and what came of the workers; only the coordinator touches it."""
 
-    folder: IngestInputs
+    inputs: IngestInputs
     report: IngestReport
     cached: Mapping[str, ReadClip]
     outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class _Gathering:
 
     def work(self, tasks: Sequence[ClipTask], tools: ClipTools, executor: Executor, watch: Watch) -> None:
         """Hand the tasks out in chunks and commit what completes, a few at a time, whatever their order."""
-        settings = self.folder.settings
+        settings = self.inputs.settings
         download = replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host)
         # All that is submitted can be pickled: the executor's workers may be processes, here or elsewhere.
         read = partial(read_clips, tools, ClipLimits(download, settings.probe_timeout_s))
@@ -141,7 +141,7 @@ class _Gathering:
     def sizes(self, tasks: Sequence[ClipTask]) -> dict[str, int]:
         """Sizes in bytes of clips that an earlier run saw, by name, those that are gone now among them."""
         cached = {task.name: self.cached[task.name].stamp.size_bytes for task in tasks if task.name in self.cached}
-        return {**self.folder.sizes, **cached}
+        return {**self.inputs.sizes, **cached}
 
     def check_server(self) -> None:
         """ServerGoneError where all that was asked for got no answer, and no clip is there from before."""
@@ -149,7 +149,7 @@ class _Gathering:
         if self.unreachable and self.unreachable == self.done and not states & {ClipState.READ, ClipState.BROKEN}:
             reason = next(outcome.reason for outcome in self.outcomes.values() if outcome.unreachable)
             raise ServerGoneError(
-                f"{self.folder.corpus.name}: no server answered",
+                f"{self.inputs.corpus.name}: no server answered",
                 found=f"{self.unreachable} of {self.unreachable} transfers without an answer, the first: {reason}",
                 expected="the hosts of the URL column to be reachable",
                 next_step="check the network and the URLs, then start the same run again: no clip was marked as failed",
@@ -157,7 +157,7 @@ class _Gathering:
 
     def _outcome_or_task(self, row: AnnotationRow) -> ClipOutcome | ClipTask:
         """The outcome of a clip that need not be touched, else the task."""
-        clips, settings = self.folder.clips, self.folder.settings
+        clips, settings = self.inputs.clips, self.inputs.settings
         drop = score_drop(row)
         stamp = clips.stamp(row.src, drop)
         outcome = self._cached_outcome(row, stamp)
@@ -175,9 +175,9 @@ class _Gathering:
             return self._cached_outcome(row, stamp) or ClipTask(row.src, path, "", raw, row.codec)
         if not row.url:
             places = [folder / row.src for folder in clips.folders.searched(row.src, drop)]
-            reason = _why_missing(places, like=self.folder.unclaimed.nearest(row.src))
+            reason = _why_missing(places, like=self.inputs.unclaimed.nearest(row.src))
             return ClipOutcome(ClipState.MISSING, reason=reason)
-        entry = self.folder.progress.entries.get(row.src)
+        entry = self.inputs.progress.entries.get(row.src)
         if entry is not None and entry.forbids(told_address(row.url)) and not settings.retry_failed:
             return ClipOutcome(ClipState.FAILED, reason=entry.reason, address=entry.address)
         task = ClipTask(row.src, path, row.url, raw, row.codec)
@@ -185,7 +185,7 @@ class _Gathering:
 
     def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
         """What the cache says of a clip that has not changed since; None where it must be read (again)."""
-        clip, settings = self.cached.get(row.src), self.folder.settings
+        clip, settings = self.cached.get(row.src), self.inputs.settings
         if clip is None or clip.stamp != stamp or settings.rescan:
             return None
         if settings.raw_video is not None and is_raw(row.src):
@@ -224,7 +224,7 @@ class _Gathering:
     def _settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
         """Commit outcomes together: the cache first, then the progress, which would call a clip done too early."""
         self.outcomes.update(outcomes)
-        self.folder.cache.put_all(
+        self.inputs.cache.put_all(
             {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
         )
         entries: dict[str, Entry] = {}
@@ -235,7 +235,7 @@ class _Gathering:
                 entries[name] = Entry("failed", outcome.reason, outcome.address)
             elif outcome.refused_sha256:
                 entries[name] = Entry("retry", outcome.reason, sha256=outcome.refused_sha256, runs=outcome.refused_runs)
-        self.folder.progress.set_all(entries)
+        self.inputs.progress.set_all(entries)
 
     def _count(self, outcome: ClipOutcome) -> None:
         """Count what a worker did."""

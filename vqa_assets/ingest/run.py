@@ -155,8 +155,8 @@ def _gather_and_judge(
     report.names_found = named.counted(run, clips)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
         like = LikeNames(named.unclaimed)
-        folder = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier), like)
-        outcomes = gather_outcomes(run, folder, services, report)
+        inputs = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier), like)
+        outcomes = gather_outcomes(run, inputs, services, report)
     labelling = Labelling(corpus, settings, annotations, utc_text())
     rows = RowJudge(labelling, earlier, report).judge(run, outcomes)
     if not settings.allow_empty and all(outcome.state is not ClipState.READ for outcome in outcomes.values()):

@@ -54,7 +54,7 @@ class ToolDescription(Protocol[Tool_co]):
     """Says which tool is used: a record that can be pickled and hashed."""
 
     def open_tool(self) -> Tool_co:
-        """The tool; called once per process and run. Its ``close()``, if it has one, gives back what it keeps open."""
+        """The tool, with a ``close()`` that gives back what it keeps open; called once per process and run."""
         ...
 
 

@@ -319,7 +319,7 @@ def _write_reports(
         "base_dir": manifest.path.parent,
         "report_json": usual_reports.json,
         "report_md": usual_reports.markdown,
-        "fail_fast": False,
+        "fail_fast": BatchSettings().fail_fast,
     }
     values = {
         "manifest": manifest.path,

@@ -90,28 +90,6 @@ def iterate_frames(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) 
         yield batch.to_pandas(ignore_metadata=True)
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows (mappings) as Parquet in the given column order; a column of mixed types becomes JSON texts."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    arrays = [_array([row.get(name) for row in rows]) for name in columns]
-    pq.write_table(pa.Table.from_arrays(arrays, names=list(columns)), path, compression="zstd")
-
-
-def _array(values: list[Any]) -> Any:
-    import pyarrow as pa
-
-    if set(map(type, values)) == {float}:
-        return pa.array(values, type=pa.float64())
-    kinds = {_kind(value) for value in values if value is not None}
-    if kinds <= {int, float} and float in kinds:
-        return pa.array([None if v is None else float(v) for v in values], type=pa.float64())
-    if len(kinds) <= 1 and kinds <= {str, int, bool}:
-        return pa.array(values, type={str: pa.string(), int: pa.int64(), bool: pa.bool_()}.get(next(iter(kinds), str)))
-    return json_texts(values)
-
-
 def json_texts(values: Iterable[Any]) -> Any:
     """The values of a column of mixed types as an Arrow array of JSON texts."""
     import pyarrow as pa
@@ -128,7 +106,7 @@ def _kind(value: object) -> type:
 class ColumnKinds:
     """The columns of rows that come one by one, in the order they are met, and the Arrow type each will have.
 
-    The type is the one that ``write_rows`` gives a column that it sees as a whole.
+    Whole numbers and floats together are floats; any other mixture of types becomes JSON texts.
     """
 
     def __init__(self) -> None:

@@ -102,7 +102,8 @@ def test_numbers_of_tables_have_four_significant_figures(value: object, shown: o
 
 @pytest.mark.parametrize("asset", ASSETS)
 def test_the_form_is_the_stages_settings_with_their_sentences(asset: str) -> None:
-    assert form(asset) == (STAGES[asset].help() if asset in STAGES else {})
+    helps = STAGES[asset].help() if asset in STAGES else {}
+    assert form(asset) == {name: str(text) for name, text in helps.items()}
 
 
 class Example(Settings):
@@ -143,7 +144,7 @@ def test_a_value_that_cannot_be_used_is_explained_in_few_words(wrong: dict[str, 
 
 
 def test_a_sentence_ends_with_default_and_bounds() -> None:
-    assert Example.help() == {
+    assert {name: str(text) for name, text in Example.help().items()} == {
         "few": "How many. Default: 1. At least 1. At most 9.",
         "much": "How much. Default: 0.5. Above 0. Below 1.",
         "names": "Which. Default: none.",

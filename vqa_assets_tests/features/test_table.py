@@ -25,7 +25,8 @@ from vqa_assets.features.measuring import (
     feature_row,
     without_reference,
 )
-from vqa_assets.tables.parquet import ColumnKinds, open_parquet, write_rows
+from vqa_assets.tables.parquet import ColumnKinds, open_parquet
+from vqa_assets_tests.shared.tables import write_rows
 
 
 @dataclass

@@ -15,10 +15,10 @@ from PIL import Image
 from vqa_assets.features.measuring import ClipToMeasure
 from vqa_assets.features.view import MOST_BYTES, TableView, contact_sheet, table_view
 from vqa_assets.resources.extractor import ClipExtractorResource
-from vqa_assets.tables.parquet import write_rows
 from vqa_assets_tests.shared.clips import tiny_clip
 from vqa_assets_tests.shared.fakes import KONVID
 from vqa_assets_tests.shared.platform import Platform, metadata
+from vqa_assets_tests.shared.tables import write_rows
 
 ROWS = [
     {"key": f"{i}.mp4", "si": float(i), "si_mean": float(i), "adm2": 0.5, "ti": -float(i), "ti_mean": math.nan}

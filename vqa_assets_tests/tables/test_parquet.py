@@ -13,7 +13,8 @@ import pytest
 
 from vqa_assets.errors import SchemaError
 from vqa_assets.tables import parquet as tables
-from vqa_assets.tables.parquet import column_names, iterate_frames, open_parquet, table_version, write_rows
+from vqa_assets.tables.parquet import column_names, iterate_frames, open_parquet, table_version
+from vqa_assets_tests.shared.tables import write_rows
 
 COLUMNS = {
     "key": [f"clip{i % 7}" for i in range(100)],

@@ -14,7 +14,7 @@ from vqa_assets.errors import SchemaError
 from vqa_assets.feature_names import SHOT_FEATURES, TIME_VARYING, pooled_columns
 from vqa_assets.tables import specs as schemas
 from vqa_assets.tables import validation
-from vqa_assets.tables.parquet import iterate_frames, write_rows
+from vqa_assets.tables.parquet import iterate_frames
 from vqa_assets.tables.specs import (
     CLIP_FEATURES,
     CORPUS_JSONL,
@@ -29,6 +29,7 @@ from vqa_assets.tables.specs import (
 )
 from vqa_assets.tables.validation import validate_frames, validate_rows
 from vqa_assets_tests.shared.grids import tune_row
+from vqa_assets_tests.shared.tables import write_rows
 
 STAMP = "2026-05-08T12:00:00+00:00"
 

@@ -15,7 +15,7 @@ from vqa_assets.errors import AggregateError, ScaleError, SchemaError, VqaError
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.files import json_line, read_json_lines
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.unified import corpus as module
+from vqa_assets.unified import aggregation as module
 from vqa_assets.unified.aggregation import UnifiedSettings, aggregate, make_unified_corpus
 from vqa_assets.unified.index import AggregateReport
 from vqa_assets.unified.shards import Shard
