@@ -5,10 +5,13 @@ Deleting such a file costs finding it out again, nothing else. What its rows mea
 """
 
 import logging
+import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -28,6 +31,43 @@ class CacheFormat:
     version: int
     tables: str
     cost: str
+
+
+def ask_read_only(
+    path: Path, layout: CacheFormat, question: Callable[[sqlite3.Connection], Answer], otherwise: Answer
+) -> Answer:
+    """What ``question`` finds in a cache file that is left as it is, without a side file or a lock beside it.
+
+    ``otherwise`` where there is none, or one that a run would begin anew. sqlite3.OperationalError where it cannot be
+    opened.
+    """
+    if not path.is_file():
+        return otherwise
+    with TemporaryDirectory() as folder:
+        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        log = path.with_name(f"{path.name}-wal")
+        if log.is_file():  # of a run at work, or killed: SQLite reads it only where it may write beside it
+            copy = Path(folder) / "cache"
+            shutil.copyfile(path, copy)
+            shutil.copyfile(log, copy.with_name("cache-wal"))
+            address = copy.as_uri()
+        try:
+            with closing(sqlite3.connect(address, uri=True)) as file:
+                return question(file) if _check_version(file, layout) else otherwise
+        except (sqlite3.DatabaseError, ValueError) as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            _log.warning("%s is broken (%s): %s", path, error, layout.cost)
+            return otherwise
+
+
+def _check_version(file: sqlite3.Connection, layout: CacheFormat) -> bool:
+    """Whether the file has its tables; sqlite3.DatabaseError where it is of another version."""
+    (version,) = file.execute("PRAGMA user_version").fetchone()
+    (tables,) = file.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version != layout.version and (version or tables):
+        raise sqlite3.DatabaseError(f"format {version}, expected {layout.version}")
+    return bool(tables)
 
 
 class CacheFile:
@@ -86,10 +126,7 @@ class CacheFile:
         connection.execute("PRAGMA journal_mode=WAL")
         # In WAL mode this loses no commit to a kill, and costs no fsync for each.
         connection.execute("PRAGMA synchronous=NORMAL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version != self._format.version and (version or tables):
-            raise sqlite3.DatabaseError(f"format {version}, expected {self._format.version}")
+        _check_version(connection, self._format)
         connection.executescript(self._format.tables)
         connection.execute(f"PRAGMA user_version={self._format.version}")
 

@@ -77,10 +77,10 @@ class CurlBinaryDownloader:
         status = done.output.decode("latin-1").rpartition("\n")[2].partition(" ")[0]
         has_status = status.isdigit() and int(status) > 0
         if not has_status and not _complaint(done):  # neither curl's report nor an error in curl's words
-            self._distrust()
+            self.check()
         return _answer(order, done)
 
-    def _distrust(self) -> None:
+    def check(self) -> None:
         """IngestError where the program is no curl: it says nothing about any clip. A good one is asked once."""
         if not self._trusted and (reason := why_unfit(self._binary, "--version", "curl ")):
             raise IngestError(

@@ -53,6 +53,11 @@ _RUNTIMES = {"deno": "deno", "node": "node", "bun": "bun", "qjs": "quickjs"}
 _USAGE_ERROR = 2
 
 
+def is_youtube(url: str) -> bool:
+    """Whether an address is a page of YouTube, which needs more than the others."""
+    return _is_one(url, _YOUTUBE)
+
+
 def is_page(url: str) -> bool:
     """Whether an address is a page around a clip, not the clip."""
     return _is_one(url, _PAGES)
@@ -92,6 +97,15 @@ def youtube_lacks(command: list[str]) -> str:
     return ""
 
 
+def why_no_page(url: str, command: list[str] | None, lacks: Callable[[list[str]], str] = youtube_lacks) -> str:
+    """What this machine lacks for the page at ``url``, where ``command`` starts yt-dlp; empty for nothing."""
+    if command is None:
+        return f"a page, which needs yt-dlp, and that is not installed: {_REMEDY}"
+    # Before it is asked: without them it says "requested format is not available", as if it were the clip.
+    lacking = lacks(command) if is_youtube(url) else ""
+    return lacking and f"a page of YouTube, which needs {lacking}"
+
+
 class PageDownloader:
     """Satisfies the ingest loop's Downloader: pages go to yt-dlp, every other address to ``files``."""
 
@@ -123,14 +137,12 @@ class PageDownloader:
 
     def _attempt(self, order: Order) -> ClipBytes:
         command = self._command()
-        if command is None:
-            raise DownloadError(f"a page, which needs yt-dlp, and that is not installed: {_REMEDY}", permanent=False)
-        if _is_one(order.address.url, _YOUTUBE):
-            # Before it is asked: without them it says "requested format is not available", as if it were the clip.
-            if lacking := self._lacks(command):
-                raise DownloadError(f"a page of YouTube, which needs {lacking}", permanent=False)
-            if (runtime := javascript_runtime()) not in ("", "deno"):  # the only one that it uses without being told
-                command = [*command, "--js-runtimes", runtime]
+        lacking = why_no_page(order.address.url, command, self._lacks)
+        if command is None or lacking:
+            raise DownloadError(lacking, permanent=False)
+        # Deno is the only one that it uses without being told.
+        if is_youtube(order.address.url) and (runtime := javascript_runtime()) not in ("", "deno"):
+            command = [*command, "--js-runtimes", runtime]
         try:
             with order.part.open("wb") as file:
                 done = run(

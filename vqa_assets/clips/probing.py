@@ -209,7 +209,7 @@ class FfprobeProber:
         except BrokenClipError as error:
             raise BrokenClipError(clearer_reason(str(error), path)) from None
         except ValueError as error:
-            self._distrust()
+            self.check()
             raise _unfit(self._binary, f"an answer that is no JSON ({error})") from error
 
     def close(self) -> None:
@@ -227,7 +227,7 @@ class FfprobeProber:
         if done.status < 0:
             raise BrokenClipError(f"the probe crashes on it (signal {-done.status})")
         if done.status:
-            self._distrust(done.complaints.decode("utf-8", "replace"))
+            self.check(done.complaints.decode("utf-8", "replace"))
             reason = done.last_complaint().removeprefix(f"{name}: ")[:200]
             raise BrokenClipError(reason or f"ffprobe ended with {done.status}")
         return done.output
@@ -246,7 +246,7 @@ class FfprobeProber:
             raise TransientClipError(f"no answer within {timeout_s:g} s")
         return done
 
-    def _distrust(self, complaint: str = "") -> None:
+    def check(self, complaint: str = "") -> None:
         """IngestError where it is the program that is at fault, and no clip; a good one is asked once."""
         # Before FFmpeg 4.4 there is no -format_whitelist.
         if unknown := _UNKNOWN_OPTION.search(complaint):

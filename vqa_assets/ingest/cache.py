@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from vqa_assets.clips.cache import CacheFile, CacheFormat
+from vqa_assets.clips.cache import CacheFile, CacheFormat, ask_read_only
 from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
 
@@ -49,9 +49,7 @@ class IngestCache:
 
     def load(self) -> Mapping[str, ReadClip]:
         """All clips of the cache, by name."""
-        return self._file.ask(
-            lambda file: {str(row[0]): _read_clip(row[1:]) for row in file.execute("SELECT * FROM clips")}
-        )
+        return self._file.ask(_every_clip)
 
     def put(self, name: str, clip: ReadClip) -> None:
         """Commit one clip at once."""
@@ -71,6 +69,15 @@ class IngestCache:
                 file.execute(statement, [value for row in several for value in row])
 
         self._file.ask(write)
+
+
+def read_only(path: Path) -> Mapping[str, ReadClip]:
+    """All clips of a cache that is left as it is, by name; empty where a run would begin it."""
+    return ask_read_only(path, _FORMAT, _every_clip, {})
+
+
+def _every_clip(file: sqlite3.Connection) -> Mapping[str, ReadClip]:
+    return {str(row[0]): _read_clip(row[1:]) for row in file.execute("SELECT * FROM clips")}
 
 
 def _read_clip(row: tuple[object, ...]) -> ReadClip:

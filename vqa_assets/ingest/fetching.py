@@ -61,18 +61,24 @@ class FetchPlan:
     def in_words(self) -> str:
         """Bytes and time in words."""
         about = "about " if self.estimated else ""
-        return f"{about}{_size(self.total_bytes)}, {clock(self.total_bytes / LINE_BYTES_PER_S)} at 100 Mbit/s"
+        return f"{about}{size_in_words(self.total_bytes)}, {clock(self.total_bytes / LINE_BYTES_PER_S)} at 100 Mbit/s"
+
+
+def free_bytes(folder: Path) -> int:
+    """The free space for a folder, whether it is there yet or not."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def check_space(corpus: Corpus, fetch: FetchPlan, folder: Path) -> None:
     """IngestError where clips of known size do not fit on the disk; a warning where an estimate does not."""
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     remedy = f"free some space in {folder}, move the corpus to a larger disk, or set max_rows"
     if fetch.sized_bytes > free:
         raise IngestError(
             f"{corpus.name}: the clips to fetch do not fit on the disk",
-            found=f"{_size(free)} free",
-            expected=f"{_size(fetch.sized_bytes)} for {fetch.sized} clips whose sizes an earlier run saw",
+            found=f"{size_in_words(free)} free",
+            expected=f"{size_in_words(fetch.sized_bytes)} for {fetch.sized} clips whose sizes an earlier run saw",
             next_step=remedy,
         )
     if fetch.total_bytes > free:
@@ -80,14 +86,14 @@ def check_space(corpus: Corpus, fetch: FetchPlan, folder: Path) -> None:
             "%s: %d clips to fetch need about %s (%s each), and %s are free; %s",
             corpus.name,
             fetch.clips,
-            _size(fetch.total_bytes),
-            _size(fetch.total_bytes // max(1, fetch.clips)),
-            _size(free),
+            size_in_words(fetch.total_bytes),
+            size_in_words(fetch.total_bytes // max(1, fetch.clips)),
+            size_in_words(free),
             remedy,
         )
 
 
-def _size(count: int) -> str:
+def size_in_words(count: float) -> str:
     """Bytes for people, in decimal units."""
     for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
         if count >= size:
@@ -95,11 +101,38 @@ def _size(count: int) -> str:
     return f"{count / 1e3:.0f} KB"
 
 
+def archives_to_come(corpus: Corpus, settings: IngestSettings, folder: Path) -> dict[str, str]:
+    """The archives that ``fetch_archives`` would unpack → their addresses, empty where a file is there already.
+
+    SettingsError for a corpus without archives, or without an address for them.
+    """
+    _refuse_without_archives(corpus, settings)
+    records = _read_fetch_manifest(folder)
+    fetch = _ArchiveFetch(corpus, settings.archive_base, folder, threading.Event())
+    return {
+        archive.file: "" if fetch.path_of(archive).is_file() else fetch.url_of(archive)
+        for archive in corpus.archives
+        if not fetch.is_done(archive, records.get(archive.file, {}))
+    }
+
+
 def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> None:
     """Fetch and unpack what is not there yet; an interrupted fetch goes on where it stopped.
 
     SettingsError for a corpus without archives, IngestError where one cannot be fetched, is too small or is not safe.
     """
+    _refuse_without_archives(corpus, settings)
+    fetch = _ArchiveFetch(corpus, settings.archive_base, folder, threading.Event())
+    records = _read_fetch_manifest(folder)
+    # On a thread of its own, so that an interrupt is seen at once and can stop it.
+    with ThreadPoolExecutor(1) as executor, stopping(fetch.stop, executor):
+        for archive in corpus.archives:
+            record = records.get(archive.file, {})
+            records[archive.file] = executor.submit(fetch.fetch, archive, record).result()
+            write_json(folder / FETCH_MANIFEST, {"schema": SCHEMA, "corpus": corpus.name, "archives": records})
+
+
+def _refuse_without_archives(corpus: Corpus, settings: IngestSettings) -> None:
     if not corpus.archives:
         raise SettingsError(
             f"{corpus.name}: fetch",
@@ -114,14 +147,6 @@ def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> No
             expected="the address of the folder that its archives are in",
             next_step="set it in the run config, ingest.toml or the declaration",
         )
-    fetch = _ArchiveFetch(corpus, settings.archive_base, folder, threading.Event())
-    records = _read_fetch_manifest(folder)
-    # On a thread of its own, so that an interrupt is seen at once and can stop it.
-    with ThreadPoolExecutor(1) as executor, stopping(fetch.stop, executor):
-        for archive in corpus.archives:
-            record = records.get(archive.file, {})
-            records[archive.file] = executor.submit(fetch.fetch, archive, record).result()
-            write_json(folder / FETCH_MANIFEST, {"schema": SCHEMA, "corpus": corpus.name, "archives": records})
 
 
 def _read_fetch_manifest(folder: Path) -> dict[str, Any]:
@@ -162,15 +187,29 @@ class _ArchiveFetch:
     folder: Path
     stop: threading.Event
 
+    def path_of(self, archive: Archive) -> Path:
+        """Where an archive is fetched to."""
+        return self.folder / ARCHIVES / archive.file
+
+    def url_of(self, archive: Archive) -> str:
+        """Where an archive is fetched from."""
+        return f"{self.base.rstrip('/')}/{archive.file}"
+
+    def is_done(self, archive: Archive, record: dict[str, Any]) -> bool:
+        """Whether an archive is unpacked, as ``record``, its line of the fetch manifest, says."""
+        unpacked = bool(record) and _files_in(self.folder / archive.folder) >= record.get("files", 1)
+        path = self.path_of(archive)
+        # A person may delete an archive once it is unpacked, to have the space back.
+        return unpacked and (not path.is_file() or path.stat().st_size == record.get("size_bytes"))
+
     def fetch(self, archive: Archive, record: dict[str, Any]) -> dict[str, Any]:
         """Fetch and unpack one archive; what the fetch manifest says of it, where ``record`` is what it said before."""
-        path, folder = self.folder / ARCHIVES / archive.file, self.folder / archive.folder
-        # A person may delete an archive once it is unpacked, to have the space back.
-        if not path.is_file() and record and _files_in(folder) >= record.get("files", 1):
+        path, folder = self.path_of(archive), self.folder / archive.folder
+        if not path.is_file() and self.is_done(archive, record):
             _log.info("%s: %s is unpacked already", self.corpus.name, archive.file)
             return record
         if not (path.is_file() and path.stat().st_size == record.get("size_bytes")):
-            url = f"{self.base.rstrip('/')}/{archive.file}"
+            url = self.url_of(archive)
             self._download(archive, url, path)
             content = hash_file(path, self.stop)
             record = {"url": clean_url(url), "sha256": content.sha256, "size_bytes": content.size_bytes}

@@ -1,29 +1,24 @@
-"""Every clip of a run becomes an outcome: from what is known of it, or by a worker, committed as it completes.
+"""Every clip of a run becomes an outcome: known from the plan, or found by a worker and committed as it completes.
 
-What a worker does is in ``clip_task``; which rows follow from the outcomes is in ``rows``, publishing them in ``run``.
+What a worker does is in ``clip_task``, which clips need one in ``plan``; which rows follow from the outcomes is in
+``rows``, publishing them in ``run``.
 """
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
-from vqa_assets.annotations import AnnotationRow
-from vqa_assets.clips.downloading import DownloadLimits, told_address
-from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
-from vqa_assets.clips.geometry import is_raw
+from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, completed_together, stopping, unobserved
-from vqa_assets.corpora import Corpus
 from vqa_assets.errors import ServerGoneError
-from vqa_assets.ingest.cache import IngestCache, ReadClip
-from vqa_assets.ingest.clip_task import ClipLimits, ClipOutcome, ClipState, ClipTask, as_raw, read_clips, unreadable
-from vqa_assets.ingest.fetching import FetchPlan, check_space
-from vqa_assets.ingest.layout import ClipsOnDisk
-from vqa_assets.ingest.naming import LikeNames, score_drop
+from vqa_assets.ingest.cache import IngestCache
+from vqa_assets.ingest.clip_task import ClipLimits, ClipOutcome, ClipState, ClipTask, read_clips
+from vqa_assets.ingest.fetching import check_space
+from vqa_assets.ingest.plan import IngestPlan
 from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.rows import IngestReport
 from vqa_assets.ingest.settings import IngestSettings
@@ -48,48 +43,69 @@ class Services:
     observe: Observer = unobserved
 
 
-@dataclass(frozen=True)
-class IngestInputs:
-    """What one run knows of its clips before it begins.
+Keep = Callable[[Mapping[str, ClipOutcome]], None]
+"""What commits outcomes, by clip name."""
 
-    ``sizes`` are those of the earlier JSONL, by clip name; ``unclaimed`` are the clips on disk that no row names.
-    """
 
-    corpus: Corpus
-    settings: IngestSettings
-    clips: ClipsOnDisk
-    progress: Progress
-    cache: IngestCache
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    unclaimed: LikeNames = field(default_factory=LikeNames)
+def keep_in(progress: Progress, cache: IngestCache) -> Keep:
+    """Commit outcomes together: the cache first, then the progress, which would call a clip done too early."""
+
+    def keep(outcomes: Mapping[str, ClipOutcome]) -> None:
+        cache.put_all(
+            {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
+        )
+        entries: dict[str, Entry] = {}
+        for name, outcome in outcomes.items():
+            if outcome.clip is not None:
+                entries[name] = DONE
+            elif outcome.state is ClipState.FAILED:
+                entries[name] = Entry("failed", outcome.reason, outcome.address)
+            elif outcome.refused_sha256:
+                entries[name] = Entry("retry", outcome.reason, sha256=outcome.refused_sha256, runs=outcome.refused_runs)
+        progress.set_all(entries)
+
+    return keep
 
 
 def gather_outcomes(
-    rows: Sequence[AnnotationRow], inputs: IngestInputs, services: Services, report: IngestReport
+    plan: IngestPlan, services: Services, keep: Keep, report: IngestReport
 ) -> Mapping[str, ClipOutcome]:
     """One outcome for every usable row of the run, by clip name; each is committed as it completes.
 
     ServerGoneError where no clip is there and none could be fetched because no server answered; IngestError where
     clips of known size do not fit on the disk.
     """
-    corpus, settings = inputs.corpus, inputs.settings
-    gathering = _Gathering(inputs, report, inputs.cache.load())
-    tasks = gathering.tasks(rows)
-    fetch = FetchPlan.of([task.name for task in tasks if task.url], gathering.sizes(tasks), corpus.bytes_per_clip)
+    name, tasks, fetch = plan.corpus.name, plan.tasks, plan.fetch
+    gathering = _Gathering(plan.settings, keep, report)
+    gathering.settle(plan.known)
     to_fetch = f"{fetch.clips} clips to fetch" + (f" ({fetch.in_words()})" if fetch.clips else "")
     to_read = len(tasks) - fetch.clips
-    _log.info("[%s-jsonl] %d rows: %s, %d to read, the rest known", corpus.name, len(rows), to_fetch, to_read)
-    check_space(corpus, fetch, inputs.clips.folders.target)
+    _log.info("[%s-jsonl] %d rows: %s, %d to read, the rest known", name, len(plan.run), to_fetch, to_read)
+    check_space(plan.corpus, fetch, plan.clips.folders.target)
     if tasks:
         tools = ClipTools.of(services.prober, services.downloader)
-        watch = Watch(ProgressLine(f"{corpus.name}-jsonl", len(tasks), _log.info), services.observe)
+        watch = Watch(ProgressLine(f"{name}-jsonl", len(tasks), _log.info), services.observe)
         # The tools close after the pool, when no thread of it is left that could open them again.
-        with tools_of_run(tools) as here, services.pool.open(workers_of(settings)) as executor:
+        with tools_of_run(tools) as here, services.pool.open(workers_of(plan.settings)) as executor:
             watch.update(done=0, failed=0, broken=0, read_bytes=0, fetched_bytes=0)
             with stopping(here.stop, executor, partial(stop_run, tools.run_id)):
                 gathering.work(tasks, tools, executor, watch)
-        gathering.check_server()
+        if gathering.unreachable and gathering.unreachable == gathering.done:
+            refuse_dead_servers(name, gathering.outcomes, gathering.unreachable)
     return gathering.outcomes
+
+
+def refuse_dead_servers(corpus: str, outcomes: Mapping[str, ClipOutcome], unreachable: int) -> None:
+    """ServerGoneError where no clip is there from before, and none of ``unreachable`` transfers got an answer."""
+    if {outcome.state for outcome in outcomes.values()} & {ClipState.READ, ClipState.BROKEN}:
+        return
+    reason = next(outcome.reason for outcome in outcomes.values() if outcome.unreachable)
+    raise ServerGoneError(
+        f"{corpus}: no server answered",
+        found=f"{unreachable} of {unreachable} transfers without an answer, the first: {reason}",
+        expected="the hosts of the URL column to be reachable",
+        next_step="check the network and the URLs, then start the same run again: no clip was marked as failed",
+    )
 
 
 def workers_of(settings: IngestSettings) -> int:
@@ -101,33 +117,23 @@ def workers_of(settings: IngestSettings) -> int:
 class _Gathering:
     """The outcomes so far, and what came of the workers; only the coordinator touches it."""
 
-    inputs: IngestInputs
+    settings: IngestSettings
+    keep: Keep
     report: IngestReport
-    cached: Mapping[str, ReadClip]
     outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
     done: int = 0
     failed: int = 0
     broken: int = 0
     unreachable: int = 0
 
-    def tasks(self, rows: Sequence[AnnotationRow]) -> list[ClipTask]:
-        """The clips that need a worker; all others are settled from the cache, the progress or their absence."""
-        tasks: list[ClipTask] = []
-        settled: dict[str, ClipOutcome] = {}
-        for row in rows:
-            if row.problem or row.repeats:
-                continue
-            result = self._outcome_or_task(row)
-            if isinstance(result, ClipTask):
-                tasks.append(result)
-            else:
-                settled[row.src] = result
-        self._settle(settled)
-        return tasks
+    def settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
+        """Commit these outcomes."""
+        self.outcomes.update(outcomes)
+        self.keep(outcomes)
 
     def work(self, tasks: Sequence[ClipTask], tools: ClipTools, executor: Executor, watch: Watch) -> None:
         """Hand the tasks out in chunks and commit what completes, a few at a time, whatever their order."""
-        settings = self.inputs.settings
+        settings = self.settings
         download = replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host)
         # All that is submitted can be pickled: the executor's workers may be processes, here or elsewhere.
         read = partial(read_clips, tools, ClipLimits(download, settings.probe_timeout_s))
@@ -137,60 +143,6 @@ class _Gathering:
             for batch in batches:
                 self._commit(batch, watch)
         watch.end()
-
-    def sizes(self, tasks: Sequence[ClipTask]) -> dict[str, int]:
-        """Sizes in bytes of clips that an earlier run saw, by name, those that are gone now among them."""
-        cached = {task.name: self.cached[task.name].stamp.size_bytes for task in tasks if task.name in self.cached}
-        return {**self.inputs.sizes, **cached}
-
-    def check_server(self) -> None:
-        """ServerGoneError where all that was asked for got no answer, and no clip is there from before."""
-        states = {outcome.state for outcome in self.outcomes.values()}
-        if self.unreachable and self.unreachable == self.done and not states & {ClipState.READ, ClipState.BROKEN}:
-            reason = next(outcome.reason for outcome in self.outcomes.values() if outcome.unreachable)
-            raise ServerGoneError(
-                f"{self.inputs.corpus.name}: no server answered",
-                found=f"{self.unreachable} of {self.unreachable} transfers without an answer, the first: {reason}",
-                expected="the hosts of the URL column to be reachable",
-                next_step="check the network and the URLs, then start the same run again: no clip was marked as failed",
-            )
-
-    def _outcome_or_task(self, row: AnnotationRow) -> ClipOutcome | ClipTask:
-        """The outcome of a clip that need not be touched, else the task."""
-        clips, settings = self.inputs.clips, self.inputs.settings
-        drop = score_drop(row)
-        stamp = clips.stamp(row.src, drop)
-        outcome = self._cached_outcome(row, stamp)
-        if outcome is not None:
-            return outcome
-        path = clips.folders.path_of(row.src, drop)
-        try:
-            stamp = stamp or stamp_of(path)
-            if stamp is not None and is_lfs_pointer(path, stamp):
-                stamp = None
-        except OSError as error:
-            return unreadable(error)
-        raw = settings.raw_video if is_raw(row.src) else None
-        if stamp is not None:
-            return self._cached_outcome(row, stamp) or ClipTask(row.src, path, "", raw, row.codec)
-        if not row.url:
-            places = [folder / row.src for folder in clips.folders.searched(row.src, drop)]
-            reason = _why_missing(places, like=self.inputs.unclaimed.nearest(row.src))
-            return ClipOutcome(ClipState.MISSING, reason=reason)
-        entry = self.inputs.progress.entries.get(row.src)
-        if entry is not None and entry.forbids(told_address(row.url)) and not settings.retry_failed:
-            return ClipOutcome(ClipState.FAILED, reason=entry.reason, address=entry.address)
-        task = ClipTask(row.src, path, row.url, raw, row.codec)
-        return replace(task, refused_sha256=entry.sha256, refused_runs=entry.runs) if entry else task
-
-    def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
-        """What the cache says of a clip that has not changed since; None where it must be read (again)."""
-        clip, settings = self.cached.get(row.src), self.inputs.settings
-        if clip is None or clip.stamp != stamp or settings.rescan:
-            return None
-        if settings.raw_video is not None and is_raw(row.src):
-            clip = as_raw(clip, settings.raw_video, row.codec)  # the setting may be another than when it was read
-        return ClipOutcome(ClipState.BROKEN if clip.broken else ClipState.READ, clip, clip.broken)
 
     def _commit(
         self,
@@ -208,7 +160,7 @@ class _Gathering:
                     outcomes[task.name] = result
                 else:
                     failures.append(result)
-        self._settle(outcomes)
+        self.settle(outcomes)
         for outcome in outcomes.values():
             self._count(outcome)
         watch.update(
@@ -221,22 +173,6 @@ class _Gathering:
         if failures:
             raise failures[0]
 
-    def _settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
-        """Commit outcomes together: the cache first, then the progress, which would call a clip done too early."""
-        self.outcomes.update(outcomes)
-        self.inputs.cache.put_all(
-            {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
-        )
-        entries: dict[str, Entry] = {}
-        for name, outcome in outcomes.items():
-            if outcome.clip is not None:
-                entries[name] = DONE
-            elif outcome.state is ClipState.FAILED:
-                entries[name] = Entry("failed", outcome.reason, outcome.address)
-            elif outcome.refused_sha256:
-                entries[name] = Entry("retry", outcome.reason, sha256=outcome.refused_sha256, runs=outcome.refused_runs)
-        self.inputs.progress.set_all(entries)
-
     def _count(self, outcome: ClipOutcome) -> None:
         """Count what a worker did."""
         self.done += 1
@@ -247,12 +183,3 @@ class _Gathering:
         self.report.read_bytes += outcome.read_bytes
         self.report.fetched_clips += outcome.fetched_bytes > 0 and outcome.clip is not None
         self.report.fetched_bytes += outcome.fetched_bytes
-
-
-def _why_missing(places: Iterable[Path], like: str) -> str:
-    for path in places:
-        if os.path.isfile(path):  # noqa: PTH113
-            return "a Git-LFS pointer, and no URL; run git lfs pull"
-        if os.path.islink(path):  # noqa: PTH114
-            return "a dangling link, and no URL"
-    return "no file, and no URL" + (f": {like!a} is there, and only like it" if like else "")

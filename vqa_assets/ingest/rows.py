@@ -214,13 +214,6 @@ def read_earlier(path: Path) -> dict[str, JsonLine]:
     return lines
 
 
-def sizes_of(earlier: Mapping[str, JsonLine]) -> dict[str, int]:
-    """The size of every clip of the earlier JSONL in bytes, by ``src``, where its row says it."""
-    # Rows of an older version may lack it.
-    sizes = ((src, line.row.get("src_size_bytes")) for src, line in earlier.items())
-    return {src: size for src, size in sizes if isinstance(size, int)}
-
-
 class RowJudge:
     """Judges annotation rows in manifest order: bad, duplicate label, clip; then the rows outside the run."""
 

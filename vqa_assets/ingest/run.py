@@ -10,22 +10,22 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.annotations import AnnotationRow, Annotations, first_lines, read_annotations
-from vqa_assets.annotations.rows import CONTENT_ID
+from vqa_assets.annotations import Annotations, first_lines, read_annotations
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.fetching import fetch_archives
-from vqa_assets.ingest.gather import IngestInputs, Services, gather_outcomes
-from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder
-from vqa_assets.ingest.naming import LikeNames, named_on_disk
+from vqa_assets.ingest.gather import Services, gather_outcomes, keep_in
+from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
+from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest
 from vqa_assets.ingest.progress import Progress
-from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
+from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, read_earlier, without_stamp
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.settings import Resolved
@@ -142,32 +142,40 @@ def _gather_and_judge(
     rows, and they are yet to be validated.
     """
     layout.clips.target.mkdir(parents=True, exist_ok=True)
-    clips = ClipsOnDisk(layout.clips, settings.clip_suffix)
-    named = named_on_disk(
-        annotations.rows, clips, settings.clip_suffix, {src: line.row for src, line in earlier.items()}
-    )
-    annotations = replace(annotations, rows=named.rows)
-    run = _rows_of_this_run(annotations, settings.max_rows)
-    removed = clips.remove_leftovers()
-    if removed:
-        _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
-    report.unclaimed, report.unlabelled_clips = named.unclaimed, len(named.unclaimed)
-    report.names_found = named.counted(run, clips)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
-        like = LikeNames(named.unclaimed)
-        inputs = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier), like)
-        outcomes = gather_outcomes(run, inputs, services, report)
-    labelling = Labelling(corpus, settings, annotations, utc_text())
-    rows = RowJudge(labelling, earlier, report).judge(run, outcomes)
-    if not settings.allow_empty and all(outcome.state is not ClipState.READ for outcome in outcomes.values()):
-        raise _came_to_nothing(labelling, layout, report, outcomes)
-    return annotations, rows
+        known = partial(_known, progress, cache)
+        plan = plan_ingest(corpus, settings, layout, annotations, earlier, known)
+        removed = plan.clips.remove_leftovers()
+        if removed:
+            _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
+        count_names(plan, report)
+        outcomes = gather_outcomes(plan, services, keep_in(progress, cache), report)
+    labelling = Labelling(corpus, settings, plan.annotations, utc_text())
+    rows = RowJudge(labelling, earlier, report).judge(plan.run, outcomes)
+    refuse_nothing(corpus, settings, layout, report, outcomes)
+    return plan.annotations, rows
 
 
-def _came_to_nothing(
-    labelling: Labelling, layout: CorpusLayout, report: IngestReport, outcomes: Mapping[str, ClipOutcome]
-) -> IngestError:
-    """What to say of a run that gave no clip: the names it looked for, and the files that lie there instead."""
+def _known(progress: Progress, cache: IngestCache) -> KnownClips:
+    return KnownClips(cache.load(), progress.entries)
+
+
+def count_names(plan: IngestPlan, report: IngestReport) -> None:
+    """Count how the clips of the run's rows were found, and the clips that no row names."""
+    report.unclaimed, report.unlabelled_clips = plan.named.unclaimed, len(plan.named.unclaimed)
+    report.names_found = plan.named.counted(plan.run, plan.clips)
+
+
+def refuse_nothing(
+    corpus: Corpus,
+    settings: IngestSettings,
+    layout: CorpusLayout,
+    report: IngestReport,
+    outcomes: Mapping[str, ClipOutcome],
+) -> None:
+    """IngestError where a run gave no clip, unless ``allow_empty``: the names it looked for, and what lies there."""
+    if settings.allow_empty or any(outcome.state is ClipState.READ for outcome in outcomes.values()):
+        return
     reasons = Counter(outcome.reason.partition(":")[0] for outcome in outcomes.values())
     found = f"none of the {len(outcomes)} usable rows of this run has a clip that could be read"
     if reasons:
@@ -177,26 +185,13 @@ def _came_to_nothing(
     kept = f", {report.retained_unavailable} rows have a clip from before: is its disk mounted?" * bool(
         report.retained_unavailable
     )
-    return IngestError(
-        f"{labelling.corpus.name}: every row came to nothing",
+    raise IngestError(
+        f"{corpus.name}: every row came to nothing",
         found=f"{found}; below {layout.folder} lies {lies}{kept}",
         expected="at least one clip",
         next_step=f"correct the names or stage the clips in {layout.clips.target}, or set allow_empty; nothing was "
         "published, and what was there stands",
     )
-
-
-def _rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[AnnotationRow]:
-    """The first rows in file order, bad ones included, and the reference clips of their contents.
-
-    A repeat whose first row lies outside cannot occur.
-    """
-    if max_rows is None:
-        return list(annotations.rows)
-    first = list(annotations.rows[:max_rows])
-    contents = {row.extra[CONTENT_ID] for row in first if CONTENT_ID in row.extra}
-    later = annotations.rows[max_rows:]
-    return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
 
 
 def _publish(rows: list[OutputRow], layout: CorpusLayout, report: IngestReport) -> None:
@@ -205,10 +200,7 @@ def _publish(rows: list[OutputRow], layout: CorpusLayout, report: IngestReport) 
     Nothing is replaced before all is written and it is known that the manifest can be.
     """
     validate_rows((out.row for out in rows), CORPUS_JSONL, str(layout.output))
-    for path in (layout.output, layout.losses, layout.manifest):
-        # A folder would be met only by the replacement, when another of the three is new already.
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    refuse_folders(layout)
     with drafting(layout.output) as output, drafting(layout.losses) as losses:
         with drafting(layout.manifest) as manifest:
             manifest.path.touch()  # refused now where the manifest's folder may not be written
@@ -218,6 +210,14 @@ def _publish(rows: list[OutputRow], layout: CorpusLayout, report: IngestReport) 
             write_lines(output.path, (out.raw for out in rows))
             output.publish()
         losses.publish()
+
+
+def refuse_folders(layout: CorpusLayout) -> None:
+    """IsADirectoryError where a folder stands in the place of a file that is to be published."""
+    for path in (layout.output, layout.losses, layout.manifest):
+        # It would be met only by the replacement, when another of the three is new already.
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def _same_bytes(rows: list[OutputRow], output: Path) -> bool:

@@ -84,6 +84,13 @@ class ProberDescription:
 
         return PyAvProber() if self.binary is None else FfprobeProber(self.binary)
 
+    def check(self) -> None:
+        """IngestError where the program is absent or no ffprobe; the library is always there."""
+        from vqa_assets.clips.probing import FfprobeProber
+
+        if self.binary is not None:
+            FfprobeProber(self.binary).check()
+
 
 @dataclass(frozen=True)
 class DownloaderDescription:
@@ -98,6 +105,13 @@ class DownloaderDescription:
         from vqa_assets.clips.pages import PageDownloader
 
         return PageDownloader(LibcurlDownloader() if self.binary is None else CurlBinaryDownloader(self.binary))
+
+    def check(self) -> None:
+        """IngestError where the program is absent or no curl; the library is always there."""
+        from vqa_assets.clips.curl import CurlBinaryDownloader
+
+        if self.binary is not None:
+            CurlBinaryDownloader(self.binary).check()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ They are the operating system's, so a killed process leaves none, and processes 
 """
 
 import atexit
+import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,16 +31,33 @@ def corpus_lock(folder: Path, wait_s: float) -> Iterator[None]:
     try:
         lock.acquire(timeout=wait_s)
     except Timeout as error:
-        raise LockedError(
-            f"{folder}",
-            found=f"another run holds {LOCK_NAME} and did not end within {wait_s:g} s",
-            expected="one run a corpus at a time",
-            next_step="wait for it, stop it, or raise lock_wait_s",
-        ) from error
+        raise locked(folder, f"and did not end within {wait_s:g} s") from error
     try:
         yield
     finally:
         lock.release()
+
+
+def locked(folder: Path, state: str) -> LockedError:
+    """The error for a folder that another run holds; ``state`` says how it goes on."""
+    return LockedError(
+        f"{folder}",
+        found=f"another run holds {LOCK_NAME} {state}",
+        expected="one run a corpus at a time",
+        next_step="wait for it, stop it, or raise lock_wait_s",
+    )
+
+
+def is_corpus_locked(folder: Path) -> bool:
+    """Whether a run holds the folder's lock; looked at without making the lock's file, or holding it."""
+    try:
+        with (folder / LOCK_NAME).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # and let go of when the file closes
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or none that may be read: whoever locks it is told
+        return False
+    return False
 
 
 def hold_run(root: DataRoot, run_id: str) -> None:

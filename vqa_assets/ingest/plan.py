@@ -1,0 +1,170 @@
+"""What one run will do, decided before anything is written: which file is a row's clip, what is known of it already.
+
+``run`` carries a plan out, ``rehearsal`` only tells it. What workers do with the clips that are left is in ``gather``.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vqa_assets.annotations import AnnotationRow, Annotations
+from vqa_assets.annotations.rows import CONTENT_ID
+from vqa_assets.clips.downloading import told_address
+from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
+from vqa_assets.clips.geometry import is_raw
+from vqa_assets.corpora import Corpus
+from vqa_assets.ingest.cache import ReadClip
+from vqa_assets.ingest.clip_task import ClipOutcome, ClipState, ClipTask, as_raw, unreadable
+from vqa_assets.ingest.fetching import FetchPlan
+from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
+from vqa_assets.ingest.naming import LikeNames, NamedRows, named_on_disk, score_drop
+from vqa_assets.ingest.progress import Entry
+from vqa_assets.ingest.settings import IngestSettings
+from vqa_assets.tables.files import JsonLine
+
+
+@dataclass(frozen=True)
+class KnownClips:
+    """What earlier runs left, by clip name: the clips they read, and how their downloads ended."""
+
+    read: Mapping[str, ReadClip] = field(default_factory=dict)
+    downloads: Mapping[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """One run as decided.
+
+    ``annotations`` and ``run`` (the rows of this run) go by the names that clips have on disk. Every usable row of the
+    run is settled in ``known``, by clip name, or is one of ``tasks``, the clips that a worker must fetch or read.
+    """
+
+    corpus: Corpus
+    settings: IngestSettings
+    annotations: Annotations
+    run: list[AnnotationRow]
+    clips: ClipsOnDisk
+    named: NamedRows
+    known: Mapping[str, ClipOutcome]
+    tasks: list[ClipTask]
+    fetch: FetchPlan
+
+
+def plan_ingest(
+    corpus: Corpus,
+    settings: IngestSettings,
+    layout: CorpusLayout,
+    annotations: Annotations,
+    earlier: Mapping[str, JsonLine],
+    known: Callable[[], KnownClips],
+) -> IngestPlan:
+    """The plan of a run over an annotation that was read; ``earlier`` is the JSONL that is there, by ``src``.
+
+    ``known`` is asked once the clips are named: what naming needs and what is known need not be in memory together.
+    Reads the disk's listings, and no clip.
+    """
+    clips = ClipsOnDisk(layout.clips, settings.clip_suffix)
+    named = named_on_disk(
+        annotations.rows, clips, settings.clip_suffix, {src: line.row for src, line in earlier.items()}
+    )
+    annotations = replace(annotations, rows=named.rows)
+    run = _rows_of_this_run(annotations, settings.max_rows)
+    sorting = _Sorting(settings, clips, known(), LikeNames(named.unclaimed))
+    settled: dict[str, ClipOutcome] = {}
+    tasks: list[ClipTask] = []
+    for row in run:
+        if row.problem or row.repeats:
+            continue
+        result = sorting.outcome_or_task(row)
+        if isinstance(result, ClipTask):
+            tasks.append(result)
+        else:
+            settled[row.src] = result
+    sizes = {**_sizes_of(earlier), **sorting.sizes(tasks)}
+    fetch = FetchPlan.of([task.name for task in tasks if task.url], sizes, corpus.bytes_per_clip)
+    return IngestPlan(corpus, settings, annotations, run, clips, named, settled, tasks, fetch)
+
+
+def _rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[AnnotationRow]:
+    """The first rows in file order, bad ones included, and the reference clips of their contents.
+
+    A repeat whose first row lies outside cannot occur.
+    """
+    if max_rows is None:
+        return list(annotations.rows)
+    first = list(annotations.rows[:max_rows])
+    contents = {row.extra[CONTENT_ID] for row in first if CONTENT_ID in row.extra}
+    later = annotations.rows[max_rows:]
+    return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
+
+
+def _sizes_of(earlier: Mapping[str, JsonLine]) -> dict[str, int]:
+    """The size of every clip of the earlier JSONL in bytes, by ``src``, where its row says it."""
+    # Rows of an older version may lack it.
+    sizes = ((src, line.row.get("src_size_bytes")) for src, line in earlier.items())
+    return {src: size for src, size in sizes if isinstance(size, int)}
+
+
+@dataclass(frozen=True)
+class _Sorting:
+    """Tells the clips that need a worker from those that are settled by the cache, the progress or their absence.
+
+    ``unclaimed`` are the clips on disk that no row names.
+    """
+
+    settings: IngestSettings
+    clips: ClipsOnDisk
+    earlier_runs: KnownClips
+    unclaimed: LikeNames
+
+    def sizes(self, tasks: Iterable[ClipTask]) -> dict[str, int]:
+        """Sizes in bytes of clips that an earlier run read, by name, those that are gone now among them."""
+        read = self.earlier_runs.read
+        return {task.name: read[task.name].stamp.size_bytes for task in tasks if task.name in read}
+
+    def outcome_or_task(self, row: AnnotationRow) -> ClipOutcome | ClipTask:
+        """The outcome of a clip that need not be touched, else the task."""
+        clips, settings = self.clips, self.settings
+        drop = score_drop(row)
+        stamp = clips.stamp(row.src, drop)
+        outcome = self._cached_outcome(row, stamp)
+        if outcome is not None:
+            return outcome
+        path = clips.folders.path_of(row.src, drop)
+        try:
+            stamp = stamp or stamp_of(path)
+            if stamp is not None and is_lfs_pointer(path, stamp):
+                stamp = None
+        except OSError as error:
+            return unreadable(error)
+        raw = settings.raw_video if is_raw(row.src) else None
+        if stamp is not None:
+            return self._cached_outcome(row, stamp) or ClipTask(row.src, path, "", raw, row.codec)
+        if not row.url:
+            places = [folder / row.src for folder in clips.folders.searched(row.src, drop)]
+            reason = _why_missing(places, like=self.unclaimed.nearest(row.src))
+            return ClipOutcome(ClipState.MISSING, reason=reason)
+        entry = self.earlier_runs.downloads.get(row.src)
+        if entry is not None and entry.forbids(told_address(row.url)) and not settings.retry_failed:
+            return ClipOutcome(ClipState.FAILED, reason=entry.reason, address=entry.address)
+        task = ClipTask(row.src, path, row.url, raw, row.codec)
+        return replace(task, refused_sha256=entry.sha256, refused_runs=entry.runs) if entry else task
+
+    def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
+        """What the cache says of a clip that has not changed since; None where it must be read (again)."""
+        clip, settings = self.earlier_runs.read.get(row.src), self.settings
+        if clip is None or clip.stamp != stamp or settings.rescan:
+            return None
+        if settings.raw_video is not None and is_raw(row.src):
+            clip = as_raw(clip, settings.raw_video, row.codec)  # the setting may be another than when it was read
+        return ClipOutcome(ClipState.BROKEN if clip.broken else ClipState.READ, clip, clip.broken)
+
+
+def _why_missing(places: Iterable[Path], like: str) -> str:
+    for path in places:
+        if os.path.isfile(path):  # noqa: PTH113
+            return "a Git-LFS pointer, and no URL; run git lfs pull"
+        if os.path.islink(path):  # noqa: PTH114
+            return "a dangling link, and no URL"
+    return "no file, and no URL" + (f": {like!a} is there, and only like it" if like else "")
