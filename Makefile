@@ -31,16 +31,13 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP)
 
-$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
-	@mkdir -p $(DAGSTER_HOME)
-	@cp dagster.yaml $@
-
-demo: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
+demo: $(STAMP)
+	@$(BIN)/python -m vqa_assets.home
 	@$(BIN)/python -m vqa_assets.demo --root "$(DEMO_ROOT)"
 
-ui: $(STAMP) $(DAGSTER_HOME)/dagster.yaml
+ui: $(STAMP)
 	@mkdir -p "$(VQA_DATA_ROOT)"
-	@$(BIN)/python -m vqa_assets.pool_limits
+	@$(BIN)/python -m vqa_assets.home
 	@echo "the web UI is at http://127.0.0.1:$(PORT), on the data in $(VQA_DATA_ROOT); Ctrl-C ends it"
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 

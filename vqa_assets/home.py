@@ -1,0 +1,132 @@
+"""``python -m vqa_assets.home``: prepares a Dagster home, as often as you like: folder, dagster.yaml, storage, limits.
+
+Processes that first meet in a fresh home make its storage at the same time, and may ruin it for good (a fault of
+Dagster's): let this command meet it first. What somebody set there already is left as it is.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import yaml
+from alembic.util import CommandError
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
+
+from vqa_assets.errors import SettingsError, VqaError
+from vqa_assets.pool_limits import set_missing_limits
+from vqa_assets.tables.files import write_bytes
+from vqa_assets.tables.paths import CODE
+
+SETTINGS = "dagster.yaml"
+LOCK_NAME = ".home.lock"
+LONGEST_WAIT_S = 300.0
+"""A migration of a long history takes minutes; whoever else prepares the same home waits for it."""
+_UNUSABLE = (CommandError, SQLAlchemyError, dg.DagsterError, yaml.YAMLError, OSError)
+
+
+@dataclass(frozen=True)
+class PreparedHome:
+    """A home that any number of processes may open at once. ``limits`` are those of the pools, runs at once."""
+
+    folder: Path
+    wrote_settings: bool
+    migrated: bool
+    limits: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """What was done, for people."""
+        limits = ", ".join(f"{pool}: {limit} at once" for pool, limit in self.limits.items())
+        settings = "written" if self.wrote_settings else "left as it was"
+        storage = "migrated" if self.migrated else "up to date"
+        return [f"{self.folder}: {SETTINGS} {settings}, storage {storage}, {limits}"]
+
+
+def prepare_home(folder: Path) -> PreparedHome:
+    """Make or complete a Dagster home, alone with it; SettingsError where it cannot be one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK_NAME, timeout=LONGEST_WAIT_S):
+            wrote_settings = _write_settings(folder)
+            # Opening makes what is not there: the tables of all three storages, at this version.
+            with dg.DagsterInstance.from_config(str(folder)) as instance:
+                migrated = _migrate(instance)
+                return PreparedHome(folder, wrote_settings, migrated, set_missing_limits(instance))
+    except Timeout as error:
+        raise SettingsError(
+            f"the Dagster home {folder}",
+            found=f"another process prepares it and did not end within {LONGEST_WAIT_S:g} s",
+            next_step="wait for it, or stop it",
+        ) from error
+    except _UNUSABLE as error:
+        raise _unusable(folder, error) from error
+
+
+def _write_settings(folder: Path) -> bool:
+    """Put our settings into a home that has none; whether they were written."""
+    target, ours = folder / SETTINGS, CODE / SETTINGS
+    if target.is_file():
+        return False
+    if not ours.is_file():
+        raise SettingsError(
+            f"{target}",
+            found=f"nothing there, and no {SETTINGS} beside the package in {CODE}",
+            expected="the package in a checkout of its repository, as docs/deploying.md installs it",
+            next_step=f"copy {SETTINGS} from the repository into the home",
+        )
+    write_bytes(target, ours.read_bytes())
+    return True
+
+
+def _migrate(instance: dg.DagsterInstance) -> bool:
+    """Bring a storage of an older version up to date; whether that was needed."""
+    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+    versions = [storage.alembic_version() for storage in storages if storage is not None]
+    if all(version is None or version[0] == version[1] for version in versions):
+        return False
+    instance.upgrade()
+    return True
+
+
+def _unusable(folder: Path, error: Exception) -> SettingsError:
+    name = getattr(error, "filename", None) or f"the Dagster home {folder}"
+    torn = "more than one head" in str(error)
+    return SettingsError(
+        f"{name}",
+        found=" ".join(str(getattr(error, "strerror", None) or error).split())[:300],
+        expected="a folder that can be written, with settings and a storage that Dagster can open",
+        next_step="processes that met in it before it was prepared ruined its storage: move its folders history and "
+        "schedules away (the record of runs, no artefact), then prepare it again"
+        if torn
+        else f"correct what it names in {folder / SETTINGS}, or its permissions, then prepare it again",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0 where the home is ready, 1 where there is none, or none that can be used."""
+    parser = argparse.ArgumentParser(prog="python -m vqa_assets.home", description=__doc__)
+    parser.add_argument("folder", nargs="?", help="the home (default: $DAGSTER_HOME)")
+    options = parser.parse_args(arguments)
+    named = options.folder or os.environ.get("DAGSTER_HOME")
+    try:
+        if not named:
+            raise SettingsError(
+                "the Dagster home",
+                found="no folder named, and DAGSTER_HOME is not set",
+                expected="the folder that is to keep the runs",
+                next_step="name it: python -m vqa_assets.home FOLDER, or set DAGSTER_HOME",
+            )
+        home = prepare_home(Path(named).expanduser().absolute())
+    except VqaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(home.lines()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
