@@ -282,10 +282,19 @@ class RowJudge:
         yield self._output(fresh, before)
 
     def _output(self, fresh: dict[str, Any], before: JsonLine | None) -> OutputRow:
-        """The row with the time it was made; one that did not change stays byte for byte, its time included."""
-        if before is not None and fresh == without_stamp(before.row):
+        """The row with the time it was made; one that did not change stays byte for byte, its time included.
+
+        Where nothing that an earlier row says has changed, only what it did not say yet is added: its time stays too.
+        """
+        now = self._labelling.now
+        if before is None:
+            row = {**fresh, STAMP: now}
+            return OutputRow(row, json_line(row))
+        said = without_stamp(before.row)
+        if fresh == said:
             return OutputRow(before.row, before.raw)
-        row = {**fresh, STAMP: self._labelling.now}
+        stands = all(fresh[name] == value for name, value in said.items() if name in fresh)
+        row = {**fresh, STAMP: before.row.get(STAMP, now) if stands else now}
         return OutputRow(row, json_line(row))
 
     def _duplicate(self, row: AnnotationRow, sha256: str) -> bool:

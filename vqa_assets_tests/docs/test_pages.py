@@ -92,21 +92,6 @@ def settings_of(asset: str) -> dict[str, Any]:
     return dict(getattr(field.config_type, "fields", {}))
 
 
-OLD_FLAGS = [
-    (flag, setting)
-    for line in text_of("docs/coming-from-scripts.md").splitlines()
-    if line.startswith("| `-")
-    for flag, cell in [line.strip("| ").split(" | ")[:2]]
-    for setting in re.findall(r"`([a-z_0-9]+\.[a-z_0-9]+)`", cell)
-]
-
-
-@pytest.mark.parametrize(("flag", "setting"), OLD_FLAGS)
-def test_the_setting_that_stands_for_an_older_flag_exists(flag: str, setting: str) -> None:
-    asset, _, name = setting.partition(".")
-    assert name in settings_of(asset), flag
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_and_headings_that_are_there(page: str) -> None:
     folder = (REPOSITORY / page).parent
