@@ -50,7 +50,7 @@ def size_at(url: str, stop: threading.Event) -> int | None:
         code, text = error.args[0], handle.errstr() or str(error.args[-1])
     if code and stop.is_set():
         raise StoppedError
-    size = int(handle.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD))
+    size = int(handle.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T))
     answer = Answer(
         rc=0 if began and code == _CUT_OFF else code,
         text=text,

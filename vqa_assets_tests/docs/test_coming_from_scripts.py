@@ -45,7 +45,8 @@ FLAGS = {
     "--overwrite",
     "batch_materialize_mos_labels.py": "--manifest --base-dir --report-json --report-md --fail-fast",
     "train_konvid_mos_head.py": "--konvid-1k --konvid-150k --feature-parquet --feature-jsonl --model-id "
-    "--feature-schema --display-profile-json --log-prefix --smoke --allow-synthetic-fallback --epochs --smoke-epochs --batch-size --lr "
+    "--feature-schema --display-profile-json --log-prefix --smoke --allow-synthetic-fallback "
+    "--epochs --smoke-epochs --batch-size --lr "
     "--weight-decay --k-folds --seed --device --out-onnx --out-card --out-manifest --no-export --run-entrypoint "
     "--run-argv-json",
     "train_chug_hdr_mos_head.py": "--feature-jsonl --feature-parquet --shard-dir --model-id --feature-schema "
@@ -241,7 +242,7 @@ ELSEWHERE = {
     "A head that misses its gate": "heads/test_gate.py::test_each_miss_is_a_proposal_with_its_reason",
     "never take a real head's file name": "heads/test_build.py::test_a_smoke_run_takes_another_name",
     "`run_provenance` is as before": "provenance/test_verify.py::test_untouched_files_match_and_the_exit_code_is_0",
-    "delete them once they are unpacked": "clips/test_archives.py::test_one_run_goes_from_nothing_to_rows_and_the_next_asks",
+    "delete them once they are unpacked": "clips/test_archives.py::test_one_run_goes_from_nothing_to_rows",
 }
 """Sentences of the page that tests of other rooms hold."""
 
