@@ -42,7 +42,7 @@ class CorpusPlatform(Platform):
 
 @pytest.fixture
 def platform(root_path: Path) -> Iterator[CorpusPlatform]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield CorpusPlatform(root_path, instance)
 
 

@@ -211,7 +211,7 @@ def test_what_a_dropped_report_starts_is_a_run_that_works(root_path: Path) -> No
     reports.mkdir(parents=True)
     (reports / "A_64x48_25fps_1.json").write_text(small_report())
     (request,) = two_ticks(root_path, None, "changed_encode_reports")[0]
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = (
             build_defs(data_root=DataRootResource(path=str(root_path)))
             .resolve_implicit_global_asset_job_def()
