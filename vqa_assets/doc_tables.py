@@ -187,7 +187,10 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
     """What is understood of the corpus's files, a line each."""
     yield f"annotation file: {' or '.join(f'`{name}`' for name in corpus.annotation_files)}"
     if corpus.parts:
-        yield "or in parts: " + ", ".join(f"`{p.file}` (`{p.field}` = `{p.value}`)" for p in corpus.parts)
+        yield "or in parts: " + ", ".join(
+            f"`{p.file}` (`{p.field}` = `{p.value}`)" if p.value else f"`{p.file}` (`{p.field}` by a column)"
+            for p in corpus.parts
+        )
     own = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.own_spellings.names(role))]
     if own:
         yield f"own column names: {'; '.join(own)}"

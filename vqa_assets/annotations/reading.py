@@ -14,7 +14,7 @@ from pathlib import Path
 from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns
 from vqa_assets.annotations.dialects import read_sheet, short
 from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, RowReader, stored
-from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
+from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_named_split, warn_of_two_splits
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
 from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
@@ -84,6 +84,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     for path, content in zip(paths[:labelled], contents, strict=False):
         columns, of_file = _read_file(corpus, settings, path, content, several=labelled > 1)
         rows += of_file
+        warn_of_named_split(of_file, corpus.part_of(path.name), f"{corpus.name}: {path}")
         for role, names in columns.roles.items():
             roles[role] = tuple(dict.fromkeys(roles.get(role, ()) + names))
     what = f"{corpus.name}: {paths[0]}"
@@ -99,6 +100,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     for path, content in zip(paths[labelled:], contents[labelled:], strict=True):
         listed = _read_file(corpus, settings, path, content)[1]
         check_split_words(listed, f"{corpus.name}: {path}")
+        warn_of_named_split(listed, corpus.part_of(path.name), f"{corpus.name}: {path}")
         lists.append(SplitList.of(path.name, listed))
     rows = mark_splits(rows, lists, what)
     scale = corpus.stored_scale or native  # most corpora stay native until they are unified

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +34,13 @@ _LEADING_NUMBER = re.compile(r"\d+")
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
 _NOT_UTF8 = "no text: half a surrogate pair"
+_TEST_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("true", "1", "1.0", "yes"), "test"),
+        **dict.fromkeys(("false", "0", "0.0", "no"), "train"),
+    }
+)
+"""What a column ``is_test`` may hold → the split."""
 
 
 class ReadingSettings(Protocol):
@@ -185,12 +193,15 @@ class RowReader:
     def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
         """What goes into the corpus JSONL as it is: the part, content and split, and the declared extra columns."""
         extra: dict[str, object] = {}
-        if self.part is not None:
+        if self.part is not None and self.part.value:
             extra[self.part.field] = self.part.value
         if content := self._word("content", record):
             extra[CONTENT_ID] = content
         if split := self._text("split", record):
             extra["split"] = split
+        elif is_test := self._text("is_test", record):
+            # a word of neither kind stays, and is refused as an unknown split
+            extra["split"] = _TEST_WORDS.get(is_test.lower(), is_test)
         for column in self.corpus.extra_columns:
             text = next((text for name in column.columns if (text := record.get(name.lower()))), "")
             value = self._number(text)

@@ -104,8 +104,9 @@ def strictest(words: Iterable[str]) -> str:
 class Spellings(Declared):
     """Column names of an annotation file per meaning, compared without case; the first non-empty one wins.
 
-    ``content`` names what a clip shows, ``split`` its official part, ``reference`` holds 1 for the reference clip of
-    its content, ``codec`` what encoded it.
+    ``content`` names what a clip shows, ``split`` its official part, ``is_test`` holds true or 1 for a clip of the
+    official test part and false or 0 for one to train on, ``reference`` holds 1 for the reference clip of its content,
+    ``codec`` what encoded it.
     """
 
     clip: Many[str] = ()
@@ -115,6 +116,7 @@ class Spellings(Declared):
     count: Many[str] = ()
     content: Many[str] = ()
     split: Many[str] = ()
+    is_test: Many[str] = ()
     reference: Many[str] = ()
     codec: Many[str] = ()
 
@@ -158,20 +160,23 @@ class Acquisition(Declared):
 class ScorePart(Declared):
     """One of several score files that together are the corpus's annotation file.
 
-    Its rows carry ``field`` = ``value``; their clips lie in ``clips`` or where the other clips do. ``min_rows`` is the
-    lower bound where such parts alone are there (None: the corpus's own).
+    Its rows carry ``field`` = ``value``; a split may be left to a column of the file (``value`` empty), which counts
+    before the file's name. Their clips lie in ``clips`` or where the other clips do. ``min_rows`` is the lower bound
+    where such parts alone are there (None: the corpus's own).
     """
 
     file: InnerPath
     field: Literal["score_drop", "split"]
-    value: str
+    value: str = ""
     clips: Many[InnerPath] = ()
     min_rows: Annotated[AtLeastOne | None, NONE_WORD] = None
 
     @model_validator(mode="after")
     def _is_a_split(self) -> Self:
-        if self.field == "split" and self.value not in SPLIT_WORDS:
-            raise Unfit(repr(self.value), f"one of {', '.join(SPLIT_WORDS)}", "value")
+        if self.field == "split" and self.value not in ("", *SPLIT_WORDS):
+            raise Unfit(repr(self.value), f"one of {', '.join(SPLIT_WORDS)}, or nothing", "value")
+        if self.field != "split" and not self.value:
+            raise Unfit("nothing", f"what {self.field} is in these rows", "value")
         return self
 
 
