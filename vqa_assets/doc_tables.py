@@ -210,7 +210,8 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
     if corpus.also_named or corpus.also_starting:
         yield f"on disk also: {_quoted([*corpus.also_named, *(f'{start}…' for start in corpus.also_starting)])}"
     if corpus.bucket_prefix:
-        yield f"clips without a URL: `{corpus.bucket_prefix}<name>`"
+        places = (template.replace("{name}", "<name>") for template in corpus.addresses)
+        yield f"clips without a URL: {' or '.join(f'`{corpus.bucket_prefix}{place}`' for place in places)}"
     if corpus.archives:
         yield f"archives: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
     if corpus.raw_video:

@@ -14,7 +14,13 @@ from pathlib import Path
 from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns
 from vqa_assets.annotations.dialects import read_sheet, short
 from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, RowReader, stored
-from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_named_split, warn_of_two_splits
+from vqa_assets.annotations.splits import (
+    SplitList,
+    check_split_words,
+    mark_splits,
+    warn_of_named_split,
+    warn_of_two_splits,
+)
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
 from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale

@@ -221,8 +221,13 @@ class Corpus(Declared):
     have a name of ``also_named``, or one that begins with one of ``also_starting``; they are made the same way, and
     ``{clip}`` is the name without suffix, ``{leading_number}`` the number that it begins with.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
-    are. ``bytes_per_clip`` estimates a download; ``bucket_prefix`` is put before names that have no URL; ``archives``
-    lie at ``archive_base``. ``name_ids`` are the sites whose ids stand in clip names, which links related clips.
+    are. ``bytes_per_clip`` estimates a download; ``archives`` lie at ``archive_base``. ``name_ids`` are the sites whose
+    ids stand in clip names, which links related clips.
+
+    Clips without a URL are fetched from below ``bucket_prefix``, at what the templates ``addresses`` make of columns:
+    they are tried in order, the one that last worked first. In them ``{name}`` is the clip's name, ``{stem}`` its last
+    part without suffix, and what the template ``name_parts`` reads off that goes before columns of the same name. A
+    clip's suffix follows the address that it came from.
     """
 
     name: CorpusName
@@ -258,6 +263,8 @@ class Corpus(Declared):
     raw_video: Annotated[RawVideo | None, NONE_WORD] = None
     download_timeout_s: float = Field(default=120.0, ge=1, le=LONGEST_TIME_S)
     bucket_prefix: Address = ""
+    addresses: Annotated[Many[Template], Shape(bool, "a list of at least one template such as '{name}'")] = ("{name}",)
+    name_parts: Template = ""
     archives: Many[Archive] = ()
     archive_base: Address = ""
     name_ids: Many[IdFamily] = ()

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import islice
 
 from vqa_assets.annotations import VIDEO_SUFFIXES, AnnotationRow
-from vqa_assets.annotations.rows import ANNOTATED_AS
+from vqa_assets.annotations.rows import ANNOTATED_AS, with_suffix
 from vqa_assets.ingest.layout import ClipsOnDisk, FoundFile
 
 EXACT, EARLIER, NOT_THERE = "exact", "earlier", "not_there"
@@ -99,6 +99,19 @@ def named_on_disk(
     return NamedRows(named, naming.how, _unclaimed(named, disk, spare))
 
 
+def named_as_fetched(rows: Iterable[AnnotationRow], names: Mapping[str, str], suffix: str) -> list[AnnotationRow]:
+    """The rows under the names that their clips were kept by when they were fetched; ``names`` has those by ``src``."""
+    return [_called(row, names[row.src], suffix) if row.src in names and not row.repeats else row for row in rows]
+
+
+def _called(row: AnnotationRow, name: str, suffix: str) -> AnnotationRow:
+    """The row under another name, with the score file's own beside it where that says it otherwise."""
+    extra = {key: value for key, value in row.extra.items() if key != ANNOTATED_AS}
+    if name not in (row.named, with_suffix(row.named, suffix)):
+        extra[ANNOTATED_AS] = row.named
+    return replace(row, src=name, extra=extra)
+
+
 def _annotated(earlier: Mapping[str, Mapping[str, object]]) -> Mapping[str, str]:
     """What the score file called a clip when its earlier row was made → the clip's name."""
     return {text: src for src, row in earlier.items() if isinstance(text := row.get(ANNOTATED_AS), str)}
@@ -130,7 +143,7 @@ class _Naming:
         name = self.renames.get(row.src)
         if name is None or row.repeats:
             return row
-        return replace(row, src=name, extra={**row.extra, ANNOTATED_AS: row.named} if name != row.named else row.extra)
+        return _called(row, name, self._suffix)
 
     def choose(self, rows: Sequence[AnnotationRow], place: "_Place") -> dict[str, AnnotationRow]:
         """Find these rows' clips in a place, by one rule after another; the rows that none found, by name."""
