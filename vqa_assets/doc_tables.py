@@ -180,7 +180,7 @@ def _bounds(corpus: Corpus) -> str:
 def _source(corpus: Corpus) -> str:
     sources = ["archives (`fetch`)"] if corpus.archives else []
     sources += ["public bucket"] if corpus.bucket_prefix else []
-    return " or ".join(sources) or ("URL column, or staged by hand")
+    return ", ".join([*sources, "URL column", "or staged by hand"])
 
 
 def _layouts(corpus: Corpus) -> Iterator[str]:
@@ -188,7 +188,8 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
     yield f"annotation file: {' or '.join(f'`{name}`' for name in corpus.annotation_files)}"
     if corpus.parts:
         yield "or in parts: " + ", ".join(
-            f"`{p.file}` (`{p.field}` = `{p.value}`)" if p.value else f"`{p.file}` (`{p.field}` by a column)"
+            f"`{p.file}` (`{p.field}` {f'= `{p.value}`' if p.value else 'by a column'}"
+            + (f"; SD and count from the single votes in `{p.votes}`)" if p.votes else ")")
             for p in corpus.parts
         )
     own = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.own_spellings.names(role))]
@@ -213,7 +214,7 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
         places = (template.replace("{name}", "<name>") for template in corpus.addresses)
         yield f"clips without a URL: {' or '.join(f'`{corpus.bucket_prefix}{place}`' for place in places)}"
     if corpus.archives:
-        yield f"archives: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+        yield f"fetched on request: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
     if corpus.raw_video:
         raw = corpus.raw_video
         size = f"{raw.width}×{raw.height}, {raw.framerate:g} fps, {raw.pix_fmt}"

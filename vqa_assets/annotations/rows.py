@@ -259,6 +259,11 @@ def with_suffix(name: str, suffix: str) -> str:
     return name if not name or name.lower().endswith((*VIDEO_SUFFIXES, suffix.lower())) else name + suffix
 
 
+def src_of(name: str, suffix: str) -> str:
+    """The clip that a score file means by a name."""
+    return with_suffix(_one_spelling(name), suffix)
+
+
 def leaves_folder(name: str) -> bool:
     """Whether a name would lead out of the folder of the clips, or means another file elsewhere."""
     return name.startswith("/") or ".." in name.split("/") or "\0" in name or "\\" in name

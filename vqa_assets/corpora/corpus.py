@@ -139,6 +139,9 @@ GENERAL_SPELLINGS = Spellings(
     count=("n", "ratings", "num_ratings", "n_ratings", "rating_count"),
 )
 
+VOTE_SPELLINGS = ("vote", "rating", "score", "quality")
+"""Column names of single votes, in files of votes beside a score file."""
+
 NAME_AND_SCORE = ("name", "mos")
 NAME_FILLERS_SCORE = ("name", "", "", "mos")
 """Shapes of headerless files: the column names that a header would hold, empty for columns without meaning."""
@@ -161,14 +164,16 @@ class ScorePart(Declared):
     """One of several score files that together are the corpus's annotation file.
 
     Its rows carry ``field`` = ``value``; a split may be left to a column of the file (``value`` empty), which counts
-    before the file's name. Their clips lie in ``clips`` or where the other clips do. ``min_rows`` is the lower bound
-    where such parts alone are there (None: the corpus's own).
+    before the file's name. Their clips lie in ``clips`` or where the other clips do; ``votes`` is a file of single
+    votes beside it, of which SD and count are made. ``min_rows`` is the lower bound where such parts alone are there
+    (None: the corpus's own).
     """
 
     file: InnerPath
     field: Literal["score_drop", "split"]
     value: str = ""
     clips: Many[InnerPath] = ()
+    votes: Annotated[InnerPath | None, NONE_WORD] = None
     min_rows: Annotated[AtLeastOne | None, NONE_WORD] = None
 
     @model_validator(mode="after")
@@ -197,11 +202,16 @@ class RenamedColumn(Declared):
 
 
 class Archive(Declared):
-    """A zip file that holds a part of the corpus: unpacked into ``folder``, at least ``min_bytes`` large."""
+    """A file that can be fetched, at least ``min_bytes`` large.
+
+    One with a ``folder`` is a zip file, unpacked into that; any other goes into the corpus's own folder as it is. What
+    is not ``needed`` may be gone.
+    """
 
     file: InnerPath
-    folder: InnerPath
+    folder: Annotated[InnerPath | None, NONE_WORD] = None
     min_bytes: int
+    needed: bool = True
 
 
 class Corpus(Declared):
@@ -319,7 +329,7 @@ class Corpus(Declared):
                 if other != role and "content" not in (other, role):
                     found = f"{name!r} for {other} and {role}"
                     raise Unfit(found, "one meaning for each column name", "own_spellings")
-        files = [part.file for part in self.parts]
+        files = [name for part in self.parts for name in (part.file, part.votes) if name]
         if len(set(files)) < len(files):
             raise Unfit(f"files {', '.join(files)}", "each file once", "parts")
         return self

@@ -307,6 +307,7 @@ def _manifest(
         "mos_scale": {"name": annotations.scale.name, "from": annotations.scale_from},
         "native_scale": annotations.native_scale.name,
         "labels": annotations.statistics().as_dict(),
+        **({"votes": [file.described() for file in annotations.votes]} if annotations.votes else {}),
         "progress_path": layout.progress,
         "losses_path": layout.losses,
         "max_rows": settings.max_rows,
