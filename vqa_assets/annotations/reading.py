@@ -117,7 +117,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     votes = []
     for path in voted:
         part = parts_with_votes[path.name]
-        of_part = {part.field: part.value}
+        of_part: dict[str, object] = {part.field: part.value}
         rows, file = with_votes(rows, path, corpus, of_part=of_part, scale=native, settings=settings)
         votes.append(file)
     scale = corpus.stored_scale or native  # most corpora stay native until they are unified

@@ -104,8 +104,8 @@ def _last_pictures(codec: str, extradata: bytes, packets: Sequence[bytes], behin
         if time.monotonic() > until:
             raise TimeoutError
     digest = hashlib.sha256()
-    for packet in (av.Packet(packets[-1] + behind), None):
-        for frame in _decoded(context, packet):
+    for last in (av.Packet(packets[-1] + behind), None):
+        for frame in _decoded(context, last):
             for row in _rows(frame):
                 digest.update(row)
     return digest.hexdigest()

@@ -120,7 +120,7 @@ class ClipsOnDisk:
         for root in folders.every:
             self._listings[root].scan(str(root), "")
         self._stamps: dict[str, FileStamp | None] = {}
-        self._places: dict[tuple[str, bool], tuple[_Place, ...]] = {}
+        self._places: dict[tuple[str, bool], tuple[_SearchedFolder, ...]] = {}
 
     def file_of(self, src: str, score_drop: str = "") -> FoundFile | None:
         """The file that a clip of that name is, as its folder lists it; None where no folder does."""
@@ -177,7 +177,7 @@ class ClipsOnDisk:
             path.unlink()
         return len(parts)
 
-    def _searched(self, src: str, score_drop: str) -> "tuple[_Place, ...]":
+    def _searched(self, src: str, score_drop: str) -> "tuple[_SearchedFolder, ...]":
         """The folders that ``ClipFolders.searched`` gives, found once for all names that begin alike."""
         key = (score_drop, src.partition("/")[0] in self.folders.entries)
         places = self._places.get(key)
@@ -243,7 +243,7 @@ class _Listing:
                 self.names.add(inside + entry.name)
 
 
-_Place = tuple[Path, _Listing, str]
+_SearchedFolder = tuple[Path, _Listing, str]
 """A folder that a clip may lie in, its listing, and the folder as text."""
 
 

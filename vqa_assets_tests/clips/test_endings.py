@@ -134,6 +134,13 @@ def test_an_avi_that_counts_its_own_header_is_whole_all_the_same(wholes, too_muc
     assert end(bytes(data)) <= len(data)
 
 
+@pytest.mark.parametrize(("last", "is_cut"), [(b"\xff\xff", True), (b"\xff\x00", False), (b"\xff\x5a", False)])
+def test_an_ogg_whose_last_packet_goes_on_was_cut_between_two_pages(last, is_cut):
+    data = ogg(3) + b"OggS" + bytes(22) + b"\x02" + last + bytes(sum(last))
+    assert (end(data) > len(data)) == is_cut
+    assert end(data + ogg(1)) == len(data + ogg(1))
+
+
 @pytest.mark.parametrize(
     ("header", "frame_bytes"),
     [
