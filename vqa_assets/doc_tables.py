@@ -180,14 +180,18 @@ def _bounds(corpus: Corpus) -> str:
 def _source(corpus: Corpus) -> str:
     sources = ["archives (`fetch`)"] if corpus.archives else []
     sources += ["public bucket"] if corpus.bucket_prefix else []
-    return " or ".join(sources) or ("URL column, or staged by hand")
+    return ", ".join([*sources, "URL column", "or staged by hand"])
 
 
 def _layouts(corpus: Corpus) -> Iterator[str]:
     """What is understood of the corpus's files, a line each."""
     yield f"annotation file: {' or '.join(f'`{name}`' for name in corpus.annotation_files)}"
     if corpus.parts:
-        yield "or in parts: " + ", ".join(f"`{p.file}` (`{p.field}` = `{p.value}`)" for p in corpus.parts)
+        yield "or in parts: " + ", ".join(
+            f"`{p.file}` (`{p.field}` {f'= `{p.value}`' if p.value else 'by a column'}"
+            + (f"; SD and count from the single votes in `{p.votes}`)" if p.votes else ")")
+            for p in corpus.parts
+        )
     own = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.own_spellings.names(role))]
     if own:
         yield f"own column names: {'; '.join(own)}"
@@ -207,9 +211,10 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
     if corpus.also_named or corpus.also_starting:
         yield f"on disk also: {_quoted([*corpus.also_named, *(f'{start}…' for start in corpus.also_starting)])}"
     if corpus.bucket_prefix:
-        yield f"clips without a URL: `{corpus.bucket_prefix}<name>`"
+        places = (template.replace("{name}", "<name>") for template in corpus.addresses)
+        yield f"clips without a URL: {' or '.join(f'`{corpus.bucket_prefix}{place}`' for place in places)}"
     if corpus.archives:
-        yield f"archives: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+        yield f"fetched on request: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
     if corpus.raw_video:
         raw = corpus.raw_video
         size = f"{raw.width}×{raw.height}, {raw.framerate:g} fps, {raw.pix_fmt}"

@@ -2,6 +2,7 @@
 
 import fnmatch
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from vqa_assets.annotations.dialects import without_preamble
@@ -25,8 +26,9 @@ _HEADER_BYTES = 4096
 
 
 def find_annotation_files(corpus: Corpus, corpus_dir: Path, explicit: Path | None) -> tuple[Path, ...]:
-    """The annotation file, or its parts; behind it the lists that only mark a split. The first one is never a list.
+    """The annotation file, or its parts; behind it the lists that only mark a split, and files of single votes.
 
+    The first one is neither.
     A file that is named and missing is an error, never a fallback. AnnotationError says what to drop, and where to get
     it.
     """
@@ -38,7 +40,7 @@ def find_annotation_files(corpus: Corpus, corpus_dir: Path, explicit: Path | Non
                 expected="the annotation file that the setting names",
                 next_step="correct the path; a file that is named is never replaced by another",
             )
-        return (explicit, *_split_lists(corpus, explicit.parent, explicit))
+        return (explicit, *_split_lists(corpus, explicit.parent, explicit), *_votes_beside([explicit], corpus))
     files = present_annotation_files(corpus, corpus_dir)
     if not files:
         path = corpus_dir / corpus.acquisition.file
@@ -60,7 +62,7 @@ def present_annotation_files(corpus: Corpus, corpus_dir: Path) -> tuple[Path, ..
     # parts say of which score drop each row is: a whole file beside them is worth more only for its addresses
     drops = all(part.field == "score_drop" for part in corpus.parts)
     if not whole or (parts and drops and not _has_url_column(whole[0], corpus)):
-        return tuple(parts) or tuple(whole[:1])
+        return (*parts, *_votes_beside(parts, corpus)) or tuple(whole[:1])
     lists = _split_lists(corpus, corpus_dir, whole[0])
     left = [path.name for path in [*whole[1:], *parts] if path not in lists]
     if left:
@@ -106,6 +108,12 @@ def _split_lists(corpus: Corpus, folder: Path, whole: Path) -> list[Path]:
         return []
     lists = [part.file for part in corpus.parts if part.field == "split" and part.value != "train"]
     return [path for name in lists if (path := folder / name).is_file()]
+
+
+def _votes_beside(files: Sequence[Path], corpus: Corpus) -> list[Path]:
+    """The files of single votes that lie beside score drops."""
+    names = [(path.parent, part.votes) for path in files if (part := corpus.part_of(path.name)) and part.votes]
+    return [path for folder, name in names if (path := folder / name).is_file()]
 
 
 def _has_url_column(path: Path, corpus: Corpus) -> bool:

@@ -14,7 +14,14 @@ from pathlib import Path
 from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns
 from vqa_assets.annotations.dialects import read_sheet, short
 from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, RowReader, stored
-from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
+from vqa_assets.annotations.splits import (
+    SplitList,
+    check_split_words,
+    mark_splits,
+    warn_of_named_split,
+    warn_of_two_splits,
+)
+from vqa_assets.annotations.votes import VotesFile, with_votes
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
 from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
@@ -34,7 +41,7 @@ class Annotations:
 
     ``files`` are those it was read from, the first one first, ``sha256_of_files`` their hashes; ``sha256`` is of the
     one file, or of all one after another. ``scale`` is what the rows' scores are on, ``native_scale`` what the file's
-    are.
+    are. ``votes`` are those of the files that hold single votes.
     """
 
     files: tuple[Path, ...]
@@ -45,6 +52,7 @@ class Annotations:
     scale_from: str
     rows: tuple[AnnotationRow, ...]
     sha256_of_files: tuple[str, ...]
+    votes: tuple[VotesFile, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -76,6 +84,9 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     AnnotationError where it is empty, of another corpus, without the needed columns, or with more than 5 % bad rows;
     ScaleError where its scores fit no declared scale.
     """
+    parts_with_votes = {part.votes: part for part in corpus.parts if part.votes}
+    voted = [path for path in paths[1:] if path.name in parts_with_votes]
+    paths = tuple(path for path in paths if path not in voted)
     contents = [path.read_bytes() for path in paths]
     # a first file that is a part has labels, and so have all others; behind a whole file there are only split lists
     labelled = len(paths) if corpus.part_of(paths[0].name) is not None else 1
@@ -84,6 +95,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     for path, content in zip(paths[:labelled], contents, strict=False):
         columns, of_file = _read_file(corpus, settings, path, content, several=labelled > 1)
         rows += of_file
+        warn_of_named_split(of_file, corpus.part_of(path.name), f"{corpus.name}: {path}")
         for role, names in columns.roles.items():
             roles[role] = tuple(dict.fromkeys(roles.get(role, ()) + names))
     what = f"{corpus.name}: {paths[0]}"
@@ -99,20 +111,28 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     for path, content in zip(paths[labelled:], contents[labelled:], strict=True):
         listed = _read_file(corpus, settings, path, content)[1]
         check_split_words(listed, f"{corpus.name}: {path}")
+        warn_of_named_split(listed, corpus.part_of(path.name), f"{corpus.name}: {path}")
         lists.append(SplitList.of(path.name, listed))
     rows = mark_splits(rows, lists, what)
+    votes = []
+    for path in voted:
+        part = parts_with_votes[path.name]
+        of_part: dict[str, object] = {part.field: part.value}
+        rows, file = with_votes(rows, path, corpus, of_part=of_part, scale=native, settings=settings)
+        votes.append(file)
     scale = corpus.stored_scale or native  # most corpora stay native until they are unified
     if scale != native:
         rows = [stored(row, native, scale) for row in rows]
     annotations = Annotations(
-        files=tuple(paths),
-        sha256=_sha256(contents),
+        files=(*paths, *voted),
+        sha256=_sha256([*contents, *(file.sha256.encode() for file in votes)]),
         columns=roles,
         scale=scale,
         native_scale=native,
         scale_from=scale_from,
         rows=tuple(rows),
-        sha256_of_files=tuple(_sha256([content]) for content in contents),
+        sha256_of_files=(*(_sha256([content]) for content in contents), *(file.sha256 for file in votes)),
+        votes=tuple(votes),
     )
     bad = annotations.bad
     if not annotations.usable or len(bad) > most_bad_rows(len(rows), settings.bad_rows_limit):

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +34,13 @@ _LEADING_NUMBER = re.compile(r"\d+")
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
 _NOT_UTF8 = "no text: half a surrogate pair"
+_TEST_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("true", "1", "1.0", "yes"), "test"),
+        **dict.fromkeys(("false", "0", "0.0", "no"), "train"),
+    }
+)
+"""What a column ``is_test`` may hold → the split."""
 
 
 class ReadingSettings(Protocol):
@@ -63,6 +71,15 @@ class ReadingSettings(Protocol):
         """The share of bad rows above which the file is refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClipAddress:
+    """An address made by a corpus's ``template``, and the name of a clip that comes from there."""
+
+    url: str
+    template: str
+    src: str
+
+
 @dataclass(frozen=True)
 class AnnotationRow:
     """One row of the score file. ``problem`` says why it is unusable; ``repeats`` is true for a later equal row.
@@ -72,7 +89,8 @@ class AnnotationRow:
     ``count`` the number of opinions (0: not published). ``extra`` goes into the corpus JSONL as it is. On disk the clip
     may have a name of ``also`` instead of ``src``, or one that begins with one of ``also_starting``. ``reference``
     marks the reference clip of its content; ``codec`` is what the annotation says encoded it; ``file`` is set where
-    the annotation is of several files.
+    the annotation is of several files. ``addresses`` are those that the corpus's templates make, where the score file
+    has no ``url``; the first of them is ``url`` then.
     """
 
     line: int
@@ -90,6 +108,7 @@ class AnnotationRow:
     codec: str = ""
     file: str = ""
     named: str = ""
+    addresses: tuple[ClipAddress, ...] = ()
 
     @property
     def where(self) -> str:
@@ -117,9 +136,10 @@ class RowReader:
         name = _one_spelling(self._text("clip", record) or filled(self.corpus.clip_name, record))
         src = with_suffix(name, self.settings.clip_suffix)
         # a corpus with a bucket needs no addresses in its score file
-        url, prefix = self._word("url", record), self.settings.bucket_prefix
-        if not url and prefix and src:
-            url = prefix + quote(src)
+        url = self._word("url", record)
+        addresses = self._addresses(src, record) if not url and src and self.settings.bucket_prefix else ()
+        if addresses:
+            url = addresses[0].url
         mos_text = self._text("mos", record)
         mos = self._number(mos_text)
         count = self._number(self._text("count", record))
@@ -140,6 +160,7 @@ class RowReader:
             codec=self._word("codec", record).lower() or self._codec_in_name(src),
             file=self.file,
             named=name,
+            addresses=addresses,
         )
 
     def _text(self, role: str, record: Mapping[str, str]) -> str:
@@ -174,23 +195,45 @@ class RowReader:
         """Names other than ``src`` that the clip may have on disk."""
         if not templates:
             return ()
-        suffixes = (self.settings.clip_suffix.lower(), *VIDEO_SUFFIXES)
-        suffix = next((s for s in suffixes if src.lower().endswith(s)), "")
-        stem = src[: len(src) - len(suffix)]
+        stem, _ = self._parted(src)
         number_in_name = _LEADING_NUMBER.match(stem.rpartition("/")[2])
         parts = {"clip": stem, LEADING_NUMBER: number_in_name.group() if number_in_name else ""}
         names = (filled(template, {**record, **parts}) for template in templates)
         return tuple(name for name in names if name and name != src and not leaves_folder(name))
 
+    def _addresses(self, src: str, record: Mapping[str, str]) -> tuple[ClipAddress, ...]:
+        """Where a clip without a URL may be, each address once; a template that lacks a value makes none."""
+        stem, suffix = self._parted(src)
+        last = stem.rpartition("/")[2]
+        # What stands in the clip's own name is as the bucket spells it; a column may say it in another way.
+        values = {**record, **read_by(self.corpus.name_parts, last), "name": src, "stem": last}
+        quoted = {name: quote(value) for name, value in values.items()}
+        addresses: dict[str, ClipAddress] = {}
+        for template in self.corpus.addresses:
+            if place := filled(template, quoted):
+                url, of_place = self.settings.bucket_prefix + place, self._parted(place.partition("?")[0])[1]
+                kept = src if of_place.lower() in ("", suffix.lower()) else stem + of_place
+                addresses.setdefault(url, ClipAddress(url, template, kept))
+        return tuple(addresses.values())
+
+    def _parted(self, name: str) -> tuple[str, str]:
+        """A name's stem and its suffix, which is empty where it is none of a video."""
+        suffixes, lower = (self.settings.clip_suffix.lower(), *VIDEO_SUFFIXES), name.lower()
+        at = len(name) - next((len(suffix) for suffix in suffixes if lower.endswith(suffix)), 0)
+        return name[:at], name[at:]
+
     def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
         """What goes into the corpus JSONL as it is: the part, content and split, and the declared extra columns."""
         extra: dict[str, object] = {}
-        if self.part is not None:
+        if self.part is not None and self.part.value:
             extra[self.part.field] = self.part.value
         if content := self._word("content", record):
             extra[CONTENT_ID] = content
         if split := self._text("split", record):
             extra["split"] = split
+        elif is_test := self._text("is_test", record):
+            # a word of neither kind stays, and is refused as an unknown split
+            extra["split"] = _TEST_WORDS.get(is_test.lower(), is_test)
         for column in self.corpus.extra_columns:
             text = next((text for name in column.columns if (text := record.get(name.lower()))), "")
             value = self._number(text)
@@ -214,6 +257,11 @@ def stored(row: AnnotationRow, native: MosScale, scale: MosScale) -> AnnotationR
 def with_suffix(name: str, suffix: str) -> str:
     """The name on disk: a stem with dots is no suffix, so the suffix is added unless it or a video suffix is there."""
     return name if not name or name.lower().endswith((*VIDEO_SUFFIXES, suffix.lower())) else name + suffix
+
+
+def src_of(name: str, suffix: str) -> str:
+    """The clip that a score file means by a name."""
+    return with_suffix(_one_spelling(name), suffix)
 
 
 def leaves_folder(name: str) -> bool:

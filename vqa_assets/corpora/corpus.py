@@ -104,8 +104,9 @@ def strictest(words: Iterable[str]) -> str:
 class Spellings(Declared):
     """Column names of an annotation file per meaning, compared without case; the first non-empty one wins.
 
-    ``content`` names what a clip shows, ``split`` its official part, ``reference`` holds 1 for the reference clip of
-    its content, ``codec`` what encoded it.
+    ``content`` names what a clip shows, ``split`` its official part, ``is_test`` holds true or 1 for a clip of the
+    official test part and false or 0 for one to train on, ``reference`` holds 1 for the reference clip of its content,
+    ``codec`` what encoded it.
     """
 
     clip: Many[str] = ()
@@ -115,6 +116,7 @@ class Spellings(Declared):
     count: Many[str] = ()
     content: Many[str] = ()
     split: Many[str] = ()
+    is_test: Many[str] = ()
     reference: Many[str] = ()
     codec: Many[str] = ()
 
@@ -137,6 +139,9 @@ GENERAL_SPELLINGS = Spellings(
     count=("n", "ratings", "num_ratings", "n_ratings", "rating_count"),
 )
 
+VOTE_SPELLINGS = ("vote", "rating", "score", "quality")
+"""Column names of single votes, in files of votes beside a score file."""
+
 NAME_AND_SCORE = ("name", "mos")
 NAME_FILLERS_SCORE = ("name", "", "", "mos")
 """Shapes of headerless files: the column names that a header would hold, empty for columns without meaning."""
@@ -158,20 +163,25 @@ class Acquisition(Declared):
 class ScorePart(Declared):
     """One of several score files that together are the corpus's annotation file.
 
-    Its rows carry ``field`` = ``value``; their clips lie in ``clips`` or where the other clips do. ``min_rows`` is the
-    lower bound where such parts alone are there (None: the corpus's own).
+    Its rows carry ``field`` = ``value``; a split may be left to a column of the file (``value`` empty), which counts
+    before the file's name. Their clips lie in ``clips`` or where the other clips do; ``votes`` is a file of single
+    votes beside it, of which SD and count are made. ``min_rows`` is the lower bound where such parts alone are there
+    (None: the corpus's own).
     """
 
     file: InnerPath
     field: Literal["score_drop", "split"]
-    value: str
+    value: str = ""
     clips: Many[InnerPath] = ()
+    votes: Annotated[InnerPath | None, NONE_WORD] = None
     min_rows: Annotated[AtLeastOne | None, NONE_WORD] = None
 
     @model_validator(mode="after")
     def _is_a_split(self) -> Self:
-        if self.field == "split" and self.value not in SPLIT_WORDS:
-            raise Unfit(repr(self.value), f"one of {', '.join(SPLIT_WORDS)}", "value")
+        if self.field == "split" and self.value not in ("", *SPLIT_WORDS):
+            raise Unfit(repr(self.value), f"one of {', '.join(SPLIT_WORDS)}, or nothing", "value")
+        if self.field != "split" and not self.value:
+            raise Unfit("nothing", f"what {self.field} is in these rows", "value")
         return self
 
 
@@ -192,11 +202,16 @@ class RenamedColumn(Declared):
 
 
 class Archive(Declared):
-    """A zip file that holds a part of the corpus: unpacked into ``folder``, at least ``min_bytes`` large."""
+    """A file that can be fetched, at least ``min_bytes`` large.
+
+    One with a ``folder`` is a zip file, unpacked into that; any other goes into the corpus's own folder as it is. What
+    is not ``needed`` may be gone.
+    """
 
     file: InnerPath
-    folder: InnerPath
+    folder: Annotated[InnerPath | None, NONE_WORD] = None
     min_bytes: int
+    needed: bool = True
 
 
 class Corpus(Declared):
@@ -216,8 +231,13 @@ class Corpus(Declared):
     have a name of ``also_named``, or one that begins with one of ``also_starting``; they are made the same way, and
     ``{clip}`` is the name without suffix, ``{leading_number}`` the number that it begins with.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
-    are. ``bytes_per_clip`` estimates a download; ``bucket_prefix`` is put before names that have no URL; ``archives``
-    lie at ``archive_base``. ``name_ids`` are the sites whose ids stand in clip names, which links related clips.
+    are. ``bytes_per_clip`` estimates a download; ``archives`` lie at ``archive_base``. ``name_ids`` are the sites whose
+    ids stand in clip names, which links related clips.
+
+    Clips without a URL are fetched from below ``bucket_prefix``, at what the templates ``addresses`` make of columns:
+    they are tried in order, the one that last worked first. In them ``{name}`` is the clip's name, ``{stem}`` its last
+    part without suffix, and what the template ``name_parts`` reads off that goes before columns of the same name. A
+    clip's suffix follows the address that it came from.
     """
 
     name: CorpusName
@@ -253,6 +273,8 @@ class Corpus(Declared):
     raw_video: Annotated[RawVideo | None, NONE_WORD] = None
     download_timeout_s: float = Field(default=120.0, ge=1, le=LONGEST_TIME_S)
     bucket_prefix: Address = ""
+    addresses: Annotated[Many[Template], Shape(bool, "a list of at least one template such as '{name}'")] = ("{name}",)
+    name_parts: Template = ""
     archives: Many[Archive] = ()
     archive_base: Address = ""
     name_ids: Many[IdFamily] = ()
@@ -307,7 +329,7 @@ class Corpus(Declared):
                 if other != role and "content" not in (other, role):
                     found = f"{name!r} for {other} and {role}"
                     raise Unfit(found, "one meaning for each column name", "own_spellings")
-        files = [part.file for part in self.parts]
+        files = [name for part in self.parts for name in (part.file, part.votes) if name]
         if len(set(files)) < len(files):
             raise Unfit(f"files {', '.join(files)}", "each file once", "parts")
         return self

@@ -1,4 +1,7 @@
-"""The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``."""
+"""The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``.
+
+And which of a corpus's address templates worked last.
+"""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -16,7 +19,8 @@ _COLUMNS = (
 )
 _FORMAT = CacheFormat(
     version=1,
-    tables=f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID",
+    tables=f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS worked (what TEXT PRIMARY KEY, template TEXT) WITHOUT ROWID",
     cost="every clip is read again",
 )
 _PLACES = f"({','.join('?' * (1 + _COLUMNS.count(',')))})"
@@ -52,6 +56,16 @@ class IngestCache:
         return self._file.ask(
             lambda file: {str(row[0]): _read_clip(row[1:]) for row in file.execute("SELECT * FROM clips")}
         )
+
+    @property
+    def template(self) -> str:
+        """The address template by which a clip was fetched last; empty where none was."""
+        rows = self._file.ask(lambda file: file.execute("SELECT template FROM worked").fetchall())
+        return str(rows[0][0]) if rows else ""
+
+    @template.setter
+    def template(self, template: str) -> None:
+        self._file.ask(lambda file: file.execute("INSERT OR REPLACE INTO worked VALUES ('address', ?)", [template]))
 
     def put(self, name: str, clip: ReadClip) -> None:
         """Commit one clip at once."""

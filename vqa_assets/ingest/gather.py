@@ -5,7 +5,7 @@ What a worker does is in ``clip_task``; which rows follow from the outcomes is i
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -13,14 +13,24 @@ from functools import partial
 from pathlib import Path
 
 from vqa_assets.annotations import AnnotationRow
-from vqa_assets.clips.downloading import DownloadLimits, told_address
+from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
 from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, completed_together, stopping, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import ServerGoneError
 from vqa_assets.ingest.cache import IngestCache, ReadClip
-from vqa_assets.ingest.clip_task import ClipLimits, ClipOutcome, ClipState, ClipTask, as_raw, read_clips, unreadable
+from vqa_assets.ingest.clip_task import (
+    ClipLimits,
+    ClipOutcome,
+    ClipSource,
+    ClipState,
+    ClipTask,
+    as_raw,
+    read_clips,
+    told_addresses,
+    unreadable,
+)
 from vqa_assets.ingest.fetching import FetchPlan, check_space
 from vqa_assets.ingest.layout import ClipsOnDisk
 from vqa_assets.ingest.naming import LikeNames, score_drop
@@ -52,7 +62,8 @@ class Services:
 class IngestInputs:
     """What one run knows of its clips before it begins.
 
-    ``sizes`` are those of the earlier JSONL, by clip name; ``unclaimed`` are the clips on disk that no row names.
+    ``sizes`` are those of the earlier JSONL, by clip name; ``unclaimed`` are the clips on disk that no row names;
+    ``taken`` are the names that no fetched clip may get instead of its own.
     """
 
     corpus: Corpus
@@ -62,6 +73,7 @@ class IngestInputs:
     cache: IngestCache
     sizes: Mapping[str, int] = field(default_factory=dict)
     unclaimed: LikeNames = field(default_factory=LikeNames)
+    taken: Collection[str] = ()
 
 
 def gather_outcomes(
@@ -69,11 +81,13 @@ def gather_outcomes(
 ) -> Mapping[str, ClipOutcome]:
     """One outcome for every usable row of the run, by clip name; each is committed as it completes.
 
+    A clip that came from one of several sources is kept by that source's name, which its outcome says.
+
     ServerGoneError where no clip is there and none could be fetched because no server answered; IngestError where
     clips of known size do not fit on the disk.
     """
     corpus, settings = inputs.corpus, inputs.settings
-    gathering = _Gathering(inputs, report, inputs.cache.load())
+    gathering = _Gathering(inputs, report, inputs.cache.load(), inputs.cache.template)
     tasks = gathering.tasks(rows)
     fetch = FetchPlan.of([task.name for task in tasks if task.url], gathering.sizes(tasks), corpus.bytes_per_clip)
     to_fetch = f"{fetch.clips} clips to fetch" + (f" ({fetch.in_words()})" if fetch.clips else "")
@@ -104,11 +118,13 @@ class _Gathering:
     inputs: IngestInputs
     report: IngestReport
     cached: Mapping[str, ReadClip]
+    template: str
     outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
     done: int = 0
     failed: int = 0
     broken: int = 0
     unreachable: int = 0
+    given: set[str] = field(default_factory=set)
 
     def tasks(self, rows: Sequence[AnnotationRow]) -> list[ClipTask]:
         """The clips that need a worker; all others are settled from the cache, the progress or their absence."""
@@ -131,7 +147,9 @@ class _Gathering:
         download = replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host)
         # All that is submitted can be pickled: the executor's workers may be processes, here or elsewhere.
         read = partial(read_clips, tools, ClipLimits(download, settings.probe_timeout_s))
-        chunks = [tasks[start : start + TASKS_PER_CHUNK] for start in range(0, len(tasks), TASKS_PER_CHUNK)]
+        # One after another, as they are handed out: what worked for the clips before goes first.
+        starts = range(0, len(tasks), TASKS_PER_CHUNK)
+        chunks = (self._arranged(tasks[start : start + TASKS_PER_CHUNK]) for start in starts)
         window = max(LEAST_WINDOW, WINDOW_PER_WORKER * workers_of(settings))
         with closing(completed_together(executor, read, chunks, window, watch.look)) as batches:
             for batch in batches:
@@ -178,10 +196,33 @@ class _Gathering:
             reason = _why_missing(places, like=self.inputs.unclaimed.nearest(row.src))
             return ClipOutcome(ClipState.MISSING, reason=reason)
         entry = self.inputs.progress.entries.get(row.src)
-        if entry is not None and entry.forbids(told_address(row.url)) and not settings.retry_failed:
+        urls = [address.url for address in row.addresses] or [row.url]
+        if entry is not None and entry.forbids(told_addresses(urls)) and not settings.retry_failed:
             return ClipOutcome(ClipState.FAILED, reason=entry.reason, address=entry.address)
-        task = ClipTask(row.src, path, row.url, raw, row.codec)
+        task = ClipTask(row.src, path, row.url, raw, row.codec, sources=self._sources(row, path))
         return replace(task, refused_sha256=entry.sha256, refused_runs=entry.runs) if entry else task
+
+    def _sources(self, row: AnnotationRow, path: Path) -> tuple[ClipSource, ...]:
+        """A clip's addresses, each with the name that what comes from there is kept by: no other clip's."""
+        sources, clips = [], self.inputs.clips
+        for address in row.addresses:
+            name = address.src
+            if name != row.src and (name in self.inputs.taken or name in self.given or clips.file_of(name)):
+                name = row.src
+            place = path if name == row.src else clips.folders.target / name
+            sources.append(ClipSource(address.url, address.template, name, place))
+        self.given.update(source.name for source in sources)
+        return tuple(sources)
+
+    def _arranged(self, tasks: Sequence[ClipTask]) -> list[ClipTask]:
+        """The tasks, each with the source first whose template worked last."""
+        worked = self.template
+        return [
+            replace(task, sources=tuple(sorted(task.sources, key=lambda source: source.template != worked)))
+            if len(task.sources) > 1
+            else task
+            for task in tasks
+        ]
 
     def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
         """What the cache says of a clip that has not changed since; None where it must be read (again)."""
@@ -224,18 +265,27 @@ class _Gathering:
     def _settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
         """Commit outcomes together: the cache first, then the progress, which would call a clip done too early."""
         self.outcomes.update(outcomes)
+        kept_as = {name: outcome.source.name if outcome.source else name for name, outcome in outcomes.items()}
         self.inputs.cache.put_all(
-            {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
+            {kept_as[name]: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
         )
         entries: dict[str, Entry] = {}
         for name, outcome in outcomes.items():
             if outcome.clip is not None:
-                entries[name] = DONE
+                entries[kept_as[name]] = DONE
+                if name in self.inputs.progress.entries:  # of a run in which it did not come
+                    entries[name] = DONE
+                self._learn(outcome)
             elif outcome.state is ClipState.FAILED:
                 entries[name] = Entry("failed", outcome.reason, outcome.address)
             elif outcome.refused_sha256:
                 entries[name] = Entry("retry", outcome.reason, sha256=outcome.refused_sha256, runs=outcome.refused_runs)
         self.inputs.progress.set_all(entries)
+
+    def _learn(self, outcome: ClipOutcome) -> None:
+        """Keep in mind, for this run and the next ones, by which template a whole clip came."""
+        if outcome.source and outcome.state is ClipState.READ and outcome.source.template != self.template:
+            self.template = self.inputs.cache.template = outcome.source.template
 
     def _count(self, outcome: ClipOutcome) -> None:
         """Count what a worker did."""

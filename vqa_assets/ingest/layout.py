@@ -120,24 +120,32 @@ class ClipsOnDisk:
         for root in folders.every:
             self._listings[root].scan(str(root), "")
         self._stamps: dict[str, FileStamp | None] = {}
+        self._places: dict[tuple[str, bool], tuple[_SearchedFolder, ...]] = {}
 
     def file_of(self, src: str, score_drop: str = "") -> FoundFile | None:
         """The file that a clip of that name is, as its folder lists it; None where no folder does."""
-        for root in self.folders.searched(src, score_drop):
-            if (listed := self._listed(root, src)) is not None:
+        for root, listing, _ in self._searched(src, score_drop):
+            if src in listing.names:
+                return root, src
+            if listing.has_others and (listed := self._listed(root, src)) is not None:
                 return listed
         return None
 
     def holds(self, src: str, score_drop: str = "") -> bool:
         """Whether a clip of that name is there; a Git-LFS pointer is none."""
-        return any(
-            self._listed(root, src) is not None and self._is_clip(root / src)
-            for root in self.folders.searched(src, score_drop)
-        )
+        # Loops, here and above: they are run for every row several times, and generators take three times as long.
+        for root, listing, text in self._searched(src, score_drop):
+            is_listed = src in listing.names or (listing.has_others and self._listed(root, src) is not None)
+            if is_listed and self._is_clip(f"{text}/{src}"):
+                return True
+        return False
 
     def stamp(self, src: str, score_drop: str = "") -> FileStamp | None:
         """The stamp of such a clip where ``ClipFolders.path_of`` finds it; None where only a look at it can say."""
-        places = [root for root in self.folders.searched(src, score_drop) if self._listed(root, src) is not None]
+        places = []
+        for root, listing, text in self._searched(src, score_drop):
+            if src in listing.names or (listing.has_others and self._listed(root, src) is not None):
+                places.append(text)
         if not places:
             return None
         path = f"{places[0]}/{src}"
@@ -148,9 +156,12 @@ class ClipsOnDisk:
 
     def clips(self, but: Collection[FoundFile] = ()) -> Iterator[FoundFile]:
         """All other files that may be clips by their names; what is hidden or temporary is none."""
+        left_out: dict[Path, set[str]] = {root: set() for root in self._listings}
+        for root, name in but:
+            left_out[root].add(name)
         for root, listing in self._listings.items():
-            for name in listing.names:
-                if (root, name) not in but and name.lower().endswith(self._suffixes) and _may_be_a_clip(name):
+            for name in listing.names - left_out[root]:
+                if name.lower().endswith(self._suffixes) and _may_be_a_clip(name):
                     yield root, name
 
     def remove_leftovers(self) -> int:
@@ -165,6 +176,15 @@ class ClipsOnDisk:
         for path in parts:
             path.unlink()
         return len(parts)
+
+    def _searched(self, src: str, score_drop: str) -> "tuple[_SearchedFolder, ...]":
+        """The folders that ``ClipFolders.searched`` gives, found once for all names that begin alike."""
+        key = (score_drop, src.partition("/")[0] in self.folders.entries)
+        places = self._places.get(key)
+        if places is None:
+            roots = self.folders.searched(src, score_drop)
+            places = self._places[key] = tuple((root, self._listings[root], str(root)) for root in roots)
+        return places
 
     def _listed(self, root: Path, name: str) -> FoundFile | None:
         listing = self._listings[root]
@@ -185,9 +205,9 @@ class ClipsOnDisk:
                 self._stamps[path] = None
         return self._stamps[path]
 
-    def _is_clip(self, path: Path) -> bool:
-        stamp = self._stamp(str(path))
-        return is_there(path) if stamp is None or may_be_lfs_pointer(stamp) else True
+    def _is_clip(self, path: str) -> bool:
+        stamp = self._stamp(path)
+        return is_there(Path(path)) if stamp is None or may_be_lfs_pointer(stamp) else True
 
 
 class _Listing:
@@ -198,6 +218,11 @@ class _Listing:
         self.linked: list[str] = []
         self._apart = {str(other) for other in roots if other != root}
         self.inner = [(f"{other.relative_to(root)}/", other) for other in roots if root in other.parents]
+
+    @property
+    def has_others(self) -> bool:
+        """Whether files below this folder are listed elsewhere, or nowhere."""
+        return bool(self.inner or self.linked)
 
     def scan(self, folder: str, inside: str, skip: Callable[[str], bool] | None = None) -> None:
         """List every file below a folder, itself below the root by the name ``inside``."""
@@ -216,6 +241,10 @@ class _Listing:
                     self.linked.append(f"{inside}{entry.name}/")
             elif _leads_to_file(entry):
                 self.names.add(inside + entry.name)
+
+
+_SearchedFolder = tuple[Path, _Listing, str]
+"""A folder that a clip may lie in, its listing, and the folder as text."""
 
 
 def _leads_to_folder(link: "os.DirEntry[str]") -> bool:

@@ -23,7 +23,7 @@ from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.gather import IngestInputs, Services, gather_outcomes
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder
-from vqa_assets.ingest.naming import LikeNames, named_on_disk
+from vqa_assets.ingest.naming import LikeNames, named_as_fetched, named_on_disk
 from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
 from vqa_assets.ingest.settings import IngestSettings
@@ -155,8 +155,18 @@ def _gather_and_judge(
     report.names_found = named.counted(run, clips)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
         like = LikeNames(named.unclaimed)
-        inputs = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier), like)
+        taken = {*earlier, *(row.src for row in annotations.rows)}
+        inputs = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier), like, taken)
         outcomes = gather_outcomes(run, inputs, services, report)
+    fetched_as = {src: o.source.name for src, o in outcomes.items() if o.source and o.source.name != src}
+    if fetched_as:
+        annotations = replace(
+            annotations, rows=tuple(named_as_fetched(annotations.rows, fetched_as, settings.clip_suffix))
+        )
+        run = _rows_of_this_run(annotations, settings.max_rows)
+        outcomes = {fetched_as.get(src, src): outcome for src, outcome in outcomes.items()}
+        # The earlier row is of the same clip, whatever it was called then.
+        earlier = {fetched_as.get(src, src): line for src, line in earlier.items()}
     labelling = Labelling(corpus, settings, annotations, utc_text())
     rows = RowJudge(labelling, earlier, report).judge(run, outcomes)
     if not settings.allow_empty and all(outcome.state is not ClipState.READ for outcome in outcomes.values()):
@@ -297,6 +307,7 @@ def _manifest(
         "mos_scale": {"name": annotations.scale.name, "from": annotations.scale_from},
         "native_scale": annotations.native_scale.name,
         "labels": annotations.statistics().as_dict(),
+        **({"votes": [file.described() for file in annotations.votes]} if annotations.votes else {}),
         "progress_path": layout.progress,
         "losses_path": layout.losses,
         "max_rows": settings.max_rows,

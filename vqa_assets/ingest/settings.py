@@ -101,7 +101,8 @@ class IngestSettings(Settings):
     probe_timeout_s: float = setting(60.0, "Longest time for one clip's probe, in seconds.", ge=1, le=LONGEST_TIME_S)
     bucket_prefix: Address = setting(
         "",
-        "Address put before the name of a clip that has no URL.",
+        "Address put before the name of a clip that has no URL, or before what the corpus's address templates make of "
+        "it.",
         of_corpus="bucket_prefix",
         shown="the corpus's, mostly none",
     )

@@ -73,7 +73,9 @@ class TestLayouts:
         ]
         assert {row["corpus"] for row in rows} == {layout.corpus}
         assert {row["corpus_version"] for row in rows} == {CORPORA[layout.corpus].version}
-        assert report.skipped_missing + report.skipped_download + report.skipped_bad_row == report.rows_in - len(rows)
+        lost = report.skipped_missing + report.skipped_download + report.skipped_bad_row
+        assert lost + layout.duplicates == report.rows_in - len(rows)
+        assert report.duplicate_labels == layout.duplicates
         assert corpus.ingest(**layout.settings).report.unchanged == len(rows)
 
     def test_every_corpus_has_a_layout(self) -> None:
@@ -332,6 +334,64 @@ class TestScales:
         small.ingest()
         assert [row["split"] for row in small.rows()] == ["train"]
         assert "1 rows have another split in their own column than on the official lists (a.mp4)" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("file", "column", "words", "splits", "apart"),
+        [
+            ("LSVQ_whole_train.csv", "split", ("train", "test", "val"), ["train", "test", "val"], "1 rows (b.mp4)"),
+            ("LSVQ_whole_train.csv", "is_test", ("0", "1", "True"), ["train", "test", "test"], "2 rows (b.mp4, c.mp4)"),
+            ("labels_test_1080p.csv", "is_test", ("no", "yes", "1.0"), ["train", "test", "test"], "1 rows (a.mp4)"),
+            ("LSVQ_whole_test.csv", "is_test", ("", "1", "1"), ["test", "test", "test"], ""),
+            ("labels_train_test.csv", "is_test", ("FALSE", "TRUE", "0"), ["train", "test", "train"], ""),
+        ],
+    )
+    def test_a_column_counts_before_the_files_name_and_what_contradicts_is_counted(
+        self,
+        file: str,
+        column: str,
+        words: tuple[str, ...],
+        splits: list[str],
+        apart: str,
+        at: Any,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        small = at("lsvq")
+        rows = "".join(f"{name},{60 + i},{word}\n" for i, (name, word) in enumerate(zip("abc", words, strict=True)))
+        small.drop(file, f"name,mos,{column}\n{rows}")
+        for name in "abc":
+            small.stage(f"{name}.mp4", name.encode())
+        count, _, names = apart.partition(" rows ")
+        for beside in ("nothing", "manifest.csv"):
+            if beside == "manifest.csv":
+                if file == "LSVQ_whole_train.csv":  # beside a whole file it marks no clip
+                    continue
+                small.drop("manifest.csv", "name,mos\na,60\nb,61\nc,62\n")
+            caplog.clear()
+            small.ingest()
+            assert [row["split"] for row in small.rows()] == splits
+            told = [r.getMessage() for r in caplog.records if "than the file's name says" in r.getMessage()]
+            assert [f"{count} rows have another" in line and names in line for line in told] == [True] * bool(apart)
+
+    def test_a_word_that_is_neither_true_nor_false_is_refused(self, at: Any) -> None:
+        small = at("lsvq")
+        small.drop("labels_train_test.csv", "name,mos,is_test\na,60,0\nb,70,maybe\n")
+        with pytest.raises(AnnotationError, match=r"1 rows of another split \(line 3: maybe\)"):
+            small.ingest()
+
+    def test_the_authors_file_without_its_column_is_no_training_file(self, at: Any, caplog: Any) -> None:
+        small = at("lsvq")
+        small.drop("labels_train_test.csv", "name,mos\na,60\nb,70\n")
+        small.stage("a.mp4", b"a")
+        small.ingest()
+        assert "split" not in small.rows()[0]
+        small.drop("manifest.csv", "name,mos\na,60\nb,70\n")
+        small.ingest()
+        assert "split" not in small.rows()[0]
+        assert "labels_train_test.csv has no column that says a split, and marks no clip" in caplog.text
+        (small.folder / "manifest.csv").unlink()
+        small.drop("labels_test_1080p.csv", "name,mos\nc,60\n")
+        with pytest.raises(AnnotationError, match=r"2 rows of another split \(labels_train_test.csv line 2: \(empty"):
+            small.ingest()
 
     def test_a_clip_of_two_parts_is_told_by_name(self, at: Any, caplog: pytest.LogCaptureFixture) -> None:
         small = at("lsvq")

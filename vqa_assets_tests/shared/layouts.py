@@ -11,7 +11,10 @@ import openpyxl
 
 @dataclass(frozen=True)
 class Layout:
-    """One layout: files and clips by their place in the corpus's folder; per row, some of its fields."""
+    """One layout: files and clips by their place in the corpus's folder; per row, some of its fields.
+
+    ``duplicates`` rows of its files repeat others.
+    """
 
     corpus: str
     name: str
@@ -19,6 +22,7 @@ class Layout:
     clips: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    duplicates: int = 0
 
 
 def workbook(**sheets: list[list[Any]]) -> bytes:
@@ -113,6 +117,7 @@ _LSVQ = (
     + "".join(f'ia-batch3/{i},"[1, 2, 3]","[4, 5]","[6]",540,960,99,{40 + i},240\n' for i in range(7))
 )
 _LSVQ_CLIPS = tuple(f"clips/{n}.mp4" for n in ("yfcc-batch1/747", "ia-batch2/747", "yfcc-batch1/Mont._Education_1"))
+_LSVQ_AUTHORS = "name,height,width,mos_p1,mos,is_test\n"
 LSVQ = (
     Layout(
         "lsvq",
@@ -146,6 +151,40 @@ LSVQ = (
             {"src": "a/2.mp4", "mos": 70.0, "split": "test"},
             {"src": "a/3.mp4", "mos": 80.0, "split": "test"},
         ),
+    ),
+    Layout(
+        "lsvq",
+        "the authors' own files, beside one that is passed on",
+        {
+            "labels_train_test.csv": _LSVQ_AUTHORS + "a/1,540,960,99,60,False\na/2,540,960,99,70,True\n",
+            "labels_test_1080p.csv": _LSVQ_AUTHORS + "a/3,1080,1920,99,80,True\n",
+            "LSVQ_whole_train.csv": "name,mos\na/1,60\na/4,50\n",
+        },
+        ("clips/a/1.mp4", "clips/a/2.mp4", "clips/a/3.mp4", "clips/a/4.mp4"),
+        (
+            {"src": "a/1.mp4", "mos": 60.0, "split": "train"},
+            {"src": "a/2.mp4", "mos": 70.0, "split": "test"},
+            {"src": "a/3.mp4", "mos": 80.0, "split": "test"},
+            {"src": "a/4.mp4", "mos": 50.0, "split": "train"},
+        ),
+        duplicates=1,
+    ),
+    Layout(
+        "lsvq",
+        "the authors' file under the usual name",
+        {"manifest.csv": _LSVQ_AUTHORS + "a/1,540,960,99,60,0\na/2,540,960,99,70,1.0\n"},
+        ("clips/a/1.mp4", "clips/a/2.mp4"),
+        ({"src": "a/1.mp4", "split": "train"}, {"src": "a/2.mp4", "split": "test"}),
+    ),
+    Layout(
+        "lsvq",
+        "a manifest beside the authors' list",
+        {
+            "manifest.csv": "name,mos\na/1,60\na/2,70\n",
+            "labels_train_test.csv": _LSVQ_AUTHORS + "a/1,540,960,99,60,false\na/2,540,960,99,70,true\n",
+        },
+        ("clips/a/1.mp4", "clips/a/2.mp4"),
+        ({"src": "a/1.mp4", "split": "train"}, {"src": "a/2.mp4", "split": "test"}),
     ),
     Layout(
         "lsvq",
