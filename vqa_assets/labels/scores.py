@@ -366,7 +366,7 @@ def _check_inside(file: SelectedColumns, column: str, decided: Sequence[DecidedS
         raise LabelError(
             f"{file.path}: {column}: scores outside their scale",
             found=f"{len(outside)} of {file.frame.height} ({examples})",
-            expected=f"none more than {SLACK} outside (less on scales narrower than 1–5)",
+            expected=f"none more than {SLACK} outside",
             next_step="correct the rows, or set mos_scale if the scale is wrong",
         )
 
