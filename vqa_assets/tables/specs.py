@@ -280,10 +280,11 @@ FR_TRAINING_CORPUS = replace(
 )
 
 
-def labelled_table(status_column: str) -> Table:
-    """``MOS_FEATURES`` with another name for its status column."""
+def labelled_table(status_column: str, further: Iterable[str] = ()) -> Table:
+    """``MOS_FEATURES`` with another name for its status column, and with columns of further scores."""
     named = (replace(c, name=status_column) if c.name == "mos_label_status" else c for c in MOS_FEATURES.columns)
-    return replace(MOS_FEATURES, columns=tuple(named))
+    scores = further_columns(further, "on 1–5", low=TRAINING.low - 0.05, high=5.05)
+    return replace(MOS_FEATURES, columns=(*named, *scores))
 
 
 TABLES: Mapping[str, Table] = {
