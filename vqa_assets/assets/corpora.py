@@ -253,6 +253,8 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         numbers = [score for score, _ in scores]
         evidence = ScaleEvidence.of(numbers, [*named.values(), *corpus.row_scales])
         doubts = _scale_doubts(rows, named, evidence)
+        if not {scale.name for scale in corpus.row_scales} >= named.keys():
+            doubts.append(f"{latest.partition} declares {' and '.join(s.name for s in corpus.row_scales)} only")
         advice = f"; {'; '.join(doubts)}: set mos_scale and ingest again" if doubts else ""
         return dg.AssetCheckResult(
             passed=not doubts,
