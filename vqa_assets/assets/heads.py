@@ -234,7 +234,8 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
     def gate(latest: Latest) -> dg.AssetCheckResult:
         verdict = latest.manifest["gate"]
         reasons = "; ".join(verdict["reasons"]) or "every threshold is met"
-        return dg.AssetCheckResult(passed=verdict["passed"], description=f"{latest.manifest['status']}: {reasons}")
+        on = "" if verdict["target"] == MOS_TARGET.name else f" on {verdict['target']}"
+        return dg.AssetCheckResult(passed=verdict["passed"], description=f"{latest.manifest['status']}{on}: {reasons}")
 
     @head.check("The head is better than a ridge regression on the same folds.", name=f"{head.asset}_beats_ridge")
     def beats_ridge(latest: Latest) -> dg.AssetCheckResult:

@@ -102,6 +102,11 @@ def _is_template(text: str) -> bool:
     )
 
 
+def is_further_score(column: str) -> bool:
+    """Whether a column's name is that of a further score, ``mos_<name>``, and means nothing else."""
+    return column.startswith("mos_") and _is_score_name(column.removeprefix("mos_"))
+
+
 def _is_score_name(name: str) -> bool:
     return bool(_SCORE_NAME.fullmatch(name)) and not _SCORE_NAME_TAKEN.fullmatch(name)
 
