@@ -55,9 +55,9 @@ their line numbers; more than 5 % of them, or no usable row, is an error. Equal 
 clip with two scores is rejected by name. The whole file decides the scale of its scores, never a row; `mos_scale` in
 the run config or `ingest.toml` overrules it. Scores stay in the rows as published, on `mos_scale`; where the corpus is
 declared with `polarity = "dmos"` the rows say `mos_polarity`, and every map onto 1–5 or 0–100 turns them round. A score
-column called `dmos` is refused without that declaration. Further scores of a clip (`scores`) are `mos_<name>` in the rows,
-with `mos_<name>_scale` and `mos_<name>_polarity` where these are not those of `mos`; one that is no number or off its
-scale is counted and left out, and its row stays.
+column called `dmos` is refused without that declaration. Further scores of a clip (`scores`) are `mos_<name>` in the
+rows, with `mos_<name>_scale` and `mos_<name>_polarity` where these are not those of `mos`; one that is no number or off
+its scale is counted and left out, and its row stays.
 """
 
 _OWN = """\
@@ -225,10 +225,8 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
         raw = corpus.raw_video
         size = f"{raw.width}×{raw.height}, {raw.framerate:g} fps, {raw.pix_fmt}"
         yield f"raw clips: {size} unless `[raw_video]` in `ingest.toml` says otherwise"
-    if corpus.scores:
-        yield "further scores: " + ", ".join(f"`{one.column}` as `{one.field}`" for one in corpus.scores)
-    if corpus.extra_columns:
-        yield f"carried into the rows: {_quoted([column.field for column in corpus.extra_columns])}"
+    if carried := [one.field for one in (*corpus.scores, *corpus.extra_columns)]:
+        yield f"carried into the rows: {_quoted(carried)}"
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -385,6 +385,13 @@ class Corpus(Declared):
             )
         return scale
 
+    def upward_score(self, row: Mapping[str, Any]) -> float:
+        """A JSONL row's score on its own scale, turned round within it where less is better."""
+        scale, polarity = self.scale_named(row.get("mos_scale")), row.get("mos_polarity") or self.polarity
+        if scale is None or polarity == "mos":
+            return float(row["mos"])
+        return scale.directed("dmos").convert(float(row["mos"]), scale.directed("mos"))
+
     @property
     def annotation_files(self) -> tuple[str, ...]:
         """Where the one annotation file may lie inside the corpus's folder, in the order of preference."""

@@ -400,3 +400,19 @@ def test_a_mistake_in_a_further_score_names_its_place(scores: str, told: str, tm
     with pytest.raises(SettingsError) as caught:
         read_declaration(path)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("polarity", "row", "score"),
+    [
+        ("mos", {"mos": 30, "mos_scale": "0-100-continuous"}, 30),
+        ("mos", {"mos": 30, "mos_scale": "0-100-continuous", "mos_polarity": "dmos"}, 70),
+        ("dmos", {"mos": 30, "mos_scale": "0-100-continuous"}, 70),
+        ("dmos", {"mos": 2, "mos_scale": "1-5-acr", "mos_polarity": "dmos"}, 4),
+        ("dmos", {"mos": 7, "mos_scale": "elsewhere", "mos_polarity": "dmos"}, 7),
+    ],
+)
+def test_what_is_shown_as_best_and_worst_goes_by_the_better_end(
+    polarity: str, row: dict[str, object], score: float
+) -> None:
+    assert CORPORA["live-vqc"].but(polarity=polarity).upward_score(row) == score
