@@ -225,7 +225,7 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
         raw = corpus.raw_video
         size = f"{raw.width}×{raw.height}, {raw.framerate:g} fps, {raw.pix_fmt}"
         yield f"raw clips: {size} unless `[raw_video]` in `ingest.toml` says otherwise"
-    if carried := [one.field for one in (*corpus.scores, *corpus.extra_columns)]:
+    if carried := [score.field for score in corpus.scores] + [column.field for column in corpus.extra_columns]:
         yield f"carried into the rows: {_quoted(carried)}"
 
 
