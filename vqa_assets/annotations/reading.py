@@ -24,7 +24,7 @@ from vqa_assets.annotations.splits import (
 from vqa_assets.annotations.votes import VotesFile, with_votes
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
-from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
+from vqa_assets.corpora.scales import MosScale, detect_scale
 from vqa_assets.errors import AnnotationError
 
 _FEW_ROWS, _BAD_OF_FEW = 100, 5
@@ -33,6 +33,27 @@ _SAME_SCORE = 1e-6
 _NAMES_LOOKED_AT = 1_000
 _EXAMPLES = 5
 _log = logging.getLogger("vqa_assets.annotations")
+
+
+@dataclass(frozen=True)
+class FurtherScores:
+    """One further score over the usable rows of a file: its field, column and scale, how many rows have one.
+
+    ``unknown`` have none, ``refused`` of them one that is no number or outside the scale.
+    """
+
+    field: str
+    column: str
+    scale: MosScale
+    rows: int
+    unknown: int
+    refused: int
+
+    def as_dict(self) -> dict[str, object]:
+        """The same for a manifest."""
+        polarity = {} if self.scale.polarity == "mos" else {"polarity": self.scale.polarity}
+        counts = {"rows": self.rows, "unknown": self.unknown, "refused": self.refused}
+        return {"column": self.column, "scale": self.scale.name, **polarity, **counts}
 
 
 @dataclass(frozen=True)
@@ -50,6 +71,7 @@ class Annotations:
     scale: MosScale
     native_scale: MosScale
     scale_from: str
+    scores: tuple["FurtherScores", ...]
     rows: tuple[AnnotationRow, ...]
     sha256_of_files: tuple[str, ...]
     votes: tuple[VotesFile, ...] = ()
@@ -121,6 +143,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
         rows, file = with_votes(rows, path, corpus, of_part=of_part, scale=native, settings=settings)
         votes.append(file)
     scale = corpus.stored_scale or native  # most corpora stay native until they are unified
+    rows, scores = _with_further_scores(rows, corpus, native, scale, what)
     if scale != native:
         rows = [stored(row, native, scale) for row in rows]
     annotations = Annotations(
@@ -130,6 +153,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
         scale=scale,
         native_scale=native,
         scale_from=scale_from,
+        scores=scores,
         rows=tuple(rows),
         sha256_of_files=(*(_sha256([content]) for content in contents), *(file.sha256 for file in votes)),
         votes=tuple(votes),
@@ -193,11 +217,47 @@ def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, file
 def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: ReadingSettings, what: str) -> tuple[MosScale, str]:
     """The scale of the scores, and where that comes from: ``set`` or ``detected``."""
     if settings.mos_scale:
-        return SCALES[settings.mos_scale], "set"
+        return corpus.stated_scale(settings.mos_scale, f"{corpus.name}: mos_scale"), "set"
     scores = [row.mos for row in rows if math.isfinite(row.mos)]
     if not scores:
         raise _unusable([row for row in rows if row.problem], len(rows), corpus, settings, what)
     return detect_scale(scores, corpus.scales, what), "detected"
+
+
+def _with_further_scores(
+    rows: Sequence[AnnotationRow], corpus: Corpus, native: MosScale, stored_on: MosScale, what: str
+) -> tuple[list[AnnotationRow], tuple[FurtherScores, ...]]:
+    """The rows with the further scores that they have in ``extra``, and what became of each score over all of them.
+
+    Scores on the corpus's own scale are stored where ``mos`` is. One that is no number or outside its scale becomes
+    unknown, and is told; it costs no row.
+    """
+    extras: dict[int, dict[str, object]] = defaultdict(dict)
+    usable = [(at, row) for at, row in enumerate(rows) if not row.problem and not row.repeats]
+    told = []
+    for one in corpus.scores:
+        scale = one.scale_beside(native)
+        kept = scale if one.scale else one.scale_beside(stored_on)
+        named = {one.scale_field: kept.name} if kept.name != stored_on.name else {}
+        named |= {one.polarity_field: kept.polarity} if kept.polarity != stored_on.polarity else {}
+        refused, known = [], 0
+        for at, row in usable:
+            score = row.scores.get(one.field)
+            if score is not None and scale.holds(score):
+                extras[at] |= {one.field: score if kept == scale else scale.convert(score, kept), **named}
+                known += 1
+            elif score is not None:
+                refused.append(f"{row.where}: {score:g}")
+        told.append(FurtherScores(one.field, one.column, scale, known, len(usable) - known, len(refused)))
+        if refused:
+            _log.warning(
+                "%s: %d of %d %s are no numbers or outside [%g, %g] (%s); they are unknown, their rows stay",
+                *(what, len(refused), len(usable), one.field, scale.low, scale.high, "; ".join(refused[:_EXAMPLES])),
+            )
+        elif usable and not known:
+            _log.warning("%s: no row has a %s (column %s)", what, one.field, one.column)
+    read = [replace(row, extra={**row.extra, **extras[at]}) if at in extras else row for at, row in enumerate(rows)]
+    return read, tuple(told)
 
 
 def _outside(row: AnnotationRow, scale: MosScale) -> AnnotationRow:

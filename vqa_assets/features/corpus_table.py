@@ -116,7 +116,7 @@ def make_clip_features(
                     yield feature_row(row, values, extra)
 
         version = _publish(table_rows, path)
-        mos = {row["src"]: float(row["mos"]) for row in clips.rows() if row.get("mos") is not None}
+        mos = {row["src"]: corpus.upward_score(row) for row in clips.rows() if row.get("mos") is not None}
         keys = worst_and_best([row["key"] for row in _written(path, ("key",))], mos)
         captions = [row for row in _written(path, ("key", *CAPTION)) if row["key"] in keys]
         sheet = contact_sheet(captions, mos, [clip for clip in clips if clip.key in keys])

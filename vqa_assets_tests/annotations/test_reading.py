@@ -658,6 +658,14 @@ class TestMatlab:
         )
         assert [(row.src, row.sd, row.count) for row in found.usable] == [("a.mp4", 0.5, 7), ("b.mp4", 0.25, 9)]
 
+    def test_differences_are_read_where_they_are_declared_and_told_where_not(self, tmp_path):
+        content = matlab(video_names=cells("a", "b"), DMOS=np.array([1.5, 2.5]), sharp=np.array([3.0, math.nan]))
+        assert refused(tmp_path, content).next_step == 'declare polarity = "dmos" to read DMOS'
+        corpus = LITTLE.but(polarity="dmos", scores={"sharp": {"column": "sharp", "polarity": "mos"}})
+        found = read(tmp_path, content, corpus)
+        assert [(row.mos, row.extra.get("mos_sharp")) for row in found.usable] == [(1.5, 3.0), (2.5, None)]
+        assert (found.scale, found.scores[0].unknown) == (ACR_1_5.directed("dmos"), 1)
+
     def test_one_clip_is_a_file_too(self, tmp_path):
         assert read(tmp_path, matlab(video_names=cells("a"), scores=3.5)).usable[0].src == "a.mp4"
 
