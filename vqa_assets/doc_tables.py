@@ -180,6 +180,7 @@ def _bounds(corpus: Corpus) -> str:
 def _source(corpus: Corpus) -> str:
     sources = ["archives (`fetch`)"] if corpus.archives else []
     sources += ["public bucket"] if corpus.bucket_prefix else []
+    sources += ["Hugging Face Hub"] if corpus.hf else []
     return " or ".join(sources) or ("URL column, or staged by hand")
 
 
@@ -206,16 +207,23 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
     yield f"clips: {folders}; suffix `{corpus.clip_suffix}`"
     if corpus.also_named or corpus.also_starting:
         yield f"on disk also: {_quoted([*corpus.also_named, *(f'{start}…' for start in corpus.also_starting)])}"
-    if corpus.bucket_prefix:
-        yield f"clips without a URL: `{corpus.bucket_prefix}<name>`"
-    if corpus.archives:
-        yield f"archives: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+    yield from _places(corpus)
     if corpus.raw_video:
         raw = corpus.raw_video
         size = f"{raw.width}×{raw.height}, {raw.framerate:g} fps, {raw.pix_fmt}"
         yield f"raw clips: {size} unless `[raw_video]` in `ingest.toml` says otherwise"
     if corpus.extra_columns:
         yield f"carried into the rows: {_quoted([column.field for column in corpus.extra_columns])}"
+
+
+def _places(corpus: Corpus) -> Iterator[str]:
+    """Where absent clips are fetched from, a line each."""
+    if corpus.bucket_prefix:
+        yield f"clips without a URL: `{corpus.bucket_prefix}<name>`"
+    if corpus.hf:
+        yield f"absent clips without a URL: from `{corpus.hf}` on the Hugging Face Hub"
+    if corpus.archives:
+        yield f"archives: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -44,6 +44,7 @@ _TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "encode-grid", "
 """Names that mean something else under the data root."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
 _ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
+_HUB_DATASET = re.compile(r"(?:[\w.-]+/[\w.-]+(?:@[\w./-]+)?)?", re.ASCII)
 _OPINION_SCALES = {name: SCALES[name] for name in OPINION_SCALES}
 _ROW_FIELDS = (
     *("src", "src_sha256", "src_size_bytes", "width", "height", "framerate", "duration_s", "pix_fmt"),
@@ -90,6 +91,9 @@ InnerPath = Annotated[str, Shape(_is_inside, "a path inside the corpus's folder"
 Template = Annotated[str, Shape(_is_template, "a template such as '{video}_{crf}.mp4'")]
 ClipSuffix = Annotated[str, Shape(_SUFFIX.fullmatch, "a suffix such as .mp4")]
 Address = Annotated[str, Shape(_ADDRESS.fullmatch, "an address that begins with https:// or http://")]
+HubDataset = Annotated[
+    str, Shape(_HUB_DATASET.fullmatch, "a dataset of the Hugging Face Hub, as owner/name or owner/name@revision")
+]
 OpinionScale = Annotated[MosScale, BeforeValidator(_scale_named)]
 """By its name in a TOML file. A computed score (VMAF) is on none of them."""
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -217,7 +221,9 @@ class Corpus(Declared):
     ``{clip}`` is the name without suffix, ``{leading_number}`` the number that it begins with.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
     are. ``bytes_per_clip`` estimates a download; ``bucket_prefix`` is put before names that have no URL; ``archives``
-    lie at ``archive_base``. ``name_ids`` are the sites whose ids stand in clip names, which links related clips.
+    lie at ``archive_base``; ``hf`` is a dataset of the Hugging Face Hub, ``owner/name@revision``, whose files are
+    fetched for clips that are absent and have no address. ``name_ids`` are the sites whose ids stand in clip names,
+    which links related clips.
     """
 
     name: CorpusName
@@ -255,6 +261,7 @@ class Corpus(Declared):
     bucket_prefix: Address = ""
     archives: Many[Archive] = ()
     archive_base: Address = ""
+    hf: HubDataset = ""
     name_ids: Many[IdFamily] = ()
 
     @property
