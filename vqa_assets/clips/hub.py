@@ -105,13 +105,8 @@ def _refusals_in_words(source: str, access: HubAccess) -> Iterator[None]:
 
     There is no colon in a reason: what stands before the first is what a summary shows.
     """
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HTTPError,  # of the library's own HTTP client, whichever that is
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from httpx2 import HTTPError  # the library's own client lets its errors through where no server answers
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     repository, revision = repository_and_revision(source)
     token = "HF_TOKEN is set, and has no access" if access.token else "HF_TOKEN is not set"
