@@ -201,6 +201,8 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
         yield f"without a header: `{', '.join(name or '…' for name in shape)}`"
     if corpus.clip_name:
         yield f"clip names made of columns: `{corpus.clip_name}`"
+    for one in corpus.contents_in_names:
+        yield f"contents by name: `{one.name}` shows `{one.content}`" + _counted(one.numbers)
     if corpus.codecs:
         yield f"codecs, by a column or by such a name: {_quoted(corpus.codecs)}"
     folders = _quoted(f"{name}/" for name in ("clips", *corpus.clip_folders))
@@ -224,6 +226,10 @@ def _places(corpus: Corpus) -> Iterator[str]:
         yield f"absent clips without a URL: from `{corpus.hf}` on the Hugging Face Hub"
     if corpus.archives:
         yield f"archives: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+
+
+def _counted(numbers: int) -> str:
+    return f", of {numbers} consecutive numbers one" if numbers > 1 else ""
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns
 from vqa_assets.annotations.dialects import read_sheet, short
-from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, RowReader, stored
+from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow, ReadingSettings, RowReader, stored
 from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
@@ -94,6 +94,8 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     rows = _judge_repeats(rows, native)
     rows = [row if row.problem or native.holds(row.mos) else _outside(row, native) for row in rows]
     warn_of_two_splits(rows, what)
+    if corpus.contents_in_names:
+        _warn_of_unknown_contents(rows, what)
     # lists are read last: they mark rows that are judged, and are no rows themselves
     lists = []
     for path, content in zip(paths[labelled:], contents[labelled:], strict=True):
@@ -211,6 +213,18 @@ def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[Annot
             seen.add(one.src)
         judged.append(one)
     return judged
+
+
+def _warn_of_unknown_contents(rows: Iterable[AnnotationRow], what: str) -> None:
+    """A WARNING where names should say what clips show and do not: clips of one content may be parted by a split."""
+    unknown = [row.src for row in rows if not row.problem and CONTENT_ID not in row.extra]
+    if unknown:
+        _log.warning(
+            "%s: the names of %d rows do not say what their clips show (%s); each is a content of its own",
+            what,
+            len(unknown),
+            ", ".join(short(name) for name in unknown[:_EXAMPLES]),
+        )
 
 
 def _conflict(src: str, scores: Iterable[float]) -> str:

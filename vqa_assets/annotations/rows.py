@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from vqa_assets.annotations.columns import ScoreColumns, filled, read_by
 from vqa_assets.annotations.dialects import number, short
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.contents import SPLIT_SYNONYMS
 from vqa_assets.corpora.corpus import ScorePart
 from vqa_assets.corpora.opinions import sd_from_spread
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
@@ -133,7 +134,7 @@ class RowReader:
             sd=sd_from_spread(self._number(self._text("sd", record)), self.corpus.spread, opinions),
             count=opinions,
             problem=_NOT_UTF8 if not_utf8 else _problem(src, url, mos, mos_text),
-            extra=self._extra(record),
+            extra=self._extra(src, record),
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
             reference=self._number(self._text("reference", record)) == 1,
@@ -170,6 +171,19 @@ class RowReader:
         codecs = {codec.lower() for codec in self.corpus.codecs}
         return next((word for word in words if word in codecs), "")
 
+    def _content_in_name(self, src: str) -> str:
+        """What a clip shows, where its name is as the corpus makes its names and says it; else empty."""
+        for declared in self.corpus.contents_in_names:
+            parts = read_by(declared.name, src if "/" in declared.name else src.rpartition("/")[2])
+            if declared.numbers > 1:
+                number = parts.get("number", "")
+                if not (number.isascii() and number.isdigit()):
+                    continue
+                parts["number"] = str((int(number) - 1) // declared.numbers + 1)
+            if content := filled(declared.content, parts):
+                return content.lower()
+        return ""
+
     def _other_names(self, templates: tuple[str, ...], src: str, record: Mapping[str, str]) -> tuple[str, ...]:
         """Names other than ``src`` that the clip may have on disk."""
         if not templates:
@@ -182,15 +196,15 @@ class RowReader:
         names = (filled(template, {**record, **parts}) for template in templates)
         return tuple(name for name in names if name and name != src and not leaves_folder(name))
 
-    def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
+    def _extra(self, src: str, record: Mapping[str, str]) -> dict[str, object]:
         """What goes into the corpus JSONL as it is: the part, content and split, and the declared extra columns."""
         extra: dict[str, object] = {}
         if self.part is not None:
             extra[self.part.field] = self.part.value
-        if content := self._word("content", record):
+        if content := self._word("content", record) or self._content_in_name(src):
             extra[CONTENT_ID] = content
         if split := self._text("split", record):
-            extra["split"] = split
+            extra["split"] = SPLIT_SYNONYMS.get(split.lower(), split)
         for column in self.corpus.extra_columns:
             text = next((text for name in column.columns if (text := record.get(name.lower()))), "")
             value = self._number(text)

@@ -74,6 +74,11 @@ def _is_template(text: str) -> bool:
     )
 
 
+def _columns_of(template: str) -> set[str]:
+    """The columns that a template names, in lower case."""
+    return {name.lower() for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
 def _is_inside(path: str) -> bool:
     parts = PurePosixPath(path)
     return bool(path) and not parts.is_absolute() and ".." not in parts.parts
@@ -195,6 +200,29 @@ class RenamedColumn(Declared):
     name: str
 
 
+class ContentInName(Declared):
+    """How clips' names say what they show: ``name`` is how names are made, ``content`` which of its parts are it.
+
+    A ``name`` without a folder is of the last part of a path; both hold the suffix. Of ``numbers`` above 1, so many
+    consecutive values of ``{number}``, from 1, show one content.
+    """
+
+    name: Template
+    content: Template
+    numbers: AtLeastOne = 1
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        parts, wanted = _columns_of(self.name), _columns_of(self.content)
+        if not wanted or not wanted <= parts:
+            raise Unfit(
+                repr(self.content), f"a template of one of {', '.join(sorted(parts)) or 'the parts'}", "content"
+            )
+        if self.numbers > 1 and "number" not in wanted:
+            raise Unfit(repr(self.content), "a template with {number}, which is counted", "content")
+        return self
+
+
 class Archive(Declared):
     """A zip file that holds a part of the corpus: unpacked into ``folder``, at least ``min_bytes`` large."""
 
@@ -218,7 +246,9 @@ class Corpus(Declared):
     Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one; where no column says
     what encoded a clip, a name made so does, if that is one of ``codecs``. On disk a clip may
     have a name of ``also_named``, or one that begins with one of ``also_starting``; they are made the same way, and
-    ``{clip}`` is the name without suffix, ``{leading_number}`` the number that it begins with.
+    ``{clip}`` is the name without suffix, ``{leading_number}`` the number that it begins with. Where no column says
+    what a clip shows, the first of ``contents_in_names`` that fits its name does; contents are in lower case then, so
+    that corpora of the same sources share them.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
     are. ``bytes_per_clip`` estimates a download; ``bucket_prefix`` is put before names that have no URL; ``archives``
     lie at ``archive_base``; ``hf`` is a dataset of the Hugging Face Hub, ``owner/name@revision``, whose files are
@@ -255,6 +285,7 @@ class Corpus(Declared):
     codecs: Many[str] = ()
     also_named: Many[Template] = ()
     also_starting: Many[Template] = ()
+    contents_in_names: Many[ContentInName] = ()
     clip_folders: Many[InnerPath] = ()
     raw_video: Annotated[RawVideo | None, NONE_WORD] = None
     download_timeout_s: float = Field(default=120.0, ge=1, le=LONGEST_TIME_S)
@@ -322,7 +353,7 @@ class Corpus(Declared):
     def _names_clips(self, columns: set[str]) -> bool:
         """Whether columns of these names, in lower case, hold a clip's name or what it is made of."""
         spelled = {name.lower() for name in self.spellings.clip + self.last_spellings.clip}
-        parts = {name.lower() for _, name, _, _ in string.Formatter().parse(self.clip_name) if name}
+        parts = _columns_of(self.clip_name)
         return bool(columns & spelled) or bool(parts and parts <= columns)
 
 

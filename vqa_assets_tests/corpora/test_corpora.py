@@ -69,6 +69,15 @@ PUBLISHED = [
     ("waterloo-ivc-4k", "waterloo-ivc-4k-201908", "0-100-continuous", "sd", 100, None, 100, 120, ".yuv"),
     ("live-vqc", "live-vqc-2019", "0-100-continuous", "sd", 50, None, 200, 120, ".mp4"),
     ("chug", "chug-icip-2025", "0-100-continuous", "se", 1_000, None, 500, 300, ".mp4"),
+    ("beyond8bits", "beyond8bits-cvpr-2026", "0-100-continuous", None, 10_000, None, 500, 300, ".mp4"),
+    ("kvq", "kvq-2024", "1-5-acr or 0-100-continuous", None, 400, 4_500, None, 120, ".mp4"),
+    ("live-yt-gaming", "live-yt-gaming-2021", "1-5-acr or 0-100-continuous", None, 500, 700, None, 120, ".mp4"),
+    ("live-meta-gaming", "live-meta-gaming-2023", "1-5-acr or 0-100-continuous", "sd", 500, 700, None, 120, ".mp4"),
+    ("live-yt-hfr", "live-yt-hfr-2020", "1-5-acr or 0-100-continuous", "sd", 400, 600, None, 120, ".webm"),
+    ("etri-live", "etri-live-2021", "1-5-acr or 0-100-continuous", "sd", 400, 500, None, 120, ".mp4"),
+    ("bvi-hfr", "bvi-hfr-2018", "1-5-acr or 0-100-continuous", None, 80, 150, None, 120, ".mp4"),
+    ("live-qualcomm", "live-qualcomm-2016", "0-100-continuous", None, 150, 300, None, 120, ".yuv"),
+    ("lbvd", "lbvd-2019", "1-5-acr or 0-100-continuous", None, 900, 1_200, None, 120, ".mp4"),
 ]
 
 
