@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION, ROLES
+from vqa_assets.corpora.scales import OPINION_SCALES
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.labels.settings import LabelSettings
@@ -52,7 +53,9 @@ come before the general ones, and the first that is not empty wins:
 A file without a header is understood where its corpus declares the shape. Rows that cannot be used are counted with
 their line numbers; more than 5 % of them, or no usable row, is an error. Equal repetitions of a clip are kept once; a
 clip with two scores is rejected by name. The whole file decides the scale of its scores, never a row; `mos_scale` in
-the run config or `ingest.toml` overrules it.
+the run config or `ingest.toml` overrules it. Scores stay in the rows as published, on `mos_scale`; where the corpus is
+declared with `polarity = "dmos"` the rows say `mos_polarity`, and every map onto 1–5 or 0–100 turns them round. A score
+column called `dmos` is refused without that declaration.
 """
 
 _OWN = """\
@@ -72,7 +75,8 @@ EXAMPLE = """\
 name = "my-clips"
 title = "My clips"
 version = "my-clips-1"
-scales = ["0-100-continuous"]        # or "1-5-acr"; several: the whole file decides
+scales = ["0-100-continuous"]        # or "1-5-acr", or { name = "0-10", low = 0, high = 10 }; several: the file decides
+polarity = "mos"                     # dmos where a high score means bad quality
 spread = "sd"                        # sd, se, ci95, or none where none is published
 licence = "as you have it"
 redistribution = "research-only"     # attribution, research-only, non-commercial-share-alike, unknown
@@ -167,7 +171,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _scales(corpus: Corpus) -> str:
-    names = " or ".join(scale.name for scale in corpus.scales)
+    own = (
+        one.title if one.name in OPINION_SCALES else f"{one.title} ({one.low:g} to {one.high:g})"
+        for one in corpus.scales
+    )
+    names = " or ".join(own)
     return names if corpus.stored_scale is None else f"{names}, stored as {corpus.stored_scale.name}"
 
 

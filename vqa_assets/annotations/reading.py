@@ -17,7 +17,7 @@ from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow, ReadingSettin
 from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
-from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
+from vqa_assets.corpora.scales import MosScale, detect_scale
 from vqa_assets.errors import AnnotationError
 
 _FEW_ROWS, _BAD_OF_FEW = 100, 5
@@ -175,7 +175,7 @@ def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, file
 def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: ReadingSettings, what: str) -> tuple[MosScale, str]:
     """The scale of the scores, and where that comes from: ``set`` or ``detected``."""
     if settings.mos_scale:
-        return SCALES[settings.mos_scale], "set"
+        return corpus.stated_scale(settings.mos_scale, f"{corpus.name}: mos_scale"), "set"
     scores = [row.mos for row in rows if math.isfinite(row.mos)]
     if not scores:
         raise _unusable([row for row in rows if row.problem], len(rows), corpus, settings, what)

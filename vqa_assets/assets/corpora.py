@@ -13,17 +13,17 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
-from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result
 from vqa_assets.assets.run_config import form, run_config
 from vqa_assets.assets.runs import dagster_failures, log_level, run_context
 from vqa_assets.clips.work import ClipPool, Observer, PassCounts
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.scales import SCALES, ScaleEvidence
+from vqa_assets.corpora.scales import MosScale, ScaleEvidence
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.ingest.tools import DownloaderSource, ProberSource
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_lines
-from vqa_assets.tables.specs import CORPUS_JSONL
+from vqa_assets.tables.specs import CORPUS_JSONL, corpus_jsonl_of
 
 if TYPE_CHECKING:
     from vqa_assets.annotations import Annotations
@@ -90,7 +90,7 @@ def _annotations_metadata(annotations: "Annotations", corpus: Corpus) -> dict[st
         "bad_rows": len(annotations.bad),
         "bad_row_reasons": counted(annotations.problems()),
         "bad_row_examples": records(bad),
-        "mos_scale": f"{annotations.scale.name} ({annotations.scale_from})",
+        "mos_scale": f"{annotations.scale.title} ({annotations.scale_from})",
         "mos_mean": shortened(labels.mos_mean),
         "mos_histogram": picture(histogram, "MOS histogram"),
         "share_unknown_sd": shortened(labels.share_unknown_sd),
@@ -178,7 +178,7 @@ def _jsonl_metadata(ingested: "Ingested", corpus: Corpus) -> dict[str, Any]:
         "loss_reasons": counted(report.reasons()),
         "losses": records([loss.as_dict() for loss in report.losses[:EXAMPLES]]),
         "losses_path": ingested.manifest["losses_path"],
-        "mos_scale": scale.name,
+        "mos_scale": scale.title,
         "mos_histogram": picture(histogram_png(labels.histogram, scale, corpus.title), "MOS histogram"),
         "licence": corpus.licence,
     }
@@ -187,6 +187,10 @@ def _jsonl_metadata(ingested: "Ingested", corpus: Corpus) -> dict[str, Any]:
 def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
     """Schema (blocking), reconciliation (blocking), attrition, label scale, age."""
     published = published_jsonl(catalog)
+
+    @published.check("Every row keeps the column specs; names and hashes do not repeat.", blocking=True)
+    def corpus_jsonl_schema(latest: Latest) -> dg.AssetCheckResult:
+        return file_schema_result(latest.path, corpus_jsonl_of(catalog.corpora[latest.partition].scales))
 
     @published.check(
         "Rows in are rows kept plus rows lost, each with its counter; rows out are in the file.", blocking=True
@@ -240,12 +244,12 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
             return dg.AssetCheckResult(passed=False, description=message)
         rows = Counter(scale for _, scale in scores)
         message = ", ".join(f"{count} rows on {name}" for name, count in rows.most_common())
+        corpus = catalog.corpora[latest.partition]
+        named = {name: scale for name in rows if (scale := corpus.scale_named(name)) is not None}
         # The evidence, and not the decision over again: a rule that was wrong at ingest would agree with itself here.
         numbers = [score for score, _ in scores]
-        evidence = ScaleEvidence.of(
-            numbers, [SCALES[name] for name in rows] + list(catalog.corpora[latest.partition].row_scales)
-        )
-        doubts = _scale_doubts(rows, evidence)
+        evidence = ScaleEvidence.of(numbers, [*named.values(), *corpus.row_scales])
+        doubts = _scale_doubts(rows, named, evidence)
         advice = f"; {'; '.join(doubts)}: set mos_scale and ingest again" if doubts else ""
         return dg.AssetCheckResult(
             passed=not doubts,
@@ -254,7 +258,7 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         )
 
     return [
-        published.schema_check("Every row keeps the column specs; names and hashes do not repeat."),
+        corpus_jsonl_schema,
         corpus_jsonl_reconciles,
         corpus_jsonl_attrition,
         corpus_jsonl_label_scale,
@@ -262,16 +266,21 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
     ]
 
 
-def _scale_doubts(rows: Mapping[str, int], evidence: ScaleEvidence) -> list[str]:
-    """Why the scale that rows say may not be theirs; empty where nothing speaks against it."""
+def _scale_doubts(rows: Mapping[str, int], named: Mapping[str, MosScale], evidence: ScaleEvidence) -> list[str]:
+    """Why the scale that rows say may not be theirs; empty where nothing speaks against it.
+
+    ``named`` are the scales of the corpus that rows name.
+    """
+    unknown = [name for name in rows if name not in named]
+    if unknown:
+        return [f"the corpus has no scale {', '.join(unknown)}"]
     if len(rows) > 1:
         return ["rows of one corpus say different scales"]
-    (name,) = rows
-    scale = SCALES[name]
-    doubts = []
+    (scale,) = named.values()
+    name, doubts = scale.name, []
     if evidence.shares[name] < LEAST_ON_SCALE:
         doubts.append(f"only {evidence.shares[name]:.1%} of the scores are on {name}")
-    used = (evidence.quantiles["90%"] - evidence.quantiles["10%"]) / (scale.high - scale.low)
+    used = (evidence.quantiles["90%"] - evidence.quantiles["10%"]) / scale.span
     if evidence.scores >= ROWS_TO_DOUBT and used < LEAST_USED:
         doubts.append(f"eight scores of ten lie within {used:.0%} of its range")
     return doubts

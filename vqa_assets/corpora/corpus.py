@@ -1,5 +1,6 @@
 """The ``Corpus`` declaration: everything that differs between corpora, as data. No corpus is declared here."""
 
+import math
 import re
 import string
 from collections.abc import Iterable, Mapping
@@ -7,12 +8,13 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from vqa_assets.corpora.contents import SPLIT_WORDS
 from vqa_assets.corpora.external import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.corpora.scales import CONTINUOUS_0_100, OPINION_SCALES, RAW_MOS, SCALES, MosScale
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, OPINION_SCALES, RAW_MOS, SCALES, MosScale, Polarity
+from vqa_assets.errors import SettingsError
 from vqa_assets.settings import NONE_WORD, Declared, Many, Shape, Unfit
 
 Spread = Literal["sd", "se", "ci95"]
@@ -45,21 +47,43 @@ _TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "encode-grid", "
 _SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
 _ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
 _HUB_DATASET = re.compile(r"(?:[\w.-]+/[\w.-]+(?:@[\w./-]+)?)?", re.ASCII)
-_OPINION_SCALES = {name: SCALES[name] for name in OPINION_SCALES}
+_WORDS = re.compile(r"[a-z]+")
+_SCALE_NAME = re.compile(r"[A-Za-z0-9.+_-]+")
+_SCALE_FIELDS = ("name", "low", "high")
+_A_SCALE = f"one of {', '.join(OPINION_SCALES)}, or a table of {', '.join(_SCALE_FIELDS)}"
 _ROW_FIELDS = (
     *("src", "src_sha256", "src_size_bytes", "width", "height", "framerate", "duration_s", "pix_fmt"),
-    *("encoder_upstream", "mos", "mos_scale", "mos_std_dev", "n_ratings", "corpus", "corpus_version"),
+    *("encoder_upstream", "mos", "mos_scale", "mos_polarity", "mos_std_dev", "n_ratings", "corpus", "corpus_version"),
     *("ingested_at_utc", "annotated_as", "score_drop", "split", "content_id", RAW_MOS),
     *("vmaf_score", "encoder", "preset", "crf"),
 )
 
 
-def _scale_named(value: Any) -> Any:
+def _scale_of(value: Any) -> Any:
+    """A scale by its name, or one of the corpus's own by its name and range."""
+    if isinstance(value, str) and value in OPINION_SCALES:
+        return OPINION_SCALES[value]
     if isinstance(value, MosScale):
-        return value
-    if not isinstance(value, str) or value not in _OPINION_SCALES:
-        raise Unfit(repr(value), f"one of {', '.join(_OPINION_SCALES)}")
-    return _OPINION_SCALES[value]
+        if value.directed("mos") == SCALES.get(value.name):
+            return SCALES[value.name]
+        value = {name: getattr(value, name) for name in _SCALE_FIELDS}
+    if not isinstance(value, Mapping) or set(value) != set(_SCALE_FIELDS):
+        raise Unfit(repr(dict(value) if isinstance(value, Mapping) else value), _A_SCALE)
+    name, low, high = (value[field] for field in _SCALE_FIELDS)
+    for field in ("low", "high"):
+        # true is a number to Python
+        if (
+            isinstance(value[field], bool)
+            or not isinstance(value[field], int | float)
+            or not math.isfinite(value[field])
+        ):
+            raise Unfit(repr(value[field]), "a number", field)
+    if not low < high or not math.isfinite(high - low):
+        raise Unfit(f"{high:g}", f"more than low ({low:g})", "high")
+    if not isinstance(name, str) or not _SCALE_NAME.fullmatch(name) or name in SCALES:
+        expected = f"a name of its own of letters, digits, ., +, _ and -, none of {', '.join(SCALES)}"
+        raise Unfit(repr(name), expected, "name")
+    return MosScale(name, float(low), float(high))
 
 
 def _is_template(text: str) -> bool:
@@ -99,9 +123,19 @@ Address = Annotated[str, Shape(_ADDRESS.fullmatch, "an address that begins with 
 HubDataset = Annotated[
     str, Shape(_HUB_DATASET.fullmatch, "a dataset of the Hugging Face Hub, as owner/name or owner/name@revision")
 ]
-OpinionScale = Annotated[MosScale, BeforeValidator(_scale_named)]
-"""By its name in a TOML file. A computed score (VMAF) is on none of them."""
+OpinionScale = Annotated[MosScale, BeforeValidator(_scale_of)]
+"""In a TOML file a name, or a table of name, low and high. A computed score (VMAF) is on none of them."""
 AtLeastOne = Annotated[int, Field(ge=1)]
+
+
+def says_dmos(column: str) -> bool:
+    """Whether a column's name says that it holds differences, of which less is better: ``dmos``, ``DMOS_score``."""
+    return "dmos" in _WORDS.findall(column.lower())
+
+
+def says_mos(column: str) -> bool:
+    """Whether a column's name says that it is of mean opinion scores, of which more is better: ``mos``, ``mos_std``."""
+    return "mos" in _WORDS.findall(column.lower())
 
 
 def strictest(words: Iterable[str]) -> str:
@@ -145,6 +179,8 @@ GENERAL_SPELLINGS = Spellings(
     sd=("sd", "mos_std", "mos_std_dev", "sd_mos", "stddev", "std_dev"),
     count=("n", "ratings", "num_ratings", "n_ratings", "rating_count"),
 )
+DMOS_SPELLINGS = Spellings(mos=("dmos", "dmos_score"), sd=("dmos_std", "dmos_std_dev", "sd_dmos"))
+"""What stands before these where a corpus's polarity is ``dmos``."""
 
 NAME_AND_SCORE = ("name", "mos")
 NAME_FILLERS_SCORE = ("name", "", "", "mos")
@@ -234,8 +270,10 @@ class Archive(Declared):
 class Corpus(Declared):
     """One named, versioned body of clips with scores. Facts that can mislead have no default.
 
-    Scores: ``scales`` are tried in order on the whole file; ``stored_scale`` is what scores are mapped to at ingest
-    (None: they stay as published). ``spread`` says what the published spread is (None: none is).
+    Scores: ``scales`` are tried in order on the whole file, a known one by its name, one of the corpus's own as name,
+    low and high; ``stored_scale`` is what scores are mapped to at ingest (None: they stay as published). ``polarity``
+    is ``dmos`` where a high score means bad quality; with ``dmos_is_mos`` a column that is called dmos holds a mean
+    opinion score all the same. ``spread`` says what the published spread is (None: none is).
 
     Annotation file: ``min_rows`` and ``max_rows`` bound it and refuse the wrong corpus; ``lookalike`` says which one it
     probably is. ``default_cap`` bounds an ordinary run. ``own_spellings`` go before the general ones;
@@ -259,7 +297,9 @@ class Corpus(Declared):
     name: CorpusName
     title: Fact
     version: Fact
-    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of at least one of {', '.join(_OPINION_SCALES)}")]
+    polarity: Polarity = "mos"
+    dmos_is_mos: bool = False
+    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of at least one of {', '.join(OPINION_SCALES)}")]
     spread: Annotated[Spread | None, NONE_WORD]
     licence: Fact
     redistribution: Redistribution
@@ -303,12 +343,30 @@ class Corpus(Declared):
     @property
     def spellings(self) -> Spellings:
         """The corpus's own column names, then the general ones."""
-        return self.own_spellings.before(GENERAL_SPELLINGS)
+        general = GENERAL_SPELLINGS if self.polarity == "mos" else DMOS_SPELLINGS.before(GENERAL_SPELLINGS)
+        return self.own_spellings.before(general)
 
     @property
     def row_scales(self) -> tuple[MosScale, ...]:
         """What the scores of its JSONL's rows may be on, in the order in which they are tried."""
         return (self.stored_scale,) if self.stored_scale else self.scales
+
+    def scale_named(self, name: object) -> MosScale | None:
+        """The scale of opinions that its rows mean by a name, with its polarity: one of its own, or a known one."""
+        own = {scale.name: scale for scale in self.scales}
+        known = OPINION_SCALES.get(name) if isinstance(name, str) else None
+        return own.get(str(name)) or (known.directed(self.polarity) if known else None)
+
+    def stated_scale(self, name: str, where: str) -> MosScale:
+        """The scale that a setting names; SettingsError (``where``) for one that the corpus does not have."""
+        scale = self.scale_named(name)
+        if scale is None:
+            names = dict.fromkeys((*OPINION_SCALES, *(scale.name for scale in self.scales)))
+            next_step = "correct the name, or declare the scale (scales) where it is the corpus's own"
+            raise SettingsError(
+                where, found=repr(name)[:200], expected=f"one of {', '.join(names)}", next_step=next_step
+            )
+        return scale
 
     @property
     def annotation_files(self) -> tuple[str, ...]:
@@ -319,11 +377,22 @@ class Corpus(Declared):
         """The part that a score file of this name is, or None."""
         return next((part for part in self.parts if part.file == file_name), None)
 
+    @field_validator("scales")
+    @classmethod
+    def _directed(cls, scales: tuple[MosScale, ...], info: ValidationInfo) -> tuple[MosScale, ...]:
+        """The scales with the corpus's polarity, so that whatever maps a score knows which end is the better one."""
+        names = [scale.name for scale in scales]
+        if len(set(names)) < len(names):
+            raise Unfit(", ".join(names), "each scale once")
+        return tuple(scale.directed(info.data.get("polarity", "mos")) for scale in scales)
+
     @model_validator(mode="after")
     def _facts_agree(self) -> Self:
         """Facts that are good one by one and not together."""
         if self.stored_scale is not None and self.scales != (CONTINUOUS_0_100,):
-            raise Unfit(self.stored_scale.name, f"scales = [{CONTINUOUS_0_100.name!r}] beside it", "stored_scale")
+            # what is kept beside a stored score is called raw and is on 0–100, where more is better
+            expected = f'scales = [{CONTINUOUS_0_100.name!r}] and polarity = "mos" beside it'
+            raise Unfit(self.stored_scale.name, expected, "stored_scale")
         if self.max_rows is not None and self.max_rows < self.min_rows:
             raise Unfit(f"{self.max_rows}", f"min_rows ({self.min_rows}) or more", "max_rows")
         for shape in self.headerless:

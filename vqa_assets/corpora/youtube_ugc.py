@@ -8,6 +8,7 @@ YOUTUBE_UGC = Corpus(
     title="YouTube-UGC",
     version="ugc-2019-orig",
     scales=(ACR_1_5,),
+    dmos_is_mos=True,
     spread="sd",
     licence="CC BY",
     redistribution="attribution",

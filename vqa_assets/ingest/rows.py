@@ -14,7 +14,7 @@ from typing import Any
 from vqa_assets.annotations import AnnotationRow, Annotations
 from vqa_assets.clips.geometry import Geometry
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.scales import detect_scale
+from vqa_assets.corpora.scales import MosScale, detect_scale
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.clip_task import NO_WHOLE_VIDEO, ClipOutcome, ClipState
 from vqa_assets.ingest.settings import IngestSettings
@@ -189,13 +189,18 @@ class Labelling:
         return {
             "src": row.src,
             "mos": row.mos,
-            "mos_scale": self.annotations.scale.name,
+            **named_scale(self.annotations.scale),
             "mos_std_dev": row.sd or 0.0,
             "n_ratings": row.count,
             "corpus": self.corpus.name,
             "corpus_version": self.settings.corpus_version,
             **row.extra,
         }
+
+
+def named_scale(scale: MosScale) -> dict[str, str]:
+    """What a row says of the scale that its score is on: the name, and where less is better, that it is."""
+    return {"mos_scale": scale.name} | ({} if scale.polarity == "mos" else {"mos_polarity": scale.polarity})
 
 
 def read_earlier(path: Path) -> dict[str, JsonLine]:
@@ -324,15 +329,15 @@ class RowJudge:
                 if "mos_scale" in line.row:
                     yield OutputRow(line.row, line.raw)
                 else:  # written before rows named their scale
-                    row = {**line.row, "mos_scale": self._older_scale}
+                    row = {**line.row, **named_scale(self._older_scale)}
                     yield OutputRow(row, json_line(row))
 
     @cached_property
-    def _older_scale(self) -> str:
+    def _older_scale(self) -> MosScale:
         """The scale of the earlier rows that do not name theirs, by the scores of all earlier rows."""
         corpus, scores = self._labelling.corpus, [line.row.get("mos") for line in self._earlier.values()]
         numbers = [float(score) for score in scores if isinstance(score, int | float)]
-        return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale").name
+        return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale")
 
 
 def without_stamp(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from vqa_assets.settings import Resolved
 from vqa_assets.tables.files import JsonLine, drafting, fault_of, json_line, refusal_of, write_lines
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.tables.specs import CORPUS_JSONL
+from vqa_assets.tables.specs import corpus_jsonl_of
 from vqa_assets.tables.validation import validate_rows
 
 EXAMPLES = 3
@@ -80,7 +80,7 @@ def ingest_corpus(
         annotations, output = _gather_and_judge(corpus, settings, layout, annotations, earlier, services, report)
         report.reconcile(corpus.name)
         described = _manifest(corpus, resolved, layout, annotations, report)
-        _publish(output, layout, report)
+        _publish(output, corpus, layout, report)
         manifest = write_manifest(layout.manifest, described, context)
     _log_summary(corpus, settings, layout, report, context.root)
     return Ingested(layout, annotations, report, manifest, corpus_data_version(output))
@@ -204,12 +204,12 @@ def _rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[An
     return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
 
 
-def _publish(rows: list[OutputRow], layout: CorpusLayout, report: IngestReport) -> None:
+def _publish(rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report: IngestReport) -> None:
     """Write, validate, replace; a file whose bytes would stay the same is left alone.
 
     Nothing is replaced before all is written and it is known that the manifest can be.
     """
-    validate_rows((out.row for out in rows), CORPUS_JSONL, str(layout.output))
+    validate_rows((out.row for out in rows), corpus_jsonl_of(corpus.scales), str(layout.output))
     for path in (layout.output, layout.losses, layout.manifest):
         # A folder would be met only by the replacement, when another of the three is new already.
         if path.is_dir():
@@ -300,6 +300,7 @@ def _manifest(
         "annotation_columns": dict(annotations.columns),
         "bad_rows": {"count": len(annotations.bad), "reasons": annotations.problems()},
         "mos_scale": {"name": annotations.scale.name, "from": annotations.scale_from},
+        "mos_polarity": annotations.scale.polarity,
         "native_scale": annotations.native_scale.name,
         "labels": annotations.statistics().as_dict(),
         "progress_path": layout.progress,

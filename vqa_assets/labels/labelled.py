@@ -157,7 +157,9 @@ def _is_corpus_jsonl(table: ForeignTable) -> bool:
         first = next(read_json_lines(table.path), None)
     except SchemaError:
         return False
-    return first is not None and {c.name for c in CORPUS_JSONL.columns} - _NOT_IN_OLDER <= first.row.keys()
+    return (
+        first is not None and {c.name for c in CORPUS_JSONL.columns if c.required} - _NOT_IN_OLDER <= first.row.keys()
+    )
 
 
 @contextmanager
@@ -261,7 +263,7 @@ def _decisions(join: Join) -> dict[str, Any]:
                 "key_column": file.key.column,
                 "compared": file.key.resolved,
                 "mos_column": file.mos_column,
-                "scales": [{"corpus": one.corpus, "scale": one.scale.name, "from": one.by} for one in file.scales],
+                "scales": [one.described() for one in file.scales],
             }
             for file in join.files
         ],

@@ -12,14 +12,14 @@ import polars as pl
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.contents import KEY_COLUMNS, check_split_words
-from vqa_assets.corpora.corpus import GENERAL_SPELLINGS
+from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, says_dmos
 from vqa_assets.corpora.opinions import ci95_half_width
 from vqa_assets.corpora.scales import (
     ACR_1_5,
     CONTINUOUS_0_100,
     OPINION_SCALES,
+    POLARITIES,
     RAW_MOS,
-    SCALES,
     SLACK,
     TRAINING,
     UNIFIED,
@@ -66,6 +66,19 @@ class ScaleRule:
     setting: str | None
     corpora: Mapping[str, Corpus]
 
+    def names(self, corpus: Corpus | None) -> tuple[str, ...]:
+        """What a scale may be called: the known names, and the own ones of the corpus, or of all without one."""
+        own = [scale.name for one in ([corpus] if corpus else self.corpora.values()) for scale in one.scales]
+        return tuple(dict.fromkeys((*OPINION_SCALES, *own)))
+
+    def scale_named(self, name: str, corpus: Corpus | None) -> MosScale | None:
+        """The scale that a name means of a corpus, or without one; None where no or several declarations know it."""
+        if corpus is not None:
+            return corpus.scale_named(name)
+        known = OPINION_SCALES.get(name)
+        named = {known} if known else {one.scale_named(name) for one in self.corpora.values()} - {None}
+        return named.pop() if len(named) == 1 else None
+
 
 @dataclass(frozen=True)
 class DecidedScale:
@@ -74,6 +87,11 @@ class DecidedScale:
     corpus: str | None
     scale: MosScale
     by: str
+
+    def described(self) -> dict[str, str | None]:
+        """The same for an audit; the polarity where less is better."""
+        polarity = {} if self.scale.polarity == "mos" else {"polarity": self.scale.polarity}
+        return {"corpus": self.corpus, "scale": self.scale.name, **polarity, "from": self.by}
 
     @property
     def rows(self) -> pl.Expr:
@@ -160,7 +178,7 @@ def _selection(settings: LabelSettings) -> ColumnSelection:
     scores = VOTE_CANDIDATES if settings.rater_column else MOS_CANDIDATES
     chosen = tuple(filter(None, (settings.label_key_column, settings.rater_column)))
     numbers = (_SD_UNIFIED, *_SDS, *_COUNTS, *filter(None, (settings.label_mos_column,)))
-    texts = (*CARRIED_COLUMNS, "mos_scale")
+    texts = (*CARRIED_COLUMNS, "mos_scale", "mos_polarity")
 
     def kind(name: str) -> type | None:
         if name in chosen:
@@ -220,9 +238,23 @@ def _score_column(
         _check_usable(file, None, candidates[0])  # raises: every row is unusable, and named
     first, *others = filled
     scales = decide_scales(file, first, rule)
+    _check_polarity(file, first, scales, rule)
     for other in others:
         _check_same(file, first, scales, other, rule)
     return first, scales
+
+
+def _check_polarity(file: SelectedColumns, column: str, scales: Sequence[DecidedScale], rule: ScaleRule) -> None:
+    """LabelError where scores that are called DMOS would be taken as if more were better."""
+    for one in scales:
+        declared = rule.corpora.get(one.corpus or "")
+        if says_dmos(column) and one.scale.polarity == "mos" and not (declared and declared.dmos_is_mos):
+            raise LabelError(
+                f"{file.path}: column {column}",
+                found="DMOS, of which less is better" + (f", and {one.corpus}'s polarity is mos" if declared else ""),
+                expected="mean opinion scores, or rows that say dmos in a column mos_polarity",
+                next_step='say it in the table, or declare the corpus with polarity = "dmos"',
+            )
 
 
 def _check_same(
@@ -308,7 +340,7 @@ def _on_scale(value: pl.Expr, decided: Sequence[DecidedScale], other: MosScale, 
         slope, intercept = scale.map_to(other)
         if scale == other:
             return value
-        return value * slope if spread else value * slope + intercept
+        return value * scale.convert_spread(1.0, other) if spread else value * slope + intercept
 
     if len(decided) == 1:
         return converted(decided[0].scale)
@@ -325,7 +357,7 @@ def _check_inside(file: SelectedColumns, column: str, decided: Sequence[DecidedS
     for one in decided:
         rows = file.frame if len(decided) == 1 else file.frame.filter(one.rows)
         score = pl.col(column)
-        inside = score.is_finite() & score.is_between(one.scale.low - SLACK, one.scale.high + SLACK)
+        inside = score.is_finite() & score.is_between(one.scale.low - one.scale.slack, one.scale.high + one.scale.slack)
         outside += [(row, value, one.scale.name) for row, value in rows.filter(~inside).select(ROW, column).iter_rows()]
     if outside:
         examples = "; ".join(
@@ -334,7 +366,7 @@ def _check_inside(file: SelectedColumns, column: str, decided: Sequence[DecidedS
         raise LabelError(
             f"{file.path}: {column}: scores outside their scale",
             found=f"{len(outside)} of {file.frame.height} ({examples})",
-            expected=f"none more than {SLACK} outside",
+            expected=f"none more than {SLACK} outside (less on scales narrower than 1–5)",
             next_step="correct the rows, or set mos_scale if the scale is wrong",
         )
 
@@ -345,29 +377,52 @@ def _scale_of_group(
     what = f"{file.path}: {column}" + (f" of {corpus}" if corpus else "")
     if column.lower() in _ALWAYS_0_100:
         return DecidedScale(corpus, CONTINUOUS_0_100, "column name")
-    if rule.setting:
-        return DecidedScale(corpus, SCALES[rule.setting], "setting")
-    if column.lower() == "mos" and "mos_scale" in rows.columns and (named := _scale_in_rows(rows, what)):
-        return DecidedScale(corpus, named, "rows")
     declaration = rule.corpora.get(corpus or "")
-    if declaration is None:
-        return DecidedScale(corpus, _detected_scale(rows, column, (ACR_1_5, CONTINUOUS_0_100), what), "detection")
-    # of several scales (published and stored differently) the scores tell which
-    candidates = tuple(dict.fromkeys(filter(None, (declaration.stored_scale, *declaration.scales))))
-    return DecidedScale(corpus, _detected_scale(rows, column, candidates, what), "corpus")
+    # what rows say of their scale and its direction, they say of the column mos
+    of_rows = column.lower() == "mos"
+    by, name = "setting", rule.setting
+    if not name and of_rows:
+        by, name = "rows", _word_of_rows(rows, "mos_scale", rule.names(declaration), what)
+    if name:
+        found = rule.scale_named(name, declaration)
+        if found is None:
+            raise LabelError(
+                f"{what}: mos_scale {name!r}",
+                found=f"no scale of {corpus or 'any corpus'}, or one that corpora declare differently",
+                expected=f"one of {', '.join(rule.names(declaration))}",
+                next_step="correct the name, or declare the scale",
+            )
+        scale = found
+    elif declaration is None:
+        by, scale = "detection", _detected_scale(rows, column, (ACR_1_5, CONTINUOUS_0_100), what)
+    else:
+        # of several scales (published and stored differently) the scores tell which
+        candidates = tuple(dict.fromkeys(filter(None, (declaration.stored_scale, *declaration.scales))))
+        by, scale = "corpus", _detected_scale(rows, column, candidates, what)
+    if of_rows or says_dmos(column):
+        said = _word_of_rows(rows, "mos_polarity", POLARITIES, what, otherwise=scale.polarity)
+        scale = scale.directed("dmos" if said == "dmos" else "mos")
+    return DecidedScale(corpus, scale, by)
 
 
-def _scale_in_rows(rows: pl.DataFrame, what: str) -> MosScale | None:
-    names = rows["mos_scale"].drop_nulls().unique(maintain_order=True).to_list()
-    if len(names) > 1 or any(name not in OPINION_SCALES for name in names):
-        first = {name: rows.filter(pl.col("mos_scale") == name)[ROW][0] for name in names}
+def _word_of_rows(
+    rows: pl.DataFrame, column: str, words: Sequence[str], what: str, otherwise: str | None = None
+) -> str | None:
+    """The one word that all rows say in a column, rows that say nothing ``otherwise``; LabelError where they differ."""
+    if column not in rows.columns:
+        return otherwise
+    said = rows[column] if otherwise is None else rows[column].fill_null(otherwise)
+    found = said.drop_nulls().unique(maintain_order=True).to_list()
+    if len(found) > 1 or any(word not in words for word in found):
+        first = {word: rows.filter(said == word)[ROW][0] for word in found}
         raise LabelError(
-            f"{what}: mos_scale",
-            found=", ".join(f"{name!r} (row {row})" for name, row in first.items()),
-            expected=f"one scale of opinions in all rows: {' or '.join(OPINION_SCALES)}",
+            f"{what}: {column}",
+            found=", ".join(f"{word!r} (row {row})" for word, row in first.items()),
+            expected=f"one {'scale of opinions' if column == 'mos_scale' else 'polarity'} in all rows: "
+            f"{' or '.join(words)}",
             next_step="split the file, name the corpus in a column corpus, or correct the column",
         )
-    return SCALES[names[0]] if names else None
+    return found[0] if found else None
 
 
 def _detected_scale(rows: pl.DataFrame, column: str, candidates: Sequence[MosScale], what: str) -> MosScale:
@@ -377,7 +432,7 @@ def _detected_scale(rows: pl.DataFrame, column: str, candidates: Sequence[MosSca
         scale = detect_scale(scores, candidates, what)
     except ScaleError as error:
         raise LabelError(error.what, found=error.found, expected=error.expected, next_step=_NEXT) from error
-    if len(candidates) > 1 and scale.high > _LEAST_FOR_0_100 >= max(scores):
+    if len(candidates) > 1 and scale.is_wide and max(scores) <= _LEAST_FOR_0_100:
         raise LabelError(
             f"{what}: the scale cannot be told",
             found=f"{len(scores)} scores from {min(scores):g} to {max(scores):g}",

@@ -3,11 +3,11 @@
 Judging rows by them is in ``validation``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vqa_assets.corpora.scales import SCALES, SLACK, TRAINING, UNIFIED
+from vqa_assets.corpora.scales import POLARITIES, SCALES, SLACK, TRAINING, UNIFIED, MosScale
 from vqa_assets.feature_names import CANONICAL_6, MEASURED
 
 Kind = Literal["string", "integer", "number", "boolean"]
@@ -85,6 +85,14 @@ CORPUS_JSONL = Table(
         # Scales reach from 0 to 100, and rounded scores a little beyond their ends.
         Column("mos", "number", "Mean opinion score, native, on mos_scale", low=-SLACK, high=100 + SLACK),
         Column("mos_scale", "string", "Scale that mos is on", choices=tuple(SCALES)),
+        Column(
+            "mos_polarity",
+            "string",
+            "What a high mos means; mos, where nothing is said: good quality",
+            required=False,
+            nullable=True,
+            choices=POLARITIES,
+        ),
         Column("mos_std_dev", "number", "SD of the opinions in the unit of mos; 0 = not published", low=0),
         Column("n_ratings", "integer", "Opinions per clip; 0 = not published", low=0),
         Column("corpus", "string", "Name of the corpus"),
@@ -110,6 +118,7 @@ def _unified_column(column: Column) -> Column:
         "src": {"unique": False},
         "mos": {"description": "Mean opinion score on 0–100", "low": UNIFIED.low - 1.25, "high": UNIFIED.high + 1.25},
         "mos_scale": {"description": "Scale that mos is on", "choices": (UNIFIED.name,)},
+        "mos_polarity": {"description": "What a high mos means: good quality", "choices": (UNIFIED.polarity,)},
         "mos_std_dev": {"description": "SD of the opinions in the unit of mos_native; 0 = not published"},
     }
     others = {} if column.name in _UNIFIED_NEEDS else {"required": False, "nullable": True}
@@ -123,11 +132,41 @@ UNIFIED_CORPUS = Table(
         *(_unified_column(c) for c in CORPUS_JSONL.columns),
         Column("mos_native", "number", "Score as published"),
         Column("mos_native_scale", "string", "Scale that mos_native is on", choices=tuple(SCALES)),
+        Column(
+            "mos_native_polarity",
+            "string",
+            "What a high mos_native means; mos, where nothing is said: good quality",
+            required=False,
+            nullable=True,
+            choices=POLARITIES,
+        ),
         Column("mos_std_dev_unified", "number", "SD of the opinions on 0–100; 0 = not published", low=0),
         Column("corpus_source", "string", "Corpus the row was taken from"),
         Column("aggregated_at_utc", "string", "When the unified corpus was made", pattern=UTC_PATTERN),
     ),
 )
+
+
+def corpus_jsonl_of(scales: Iterable[MosScale]) -> Table:
+    """``CORPUS_JSONL`` of a corpus that may have scales of its own, which reach further and have other names."""
+    scales = tuple(scales)
+    names = tuple(dict.fromkeys((*SCALES, *(scale.name for scale in scales))))
+    changes: dict[str, dict[str, Any]] = {
+        "mos": {
+            "low": min([-SLACK, *(scale.low - scale.slack for scale in scales)]),
+            "high": max([100 + SLACK, *(scale.high + scale.slack for scale in scales)]),
+        },
+        "mos_scale": {"choices": names},
+    }
+    return replace(CORPUS_JSONL, columns=tuple(replace(c, **changes.get(c.name, {})) for c in CORPUS_JSONL.columns))
+
+
+def unified_corpus_of(scales: Iterable[str]) -> Table:
+    """``UNIFIED_CORPUS`` of corpora that have scales of their own beside the known ones, by their names."""
+    names = tuple(dict.fromkeys((*SCALES, *scales)))
+    columns = (replace(c, choices=names) if c.name == "mos_native_scale" else c for c in UNIFIED_CORPUS.columns)
+    return replace(UNIFIED_CORPUS, columns=tuple(columns))
+
 
 CLIP_FEATURES = Table(
     "clip_features",

@@ -19,6 +19,7 @@ from vqa_assets.provenance import Manifest, RunContext, utc_text, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, read_json_object, write_json
 from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.specs import unified_corpus_of
 from vqa_assets.unified.croissant import croissant
 from vqa_assets.unified.description import UnifiedView, view_of
 from vqa_assets.unified.duplicates import Duplicate, standing
@@ -210,7 +211,7 @@ def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> 
     """The rows that stand, sorted; the others are counted in the report."""
     entries = builder.entries()
     judged = standing(entries)
-    names, shards = builder.names, tuple(builder.shards)
+    names, shards, scales = builder.names, tuple(builder.shards), builder.scales
     # by the corpora's names; within a corpus the entries are by digest already
     ranks = np.argsort(np.argsort(np.array(names, str))) if names else np.zeros(0, np.int64)
     corpora = ranks.astype(np.uint16)[entries["corpus"][judged.positions]]
@@ -219,12 +220,12 @@ def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> 
     report.same_corpus_dedups, report.cross_corpus_dedups = judged.same_corpus, judged.cross_corpus
     # the few examples are read and unified here, so that both sides are on one scale
     report.duplicates = tuple(
-        Duplicate.of(*(read_unified(Block(entries[[place]], shards, names, now)) for place in pair))
+        Duplicate.of(*(read_unified(Block(entries[[place]], shards, names, scales, now)) for place in pair))
         for pair in judged.examples
     )
     report.rows_out = len(rows)
     report.rows_per_corpus = {name: count for name, count in sorted(zip(names, counts, strict=True)) if count}
-    return Block(rows, shards, names, now)
+    return Block(rows, shards, names, scales, now)
 
 
 def write_unified_lines(rows: Block, path: Path, workers: Workers | None = None) -> Kinds:
@@ -241,7 +242,8 @@ def _publish(rows: Block, jsonl: Path, parquet: Path, workers: Workers) -> str:
     """Put both files in their places, unless what stands there holds the same rows; their data version."""
     with drafting(parquet) as table, drafting(jsonl) as lines:
         kinds = write_unified_lines(rows, lines.path, workers)
-        version = write_table(lines.path, table.path, kinds, partial(place_of, rows))
+        specs = unified_corpus_of(scale.name for scale in rows.scales)
+        version = write_table(lines.path, table.path, kinds, partial(place_of, rows), specs)
         if not stands(jsonl, parquet, version):
             # the table names the JSONL it was made from: after a crash between the two they are no pair, and made again
             table.publish()

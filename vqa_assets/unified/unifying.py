@@ -6,7 +6,7 @@ Decides nothing about them; the files that they go into are made in ``aggregatio
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, UNIFIED
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, UNIFIED, MosScale
 from vqa_assets.tables.files import json_line, parse_json_line
 from vqa_assets.tables.specs import UNIFIED_CORPUS
-from vqa_assets.unified.index import NATIVE_SCALES
 from vqa_assets.unified.shards import OpenedShard, not_writable
 from vqa_assets.unified.table import Kinds
 
@@ -33,6 +32,7 @@ class Block:
     entries: NDArray[np.void]
     shards: tuple[OpenedShard, ...]
     corpora: tuple[str, ...]
+    scales: tuple[MosScale, ...]
     now: str
 
 
@@ -47,7 +47,7 @@ class Written:
 def blocks_of(whole: Block, rows: int = BLOCK_ROWS) -> Iterator[Block]:
     """The same rows in blocks."""
     for start in range(0, len(whole.entries), rows):
-        yield Block(whole.entries[start : start + rows], whole.shards, whole.corpora, whole.now)
+        yield replace(whole, entries=whole.entries[start : start + rows])
 
 
 def write_block(block: Block) -> Written:
@@ -58,7 +58,7 @@ def write_block(block: Block) -> Written:
     lines = [b""] * len(block.entries)
     shapes: set[tuple[str, ...]] = set()
     kinds: dict[str, set[type]] = {}
-    maps = [(scale.name, *scale.map_to(UNIFIED)) for scale in NATIVE_SCALES]
+    maps = [(one.name, one.polarity, *one.map_to(UNIFIED), one.convert_spread(1.0, UNIFIED)) for one in block.scales]
     raw_name, (raw_slope, raw_intercept) = CONTINUOUS_0_100.name, CONTINUOUS_0_100.map_to(UNIFIED)
     # names of this function are found faster than a module's, a few million times over
     read, decode, encode = os.pread, orjson.loads, json_line
@@ -81,16 +81,20 @@ def write_block(block: Block) -> Written:
                     for name in shape:
                         if name not in SPECIFIED:
                             kinds.setdefault(name, set()).add(type(row[name]))
-                scale_name, slope, intercept = maps[scale]
+                scale_name, polarity, slope, intercept, of_spread = maps[scale]
                 spread = float(row.get("mos_std_dev") or 0.0)
                 if not 0 < spread < math.inf:  # NaN too
                     spread = 0.0
                 native = row.get(RAW_MOS)
-                row["mos_std_dev_unified"] = spread * slope
+                row["mos_std_dev_unified"] = spread * of_spread
+                if polarity != UNIFIED.polarity:
+                    row["mos_polarity"] = UNIFIED.polarity
                 if native is None:
                     native = row["mos"]
+                    if polarity != UNIFIED.polarity:
+                        row["mos_native_polarity"] = polarity
                 else:
-                    scale_name, spread, slope, intercept = raw_name, spread * slope, raw_slope, raw_intercept
+                    scale_name, spread, slope, intercept = raw_name, spread * of_spread, raw_slope, raw_intercept
                 row["mos"] = slope * native + intercept
                 row["mos_scale"] = UNIFIED.name
                 row["mos_std_dev"] = spread

@@ -76,6 +76,7 @@ PUBLISHED = [
     ("live-yt-hfr", "live-yt-hfr-2020", "1-5-acr or 0-100-continuous", "sd", 400, 600, None, 120, ".webm"),
     ("etri-live", "etri-live-2021", "1-5-acr or 0-100-continuous", "sd", 400, 500, None, 120, ".mp4"),
     ("bvi-hfr", "bvi-hfr-2018", "1-5-acr or 0-100-continuous", None, 80, 150, None, 120, ".mp4"),
+    ("cvd2014", "cvd2014-realignment", "cvd2014", None, 200, 300, None, 120, ".avi"),
     ("live-qualcomm", "live-qualcomm-2016", "0-100-continuous", None, 150, 300, None, 120, ".yuv"),
     ("lbvd", "lbvd-2019", "1-5-acr or 0-100-continuous", None, 900, 1_200, None, 120, ".mp4"),
 ]

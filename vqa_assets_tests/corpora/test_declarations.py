@@ -8,8 +8,8 @@ import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.declarations import read_declaration, with_declared
-from vqa_assets.corpora.scales import CONTINUOUS_0_100
-from vqa_assets.errors import SettingsError
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100, MosScale
+from vqa_assets.errors import AnnotationError, SettingsError
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import SmallCorpus
 
@@ -232,3 +232,103 @@ def test_the_definitions_have_it_as_a_partition_or_say_what_is_wrong(tmp_path: P
     done = loaded(tmp_path, program)
     assert done.returncode == 1
     assert "mine.toml: unknown key 'min_row', expected one of name, title" in done.stderr
+
+
+OWN = 'scales = [{ name = "0-10", low = 0, high = 10 }, "0-100-continuous"]'
+
+
+def test_a_range_of_its_own_and_the_better_end_are_declared(tmp_path: Path) -> None:
+    text = MINE.replace('scales = ["0-100-continuous"]', f'{OWN}\npolarity = "dmos"')
+    mine = read_declaration(declared(tmp_path, text))
+    assert mine.scales == (MosScale("0-10", 0, 10, "dmos"), CONTINUOUS_0_100.directed("dmos"))
+    assert mine.scale_named("1-5-acr") == ACR_1_5.directed("dmos")
+    assert mine.spellings.mos == ("quality", "dmos", "dmos_score", "mos", "mos_score")
+    assert mine.but(polarity="mos").scales == (MosScale("0-10", 0, 10), CONTINUOUS_0_100)
+
+
+@pytest.mark.parametrize(
+    ("scales", "told"),
+    [
+        ('[{ name = "0-10", low = 0 }]', "scales[0]: {'name': '0-10', 'low': 0}, expected one of 1-5-acr, 0-100-cont"),
+        ('[{ name = "0-10", low = 0, high = 0 }]', "scales[0].high: 0, expected more than low (0)"),
+        ('[{ name = "0-10", low = 0, high = nan }]', "scales[0].high: nan, expected a number"),
+        ('[{ name = "0-10", low = true, high = 9 }]', "scales[0].low: True, expected a number"),
+        ('[{ name = "0-10", low = "0", high = 9 }]', "scales[0].low: '0', expected a number"),
+        ('[{ name = "1-5-acr", low = 0, high = 9 }]', "scales[0].name: '1-5-acr', expected a name of its own"),
+        ('[{ name = "vmaf", low = 0, high = 100 }]', "scales[0].name: 'vmaf', expected a name of its own"),
+        ('[{ name = "0 10", low = 0, high = 10 }]', "scales[0].name: '0 10', expected a name of its own"),
+        ('["1-5-acr", "1-5-acr"]', "scales: 1-5-acr, 1-5-acr, expected each scale once"),
+        ('["1-5-acr"]\npolarity = "down"', "polarity: 'down', expected one of mos, dmos"),
+        ('["0-100-continuous"]\npolarity = "dmos"\nstored_scale = "1-5-acr"', "stored_scale: 1-5-acr, expected scales"),
+    ],
+)
+def test_a_mistake_in_a_scale_names_its_place(scales: str, told: str, tmp_path: Path) -> None:
+    path = declared(tmp_path, MINE.replace('scales = ["0-100-continuous"]', f"scales = {scales}"))
+    with pytest.raises(SettingsError) as caught:
+        read_declaration(path)
+    assert told in str(caught.value)
+
+
+def own_corpus(tmp_path: Path, root_path: Path, more: str, mos: str = "quality") -> SmallCorpus:
+    text = MINE.replace('scales = ["0-100-continuous"]', more).replace('"quality"', f'"{mos}"')
+    small = SmallCorpus(DataRoot(root_path), corpus=read_declaration(declared(tmp_path, text)))
+    for name in "abcdef":
+        small.drop(f"mp4/{name}.mp4", name.encode())
+    return small
+
+
+def test_rows_keep_the_score_as_published_and_say_its_scale_and_its_better_end(tmp_path: Path, root_path: Path) -> None:
+    small = own_corpus(tmp_path, root_path, f'{OWN}\npolarity = "dmos"')
+    small.drop("scores.csv", "name,dmos,dmos_std,mos\na,0.5,1,4\nb,9.5,2,1\nc,,1,3\nd,12,1,3\n")
+    ingested = small.ingest(mos_scale="0-10")
+    kept = ("mos", "mos_scale", "mos_polarity", "mos_std_dev")
+    assert [tuple(row[name] for name in kept) for row in small.rows()] == [
+        (0.5, "0-10", "dmos", 1.0),
+        (9.5, "0-10", "dmos", 2.0),
+    ]
+    # beside differences, mos runs the other way: it fills no gap
+    assert ingested.report.skipped_bad_row == 2
+    assert ingested.manifest["mos_scale"] == {"name": "0-10", "from": "set"}
+    assert ingested.manifest["mos_polarity"] == "dmos"
+
+
+@pytest.mark.parametrize(
+    ("declaration", "mos", "file"),
+    [
+        ("", "dmos", "name,dmos\na,50\n"),
+        ("", "DMOS", "name,DMOS\na,50\n"),
+        ("", "DMOS score", "name,DMOS score\na,50\n"),
+        ("", "dmos", "name,mos,dmos\na,50,40\n"),
+        ('\nlast_spellings = { mos = ["dmos"] }', "quality", "name,dmos\na,50\n"),
+        ('\nrenamed_columns = [{ column = "dmos", name = "mos" }]', "quality", "name,dmos\na,50\n"),
+    ],
+)
+def test_differences_are_refused_as_opinions_when_the_file_is_read_and_not_before(
+    declaration: str, mos: str, file: str, tmp_path: Path, root_path: Path
+) -> None:
+    small = own_corpus(tmp_path, root_path, f'scales = ["0-100-continuous"]{declaration}', mos)
+    small.drop("scores.csv", file)
+    with pytest.raises(
+        AnnotationError, match='DMOS, of which less is better, in a corpus whose polarity is "mos"'
+    ) as told:
+        small.ingest()
+    assert 'polarity = "dmos" in the declaration' in told.value.expected
+    small.corpus = small.corpus.but(dmos_is_mos=True)
+    small.ingest()
+    assert [row.get("mos_polarity") for row in small.rows()] == [None]
+
+
+def test_a_column_of_differences_beside_the_scores_is_no_matter(tmp_path: Path, root_path: Path) -> None:
+    small = own_corpus(tmp_path, root_path, 'scales = ["0-100-continuous"]')
+    small.drop("scores.csv", "name,quality,dmos\na,50,40\n")
+    small.ingest()
+    assert [row["mos"] for row in small.rows()] == [50.0]
+
+
+def test_a_scale_that_a_run_names_is_known_or_the_corpuss_own(tmp_path: Path, root_path: Path) -> None:
+    small = own_corpus(tmp_path, root_path, OWN)
+    small.drop("scores.csv", "name,quality\na,5\n")
+    small.ingest(mos_scale="0-10")
+    assert [row["mos_scale"] for row in small.rows()] == ["0-10"]
+    with pytest.raises(SettingsError, match="mos_scale: '0-9', expected one of 1-5-acr, 0-100-continuous, 0-10; "):
+        small.ingest(mos_scale="0-9")

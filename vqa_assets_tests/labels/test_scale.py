@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.corpora import CORPORA
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, MosScale
 from vqa_assets_tests.shared.label_tables import Bench, label
 
 
@@ -192,3 +193,62 @@ class TestScale:
         join = plan(table_at(bench.folder / "features.parquet"), [table_at(path)], LabelSettings())
         ((decided,),) = (file.scales for file in join.files)
         assert (decided.scale.name, decided.by, decided.corpus) == ("0-100-continuous", "detection", None)
+
+
+class TestOwnScales:
+    """Scales that a corpus declares, and scores of which less is better."""
+
+    @pytest.fixture
+    def own(self, bench):
+        scales = (MosScale("0-10", 0, 10), CONTINUOUS_0_100)
+        bench.corpora = {
+            "own": CORPORA["konvid-1k"].but(name="own", scales=scales),
+            "worse": CORPORA["konvid-1k"].but(name="worse", scales=(CONTINUOUS_0_100,), polarity="dmos"),
+        }
+        return bench
+
+    @pytest.mark.parametrize(
+        ("fields", "mos", "sd"),
+        [
+            ({"corpus": "own", "mos_scale": "0-10"}, [2.6, 3.8, 4.6], 0.2),
+            ({"mos_scale": "0-10"}, [2.6, 3.8, 4.6], 0.2),
+            ({"mos_scale": "0-10", "mos_polarity": "dmos"}, [3.4, 2.2, 1.4], 0.2),
+            ({"corpus": "own"}, [2.6, 3.8, 4.6], 0.2),
+            ({"corpus": "worse", "mos_scale": "0-100-continuous"}, [4.84, 4.72, 4.64], 0.02),
+            ({"corpus": "worse", "mos_scale": "0-100-continuous", "mos_polarity": "mos"}, [1.16, 1.28, 1.36], 0.02),
+            ({"mos_scale": "0-100-continuous", "mos_polarity": "dmos"}, [4.84, 4.72, 4.64], 0.02),
+        ],
+    )
+    def test_labels_are_on_1_to_5_where_more_is_better(self, fields, mos, sd, own):
+        own.labels(*({"key": k, "mos": m, "mos_std_dev": 0.5, **fields} for k, m in zip("abc", (4, 7, 9), strict=True)))
+        found = own.joined()
+        assert [r["mos"] for r in found] == pytest.approx(mos)
+        assert [r["mos_raw_0_100"] for r in found] == pytest.approx([25 * (one - 1) for one in mos])
+        assert [r["mos_std_dev"] for r in found] == pytest.approx([sd] * 3)
+
+    def test_a_setting_may_name_an_own_scale(self, own):
+        own.labels(*rows(a=2, b=5, c=9))
+        assert [r["mos"] for r in own.joined(mos_scale="0-10")] == pytest.approx([1.8, 3, 4.6])
+        assert "expected one of 1-5-acr, 0-100-continuous, 0-10" in str(own.refused(mos_scale="0-11"))
+
+    def test_a_name_that_two_corpora_declare_differently_is_no_scale_of_rows_that_name_neither(self, own):
+        own.corpora["other"] = own.corpora["own"].but(name="other", scales=(MosScale("0-10", 0, 12),))
+        own.labels(*rows(a=2, b=5, c=9))
+        assert "no scale of any corpus, or one that corpora declare differently" in own.refused(mos_scale="0-10").found
+
+    def test_rows_that_say_different_better_ends_are_refused(self, own):
+        sides = ({"key": "a", "mos": 3, "mos_polarity": "mos"}, {"key": "b", "mos": 3, "mos_polarity": "dmos"})
+        own.labels(*sides)
+        assert own.refused(mos_scale="1-5-acr").expected == "one polarity in all rows: mos or dmos"
+
+    @pytest.mark.parametrize("fields", [{}, {"corpus": "own"}])
+    def test_a_column_of_differences_is_no_column_of_opinions(self, fields, own):
+        own.labels(*({"key": key, "dmos": value, **fields} for key, value in zip("abc", (30, 50, 80), strict=True)))
+        error = own.refused(label_mos_column="dmos")
+        assert error.found.startswith("DMOS, of which less is better")
+
+    @pytest.mark.parametrize("fields", [{"mos_polarity": "dmos"}, {"corpus": "worse"}])
+    def test_a_column_of_differences_is_read_where_it_is_declared_so(self, fields, own):
+        own.labels(*({"key": key, "dmos": value, **fields} for key, value in zip("abc", (30, 50, 80), strict=True)))
+        found = own.joined(label_mos_column="dmos", mos_scale="0-100-continuous")
+        assert [r["mos"] for r in found] == pytest.approx([3.8, 3, 1.8])
