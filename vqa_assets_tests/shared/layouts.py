@@ -123,6 +123,8 @@ _LSVQ = (
     'yfcc-batch1/747,"[1, 2, 3]","[4, 5]","[6]",540,960,99,61.5,240\n'
     'ia-batch2/747,"[1, 2, 3]","[4, 5]","[6]",540,960,99,34.25,240\n'
     'yfcc-batch1/Mont._Education_1,"[1, 2, 3]","[4, 5]","[6]",540,960,99,3.2,240\n'
+    # of three rows one on 1–5 would be too many to call the file one of 0–100
+    + "".join(f'ia-batch3/{i},"[1]","[2]","[3]",540,960,99,{50 + i},240\n' for i in range(10))
 )
 _LSVQ_CLIPS = tuple(f"clips/{n}.mp4" for n in ("yfcc-batch1/747", "ia-batch2/747", "yfcc-batch1/Mont._Education_1"))
 LSVQ = (
@@ -424,6 +426,26 @@ OTHERS = (
             {"src": "flowers-60fps-360-1920x1080.mkv", "annotated_as": "flowers-60fps", "content_id": "flowers"},
             {"src": "flowers-120fps.mp4", "content_id": "flowers"},
         ),
+    ),
+    Layout(
+        "cvd2014",
+        "decimal commas, and empty columns",
+        {
+            "Realignment_MOS.csv": "Content;File_name;Original MOS;Realignment MOS;;;;\n"
+            "City;Test01_City_D01;71,17;-6,5;;;;\nTraffic;Test02_Traffic_D02;50;93,38;;;;\n"
+        },
+        ("clips/Test01_City_D01.avi", "clips/Test2/Test02_Traffic_D02.avi"),
+        (
+            {"src": "Test01_City_D01.avi", "mos": -6.5, "mos_scale": "cvd2014", "content_id": "test01_city"},
+            {"src": "Test2/Test02_Traffic_D02.avi", "mos": 93.38, "content_id": "test02_traffic"},
+        ),
+    ),
+    Layout(
+        "cvd2014",
+        "original scores alone",
+        {"manifest.csv": "Content;File_name;Original MOS\nCity;Test01_City_D01;71,17\n"},
+        ("clips/Test01_City_D01.avi",),
+        ({"src": "Test01_City_D01.avi", "mos": 71.17},),
     ),
     Layout(
         "live-qualcomm",
