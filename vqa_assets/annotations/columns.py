@@ -79,7 +79,8 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
             return ScoreColumns.of(shape, corpus, has_header=False)
     if missing == "clip" and first and all(map(is_number, filter(None, first))):
-        check_names(ScoreColumns(("clip",), {"clip": ("clip",)}), [first[:1]], what)
+        # one whole number may be a name; a line of scores holds others
+        check_names(ScoreColumns(("clip",), {"clip": ("clip",)}), ([value] for value in first), what)
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
     if missing == "mos" and any(map(says_dmos, first)):
         hint += ' DMOS runs the other way: declare polarity = "dmos" to read it.'
