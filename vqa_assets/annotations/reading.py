@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns
+from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns, turned
 from vqa_assets.annotations.dialects import read_sheet, short
 from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow, ReadingSettings, RowReader, stored
 from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
@@ -142,12 +142,12 @@ def _read_file(
     """A file's columns and rows; with ``several``, rows say of which file they are."""
     sheet = read_sheet(content, corpus, path)
     what = f"{corpus.name}: {path}"
-    columns = choose_columns(sheet.lines[0][1] if sheet.lines else [], corpus, what)
+    lines = turned(sheet.lines, corpus)
+    columns = choose_columns(lines[0][1] if lines else [], corpus, what)
     part = corpus.part_of(path.name)
-    check_names(columns, (values for _, values in sheet.lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
+    check_names(columns, (values for _, values in lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
     reader = RowReader(corpus, settings, columns, part, sheet.decimal_comma, path.name if several else "")
-    lines = sheet.lines[1:] if columns.has_header else sheet.lines
-    return columns, [reader.row(line, values) for line, values in lines]
+    return columns, [reader.row(line, values) for line, values in lines[columns.has_header :]]
 
 
 def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, files: Sequence[Path]) -> None:

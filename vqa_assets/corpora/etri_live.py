@@ -24,6 +24,6 @@ ETRI_LIVE = Corpus(
     bytes_per_clip=500_000_000,
     min_rows=400,
     max_rows=500,
-    own_spellings=Spellings(clip=("videoname",)),
+    own_spellings=Spellings(clip=("videoname",), sd=("std",)),
     contents_in_names=(ContentInName(name="{content}_{size}_{rate}_q_{q}", content="{content}"),),
 )

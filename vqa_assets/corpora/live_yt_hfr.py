@@ -24,7 +24,7 @@ LIVE_YT_HFR = Corpus(
     bytes_per_clip=500_000_000,
     min_rows=400,
     max_rows=600,
-    own_spellings=Spellings(clip=("video",)),
+    own_spellings=Spellings(clip=("file names",), sd=("std",)),
     clip_suffix=".webm",
     contents_in_names=(ContentInName(name="{content}_crf_{crf}_{rate}", content="{content}"),),
 )

@@ -77,6 +77,13 @@ def test_a_spread_that_may_be_an_sd_or_a_standard_error_is_none(read: Callable[[
     assert rows[0].url == "https://ugchdrmturk.s3.us-east-2.amazonaws.com/videos/" + "0" * 32 + ".mp4"
 
 
+def test_clips_that_stand_side_by_side_have_their_scores_and_spreads(read: Callable[[str], Annotations]) -> None:
+    rows = read("live-yt-hfr: its scores").rows
+    assert (rows[0].src, rows[0].mos, rows[0].sd) == ("0Runner_crf_0_24fps.webm", 10.2, 5.0)
+    assert (rows[1].mos, rows[1].sd) == (73.2, 16.9)
+    assert rows[0].where == "line 2"
+
+
 def test_the_names_that_lsvqs_test_lists_end_in_a_suffix_of_are_kept(read: Callable[[str], Annotations]) -> None:
     rows = read("lsvq: its test lists alone").rows
     assert sum(row.named.endswith((".mov", ".avi", ".flv", ".mp4")) for row in rows) == 8

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 import vqa_assets
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Acquisition, Corpus, Spellings
+from vqa_assets.corpora.contents import content_groups, fold_of
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION
 from vqa_assets.corpora.scales import SCALES
 
@@ -104,6 +105,23 @@ def test_a_corpus_declares_what_is_published(row):
 )
 def test_a_citation_is_the_corrected_one(name, words):
     assert all(word in CORPORA[name].citation for word in words)
+
+
+def test_lsvqs_licence_is_its_authors_own_notice_and_what_is_not_known_is_unknown():
+    assert "the whole notice in every copy and the source acknowledged" in CORPORA["lsvq"].licence
+    assert CORPORA["lsvq"].redistribution == "attribution"
+    for corpus in CORPORA.values():
+        assert (corpus.licence == "unknown") == (corpus.redistribution == "unknown"), corpus.name
+
+
+def test_what_two_corpora_of_the_same_sources_show_has_one_name():
+    new, old = CORPORA["beyond8bits"], CORPORA["chug"]
+    assert new.own_spellings.content == old.own_spellings.content
+    assert (new.bucket_prefix, new.stored_scale, new.spread) == (old.bucket_prefix, None, None)
+    assert not new.contents_in_names
+    groups = content_groups(["src.mp4", "src.mp4", "other.mp4"], ["chug/a", "beyond8bits/b", "beyond8bits/c"])
+    assert len(set(groups)) == 2
+    assert len({fold_of(group, 5, 1) for group in groups[:2]}) == 1
 
 
 def test_chug_alone_is_mapped_at_ingest():

@@ -6,7 +6,7 @@ seen; what must come of reading it stands beside it.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets_tests.shared.layouts import CHUG_HEADER, matlab, workbook
@@ -211,20 +211,18 @@ def live_qualcomm_7_3() -> Files:
 
 
 def live_yt_hfr() -> Files:
-    clips = product((f"{i}Runner" for i in range(16)), (0, 19, 32, 44, 51), (24, 30, 60, 82, 98, 120))
-    rows = (
-        f"{c}_crf_{crf}_{rate}fps,{s},9.5" for (c, crf, rate), s in zip(clips, scores(480, 15.2, 83.9), strict=True)
-    )
-    return {"subject_MOS.csv": lines("Filename,MOS,SD", rows)}
+    """Its clips stand side by side: a line of names, one of scores, one of their SD."""
+    clips = product((f"{i}Runner" for i in range(16)), (0, 19, 32, 44, 63), (24, 30, 60, 82, 98, 120))
+    names = [f"{content}_crf_{crf}_{rate}fps" for content, crf, rate in clips]
+    table = {"File Names": names, "MOS": scores(480, 10.2, 73.2), "std": scores(480, 5.0, 16.9)}
+    return {"subject_MOS.csv": lines("", (",".join([name, *map(str, values)]) for name, values in table.items()))}
 
 
 def etri_live() -> Files:
-    clips = list(product((f"Beauty{i}" for i in range(15)), (540, 720, 1080, 2160), (60, 120), (22, 27, 32, 37)))[:437]
-    rows = (
-        f"{c}_{size}p_{rate}hz_q_{q},{s},9.5"
-        for (c, size, rate, q), s in zip(clips, scores(437, 12.0, 88.0), strict=True)
-    )
-    return {"ETRI-LIVE_MOS.csv": lines("videoName,MOS,SD", rows)}
+    grid = product((f"Beauty{i}" for i in range(15)), (540, 720, 1080, 2160), (60, 120), (22, 27, 32, 37))
+    names = [f"{content}_{size}p_{rate}hz_q_{q}" for content, size, rate, q in islice(grid, 437)]
+    rows = (f"{name},{s},9.5" for name, s in zip(names, scores(437, 17.6, 76.9), strict=True))
+    return {"ETRI-LIVE_MOS.csv": lines("videoName,MOS,std", rows)}
 
 
 def bvi_hfr() -> Files:

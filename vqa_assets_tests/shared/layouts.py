@@ -402,7 +402,17 @@ OTHERS = (
     ),
     Layout(
         "live-yt-hfr",
-        "its scores",
+        "clips side by side",
+        {"subject_MOS.csv": "File Names,Flips_crf_48_30fps,1Runner_crf_0_120fps\nMOS,41.5,81.5\nstd,9.5,8\n"},
+        ("clips/Flips_crf_48_30fps.webm", "clips/1Runner_crf_0_120fps.mp4"),
+        (
+            {"src": "Flips_crf_48_30fps.webm", "mos": 41.5, "mos_std_dev": 9.5, "content_id": "flips"},
+            {"src": "1Runner_crf_0_120fps.mp4", "mos": 81.5, "annotated_as": "1Runner_crf_0_120fps"},
+        ),
+    ),
+    Layout(
+        "live-yt-hfr",
+        "a clip a line",
         {"subject_MOS.csv": "Filename,MOS,std\nFlips_crf_48_30fps,41.5,9.5\n1Runner_crf_0_120fps,81.5,8\n"},
         ("clips/Flips_crf_48_30fps.webm", "clips/1Runner_crf_0_120fps.webm"),
         (
@@ -413,7 +423,7 @@ OTHERS = (
     Layout(
         "etri-live",
         "its scores",
-        {"ETRI-LIVE_MOS.csv": "videoName,MOS,SD\nBeauty_1080p_120hz_q_27,61.5,9.5\n"},
+        {"ETRI-LIVE_MOS.csv": "videoName,MOS,std\nBeauty_1080p_120hz_q_27,61.5,9.5\n"},
         ("clips/Beauty_1080p_120hz_q_27.mp4",),
         ({"src": "Beauty_1080p_120hz_q_27.mp4", "mos": 61.5, "mos_std_dev": 9.5, "content_id": "beauty"},),
     ),
