@@ -22,7 +22,7 @@ BEYOND8BITS = CHUG.but(
         steps="Drop Beyond8Bits_publish.csv; clips are fetched from the public object store.",
     ),
     expected_clips=41_419,
-    size="hundreds of GB",
+    size="not published",
     min_rows=10_000,
     lookalike="Its crowd part alone (5 992 rows) is CHUG's file, and belongs to chug",
     own_spellings=CHUG.own_spellings.but(split=("split",)),

@@ -20,7 +20,7 @@ CVD2014 = Corpus(
         steps="Drop Realignment_MOS.csv, and the clips into clips/ or folders below it.",
     ),
     expected_clips=234,
-    size="90 GB",
+    size="not published",
     bytes_per_clip=400_000_000,
     min_rows=200,
     max_rows=300,

@@ -19,7 +19,7 @@ KVQ = Corpus(
         steps="Drop train_data.csv, val_data.csv and test_data.csv (rows carry that split), and the clips into clips/.",
     ),
     expected_clips=4_200,
-    size="tens of GB",
+    size="not published",
     bytes_per_clip=5_000_000,
     min_rows=400,
     max_rows=4_500,

@@ -20,7 +20,7 @@ LBVD = Corpus(
         steps="Ask its authors for it, put its clips into clips/ and drop its .mat file of names and scores, or a CSV.",
     ),
     expected_clips=1_013,
-    size="a few GB",
+    size="not published",
     bytes_per_clip=5_000_000,
     min_rows=900,
     max_rows=1_200,

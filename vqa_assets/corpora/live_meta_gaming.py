@@ -20,7 +20,7 @@ LIVE_META_GAMING = Corpus(
         steps="Ask for the dataset there, unpack its clips into clips/ and drop its metadata as manifest.csv.",
     ),
     expected_clips=600,
-    size="tens of GB",
+    size="not published",
     bytes_per_clip=20_000_000,
     min_rows=500,
     max_rows=700,

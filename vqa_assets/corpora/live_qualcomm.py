@@ -22,7 +22,7 @@ LIVE_QUALCOMM = Corpus(
         "file as CSV. Raw clips are 1920×1080, 30 fps, yuv420p unless [raw_video] in ingest.toml says otherwise.",
     ),
     expected_clips=208,
-    size="200 GB",
+    size="not published",
     bytes_per_clip=1_400_000_000,
     min_rows=150,
     max_rows=300,

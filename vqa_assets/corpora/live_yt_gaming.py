@@ -21,7 +21,7 @@ LIVE_YT_GAMING = Corpus(
         "scores, or a CSV as manifest.csv.",
     ),
     expected_clips=600,
-    size="tens of GB",
+    size="not published",
     bytes_per_clip=20_000_000,
     min_rows=500,
     max_rows=700,
