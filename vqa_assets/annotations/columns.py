@@ -158,8 +158,8 @@ def _check_polarity(columns: ScoreColumns, header: Sequence[str], corpus: Corpus
     """AnnotationError where scores that are called DMOS would be read as if more were better."""
     if corpus.polarity == "dmos" or corpus.dmos_is_mos:
         return
+    scores = {*columns.roles["mos"], *(one.column.lower() for one in corpus.scores if one.polarity != "dmos")}
     # by the header's own names: a column that is renamed is no other column
-    scores = columns.roles["mos"]
     wrong = [own for own, name in zip(header, columns.names, strict=True) if name in scores and says_dmos(own)]
     if wrong:
         raise AnnotationError(

@@ -29,6 +29,27 @@ _log = logging.getLogger("vqa_assets.annotations")
 
 
 @dataclass(frozen=True)
+class FurtherScores:
+    """One further score over the usable rows of a file: its field, column and scale, how many rows have one.
+
+    ``unknown`` have none, ``refused`` of them one that is no number or outside the scale.
+    """
+
+    field: str
+    column: str
+    scale: MosScale
+    rows: int
+    unknown: int
+    refused: int
+
+    def as_dict(self) -> dict[str, object]:
+        """The same for a manifest."""
+        polarity = {} if self.scale.polarity == "mos" else {"polarity": self.scale.polarity}
+        counts = {"rows": self.rows, "unknown": self.unknown, "refused": self.refused}
+        return {"column": self.column, "scale": self.scale.name, **polarity, **counts}
+
+
+@dataclass(frozen=True)
 class Annotations:
     """A whole annotation, read: rows in file order, and what was decided for all of them.
 
@@ -43,6 +64,7 @@ class Annotations:
     scale: MosScale
     native_scale: MosScale
     scale_from: str
+    scores: tuple["FurtherScores", ...]
     rows: tuple[AnnotationRow, ...]
     sha256_of_files: tuple[str, ...]
 
@@ -104,6 +126,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
         lists.append(SplitList.of(path.name, listed))
     rows = mark_splits(rows, lists, what)
     scale = corpus.stored_scale or native  # most corpora stay native until they are unified
+    rows, scores = _with_further_scores(rows, corpus, native, scale, what)
     if scale != native:
         rows = [stored(row, native, scale) for row in rows]
     annotations = Annotations(
@@ -113,6 +136,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
         scale=scale,
         native_scale=native,
         scale_from=scale_from,
+        scores=scores,
         rows=tuple(rows),
         sha256_of_files=tuple(_sha256([content]) for content in contents),
     )
@@ -180,6 +204,42 @@ def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: ReadingSetti
     if not scores:
         raise _unusable([row for row in rows if row.problem], len(rows), corpus, settings, what)
     return detect_scale(scores, corpus.scales, what), "detected"
+
+
+def _with_further_scores(
+    rows: Sequence[AnnotationRow], corpus: Corpus, native: MosScale, stored_on: MosScale, what: str
+) -> tuple[list[AnnotationRow], tuple[FurtherScores, ...]]:
+    """The rows with the further scores that they have in ``extra``, and what became of each score over all of them.
+
+    Scores on the corpus's own scale are stored where ``mos`` is. One that is no number or outside its scale becomes
+    unknown, and is told; it costs no row.
+    """
+    extras: dict[int, dict[str, object]] = defaultdict(dict)
+    usable = [(at, row) for at, row in enumerate(rows) if not row.problem and not row.repeats]
+    told = []
+    for one in corpus.scores:
+        scale = one.scale_beside(native)
+        kept = scale if one.scale else one.scale_beside(stored_on)
+        named = {one.scale_field: kept.name} if kept.name != stored_on.name else {}
+        named |= {one.polarity_field: kept.polarity} if kept.polarity != stored_on.polarity else {}
+        refused, known = [], 0
+        for at, row in usable:
+            score = row.scores.get(one.field)
+            if score is not None and scale.holds(score):
+                extras[at] |= {one.field: score if kept == scale else scale.convert(score, kept), **named}
+                known += 1
+            elif score is not None:
+                refused.append(f"{row.where}: {score:g}")
+        told.append(FurtherScores(one.field, one.column, scale, known, len(usable) - known, len(refused)))
+        if refused:
+            _log.warning(
+                "%s: %d of %d %s are no numbers or outside [%g, %g] (%s); they are unknown, their rows stay",
+                *(what, len(refused), len(usable), one.field, scale.low, scale.high, "; ".join(refused[:_EXAMPLES])),
+            )
+        elif usable and not known:
+            _log.warning("%s: no row has a %s (column %s)", what, one.field, one.column)
+    read = [replace(row, extra={**row.extra, **extras[at]}) if at in extras else row for at, row in enumerate(rows)]
+    return read, tuple(told)
 
 
 def _outside(row: AnnotationRow, scale: MosScale) -> AnnotationRow:

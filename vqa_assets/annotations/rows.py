@@ -70,7 +70,8 @@ class AnnotationRow:
 
     ``named`` is the clip as the score file names it, ``src`` that with a video suffix. ``mos`` is native and verbatim
     until a corpus's ``stored_scale`` maps it, ``sd`` in its unit (None: not published),
-    ``count`` the number of opinions (0: not published). ``extra`` goes into the corpus JSONL as it is. On disk the clip
+    ``count`` the number of opinions (0: not published). ``scores`` are the further scores that the row has, by their
+    field, NaN for a text that is no number. ``extra`` goes into the corpus JSONL as it is. On disk the clip
     may have a name of ``also`` instead of ``src``, or one that begins with one of ``also_starting``. ``reference``
     marks the reference clip of its content; ``codec`` is what the annotation says encoded it; ``file`` is set where
     the annotation is of several files.
@@ -84,6 +85,7 @@ class AnnotationRow:
     count: int
     problem: str = ""
     repeats: bool = False
+    scores: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, object] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     also_starting: tuple[str, ...] = ()
@@ -134,6 +136,7 @@ class RowReader:
             sd=sd_from_spread(self._number(self._text("sd", record)), self.corpus.spread, opinions),
             count=opinions,
             problem=_NOT_UTF8 if not_utf8 else _problem(src, url, mos, mos_text),
+            scores=self._scores(record),
             extra=self._extra(src, record),
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
@@ -195,6 +198,11 @@ class RowReader:
         parts = {"clip": stem, LEADING_NUMBER: number_in_name.group() if number_in_name else ""}
         names = (filled(template, {**record, **parts}) for template in templates)
         return tuple(name for name in names if name and name != src and not leaves_folder(name))
+
+    def _scores(self, record: Mapping[str, str]) -> dict[str, float]:
+        """The further scores that the corpus declares, of those that the row has."""
+        texts = ((one.field, record.get(one.column.lower(), "")) for one in self.corpus.scores)
+        return {name: self._number(text) for name, text in texts if text and text.lower() not in NO_VALUE}
 
     def _extra(self, src: str, record: Mapping[str, str]) -> dict[str, object]:
         """What goes into the corpus JSONL as it is: the part, content and split, and the declared extra columns."""

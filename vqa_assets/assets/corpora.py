@@ -92,6 +92,11 @@ def _annotations_metadata(annotations: "Annotations", corpus: Corpus) -> dict[st
         "bad_row_examples": records(bad),
         "mos_scale": f"{annotations.scale.title} ({annotations.scale_from})",
         "mos_mean": shortened(labels.mos_mean),
+        **(
+            {"scores": records([{"score": s.field, **s.as_dict()} for s in annotations.scores])}
+            if corpus.scores
+            else {}
+        ),
         "mos_histogram": picture(histogram, "MOS histogram"),
         "share_unknown_sd": shortened(labels.share_unknown_sd),
         "labels": records([numbers]),
@@ -190,7 +195,7 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
 
     @published.check("Every row keeps the column specs; names and hashes do not repeat.", blocking=True)
     def corpus_jsonl_schema(latest: Latest) -> dg.AssetCheckResult:
-        return file_schema_result(latest.path, corpus_jsonl_of(catalog.corpora[latest.partition].scales))
+        return file_schema_result(latest.path, corpus_jsonl_of(catalog.corpora[latest.partition]))
 
     @published.check(
         "Rows in are rows kept plus rows lost, each with its counter; rows out are in the file.", blocking=True
@@ -250,6 +255,8 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         numbers = [score for score, _ in scores]
         evidence = ScaleEvidence.of(numbers, [*named.values(), *corpus.row_scales])
         doubts = _scale_doubts(rows, named, evidence)
+        if not {scale.name for scale in corpus.row_scales} >= named.keys():
+            doubts.append(f"{latest.partition} declares {' and '.join(s.name for s in corpus.row_scales)} only")
         advice = f"; {'; '.join(doubts)}: set mos_scale and ingest again" if doubts else ""
         return dg.AssetCheckResult(
             passed=not doubts,

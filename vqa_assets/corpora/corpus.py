@@ -49,6 +49,11 @@ _ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
 _HUB_DATASET = re.compile(r"(?:[\w.-]+/[\w.-]+(?:@[\w./-]+)?)?", re.ASCII)
 _WORDS = re.compile(r"[a-z]+")
 _SCALE_NAME = re.compile(r"[A-Za-z0-9.+_-]+")
+_SCORE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SCORE_NAMES_TAKEN = "scale, polarity, std_dev, raw_0_100, native, score, label_…, …_scale, …_polarity, n_ratings, ci95"
+_SCORE_NAME_TAKEN = re.compile(
+    r"scale|polarity|std.*|raw.*|native.*|score|label_.*|.*_scale|.*_polarity|n_ratings|ci95"
+)
 _SCALE_FIELDS = ("name", "low", "high")
 _A_SCALE = f"one of {', '.join(OPINION_SCALES)}, or a table of {', '.join(_SCALE_FIELDS)}"
 _ROW_FIELDS = (
@@ -101,6 +106,10 @@ def _is_template(text: str) -> bool:
 def _columns_of(template: str) -> set[str]:
     """The columns that a template names, in lower case."""
     return {name.lower() for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def _is_score_name(name: str) -> bool:
+    return bool(_SCORE_NAME.fullmatch(name)) and not _SCORE_NAME_TAKEN.fullmatch(name)
 
 
 def _is_inside(path: str) -> bool:
@@ -259,6 +268,45 @@ class ContentInName(Declared):
         return self
 
 
+class FurtherScore(Declared):
+    """A further score of each clip, carried as ``mos_<name>``: technical, aesthetic, colour …
+
+    Its scale and polarity are the corpus's where none are stated.
+    """
+
+    name: Annotated[str, Shape(_is_score_name, f"a word of small letters, digits and _, none of {_SCORE_NAMES_TAKEN}")]
+    column: Fact
+    scale: Annotated[OpinionScale | None, NONE_WORD] = None
+    polarity: Annotated[Polarity | None, NONE_WORD] = None
+
+    @property
+    def field(self) -> str:
+        """The rows' field that holds it."""
+        return f"mos_{self.name}"
+
+    @property
+    def scale_field(self) -> str:
+        """The rows' field that names its scale, where that is not ``mos_scale``."""
+        return f"mos_{self.name}_scale"
+
+    @property
+    def polarity_field(self) -> str:
+        """The rows' field that says its polarity, where that is not the one of ``mos``."""
+        return f"mos_{self.name}_polarity"
+
+    def scale_beside(self, mos: MosScale) -> MosScale:
+        """The scale that it is on in rows whose ``mos`` is on ``mos``."""
+        scale = self.scale or mos
+        return scale.directed(self.polarity or mos.polarity)
+
+
+def _scores_by_name(value: Any) -> Any:
+    """A table of name → column (or column, scale, polarity) as the list that is kept."""
+    if not isinstance(value, Mapping):
+        return value
+    return [{"name": name, **(one if isinstance(one, Mapping) else {"column": one})} for name, one in value.items()]
+
+
 class Archive(Declared):
     """A zip file that holds a part of the corpus: unpacked into ``folder``, at least ``min_bytes`` large."""
 
@@ -273,7 +321,8 @@ class Corpus(Declared):
     Scores: ``scales`` are tried in order on the whole file, a known one by its name, one of the corpus's own as name,
     low and high; ``stored_scale`` is what scores are mapped to at ingest (None: they stay as published). ``polarity``
     is ``dmos`` where a high score means bad quality; with ``dmos_is_mos`` a column that is called dmos holds a mean
-    opinion score all the same. ``spread`` says what the published spread is (None: none is).
+    opinion score all the same. ``scores`` are further scores of each clip, ``{technical = "T"}`` or with a scale and a
+    polarity of their own. ``spread`` says what the published spread of the first is (None: none is).
 
     Annotation file: ``min_rows`` and ``max_rows`` bound it and refuse the wrong corpus; ``lookalike`` says which one it
     probably is. ``default_cap`` bounds an ordinary run. ``own_spellings`` go before the general ones;
@@ -314,6 +363,7 @@ class Corpus(Declared):
     lookalike: str = ""
     default_cap: Annotated[AtLeastOne | None, NONE_WORD] = None
     stored_scale: Annotated[OpinionScale | None, NONE_WORD] = None
+    scores: Annotated[Many[FurtherScore], BeforeValidator(_scores_by_name)] = ()
     own_spellings: Spellings = Spellings()
     last_spellings: Spellings = Spellings()
     headerless: Many[Many[str]] = ()
@@ -353,7 +403,7 @@ class Corpus(Declared):
 
     def scale_named(self, name: object) -> MosScale | None:
         """The scale of opinions that its rows mean by a name, with its polarity: one of its own, or a known one."""
-        own = {scale.name: scale for scale in self.scales}
+        own = {scale.name: scale for scale in reversed(self._own_scales)}
         known = OPINION_SCALES.get(name) if isinstance(name, str) else None
         return own.get(str(name)) or (known.directed(self.polarity) if known else None)
 
@@ -402,7 +452,7 @@ class Corpus(Declared):
                 expected = 'the column names in order, each once, "mos" among them, and one that names the clip'
                 clip = ", ".join(self.spellings.clip)
                 raise Unfit(f"{list(shape)}", f"{expected} ({clip})", "headerless")
-        taken = {*_ROW_FIELDS, ""}
+        taken = {*_ROW_FIELDS, "", *(name for s in self.scores for name in (s.field, s.scale_field, s.polarity_field))}
         for column in self.extra_columns:
             if column.field in taken:
                 raise Unfit(repr(column.field), "a field that rows do not have yet", "extra_columns")
@@ -418,6 +468,23 @@ class Corpus(Declared):
         if len(set(files)) < len(files):
             raise Unfit(f"files {', '.join(files)}", "each file once", "parts")
         return self
+
+    @model_validator(mode="after")
+    def _scores_are_told_apart(self) -> Self:
+        """Further scores have names of their own, and a scale's name means one range."""
+        ranges: dict[str, MosScale] = {}
+        for scale in self._own_scales:
+            if ranges.setdefault(scale.name, scale).directed("mos") != scale.directed("mos"):
+                raise Unfit(repr(scale.name), "one range for each name of a scale", "scores")
+        names = [score.name for score in self.scores]
+        if len(set(names)) < len(names):
+            raise Unfit(", ".join(names), "each further score once", "scores")
+        return self
+
+    @property
+    def _own_scales(self) -> tuple[MosScale, ...]:
+        """Its scales, then those of its further scores."""
+        return (*self.scales, *(score.scale for score in self.scores if score.scale is not None))
 
     def _names_clips(self, columns: set[str]) -> bool:
         """Whether columns of these names, in lower case, hold a clip's name or what it is made of."""

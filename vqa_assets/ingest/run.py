@@ -209,7 +209,7 @@ def _publish(rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report
 
     Nothing is replaced before all is written and it is known that the manifest can be.
     """
-    validate_rows((out.row for out in rows), corpus_jsonl_of(corpus.scales), str(layout.output))
+    validate_rows((out.row for out in rows), corpus_jsonl_of(corpus), str(layout.output))
     for path in (layout.output, layout.losses, layout.manifest):
         # A folder would be met only by the replacement, when another of the three is new already.
         if path.is_dir():
@@ -302,6 +302,7 @@ def _manifest(
         "mos_scale": {"name": annotations.scale.name, "from": annotations.scale_from},
         "mos_polarity": annotations.scale.polarity,
         "native_scale": annotations.native_scale.name,
+        "scores": {one.field: one.as_dict() for one in annotations.scores},
         "labels": annotations.statistics().as_dict(),
         "progress_path": layout.progress,
         "losses_path": layout.losses,

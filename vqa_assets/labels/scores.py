@@ -3,7 +3,8 @@
 Labels of several files become one body of labels in ``joining``; which part of a key is compared is in ``keys``.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +13,7 @@ import polars as pl
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.contents import KEY_COLUMNS, check_split_words
-from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, says_dmos
+from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, FurtherScore, says_dmos
 from vqa_assets.corpora.opinions import ci95_half_width
 from vqa_assets.corpora.scales import (
     ACR_1_5,
@@ -56,6 +57,7 @@ _SDS = tuple(dict.fromkeys(("mos_std_dev", *GENERAL_SPELLINGS.sd)))
 _COUNTS = tuple(dict.fromkeys(("n_ratings", "mos_n_ratings", *GENERAL_SPELLINGS.count)))
 _LEAST_FOR_0_100 = 5.0 + SLACK
 _EXAMPLES = 5
+_log = logging.getLogger("vqa_assets.labels")
 _NEXT = "set mos_scale if the column is right, else label_mos_column"
 
 
@@ -102,7 +104,8 @@ class DecidedScale:
 @dataclass(frozen=True)
 class LabelFile:
     """One file's labels: ``frame`` has a row per usable row of the file, with ``_key``, the scores, and what it has of
-    SD, count, interval and identity.
+    SD, count, interval, further scores and identity. ``further`` says of each further score, by its column, how many
+    had to be left out: they are no numbers, or outside their scale.
     """
 
     table: ForeignTable
@@ -110,6 +113,7 @@ class LabelFile:
     mos_column: str
     scales: tuple[DecidedScale, ...]
     frame: pl.DataFrame
+    further: Mapping[str, int]
 
     @property
     def path(self) -> Path:
@@ -126,7 +130,7 @@ def read_label_file(
     """
     path = table.path
     check_present(path, "labels", "materialize corpus_jsonl for this corpus, or set labels")
-    file = _restricted(table.columns(_selection(settings)), settings)
+    file = _restricted(table.columns(_selection(settings, rule)), settings)
     key = KeyRule("src", "raw", None, "label_key_regex")
     if not conventional:
         column = key_column(file.names, settings.label_key_column, str(path), "label_key_column")
@@ -140,9 +144,12 @@ def read_label_file(
     _check_inside(file, mos, scales)
     check_splits(file.frame, path)
     labels = _on_both_scales(file, mos, scales, rule)
+    further = _further_scores(file, _scales_of_mos(file, mos, scales, rule), rule)
+    labels = labels.with_columns(file.frame.select(**{name: one.score for name, one in further.items()}).get_columns())
     if settings.vote_columns or settings.rater_column:
         labels = _scores_of_votes(labels, key.column, settings.rater_column, file)
-    return LabelFile(table, key, mos, scales, labels.with_columns(normalized(labels[key.column], key).alias(KEY)))
+    labels = labels.with_columns(normalized(labels[key.column], key).alias(KEY))
+    return LabelFile(table, key, mos, scales, labels, {name: one.refused for name, one in further.items()})
 
 
 def check_splits(rows: pl.DataFrame, path: Path) -> None:
@@ -173,12 +180,15 @@ def decide_scales(file: SelectedColumns, column: str, rule: ScaleRule) -> tuple[
     )
 
 
-def _selection(settings: LabelSettings) -> ColumnSelection:
+def _selection(settings: LabelSettings, rule: ScaleRule) -> ColumnSelection:
     """The columns that may matter: keys, scores, and what is carried."""
     scores = VOTE_CANDIDATES if settings.rater_column else MOS_CANDIDATES
     chosen = tuple(filter(None, (settings.label_key_column, settings.rater_column)))
-    numbers = (_SD_UNIFIED, *_SDS, *_COUNTS, *filter(None, (settings.label_mos_column,)))
-    texts = (*CARRIED_COLUMNS, "mos_scale", "mos_polarity")
+    further = [one for corpus in rule.corpora.values() for one in corpus.scores]
+    fields = (one.field for one in further)
+    numbers = (_SD_UNIFIED, *_SDS, *_COUNTS, *filter(None, (settings.label_mos_column,)), *fields)
+    sides = (name for one in further for name in (one.scale_field, one.polarity_field))
+    texts = (*CARRIED_COLUMNS, "mos_scale", "mos_polarity", *sides)
 
     def kind(name: str) -> type | None:
         if name in chosen:
@@ -313,10 +323,7 @@ def _on_both_scales(file: SelectedColumns, mos: str, scales: Sequence[DecidedSca
     if _SD_UNIFIED in names:
         spread = pl.col(_SD_UNIFIED) * CONTINUOUS_0_100.map_to(TRAINING)[0]
     elif sd is not None:
-        # an SD is in the unit of the column mos where the file has one, else in that of the scores
-        has_mos = mos != "mos" and "mos" in names and file.frame["mos"].count() > 0
-        of_mos = decide_scales(file, "mos", rule) if has_mos else scales
-        spread = _on_scale(pl.col(sd), of_mos, TRAINING, spread=True)
+        spread = _on_scale(pl.col(sd), _scales_of_mos(file, mos, scales, rule), TRAINING, spread=True)
     if spread is not None:
         added["mos_std_dev"] = pl.when(spread > 0).then(spread).otherwise(0.0).fill_nan(0.0)
     count = _first_filled(file, _COUNTS)
@@ -325,6 +332,70 @@ def _on_both_scales(file: SelectedColumns, mos: str, scales: Sequence[DecidedSca
     carried = [name for name in CARRIED_COLUMNS if name in names]
     others = [name for name in names if name not in (*added, *CARRIED_COLUMNS, ROW)]
     return file.frame.select(ROW, *others, *(expr.alias(name) for name, expr in added.items()), *carried)
+
+
+def _scales_of_mos(
+    file: SelectedColumns, column: str, scales: Sequence[DecidedScale], rule: ScaleRule
+) -> Sequence[DecidedScale]:
+    """What stands beside scores (an SD, further scores) is on the scale of the column mos where the file has one."""
+    has_mos = column != "mos" and "mos" in file.frame.columns and file.frame["mos"].count() > 0
+    return decide_scales(file, "mos", rule) if has_mos else scales
+
+
+@dataclass(frozen=True)
+class _Further:
+    """One further score of a file on 1–5, null where it is unknown, and how many of its values were refused."""
+
+    score: pl.Expr
+    refused: int
+
+
+def _further_scores(file: SelectedColumns, scales: Sequence[DecidedScale], rule: ScaleRule) -> dict[str, _Further]:
+    """The further scores that the corpora of a file declare, of those that it has a column of, by that.
+
+    Each is on the scale that its row names for it, else on that of ``mos``. One that is no number, or outside its
+    scale, becomes unknown and is counted and told: it costs no label.
+    """
+    found: dict[str, _Further] = {}
+    rows = file.frame
+    named = [rule.corpora[one.corpus] for one in scales if one.corpus and one.corpus in rule.corpora]
+    # rows that name no corpus may be of any
+    corpora = named if all(one.corpus for one in scales) else list(rule.corpora.values())
+    for one in dict.fromkeys(score for corpus in corpora for score in corpus.scores):
+        if one.field not in rows.columns or one.field in found:
+            continue
+        score = pl.lit(None, pl.Float64)
+        for decided in scales:
+            corpus = rule.corpora.get(decided.corpus or "")
+            if corpus is not None and all(other.field != one.field for other in corpus.scores):
+                continue  # a column of this name means something else there
+            for name, polarity, said in _scales_said(rows, one):
+                scale = decided.scale if name is None else rule.scale_named(name, corpus)
+                if scale is None or polarity not in (None, *POLARITIES):
+                    continue
+                scale = scale.directed("dmos" if (polarity or decided.scale.polarity) == "dmos" else "mos")
+                here = said & decided.rows if "corpus" in rows.columns else said
+                slope, intercept = scale.map_to(TRAINING)
+                inside = pl.col(one.field).is_between(scale.low - scale.slack, scale.high + scale.slack)
+                score = pl.when(here & inside).then(pl.col(one.field) * slope + intercept).otherwise(score)
+        wanted = pl.col(one.field).is_not_null() & pl.col(one.field).is_not_nan()
+        counts = rows.select(wanted=wanted.sum(), known=score.is_not_null().sum()).row(0, named=True)
+        refused = counts["wanted"] - counts["known"] + len(file.refused(one.field))
+        if refused:
+            _log.warning(
+                "%s: %d of %d %s are no numbers or outside their scale; they are unknown, their labels stay",
+                *(file.path, refused, rows.height, one.field),
+            )
+        found[one.field] = _Further(score, refused)
+    return found
+
+
+def _scales_said(rows: pl.DataFrame, one: FurtherScore) -> Iterator[tuple[str | None, str | None, pl.Expr]]:
+    """What rows say of a further score's scale and polarity, and which rows say it."""
+    fields = [name for name in (one.scale_field, one.polarity_field) if name in rows.columns]
+    for said in rows.select(fields).unique().iter_rows(named=True) if fields else [{}]:
+        where = [pl.col(name).eq_missing(pl.lit(word, pl.String)) for name, word in said.items()]
+        yield said.get(one.scale_field), said.get(one.polarity_field), pl.all_horizontal(pl.lit(value=True), *where)
 
 
 def _first_filled(file: SelectedColumns, spellings: Sequence[str]) -> str | None:
@@ -366,7 +437,7 @@ def _check_inside(file: SelectedColumns, column: str, decided: Sequence[DecidedS
         raise LabelError(
             f"{file.path}: {column}: scores outside their scale",
             found=f"{len(outside)} of {file.frame.height} ({examples})",
-            expected=f"none more than {SLACK} outside (less on scales narrower than 1–5)",
+            expected=f"none more than {SLACK} outside",
             next_step="correct the rows, or set mos_scale if the scale is wrong",
         )
 

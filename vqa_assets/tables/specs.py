@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vqa_assets.corpora.scales import POLARITIES, SCALES, SLACK, TRAINING, UNIFIED, MosScale
+from vqa_assets.corpora.corpus import Corpus
+from vqa_assets.corpora.scales import POLARITIES, SCALES, SLACK, TRAINING, UNIFIED
 from vqa_assets.feature_names import CANONICAL_6, MEASURED
 
 Kind = Literal["string", "integer", "number", "boolean"]
@@ -147,18 +148,29 @@ UNIFIED_CORPUS = Table(
 )
 
 
-def corpus_jsonl_of(scales: Iterable[MosScale]) -> Table:
-    """``CORPUS_JSONL`` of a corpus that may have scales of its own, which reach further and have other names."""
-    scales = tuple(scales)
-    names = tuple(dict.fromkeys((*SCALES, *(scale.name for scale in scales))))
+def corpus_jsonl_of(corpus: Corpus) -> Table:
+    """``CORPUS_JSONL`` of one corpus: scales of its own reach further and have other names; further scores."""
+    names = tuple(dict.fromkeys((*SCALES, *(scale.name for scale in corpus.scales))))
     changes: dict[str, dict[str, Any]] = {
         "mos": {
-            "low": min([-SLACK, *(scale.low - scale.slack for scale in scales)]),
-            "high": max([100 + SLACK, *(scale.high + scale.slack for scale in scales)]),
+            "low": min([-SLACK, *(scale.low - scale.slack for scale in corpus.scales)]),
+            "high": max([100 + SLACK, *(scale.high + scale.slack for scale in corpus.scales)]),
         },
         "mos_scale": {"choices": names},
     }
-    return replace(CORPUS_JSONL, columns=tuple(replace(c, **changes.get(c.name, {})) for c in CORPUS_JSONL.columns))
+    columns = [replace(column, **changes.get(column.name, {})) for column in CORPUS_JSONL.columns]
+    columns += further_columns((one.field for one in corpus.scores), "on mos_scale, or on its own")
+    return replace(CORPUS_JSONL, columns=tuple(columns))
+
+
+def further_columns(
+    names: Iterable[str], scale: str, low: float | None = None, high: float | None = None
+) -> list[Column]:
+    """Columns of further scores, which rows may lack."""
+    return [
+        Column(name, "number", f"A further score, {scale}", required=False, nullable=True, low=low, high=high)
+        for name in names
+    ]
 
 
 def unified_corpus_of(scales: Iterable[str]) -> Table:
@@ -268,10 +280,11 @@ FR_TRAINING_CORPUS = replace(
 )
 
 
-def labelled_table(status_column: str) -> Table:
-    """``MOS_FEATURES`` with another name for its status column."""
+def labelled_table(status_column: str, further: Iterable[str] = ()) -> Table:
+    """``MOS_FEATURES`` with another name for its status column, and with columns of further scores."""
     named = (replace(c, name=status_column) if c.name == "mos_label_status" else c for c in MOS_FEATURES.columns)
-    return replace(MOS_FEATURES, columns=tuple(named))
+    scores = further_columns(further, "on 1–5", low=TRAINING.low - 0.05, high=5.05)
+    return replace(MOS_FEATURES, columns=(*named, *scores))
 
 
 TABLES: Mapping[str, Table] = {

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.corpora import Corpus, ExternalShard
+from vqa_assets.corpora.corpus import FurtherScore
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, POLARITIES, SCALES, UNIFIED, MosScale, detect_scale
 from vqa_assets.errors import AggregateError
 from vqa_assets.unified.duplicates import Duplicate
@@ -71,11 +72,15 @@ class RawScore:
 
 @dataclass
 class Losses:
-    """The first losses and doubts of an aggregation, in the order of reading; bounded however much is lost."""
+    """The first losses and doubts of an aggregation, in the order of reading; bounded however much is lost.
+
+    ``further_scores`` counts, by field, those that were no numbers or outside their scale and are unknown now.
+    """
 
     dropped: dict[str, list[Dropped]] = field(default_factory=dict)
     raw_scores: int = 0
     raw_score_examples: list[RawScore] = field(default_factory=list)
+    further_scores: Mapping[str, int] = field(default_factory=dict)
 
     def drop(self, dropped: Dropped) -> None:
         """Remember a dropped row while there is room for its reason."""
@@ -120,6 +125,7 @@ class AggregateReport:
             "corpus_source_rows": self.corpus_source_rows,
             "duplicates": [one.as_row() for one in self.duplicates],
             "dropped_rows": self.losses.dropped_rows(),
+            "further_scores_refused": dict(self.losses.further_scores),
             "raw_scores_that_disagree": {"rows": self.losses.raw_scores, "examples": examples},
         }
 
@@ -199,6 +205,20 @@ class Records:
         return f"{self.shard.path}:{self.rows[number]['line']}"
 
 
+@dataclass(frozen=True)
+class FurtherOf:
+    """The further scores of one corpus, and the scales that its rows may name, by name."""
+
+    scores: tuple[FurtherScore, ...]
+    scales: Mapping[str, MosScale]
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "FurtherOf":
+        """What a declaration says."""
+        names = (*SCALES, *(s.name for s in corpus.scales), *(s.scale.name for s in corpus.scores if s.scale))
+        return cls(corpus.scores, {name: scale for name in names if (scale := corpus.scale_named(name)) is not None})
+
+
 class IndexBuilder:
     """Takes the shards in the order that breaks ties, and keeps an entry of every row that is on its scale."""
 
@@ -219,6 +239,12 @@ class IndexBuilder:
     def scales(self) -> tuple[MosScale, ...]:
         """The scales by number."""
         return tuple(self._scale_numbers)
+
+    @property
+    def further(self) -> Mapping[int, FurtherOf]:
+        """The further scores of the corpora that declare some, by the corpus's number."""
+        declared = {c.name: c for c in self._corpora.values() if isinstance(c, Corpus) and c.scores}
+        return {number: FurtherOf.of(declared[name]) for name, number in self._names.items() if name in declared}
 
     def entries(self) -> NDArray[np.void]:
         """The entries of all rows so far, in the order of reading; the builder forgets them."""

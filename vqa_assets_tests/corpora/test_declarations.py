@@ -381,3 +381,71 @@ def test_a_scale_that_a_run_names_is_known_or_the_corpuss_own(tmp_path: Path, ro
     assert [row["mos_scale"] for row in small.rows()] == ["0-10"]
     with pytest.raises(SettingsError, match="mos_scale: '0-9', expected one of 1-5-acr, 0-100-continuous, 0-10; "):
         small.ingest(mos_scale="0-9")
+
+
+def test_further_scores_are_carried_and_one_that_cannot_be_costs_no_row(
+    tmp_path: Path, root_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = own_corpus(tmp_path, root_path, 'scales = ["1-5-acr"]')
+    small.corpus = small.corpus.but(
+        scores={
+            "technical": "T",
+            "colour": {"column": "C", "scale": {"name": "0-10", "low": 0, "high": 10}},
+            "harm": {"column": "DMOS", "polarity": "dmos"},
+            "absent": "X",
+        }
+    )
+    small.drop("scores.csv", "name,quality,t,C,DMOS\na,3,2.5,7,1\nb,4,9,NaN,\nc,2,bad,10.2,5\nd,5,,0,2\n")
+    manifest = small.ingest().manifest
+    kept = ("mos", "mos_technical", "mos_colour", "mos_colour_scale", "mos_harm", "mos_harm_polarity")
+    assert [tuple(row.get(name) for name in kept) for row in small.rows()] == [
+        (3.0, 2.5, 7.0, "0-10", 1.0, "dmos"),
+        (4.0, None, None, None, None, None),
+        (2.0, None, None, None, 5.0, "dmos"),
+        (5.0, None, 0.0, "0-10", 2.0, "dmos"),
+    ]
+    assert manifest["scores"] == {
+        "mos_technical": {"column": "T", "scale": "1-5-acr", "rows": 1, "unknown": 3, "refused": 2},
+        "mos_colour": {"column": "C", "scale": "0-10", "rows": 2, "unknown": 2, "refused": 1},
+        "mos_harm": {"column": "DMOS", "scale": "1-5-acr", "polarity": "dmos", "rows": 3, "unknown": 1, "refused": 0},
+        "mos_absent": {"column": "X", "scale": "1-5-acr", "rows": 0, "unknown": 4, "refused": 0},
+    }
+    assert "2 of 4 mos_technical are no numbers or outside [1, 5] (line 3: 9; line 4: nan)" in caplog.text
+    assert "no row has a mos_absent (column X)" in caplog.text
+
+
+def test_a_further_score_is_stored_where_the_first_one_is(root_path: Path) -> None:
+    small = SmallCorpus(DataRoot(root_path), corpus=CORPORA["chug"].but(scores={"sharp": "sharpness"}))
+    small.drop("manifest.csv", "video,mos_j,sharpness,content_name\na,50,75,x\n")
+    small.stage("a.mp4", b"a")
+    small.ingest()
+    (row,) = small.rows()
+    assert (row["mos"], row["mos_sharp"], row["mos_scale"], "mos_sharp_scale" in row) == (3.0, 4.0, "1-5-acr", False)
+
+
+def test_differences_as_a_further_score_need_their_polarity_too(tmp_path: Path, root_path: Path) -> None:
+    small = own_corpus(tmp_path, root_path, 'scales = ["1-5-acr"]\nscores = { harm = "DMOS" }')
+    small.drop("scores.csv", "name,quality,DMOS\na,3,2.5\n")
+    with pytest.raises(AnnotationError, match="column DMOS: DMOS, of which less is better"):
+        small.ingest()
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ('{ scale = "T" }', "scores[0].name: 'scale', expected a word of small letters"),
+        ('{ Colour = "T" }', "scores[0].name: 'Colour', expected a word of small letters"),
+        ("{ a = { columns = [] } }", "scores[0]: unknown key 'columns', expected one of name, column, scale, polarity"),
+        ('{ a = { column = "T", scale = "vmaf" } }', "scores[0].scale: 'vmaf', expected one of 1-5-acr"),
+        (
+            '{ my_device = "T" }\nextra_columns = [{ field = "mos_my_device", columns = ["x"] }]',
+            "extra_columns: 'mos_my",
+        ),
+    ],
+)
+def test_a_mistake_in_a_further_score_names_its_place(scores: str, told: str, tmp_path: Path) -> None:
+    text = MINE.replace('extra_columns = [{ field = "my_device", columns = ["device"] }]', "")
+    path = declared(tmp_path, text.replace("min_rows = 1", f"min_rows = 1\nscores = {scores}"))
+    with pytest.raises(SettingsError) as caught:
+        read_declaration(path)
+    assert told in str(caught.value)

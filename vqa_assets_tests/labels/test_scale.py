@@ -1,6 +1,7 @@
 """Scores: which column holds them, and which scale they are on, decided once per label file and corpus."""
 
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,11 @@ import pytest
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, MosScale
+from vqa_assets.errors import SchemaError
+from vqa_assets.labels.labelled import make_labelled_table, validate_labelled
+from vqa_assets.labels.settings import LabelPaths, LabelSettings
+from vqa_assets.provenance import RunContext
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.label_tables import Bench, label
 
 
@@ -252,3 +258,72 @@ class TestOwnScales:
         own.labels(*({"key": key, "dmos": value, **fields} for key, value in zip("abc", (30, 50, 80), strict=True)))
         found = own.joined(label_mos_column="dmos", mos_scale="0-100-continuous")
         assert [r["mos"] for r in found] == pytest.approx([3.8, 3, 1.8])
+
+
+class TestFurtherScores:
+    """More than one score a clip: on 1–5 beside the first."""
+
+    @pytest.fixture
+    def several(self, bench):
+        scores = {
+            "technical": "T",
+            "colour": {"column": "C", "scale": MosScale("0-10", 0, 10)},
+            "harm": {"column": "H", "polarity": "dmos"},
+        }
+        bench.corpora = {**CORPORA, "live-vqc": CORPORA["live-vqc"].but(scores=scores)}
+        return bench
+
+    def rows(self, **changes):
+        said = {"corpus": "live-vqc", "mos_scale": "0-100-continuous", "mos_colour_scale": "0-10"}
+        said |= {"mos_harm_polarity": "dmos"} | changes
+        scores = ((50, 25, 5, 30), (60, None, 11, 101), (70, 100, None, 0))
+        names = ("mos", "mos_technical", "mos_colour", "mos_harm")
+        rows = ({"key": key, **dict(zip(names, of, strict=True))} for key, of in zip("abc", scores, strict=True))
+        return [{name: value for name, value in {**row, **said}.items() if value is not None} for row in rows]
+
+    def test_they_are_on_1_to_5_and_what_cannot_be_one_is_unknown_and_told(self, several, caplog):
+        several.labels(*self.rows())
+        found = several.joined()
+        assert [row["mos_label_status"] for row in found] == ["ok"] * 3
+        assert [row["mos_technical"] for row in found] == [2, None, 5]
+        assert [row["mos_colour"] for row in found] == [3, None, None]
+        assert [row["mos_harm"] for row in found] == pytest.approx([3.8, None, 5])
+        assert "1 of 3 mos_colour are no numbers or outside their scale" in caplog.text
+        assert "mos_technical are" not in caplog.text
+
+    def test_without_a_scale_of_their_own_they_are_on_the_firsts(self, several):
+        unified = {"mos_colour_scale": None, "mos_harm_polarity": None, "mos_polarity": "mos"}
+        several.labels(*self.rows(**unified))
+        found = several.joined()
+        assert [row["mos_colour"] for row in found] == pytest.approx([1.2, 1.44, None])
+        assert [row["mos_harm"] for row in found] == pytest.approx([2.2, None, 1])
+
+    @pytest.mark.parametrize("corpus", ["konvid-1k", "elsewhere"])
+    def test_a_column_that_its_corpus_does_not_declare_is_no_score(self, corpus, several):
+        several.labels(*self.rows(corpus=corpus))
+        assert not {"mos_technical", "mos_colour", "mos_harm"} & several.joined()[0].keys()
+
+    def test_they_are_not_replaced_without_a_word(self, several):
+        several.features(key=["a", "b", "c"], mos_technical=[1.0, 2.0, 3.0])
+        several.labels(*self.rows())
+        assert "refusing to overwrite existing MOS columns: mos_technical" in several.refused().what
+        assert [row["mos_technical"] for row in several.joined(overwrite=True)] == [2, None, 5]
+
+    def test_the_audit_counts_them(self, several):
+        several.labels(*self.rows())
+        root = DataRoot(several.folder)
+        files = {"features": several.folder / "features.parquet", "labels": tuple(several.label_files)}
+        paths = LabelPaths(**files, out=several.out, audit_json=several.folder / "out.audit.json")
+        context = RunContext(root, {}, Path(__file__))
+        made = make_labelled_table(paths, LabelSettings(), context, several.corpora)
+        assert made.manifest["further_scores"] == {
+            "mos_technical": {"labels": 2, "refused": 0},
+            "mos_colour": {"labels": 1, "refused": 1},
+            "mos_harm": {"labels": 2, "refused": 1},
+        }
+        assert validate_labelled(several.out, "mos_label_status", ["mos_technical"]) == 3
+        pq.write_table(
+            pa.table({**pq.read_table(several.out).to_pydict(), "mos_technical": [2.0, 5.1, 3.0]}), several.out
+        )
+        with pytest.raises(SchemaError, match="mos_technical: 1 break"):
+            validate_labelled(several.out, "mos_label_status", ["mos_technical"])

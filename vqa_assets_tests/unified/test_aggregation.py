@@ -175,6 +175,29 @@ class TestScales:
         with pytest.raises(AggregateError, match="mos_scale: '0-10', expected one of"):
             unified(shard("s", row("a", 3.0, "acr", mos_scale="0-10")))
 
+    def test_further_scores_are_unified_with_the_first_and_what_cannot_be_is_counted(self, shard, tmp_path):
+        scores = {"technical": "T", "colour": {"column": "C", "scale": MosScale("0-20", 0, 20), "polarity": "dmos"}}
+        corpora = {"own": CORPORA["own"].but(scores=scores), "acr": CORPORA["acr"]}
+        said = {"mos_colour_scale": "0-20", "mos_colour_polarity": "dmos"}
+        given = shard(
+            "s",
+            row("a", 5.0, "own", mos_technical=7, mos_colour=5, **said),
+            row("b", 6.0, "own", mos_technical=11, mos_colour=5, **said | {"mos_colour_scale": "0-30"}),
+            row("c", 3.0, "acr", mos_technical=4),
+        )
+        root = DataRoot(tmp_path)
+        settings = UnifiedSettings((given,), root.unified_corpus())
+        made = make_unified_corpus(settings, corpora, RunContext(root, {}, Path(__file__), started=0.0))
+        found = {one.row["src"]: one.row for one in read_json_lines(made.jsonl)}
+        assert (found["a.mp4"]["mos_technical"], found["a.mp4"]["mos_colour"]) == pytest.approx((70, 75))
+        assert not {"mos_colour_scale", "mos_colour_polarity"} & found["a.mp4"].keys()
+        assert not {"mos_technical", "mos_colour"} & found["b.mp4"].keys()
+        assert made.manifest["further_scores_refused"] == {"mos_technical": 1, "mos_colour": 1}
+        # a field that its corpus does not declare is no score of it
+        assert found["c.mp4"]["mos_technical"] == 4
+        table = pq.read_table(made.parquet)
+        assert table["mos_native_scale"].to_pylist() == ["1-5-acr", "0-10", "0-10"]
+
     def test_a_row_keeps_its_other_fields(self, shard):
         given = row("a", 3.0, content_id="c1", split="train")
         found = only(shard("s", given))
