@@ -84,8 +84,10 @@ def open_dataset(source: str, access: HubAccess, commit: str = "") -> HubDataset
     ``commit`` is what an earlier run took the revision for: branches move, and a corpus should not be of two of them.
     DownloadError where the Hub does not give it; its reason says what to do.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
+    # Nothing but the dataset is asked for, and nothing is told of who asks and on what machine.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     repository, revision = repository_and_revision(source)
     api = HfApi(endpoint=access.endpoint, token=access.token or False)
     with _refusals_in_words(source, access):

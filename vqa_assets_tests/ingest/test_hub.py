@@ -16,11 +16,13 @@ from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.declarations import read_declaration
 from vqa_assets.errors import DownloadError, IngestError, SettingsError
+from vqa_assets.ingest.fakes import FakeProber
 from vqa_assets.ingest.tools import DownloaderDescription
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import SmallCorpus
 from vqa_assets_tests.shared.hostile_server import Exchange, HostileServer
 from vqa_assets_tests.shared.hub_server import Dataset, HubServer
+from vqa_assets_tests.shared.platform import Platform
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 
@@ -245,3 +247,23 @@ def test_a_manifest_that_cannot_be_read_costs_nothing_but_the_remembered_commit(
     (corpus.folder / "clips/Videos/a/1.mp4").unlink()
     again = corpus.ingest(hf="someone/clips")
     assert json.loads(again.layout.manifest.read_text())["hub"]["commit"] == FIRST
+
+
+def test_a_run_asks_the_hub_that_its_environment_names_for_nothing_but_the_dataset(
+    platform: Platform, hub: HubServer, monkeypatch: Any
+) -> None:
+    hub.datasets["someone/clips"].opened_by, hub.datasets["someone/clips"].gated = (TOKEN,), True
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    platform.resources = {"prober": FakeProber()}
+    folder = platform.root.corpus_dir(LSVQ)
+    folder.mkdir(parents=True)
+    (folder / "manifest.csv").write_text("name,mos\na/1,60\n")
+    result = platform.run("corpus_jsonl", partition="lsvq", hf="someone/clips@v1", min_rows=1)
+    assert result.success
+    manifest = (folder / "lsvq.manifest.json").read_text()
+    assert json.loads(manifest)["hub"] == {"repository": "someone/clips", "revision": "v1", "commit": FIRST}
+    assert (folder / "clips/Videos/a/1.mp4").read_bytes() == FILES["Videos/a/1.mp4"]
+    assert all("someone/clips" in path and token == TOKEN for path, token in hub.authorizations)
+    events = platform.instance.all_logs(result.run_id)
+    assert TOKEN not in manifest + str(events)
