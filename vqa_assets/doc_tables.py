@@ -191,6 +191,7 @@ def _bounds(corpus: Corpus) -> str:
 def _source(corpus: Corpus) -> str:
     sources = ["archives (`fetch`)"] if corpus.archives else []
     sources += ["public bucket"] if corpus.bucket_prefix else []
+    sources += ["Hugging Face Hub"] if corpus.hf else []
     return ", ".join([*sources, "URL column", "or staged by hand"])
 
 
@@ -215,23 +216,36 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
         yield f"without a header: `{', '.join(name or '…' for name in shape)}`"
     if corpus.clip_name:
         yield f"clip names made of columns: `{corpus.clip_name}`"
+    for one in corpus.contents_in_names:
+        yield f"contents by name: `{one.name}` shows `{one.content}`" + _counted(one.numbers)
     if corpus.codecs:
         yield f"codecs, by a column or by such a name: {_quoted(corpus.codecs)}"
     folders = _quoted(f"{name}/" for name in ("clips", *corpus.clip_folders))
     yield f"clips: {folders}; suffix `{corpus.clip_suffix}`"
     if corpus.also_named or corpus.also_starting:
         yield f"on disk also: {_quoted([*corpus.also_named, *(f'{start}…' for start in corpus.also_starting)])}"
-    if corpus.bucket_prefix:
-        places = (template.replace("{name}", "<name>") for template in corpus.addresses)
-        yield f"clips without a URL: {' or '.join(f'`{corpus.bucket_prefix}{place}`' for place in places)}"
-    if corpus.archives:
-        yield f"fetched on request: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+    yield from _places(corpus)
     if corpus.raw_video:
         raw = corpus.raw_video
         size = f"{raw.width}×{raw.height}, {raw.framerate:g} fps, {raw.pix_fmt}"
         yield f"raw clips: {size} unless `[raw_video]` in `ingest.toml` says otherwise"
     if carried := [score.field for score in corpus.scores] + [column.field for column in corpus.extra_columns]:
         yield f"carried into the rows: {_quoted(carried)}"
+
+
+def _places(corpus: Corpus) -> Iterator[str]:
+    """Where absent clips are fetched from, a line each."""
+    if corpus.bucket_prefix:
+        places = (template.replace("{name}", "<name>") for template in corpus.addresses)
+        yield f"clips without a URL: {' or '.join(f'`{corpus.bucket_prefix}{place}`' for place in places)}"
+    if corpus.hf:
+        yield f"absent clips without a URL: from `{corpus.hf}` on the Hugging Face Hub"
+    if corpus.archives:
+        yield f"fetched on request: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+
+
+def _counted(numbers: int) -> str:
+    return f", of {numbers} consecutive numbers one" if numbers > 1 else ""
 
 
 def _quoted(names: Iterable[str]) -> str:

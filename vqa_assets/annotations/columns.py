@@ -10,14 +10,17 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 
-from vqa_assets.annotations.dialects import is_number, number, short
+from vqa_assets.annotations.dialects import Line, is_number, number, short
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ROLES, says_dmos, says_mos
 from vqa_assets.errors import AnnotationError
 
 _log = logging.getLogger("vqa_assets.annotations")
 _SHOWN, _FEW = 20, 5
+_MOST_TURNED = 50
+"""No file of more lines has its clips side by side."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
             return ScoreColumns.of(shape, corpus, has_header=False)
     if missing == "clip" and first and all(map(is_number, filter(None, first))):
-        check_names(ScoreColumns(("clip",), {"clip": ("clip",)}), [first[:1]], what)
+        # one whole number may be a name; a line of scores holds others
+        check_names(ScoreColumns(("clip",), {"clip": ("clip",)}), ([value] for value in first), what)
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
     if missing == "mos" and any(map(says_dmos, first)):
         hint += ' DMOS runs the other way: declare polarity = "dmos" to read it.'
@@ -92,6 +96,20 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         expected=f"a {missing} column named one of {', '.join(spellings)}{headerless}",
         next_step=f"is this the score file of {corpus.title}?{hint} Rename the column if it is",
     )
+
+
+def turned(lines: Sequence[Line], corpus: Corpus) -> Sequence[Line]:
+    """The lines of a file, or its columns as lines where each line begins with what it holds (``File Names,a,b``).
+
+    A line's number is then its column's.
+    """
+    beginnings = [values[0] for _, values in lines[:_MOST_TURNED]]
+    across = ScoreColumns.of(beginnings, corpus).roles
+    down = ScoreColumns.of(lines[0][1], corpus).roles if lines else {}
+    if len(lines) > _MOST_TURNED or not {"clip", "mos"} <= set(across) or {"clip", "mos"} <= set(down):
+        return lines
+    columns = zip_longest(*(values for _, values in lines), fillvalue="")
+    return [(at, list(values)) for at, values in enumerate(columns, 1)]
 
 
 def check_names(columns: ScoreColumns, rows: Iterable[Sequence[str]], what: str) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns
+from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns, turned
 from vqa_assets.annotations.dialects import read_sheet, short
-from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, RowReader, stored
+from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow, ReadingSettings, RowReader, stored
 from vqa_assets.annotations.splits import (
     SplitList,
     check_split_words,
@@ -128,6 +128,8 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     rows = _judge_repeats(rows, native)
     rows = [row if row.problem or native.holds(row.mos) else _outside(row, native) for row in rows]
     warn_of_two_splits(rows, what)
+    if corpus.contents_in_names:
+        _warn_of_unknown_contents(rows, what)
     # lists are read last: they mark rows that are judged, and are no rows themselves
     lists = []
     for path, content in zip(paths[labelled:], contents[labelled:], strict=True):
@@ -184,12 +186,12 @@ def _read_file(
     """A file's columns and rows; with ``several``, rows say of which file they are."""
     sheet = read_sheet(content, corpus, path)
     what = f"{corpus.name}: {path}"
-    columns = choose_columns(sheet.lines[0][1] if sheet.lines else [], corpus, what)
+    lines = turned(sheet.lines, corpus)
+    columns = choose_columns(lines[0][1] if lines else [], corpus, what)
     part = corpus.part_of(path.name)
-    check_names(columns, (values for _, values in sheet.lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
+    check_names(columns, (values for _, values in lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
     reader = RowReader(corpus, settings, columns, part, sheet.decimal_comma, path.name if several else "")
-    lines = sheet.lines[1:] if columns.has_header else sheet.lines
-    return columns, [reader.row(line, values) for line, values in lines]
+    return columns, [reader.row(line, values) for line, values in lines[columns.has_header :]]
 
 
 def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, files: Sequence[Path]) -> None:
@@ -291,6 +293,18 @@ def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[Annot
             seen.add(one.src)
         judged.append(one)
     return judged
+
+
+def _warn_of_unknown_contents(rows: Iterable[AnnotationRow], what: str) -> None:
+    """A WARNING where names should say what clips show and do not: clips of one content may be parted by a split."""
+    unknown = [row.src for row in rows if not row.problem and CONTENT_ID not in row.extra]
+    if unknown:
+        _log.warning(
+            "%s: the names of %d rows do not say what their clips show (%s); each is a content of its own",
+            what,
+            len(unknown),
+            ", ".join(short(name) for name in unknown[:_EXAMPLES]),
+        )
 
 
 def _conflict(src: str, scores: Iterable[float]) -> str:

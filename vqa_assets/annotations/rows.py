@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from vqa_assets.annotations.columns import ScoreColumns, filled, read_by
 from vqa_assets.annotations.dialects import number, short
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.contents import SPLIT_SYNONYMS
 from vqa_assets.corpora.corpus import ScorePart
 from vqa_assets.corpora.opinions import sd_from_spread
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
@@ -156,7 +157,7 @@ class RowReader:
             count=opinions,
             problem=_NOT_UTF8 if not_utf8 else _problem(src, url, mos, mos_text),
             scores=self._scores(record),
-            extra=self._extra(record),
+            extra=self._extra(src, record),
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
             reference=self._number(self._text("reference", record)) == 1,
@@ -194,6 +195,19 @@ class RowReader:
         codecs = {codec.lower() for codec in self.corpus.codecs}
         return next((word for word in words if word in codecs), "")
 
+    def _content_in_name(self, src: str) -> str:
+        """What a clip shows, where its name is as the corpus makes its names and says it; else empty."""
+        for declared in self.corpus.contents_in_names:
+            parts = read_by(declared.name, src if "/" in declared.name else src.rpartition("/")[2])
+            if declared.numbers > 1:
+                number = parts.get("number", "")
+                if not (number.isascii() and number.isdigit()):
+                    continue
+                parts["number"] = str((int(number) - 1) // declared.numbers + 1)
+            if content := filled(declared.content, parts):
+                return content.lower()
+        return ""
+
     def _other_names(self, templates: tuple[str, ...], src: str, record: Mapping[str, str]) -> tuple[str, ...]:
         """Names other than ``src`` that the clip may have on disk."""
         if not templates:
@@ -230,15 +244,15 @@ class RowReader:
         texts = ((one.field, record.get(one.column.lower(), "")) for one in self.corpus.scores)
         return {name: self._number(text) for name, text in texts if text and text.lower() not in NO_VALUE}
 
-    def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
+    def _extra(self, src: str, record: Mapping[str, str]) -> dict[str, object]:
         """What goes into the corpus JSONL as it is: the part, content and split, and the declared extra columns."""
         extra: dict[str, object] = {}
         if self.part is not None and self.part.value:
             extra[self.part.field] = self.part.value
-        if content := self._word("content", record):
+        if content := self._word("content", record) or self._content_in_name(src):
             extra[CONTENT_ID] = content
         if split := self._text("split", record):
-            extra["split"] = split
+            extra["split"] = SPLIT_SYNONYMS.get(split.lower(), split)
         elif is_test := self._text("is_test", record):
             # a word of neither kind stays, and is refused as an unknown split
             extra["split"] = _TEST_WORDS.get(is_test.lower(), is_test)

@@ -3,6 +3,7 @@
 How a file is parsed is in ``vqa_assets.annotations``, how clips are fetched and read in ``vqa_assets.ingest``.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -128,6 +129,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         downloader: dg.ResourceParam[DownloaderSource],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.clips.hub import HubAccess
         from vqa_assets.ingest.gather import Services
         from vqa_assets.ingest.run import ingest_corpus
 
@@ -135,7 +137,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             resolved = resolve(corpus, run_config(context), root.ingest_toml(corpus))
             with log_level(resolved.values.log_level):
-                services = Services(prober, downloader, clip_pool, _observer(context))
+                services = Services(prober, downloader, clip_pool, _observer(context), HubAccess.of(os.environ))
                 ingested = ingest_corpus(corpus, resolved, services, run_context(context, root, __file__))
         return published.result(
             root,

@@ -46,6 +46,7 @@ _TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "encode-grid", "
 """Names that mean something else under the data root."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
 _ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
+_HUB_DATASET = re.compile(r"(?:[\w.-]+/[\w.-]+(?:@[\w./-]+)?)?", re.ASCII)
 _WORDS = re.compile(r"[a-z]+")
 _SCALE_NAME = re.compile(r"[A-Za-z0-9.+_-]+")
 _SCORE_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -107,6 +108,11 @@ def is_further_score(column: str) -> bool:
     return column.startswith("mos_") and _is_score_name(column.removeprefix("mos_"))
 
 
+def _columns_of(template: str) -> set[str]:
+    """The columns that a template names, in lower case."""
+    return {name.lower() for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
 def _is_score_name(name: str) -> bool:
     return bool(_SCORE_NAME.fullmatch(name)) and not _SCORE_NAME_TAKEN.fullmatch(name)
 
@@ -128,6 +134,9 @@ InnerPath = Annotated[str, Shape(_is_inside, "a path inside the corpus's folder"
 Template = Annotated[str, Shape(_is_template, "a template such as '{video}_{crf}.mp4'")]
 ClipSuffix = Annotated[str, Shape(_SUFFIX.fullmatch, "a suffix such as .mp4")]
 Address = Annotated[str, Shape(_ADDRESS.fullmatch, "an address that begins with https:// or http://")]
+HubDataset = Annotated[
+    str, Shape(_HUB_DATASET.fullmatch, "a dataset of the Hugging Face Hub, as owner/name or owner/name@revision")
+]
 OpinionScale = Annotated[MosScale, BeforeValidator(_scale_of)]
 """In a TOML file a name, or a table of name, low and high. A computed score (VMAF) is on none of them."""
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -251,6 +260,29 @@ class RenamedColumn(Declared):
     name: str
 
 
+class ContentInName(Declared):
+    """How clips' names say what they show: ``name`` is how names are made, ``content`` which of its parts are it.
+
+    A ``name`` without a folder is of the last part of a path; both hold the suffix. Of ``numbers`` above 1, so many
+    consecutive values of ``{number}``, from 1, show one content.
+    """
+
+    name: Template
+    content: Template
+    numbers: AtLeastOne = 1
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        parts, wanted = _columns_of(self.name), _columns_of(self.content)
+        if not wanted or not wanted <= parts:
+            raise Unfit(
+                repr(self.content), f"a template of one of {', '.join(sorted(parts)) or 'the parts'}", "content"
+            )
+        if self.numbers > 1 and "number" not in wanted:
+            raise Unfit(repr(self.content), "a template with {number}, which is counted", "content")
+        return self
+
+
 class FurtherScore(Declared):
     """A further score of each clip, carried as ``mos_<name>``: technical, aesthetic, colour …
 
@@ -321,10 +353,13 @@ class Corpus(Declared):
     Clips: ``clip_name`` makes a name of columns (``{video}_{crf}.yuv``) where no column holds one; where no column says
     what encoded a clip, a name made so does, if that is one of ``codecs``. On disk a clip may
     have a name of ``also_named``, or one that begins with one of ``also_starting``; they are made the same way, and
-    ``{clip}`` is the name without suffix, ``{leading_number}`` the number that it begins with.
+    ``{clip}`` is the name without suffix, ``{leading_number}`` the number that it begins with. Where no column says
+    what a clip shows, the first of ``contents_in_names`` that fits its name does; contents are in lower case then, so
+    that corpora of the same sources share them.
     ``clip_folders`` are searched after the ``clips_subdir`` setting. ``raw_video`` is what clips without a container
-    are. ``bytes_per_clip`` estimates a download; ``archives`` lie at ``archive_base``. ``name_ids`` are the sites whose
-    ids stand in clip names, which links related clips.
+    are. ``bytes_per_clip`` estimates a download; ``archives`` lie at ``archive_base``; ``hf`` is a dataset of the
+    Hugging Face Hub, ``owner/name@revision``, whose files are fetched for clips that are absent and have no address.
+    ``name_ids`` are the sites whose ids stand in clip names, which links related clips.
 
     Clips without a URL are fetched from below ``bucket_prefix``, at what the templates ``addresses`` make of columns:
     they are tried in order, the one that last worked first. In them ``{name}`` is the clip's name, ``{stem}`` its last
@@ -364,6 +399,7 @@ class Corpus(Declared):
     codecs: Many[str] = ()
     also_named: Many[Template] = ()
     also_starting: Many[Template] = ()
+    contents_in_names: Many[ContentInName] = ()
     clip_folders: Many[InnerPath] = ()
     raw_video: Annotated[RawVideo | None, NONE_WORD] = None
     download_timeout_s: float = Field(default=120.0, ge=1, le=LONGEST_TIME_S)
@@ -372,6 +408,7 @@ class Corpus(Declared):
     name_parts: Template = ""
     archives: Many[Archive] = ()
     archive_base: Address = ""
+    hf: HubDataset = ""
     name_ids: Many[IdFamily] = ()
 
     @property
@@ -485,7 +522,7 @@ class Corpus(Declared):
     def _names_clips(self, columns: set[str]) -> bool:
         """Whether columns of these names, in lower case, hold a clip's name or what it is made of."""
         spelled = {name.lower() for name in self.spellings.clip + self.last_spellings.clip}
-        parts = {name.lower() for _, name, _, _ in string.Formatter().parse(self.clip_name) if name}
+        parts = _columns_of(self.clip_name)
         return bool(columns & spelled) or bool(parts and parts <= columns)
 
 

@@ -16,6 +16,7 @@ from vqa_assets.annotations import AnnotationRow
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
 from vqa_assets.clips.geometry import is_raw
+from vqa_assets.clips.hub import HubAccess
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, completed_together, stopping, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import ServerGoneError
@@ -32,6 +33,7 @@ from vqa_assets.ingest.clip_task import (
     unreadable,
 )
 from vqa_assets.ingest.fetching import FetchPlan, check_space
+from vqa_assets.ingest.hub import HubClips
 from vqa_assets.ingest.layout import ClipsOnDisk
 from vqa_assets.ingest.naming import LikeNames, score_drop
 from vqa_assets.ingest.progress import DONE, Entry, Progress
@@ -50,12 +52,16 @@ _log = logging.getLogger("vqa_assets.ingest")
 
 @dataclass(frozen=True)
 class Services:
-    """What an ingest is given: a prober, a downloader, a pool for per-clip work, an observer of how far it is."""
+    """What an ingest is given: a prober, a downloader, a pool for per-clip work, an observer of how far it is.
+
+    ``hub`` is who asks the Hugging Face Hub which files it has; the downloader knows by itself who fetches them.
+    """
 
     prober: ProberSource
     downloader: DownloaderSource
     pool: ClipPool
     observe: Observer = unobserved
+    hub: HubAccess = field(default_factory=HubAccess)
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class IngestInputs:
     """What one run knows of its clips before it begins.
 
     ``sizes`` are those of the earlier JSONL, by clip name; ``unclaimed`` are the clips on disk that no row names;
-    ``taken`` are the names that no fetched clip may get instead of its own.
+    ``taken`` are the names that no fetched clip may get instead of its own. ``hub`` says of a row without clip and
+    address what the Hugging Face Hub had to say.
     """
 
     corpus: Corpus
@@ -74,6 +81,7 @@ class IngestInputs:
     sizes: Mapping[str, int] = field(default_factory=dict)
     unclaimed: LikeNames = field(default_factory=LikeNames)
     taken: Collection[str] = ()
+    hub: HubClips = field(default_factory=HubClips)
 
 
 def gather_outcomes(
@@ -192,9 +200,7 @@ class _Gathering:
         if stamp is not None:
             return self._cached_outcome(row, stamp) or ClipTask(row.src, path, "", raw, row.codec)
         if not row.url:
-            places = [folder / row.src for folder in clips.folders.searched(row.src, drop)]
-            reason = _why_missing(places, like=self.inputs.unclaimed.nearest(row.src))
-            return ClipOutcome(ClipState.MISSING, reason=reason)
+            return self._without_address(row)
         entry = self.inputs.progress.entries.get(row.src)
         urls = [address.url for address in row.addresses] or [row.url]
         if entry is not None and entry.forbids(told_addresses(urls)) and not settings.retry_failed:
@@ -223,6 +229,15 @@ class _Gathering:
             else task
             for task in tasks
         ]
+
+    def _without_address(self, row: AnnotationRow) -> ClipOutcome:
+        """The outcome of a clip that is not there and has no address; the Hub may have refused to say which it has."""
+        inputs = self.inputs
+        if (refused := inputs.hub.refused) is not None:
+            return ClipOutcome(ClipState.UNAVAILABLE, reason=refused.reason, unreachable=refused.unreachable)
+        places = [folder / row.src for folder in inputs.clips.folders.searched(row.src, score_drop(row))]
+        reason = _why_missing(places, inputs.hub.without, like=inputs.unclaimed.nearest(row.src))
+        return ClipOutcome(ClipState.MISSING, reason=reason)
 
     def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
         """What the cache says of a clip that has not changed since; None where it must be read (again)."""
@@ -299,10 +314,10 @@ class _Gathering:
         self.report.fetched_bytes += outcome.fetched_bytes
 
 
-def _why_missing(places: Iterable[Path], like: str) -> str:
+def _why_missing(places: Iterable[Path], without: str, like: str) -> str:
     for path in places:
         if os.path.isfile(path):  # noqa: PTH113
             return "a Git-LFS pointer, and no URL; run git lfs pull"
         if os.path.islink(path):  # noqa: PTH114
             return "a dangling link, and no URL"
-    return "no file, and no URL" + (f": {like!a} is there, and only like it" if like else "")
+    return f"no file, and no URL{without}" + (f": {like!a} is there, and only like it" if like else "")

@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from typing import Protocol
 
 from vqa_assets.annotations import VIDEO_SUFFIXES, AnnotationRow
 from vqa_assets.annotations.rows import ANNOTATED_AS, with_suffix
-from vqa_assets.ingest.layout import ClipsOnDisk, FoundFile
+from vqa_assets.ingest.layout import FoundFile
 
 EXACT, EARLIER, NOT_THERE = "exact", "earlier", "not_there"
 BELOW, TEMPLATE, ADDED_SUFFIX, OTHER_SUFFIX, UNICODE = "below", "template", "added_suffix", "other_suffix", "unicode"
@@ -33,6 +34,19 @@ _Spelled = tuple[str, str]
 _log = logging.getLogger("vqa_assets.ingest")
 
 
+class ListedClips(Protocol):
+    """The files of one place by name, as ``layout.ClipsOnDisk`` lists them."""
+
+    def file_of(self, src: str, score_drop: str = "") -> FoundFile | None:
+        """The file that a clip of that name is; None where there is none."""
+
+    def holds(self, src: str, score_drop: str = "") -> bool:
+        """Whether a clip of that name is there."""
+
+    def clips(self, but: Collection[FoundFile] = ()) -> Iterator[FoundFile]:
+        """All other files that may be clips by their names."""
+
+
 @dataclass(frozen=True)
 class NamedRows:
     """The rows, each under the name that its clip has on disk, and ``unclaimed``: the clips that no row names.
@@ -44,7 +58,7 @@ class NamedRows:
     how: Mapping[str, str]
     unclaimed: tuple[str, ...]
 
-    def counted(self, run: Iterable[AnnotationRow], disk: ClipsOnDisk) -> dict[str, int]:
+    def counted(self, run: Iterable[AnnotationRow], disk: ListedClips) -> dict[str, int]:
         """How the clips of a run's usable rows were found → their number."""
         usable = [row for row in run if not row.problem and not row.repeats]
         return dict(
@@ -62,7 +76,7 @@ def score_drop(row: AnnotationRow) -> str:
 
 def named_on_disk(
     rows: Sequence[AnnotationRow],
-    disk: ClipsOnDisk,
+    disk: ListedClips,
     suffix: str,
     earlier: Mapping[str, Mapping[str, object]] | None = None,
 ) -> NamedRows:
@@ -120,7 +134,7 @@ def _annotated(earlier: Mapping[str, Mapping[str, object]]) -> Mapping[str, str]
     return {text: src for src, row in earlier.items() if isinstance(text := row.get(ANNOTATED_AS), str)}
 
 
-def _unclaimed(rows: Iterable[AnnotationRow], disk: ClipsOnDisk, spare: Sequence[FoundFile]) -> tuple[str, ...]:
+def _unclaimed(rows: Iterable[AnnotationRow], disk: ListedClips, spare: Sequence[FoundFile]) -> tuple[str, ...]:
     """The names of the spare files that no row goes by, whichever folder says the name."""
     if not spare:
         return ()

@@ -61,7 +61,8 @@ class IngestReport:
     """Counters over the annotation rows of one run, and what happened beside them.
 
     ``rows_in`` is the sum of ``KEPT`` and ``LOST``; ``rows_out`` the sum of ``KEPT`` and ``retained_outside``.
-    ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were found on disk → their number.
+    ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were found on disk → their number;
+    ``hub`` is the dataset of the Hugging Face Hub that was declared, with its commit.
     """
 
     rows_in: int = 0
@@ -88,6 +89,7 @@ class IngestReport:
     unclaimed: tuple[str, ...] = ()
     names_found: Mapping[str, int] = field(default_factory=dict)
     withdrawn: list[str] = field(default_factory=list)
+    hub: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def attrition(self) -> float:

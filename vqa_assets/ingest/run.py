@@ -22,6 +22,7 @@ from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.gather import IngestInputs, Services, gather_outcomes
+from vqa_assets.ingest.hub import rows_with_hub_addresses
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder
 from vqa_assets.ingest.naming import LikeNames, named_as_fetched, named_on_disk
 from vqa_assets.ingest.progress import Progress
@@ -148,15 +149,19 @@ def _gather_and_judge(
     )
     annotations = replace(annotations, rows=named.rows)
     run = _rows_of_this_run(annotations, settings.max_rows)
+    hub = rows_with_hub_addresses(annotations.rows, run, clips, settings, services.hub, layout.manifest)
+    if hub.rows is not annotations.rows:
+        annotations = replace(annotations, rows=hub.rows)
+        run = _rows_of_this_run(annotations, settings.max_rows)
     removed = clips.remove_leftovers()
     if removed:
         _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
     report.unclaimed, report.unlabelled_clips = named.unclaimed, len(named.unclaimed)
-    report.names_found = named.counted(run, clips)
+    report.names_found, report.hub = named.counted(run, clips), hub.record
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
         like = LikeNames(named.unclaimed)
         taken = {*earlier, *(row.src for row in annotations.rows)}
-        inputs = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier), like, taken)
+        inputs = IngestInputs(corpus, settings, clips, progress, cache, sizes_of(earlier), like, taken, hub)
         outcomes = gather_outcomes(run, inputs, services, report)
     fetched_as = {src: o.source.name for src, o in outcomes.items() if o.source and o.source.name != src}
     if fetched_as:
@@ -316,6 +321,7 @@ def _manifest(
         "licence": corpus.licence,
         "citation": corpus.citation,
         **report.described(),
+        **({"hub": report.hub} if report.hub else {}),
     }
     inputs = {
         "annotation_file" if number == 1 else f"annotation_file_{number}": path

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import model_validator
 
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.corpus import LONGEST_TIME_S, Address, ClipSuffix
+from vqa_assets.corpora.corpus import LONGEST_TIME_S, Address, ClipSuffix, HubDataset
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.corpora.scales import OPINION_SCALES
 from vqa_assets.errors import SettingsError
@@ -104,6 +104,13 @@ class IngestSettings(Settings):
         "Address put before the name of a clip that has no URL, or before what the corpus's address templates make of "
         "it.",
         of_corpus="bucket_prefix",
+        shown="the corpus's, mostly none",
+    )
+    hf: HubDataset = setting(
+        "",
+        "Dataset of the Hugging Face Hub that holds the clips, asked for those that are absent and have no URL. "
+        "HF_TOKEN opens what is gated.",
+        of_corpus="hf",
         shown="the corpus's, mostly none",
     )
     raw_video: RawVideo | None = setting(

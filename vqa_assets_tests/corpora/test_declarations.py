@@ -134,6 +134,21 @@ def test_what_a_system_or_an_editor_lays_beside_a_declaration_is_none(name: str,
             'parts = [{ file = "a.csv", field = "split", value = "trian" }]\nclip_folders',
             "parts[0].value: 'trian', expected one of train, val, test",
         ),
+        (
+            "clip_folders",
+            'contents_in_names = [{ name = "{a}_{b}", content = "{c}" }]\nclip_folders',
+            "contents_in_names[0].content: '{c}', expected a template of one of a, b",
+        ),
+        (
+            "clip_folders",
+            'contents_in_names = [{ name = "{a}_{b}", content = "{a}", numbers = 7 }]\nclip_folders',
+            "contents_in_names[0].content: '{a}', expected a template with {number}, which is counted",
+        ),
+        (
+            "clip_folders",
+            'hf = "https://huggingface.co/datasets/a/b"\nclip_folders',
+            "hf: 'https://huggingface.co/datasets/a/b', expected a dataset of the Hugging Face Hub, as owner/name",
+        ),
         ("clip_folders", 'bucket_prefix = "s3://b/"\nclip_folders', "bucket_prefix: 's3://b/', expected an address"),
         ('["mp4"]', '["../mp4"]', "clip_folders[0]: '../mp4', expected a path inside the corpus's folder"),
         (
@@ -189,6 +204,40 @@ def test_a_mistake_names_file_field_and_remedy(before: str, after: str, told: st
     assert caught.value.next_step
 
 
+@pytest.mark.parametrize(
+    ("declared_as", "named", "content"),
+    [
+        ('{ name = "{test}_{scene}_{camera}", content = "{test}_{scene}" }', "Test01_City_D01", "test01_city"),
+        ('{ name = "{number}_{content}_{rest}", content = "{content}" }', "Focus/0723_Man_GS5_1", "man"),
+        ('{ name = "{part}/{number}.{suffix}", content = "{part}/{number}", numbers = 7 }', "train/0239", "train/35"),
+        ('{ name = "{part}/{number}.{suffix}", content = "{part}/{number}", numbers = 7 }', "train/0245", "train/35"),
+        ('{ name = "{part}/{number}.{suffix}", content = "{part}/{number}", numbers = 7 }', "train/x1", None),
+        ('{ name = "{number}_{content}_{rest}", content = "{content}" }', "plain", None),
+    ],
+)
+def test_what_a_clip_shows_is_said_by_its_name_where_a_declaration_says_how(
+    declared_as: str, named: str, content: str | None, tmp_path: Path, root_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = MINE.replace("clip_folders", f"contents_in_names = [{declared_as}]\nclip_folders")
+    small = SmallCorpus(DataRoot(root_path), corpus=read_declaration(declared(tmp_path, text)))
+    small.drop("scores.csv", f"name,quality\n{named},60\n")
+    small.stage(f"{named}.mp4", b"a")
+    small.ingest()
+    assert small.rows()[0].get("content_id") == content
+    assert ("do not say what their clips show" in caplog.text) == (content is None)
+
+
+def test_a_column_says_what_a_clip_shows_before_its_name_does(tmp_path: Path, root_path: Path) -> None:
+    how = 'contents_in_names = [{ name = "{content}_{rest}", content = "{content}" }]\nclip_folders'
+    text = MINE.replace("clip_folders", how) + 'content = ["place"]\n'
+    small = SmallCorpus(DataRoot(root_path), corpus=read_declaration(declared(tmp_path, text)))
+    small.drop("scores.csv", "name,quality,place\npark_1,60,Lake\npark_2,60,\n")
+    small.stage("park_1.mp4", b"a")
+    small.stage("park_2.mp4", b"b")
+    small.ingest()
+    assert [row["content_id"] for row in small.rows()] == ["Lake", "park"]
+
+
 def test_two_files_of_one_name_are_a_mistake_of_the_second(tmp_path: Path) -> None:
     declared(tmp_path)
     declared(tmp_path, name="other.toml")
@@ -203,7 +252,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("corpus", CORPORA.values(), ids=list(CORPORA))
 def test_the_shipped_declarations_keep_the_same_rules(corpus: Corpus) -> None:
-    stated = {name: getattr(corpus, name) for name in Corpus.model_fields}
+    stated = {name: getattr(corpus, name) for name in Corpus.model_fields} | {"spread": corpus.spread or "none"}
     assert Corpus.of(stated, corpus.name) == corpus
     with pytest.raises(SettingsError, match="min_rows: 0, expected a whole number of at least 1"):
         Corpus.of({**stated, "min_rows": 0}, corpus.name)

@@ -242,8 +242,10 @@ class TestBounds:
     @pytest.mark.parametrize("name", [c.name for c in CORPORA.values() if c.default_cap is None])
     def test_a_corpus_without_a_cap_takes_all(self, name: str, at: Any) -> None:
         small = at(name)
-        small.drop(annotation_place(small.corpus), table([(f"c{i}", "", 3, "", "") for i in range(1200)]))
-        assert small.ingest().report.rows_in == 1200
+        count = min(1200, small.corpus.max_rows or 1200)
+        rows = [(f"c{i}", "", score(small.corpus, i), "", "") for i in range(count)]
+        small.drop(annotation_place(small.corpus), table(rows))
+        assert small.ingest().report.rows_in == count
 
 
 class TestScales:
@@ -252,12 +254,15 @@ class TestScales:
     @pytest.mark.parametrize("corpus", [c for c in CORPORA.values() if len(c.scales) == 1], ids=lambda c: c.name)
     def test_scores_of_another_scale_are_refused(self, corpus: Corpus, at: Any) -> None:
         small = at(corpus)
-        wide = corpus.scales[0].high > 5
-        wrong = 3.5 if wide else 70
+        scale = corpus.scales[0]
+        wide = scale.high > 5
+        wrong, least = 3.5 if wide else 70, scale.low + 0.3 * (scale.high - scale.low)
         small.drop(annotation_place(corpus), table([(f"c{i}", "", wrong, "", "") for i in range(60)]))
         # the only scale of a corpus is not chosen: one that is not used is doubted, rows off it are bad rows
         message = (
-            "none is above 30, so they may be on another scale" if wide else r"60 of 60 rows unusable \(line 2: MOS"
+            f"none is above {least:g}, so they may be on another scale"
+            if wide
+            else r"60 of 60 rows unusable \(line 2: MOS"
         )
         with pytest.raises((ScaleError, AnnotationError), match=f"^{corpus.name}: .*{message}"):
             small.ingest()
