@@ -180,7 +180,7 @@ def _scores(
         raise _refused(unknown if of_vmaf else f"no VMAF score among {', '.join(names)}")
     for score in scores.values():
         if not 0 <= score <= 100:
-            raise _refused(f"a VMAF of {score:g}, outside 0–100")
+            raise _refused(f"a VMAF of {score!r}, outside 0–100")
     params = report.get("params")
     file = params.get("model") if isinstance(params, dict) else None
     if isinstance(file, str) and file and UNNAMED in scores:  # model/vmaf_v0.6.1.pkl
