@@ -180,8 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not steps:
         expected = ", ".join(f"{c.name}/{c.acquisition.file}" for c in corpora.values())
         there = "".join(f"; {name} has {why}" for name, why in left_out.items())
-        message = f"nothing to do: nothing to start from under {root.path}{there}; expected an annotation file "
-        message += f"({expected}), or a corpus JSONL with clips or a feature table, or a labelled table"
+        message = f"nothing to do: no annotation file, corpus JSONL or labelled table under {root.path}{there}; "
+        message += f"expected one of {expected}, or what a later stage starts from"
         print(message, file=sys.stderr)
         return 1
     defs = build_defs(data_root=DataRootResource(path=str(root.path)))

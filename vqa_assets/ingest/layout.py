@@ -131,8 +131,11 @@ def waits_for_ingest(corpus: Corpus, root: DataRoot) -> bool:
         return True
     if layout.waiting_annotation_files() or layout.named is not None or layout.settings.fetch:
         return True
-    # Settings alone wait for an annotation file; beside a JSONL from elsewhere they say where that is.
-    return root.ingest_toml(corpus).is_file() and not layout.output.is_file()
+    if layout.settings.corpus_dir is not None and not layout.folder.is_dir():  # a disk that is not mounted
+        return True
+    # Settings alone wait for an annotation file; beside files from elsewhere they say where those are.
+    from_elsewhere = (layout.output, root.features(corpus), root.labelled(corpus))
+    return root.ingest_toml(corpus).is_file() and not any(path.is_file() for path in from_elsewhere)
 
 
 @dataclass(frozen=True)

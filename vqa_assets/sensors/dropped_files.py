@@ -1,8 +1,8 @@
 """Sensors that start a run when a person dropped a file: annotation files, feature tables, reports of the encode grid.
 
 Files are looked for where ``ingest.toml`` says. One that is still being written starts nothing: a sensor's ``Cursor``
-remembers what was whole. ``stat`` comes first, bytes are read only where that changed. A feature table of your own starts
-nothing before its corpus has its JSONL. Assets that follow from other assets are in ``automation``.
+remembers what was whole. ``stat`` comes first, bytes are read only where that changed. A feature table of your own
+starts nothing before its corpus has its JSONL. Assets that follow from other assets are in ``automation``.
 """
 
 import hashlib

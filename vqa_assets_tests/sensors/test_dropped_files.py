@@ -251,6 +251,11 @@ def test_the_schedule_takes_the_corpora_whose_annotation_file_is_there(
     write(annotation_file, "a")
     found = [(r.partition_key, r.run_key) for r in scheduled(root_path, "weekly_reingest", instance)]
     assert found == [("konvid-150k", "konvid-150k:2026-11-23T03:00:00+00:00")]
+    # where somebody's settings are broken or name a file that is gone, the run says so
+    annotation_file.unlink()
+    for settings in ("typo = 1\n", 'manifest_csv = "gone.csv"\n'):
+        annotation_file.with_name("ingest.toml").write_text(settings)
+        assert [r.partition_key for r in scheduled(root_path, "weekly_reingest", instance)] == ["konvid-150k"]
 
 
 def test_the_age_of_every_ingested_corpus_is_judged_without_a_run_of_it(
