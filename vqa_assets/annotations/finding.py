@@ -128,10 +128,9 @@ def _nearby(folder: Path, missing: Path) -> str:
     if not folder.is_dir():
         return ""
     others = (p for p in sorted(folder.iterdir()) if p != missing and not p.is_dir())
+    near = [p for p in others if trap(p) or (p.suffix.lower() in _TABLE_SUFFIXES and not _is_ours(p))]
     names = []
-    for path in [p for p in others if trap(p) or (p.suffix.lower() in _TABLE_SUFFIXES and not _is_ours(p))][
-        :_MOST_SHOWN
-    ]:
+    for path in near[:_MOST_SHOWN]:
         note = trap(path) or ("" if path.exists() else "a dangling link")
         names.append(f"{path.name} ({note})" if note else path.name)
     return f" (there lie {', '.join(names)})" if names else ""
