@@ -148,7 +148,7 @@ def parse_json_line(raw: bytes, path: Path, number: int, remedy: str = _REMEDY) 
             advice = f"the file was cut short or edited; {remedy}"
             raise _no_object_in_line(path, number, f"not JSON ({error})", advice) from error
     if not isinstance(row, dict):
-        advice = f"if this is JSON Lines, {remedy}"
+        advice = f"is this JSON Lines? {remedy[0].upper()}{remedy[1:]}"
         raise _no_object_in_line(path, number, f"a JSON {type(row).__name__}", advice)
     return row
 
