@@ -130,6 +130,8 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if b"\0" in content:  # no text of any encoding but UTF-16 holds one
+            raise AnnotationError(what, found="a binary file, no text", expected=_READABLE, next_step=_SAVE) from error
         raise _no_text(what, f"bytes that are no UTF-8 text ({error})") from error
     # no delimited score file begins like that
     if text.lstrip()[:1] in ("[", "{"):

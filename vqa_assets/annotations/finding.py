@@ -21,6 +21,8 @@ _TRAP_FOLDERS = {
     ".ipynb_checkpoints": "a copy that Jupyter keeps",
     "__macosx": "macOS's notes on a file, not the file",
 }
+_WRITTEN_HERE = (".manifest.json", ".audit.json", "fetch_manifest.json")
+"""Endings of the JSON files that stages write beside a corpus's tables."""
 _MOST_SHOWN = 5
 _HEADER_BYTES = 4096
 
@@ -124,13 +126,19 @@ def _has_url_column(path: Path, corpus: Corpus) -> bool:
     return not names.isdisjoint(corpus.spellings.url)
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file is one that we write into a corpus's folder, or hidden: nobody's score file."""
+    return path.name.startswith(".") or path.name.endswith(_WRITTEN_HERE)
+
+
 def _nearby(folder: Path, missing: Path) -> str:
     """The tables and traps that lie in a folder, for the message that the right file does not."""
     if not folder.is_dir():
         return ""
     others = (p for p in sorted(folder.iterdir()) if p != missing and not p.is_dir())
+    near = [p for p in others if trap(p) or (p.suffix.lower() in _TABLE_SUFFIXES and not _is_ours(p))]
     names = []
-    for path in [p for p in others if trap(p) or p.suffix in _TABLE_SUFFIXES][:_MOST_SHOWN]:
+    for path in near[:_MOST_SHOWN]:
         note = trap(path) or ("" if path.exists() else "a dangling link")
         names.append(f"{path.name} ({note})" if note else path.name)
     return f" (there lie {', '.join(names)})" if names else ""

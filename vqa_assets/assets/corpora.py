@@ -15,8 +15,8 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
 from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result
 from vqa_assets.assets.run_config import form, run_config
-from vqa_assets.assets.runs import dagster_failures, log_level, run_context
-from vqa_assets.clips.work import ClipPool, Observer, PassCounts
+from vqa_assets.assets.runs import dagster_failures, log_level, observer, run_context
+from vqa_assets.clips.work import ClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.scales import MosScale, ScaleEvidence
 from vqa_assets.ingest.settings import IngestSettings, resolve
@@ -41,7 +41,8 @@ def published_jsonl(catalog: Catalog) -> PublishedFile:
     """Each corpus's JSONL."""
     return PublishedFile(
         asset="corpus_jsonl",
-        place=lambda root, name: root.corpus_jsonl(catalog.corpora[name]),
+        place=lambda root, name: catalog.layout(root, name).output,
+        manifest_place=lambda root, name: catalog.layout(root, name).manifest,
         table=CORPUS_JSONL,
         partitions=catalog.partitions,
     )
@@ -59,15 +60,12 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
         "hashed. Its data version is the file's SHA-256.",
     )
     def corpus_annotations(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.annotations import find_annotation_files, read_annotations
-        from vqa_assets.ingest.layout import corpus_folder
+        from vqa_assets.annotations import read_annotations
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
-            settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
-            folder = corpus_folder(corpus, settings, root)
-            files = find_annotation_files(corpus, folder, settings.manifest_csv)
-            annotations = read_annotations(corpus, settings, *files)
+            layout = catalog.layout(root, corpus.name)
+            annotations = read_annotations(corpus, layout.settings, *layout.annotation_files)
         return dg.MaterializeResult(
             metadata=_annotations_metadata(annotations, corpus) | {"path": root.shown(annotations.path)},
             data_version=dg.DataVersion(annotations.sha256),
@@ -137,7 +135,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             resolved = resolve(corpus, run_config(context), root.ingest_toml(corpus))
             with log_level(resolved.values.log_level):
-                services = Services(prober, downloader, clip_pool, _observer(context), HubAccess.of(os.environ))
+                services = Services(prober, downloader, clip_pool, observer(context), HubAccess.of(os.environ))
                 ingested = ingest_corpus(corpus, resolved, services, run_context(context, root, __file__))
         return published.result(
             root,
@@ -152,28 +150,9 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
     return corpus_jsonl
 
 
-def _observer(context: dg.AssetExecutionContext) -> Observer:
-    """Reports the counts of a pass as observations, which the asset's page lists and plots while the run lasts."""
-
-    def observe(counts: PassCounts) -> None:
-        seconds = max(counts.seconds, 1e-9)
-        metadata = {
-            "clips_done": counts.done,
-            "clips_total": counts.total,
-            "clips_failed": counts.failed,
-            "clips_broken": counts.broken,
-            "clips_per_s": round(counts.done / seconds, 2),
-            "read_mb": round(counts.read_bytes / 1e6, 1),
-            "read_mb_per_s": round(counts.read_bytes / seconds / 1e6, 2),
-            "fetched_mb": round(counts.fetched_bytes / 1e6, 1),
-            "minutes": round(counts.seconds / 60, 2),
-        }
-        context.log_event(dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=metadata))
-
-    return observe
-
-
 def _jsonl_metadata(ingested: "Ingested", corpus: Corpus) -> dict[str, Any]:
+    from vqa_assets.ingest.run import this_run_only
+
     report, labels = ingested.report, ingested.annotations.statistics()
     scale = ingested.annotations.scale
     return {
@@ -186,6 +165,8 @@ def _jsonl_metadata(ingested: "Ingested", corpus: Corpus) -> dict[str, Any]:
         "mos_scale": scale.title,
         "mos_histogram": picture(histogram_png(labels.histogram, scale, corpus.title), "MOS histogram"),
         "licence": corpus.licence,
+        # Only where there is something to say: most runs leave every file where other stages look for it.
+        **({"this_run_only": this_run_only(ingested.unseen)} if ingested.unseen else {}),
     }
 
 
@@ -231,9 +212,13 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
     def corpus_jsonl_fresh(latest: Latest) -> dg.AssetCheckResult:
         gone = [file.name for file in (latest.path, latest.manifest_path) if not file.is_file()]
         if gone:
-            message = f"{' and '.join(gone)} is no longer there; materialize the partition again"
+            message = f"not there: {' and '.join(gone)}; materialize the partition again"
             return dg.AssetCheckResult(passed=False, description=message)
-        begun = datetime.fromisoformat(latest.manifest["run_provenance"]["started_at_utc"])
+        began = latest.manifest.get("run_provenance", {}).get("started_at_utc")
+        if began is None:  # of the older scripts
+            message = f"{latest.manifest_path.name} says no time; materialize the partition again"
+            return dg.AssetCheckResult(passed=False, description=message)
+        begun = datetime.fromisoformat(began)
         days = (datetime.now(UTC) - begun).total_seconds() / 86_400
         return dg.AssetCheckResult(
             passed=days <= OLD_AFTER_DAYS,

@@ -68,7 +68,7 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             paths = settings.paths(
                 LabelPaths(
                     features=root.features(corpus),
-                    labels=(root.corpus_jsonl(corpus),),
+                    labels=(catalog.layout(root, corpus.name).output,),
                     out=root.labelled(corpus),
                     audit_json=root.labelled_audit(corpus),
                 )

@@ -77,9 +77,8 @@ def _settings(config: AggregationSettings, catalog: Catalog, root: DataRoot) -> 
             expected=f"one of {', '.join(names)}",
             next_step="correct the name",
         )
-    # Every corpus's JSONL, whether it is there or not (absent ones are listed), and the external shards that are.
-    external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
-    usual = [root.corpus_jsonl(corpus) for corpus in catalog.corpora.values()] + [p for p in external if p.is_file()]
+    # Where inputs are stated nobody asks where the others lie: a broken ingest.toml does not stand in the way.
+    usual = [] if config.inputs else _usual_inputs(catalog, root)
     paths = list(config.inputs) or usual
     overrides = _by_input("corpus_source_overrides", config.corpus_source_overrides, paths, root)
     of_corpora = {
@@ -126,6 +125,12 @@ def _scales_of(names: Sequence[str], scale: str, catalog: Catalog, where: str) -
     return {
         name: range_.directed(catalog.corpora[name].polarity if name in catalog.corpora else "mos") for name in names
     }
+
+
+def _usual_inputs(catalog: Catalog, root: DataRoot) -> list[Path]:
+    """Every corpus's JSONL, whether it is there or not (absent ones are listed), and the external shards that are."""
+    external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
+    return [catalog.layout(root, name).output for name in catalog.corpora] + [p for p in external if p.is_file()]
 
 
 def _by_input(setting: str, value_of: Mapping[str, str], paths: Sequence[Path], root: DataRoot) -> dict[Path, str]:

@@ -5,8 +5,9 @@ of a clip in ``gather`` and ``clip_task``.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from vqa_assets.annotations import VIDEO_SUFFIXES, find_annotation_files, present_annotation_files
@@ -14,6 +15,7 @@ from vqa_assets.clips.folders import ClipFolders, FileStamp, is_there, may_be_lf
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 from vqa_assets.ingest.settings import IngestSettings, resolve
+from vqa_assets.settings import RUN_CONFIG, Resolved
 from vqa_assets.tables.paths import DataRoot, manifest_path
 
 ARCHIVES = "archives"
@@ -21,6 +23,8 @@ ARCHIVES = "archives"
 PART = ".part"
 """What a clip's file ends in while it is fetched."""
 _JUNK = (PART, ".tmp")
+SHARED_PLACES = ("corpus_dir", "manifest_csv", "output", "manifest_out", "clips_subdir", "raw_video")
+"""The settings of an ingest by which other stages find a corpus's files, and read its raw clips."""
 FoundFile = tuple[Path, str]
 """A folder of clips, and the name that a file has below it."""
 
@@ -32,10 +36,15 @@ def losses_path(output: Path) -> Path:
 
 @dataclass(frozen=True)
 class CorpusLayout:
-    """The paths one ingest reads and writes."""
+    """Where the files of one corpus lie: the one answer for every stage, sensor, schedule and command.
 
+    ``named`` is the annotation file that the settings name. No file needs to be there.
+    """
+
+    corpus: Corpus
+    settings: IngestSettings
     folder: Path
-    annotation_files: tuple[Path, ...]
+    named: Path | None
     clips: ClipFolders
     output: Path
     manifest: Path
@@ -44,16 +53,23 @@ class CorpusLayout:
     cache: Path
 
     @classmethod
-    def of(cls, corpus: Corpus, settings: IngestSettings, root: DataRoot) -> "CorpusLayout":
-        """The layout of one corpus; AnnotationError where its annotation file is not there.
+    def standing(cls, corpus: Corpus, root: DataRoot) -> "CorpusLayout":
+        """The layout that ``ingest.toml``, the corpus and the defaults give: all that stages know of one another.
 
-        SettingsError where two of its files would be one.
+        SettingsError where the ``ingest.toml`` cannot be used.
         """
-        folder = corpus_folder(corpus, settings, root)
+        return cls.of(corpus, resolve(corpus, {}, root.ingest_toml(corpus)).values, root)
+
+    @classmethod
+    def of(cls, corpus: Corpus, settings: IngestSettings, root: DataRoot) -> "CorpusLayout":
+        """The layout of one run, by its own settings."""
+        folder = settings.corpus_dir or root.corpus_dir(corpus)
         output = settings.output or root.corpus_jsonl(corpus)
-        layout = cls(
+        return cls(
+            corpus=corpus,
+            settings=settings,
             folder=folder,
-            annotation_files=find_annotation_files(corpus, folder, settings.manifest_csv),
+            named=settings.manifest_csv,
             clips=ClipFolders.of(corpus, settings.clips_subdir, folder),
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
@@ -61,46 +77,122 @@ class CorpusLayout:
             progress=settings.progress_path or folder / ".download-progress.json",
             cache=folder / ".ingest-cache.sqlite",
         )
-        _refuse_one_path_for_two(layout, corpus)
-        return layout
+
+    @cached_property
+    def annotation_files(self) -> tuple[Path, ...]:
+        """The annotation file, or its parts; AnnotationError where it is not there.
+
+        SettingsError where two of the corpus's files would be one.
+        """
+        files = find_annotation_files(self.corpus, self.folder, self.named)
+        self._refuse_one_path_for_two(files)
+        return files
+
+    def waiting_annotation_files(self) -> tuple[Path, ...]:
+        """The same; empty where there is none."""
+        if self.named is not None:
+            return (self.named,) if self.named.is_file() else ()
+        return present_annotation_files(self.corpus, self.folder)
+
+    def place(self, setting: str) -> object:
+        """What other stages find by one of the ``SHARED_PLACES``."""
+        if setting == "manifest_csv":
+            return self.waiting_annotation_files()[:1] or self.named
+        moved = {"corpus_dir": self.folder, "output": self.output, "manifest_out": self.manifest}
+        return moved.get(setting, getattr(self.settings, setting))
+
+    def _refuse_one_path_for_two(self, annotation_files: Iterable[Path]) -> None:
+        """SettingsError where one file would overwrite another, whatever links and spellings hide it."""
+        uses = [(path, "the annotation file") for path in dict.fromkeys(annotation_files)]
+        uses += [
+            (self.output, "output"),
+            (self.manifest, "manifest_out"),
+            (self.losses, "the file of losses beside output"),
+            (self.progress, "progress_path"),
+            (self.cache, "the ingest cache"),
+        ]
+        first: dict[str, str] = {}
+        for path, use in uses:
+            other = first.setdefault(os.path.realpath(path), use)
+            if other != use:
+                raise SettingsError(
+                    f"{self.corpus.name}: {other} and {use}",
+                    found=f"one path for both: {path}",
+                    expected="a path of its own for each file",
+                    next_step="set another output, manifest_out, progress_path or manifest_csv",
+                )
 
 
-def waiting_annotation_files(corpus: Corpus, root: DataRoot) -> tuple[Path, ...]:
-    """The annotation files that an ordinary run would read, as ``ingest.toml`` and the layout say; empty without any.
+def waits_for_ingest(corpus: Corpus, root: DataRoot) -> bool:
+    """Whether an ordinary run has something to ingest, or somebody meant it to and the run will say what is wrong."""
+    try:
+        layout = CorpusLayout.standing(corpus, root)
+    except (SettingsError, OSError):
+        return True
+    if layout.waiting_annotation_files() or layout.named is not None or layout.settings.fetch:
+        return True
+    if layout.settings.corpus_dir is not None and not layout.folder.is_dir():  # a disk that is not mounted
+        return True
+    # Settings alone wait for an annotation file; beside files from elsewhere they say where those are.
+    from_elsewhere = (layout.output, root.features(corpus), root.labelled(corpus))
+    return root.ingest_toml(corpus).is_file() and not any(path.is_file() for path in from_elsewhere)
 
-    SettingsError where the ``ingest.toml`` cannot be used.
+
+@dataclass(frozen=True)
+class Present:
+    """What of one corpus is there for a pass over all stages to start from.
+
+    ``clips`` is only asked for where there is a JSONL and nothing to ingest.
     """
-    settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
-    if settings.manifest_csv is not None:
-        return (settings.manifest_csv,) if settings.manifest_csv.is_file() else ()
-    return present_annotation_files(corpus, corpus_folder(corpus, settings, root))
+
+    to_ingest: bool
+    jsonl: bool = False
+    clips: bool = False
+    features: bool = False
+    labelled: bool = False
+
+    @classmethod
+    def of(cls, corpus: Corpus, root: DataRoot) -> "Present":
+        """What is there; a corpus whose settings are broken is to be ingested, so that its run says what is wrong."""
+        to_ingest = waits_for_ingest(corpus, root)
+        features, labelled = root.features(corpus).is_file(), root.labelled(corpus).is_file()
+        if to_ingest:
+            return cls(True, features=features, labelled=labelled)
+        layout = CorpusLayout.standing(corpus, root)
+        jsonl = layout.output.is_file()
+        clips = jsonl and any(True for _ in ClipsOnDisk(layout.clips, layout.settings.clip_suffix).clips())
+        return cls(False, jsonl, clips, features, labelled)
+
+    @property
+    def rows(self) -> bool:
+        """Whether there are scores of clips, or will be."""
+        return self.to_ingest or self.jsonl
+
+    @property
+    def measurable(self) -> bool:
+        """Whether there are clips to measure, or will be."""
+        return self.to_ingest or self.clips
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is a labelled table, or will be."""
+        return self.labelled or (self.rows and (self.measurable or self.features))
+
+    @property
+    def left_out(self) -> str:
+        """Why what is there does not lead to a labelled table; empty where it does, or where nothing is there."""
+        if self.trainable or not (self.rows or self.features):
+            return ""
+        return "scores without clips or a feature table" if self.rows else "a feature table without scores"
 
 
-def corpus_folder(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> Path:
-    """The folder of one corpus: the setting, else its place under the data root."""
-    return settings.corpus_dir or root.corpus_dir(corpus)
-
-
-def _refuse_one_path_for_two(layout: CorpusLayout, corpus: Corpus) -> None:
-    """SettingsError where one file would overwrite another, whatever links and spellings hide it."""
-    uses = [(path, "the annotation file") for path in dict.fromkeys(layout.annotation_files)]
-    uses += [
-        (layout.output, "output"),
-        (layout.manifest, "manifest_out"),
-        (layout.losses, "the file of losses beside output"),
-        (layout.progress, "progress_path"),
-        (layout.cache, "the ingest cache"),
-    ]
-    first: dict[str, str] = {}
-    for path, use in uses:
-        other = first.setdefault(os.path.realpath(path), use)
-        if other != use:
-            raise SettingsError(
-                f"{corpus.name}: {other} and {use}",
-                found=f"one path for both: {path}",
-                expected="a path of its own for each file",
-                next_step="set another output, manifest_out, progress_path or manifest_csv",
-            )
+def unseen_by_others(resolved: Resolved[IngestSettings], corpus: Corpus, root: DataRoot) -> tuple[str, ...]:
+    """The settings by which a run's own config moves files away from where all other stages look for them."""
+    own = [name for name in SHARED_PLACES if resolved.origins[name] == RUN_CONFIG]
+    if not own:
+        return ()
+    here, elsewhere = CorpusLayout.of(corpus, resolved.values, root), CorpusLayout.standing(corpus, root)
+    return tuple(name for name in own if here.place(name) != elsewhere.place(name))
 
 
 class ClipsOnDisk:

@@ -27,6 +27,11 @@ STAMP = "ingested_at_utc"
 _BYTES_FIELDS = ("src_sha256", "src_size_bytes")
 _CLIP_FIELDS = (*_BYTES_FIELDS, *(field.name for field in fields(Geometry)))
 """What a row knows from its clip; all else is its annotation's."""
+_ROUNDED = ("framerate", "duration_s")
+_ROUNDED_BY = 1e-6
+"""Probes round to six decimals; older rows hold the same rates and durations unrounded."""
+MEND_EARLIER = "delete that line, then run again: its row is made anew where its clip is there"
+"""This asset writes the file, so running it once more is no remedy for a torn line."""
 _SIZES = re.compile(r"\b\d{3,}\b")
 
 
@@ -131,10 +136,11 @@ class IngestReport:
                 next_step="the earlier output stands; report this as a defect",
             )
 
-    def summary(self, corpus: str, output: str) -> str:
-        """The line a person reads at the end."""
+    def summary(self, corpus: str, output: str, *, replaced: bool = True) -> str:
+        """The line a person reads at the end; the file was ``replaced``, or its bytes would have stayed the same."""
         line = (
-            f"[{corpus}-jsonl] wrote {self.rows_out} rows, skipped {self.skipped_download} (download-failed), "
+            f"[{corpus}-jsonl] {'wrote' if replaced else 'kept all'} {self.rows_out} rows, "
+            f"skipped {self.skipped_download} (download-failed), "
             f"{self.skipped_broken} (broken-clip), {self.dedups} dedups -> {output}"
         )
         in_line = ("rows_out", "skipped_download", "skipped_broken", "dedups")
@@ -208,7 +214,7 @@ def read_earlier(path: Path) -> dict[str, JsonLine]:
     if not path.exists():
         return {}
     lines: dict[str, JsonLine] = {}
-    for line in read_json_lines(path):
+    for line in read_json_lines(path, MEND_EARLIER):
         src = line.row.get("src")
         if not isinstance(src, str) or not isinstance(line.row.get("src_sha256"), str):
             raise IngestError(
@@ -296,10 +302,19 @@ class RowJudge:
         yield self._output(fresh, before)
 
     def _output(self, fresh: dict[str, Any], before: JsonLine | None) -> OutputRow:
-        """The row with the time it was made; one that did not change stays byte for byte, its time included."""
-        if before is not None and fresh == without_stamp(before.row):
-            return OutputRow(before.row, before.raw)
-        row = {**fresh, STAMP: self._labelling.now}
+        """The row with the time it was made; one that did not change stays byte for byte, its time included.
+
+        A row that only gains fields keeps its time too: clip and label are what they were then.
+        """
+        stamp = self._labelling.now
+        if before is not None:
+            earlier = without_stamp(before.row)
+            fresh |= {name: earlier[name] for name in _ROUNDED if _is_rounded(earlier.get(name), fresh.get(name))}
+            if fresh == earlier:
+                return OutputRow(before.row, before.raw)
+            if earlier.items() <= fresh.items():
+                stamp = before.row.get(STAMP, stamp)
+        row = {**fresh, STAMP: stamp}
         return OutputRow(row, json_line(row))
 
     def _duplicate(self, row: AnnotationRow, sha256: str) -> bool:
@@ -338,6 +353,11 @@ class RowJudge:
         corpus, scores = self._labelling.corpus, [line.row.get("mos") for line in self._earlier.values()]
         numbers = [float(score) for score in scores if isinstance(score, int | float)]
         return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale")
+
+
+def _is_rounded(before: object, now: object) -> bool:
+    """Whether two numbers differ by no more than rounding."""
+    return isinstance(before, float) and isinstance(now, float) and abs(before - now) <= _ROUNDED_BY
 
 
 def without_stamp(row: Mapping[str, Any]) -> dict[str, Any]:

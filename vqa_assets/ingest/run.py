@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +23,11 @@ from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.gather import IngestInputs, Services, gather_outcomes
 from vqa_assets.ingest.hub import rows_with_hub_addresses
-from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder
+from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, unseen_by_others
 from vqa_assets.ingest.naming import LikeNames, named_as_fetched, named_on_disk
 from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, read_earlier, sizes_of, without_stamp
-from vqa_assets.ingest.settings import IngestSettings
+from vqa_assets.ingest.settings import INGEST_TOML, IngestSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.settings import Resolved
 from vqa_assets.tables.files import JsonLine, drafting, fault_of, json_line, refusal_of, write_lines
@@ -47,13 +47,17 @@ _log = logging.getLogger("vqa_assets.ingest")
 
 @dataclass(frozen=True)
 class Ingested:
-    """A finished ingest: its manifest as written, its report, where things are, its data version."""
+    """A finished ingest: its manifest as written, its report, where things are, its data version.
+
+    ``unseen`` are the settings by which its files lie where other stages do not look.
+    """
 
     layout: CorpusLayout
     annotations: Annotations
     report: IngestReport
     manifest: Mapping[str, Any]
     data_version: str
+    unseen: tuple[str, ...] = ()
 
 
 def ingest_corpus(
@@ -64,15 +68,19 @@ def ingest_corpus(
     An interrupt loses at most the clips in hand. Every VqaError says what, found, expected and next.
     """
     settings = resolved.values
-    if settings.fetch:
-        # Before the layout: the annotation file itself may come out of an archive.
-        folder = corpus_folder(corpus, settings, context.root)
-        with disk_faults_in_words(folder), corpus_lock(folder, settings.lock_wait_s):
-            fetch_archives(corpus, settings, folder)
     layout = CorpusLayout.of(corpus, settings, context.root)
+    if settings.fetch:
+        # First of all: the annotation file itself may come out of an archive.
+        with disk_faults_in_words(layout.folder), corpus_lock(layout.folder, settings.lock_wait_s):
+            fetch_archives(corpus, settings, layout.folder)
+        layout = CorpusLayout.of(corpus, settings, context.root)  # with the folders that were unpacked
+    files = layout.annotation_files
+    unseen = unseen_by_others(resolved, corpus, context.root)
+    if unseen:
+        _log.warning("%s: %s", corpus.name, this_run_only(unseen))
     report = IngestReport()
     with disk_faults_in_words(layout.folder), corpus_lock(layout.folder, settings.lock_wait_s):
-        annotations = read_annotations(corpus, settings, *layout.annotation_files)
+        annotations = read_annotations(corpus, settings, *files)
         if annotations.bad:
             lines = first_lines(annotations.bad)
             _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, lines)
@@ -80,10 +88,15 @@ def ingest_corpus(
         annotations, output = _gather_and_judge(corpus, settings, layout, annotations, earlier, services, report)
         report.reconcile(corpus.name)
         described = _manifest(corpus, resolved, layout, annotations, report)
-        _publish(output, corpus, layout, report)
+        replaced = _publish(output, corpus, layout, report)
         manifest = write_manifest(layout.manifest, described, context)
-    _log_summary(corpus, settings, layout, report, context.root)
-    return Ingested(layout, annotations, report, manifest, corpus_data_version(output))
+    _log_summary(corpus, settings, layout, report, context.root, replaced=replaced)
+    return Ingested(layout, annotations, report, manifest, corpus_data_version(output), unseen)
+
+
+def this_run_only(settings: Iterable[str]) -> str:
+    """What to say of settings of a run config by which other stages will not find what the run makes."""
+    return f"{', '.join(settings)}: set for this run only, other stages will not see it; in {INGEST_TOML} all do"
 
 
 def corpus_data_version(rows: list[OutputRow]) -> str:
@@ -214,8 +227,8 @@ def _rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[An
     return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
 
 
-def _publish(rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report: IngestReport) -> None:
-    """Write, validate, replace; a file whose bytes would stay the same is left alone.
+def _publish(rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report: IngestReport) -> bool:
+    """Write, validate, replace; a file whose bytes would stay the same is left alone. Whether it was replaced.
 
     Nothing is replaced before all is written and it is known that the manifest can be.
     """
@@ -229,10 +242,12 @@ def _publish(rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report
             manifest.path.touch()  # refused now where the manifest's folder may not be written
         write_lines(losses.path, (json_line(line) for line in report.listed()))
         # Its time of change stays too: whoever watches the file sees that nothing is new.
-        if not (layout.output.exists() and _same_bytes(rows, layout.output)):
+        replaced = not (layout.output.exists() and _same_bytes(rows, layout.output))
+        if replaced:
             write_lines(output.path, (out.raw for out in rows))
             output.publish()
         losses.publish()
+    return replaced
 
 
 def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
@@ -243,10 +258,16 @@ def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
 
 
 def _log_summary(
-    corpus: Corpus, settings: IngestSettings, layout: CorpusLayout, report: IngestReport, root: DataRoot
+    corpus: Corpus,
+    settings: IngestSettings,
+    layout: CorpusLayout,
+    report: IngestReport,
+    root: DataRoot,
+    *,
+    replaced: bool,
 ) -> None:
     _log_losses(corpus, report)
-    _log.info("%s", report.summary(corpus.name, root.shown(layout.output)))
+    _log.info("%s", report.summary(corpus.name, root.shown(layout.output), replaced=replaced))
     if report.skipped_missing:
         _log.warning(
             "%s: %d rows have neither a clip nor a URL (%s); clips are looked for in %s, and below %s",
@@ -325,7 +346,7 @@ def _manifest(
     }
     inputs = {
         "annotation_file" if number == 1 else f"annotation_file_{number}": path
-        for number, path in enumerate(layout.annotation_files, start=1)
+        for number, path in enumerate(annotations.files, start=1)
     }
     return Manifest(
         schema=MANIFEST_SCHEMA,
