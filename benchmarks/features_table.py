@@ -79,7 +79,8 @@ def _make_corpus(root: Path) -> None:
 
 def _measure(folder: str, what: str) -> None:
     root, corpus = DataRoot(Path(folder)), CORPORA["konvid-150k"]
-    settings = FeatureSettings(ClipFolders(root.corpus_dir(corpus) / "clips"), workers=WORKERS)
+    clips = ClipFolders(root.corpus_dir(corpus) / "clips")
+    settings = FeatureSettings(root.corpus_jsonl(corpus), clips, workers=WORKERS)
     begun, used = time.perf_counter(), time.process_time()
     made = make_clip_features(corpus, settings, RandomNumbers(), ThreadClipPool(), RunContext(root, {}, Path(__file__)))
     seconds, processor = time.perf_counter() - begun, time.process_time() - used

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-SCALES = {"1-5-acr": (1.0, 5.0), "0-100-continuous": (0.0, 100.0), "vmaf": (0.0, 100.0)}
+SCALES = {"1-5-acr": (1.0, 5.0), "0-100-continuous": (0.0, 100.0), "vmaf": (0.0, 100.0), "cvd2014": (-10.0, 100.0)}
 REQUIRED = ("src", "src_sha256", "mos", "corpus")
 _Row = dict[str, Any]
 _log = logging.getLogger("benchmarks.plain_unified")

@@ -104,7 +104,7 @@ def _checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
         warnings.simplefilter("ignore", category=dg.PreviewWarning)  # partitioned checks
         return [
             *make_corpus_jsonl_checks(catalog),
-            *make_unified_corpus_checks(),
+            *make_unified_corpus_checks(catalog),
             *make_clip_features_checks(catalog),
             *make_mos_features_checks(catalog),
             *make_mos_label_batch_checks(),

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.corpora import EXTERNAL_SHARDS, Corpus, ExternalShard
+from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import VqaError
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.unified.description import describe_clips, summarize_labels
@@ -21,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         parquet = options.parquet or DataRoot.resolve(options.root).unified_corpus().with_suffix(".parquet")
-        clips, labels = describe_clips(parquet), summarize_labels(parquet)
+        corpora: dict[str, Corpus | ExternalShard] = {**with_declared(corpora_folder(os.environ)), **EXTERNAL_SHARDS}
+        clips, labels = describe_clips(parquet), summarize_labels(parquet, corpora)
     except VqaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION, ROLES
+from vqa_assets.corpora.scales import OPINION_SCALES
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.labels.settings import LabelSettings
@@ -52,7 +53,11 @@ come before the general ones, and the first that is not empty wins:
 A file without a header is understood where its corpus declares the shape. Rows that cannot be used are counted with
 their line numbers; more than 5 % of them, or no usable row, is an error. Equal repetitions of a clip are kept once; a
 clip with two scores is rejected by name. The whole file decides the scale of its scores, never a row; `mos_scale` in
-the run config or `ingest.toml` overrules it.
+the run config or `ingest.toml` overrules it. Scores stay in the rows as published, on `mos_scale`; where the corpus is
+declared with `polarity = "dmos"` the rows say `mos_polarity`, and every map onto 1–5 or 0–100 turns them round. A score
+column called `dmos` is refused without that declaration. Further scores of a clip (`scores`) are `mos_<name>` in the
+rows, with `mos_<name>_scale` and `mos_<name>_polarity` where these are not those of `mos`; one that is no number or off
+its scale is counted and left out, and its row stays.
 """
 
 _OWN = """\
@@ -72,7 +77,8 @@ EXAMPLE = """\
 name = "my-clips"
 title = "My clips"
 version = "my-clips-1"
-scales = ["0-100-continuous"]        # or "1-5-acr"; several: the whole file decides
+scales = ["0-100-continuous"]        # or "1-5-acr", or { name = "0-10", low = 0, high = 10 }; several: the file decides
+polarity = "mos"                     # dmos where a high score means bad quality
 spread = "sd"                        # sd, se, ci95, or none where none is published
 licence = "as you have it"
 redistribution = "research-only"     # attribution, research-only, non-commercial-share-alike, unknown
@@ -83,6 +89,7 @@ size = "3 GB"
 bytes_per_clip = 6_000_000
 min_rows = 400
 max_rows = 600
+scores = { technical = "T" }         # further scores: name = column, or { column = "T", scale = …, polarity = … }
 own_spellings = { mos = ["quality"], content = ["scene"] }
 headerless = [["name", "mos"]]
 extra_columns = [{ field = "my_device", columns = ["device"] }]
@@ -167,7 +174,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _scales(corpus: Corpus) -> str:
-    names = " or ".join(scale.name for scale in corpus.scales)
+    own = (
+        one.title if one.name in OPINION_SCALES else f"{one.title} ({one.low:g} to {one.high:g})"
+        for one in corpus.scales
+    )
+    names = " or ".join(own)
     return names if corpus.stored_scale is None else f"{names}, stored as {corpus.stored_scale.name}"
 
 
@@ -180,14 +191,19 @@ def _bounds(corpus: Corpus) -> str:
 def _source(corpus: Corpus) -> str:
     sources = ["archives (`fetch`)"] if corpus.archives else []
     sources += ["public bucket"] if corpus.bucket_prefix else []
-    return " or ".join(sources) or ("URL column, or staged by hand")
+    sources += ["Hugging Face Hub"] if corpus.hf else []
+    return ", ".join([*sources, "URL column", "or staged by hand"])
 
 
 def _layouts(corpus: Corpus) -> Iterator[str]:
     """What is understood of the corpus's files, a line each."""
     yield f"annotation file: {' or '.join(f'`{name}`' for name in corpus.annotation_files)}"
     if corpus.parts:
-        yield "or in parts: " + ", ".join(f"`{p.file}` (`{p.field}` = `{p.value}`)" for p in corpus.parts)
+        yield "or in parts: " + ", ".join(
+            f"`{p.file}` (`{p.field}` {f'= `{p.value}`' if p.value else 'by a column'}"
+            + (f"; SD and count from the single votes in `{p.votes}`)" if p.votes else ")")
+            for p in corpus.parts
+        )
     own = [f"{role} {_quoted(names)}" for role in ROLES if (names := corpus.own_spellings.names(role))]
     if own:
         yield f"own column names: {'; '.join(own)}"
@@ -200,22 +216,36 @@ def _layouts(corpus: Corpus) -> Iterator[str]:
         yield f"without a header: `{', '.join(name or '…' for name in shape)}`"
     if corpus.clip_name:
         yield f"clip names made of columns: `{corpus.clip_name}`"
+    for one in corpus.contents_in_names:
+        yield f"contents by name: `{one.name}` shows `{one.content}`" + _counted(one.numbers)
     if corpus.codecs:
         yield f"codecs, by a column or by such a name: {_quoted(corpus.codecs)}"
     folders = _quoted(f"{name}/" for name in ("clips", *corpus.clip_folders))
     yield f"clips: {folders}; suffix `{corpus.clip_suffix}`"
     if corpus.also_named or corpus.also_starting:
         yield f"on disk also: {_quoted([*corpus.also_named, *(f'{start}…' for start in corpus.also_starting)])}"
-    if corpus.bucket_prefix:
-        yield f"clips without a URL: `{corpus.bucket_prefix}<name>`"
-    if corpus.archives:
-        yield f"archives: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+    yield from _places(corpus)
     if corpus.raw_video:
         raw = corpus.raw_video
         size = f"{raw.width}×{raw.height}, {raw.framerate:g} fps, {raw.pix_fmt}"
         yield f"raw clips: {size} unless `[raw_video]` in `ingest.toml` says otherwise"
-    if corpus.extra_columns:
-        yield f"carried into the rows: {_quoted([column.field for column in corpus.extra_columns])}"
+    if carried := [score.field for score in corpus.scores] + [column.field for column in corpus.extra_columns]:
+        yield f"carried into the rows: {_quoted(carried)}"
+
+
+def _places(corpus: Corpus) -> Iterator[str]:
+    """Where absent clips are fetched from, a line each."""
+    if corpus.bucket_prefix:
+        places = (template.replace("{name}", "<name>") for template in corpus.addresses)
+        yield f"clips without a URL: {' or '.join(f'`{corpus.bucket_prefix}{place}`' for place in places)}"
+    if corpus.hf:
+        yield f"absent clips without a URL: from `{corpus.hf}` on the Hugging Face Hub"
+    if corpus.archives:
+        yield f"fetched on request: {_quoted([a.file for a in corpus.archives])} from <{corpus.archive_base}>"
+
+
+def _counted(numbers: int) -> str:
+    return f", of {numbers} consecutive numbers one" if numbers > 1 else ""
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ than two rows) is NaN, never a warning and never 0.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,6 +18,9 @@ Metric = Callable[[ArrayLike, ArrayLike], float]
 LOGISTIC_PARAMETERS = 4
 _ALL_BUT_FLAT = 1e-6
 _BOOTSTRAP_ROWS = 20_000_000
+_NUMBERS_AT_ONCE = 2_000_000
+_MOST_PAIRED = 2_000
+"""The most rows whose pairs are all held at once; with more, Kendall's tau is counted for each resample."""
 
 
 def plcc(truth: ArrayLike, predicted: ArrayLike) -> float:
@@ -50,6 +53,13 @@ def rmse(truth: ArrayLike, predicted: ArrayLike) -> float:
     return math.nan if pair is None else float(np.sqrt(np.mean((pair[0] - pair[1]) ** 2)))
 
 
+def rmse_over_sd(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """RMSE ÷ SD of the scores: 1 is what a constant reaches on any corpus; NaN where scores are alike."""
+    y = np.asarray(truth, dtype=np.float64)
+    spread = float(y.std()) if y.size else 0.0
+    return rmse(truth, predicted) / spread if spread > 0 else math.nan
+
+
 @dataclass(frozen=True)
 class LogisticFit:
     """``b2 + (b1 − b2) / (1 + exp(−(x − b3) / |b4|))``, the four-parameter logistic of VQEG's reports."""
@@ -72,6 +82,7 @@ class LogisticFit:
 def logistic_fit(truth: ArrayLike, predicted: ArrayLike) -> LogisticFit | None:
     """The least-squares logistic from predictions to scores; None with under five rows or a constant side."""
     from scipy.optimize import least_squares
+    from scipy.special import expit
 
     pair = _pair(truth, predicted, least=LOGISTIC_PARAMETERS + 1)
     if pair is None or np.ptp(pair[0]) == 0 or np.ptp(pair[1]) == 0:
@@ -80,7 +91,16 @@ def logistic_fit(truth: ArrayLike, predicted: ArrayLike) -> LogisticFit | None:
     centre, width = float(x.mean()), float(x.std())
     scaled = (x - centre) / width
     start = np.array([y.max(), y.min(), 0.0, 1.0])
-    b1, b2, b3, b4 = map(float, least_squares(lambda b: _logistic(b, scaled) - y, start).x)
+
+    def slopes(b: Floats) -> Floats:
+        across = (scaled - b[2]) / _width(b)
+        share = expit(across)
+        steep = (b[0] - b[1]) * share * (1 - share) / _width(b)
+        return np.stack([share, 1 - share, -steep, -steep * across * np.sign(b[3])], axis=1)
+
+    # MINPACK with exact slopes takes a sixth of the time of trust regions with estimated ones.
+    fit = least_squares(lambda b: _logistic(b, scaled) - y, start, jac=slopes, method="lm")
+    b1, b2, b3, b4 = map(float, fit.x)
     return LogisticFit(b1, b2, b3 * width + centre, b4 * width)
 
 
@@ -100,10 +120,7 @@ def mapped(truth: ArrayLike, predicted: ArrayLike) -> Floats | None:
 
 @dataclass(frozen=True)
 class Scores:
-    """One set of predictions judged: raw metrics, and PLCC and RMSE after ``mapped``.
-
-    ``rmse_over_sd`` is RMSE ÷ SD of the scores: 1 is what a constant reaches on any corpus.
-    """
+    """One set of predictions judged: raw metrics, and PLCC and RMSE after ``mapped``."""
 
     rows: int
     srocc: float
@@ -125,17 +142,15 @@ METRIC_NAMES = tuple(f.name for f in fields(Scores) if f.name != "rows")
 def score(truth: ArrayLike, predicted: ArrayLike) -> Scores:
     """All metrics of predictions (N,) against scores (N,)."""
     fitted = mapped(truth, predicted)
-    y = np.asarray(truth, dtype=np.float64)
-    error, spread = rmse(truth, predicted), float(y.std()) if y.size else 0.0
     return Scores(
-        rows=int(y.size),
+        rows=int(np.size(truth)),
         srocc=srocc(truth, predicted),
         krocc=krocc(truth, predicted),
         plcc=plcc(truth, predicted),
-        rmse=error,
+        rmse=rmse(truth, predicted),
         plcc_fitted=math.nan if fitted is None else plcc(truth, fitted),
         rmse_fitted=math.nan if fitted is None else rmse(truth, fitted),
-        rmse_over_sd=error / spread if spread > 0 else math.nan,
+        rmse_over_sd=rmse_over_sd(truth, predicted),
     )
 
 
@@ -162,50 +177,140 @@ def bootstrap_interval(
     Above 20 000 rows fewer resamples are drawn, never under 100.
     """
     draw = draw or Bootstrap()
-    y, p = np.asarray(truth, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
-    members = _rows_by_group(groups)
-    if len(members) < 2:
-        return math.nan, math.nan
+    values = [metric_of_resamples(metric, truth, predicted, counts) for counts in resamples(groups, draw)]
+    return percentile_interval(np.concatenate(values), draw) if values else (math.nan, math.nan)
+
+
+def resamples(groups: Sequence[str], draw: Bootstrap) -> Iterator[Floats]:
+    """How often each of the rows (N,) counts in each resample of whole groups: (S, N), some resamples at a time.
+
+    Nothing under two groups.
+    """
+    _, codes = np.unique(np.asarray(groups), return_inverse=True)
+    count = int(codes.max(initial=-1)) + 1
+    if count < 2:
+        return
     rng = np.random.default_rng(draw.seed)
-    samples = min(draw.samples, max(100, _BOOTSTRAP_ROWS // len(y)))
-    drawn = (members.rows_of(rng.integers(0, len(members), len(members))) for _ in range(samples))
-    values = np.array([metric(y[rows], p[rows]) for rows in drawn])
-    values = values[np.isfinite(values)]
-    if values.size <= samples / 2:
+    samples = min(draw.samples, max(100, _BOOTSTRAP_ROWS // len(codes)))
+    at_once = max(1, _NUMBERS_AT_ONCE // len(codes))
+    for begun in range(0, samples, at_once):
+        drawn = [rng.integers(0, count, count) for _ in range(min(at_once, samples - begun))]
+        yield np.stack([np.bincount(one, minlength=count) for one in drawn])[:, codes].astype(np.float64)
+
+
+def percentile_interval(values: Floats, draw: Bootstrap) -> tuple[float, float]:
+    """The interval that holds the middle of a number's resampled values (S,); (NaN, NaN) where half are no number."""
+    finite = values[np.isfinite(values)]
+    if finite.size <= len(values) / 2:
         return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - draw.confidence) / 2, (1 + draw.confidence) / 2])
+    low, high = np.quantile(finite, [(1 - draw.confidence) / 2, (1 + draw.confidence) / 2])
     return float(low), float(high)
+
+
+def metric_of_resamples(metric: Metric, truth: ArrayLike, predicted: ArrayLike, counts: Floats) -> Floats:
+    """A metric of (N,) against (N,), (S,) values: once for each of the (S, N) ``counts`` of how often a row counts.
+
+    Those of this module are taken from weighted sums over all resamples together, others are called for each.
+    """
+    y, p = np.asarray(truth, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    at_once = _OF_RESAMPLES.get(metric)
+    is_small = metric is not krocc or len(y) <= _MOST_PAIRED
+    if at_once is not None and is_small and np.isfinite(y).all() and np.isfinite(p).all():
+        return at_once(y, p, counts)
+    rows = np.arange(len(y))
+    chosen = (np.repeat(rows, count.astype(np.int64)) for count in counts)
+    return np.array([metric(y[own], p[own]) for own in chosen])
+
+
+def _plcc_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
+    number = counts.sum(axis=1)
+    # Centred first: a variance from sums of squares loses digits where the mean is far from 0.
+    y, p = y - y.mean(), p - p.mean()
+    of_y, of_p = _divided(counts @ y, number), _divided(counts @ p, number)
+    together = _divided(counts @ (y * p), number) - of_y * of_p
+    spreads = [_divided(counts @ (one * one), number) - mean**2 for one, mean in ((y, of_y), (p, of_p))]
+    return _correlation(together, spreads[0] * spreads[1], _varies(y, counts) & _varies(p, counts))
+
+
+def _srocc_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
+    middle = (counts.sum(axis=1, keepdims=True) + 1) / 2
+    of_y, of_p = _ranks(y, counts) - middle, _ranks(p, counts) - middle
+    spreads = [np.einsum("sn,sn,sn->s", counts, one, one) for one in (of_y, of_p)]
+    together = np.einsum("sn,sn,sn->s", counts, of_y, of_p)
+    return _correlation(together, spreads[0] * spreads[1], _varies(y, counts) & _varies(p, counts))
+
+
+def _ranks(values: Floats, counts: Floats) -> Floats:
+    """The rank (S, N) of each row in each resample, ties at the mean of their ranks."""
+    _, code = np.unique(values, return_inverse=True)
+    order = np.argsort(code, kind="stable")
+    ends = np.cumsum(np.bincount(code))
+    up_to = np.cumsum(counts[:, order], axis=1)[:, ends - 1]
+    before = np.concatenate([np.zeros((len(counts), 1)), up_to[:, :-1]], axis=1)
+    ranks: Floats = ((before + up_to + 1) / 2)[:, code]
+    return ranks
+
+
+def _krocc_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
+    number = counts.sum(axis=1)
+    alike = np.sign(y[:, None] - y) * np.sign(p[:, None] - p)
+    together = np.einsum("sn,sn->s", counts @ alike, counts) / 2
+    pairs = number * (number - 1) / 2
+    untied = [pairs - _tied_pairs(one, counts) for one in (y, p)]
+    return _correlation(together, untied[0] * untied[1], _varies(y, counts) & _varies(p, counts))
+
+
+def _tied_pairs(values: Floats, counts: Floats) -> Floats:
+    _, code = np.unique(values, return_inverse=True)
+    order = np.argsort(code, kind="stable")
+    starts = np.cumsum(np.bincount(code)) - np.bincount(code)
+    each = np.add.reduceat(counts[:, order], starts, axis=1)
+    pairs: Floats = (each * (each - 1) / 2).sum(axis=1)
+    return pairs
+
+
+def _rmse_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
+    return np.sqrt(_divided(counts @ (y - p) ** 2, counts.sum(axis=1)))
+
+
+def _rmse_over_sd_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
+    number, centred = counts.sum(axis=1), y - y.mean()
+    variance = _divided(counts @ (centred * centred), number) - _divided(counts @ centred, number) ** 2
+    return np.where(_varies(y, counts), _divided(_rmse_of_resamples(y, p, counts), np.sqrt(variance)), math.nan)
+
+
+def _varies(values: Floats, counts: Floats) -> NDArray[np.bool_]:
+    """Whether a resample has two values that differ: (S,)."""
+    drawn = counts > 0
+    lowest = np.where(drawn, values, np.inf).min(axis=1, initial=np.inf)
+    highest = np.where(drawn, values, -np.inf).max(axis=1, initial=-np.inf)
+    varies: NDArray[np.bool_] = lowest < highest
+    return varies
+
+
+def _correlation(together: Floats, product: Floats, is_defined: NDArray[np.bool_]) -> Floats:
+    found = np.clip(_divided(together, np.sqrt(np.maximum(product, 0.0))), -1.0, 1.0)
+    return np.where(is_defined, found, math.nan)
+
+
+def _divided(numbers: Floats, by: Floats) -> Floats:
+    """The quotient, NaN where there is nothing to divide by."""
+    quotient: Floats = np.divide(numbers, by, out=np.full(len(numbers), math.nan), where=by > 0)
+    return quotient
+
+
+_OF_RESAMPLES: Mapping[Metric, Callable[[Floats, Floats, Floats], Floats]] = {
+    plcc: _plcc_of_resamples,
+    srocc: _srocc_of_resamples,
+    krocc: _krocc_of_resamples,
+    rmse: _rmse_of_resamples,
+    rmse_over_sd: _rmse_over_sd_of_resamples,
+}
 
 
 def finite_or_none(number: float) -> float | None:
     """The number for a JSON file: None for NaN and infinities, which JSON does not have."""
     return number if math.isfinite(number) else None
-
-
-@dataclass(frozen=True)
-class _Members:
-    """Row numbers ordered by group: group g holds ``order[starts[g] : starts[g] + sizes[g]]``."""
-
-    order: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def rows_of(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows of these groups, one after another."""
-        sizes = self.sizes[groups]
-        ends = np.cumsum(sizes)
-        within = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes)
-        rows: NDArray[np.int64] = self.order[np.repeat(self.starts[groups], sizes) + within]
-        return rows
-
-
-def _rows_by_group(groups: Sequence[str]) -> _Members:
-    _, codes = np.unique(np.asarray(groups), return_inverse=True)
-    sizes = np.bincount(codes)
-    return _Members(np.argsort(codes, kind="stable"), np.cumsum(sizes) - sizes, sizes)
 
 
 def _pair(truth: ArrayLike, predicted: ArrayLike, least: int = 2) -> tuple[Floats, Floats] | None:
@@ -226,6 +331,9 @@ def _pearson(a: Floats, b: Floats) -> float:
 def _logistic(b: Floats, x: Floats) -> Floats:
     from scipy.special import expit
 
-    width = max(abs(float(b[3])), np.finfo(np.float64).tiny)
-    mapped: Floats = b[1] + (b[0] - b[1]) * expit((x - b[2]) / width)
+    mapped: Floats = b[1] + (b[0] - b[1]) * expit((x - b[2]) / _width(b))
     return mapped
+
+
+def _width(b: Floats) -> float:
+    return max(abs(float(b[3])), np.finfo(np.float64).tiny)

@@ -171,6 +171,7 @@ def as_json(head: "Head", scored: Sequence[Scored]) -> str:
         "sha256": head.manifest.sha256,
         "status": head.manifest.status,
         "feature_schema": head.schema.name,
+        "target": head.target,
         "scores": [one.as_json(head.target) for one in scored],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

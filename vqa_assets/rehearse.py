@@ -1,7 +1,8 @@
 """``python -m vqa_assets.rehearse``: what an ingest of a corpus would do, before it is done. Nothing is written.
 
-It reads the score file, names the clips, looks at what earlier runs left, and asks the first three addresses for their
-headers. Exit status 0 where an ingest would publish, 1 where it would not.
+It reads the score file, names the clips, looks at what earlier runs left, and asks for the headers of the first three
+clips at their addresses; the Hugging Face Hub is asked for its listing. Exit status 0 where an ingest would publish, 1
+where it would not.
 """
 
 import argparse
@@ -29,15 +30,16 @@ def rehearse_command(
     root: DataRoot, corpus: Corpus, run_config: Mapping[str, Any], pace: Pace, *, read: bool
 ) -> Rehearsal:
     """The rehearsal of one corpus with the tools that an asset's run has; settings that cannot be used block it."""
+    from vqa_assets.clips.hub import HubAccess
     from vqa_assets.resources.clip_pool import ThreadClipPool
     from vqa_assets.resources.downloader import DownloaderResource
     from vqa_assets.resources.prober import ProberResource
 
     try:
-        resolved = resolve(corpus, run_config, root.ingest_toml(corpus))
+        resolved, hub = resolve(corpus, run_config, root.ingest_toml(corpus)), HubAccess.of(os.environ)
     except SettingsError as error:
         return Rehearsal(corpus.name, blocks=[str(error)])
-    services = Services(ProberResource(), DownloaderResource(), cast("ClipPool", ThreadClipPool()))
+    services = Services(ProberResource(), DownloaderResource(), cast("ClipPool", ThreadClipPool()), hub=hub)
     return rehearse(corpus, resolved, services, root, pace, read=read)
 
 

@@ -13,20 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
-from vqa_assets.errors import AnnotationError, SettingsError, VqaError
-from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout, corpus_folder
-from vqa_assets.ingest.rows import LOST
+from vqa_assets.errors import AnnotationError, SchemaError, SettingsError, VqaError
+from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
+from vqa_assets.ingest.rows import LOST, MEND_EARLIER
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.provenance import file_record
-from vqa_assets.tables.files import read_json_object
-from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.files import read_json_lines, read_json_object
+from vqa_assets.tables.paths import DataRoot
 
+WORKFLOW = "python -m vqa_assets.workflow"
 INGEST = (
     "materialize corpus_jsonl (dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl "
-    "--partition {name}), or python -m vqa_assets.workflow"
+    f"--partition {{name}}), or {WORKFLOW}"
 )
 _CLOCKS_DIFFER_DAYS = 0.05
 """A file server's clock may be an hour ahead of ours: no reason to doubt it."""
@@ -36,7 +36,8 @@ _CLOCKS_DIFFER_DAYS = 0.05
 class CorpusStatus:
     """One corpus as it lies under the data root. ``rows`` is None where nothing was ingested; ages are in days.
 
-    ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why.
+    ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why. ``tables`` are
+    the feature table and the labelled table that are there, ``old`` is what an ingest of today would write otherwise.
     """
 
     name: str
@@ -46,13 +47,15 @@ class CorpusStatus:
     lost: Mapping[str, int] | None = field(default_factory=dict)
     age_days: float | None = None
     scale: str | None = None
+    tables: tuple[str, ...] = ()
+    old: tuple[str, ...] = ()
     next_step: str = ""
     error: str = ""
 
     @property
     def present(self) -> bool:
         """Whether anything of the corpus is there."""
-        return bool(self.annotation_file or self.clips or self.rows is not None or self.error)
+        return bool(self.annotation_file or self.clips or self.tables or self.rows is not None or self.error)
 
     def lines(self) -> list[str]:
         """The status for people."""
@@ -65,6 +68,8 @@ class CorpusStatus:
             "lost": self._lost_in_words() if self.rows is not None else "",
             "age": "" if self.age_days is None else _age_in_words(self.age_days),
             "scale": self.scale or "",
+            "tables": ", ".join(self.tables),
+            "old": "; ".join(self.old),
             "error": self.error,
             "next": self.next_step,
         }
@@ -91,12 +96,12 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     Where its ``ingest.toml`` cannot be used, the rest is that of a corpus without one.
     """
     try:
-        settings, error = resolve(corpus, {}, root.ingest_toml(corpus)).values, ""
+        layout, error = CorpusLayout.standing(corpus, root), ""
     except (SettingsError, OSError, RecursionError) as problem:
         error = str(problem) if isinstance(problem, VqaError) else f"{root.ingest_toml(corpus)}: {problem}"
-        settings = resolve(corpus, {}, Path(os.devnull)).values
+        layout = CorpusLayout.of(corpus, resolve(corpus, {}, Path(os.devnull)).values, root)
     try:
-        status = _status(corpus, root, settings)
+        status = _status(corpus, root, layout)
     except (VqaError, OSError, KeyError, ValueError, TypeError, RecursionError) as problem:
         message = str(problem) if isinstance(problem, VqaError) else f"{type(problem).__name__}: {problem}"
         status = CorpusStatus(corpus.name, None, None, error=message)
@@ -105,39 +110,67 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     return replace(status, error=error or status.error, next_step="correct what the error names")
 
 
-def _status(corpus: Corpus, root: DataRoot, settings: IngestSettings) -> CorpusStatus:
-    files, missing = _annotation_files(corpus, settings, root)
-    folders = ClipFolders.of(corpus, settings.clips_subdir, corpus_folder(corpus, settings, root))
-    clips = sum(1 for _ in ClipsOnDisk(folders, settings.clip_suffix).clips())
-    output = settings.output or root.corpus_jsonl(corpus)
-    names = ", ".join(root.shown(path) for path in files)
-    if not output.is_file():  # what was never ingested has no manifest to read
-        return CorpusStatus(corpus.name, names, clips, next_step=missing or INGEST.format(name=corpus.name))
-    with output.open("rb") as lines:
-        status = CorpusStatus(corpus.name, names, clips, rows=sum(1 for _ in lines))
-    replay = settings.manifest_out or manifest_path(output)
+def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatus:
+    files, missing = _annotation_files(layout)
+    status = CorpusStatus(
+        corpus.name,
+        annotation_file=", ".join(root.shown(path) for path in files),
+        clips=sum(1 for _ in ClipsOnDisk(layout.clips, layout.settings.clip_suffix).clips()),
+        tables=tuple(path.name for path in (root.features(corpus), root.labelled(corpus)) if path.is_file()),
+    )
+    ingest = missing or INGEST.format(name=corpus.name)
+    if not layout.output.is_file():  # what was never ingested has no manifest to read
+        trained = bool(missing) and root.labelled(corpus).is_file()
+        return replace(status, next_step=f"train a head on the labelled table ({WORKFLOW})" if trained else ingest)
+    rows, without_scale, torn = _rows(layout.output)
+    old = [f"{without_scale} rows do not say their scale"] if without_scale else []
+    if layout.output.name == f"{corpus.name}.jsonl" != f"{corpus.stem}.jsonl":
+        old.append(f"{layout.output.name} is now called {corpus.stem}.jsonl, and used as it is where it stands")
+    status = replace(status, rows=rows)
+    if torn:
+        return replace(status, lost=None, error=torn, next_step="correct what the error names")
+    replay = root.shown(layout.manifest)
     try:
-        manifest = read_json_object(replay)
+        manifest = read_json_object(layout.manifest)
         lost = {name: manifest["counters"][name] for name in LOST if manifest["counters"][name]}
         begun = datetime.fromisoformat(manifest["run_provenance"]["started_at_utc"])
+        next_step = _next_step(corpus, manifest, layout.settings, files)
         return replace(
             status,
             lost=lost,
             age_days=round((datetime.now(UTC) - begun).total_seconds() / 86_400, 2),
             scale=manifest["mos_scale"]["name"],
-            next_step=_next_step(corpus, manifest, settings, files),
+            old=tuple(old),
+            next_step=ingest if without_scale and files else next_step,
         )
     except FileNotFoundError:
-        error = f"{root.shown(replay)} is not there: the JSONL is from elsewhere, or of an older version"
-    except (VqaError, KeyError, ValueError, TypeError, AttributeError) as problem:
-        error = f"{root.shown(replay)} is no replay manifest of this version ({type(problem).__name__}: {problem})"
-    return replace(status, lost=None, error=error, next_step=missing or INGEST.format(name=corpus.name))
+        old.append(f"{replay} is not there: the rows are of the older scripts, or were copied without it")
+    except KeyError as problem:
+        old.append(f"{replay} is of the older scripts: it does not say {problem}")
+    except (VqaError, ValueError, TypeError, AttributeError) as problem:
+        error = f"{replay} is no replay manifest of this version ({type(problem).__name__}: {problem})"
+        return replace(status, lost=None, error=error, next_step=ingest)
+    goes_on = f"{WORKFLOW} goes on from these rows; to ingest them again: {missing}"
+    return replace(status, lost=None, old=tuple(old), next_step=goes_on if missing else ingest)
 
 
-def _annotation_files(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> tuple[tuple[Path, ...], str]:
+def _rows(jsonl: Path) -> tuple[int, int, str]:
+    """How many rows there are, how many of them do not say their scale, and what is wrong with a line that is none."""
+    rows = without_scale = 0
+    try:
+        for line in read_json_lines(jsonl, MEND_EARLIER):
+            rows += 1
+            without_scale += "mos_scale" not in line.row
+    except SchemaError as error:
+        with jsonl.open("rb") as lines:
+            return sum(1 for line in lines if line.strip()), 0, str(error)
+    return rows, without_scale, ""
+
+
+def _annotation_files(layout: CorpusLayout) -> tuple[tuple[Path, ...], str]:
     """The annotation files, or what to do to have one."""
     try:
-        return CorpusLayout.of(corpus, settings, root).annotation_files, ""
+        return layout.annotation_files, ""
     except AnnotationError as error:
         return (), error.next_step
 
@@ -157,15 +190,21 @@ def _next_step(
         return "many rows were lost to downloads: ingest again, with retry_failed for those that failed for good"
     if counters["skipped_missing"] or counters["retained_unavailable"]:
         return "stage the clips that are absent, then ingest again"
-    return "none: materialize what follows (python -m vqa_assets.workflow)"
+    return f"none: materialize what follows ({WORKFLOW})"
 
 
-def report(statuses: Iterable[CorpusStatus], *, as_json: bool) -> str:
-    """All statuses as text, or as one JSON array; what is absent comes last in the text."""
-    if as_json:
-        return json.dumps([asdict(status) for status in statuses], indent=2, ensure_ascii=False)
+def report(statuses: Iterable[CorpusStatus], *, as_json: bool, absent_too: bool) -> str:
+    """The statuses of what is present as text, or as one JSON array; of what is absent the names, last in the text.
+
+    ``absent_too``: of what is absent, too.
+    """
     ordered = sorted(statuses, key=lambda status: not status.present)
-    return "\n".join(line for status in ordered for line in status.lines())
+    shown = [status for status in ordered if status.present or absent_too]
+    if as_json:
+        return json.dumps([asdict(status) for status in shown], indent=2, ensure_ascii=False)
+    lines = [line for status in shown for line in status.lines()]
+    absent = [status.name for status in ordered if status not in shown]
+    return "\n".join(lines + ([f"not there: {', '.join(absent)} (--all says what each needs)"] if absent else []))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vqa_assets.status", description=__doc__)
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--json", action="store_true", help="print a JSON array, one object a corpus")
+    parser.add_argument("--all", action="store_true", help="also of corpora of which nothing is there")
     options = parser.parse_args(arguments)
     try:
         root = DataRoot.resolve(options.root)
@@ -183,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(report(statuses, as_json=options.json), flush=True)
+        print(report(statuses, as_json=options.json, absent_too=options.all), flush=True)
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if any(status.error for status in statuses) else 0

@@ -1,4 +1,6 @@
-"""``python -m vqa_assets.workflow``: all stages, in order, for every corpus whose annotation file is present.
+"""``python -m vqa_assets.workflow``: all stages, in order, for every corpus of which something is present.
+
+A corpus begins with its annotation file, else with a corpus JSONL, a feature table or a labelled table that is there.
 
 The stages are the assets; each is materialized through Dagster, so that runs, checks and lineage are in the web UI.
 """
@@ -17,13 +19,13 @@ import dagster as dg
 from vqa_assets.assets.runs import step_failure
 from vqa_assets.clips.processes import end_with_parent
 from vqa_assets.clips.work import clock
-from vqa_assets.corpora import CORPORA, Corpus
+from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.external import BVI_DVC, NETFLIX
 from vqa_assets.definitions import build_defs, declared_corpora
 from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, HeadRecipe
-from vqa_assets.ingest.layout import waiting_annotation_files
+from vqa_assets.ingest.layout import Present
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 
@@ -56,17 +58,29 @@ class StepResult:
 
 
 def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: bool = True) -> list[Step]:
-    """The steps for what is present: per corpus ingest, features, labels, head; the unified corpus, heads, the grid."""
-    present = [c.name for c in corpora.values() if _is_present(c, root)]
-    steps = [Step(("corpus_annotations", "corpus_jsonl"), name) for name in present]
-    if present:
+    """The steps for what is present: per corpus ingest, features, labels, head; the unified corpus, heads, the grid.
+
+    What is there already is where a corpus begins: without an annotation file its JSONL, without clips its features.
+    """
+    present = {corpus.name: Present.of(corpus, root) for corpus in corpora.values()}
+    steps = [Step(("corpus_annotations", "corpus_jsonl"), name) for name, one in present.items() if one.to_ingest]
+    if any(one.rows for one in present.values()) or _external_shard_is_there(root):
         steps.append(Step(("unified_corpus",)))
-    steps += [Step(("clip_features", "mos_features"), name) for name in present]
-    if training and present:
-        steps += [Step(("mos_head",), name) for name in present]
-        steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _can_be_trained(r, present)]
-        steps += [Step(("cross_corpus_evaluation",))] if len(present) > 1 else []
+    for name, one in present.items():
+        if one.rows and one.measurable:
+            steps.append(Step(("clip_features", "mos_features"), name))
+        elif one.rows and one.features:
+            steps.append(Step(("mos_features",), name))
+    trainable = [name for name, one in present.items() if one.trainable]
+    if training and trainable:
+        steps += [Step(("mos_head",), name) for name in trainable]
+        steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _can_be_trained(r, trainable)]
+        steps += [Step(("cross_corpus_evaluation",))] if len(trainable) > 1 else []
     return steps + _grid_steps(root, training)
+
+
+def _external_shard_is_there(root: DataRoot) -> bool:
+    return any((root.path / shard.jsonl).is_file() for shard in EXTERNAL_SHARDS.values())
 
 
 def _can_be_trained(recipe: HeadRecipe, present: Sequence[str]) -> bool:
@@ -114,10 +128,6 @@ def log_to_stderr() -> None:
     logger.propagate = False
 
 
-def _is_present(corpus: Corpus, root: DataRoot) -> bool:
-    return root.ingest_toml(corpus).is_file() or bool(waiting_annotation_files(corpus, root))
-
-
 def _run_step(
     step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, log: Callable[[str], None]
 ) -> StepResult:
@@ -140,10 +150,13 @@ def _run_step(
     return outcome
 
 
-def summary_lines(results: Sequence[StepResult], absent: Sequence[str]) -> list[str]:
-    """What became of every step, which corpora are not there, and how many steps succeeded."""
+def summary_lines(
+    results: Sequence[StepResult], absent: Sequence[str], left_out: Mapping[str, str] | None = None
+) -> list[str]:
+    """What became of every step, which corpora are not there or came to nothing, and how many steps succeeded."""
     lines = [f"  {'done' if r.succeeded else 'FAILED':<7}{clock(r.seconds):>10}  {r.step.title}" for r in results]
-    lines += [f"  absent{'':<11}  {name}" for name in absent]
+    lines += [f"  {'left out':<17}  {name}: {why}" for name, why in (left_out or {}).items()]
+    lines += [f"  {'absent':<17}  {', '.join(absent)}"] if absent else []
     return [*lines, f"{sum(r.succeeded for r in results)} of {len(results)} steps succeeded"]
 
 
@@ -162,14 +175,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     corpora = declared_corpora()
     steps = plan(root, corpora, training=not options.dry_run)
+    present = {corpus.name: Present.of(corpus, root) for corpus in corpora.values()}
+    left_out = {name: one.left_out for name, one in present.items() if one.left_out}
     if not steps:
         expected = ", ".join(f"{c.name}/{c.acquisition.file}" for c in corpora.values())
-        print(f"nothing to do: no annotation file under {root.path}, expected one of {expected}", file=sys.stderr)
+        there = "".join(f"; {name} has {why}" for name, why in left_out.items())
+        message = f"nothing to do: no annotation file, corpus JSONL or labelled table under {root.path}{there}; "
+        message += f"expected one of {expected}, or what a later stage starts from"
+        print(message, file=sys.stderr)
         return 1
     defs = build_defs(data_root=DataRootResource(path=str(root.path)))
     results = run_steps(steps, defs, instance_for_commands(), _log.info)
-    absent = [c.name for c in corpora.values() if not _is_present(c, root)]
-    print("\n".join([*summary_lines(results, absent), f"under {root.path}"]))
+    absent = [name for name, one in present.items() if not (one.rows or one.features or one.labelled)]
+    print("\n".join([*summary_lines(results, absent, left_out), f"under {root.path}"]))
     return 0 if all(r.succeeded for r in results) else 1
 
 

@@ -72,7 +72,7 @@ def root_path(tmp_path: Path) -> Path:
 @pytest.fixture
 def platform(root_path: Path) -> Iterator[Platform]:
     """The definitions on an empty data root, with an instance of their own."""
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield Platform(root_path, instance)
 
 

@@ -12,8 +12,11 @@ from vqa_assets.metrics import (
     krocc,
     logistic_fit,
     mean_scores,
+    metric_of_resamples,
     plcc,
+    resamples,
     rmse,
+    rmse_over_sd,
     score,
     srocc,
 )
@@ -167,3 +170,39 @@ def test_an_interval_of_few_defined_resamples_is_not_told():
         return float(len(y)) if len(set(y)) > 4 else np.nan
 
     assert all(map(np.isnan, bootstrap_interval(often_undefined, truth, truth, groups)))
+
+
+@pytest.mark.parametrize("metric", [plcc, srocc, krocc, rmse, rmse_over_sd], ids=lambda metric: metric.__name__)
+def test_over_all_resamples_together_a_metric_is_what_it_is_on_each(metric):
+    rng = np.random.default_rng(4)
+    for rows, groups in ((2, 2), (9, 4), (40, 40), (120, 17)):
+        truth = np.round(3 + rng.normal(size=rows), 1)
+        predicted = np.round(truth + rng.normal(size=rows), 0)
+        contents = [f"c{row % groups}" for row in range(rows)]
+        (counts,) = resamples(contents, Bootstrap(60, 7))
+        each = [np.repeat(np.arange(rows), count.astype(int)) for count in counts]
+        expected = [metric(truth[own], predicted[own]) for own in each]
+        np.testing.assert_allclose(metric_of_resamples(metric, truth, predicted, counts), expected, atol=1e-9)
+
+
+def test_a_resample_that_draws_alike_scores_only_has_no_correlation():
+    truth, predicted = np.array([3.1, 3.1, 4.7]), np.array([1.0, 2.0, 3.0])
+    counts = np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 3.0]])
+    for metric in (plcc, srocc, krocc, rmse_over_sd):
+        assert np.isfinite(metric_of_resamples(metric, truth, predicted, counts)).tolist() == [False, True, False]
+    assert np.isfinite(metric_of_resamples(rmse, truth, predicted, counts)).all()
+
+
+def test_resamples_are_drawn_a_few_at_a_time_where_rows_are_many():
+    contents = [f"c{row}" for row in range(30_000)]
+    parts = list(resamples(contents, Bootstrap(200, 1)))
+    assert [counts.shape for counts in parts] == [(66, 30_000)] * 3 + [(2, 30_000)]
+    assert all((counts.sum(axis=1) == 30_000).all() for counts in parts)
+
+
+def test_a_fit_with_exact_slopes_finds_the_curve_that_the_scores_were_made_by():
+    x = np.linspace(-3, 5, 60)
+    made = LogisticFit(4.5, 1.2, 0.7, 0.9)
+    fit = logistic_fit(made(x), x)
+    assert fit is not None
+    assert (fit.b1, fit.b2, fit.b3, abs(fit.b4)) == pytest.approx((4.5, 1.2, 0.7, 0.9), rel=1e-6)

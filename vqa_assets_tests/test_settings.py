@@ -43,6 +43,7 @@ SAMPLES = {
     "download_timeout_s": (30.0, 40.0),
     "probe_timeout_s": (30.0, 40.0),
     "bucket_prefix": ("https://a/", "https://b/"),
+    "hf": ("a/clips", "b/clips@v1"),
     "raw_video": ({"width": 64, "height": 48}, {"framerate": 25}),
     "archive_base": ("https://a/", "https://b/"),
     "mos_scale": ("1-5-acr", "0-100-continuous"),

@@ -6,6 +6,7 @@
 - ``columns``: what a file's columns mean, with a header or without;
 - ``rows``: one line as an annotation row;
 - ``splits``: official splits, of a column or of lists;
+- ``votes``: SD and count of single votes;
 - ``reading``: a whole file read, judged and profiled.
 """
 

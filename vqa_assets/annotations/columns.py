@@ -10,14 +10,17 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 
-from vqa_assets.annotations.dialects import is_number, number, short
+from vqa_assets.annotations.dialects import Line, is_number, number, short
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.corpus import ROLES
+from vqa_assets.corpora.corpus import ROLES, says_dmos, says_mos
 from vqa_assets.errors import AnnotationError
 
 _log = logging.getLogger("vqa_assets.annotations")
 _SHOWN, _FEW = 20, 5
+_MOST_TURNED = 50
+"""No file of more lines has its clips side by side."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,11 @@ class ScoreColumns:
             columns = _present(usual, names) or _present(last, names)
             if columns:
                 roles[role] = columns
-        return cls(names, roles, has_header)
+        if corpus.polarity == "dmos" and any(map(says_dmos, roles.get("mos", ()))):
+            # beside differences, what is called a MOS runs the other way: neither it nor its spread stands in for them
+            for role in ("mos", "sd"):
+                roles[role] = tuple(name for name in roles.get(role, ()) if not says_mos(name))
+        return cls(names, {role: columns for role, columns in roles.items() if columns}, has_header)
 
     def record(self, values: Sequence[str]) -> dict[str, str]:
         """A line's values under their names; values without a name, and names without a value, are left out."""
@@ -64,6 +71,7 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         missing = "mos"
     else:
         _check_once(columns, what)
+        _check_polarity(columns, first, corpus, what)
         for role, names in columns.roles.items():
             if names[0] in _lower(corpus.last_spellings.names(role)):
                 _log.warning("%s has no %s column; %s is taken for it", what, role, names[0])
@@ -74,8 +82,11 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         if len(shape) == len(first) and is_number(first[shape.index("mos")]):
             return ScoreColumns.of(shape, corpus, has_header=False)
     if missing == "clip" and first and all(map(is_number, filter(None, first))):
-        check_names(ScoreColumns(("clip",), {"clip": ("clip",)}), [first[:1]], what)
+        # one whole number may be a name; a line of scores holds others
+        check_names(ScoreColumns(("clip",), {"clip": ("clip",)}), ([value] for value in first), what)
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
+    if missing == "mos" and any(map(says_dmos, first)):
+        hint += ' DMOS runs the other way: declare polarity = "dmos" to read it.'
     spellings = corpus.spellings.names(missing) + corpus.last_spellings.names(missing)
     shapes = "; or ".join(", ".join(name or "–" for name in shape) for shape in corpus.headerless)
     headerless = f" (or no header and the columns {shapes})" if shapes else ""
@@ -85,6 +96,20 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         expected=f"a {missing} column named one of {', '.join(spellings)}{headerless}",
         next_step=f"is this the score file of {corpus.title}?{hint} Rename the column if it is",
     )
+
+
+def turned(lines: Sequence[Line], corpus: Corpus) -> Sequence[Line]:
+    """The lines of a file, or its columns as lines where each line begins with what it holds (``File Names,a,b``).
+
+    A line's number is then its column's.
+    """
+    beginnings = [values[0] for _, values in lines[:_MOST_TURNED]]
+    across = ScoreColumns.of(beginnings, corpus).roles
+    down = ScoreColumns.of(lines[0][1], corpus).roles if lines else {}
+    if len(lines) > _MOST_TURNED or not {"clip", "mos"} <= set(across) or {"clip", "mos"} <= set(down):
+        return lines
+    columns = zip_longest(*(values for _, values in lines), fillvalue="")
+    return [(at, list(values)) for at, values in enumerate(columns, 1)]
 
 
 def check_names(columns: ScoreColumns, rows: Iterable[Sequence[str]], what: str) -> None:
@@ -127,6 +152,23 @@ def _lower(names: Iterable[str]) -> tuple[str, ...]:
 
 def _present(spellings: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(s.lower() for s in spellings if s.lower() in names))
+
+
+def _check_polarity(columns: ScoreColumns, header: Sequence[str], corpus: Corpus, what: str) -> None:
+    """AnnotationError where scores that are called DMOS would be read as if more were better."""
+    if corpus.polarity == "dmos" or corpus.dmos_is_mos:
+        return
+    scores = {*columns.roles["mos"], *(one.column.lower() for one in corpus.scores if one.polarity != "dmos")}
+    # by the header's own names: a column that is renamed is no other column
+    wrong = [own for own, name in zip(header, columns.names, strict=True) if name in scores and says_dmos(own)]
+    if wrong:
+        raise AnnotationError(
+            f"{what}: column {short(wrong[0])}",
+            found=f'DMOS, of which less is better, in a corpus whose polarity is "mos" ({corpus.name})',
+            expected='polarity = "dmos" in the declaration, or a column of mean opinion scores',
+            next_step="declare the polarity; set dmos_is_mos = true only where the column is called so and more is "
+            "better all the same",
+        )
 
 
 def _check_once(columns: ScoreColumns, what: str) -> None:

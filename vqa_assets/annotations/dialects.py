@@ -26,7 +26,7 @@ from vqa_assets.tables.files import HTML_PAGE, LFS_POINTER
 
 _ZIP = b"PK\x03\x04"
 _UTF16_LOOKED_AT = 400
-_DELIMITERS = ";\t,|"
+DELIMITERS = ";\t,|"
 """Of two that are as many the first: ``A001.mp4;63,52`` has a decimal comma."""
 _SEPARATOR_LINE = re.compile(r"""\s*"?sep=([^\w\s"']|\t)"?\s*""", re.IGNORECASE)
 """A first line by which Excel is told what divides the values."""
@@ -130,13 +130,15 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if b"\0" in content:  # no text of any encoding but UTF-16 holds one
+            raise AnnotationError(what, found="a binary file, no text", expected=_READABLE, next_step=_SAVE) from error
         raise _no_text(what, f"bytes that are no UTF-8 text ({error})") from error
     # no delimited score file begins like that
     if text.lstrip()[:1] in ("[", "{"):
         return Sheet(_json_lines(text, what))
     text, stated = without_preamble(text)
     first = text.lstrip().partition("\n")[0]
-    delimiter = stated or max(_DELIMITERS, key=first.count)
+    delimiter = stated or max(DELIMITERS, key=first.count)
     if delimiter not in first and len(first.split()) > 1:  # columns set apart by blanks alone
         split = ((at, line.split()) for at, line in enumerate(text.splitlines(), 1))
         return Sheet([(at, values) for at, values in split if values])
@@ -164,7 +166,7 @@ def without_preamble(text: str) -> tuple[str, str]:
 
 def _is_row(behind_mark: str) -> bool:
     """Whether what stands behind a comment's mark may go on a name: values follow, and the last one is a number."""
-    values = re.split(f"[{_DELIMITERS}]", behind_mark) if set(_DELIMITERS) & set(behind_mark) else behind_mark.split()
+    values = re.split(f"[{DELIMITERS}]", behind_mark) if set(DELIMITERS) & set(behind_mark) else behind_mark.split()
     return behind_mark[:1].isalnum() and len(values) > 1 and is_number(values[-1])
 
 

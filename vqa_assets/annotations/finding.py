@@ -2,6 +2,7 @@
 
 import fnmatch
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from vqa_assets.annotations.dialects import without_preamble
@@ -20,13 +21,16 @@ _TRAP_FOLDERS = {
     ".ipynb_checkpoints": "a copy that Jupyter keeps",
     "__macosx": "macOS's notes on a file, not the file",
 }
+_WRITTEN_HERE = (".manifest.json", ".audit.json", "fetch_manifest.json")
+"""Endings of the JSON files that stages write beside a corpus's tables."""
 _MOST_SHOWN = 5
 _HEADER_BYTES = 4096
 
 
 def find_annotation_files(corpus: Corpus, corpus_dir: Path, explicit: Path | None) -> tuple[Path, ...]:
-    """The annotation file, or its parts; behind it the lists that only mark a split. The first one is never a list.
+    """The annotation file, or its parts; behind it the lists that only mark a split, and files of single votes.
 
+    The first one is neither.
     A file that is named and missing is an error, never a fallback. AnnotationError says what to drop, and where to get
     it.
     """
@@ -38,7 +42,7 @@ def find_annotation_files(corpus: Corpus, corpus_dir: Path, explicit: Path | Non
                 expected="the annotation file that the setting names",
                 next_step="correct the path; a file that is named is never replaced by another",
             )
-        return (explicit, *_split_lists(corpus, explicit.parent, explicit))
+        return (explicit, *_split_lists(corpus, explicit.parent, explicit), *_votes_beside([explicit], corpus))
     files = present_annotation_files(corpus, corpus_dir)
     if not files:
         path = corpus_dir / corpus.acquisition.file
@@ -60,7 +64,7 @@ def present_annotation_files(corpus: Corpus, corpus_dir: Path) -> tuple[Path, ..
     # parts say of which score drop each row is: a whole file beside them is worth more only for its addresses
     drops = all(part.field == "score_drop" for part in corpus.parts)
     if not whole or (parts and drops and not _has_url_column(whole[0], corpus)):
-        return tuple(parts) or tuple(whole[:1])
+        return (*parts, *_votes_beside(parts, corpus)) or tuple(whole[:1])
     lists = _split_lists(corpus, corpus_dir, whole[0])
     left = [path.name for path in [*whole[1:], *parts] if path not in lists]
     if left:
@@ -108,6 +112,12 @@ def _split_lists(corpus: Corpus, folder: Path, whole: Path) -> list[Path]:
     return [path for name in lists if (path := folder / name).is_file()]
 
 
+def _votes_beside(files: Sequence[Path], corpus: Corpus) -> list[Path]:
+    """The files of single votes that lie beside score drops."""
+    names = [(path.parent, part.votes) for path in files if (part := corpus.part_of(path.name)) and part.votes]
+    return [path for folder, name in names if (path := folder / name).is_file()]
+
+
 def _has_url_column(path: Path, corpus: Corpus) -> bool:
     with path.open("rb") as content:
         start, _ = without_preamble(content.read(_HEADER_BYTES).decode("utf-8-sig", "replace").lower())
@@ -116,13 +126,19 @@ def _has_url_column(path: Path, corpus: Corpus) -> bool:
     return not names.isdisjoint(corpus.spellings.url)
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file is one that we write into a corpus's folder, or hidden: nobody's score file."""
+    return path.name.startswith(".") or path.name.endswith(_WRITTEN_HERE)
+
+
 def _nearby(folder: Path, missing: Path) -> str:
     """The tables and traps that lie in a folder, for the message that the right file does not."""
     if not folder.is_dir():
         return ""
     others = (p for p in sorted(folder.iterdir()) if p != missing and not p.is_dir())
+    near = [p for p in others if trap(p) or (p.suffix.lower() in _TABLE_SUFFIXES and not _is_ours(p))]
     names = []
-    for path in [p for p in others if trap(p) or p.suffix in _TABLE_SUFFIXES][:_MOST_SHOWN]:
+    for path in near[:_MOST_SHOWN]:
         note = trap(path) or ("" if path.exists() else "a dangling link")
         names.append(f"{path.name} ({note})" if note else path.name)
     return f" (there lie {', '.join(names)})" if names else ""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.corpus import says_dmos
 from vqa_assets.errors import AnnotationError
 
 MATLAB = b"MATLAB "
@@ -47,11 +48,14 @@ def matlab_lines(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, l
     score = _first((*corpus.spellings.mos, *_SCORES), {s: n for s, n in spelled.items() if n not in texts})
     if name is None or score is None:
         expected = _NAMES if name is None else (*corpus.spellings.mos, *_SCORES)
+        dmos = name is not None and any(map(says_dmos, columns))
         raise AnnotationError(
             what,
             found=f"a MATLAB file without {'names of clips' if name is None else 'scores'} (it holds {arrays})",
             expected=f"an array of {'texts' if name is None else 'numbers'} called one of {', '.join(expected)}",
-            next_step="rename the variable, or save names and scores as CSV",
+            next_step='declare polarity = "dmos" to read DMOS'
+            if dmos
+            else "rename the variable, or save names and scores as CSV",
         )
     count = len(columns[name])
     if len(columns[score]) != count:

@@ -11,13 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns
+from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns, turned
 from vqa_assets.annotations.dialects import read_sheet, short
-from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, RowReader, stored
-from vqa_assets.annotations.splits import SplitList, check_split_words, mark_splits, warn_of_two_splits
+from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow, ReadingSettings, RowReader, stored
+from vqa_assets.annotations.splits import (
+    SplitList,
+    check_split_words,
+    mark_splits,
+    warn_of_named_split,
+    warn_of_two_splits,
+)
+from vqa_assets.annotations.votes import VotesFile, with_votes
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
-from vqa_assets.corpora.scales import SCALES, MosScale, detect_scale
+from vqa_assets.corpora.scales import MosScale, detect_scale
 from vqa_assets.errors import AnnotationError
 
 _FEW_ROWS, _BAD_OF_FEW = 100, 5
@@ -29,12 +36,33 @@ _log = logging.getLogger("vqa_assets.annotations")
 
 
 @dataclass(frozen=True)
+class FurtherScores:
+    """One further score over the usable rows of a file: its field, column and scale, how many rows have one.
+
+    ``unknown`` have none, ``refused`` of them one that is no number or outside the scale.
+    """
+
+    field: str
+    column: str
+    scale: MosScale
+    rows: int
+    unknown: int
+    refused: int
+
+    def as_dict(self) -> dict[str, object]:
+        """The same for a manifest."""
+        polarity = {} if self.scale.polarity == "mos" else {"polarity": self.scale.polarity}
+        counts = {"rows": self.rows, "unknown": self.unknown, "refused": self.refused}
+        return {"column": self.column, "scale": self.scale.name, **polarity, **counts}
+
+
+@dataclass(frozen=True)
 class Annotations:
     """A whole annotation, read: rows in file order, and what was decided for all of them.
 
     ``files`` are those it was read from, the first one first, ``sha256_of_files`` their hashes; ``sha256`` is of the
     one file, or of all one after another. ``scale`` is what the rows' scores are on, ``native_scale`` what the file's
-    are.
+    are. ``votes`` are those of the files that hold single votes.
     """
 
     files: tuple[Path, ...]
@@ -43,8 +71,10 @@ class Annotations:
     scale: MosScale
     native_scale: MosScale
     scale_from: str
+    scores: tuple["FurtherScores", ...]
     rows: tuple[AnnotationRow, ...]
     sha256_of_files: tuple[str, ...]
+    votes: tuple[VotesFile, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -76,6 +106,9 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     AnnotationError where it is empty, of another corpus, without the needed columns, or with more than 5 % bad rows;
     ScaleError where its scores fit no declared scale.
     """
+    parts_with_votes = {part.votes: part for part in corpus.parts if part.votes}
+    voted = [path for path in paths[1:] if path.name in parts_with_votes]
+    paths = tuple(path for path in paths if path not in voted)
     contents = [path.read_bytes() for path in paths]
     # a first file that is a part has labels, and so have all others; behind a whole file there are only split lists
     labelled = len(paths) if corpus.part_of(paths[0].name) is not None else 1
@@ -84,6 +117,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     for path, content in zip(paths[:labelled], contents, strict=False):
         columns, of_file = _read_file(corpus, settings, path, content, several=labelled > 1)
         rows += of_file
+        warn_of_named_split(of_file, corpus.part_of(path.name), f"{corpus.name}: {path}")
         for role, names in columns.roles.items():
             roles[role] = tuple(dict.fromkeys(roles.get(role, ()) + names))
     what = f"{corpus.name}: {paths[0]}"
@@ -94,25 +128,37 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     rows = _judge_repeats(rows, native)
     rows = [row if row.problem or native.holds(row.mos) else _outside(row, native) for row in rows]
     warn_of_two_splits(rows, what)
+    if corpus.contents_in_names:
+        _warn_of_unknown_contents(rows, what)
     # lists are read last: they mark rows that are judged, and are no rows themselves
     lists = []
     for path, content in zip(paths[labelled:], contents[labelled:], strict=True):
         listed = _read_file(corpus, settings, path, content)[1]
         check_split_words(listed, f"{corpus.name}: {path}")
+        warn_of_named_split(listed, corpus.part_of(path.name), f"{corpus.name}: {path}")
         lists.append(SplitList.of(path.name, listed))
     rows = mark_splits(rows, lists, what)
+    votes = []
+    for path in voted:
+        part = parts_with_votes[path.name]
+        of_part: dict[str, object] = {part.field: part.value}
+        rows, file = with_votes(rows, path, corpus, of_part=of_part, scale=native, settings=settings)
+        votes.append(file)
     scale = corpus.stored_scale or native  # most corpora stay native until they are unified
+    rows, scores = _with_further_scores(rows, corpus, native, scale, what)
     if scale != native:
         rows = [stored(row, native, scale) for row in rows]
     annotations = Annotations(
-        files=tuple(paths),
-        sha256=_sha256(contents),
+        files=(*paths, *voted),
+        sha256=_sha256([*contents, *(file.sha256.encode() for file in votes)]),
         columns=roles,
         scale=scale,
         native_scale=native,
         scale_from=scale_from,
+        scores=scores,
         rows=tuple(rows),
-        sha256_of_files=tuple(_sha256([content]) for content in contents),
+        sha256_of_files=(*(_sha256([content]) for content in contents), *(file.sha256 for file in votes)),
+        votes=tuple(votes),
     )
     bad = annotations.bad
     if not annotations.usable or len(bad) > most_bad_rows(len(rows), settings.bad_rows_limit):
@@ -140,12 +186,12 @@ def _read_file(
     """A file's columns and rows; with ``several``, rows say of which file they are."""
     sheet = read_sheet(content, corpus, path)
     what = f"{corpus.name}: {path}"
-    columns = choose_columns(sheet.lines[0][1] if sheet.lines else [], corpus, what)
+    lines = turned(sheet.lines, corpus)
+    columns = choose_columns(lines[0][1] if lines else [], corpus, what)
     part = corpus.part_of(path.name)
-    check_names(columns, (values for _, values in sheet.lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
+    check_names(columns, (values for _, values in lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
     reader = RowReader(corpus, settings, columns, part, sheet.decimal_comma, path.name if several else "")
-    lines = sheet.lines[1:] if columns.has_header else sheet.lines
-    return columns, [reader.row(line, values) for line, values in lines]
+    return columns, [reader.row(line, values) for line, values in lines[columns.has_header :]]
 
 
 def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, files: Sequence[Path]) -> None:
@@ -173,11 +219,47 @@ def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, file
 def _scale(rows: Sequence[AnnotationRow], corpus: Corpus, settings: ReadingSettings, what: str) -> tuple[MosScale, str]:
     """The scale of the scores, and where that comes from: ``set`` or ``detected``."""
     if settings.mos_scale:
-        return SCALES[settings.mos_scale], "set"
+        return corpus.stated_scale(settings.mos_scale, f"{corpus.name}: mos_scale"), "set"
     scores = [row.mos for row in rows if math.isfinite(row.mos)]
     if not scores:
         raise _unusable([row for row in rows if row.problem], len(rows), corpus, settings, what)
     return detect_scale(scores, corpus.scales, what), "detected"
+
+
+def _with_further_scores(
+    rows: Sequence[AnnotationRow], corpus: Corpus, native: MosScale, stored_on: MosScale, what: str
+) -> tuple[list[AnnotationRow], tuple[FurtherScores, ...]]:
+    """The rows with the further scores that they have in ``extra``, and what became of each score over all of them.
+
+    Scores on the corpus's own scale are stored where ``mos`` is. One that is no number or outside its scale becomes
+    unknown, and is told; it costs no row.
+    """
+    extras: dict[int, dict[str, object]] = defaultdict(dict)
+    usable = [(at, row) for at, row in enumerate(rows) if not row.problem and not row.repeats]
+    told = []
+    for one in corpus.scores:
+        scale = one.scale_beside(native)
+        kept = scale if one.scale else one.scale_beside(stored_on)
+        named = {one.scale_field: kept.name} if kept.name != stored_on.name else {}
+        named |= {one.polarity_field: kept.polarity} if kept.polarity != stored_on.polarity else {}
+        refused, known = [], 0
+        for at, row in usable:
+            score = row.scores.get(one.field)
+            if score is not None and scale.holds(score):
+                extras[at] |= {one.field: score if kept == scale else scale.convert(score, kept), **named}
+                known += 1
+            elif score is not None:
+                refused.append(f"{row.where}: {score:g}")
+        told.append(FurtherScores(one.field, one.column, scale, known, len(usable) - known, len(refused)))
+        if refused:
+            _log.warning(
+                "%s: %d of %d %s are no numbers or outside [%g, %g] (%s); they are unknown, their rows stay",
+                *(what, len(refused), len(usable), one.field, scale.low, scale.high, "; ".join(refused[:_EXAMPLES])),
+            )
+        elif usable and not known:
+            _log.warning("%s: no row has a %s (column %s)", what, one.field, one.column)
+    read = [replace(row, extra={**row.extra, **extras[at]}) if at in extras else row for at, row in enumerate(rows)]
+    return read, tuple(told)
 
 
 def _outside(row: AnnotationRow, scale: MosScale) -> AnnotationRow:
@@ -211,6 +293,18 @@ def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[Annot
             seen.add(one.src)
         judged.append(one)
     return judged
+
+
+def _warn_of_unknown_contents(rows: Iterable[AnnotationRow], what: str) -> None:
+    """A WARNING where names should say what clips show and do not: clips of one content may be parted by a split."""
+    unknown = [row.src for row in rows if not row.problem and CONTENT_ID not in row.extra]
+    if unknown:
+        _log.warning(
+            "%s: the names of %d rows do not say what their clips show (%s); each is a content of its own",
+            what,
+            len(unknown),
+            ", ".join(short(name) for name in unknown[:_EXAMPLES]),
+        )
 
 
 def _conflict(src: str, scores: Iterable[float]) -> str:

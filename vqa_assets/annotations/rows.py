@@ -7,12 +7,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 from vqa_assets.annotations.columns import ScoreColumns, filled, read_by
 from vqa_assets.annotations.dialects import number, short
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.contents import SPLIT_SYNONYMS
 from vqa_assets.corpora.corpus import ScorePart
 from vqa_assets.corpora.opinions import sd_from_spread
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
@@ -33,6 +35,13 @@ _LEADING_NUMBER = re.compile(r"\d+")
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
 _NOT_UTF8 = "no text: half a surrogate pair"
+_TEST_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("true", "1", "1.0", "yes"), "test"),
+        **dict.fromkeys(("false", "0", "0.0", "no"), "train"),
+    }
+)
+"""What a column ``is_test`` may hold → the split."""
 
 
 class ReadingSettings(Protocol):
@@ -63,16 +72,27 @@ class ReadingSettings(Protocol):
         """The share of bad rows above which the file is refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClipAddress:
+    """An address made by a corpus's ``template``, and the name of a clip that comes from there."""
+
+    url: str
+    template: str
+    src: str
+
+
 @dataclass(frozen=True)
 class AnnotationRow:
     """One row of the score file. ``problem`` says why it is unusable; ``repeats`` is true for a later equal row.
 
     ``named`` is the clip as the score file names it, ``src`` that with a video suffix. ``mos`` is native and verbatim
     until a corpus's ``stored_scale`` maps it, ``sd`` in its unit (None: not published),
-    ``count`` the number of opinions (0: not published). ``extra`` goes into the corpus JSONL as it is. On disk the clip
+    ``count`` the number of opinions (0: not published). ``scores`` are the further scores that the row has, by their
+    field, NaN for a text that is no number. ``extra`` goes into the corpus JSONL as it is. On disk the clip
     may have a name of ``also`` instead of ``src``, or one that begins with one of ``also_starting``. ``reference``
     marks the reference clip of its content; ``codec`` is what the annotation says encoded it; ``file`` is set where
-    the annotation is of several files.
+    the annotation is of several files. ``addresses`` are those that the corpus's templates make, where the score file
+    has no ``url``; the first of them is ``url`` then.
     """
 
     line: int
@@ -83,6 +103,7 @@ class AnnotationRow:
     count: int
     problem: str = ""
     repeats: bool = False
+    scores: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, object] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     also_starting: tuple[str, ...] = ()
@@ -90,6 +111,7 @@ class AnnotationRow:
     codec: str = ""
     file: str = ""
     named: str = ""
+    addresses: tuple[ClipAddress, ...] = ()
 
     @property
     def where(self) -> str:
@@ -117,9 +139,10 @@ class RowReader:
         name = _one_spelling(self._text("clip", record) or filled(self.corpus.clip_name, record))
         src = with_suffix(name, self.settings.clip_suffix)
         # a corpus with a bucket needs no addresses in its score file
-        url, prefix = self._word("url", record), self.settings.bucket_prefix
-        if not url and prefix and src:
-            url = prefix + quote(src)
+        url = self._word("url", record)
+        addresses = self._addresses(src, record) if not url and src and self.settings.bucket_prefix else ()
+        if addresses:
+            url = addresses[0].url
         mos_text = self._text("mos", record)
         mos = self._number(mos_text)
         count = self._number(self._text("count", record))
@@ -133,13 +156,15 @@ class RowReader:
             sd=sd_from_spread(self._number(self._text("sd", record)), self.corpus.spread, opinions),
             count=opinions,
             problem=_NOT_UTF8 if not_utf8 else _problem(src, url, mos, mos_text),
-            extra=self._extra(record),
+            scores=self._scores(record),
+            extra=self._extra(src, record),
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
             reference=self._number(self._text("reference", record)) == 1,
             codec=self._word("codec", record).lower() or self._codec_in_name(src),
             file=self.file,
             named=name,
+            addresses=addresses,
         )
 
     def _text(self, role: str, record: Mapping[str, str]) -> str:
@@ -170,27 +195,67 @@ class RowReader:
         codecs = {codec.lower() for codec in self.corpus.codecs}
         return next((word for word in words if word in codecs), "")
 
+    def _content_in_name(self, src: str) -> str:
+        """What a clip shows, where its name is as the corpus makes its names and says it; else empty."""
+        for declared in self.corpus.contents_in_names:
+            parts = read_by(declared.name, src if "/" in declared.name else src.rpartition("/")[2])
+            if declared.numbers > 1:
+                number = parts.get("number", "")
+                if not (number.isascii() and number.isdigit()):
+                    continue
+                parts["number"] = str((int(number) - 1) // declared.numbers + 1)
+            if content := filled(declared.content, parts):
+                return content.lower()
+        return ""
+
     def _other_names(self, templates: tuple[str, ...], src: str, record: Mapping[str, str]) -> tuple[str, ...]:
         """Names other than ``src`` that the clip may have on disk."""
         if not templates:
             return ()
-        suffixes = (self.settings.clip_suffix.lower(), *VIDEO_SUFFIXES)
-        suffix = next((s for s in suffixes if src.lower().endswith(s)), "")
-        stem = src[: len(src) - len(suffix)]
+        stem, _ = self._parted(src)
         number_in_name = _LEADING_NUMBER.match(stem.rpartition("/")[2])
         parts = {"clip": stem, LEADING_NUMBER: number_in_name.group() if number_in_name else ""}
         names = (filled(template, {**record, **parts}) for template in templates)
         return tuple(name for name in names if name and name != src and not leaves_folder(name))
 
-    def _extra(self, record: Mapping[str, str]) -> dict[str, object]:
+    def _addresses(self, src: str, record: Mapping[str, str]) -> tuple[ClipAddress, ...]:
+        """Where a clip without a URL may be, each address once; a template that lacks a value makes none."""
+        stem, suffix = self._parted(src)
+        last = stem.rpartition("/")[2]
+        # What stands in the clip's own name is as the bucket spells it; a column may say it in another way.
+        values = {**record, **read_by(self.corpus.name_parts, last), "name": src, "stem": last}
+        quoted = {name: quote(value) for name, value in values.items()}
+        addresses: dict[str, ClipAddress] = {}
+        for template in self.corpus.addresses:
+            if place := filled(template, quoted):
+                url, of_place = self.settings.bucket_prefix + place, self._parted(place.partition("?")[0])[1]
+                kept = src if of_place.lower() in ("", suffix.lower()) else stem + of_place
+                addresses.setdefault(url, ClipAddress(url, template, kept))
+        return tuple(addresses.values())
+
+    def _parted(self, name: str) -> tuple[str, str]:
+        """A name's stem and its suffix, which is empty where it is none of a video."""
+        suffixes, lower = (self.settings.clip_suffix.lower(), *VIDEO_SUFFIXES), name.lower()
+        at = len(name) - next((len(suffix) for suffix in suffixes if lower.endswith(suffix)), 0)
+        return name[:at], name[at:]
+
+    def _scores(self, record: Mapping[str, str]) -> dict[str, float]:
+        """The further scores that the corpus declares, of those that the row has."""
+        texts = ((one.field, record.get(one.column.lower(), "")) for one in self.corpus.scores)
+        return {name: self._number(text) for name, text in texts if text and text.lower() not in NO_VALUE}
+
+    def _extra(self, src: str, record: Mapping[str, str]) -> dict[str, object]:
         """What goes into the corpus JSONL as it is: the part, content and split, and the declared extra columns."""
         extra: dict[str, object] = {}
-        if self.part is not None:
+        if self.part is not None and self.part.value:
             extra[self.part.field] = self.part.value
-        if content := self._word("content", record):
+        if content := self._word("content", record) or self._content_in_name(src):
             extra[CONTENT_ID] = content
         if split := self._text("split", record):
-            extra["split"] = split
+            extra["split"] = SPLIT_SYNONYMS.get(split.lower(), split)
+        elif is_test := self._text("is_test", record):
+            # a word of neither kind stays, and is refused as an unknown split
+            extra["split"] = _TEST_WORDS.get(is_test.lower(), is_test)
         for column in self.corpus.extra_columns:
             text = next((text for name in column.columns if (text := record.get(name.lower()))), "")
             value = self._number(text)
@@ -214,6 +279,11 @@ def stored(row: AnnotationRow, native: MosScale, scale: MosScale) -> AnnotationR
 def with_suffix(name: str, suffix: str) -> str:
     """The name on disk: a stem with dots is no suffix, so the suffix is added unless it or a video suffix is there."""
     return name if not name or name.lower().endswith((*VIDEO_SUFFIXES, suffix.lower())) else name + suffix
+
+
+def src_of(name: str, suffix: str) -> str:
+    """The clip that a score file means by a name."""
+    return with_suffix(_one_spelling(name), suffix)
 
 
 def leaves_folder(name: str) -> bool:

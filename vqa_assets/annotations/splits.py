@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from vqa_assets.annotations.dialects import short
 from vqa_assets.annotations.rows import AnnotationRow
 from vqa_assets.corpora.contents import SPLIT_WORDS
+from vqa_assets.corpora.corpus import ScorePart
 from vqa_assets.errors import AnnotationError
 
 _EXAMPLES = 5
@@ -26,7 +27,7 @@ class SplitList:
     @classmethod
     def of(cls, file: str, rows: Iterable[AnnotationRow]) -> "SplitList":
         """The list that a file's rows are."""
-        return cls(file, {row.src: str(row.extra["split"]) for row in rows if row.src})
+        return cls(file, {row.src: str(row.extra["split"]) for row in rows if row.src and "split" in row.extra})
 
 
 def check_split_words(rows: Sequence[AnnotationRow], what: str) -> None:
@@ -41,7 +42,7 @@ def check_split_words(rows: Sequence[AnnotationRow], what: str) -> None:
         raise AnnotationError(
             what,
             found=f"{len(wrong)} rows of another split ({examples})",
-            expected=f"one of {', '.join(SPLIT_WORDS)} in every row",
+            expected=f"one of {', '.join(SPLIT_WORDS)} in every row, or true and false in a column is_test",
             next_step="correct the split column, or remove it",
         )
 
@@ -59,6 +60,25 @@ def warn_of_two_splits(rows: Iterable[AnnotationRow], what: str) -> None:
         )
 
 
+def warn_of_named_split(rows: Iterable[AnnotationRow], part: ScorePart | None, what: str) -> None:
+    """A WARNING where a file's name says one split and its own column another, which counts.
+
+    A validation part that was cut out of a training file contradicts nothing.
+    """
+    if part is None or part.field != "split" or not part.value:
+        return
+    apart = [row.src for row in rows if "split" in row.extra and _is_test(_split(row)) != _is_test(part.value)]
+    if apart:
+        _log.warning(
+            "%s: %d rows have another split in their own column than the file's name says, which is %s (%s); the "
+            "column's is taken",
+            what,
+            len(apart),
+            part.value,
+            _names(apart),
+        )
+
+
 def mark_splits(rows: list[AnnotationRow], lists: Sequence[SplitList], what: str) -> list[AnnotationRow]:
     """The rows with the official split that lists give their clips; those on no list are for training.
 
@@ -68,6 +88,8 @@ def mark_splits(rows: list[AnnotationRow], lists: Sequence[SplitList], what: str
         return rows
     for one in lists:
         _compare_names(one, rows, what)
+    if not any(one.split for one in lists):
+        return rows
     # where two lists name a clip, the later one decides
     split = {src: word for one in lists for src, word in one.split.items()}
     apart = [row.src for row in rows if "split" in row.extra and split.get(row.src, _split(row)) != _split(row)]
@@ -83,6 +105,9 @@ def mark_splits(rows: list[AnnotationRow], lists: Sequence[SplitList], what: str
 
 def _compare_names(one: SplitList, rows: Sequence[AnnotationRow], what: str) -> None:
     """How many of a list's clips are among the rows; a list of other corpora's or subsets' clips may have none."""
+    if not one.split:
+        _log.warning("%s: %s has no column that says a split, and marks no clip", what, one.file)
+        return
     named = len(one.split.keys() & {row.src for row in rows})
     stems = {_stem(src) for src in one.split}
     # no name in common but the same stems: the spellings differ, and every clip would silently be for training
@@ -100,6 +125,10 @@ def _compare_names(one: SplitList, rows: Sequence[AnnotationRow], what: str) -> 
 
 def _split(row: AnnotationRow) -> object:
     return row.extra.get("split")
+
+
+def _is_test(split: object) -> bool:
+    return split == "test"
 
 
 def _stem(src: str) -> str:

@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from vqa_assets.corpora import Corpus
+from vqa_assets.tables.paths import DataRoot
+
+if TYPE_CHECKING:
+    from vqa_assets.ingest.layout import CorpusLayout
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,12 @@ class Catalog:
     def partitions(self) -> dg.StaticPartitionsDefinition:
         """One partition a corpus. Every per-corpus asset uses this very definition."""
         return dg.StaticPartitionsDefinition(list(self.corpora))
+
+    def layout(self, root: DataRoot, name: str) -> "CorpusLayout":
+        """Where a corpus's files lie, as its ``ingest.toml`` says; SettingsError where that cannot be used."""
+        from vqa_assets.ingest.layout import CorpusLayout
+
+        return CorpusLayout.standing(self.corpora[name], root)
 
     def every(self, key: str) -> dg.AssetDep:
         """A dependency of an unpartitioned asset on all corpora of a partitioned one; absent ones are tolerated."""

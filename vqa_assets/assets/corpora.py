@@ -3,6 +3,7 @@
 How a file is parsed is in ``vqa_assets.annotations``, how clips are fetched and read in ``vqa_assets.ingest``.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,17 +13,17 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
-from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result
 from vqa_assets.assets.run_config import form, run_config
-from vqa_assets.assets.runs import dagster_failures, log_level, run_context
-from vqa_assets.clips.work import ClipPool, Observer, PassCounts
+from vqa_assets.assets.runs import dagster_failures, log_level, observer, run_context
+from vqa_assets.clips.work import ClipPool
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.scales import SCALES, ScaleEvidence
+from vqa_assets.corpora.scales import MosScale, ScaleEvidence
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.ingest.tools import DownloaderSource, ProberSource
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_lines
-from vqa_assets.tables.specs import CORPUS_JSONL
+from vqa_assets.tables.specs import CORPUS_JSONL, corpus_jsonl_of
 
 if TYPE_CHECKING:
     from vqa_assets.annotations import Annotations
@@ -40,7 +41,8 @@ def published_jsonl(catalog: Catalog) -> PublishedFile:
     """Each corpus's JSONL."""
     return PublishedFile(
         asset="corpus_jsonl",
-        place=lambda root, name: root.corpus_jsonl(catalog.corpora[name]),
+        place=lambda root, name: catalog.layout(root, name).output,
+        manifest_place=lambda root, name: catalog.layout(root, name).manifest,
         table=CORPUS_JSONL,
         partitions=catalog.partitions,
     )
@@ -58,15 +60,12 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
         "hashed. Its data version is the file's SHA-256.",
     )
     def corpus_annotations(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.annotations import find_annotation_files, read_annotations
-        from vqa_assets.ingest.layout import corpus_folder
+        from vqa_assets.annotations import read_annotations
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
-            settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
-            folder = corpus_folder(corpus, settings, root)
-            files = find_annotation_files(corpus, folder, settings.manifest_csv)
-            annotations = read_annotations(corpus, settings, *files)
+            layout = catalog.layout(root, corpus.name)
+            annotations = read_annotations(corpus, layout.settings, *layout.annotation_files)
         return dg.MaterializeResult(
             metadata=_annotations_metadata(annotations, corpus) | {"path": root.shown(annotations.path)},
             data_version=dg.DataVersion(annotations.sha256),
@@ -89,8 +88,13 @@ def _annotations_metadata(annotations: "Annotations", corpus: Corpus) -> dict[st
         "bad_rows": len(annotations.bad),
         "bad_row_reasons": counted(annotations.problems()),
         "bad_row_examples": records(bad),
-        "mos_scale": f"{annotations.scale.name} ({annotations.scale_from})",
+        "mos_scale": f"{annotations.scale.title} ({annotations.scale_from})",
         "mos_mean": shortened(labels.mos_mean),
+        **(
+            {"scores": records([{"score": s.field, **s.as_dict()} for s in annotations.scores])}
+            if corpus.scores
+            else {}
+        ),
         "mos_histogram": picture(histogram, "MOS histogram"),
         "share_unknown_sd": shortened(labels.share_unknown_sd),
         "labels": records([numbers]),
@@ -123,6 +127,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         downloader: dg.ResourceParam[DownloaderSource],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.clips.hub import HubAccess
         from vqa_assets.ingest.gather import Services
         from vqa_assets.ingest.run import ingest_corpus
 
@@ -130,7 +135,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             resolved = resolve(corpus, run_config(context), root.ingest_toml(corpus))
             with log_level(resolved.values.log_level):
-                services = Services(prober, downloader, clip_pool, _observer(context))
+                services = Services(prober, downloader, clip_pool, observer(context), HubAccess.of(os.environ))
                 ingested = ingest_corpus(corpus, resolved, services, run_context(context, root, __file__))
         return published.result(
             root,
@@ -145,28 +150,9 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
     return corpus_jsonl
 
 
-def _observer(context: dg.AssetExecutionContext) -> Observer:
-    """Reports the counts of a pass as observations, which the asset's page lists and plots while the run lasts."""
-
-    def observe(counts: PassCounts) -> None:
-        seconds = max(counts.seconds, 1e-9)
-        metadata = {
-            "clips_done": counts.done,
-            "clips_total": counts.total,
-            "clips_failed": counts.failed,
-            "clips_broken": counts.broken,
-            "clips_per_s": round(counts.done / seconds, 2),
-            "read_mb": round(counts.read_bytes / 1e6, 1),
-            "read_mb_per_s": round(counts.read_bytes / seconds / 1e6, 2),
-            "fetched_mb": round(counts.fetched_bytes / 1e6, 1),
-            "minutes": round(counts.seconds / 60, 2),
-        }
-        context.log_event(dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=metadata))
-
-    return observe
-
-
 def _jsonl_metadata(ingested: "Ingested", corpus: Corpus) -> dict[str, Any]:
+    from vqa_assets.ingest.run import this_run_only
+
     report, labels = ingested.report, ingested.annotations.statistics()
     scale = ingested.annotations.scale
     return {
@@ -176,15 +162,21 @@ def _jsonl_metadata(ingested: "Ingested", corpus: Corpus) -> dict[str, Any]:
         "loss_reasons": counted(report.reasons()),
         "losses": records([loss.as_dict() for loss in report.losses[:EXAMPLES]]),
         "losses_path": ingested.manifest["losses_path"],
-        "mos_scale": scale.name,
+        "mos_scale": scale.title,
         "mos_histogram": picture(histogram_png(labels.histogram, scale, corpus.title), "MOS histogram"),
         "licence": corpus.licence,
+        # Only where there is something to say: most runs leave every file where other stages look for it.
+        **({"this_run_only": this_run_only(ingested.unseen)} if ingested.unseen else {}),
     }
 
 
 def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
     """Schema (blocking), reconciliation (blocking), attrition, label scale, age."""
     published = published_jsonl(catalog)
+
+    @published.check("Every row keeps the column specs; names and hashes do not repeat.", blocking=True)
+    def corpus_jsonl_schema(latest: Latest) -> dg.AssetCheckResult:
+        return file_schema_result(latest.path, corpus_jsonl_of(catalog.corpora[latest.partition]))
 
     @published.check(
         "Rows in are rows kept plus rows lost, each with its counter; rows out are in the file.", blocking=True
@@ -220,9 +212,13 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
     def corpus_jsonl_fresh(latest: Latest) -> dg.AssetCheckResult:
         gone = [file.name for file in (latest.path, latest.manifest_path) if not file.is_file()]
         if gone:
-            message = f"{' and '.join(gone)} is no longer there; materialize the partition again"
+            message = f"not there: {' and '.join(gone)}; materialize the partition again"
             return dg.AssetCheckResult(passed=False, description=message)
-        begun = datetime.fromisoformat(latest.manifest["run_provenance"]["started_at_utc"])
+        began = latest.manifest.get("run_provenance", {}).get("started_at_utc")
+        if began is None:  # of the older scripts
+            message = f"{latest.manifest_path.name} says no time; materialize the partition again"
+            return dg.AssetCheckResult(passed=False, description=message)
+        begun = datetime.fromisoformat(began)
         days = (datetime.now(UTC) - begun).total_seconds() / 86_400
         return dg.AssetCheckResult(
             passed=days <= OLD_AFTER_DAYS,
@@ -238,13 +234,14 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
             return dg.AssetCheckResult(passed=False, description=message)
         rows = Counter(scale for _, scale in scores)
         message = ", ".join(f"{count} rows on {name}" for name, count in rows.most_common())
+        corpus = catalog.corpora[latest.partition]
+        named = {name: scale for name in rows if (scale := corpus.scale_named(name)) is not None}
         # The evidence, and not the decision over again: a rule that was wrong at ingest would agree with itself here.
         numbers = [score for score, _ in scores]
-        declared = catalog.corpora[latest.partition].row_scales
-        evidence = ScaleEvidence.of(numbers, [SCALES[name] for name in rows] + list(declared))
-        doubts = _scale_doubts(rows, evidence)
-        if not {scale.name for scale in declared} >= rows.keys():
-            doubts.append(f"{latest.partition} declares {' and '.join(scale.name for scale in declared)} only")
+        evidence = ScaleEvidence.of(numbers, [*named.values(), *corpus.row_scales])
+        doubts = _scale_doubts(rows, named, evidence)
+        if not {scale.name for scale in corpus.row_scales} >= named.keys():
+            doubts.append(f"{latest.partition} declares {' and '.join(s.name for s in corpus.row_scales)} only")
         advice = f"; {'; '.join(doubts)}: set mos_scale and ingest again" if doubts else ""
         return dg.AssetCheckResult(
             passed=not doubts,
@@ -253,7 +250,7 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         )
 
     return [
-        published.schema_check("Every row keeps the column specs; names and hashes do not repeat."),
+        corpus_jsonl_schema,
         corpus_jsonl_reconciles,
         corpus_jsonl_attrition,
         corpus_jsonl_label_scale,
@@ -261,16 +258,21 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
     ]
 
 
-def _scale_doubts(rows: Mapping[str, int], evidence: ScaleEvidence) -> list[str]:
-    """Why the scale that rows say may not be theirs; empty where nothing speaks against it."""
+def _scale_doubts(rows: Mapping[str, int], named: Mapping[str, MosScale], evidence: ScaleEvidence) -> list[str]:
+    """Why the scale that rows say may not be theirs; empty where nothing speaks against it.
+
+    ``named`` are the scales of the corpus that rows name.
+    """
+    unknown = [name for name in rows if name not in named]
+    if unknown:
+        return [f"the corpus has no scale {', '.join(unknown)}"]
     if len(rows) > 1:
         return ["rows of one corpus say different scales"]
-    (name,) = rows
-    scale = SCALES[name]
-    doubts = []
+    (scale,) = named.values()
+    name, doubts = scale.name, []
     if evidence.shares[name] < LEAST_ON_SCALE:
         doubts.append(f"only {evidence.shares[name]:.1%} of the scores are on {name}")
-    used = (evidence.quantiles["90%"] - evidence.quantiles["10%"]) / (scale.high - scale.low)
+    used = (evidence.quantiles["90%"] - evidence.quantiles["10%"]) / scale.span
     if evidence.scores >= ROWS_TO_DOUBT and used < LEAST_USED:
         doubts.append(f"eight scores of ten lie within {used:.0%} of its range")
     return doubts

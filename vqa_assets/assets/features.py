@@ -10,11 +10,10 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.run_config import form, stated
-from vqa_assets.assets.runs import dagster_failures, run_context
-from vqa_assets.clips.work import ClipPool, Observer, PassCounts
+from vqa_assets.assets.runs import dagster_failures, observer, run_context
+from vqa_assets.clips.work import ClipPool
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.settings import ExtractionSettings
-from vqa_assets.ingest.settings import resolve
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FEATURES
@@ -57,20 +56,19 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         extractor: dg.ResourceParam[FeatureExtractor],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.clips.folders import ClipFolders
         from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
-        from vqa_assets.ingest.layout import corpus_folder
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             extraction = stated(ExtractionSettings, context)
-            ingest = resolve(corpus, {}, root.ingest_toml(corpus)).values
+            layout = catalog.layout(root, corpus.name)
             settings = FeatureSettings(
-                clips=ClipFolders.of(corpus, ingest.clips_subdir, corpus_folder(corpus, ingest, root)),
+                jsonl=layout.output,
+                clips=layout.clips,
                 workers=extraction.workers or os.cpu_count() or 1,
                 overwrite=extraction.overwrite,
-                raw=ingest.raw_video,
-                observe=_observer(context),
+                raw=layout.settings.raw_video,
+                observe=observer(context),
             )
             measured = make_clip_features(corpus, settings, extractor, clip_pool, run_context(context, root, __file__))
         if measured.manifest is None:
@@ -94,17 +92,6 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         )
 
     return clip_features
-
-
-def _observer(context: dg.AssetExecutionContext) -> Observer:
-    """Counts as observations of the partition, once a minute and at the end, while the run lasts."""
-
-    def observe(counts: PassCounts) -> None:
-        metadata = {f"clips_{name}": getattr(counts, name) for name in ("done", "total", "failed", "cached")}
-        metadata["seconds"] = counts.seconds
-        context.log_event(dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=metadata))
-
-    return observe
 
 
 def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vqa_assets.assets.published import Latest, PublishedFile
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
+from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, CorpusFacts, HeadRecipe, corpus_head_recipe
@@ -234,7 +235,9 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
     def gate(latest: Latest) -> dg.AssetCheckResult:
         verdict = latest.manifest["gate"]
         reasons = "; ".join(verdict["reasons"]) or "every threshold is met"
-        return dg.AssetCheckResult(passed=verdict["passed"], description=f"{latest.manifest['status']}: {reasons}")
+        target = verdict.get("target", "")  # a head of an earlier edition says none
+        on = f" on {target}" if is_further_score(target) else ""
+        return dg.AssetCheckResult(passed=verdict["passed"], description=f"{latest.manifest['status']}{on}: {reasons}")
 
     @head.check("The head is better than a ridge regression on the same folds.", name=f"{head.asset}_beats_ridge")
     def beats_ridge(latest: Latest) -> dg.AssetCheckResult:

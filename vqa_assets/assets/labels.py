@@ -68,7 +68,7 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             paths = settings.paths(
                 LabelPaths(
                     features=root.features(corpus),
-                    labels=(root.corpus_jsonl(corpus),),
+                    labels=(catalog.layout(root, corpus.name).output,),
                     out=root.labelled(corpus),
                     audit_json=root.labelled_audit(corpus),
                 )
@@ -114,7 +114,8 @@ def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
 
         # The status column has the name that the run config gave it; a table of any format may stand here.
         status = latest.manifest["run_provenance"]["args"]["status_column"]["value"]
-        return schema_result(lambda: validate_labelled(latest.path, status))
+        further = tuple(latest.manifest.get("further_scores", ()))
+        return schema_result(lambda: validate_labelled(latest.path, status, further))
 
     @published.check("Enough feature keys have a label.", blocking=True)
     def mos_features_match_rate(latest: Latest) -> dg.AssetCheckResult:

@@ -69,7 +69,7 @@ def histogram_png(counts: Sequence[int], scale: MosScale, title: str) -> bytes:
     figure = Figure(figsize=(4.2, 2.4), dpi=80, layout="constrained")
     axes = figure.subplots()
     _bars(axes, counts, scale)
-    axes.set_xlabel(f"MOS ({scale.name})")
+    axes.set_xlabel(f"MOS ({scale.title})")
     axes.set_ylabel("clips")
     axes.set_title(title, fontsize=9)
     content = io.BytesIO()
@@ -87,7 +87,7 @@ def histogram_pairs_png(pairs: Sequence[HistogramPair]) -> bytes:
         for axes, counts, scale in ((left, pair.native, pair.scale), (right, pair.unified, UNIFIED)):
             _bars(axes, counts, scale)
             axes.tick_params(labelsize=6)
-        left.set_title(f"{pair.title} ({pair.scale.name})", fontsize=7)
+        left.set_title(f"{pair.title} ({pair.scale.title})", fontsize=7)
         right.set_title(f"unified ({UNIFIED.name})", fontsize=7)
     if len(pairs) > len(drawn):
         figure.supxlabel(f"… and {len(pairs) - len(drawn)} more", fontsize=7)

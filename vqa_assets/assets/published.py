@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import VqaError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object
@@ -90,7 +91,8 @@ class PublishedFile:
             )
             def check(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
                 # How a check counts is part of its declaration: a judge says only whether it passed, and why.
-                return judge(Latest(self, data_root.root(), context))._replace(severity=severity or usual)
+                with dagster_failures():
+                    return judge(Latest(self, data_root.root(), context))._replace(severity=severity or usual)
 
             return check
 
@@ -120,13 +122,15 @@ class Latest:
     @cached_property
     def path(self) -> Path:
         """Where the file is."""
-        return self._path("path", self.file.place(self.root, self.partition))
+        return self._path("path", lambda: self.file.place(self.root, self.partition))
 
     @cached_property
     def manifest_path(self) -> Path:
         """Where its replay manifest is."""
         place = self.file.manifest_place
-        return self._path("manifest_path", place(self.root, self.partition) if place else manifest_path(self.path))
+        return self._path(
+            "manifest_path", lambda: place(self.root, self.partition) if place else manifest_path(self.path)
+        )
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -146,16 +150,16 @@ class Latest:
         )
         return next(iter(self.context.instance.fetch_materializations(records_filter, limit=1).records), None)
 
-    def _path(self, entry: str, default: Path) -> Path:
+    def _path(self, entry: str, default: Callable[[], Path]) -> Path:
         """What the metadata ``entry`` of the latest materialization says, else ``default``."""
         record = self._record
         if record is None or record.asset_materialization is None:
-            return default
-        if self.file.judged_in_its_run and record.run_id != self.context.run.run_id and default.exists():
-            return default
+            return default()
+        if self.file.judged_in_its_run and record.run_id != self.context.run.run_id and default().exists():
+            return default()
         # A path is noted as ``DataRoot.shown`` gives it, so a data root that was moved since is no obstacle.
         noted = record.asset_materialization.metadata.get(entry)
-        return default if noted is None else self.root.located(str(noted.value))
+        return default() if noted is None else self.root.located(str(noted.value))
 
 
 def file_schema_result(path: Path, table: Table) -> dg.AssetCheckResult:

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.clips.processes import run
+from vqa_assets.clips.work import Observer, PassCounts
 from vqa_assets.errors import VqaError
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.files import fault_of, refusal_of
@@ -104,6 +105,28 @@ def step_failure(event: dg.DagsterEvent) -> str:
     if error is None:
         return "no reason was recorded"
     return f"unexpected {error.message.strip()} ({' '.join(error.stack[-1].split()) if error.stack else 'nowhere'})"
+
+
+def observer(context: dg.AssetExecutionContext) -> Observer:
+    """Reports the counts of a pass over clips as observations: the asset's page lists and plots them while it lasts."""
+
+    def observe(counts: PassCounts) -> None:
+        seconds = max(counts.seconds, 1e-9)
+        metadata = {
+            "clips_done": counts.done,
+            "clips_total": counts.total,
+            "clips_failed": counts.failed,
+            "clips_broken": counts.broken,
+            "clips_cached": counts.cached,
+            "clips_per_s": round((counts.done - counts.cached) / seconds, 2),
+            "read_mb": round(counts.read_bytes / 1e6, 1),
+            "read_mb_per_s": round(counts.read_bytes / seconds / 1e6, 2),
+            "fetched_mb": round(counts.fetched_bytes / 1e6, 1),
+            "minutes": round(counts.seconds / 60, 2),
+        }
+        context.log_event(dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=metadata))
+
+    return observe
 
 
 @contextmanager

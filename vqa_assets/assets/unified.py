@@ -13,11 +13,11 @@ from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.corpora.opinions import SOS_ORDINARY
-from vqa_assets.corpora.scales import SCALES
+from vqa_assets.corpora.scales import OPINION_SCALES, MosScale
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot, manifest_path
-from vqa_assets.tables.specs import UNIFIED_CORPUS
+from vqa_assets.tables.specs import UNIFIED_CORPUS, unified_corpus_of
 from vqa_assets.unified.settings import AggregationSettings
 
 if TYPE_CHECKING:
@@ -77,19 +77,22 @@ def _settings(config: AggregationSettings, catalog: Catalog, root: DataRoot) -> 
             expected=f"one of {', '.join(names)}",
             next_step="correct the name",
         )
-    # Every corpus's JSONL, whether it is there or not (absent ones are listed), and the external shards that are.
-    external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
-    usual = [root.corpus_jsonl(corpus) for corpus in catalog.corpora.values()] + [p for p in external if p.is_file()]
+    # Where inputs are stated nobody asks where the others lie: a broken ingest.toml does not stand in the way.
+    usual = [] if config.inputs else _usual_inputs(catalog, root)
     paths = list(config.inputs) or usual
     overrides = _by_input("corpus_source_overrides", config.corpus_source_overrides, paths, root)
-    of_corpora = {name: SCALES[scale] for name, scale in config.mos_scales.items() if name in names}
+    of_corpora = {
+        name: _scales_of((name,), scale, catalog, name)[name]
+        for name, scale in config.mos_scales.items()
+        if name in names
+    }
     others = {name: scale for name, scale in config.mos_scales.items() if name not in names}
     of_inputs = _by_input("mos_scales", others, paths, root)
 
     def shard(path: Path) -> Shard:
         scale = of_inputs.get(path.resolve())
         # A scale that is stated of the file holds for all its rows, whatever corpora they name.
-        scales = dict.fromkeys(names, SCALES[scale]) if scale else of_corpora
+        scales = _scales_of(names, scale, catalog, str(path)) if scale else of_corpora
         return Shard(path, overrides.get(path.resolve()), scales)
 
     return UnifiedSettings(
@@ -99,6 +102,35 @@ def _settings(config: AggregationSettings, catalog: Catalog, root: DataRoot) -> 
         mos_scales=config.mos_scales,
         usual=UnifiedSettings(tuple(map(Shard, usual)), root.unified_corpus()),
     )
+
+
+def _scales_of(names: Sequence[str], scale: str, catalog: Catalog, where: str) -> dict[str, MosScale]:
+    """Corpus → what a scale's name in ``mos_scales`` means of its rows, with the corpus's polarity.
+
+    Of one corpus the name is its own or a known one, of a whole file that of any corpus; SettingsError otherwise.
+    """
+    where = f"mos_scales.{where}"
+    if len(names) == 1 and names[0] in catalog.corpora:
+        return {names[0]: catalog.corpora[names[0]].stated_scale(scale, where)}
+    ranges = {one.directed("mos") for c in catalog.corpora.values() if (one := c.scale_named(scale)) is not None}
+    if len(ranges) != 1:
+        shown = ", ".join(sorted(f"{one.low:g} to {one.high:g}" for one in ranges))
+        raise SettingsError(
+            where,
+            found=f"{scale!r}" + (f", which is {shown} in different corpora" if shown else ""),
+            expected=f"one of {', '.join(OPINION_SCALES)}, or a scale that a corpus declares",
+            next_step="correct the name, or say it of the corpus instead of the file",
+        )
+    (range_,) = ranges
+    return {
+        name: range_.directed(catalog.corpora[name].polarity if name in catalog.corpora else "mos") for name in names
+    }
+
+
+def _usual_inputs(catalog: Catalog, root: DataRoot) -> list[Path]:
+    """Every corpus's JSONL, whether it is there or not (absent ones are listed), and the external shards that are."""
+    external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
+    return [catalog.layout(root, name).output for name in catalog.corpora] + [p for p in external if p.is_file()]
 
 
 def _by_input(setting: str, value_of: Mapping[str, str], paths: Sequence[Path], root: DataRoot) -> dict[Path, str]:
@@ -152,7 +184,7 @@ def _view_metadata(view: "UnifiedView") -> dict[str, Any]:
     }
 
 
-def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
+def make_unified_corpus_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
     """Schema (blocking), dropped rows, spreads that no opinions have, and raw scores that disagree with ``mos``."""
 
     @PUBLISHED.check("Every row keeps the column specs, its score on 0–100.", blocking=True)
@@ -161,7 +193,8 @@ def make_unified_corpus_checks() -> list[dg.AssetChecksDefinition]:
 
         # A Parquet file made from these very lines holds the same rows, and is judged in a fraction of the time.
         parquet = latest.path.with_suffix(".parquet")
-        return file_schema_result(parquet if made_from(latest.path, parquet) else latest.path, UNIFIED_CORPUS)
+        specs = unified_corpus_of(scale.name for corpus in catalog.corpora.values() for scale in corpus.scales)
+        return file_schema_result(parquet if made_from(latest.path, parquet) else latest.path, specs)
 
     @PUBLISHED.check("No row was dropped for its scale or its corpus name.")
     def unified_corpus_dropped(latest: Latest) -> dg.AssetCheckResult:

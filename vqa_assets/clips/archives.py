@@ -282,7 +282,7 @@ class Unpacked:
 
 
 def unpack_zip(archive: Path, folder: Path) -> Unpacked:
-    """Unpack into ``folder``; a top folder of that name in the archive is that folder. Files of the right size stay.
+    """Unpack into ``folder``; a top folder of its or the archive's name is that folder. Files of the right size stay.
 
     IngestError, before anything is written, where an entry would leave the folder, is a link or encrypted, or where
     there is no room; and where the archive's bytes are damaged.
@@ -305,10 +305,14 @@ def unpack_zip(archive: Path, folder: Path) -> Unpacked:
 def _checked(opened: zipfile.ZipFile, archive: Path, folder: Path) -> Iterator[tuple[zipfile.ZipInfo, str]]:
     """Every file of the archive with its name inside the folder; IngestError where one is not safe to write."""
     seen: set[str] = set()
+    top = {folder.name}
+    names = (PurePosixPath(name).parts for name in opened.namelist() if not name.endswith("/"))
+    if all(parts[0] == archive.stem and len(parts) > 1 for parts in names if parts and parts[0] not in _JUNK):
+        top.add(archive.stem)  # a folder of the archive's own name, with all that is in it
     for entry in opened.infolist():
         parts = PurePosixPath(entry.filename).parts
         _refuse(entry, archive, _why_unsafe(entry))
-        inside = parts[1:] if parts and parts[0] == folder.name else parts
+        inside = parts[1:] if parts and parts[0] in top else parts
         if entry.is_dir() or not inside or any(part in _JUNK for part in parts):
             continue
         name = "/".join(inside)

@@ -226,6 +226,7 @@ _POSING = (
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 HTML = "HTML"
 _KINDS_OF_TEXT = ((HTML, HTML_PAGE), ("XML", re.compile(rb"\s*<")), ("JSON", re.compile(rb"\s*[\[{]")))
+_START_CODES = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 _CONTAINERS = (
     (4, tuple(_FIRST_BOXES)),
     # Matroska, FLV, ASF, Ogg, NUT, Y4M, IVF, RealMedia, MXF, the temporal unit of an AV1 stream, DV.
@@ -233,7 +234,7 @@ _CONTAINERS = (
     (0, (b"\x12\x00", b"\x1f\x07\x00")),
     (8, (b"AVI ", b"AVIX")),
     # MPEG program streams and elementary streams (MPEG-1, 2 and 4, H.264, HEVC, VVC) begin with a start code.
-    (0, (b"\x00\x00\x01", b"\x00\x00\x00\x01")),
+    (0, _START_CODES),
 )
 
 
@@ -251,6 +252,13 @@ def kind_of_text(head: bytes) -> str:
 def begins_as_container(head: bytes) -> bool:
     """Whether a file that begins with ``head`` begins as some container of clips, or as a stream without one."""
     return begins_as_ts(head) > 0 or any(head[at:].startswith(marks) for at, marks in _CONTAINERS)
+
+
+def says_no_end(path: Path) -> bool:
+    """Whether a file is MPEG's transport or program stream or a stream without a container: none has an index."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return begins_as_ts(head) > 0 or (head.startswith(_START_CODES) and not is_iso(head))
 
 
 def refuse_what_is_no_clip(path: Path) -> None:

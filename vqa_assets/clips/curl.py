@@ -14,6 +14,7 @@ from vqa_assets.clips.downloading import (
     BAD_CONTENT_ENCODING,
     GRACE_S,
     MAX_REDIRECTS,
+    NO_TOKEN,
     TIMED_OUT,
     TOO_LARGE,
     WRITE_ERROR,
@@ -21,6 +22,7 @@ from vqa_assets.clips.downloading import (
     DownloadLimits,
     Hosts,
     Order,
+    TokenSite,
     address_of,
     fetch_patiently,
     judge,
@@ -36,22 +38,26 @@ _REPORT = r"\n%{http_code} %{size_request}"
 
 
 class CurlBinaryDownloader:
-    """Satisfies the ingest loop's Downloader with the program ``binary`` (a name on PATH, or a path)."""
+    """Satisfies the ingest loop's Downloader with the program ``binary`` (a name on PATH, or a path).
 
-    def __init__(self, binary: str = "curl") -> None:
-        self._binary = binary
+    ``token_site`` is shown its token.
+    """
+
+    def __init__(self, binary: str = "curl", token_site: TokenSite = NO_TOKEN) -> None:
+        self._binary, self._token_site = binary, token_site
         self._hosts = Hosts()
         self._trusted = False
 
     def fetch(self, url: str, part: Path, limits: DownloadLimits, stop: Event) -> ClipBytes:
         """Write the body of ``url`` into ``part`` and return its identity; errors as ``LibcurlDownloader``'s."""
-        return fetch_patiently(Order(address_of(url), part, limits, stop), self._hosts, self._attempt)
+        address = self._token_site.known_at(address_of(url))
+        return fetch_patiently(Order(address, part, limits, stop), self._hosts, self._attempt)
 
     def _attempt(self, order: Order) -> ClipBytes:
         answer = self._transfer(order)
         if answer.rc == BAD_CONTENT_ENCODING:  # not encoded as its header says: once more, as it comes
             answer = self._transfer(order, decode=False)
-        judge(answer)
+        judge(answer, order.address.if_refused)
         return hash_file(order.part, order.stop)
 
     def _transfer(self, order: Order, *, decode: bool = True) -> Answer:
@@ -123,9 +129,14 @@ def _config(order: Order) -> str:
     """What curl reads on its standard input: https://curl.se/docs/manpage.html#-K."""
     lines = [f'url = "{order.address.url}"']
     if order.address.credentials:
-        user = ":".join(order.address.credentials).replace("\\", r"\\").replace('"', r"\"")
-        lines.append(f'user = "{user}"')
+        lines.append(f'user = "{_quoted(":".join(order.address.credentials))}"')
+    if order.address.bearer:  # as a header, it goes to no other host that the first one redirects to
+        lines.append(f'header = "Authorization: Bearer {_quoted(order.address.bearer)}"')
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"")
 
 
 def _answer(order: Order, done: Completed) -> Answer:

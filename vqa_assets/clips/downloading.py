@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import IPv6Address
@@ -63,12 +63,33 @@ _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 class Address:
     """Where to fetch from: the quoted URL without credentials, the host with its port, and the credentials if any.
 
-    Credentials are kept apart so that no message of a transfer can hold them.
+    Credentials are kept apart so that no message of a transfer can hold them. ``bearer`` is a token for a header, for
+    this host only; ``if_refused`` is what to do where the host answers 401 or 403.
     """
 
     url: str
     host: str
     credentials: tuple[str, str] | None = field(default=None, repr=False)
+    bearer: str = field(default="", repr=False)
+    if_refused: str = ""
+
+
+@dataclass(frozen=True)
+class TokenSite:
+    """A site that knows whoever asks by a token, and no other site may see it: its address, as far as all begin."""
+
+    url: str
+    token: str = field(default="", repr=False)
+    if_refused: str = ""
+
+    def known_at(self, address: Address) -> Address:
+        """The address, with the token where it is on this site and names nobody else."""
+        if address.credentials or not address.url.startswith(f"{self.url}/"):
+            return address
+        return replace(address, bearer=self.token, if_refused=self.if_refused)
+
+
+NO_TOKEN = TokenSite("no site")
 
 
 def address_of(url: str) -> Address:
@@ -169,27 +190,29 @@ class Answer:
     asked: bool = True
 
 
-def judge(answer: Answer) -> None:
+def judge(answer: Answer, if_refused: str = "") -> None:
     """Return if a body came, and all of it as far as the transfer shows; what it is, is not looked at.
 
     Else a TryAgainError, or a DownloadError where to ask again within this run is in vain: ``permanent`` where it is
-    in vain in any run.
+    in vain in any run. ``if_refused`` says what to do about a 401 or 403.
     """
     # 203: the body as some proxy on the way has it. A 206 would be a part that nobody asked for, a 202 none yet.
     if answer.rc == HTTP_ERROR or (answer.rc == 0 and answer.status not in (200, 203)):
-        _judge_status(answer)
+        _judge_status(answer, if_refused)
     elif answer.rc != 0:
         _judge_code(answer)
     elif not answer.size_bytes:
         raise DownloadError("curl-rc=0: empty body", permanent=True)
 
 
-def _judge_status(answer: Answer) -> None:
+def _judge_status(answer: Answer, if_refused: str) -> None:
     status = answer.status
     phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
     reason = f"curl-rc={answer.rc}: HTTP {status} {phrase}".rstrip()
     if status == _NO_CONTENT:
         raise DownloadError(f"{reason}: empty body", permanent=True)
+    if status in _REFUSED and if_refused:
+        reason += f"; {if_refused}"
     if status in _GONE or status in _REFUSED:
         raise DownloadError(reason, permanent=status in _GONE)
     # All others say nothing about the clip. A proxy that asks for a login answers in place of every host: none of

@@ -32,13 +32,12 @@ def end_of_chunks(file: BinaryIO, head: bytes, size_bytes: int) -> int | None:
     for beginning, start, length_of in (
         (b"FLV\x01", int.from_bytes(head[5:9]) + 4, _flv_tag),
         (b"DKIF", int.from_bytes(head[6:8], "little"), _ivf_frames()),
-        (b"OggS", 0, _ogg_page),
         (_MXF_KEY, 0, _mxf_triplet),
         (_PACK, 0, _ps_packet),
     ):
         if head.startswith(beginning):
             return _walk(file, start, size_bytes, length_of)
-    return _ts_end(file, head, size_bytes)
+    return _ogg_end(file, size_bytes) if head.startswith(b"OggS") else _ts_end(file, head, size_bytes)
 
 
 def _walk(file: BinaryIO, start: int, size_bytes: int, length_of: Callable[[bytes], int]) -> int:
@@ -188,12 +187,23 @@ def _ps_packet(header: bytes) -> int:
     return 6 + int.from_bytes(header[4:6]) if is_packet else 0
 
 
-def _ogg_page(header: bytes) -> int:
-    """A header of 27 bytes, a table of lengths, and as many bytes as it says (RFC 3533, 6)."""
-    if not header.startswith(b"OggS"):
-        return 0
-    count = header[26] if len(header) > 26 else 1
-    return 27 + count + sum(header[27 : 27 + count])
+def _ogg_end(file: BinaryIO, size_bytes: int) -> int:
+    """By its pages: a header of 27 bytes, a table of lengths, and as many bytes as it says (RFC 3533, 6).
+
+    A last length of 255 says that the packet goes on, on a page that must follow.
+    """
+    is_open = False
+
+    def length_of(header: bytes) -> int:
+        nonlocal is_open
+        if not header.startswith(b"OggS"):
+            return 0
+        count = header[26] if len(header) > 26 else 1
+        lengths = header[27 : 27 + count]
+        is_open = lengths.endswith(b"\xff")
+        return 27 + count + sum(lengths)
+
+    return _walk(file, 0, size_bytes, length_of) + is_open
 
 
 _TS_SYNC = 0x47

@@ -2,7 +2,7 @@
 
 import threading
 
-from vqa_assets.clips.downloading import Answer, DownloadLimits, TryAgainError, address_of, judge
+from vqa_assets.clips.downloading import NO_TOKEN, Answer, DownloadLimits, TokenSite, TryAgainError, address_of, judge
 from vqa_assets.clips.libcurl import new_handle
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError
@@ -13,15 +13,17 @@ _CUT_OFF = 23  # libcurl's code for a write callback that wants no more
 _ABORT = 0
 
 
-def size_at(url: str, stop: threading.Event) -> int | None:
+def size_at(url: str, stop: threading.Event, token_site: TokenSite = NO_TOKEN) -> int | None:
     """The size in bytes of the file at an address, as its server announces it; None where it does not.
 
-    Asked once, by a GET that ends with the headers: many servers give files and know no HEAD. DownloadError as for a
-    download, StoppedError soon after ``stop`` is set.
+    Asked once, by a GET that ends with the headers: many servers give files and know no HEAD. ``token_site`` is shown
+    its token. DownloadError as for a download, StoppedError soon after ``stop`` is set.
     """
     import pycurl
 
-    address, limits = address_of(url), DownloadLimits()
+    address, limits = token_site.known_at(address_of(url)), DownloadLimits()
+    # Of an encoded body the length would not be the file's. The other one goes to no host that is redirected to.
+    headers = ["Accept-Encoding: identity", *([f"Authorization: Bearer {address.bearer}"] if address.bearer else [])]
     handle = new_handle(None)
     began = False
 
@@ -32,7 +34,7 @@ def size_at(url: str, stop: threading.Event) -> int | None:
 
     for option, value in (
         (pycurl.URL, address.url),
-        (pycurl.HTTPHEADER, ["Accept-Encoding: identity"]),  # of an encoded body the length would not be the file's
+        (pycurl.HTTPHEADER, headers),
         (pycurl.TIMEOUT_MS, round(LONGEST_S * 1000)),
         (pycurl.CONNECTTIMEOUT_MS, round(limits.connect_timeout_s * 1000)),
         (pycurl.MAXFILESIZE_LARGE, limits.max_bytes),
@@ -60,7 +62,7 @@ def size_at(url: str, stop: threading.Event) -> int | None:
     )
     handle.close()
     try:
-        judge(answer)
+        judge(answer, address.if_refused)
     except TryAgainError as failure:
         raise DownloadError(failure.reason, permanent=False, unreachable=failure.unreachable) from None
     return size if size >= 0 else None

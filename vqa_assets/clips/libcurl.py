@@ -27,11 +27,13 @@ from vqa_assets.clips.downloading import (
     ABORTED,
     BAD_CONTENT_ENCODING,
     MAX_REDIRECTS,
+    NO_TOKEN,
     TOO_LARGE,
     Answer,
     DownloadLimits,
     Hosts,
     Order,
+    TokenSite,
     address_of,
     fetch_patiently,
     judge,
@@ -254,11 +256,12 @@ class LibcurlDownloader:
     """Satisfies the ingest loop's Downloader; safe from many threads at once.
 
     Hosts that never answer stay given up as long as the downloader lives: make one per run. ``ca_bundle`` is a PEM
-    file; certifi's is used where none is given, because libcurl in a wheel has none of its own.
+    file; certifi's is used where none is given, because libcurl in a wheel has none of its own. ``token_site`` is shown
+    its token.
     """
 
-    def __init__(self, ca_bundle: Path | None = None) -> None:
-        self._ca_bundle = ca_bundle
+    def __init__(self, ca_bundle: Path | None = None, token_site: TokenSite = NO_TOKEN) -> None:
+        self._ca_bundle, self._token_site = ca_bundle, token_site
         self._hosts = Hosts()
         self._transfers = Transfers()
         self._idle: deque[Any] = deque()
@@ -269,7 +272,8 @@ class LibcurlDownloader:
         DownloadError where the clip cannot be downloaded, IngestError where ``part`` cannot be written, StoppedError
         within about a second of ``stop``.
         """
-        return fetch_patiently(Order(address_of(url), part, limits, stop), self._hosts, self._attempt)
+        address = self._token_site.known_at(address_of(url))
+        return fetch_patiently(Order(address, part, limits, stop), self._hosts, self._attempt)
 
     def close(self) -> None:
         """Close all connections; a transfer that is still under way is aborted, and tried again where it may be."""
@@ -280,7 +284,7 @@ class LibcurlDownloader:
         transfer, answer = self._transfer(order)
         if answer.rc == BAD_CONTENT_ENCODING:  # not encoded as its header says: once more, as it comes
             transfer, answer = self._transfer(order, decode=False)
-        judge(answer)
+        judge(answer, order.address.if_refused)
         return ClipBytes(transfer.digest.hexdigest(), transfer.size_bytes)
 
     def _transfer(self, order: Order, *, decode: bool = True) -> tuple["_ClipTransfer", Answer]:
@@ -352,6 +356,8 @@ class _ClipTransfer:
         # Unset where there is none: the handle may have fetched from a host with a password before.
         for option, part in zip((pycurl.USERNAME, pycurl.PASSWORD), address.credentials or (None, None), strict=True):
             handle.unsetopt(option) if part is None else handle.setopt(option, part.encode())
+        # A header of this name goes to no other host that the first one redirects to.
+        handle.setopt(pycurl.HTTPHEADER, [f"Authorization: Bearer {address.bearer}"] if address.bearer else [])
         handle.setopt(pycurl.TIMEOUT_MS, max(1, round(limits.timeout_s * 1000)))
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits.connect_timeout_s * 1000)))
         handle.setopt(pycurl.LOW_SPEED_LIMIT, limits.stall_bytes_per_s)

@@ -1,7 +1,8 @@
 """The two probers, which read a clip's geometry: PyAV in workers that are kept, and the ``ffprobe`` program.
 
 Both give the same rows and mean the same by their errors, and a clip that crashes or hangs a library costs that clip
-only. What PyAV is asked of one clip is in ``pyav``, what a file is by its own bytes in ``containers``.
+only. What PyAV is asked of one clip is in ``pyav``, what a file is by its own bytes in ``containers``, whether it was
+cut where only decoding tells in ``last_picture``.
 """
 
 import json
@@ -11,14 +12,15 @@ import re
 import signal
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.containers import DEMUXERS, clearer_reason, refuse_what_is_no_clip
+from vqa_assets.clips.containers import DEMUXERS, clearer_reason, refuse_what_is_no_clip, says_no_end
 from vqa_assets.clips.geometry import Geometry, ProbeAnswer, geometry_of
+from vqa_assets.clips.last_picture import refuse_cut_end
 from vqa_assets.clips.processes import DEVNULL, WORKER, Completed, Worker, WorkerDiedError, run, why_unfit
 from vqa_assets.clips.pyav import answer_of, silence
 from vqa_assets.clips.work import StoppedError
@@ -52,6 +54,15 @@ def probe_here(task: ProbeTask) -> ProbeAnswer:
         signal.alarm(0)
 
 
+def look_at_end(task: ProbeTask) -> None:
+    """Decode the last packets of a clip, in a worker; BrokenClipError where they show that its end is cut."""
+    signal.alarm(math.ceil(task.limit_s) + _ALARM_GRACE_S)
+    try:
+        refuse_cut_end(Path(task.path), task.limit_s)
+    finally:
+        signal.alarm(0)
+
+
 def begin(_: None) -> None:
     """A worker's first task; ImportError where it has no PyAV."""
     silence()
@@ -80,26 +91,38 @@ class PyAvProber:
         refuse_what_is_no_clip(path)
         task = ProbeTask(os.fspath(path.absolute()), timeout_s)
         try:
-            try:
-                answer = self._ask(self._workers.idle() or self._new_worker(), task)
-            except WorkerDiedError:
-                # Of this clip, or of an earlier one, or for want of memory: a new worker tells.
-                answer = self._ask(self._new_worker(), task)
-            return geometry_of(answer)
+            geometry = geometry_of(self._asked(probe_here, task))
+            if says_no_end(path):
+                self._asked(look_at_end, task)
         except WorkerDiedError as death:
             raise BrokenClipError(f"the probe crashes on it ({death})") from None
         except BrokenClipError as error:
             raise BrokenClipError(clearer_reason(str(error), path)) from None
+        return geometry
+
+    def refuse_cut_end(self, path: Path, timeout_s: float) -> None:
+        """BrokenClipError where a clip without an index has a cut end; the other errors as ``probe``'s."""
+        try:
+            self._asked(look_at_end, ProbeTask(os.fspath(path.absolute()), timeout_s))
+        except WorkerDiedError as death:
+            raise BrokenClipError(f"the probe crashes on it ({death})") from None
 
     def close(self) -> None:
         """End all workers, those at work too; a later probe starts new ones."""
         self._workers.end()
 
-    def _ask(self, worker: Worker, task: ProbeTask) -> ProbeAnswer:
+    def _asked(self, question: Callable[[ProbeTask], Any], task: ProbeTask) -> Any:
+        try:
+            return self._ask(self._workers.idle() or self._new_worker(), question, task)
+        except WorkerDiedError:
+            # Of this clip, or of an earlier one, or for want of memory: a new worker tells.
+            return self._ask(self._new_worker(), question, task)
+
+    def _ask(self, worker: Worker, question: Callable[[ProbeTask], Any], task: ProbeTask) -> Any:
         """One question; WorkerDiedError where the worker is dead, or died of it."""
         try:
-            worker.ask(probe_here, task)
-            answer: ProbeAnswer = worker.answer(task.limit_s)
+            worker.ask(question, task)
+            answer = worker.answer(task.limit_s)
         except BrokenClipError:
             self._workers.keep(worker)
             raise
@@ -200,22 +223,28 @@ class FfprobeProber:
         self._binary = binary
         self._stop = threading.Event()
         self._trusted = False
+        # The program decodes a whole file or a part by time, and neither is the end of a stream without an index.
+        self._ends = PyAvProber()
 
     def probe(self, path: Path, timeout_s: float) -> Geometry:
         """The clip's geometry; errors as ``PyAvProber``'s, IngestError where the program is absent or no ffprobe."""
         refuse_what_is_no_clip(path)
         try:
-            return geometry_of(_answer(json.loads(self._run(path, timeout_s))))
+            geometry = geometry_of(_answer(json.loads(self._run(path, timeout_s))))
         except BrokenClipError as error:
             raise BrokenClipError(clearer_reason(str(error), path)) from None
         except ValueError as error:
             self.check()
             raise _unfit(self._binary, f"an answer that is no JSON ({error})") from error
+        if says_no_end(path):
+            self._ends.refuse_cut_end(path, timeout_s)
+        return geometry
 
     def close(self) -> None:
         """End the probes under way, which raise StoppedError; a later probe starts anew."""
         stop, self._stop = self._stop, threading.Event()
         stop.set()
+        self._ends.close()
 
     def _run(self, path: Path, timeout_s: float) -> bytes:
         """The program's JSON."""

@@ -14,6 +14,8 @@ from vqa_assets.errors import TrainingError
 
 SPLIT_WORDS = ("train", "val", "test")
 """The only words a ``split`` column may hold."""
+SPLIT_SYNONYMS = {"validation": "val"}
+"""What score files say instead of them; any other word is an error."""
 _WORDS_SHOWN = 10
 
 KEY_COLUMNS = (

@@ -28,6 +28,10 @@ class ExternalShard:
         """What the scores of its rows may be on, in the order in which they are tried."""
         return self.scales
 
+    def scale_named(self, name: object) -> MosScale | None:
+        """The scale that its rows mean by a name."""
+        return next((scale for scale in self.scales if scale.name == name), None)
+
 
 @dataclass(frozen=True)
 class EncodeGridSource:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from statistics import fmean, median
@@ -170,21 +170,33 @@ class LabelSummary:
         return {name: value for name, value in self.as_dict().items() if not name.startswith("histogram_")}
 
 
-def summarize_rows(rows: "pl.LazyFrame") -> tuple[LabelSummary, ...]:
+ScaleOf = Callable[[str, str], MosScale]
+"""The scale that rows of a corpus mean by a name: (corpus, name) → scale."""
+
+
+def known_scale(_: str, name: str) -> MosScale:
+    """``ScaleOf`` for rows that are on a known scale."""
+    return SCALES[name]
+
+
+def summarize_rows(rows: "pl.LazyFrame", scale_of: ScaleOf = known_scale) -> tuple[LabelSummary, ...]:
     """One summary per corpus and native scale, by name.
 
     Rows have ``corpus_source``, ``mos_native`` on ``mos_native_scale``, ``mos`` on 0–100.
 
     ``mos_std_dev`` is in the unit of ``mos_native``; where it or ``n_ratings`` is 0, it is unknown.
     """
-    summaries = [summary for scale in SCALES.values() for summary in _on_one_scale(rows, scale)]
+    corpora_on: dict[MosScale, list[str]] = {}
+    for corpus, name in rows.select(CORPUS, "mos_native_scale").unique().collect().iter_rows():
+        corpora_on.setdefault(scale_of(corpus, name), []).append(corpus)
+    summaries = [summary for scale, names in corpora_on.items() for summary in _on_one_scale(rows, scale, names)]
     return tuple(sorted(summaries, key=lambda summary: (summary.corpus, summary.scale.name)))
 
 
-def _on_one_scale(rows: "pl.LazyFrame", scale: MosScale) -> Iterator[LabelSummary]:
+def _on_one_scale(rows: "pl.LazyFrame", scale: MosScale, corpora: Sequence[str]) -> Iterator[LabelSummary]:
     import polars as pl
 
-    part = rows.filter(pl.col("mos_native_scale") == scale.name)
+    part = rows.filter(pl.col("mos_native_scale") == scale.name, pl.col(CORPUS).is_in(corpora))
     native, unified = _histograms(part, "mos_native", scale), _histograms(part, "mos", UNIFIED)
     for numbers in _numbers(part, scale).iter_rows(named=True):
         corpus, interval = numbers[CORPUS], numbers["mean_ci95"]

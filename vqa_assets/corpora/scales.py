@@ -1,24 +1,31 @@
-"""Opinion-score scales: ranges, the affine maps of a score AND of its spread, and which scale a whole file is on.
+"""Opinion-score scales: ranges, which end is the better one, the affine maps of a score AND of its spread, and which
+scale a whole file is on.
 
-A file decides its scale, never a row: a score of 3.2 on 0–100 must not become 3.2 on 1–5.
+A file decides its scale, never a row: a score of 3.2 on 0–100 must not become 3.2 on 1–5. Three scales have names that
+hold everywhere; a corpus may declare others, whose names are its own.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
 from vqa_assets.errors import ScaleError
 
+Polarity = Literal["mos", "dmos"]
+"""What a high score means: of ``mos`` good quality, of ``dmos`` (a difference to the reference) a bad one."""
+POLARITIES: tuple[Polarity, ...] = get_args(Polarity)
 SLACK = 0.05
 """How far outside its range a score may lie and still be read (rounding in published files), in the scale's unit."""
 
+_SLACK_OF_RANGE = 0.0125
+"""No slack is more than this share of its range, which is 0.05 of 1–5: of a scale from 0 to 1, 0.05 is no rounding."""
 _SHARE_INSIDE = 0.99
 _SHARE_ON_NARROWER = 0.10
-_ROWS_TO_DOUBT_0_100 = 20
-_WIDE, _USED_OF_0_100 = 100.0, 30.0
+_ROWS_TO_DOUBT_WIDE = 20
+_WIDE, _USED_OF_WIDE = 100.0, 0.30
 _QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 _VALUES_SHOWN = 3
 
@@ -30,15 +37,42 @@ class MosScale:
     name: str
     low: float
     high: float
+    polarity: Polarity = "mos"
+
+    @property
+    def title(self) -> str:
+        """The name, and where less is better, that it is."""
+        return self.name if self.polarity == "mos" else f"{self.name}, less is better"
+
+    @property
+    def span(self) -> float:
+        """The length of the range."""
+        return self.high - self.low
+
+    @property
+    def slack(self) -> float:
+        """How far outside the range a score may lie: ``SLACK``, on narrow scales less."""
+        return min(SLACK, _SLACK_OF_RANGE * self.span)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the range is that of 0–100 or more, into which scores of nearly every other scale fit."""
+        return self.span >= _WIDE
+
+    def directed(self, polarity: Polarity) -> "MosScale":
+        """The same range with this polarity."""
+        return self if self.polarity == polarity else replace(self, polarity=polarity)
 
     def holds(self, score: float) -> bool:
-        """True for a finite score inside the range, or outside by at most ``SLACK``."""
-        return math.isfinite(score) and self.low - SLACK <= score <= self.high + SLACK
+        """True for a finite score inside the range, or outside by at most the ``slack``."""
+        return math.isfinite(score) and self.low - self.slack <= score <= self.high + self.slack
 
     def map_to(self, other: "MosScale") -> tuple[float, float]:
-        """(slope, intercept) with ``other = slope · self + intercept``."""
-        slope = (other.high - other.low) / (self.high - self.low)
-        return slope, other.low - slope * self.low
+        """(slope, intercept) with ``other = slope · self + intercept``; the worst score becomes the worst one."""
+        slope = other.span / self.span
+        if self.polarity == other.polarity:
+            return slope, other.low - slope * self.low
+        return -slope, other.low + slope * self.high
 
     def convert(self, score: float, other: "MosScale") -> float:
         """A score of this scale on another. Never clipped."""
@@ -46,8 +80,8 @@ class MosScale:
         return slope * score + intercept
 
     def convert_spread(self, spread: float, other: "MosScale") -> float:
-        """A spread (SD, SE, width of an interval) of this scale on another: it scales by the slope alone."""
-        return spread * self.map_to(other)[0]
+        """A spread (SD, SE, width of an interval) of this scale on another: it scales by the size of the slope."""
+        return spread * abs(self.map_to(other)[0])
 
 
 ACR_1_5 = MosScale("1-5-acr", 1.0, 5.0)
@@ -55,8 +89,7 @@ CONTINUOUS_0_100 = MosScale("0-100-continuous", 0.0, 100.0)
 VMAF_0_100 = MosScale("vmaf", 0.0, 100.0)
 
 SCALES: Mapping[str, MosScale] = MappingProxyType({s.name: s for s in (ACR_1_5, CONTINUOUS_0_100, VMAF_0_100)})
-OpinionScaleName = Literal["1-5-acr", "0-100-continuous"]
-OPINION_SCALES: tuple[OpinionScaleName, ...] = get_args(OpinionScaleName)
+OPINION_SCALES: Mapping[str, MosScale] = MappingProxyType({s.name: s for s in (ACR_1_5, CONTINUOUS_0_100)})
 """Scales that opinions are on: a computed score (VMAF) is no label."""
 TRAINING = ACR_1_5
 """The scale heads are trained on."""
@@ -70,8 +103,9 @@ def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: 
     """The scale that a whole file's scores are on: the only candidate, or the first that holds at least 99 % of them.
 
     A later, wider scale holds the scores of a narrower one too. It wins only where at most 10 % of them could stand on
-    an earlier one; in between nothing is chosen, since sentinels (99, -1) or a mixture look like that. A scale to 100
-    needs scores that use it: of 20 scores or more one above 30, or they are on 0–10, 1–9 or a scale like these.
+    an earlier one; in between nothing is chosen, since sentinels (99, -1) or a mixture look like that. A scale of 0–100
+    or wider needs scores that use it: of 20 scores or more one above 30 % of the range (above 30), or they are on
+    0–10, 1–9 or a scale like these. All of it holds for scales of a corpus's own, whichever end is the better one.
 
     ``what`` names the corpus in the ScaleError that shows the scores where no candidate wins.
     """
@@ -85,8 +119,9 @@ def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: 
         swallowed = [one for one in candidates[:number] if evidence.share_on(one) > _SHARE_ON_NARROWER]
         if swallowed:
             raise _undecided(what, evidence, evidence.outside_of(finite, swallowed[0]))
-        if len(finite) >= _ROWS_TO_DOUBT_0_100 and scale.high >= _WIDE and max(finite) <= _USED_OF_0_100:
-            raise _undecided(what, evidence, f"none is above {_USED_OF_0_100:g}, so they may be on another scale")
+        least = scale.low + _USED_OF_WIDE * scale.span
+        if len(finite) >= _ROWS_TO_DOUBT_WIDE and scale.is_wide and max(finite) <= least:
+            raise _undecided(what, evidence, f"none is above {least:g}, so they may be on another scale")
         return scale
     raise _undecided(what, evidence, evidence.outside_of(finite, candidates[0]))
 

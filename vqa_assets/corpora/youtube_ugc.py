@@ -1,4 +1,7 @@
-"""YouTube-UGC: about 1 500 user uploads of 20 s, of which videos are withdrawn over the years."""
+"""YouTube-UGC: about 1 500 user uploads of 20 s, of which videos are withdrawn over the years.
+
+Its bucket holds the originals by category and resolution, and all of them once more as H.264.
+"""
 
 from vqa_assets.corpora.corpus import NAME_FILLERS_SCORE, Acquisition, Corpus, Spellings
 from vqa_assets.corpora.scales import ACR_1_5
@@ -8,6 +11,7 @@ YOUTUBE_UGC = Corpus(
     title="YouTube-UGC",
     version="ugc-2019-orig",
     scales=(ACR_1_5,),
+    dmos_is_mos=True,
     spread="sd",
     licence="CC BY",
     redistribution="attribution",
@@ -18,7 +22,8 @@ YOUTUBE_UGC = Corpus(
         other_files=("manifest.xlsx", "original_videos_MOS_for_YouTube_UGC_dataset.xlsx"),
         where="https://media.withyoutube.com/",
         steps="Drop original_videos.csv as manifest.csv, or the official workbook as manifest.xlsx; clips without a "
-        "URL are fetched from the public bucket. For transcoded means set corpus_version to ugc-2020-transcoded-mean.",
+        "URL are fetched from the public bucket, or found as gsutil copies it (original_videos/Gaming/720P/*.mkv, "
+        "original_videos_h264/). For transcoded means set corpus_version to ugc-2020-transcoded-mean.",
     ),
     expected_clips=1_500,
     size="2 TB (10 GB at the cap)",
@@ -30,6 +35,14 @@ YOUTUBE_UGC = Corpus(
     headerless=(NAME_FILLERS_SCORE,),
     also_starting=("{clip}_",),
     download_timeout_s=300.0,
-    bucket_prefix="https://storage.googleapis.com/ugc-dataset/original_videos/",
+    bucket_prefix="https://storage.googleapis.com/ugc-dataset/",
+    addresses=(
+        "original_videos_h264/{stem}_crf_10_ss_00_t_20.0.mp4",
+        "original_videos/{category}/{resolution}P/{stem}.mkv",
+        "original_videos/{name}",
+        # for a bucket_prefix that leads to the very folder of the clips
+        "{name}",
+    ),
+    name_parts="{category}_{resolution}P-{id}",
     name_ids=("youtube",),
 )

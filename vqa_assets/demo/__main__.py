@@ -19,7 +19,7 @@ from vqa_assets.demo.demo_corpus import DemoCorpus, is_demo_manifest, make_demo_
 from vqa_assets.demo.server import ClipServer
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
-from vqa_assets.ingest.layout import waiting_annotation_files
+from vqa_assets.ingest.layout import CorpusLayout
 from vqa_assets.ingest.rows import LOST
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object, write_bytes
@@ -43,7 +43,8 @@ def prepare(root: DataRoot, clips: int) -> DemoCorpus:
     """
     # the demo writes its own score file: one that somebody dropped stands in the way, and is never replaced
     own = root.corpus_dir(CORPUS) / CORPUS.acquisition.file
-    files = dict.fromkeys([*([own] if own.exists() else []), *waiting_annotation_files(CORPUS, root)])
+    dropped = CorpusLayout.standing(CORPUS, root).waiting_annotation_files()
+    files = dict.fromkeys([*([own] if own.exists() else []), *dropped])
     foreign = [path for path in files if not is_demo_manifest(path)]
     if foreign:
         raise SettingsError(
@@ -86,7 +87,7 @@ def summary_lines(root: DataRoot, demo: DemoCorpus) -> Iterator[str]:
 
 def _manifest(root: DataRoot, stage: str) -> Mapping[str, Any]:
     paths = {
-        "ingest": manifest_path(root.corpus_jsonl(CORPUS)),
+        "ingest": CorpusLayout.standing(CORPUS, root).manifest,
         "unified": manifest_path(root.unified_corpus()),
         "features": manifest_path(root.features(CORPUS)),
         "head": root.models() / f"{KONVID_MOS_HEAD_V1.name}.json",

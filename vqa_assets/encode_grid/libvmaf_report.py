@@ -38,6 +38,7 @@ _NOT_FINITE = re.compile(
 )
 _OF_PYTHON = re.compile(r"^VMAF_(?:(integer_)?feature_(\w+)_)?score$")
 _NEXT_STEP = "score the clip again"
+_ROUNDING = 1e-6
 
 
 class EmptyReportError(EncodeGridError):
@@ -178,9 +179,11 @@ def _scores(
     if not scores:
         unknown = f"no known value of {', '.join(of_vmaf)}"
         raise _refused(unknown if of_vmaf else f"no VMAF score among {', '.join(names)}")
-    for score in scores.values():
-        if not 0 <= score <= 100:
-            raise _refused(f"a VMAF of {score:g}, outside 0–100")
+    for name, score in scores.items():
+        # Another program's mean of hundreds may be a hair above 100. The message shows every digit, for 100 is inside.
+        scores[name] = min(max(score, 0.0), 100.0)
+        if abs(score - scores[name]) > _ROUNDING:
+            raise _refused(f"a VMAF of {repr(score).removesuffix('.0')}, outside 0–100")
     params = report.get("params")
     file = params.get("model") if isinstance(params, dict) else None
     if isinstance(file, str) and file and UNNAMED in scores:  # model/vmaf_v0.6.1.pkl

@@ -57,9 +57,12 @@ _log = logging.getLogger("vqa_assets.features")
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """``clips`` is where the clips lie, ``workers`` how many are measured at once, ``raw`` what those without a
-    container are, ``observe`` hears now and then how far the run is."""
+    """``jsonl`` is the corpus's JSONL, ``clips`` where the clips lie, ``workers`` how many are measured at once.
 
+    ``raw`` is what clips without a container are, ``observe`` hears now and then how far the run is.
+    """
+
+    jsonl: Path
     clips: ClipFolders
     workers: int
     overwrite: bool = False
@@ -98,7 +101,7 @@ def make_clip_features(
         return MeasuredTable(path, _row_count(path), table_version(path), foreign)
     begun = time.monotonic()
     with (
-        CorpusClips(corpus, root.corpus_jsonl(corpus), settings) as clips,
+        CorpusClips(corpus, settings) as clips,
         FeatureCache(root.feature_cache(corpus)) as cache,
         pool.open(settings.workers) as executor,
     ):
@@ -116,7 +119,7 @@ def make_clip_features(
                     yield feature_row(row, values, extra)
 
         version = _publish(table_rows, path)
-        mos = {row["src"]: float(row["mos"]) for row in clips.rows() if row.get("mos") is not None}
+        mos = {row["src"]: corpus.upward_score(row) for row in clips.rows() if row.get("mos") is not None}
         keys = worst_and_best([row["key"] for row in _written(path, ("key",))], mos)
         captions = [row for row in _written(path, ("key", *CAPTION)) if row["key"] in keys]
         sheet = contact_sheet(captions, mos, [clip for clip in clips if clip.key in keys])
@@ -126,7 +129,7 @@ def make_clip_features(
         "audit": clip_audit(_written(path, AUDITED)).as_dict(),
         "near_duplicates": group_report(list(_written(path, COMPARED))) if hashed else None,
     }
-    inputs = {"corpus_jsonl": root.corpus_jsonl(corpus), "clips": settings.clips.target}
+    inputs = {"corpus_jsonl": settings.jsonl, "clips": settings.clips.target}
     manifest = write_manifest(
         manifest_path(path),
         Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path}),
@@ -165,15 +168,15 @@ class CorpusClips:
     next run's. Whether a reference has a file is asked once, so that a clip is the same one in every pass.
     """
 
-    def __init__(self, corpus: Corpus, path: Path, settings: FeatureSettings) -> None:
-        if not path.is_file():
+    def __init__(self, corpus: Corpus, settings: FeatureSettings) -> None:
+        if not settings.jsonl.is_file():
             raise FeatureError(
                 f"{corpus.name}: no corpus JSONL",
-                found=f"found nothing at {path}",
+                found=f"found nothing at {settings.jsonl}",
                 expected="the clips to measure",
                 next_step="materialize corpus_jsonl for this corpus first",
             )
-        self._corpus, self._path, self._settings = corpus, path, settings
+        self._corpus, self._path, self._settings = corpus, settings.jsonl, settings
 
     def __enter__(self) -> Self:
         self._file = os.open(self._path, os.O_RDONLY)

@@ -59,8 +59,10 @@ class TableView:
 
 
 def table_view(path: Path, mos: Mapping[str, float]) -> TableView:
-    """The view of a feature table, a Parquet file read column by column; ``mos`` {key: native score}, keys that it
-    lacks are left out of the correlation."""
+    """The view of a feature table, a Parquet file read column by column.
+
+    ``mos`` {key: native score, of which more is better}; keys that it lacks are left out of the correlation.
+    """
     file = open_parquet(path)
     names, rows = set(file.schema_arrow.names), file.metadata.num_rows
     keys = file.read(columns=["key"]).column("key").to_pylist()

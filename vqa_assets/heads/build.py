@@ -155,6 +155,7 @@ def _metadata(made: Made) -> dict[str, str]:
     return {
         "id": made.recipe.name,
         "kind": made.recipe.kind,
+        "target": made.target,
         "status": made.verdict.status,
         "licence": "; ".join(f"{name}: {fact.licence}" for name, fact in facts.items()) or "synthetic rows",
         "citations": "\n".join(fact.citation for fact in facts.values()),

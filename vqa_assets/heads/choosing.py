@@ -45,6 +45,13 @@ def chosen_rows(
     that a head must not be trained on, and where none is there; SettingsError on names that no corpus has.
     """
     schema = schema_of(recipe, settings)
+    if settings.target != "mos" and recipe.target != MOS_TARGET:
+        raise SettingsError(
+            "target",
+            found=repr(settings.target),
+            expected=f"no target: {recipe.name} learns {recipe.target.name}",
+            next_step="leave it out",
+        )
     synthetic = Chosen({}, (), ())
     # A smoke run asks whether the machinery learns at all; no table that is there may answer it.
     if settings.smoke:
@@ -53,7 +60,9 @@ def chosen_rows(
     try:
         if recipe.target == MOS_TARGET:
             present, chosen = _labelled_tables(recipe, tables, corpora_facts, settings)
-            table = read_training_table(present, schema, settings.allow_missing_features, display)
+            table = read_training_table(
+                present, schema, settings.allow_missing_features, display, target=settings.target
+            )
         else:
             table = read_grid_table(
                 _grids(recipe, tables, settings), schema, settings.allow_missing_features, settings.exclude_corpora

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from vqa_assets.clips.work import ProgressLine
 from vqa_assets.corpora.contents import drawn_parts
@@ -38,8 +38,12 @@ from vqa_assets.metrics import (
     krocc,
     mapped,
     mean_scores,
+    metric_of_resamples,
+    percentile_interval,
     plcc,
+    resamples,
     rmse,
+    rmse_over_sd,
     score,
     srocc,
 )
@@ -66,8 +70,6 @@ _PROTOCOL_RESAMPLES = 200
 _COMPARED = ("ridge", "svr")
 F64 = NDArray[np.float64]
 Say = Callable[[str], None]
-OfChosen = Callable[[Sequence[I64]], float]
-"""Per split the chosen places among its test rows → one number."""
 
 
 @dataclass(frozen=True)
@@ -355,43 +357,30 @@ def _mos_of_splits(
 
 
 def _summary(each: Sequence[_SplitPredictions], groups: Sequence[str], seed: int) -> Summary:
-    metrics = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse, "rmse_over_sd": _rmse_over_sd}
+    metrics = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse, "rmse_over_sd": rmse_over_sd}
     fitted = ("plcc", "rmse", "rmse_over_sd")
     pairs = {name: [(one.mos, one.fitted if name in fitted else one.raw) for one in each] for name in metrics}
     medians = {n: _median([metrics[n](*pair) for pair in pairs[n]]) for n in metrics}
-    resample = _Resampling(each, groups, seed)
+    resampling = _Resampling(each, groups, seed)
     rows = len({row for one in each for row in one.rows})
-    return Summary(rows, medians, {n: resample.interval(_median_of(metrics[n], pairs[n])) for n in metrics})
+    medians_drawn = resampling.medians({name: (metrics[name], pairs[name]) for name in metrics})
+    return Summary(rows, medians, {name: percentile_interval(medians_drawn[name], resampling.draw) for name in metrics})
 
 
 def _difference(
     ours: Sequence[_SplitPredictions], theirs: Sequence[_SplitPredictions], groups: Sequence[str], seed: int
 ) -> Difference:
-    of_ours, of_theirs = (_median_of(srocc, [(one.mos, one.raw) for one in each]) for each in (ours, theirs))
-
-    def minus(chosen: Sequence[I64]) -> float:
-        return of_ours(chosen) - of_theirs(chosen)
-
-    everything = [np.arange(len(one.rows)) for one in ours]
-    return Difference(minus(everything), _Resampling(ours, groups, seed).interval(minus))
-
-
-def _median_of(metric: Metric, pairs: Sequence[tuple[F64, F64]]) -> OfChosen:
-    def median(chosen: Sequence[I64]) -> float:
-        return _median([metric(y[i], p[i]) for (y, p), i in zip(pairs, chosen, strict=True)])
-
-    return median
+    pairs = {name: [(one.mos, one.raw) for one in each] for name, each in (("ours", ours), ("theirs", theirs))}
+    ours_median, theirs_median = (_median([srocc(*pair) for pair in pairs[name]]) for name in pairs)
+    resampling = _Resampling(ours, groups, seed)
+    drawn = resampling.medians({name: (srocc, pairs[name]) for name in pairs})
+    interval = percentile_interval(drawn["ours"] - drawn["theirs"], resampling.draw)
+    return Difference(ours_median - theirs_median, interval)
 
 
 def _median(values: Sequence[float]) -> float:
     """NaN as soon as one split's value is: a split is never left out."""
     return float(np.median(values))
-
-
-def _rmse_over_sd(mos: ArrayLike, predicted: ArrayLike) -> float:
-    labels = np.asarray(mos, dtype=np.float64)
-    spread = float(labels.std()) if labels.size else 0.0
-    return rmse(mos, predicted) / spread if spread > 0 else np.nan
 
 
 class _Resampling:
@@ -402,14 +391,12 @@ class _Resampling:
         self.ends = np.cumsum([len(one.rows) for one in each])
         self.draw = Bootstrap(samples=_PROTOCOL_RESAMPLES, seed=seed)
 
-    def interval(self, of: OfChosen) -> tuple[float, float]:
-        """The 95 % interval of a number."""
-        places = np.arange(len(self.groups))
-        starts = (0, *self.ends[:-1])
-
-        def number(drawn: ArrayLike, _: ArrayLike) -> float:
-            chosen = np.sort(np.asarray(drawn).astype(np.int64))
-            cuts = np.searchsorted(chosen, self.ends[:-1])
-            return of([own - start for own, start in zip(np.split(chosen, cuts), starts, strict=True)])
-
-        return bootstrap_interval(number, places, places, self.groups, self.draw)
+    def medians(self, of: Mapping[str, tuple[Metric, Sequence[tuple[F64, F64]]]]) -> dict[str, F64]:
+        """Per name, the median over the splits of a metric of each split's (MOS, predictions), in every resample."""
+        drawn: dict[str, list[F64]] = {name: [] for name in of}
+        for counts in resamples(self.groups, self.draw):
+            each = np.split(counts, self.ends[:-1], axis=1)
+            for name, (metric, pairs) in of.items():
+                of_splits = [metric_of_resamples(metric, *pair, own) for pair, own in zip(pairs, each, strict=True)]
+                drawn[name].append(np.median(np.stack(of_splits), axis=0))
+        return {name: np.concatenate(values) if values else np.empty(0) for name, values in drawn.items()}

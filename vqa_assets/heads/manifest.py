@@ -19,7 +19,15 @@ from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FR_V2
 from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
 from vqa_assets.heads.method import SHIPPED
-from vqa_assets.heads.recipe import ENCODER_VOCAB, ENCODER_VOCAB_VERSION, HOLDOUT_SHARE, Gate, HeadRecipe, Target
+from vqa_assets.heads.recipe import (
+    ENCODER_VOCAB,
+    ENCODER_VOCAB_VERSION,
+    HOLDOUT_SHARE,
+    MOS_TARGET,
+    Gate,
+    HeadRecipe,
+    Target,
+)
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
@@ -74,6 +82,12 @@ class Made:
     verdict: "Verdict"
     corpora_out: Mapping[str, "Judged"] = field(default_factory=dict)
 
+    @property
+    def target(self) -> str:
+        """The column of the score that was learned: ``mos``, a further score, or ``vmaf``."""
+        is_mos = self.recipe.target == MOS_TARGET
+        return self.settings.target if is_mos else self.recipe.target.name
+
 
 def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
     """The manifest; ``onnx``, ``sha256`` and ``parity`` are None where nothing was exported."""
@@ -82,11 +96,14 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
     # A run may read tables of other corpora: then the recipe's words say too little.
     if any(name not in made.recipe.corpora for name in facts):
         intended_use += f"; trained here on {', '.join(facts)}"
+    if made.target != target.name:
+        intended_use += f"; its scores are {made.target}, a further score of its corpora"
     manifest = {
         "schema": SCHEMA,
         "id": made.recipe.name,
         "kind": made.recipe.kind,
         "title": made.recipe.title,
+        "target": made.target,
         "status": made.verdict.status,
         "intended_use": intended_use,
         "not_for": made.recipe.not_for,
@@ -132,6 +149,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         manifest["leave_one_corpus_out"] = {corpus: _judged(judged) for corpus, judged in made.corpora_out.items()}
     manifest |= {
         "gate": {
+            "target": made.target,
             "thresholds": {name: limit for name, limit in asdict(made.gate).items() if limit is not None},
             "numbers": made.verdict.numbers,
             "passed": made.verdict.passed,
@@ -291,6 +309,7 @@ class ReadManifest(_Read):
     sha256: str
     synthetic: bool
     kind: str
+    target: str | None = None
     feature_schema: str
     feature_order: list[str]
     encoder_vocab: list[str]

@@ -110,6 +110,7 @@ def card_png(predictions: Predictions, manifest: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(7.2, 3.6), dpi=80, layout="tight")
     left, right = figure.subplots(1, 2)
     name, ends = target_of(manifest)
+    name = manifest.get("target") or name
     _scatter(left, predictions, name, ends)
     _residuals(right, predictions, name)
     figure.suptitle(manifest["title"], fontsize=10)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES
 from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
+from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.external import NETFLIX
-from vqa_assets.corpora.scales import MosScale
+from vqa_assets.corpora.scales import RAW_MOS, MosScale
 from vqa_assets.encode_grid.grid_rows import content_of, read_grid
 from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
@@ -131,8 +132,10 @@ def read_training_table(
     schema: FeatureSchema,
     allow_missing: Collection[str] = (),
     display: DisplayProfile | None = None,
+    *,
+    target: str = "mos",
 ) -> TrainingTable:
-    """Reads labelled parquet tables {corpus: path} whose ``mos`` is on 1–5.
+    """Reads labelled parquet tables {corpus: path} whose ``mos`` is on 1–5; ``target`` is the column to read as that.
 
     Features are read as ``columns`` says, rows without display values of their own with those of ``display``. Left out
     and counted, in this order: rows without a label, rows of which a feature is unknown, and rows whose clip
@@ -152,7 +155,25 @@ def read_training_table(
             scans[corpus].collect_schema()
         except pl.exceptions.PolarsError as error:
             raise TrainingError(f"{corpus}: {path.name}", found=str(error), expected="a .parquet table") from error
+    scans = {corpus: _with_target(corpus, scan, target) for corpus, scan in scans.items()}
     return _training_table(scans, schema, allow_missing, MOS_TARGET, display)
+
+
+def _with_target(corpus: str, scan: pl.LazyFrame, target: str) -> pl.LazyFrame:
+    """A labelled table whose ``mos`` is the further score that a head is to learn; rows without it have no label."""
+    if target == "mos":
+        return scan
+    have = scan.collect_schema().names()
+    if target not in have:
+        scores = [name for name in have if name == "mos" or is_further_score(name)]
+        raise TrainingError(
+            f"labelled table of {corpus}",
+            found=f"no column {target} (scores: {', '.join(scores) or 'none'})",
+            expected="the target of this run in every table",
+            next_step=f"declare it (scores) and label the corpus again, or name {corpus} in exclude_corpora",
+        )
+    # nothing of the other score may stay: it would stand in for this one, or be compared with it
+    return scan.drop(name for name in ("mos", RAW_MOS) if name in have).rename({target: "mos"})
 
 
 def read_grid_table(

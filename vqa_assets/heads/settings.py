@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import model_validator
 
 from vqa_assets.corpora import CORPORA
+from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
 from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
@@ -29,9 +30,18 @@ Weight = Annotated[
 ]
 
 
+ScoreColumn = Annotated[
+    str,
+    Shape(
+        lambda name: name == "mos" or is_further_score(name), "mos, or the column of a further score (mos_technical)"
+    ),
+]
+
+
 class CrossCorpusSettings(Settings):
     """What every training run may decide."""
 
+    target: ScoreColumn = setting("mos", "Score that is learned, on 1–5.")
     epochs: int = setting(30, "Passes over the rows, at most.", ge=1)
     lr: float = setting(1e-3, "Learning rate.", gt=0, lt=1)
     weight_decay: float = setting(1e-5, "Pull of the weights towards zero.", ge=0, lt=1)

@@ -48,8 +48,8 @@ class Head:
 
     @property
     def target(self) -> str:
-        """What it gives: ``mos`` on 1–5, or ``vmaf`` on 0–100 where a reference is known."""
-        return str(self.session.get_outputs()[0].name)
+        """What it gives: ``mos`` or a further score on 1–5, or ``vmaf`` on 0–100 where a reference is known."""
+        return self.manifest.target or str(self.session.get_outputs()[0].name)
 
     @property
     def encoders(self) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``."""
+"""The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``.
+
+And which of a corpus's address templates worked last.
+"""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -16,7 +19,8 @@ _COLUMNS = (
 )
 _FORMAT = CacheFormat(
     version=1,
-    tables=f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID",
+    tables=f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS worked (what TEXT PRIMARY KEY, template TEXT) WITHOUT ROWID",
     cost="every clip is read again",
 )
 _PLACES = f"({','.join('?' * (1 + _COLUMNS.count(',')))})"
@@ -51,6 +55,15 @@ class IngestCache:
         """All clips of the cache, by name."""
         return self._file.ask(_every_clip)
 
+    @property
+    def template(self) -> str:
+        """The address template by which a clip was fetched last; empty where none was."""
+        return self._file.ask(_template)
+
+    @template.setter
+    def template(self, template: str) -> None:
+        self._file.ask(lambda file: file.execute("INSERT OR REPLACE INTO worked VALUES ('address', ?)", [template]))
+
     def put(self, name: str, clip: ReadClip) -> None:
         """Commit one clip at once."""
         self.put_all({name: clip})
@@ -71,13 +84,22 @@ class IngestCache:
         self._file.ask(write)
 
 
-def read_only(path: Path) -> Mapping[str, ReadClip]:
-    """All clips of a cache that is left as it is, by name; empty where a run would begin it."""
-    return ask_read_only(path, _FORMAT, _every_clip, {})
+def read_only(path: Path) -> tuple[Mapping[str, ReadClip], str]:
+    """All clips of a cache that is left as it is, by name, and its ``template``; empty where a run would begin it."""
+    nothing: tuple[Mapping[str, ReadClip], str] = {}, ""
+    return ask_read_only(path, _FORMAT, lambda file: (_every_clip(file), _template(file)), nothing)
 
 
 def _every_clip(file: sqlite3.Connection) -> Mapping[str, ReadClip]:
     return {str(row[0]): _read_clip(row[1:]) for row in file.execute("SELECT * FROM clips")}
+
+
+def _template(file: sqlite3.Connection) -> str:
+    # A file of an older version gets this table when a run opens it, and is only read here.
+    if not file.execute("SELECT 1 FROM sqlite_master WHERE name = 'worked'").fetchone():
+        return ""
+    row = file.execute("SELECT template FROM worked").fetchone()
+    return str(row[0]) if row else ""
 
 
 def _read_clip(row: tuple[object, ...]) -> ReadClip:

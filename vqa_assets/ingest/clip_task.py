@@ -8,7 +8,8 @@ Nothing is committed here. Which clips need a worker, and what becomes of outcom
 import errno
 import hashlib
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -44,9 +45,20 @@ class ClipState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ClipSource:
+    """One of a clip's addresses, the template that made it, and the name and place of what comes from there."""
+
+    url: str
+    template: str
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ClipTask:
     """One clip to read; ``url`` is empty where the clip is there already.
 
+    ``sources``, where there are any, are tried one after another instead of ``url``.
     ``raw`` says what the clip is where it has no container to say it, and ``codec`` what it was decoded from.
     ``refused_sha256`` is of the container that the last run fetched and did not keep, ``refused_runs`` the number of
     runs in a row that did.
@@ -59,6 +71,7 @@ class ClipTask:
     codec: str = ""
     refused_sha256: str = ""
     refused_runs: int = 0
+    sources: tuple[ClipSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,8 @@ class ClipOutcome:
 
     ``present`` is true where an unavailable clip is there, and the disk gives it to nobody; ``lasting`` is false where
     another try may find otherwise, though the clip stays as it is. ``address`` is where a clip failed for good (as
-    ``told_address`` has it); ``refused_sha256`` and ``refused_runs`` are for the next run's task.
+    ``told_addresses`` has it); ``refused_sha256`` and ``refused_runs`` are for the next run's task. ``source`` is the
+    one of several that the clip came from.
     """
 
     state: ClipState
@@ -89,6 +103,12 @@ class ClipOutcome:
     address: str = ""
     refused_sha256: str = ""
     refused_runs: int = 0
+    source: ClipSource | None = None
+
+
+def told_addresses(urls: Iterable[str]) -> str:
+    """Addresses as the progress file keeps them, in whatever order they were asked."""
+    return " ".join(sorted(map(told_address, urls)))
 
 
 def read_clips(tools: ClipTools, limits: ClipLimits, tasks: Sequence[ClipTask]) -> list[ClipOutcome | Exception]:
@@ -120,12 +140,49 @@ def read_clip(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutco
         except OSError as error:
             return unreadable(error)
         return _measure(task, task.path, content, limits, tools)
+    return _fetch_from_any(task, limits, tools) if task.sources else _fetch_in_words(task, limits, tools)
+
+
+def _fetch_in_words(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
     try:
         return _fetch_until_whole(task, limits, tools)
     except DownloadError as error:
-        if error.permanent:
-            return ClipOutcome(ClipState.FAILED, reason=error.reason, address=told_address(task.url))
-        return ClipOutcome(ClipState.UNAVAILABLE, reason=error.reason, unreachable=error.unreachable)
+        return outcome_of_error(error, task.url)
+
+
+def _fetch_from_any(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
+    """Fetch a clip from the first of its sources that has it; it failed for good where each of them says so."""
+    outcomes: list[ClipOutcome] = []
+    for source in task.sources:
+        one = replace(task, url=source.url, path=source.path, sources=())
+        outcomes.append(_fetch_in_words(one, limits, tools))
+        if outcomes[-1].clip is not None or outcomes[-1].unreachable:  # all of them lie on one server
+            break
+    fetched_bytes = sum(outcome.fetched_bytes for outcome in outcomes)
+    last = outcomes[-1]
+    if last.clip is not None:
+        return replace(last, fetched_bytes=fetched_bytes, source=task.sources[len(outcomes) - 1])
+    return replace(outcome_of_none(task, outcomes), fetched_bytes=fetched_bytes)
+
+
+def outcome_of_none(task: ClipTask, outcomes: Sequence[ClipOutcome]) -> ClipOutcome:
+    """What a clip comes to that none of its sources gave, by what each that was asked came to."""
+    passing = [outcome for outcome in outcomes if outcome.state is not ClipState.FAILED]
+    if not passing:
+        counted = Counter(outcome.reason for outcome in outcomes).items()
+        reason = "; ".join(f"{reason} (at {count} addresses)" if count > 1 else reason for reason, count in counted)
+        told = told_addresses(source.url for source in task.sources)
+        return ClipOutcome(ClipState.FAILED, reason=reason, address=told)
+    # What may be counted until it is broken goes before what is only told.
+    chosen = next((outcome for outcome in passing if outcome.refused_sha256), passing[0])
+    return replace(chosen, unreachable=all(outcome.unreachable for outcome in outcomes))
+
+
+def outcome_of_error(error: DownloadError, url: str) -> ClipOutcome:
+    """What a clip comes to that its one address did not give."""
+    if error.permanent:
+        return ClipOutcome(ClipState.FAILED, reason=error.reason, address=told_addresses([url]))
+    return ClipOutcome(ClipState.UNAVAILABLE, reason=error.reason, unreachable=error.unreachable)
 
 
 def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:

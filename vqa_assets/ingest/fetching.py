@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.clips.archives import LargeFile, fetch_resuming, unpack_zip
+from vqa_assets.clips.containers import HEAD_BYTES, kind_of_text
+from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.work import clock, stopping
 from vqa_assets.corpora import Corpus
@@ -28,6 +30,10 @@ LINE_BYTES_PER_S = 12_500_000
 """A line of 100 Mbit/s: the time that a log line gives is an example, nobody knows the server's pace beforehand."""
 SCHEMA = "fetch-manifest-v1"
 FETCH_MANIFEST = "fetch_manifest.json"
+_MOST_ARCHIVE_BYTES = 1 << 42
+"""A clip's bound would refuse archives of 100 GB."""
+_ANSWERS = ("HTML", "XML", "JSON")
+"""What a server says in words where it does not give a table."""
 _log = logging.getLogger("vqa_assets.ingest")
 
 
@@ -101,8 +107,8 @@ def size_in_words(count: float) -> str:
     return f"{count / 1e3:.0f} KB"
 
 
-def archives_to_come(corpus: Corpus, settings: IngestSettings, folder: Path) -> dict[str, str]:
-    """The archives that ``fetch_archives`` would unpack → their addresses, empty where a file is there already.
+def archives_to_come(corpus: Corpus, settings: IngestSettings, folder: Path) -> dict[Archive, str]:
+    """The archives that ``fetch_archives`` would fetch or unpack → their addresses, empty where a file is there.
 
     SettingsError for a corpus without archives, or without an address for them.
     """
@@ -110,7 +116,7 @@ def archives_to_come(corpus: Corpus, settings: IngestSettings, folder: Path) -> 
     records = _read_fetch_manifest(folder)
     fetch = _ArchiveFetch(corpus, settings.archive_base, folder, threading.Event())
     return {
-        archive.file: "" if fetch.path_of(archive).is_file() else fetch.url_of(archive)
+        archive: "" if fetch.path_of(archive).is_file() else fetch.url_of(archive)
         for archive in corpus.archives
         if not fetch.is_done(archive, records.get(archive.file, {}))
     }
@@ -128,7 +134,8 @@ def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> No
     with ThreadPoolExecutor(1) as executor, stopping(fetch.stop, executor):
         for archive in corpus.archives:
             record = records.get(archive.file, {})
-            records[archive.file] = executor.submit(fetch.fetch, archive, record).result()
+            if record := executor.submit(fetch.fetch, archive, record).result():
+                records[archive.file] = record
             write_json(folder / FETCH_MANIFEST, {"schema": SCHEMA, "corpus": corpus.name, "archives": records})
 
 
@@ -174,6 +181,15 @@ def _no_fetch_manifest(path: Path, content: str) -> IngestError:
     )
 
 
+def _why_another(archive: Archive, path: Path) -> str:
+    """What a file that came is instead of an archive or a table; empty where it may be what it is called."""
+    if archive.folder is not None:
+        return "" if zipfile.is_zipfile(path) else " that are no zip archive"
+    with path.open("rb") as file:
+        kind = kind_of_text(file.read(HEAD_BYTES))
+    return f" of {kind}" if kind in _ANSWERS else ""
+
+
 def _files_in(folder: Path) -> int:
     return sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
 
@@ -189,14 +205,16 @@ class _ArchiveFetch:
 
     def path_of(self, archive: Archive) -> Path:
         """Where an archive is fetched to."""
-        return self.folder / ARCHIVES / archive.file
+        return self.folder / (archive.file if archive.folder is None else f"{ARCHIVES}/{archive.file}")
 
     def url_of(self, archive: Archive) -> str:
         """Where an archive is fetched from."""
         return f"{self.base.rstrip('/')}/{archive.file}"
 
     def is_done(self, archive: Archive, record: dict[str, Any]) -> bool:
-        """Whether an archive is unpacked, as ``record``, its line of the fetch manifest, says."""
+        """Whether an archive is unpacked, as ``record``, its line of the fetch manifest, says; any other is there."""
+        if archive.folder is None:
+            return self.path_of(archive).is_file()
         unpacked = bool(record) and _files_in(self.folder / archive.folder) >= record.get("files", 1)
         path = self.path_of(archive)
         # A person may delete an archive once it is unpacked, to have the space back.
@@ -204,19 +222,38 @@ class _ArchiveFetch:
 
     def fetch(self, archive: Archive, record: dict[str, Any]) -> dict[str, Any]:
         """Fetch and unpack one archive; what the fetch manifest says of it, where ``record`` is what it said before."""
+        if archive.folder is None:
+            return self._fetch_as_it_is(archive, record)
         path, folder = self.path_of(archive), self.folder / archive.folder
         if not path.is_file() and self.is_done(archive, record):
             _log.info("%s: %s is unpacked already", self.corpus.name, archive.file)
             return record
         if not (path.is_file() and path.stat().st_size == record.get("size_bytes")):
-            url = self.url_of(archive)
-            self._download(archive, url, path)
-            content = hash_file(path, self.stop)
-            record = {"url": clean_url(url), "sha256": content.sha256, "size_bytes": content.size_bytes}
-            record["fetched_at_utc"] = utc_text()
+            record = self._fetched(archive, path)
         unpacked = unpack_zip(path, folder)
         _log.info("%s: %s: %d files, %d unpacked now", self.corpus.name, archive.file, unpacked.files, unpacked.written)
         return {**record, "folder": archive.folder, "files": unpacked.files}
+
+    def _fetch_as_it_is(self, archive: Archive, record: dict[str, Any]) -> dict[str, Any]:
+        """As ``fetch``, for a file that is no archive: one that is there stays, whoever put it there."""
+        if self.is_done(archive, record):
+            return record
+        try:
+            return self._fetched(archive, self.path_of(archive))
+        except IngestError as error:
+            gone = isinstance(error.__cause__, DownloadError) and error.__cause__.permanent
+            if archive.needed or not gone:
+                raise
+            _log.warning("%s: %s is gone (%s), and done without", self.corpus.name, archive.file, error.found)
+            return {}
+
+    def _fetched(self, archive: Archive, path: Path) -> dict[str, Any]:
+        """Fetch a file, and say what the fetch manifest says of it."""
+        url = self.url_of(archive)
+        self._download(archive, url, path)
+        content = hash_file(path, self.stop)
+        record = {"url": clean_url(url), "sha256": content.sha256, "size_bytes": content.size_bytes}
+        return {**record, "fetched_at_utc": utc_text()}
 
     def _download(self, archive: Archive, url: str, path: Path) -> None:
         """Fetch one archive unless a person put it there; IngestError, and no file, where it is none."""
@@ -224,22 +261,23 @@ class _ArchiveFetch:
         by_hand = path.is_file()
         if not by_hand:
             try:
-                fetch_resuming(LargeFile(url, path, self.stop, _log.info))
+                limits = DownloadLimits(max_bytes=_MOST_ARCHIVE_BYTES)
+                fetch_resuming(LargeFile(url, path, self.stop, _log.info, limits))
             except DownloadError as error:
                 raise IngestError(
                     what,
                     found=error.reason,
-                    expected=f"the archive at {clean_url(self.base)}",
+                    expected=f"the file at {clean_url(self.base)}",
                     next_step="run again, what has arrived is kept; or unpack it by hand: "
                     + self.corpus.acquisition.steps,
                 ) from error
         size = path.stat().st_size
-        no_zip = not by_hand and not zipfile.is_zipfile(path)
-        if size < archive.min_bytes or no_zip:
+        why = "" if by_hand else _why_another(archive, path)
+        if size < archive.min_bytes or why:
             path.unlink()
             raise IngestError(
                 what,
-                found=f"{size} bytes" + (" that are no zip archive" if no_zip else ""),
+                found=f"{size} bytes{why}",
                 expected=f"at least {archive.min_bytes}",
                 next_step="is archive_base the right address? The file was removed",
             )

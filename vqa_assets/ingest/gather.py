@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vqa_assets.clips.downloading import DownloadLimits
+from vqa_assets.clips.hub import HubAccess
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, completed_together, stopping, unobserved
 from vqa_assets.errors import ServerGoneError
 from vqa_assets.ingest.cache import IngestCache
@@ -35,12 +36,16 @@ _log = logging.getLogger("vqa_assets.ingest")
 
 @dataclass(frozen=True)
 class Services:
-    """What an ingest is given: a prober, a downloader, a pool for per-clip work, an observer of how far it is."""
+    """What an ingest is given: a prober, a downloader, a pool for per-clip work, an observer of how far it is.
+
+    ``hub`` is who asks the Hugging Face Hub which files it has; the downloader knows by itself who fetches them.
+    """
 
     prober: ProberSource
     downloader: DownloaderSource
     pool: ClipPool
     observe: Observer = unobserved
+    hub: HubAccess = field(default_factory=HubAccess)
 
 
 Keep = Callable[[Mapping[str, ClipOutcome]], None]
@@ -48,16 +53,26 @@ Keep = Callable[[Mapping[str, ClipOutcome]], None]
 
 
 def keep_in(progress: Progress, cache: IngestCache) -> Keep:
-    """Commit outcomes together: the cache first, then the progress, which would call a clip done too early."""
+    """Commit outcomes together: the cache first, then the progress, which would call a clip done too early.
+
+    A clip is kept by the name of the source that it came from, and its template goes first in the next runs.
+    """
+    worked = cache.template
 
     def keep(outcomes: Mapping[str, ClipOutcome]) -> None:
+        nonlocal worked
+        kept_as = {name: outcome.source.name if outcome.source else name for name, outcome in outcomes.items()}
         cache.put_all(
-            {name: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
+            {kept_as[name]: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
         )
+        if (template := _template_of(outcomes)) not in ("", worked):
+            cache.template = worked = template
         entries: dict[str, Entry] = {}
         for name, outcome in outcomes.items():
             if outcome.clip is not None:
-                entries[name] = DONE
+                entries[kept_as[name]] = DONE
+                if name in progress.entries:  # of a run in which it did not come
+                    entries[name] = DONE
             elif outcome.state is ClipState.FAILED:
                 entries[name] = Entry("failed", outcome.reason, outcome.address)
             elif outcome.refused_sha256:
@@ -72,11 +87,13 @@ def gather_outcomes(
 ) -> Mapping[str, ClipOutcome]:
     """One outcome for every usable row of the run, by clip name; each is committed as it completes.
 
+    A clip that came from one of several sources is kept by that source's name, which its outcome says.
+
     ServerGoneError where no clip is there and none could be fetched because no server answered; IngestError where
     clips of known size do not fit on the disk.
     """
     name, tasks, fetch = plan.corpus.name, plan.tasks, plan.fetch
-    gathering = _Gathering(plan.settings, keep, report)
+    gathering = _Gathering(plan.settings, keep, report, plan.template)
     gathering.settle(plan.known)
     to_fetch = f"{fetch.clips} clips to fetch" + (f" ({fetch.in_words()})" if fetch.clips else "")
     to_read = len(tasks) - fetch.clips
@@ -108,9 +125,22 @@ def refuse_dead_servers(corpus: str, outcomes: Mapping[str, ClipOutcome], unreac
     )
 
 
+def arranged(task: ClipTask, template: str) -> ClipTask:
+    """The task with the source first that this template made: it worked last."""
+    if len(task.sources) <= 1:
+        return task
+    return replace(task, sources=tuple(sorted(task.sources, key=lambda source: source.template != template)))
+
+
 def workers_of(settings: IngestSettings) -> int:
     """Clips in hand at once: the setting, else the larger of the cores and the transfers a host may have."""
     return settings.workers or max(os.cpu_count() or 1, settings.per_host)
+
+
+def _template_of(outcomes: Mapping[str, ClipOutcome]) -> str:
+    """The template by which the last whole clip of these came; empty where none of several sources gave one."""
+    worked = [o.source.template for o in outcomes.values() if o.source and o.state is ClipState.READ]
+    return worked[-1] if worked else ""
 
 
 @dataclass
@@ -120,6 +150,7 @@ class _Gathering:
     settings: IngestSettings
     keep: Keep
     report: IngestReport
+    template: str
     outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
     done: int = 0
     failed: int = 0
@@ -127,9 +158,10 @@ class _Gathering:
     unreachable: int = 0
 
     def settle(self, outcomes: Mapping[str, ClipOutcome]) -> None:
-        """Commit these outcomes."""
+        """Commit these outcomes, and keep in mind by which template a whole clip came."""
         self.outcomes.update(outcomes)
         self.keep(outcomes)
+        self.template = _template_of(outcomes) or self.template
 
     def work(self, tasks: Sequence[ClipTask], tools: ClipTools, executor: Executor, watch: Watch) -> None:
         """Hand the tasks out in chunks and commit what completes, a few at a time, whatever their order."""
@@ -137,7 +169,11 @@ class _Gathering:
         download = replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host)
         # All that is submitted can be pickled: the executor's workers may be processes, here or elsewhere.
         read = partial(read_clips, tools, ClipLimits(download, settings.probe_timeout_s))
-        chunks = [tasks[start : start + TASKS_PER_CHUNK] for start in range(0, len(tasks), TASKS_PER_CHUNK)]
+        # One after another, as they are handed out: what worked for the clips before goes first.
+        starts = range(0, len(tasks), TASKS_PER_CHUNK)
+        chunks = (
+            [arranged(task, self.template) for task in tasks[start : start + TASKS_PER_CHUNK]] for start in starts
+        )
         window = max(LEAST_WINDOW, WINDOW_PER_WORKER * workers_of(settings))
         with closing(completed_together(executor, read, chunks, window, watch.look)) as batches:
             for batch in batches:

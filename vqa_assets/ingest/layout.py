@@ -5,8 +5,9 @@ of a clip in ``gather`` and ``clip_task``.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from vqa_assets.annotations import VIDEO_SUFFIXES, find_annotation_files, present_annotation_files
@@ -14,6 +15,7 @@ from vqa_assets.clips.folders import ClipFolders, FileStamp, is_there, may_be_lf
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 from vqa_assets.ingest.settings import IngestSettings, resolve
+from vqa_assets.settings import RUN_CONFIG, Resolved
 from vqa_assets.tables.paths import DataRoot, manifest_path
 
 ARCHIVES = "archives"
@@ -21,6 +23,8 @@ ARCHIVES = "archives"
 PART = ".part"
 """What a clip's file ends in while it is fetched."""
 _JUNK = (PART, ".tmp")
+SHARED_PLACES = ("corpus_dir", "manifest_csv", "output", "manifest_out", "clips_subdir", "raw_video")
+"""The settings of an ingest by which other stages find a corpus's files, and read its raw clips."""
 FoundFile = tuple[Path, str]
 """A folder of clips, and the name that a file has below it."""
 
@@ -32,10 +36,15 @@ def losses_path(output: Path) -> Path:
 
 @dataclass(frozen=True)
 class CorpusLayout:
-    """The paths one ingest reads and writes."""
+    """Where the files of one corpus lie: the one answer for every stage, sensor, schedule and command.
 
+    ``named`` is the annotation file that the settings name. No file needs to be there.
+    """
+
+    corpus: Corpus
+    settings: IngestSettings
     folder: Path
-    annotation_files: tuple[Path, ...]
+    named: Path | None
     clips: ClipFolders
     output: Path
     manifest: Path
@@ -44,16 +53,23 @@ class CorpusLayout:
     cache: Path
 
     @classmethod
-    def of(cls, corpus: Corpus, settings: IngestSettings, root: DataRoot) -> "CorpusLayout":
-        """The layout of one corpus; AnnotationError where its annotation file is not there.
+    def standing(cls, corpus: Corpus, root: DataRoot) -> "CorpusLayout":
+        """The layout that ``ingest.toml``, the corpus and the defaults give: all that stages know of one another.
 
-        SettingsError where two of its files would be one.
+        SettingsError where the ``ingest.toml`` cannot be used.
         """
-        folder = corpus_folder(corpus, settings, root)
+        return cls.of(corpus, resolve(corpus, {}, root.ingest_toml(corpus)).values, root)
+
+    @classmethod
+    def of(cls, corpus: Corpus, settings: IngestSettings, root: DataRoot) -> "CorpusLayout":
+        """The layout of one run, by its own settings."""
+        folder = settings.corpus_dir or root.corpus_dir(corpus)
         output = settings.output or root.corpus_jsonl(corpus)
-        layout = cls(
+        return cls(
+            corpus=corpus,
+            settings=settings,
             folder=folder,
-            annotation_files=find_annotation_files(corpus, folder, settings.manifest_csv),
+            named=settings.manifest_csv,
             clips=ClipFolders.of(corpus, settings.clips_subdir, folder),
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
@@ -61,46 +77,122 @@ class CorpusLayout:
             progress=settings.progress_path or folder / ".download-progress.json",
             cache=folder / ".ingest-cache.sqlite",
         )
-        _refuse_one_path_for_two(layout, corpus)
-        return layout
+
+    @cached_property
+    def annotation_files(self) -> tuple[Path, ...]:
+        """The annotation file, or its parts; AnnotationError where it is not there.
+
+        SettingsError where two of the corpus's files would be one.
+        """
+        files = find_annotation_files(self.corpus, self.folder, self.named)
+        self._refuse_one_path_for_two(files)
+        return files
+
+    def waiting_annotation_files(self) -> tuple[Path, ...]:
+        """The same; empty where there is none."""
+        if self.named is not None:
+            return (self.named,) if self.named.is_file() else ()
+        return present_annotation_files(self.corpus, self.folder)
+
+    def place(self, setting: str) -> object:
+        """What other stages find by one of the ``SHARED_PLACES``."""
+        if setting == "manifest_csv":
+            return self.waiting_annotation_files()[:1] or self.named
+        moved = {"corpus_dir": self.folder, "output": self.output, "manifest_out": self.manifest}
+        return moved.get(setting, getattr(self.settings, setting))
+
+    def _refuse_one_path_for_two(self, annotation_files: Iterable[Path]) -> None:
+        """SettingsError where one file would overwrite another, whatever links and spellings hide it."""
+        uses = [(path, "the annotation file") for path in dict.fromkeys(annotation_files)]
+        uses += [
+            (self.output, "output"),
+            (self.manifest, "manifest_out"),
+            (self.losses, "the file of losses beside output"),
+            (self.progress, "progress_path"),
+            (self.cache, "the ingest cache"),
+        ]
+        first: dict[str, str] = {}
+        for path, use in uses:
+            other = first.setdefault(os.path.realpath(path), use)
+            if other != use:
+                raise SettingsError(
+                    f"{self.corpus.name}: {other} and {use}",
+                    found=f"one path for both: {path}",
+                    expected="a path of its own for each file",
+                    next_step="set another output, manifest_out, progress_path or manifest_csv",
+                )
 
 
-def waiting_annotation_files(corpus: Corpus, root: DataRoot) -> tuple[Path, ...]:
-    """The annotation files that an ordinary run would read, as ``ingest.toml`` and the layout say; empty without any.
+def waits_for_ingest(corpus: Corpus, root: DataRoot) -> bool:
+    """Whether an ordinary run has something to ingest, or somebody meant it to and the run will say what is wrong."""
+    try:
+        layout = CorpusLayout.standing(corpus, root)
+    except (SettingsError, OSError):
+        return True
+    if layout.waiting_annotation_files() or layout.named is not None or layout.settings.fetch:
+        return True
+    if layout.settings.corpus_dir is not None and not layout.folder.is_dir():  # a disk that is not mounted
+        return True
+    # Settings alone wait for an annotation file; beside files from elsewhere they say where those are.
+    from_elsewhere = (layout.output, root.features(corpus), root.labelled(corpus))
+    return root.ingest_toml(corpus).is_file() and not any(path.is_file() for path in from_elsewhere)
 
-    SettingsError where the ``ingest.toml`` cannot be used.
+
+@dataclass(frozen=True)
+class Present:
+    """What of one corpus is there for a pass over all stages to start from.
+
+    ``clips`` is only asked for where there is a JSONL and nothing to ingest.
     """
-    settings = resolve(corpus, {}, root.ingest_toml(corpus)).values
-    if settings.manifest_csv is not None:
-        return (settings.manifest_csv,) if settings.manifest_csv.is_file() else ()
-    return present_annotation_files(corpus, corpus_folder(corpus, settings, root))
+
+    to_ingest: bool
+    jsonl: bool = False
+    clips: bool = False
+    features: bool = False
+    labelled: bool = False
+
+    @classmethod
+    def of(cls, corpus: Corpus, root: DataRoot) -> "Present":
+        """What is there; a corpus whose settings are broken is to be ingested, so that its run says what is wrong."""
+        to_ingest = waits_for_ingest(corpus, root)
+        features, labelled = root.features(corpus).is_file(), root.labelled(corpus).is_file()
+        if to_ingest:
+            return cls(True, features=features, labelled=labelled)
+        layout = CorpusLayout.standing(corpus, root)
+        jsonl = layout.output.is_file()
+        clips = jsonl and any(True for _ in ClipsOnDisk(layout.clips, layout.settings.clip_suffix).clips())
+        return cls(False, jsonl, clips, features, labelled)
+
+    @property
+    def rows(self) -> bool:
+        """Whether there are scores of clips, or will be."""
+        return self.to_ingest or self.jsonl
+
+    @property
+    def measurable(self) -> bool:
+        """Whether there are clips to measure, or will be."""
+        return self.to_ingest or self.clips
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is a labelled table, or will be."""
+        return self.labelled or (self.rows and (self.measurable or self.features))
+
+    @property
+    def left_out(self) -> str:
+        """Why what is there does not lead to a labelled table; empty where it does, or where nothing is there."""
+        if self.trainable or not (self.rows or self.features):
+            return ""
+        return "scores without clips or a feature table" if self.rows else "a feature table without scores"
 
 
-def corpus_folder(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> Path:
-    """The folder of one corpus: the setting, else its place under the data root."""
-    return settings.corpus_dir or root.corpus_dir(corpus)
-
-
-def _refuse_one_path_for_two(layout: CorpusLayout, corpus: Corpus) -> None:
-    """SettingsError where one file would overwrite another, whatever links and spellings hide it."""
-    uses = [(path, "the annotation file") for path in dict.fromkeys(layout.annotation_files)]
-    uses += [
-        (layout.output, "output"),
-        (layout.manifest, "manifest_out"),
-        (layout.losses, "the file of losses beside output"),
-        (layout.progress, "progress_path"),
-        (layout.cache, "the ingest cache"),
-    ]
-    first: dict[str, str] = {}
-    for path, use in uses:
-        other = first.setdefault(os.path.realpath(path), use)
-        if other != use:
-            raise SettingsError(
-                f"{corpus.name}: {other} and {use}",
-                found=f"one path for both: {path}",
-                expected="a path of its own for each file",
-                next_step="set another output, manifest_out, progress_path or manifest_csv",
-            )
+def unseen_by_others(resolved: Resolved[IngestSettings], corpus: Corpus, root: DataRoot) -> tuple[str, ...]:
+    """The settings by which a run's own config moves files away from where all other stages look for them."""
+    own = [name for name in SHARED_PLACES if resolved.origins[name] == RUN_CONFIG]
+    if not own:
+        return ()
+    here, elsewhere = CorpusLayout.of(corpus, resolved.values, root), CorpusLayout.standing(corpus, root)
+    return tuple(name for name in own if here.place(name) != elsewhere.place(name))
 
 
 class ClipsOnDisk:
@@ -120,24 +212,32 @@ class ClipsOnDisk:
         for root in folders.every:
             self._listings[root].scan(str(root), "")
         self._stamps: dict[str, FileStamp | None] = {}
+        self._places: dict[tuple[str, bool], tuple[_SearchedFolder, ...]] = {}
 
     def file_of(self, src: str, score_drop: str = "") -> FoundFile | None:
         """The file that a clip of that name is, as its folder lists it; None where no folder does."""
-        for root in self.folders.searched(src, score_drop):
-            if (listed := self._listed(root, src)) is not None:
+        for root, listing, _ in self._searched(src, score_drop):
+            if src in listing.names:
+                return root, src
+            if listing.has_others and (listed := self._listed(root, src)) is not None:
                 return listed
         return None
 
     def holds(self, src: str, score_drop: str = "") -> bool:
         """Whether a clip of that name is there; a Git-LFS pointer is none."""
-        return any(
-            self._listed(root, src) is not None and self._is_clip(root / src)
-            for root in self.folders.searched(src, score_drop)
-        )
+        # Loops, here and above: they are run for every row several times, and generators take three times as long.
+        for root, listing, text in self._searched(src, score_drop):
+            is_listed = src in listing.names or (listing.has_others and self._listed(root, src) is not None)
+            if is_listed and self._is_clip(f"{text}/{src}"):
+                return True
+        return False
 
     def stamp(self, src: str, score_drop: str = "") -> FileStamp | None:
         """The stamp of such a clip where ``ClipFolders.path_of`` finds it; None where only a look at it can say."""
-        places = [root for root in self.folders.searched(src, score_drop) if self._listed(root, src) is not None]
+        places = []
+        for root, listing, text in self._searched(src, score_drop):
+            if src in listing.names or (listing.has_others and self._listed(root, src) is not None):
+                places.append(text)
         if not places:
             return None
         path = f"{places[0]}/{src}"
@@ -148,9 +248,12 @@ class ClipsOnDisk:
 
     def clips(self, but: Collection[FoundFile] = ()) -> Iterator[FoundFile]:
         """All other files that may be clips by their names; what is hidden or temporary is none."""
+        left_out: dict[Path, set[str]] = {root: set() for root in self._listings}
+        for root, name in but:
+            left_out[root].add(name)
         for root, listing in self._listings.items():
-            for name in listing.names:
-                if (root, name) not in but and name.lower().endswith(self._suffixes) and _may_be_a_clip(name):
+            for name in listing.names - left_out[root]:
+                if name.lower().endswith(self._suffixes) and _may_be_a_clip(name):
                     yield root, name
 
     def remove_leftovers(self) -> int:
@@ -165,6 +268,15 @@ class ClipsOnDisk:
         for path in parts:
             path.unlink()
         return len(parts)
+
+    def _searched(self, src: str, score_drop: str) -> "tuple[_SearchedFolder, ...]":
+        """The folders that ``ClipFolders.searched`` gives, found once for all names that begin alike."""
+        key = (score_drop, src.partition("/")[0] in self.folders.entries)
+        places = self._places.get(key)
+        if places is None:
+            roots = self.folders.searched(src, score_drop)
+            places = self._places[key] = tuple((root, self._listings[root], str(root)) for root in roots)
+        return places
 
     def _listed(self, root: Path, name: str) -> FoundFile | None:
         listing = self._listings[root]
@@ -185,9 +297,9 @@ class ClipsOnDisk:
                 self._stamps[path] = None
         return self._stamps[path]
 
-    def _is_clip(self, path: Path) -> bool:
-        stamp = self._stamp(str(path))
-        return is_there(path) if stamp is None or may_be_lfs_pointer(stamp) else True
+    def _is_clip(self, path: str) -> bool:
+        stamp = self._stamp(path)
+        return is_there(Path(path)) if stamp is None or may_be_lfs_pointer(stamp) else True
 
 
 class _Listing:
@@ -198,6 +310,11 @@ class _Listing:
         self.linked: list[str] = []
         self._apart = {str(other) for other in roots if other != root}
         self.inner = [(f"{other.relative_to(root)}/", other) for other in roots if root in other.parents]
+
+    @property
+    def has_others(self) -> bool:
+        """Whether files below this folder are listed elsewhere, or nowhere."""
+        return bool(self.inner or self.linked)
 
     def scan(self, folder: str, inside: str, skip: Callable[[str], bool] | None = None) -> None:
         """List every file below a folder, itself below the root by the name ``inside``."""
@@ -216,6 +333,10 @@ class _Listing:
                     self.linked.append(f"{inside}{entry.name}/")
             elif _leads_to_file(entry):
                 self.names.add(inside + entry.name)
+
+
+_SearchedFolder = tuple[Path, _Listing, str]
+"""A folder that a clip may lie in, its listing, and the folder as text."""
 
 
 def _leads_to_folder(link: "os.DirEntry[str]") -> bool:

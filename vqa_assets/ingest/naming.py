@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from typing import Protocol
 
 from vqa_assets.annotations import VIDEO_SUFFIXES, AnnotationRow
-from vqa_assets.annotations.rows import ANNOTATED_AS
-from vqa_assets.ingest.layout import ClipsOnDisk, FoundFile
+from vqa_assets.annotations.rows import ANNOTATED_AS, with_suffix
+from vqa_assets.ingest.layout import FoundFile
 
 EXACT, EARLIER, NOT_THERE = "exact", "earlier", "not_there"
 BELOW, TEMPLATE, ADDED_SUFFIX, OTHER_SUFFIX, UNICODE = "below", "template", "added_suffix", "other_suffix", "unicode"
@@ -28,7 +29,22 @@ _MOST_LOOKED_AT = 50
 _MOST_TOLD = 20
 _Rule = tuple[str, Callable[[AnnotationRow], list[str]]]
 """A rule's name, and the names of the clips that a row could mean by it."""
+_Spelled = tuple[str, str]
+"""A name in another spelling, and as it is."""
 _log = logging.getLogger("vqa_assets.ingest")
+
+
+class ListedClips(Protocol):
+    """The files of one place by name, as ``layout.ClipsOnDisk`` lists them."""
+
+    def file_of(self, src: str, score_drop: str = "") -> FoundFile | None:
+        """The file that a clip of that name is; None where there is none."""
+
+    def holds(self, src: str, score_drop: str = "") -> bool:
+        """Whether a clip of that name is there."""
+
+    def clips(self, but: Collection[FoundFile] = ()) -> Iterator[FoundFile]:
+        """All other files that may be clips by their names."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class NamedRows:
     how: Mapping[str, str]
     unclaimed: tuple[str, ...]
 
-    def counted(self, run: Iterable[AnnotationRow], disk: ClipsOnDisk) -> dict[str, int]:
+    def counted(self, run: Iterable[AnnotationRow], disk: ListedClips) -> dict[str, int]:
         """How the clips of a run's usable rows were found → their number."""
         usable = [row for row in run if not row.problem and not row.repeats]
         return dict(
@@ -60,7 +76,7 @@ def score_drop(row: AnnotationRow) -> str:
 
 def named_on_disk(
     rows: Sequence[AnnotationRow],
-    disk: ClipsOnDisk,
+    disk: ListedClips,
     suffix: str,
     earlier: Mapping[str, Mapping[str, object]] | None = None,
 ) -> NamedRows:
@@ -82,12 +98,13 @@ def named_on_disk(
     on_disk = _Place(disk.holds, [name for _, name in spare], suffix)
     before = _Place(lambda name, _drop: name in earlier, earlier.keys(), suffix, _annotated(earlier))
     absent = {src: row for src, row in usable.items() if files[src] is None}
-    bare = any(row.named != src and disk.file_of(row.named, score_drop(row)) for src, row in absent.items())
     # Usable rows choose first: a bad row must not take the name of a clip that has a score.
     left = absent
-    if spare or bare:
+    if spare or any(row.named != src and disk.file_of(row.named, score_drop(row)) for src, row in absent.items()):
         # A pointer or a dangling link is no clip, and only where other files lie could one stand in for it.
-        left = naming.choose([row for row in usable.values() if not disk.holds(row.src, score_drop(row))], on_disk)
+        left = naming.choose(
+            [row for src, row in usable.items() if src in absent or not disk.holds(src, score_drop(row))], on_disk
+        )
     if earlier:
         naming.choose([row for src, row in left.items() if src not in earlier], before)
     naming.warn_of_other_scores(usable.values())
@@ -99,19 +116,33 @@ def named_on_disk(
     return NamedRows(named, naming.how, _unclaimed(named, disk, spare))
 
 
+def named_as_fetched(rows: Iterable[AnnotationRow], names: Mapping[str, str], suffix: str) -> list[AnnotationRow]:
+    """The rows under the names that their clips were kept by when they were fetched; ``names`` has those by ``src``."""
+    return [_called(row, names[row.src], suffix) if row.src in names and not row.repeats else row for row in rows]
+
+
+def _called(row: AnnotationRow, name: str, suffix: str) -> AnnotationRow:
+    """The row under another name, with the score file's own beside it where that says it otherwise."""
+    extra = {key: value for key, value in row.extra.items() if key != ANNOTATED_AS}
+    if name not in (row.named, with_suffix(row.named, suffix)):
+        extra[ANNOTATED_AS] = row.named
+    return replace(row, src=name, extra=extra)
+
+
 def _annotated(earlier: Mapping[str, Mapping[str, object]]) -> Mapping[str, str]:
     """What the score file called a clip when its earlier row was made → the clip's name."""
     return {text: src for src, row in earlier.items() if isinstance(text := row.get(ANNOTATED_AS), str)}
 
 
-def _unclaimed(rows: Iterable[AnnotationRow], disk: ClipsOnDisk, spare: Sequence[FoundFile]) -> tuple[str, ...]:
+def _unclaimed(rows: Iterable[AnnotationRow], disk: ListedClips, spare: Sequence[FoundFile]) -> tuple[str, ...]:
     """The names of the spare files that no row goes by, whichever folder says the name."""
     if not spare:
         return ()
     usable = [row for row in rows if row.src and "\0" not in row.src]
     names = {row.src for row in usable}
-    files = {disk.file_of(row.src, score_drop(row)) for row in usable}
-    return tuple(sorted({name for root, name in spare if name not in names and (root, name) not in files}))
+    left = [file for file in spare if file[1] not in names]
+    files = {disk.file_of(row.src, score_drop(row)) for row in usable} if left else ()
+    return tuple(sorted({name for root, name in left if (root, name) not in files}))
 
 
 class _Naming:
@@ -130,7 +161,7 @@ class _Naming:
         name = self.renames.get(row.src)
         if name is None or row.repeats:
             return row
-        return replace(row, src=name, extra={**row.extra, ANNOTATED_AS: row.named} if name != row.named else row.extra)
+        return _called(row, name, self._suffix)
 
     def choose(self, rows: Sequence[AnnotationRow], place: "_Place") -> dict[str, AnnotationRow]:
         """Find these rows' clips in a place, by one rule after another; the rows that none found, by name."""
@@ -140,7 +171,7 @@ class _Naming:
         # to this row.
         of_earlier: tuple[_Rule, ...] = ((EARLIER, lambda row: place.annotated(row.named)), by_template)
         of_disk: tuple[_Rule, ...] = (
-            (EXACT, lambda row: [row.named]),
+            (EXACT, lambda row: [row.named] if row.named != row.src else []),
             (BELOW, lambda row: place.below(row.src)),
             by_template,
             (ADDED_SUFFIX, lambda row: place.exact(row.src + self._suffix) or place.below(row.src + self._suffix)),
@@ -150,7 +181,9 @@ class _Naming:
         for rule, names_by in of_earlier if place.is_earlier else of_disk:
             meant: dict[str, list[AnnotationRow]] = defaultdict(list)
             for row in left.values():
-                names = [name for name in names_by(row) if self._may_be(name, row, place)]
+                names = names_by(row)
+                if names:  # most rules find nothing for most rows
+                    names = [name for name in names if self._may_be(name, row, place)]
                 if len(names) == 1:
                     meant[names[0]].append(row)
                 elif names:
@@ -243,22 +276,18 @@ class _Place:
 
     def below(self, name: str) -> list[str]:
         """The clips of that name in any folder."""
-        return [one for one in self._by_last.get(_last(name), ()) if one.endswith(f"/{name}")]
+        alike = self._by_last.get(_last(name))
+        return [one for _, one in alike if one.endswith(f"/{name}")] if alike else []
 
     def of_stem(self, name: str) -> list[str]:
         """The clips of that name but for the suffix, of which case does not matter; in its folder, else below any."""
         stem = self._stem(name)
-        alike = self._by_stem.get(_last(stem), ())
-        here = [one for one in alike if self._stem(one) == stem]
-        return here or [one for one in alike if self._stem(one).endswith(f"/{stem}")]
+        return _here_or_below(self._by_stem.get(_last(stem)), stem)
 
     def normalised(self, name: str) -> list[str]:
         """The clips whose names are that one in another form of Unicode; in its folder, else below any."""
-        wanted = unicodedata.normalize("NFC", name)
-        alike = self._by_nfc.get(_last(wanted), ())
-        spelled = {one: unicodedata.normalize("NFC", one) for one in alike}
-        here = [one for one in alike if spelled[one] == wanted]
-        return here or [one for one in alike if spelled[one].endswith(f"/{wanted}")]
+        wanted = _normal(name)
+        return _here_or_below(self._by_nfc.get(_last(wanted)), wanted)
 
     def starting(self, start: str) -> list[str]:
         """The clips whose names begin so; in any folder, where the beginning says none."""
@@ -272,24 +301,24 @@ class _Place:
         return clips
 
     def _stem(self, name: str) -> str:
-        stem, dot, suffix = name.rpartition(".")
-        return stem if f"{dot}{suffix}".lower() in self._suffixes else name
+        at = name.rfind(".")
+        return name[:at] if at >= 0 and name[at:].lower() in self._suffixes else name
 
     @cached_property
     def _set(self) -> set[str]:
         return set(self._names)
 
     @cached_property
-    def _by_last(self) -> Mapping[str, Sequence[str]]:
-        return _grouped(self._names, _last)
+    def _by_last(self) -> Mapping[str, Sequence[_Spelled]]:
+        return _grouped(dict.fromkeys(self._names), lambda name: name)
 
     @cached_property
-    def _by_stem(self) -> Mapping[str, Sequence[str]]:
-        return _grouped(self._names, lambda name: _last(self._stem(name)))
+    def _by_stem(self) -> Mapping[str, Sequence[_Spelled]]:
+        return _grouped(dict.fromkeys(self._names), self._stem)
 
     @cached_property
-    def _by_nfc(self) -> Mapping[str, Sequence[str]]:
-        return _grouped(self._names, lambda name: unicodedata.normalize("NFC", _last(name)))
+    def _by_nfc(self) -> Mapping[str, Sequence[_Spelled]]:
+        return _grouped(dict.fromkeys(self._names), _normal)
 
     @cached_property
     def _sorted(self) -> list[tuple[str, str]]:
@@ -304,11 +333,25 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _grouped(names: Iterable[str], key: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in dict.fromkeys(names):
-        groups[key(name)].append(name)
+def _normal(name: str) -> str:
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def _grouped(names: Iterable[str], spelling: Callable[[str], str]) -> Mapping[str, Sequence[_Spelled]]:
+    """The names with their spellings, which are made once, by the last part of those."""
+    groups: dict[str, list[_Spelled]] = defaultdict(list)
+    for name in names:
+        spelled = spelling(name)
+        groups[_last(spelled)].append((spelled, name))
     return groups
+
+
+def _here_or_below(alike: Sequence[_Spelled] | None, wanted: str) -> list[str]:
+    """The names that are spelled so; else those in folders that are spelled so below them."""
+    if not alike:
+        return []
+    here = [name for spelled, name in alike if spelled == wanted]
+    return here or [name for spelled, name in alike if spelled.endswith(f"/{wanted}")]
 
 
 class LikeNames:

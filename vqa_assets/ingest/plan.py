@@ -4,19 +4,20 @@
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vqa_assets.annotations import AnnotationRow, Annotations
 from vqa_assets.annotations.rows import CONTENT_ID
-from vqa_assets.clips.downloading import told_address
 from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
 from vqa_assets.clips.geometry import is_raw
+from vqa_assets.clips.hub import HubAccess
 from vqa_assets.corpora import Corpus
 from vqa_assets.ingest.cache import ReadClip
-from vqa_assets.ingest.clip_task import ClipOutcome, ClipState, ClipTask, as_raw, unreadable
+from vqa_assets.ingest.clip_task import ClipOutcome, ClipSource, ClipState, ClipTask, as_raw, told_addresses, unreadable
 from vqa_assets.ingest.fetching import FetchPlan
+from vqa_assets.ingest.hub import HubClips, rows_with_hub_addresses
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
 from vqa_assets.ingest.naming import LikeNames, NamedRows, named_on_disk, score_drop
 from vqa_assets.ingest.progress import Entry
@@ -26,10 +27,14 @@ from vqa_assets.tables.files import JsonLine
 
 @dataclass(frozen=True)
 class KnownClips:
-    """What earlier runs left, by clip name: the clips they read, and how their downloads ended."""
+    """What earlier runs left, by clip name: the clips they read, and how their downloads ended.
+
+    ``template`` is the address template by which the last clip came.
+    """
 
     read: Mapping[str, ReadClip] = field(default_factory=dict)
     downloads: Mapping[str, Entry] = field(default_factory=dict)
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class IngestPlan:
 
     ``annotations`` and ``run`` (the rows of this run) go by the names that clips have on disk. Every usable row of the
     run is settled in ``known``, by clip name, or is one of ``tasks``, the clips that a worker must fetch or read.
+    ``template`` is ``KnownClips``'s; ``hub`` is what the Hugging Face Hub gave.
     """
 
     corpus: Corpus
@@ -49,6 +55,8 @@ class IngestPlan:
     known: Mapping[str, ClipOutcome]
     tasks: list[ClipTask]
     fetch: FetchPlan
+    template: str
+    hub: HubClips
 
 
 def plan_ingest(
@@ -57,20 +65,27 @@ def plan_ingest(
     layout: CorpusLayout,
     annotations: Annotations,
     earlier: Mapping[str, JsonLine],
+    access: HubAccess,
     known: Callable[[], KnownClips],
 ) -> IngestPlan:
     """The plan of a run over an annotation that was read; ``earlier`` is the JSONL that is there, by ``src``.
 
     ``known`` is asked once the clips are named: what naming needs and what is known need not be in memory together.
-    Reads the disk's listings, and no clip.
+    Reads the disk's listings, and no clip; the Hugging Face Hub is asked what it has where a row waits for it.
     """
     clips = ClipsOnDisk(layout.clips, settings.clip_suffix)
     named = named_on_disk(
         annotations.rows, clips, settings.clip_suffix, {src: line.row for src, line in earlier.items()}
     )
     annotations = replace(annotations, rows=named.rows)
-    run = _rows_of_this_run(annotations, settings.max_rows)
-    sorting = _Sorting(settings, clips, known(), LikeNames(named.unclaimed))
+    run = rows_of_this_run(annotations, settings.max_rows)
+    hub = rows_with_hub_addresses(annotations.rows, run, clips, settings, access, layout.manifest)
+    if hub.rows is not annotations.rows:
+        annotations = replace(annotations, rows=hub.rows)
+        run = rows_of_this_run(annotations, settings.max_rows)
+    taken = {*earlier, *(row.src for row in annotations.rows)}
+    earlier_runs = known()
+    sorting = _Sorting(settings, clips, earlier_runs, LikeNames(named.unclaimed), taken, hub)
     settled: dict[str, ClipOutcome] = {}
     tasks: list[ClipTask] = []
     for row in run:
@@ -83,10 +98,12 @@ def plan_ingest(
             settled[row.src] = result
     sizes = {**_sizes_of(earlier), **sorting.sizes(tasks)}
     fetch = FetchPlan.of([task.name for task in tasks if task.url], sizes, corpus.bytes_per_clip)
-    return IngestPlan(corpus, settings, annotations, run, clips, named, settled, tasks, fetch)
+    return IngestPlan(
+        corpus, settings, annotations, run, clips, named, settled, tasks, fetch, earlier_runs.template, hub
+    )
 
 
-def _rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[AnnotationRow]:
+def rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[AnnotationRow]:
     """The first rows in file order, bad ones included, and the reference clips of their contents.
 
     A repeat whose first row lies outside cannot occur.
@@ -110,13 +127,18 @@ def _sizes_of(earlier: Mapping[str, JsonLine]) -> dict[str, int]:
 class _Sorting:
     """Tells the clips that need a worker from those that are settled by the cache, the progress or their absence.
 
-    ``unclaimed`` are the clips on disk that no row names.
+    ``unclaimed`` are the clips on disk that no row names; ``taken`` are the names that no fetched clip may get instead
+    of its own, ``given`` those that one may get now. ``hub`` says of a row without clip and address what the Hugging
+    Face Hub had to say.
     """
 
     settings: IngestSettings
     clips: ClipsOnDisk
     earlier_runs: KnownClips
     unclaimed: LikeNames
+    taken: Collection[str]
+    hub: HubClips
+    given: set[str] = field(default_factory=set)
 
     def sizes(self, tasks: Iterable[ClipTask]) -> dict[str, int]:
         """Sizes in bytes of clips that an earlier run read, by name, those that are gone now among them."""
@@ -142,14 +164,33 @@ class _Sorting:
         if stamp is not None:
             return self._cached_outcome(row, stamp) or ClipTask(row.src, path, "", raw, row.codec)
         if not row.url:
-            places = [folder / row.src for folder in clips.folders.searched(row.src, drop)]
-            reason = _why_missing(places, like=self.unclaimed.nearest(row.src))
-            return ClipOutcome(ClipState.MISSING, reason=reason)
+            return self._without_address(row)
         entry = self.earlier_runs.downloads.get(row.src)
-        if entry is not None and entry.forbids(told_address(row.url)) and not settings.retry_failed:
+        urls = [address.url for address in row.addresses] or [row.url]
+        if entry is not None and entry.forbids(told_addresses(urls)) and not settings.retry_failed:
             return ClipOutcome(ClipState.FAILED, reason=entry.reason, address=entry.address)
-        task = ClipTask(row.src, path, row.url, raw, row.codec)
+        task = ClipTask(row.src, path, row.url, raw, row.codec, sources=self._sources(row, path))
         return replace(task, refused_sha256=entry.sha256, refused_runs=entry.runs) if entry else task
+
+    def _sources(self, row: AnnotationRow, path: Path) -> tuple[ClipSource, ...]:
+        """A clip's addresses, each with the name that what comes from there is kept by: no other clip's."""
+        sources, clips = [], self.clips
+        for address in row.addresses:
+            name = address.src
+            if name != row.src and (name in self.taken or name in self.given or clips.file_of(name)):
+                name = row.src
+            place = path if name == row.src else clips.folders.target / name
+            sources.append(ClipSource(address.url, address.template, name, place))
+        self.given.update(source.name for source in sources)
+        return tuple(sources)
+
+    def _without_address(self, row: AnnotationRow) -> ClipOutcome:
+        """The outcome of a clip that is not there and has no address; the Hub may have refused to say which it has."""
+        if (refused := self.hub.refused) is not None:
+            return ClipOutcome(ClipState.UNAVAILABLE, reason=refused.reason, unreachable=refused.unreachable)
+        places = [folder / row.src for folder in self.clips.folders.searched(row.src, score_drop(row))]
+        reason = _why_missing(places, self.hub.without, like=self.unclaimed.nearest(row.src))
+        return ClipOutcome(ClipState.MISSING, reason=reason)
 
     def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
         """What the cache says of a clip that has not changed since; None where it must be read (again)."""
@@ -161,10 +202,10 @@ class _Sorting:
         return ClipOutcome(ClipState.BROKEN if clip.broken else ClipState.READ, clip, clip.broken)
 
 
-def _why_missing(places: Iterable[Path], like: str) -> str:
+def _why_missing(places: Iterable[Path], without: str, like: str) -> str:
     for path in places:
         if os.path.isfile(path):  # noqa: PTH113
             return "a Git-LFS pointer, and no URL; run git lfs pull"
         if os.path.islink(path):  # noqa: PTH114
             return "a dangling link, and no URL"
-    return "no file, and no URL" + (f": {like!a} is there, and only like it" if like else "")
+    return f"no file, and no URL{without}" + (f": {like!a} is there, and only like it" if like else "")

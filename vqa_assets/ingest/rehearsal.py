@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.annotations import Annotations, read_annotations
-from vqa_assets.clips.downloading import address_of, told_address
+from vqa_assets.annotations.rows import ANNOTATED_AS
+from vqa_assets.clips.downloading import NO_TOKEN, TokenSite, address_of, told_address
 from vqa_assets.clips.folders import stamp_of
 from vqa_assets.clips.headers import size_at
 from vqa_assets.clips.pages import is_page, why_no_page, yt_dlp_command
 from vqa_assets.clips.work import clock, stopping
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.corpus import Archive
 from vqa_assets.corpora.scales import RAW_MOS, ScaleEvidence
 from vqa_assets.errors import AnnotationError, DownloadError, IngestError, VqaError
 from vqa_assets.ingest import cache
-from vqa_assets.ingest.clip_task import ClipOutcome, ClipState, ClipTask
+from vqa_assets.ingest.clip_task import ClipOutcome, ClipState, ClipTask, outcome_of_error, outcome_of_none
 from vqa_assets.ingest.fetching import (
     LINE_BYTES_PER_S,
     FetchPlan,
@@ -35,13 +37,13 @@ from vqa_assets.ingest.fetching import (
     free_bytes,
     size_in_words,
 )
-from vqa_assets.ingest.gather import Services, gather_outcomes, refuse_dead_servers
-from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
+from vqa_assets.ingest.gather import Services, arranged, gather_outcomes, refuse_dead_servers
+from vqa_assets.ingest.layout import CorpusLayout, unseen_by_others
 from vqa_assets.ingest.naming import LikeNames
 from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest
 from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.rows import KEPT, LOST, IngestReport, Labelling, Loss, RowJudge, read_earlier
-from vqa_assets.ingest.run import count_names, disk_faults_in_words, refuse_folders, refuse_nothing
+from vqa_assets.ingest.run import count_names, disk_faults_in_words, refuse_folders, refuse_nothing, this_run_only
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.ingest.tools import ClipTools, DownloaderDescription, ProberDescription
 from vqa_assets.provenance import clean_url, utc_text
@@ -49,10 +51,11 @@ from vqa_assets.settings import Resolved
 from vqa_assets.tables.files import JsonLine, refusal_of
 from vqa_assets.tables.lock import is_corpus_locked, locked
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.tables.specs import CORPUS_JSONL
+from vqa_assets.tables.specs import corpus_jsonl_of
 from vqa_assets.tables.validation import validate_rows
 
-ADDRESSES_ASKED = 3
+CLIPS_ASKED = 3
+"""So many clips are asked for, at each of their addresses until one gives them."""
 PROBE_RATE = 100.0
 """Clips read a second, of a few megabytes each, by two ordinary cores: one hashes some 0.3 GB a second."""
 _EXAMPLES = 3
@@ -179,7 +182,11 @@ def rehearse(
     input is a line of ``blocks``; KeyboardInterrupt and defects pass.
     """
     rehearsal = Rehearsal(corpus.name)
-    _Stage(corpus, resolved.values, services, root, pace or Pace(), rehearsal).play(read=read)
+    stage = _Stage(corpus, resolved.values, services, root, pace or Pace(), rehearsal)
+    stage.play(CorpusLayout.of(corpus, resolved.values, root), read=read)
+    with stage.blocking(root.path):
+        if unseen := unseen_by_others(resolved, corpus, root):
+            rehearsal.doubts.append(this_run_only(unseen))
     return rehearsal
 
 
@@ -193,42 +200,43 @@ class _Stage:
     root: DataRoot
     pace: Pace
     told: Rehearsal
-    archives: dict[str, str] = field(default_factory=dict)
+    archives: dict[Archive, str] = field(default_factory=dict)
     no_server_answers: bool = False
 
-    def play(self, *, read: bool) -> None:
+    def play(self, layout: CorpusLayout, *, read: bool) -> None:
         """From the lock to what would be published; what one step cannot do does not stop the others."""
-        folder = corpus_folder(self.corpus, self.settings, self.root)
+        folder = layout.folder
         if self.settings.fetch:
-            with self._blocking(folder):
+            with self.blocking(folder):
                 self.archives = archives_to_come(self.corpus, self.settings, folder)
                 self._ask_archives()
         if is_corpus_locked(folder):
             self.told.blocks.append(str(locked(folder, "now")))
-        layout = self._layout()
-        if layout is None:
+        if not self._has_scores(layout):
             return
-        with self._blocking(folder):
+        with self.blocking(folder):
             refuse_folders(layout)
         self._check_writable(layout)
         annotations = None
-        with self._blocking(folder):
+        with self.blocking(folder):
             annotations = read_annotations(self.corpus, self.settings, *layout.annotation_files)
         if annotations is None:
             return
         self._tell_scores(annotations)
         earlier: Mapping[str, JsonLine] = {}
-        with self._blocking(folder):
+        with self.blocking(folder):
             earlier = read_earlier(layout.output)
         known = KnownClips()
-        with self._blocking(folder):
-            known = KnownClips(cache.read_only(layout.cache), Progress(layout.progress).entries)
-        with self._blocking(folder):
-            plan = plan_ingest(self.corpus, self.settings, layout, annotations, earlier, lambda: known)
+        with self.blocking(folder):
+            read_clips, template = cache.read_only(layout.cache)
+            known = KnownClips(read_clips, Progress(layout.progress).entries, template)
+        with self.blocking(folder):
+            hub = self.services.hub
+            plan = plan_ingest(self.corpus, self.settings, layout, annotations, earlier, hub, lambda: known)
             self._judge(self._settled(plan, read=read), layout, earlier)
 
     @contextmanager
-    def _blocking(self, folder: Path) -> Iterator[None]:
+    def blocking(self, folder: Path) -> Iterator[None]:
         """An error of ours in the block is what an ingest would end with."""
         try:
             with disk_faults_in_words(folder):
@@ -236,9 +244,9 @@ class _Stage:
         except VqaError as error:
             self.told.blocks.append(str(error))
 
-    def _layout(self) -> CorpusLayout | None:
+    def _has_scores(self, layout: CorpusLayout) -> bool:
         try:
-            return CorpusLayout.of(self.corpus, self.settings, self.root)
+            return bool(layout.annotation_files)
         except AnnotationError as error:
             if not self.archives:
                 self.told.blocks.append(str(error))
@@ -246,7 +254,7 @@ class _Stage:
                 self.told.doubts.append(f"the score file may be in the archives: {error}")
         except VqaError as error:
             self.told.blocks.append(str(error))
-        return None
+        return False
 
     def _check_writable(self, layout: CorpusLayout) -> None:
         """What a run writes must be writable: known before it, and not after the last download."""
@@ -278,20 +286,24 @@ class _Stage:
         report = IngestReport()
         count_names(plan, report)
         self.told.names_found, self.told.unlabelled = dict(report.names_found), list(report.unclaimed)
-        how = plan.named.how
+        # A row that is called otherwise, and not after a file on the disk, has its name from the Hub.
+        by_hub = {row.src: "hub" for row in plan.run if plan.hub.record and row.url and ANNOTATED_AS in row.extra}
+        how = {**by_hub, **plan.named.how}
         self.told.renamed = [
             {"src": row.src, "annotated_as": row.named, "how": how[row.src]} for row in plan.run if row.src in how
         ]
+        if plan.hub.refused is not None:
+            self.told.doubts.append(plan.hub.refused.reason)
         self.told.rows_in, self.told.free_bytes = len(plan.run), free_bytes(plan.clips.folders.target)
         target = plan.clips.folders.target
-        with self._blocking(target):
+        with self.blocking(target):
             check_space(self.corpus, plan.fetch, target)
-        with self._blocking(target):
+        with self.blocking(target):
             plan = self._without(plan, self._lacking_pages(plan.tasks))
         plan = self._ask(plan)
         if read:
             staged = replace(plan, tasks=[task for task in plan.tasks if not task.url], fetch=FetchPlan.of([], {}, 1))
-            with self._blocking(target):
+            with self.blocking(target):
                 outcomes = gather_outcomes(staged, self.services, lambda _: None, IngestReport())
                 plan = self._without(plan, outcomes)
         to_read = [task for task in plan.tasks if not task.url]
@@ -321,47 +333,44 @@ class _Stage:
         return {name: ClipOutcome(ClipState.UNAVAILABLE, reason=reason) for name, reason in reasons.items()}
 
     def _ask(self, plan: IngestPlan) -> IngestPlan:
-        """The plan after the headers of its first addresses: what gave nothing counts as lost, though it may pass."""
-        to_ask = [task for task in plan.tasks if task.url and not is_page(task.url)][:ADDRESSES_ASKED]
+        """The plan after the headers of its first clips: what no address gave counts as lost, though it may pass."""
+        to_ask = [task for task in plan.tasks if task.url and not is_page(task.url)][:CLIPS_ASKED]
+        to_ask = [arranged(task, plan.template) for task in to_ask]
+        addresses = [[source.url for source in task.sources] or [task.url] for task in to_ask]
         announced: dict[str, int] = {}
         lost: dict[str, ClipOutcome] = {}
-        for task, answer in zip(to_ask, _ask_at_once([task.url for task in to_ask]), strict=True):
-            address = told_address(task.url)
-            if isinstance(answer, DownloadError):
-                state = ClipState.FAILED if answer.permanent else ClipState.UNAVAILABLE
-                lost[task.name] = ClipOutcome(
-                    state, reason=answer.reason, unreachable=answer.unreachable, address=address
-                )
-                self.told.asked.append(AskedAddress(address, failure=answer.reason))
-                continue
-            self.told.asked.append(AskedAddress(address, answer))
-            if answer is not None:
-                announced[task.name] = answer
+        for task, answers in zip(to_ask, _ask_at_once(addresses, self.services.hub.token_site()), strict=True):
+            self.told.asked += [_asked(told_address(url), answer) for url, answer in answers]
+            last = answers[-1][1]
+            if isinstance(last, DownloadError):
+                failures = [outcome_of_error(one, url) for url, one in answers if isinstance(one, DownloadError)]
+                lost[task.name] = outcome_of_none(task, failures) if task.sources else failures[0]
+            elif last is not None:
+                announced[task.name] = last
         plan = self._without(plan, lost)
-        self._tell_fetch(plan, announced)
+        self._tell_fetch(plan, announced, asked=len(to_ask))
         silent = [name for name, outcome in lost.items() if outcome.unreachable]
         asked = {task.name: task.url for task in to_ask}
         dead = {_host_of(asked[name]) for name in silent}
         # A block only where every host that the run needs is one that gave no answer, and no clip comes otherwise.
         if silent and len(silent) == len(to_ask) and {_host_of(task.url) for task in plan.tasks} <= dead:
             before = len(self.told.blocks)
-            with self._blocking(self.root.path):
+            with self.blocking(self.root.path):
                 refuse_dead_servers(self.corpus.name, plan.known, len(silent))
             self.no_server_answers = len(self.told.blocks) > before
         return plan
 
-    def _tell_fetch(self, plan: IngestPlan, announced: Mapping[str, int]) -> None:
+    def _tell_fetch(self, plan: IngestPlan, announced: Mapping[str, int], asked: int) -> None:
         """Bytes and time of what is to fetch, by what servers announced, else by what the corpus declares."""
         names = [task.name for task in plan.tasks if task.url]
         mean = round(sum(announced.values()) / len(announced)) if announced else self.corpus.bytes_per_clip
         sized = plan.fetch.sized
         left = max(0, len(names) - sized)
         total = plan.fetch.sized_bytes + left * mean
-        asked = len(self.told.asked)
         basis = f"{size_in_words(mean)} a clip, "
         basis += f"as {len(announced)} of {asked} servers announced" if announced else "as the corpus declares"
         if asked and not announced:
-            basis += f": {asked} addresses were asked and none announced a length"
+            basis += f": {asked} clips were asked for and no length was announced"
         if not left:
             basis = "sizes that an earlier run saw"
         seconds = max(total / self.pace.bytes_per_s, len(names) / self.pace.clips_per_s)
@@ -373,22 +382,25 @@ class _Stage:
             (self.told.blocks if announced else self.told.doubts).append(f"{self.corpus.name}: {words}")
 
     def _ask_archives(self) -> None:
-        """What the first archives weigh."""
-        urls = [url for url in self.archives.values() if url][:ADDRESSES_ASKED]
-        for url, answer in zip(urls, _ask_at_once(urls), strict=True):
+        """What the archives weigh."""
+        asked = [(archive, url) for archive, url in self.archives.items() if url]
+        answers = _ask_at_once([[url] for _, url in asked], NO_TOKEN)
+        for (archive, url), ((_, answer),) in zip(asked, answers, strict=True):
+            self.told.asked.append(_asked(clean_url(url), answer))
             if isinstance(answer, DownloadError):
-                self.told.asked.append(AskedAddress(clean_url(url), None, answer.reason))
-                self.told.blocks.append(f"{self.corpus.name}: {clean_url(url)}: {answer.reason}")
-            else:
-                self.told.asked.append(AskedAddress(clean_url(url), answer))
+                words = f"{self.corpus.name}: {clean_url(url)}: {answer.reason}"
+                if archive.needed or not answer.permanent:
+                    self.told.blocks.append(words)
+                else:
+                    self.told.doubts.append(f"{words}, and done without")
         if self.archives:
-            names = ", ".join(self.archives)
-            self.told.doubts.append(f"{names}: fetched and unpacked first; what is in them is not known before")
+            names = ", ".join(archive.file for archive in self.archives)
+            self.told.doubts.append(f"{names}: fetched first; what is in them is not known before")
 
     def _judge(self, plan: IngestPlan, layout: CorpusLayout, earlier: Mapping[str, JsonLine]) -> None:
         """The rows that are decided, judged and validated as a run does it."""
         open_names = {task.name for task in plan.tasks}
-        if self.archives:
+        if any(archive.folder is not None for archive in self.archives):
             missing = {name for name, one in plan.known.items() if one.state is ClipState.MISSING}
             self.told.in_archives = len(missing)
             open_names |= missing
@@ -406,23 +418,45 @@ class _Stage:
         self.told.nearest = {name: nearest for name in missing_names if (nearest := like.nearest(name))}
         if not open_names and not self.no_server_answers:
             refuse_nothing(self.corpus, self.settings, layout, report, plan.known)
-        validate_rows((out.row for out in rows), CORPUS_JSONL, str(layout.output))
+        validate_rows((out.row for out in rows), corpus_jsonl_of(self.corpus), str(layout.output))
 
 
-def _ask_at_once(urls: Sequence[str]) -> list[int | DownloadError | None]:
-    """What the servers of a few addresses announce: sizes, or errors."""
+_Announced = int | DownloadError | None
+"""What a server announces of a file: its size, that it does not say (None), or why it does not give it."""
+
+
+def _ask_at_once(clips: Sequence[Sequence[str]], site: TokenSite) -> list[list[tuple[str, _Announced]]]:
+    """What servers announce at the addresses of a few clips, each clip's asked in order until one gives it.
+
+    As a run does, which asks no further where a server is not reached.
+    """
     stop = threading.Event()
 
-    def ask(url: str) -> int | DownloadError | None:
+    def ask(url: str) -> _Announced:
         try:
-            return size_at(url, stop)
+            return size_at(url, stop, site)
         except DownloadError as error:
             return error
 
-    if not urls:
+    def ask_each(urls: Sequence[str]) -> list[tuple[str, _Announced]]:
+        answers: list[tuple[str, _Announced]] = []
+        for url in urls:
+            answer = ask(url)
+            answers.append((url, answer))
+            if not isinstance(answer, DownloadError) or answer.unreachable:
+                break
+        return answers
+
+    if not clips:
         return []
-    with ThreadPoolExecutor(len(urls)) as executor, stopping(stop, executor):
-        return list(executor.map(ask, urls))
+    with ThreadPoolExecutor(len(clips)) as executor, stopping(stop, executor):
+        return list(executor.map(ask_each, clips))
+
+
+def _asked(address: str, answer: _Announced) -> AskedAddress:
+    if isinstance(answer, DownloadError):
+        return AskedAddress(address, failure=answer.reason)
+    return AskedAddress(address, answer)
 
 
 def _host_of(url: str) -> str:

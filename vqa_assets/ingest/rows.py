@@ -14,7 +14,7 @@ from typing import Any
 from vqa_assets.annotations import AnnotationRow, Annotations
 from vqa_assets.clips.geometry import Geometry
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.scales import detect_scale
+from vqa_assets.corpora.scales import MosScale, detect_scale
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.clip_task import NO_WHOLE_VIDEO, ClipOutcome, ClipState
 from vqa_assets.ingest.settings import IngestSettings
@@ -27,6 +27,11 @@ STAMP = "ingested_at_utc"
 _BYTES_FIELDS = ("src_sha256", "src_size_bytes")
 _CLIP_FIELDS = (*_BYTES_FIELDS, *(field.name for field in fields(Geometry)))
 """What a row knows from its clip; all else is its annotation's."""
+_ROUNDED = ("framerate", "duration_s")
+_ROUNDED_BY = 1e-6
+"""Probes round to six decimals; older rows hold the same rates and durations unrounded."""
+MEND_EARLIER = "delete that line, then run again: its row is made anew where its clip is there"
+"""This asset writes the file, so running it once more is no remedy for a torn line."""
 _SIZES = re.compile(r"\b\d{3,}\b")
 
 
@@ -61,7 +66,8 @@ class IngestReport:
     """Counters over the annotation rows of one run, and what happened beside them.
 
     ``rows_in`` is the sum of ``KEPT`` and ``LOST``; ``rows_out`` the sum of ``KEPT`` and ``retained_outside``.
-    ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were found on disk → their number.
+    ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were found on disk → their number;
+    ``hub`` is the dataset of the Hugging Face Hub that was declared, with its commit.
     """
 
     rows_in: int = 0
@@ -88,6 +94,7 @@ class IngestReport:
     unclaimed: tuple[str, ...] = ()
     names_found: Mapping[str, int] = field(default_factory=dict)
     withdrawn: list[str] = field(default_factory=list)
+    hub: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def attrition(self) -> float:
@@ -129,10 +136,11 @@ class IngestReport:
                 next_step="the earlier output stands; report this as a defect",
             )
 
-    def summary(self, corpus: str, output: str) -> str:
-        """The line a person reads at the end."""
+    def summary(self, corpus: str, output: str, *, replaced: bool = True) -> str:
+        """The line a person reads at the end; the file was ``replaced``, or its bytes would have stayed the same."""
         line = (
-            f"[{corpus}-jsonl] wrote {self.rows_out} rows, skipped {self.skipped_download} (download-failed), "
+            f"[{corpus}-jsonl] {'wrote' if replaced else 'kept all'} {self.rows_out} rows, "
+            f"skipped {self.skipped_download} (download-failed), "
             f"{self.skipped_broken} (broken-clip), {self.dedups} dedups -> {output}"
         )
         in_line = ("rows_out", "skipped_download", "skipped_broken", "dedups")
@@ -187,7 +195,7 @@ class Labelling:
         return {
             "src": row.src,
             "mos": row.mos,
-            "mos_scale": self.annotations.scale.name,
+            **named_scale(self.annotations.scale),
             "mos_std_dev": row.sd or 0.0,
             "n_ratings": row.count,
             "corpus": self.corpus.name,
@@ -196,12 +204,17 @@ class Labelling:
         }
 
 
+def named_scale(scale: MosScale) -> dict[str, str]:
+    """What a row says of the scale that its score is on: the name, and where less is better, that it is."""
+    return {"mos_scale": scale.name} | ({} if scale.polarity == "mos" else {"mos_polarity": scale.polarity})
+
+
 def read_earlier(path: Path) -> dict[str, JsonLine]:
     """The earlier JSONL's lines by ``src``; empty where there is none."""
     if not path.exists():
         return {}
     lines: dict[str, JsonLine] = {}
-    for line in read_json_lines(path):
+    for line in read_json_lines(path, MEND_EARLIER):
         src = line.row.get("src")
         if not isinstance(src, str) or not isinstance(line.row.get("src_sha256"), str):
             raise IngestError(
@@ -284,17 +297,17 @@ class RowJudge:
     def _output(self, fresh: dict[str, Any], before: JsonLine | None) -> OutputRow:
         """The row with the time it was made; one that did not change stays byte for byte, its time included.
 
-        Where nothing that an earlier row says has changed, only what it did not say yet is added: its time stays too.
+        A row that only gains fields keeps its time too: clip and label are what they were then.
         """
-        now = self._labelling.now
-        if before is None:
-            row = {**fresh, STAMP: now}
-            return OutputRow(row, json_line(row))
-        said = without_stamp(before.row)
-        if fresh == said:
-            return OutputRow(before.row, before.raw)
-        stands = all(fresh[name] == value for name, value in said.items() if name in fresh)
-        row = {**fresh, STAMP: before.row.get(STAMP, now) if stands else now}
+        stamp = self._labelling.now
+        if before is not None:
+            earlier = without_stamp(before.row)
+            fresh |= {name: earlier[name] for name in _ROUNDED if _is_rounded(earlier.get(name), fresh.get(name))}
+            if fresh == earlier:
+                return OutputRow(before.row, before.raw)
+            if earlier.items() <= fresh.items():
+                stamp = before.row.get(STAMP, stamp)
+        row = {**fresh, STAMP: stamp}
         return OutputRow(row, json_line(row))
 
     def _duplicate(self, row: AnnotationRow, sha256: str) -> bool:
@@ -324,15 +337,20 @@ class RowJudge:
                 if "mos_scale" in line.row:
                     yield OutputRow(line.row, line.raw)
                 else:  # written before rows named their scale
-                    row = {**line.row, "mos_scale": self._older_scale}
+                    row = {**line.row, **named_scale(self._older_scale)}
                     yield OutputRow(row, json_line(row))
 
     @cached_property
-    def _older_scale(self) -> str:
+    def _older_scale(self) -> MosScale:
         """The scale of the earlier rows that do not name theirs, by the scores of all earlier rows."""
         corpus, scores = self._labelling.corpus, [line.row.get("mos") for line in self._earlier.values()]
         numbers = [float(score) for score in scores if isinstance(score, int | float)]
-        return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale").name
+        return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale")
+
+
+def _is_rounded(before: object, now: object) -> bool:
+    """Whether two numbers differ by no more than rounding."""
+    return isinstance(before, float) and isinstance(now, float) and abs(before - now) <= _ROUNDED_BY
 
 
 def without_stamp(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,18 @@ from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.gather import Services, gather_outcomes, keep_in
-from vqa_assets.ingest.layout import CorpusLayout, corpus_folder
-from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest
+from vqa_assets.ingest.layout import CorpusLayout, unseen_by_others
+from vqa_assets.ingest.naming import named_as_fetched
+from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest, rows_of_this_run
 from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, read_earlier, without_stamp
-from vqa_assets.ingest.settings import IngestSettings
+from vqa_assets.ingest.settings import INGEST_TOML, IngestSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.settings import Resolved
 from vqa_assets.tables.files import JsonLine, drafting, fault_of, json_line, refusal_of, write_lines
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.tables.specs import CORPUS_JSONL
+from vqa_assets.tables.specs import corpus_jsonl_of
 from vqa_assets.tables.validation import validate_rows
 
 EXAMPLES = 3
@@ -46,13 +47,17 @@ _log = logging.getLogger("vqa_assets.ingest")
 
 @dataclass(frozen=True)
 class Ingested:
-    """A finished ingest: its manifest as written, its report, where things are, its data version."""
+    """A finished ingest: its manifest as written, its report, where things are, its data version.
+
+    ``unseen`` are the settings by which its files lie where other stages do not look.
+    """
 
     layout: CorpusLayout
     annotations: Annotations
     report: IngestReport
     manifest: Mapping[str, Any]
     data_version: str
+    unseen: tuple[str, ...] = ()
 
 
 def ingest_corpus(
@@ -63,15 +68,19 @@ def ingest_corpus(
     An interrupt loses at most the clips in hand. Every VqaError says what, found, expected and next.
     """
     settings = resolved.values
-    if settings.fetch:
-        # Before the layout: the annotation file itself may come out of an archive.
-        folder = corpus_folder(corpus, settings, context.root)
-        with disk_faults_in_words(folder), corpus_lock(folder, settings.lock_wait_s):
-            fetch_archives(corpus, settings, folder)
     layout = CorpusLayout.of(corpus, settings, context.root)
+    if settings.fetch:
+        # First of all: the annotation file itself may come out of an archive.
+        with disk_faults_in_words(layout.folder), corpus_lock(layout.folder, settings.lock_wait_s):
+            fetch_archives(corpus, settings, layout.folder)
+        layout = CorpusLayout.of(corpus, settings, context.root)  # with the folders that were unpacked
+    files = layout.annotation_files
+    unseen = unseen_by_others(resolved, corpus, context.root)
+    if unseen:
+        _log.warning("%s: %s", corpus.name, this_run_only(unseen))
     report = IngestReport()
     with disk_faults_in_words(layout.folder), corpus_lock(layout.folder, settings.lock_wait_s):
-        annotations = read_annotations(corpus, settings, *layout.annotation_files)
+        annotations = read_annotations(corpus, settings, *files)
         if annotations.bad:
             lines = first_lines(annotations.bad)
             _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, lines)
@@ -79,10 +88,15 @@ def ingest_corpus(
         annotations, output = _gather_and_judge(corpus, settings, layout, annotations, earlier, services, report)
         report.reconcile(corpus.name)
         described = _manifest(corpus, resolved, layout, annotations, report)
-        _publish(output, layout, report)
+        replaced = _publish(output, corpus, layout, report)
         manifest = write_manifest(layout.manifest, described, context)
-    _log_summary(corpus, settings, layout, report, context.root)
-    return Ingested(layout, annotations, report, manifest, corpus_data_version(output))
+    _log_summary(corpus, settings, layout, report, context.root, replaced=replaced)
+    return Ingested(layout, annotations, report, manifest, corpus_data_version(output), unseen)
+
+
+def this_run_only(settings: Iterable[str]) -> str:
+    """What to say of settings of a run config by which other stages will not find what the run makes."""
+    return f"{', '.join(settings)}: set for this run only, other stages will not see it; in {INGEST_TOML} all do"
 
 
 def corpus_data_version(rows: list[OutputRow]) -> str:
@@ -144,26 +158,36 @@ def _gather_and_judge(
     layout.clips.target.mkdir(parents=True, exist_ok=True)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
         known = partial(_known, progress, cache)
-        plan = plan_ingest(corpus, settings, layout, annotations, earlier, known)
+        plan = plan_ingest(corpus, settings, layout, annotations, earlier, services.hub, known)
         removed = plan.clips.remove_leftovers()
         if removed:
             _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
         count_names(plan, report)
         outcomes = gather_outcomes(plan, services, keep_in(progress, cache), report)
-    labelling = Labelling(corpus, settings, plan.annotations, utc_text())
-    rows = RowJudge(labelling, earlier, report).judge(plan.run, outcomes)
+    annotations, run = plan.annotations, plan.run
+    fetched_as = {src: o.source.name for src, o in outcomes.items() if o.source and o.source.name != src}
+    if fetched_as:
+        annotations = replace(
+            annotations, rows=tuple(named_as_fetched(annotations.rows, fetched_as, settings.clip_suffix))
+        )
+        run = rows_of_this_run(annotations, settings.max_rows)
+        outcomes = {fetched_as.get(src, src): outcome for src, outcome in outcomes.items()}
+        # The earlier row is of the same clip, whatever it was called then.
+        earlier = {fetched_as.get(src, src): line for src, line in earlier.items()}
+    labelling = Labelling(corpus, settings, annotations, utc_text())
+    rows = RowJudge(labelling, earlier, report).judge(run, outcomes)
     refuse_nothing(corpus, settings, layout, report, outcomes)
-    return plan.annotations, rows
+    return annotations, rows
 
 
 def _known(progress: Progress, cache: IngestCache) -> KnownClips:
-    return KnownClips(cache.load(), progress.entries)
+    return KnownClips(cache.load(), progress.entries, cache.template)
 
 
 def count_names(plan: IngestPlan, report: IngestReport) -> None:
-    """Count how the clips of the run's rows were found, and the clips that no row names."""
+    """Count how the clips of the run's rows were found, and the clips that no row names; note the Hub's dataset."""
     report.unclaimed, report.unlabelled_clips = plan.named.unclaimed, len(plan.named.unclaimed)
-    report.names_found = plan.named.counted(plan.run, plan.clips)
+    report.names_found, report.hub = plan.named.counted(plan.run, plan.clips), plan.hub.record
 
 
 def refuse_nothing(
@@ -194,22 +218,24 @@ def refuse_nothing(
     )
 
 
-def _publish(rows: list[OutputRow], layout: CorpusLayout, report: IngestReport) -> None:
-    """Write, validate, replace; a file whose bytes would stay the same is left alone.
+def _publish(rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report: IngestReport) -> bool:
+    """Write, validate, replace; a file whose bytes would stay the same is left alone. Whether it was replaced.
 
     Nothing is replaced before all is written and it is known that the manifest can be.
     """
-    validate_rows((out.row for out in rows), CORPUS_JSONL, str(layout.output))
+    validate_rows((out.row for out in rows), corpus_jsonl_of(corpus), str(layout.output))
     refuse_folders(layout)
     with drafting(layout.output) as output, drafting(layout.losses) as losses:
         with drafting(layout.manifest) as manifest:
             manifest.path.touch()  # refused now where the manifest's folder may not be written
         write_lines(losses.path, (json_line(line) for line in report.listed()))
         # Its time of change stays too: whoever watches the file sees that nothing is new.
-        if not (layout.output.exists() and _same_bytes(rows, layout.output)):
+        replaced = not (layout.output.exists() and _same_bytes(rows, layout.output))
+        if replaced:
             write_lines(output.path, (out.raw for out in rows))
             output.publish()
         losses.publish()
+    return replaced
 
 
 def refuse_folders(layout: CorpusLayout) -> None:
@@ -228,10 +254,16 @@ def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
 
 
 def _log_summary(
-    corpus: Corpus, settings: IngestSettings, layout: CorpusLayout, report: IngestReport, root: DataRoot
+    corpus: Corpus,
+    settings: IngestSettings,
+    layout: CorpusLayout,
+    report: IngestReport,
+    root: DataRoot,
+    *,
+    replaced: bool,
 ) -> None:
     _log_losses(corpus, report)
-    _log.info("%s", report.summary(corpus.name, root.shown(layout.output)))
+    _log.info("%s", report.summary(corpus.name, root.shown(layout.output), replaced=replaced))
     if report.skipped_missing:
         _log.warning(
             "%s: %d rows have neither a clip nor a URL (%s); clips are looked for in %s, and below %s",
@@ -295,18 +327,22 @@ def _manifest(
         "annotation_columns": dict(annotations.columns),
         "bad_rows": {"count": len(annotations.bad), "reasons": annotations.problems()},
         "mos_scale": {"name": annotations.scale.name, "from": annotations.scale_from},
+        "mos_polarity": annotations.scale.polarity,
         "native_scale": annotations.native_scale.name,
+        "scores": {one.field: one.as_dict() for one in annotations.scores},
         "labels": annotations.statistics().as_dict(),
+        **({"votes": [file.described() for file in annotations.votes]} if annotations.votes else {}),
         "progress_path": layout.progress,
         "losses_path": layout.losses,
         "max_rows": settings.max_rows,
         "licence": corpus.licence,
         "citation": corpus.citation,
         **report.described(),
+        **({"hub": report.hub} if report.hub else {}),
     }
     inputs = {
         "annotation_file" if number == 1 else f"annotation_file_{number}": path
-        for number, path in enumerate(layout.annotation_files, start=1)
+        for number, path in enumerate(annotations.files, start=1)
     }
     return Manifest(
         schema=MANIFEST_SCHEMA,

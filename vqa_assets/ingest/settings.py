@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import model_validator
 
 from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.corpus import LONGEST_TIME_S, Address, ClipSuffix
+from vqa_assets.corpora.corpus import LONGEST_TIME_S, Address, ClipSuffix, HubDataset
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.corpora.scales import OpinionScaleName
+from vqa_assets.corpora.scales import OPINION_SCALES
 from vqa_assets.errors import SettingsError
 from vqa_assets.settings import (
     RUN_CONFIG,
@@ -101,8 +101,16 @@ class IngestSettings(Settings):
     probe_timeout_s: float = setting(60.0, "Longest time for one clip's probe, in seconds.", ge=1, le=LONGEST_TIME_S)
     bucket_prefix: Address = setting(
         "",
-        "Address put before the name of a clip that has no URL.",
+        "Address put before the name of a clip that has no URL, or before what the corpus's address templates make of "
+        "it.",
         of_corpus="bucket_prefix",
+        shown="the corpus's, mostly none",
+    )
+    hf: HubDataset = setting(
+        "",
+        "Dataset of the Hugging Face Hub that holds the clips, asked for those that are absent and have no URL. "
+        "HF_TOKEN opens what is gated.",
+        of_corpus="hf",
         shown="the corpus's, mostly none",
     )
     raw_video: RawVideo | None = setting(
@@ -111,9 +119,10 @@ class IngestSettings(Settings):
         of_corpus="raw_video",
         shown="the corpus's, mostly none",
     )
-    mos_scale: OpinionScaleName | None = setting(
+    mos_scale: str | None = setting(
         None,
-        "Scale of the file's scores, where detection should not decide.",
+        f"Scale of the file's scores, where detection should not decide: {', '.join(OPINION_SCALES)}, or one that the "
+        "corpus declares.",
         shown="detected from the whole file",
     )
     min_rows: int = setting(
@@ -161,6 +170,9 @@ def resolve(corpus: Corpus, run_config: Mapping[str, Any], toml_path: Path) -> R
     """
     levels = (Level(RUN_CONFIG, run_config), Level(INGEST_TOML, read_toml(toml_path)))
     resolved = resolve_levels(IngestSettings, levels, corpus, corpus.name)
+    for level in levels:  # which scales there are is the corpus's to say
+        if level.values.get("mos_scale") is not None:
+            corpus.stated_scale(level.values["mos_scale"], f"{corpus.name}: {level.name}: mos_scale")
     values, origins = resolved.values, dict(resolved.origins)
     # ``full`` beats a cap of its own level or a lower one; a cap that a run states beats the file's ``full``.
     if values.full and (origins["max_rows"], origins["full"]) != (RUN_CONFIG, INGEST_TOML):

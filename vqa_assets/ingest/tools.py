@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from uuid import uuid4
 
+from vqa_assets.clips.hub import HubAccess
+
 if TYPE_CHECKING:
     from vqa_assets.clips.downloading import DownloadLimits
     from vqa_assets.clips.geometry import Geometry
@@ -94,9 +96,13 @@ class ProberDescription:
 
 @dataclass(frozen=True)
 class DownloaderDescription:
-    """libcurl in the worker's process, or the program ``binary`` (curl), one process a clip; yt-dlp for pages."""
+    """libcurl in the worker's process, or the program ``binary`` (curl), one process a clip; yt-dlp for pages.
+
+    ``hub`` is the Hugging Face Hub as whoever asks may use it.
+    """
 
     binary: str | None = None
+    hub: HubAccess = field(default_factory=HubAccess)
 
     def open_tool(self) -> Downloader:
         """The downloader. It remembers hosts that never answered: a new one for every run gives them a chance."""
@@ -104,7 +110,10 @@ class DownloaderDescription:
         from vqa_assets.clips.libcurl import LibcurlDownloader
         from vqa_assets.clips.pages import PageDownloader
 
-        return PageDownloader(LibcurlDownloader() if self.binary is None else CurlBinaryDownloader(self.binary))
+        site = self.hub.token_site()
+        return PageDownloader(
+            LibcurlDownloader(token_site=site) if self.binary is None else CurlBinaryDownloader(self.binary, site)
+        )
 
     def check(self) -> None:
         """IngestError where the program is absent or no curl; the library is always there."""

@@ -15,6 +15,7 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import LabelError, SettingsError, VqaError
 from vqa_assets.labels.foreign_tables import table_at
 from vqa_assets.labels.labelled import LabelledTable, make_labelled_table
+from vqa_assets.labels.scores import ScaleRule
 from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
@@ -83,7 +84,7 @@ class Batch:
         return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
 
 
-def read_manifest(path: Path, base_dir: Path | None = None) -> BatchManifest:
+def read_manifest(path: Path, base_dir: Path | None = None, corpora: Mapping[str, Corpus] = CORPORA) -> BatchManifest:
     """The manifest at a path; relative paths in it are from its own folder, or from ``base_dir``.
 
     LabelError names the entry that cannot be used.
@@ -105,6 +106,11 @@ def read_manifest(path: Path, base_dir: Path | None = None) -> BatchManifest:
     if not isinstance(listed, list) or not listed:
         raise _wrong(f"{path}", "tables", listed, "a list of at least one table")
     tables = [_table(entry, i, defaults, base, f"{path}") for i, entry in enumerate(listed)]
+    names = ScaleRule(None, corpora).names(None)
+    for i, table in enumerate(tables):
+        if table.settings.mos_scale not in (None, *names):
+            expected = f"one of {', '.join(names)}"
+            raise _wrong(f"{path}", f"tables[{i}].mos_scale", table.settings.mos_scale, expected)
     _check_once(tables, f"{path}")
     return BatchManifest(path, base, tuple(tables))
 
@@ -157,7 +163,7 @@ def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[s
             expected="the folder that this manifest's paths are from",
             next_step="set base_dir: tables, labels and reports are never looked for among the code's own files",
         )
-    manifest, reports = read_manifest(path, settings.base_dir), reports_of(settings, path)
+    manifest, reports = read_manifest(path, settings.base_dir, corpora), reports_of(settings, path)
     _check_reports(reports, manifest)
     outcomes: list[TableOutcome] = []
     for table in manifest.tables:

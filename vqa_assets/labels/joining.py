@@ -93,17 +93,29 @@ def plan(
         check_settings(settings, (column,))
     normalize = "raw" if conventional else settings.key_normalize
     key = KeyRule(column, normalize, settings.feature_key_regex, "feature_key_regex")
-    standing = [name for name in (*SCORES, settings.status_column) if name in features.names]
+    _check_none_stands(features, (*SCORES, settings.status_column), settings)
+    rule = ScaleRule(settings.mos_scale, corpora)
+    files = tuple(read_label_file(table, settings, rule, conventional=conventional) for table in labels)
+    _check_none_stands(features, further_of(files), settings)
+    check_settings(settings, further_of(files))
+    one_label_per_key = _one_per_key(files)
+    _check_pattern_matches(one_label_per_key[KEY], files[0].key, [f.frame[f.key.column] for f in files])
+    return _joined(features, key, files, one_label_per_key, settings, out)
+
+
+def further_of(files: Sequence[LabelFile]) -> tuple[str, ...]:
+    """The columns of further scores that label files have."""
+    return tuple(dict.fromkeys(name for file in files for name in file.further))
+
+
+def _check_none_stands(features: ForeignTable, columns: Sequence[str], settings: LabelSettings) -> None:
+    """LabelError where a MOS column would be replaced without ``overwrite``."""
+    standing = [name for name in columns if name in features.names]
     if standing and not settings.overwrite:
         raise LabelError(
             f"{features.path}: refusing to overwrite existing MOS columns: {', '.join(standing)}",
             next_step="set overwrite to replace them, or label the table without them",
         )
-    rule = ScaleRule(settings.mos_scale, corpora)
-    files = tuple(read_label_file(table, settings, rule, conventional=conventional) for table in labels)
-    one_label_per_key = _one_per_key(files)
-    _check_pattern_matches(one_label_per_key[KEY], files[0].key, [f.frame[f.key.column] for f in files])
-    return _joined(features, key, files, one_label_per_key, settings, out)
 
 
 def _joined(
@@ -136,14 +148,14 @@ def _joined(
     )
     check_identity(matched, identity)
     carried = [name for name in CARRIED_COLUMNS if name in labels.columns and name not in features.names]
-    added = (*(name for name in SCORES if name in labels.columns), *carried)
+    added = (*(name for name in (*SCORES, *further_of(files)) if name in labels.columns), *carried)
     return Join(
         features=features,
         as_objects=as_objects,
         key=key,
         files=files,
         audit=audit,
-        rows=_labelled(rows, _columns_to_add(matched, added), key, settings),
+        rows=_labelled(rows, _columns_to_add(matched, added), key, settings.status_column),
         added=(*added, settings.status_column),
         summaries=summaries_of(matched),
     )
@@ -174,9 +186,9 @@ def _columns_to_add(matched: pl.DataFrame, added: Sequence[str]) -> pl.DataFrame
     return matched.filter(pl.col(RAW_KEY).is_not_null()).select(RAW_KEY, *columns).unique(RAW_KEY, keep="first")
 
 
-def _labelled(rows: pl.LazyFrame, beside: pl.DataFrame, key: KeyRule, settings: LabelSettings) -> pl.LazyFrame:
+def _labelled(rows: pl.LazyFrame, beside: pl.DataFrame, key: KeyRule, status_column: str) -> pl.LazyFrame:
     schema = rows.collect_schema()
-    replaced = [name for name in (*SCORES, settings.status_column) if name in schema]
+    replaced = [name for name in dict.fromkeys((*SCORES, *beside.columns, status_column)) if name in schema]
     status = pl.when(pl.col("mos").is_null()).then(pl.lit("missing-label")).otherwise(pl.lit("ok"))
     is_text = schema[key.column] == pl.String
     text = pl.col(key.column) if is_text else key_text(key.column, schema[key.column])
@@ -185,7 +197,7 @@ def _labelled(rows: pl.LazyFrame, beside: pl.DataFrame, key: KeyRule, settings: 
         beside.lazy(), left_on=text, right_on=RAW_KEY, how="left", maintain_order="left", coalesce=is_text
     )
     labelled = joined if is_text else joined.drop(RAW_KEY)
-    return labelled.with_columns(status.alias(settings.status_column))
+    return labelled.with_columns(status.alias(status_column))
 
 
 def _check_pattern_matches(parts: pl.Series, rule: KeyRule, keys: Sequence[pl.Series]) -> None:
@@ -207,15 +219,16 @@ def _one_per_key(files: Sequence[LabelFile]) -> pl.DataFrame:
     LabelError where one key has two scores; other differences of twins are warnings.
     """
     sources = _short_names(files)
+    wanted = (*SCORES, *further_of(files), *CARRIED_COLUMNS)
     frames = [
-        one.frame.select(KEY, ROW, *(n for n in (*SCORES, *CARRIED_COLUMNS) if n in one.frame.columns)).with_columns(
+        one.frame.select(KEY, ROW, *(n for n in wanted if n in one.frame.columns)).with_columns(
             pl.lit(i).alias(_FILE), pl.lit(sources[i]).alias(SOURCE)
         )
         for i, one in enumerate(files)
     ]
     # keys in which the pattern found nothing are null: they must not join each other
     every = pl.concat(frames, how="diagonal").filter(pl.col(KEY).is_not_null())
-    columns = [name for name in (*SCORES, *CARRIED_COLUMNS) if name in every.columns]
+    columns = [name for name in wanted if name in every.columns]
     once = every.unique(KEY, keep="first", maintain_order=True)
     if once.height < every.height:
         twins = every.join(once, on=KEY, how="inner", suffix=_TWIN, maintain_order="left").filter(

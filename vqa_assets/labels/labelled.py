@@ -21,7 +21,7 @@ from vqa_assets.corpora.opinions import LabelSummary
 from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.coverage import LabelAudit
 from vqa_assets.labels.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
-from vqa_assets.labels.joining import Join, plan
+from vqa_assets.labels.joining import Join, further_of, plan
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.tables.files import Draft, drafting, fault_of, read_json_lines, read_json_object
@@ -76,6 +76,7 @@ def make_labelled_table(
             body={
                 **join.audit.as_dict(),
                 **_decisions(join),
+                "further_scores": _further_scores(join),
                 "labels": [one.as_dict() for one in join.summaries],
                 "data_version": version,
             },
@@ -99,9 +100,12 @@ def label_features(
     return join.audit
 
 
-def validate_labelled(path: Path, status_column: str) -> int:
-    """Validate a labelled table of any format batch by batch; the number of rows. SchemaError names values."""
-    specs = labelled_table(status_column)
+def validate_labelled(path: Path, status_column: str, further: Sequence[str] = ()) -> int:
+    """Validate a labelled table of any format batch by batch; the number of rows. SchemaError names values.
+
+    ``further`` are the columns of further scores.
+    """
+    specs = labelled_table(status_column, further)
     names = [c.name for c in specs.columns]
     check_present(path, "labelled table", "materialize the asset that writes it")
     table = table_at(path)
@@ -157,13 +161,15 @@ def _is_corpus_jsonl(table: ForeignTable) -> bool:
         first = next(read_json_lines(table.path), None)
     except SchemaError:
         return False
-    return first is not None and {c.name for c in CORPUS_JSONL.columns} - _NOT_IN_OLDER <= first.row.keys()
+    return (
+        first is not None and {c.name for c in CORPUS_JSONL.columns if c.required} - _NOT_IN_OLDER <= first.row.keys()
+    )
 
 
 @contextmanager
 def _validated_draft(join: Join, settings: LabelSettings, out: ForeignTable) -> Iterator[Draft]:
     """A draft of the table in the format of ``out``, valid batch by batch; the block may publish it."""
-    specs = labelled_table(settings.status_column)
+    specs = labelled_table(settings.status_column, further_of(join.files))
     as_parquet = out.format is Format.PARQUET
     with drafting(out.path if as_parquet else out.path.with_name(f"{out.path.name}.parquet")) as draft:
         _write_parquet(join, draft.path)
@@ -249,6 +255,17 @@ def _bytes_version(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()[:32]
 
 
+def _further_scores(join: Join) -> dict[str, dict[str, int]]:
+    """How many of the labels that were loaded have each further score, and how many of its values were refused."""
+    return {
+        name: {
+            "labels": sum(file.frame[name].count() for file in join.files if name in file.further),
+            "refused": sum(file.further.get(name, 0) for file in join.files),
+        }
+        for name in further_of(join.files)
+    }
+
+
 def _decisions(join: Join) -> dict[str, Any]:
     """What the tables decided: key columns and what of them is compared, score columns, scales."""
     label_keys = list(dict.fromkeys(file.key.column for file in join.files))
@@ -261,7 +278,7 @@ def _decisions(join: Join) -> dict[str, Any]:
                 "key_column": file.key.column,
                 "compared": file.key.resolved,
                 "mos_column": file.mos_column,
-                "scales": [{"corpus": one.corpus, "scale": one.scale.name, "from": one.by} for one in file.scales],
+                "scales": [one.described() for one in file.scales],
             }
             for file in join.files
         ],

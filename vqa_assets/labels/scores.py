@@ -3,7 +3,8 @@
 Labels of several files become one body of labels in ``joining``; which part of a key is compared is in ``keys``.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,14 +13,14 @@ import polars as pl
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.contents import KEY_COLUMNS, check_split_words
-from vqa_assets.corpora.corpus import GENERAL_SPELLINGS
+from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, FurtherScore, says_dmos
 from vqa_assets.corpora.opinions import ci95_half_width
 from vqa_assets.corpora.scales import (
     ACR_1_5,
     CONTINUOUS_0_100,
     OPINION_SCALES,
+    POLARITIES,
     RAW_MOS,
-    SCALES,
     SLACK,
     TRAINING,
     UNIFIED,
@@ -56,6 +57,7 @@ _SDS = tuple(dict.fromkeys(("mos_std_dev", *GENERAL_SPELLINGS.sd)))
 _COUNTS = tuple(dict.fromkeys(("n_ratings", "mos_n_ratings", *GENERAL_SPELLINGS.count)))
 _LEAST_FOR_0_100 = 5.0 + SLACK
 _EXAMPLES = 5
+_log = logging.getLogger("vqa_assets.labels")
 _NEXT = "set mos_scale if the column is right, else label_mos_column"
 
 
@@ -66,6 +68,19 @@ class ScaleRule:
     setting: str | None
     corpora: Mapping[str, Corpus]
 
+    def names(self, corpus: Corpus | None) -> tuple[str, ...]:
+        """What a scale may be called: the known names, and the own ones of the corpus, or of all without one."""
+        own = [scale.name for one in ([corpus] if corpus else self.corpora.values()) for scale in one.scales]
+        return tuple(dict.fromkeys((*OPINION_SCALES, *own)))
+
+    def scale_named(self, name: str, corpus: Corpus | None) -> MosScale | None:
+        """The scale that a name means of a corpus, or without one; None where no or several declarations know it."""
+        if corpus is not None:
+            return corpus.scale_named(name)
+        known = OPINION_SCALES.get(name)
+        named = {known} if known else {one.scale_named(name) for one in self.corpora.values()} - {None}
+        return named.pop() if len(named) == 1 else None
+
 
 @dataclass(frozen=True)
 class DecidedScale:
@@ -74,6 +89,11 @@ class DecidedScale:
     corpus: str | None
     scale: MosScale
     by: str
+
+    def described(self) -> dict[str, str | None]:
+        """The same for an audit; the polarity where less is better."""
+        polarity = {} if self.scale.polarity == "mos" else {"polarity": self.scale.polarity}
+        return {"corpus": self.corpus, "scale": self.scale.name, **polarity, "from": self.by}
 
     @property
     def rows(self) -> pl.Expr:
@@ -84,7 +104,8 @@ class DecidedScale:
 @dataclass(frozen=True)
 class LabelFile:
     """One file's labels: ``frame`` has a row per usable row of the file, with ``_key``, the scores, and what it has of
-    SD, count, interval and identity.
+    SD, count, interval, further scores and identity. ``further`` says of each further score, by its column, how many
+    had to be left out: they are no numbers, or outside their scale.
     """
 
     table: ForeignTable
@@ -92,6 +113,7 @@ class LabelFile:
     mos_column: str
     scales: tuple[DecidedScale, ...]
     frame: pl.DataFrame
+    further: Mapping[str, int]
 
     @property
     def path(self) -> Path:
@@ -108,7 +130,7 @@ def read_label_file(
     """
     path = table.path
     check_present(path, "labels", "materialize corpus_jsonl for this corpus, or set labels")
-    file = _restricted(table.columns(_selection(settings)), settings)
+    file = _restricted(table.columns(_selection(settings, rule)), settings)
     key = KeyRule("src", "raw", None, "label_key_regex")
     if not conventional:
         column = key_column(file.names, settings.label_key_column, str(path), "label_key_column")
@@ -122,9 +144,12 @@ def read_label_file(
     _check_inside(file, mos, scales)
     check_splits(file.frame, path)
     labels = _on_both_scales(file, mos, scales, rule)
+    further = _further_scores(file, _scales_of_mos(file, mos, scales, rule), rule)
+    labels = labels.with_columns(file.frame.select(**{name: one.score for name, one in further.items()}).get_columns())
     if settings.vote_columns or settings.rater_column:
         labels = _scores_of_votes(labels, key.column, settings.rater_column, file)
-    return LabelFile(table, key, mos, scales, labels.with_columns(normalized(labels[key.column], key).alias(KEY)))
+    labels = labels.with_columns(normalized(labels[key.column], key).alias(KEY))
+    return LabelFile(table, key, mos, scales, labels, {name: one.refused for name, one in further.items()})
 
 
 def check_splits(rows: pl.DataFrame, path: Path) -> None:
@@ -155,12 +180,15 @@ def decide_scales(file: SelectedColumns, column: str, rule: ScaleRule) -> tuple[
     )
 
 
-def _selection(settings: LabelSettings) -> ColumnSelection:
+def _selection(settings: LabelSettings, rule: ScaleRule) -> ColumnSelection:
     """The columns that may matter: keys, scores, and what is carried."""
     scores = VOTE_CANDIDATES if settings.rater_column else MOS_CANDIDATES
     chosen = tuple(filter(None, (settings.label_key_column, settings.rater_column)))
-    numbers = (_SD_UNIFIED, *_SDS, *_COUNTS, *filter(None, (settings.label_mos_column,)))
-    texts = (*CARRIED_COLUMNS, "mos_scale")
+    further = [one for corpus in rule.corpora.values() for one in corpus.scores]
+    fields = (one.field for one in further)
+    numbers = (_SD_UNIFIED, *_SDS, *_COUNTS, *filter(None, (settings.label_mos_column,)), *fields)
+    sides = (name for one in further for name in (one.scale_field, one.polarity_field))
+    texts = (*CARRIED_COLUMNS, "mos_scale", "mos_polarity", *sides)
 
     def kind(name: str) -> type | None:
         if name in chosen:
@@ -220,9 +248,23 @@ def _score_column(
         _check_usable(file, None, candidates[0])  # raises: every row is unusable, and named
     first, *others = filled
     scales = decide_scales(file, first, rule)
+    _check_polarity(file, first, scales, rule)
     for other in others:
         _check_same(file, first, scales, other, rule)
     return first, scales
+
+
+def _check_polarity(file: SelectedColumns, column: str, scales: Sequence[DecidedScale], rule: ScaleRule) -> None:
+    """LabelError where scores that are called DMOS would be taken as if more were better."""
+    for one in scales:
+        declared = rule.corpora.get(one.corpus or "")
+        if says_dmos(column) and one.scale.polarity == "mos" and not (declared and declared.dmos_is_mos):
+            raise LabelError(
+                f"{file.path}: column {column}",
+                found="DMOS, of which less is better" + (f", and {one.corpus}'s polarity is mos" if declared else ""),
+                expected="mean opinion scores, or rows that say dmos in a column mos_polarity",
+                next_step='say it in the table, or declare the corpus with polarity = "dmos"',
+            )
 
 
 def _check_same(
@@ -281,10 +323,7 @@ def _on_both_scales(file: SelectedColumns, mos: str, scales: Sequence[DecidedSca
     if _SD_UNIFIED in names:
         spread = pl.col(_SD_UNIFIED) * CONTINUOUS_0_100.map_to(TRAINING)[0]
     elif sd is not None:
-        # an SD is in the unit of the column mos where the file has one, else in that of the scores
-        has_mos = mos != "mos" and "mos" in names and file.frame["mos"].count() > 0
-        of_mos = decide_scales(file, "mos", rule) if has_mos else scales
-        spread = _on_scale(pl.col(sd), of_mos, TRAINING, spread=True)
+        spread = _on_scale(pl.col(sd), _scales_of_mos(file, mos, scales, rule), TRAINING, spread=True)
     if spread is not None:
         added["mos_std_dev"] = pl.when(spread > 0).then(spread).otherwise(0.0).fill_nan(0.0)
     count = _first_filled(file, _COUNTS)
@@ -293,6 +332,70 @@ def _on_both_scales(file: SelectedColumns, mos: str, scales: Sequence[DecidedSca
     carried = [name for name in CARRIED_COLUMNS if name in names]
     others = [name for name in names if name not in (*added, *CARRIED_COLUMNS, ROW)]
     return file.frame.select(ROW, *others, *(expr.alias(name) for name, expr in added.items()), *carried)
+
+
+def _scales_of_mos(
+    file: SelectedColumns, column: str, scales: Sequence[DecidedScale], rule: ScaleRule
+) -> Sequence[DecidedScale]:
+    """What stands beside scores (an SD, further scores) is on the scale of the column mos where the file has one."""
+    has_mos = column != "mos" and "mos" in file.frame.columns and file.frame["mos"].count() > 0
+    return decide_scales(file, "mos", rule) if has_mos else scales
+
+
+@dataclass(frozen=True)
+class _Further:
+    """One further score of a file on 1–5, null where it is unknown, and how many of its values were refused."""
+
+    score: pl.Expr
+    refused: int
+
+
+def _further_scores(file: SelectedColumns, scales: Sequence[DecidedScale], rule: ScaleRule) -> dict[str, _Further]:
+    """The further scores that the corpora of a file declare, of those that it has a column of, by that.
+
+    Each is on the scale that its row names for it, else on that of ``mos``. One that is no number, or outside its
+    scale, becomes unknown and is counted and told: it costs no label.
+    """
+    found: dict[str, _Further] = {}
+    rows = file.frame
+    named = [rule.corpora[one.corpus] for one in scales if one.corpus and one.corpus in rule.corpora]
+    # rows that name no corpus may be of any
+    corpora = named if all(one.corpus for one in scales) else list(rule.corpora.values())
+    for one in dict.fromkeys(score for corpus in corpora for score in corpus.scores):
+        if one.field not in rows.columns or one.field in found:
+            continue
+        score = pl.lit(None, pl.Float64)
+        for decided in scales:
+            corpus = rule.corpora.get(decided.corpus or "")
+            if corpus is not None and all(other.field != one.field for other in corpus.scores):
+                continue  # a column of this name means something else there
+            for name, polarity, said in _scales_said(rows, one):
+                scale = decided.scale if name is None else rule.scale_named(name, corpus)
+                if scale is None or polarity not in (None, *POLARITIES):
+                    continue
+                scale = scale.directed("dmos" if (polarity or decided.scale.polarity) == "dmos" else "mos")
+                here = said & decided.rows if "corpus" in rows.columns else said
+                slope, intercept = scale.map_to(TRAINING)
+                inside = pl.col(one.field).is_between(scale.low - scale.slack, scale.high + scale.slack)
+                score = pl.when(here & inside).then(pl.col(one.field) * slope + intercept).otherwise(score)
+        wanted = pl.col(one.field).is_not_null() & pl.col(one.field).is_not_nan()
+        counts = rows.select(wanted=wanted.sum(), known=score.is_not_null().sum()).row(0, named=True)
+        refused = counts["wanted"] - counts["known"] + len(file.refused(one.field))
+        if refused:
+            _log.warning(
+                "%s: %d of %d %s are no numbers or outside their scale; they are unknown, their labels stay",
+                *(file.path, refused, rows.height, one.field),
+            )
+        found[one.field] = _Further(score, refused)
+    return found
+
+
+def _scales_said(rows: pl.DataFrame, one: FurtherScore) -> Iterator[tuple[str | None, str | None, pl.Expr]]:
+    """What rows say of a further score's scale and polarity, and which rows say it."""
+    fields = [name for name in (one.scale_field, one.polarity_field) if name in rows.columns]
+    for said in rows.select(fields).unique().iter_rows(named=True) if fields else [{}]:
+        where = [pl.col(name).eq_missing(pl.lit(word, pl.String)) for name, word in said.items()]
+        yield said.get(one.scale_field), said.get(one.polarity_field), pl.all_horizontal(pl.lit(value=True), *where)
 
 
 def _first_filled(file: SelectedColumns, spellings: Sequence[str]) -> str | None:
@@ -308,7 +411,7 @@ def _on_scale(value: pl.Expr, decided: Sequence[DecidedScale], other: MosScale, 
         slope, intercept = scale.map_to(other)
         if scale == other:
             return value
-        return value * slope if spread else value * slope + intercept
+        return value * scale.convert_spread(1.0, other) if spread else value * slope + intercept
 
     if len(decided) == 1:
         return converted(decided[0].scale)
@@ -325,7 +428,7 @@ def _check_inside(file: SelectedColumns, column: str, decided: Sequence[DecidedS
     for one in decided:
         rows = file.frame if len(decided) == 1 else file.frame.filter(one.rows)
         score = pl.col(column)
-        inside = score.is_finite() & score.is_between(one.scale.low - SLACK, one.scale.high + SLACK)
+        inside = score.is_finite() & score.is_between(one.scale.low - one.scale.slack, one.scale.high + one.scale.slack)
         outside += [(row, value, one.scale.name) for row, value in rows.filter(~inside).select(ROW, column).iter_rows()]
     if outside:
         examples = "; ".join(
@@ -345,29 +448,52 @@ def _scale_of_group(
     what = f"{file.path}: {column}" + (f" of {corpus}" if corpus else "")
     if column.lower() in _ALWAYS_0_100:
         return DecidedScale(corpus, CONTINUOUS_0_100, "column name")
-    if rule.setting:
-        return DecidedScale(corpus, SCALES[rule.setting], "setting")
-    if column.lower() == "mos" and "mos_scale" in rows.columns and (named := _scale_in_rows(rows, what)):
-        return DecidedScale(corpus, named, "rows")
     declaration = rule.corpora.get(corpus or "")
-    if declaration is None:
-        return DecidedScale(corpus, _detected_scale(rows, column, (ACR_1_5, CONTINUOUS_0_100), what), "detection")
-    # of several scales (published and stored differently) the scores tell which
-    candidates = tuple(dict.fromkeys(filter(None, (declaration.stored_scale, *declaration.scales))))
-    return DecidedScale(corpus, _detected_scale(rows, column, candidates, what), "corpus")
+    # what rows say of their scale and its direction, they say of the column mos
+    of_rows = column.lower() == "mos"
+    by, name = "setting", rule.setting
+    if not name and of_rows:
+        by, name = "rows", _word_of_rows(rows, "mos_scale", rule.names(declaration), what)
+    if name:
+        found = rule.scale_named(name, declaration)
+        if found is None:
+            raise LabelError(
+                f"{what}: mos_scale {name!r}",
+                found=f"no scale of {corpus or 'any corpus'}, or one that corpora declare differently",
+                expected=f"one of {', '.join(rule.names(declaration))}",
+                next_step="correct the name, or declare the scale",
+            )
+        scale = found
+    elif declaration is None:
+        by, scale = "detection", _detected_scale(rows, column, (ACR_1_5, CONTINUOUS_0_100), what)
+    else:
+        # of several scales (published and stored differently) the scores tell which
+        candidates = tuple(dict.fromkeys(filter(None, (declaration.stored_scale, *declaration.scales))))
+        by, scale = "corpus", _detected_scale(rows, column, candidates, what)
+    if of_rows or says_dmos(column):
+        said = _word_of_rows(rows, "mos_polarity", POLARITIES, what, otherwise=scale.polarity)
+        scale = scale.directed("dmos" if said == "dmos" else "mos")
+    return DecidedScale(corpus, scale, by)
 
 
-def _scale_in_rows(rows: pl.DataFrame, what: str) -> MosScale | None:
-    names = rows["mos_scale"].drop_nulls().unique(maintain_order=True).to_list()
-    if len(names) > 1 or any(name not in OPINION_SCALES for name in names):
-        first = {name: rows.filter(pl.col("mos_scale") == name)[ROW][0] for name in names}
+def _word_of_rows(
+    rows: pl.DataFrame, column: str, words: Sequence[str], what: str, otherwise: str | None = None
+) -> str | None:
+    """The one word that all rows say in a column, rows that say nothing ``otherwise``; LabelError where they differ."""
+    if column not in rows.columns:
+        return otherwise
+    said = rows[column] if otherwise is None else rows[column].fill_null(otherwise)
+    found = said.drop_nulls().unique(maintain_order=True).to_list()
+    if len(found) > 1 or any(word not in words for word in found):
+        first = {word: rows.filter(said == word)[ROW][0] for word in found}
         raise LabelError(
-            f"{what}: mos_scale",
-            found=", ".join(f"{name!r} (row {row})" for name, row in first.items()),
-            expected=f"one scale of opinions in all rows: {' or '.join(OPINION_SCALES)}",
+            f"{what}: {column}",
+            found=", ".join(f"{word!r} (row {row})" for word, row in first.items()),
+            expected=f"one {'scale of opinions' if column == 'mos_scale' else 'polarity'} in all rows: "
+            f"{' or '.join(words)}",
             next_step="split the file, name the corpus in a column corpus, or correct the column",
         )
-    return SCALES[names[0]] if names else None
+    return found[0] if found else None
 
 
 def _detected_scale(rows: pl.DataFrame, column: str, candidates: Sequence[MosScale], what: str) -> MosScale:
@@ -377,7 +503,7 @@ def _detected_scale(rows: pl.DataFrame, column: str, candidates: Sequence[MosSca
         scale = detect_scale(scores, candidates, what)
     except ScaleError as error:
         raise LabelError(error.what, found=error.found, expected=error.expected, next_step=_NEXT) from error
-    if len(candidates) > 1 and scale.high > _LEAST_FOR_0_100 >= max(scores):
+    if len(candidates) > 1 and scale.is_wide and max(scores) <= _LEAST_FOR_0_100:
         raise LabelError(
             f"{what}: the scale cannot be told",
             found=f"{len(scores)} scores from {min(scores):g} to {max(scores):g}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from vqa_assets.corpora.scales import OpinionScaleName
+from vqa_assets.corpora.scales import OPINION_SCALES
 from vqa_assets.errors import LabelError
 from vqa_assets.settings import (
     DEFAULT,
@@ -45,9 +45,10 @@ class LabelSettings(Settings):
     min_match_rate: float = setting(0.95, "Least share of distinct feature keys with a label.", ge=0, le=1)
     status_column: str = setting(STATUS_COLUMN, "Column that says ok or missing-label.")
     overwrite: bool = setting(False, "Replace MOS columns that the features have.")
-    mos_scale: OpinionScaleName | None = setting(
+    mos_scale: str | None = setting(
         None,
-        "Scale of the column mos, where rows, corpus and detection should not decide.",
+        "Scale of the column mos, where rows, corpus and detection should not decide: "
+        f"{', '.join(OPINION_SCALES)}, or one that a corpus declares.",
         shown="decided per label file and corpus",
     )
     corpus: str | None = setting(None, "Take only label rows of this corpus.", shown="all rows")

@@ -5,14 +5,17 @@ It is a command, too: ``python -m vqa_assets.provenance verify <manifest>``. Wri
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
+from vqa_assets.corpora.declarations import corpora_folder
 from vqa_assets.errors import ProvenanceError, VqaError
 from vqa_assets.provenance import SCHEMA, file_record
 from vqa_assets.tables.files import read_json_object
@@ -91,7 +94,22 @@ def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
     if config:
         text = json.dumps({"ops": {asset: {"config": config}}}, sort_keys=True)
         words += ["--config-json", text.replace("<root>", str(root.path))]
-    return f"VQA_DATA_ROOT={shlex.quote(str(root.path))} {shlex.join(words)}"
+    environment = {"VQA_DATA_ROOT": str(root.path)}
+    declared, own = corpora_folder(os.environ), _corpora_not_shipped(provenance)
+    if declared or own:
+        # A manifest holds no value of the environment, so whoever replays from another shell is asked for the folder.
+        environment["VQA_CORPORA_DIR"] = str(declared or f"<the folder that declares {', '.join(own)}>")
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in environment.items()), shlex.join(words)])
+
+
+def _corpora_not_shipped(provenance: Mapping[str, Any]) -> list[str]:
+    """The corpora that a run was of, or read its rows of, which only a declaration of the user's own makes known."""
+    names = {provenance["dagster"].get("partition_key")} - {None}
+    for record in provenance["inputs"].values():
+        path = PurePosixPath(record["path"])
+        if len(path.parts) == 2 and path.name == f"{path.parts[0].replace('-', '_')}.jsonl":
+            names.add(path.parts[0])
+    return sorted(names - {*CORPORA, *EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES})
 
 
 def _provenance(manifest_file: Path) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """What fetches clips: libcurl in this process, or one curl process a clip; pages by yt-dlp, where it is installed."""
 
+import os
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,7 +21,8 @@ class DownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     implementation: str = Field(default=AUTO, description=DOWNLOADING.described())
 
     def describe_tool(self) -> "DownloaderDescription":
-        """See ``ingest.tools.Described``; the environment that counts is this process's."""
+        """See ``ingest.tools.Described``; the environment that counts (``HF_TOKEN``) is this process's."""
+        from vqa_assets.clips.hub import HubAccess
         from vqa_assets.ingest.tools import DownloaderDescription
 
-        return DownloaderDescription(DOWNLOADING.binary(self.implementation))
+        return DownloaderDescription(DOWNLOADING.binary(self.implementation), HubAccess.of(os.environ))

@@ -1,7 +1,8 @@
 """Sensors that start a run when a person dropped a file: annotation files, feature tables, reports of the encode grid.
 
-A file that is still being written starts nothing: a sensor's ``Cursor`` remembers what was whole. ``stat`` comes first,
-bytes are read only where that changed. Assets that follow from other assets are in ``automation``.
+Files are looked for where ``ingest.toml`` says. One that is still being written starts nothing: a sensor's ``Cursor``
+remembers what was whole. ``stat`` comes first, bytes are read only where that changed. A feature table of your own
+starts nothing before its corpus has its JSONL. Assets that follow from other assets are in ``automation``.
 """
 
 import hashlib
@@ -103,16 +104,14 @@ def make_drop_sensors(catalog: Catalog, interval_s: int) -> list[dg.SensorDefini
     """One sensor per kind of drop, all off until somebody switches them on."""
 
     def annotation_files(name: str, root: DataRoot, cursor: Cursor) -> str | None:
-        from vqa_assets.ingest.layout import waiting_annotation_files
-
-        return cursor.change_of(name, waiting_annotation_files(catalog.corpora[name], root))
+        return cursor.change_of(name, catalog.layout(root, name).waiting_annotation_files())
 
     def feature_table(name: str, root: DataRoot, cursor: Cursor) -> str | None:
         from vqa_assets.features.corpus_table import why_foreign
 
         corpus = catalog.corpora[name]
         table = root.features(corpus)
-        if not table.is_file() or not root.corpus_jsonl(corpus).is_file():
+        if not table.is_file() or not catalog.layout(root, name).output.is_file():
             return None
         change = cursor.change_of(name, (table,))
         # What clip_features wrote itself is followed by automation.

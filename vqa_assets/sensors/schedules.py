@@ -10,7 +10,6 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
@@ -69,8 +68,10 @@ def make_reingest_schedule(catalog: Catalog, timing: Timing) -> dg.ScheduleDefin
         f"as ${CRON_NAME} and ${TIMEZONE_NAME} say.",
     )
     def weekly_reingest(context: dg.ScheduleEvaluationContext, data_root: DataRootResource) -> Any:
+        from vqa_assets.ingest.layout import waits_for_ingest
+
         root = data_root.root()
-        present = [c.name for c in catalog.corpora.values() if _is_present(c, root)]
+        present = [c.name for c in catalog.corpora.values() if waits_for_ingest(c, root)]
         return _requests(context, present) or dg.SkipReason(f"no annotation file under {root.path}")
 
     return weekly_reingest
@@ -97,7 +98,7 @@ def make_freshness_schedule(catalog: Catalog, timing: Timing) -> dg.ScheduleDefi
         root = data_root.root()
         recorded = context.instance.get_materialized_partitions(dg.AssetKey("corpus_jsonl"))
         # A corpus whose file is gone was recorded, one copied from elsewhere was not: the check judges both.
-        made = [c.name for c in catalog.corpora.values() if c.name in recorded or root.corpus_jsonl(c).is_file()]
+        made = [name for name in catalog.corpora if name in recorded or _is_ingested(name, catalog, root)]
         requests = [  # a job of checks only takes no partition key but by its tag
             dg.RunRequest(run_key=request.run_key, tags={PARTITION_TAG: str(request.partition_key)})
             for request in _requests(context, made)
@@ -112,11 +113,8 @@ def _requests(context: dg.ScheduleEvaluationContext, names: list[str]) -> list[d
     return [dg.RunRequest(run_key=f"{name}:{tick}", partition_key=name) for name in names]
 
 
-def _is_present(corpus: Corpus, root: DataRoot) -> bool:
-    """True where an annotation file waits; also where settings are broken, so that the run says what is wrong."""
-    from vqa_assets.ingest.layout import waiting_annotation_files
-
+def _is_ingested(name: str, catalog: Catalog, root: DataRoot) -> bool:
     try:
-        return bool(waiting_annotation_files(corpus, root))
-    except SettingsError:
+        return catalog.layout(root, name).output.is_file()
+    except SettingsError:  # where its JSONL lies is not known: the check says what is wrong
         return True

@@ -29,6 +29,7 @@ _MAY_BE_READING = (errno.EACCES, errno.EPERM, errno.EIO)
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 _LONGEST_NAME_BYTES = 255
 _SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+_REMEDY = "materialize the asset that writes it again"
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,13 @@ class JsonLine:
     row: dict[str, Any]
 
 
-def read_json_lines(path: Path) -> Iterator[JsonLine]:
-    """Every non-empty line of a file as an object; SchemaError names file and line of anything else."""
+def read_json_lines(path: Path, remedy: str = _REMEDY) -> Iterator[JsonLine]:
+    """Every non-empty line of a file as an object; SchemaError names file and line of anything else, and ``remedy``."""
     with path.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             if raw.strip():
-                yield JsonLine(number, raw if raw.endswith(b"\n") else raw + b"\n", parse_json_line(raw, path, number))
+                row = parse_json_line(raw, path, number, remedy)
+                yield JsonLine(number, raw if raw.endswith(b"\n") else raw + b"\n", row)
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
@@ -132,8 +134,8 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
         out.writelines(lines)
 
 
-def parse_json_line(raw: bytes, path: Path, number: int) -> dict[str, Any]:
-    """The object in one line; SchemaError names file and line of anything else."""
+def parse_json_line(raw: bytes, path: Path, number: int, remedy: str = _REMEDY) -> dict[str, Any]:
+    """The object in one line; SchemaError names file and line of anything else, and ``remedy`` where it is torn."""
     try:
         row = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -143,10 +145,10 @@ def parse_json_line(raw: bytes, path: Path, number: int) -> dict[str, Any]:
         try:
             row = json.loads(raw)
         except (ValueError, RecursionError):
-            advice = "the file was cut short or edited; materialize the asset that writes it again"
+            advice = f"the file was cut short or edited; {remedy}"
             raise _no_object_in_line(path, number, f"not JSON ({error})", advice) from error
     if not isinstance(row, dict):
-        advice = "is this JSON Lines? Materialize the asset that writes it again"
+        advice = f"is this JSON Lines? {remedy[0].upper()}{remedy[1:]}"
         raise _no_object_in_line(path, number, f"a JSON {type(row).__name__}", advice)
     return row
 

@@ -3,11 +3,12 @@
 Judging rows by them is in ``validation``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vqa_assets.corpora.scales import SCALES, SLACK, TRAINING, UNIFIED
+from vqa_assets.corpora.corpus import Corpus
+from vqa_assets.corpora.scales import POLARITIES, SCALES, SLACK, TRAINING, UNIFIED
 from vqa_assets.feature_names import CANONICAL_6, MEASURED
 
 Kind = Literal["string", "integer", "number", "boolean"]
@@ -85,6 +86,14 @@ CORPUS_JSONL = Table(
         # Scales reach from 0 to 100, and rounded scores a little beyond their ends.
         Column("mos", "number", "Mean opinion score, native, on mos_scale", low=-SLACK, high=100 + SLACK),
         Column("mos_scale", "string", "Scale that mos is on", choices=tuple(SCALES)),
+        Column(
+            "mos_polarity",
+            "string",
+            "What a high mos means; mos, where nothing is said: good quality",
+            required=False,
+            nullable=True,
+            choices=POLARITIES,
+        ),
         Column("mos_std_dev", "number", "SD of the opinions in the unit of mos; 0 = not published", low=0),
         Column("n_ratings", "integer", "Opinions per clip; 0 = not published", low=0),
         Column("corpus", "string", "Name of the corpus"),
@@ -110,6 +119,7 @@ def _unified_column(column: Column) -> Column:
         "src": {"unique": False},
         "mos": {"description": "Mean opinion score on 0–100", "low": UNIFIED.low - 1.25, "high": UNIFIED.high + 1.25},
         "mos_scale": {"description": "Scale that mos is on", "choices": (UNIFIED.name,)},
+        "mos_polarity": {"description": "What a high mos means: good quality", "choices": (UNIFIED.polarity,)},
         "mos_std_dev": {"description": "SD of the opinions in the unit of mos_native; 0 = not published"},
     }
     others = {} if column.name in _UNIFIED_NEEDS else {"required": False, "nullable": True}
@@ -123,11 +133,52 @@ UNIFIED_CORPUS = Table(
         *(_unified_column(c) for c in CORPUS_JSONL.columns),
         Column("mos_native", "number", "Score as published"),
         Column("mos_native_scale", "string", "Scale that mos_native is on", choices=tuple(SCALES)),
+        Column(
+            "mos_native_polarity",
+            "string",
+            "What a high mos_native means; mos, where nothing is said: good quality",
+            required=False,
+            nullable=True,
+            choices=POLARITIES,
+        ),
         Column("mos_std_dev_unified", "number", "SD of the opinions on 0–100; 0 = not published", low=0),
         Column("corpus_source", "string", "Corpus the row was taken from"),
         Column("aggregated_at_utc", "string", "When the unified corpus was made", pattern=UTC_PATTERN),
     ),
 )
+
+
+def corpus_jsonl_of(corpus: Corpus) -> Table:
+    """``CORPUS_JSONL`` of one corpus: scales of its own reach further and have other names; further scores."""
+    names = tuple(dict.fromkeys((*SCALES, *(scale.name for scale in corpus.scales))))
+    changes: dict[str, dict[str, Any]] = {
+        "mos": {
+            "low": min([-SLACK, *(scale.low - scale.slack for scale in corpus.scales)]),
+            "high": max([100 + SLACK, *(scale.high + scale.slack for scale in corpus.scales)]),
+        },
+        "mos_scale": {"choices": names},
+    }
+    columns = [replace(column, **changes.get(column.name, {})) for column in CORPUS_JSONL.columns]
+    columns += further_columns((one.field for one in corpus.scores), "on mos_scale, or on its own")
+    return replace(CORPUS_JSONL, columns=tuple(columns))
+
+
+def further_columns(
+    names: Iterable[str], scale: str, low: float | None = None, high: float | None = None
+) -> list[Column]:
+    """Columns of further scores, which rows may lack."""
+    return [
+        Column(name, "number", f"A further score, {scale}", required=False, nullable=True, low=low, high=high)
+        for name in names
+    ]
+
+
+def unified_corpus_of(scales: Iterable[str]) -> Table:
+    """``UNIFIED_CORPUS`` of corpora that have scales of their own beside the known ones, by their names."""
+    names = tuple(dict.fromkeys((*SCALES, *scales)))
+    columns = (replace(c, choices=names) if c.name == "mos_native_scale" else c for c in UNIFIED_CORPUS.columns)
+    return replace(UNIFIED_CORPUS, columns=tuple(columns))
+
 
 CLIP_FEATURES = Table(
     "clip_features",
@@ -229,10 +280,11 @@ FR_TRAINING_CORPUS = replace(
 )
 
 
-def labelled_table(status_column: str) -> Table:
-    """``MOS_FEATURES`` with another name for its status column."""
+def labelled_table(status_column: str, further: Iterable[str] = ()) -> Table:
+    """``MOS_FEATURES`` with another name for its status column, and with columns of further scores."""
     named = (replace(c, name=status_column) if c.name == "mos_label_status" else c for c in MOS_FEATURES.columns)
-    return replace(MOS_FEATURES, columns=tuple(named))
+    scores = further_columns(further, "on 1–5", low=TRAINING.low - 0.05, high=5.05)
+    return replace(MOS_FEATURES, columns=(*named, *scores))
 
 
 TABLES: Mapping[str, Table] = {

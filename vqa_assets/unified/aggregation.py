@@ -6,6 +6,7 @@ Published together or not at all. How a row is judged is in ``index`` and ``dupl
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from vqa_assets.provenance import Manifest, RunContext, utc_text, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, read_json_object, write_json
 from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.specs import unified_corpus_of
 from vqa_assets.unified.croissant import croissant
 from vqa_assets.unified.description import UnifiedView, view_of
 from vqa_assets.unified.duplicates import Duplicate, standing
@@ -130,7 +132,7 @@ def make_unified_corpus(
     report = aggregation.report
     parquet = settings.output.with_suffix(".parquet")
     try:
-        version = _publish(aggregation.rows, settings.output, parquet, workers)
+        version, report.losses.further_scores = _publish(aggregation.rows, settings.output, parquet, workers)
     except OSError as error:
         raise AggregateError(
             f"{settings.output}",
@@ -138,6 +140,8 @@ def make_unified_corpus(
             expected="a folder with room for the new files beside the earlier ones",
             next_step="the earlier output stands; correct the folder or the disk, and materialize unified_corpus again",
         ) from error
+    for name, count in report.losses.further_scores.items():
+        _log.warning("unified_corpus: %d %s are no numbers or outside their scale; they are unknown now", count, name)
     # from the published file: what is described is what stands, also where it was left alone
     view = view_of(parquet, corpora)
     sidecars = Sidecars.beside(settings.output)
@@ -210,7 +214,8 @@ def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> 
     """The rows that stand, sorted; the others are counted in the report."""
     entries = builder.entries()
     judged = standing(entries)
-    names, shards = builder.names, tuple(builder.shards)
+    names, shards, scales = builder.names, tuple(builder.shards), builder.scales
+    further = builder.further
     # by the corpora's names; within a corpus the entries are by digest already
     ranks = np.argsort(np.argsort(np.array(names, str))) if names else np.zeros(0, np.int64)
     corpora = ranks.astype(np.uint16)[entries["corpus"][judged.positions]]
@@ -219,34 +224,43 @@ def _standing_rows(builder: IndexBuilder, report: AggregateReport, now: str) -> 
     report.same_corpus_dedups, report.cross_corpus_dedups = judged.same_corpus, judged.cross_corpus
     # the few examples are read and unified here, so that both sides are on one scale
     report.duplicates = tuple(
-        Duplicate.of(*(read_unified(Block(entries[[place]], shards, names, now)) for place in pair))
+        Duplicate.of(*(read_unified(Block(entries[[place]], shards, names, scales, further, now)) for place in pair))
         for pair in judged.examples
     )
     report.rows_out = len(rows)
     report.rows_per_corpus = {name: count for name, count in sorted(zip(names, counts, strict=True)) if count}
-    return Block(rows, shards, names, now)
+    return Block(rows, shards, names, scales, further, now)
 
 
-def write_unified_lines(rows: Block, path: Path, workers: Workers | None = None) -> Kinds:
-    """Write the rows as JSON Lines; every field without a column spec, with some of the kinds of its values."""
+def write_unified_lines(rows: Block, path: Path, workers: Workers | None = None) -> tuple[Kinds, Mapping[str, int]]:
+    """Write the rows as JSON Lines; every field without a column spec, with some of the kinds of its values.
+
+    Beside it, how many further scores had to be left out, by field.
+    """
     kinds: Kinds = {}
+    refused: Counter[str] = Counter()
     with path.open("wb") as out:
         for written in (workers or ThisProcess()).map(write_block, blocks_of(rows)):
             out.write(written.lines)
             kinds = merged_kinds((kinds, written.kinds))
-    return kinds
+            refused.update(written.refused)
+    return kinds, refused
 
 
-def _publish(rows: Block, jsonl: Path, parquet: Path, workers: Workers) -> str:
-    """Put both files in their places, unless what stands there holds the same rows; their data version."""
+def _publish(rows: Block, jsonl: Path, parquet: Path, workers: Workers) -> tuple[str, Mapping[str, int]]:
+    """Put both files in their places, unless what stands there holds the same rows.
+
+    Their data version, and the further scores that were left out.
+    """
     with drafting(parquet) as table, drafting(jsonl) as lines:
-        kinds = write_unified_lines(rows, lines.path, workers)
-        version = write_table(lines.path, table.path, kinds, partial(place_of, rows))
+        kinds, refused = write_unified_lines(rows, lines.path, workers)
+        specs = unified_corpus_of(scale.name for scale in rows.scales)
+        version = write_table(lines.path, table.path, kinds, partial(place_of, rows), specs)
         if not stands(jsonl, parquet, version):
             # the table names the JSONL it was made from: after a crash between the two they are no pair, and made again
             table.publish()
             lines.publish()
-    return version
+    return version, refused
 
 
 def _keep_or_write(path: Path, document: Mapping[str, Any]) -> None:

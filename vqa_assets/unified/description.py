@@ -8,11 +8,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vqa_assets.corpora import Corpus, ExternalShard
+from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS, Corpus, ExternalShard
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.corpora.opinions import CORPUS, LabelSummary, settled, summarize_rows
+from vqa_assets.corpora.scales import SCALES, MosScale
+from vqa_assets.errors import SchemaError
 from vqa_assets.unified.related import GROUPS_SHOWN, RelatedClips, find_related
 from vqa_assets.unified.table import TOTAL, unified_columns
 
@@ -165,7 +168,8 @@ def view_of(parquet: Path, corpora: Mapping[str, Corpus | ExternalShard]) -> Uni
     clips = describe_clips(parquet)
     # a licence binds only where clips of its corpus are inside
     inside = {one.corpus: one.clips for one in clips if one.corpus != TOTAL}
-    return UnifiedView(clips, summarize_labels(parquet), licences_of(inside, corpora), find_related(parquet, corpora))
+    labels = summarize_labels(parquet, corpora)
+    return UnifiedView(clips, labels, licences_of(inside, corpora), find_related(parquet, corpora))
 
 
 def licences_of(clips: Mapping[str, int], corpora: Mapping[str, Corpus | ExternalShard]) -> Licences:
@@ -185,9 +189,26 @@ def licences_of(clips: Mapping[str, int], corpora: Mapping[str, Corpus | Externa
     return Licences(licences, strictest(one.redistribution for one in licences))
 
 
-def summarize_labels(parquet: Path) -> tuple[LabelSummary, ...]:
-    """The labels of a unified corpus: one summary per corpus and native scale, by name."""
-    return summarize_rows(unified_columns(parquet, _LABEL_COLUMNS))
+def summarize_labels(
+    parquet: Path, corpora: Mapping[str, Corpus | ExternalShard] = MappingProxyType({**CORPORA, **EXTERNAL_SHARDS})
+) -> tuple[LabelSummary, ...]:
+    """The labels of a unified corpus: one summary per corpus and native scale, by name.
+
+    SchemaError where rows are on a scale that no declaration here knows.
+    """
+
+    def scale_of(corpus: str, name: str) -> MosScale:
+        scale = (corpora[corpus].scale_named(name) if corpus in corpora else None) or SCALES.get(name)
+        if scale is None:
+            raise SchemaError(
+                f"{parquet}: mos_native_scale of {corpus}",
+                found=repr(name),
+                expected=f"one of {', '.join(SCALES)}, or a scale that {corpus} declares",
+                next_step="set VQA_CORPORA_DIR to the declarations that the unified corpus was made with",
+            )
+        return scale
+
+    return summarize_rows(unified_columns(parquet, _LABEL_COLUMNS), scale_of)
 
 
 def describe_clips(parquet: Path) -> tuple[ClipDescription, ...]:

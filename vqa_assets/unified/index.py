@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.corpora import Corpus, ExternalShard
-from vqa_assets.corpora.scales import CONTINUOUS_0_100, SCALES, SLACK, UNIFIED, MosScale, detect_scale
+from vqa_assets.corpora.corpus import FurtherScore
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, POLARITIES, SCALES, UNIFIED, MosScale, detect_scale
 from vqa_assets.errors import AggregateError
 from vqa_assets.unified.duplicates import Duplicate
 from vqa_assets.unified.shards import RECORD, OpenedShard, Scan, is_number, read_row, shown_value, wrong_value
 
 Source = Corpus | ExternalShard
 """What a shard's rows may come from."""
-NATIVE_SCALES = tuple(SCALES.values())
 ENTRY = np.dtype(
     [
         ("digest", ">u8", 4),
@@ -32,21 +32,20 @@ ENTRY = np.dtype(
         ("length", "<u4"),
         ("shard", "<u2"),
         ("corpus", "<u2"),
-        ("scale", "u1"),
+        ("scale", "<u2"),
         ("spread", "<f8"),
     ]
 )
-"""One row: the digest, which bytes of which shard, the corpus by number, the scale of ``mos`` as a number into
-``NATIVE_SCALES``, the SD on 0–100 (infinite where unknown)."""
+"""One row: the digest, which bytes of which shard, the corpus by number, the scale of ``mos`` by number, the SD on
+0–100 (infinite where unknown)."""
 DROPPED_SHOWN = 10
 """How many dropped rows are shown of each reason."""
 _MOST_OUTSIDE_SHARE, _LEAST_OUTSIDE_ROWS = 0.01, 20
 _RAW_SCORES_SHOWN = 10
 _RAW_SCORE_TOLERANCE = 1e-6 * (UNIFIED.high - UNIFIED.low)
-_OTHER_SCALE = 255
 _log = logging.getLogger("vqa_assets.unified")
 _Mask = NDArray[np.bool_]
-_ScaleNumbers = NDArray[np.uint8]
+_ScaleNumbers = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,15 @@ class RawScore:
 
 @dataclass
 class Losses:
-    """The first losses and doubts of an aggregation, in the order of reading; bounded however much is lost."""
+    """The first losses and doubts of an aggregation, in the order of reading; bounded however much is lost.
+
+    ``further_scores`` counts, by field, those that were no numbers or outside their scale and are unknown now.
+    """
 
     dropped: dict[str, list[Dropped]] = field(default_factory=dict)
     raw_scores: int = 0
     raw_score_examples: list[RawScore] = field(default_factory=list)
+    further_scores: Mapping[str, int] = field(default_factory=dict)
 
     def drop(self, dropped: Dropped) -> None:
         """Remember a dropped row while there is room for its reason."""
@@ -122,6 +125,7 @@ class AggregateReport:
             "corpus_source_rows": self.corpus_source_rows,
             "duplicates": [one.as_row() for one in self.duplicates],
             "dropped_rows": self.losses.dropped_rows(),
+            "further_scores_refused": dict(self.losses.further_scores),
             "raw_scores_that_disagree": {"rows": self.losses.raw_scores, "examples": examples},
         }
 
@@ -142,13 +146,15 @@ class AggregateReport:
 class Records:
     """All records of one shard, its corpora and scales numbered alike in every piece, lines counted from 1.
 
+    ``scales`` are (``mos_scale``, ``mos_polarity``) as the rows say them.
+
     ``overridden`` counts the rows per (``corpus``, ``corpus_source``) that are of the second, which alone is known.
     """
 
     shard: OpenedShard
     rows: NDArray[np.void]
     corpora: tuple[str, ...]
-    scales: tuple[Any, ...]
+    scales: tuple[tuple[Any, Any], ...]
     overridden: Mapping[tuple[str, str], int]
 
     @classmethod
@@ -199,12 +205,28 @@ class Records:
         return f"{self.shard.path}:{self.rows[number]['line']}"
 
 
+@dataclass(frozen=True)
+class FurtherOf:
+    """The further scores of one corpus, and the scales that its rows may name, by name."""
+
+    scores: tuple[FurtherScore, ...]
+    scales: Mapping[str, MosScale]
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "FurtherOf":
+        """What a declaration says."""
+        names = (*SCALES, *(s.name for s in corpus.scales), *(s.scale.name for s in corpus.scores if s.scale))
+        return cls(corpus.scores, {name: scale for name in names if (scale := corpus.scale_named(name)) is not None})
+
+
 class IndexBuilder:
     """Takes the shards in the order that breaks ties, and keeps an entry of every row that is on its scale."""
 
     def __init__(self, corpora: Mapping[str, Source], report: AggregateReport) -> None:
         self._corpora, self._report = corpora, report
         self._names: dict[str, int] = {}
+        # the known ones are always there, so that a row of an unknown corpus has a number too; it is never looked at
+        self._scale_numbers = {scale: number for number, scale in enumerate(SCALES.values())}
         self._parts: list[NDArray[np.void]] = []
         self.shards: list[OpenedShard] = []
 
@@ -212,6 +234,17 @@ class IndexBuilder:
     def names(self) -> tuple[str, ...]:
         """The corpora by number."""
         return tuple(self._names)
+
+    @property
+    def scales(self) -> tuple[MosScale, ...]:
+        """The scales by number."""
+        return tuple(self._scale_numbers)
+
+    @property
+    def further(self) -> Mapping[int, FurtherOf]:
+        """The further scores of the corpora that declare some, by the corpus's number."""
+        declared = {c.name: c for c in self._corpora.values() if isinstance(c, Corpus) and c.scores}
+        return {number: FurtherOf.of(declared[name]) for name, number in self._names.items() if name in declared}
 
     def entries(self) -> NDArray[np.void]:
         """The entries of all rows so far, in the order of reading; the builder forgets them."""
@@ -230,7 +263,7 @@ class IndexBuilder:
             _log.info("%s: %d rows of unknown corpus %r are of %s, their corpus_source", path, count, corpus, source)
         declared = np.array([name in self._corpora for name in records.corpora], bool)[records.rows["corpus"]]
         scales = self._scales(records, declared, stated)
-        inside = declared & _inside(records.rows["mos"], scales)
+        inside = declared & self._inside(records.rows["mos"], scales)
         # a few odd scores are bad rows; many say that the declared scale is wrong, and then no row can be trusted
         outside, rows = int(np.count_nonzero(declared & ~inside)), len(records.rows)
         if outside >= _LEAST_OUTSIDE_ROWS and outside > _MOST_OUTSIDE_SHARE * rows:
@@ -244,34 +277,35 @@ class IndexBuilder:
                 "in unified_corpus's run config",
             )
         for number in np.flatnonzero(~inside).tolist():
-            self._drop(records, number, NATIVE_SCALES[scales[number]] if declared[number] else None)
+            self._drop(records, number, self.scales[scales[number]] if declared[number] else None)
         self._compare_raw_scores(records, inside, scales)
         self._parts.append(self._entries(records, records.rows[inside], scales[inside]))
 
     def _scales(self, records: Records, declared: _Mask, stated: Mapping[str, MosScale]) -> _ScaleNumbers:
-        """Each row's scale as a number into ``NATIVE_SCALES``: the stated one, else its own, else its corpus's.
+        """Each row's scale by number: the stated one, else the one it names, else its corpus's.
 
-        The last is detected over all rows of the corpus in the shard.
+        The last is detected over all rows of the corpus in the shard, as at ingest: rows of older ingests name none.
+        Which end is the better one a row says (``mos_polarity``), else its corpus's declaration.
         """
-        names = list(SCALES)
-        numbers = np.array([names.index(s) if s in SCALES else _OTHER_SCALE for s in records.scales], np.uint8)
-        scales = numbers[records.rows["scale"]] if len(records.rows) else np.zeros(0, np.uint8)
-        # rows of older ingests name no scale: one is detected over all rows of the corpus, as at ingest
-        without = np.array([scale is None for scale in records.scales], bool)[records.rows["scale"]] & declared
-        for number, name in enumerate(records.corpora):
-            if name in stated:
-                of_corpus = records.rows["corpus"] == number
-                scales[of_corpus] = names.index(stated[name].name)
-                without &= ~of_corpus
-        for number in np.unique(records.rows["corpus"][without]).tolist():
-            of_corpus = records.rows["corpus"] == number
-            candidates = self._corpora[records.corpora[number]].row_scales
-            scale = detect_scale(records.rows["mos"][of_corpus].tolist(), candidates, f"{records.shard.path}")
-            scales[without & of_corpus] = names.index(scale.name)
-        strange = np.flatnonzero(declared & (scales == _OTHER_SCALE))
-        if len(strange):
-            value = records.row(int(strange[0])).get("mos_scale")
-            raise wrong_value(records.where(int(strange[0])), "mos_scale", value, f"one of {', '.join(SCALES)}")
+        scales = np.zeros(len(records.rows), np.uint16)
+        pairs = records.rows["corpus"].astype(np.uint64) * len(records.scales) + records.rows["scale"]
+        for pair in np.unique(pairs[declared]).tolist():
+            corpus, said = divmod(pair, len(records.scales))
+            rows = pairs == pair
+            name, (spelled, polarity) = records.corpora[corpus], records.scales[said]
+            source = self._corpora[name]
+            scale = stated.get(name)
+            if scale is None and spelled is None:
+                scores = records.rows["mos"][records.rows["corpus"] == corpus]
+                scale = detect_scale(scores.tolist(), source.row_scales, f"{records.shard.path}")
+            scale = scale or source.scale_named(spelled) or SCALES.get(spelled)
+            if scale is None:
+                names = dict.fromkeys((*SCALES, *(one.name for one in source.scales)))
+                raise _strange(records, rows, "mos_scale", f"one of {', '.join(names)}")
+            if polarity is not None and polarity not in POLARITIES:
+                raise _strange(records, rows, "mos_polarity", f"one of {', '.join(POLARITIES)}, or nothing")
+            scale = scale.directed(polarity or scale.polarity)
+            scales[rows] = self._scale_numbers.setdefault(scale, len(self._scale_numbers))
         return scales
 
     def _drop(self, records: Records, number: int, scale: MosScale | None) -> None:
@@ -308,8 +342,8 @@ class IndexBuilder:
         rows = records.rows
         if not rows["has_raw"].any():
             return
-        of_any = np.minimum(scales, len(NATIVE_SCALES) - 1)  # rows of unknown corpora have no scale, and are not inside
-        mapped = _by_scale(of_any, _slope) * rows["mos"] + _by_scale(of_any, lambda s: s.map_to(UNIFIED)[1])
+        slopes, intercepts = np.array([scale.map_to(UNIFIED) for scale in self.scales])[scales].T
+        mapped = slopes * rows["mos"] + intercepts
         odd = np.flatnonzero(inside & rows["has_raw"] & ~(abs(mapped - rows["raw"]) <= _RAW_SCORE_TOLERANCE))
         losses = self._report.losses
         losses.raw_scores += len(odd)
@@ -329,9 +363,10 @@ class IndexBuilder:
         """The entries of the rows that are kept; each corpus's conversion is noted by its first row, as they come."""
         corpora, firsts = np.unique(rows["corpus"], return_index=True)
         for first, number in sorted(zip(firsts.tolist(), corpora.tolist(), strict=True)):
-            native = CONTINUOUS_0_100 if rows["has_raw"][first] else NATIVE_SCALES[scales[first]]
+            native = CONTINUOUS_0_100 if rows["has_raw"][first] else self.scales[scales[first]]
             slope, intercept = native.map_to(UNIFIED)
             conversion = {"native": native.name, "unified": UNIFIED.name, "slope": slope, "intercept": intercept}
+            conversion |= {} if native.polarity == UNIFIED.polarity else {"polarity": native.polarity}
             self._report.scales.setdefault(records.corpora[number], conversion)
         names = [self._corpora[name].name if name in self._corpora else "" for name in records.corpora]
         entries = np.zeros(len(rows), ENTRY)
@@ -340,8 +375,27 @@ class IndexBuilder:
         entries["shard"] = len(self.shards) - 1
         entries["corpus"] = _numbers_of(names, self._names)[rows["corpus"]] if len(rows) else 0
         entries["scale"] = scales
-        entries["spread"] = _spreads(rows, scales)
+        entries["spread"] = _spreads(rows, self._by_scale(scales, lambda scale: scale.convert_spread(1.0, UNIFIED)))
         return entries
+
+    def _by_scale(self, scales: _ScaleNumbers, value: Callable[[MosScale], float]) -> NDArray[np.float64]:
+        """A number of each row's scale."""
+        return np.array([value(scale) for scale in self.scales])[scales]
+
+    def _inside(self, mos: NDArray[np.float64], scales: _ScaleNumbers) -> _Mask:
+        """``MosScale.holds`` of each score."""
+        low, high = (
+            self._by_scale(scales, lambda s: s.low - s.slack),
+            self._by_scale(scales, lambda s: s.high + s.slack),
+        )
+        inside: _Mask = np.isfinite(mos) & (low <= mos) & (mos <= high)
+        return inside
+
+
+def _strange(records: Records, rows: _Mask, key: str, expected: str) -> AggregateError:
+    """The error of rows that say something unknown of their scale: the first of them is shown."""
+    first = int(np.flatnonzero(rows)[0])
+    return wrong_value(records.where(first), key, records.row(first).get(key), expected)
 
 
 def _numbers_of(values: Sequence[Any], numbers: dict[Any, int]) -> NDArray[np.uint32]:
@@ -354,26 +408,9 @@ def _read_line(shard: OpenedShard, offset: int, length: int) -> bytes:
         return os.pread(descriptor, length, offset)
 
 
-def _by_scale(scales: _ScaleNumbers, value: Callable[[MosScale], float]) -> NDArray[np.float64]:
-    """A number of each row's scale."""
-    return np.array([value(scale) for scale in NATIVE_SCALES])[scales]
-
-
-def _slope(scale: MosScale) -> float:
-    return scale.map_to(UNIFIED)[0]
-
-
-def _inside(mos: NDArray[np.float64], scales: _ScaleNumbers) -> _Mask:
-    """``MosScale.holds`` of each score; a row without a scale is of an unknown corpus."""
-    of_any = np.minimum(scales, len(NATIVE_SCALES) - 1)
-    low, high = _by_scale(of_any, lambda s: s.low - SLACK), _by_scale(of_any, lambda s: s.high + SLACK)
-    inside: _Mask = np.isfinite(mos) & (low <= mos) & (mos <= high)
-    return inside
-
-
-def _spreads(rows: NDArray[np.void], scales: _ScaleNumbers) -> NDArray[np.float64]:
+def _spreads(rows: NDArray[np.void], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
     """The SD on 0–100, infinite where unknown; as ``unifying`` writes it."""
     # 0 stands for an SD that was not published, and no opinions have an infinite one
     published = (rows["sd"] > 0) & np.isfinite(rows["sd"])
-    spread = np.where(published, rows["sd"], 0.0) * _by_scale(scales, _slope)
+    spread = np.where(published, rows["sd"], 0.0) * slopes
     return np.where(spread > 0, spread, math.inf)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from vqa_assets.corpora.scales import OpinionScaleName
 from vqa_assets.settings import Many, SettingPath, Settings, setting
 
 
@@ -15,8 +14,10 @@ class AggregationSettings(Settings):
     corpus_source_overrides: Mapping[str, str] = setting(
         {}, "Path → corpus, for a file whose rows name another corpus."
     )
-    mos_scales: Mapping[str, OpinionScaleName] = setting(
-        {}, "Corpus, or path of an input → the scale of its scores, for shards that come from elsewhere."
+    mos_scales: Mapping[str, str] = setting(
+        {},
+        "Corpus, or path of an input → the scale of its scores, for shards that come from elsewhere; one of "
+        "1-5-acr, 0-100-continuous, or of the corpus's own.",
     )
     output: SettingPath | None = setting(None, "File to write.", shown="<root>/aggregated/unified_corpus.jsonl")
     manifest_out: SettingPath | None = setting(None, "Replay manifest to write.", shown="beside the output")

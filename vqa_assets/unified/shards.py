@@ -44,7 +44,7 @@ RECORD = np.dtype(
 )
 """One row: SHA-256 of its clip, where it lies, line from 0 within the piece, scores; corpus and scale by number."""
 _DIGEST_BYTES = 32
-_SCANNED_KEYS = ("src_sha256", "mos", "corpus", "corpus_source", "mos_scale", "mos_std_dev", RAW_MOS)
+_SCANNED_KEYS = ("src_sha256", "mos", "corpus", "corpus_source", "mos_scale", "mos_polarity", "mos_std_dev", RAW_MOS)
 _MOST_SHOWN = 200
 
 
@@ -210,6 +210,7 @@ class Heading(msgspec.Struct, gc=False):
     corpus: str
     corpus_source: str | None = None
     mos_scale: str | None = None
+    mos_polarity: str | None = None
     mos_std_dev: float | None = None
     mos_raw_0_100: float | None = None
     mos_native: msgspec.UnsetType | bool = msgspec.UNSET
@@ -233,14 +234,14 @@ class Piece:
 class Scan:
     """What a piece holds: its records, its lines (blank ones too), and what the records number.
 
-    ``corpora`` are (``corpus``, ``corpus_source``) as the rows say them. ``refused`` is (line from 0, offset, length)
-    of the first line that is no row; nothing after it is read.
+    ``corpora`` are (``corpus``, ``corpus_source``) and ``scales`` (``mos_scale``, ``mos_polarity``), as the rows say
+    them. ``refused`` is (line from 0, offset, length) of the first line that is no row; nothing after it is read.
     """
 
     records: NDArray[np.void]
     lines: int
     corpora: tuple[tuple[str, str | None], ...]
-    scales: tuple[Any, ...]
+    scales: tuple[tuple[Any, Any], ...]
     refused: tuple[int, int, int] | None = None
 
 
@@ -288,8 +289,11 @@ def scan(piece: Piece) -> Scan:
     records["has_raw"] = [raw is not None for raw in columns[RAW_MOS]]
     records["corpus"], corpora = _numbered(list(zip(columns["corpus"], columns["corpus_source"], strict=True)))
     # a scale of any kind is a row, so far: what has no hash is numbered by its spelling
-    hashable = [s if s is None or isinstance(s, str) else repr(s).encode() for s in columns["mos_scale"]]
-    records["scale"], scales = _numbered(hashable)
+    names, polarities = (
+        [s if s is None or isinstance(s, str) else repr(s).encode() for s in columns[key]]
+        for key in ("mos_scale", "mos_polarity")
+    )
+    records["scale"], scales = _numbered(list(zip(names, polarities, strict=True)))
     place = None if refused is None else (refused, int(offsets[refused]), int(lengths[refused]))
     return Scan(records, len(lines), corpora, scales, place)
 
@@ -311,6 +315,7 @@ def _plain_columns(lines: Sequence[bytes], content: bytes) -> _Columns | None:
         "corpus": [heading.corpus for heading in headings],
         "corpus_source": [heading.corpus_source for heading in headings],
         "mos_scale": [heading.mos_scale for heading in headings],
+        "mos_polarity": [heading.mos_polarity for heading in headings],
         "mos_std_dev": [heading.mos_std_dev for heading in headings],
         RAW_MOS: [heading.mos_raw_0_100 for heading in headings],
     }

@@ -15,7 +15,7 @@ from vqa_assets.errors import SchemaError
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import parse_json_line, read_json_lines
 from vqa_assets.tables.parquet import TableDigest, column_names, json_texts, open_parquet
-from vqa_assets.tables.specs import UNIFIED_CORPUS
+from vqa_assets.tables.specs import UNIFIED_CORPUS, Table
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames, validate_rows
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ _ORIGIN = b"vqa_assets.unified_corpus"
 _PIECE_BYTES = 16 << 20
 _LEAST_BLOCK_BYTES = 1 << 20
 _LARGEST_INTEGER = 2**63 - 1
-_EACH_ONCE = replace(UNIFIED_CORPUS, columns=tuple(replace(column, unique=False) for column in UNIFIED_CORPUS.columns))
-"""The column specs but for uniqueness, which the aggregation sees to."""
 Kinds = Mapping[str, frozenset[type]]
 """Field without a column spec → some of the kinds that its values have."""
 
@@ -82,7 +80,13 @@ def unified_columns(parquet: Path, columns: Sequence[str]) -> "pl.LazyFrame":
     return pl.scan_parquet(parquet, glob=False).select(columns)
 
 
-def write_table(jsonl: Path, parquet: Path, extras: Kinds, place: Callable[[int], tuple[Path, int]]) -> str:
+def write_table(
+    jsonl: Path,
+    parquet: Path,
+    extras: Kinds,
+    place: Callable[[int], tuple[Path, int]],
+    specs: Table = UNIFIED_CORPUS,
+) -> str:
     """Write the rows of ``jsonl`` as Parquet and return their data version.
 
     ``extras`` are all fields without a column spec, with some of the kinds of their values: where others turn up, all
@@ -92,55 +96,60 @@ def write_table(jsonl: Path, parquet: Path, extras: Kinds, place: Callable[[int]
     import pyarrow as pa
 
     try:
-        return _write(jsonl, parquet, extras)
+        return _write(jsonl, parquet, extras, specs)
     except (SchemaError, pa.ArrowInvalid) as error:
         # judged again, so that the message names the line; where no row is wrong, Arrow met other kinds of values than
         # the first row of each shape had
-        _refuse_first_wrong(jsonl, place)
+        _refuse_first_wrong(jsonl, place, specs)
         if isinstance(error, SchemaError):
             raise
-        return _write(jsonl, parquet, _all_kinds(jsonl, extras))
+        return _write(jsonl, parquet, _all_kinds(jsonl, extras), specs)
 
 
-def _refuse_first_wrong(jsonl: Path, place: Callable[[int], tuple[Path, int]]) -> None:
+def _refuse_first_wrong(jsonl: Path, place: Callable[[int], tuple[Path, int]], specs: Table) -> None:
     """SchemaError of the first row that breaks the column specs alone; nothing where none does."""
     lines, first = read_json_lines(jsonl), 0
     while rows := [line.row for line in islice(lines, BATCH_ROWS)]:
         after = first + len(rows)
-        if _breaks_specs(rows):
+        if _breaks(rows, specs):
             while len(rows) > 1:  # the first half, if it breaks them, else the other
                 half = rows[: len(rows) // 2]
-                if _breaks_specs(half):
+                if _breaks(half, specs):
                     rows = half
                 else:
                     first, rows = first + len(half), rows[len(half) :]
             path, line = place(first)
-            validate_rows(rows, UNIFIED_CORPUS, f"{path}:{line}", first=line)
+            validate_rows(rows, specs, f"{path}:{line}", first=line)
         first = after
 
 
-def _breaks_specs(rows: Iterable[Mapping[str, Any]]) -> bool:
+def _breaks(rows: Iterable[Mapping[str, Any]], specs: Table) -> bool:
     try:
-        validate_rows(rows, _EACH_ONCE, "")
+        validate_rows(rows, _each_once(specs), "")
     except SchemaError:
         return True
     return False
 
 
-def _write(jsonl: Path, parquet: Path, extras: Kinds) -> str:
+def _each_once(specs: Table) -> Table:
+    """The column specs but for uniqueness, which the aggregation sees to."""
+    return replace(specs, columns=tuple(replace(column, unique=False) for column in specs.columns))
+
+
+def _write(jsonl: Path, parquet: Path, extras: Kinds, specs: Table) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     specified = {"string": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
     schema = pa.schema(
         [
-            *((column.name, specified[column.kind]) for column in UNIFIED_CORPUS.columns),
+            *((column.name, specified[column.kind]) for column in specs.columns),
             *((name, _arrow_type(extras[name])) for name in sorted(extras)),
         ]
     )
     mixed = [name for name in sorted(extras) if _is_mixed(extras[name])]
     digest = TableDigest(name for name in schema.names if name not in TIME_STAMPS)
-    names = [column.name for column in UNIFIED_CORPUS.columns]
+    names = [column.name for column in specs.columns]
 
     def frames(writer: Any) -> Iterator[Any]:
         with jsonl.open("rb") as lines:
@@ -152,7 +161,7 @@ def _write(jsonl: Path, parquet: Path, extras: Kinds) -> str:
                 yield table.select(names).to_pandas(ignore_metadata=True)
 
     with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
-        validate_frames(frames(writer), _EACH_ONCE, str(parquet))
+        validate_frames(frames(writer), _each_once(specs), str(parquet))
         version = digest.version()
         origin = {"schema": ORIGIN_SCHEMA, "jsonl_sha256": file_record(jsonl)["sha256"], "data_version": version}
         writer.add_key_value_metadata({_ORIGIN: json.dumps(origin).encode()})

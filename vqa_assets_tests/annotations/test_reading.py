@@ -517,6 +517,11 @@ class TestWrongFiles:
     def test_bytes_that_are_no_text_are_told(self, content, tmp_path):
         assert "no UTF-8 text" in refused(tmp_path, content).found
 
+    @pytest.mark.parametrize("content", [b"\x80\x04\x95\0\0\0\0\0\0\0\0}\x94.", bytes(range(256)) * 9])
+    def test_a_binary_file_that_nobody_knows_is_not_asked_to_be_saved_as_text(self, content, tmp_path):
+        error = refused(tmp_path, content)
+        assert (error.found, error.next_step) == ("a binary file, no text", "save it as CSV or .xlsx")
+
     @pytest.mark.parametrize(
         ("content", "role"),
         [
@@ -658,6 +663,14 @@ class TestMatlab:
         )
         assert [(row.src, row.sd, row.count) for row in found.usable] == [("a.mp4", 0.5, 7), ("b.mp4", 0.25, 9)]
 
+    def test_differences_are_read_where_they_are_declared_and_told_where_not(self, tmp_path):
+        content = matlab(video_names=cells("a", "b"), DMOS=np.array([1.5, 2.5]), sharp=np.array([3.0, math.nan]))
+        assert refused(tmp_path, content).next_step == 'declare polarity = "dmos" to read DMOS'
+        corpus = LITTLE.but(polarity="dmos", scores={"sharp": {"column": "sharp", "polarity": "mos"}})
+        found = read(tmp_path, content, corpus)
+        assert [(row.mos, row.extra.get("mos_sharp")) for row in found.usable] == [(1.5, 3.0), (2.5, None)]
+        assert (found.scale, found.scores[0].unknown) == (ACR_1_5.directed("dmos"), 1)
+
     def test_one_clip_is_a_file_too(self, tmp_path):
         assert read(tmp_path, matlab(video_names=cells("a"), scores=3.5)).usable[0].src == "a.mp4"
 
@@ -704,6 +717,15 @@ class TestFinding:
             find_annotation_files(LITTLE, folder, named)
         assert str(caught.value).startswith(f"little: manifest_csv {named}: found {kind} there, expected ")
         assert "never replaced by another" in caught.value.next_step
+
+    def test_near_misses_are_named_and_never_what_we_wrote_ourselves(self, tmp_path):
+        written = (".download-progress.json", "little.manifest.json", "features_with_mos.audit.json", ".notes.json")
+        for name in (*written, "scores.CSV", "Scores.xlsx", "~$Scores.xlsx", "features.parquet", "notes.md"):
+            (tmp_path / name).touch()
+        with pytest.raises(AnnotationError) as caught:
+            find_annotation_files(LITTLE, tmp_path, None)
+        there = "(there lie Scores.xlsx, scores.CSV, ~$Scores.xlsx (a lock file of Excel, where the table is open))"
+        assert caught.value.found.endswith(there)
 
     @pytest.mark.parametrize("kind", ["no folder", "nothing", "a dangling link", "something that is no file"])
     def test_an_absent_file_says_what_to_drop_and_where_to_get_it(self, kind, tmp_path):

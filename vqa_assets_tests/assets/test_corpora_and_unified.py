@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from vqa_assets.assets.runs import public_arguments
+from vqa_assets.corpora.declarations import read_declaration
 from vqa_assets.definitions import build_defs
+from vqa_assets.describe import main as describe
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets_tests.shared.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
 from vqa_assets_tests.shared.platform import Platform, failure, metadata, passed
@@ -42,7 +45,7 @@ class CorpusPlatform(Platform):
 
 @pytest.fixture
 def platform(root_path: Path) -> Iterator[CorpusPlatform]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield CorpusPlatform(root_path, instance)
 
 
@@ -397,3 +400,62 @@ def test_dropped_rows_are_shown_with_their_place_by_asset_and_check(platform: Co
     }
     (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "unified_corpus_dropped"]
     assert found.metadata["examples"].value.records[0].data == row.data
+
+
+OWN = """\
+name = "my-clips"
+title = "My clips"
+version = "1"
+scales = [{ name = "0-10", low = 0, high = 10 }, "0-100-continuous"]
+polarity = "dmos"
+scores = { sharp = { column = "S", scale = "1-5-acr", polarity = "mos" } }
+spread = "sd"
+licence = "mine"
+redistribution = "attribution"
+citation = "Me."
+homepage = "https://example.org/"
+expected_clips = 30
+size = "1 GB"
+bytes_per_clip = 1_000
+min_rows = 1
+acquisition = { file = "manifest.csv", where = "https://example.org/", steps = "Drop it." }
+"""
+
+
+def test_a_corpus_of_its_own_scale_and_better_end_goes_through_every_stage(
+    platform: CorpusPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "mine.toml").write_text(OWN)
+    monkeypatch.setenv("VQA_CORPORA_DIR", str(tmp_path / "corpora"))
+    small = platform.corpus
+    small.corpus = read_declaration(tmp_path / "corpora" / "mine.toml")
+    rows = [f"{i}.mp4,{i / 3},0.5,{9 if i == 0 else 1 + i / 10}" for i in range(30)]
+    small.drop("manifest.csv", "\n".join(["name,DMOS,dmos_std,S", *rows]) + "\n")
+    for i in range(30):
+        small.stage(f"{i}.mp4", b"%d" % i)
+    own = pl.DataFrame({"key": [f"{i}.mp4" for i in range(30)], "adm2": [0.5] * 30})
+    own.write_parquet(small.root.features(small.corpus))
+    made = platform.run("corpus_annotations", "corpus_jsonl", "mos_features", partition="my-clips")
+    assert all(passed(made).values())
+    assert metadata(made, "corpus_annotations")["mos_scale"] == "0-10, less is better (detected)"
+    assert {(row["mos_scale"], row["mos_polarity"]) for row in small.rows()} == {("0-10", "dmos")}
+    table = {row["key"]: row for row in pl.read_parquet(small.root.labelled(small.corpus)).to_dicts()}
+    assert (table["0.mp4"]["mos"], table["0.mp4"]["mos_sharp"]) == (5.0, None)
+    assert (table["15.mp4"]["mos"], table["15.mp4"]["mos_sharp"]) == pytest.approx((3.0, 2.5))
+    assert table["15.mp4"]["mos_std_dev"] == pytest.approx(0.2)
+    unified = platform.run(
+        "unified_corpus", partition=None, mos_scales={str(small.root.corpus_jsonl(small.corpus)): "0-10"}
+    )
+    assert all(passed(unified).values())
+    row = next(r for r in map(json.loads, small.root.unified_corpus().read_text().splitlines()) if r["src"] == "15.mp4")
+    assert (row["mos"], row["mos_native"], row["mos_native_scale"], row["mos_native_polarity"]) == (
+        *(50.0, 5.0, "0-10", "dmos"),
+    )
+    assert row["mos_sharp"] == pytest.approx(37.5)
+    parquet = str(small.root.unified_corpus().with_suffix(".parquet"))
+    assert describe([parquet]) == 0
+    assert "0-10" in capsys.readouterr().out
+    monkeypatch.delenv("VQA_CORPORA_DIR")
+    assert describe([parquet]) == 1
+    assert "set VQA_CORPORA_DIR to the declarations" in capsys.readouterr().err

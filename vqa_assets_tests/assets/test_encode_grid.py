@@ -29,7 +29,7 @@ class GridPlatform(Platform):
 
 @pytest.fixture
 def platform(root_path: Path) -> Iterator[GridPlatform]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield GridPlatform(root_path, instance)
 
 

@@ -38,7 +38,7 @@ class HeadPlatform(Platform):
 
 @pytest.fixture
 def platform(root_path: Path) -> Iterator[HeadPlatform]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield HeadPlatform(root_path, instance)
 
 

@@ -52,7 +52,7 @@ class LabelPlatform(Platform):
 
 @pytest.fixture
 def platform(root_path: Path) -> Iterator[LabelPlatform]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield LabelPlatform(root_path, instance)
 
 

@@ -63,7 +63,7 @@ def run(job: str, defs: dg.Definitions, instance: dg.DagsterInstance) -> tuple[A
 
 
 def test_a_table_is_shown_with_its_path_its_rows_its_columns_and_its_manifest(root_path: Path) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result, _ = run("make", definitions(root_path), instance)
         entries = metadata(result, "numbers")
         assert (entries["path"], entries["manifest_path"]) == ("numbers.jsonl", "numbers.manifest.json")
@@ -73,7 +73,7 @@ def test_a_table_is_shown_with_its_path_its_rows_its_columns_and_its_manifest(ro
 
 
 def test_a_check_warns_but_for_one_that_blocks_or_says_otherwise(root_path: Path) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result, found = run("make", definitions(root_path, BAD), instance)
     assert not result.success
     assert {name: (e.passed, e.severity.value) for name, e in found.items()} == {
@@ -92,7 +92,7 @@ def test_a_check_warns_but_for_one_that_blocks_or_says_otherwise(root_path: Path
 def test_a_check_that_runs_alone_judges_the_latest_file_or_the_one_in_its_place(
     root_path: Path, kind: dict[str, Any], judged: str
 ) -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         run("make", definitions(root_path), instance)
         elsewhere = definitions(root_path, output="other.jsonl", **kind)
         _, found = run("make", elsewhere, instance)
@@ -102,7 +102,7 @@ def test_a_check_that_runs_alone_judges_the_latest_file_or_the_one_in_its_place(
 
 def test_a_file_that_no_run_recorded_is_judged_in_its_place_and_one_that_is_gone_is_missed(root_path: Path) -> None:
     (root_path / "numbers.jsonl").write_bytes(GOOD)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         assert run("judge", definitions(root_path), instance)[1]["numbers_schema"].passed
         (root_path / "numbers.jsonl").unlink()
         found = run("judge", definitions(root_path), instance)[1]["numbers_schema"]

@@ -347,3 +347,92 @@ class TestFetch:
         server.on("/KoNViD_1k_metadata.zip", ranged(METADATA))
         small.ingest(fetch=True, archive_base=server.url("/"))
         assert "konvid-1k: KoNViD_1k_videos.zip: 3 files, 3 unpacked now" in caplog.text
+
+
+KONVID_150K = CORPORA["konvid-150k"].but(
+    archives=tuple(archive.but(min_bytes=1) for archive in CORPORA["konvid-150k"].archives)
+)
+DROPS = {
+    "k150ka_scores.csv": b"video_name,video_score\na.mp4,3\n",
+    "k150kb_scores.csv": b"video_name,mos,video_score\nb.mp4,4,4.2\n",
+    "k150ka_votes.csv": b"video_name,vote\na.mp4,2\na.mp4,4\n",
+    "k150kb_votes.csv": b"video_name,vote\nb.mp4,4\nb.mp4,4\n",
+    "k150ka.zip": archive({"k150ka/a.mp4": b"clip a"}),
+    "k150kb.zip": archive({"b.mp4": b"clip b"}),
+}
+
+
+class TestTablesAndArchives:
+    """``fetch: true`` where score files are published beside the archives of clips."""
+
+    @pytest.fixture
+    def small(self, root_path: Path) -> SmallCorpus:
+        return SmallCorpus(DataRoot(root_path), corpus=KONVID_150K)
+
+    @pytest.fixture
+    def served(self, server: HostileServer) -> HostileServer:
+        for name, body in DROPS.items():
+            server.on(f"/archives/{name}", ranged(body, Content_Type="text/csv"))
+        return server
+
+    def test_one_run_goes_from_nothing_to_rows_with_sd_and_count_and_the_next_asks_for_nothing(
+        self, small: SmallCorpus, served: HostileServer
+    ) -> None:
+        base = served.url("/archives/")
+        small.ingest(fetch=True, archive_base=base)
+        assert [(r["src"], r["score_drop"], r["mos_std_dev"], r["n_ratings"]) for r in small.rows()] == [
+            ("a.mp4", "k150ka", pytest.approx(2**0.5), 2),
+            ("b.mp4", "k150kb", 0.0, 2),
+        ]
+        told = json.loads((small.folder / "fetch_manifest.json").read_text())["archives"]
+        assert set(told) == set(DROPS)
+        assert told["k150ka_votes.csv"]["sha256"] == hashlib.sha256(DROPS["k150ka_votes.csv"]).hexdigest()
+        served.requests.clear()
+        assert small.ingest(fetch=True, archive_base=base).report.unchanged == 2
+        assert not served.requests
+
+    def test_a_table_that_a_person_dropped_stays(self, small: SmallCorpus, served: HostileServer) -> None:
+        small.drop("k150ka_scores.csv", "video_name,video_score\na.mp4,1.5\n")
+        small.ingest(fetch=True, archive_base=served.url("/archives/"))
+        assert [row["mos"] for row in small.rows()] == [1.5, 4.0]
+        assert "/archives/k150ka_scores.csv" not in served.requests
+
+    def test_votes_that_are_gone_are_done_without(self, small: SmallCorpus, served: HostileServer, caplog: Any) -> None:
+        del served.behaviours["/archives/k150ka_votes.csv"]
+        small.ingest(fetch=True, archive_base=served.url("/archives/"))
+        assert [row["n_ratings"] for row in small.rows()] == [0, 2]
+        assert "konvid-150k: k150ka_votes.csv is gone (curl-rc=22: HTTP 404 Not Found), and done without" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("name", "behaviour", "told"),
+        [
+            ("k150ka_scores.csv", says("404 Not Found"), "HTTP 404"),
+            ("k150kb_votes.csv", says("403 Forbidden"), "HTTP 403"),
+            ("k150ka_scores.csv", gives(b'{"error": 1}', "application/json"), "12 bytes of JSON"),
+            ("k150ka_scores.csv", gives(b"<Error>no</Error>", "text/plain"), "17 bytes of XML"),
+            ("k150ka_votes.csv", gives(b"<!doctype html>", "text/html"), "the server answered HTML"),
+        ],
+    )
+    def test_what_is_no_table_is_not_kept(
+        self, name: str, behaviour: Behaviour, told: str, small: SmallCorpus, served: HostileServer
+    ) -> None:
+        served.on(f"/archives/{name}", behaviour)
+        with pytest.raises(IngestError, match=f"{name}: .*{told}"):
+            small.ingest(fetch=True, archive_base=served.url("/archives/"))
+        assert not (small.folder / name).exists()
+
+    def test_an_archive_of_hundreds_of_gigabytes_is_a_matter_of_the_disk_alone(
+        self, small: SmallCorpus, served: HostileServer
+    ) -> None:
+        def vast(exchange: Exchange) -> bool:
+            exchange.send("200 OK", b"PK", Content_Length=900 << 30)
+            return False
+
+        served.on("/archives/k150kb.zip", vast)
+        with pytest.raises(IngestError, match=r"966367641600 bytes to come and \d+ free"):
+            small.ingest(fetch=True, archive_base=served.url("/archives/"))
+
+    def test_the_files_and_their_address_are_declared(self) -> None:
+        declared = CORPORA["konvid-150k"]
+        assert {one.file for one in declared.archives} == set(DROPS)
+        assert declared.archive_base == CORPORA["konvid-1k"].archive_base

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.clips.containers import begins_as_container, kind_of_text, refuse_what_is_no_clip
+from vqa_assets.clips.containers import begins_as_container, kind_of_text, refuse_what_is_no_clip, says_no_end
 from vqa_assets.clips.endings import end_of_chunks
+from vqa_assets.clips.last_picture import refuse_cut_end
 from vqa_assets.clips.probing import FfprobeProber, PyAvProber
 from vqa_assets.errors import BrokenClipError
+from vqa_assets.ingest.tools import Prober
 from vqa_assets_tests.clips.test_probing import LIMIT_S, encode
 
 CODECS = {
@@ -132,6 +134,13 @@ def test_an_avi_that_counts_its_own_header_is_whole_all_the_same(wholes, too_muc
     assert end(bytes(data)) <= len(data)
 
 
+@pytest.mark.parametrize(("last", "is_cut"), [(b"\xff\xff", True), (b"\xff\x00", False), (b"\xff\x5a", False)])
+def test_an_ogg_whose_last_packet_goes_on_was_cut_between_two_pages(last, is_cut):
+    data = ogg(3) + b"OggS" + bytes(22) + b"\x02" + last + bytes(sum(last))
+    assert (end(data) > len(data)) == is_cut
+    assert end(data + ogg(1)) == len(data + ogg(1))
+
+
 @pytest.mark.parametrize(
     ("header", "frame_bytes"),
     [
@@ -219,3 +228,78 @@ def test_a_header_that_says_no_length_is_not_believed_where_the_frames_are_liste
     prober, tmp_path, codec, suffix, boxes
 ):
     assert prober.probe(zeroed(codec, boxes)(tmp_path / f"a{suffix}"), LIMIT_S).duration_s == 1.0
+
+
+STREAMS = {
+    "a.ts": "libx264",
+    "b.ts": "libx265",
+    "c.ts": "mpeg2video",
+    "a.mpg": "mpeg2video",
+    "a.h264": "libx264",
+    "a.hevc": "libx265",
+    "a.m2v": "mpeg2video",
+}
+TS_PACKET_BYTES = 188
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("streams")
+    return {name: encode(folder / name, codec).read_bytes() for name, codec in STREAMS.items()}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_without_an_index_that_was_cut_within_a_picture_is_truncated(
+    prober: Prober, streams: dict[str, bytes], tmp_path: Path, name: str
+) -> None:
+    path, whole = tmp_path / name, streams[name]
+    path.write_bytes(whole)
+    assert prober.probe(path, LIMIT_S).width == 96
+    dice, cut = random.Random(7), 0
+    for _ in range(8):
+        length = dice.randrange(len(whole) // 3, len(whole) - 600)
+        # Whole packets of the container: nothing but a decoder sees that there is less.
+        path.write_bytes(whole[: length - length % TS_PACKET_BYTES if name.endswith(".ts") else length])
+        try:
+            prober.probe(path, LIMIT_S)
+        except BrokenClipError as error:
+            cut += str(error).startswith("truncated: ")
+    # The others were cut between two pictures, and are whole by their own account.
+    assert cut >= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("slices.h264", "libx264", {"preset": "ultrafast", "x264-params": "slices=4:cabac=0"}),
+        ("open.ts", "libx264", {"x264-params": "open-gop=1:keyint=10:bframes=3:b-pyramid=2"}),
+        ("fields.ts", "libx264", {"x264-params": "interlaced=1:bframes=2"}),
+        ("far.hevc", "libx265", {}),
+    ],
+)
+@pytest.mark.parametrize("behind", [b"", bytes(400)], ids=["", "zeros behind it"])
+def test_a_whole_stream_is_left_alone_however_it_was_encoded(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], behind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqa_assets_tests.clips.test_probing.X264", options)
+    path = encode(tmp_path / name, codec)
+    path.write_bytes(path.read_bytes() + behind)
+    assert says_no_end(path)
+    refuse_cut_end(path, LIMIT_S)
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.hevc"])
+def test_what_takes_too_long_to_decode_is_left_alone(streams: dict[str, bytes], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    cut = streams[name][: len(streams[name]) // 2]
+    path.write_bytes(cut[: len(cut) - len(cut) % TS_PACKET_BYTES] if name == "a.ts" else cut)
+    with pytest.raises(BrokenClipError, match="truncated: its last picture is cut"):
+        refuse_cut_end(path, LIMIT_S)
+    refuse_cut_end(path, 0.0)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "a.mp4", "a.mkv"])
+def test_only_what_has_no_index_is_decoded(wholes: dict[str, bytes], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(wholes[name]) if name in wholes else encode(path)
+    assert says_no_end(path) == (path.suffix in (".ts", ".m2ts", ".mpg"))

@@ -10,8 +10,9 @@ import pytest
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
+from vqa_assets.ingest.layout import Present, waits_for_ingest
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.workflow import plan
+from vqa_assets.workflow import plan, summary_lines
 from vqa_assets_tests.shared.clips import tiny_clips
 from vqa_assets_tests.shared.grids import small_report, tune_row, write_rows
 from vqa_assets_tests.shared.hostile_server import HostileServer
@@ -96,6 +97,72 @@ def test_the_workflow_plans_what_is_present_and_stops_before_training_on_a_dry_r
     assert [step.title for step in plan(root, CORPORA, training=False)] == titles[:3]
 
 
+INGESTS = "corpus_annotations + corpus_jsonl [lsvq]"
+MEASURES, LABELS = "clip_features + mos_features [lsvq]", "mos_features [lsvq]"
+
+
+@pytest.mark.parametrize(
+    ("files", "planned"),
+    [
+        (["lsvq.jsonl"], ["unified_corpus"]),
+        (["lsvq.jsonl", "clips/a.mp4"], ["unified_corpus", MEASURES, "mos_head [lsvq]"]),
+        (["lsvq.jsonl", "features.parquet"], ["unified_corpus", LABELS, "mos_head [lsvq]"]),
+        (["rows.jsonl", "clips/a.mp4"], []),
+        (["features.parquet"], []),
+        (["features_with_mos.parquet"], ["mos_head [lsvq]"]),
+        (["lsvq.jsonl", "features_with_mos.parquet"], ["unified_corpus", "mos_head [lsvq]"]),
+        (["../netflix/netflix_public.jsonl"], ["unified_corpus"]),
+        (["manifest.csv", "lsvq.jsonl"], [INGESTS, "unified_corpus", MEASURES, "mos_head [lsvq]"]),
+    ],
+)
+def test_the_workflow_starts_from_what_is_there(tmp_path: Path, files: list[str], planned: list[str]) -> None:
+    for name in files:
+        path = tmp_path / "lsvq" / name
+        path.parent.resolve().mkdir(parents=True, exist_ok=True)
+        path.resolve().touch()
+    assert [step.title for step in plan(DataRoot(tmp_path))] == planned
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "ingests"),
+    [
+        ("", [], True),
+        ('output = "rows.jsonl"\n', ["rows.jsonl"], False),
+        ('manifest_csv = "gone.csv"\n', ["lsvq.jsonl"], True),
+        ('corpus_dir = "/not/mounted"\n', ["lsvq.jsonl"], True),
+        ("fetch = true\n", ["lsvq.jsonl"], True),
+        ("typo = true\n", ["lsvq.jsonl"], True),
+        ("workers = 4\n", ["features_with_mos.parquet"], False),
+    ],
+)
+def test_settings_that_somebody_wrote_are_not_passed_over(
+    tmp_path: Path, settings: str, files: list[str], ingests: bool
+) -> None:
+    (tmp_path / "lsvq").mkdir()
+    (tmp_path / "lsvq" / "ingest.toml").write_text(settings)
+    for name in files:
+        (tmp_path / "lsvq" / name).touch()
+    assert waits_for_ingest(CORPORA["lsvq"], DataRoot(tmp_path)) is ingests
+    assert (INGESTS in [step.title for step in plan(DataRoot(tmp_path))]) is ingests
+
+
+def test_what_leads_to_nothing_is_told(tmp_path: Path) -> None:
+    for name, file in (("lsvq", "lsvq.jsonl"), ("chug", "features.parquet")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    told = {name: Present.of(CORPORA[name], DataRoot(tmp_path)).left_out for name in ("lsvq", "chug", "live-vqc")}
+    assert told == {
+        "lsvq": "scores without clips or a feature table",
+        "chug": "a feature table without scores",
+        "live-vqc": "",
+    }
+    assert summary_lines([], ["live-vqc"], {"chug": told["chug"]}) == [
+        "  left out           chug: a feature table without scores",
+        "  absent             live-vqc",
+        "0 of 0 steps succeeded",
+    ]
+
+
 def test_the_workflow_trains_a_head_over_every_corpus_where_there_are_two(tmp_path: Path) -> None:
     for name in ("lsvq", "chug"):
         (tmp_path / name).mkdir()
@@ -124,11 +191,11 @@ def test_the_workflow_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     done = run(tmp_path, "-m", "vqa_assets.workflow")
     assert done.returncode == 1
-    assert "nothing to do: no annotation file under" in done.stderr
+    assert "nothing to do: no annotation file, corpus JSONL or labelled table under" in done.stderr
     assert "konvid-150k/manifest.csv" in done.stderr
 
 
-def test_a_dry_run_goes_from_clips_to_a_labelled_table(tmp_path: Path) -> None:
+def test_a_dry_run_goes_from_clips_to_a_labelled_table_and_from_the_rows_alone(tmp_path: Path) -> None:
     path = corpus(tmp_path, [f"{i:04d}.mp4,,{2 + i / 4},0.5,5" for i in range(6)])
     tiny_clips(path / "clips", 6)
     done = run(tmp_path, "-m", "vqa_assets.workflow", "--dry-run")
@@ -136,3 +203,12 @@ def test_a_dry_run_goes_from_clips_to_a_labelled_table(tmp_path: Path) -> None:
     assert "3 of 3 steps succeeded" in done.stdout
     assert (path / "features_with_mos.parquet").is_file()
     assert not (tmp_path / "data" / "models").exists()
+    # what another machine may be given: the rows and the features, neither scores nor clips nor settings
+    (path / "manifest.csv").unlink()
+    (path / "ingest.toml").unlink()
+    shutil.rmtree(path / "clips")
+    (path / "features_with_mos.parquet").unlink()
+    again = run(tmp_path, "-m", "vqa_assets.workflow", "--dry-run")
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 steps succeeded" in again.stdout
+    assert (path / "features_with_mos.parquet").is_file()

@@ -50,6 +50,16 @@ def test_for_machines_it_prints_one_object_with_the_same_facts(root: Path) -> No
     assert sorted(path.name for path in (root / "konvid-150k").iterdir()) == ["clips", "ingest.toml", "manifest.csv"]
 
 
+def test_a_token_that_no_request_may_carry_blocks(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "a\nb: c")
+    assert main(["konvid-150k", "--root", str(root)]) == 1
+    told = capsys.readouterr().out
+    assert "blocks:        $HF_TOKEN: " in told
+    assert "b: c" not in told
+
+
 def test_times_are_at_the_rates_that_are_given(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["konvid-150k", "--root", str(root), "--probe-rate", "0.5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["to_read"]["seconds"] == 4.0

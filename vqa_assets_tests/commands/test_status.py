@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vqa_assets.corpora import CORPORA
 from vqa_assets.status import main, status_of
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
@@ -119,22 +120,110 @@ def test_a_data_root_that_is_not_there_gives_exit_code_1(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("manifest", "told"),
     [
-        (None, "manifest.json is not there: the JSONL is from elsewhere, or of an older version"),
-        ('{"schema": "old"}', "is no replay manifest of this version (KeyError: 'counters')"),
         ("{broken", "not JSON"),
+        ("[]", "a JSON list"),
         ("[" * 100_000, "not JSON"),
     ],
 )
-def test_a_jsonl_without_its_manifest_is_told_with_its_rows_and_what_to_do(
-    corpus: SmallCorpus, manifest: str | None, told: str
-) -> None:
+def test_a_damaged_manifest_is_told_with_the_rows_and_what_to_do(corpus: SmallCorpus, manifest: str, told: str) -> None:
     corpus.ingest()
-    path = manifest_path(corpus.root.corpus_jsonl(KONVID))
-    path.unlink() if manifest is None else path.write_text(manifest)
+    manifest_path(corpus.root.corpus_jsonl(KONVID)).write_text(manifest)
     found = status_of(KONVID, corpus.root)
     assert (found.annotation_file, found.clips, found.rows) == ("konvid-150k/manifest.csv", 2, 2)
     assert told in found.error
     assert "--select corpus_jsonl --partition konvid-150k" in found.next_step
+
+
+def of_the_scripts(corpus: SmallCorpus, manifest: str | None) -> None:
+    """Leave of an ingest what the older scripts left: rows that say no scale, and their manifest or none."""
+    corpus.ingest()
+    path = corpus.root.corpus_jsonl(KONVID)
+    rows = [{name: value for name, value in row.items() if name != "mos_scale"} for row in corpus.rows()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    manifest_path(path).unlink() if manifest is None else manifest_path(path).write_text(manifest)
+    for ours in (".ingest-cache.sqlite", "konvid_150k.losses.jsonl"):
+        (corpus.folder / ours).unlink()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (None, "is not there: the rows are of the older scripts, or were copied without it"),
+        ('{"schema": "old"}', "is of the older scripts: it does not say 'counters'"),
+        ('{"counters": {"written": 2}}', "is of the older scripts: it does not say 'dedups'"),
+    ],
+)
+def test_a_drop_of_the_older_scripts_is_no_error_and_what_is_old_about_it_is_told(
+    corpus: SmallCorpus, manifest: str | None, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_the_scripts(corpus, manifest)
+    told = f"konvid-150k/konvid_150k.manifest.json {told}"
+    found = status_of(KONVID, corpus.root)
+    assert (found.annotation_file, found.clips, found.rows, found.lost) == ("konvid-150k/manifest.csv", 2, 2, None)
+    assert found.old == ("2 rows do not say their scale", told)
+    assert found.next_step.startswith("materialize corpus_jsonl")
+    assert main(["--root", str(corpus.root.path)]) == 0
+    assert f"old:             2 rows do not say their scale; {told}" in capsys.readouterr().out
+    corpus.ingest()
+    assert status_of(KONVID, corpus.root).old == ()
+
+
+def test_rows_without_an_annotation_file_lead_on_and_say_how_to_ingest_again(corpus: SmallCorpus) -> None:
+    of_the_scripts(corpus, None)
+    (corpus.folder / "manifest.csv").unlink()
+    step = status_of(KONVID, corpus.root).next_step
+    assert step.startswith("python -m vqa_assets.workflow goes on from these rows; to ingest them again: ")
+    assert "drop it as manifest.csv" in step
+
+
+def test_a_torn_jsonl_is_told_with_its_line_and_what_mends_it(corpus: SmallCorpus) -> None:
+    corpus.ingest()
+    path = corpus.root.corpus_jsonl(KONVID)
+    path.write_bytes(path.read_bytes()[:-20])
+    found = status_of(KONVID, corpus.root)
+    assert found.rows == 2
+    assert "konvid_150k.jsonl:2: " in found.error
+    assert "delete that line, then run again" in found.error
+    assert main(["--root", str(corpus.root.path)]) == 1
+
+
+def test_an_older_name_of_the_jsonl_is_told_and_needs_nothing(root_path: Path) -> None:
+    youtube = SmallCorpus(DataRoot(root_path), corpus=CORPORA["youtube-ugc"])
+    youtube.drop("manifest.csv", "vid,MOSFull\nA,1.5\n")
+    youtube.stage("A.mp4", b"a")
+    youtube.drop("youtube-ugc.jsonl", "")
+    youtube.ingest()
+    found = status_of(CORPORA["youtube-ugc"], youtube.root)
+    assert found.old == ("youtube-ugc.jsonl is now called youtube_ugc.jsonl, and used as it is where it stands",)
+    assert (found.rows, found.next_step[:4]) == (1, "none")
+
+
+def test_what_is_absent_is_named_only_unless_all_is_asked_for(
+    corpus: SmallCorpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(corpus.root.path)
+    assert main(["--root", root]) == 0
+    *told, last = capsys.readouterr().out.splitlines()
+    assert (told[0], "chug" in "".join(told)) == ("konvid-150k", False)
+    assert last.startswith("not there: konvid-1k, lsvq")
+    assert last.endswith("(--all says what each needs)")
+    assert main(["--root", root, "--all"]) == 0
+    assert "chug: nothing there; " in capsys.readouterr().out
+    assert main(["--root", root, "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["konvid-150k"]
+    assert main(["--root", root, "--json", "--all"]) == 0
+    assert {one["name"] for one in json.loads(capsys.readouterr().out)} == set(CORPORA)
+
+
+def test_a_table_alone_is_something_that_is_there(root_path: Path) -> None:
+    folder = root_path / "konvid-150k"
+    folder.mkdir()
+    (folder / "features.parquet").touch()
+    found = status_of(KONVID, DataRoot(root_path))
+    assert (found.present, found.tables) == (True, ("features.parquet",))
+    assert "drop it as manifest.csv" in found.next_step
+    (folder / "features_with_mos.parquet").touch()
+    assert status_of(KONVID, DataRoot(root_path)).next_step.startswith("train a head on the labelled table")
 
 
 def test_whoever_reads_may_stop_and_may_know_ascii_only(corpus: SmallCorpus) -> None:

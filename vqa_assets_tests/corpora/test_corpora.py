@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 import vqa_assets
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Acquisition, Corpus, Spellings
+from vqa_assets.corpora.contents import content_groups, fold_of
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION
 from vqa_assets.corpora.scales import SCALES
 
@@ -40,9 +41,9 @@ def test_the_bounds_hold_the_corpus_itself(corpus):
 
 
 @EVERY
-def test_scales_are_known_ones_and_listed_once(corpus):
+def test_scales_are_known_ones_or_the_corpuss_own_and_listed_once(corpus):
     assert corpus.scales
-    assert all(SCALES[scale.name] is scale for scale in corpus.scales)
+    assert all(SCALES.get(scale.name, scale) is scale for scale in corpus.scales)
     assert len(set(corpus.scales)) == len(corpus.scales)
     assert corpus.spread in ("sd", "se", "ci95", None)
 
@@ -69,6 +70,16 @@ PUBLISHED = [
     ("waterloo-ivc-4k", "waterloo-ivc-4k-201908", "0-100-continuous", "sd", 100, None, 100, 120, ".yuv"),
     ("live-vqc", "live-vqc-2019", "0-100-continuous", "sd", 50, None, 200, 120, ".mp4"),
     ("chug", "chug-icip-2025", "0-100-continuous", "se", 1_000, None, 500, 300, ".mp4"),
+    ("beyond8bits", "beyond8bits-cvpr-2026", "0-100-continuous", None, 10_000, None, 500, 300, ".mp4"),
+    ("kvq", "kvq-2024", "1-5-acr or 0-100-continuous", None, 400, 4_500, None, 120, ".mp4"),
+    ("live-yt-gaming", "live-yt-gaming-2021", "1-5-acr or 0-100-continuous", None, 500, 700, None, 120, ".mp4"),
+    ("live-meta-gaming", "live-meta-gaming-2023", "1-5-acr or 0-100-continuous", "sd", 500, 700, None, 120, ".mp4"),
+    ("live-yt-hfr", "live-yt-hfr-2020", "1-5-acr or 0-100-continuous", "sd", 400, 600, None, 120, ".webm"),
+    ("etri-live", "etri-live-2021", "1-5-acr or 0-100-continuous", "sd", 400, 500, None, 120, ".mp4"),
+    ("bvi-hfr", "bvi-hfr-2018", "1-5-acr or 0-100-continuous", None, 80, 150, None, 120, ".mp4"),
+    ("cvd2014", "cvd2014-realignment", "cvd2014", None, 200, 300, None, 120, ".avi"),
+    ("live-qualcomm", "live-qualcomm-2016", "0-100-continuous", None, 150, 300, None, 120, ".yuv"),
+    ("lbvd", "lbvd-2019", "1-5-acr or 0-100-continuous", None, 900, 1_200, None, 120, ".mp4"),
 ]
 
 
@@ -94,6 +105,23 @@ def test_a_corpus_declares_what_is_published(row):
 )
 def test_a_citation_is_the_corrected_one(name, words):
     assert all(word in CORPORA[name].citation for word in words)
+
+
+def test_lsvqs_licence_is_its_authors_own_notice_and_what_is_not_known_is_unknown():
+    assert "the whole notice in every copy and the source acknowledged" in CORPORA["lsvq"].licence
+    assert CORPORA["lsvq"].redistribution == "attribution"
+    for corpus in CORPORA.values():
+        assert (corpus.licence == "unknown") == (corpus.redistribution == "unknown"), corpus.name
+
+
+def test_what_two_corpora_of_the_same_sources_show_has_one_name():
+    new, old = CORPORA["beyond8bits"], CORPORA["chug"]
+    assert new.own_spellings.content == old.own_spellings.content
+    assert (new.bucket_prefix, new.stored_scale, new.spread) == (old.bucket_prefix, None, None)
+    assert not new.contents_in_names
+    groups = content_groups(["src.mp4", "src.mp4", "other.mp4"], ["chug/a", "beyond8bits/b", "beyond8bits/c"])
+    assert len(set(groups)) == 2
+    assert len({fold_of(group, 5, 1) for group in groups[:2]}) == 1
 
 
 def test_chug_alone_is_mapped_at_ingest():

@@ -11,11 +11,14 @@ from vqa_assets.corpora.scales import (
     TRAINING,
     UNIFIED,
     VMAF_0_100,
+    MosScale,
     detect_scale,
 )
 from vqa_assets.errors import ScaleError
 
 BOTH = (ACR_1_5, CONTINUOUS_0_100)
+ZERO_TO_TEN, CVD = MosScale("0-10", 0, 10), MosScale("cvd", -10, 100)
+DMOS = CONTINUOUS_0_100.directed("dmos")
 
 
 @pytest.mark.parametrize(("native", "unified"), [(1.0, 0.0), (2.0, 25.0), (3.2, 55.0), (5.0, 100.0), (5.04, 101.0)])
@@ -40,6 +43,36 @@ def test_a_spread_scales_by_the_slope_and_never_by_the_intercept():
     assert ACR_1_5.convert_spread(0.8, CONTINUOUS_0_100) == pytest.approx(20.0)
     assert CONTINUOUS_0_100.convert_spread(20.0, ACR_1_5) == pytest.approx(0.8)
     assert ACR_1_5.convert_spread(0.0, CONTINUOUS_0_100) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("scale", "native", "on_0_100", "on_1_5"),
+    [
+        (ZERO_TO_TEN, 0, 0, 1),
+        (ZERO_TO_TEN, 7.5, 75, 4),
+        (CVD, -10, 0, 1),
+        (CVD, 45, 50, 3),
+        (DMOS, 0, 100, 5),
+        (DMOS, 30, 70, 3.8),
+        (DMOS, 100, 0, 1),
+        (ACR_1_5.directed("dmos"), 1, 100, 5),
+        (CVD.directed("dmos"), -10, 100, 5),
+        (CVD.directed("dmos"), 78, 20, 1.8),
+    ],
+)
+def test_an_own_scale_and_one_of_which_less_is_better_are_mapped_like_the_known_ones(scale, native, on_0_100, on_1_5):
+    assert scale.convert(native, UNIFIED) == pytest.approx(on_0_100)
+    assert scale.convert(native, TRAINING) == pytest.approx(on_1_5)
+    assert UNIFIED.convert(on_0_100, scale) == pytest.approx(native)
+    assert scale.convert_spread(2.0, UNIFIED) == pytest.approx(2.0 * 100 / (scale.high - scale.low))
+
+
+@pytest.mark.parametrize(
+    ("scale", "score", "held"),
+    [(MosScale("0-1", 0, 1), 1.0125, True), (MosScale("0-1", 0, 1), 1.02, False), (ZERO_TO_TEN, 10.05, True)],
+)
+def test_a_narrow_scale_has_less_slack_than_its_scores_could_bear_on_1_to_5(scale, score, held):
+    assert scale.holds(score) is held
 
 
 def test_a_score_outside_is_mapped_and_not_clipped():
@@ -88,13 +121,19 @@ def spread_over(low, high, count=100):
         ("NaN and infinity are not counted", [*spread_over(1, 5, 50), *[math.nan] * 9, math.inf], (ACR_1_5,), ACR_1_5),
         ("19 low rows may be 0–100", [3.0] * 19, (CONTINUOUS_0_100,), CONTINUOUS_0_100),
         ("20 low rows with one above 30 may be", [*[3.0] * 19, 30.1], (CONTINUOUS_0_100,), CONTINUOUS_0_100),
+        ("an own scale", spread_over(0, 10), (ZERO_TO_TEN, CONTINUOUS_0_100), ZERO_TO_TEN),
+        ("a narrower one before an own one", spread_over(1.2, 4.8), (ACR_1_5, ZERO_TO_TEN), ACR_1_5),
+        ("an own one behind a narrower one", [*[0.5] * 30, *spread_over(6, 9.5)], (ACR_1_5, ZERO_TO_TEN), ZERO_TO_TEN),
+        ("an own narrow scale need not be used", [1.0] * 30, (ZERO_TO_TEN,), ZERO_TO_TEN),
+        ("a range below zero", spread_over(-6.5, 93.4), (CVD,), CVD),
+        ("less is better", spread_over(5, 80), (DMOS,), DMOS),
     ],
 )
 def test_a_whole_file_decides_its_scale(case, scores, candidates, found):
     assert detect_scale(scores, candidates, "corpus") is found, case
 
 
-@pytest.mark.parametrize("scale", [CONTINUOUS_0_100, VMAF_0_100])
+@pytest.mark.parametrize("scale", [CONTINUOUS_0_100, VMAF_0_100, DMOS, MosScale("own", 0, 100)])
 @pytest.mark.parametrize(
     "scores", [spread_over(0, 10, 60), spread_over(1, 9, 60), spread_over(0, 6, 20), [*[3.0] * 19, 30.0]], ids=len
 )
@@ -113,6 +152,8 @@ def test_twenty_rows_that_never_exceed_30_are_no_0_to_100_file(scale, scores):
     ],
 )
 def test_a_wide_scale_never_swallows_a_narrow_one(scores, reason):
+    with pytest.raises(ScaleError, match=reason):
+        detect_scale(scores, (ACR_1_5, MosScale("own", -200, 200)), "mine")
     with pytest.raises(ScaleError, match=reason) as caught:
         detect_scale(scores, BOTH, "lsvq")
     assert "quantiles 0%" in caught.value.found

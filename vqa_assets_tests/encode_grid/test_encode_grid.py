@@ -268,6 +268,7 @@ class TestReports:
             (json.dumps({"frames": [{"metrics": {"psnr_y": 40.0}}]}).encode(), "no VMAF score among psnr_y"),
             (json.dumps({"frames": [{"metrics": {"vmaf": "80"}}], "VMAF score": 104.2}).encode(), "104.2, outside 0"),
             (json.dumps({"frames": frames(-1.0)}).encode(), "a VMAF of -1, outside 0–100"),
+            (json.dumps({"frames": frames(100.00002)}).encode(), "a VMAF of 100.00002, outside 0–100"),
             (b"version https://git-lfs.github.com/spec/v1\n", "Git-LFS pointer; run git lfs pull"),
         ],
     )

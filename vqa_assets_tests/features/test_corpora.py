@@ -56,9 +56,9 @@ class Measurable:
         return self.clips / name
 
     def measure(self, extractor: ClipExtractor | None = None, **settings: Any) -> MeasuredTable:
-        path = self.root.corpus_jsonl(self.corpus)
-        path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        chosen = FeatureSettings(ClipFolders(self.clips), workers=2, **settings)
+        jsonl = self.root.corpus_jsonl(self.corpus)
+        jsonl.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        chosen = FeatureSettings(jsonl, ClipFolders(self.clips), workers=2, **settings)
         context = RunContext(self.root, {}, Path(__file__))
         return make_clip_features(self.corpus, chosen, extractor or ClipExtractor(), ThreadClipPool(), context)
 
@@ -253,10 +253,11 @@ from vqa_assets.tables.paths import DataRoot
 root, most = DataRoot(Path(sys.argv[1])), int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-clips = ClipFolders(root.corpus_dir(CORPORA["konvid-150k"]) / "clips")
+corpus = CORPORA["konvid-150k"]
+settings = FeatureSettings(root.corpus_jsonl(corpus), ClipFolders(root.corpus_dir(corpus) / "clips"), 1)
 try:
     make_clip_features(
-        CORPORA["konvid-150k"], FeatureSettings(clips, 1), ClipExtractor(feature_sets=("nr-v1",)), ThreadClipPool(),
+        corpus, settings, ClipExtractor(feature_sets=("nr-v1",)), ThreadClipPool(),
         RunContext(root, {}, Path(sys.argv[1])),
     )
 except FeatureError as error:

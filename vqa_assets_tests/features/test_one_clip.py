@@ -30,7 +30,7 @@ def test_the_row_of_a_file_is_the_tables_row_of_the_same_clip(root_path: Path) -
     corpus.annotate([("a.mp4", "", 3.5, 0.5, 7)])
     corpus.ingest()
     prober.close()
-    settings = FeatureSettings(ClipFolders(corpus.folder / "clips"), workers=1)
+    settings = FeatureSettings(corpus.root.corpus_jsonl(corpus.corpus), ClipFolders(corpus.folder / "clips"), workers=1)
     made = make_clip_features(
         corpus.corpus, settings, EXTRACTOR, ThreadClipPool(), RunContext(corpus.root, {}, Path(__file__))
     )

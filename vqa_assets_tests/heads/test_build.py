@@ -15,9 +15,10 @@ from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.export import run_onnx
 from vqa_assets.heads.publish import HeadInputs, card_png, publish_head
-from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate
+from vqa_assets.heads.recipe import FR_REGRESSOR_V2, KONVID_MOS_HEAD_V1, Gate
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.using import open_head
 from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
@@ -26,7 +27,20 @@ from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 RECIPE = KONVID_MOS_HEAD_V1
 QUICK = TrainingSettings(epochs=3, device="cpu", protocol_splits=0)
 MANIFEST_KEYS = {
-    *("schema", "id", "kind", "title", "status", "intended_use", "not_for", "smoke", "synthetic", "onnx", "sha256"),
+    *(
+        "schema",
+        "id",
+        "kind",
+        "title",
+        "target",
+        "status",
+        "intended_use",
+        "not_for",
+        "smoke",
+        "synthetic",
+        "onnx",
+        "sha256",
+    ),
     *("opset", "ir_version", "feature_schema", "feature_order", "feature_mean", "feature_std", "filled", "constant"),
     *(
         "encoder_vocab",
@@ -350,3 +364,55 @@ def test_a_corpus_of_which_no_row_is_used_decides_no_licence(tmp_path):
     alone = build({"konvid-1k": used}, QUICK.but(epochs=1)).manifest
     assert m["redistribution"] == alone["redistribution"]
     assert "No row used: konvid-150k." in render_card(m)
+
+
+@pytest.fixture(scope="module")
+def technical(tmp_path_factory) -> Path:
+    """A table with a further score that runs against the first, and is unknown of ten rows."""
+    of_rows = pl.when(pl.int_range(pl.len()) >= 10).then(6 - pl.col("mos"))
+    frame = labelled(120).with_columns(mos_technical=of_rows, mos_raw_0_100=25 * (pl.col("mos") - 1))
+    return written(frame, tmp_path_factory.mktemp("technical") / "konvid-1k.parquet")
+
+
+def test_a_head_may_learn_a_further_score_and_says_so_everywhere(technical, tmp_path):
+    settings = TrainingSettings(epochs=1, device="cpu", protocol_splits=0, target="mos_technical")
+    built = build({"konvid-1k": technical}, settings)
+    manifest = built.manifest
+    counts = manifest["corpora"]["konvid-1k"]["counts"]
+    assert (counts["rows_in"], counts["used"], counts["rows_unlabelled"]) == (120, 110, 10)
+    # it predicts the further score, which falls where the first rises
+    truth = dict(pl.read_parquet(technical).select("key", "mos_technical").iter_rows())
+    assert built.predictions.mos.mean() == pytest.approx(np.mean([v for v in truth.values() if v]), abs=0.05)
+    assert manifest["folds"]["mean"]["plcc"] > 0.3
+    assert (manifest["target"], manifest["gate"]["target"], manifest["mos_range"]) == ("mos_technical",) * 2 + ([1, 5],)
+    assert "its scores are mos_technical, a further score" in manifest["intended_use"]
+    assert "## Gate, on `mos_technical`" in render_card(manifest)
+    loaded = onnx.load_from_string(built.onnx)
+    assert {p.key: p.value for p in loaded.metadata_props}["target"] == "mos_technical"
+    assert [output.name for output in loaded.graph.output] == ["mos"]
+    head = publish_head(
+        built,
+        HeadInputs(RECIPE.name, settings, {"konvid-1k": technical}),
+        RunContext(DataRoot(tmp_path), {}, Path(__file__)),
+    )
+    assert open_head(head.onnx).target == "mos_technical"
+
+
+def test_a_target_that_a_table_lacks_is_told_with_the_scores_it_has(technical):
+    with pytest.raises(TrainingError) as caught:
+        build({"konvid-1k": technical}, QUICK.but(target="mos_colour"))
+    assert str(caught.value) == (
+        "labelled table of konvid-1k: no column mos_colour (scores: mos, mos_technical), expected the target of this "
+        "run in every table; declare it (scores) and label the corpus again, or name konvid-1k in exclude_corpora"
+    )
+
+
+@pytest.mark.parametrize("target", ["vmaf", "technical", "mos_std_dev", "mos_raw_0_100", "mos_native", ""])
+def test_a_target_is_the_score_or_a_further_one(target):
+    with pytest.raises(SettingsError, match=r"target: .*, expected mos, or the column of a further score"):
+        TrainingSettings.of({"target": target}, "")
+
+
+def test_a_head_of_a_computed_score_has_no_other_target():
+    with pytest.raises(SettingsError, match="expected no target: fr_regressor_v2 learns vmaf"):
+        build({}, QUICK.but(target="mos_technical"), FR_REGRESSOR_V2)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vqa_assets.corpora import CORPORA
-from vqa_assets.errors import AnnotationError, IngestError, ScaleError, SettingsError
+from vqa_assets.errors import AnnotationError, IngestError, ScaleError, SchemaError, SettingsError
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import SmallCorpus
 
@@ -40,6 +40,76 @@ def test_rows_of_an_older_jsonl_without_a_scale_are_given_theirs_and_keep_the_ti
     assert {row["mos_scale"] for row in small.rows()} == {"1-5-acr"}
     assert {row["ingested_at_utc"] for row in small.rows()} == {"2020-01-01T00:00:00+00:00"}
     assert small.ingest(max_rows=3).report.unchanged == 3
+
+
+LABELS_OF_OLDER_ROWS: tuple[tuple[dict[str, Any], bool], ...] = (
+    ({}, True),
+    ({"mos_scale": ...}, True),
+    ({"mos_scale": ..., "corpus_version": ...}, True),
+    ({"mos": 4.5}, False),
+    ({"mos_std_dev": 0.25, "mos_scale": ...}, False),
+    ({"n_ratings": 3}, False),
+    ({"split": "train"}, False),
+)
+
+
+@pytest.mark.parametrize(
+    ("older", "stays", "available"),
+    [
+        *((label, stays, available) for label, stays in LABELS_OF_OLDER_ROWS for available in (True, False)),
+        # of a clip that is gone the earlier row is all that is known
+        ({"framerate": 25.0000004}, True, True),
+        ({"pix_fmt": "yuv444p"}, False, True),
+        ({"framerate": 24.0}, False, True),
+        ({"src_size_bytes": 1}, False, True),
+    ],
+)
+def test_a_row_keeps_its_time_where_clip_and_label_stand_and_gains_what_is_new(
+    at: Any, older: dict[str, Any], stays: bool, available: bool
+) -> None:
+    small = staged(at("lsvq"), 1)
+    small.ingest()
+    today = {name: value for name, value in small.rows()[0].items() if name != "ingested_at_utc"}
+    rewritten(small, ingested_at_utc="2020-01-01T00:00:00+00:00", **older)
+    before = small.rows()[0]
+    if not available:
+        (small.folder / "clips" / "c0.mp4").unlink()
+    small.ingest()
+    (row,) = small.rows()
+    assert (row["ingested_at_utc"][:4] == "2020") is stays
+    assert {**row, "framerate": 0} == {**today, "framerate": 0, "ingested_at_utc": row["ingested_at_utc"]}
+    assert row["framerate"] == (before if stays else today)["framerate"]
+    lines = small.lines()
+    small.ingest()
+    assert small.lines() == lines
+
+
+def test_a_torn_line_of_the_earlier_rows_is_mended_where_they_are_and_not_by_another_run(at: Any) -> None:
+    small = staged(at("lsvq"), 3)
+    small.ingest()
+    before, path = small.lines(), small.root.corpus_jsonl(small.corpus)
+    path.write_text("\n".join([before[0], before[1][:-9]]))
+    with pytest.raises(SchemaError, match=r"lsvq\.jsonl:2: .*; the file was cut short or edited; delete that line"):
+        small.ingest()
+    path.write_text(before[0] + "\n")
+    report = small.ingest().report
+    assert (report.unchanged, report.written, report.read_clips) == (1, 2, 0)
+    assert [without_time(line) for line in small.lines()] == [without_time(line) for line in before]
+
+
+def without_time(line: str) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(line).items() if name != "ingested_at_utc"}
+
+
+def test_a_run_that_changed_nothing_does_not_say_that_it_wrote(at: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="vqa_assets.ingest")
+    small = staged(at("lsvq"), 3)
+    small.ingest()
+    assert "[lsvq-jsonl] wrote 3 rows, skipped 0 (download-failed)" in caplog.text
+    caplog.clear()
+    small.ingest()
+    assert "[lsvq-jsonl] kept all 3 rows, skipped 0 (download-failed)" in caplog.text
+    assert "wrote" not in caplog.text
 
 
 def test_the_scale_of_older_rows_is_the_one_that_rows_are_stored_on(at: Any) -> None:

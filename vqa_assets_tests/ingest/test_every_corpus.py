@@ -73,7 +73,9 @@ class TestLayouts:
         ]
         assert {row["corpus"] for row in rows} == {layout.corpus}
         assert {row["corpus_version"] for row in rows} == {CORPORA[layout.corpus].version}
-        assert report.skipped_missing + report.skipped_download + report.skipped_bad_row == report.rows_in - len(rows)
+        lost = report.skipped_missing + report.skipped_download + report.skipped_bad_row
+        assert lost + layout.duplicates == report.rows_in - len(rows)
+        assert report.duplicate_labels == layout.duplicates
         assert corpus.ingest(**layout.settings).report.unchanged == len(rows)
 
     def test_every_corpus_has_a_layout(self) -> None:
@@ -240,8 +242,10 @@ class TestBounds:
     @pytest.mark.parametrize("name", [c.name for c in CORPORA.values() if c.default_cap is None])
     def test_a_corpus_without_a_cap_takes_all(self, name: str, at: Any) -> None:
         small = at(name)
-        small.drop(annotation_place(small.corpus), table([(f"c{i}", "", 3, "", "") for i in range(1200)]))
-        assert small.ingest().report.rows_in == 1200
+        count = min(1200, small.corpus.max_rows or 1200)
+        rows = [(f"c{i}", "", score(small.corpus, i), "", "") for i in range(count)]
+        small.drop(annotation_place(small.corpus), table(rows))
+        assert small.ingest().report.rows_in == count
 
 
 class TestScales:
@@ -250,12 +254,15 @@ class TestScales:
     @pytest.mark.parametrize("corpus", [c for c in CORPORA.values() if len(c.scales) == 1], ids=lambda c: c.name)
     def test_scores_of_another_scale_are_refused(self, corpus: Corpus, at: Any) -> None:
         small = at(corpus)
-        wide = corpus.scales[0].high > 5
-        wrong = 3.5 if wide else 70
+        scale = corpus.scales[0]
+        wide = scale.high > 5
+        wrong, least = 3.5 if wide else 70, scale.low + 0.3 * (scale.high - scale.low)
         small.drop(annotation_place(corpus), table([(f"c{i}", "", wrong, "", "") for i in range(60)]))
         # the only scale of a corpus is not chosen: one that is not used is doubted, rows off it are bad rows
         message = (
-            "none is above 30, so they may be on another scale" if wide else r"60 of 60 rows unusable \(line 2: MOS"
+            f"none is above {least:g}, so they may be on another scale"
+            if wide
+            else r"60 of 60 rows unusable \(line 2: MOS"
         )
         with pytest.raises((ScaleError, AnnotationError), match=f"^{corpus.name}: .*{message}"):
             small.ingest()
@@ -332,6 +339,64 @@ class TestScales:
         small.ingest()
         assert [row["split"] for row in small.rows()] == ["train"]
         assert "1 rows have another split in their own column than on the official lists (a.mp4)" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("file", "column", "words", "splits", "apart"),
+        [
+            ("LSVQ_whole_train.csv", "split", ("train", "test", "val"), ["train", "test", "val"], "1 rows (b.mp4)"),
+            ("LSVQ_whole_train.csv", "is_test", ("0", "1", "True"), ["train", "test", "test"], "2 rows (b.mp4, c.mp4)"),
+            ("labels_test_1080p.csv", "is_test", ("no", "yes", "1.0"), ["train", "test", "test"], "1 rows (a.mp4)"),
+            ("LSVQ_whole_test.csv", "is_test", ("", "1", "1"), ["test", "test", "test"], ""),
+            ("labels_train_test.csv", "is_test", ("FALSE", "TRUE", "0"), ["train", "test", "train"], ""),
+        ],
+    )
+    def test_a_column_counts_before_the_files_name_and_what_contradicts_is_counted(
+        self,
+        file: str,
+        column: str,
+        words: tuple[str, ...],
+        splits: list[str],
+        apart: str,
+        at: Any,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        small = at("lsvq")
+        rows = "".join(f"{name},{60 + i},{word}\n" for i, (name, word) in enumerate(zip("abc", words, strict=True)))
+        small.drop(file, f"name,mos,{column}\n{rows}")
+        for name in "abc":
+            small.stage(f"{name}.mp4", name.encode())
+        count, _, names = apart.partition(" rows ")
+        for beside in ("nothing", "manifest.csv"):
+            if beside == "manifest.csv":
+                if file == "LSVQ_whole_train.csv":  # beside a whole file it marks no clip
+                    continue
+                small.drop("manifest.csv", "name,mos\na,60\nb,61\nc,62\n")
+            caplog.clear()
+            small.ingest()
+            assert [row["split"] for row in small.rows()] == splits
+            told = [r.getMessage() for r in caplog.records if "than the file's name says" in r.getMessage()]
+            assert [f"{count} rows have another" in line and names in line for line in told] == [True] * bool(apart)
+
+    def test_a_word_that_is_neither_true_nor_false_is_refused(self, at: Any) -> None:
+        small = at("lsvq")
+        small.drop("labels_train_test.csv", "name,mos,is_test\na,60,0\nb,70,maybe\n")
+        with pytest.raises(AnnotationError, match=r"1 rows of another split \(line 3: maybe\)"):
+            small.ingest()
+
+    def test_the_authors_file_without_its_column_is_no_training_file(self, at: Any, caplog: Any) -> None:
+        small = at("lsvq")
+        small.drop("labels_train_test.csv", "name,mos\na,60\nb,70\n")
+        small.stage("a.mp4", b"a")
+        small.ingest()
+        assert "split" not in small.rows()[0]
+        small.drop("manifest.csv", "name,mos\na,60\nb,70\n")
+        small.ingest()
+        assert "split" not in small.rows()[0]
+        assert "labels_train_test.csv has no column that says a split, and marks no clip" in caplog.text
+        (small.folder / "manifest.csv").unlink()
+        small.drop("labels_test_1080p.csv", "name,mos\nc,60\n")
+        with pytest.raises(AnnotationError, match=r"2 rows of another split \(labels_train_test.csv line 2: \(empty"):
+            small.ingest()
 
     def test_a_clip_of_two_parts_is_told_by_name(self, at: Any, caplog: pytest.LogCaptureFixture) -> None:
         small = at("lsvq")

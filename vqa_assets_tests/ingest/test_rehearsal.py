@@ -5,8 +5,10 @@ Clips, prober, downloader and server are real; each case is a corpus as a person
 
 import hashlib
 import os
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from vqa_assets.clips.folders import FileStamp
+from vqa_assets.clips.hub import HubAccess
 from vqa_assets.clips.libcurl import LibcurlDownloader
 from vqa_assets.clips.pages import PageDownloader
 from vqa_assets.clips.probing import PyAvProber
@@ -23,7 +26,7 @@ from vqa_assets.ingest.cache import IngestCache, ReadClip
 from vqa_assets.ingest.fakes import GEOMETRY
 from vqa_assets.ingest.gather import Services
 from vqa_assets.ingest.rehearsal import Pace, Rehearsal, rehearse
-from vqa_assets.ingest.rows import KEPT, LOST
+from vqa_assets.ingest.rows import KEPT, LOST, IngestReport
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.ingest.tools import DownloaderDescription, ProberDescription
 from vqa_assets.tables.lock import corpus_lock
@@ -31,6 +34,7 @@ from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.clips import tiny_clips
 from vqa_assets_tests.shared.fakes import SmallCorpus
 from vqa_assets_tests.shared.hostile_server import HostileServer, gives, says, until_close
+from vqa_assets_tests.shared.hub_server import Dataset, HubServer
 from vqa_assets_tests.tables.test_disk import another_user
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
@@ -74,7 +78,13 @@ def rehearsed(
     """A rehearsal that left everything as it was."""
     resolved = resolve(corpus.corpus, {"min_rows": 1, **settings}, corpus.root.ingest_toml(corpus.corpus))
     services = Services(
-        **{"prober": corpus.prober, "downloader": corpus.downloader, "pool": corpus.pool, **(tools or {})}
+        **{
+            "prober": corpus.prober,
+            "downloader": corpus.downloader,
+            "pool": corpus.pool,
+            "hub": corpus.hub,
+            **(tools or {}),
+        }
     )
     before = everything_below(corpus.root.path)
     done = rehearse(corpus.corpus, resolved, services, corpus.root, read=read)
@@ -167,6 +177,16 @@ def addresses(corpus: SmallCorpus, bodies: list[bytes], server: HostileServer) -
     score_file(corpus, *((f"{i}.mp4", url, 3) for i, url in enumerate(urls)))
 
 
+def several_addresses(corpus: SmallCorpus, bodies: list[bytes], server: HostileServer) -> dict[str, Any]:
+    corpus.corpus = CORPORA["youtube-ugc"]
+    names = [f"Gaming_720P-{i:04x}" for i in range(5)]
+    corpus.drop("manifest.csv", "vid,MOSFull\n" + "".join(f"{name},{1 + i / 2}\n" for i, name in enumerate(names)))
+    for name, body in zip(names[1:], bodies, strict=True):
+        server.on(f"/original_videos/Gaming/720P/{name}.mkv", gives(body))
+    server.on(f"/original_videos_h264/{names[1]}_crf_10_ss_00_t_20.0.mp4", says("403 No"))
+    return {"bucket_prefix": server.url("/")}
+
+
 def refused_everywhere(corpus: SmallCorpus, bodies: list[bytes], server: HostileServer) -> None:
     score_file(corpus, *((f"{i}.mp4", server.on(f"/{i}.mp4", says("403 No")), 3) for i in range(3)))
 
@@ -209,6 +229,7 @@ CASES: dict[Callable[..., dict[str, Any] | None], str] = {
     broken_progress: ".download-progress.json: a JSON list",
     a_folder_in_the_way: "konvid_150k.losses.jsonl: is a directory",
     addresses: "",
+    several_addresses: "",
     refused_everywhere: "every row came to nothing",
     dead_server: "no server answered",
     dead_server_beside_a_clip: "",
@@ -232,13 +253,61 @@ def test_the_verdict_and_the_counts_are_those_of_the_ingest_that_follows(
             corpus.ingest(**settings)
         assert blocks in str(caught.value)
         return
-    report = corpus.ingest(**settings).report
+    assert_as_ingested(told, corpus.ingest(**settings).report)
+
+
+def assert_as_ingested(told: Rehearsal, report: IngestReport) -> None:
+    """The counts, names and losses that were told are those of the ingest; what was to fetch came."""
     expected = {name: told.counters[name] for name in COMPARED}
     expected["written"] += told.to_fetch.clips
     assert {name: report.counters()[name] for name in COMPARED} == expected
     assert (report.rows_in, report.rows_out) == (told.rows_in, told.counters["rows_out"] + told.to_fetch.clips)
     assert report.names_found == told.names_found
     assert [loss.as_dict() for loss in report.losses] == [loss.as_dict() for loss in told.losses]
+
+
+def test_addresses_are_asked_until_one_gives_the_clip_and_the_one_that_worked_last_goes_first(
+    corpus: SmallCorpus, bodies: list[bytes], server: HostileServer
+) -> None:
+    settings = several_addresses(corpus, bodies, server)
+    told = rehearsed(corpus, **settings)
+    failures = [one.failure for one in told.asked]
+    assert ["404" in one for one in failures] == [True] * 4 + [False, False] + [True, False]
+    assert [one.size_bytes for one in told.asked if not one.failure] == [len(bodies[0]), len(bodies[1])]
+    assert told.to_fetch.basis.endswith("as 2 of 3 servers announced")
+    corpus.ingest(**settings)
+    for name in ("Gaming_720P-0001.mkv", "Gaming_720P-0002.mkv"):
+        (corpus.folder / "clips" / name).unlink()
+    told = rehearsed(corpus, **settings)
+    assert [(one.size_bytes, one.failure) for one in told.asked] == [(len(bodies[0]), ""), (len(bodies[1]), "")]
+
+
+@pytest.mark.parametrize(("token", "blocks"), [("hf_ours", ""), ("", "is gated (HF_TOKEN is not set)")])
+def test_clips_of_a_dataset_on_the_hub_are_named_and_asked_for_as_the_ingest_does_it(
+    root_path: Path, prober: PyAvProber, bodies: list[bytes], token: str, blocks: str
+) -> None:
+    files = {"README.md": b"# clips", "Videos/a/1.mp4": bodies[0], "Videos/x.mov.mp4": bodies[1]}
+    with HubServer({"someone/clips": Dataset({"1" * 40: files}, {"main": "1" * 40}, ("hf_ours",), gated=True)}) as hub:
+        access = HubAccess(hub.endpoint, token)
+        downloader = LibcurlDownloader(token_site=access.token_site())
+        corpus = SmallCorpus(DataRoot(root_path), prober, downloader, CORPORA["lsvq"], hub=access)
+        corpus.drop("manifest.csv", "name,mos\na/1,60\nx.mov,40\nnowhere,50\n")
+        settings = {"hf": "someone/clips", "allow_empty": False}
+        told = rehearsed(corpus, **settings)
+        if blocks:
+            assert [blocks in block for block in told.blocks] == [True]
+            assert [blocks in doubt for doubt in told.doubts] == [True]
+            with pytest.raises(VqaError) as caught:
+                corpus.ingest(**settings)
+            assert str(caught.value) == told.blocks[0]
+        else:
+            assert told.renamed == [
+                {"src": "Videos/a/1.mp4", "annotated_as": "a/1", "how": "hub"},
+                {"src": "Videos/x.mov.mp4", "annotated_as": "x.mov", "how": "hub"},
+            ]
+            assert [one.size_bytes for one in told.asked] == [len(bodies[0]), len(bodies[1])]
+            assert_as_ingested(told, corpus.ingest(**settings).report)
+        downloader.close()
 
 
 def test_it_says_how_each_clip_was_found_and_what_is_like_a_missing_one(
@@ -303,7 +372,7 @@ def test_a_server_that_announces_no_length_is_told_and_the_declared_size_stands_
     told = rehearsed(corpus)
     assert [(one.size_bytes, one.failure) for one in told.asked] == [(None, "")] * 2
     assert told.to_fetch.size_bytes == 2 * corpus.corpus.bytes_per_clip
-    assert told.to_fetch.basis.endswith("as the corpus declares: 2 addresses were asked and none announced a length")
+    assert told.to_fetch.basis.endswith("as the corpus declares: 2 clips were asked for and no length was announced")
 
 
 def test_credentials_and_queries_of_an_address_are_not_told(corpus: SmallCorpus, server: HostileServer) -> None:
@@ -432,6 +501,40 @@ def test_archives_that_are_yet_to_come_are_asked_for_their_size_and_their_clips_
     told = rehearsed(corpus, **settings)
     assert not told.would_publish
     assert "HTTP 404" in told.blocks[0]
+
+
+def test_a_table_that_is_yet_to_come_is_asked_for_too_and_may_be_gone_where_it_is_not_needed(
+    corpus: SmallCorpus, server: HostileServer
+) -> None:
+    for archive in corpus.corpus.archives:
+        if archive.needed and archive.folder is None:
+            server.on(f"/{archive.file}", gives(bytes(archive.min_bytes), "text/csv"))
+    settings = {"fetch": True, "archive_base": server.url("/")}
+    told = rehearsed(corpus, **settings)
+    gone = [one.address.rpartition("/")[2] for one in told.asked if one.failure]
+    assert gone == ["k150ka_votes.csv", "k150kb_votes.csv", "k150kb.zip", "k150ka.zip"]
+    assert [gone[2] in told.blocks[0], gone[3] in told.blocks[1], len(told.blocks)] == [True, True, 2]
+    assert [name in doubt and "done without" in doubt for name, doubt in zip(gone, told.doubts, strict=False)][:2] == [
+        True,
+        True,
+    ]
+    corpus.drop("k150ka_votes.csv", "there")
+    assert len(rehearsed(corpus, **settings).asked) == len(told.asked) - 1
+
+
+def test_settings_that_other_stages_will_not_see_are_a_doubt(corpus: SmallCorpus, bodies: list[bytes]) -> None:
+    staged(corpus, bodies)
+    told = rehearsed(corpus, output=corpus.folder / "elsewhere.jsonl")
+    assert told.would_publish
+    assert ["output: set for this run only" in doubt for doubt in told.doubts] == [True]
+
+
+def test_a_cache_without_the_table_of_templates_is_read(corpus: SmallCorpus, bodies: list[bytes]) -> None:
+    staged(corpus, bodies)
+    corpus.ingest()
+    with closing(sqlite3.connect(corpus.folder / ".ingest-cache.sqlite")) as file:
+        file.execute("DROP TABLE worked")
+    assert rehearsed(corpus, read=False).counters["unchanged"] == 3
 
 
 def test_no_folder_that_an_ingest_would_make_is_made(corpus: SmallCorpus) -> None:

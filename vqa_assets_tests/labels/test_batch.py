@@ -252,7 +252,7 @@ class TestAsset:
 
     @pytest.fixture
     def run(self, bench):
-        with dg.instance_for_test() as instance:
+        with dg.DagsterInstance.ephemeral() as instance:
             platform = Platform(bench.folder, instance)
             yield lambda **config: platform.run("mos_label_batch", **config)
 

@@ -1,12 +1,19 @@
 """Scores: which column holds them, and which scale they are on, decided once per label file and corpus."""
 
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.corpora import CORPORA
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, MosScale
+from vqa_assets.errors import SchemaError
+from vqa_assets.labels.labelled import make_labelled_table, validate_labelled
+from vqa_assets.labels.settings import LabelPaths, LabelSettings
+from vqa_assets.provenance import RunContext
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.label_tables import Bench, label
 
 
@@ -192,3 +199,131 @@ class TestScale:
         join = plan(table_at(bench.folder / "features.parquet"), [table_at(path)], LabelSettings())
         ((decided,),) = (file.scales for file in join.files)
         assert (decided.scale.name, decided.by, decided.corpus) == ("0-100-continuous", "detection", None)
+
+
+class TestOwnScales:
+    """Scales that a corpus declares, and scores of which less is better."""
+
+    @pytest.fixture
+    def own(self, bench):
+        scales = (MosScale("0-10", 0, 10), CONTINUOUS_0_100)
+        bench.corpora = {
+            "own": CORPORA["konvid-1k"].but(name="own", scales=scales),
+            "worse": CORPORA["konvid-1k"].but(name="worse", scales=(CONTINUOUS_0_100,), polarity="dmos"),
+        }
+        return bench
+
+    @pytest.mark.parametrize(
+        ("fields", "mos", "sd"),
+        [
+            ({"corpus": "own", "mos_scale": "0-10"}, [2.6, 3.8, 4.6], 0.2),
+            ({"mos_scale": "0-10"}, [2.6, 3.8, 4.6], 0.2),
+            ({"mos_scale": "0-10", "mos_polarity": "dmos"}, [3.4, 2.2, 1.4], 0.2),
+            ({"corpus": "own"}, [2.6, 3.8, 4.6], 0.2),
+            ({"corpus": "worse", "mos_scale": "0-100-continuous"}, [4.84, 4.72, 4.64], 0.02),
+            ({"corpus": "worse", "mos_scale": "0-100-continuous", "mos_polarity": "mos"}, [1.16, 1.28, 1.36], 0.02),
+            ({"mos_scale": "0-100-continuous", "mos_polarity": "dmos"}, [4.84, 4.72, 4.64], 0.02),
+        ],
+    )
+    def test_labels_are_on_1_to_5_where_more_is_better(self, fields, mos, sd, own):
+        own.labels(*({"key": k, "mos": m, "mos_std_dev": 0.5, **fields} for k, m in zip("abc", (4, 7, 9), strict=True)))
+        found = own.joined()
+        assert [r["mos"] for r in found] == pytest.approx(mos)
+        assert [r["mos_raw_0_100"] for r in found] == pytest.approx([25 * (one - 1) for one in mos])
+        assert [r["mos_std_dev"] for r in found] == pytest.approx([sd] * 3)
+
+    def test_a_setting_may_name_an_own_scale(self, own):
+        own.labels(*rows(a=2, b=5, c=9))
+        assert [r["mos"] for r in own.joined(mos_scale="0-10")] == pytest.approx([1.8, 3, 4.6])
+        assert "expected one of 1-5-acr, 0-100-continuous, 0-10" in str(own.refused(mos_scale="0-11"))
+
+    def test_a_name_that_two_corpora_declare_differently_is_no_scale_of_rows_that_name_neither(self, own):
+        own.corpora["other"] = own.corpora["own"].but(name="other", scales=(MosScale("0-10", 0, 12),))
+        own.labels(*rows(a=2, b=5, c=9))
+        assert "no scale of any corpus, or one that corpora declare differently" in own.refused(mos_scale="0-10").found
+
+    def test_rows_that_say_different_better_ends_are_refused(self, own):
+        sides = ({"key": "a", "mos": 3, "mos_polarity": "mos"}, {"key": "b", "mos": 3, "mos_polarity": "dmos"})
+        own.labels(*sides)
+        assert own.refused(mos_scale="1-5-acr").expected == "one polarity in all rows: mos or dmos"
+
+    @pytest.mark.parametrize("fields", [{}, {"corpus": "own"}])
+    def test_a_column_of_differences_is_no_column_of_opinions(self, fields, own):
+        own.labels(*({"key": key, "dmos": value, **fields} for key, value in zip("abc", (30, 50, 80), strict=True)))
+        error = own.refused(label_mos_column="dmos")
+        assert error.found.startswith("DMOS, of which less is better")
+
+    @pytest.mark.parametrize("fields", [{"mos_polarity": "dmos"}, {"corpus": "worse"}])
+    def test_a_column_of_differences_is_read_where_it_is_declared_so(self, fields, own):
+        own.labels(*({"key": key, "dmos": value, **fields} for key, value in zip("abc", (30, 50, 80), strict=True)))
+        found = own.joined(label_mos_column="dmos", mos_scale="0-100-continuous")
+        assert [r["mos"] for r in found] == pytest.approx([3.8, 3, 1.8])
+
+
+class TestFurtherScores:
+    """More than one score a clip: on 1–5 beside the first."""
+
+    @pytest.fixture
+    def several(self, bench):
+        scores = {
+            "technical": "T",
+            "colour": {"column": "C", "scale": MosScale("0-10", 0, 10)},
+            "harm": {"column": "H", "polarity": "dmos"},
+        }
+        bench.corpora = {**CORPORA, "live-vqc": CORPORA["live-vqc"].but(scores=scores)}
+        return bench
+
+    def rows(self, **changes):
+        said = {"corpus": "live-vqc", "mos_scale": "0-100-continuous", "mos_colour_scale": "0-10"}
+        said |= {"mos_harm_polarity": "dmos"} | changes
+        scores = ((50, 25, 5, 30), (60, None, 11, 101), (70, 100, None, 0))
+        names = ("mos", "mos_technical", "mos_colour", "mos_harm")
+        rows = ({"key": key, **dict(zip(names, of, strict=True))} for key, of in zip("abc", scores, strict=True))
+        return [{name: value for name, value in {**row, **said}.items() if value is not None} for row in rows]
+
+    def test_they_are_on_1_to_5_and_what_cannot_be_one_is_unknown_and_told(self, several, caplog):
+        several.labels(*self.rows())
+        found = several.joined()
+        assert [row["mos_label_status"] for row in found] == ["ok"] * 3
+        assert [row["mos_technical"] for row in found] == [2, None, 5]
+        assert [row["mos_colour"] for row in found] == [3, None, None]
+        assert [row["mos_harm"] for row in found] == pytest.approx([3.8, None, 5])
+        assert "1 of 3 mos_colour are no numbers or outside their scale" in caplog.text
+        assert "mos_technical are" not in caplog.text
+
+    def test_without_a_scale_of_their_own_they_are_on_the_firsts(self, several):
+        unified = {"mos_colour_scale": None, "mos_harm_polarity": None, "mos_polarity": "mos"}
+        several.labels(*self.rows(**unified))
+        found = several.joined()
+        assert [row["mos_colour"] for row in found] == pytest.approx([1.2, 1.44, None])
+        assert [row["mos_harm"] for row in found] == pytest.approx([2.2, None, 1])
+
+    @pytest.mark.parametrize("corpus", ["konvid-1k", "elsewhere"])
+    def test_a_column_that_its_corpus_does_not_declare_is_no_score(self, corpus, several):
+        several.labels(*self.rows(corpus=corpus))
+        assert not {"mos_technical", "mos_colour", "mos_harm"} & several.joined()[0].keys()
+
+    def test_they_are_not_replaced_without_a_word(self, several):
+        several.features(key=["a", "b", "c"], mos_technical=[1.0, 2.0, 3.0])
+        several.labels(*self.rows())
+        assert "refusing to overwrite existing MOS columns: mos_technical" in several.refused().what
+        assert [row["mos_technical"] for row in several.joined(overwrite=True)] == [2, None, 5]
+
+    def test_the_audit_counts_them(self, several):
+        several.labels(*self.rows())
+        root = DataRoot(several.folder)
+        files = {"features": several.folder / "features.parquet", "labels": tuple(several.label_files)}
+        paths = LabelPaths(**files, out=several.out, audit_json=several.folder / "out.audit.json")
+        context = RunContext(root, {}, Path(__file__))
+        made = make_labelled_table(paths, LabelSettings(), context, several.corpora)
+        assert made.manifest["further_scores"] == {
+            "mos_technical": {"labels": 2, "refused": 0},
+            "mos_colour": {"labels": 1, "refused": 1},
+            "mos_harm": {"labels": 2, "refused": 1},
+        }
+        assert validate_labelled(several.out, "mos_label_status", ["mos_technical"]) == 3
+        pq.write_table(
+            pa.table({**pq.read_table(several.out).to_pydict(), "mos_technical": [2.0, 5.1, 3.0]}), several.out
+        )
+        with pytest.raises(SchemaError, match="mos_technical: 1 break"):
+            validate_labelled(several.out, "mos_label_status", ["mos_technical"])

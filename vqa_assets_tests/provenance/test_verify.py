@@ -122,6 +122,26 @@ def test_the_command_says_only_what_was_said(tmp_path: Path) -> None:
     assert "--config-json" not in verify(recorded(tmp_path, {}, dagster, args), DataRoot(tmp_path)).command
 
 
+def test_the_command_names_the_folder_of_declarations_where_it_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(partition: str | None, **inputs: object) -> str:
+        dagster = {"asset_key": "unified_corpus", "partition_key": partition}
+        return verify(recorded(tmp_path, inputs, dagster, {}), DataRoot(tmp_path)).command
+
+    def read(path: str) -> dict[str, object]:
+        return {"path": path, "kind": "file", "exists": False}
+
+    monkeypatch.delenv("VQA_CORPORA_DIR", raising=False)
+    asked = "VQA_CORPORA_DIR='<the folder that declares street-clips>' dagster asset materialize"
+    assert asked in command("street-clips")
+    assert asked in command(None, a=read("street-clips/street_clips.jsonl"), b=read("lsvq/lsvq.jsonl"))
+    for partition, path in (("chug", "chug/chug.jsonl"), ("bvi-dvc", "x/y.jsonl"), (None, "lsvq/lsvq.jsonl")):
+        assert "VQA_CORPORA_DIR" not in command(partition, a=read(path))
+    monkeypatch.setenv("VQA_CORPORA_DIR", "/srv/my corpora")
+    assert f"VQA_DATA_ROOT={tmp_path} VQA_CORPORA_DIR='/srv/my corpora' dagster" in command("street-clips")
+
+
 def test_the_root_is_found_from_the_manifests_place_or_given(made: Path) -> None:
     assert verify(manifest(made)).root.path == made / "data"
     assert not verify(manifest(made), DataRoot(made)).holds

@@ -19,7 +19,7 @@ def limits(instance: dg.DagsterInstance) -> dict[str, int]:
 
 
 def test_limits_are_set_once_and_a_persons_own_are_left() -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         assert set_missing_limits(instance) == {"gpu": 1, "download": 2}
         assert limits(instance) == {"gpu": 1, "download": 2}
         instance.event_log_storage.set_concurrency_slots("gpu", 3)

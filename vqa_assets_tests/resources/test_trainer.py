@@ -121,7 +121,7 @@ class Heads(Platform):
 
 @pytest.fixture
 def heads(tmp_path: Path) -> Iterator[Heads]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield Heads(tmp_path / "data", instance)
 
 

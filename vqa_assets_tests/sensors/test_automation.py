@@ -99,7 +99,7 @@ class Line:
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield Line(instance)
 
 
@@ -198,7 +198,7 @@ def test_every_asset_with_inputs_follows_them_but_those_that_are_started_otherwi
 
 
 def test_in_the_real_definitions_a_new_corpus_starts_what_is_made_from_it_and_nothing_of_absent_ones() -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         made = dg.AssetMaterialization("corpus_jsonl", partition="lsvq", tags={"dagster/data_version": "1"})
         instance.report_runless_asset_event(made)
         found = dg.evaluate_automation_conditions(defs, instance, asset_selection=dg.AssetSelection.all())

@@ -211,7 +211,7 @@ def test_what_a_dropped_report_starts_is_a_run_that_works(root_path: Path) -> No
     reports.mkdir(parents=True)
     (reports / "A_64x48_25fps_1.json").write_text(small_report())
     (request,) = two_ticks(root_path, None, "changed_encode_reports")[0]
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = (
             build_defs(data_root=DataRootResource(path=str(root_path)))
             .resolve_implicit_global_asset_job_def()
@@ -251,6 +251,11 @@ def test_the_schedule_takes_the_corpora_whose_annotation_file_is_there(
     write(annotation_file, "a")
     found = [(r.partition_key, r.run_key) for r in scheduled(root_path, "weekly_reingest", instance)]
     assert found == [("konvid-150k", "konvid-150k:2026-11-23T03:00:00+00:00")]
+    # where somebody's settings are broken or name a file that is gone, the run says so
+    annotation_file.unlink()
+    for settings in ("typo = 1\n", 'manifest_csv = "gone.csv"\n'):
+        annotation_file.with_name("ingest.toml").write_text(settings)
+        assert [r.partition_key for r in scheduled(root_path, "weekly_reingest", instance)] == ["konvid-150k"]
 
 
 def test_the_age_of_every_ingested_corpus_is_judged_without_a_run_of_it(
@@ -296,9 +301,7 @@ def test_a_corpus_whose_file_is_gone_is_judged_too_and_said_to_be_gone(
     result = job.execute_in_process(tags=request.tags, instance=instance, run_config=quiet)
     (found,) = result.get_asset_check_evaluations()
     assert not found.passed
-    assert found.description == (
-        "lsvq.jsonl and lsvq.manifest.json is no longer there; materialize the partition again"
-    )
+    assert found.description == "not there: lsvq.jsonl and lsvq.manifest.json; materialize the partition again"
 
 
 def test_cron_and_time_zone_come_from_the_environment() -> None:

@@ -71,7 +71,7 @@ def test_the_sensor_tells_what_failed_and_why(caplog: pytest.LogCaptureFixture) 
         def notify(self, failure: RunFailure) -> None:
             told.append(failure)
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = failed_run(instance)
         context = dg.build_run_status_sensor_context(
             "failed_runs", result.get_run_failure_event(), instance, result.dagster_run
@@ -85,7 +85,7 @@ def test_the_sensor_tells_what_failed_and_why(caplog: pytest.LogCaptureFixture) 
 def test_a_run_that_a_schedule_or_sensor_started_is_told_by_its_assets(root_path: Path, automation: str) -> None:
     found = build_defs(data_root=DataRootResource(path=str(root_path)))
     (job,) = [name for name in found.get_repository_def().job_names if name.endswith(automation)]
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = found.resolve_job_def(job).execute_in_process(
             instance=instance,
             partition_key="lsvq",
@@ -102,7 +102,7 @@ def test_a_run_that_a_schedule_or_sensor_started_is_told_by_its_assets(root_path
 
 
 def test_a_run_that_ended_without_a_failed_step_is_told_without_dagsters_own_job_name() -> None:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = failed_run(instance)
         job = result.dagster_run.job_name
         lost = dg.DagsterEvent(

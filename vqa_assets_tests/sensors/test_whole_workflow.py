@@ -45,7 +45,7 @@ def test_the_stages_run_in_the_same_instance_and_their_lines_are_the_jobs_log(tm
 def test_a_workflow_that_has_nothing_to_do_fails_the_job_in_its_own_words(tmp_path: Path) -> None:
     result, _ = execute(Place.made(tmp_path))
     assert not result.success
-    assert "exit code 1: nothing to do: no annotation file under" in failure(result)
+    assert "exit code 1: nothing to do: no annotation file, corpus JSONL or labelled table under" in failure(result)
 
 
 def test_every_line_is_said_as_it_comes_and_the_last_ones_are_kept() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.hub import HubAccess
 from vqa_assets.clips.work import ClipPool, PassCounts, unobserved
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.ingest.fakes import FakeDownloader, FakeProber
@@ -33,6 +34,7 @@ class SmallCorpus:
     corpus: Corpus = KONVID
     observe: Callable[[PassCounts], None] = unobserved
     pool: ClipPool = field(default_factory=ThreadClipPool)
+    hub: HubAccess = field(default_factory=HubAccess)
 
     @property
     def folder(self) -> Path:
@@ -60,7 +62,7 @@ class SmallCorpus:
         resolved = resolve(
             self.corpus, {"min_rows": 1, "allow_empty": True, **settings}, self.root.ingest_toml(self.corpus)
         )
-        services = Services(self.prober, self.downloader, self.pool, self.observe)
+        services = Services(self.prober, self.downloader, self.pool, self.observe, self.hub)
         return ingest_corpus(self.corpus, resolved, services, RunContext(self.root, {}, Path(__file__)))
 
     def rows(self) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import LabelError
 from vqa_assets.labels.labelled import label_features
 from vqa_assets.labels.settings import LabelSettings
@@ -33,6 +34,7 @@ class Bench:
         self.out = folder / "out.parquet"
         self.features(key=["a.mp4", "b.mp4", "c.mp4"], adm2=[0.1, 0.2, 0.3])
         self.label_files = []
+        self.corpora = CORPORA
 
     def features(self, table=None, **columns):
         self.table = pa.table(columns) if table is None else table
@@ -45,7 +47,8 @@ class Bench:
         return path
 
     def join(self, **settings):
-        return label_features(self.folder / "features.parquet", self.label_files, self.out, LabelSettings(**settings))
+        features, labels = self.folder / "features.parquet", self.label_files
+        return label_features(features, labels, self.out, LabelSettings(**settings), self.corpora)
 
     def joined(self, **settings):
         self.join(**settings)

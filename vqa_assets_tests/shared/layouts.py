@@ -11,7 +11,10 @@ import openpyxl
 
 @dataclass(frozen=True)
 class Layout:
-    """One layout: files and clips by their place in the corpus's folder; per row, some of its fields."""
+    """One layout: files and clips by their place in the corpus's folder; per row, some of its fields.
+
+    ``duplicates`` rows of its files repeat others.
+    """
 
     corpus: str
     name: str
@@ -19,6 +22,7 @@ class Layout:
     clips: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    duplicates: int = 0
 
 
 def workbook(**sheets: list[list[Any]]) -> bytes:
@@ -31,6 +35,20 @@ def workbook(**sheets: list[list[Any]]) -> bytes:
             sheet.append(row)
     out = io.BytesIO()
     book.save(out)
+    return out.getvalue()
+
+
+def matlab(**variables: list[Any]) -> bytes:
+    """A MATLAB file of version 5: texts become cells, numbers a column."""
+    import numpy as np
+    import scipy.io
+
+    out = io.BytesIO()
+    arrays = {
+        name: np.array(values, dtype=object if isinstance(values[0], str) else float).reshape(-1, 1)
+        for name, values in variables.items()
+    }
+    scipy.io.savemat(out, arrays)
     return out.getvalue()
 
 
@@ -113,6 +131,7 @@ _LSVQ = (
     + "".join(f'ia-batch3/{i},"[1, 2, 3]","[4, 5]","[6]",540,960,99,{40 + i},240\n' for i in range(7))
 )
 _LSVQ_CLIPS = tuple(f"clips/{n}.mp4" for n in ("yfcc-batch1/747", "ia-batch2/747", "yfcc-batch1/Mont._Education_1"))
+_LSVQ_AUTHORS = "name,height,width,mos_p1,mos,is_test\n"
 LSVQ = (
     Layout(
         "lsvq",
@@ -146,6 +165,40 @@ LSVQ = (
             {"src": "a/2.mp4", "mos": 70.0, "split": "test"},
             {"src": "a/3.mp4", "mos": 80.0, "split": "test"},
         ),
+    ),
+    Layout(
+        "lsvq",
+        "the authors' own files, beside one that is passed on",
+        {
+            "labels_train_test.csv": _LSVQ_AUTHORS + "a/1,540,960,99,60,False\na/2,540,960,99,70,True\n",
+            "labels_test_1080p.csv": _LSVQ_AUTHORS + "a/3,1080,1920,99,80,True\n",
+            "LSVQ_whole_train.csv": "name,mos\na/1,60\na/4,50\n",
+        },
+        ("clips/a/1.mp4", "clips/a/2.mp4", "clips/a/3.mp4", "clips/a/4.mp4"),
+        (
+            {"src": "a/1.mp4", "mos": 60.0, "split": "train"},
+            {"src": "a/2.mp4", "mos": 70.0, "split": "test"},
+            {"src": "a/3.mp4", "mos": 80.0, "split": "test"},
+            {"src": "a/4.mp4", "mos": 50.0, "split": "train"},
+        ),
+        duplicates=1,
+    ),
+    Layout(
+        "lsvq",
+        "the authors' file under the usual name",
+        {"manifest.csv": _LSVQ_AUTHORS + "a/1,540,960,99,60,0\na/2,540,960,99,70,1.0\n"},
+        ("clips/a/1.mp4", "clips/a/2.mp4"),
+        ({"src": "a/1.mp4", "split": "train"}, {"src": "a/2.mp4", "split": "test"}),
+    ),
+    Layout(
+        "lsvq",
+        "a manifest beside the authors' list",
+        {
+            "manifest.csv": "name,mos\na/1,60\na/2,70\n",
+            "labels_train_test.csv": _LSVQ_AUTHORS + "a/1,540,960,99,60,false\na/2,540,960,99,70,true\n",
+        },
+        ("clips/a/1.mp4", "clips/a/2.mp4"),
+        ({"src": "a/1.mp4", "split": "train"}, {"src": "a/2.mp4", "split": "test"}),
     ),
     Layout(
         "lsvq",
@@ -319,4 +372,145 @@ CHUG = (
     ),
 )
 
-LAYOUTS = (*KONVID_1K, *KONVID_150K, *LSVQ, *YOUTUBE_UGC, *WATERLOO, *LIVE_VQC, *CHUG)
+_B8B_HEADER = "video_id,mos,sos,type,ref,resolution,bitrate,orientation,framerate,split,height,width\n"
+BEYOND8BITS = (
+    Layout(
+        "beyond8bits",
+        "the published table",
+        {
+            "Beyond8Bits_publish.csv": _B8B_HEADER
+            + "abc,50.5,2.5,Crowd,0,360p,0.2M,Portrait,29.97,validation,640,360\n"
+            "def,70,3,Vimeo,1,ref,ref,Landscape,30,train,1080,1920\n"
+        },
+        ("clips/abc.mp4", "clips/def.mp4"),
+        (
+            {
+                "src": "abc.mp4",
+                "mos": 50.5,
+                "mos_scale": "0-100-continuous",
+                "mos_std_dev": 0.0,
+                "split": "val",
+                "beyond8bits_sos": 2.5,
+                "beyond8bits_ref": 0,
+                "beyond8bits_bitrate": "0.2M",
+                "beyond8bits_orientation": "Portrait",
+            },
+            {"src": "def.mp4", "mos": 70.0, "split": "train", "beyond8bits_ref": 1},
+        ),
+    ),
+    Layout(
+        "beyond8bits",
+        "with the contents that its predecessor's file has",
+        {"manifest.csv": "video_id,mos,sos,content_name,split\nabc,50.5,2.5,src.mp4,test\n"},
+        ("clips/abc.mp4",),
+        ({"src": "abc.mp4", "content_id": "src.mp4", "split": "test"},),
+    ),
+)
+
+OTHERS = (
+    Layout(
+        "kvq",
+        "the lists of its three parts",
+        {
+            "train_data.csv": "filename,score\ntrain/0001.mp4,3.5\ntrain/0007.mp4,3\ntrain/0008.mp4,2\n",
+            "val_data.csv": "filename,score\nval/2927.mp4,4\n",
+            "test_data.csv": "filename,score\ntest/3347.mp4,4.5\n",
+        },
+        tuple(f"clips/{name}.mp4" for name in ("train/0001", "train/0007", "train/0008", "val/2927", "test/3347")),
+        (
+            {"src": "train/0001.mp4", "mos": 3.5, "split": "train", "content_id": "train/1", "mos_scale": "1-5-acr"},
+            {"src": "train/0007.mp4", "content_id": "train/1"},
+            {"src": "train/0008.mp4", "content_id": "train/2"},
+            {"src": "val/2927.mp4", "split": "val", "content_id": "val/419"},
+            {"src": "test/3347.mp4", "split": "test", "content_id": "test/479"},
+        ),
+    ),
+    Layout(
+        "live-yt-gaming",
+        "MATLAB",
+        {"scores.mat": matlab(video_list=["game_1", "game_2"], MOS=[61.5, 30.25])},
+        ("mp4/game_1.mp4", "clips/game_2.mp4"),
+        ({"src": "game_1.mp4", "mos": 61.5, "mos_scale": "0-100-continuous"}, {"src": "game_2.mp4", "mos": 30.25}),
+    ),
+    Layout(
+        "live-meta-gaming",
+        "its metadata",
+        {"manifest.csv": "Filename,MOS,MOS-STD,Width,Content\na_360.mp4,61.5,9.5,640,Bowling\n"},
+        ("clips/a_360.mp4",),
+        ({"src": "a_360.mp4", "mos": 61.5, "mos_std_dev": 9.5, "content_id": "Bowling"},),
+    ),
+    Layout(
+        "live-yt-hfr",
+        "clips side by side",
+        {"subject_MOS.csv": "File Names,Flips_crf_48_30fps,1Runner_crf_0_120fps\nMOS,41.5,81.5\nstd,9.5,8\n"},
+        ("clips/Flips_crf_48_30fps.webm", "clips/1Runner_crf_0_120fps.mp4"),
+        (
+            {"src": "Flips_crf_48_30fps.webm", "mos": 41.5, "mos_std_dev": 9.5, "content_id": "flips"},
+            {"src": "1Runner_crf_0_120fps.mp4", "mos": 81.5, "annotated_as": "1Runner_crf_0_120fps"},
+        ),
+    ),
+    Layout(
+        "live-yt-hfr",
+        "a clip a line",
+        {"subject_MOS.csv": "Filename,MOS,std\nFlips_crf_48_30fps,41.5,9.5\n1Runner_crf_0_120fps,81.5,8\n"},
+        ("clips/Flips_crf_48_30fps.webm", "clips/1Runner_crf_0_120fps.webm"),
+        (
+            {"src": "Flips_crf_48_30fps.webm", "mos": 41.5, "content_id": "flips"},
+            {"src": "1Runner_crf_0_120fps.webm", "content_id": "1runner"},
+        ),
+    ),
+    Layout(
+        "etri-live",
+        "its scores",
+        {"ETRI-LIVE_MOS.csv": "videoName,MOS,std\nBeauty_1080p_120hz_q_27,61.5,9.5\n"},
+        ("clips/Beauty_1080p_120hz_q_27.mp4",),
+        ({"src": "Beauty_1080p_120hz_q_27.mp4", "mos": 61.5, "mos_std_dev": 9.5, "content_id": "beauty"},),
+    ),
+    Layout(
+        "bvi-hfr",
+        "its scores, and clips by their own names",
+        {"BVI-HFR-MOS.csv": "file_name,MOS\nflowers-60fps,61.5\nflowers-120fps,71.5\n"},
+        ("clips/flowers-60fps-360-1920x1080.mkv", "clips/flowers-120fps.mp4"),
+        (
+            {"src": "flowers-60fps-360-1920x1080.mkv", "annotated_as": "flowers-60fps", "content_id": "flowers"},
+            {"src": "flowers-120fps.mp4", "content_id": "flowers"},
+        ),
+    ),
+    Layout(
+        "cvd2014",
+        "decimal commas, and empty columns",
+        {
+            "Realignment_MOS.csv": "Content;File_name;Original MOS;Realignment MOS;;;;\n"
+            "City;Test01_City_D01;71,17;-6,5;;;;\nTraffic;Test02_Traffic_D02;50;93,38;;;;\n"
+        },
+        ("clips/Test01_City_D01.avi", "clips/Test2/Test02_Traffic_D02.avi"),
+        (
+            {"src": "Test01_City_D01.avi", "mos": -6.5, "mos_scale": "cvd2014", "content_id": "test01_city"},
+            {"src": "Test2/Test02_Traffic_D02.avi", "mos": 93.38, "content_id": "test02_traffic"},
+        ),
+    ),
+    Layout(
+        "cvd2014",
+        "original scores alone",
+        {"manifest.csv": "Content;File_name;Original MOS\nCity;Test01_City_D01;71,17\n"},
+        ("clips/Test01_City_D01.avi",),
+        ({"src": "Test01_City_D01.avi", "mos": 71.17},),
+    ),
+    Layout(
+        "live-qualcomm",
+        "saved as CSV",
+        {"manifest.csv": "name,mos\nArtifacts/0723_ManUnderTree_GS5,41.5\n"},
+        ("clips/Artifacts/0723_ManUnderTree_GS5.yuv",),
+        ({"src": "Artifacts/0723_ManUnderTree_GS5.yuv", "mos": 41.5, "content_id": "manundertree", "width": 64},),
+        _WATERLOO_RAW,
+    ),
+    Layout(
+        "lbvd",
+        "MATLAB",
+        {"manifest.mat": matlab(video_names=["001.mp4", "002.mp4"], scores=[3.5, 2.25])},
+        ("clips/001.mp4", "clips/002.mp4"),
+        ({"src": "001.mp4", "mos": 3.5, "mos_scale": "1-5-acr"}, {"src": "002.mp4", "mos": 2.25}),
+    ),
+)
+
+LAYOUTS = (*KONVID_1K, *KONVID_150K, *LSVQ, *YOUTUBE_UGC, *WATERLOO, *LIVE_VQC, *CHUG, *BEYOND8BITS, *OTHERS)

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vqa_assets.corpora import CORPORA
+from vqa_assets.corpora.scales import MosScale
 from vqa_assets.errors import SchemaError
 from vqa_assets.feature_names import SHOT_FEATURES, TIME_VARYING, pooled_columns
 from vqa_assets.tables import specs as schemas
@@ -25,6 +27,7 @@ from vqa_assets.tables.specs import (
     UNIFIED_CORPUS,
     Column,
     Table,
+    corpus_jsonl_of,
     labelled_table,
 )
 from vqa_assets.tables.validation import validate_frames, validate_rows
@@ -172,6 +175,7 @@ VIOLATIONS = [
     ("mos", 100.06, "≤ 100.05"),
     ("mos", -math.inf, "a finite number"),
     ("mos_scale", "1-10", "one of 1-5-acr, 0-100-continuous, vmaf"),
+    ("mos_polarity", "down", "one of mos, dmos"),
     ("mos_std_dev", -0.1, "≥ 0"),
     ("n_ratings", -1, "≥ 0"),
     ("ingested_at_utc", "2026-05-08T12:00:00Z", "matches "),
@@ -202,9 +206,10 @@ def test_a_column_that_no_row_has_is_named(column):
     assert refused([corpus_row(0, **{column: ...})]).found == f"no column {column}"
 
 
-@pytest.mark.parametrize("column", [c.name for c in CORPUS_JSONL.columns if not c.required])
+@pytest.mark.parametrize("column", [c for c in CORPUS_JSONL.columns if not c.required], ids=lambda c: c.name)
 def test_a_column_that_only_some_rows_have_need_not_be_there(column):
-    validate_rows([corpus_row(0), corpus_row(1, **{column: "its other name"})], CORPUS_JSONL, "out.jsonl")
+    value = (column.choices or ("its other name",))[-1]
+    validate_rows([corpus_row(0), corpus_row(1, **{column.name: value})], CORPUS_JSONL, "out.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -392,3 +397,12 @@ def test_constraints_are_told_in_words():
     column = Column("c", "number", "C", low=0, high=2.5, pattern="^a", choices=("a", "b"))
     assert column.constraints == ["≥ 0", "≤ 2.5", "matches ^a", "one of a, b"]
     assert replace(column, low=None, high=None, pattern="", choices=()).constraints == []
+
+
+def test_a_corpus_of_its_own_scale_is_judged_on_that_scale_and_on_its_further_scores():
+    scales, scores = (MosScale("cvd", -10, 100), MosScale("0-120", 0, 120)), {"technical": "T"}
+    table = corpus_jsonl_of(CORPORA["live-vqc"].but(scales=scales, scores=scores))
+    good = [corpus_row(0, mos=-9.5, mos_scale="cvd"), corpus_row(1, mos=119, mos_scale="0-120", mos_technical=3)]
+    assert validate_rows(good, table, "out.jsonl") == 2
+    found = refused([corpus_row(0, mos=120.06, mos_scale="0-130", mos_technical=math.inf)], table).found
+    assert [part.partition(":")[0] for part in found.split("; ")] == ["mos", "mos_scale", "mos_technical"]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.corpora.konvid_150k import KONVID_150K
-from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100, VMAF_0_100
+from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100, VMAF_0_100, MosScale
 from vqa_assets.errors import AggregateError, ScaleError, SchemaError, VqaError
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.files import json_line, read_json_lines
@@ -37,6 +37,8 @@ CORPORA = {
         corpus("lsvq", ACR_1_5, CONTINUOUS_0_100),
         corpus("proxy", VMAF_0_100),
         corpus("chug", ACR_1_5),
+        corpus("own", MosScale("0-10", 0, 10)),
+        corpus("worse", MosScale("0-10", 0, 5), CONTINUOUS_0_100).but(polarity="dmos"),
     )
 }
 
@@ -104,6 +106,10 @@ class TestScales:
             (("hundred", "0-100-continuous", 61.5, 12.0), (61.5, 12.0)),
             (("lsvq", "0-100-continuous", 3.2, 12.0), (3.2, 12.0)),
             (("proxy", "vmaf", 93.25, 0.0), (93.25, 0.0)),
+            (("own", "0-10", 7.5, 0.5), (75.0, 5.0)),
+            (("own", "1-5-acr", 3.2, 0.8), (55.0, 20.0)),
+            (("worse", "0-10", 4.5, 0.5), (10.0, 10.0)),
+            (("worse", "0-100-continuous", 30.0, 4.0), (70.0, 4.0)),
         ],
     )
     def test_a_score_and_its_sd_are_mapped_and_the_native_ones_kept(self, given, unified, shard):
@@ -113,6 +119,84 @@ class TestScales:
         assert found["mos_scale"] == "0-100-continuous"
         assert (found["mos_native"], found["mos_native_scale"], found["mos_std_dev"]) == (mos, scale, sd)
         assert (found["corpus_source"], found["aggregated_at_utc"]) == (name, NOW)
+
+    @pytest.mark.parametrize(
+        ("name", "said", "unified", "native"),
+        [
+            ("worse", "dmos", 70.0, "dmos"),
+            ("worse", ..., 70.0, "dmos"),
+            ("worse", "mos", 30.0, None),
+            ("hundred", "dmos", 70.0, "dmos"),
+            ("hundred", None, 30.0, None),
+        ],
+    )
+    def test_which_end_is_the_better_one_a_row_says_else_its_corpus(self, name, said, unified, native, shard):
+        found = only(shard("s", row("a", 30.0, name, mos_scale="0-100-continuous", mos_polarity=said)))
+        assert (found["mos"], found["mos_native"]) == (unified, 30.0)
+        assert found.get("mos_native_polarity") == native
+        assert (found.get("mos_polarity") or "mos") == "mos"
+
+    def test_the_smallest_sd_wins_whichever_end_is_the_better_one(self, shard):
+        rows = [
+            row("a", 30.0, "worse", mos_scale="0-100-continuous", mos_std_dev=4.0),
+            row("a", 3.0, "acr", mos_std_dev=0.5),
+        ]
+        assert only(shard("s", *rows))["corpus_source"] == "worse"
+
+    def test_scores_of_shards_that_name_no_scale_are_detected_on_the_corpuss_own(self, shard):
+        rows, report = unified(shard("s", *(row(f"{i}", i / 4, "own", mos_scale=...) for i in range(41))))
+        assert {one["mos_native_scale"] for one in rows} == {"0-10"}
+        assert report.scales["own"] == {"native": "0-10", "unified": "0-100-continuous", "slope": 10, "intercept": 0}
+        _, report = unified(shard("t", *(row(f"{i}", i / 8, "worse", mos_scale=...) for i in range(41))))
+        assert report.scales["worse"] == {
+            "native": "0-10",
+            "unified": "0-100-continuous",
+            "slope": -20,
+            "intercept": 100,
+            "polarity": "dmos",
+        }
+
+    @pytest.mark.parametrize(
+        ("field", "value", "told"),
+        [
+            ("mos_scale", "0-11", "one of 1-5-acr, 0-100-continuous, vmaf, 0-10"),
+            ("mos_polarity", "down", "one of mos, dmos, or nothing"),
+            ("mos_polarity", 3, "one of mos, dmos, or nothing"),
+        ],
+    )
+    def test_a_scale_that_no_declaration_knows_names_file_and_line(self, field, value, told, shard):
+        given = shard("s", row("a", 3.0, "own"), row("b", 3.0, "own", **{field: value}))
+        with pytest.raises(AggregateError) as caught:
+            unified(given)
+        assert caught.value.what == f"{given.path}:2: {field}"
+        assert (caught.value.found, caught.value.expected) == (repr(value), told)
+
+    def test_the_name_of_another_corpuss_own_scale_is_unknown(self, shard):
+        with pytest.raises(AggregateError, match="mos_scale: '0-10', expected one of"):
+            unified(shard("s", row("a", 3.0, "acr", mos_scale="0-10")))
+
+    def test_further_scores_are_unified_with_the_first_and_what_cannot_be_is_counted(self, shard, tmp_path):
+        scores = {"technical": "T", "colour": {"column": "C", "scale": MosScale("0-20", 0, 20), "polarity": "dmos"}}
+        corpora = {"own": CORPORA["own"].but(scores=scores), "acr": CORPORA["acr"]}
+        said = {"mos_colour_scale": "0-20", "mos_colour_polarity": "dmos"}
+        given = shard(
+            "s",
+            row("a", 5.0, "own", mos_technical=7, mos_colour=5, **said),
+            row("b", 6.0, "own", mos_technical=11, mos_colour=5, **said | {"mos_colour_scale": "0-30"}),
+            row("c", 3.0, "acr", mos_technical=4),
+        )
+        root = DataRoot(tmp_path)
+        settings = UnifiedSettings((given,), root.unified_corpus())
+        made = make_unified_corpus(settings, corpora, RunContext(root, {}, Path(__file__), started=0.0))
+        found = {one.row["src"]: one.row for one in read_json_lines(made.jsonl)}
+        assert (found["a.mp4"]["mos_technical"], found["a.mp4"]["mos_colour"]) == pytest.approx((70, 75))
+        assert not {"mos_colour_scale", "mos_colour_polarity"} & found["a.mp4"].keys()
+        assert not {"mos_technical", "mos_colour"} & found["b.mp4"].keys()
+        assert made.manifest["further_scores_refused"] == {"mos_technical": 1, "mos_colour": 1}
+        # a field that its corpus does not declare is no score of it
+        assert found["c.mp4"]["mos_technical"] == 4
+        table = pq.read_table(made.parquet)
+        assert table["mos_native_scale"].to_pylist() == ["1-5-acr", "0-10", "0-10"]
 
     def test_a_row_keeps_its_other_fields(self, shard):
         given = row("a", 3.0, content_id="c1", split="train")

@@ -322,7 +322,7 @@ class TestPasses:
         lines, counts = plain
         assert (tmp_path / "out.jsonl").read_bytes() == lines
         assert found.report.counters() == {
-            "inputs_seen": 7,
+            "inputs_seen": len(CORPORA),
             "inputs_missing": 0,
             "rows_in": counts["rows_in"],
             "rows_out": counts["rows_out"],
@@ -341,7 +341,7 @@ class TestPasses:
             opened = OpenedShard.of(shard.path)
             pieces = pieces_of(opened, piece_bytes)
             assert [piece.start for piece in pieces[1:]] == [piece.end for piece in pieces[:-1]]
-            assert sum(len(scan(piece).records) for piece in pieces) == ROWS // 7
+            assert sum(len(scan(piece).records) for piece in pieces) == ROWS // len(CORPORA)
         found = aggregate(shards, CORPORA, NOW)
         blocks = blocks_of(found.rows, block_rows)
         assert b"".join(write_block(block).lines for block in blocks) == plain[0]
