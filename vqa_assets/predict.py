@@ -93,8 +93,8 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     """Every row of a feature table, in its order; HeadError where the head cannot read it."""
     import polars as pl
 
-    from vqa_assets.labels.foreign_tables import check_present, table_at
     from vqa_assets.labels.scores import IDENTITY_COLUMNS
+    from vqa_assets.tables.foreign_tables import check_present, table_at
 
     check_present(path, "feature table", "name a feature table, such as features.parquet")
     table = table_at(path)
