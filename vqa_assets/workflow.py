@@ -56,12 +56,14 @@ class StepResult:
 
 
 def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: bool = True) -> list[Step]:
-    """The steps for what is present: per corpus ingest, features, labels, head; the unified corpus, heads, the grid."""
+    """The steps for what is present: per corpus ingest, features, labels, head; what is unified, heads, the grid."""
     present = [c.name for c in corpora.values() if _is_present(c, root)]
     steps = [Step(("corpus_annotations", "corpus_jsonl"), name) for name in present]
     if present:
         steps.append(Step(("unified_corpus",)))
     steps += [Step(("clip_features", "mos_features"), name) for name in present]
+    if present:
+        steps.append(Step(("unified_features",)))
     if training and present:
         steps += [Step(("mos_head",), name) for name in present]
         steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _can_be_trained(r, present)]
