@@ -165,8 +165,9 @@ class HeadTables:
 
     def files_of(self, corpora: Iterable[str]) -> dict[str, Path]:
         """The files that rows of these corpora came from."""
-        read = set(corpora) & set(self.files) or set(self.files)
-        return {name: path for corpus in self.files if corpus in read for name, path in self.files[corpus].items()}
+        read = set(corpora)
+        each = [of for corpus, of in self.files.items() if corpus in read or not read <= set(self.files)]
+        return {name: path for of in each for name, path in of.items()}
 
 
 @contextmanager
@@ -187,11 +188,11 @@ def rows_of_head(
         present = {c.name: [root.labelled(c)] for c in declared if root.labelled(c).is_file()}
         what = "features_with_mos"
     read = {**(settings.tables or present), **settings.extra_tables}
-    files = {
+    files_of_corpora = {
         corpus: {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
         for corpus, paths in read.items()
     }
-    yield HeadTables(present, files)
+    yield HeadTables(present, files_of_corpora)
 
 
 def _corpora_in(table: Path) -> list[str]:

@@ -51,7 +51,7 @@ class PublishedHead:
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What a head was trained from: its recipe's name, the settings, the files that were read, as manifests name them."""
+    """What a head was trained from: its recipe's name, the settings, the files as manifests name them."""
 
     recipe: str
     settings: TrainingSettings
