@@ -28,7 +28,7 @@ from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.unified.settings import FeatureRowsSettings
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
