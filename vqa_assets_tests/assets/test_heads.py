@@ -15,7 +15,7 @@ from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.heads.test_full_reference import encodes
 from vqa_assets_tests.shared.grids import write_rows
 from vqa_assets_tests.shared.head_tables import chug_labelled, labelled
-from vqa_assets_tests.shared.platform import Platform, checks, data_version, failure, metadata
+from vqa_assets_tests.shared.platform import Platform, checks, data_version, failure
 
 QUICK = {"epochs": 2, "device": "cpu", "protocol_splits": 0}
 
@@ -59,22 +59,6 @@ def test_chugs_head_with_a_display_reads_the_profile_and_warns_of_constant_colum
     assert inputs["display_profile"]["sha256"] == platform.manifest("chug_hdr_mos_head_v1")["display_profile"]["sha256"]
     display.write_text("{}")
     assert not verify(platform.root.path / "models" / "chug_hdr_mos_head_v1.json", platform.root).holds
-
-
-def test_the_unified_head_trains_on_those_that_are_there(platform):
-    platform.put("konvid-1k", labelled(60))
-    platform.put("lsvq", labelled(60, seed=1))
-    result = platform.run("unified_mos_head_v1", feature_schema="konvid-v1")
-    assert result.success
-    told = metadata(result, "unified_mos_head_v1")
-    assert "chug" in told["absent_corpora"]
-    m = platform.manifest("unified_mos_head_v1")
-    assert set(m["corpora"]) == set(m["leave_one_corpus_out"]) == {"konvid-1k", "lsvq"}
-    assert m["redistribution"]["strictest"] == "research-only"
-    props = {
-        p.key: p.value for p in onnx.load(platform.root.path / "models" / "unified_mos_head_v1.onnx").metadata_props
-    }
-    assert "Ying" in props["citations"]
 
 
 def test_without_any_table_a_recipe_says_which_it_looked_for(platform):

@@ -90,10 +90,11 @@ def test_the_workflow_plans_what_is_present_and_stops_before_training_on_a_dry_r
         "corpus_annotations + corpus_jsonl [konvid-150k]",
         "unified_corpus",
         "clip_features + mos_features [konvid-150k]",
+        "unified_features",
         "mos_head [konvid-150k]",
         "konvid_mos_head_v1",
     ]
-    assert [step.title for step in plan(root, CORPORA, training=False)] == titles[:3]
+    assert [step.title for step in plan(root, CORPORA, training=False)] == titles[:4]
 
 
 def test_the_workflow_trains_a_head_over_every_corpus_where_there_are_two(tmp_path: Path) -> None:
@@ -133,6 +134,7 @@ def test_a_dry_run_goes_from_clips_to_a_labelled_table(tmp_path: Path) -> None:
     tiny_clips(path / "clips", 6)
     done = run(tmp_path, "-m", "vqa_assets.workflow", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "3 of 3 steps succeeded" in done.stdout
+    assert "4 of 4 steps succeeded" in done.stdout
     assert (path / "features_with_mos.parquet").is_file()
+    assert (path.parent / "aggregated" / "unified_features.parquet").is_file()
     assert not (tmp_path / "data" / "models").exists()
