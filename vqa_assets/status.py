@@ -36,7 +36,8 @@ _CLOCKS_DIFFER_DAYS = 0.05
 class CorpusStatus:
     """One corpus as it lies under the data root. ``rows`` is None where nothing was ingested; ages are in days.
 
-    ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why.
+    ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why. ``with_features``
+    are its rows in unified_features, None where that was not made.
     """
 
     name: str
@@ -48,6 +49,7 @@ class CorpusStatus:
     scale: str | None = None
     next_step: str = ""
     error: str = ""
+    with_features: int | None = None
 
     @property
     def present(self) -> bool:
@@ -63,6 +65,7 @@ class CorpusStatus:
             "clips on disk": "unknown" if self.clips is None else str(self.clips),
             "rows": self._rows_in_words(),
             "lost": self._lost_in_words() if self.rows is not None else "",
+            "with features": "" if self.with_features is None else f"{self.with_features} in unified_features",
             "age": "" if self.age_days is None else _age_in_words(self.age_days),
             "scale": self.scale or "",
             "error": self.error,
@@ -96,7 +99,7 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
         error = str(problem) if isinstance(problem, VqaError) else f"{root.ingest_toml(corpus)}: {problem}"
         settings = resolve(corpus, {}, Path(os.devnull)).values
     try:
-        status = _status(corpus, root, settings)
+        status = replace(_status(corpus, root, settings), with_features=_with_features(corpus, root))
     except (VqaError, OSError, KeyError, ValueError, TypeError, RecursionError) as problem:
         message = str(problem) if isinstance(problem, VqaError) else f"{type(problem).__name__}: {problem}"
         status = CorpusStatus(corpus.name, None, None, error=message)
@@ -132,6 +135,15 @@ def _status(corpus: Corpus, root: DataRoot, settings: IngestSettings) -> CorpusS
     except (VqaError, KeyError, ValueError, TypeError, AttributeError) as problem:
         error = f"{root.shown(replay)} is no replay manifest of this version ({type(problem).__name__}: {problem})"
     return replace(status, lost=None, error=error, next_step=missing or INGEST.format(name=corpus.name))
+
+
+def _with_features(corpus: Corpus, root: DataRoot) -> int | None:
+    """The corpus's rows in unified_features, by its replay manifest; None where there is none."""
+    replay = manifest_path(root.unified_features())
+    if not replay.is_file():
+        return None
+    rows = read_json_object(replay).get("rows_per_corpus", {})
+    return int(rows.get(corpus.name, 0))
 
 
 def _annotation_files(corpus: Corpus, settings: IngestSettings, root: DataRoot) -> tuple[tuple[Path, ...], str]:

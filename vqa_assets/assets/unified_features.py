@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import counted, records
+from vqa_assets.assets.metadata import counted, histogram_png, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
+from vqa_assets.corpora.scales import TRAINING
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -54,6 +55,7 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 unified_parquet(root), files, columns, settings, run_context(context, root, __file__)
             )
         report = made.report
+        histogram = histogram_png(report.histogram, TRAINING, f"{report.rows_out} clips with features")
         return PUBLISHED.result(
             root,
             path=made.path,
@@ -68,7 +70,8 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 "without_features": counted(report.without_features, "corpus"),
                 "tables": records([{**t, "disagreeing": str(t["disagreeing"] or "")} for t in made.manifest["tables"]]),
                 "absent": list(report.absent),
-                "feature_columns": len(report.columns),
+                "columns": len(report.columns),
+                "mos_histogram": picture(histogram, "MOS histogram"),
                 "left_out_columns": list(report.left_out_columns),
             },
         )

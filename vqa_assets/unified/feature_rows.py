@@ -15,6 +15,7 @@ import polars as pl
 
 from vqa_assets.corpora import EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.contents import KEY_COLUMNS
+from vqa_assets.corpora.opinions import histogram
 from vqa_assets.corpora.scales import RAW_MOS, TRAINING, UNIFIED, VMAF_0_100
 from vqa_assets.errors import AggregateError, SettingsError, TableError
 from vqa_assets.feature_names import MEASURED
@@ -113,7 +114,8 @@ class FeatureRowsReport:
     """What became of the unified corpus's rows and of the tables': both reconcile.
 
     ``no_opinions`` are rows whose score was computed, ``without_features`` are clips per corpus that no table has;
-    ``left_out_columns`` are those that all tables share in types that go together in no column.
+    ``left_out_columns`` are those that all tables share in types that go together in no column; ``histogram`` counts
+    scores on 1–5, as ``corpora.opinions`` does.
     """
 
     rows_in: int
@@ -124,6 +126,7 @@ class FeatureRowsReport:
     absent: tuple[str, ...]
     columns: tuple[str, ...]
     left_out_columns: tuple[str, ...]
+    histogram: tuple[int, ...]
 
     @property
     def rows_out(self) -> int:
@@ -154,6 +157,7 @@ class FeatureRowsReport:
             "tables": [vars(table) | {"disagreeing": dict(table.disagreeing)} for table in self.tables],
             "columns": list(self.columns),
             "left_out_columns": list(self.left_out_columns),
+            "mos_histogram": list(self.histogram),
             "look_at": report_lines(self),
         }
 
@@ -291,6 +295,7 @@ def join_features(unified: Path, files: FeatureFiles, columns: FeatureColumns, o
         absent=files.absent,
         columns=tuple(column_names(out)),
         left_out_columns=left_out,
+        histogram=histogram(served["mos"], TRAINING),
     )
 
 

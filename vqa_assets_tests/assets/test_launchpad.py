@@ -142,8 +142,10 @@ class Example(Settings):
         ({"off": "no"}, "off: 'no', expected true or false; correct the run config"),
         (
             {"fwe": 1},
-            "settings: unknown key 'fwe', expected one of few, much, names, places, files, off, seed; "
-            "correct the run config",
+            (
+                "settings: unknown key 'fwe', expected one of few, much, names, places, files, off, seed; "
+                "correct the run config"
+            ),
         ),
     ],
 )

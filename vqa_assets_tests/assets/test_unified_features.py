@@ -10,7 +10,9 @@ import onnx
 import polars as pl
 import pytest
 
+from vqa_assets.corpora import CORPORA
 from vqa_assets.provenance.verify import verify
+from vqa_assets.status import status_of
 from vqa_assets_tests.shared.head_tables import labelled
 from vqa_assets_tests.shared.platform import Platform, checks, failure, metadata, passed
 from vqa_assets_tests.shared.unified_corpora import clip
@@ -82,6 +84,9 @@ def test_the_asset_leaves_one_row_a_clip_its_manifest_and_checks(
         "features_with_mos_lsvq",
     }
     assert verify(platform.root.path / "aggregated" / "unified_features.manifest.json", platform.root).holds
+    lines = {name: status_of(CORPORA[name], platform.root).lines() for name in ("konvid-1k", "live-vqc")}
+    assert "  with features:   60 in unified_features" in lines["konvid-1k"]
+    assert "  with features:   0 in unified_features" in lines["live-vqc"]
 
 
 def test_rows_that_do_not_add_up_block(platform: UnifiedPlatform, made: dg.ExecuteInProcessResult) -> None:
