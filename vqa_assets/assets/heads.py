@@ -204,7 +204,12 @@ def _corpora_in(table: Path) -> list[str]:
     if not table.is_file():
         return []
     open_parquet(table)  # which says what stands there where it is no table
-    return pl.scan_parquet(table).select(pl.col("corpus").unique(maintain_order=True)).collect()["corpus"].to_list()
+    return (
+        pl.scan_parquet(table, glob=False)
+        .select(pl.col("corpus").unique(maintain_order=True))
+        .collect()["corpus"]
+        .to_list()
+    )
 
 
 def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:

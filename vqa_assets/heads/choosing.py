@@ -104,7 +104,7 @@ def _labelled_tables(
             "extra_tables",
             found=f"{', '.join(again)}, of which a table is read already",
             expected="corpora beside those of the recipe",
-            next_step="name the table under tables, where it stands instead, or under a name of its own",
+            next_step="name all its files under tables, where they stand instead, or the table under another name",
         )
     named |= extra
     _refuse_unknown("exclude_corpora", settings.exclude_corpora, (*recipe.corpora, *named))

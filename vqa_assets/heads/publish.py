@@ -225,7 +225,7 @@ def near_duplicates(table: Path, corpora: Sequence[str], named: int = 50) -> dic
     """
     from vqa_assets.features.near_duplicates import COLUMN, near_duplicate_groups
 
-    scan = pl.scan_parquet(table)
+    scan = pl.scan_parquet(table, glob=False)
     have = scan.collect_schema().names()
     if COLUMN not in have:
         return None

@@ -141,7 +141,7 @@ class ForeignTable:
         lines are no rows. A column of JSON values without a common type holds JSON texts.
         """
         if self.format is Format.PARQUET:
-            return pl.scan_parquet(self.path)
+            return pl.scan_parquet(self.path, glob=False)
         if self.format is Format.CSV:
             rows = self._scan_csv(typed=typed, texts=texts)
             with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -194,7 +194,7 @@ class ForeignTable:
 
     def _scan_csv(self, *, typed: bool, texts: Iterable[str] = ()) -> pl.LazyFrame:
         names, separator = self._csv_header
-        scan = partial(pl.scan_csv, self.path, separator=separator, new_columns=names)
+        scan = partial(pl.scan_csv, self.path, glob=False, separator=separator, new_columns=names)
         as_texts = scan(infer_schema=False)
         if not typed:
             return as_texts
@@ -239,7 +239,7 @@ class ForeignTable:
         """The columns of a Parquet or CSV file."""
         kinds = selection.kinds(self.names)
         is_csv = self.format is Format.CSV
-        scan = self._scan_csv(typed=False) if is_csv else pl.scan_parquet(self.path)
+        scan = self._scan_csv(typed=False) if is_csv else pl.scan_parquet(self.path, glob=False)
         decimal_comma = is_csv and self._csv_header[1] == ";"
         schema = scan.collect_schema()
         exprs, originals = [], []

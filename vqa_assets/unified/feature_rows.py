@@ -236,12 +236,17 @@ def report_lines(report: FeatureRowsReport) -> list[str]:
         what = f"{table.corpus}: {table.path.name}"
         if table.left_out:
             lines.append(f"{what} is left out: {table.left_out}")
+        elif table.duplicates and not table.joined:
+            lines.append(f"{what} serves no clip: rows of other tables serve all of its clips")
         if table.not_in_unified:
-            lines.append(f"{what}: {table.not_in_unified} of {table.rows} rows are of no clip of unified_corpus")
+            lines.append(f"{what}: of no clip of unified_corpus: {table.not_in_unified} of {table.rows} rows")
         for name, rows in table.disagreeing.items():
-            lines.append(f"{what}: {rows} rows say another {name} than unified_corpus, whose word counts")
+            lines.append(
+                f"{what}: another {name} than unified_corpus, whose word counts: {rows} of {table.joined} rows"
+            )
     for corpus, clips in report.without_features.items():
-        lines.append(f"{corpus}: {clips} clips have no features")
+        opinions = clips + report.rows_per_corpus.get(corpus, 0)
+        lines.append(f"{corpus}: without features: {clips} of {opinions} clips")
     if report.left_out_columns:
         lines.append(f"columns of types that do not go together: {', '.join(report.left_out_columns)}")
     return lines
@@ -484,7 +489,7 @@ def _check_corpora(files: FeatureFiles, clips: pl.DataFrame) -> None:
 def _check_served(files: FeatureFiles, counts: Sequence[TableCounts], clips: pl.DataFrame) -> None:
     """Refuses a stated table whose rows are all of no clip, and a run in which no clip has features."""
     for file, count in zip(files.files, counts, strict=True):
-        if file.setting and count.rows and count.not_in_unified + count.unlabelled == count.rows:
+        if file.setting and not (count.joined or count.duplicates or count.left_out):
             raise SettingsError(
                 f"{file.setting}.{file.corpus}: {file.path}",
                 found=f"of {count.rows} rows {count.unlabelled} have no label and {count.not_in_unified} are of no "

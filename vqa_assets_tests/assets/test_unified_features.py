@@ -74,7 +74,7 @@ def test_the_asset_leaves_one_row_a_clip_its_manifest_and_checks(
     coverage = checks(made)["unified_features_coverage"]
     assert not coverage.passed
     assert coverage.severity == dg.AssetCheckSeverity.WARN
-    assert coverage.description == "live-vqc: 1 clips have no features"
+    assert coverage.description == "live-vqc: without features: 1 of 1 clips"
     manifest = told["manifest"]
     assert manifest["schema"] == "unified-features-manifest-v1"
     assert (manifest["rows_per_corpus"], manifest["counters"]["no_opinions"]) == ({"konvid-1k": 60, "lsvq": 50}, 1)

@@ -11,7 +11,7 @@ import pytest
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import AggregateError, SchemaError, SettingsError, TableError
 from vqa_assets.provenance import RunContext
-from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.unified.feature_rows import (
     FeatureColumns,
     FeatureFiles,
@@ -122,9 +122,7 @@ def test_every_row_is_counted_once_on_both_sides(bench: Bench) -> None:
     }
     assert found.report.without_features == {"konvid-1k": 2, "lsvq": 1}
     assert all(table.reconciles for table in found.report.tables)
-    assert found.manifest["look_at"][0] == (
-        "konvid-1k: konvid-1k.parquet: 1 of 3 rows are of no clip of unified_corpus"
-    )
+    assert found.manifest["look_at"][0] == ("konvid-1k: konvid-1k.parquet: of no clip of unified_corpus: 1 of 3 rows")
 
 
 def test_a_computed_score_is_never_a_row(bench: Bench) -> None:
@@ -207,7 +205,7 @@ def test_what_a_table_says_otherwise_of_content_or_split_is_told_and_the_unified
     unify(bench.root.path, [A | {"split": "train"}, B | {"split": "train"}])
     found = bench.make({"konvid-1k": features(A, B, adm2=[0.1, 0.2], split=["test", "train"])})
     assert found.manifest["look_at"] == [
-        "konvid-1k: konvid-1k.parquet: 1 rows say another split than unified_corpus, whose word counts"
+        "konvid-1k: konvid-1k.parquet: another split than unified_corpus, whose word counts: 1 of 2 rows"
     ]
     assert pl.read_parquet(bench.root.unified_features())["split"].to_list() == ["train", "train"]
 
@@ -228,6 +226,10 @@ def test_a_run_s_table_of_any_format_stands_in_for_a_corpus_s_and_others_are_add
     more = [bench.table(f"{n}.{suffix}", features(one, adm2=0.8)) for n, one in (("b", B), ("again", A))]
     found = bench.rows(usual, tables={"konvid-1k": str(own)}, extra_tables={"konvid-1k": [str(p) for p in more]})
     assert {name: row["adm2"] for name, row in found.items()} == {"a.mp4": 0.7, "b.mp4": 0.8, "l.mp4": 0.4}
+    assert json.loads(manifest_path(bench.root.unified_features()).read_text())["look_at"] == [
+        f"konvid-1k: again.{suffix} serves no clip: rows of other tables serve all of its clips",
+        "konvid-1k: without features: 1 of 3 clips",
+    ]
 
 
 def test_features_without_labels_are_enough_since_scores_are_the_unified_corpus_s(bench: Bench) -> None:
