@@ -199,17 +199,20 @@ def _corpora_in(table: Path) -> list[str]:
     """The corpora of the table of all, in its order; none where it is not there."""
     import polars as pl
 
-    from vqa_assets.tables.parquet import open_parquet
+    from vqa_assets.tables.parquet import column_names
 
     if not table.is_file():
         return []
-    open_parquet(table)  # which says what stands there where it is no table
-    return (
-        pl.scan_parquet(table, glob=False)
-        .select(pl.col("corpus").unique(maintain_order=True))
-        .collect()["corpus"]
-        .to_list()
-    )
+    if "corpus" not in column_names(table):
+        raise TrainingError(
+            f"{table}",
+            found="no column corpus",
+            expected="the table of unified_features",
+            next_step="materialize unified_features again",
+        )
+    corpora = pl.scan_parquet(table, glob=False).select(pl.col("corpus").unique(maintain_order=True)).collect()
+    names: list[str] = corpora["corpus"].to_list()
+    return names
 
 
 def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:

@@ -159,5 +159,8 @@ def test_without_the_table_a_head_over_every_corpus_says_what_makes_it(
     path = platform.root.path / "aggregated" / "unified_features.parquet"
     path.rename(path.with_suffix(".away"))
     told = failure(platform.run("unified_mos_head_v1", protocol_splits=0, **QUICK))
+    labelled(20).write_parquet(path)
+    other = failure(platform.run("unified_mos_head_v1", protocol_splits=0, **QUICK))
     path.with_suffix(".away").rename(path)
     assert told.endswith("materialize unified_features")
+    assert "no column corpus, expected the table of unified_features; materialize unified_features again" in other
