@@ -72,7 +72,7 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 "absent": list(report.absent),
                 "columns": len(report.columns),
                 "mos_histogram": picture(histogram, "MOS histogram"),
-                "left_out_columns": list(report.left_out_columns),
+                "left_out_columns": records([{"column": n, "why": why} for n, why in report.left_out_columns.items()]),
             },
         )
 

@@ -41,6 +41,7 @@ _ROW = "_unified_row"
 _OF_CLIP = "unified:"
 """Begins the names of the unified corpus's columns beside those of a table."""
 _SAME_MOS = 1e-9
+_TORN, _UNSHARED = "their types do not go together", "not in all tables, and declared by no family or corpus"
 _NO_NUMBER = ("", "-", *NO_VALUE)
 _MEASURED_TYPES: Mapping[str, pl.DataType] = {"number": pl.Float64(), "string": pl.String()}
 _CHUNK_ROWS = 10_000
@@ -114,8 +115,8 @@ class FeatureRowsReport:
     """What became of the unified corpus's rows and of the tables': both reconcile.
 
     ``no_opinions`` are rows whose score was computed, ``without_features`` are clips per corpus that no table has;
-    ``left_out_columns`` are those that all tables share in types that go together in no column; ``histogram`` counts
-    scores on 1–5, as ``corpora.opinions`` does.
+    ``left_out_columns`` {name: why} are columns of tables that are not in this one; ``histogram`` counts scores on 1–5,
+    as ``corpora.opinions`` does.
     """
 
     rows_in: int
@@ -125,7 +126,7 @@ class FeatureRowsReport:
     tables: tuple[TableCounts, ...]
     absent: tuple[str, ...]
     columns: tuple[str, ...]
-    left_out_columns: tuple[str, ...]
+    left_out_columns: Mapping[str, str]
     histogram: tuple[int, ...]
 
     @property
@@ -156,7 +157,7 @@ class FeatureRowsReport:
             "absent": list(self.absent),
             "tables": [vars(table) | {"disagreeing": dict(table.disagreeing)} for table in self.tables],
             "columns": list(self.columns),
-            "left_out_columns": list(self.left_out_columns),
+            "left_out_columns": dict(self.left_out_columns),
             "mos_histogram": list(self.histogram),
             "look_at": report_lines(self),
         }
@@ -247,8 +248,8 @@ def report_lines(report: FeatureRowsReport) -> list[str]:
     for corpus, clips in report.without_features.items():
         opinions = clips + report.rows_per_corpus.get(corpus, 0)
         lines.append(f"{corpus}: without features: {clips} of {opinions} clips")
-    if report.left_out_columns:
-        lines.append(f"columns of types that do not go together: {', '.join(report.left_out_columns)}")
+    if torn := [name for name, why in report.left_out_columns.items() if why == _TORN]:
+        lines.append(f"columns left out, {_TORN}: {', '.join(torn)}")
     return lines
 
 
@@ -334,7 +335,7 @@ def _clips(unified: Path, columns: FeatureColumns) -> tuple[pl.DataFrame, int]:
         key="src",
         src_sha256="src_sha256",
         corpus="corpus_source",
-        **{name: pl.col(name).cast(pl.String) if name in have else none for name in _IDENTITY},
+        **{name: key_text(name, rows.schema[name]) if name in have else none for name in _IDENTITY},
         mos=pl.when(as_published).then("mos_native").otherwise(mos),
         **{RAW_MOS: pl.col("mos")},
         mos_std_dev=pl.col("mos_std_dev_unified") * slope,
@@ -509,8 +510,8 @@ def _check_served(files: FeatureFiles, counts: Sequence[TableCounts], clips: pl.
 
 def _layout(
     tables: Sequence[_Opened], clips: pl.DataFrame, columns: FeatureColumns
-) -> tuple[dict[str, pl.DataType], tuple[str, ...]]:
-    """The columns of the table of all with their types, and those that are left out for want of a common one."""
+) -> tuple[dict[str, pl.DataType], dict[str, str]]:
+    """The columns of the table of all with their types, and why others are left out."""
     each = [table.features for table in tables]
     met = dict.fromkeys(chain.from_iterable(each))
     shared = [name for name in met if all(name in one for one in each)]
@@ -519,7 +520,7 @@ def _layout(
     )
     of_clips = [n for n in clips.columns if n != _CLIP]
     layout: dict[str, pl.DataType] = {n: clips.schema[n] for n in of_clips if n not in taken}
-    left_out = []
+    left_out = {name: _UNSHARED for name in met if name not in taken}
     for name in taken:
         kinds = [one[name] for one in each if name in one]
         kinds += [clips.schema[name]] if name in columns.of_corpora and name in of_clips else []
@@ -529,10 +530,10 @@ def _layout(
             kinds = [pl.Float64() if kind == pl.String else kind for kind in kinds]
         common = _common_type(kinds)
         if common is None:
-            left_out.append(name)
+            left_out[name] = _TORN
         else:
             layout[name] = _MEASURED_TYPES.get(measured.kind, common) if measured else common
-    return layout, tuple(left_out)
+    return layout, left_out
 
 
 def _common_type(kinds: Iterable[pl.DataType]) -> pl.DataType | None:
@@ -579,7 +580,7 @@ def _column(name: str, kind: pl.DataType, table: _Opened, of_clips: Collection[s
             own = own.cast(kind, strict=schema[name] != pl.String)
             own = pl.when(own.is_finite()).then(own) if kind.is_float() else own
         else:
-            own = own.cast(kind)
+            own = key_text(name, schema[name]) if name in _IDENTITY else own.cast(kind)
         ways.append(own)
     if name in of_clips:
         if name in _IDENTITY or name in _FACTS:

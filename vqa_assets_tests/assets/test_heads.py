@@ -124,12 +124,19 @@ def test_a_file_that_is_not_its_manifests_or_has_another_operator_blocks(platfor
     assert "found nothing there, expected the head" in str(gone.description)
 
 
-def test_a_table_may_be_named_from_home(platform, tmp_path, monkeypatch):
+def test_tables_may_be_named_from_home_several_a_corpus_and_of_any_format(platform, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    labelled(60).write_parquet(tmp_path / "mine.parquet")
-    assert platform.run("mos_head", partition="konvid-1k", tables={"konvid-1k": "~/mine.parquet"}).success
-    (table,) = (v for k, v in platform.manifest("konvid_1k_mos_head")["run_provenance"]["inputs"].items() if "mos" in k)
-    assert table["exists"] is True
+    raw = labelled(60).select(pl.exclude("mos"), mos_raw_0_100=(pl.col("mos") - 1) * 25)
+    raw[:30].write_csv(tmp_path / "mine.csv")
+    raw[30:].write_ndjson(tmp_path / "more.jsonl")
+    assert platform.run("mos_head", partition="konvid-1k", tables={"konvid-1k": ["~/mine.csv", "~/more.jsonl"]}).success
+    m = platform.manifest("konvid_1k_mos_head")
+    inputs = m["run_provenance"]["inputs"]
+    assert {name: record["exists"] for name, record in inputs.items()} == {
+        "features_with_mos_konvid-1k": True,
+        "features_with_mos_konvid-1k_1": True,
+    }
+    assert m["corpora"]["konvid-1k"]["rows"] == 60
 
 
 def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):

@@ -179,12 +179,17 @@ def test_the_features_of_a_clip_s_own_corpus_come_first_and_those_of_equal_bytes
 def test_columns_are_those_that_all_share_that_a_family_has_or_that_a_corpus_declares(bench: Bench) -> None:
     chug = clip("r.mp4", 3.0, "chug", chug_ref=1, content_id="scene-1", split="train")
     unify(bench.root.path, [A], [chug])
-    bench.make(
+    made = bench.make(
         {
-            "konvid-1k": features(A, adm2=1, mine=2, only_here="x", brightest=7, split="test"),
-            "chug": features(chug, mine=0.5, si=0.3, chug_ref=1, chug_bitrate_label="1M"),
+            "konvid-1k": features(A, adm2=1, mine=2, only_here="x", brightest=7, split="test", torn="x"),
+            "chug": features(chug, mine=0.5, si=0.3, chug_ref=1, chug_bitrate_label="1M", torn=[[1]]),
         }
     )
+    assert made.manifest["left_out_columns"] == {
+        "only_here": "not in all tables, and declared by no family or corpus",
+        "torn": "their types do not go together",
+    }
+    assert made.manifest["look_at"] == ["columns left out, their types do not go together: torn"]
     table = pl.read_parquet(bench.root.unified_features())
     assert {"adm2", "si", "mine", "brightest", "chug_ref", "chug_bitrate_label", "width"} <= set(table.columns)
     assert "only_here" not in table.columns
