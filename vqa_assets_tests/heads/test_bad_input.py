@@ -181,7 +181,10 @@ def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
         ({"feature_schema": "konvid-v9"}, "feature_schema: 'konvid-v9', expected one of konvid-v1, nr-v1"),
         ({"device": "tpu"}, "device: 'tpu', expected auto"),
         ({"device": "cuda:99"}, "device: 'cuda:99', expected auto"),
-        ({"tables": {"mine": "/nowhere/mine.parquet"}}, r"labelled table of mine /nowhere/mine\.parquet: found nothing there"),
+        (
+            {"tables": {"mine": "/nowhere/mine.parquet"}},
+            r"labelled table of mine /nowhere/mine\.parquet: found nothing there",
+        ),
         ({"columns": ("adm2", "gone")}, r"konvid-1k: gone \(absent or all missing\)"),
         ({"display_profile_json": "/nowhere/tv.json"}, "which reads no display"),
         ({"k_folds": 100}, "of 100 folds are empty"),

@@ -23,6 +23,7 @@ from vqa_assets.tables.specs import (
     MOS_FEATURES,
     TABLES,
     UNIFIED_CORPUS,
+    UNIFIED_FEATURES,
     Column,
     Table,
     labelled_table,
@@ -78,7 +79,7 @@ def feature_row(index=0, **changes):
         "feature_bitdepth": 8,
         "feature_reference": "recompressed",
     }
-    clip = {c.name: corpus_row(index)[c.name] for c in schemas._CLIP_COLUMNS}
+    clip = {c.name: corpus_row(index)[c.name] for c in schemas.CLIP_FACTS}
     identity = {"key": f"{index}.mp4", "src_sha256": f"{index:064x}", "corpus": "konvid-150k"}
     return {**identity, **pooled, **dict.fromkeys(SHOT_FEATURES, 0.1), **measured, **clip} | changes
 
@@ -92,6 +93,12 @@ def label_row(index=0, **changes):
     } | changes
 
 
+def feature_row_of_all(index=0, **changes):
+    identity = {"corpus_version": "1", "content_id": f"scene-{index}", "split": None}
+    scores = {"mos": 3.5, "mos_raw_0_100": 62.5, "mos_std_dev": 0.5, "mos_n_ratings": 5}
+    return {**feature_row(index), **identity, **scores} | changes
+
+
 def grid_row(index=0, **changes):
     return tune_row(index, extra_params="", **changes)
 
@@ -101,6 +108,7 @@ GOOD = {
     UNIFIED_CORPUS: unified_row,
     CLIP_FEATURES: feature_row,
     MOS_FEATURES: label_row,
+    UNIFIED_FEATURES: feature_row_of_all,
     ENCODE_GRID_JSONL: grid_row,
     FR_TRAINING_CORPUS: grid_row,
 }
