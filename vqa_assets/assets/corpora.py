@@ -240,10 +240,11 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         message = ", ".join(f"{count} rows on {name}" for name, count in rows.most_common())
         # The evidence, and not the decision over again: a rule that was wrong at ingest would agree with itself here.
         numbers = [score for score, _ in scores]
-        evidence = ScaleEvidence.of(
-            numbers, [SCALES[name] for name in rows] + list(catalog.corpora[latest.partition].row_scales)
-        )
+        declared = catalog.corpora[latest.partition].row_scales
+        evidence = ScaleEvidence.of(numbers, [SCALES[name] for name in rows] + list(declared))
         doubts = _scale_doubts(rows, evidence)
+        if not {scale.name for scale in declared} >= rows.keys():
+            doubts.append(f"{latest.partition} declares {' and '.join(scale.name for scale in declared)} only")
         advice = f"; {'; '.join(doubts)}: set mos_scale and ingest again" if doubts else ""
         return dg.AssetCheckResult(
             passed=not doubts,

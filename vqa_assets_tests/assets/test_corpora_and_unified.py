@@ -131,8 +131,12 @@ def test_a_file_broken_after_the_run_fails_its_blocking_check_when_that_is_run_a
 
 def test_a_corpus_whose_clips_lie_elsewhere_is_told_as_such(platform: CorpusPlatform) -> None:
     platform.staged()
-    (platform.corpus.folder / "clips").rename(platform.corpus.folder / "videos")
-    result = platform.run("corpus_jsonl")
+    (platform.corpus.folder / "clips").rename(platform.corpus.root.path / "videos")
+    refused = failure(platform.run("corpus_jsonl"))
+    assert "none of the 12 usable rows of this run has a clip that could be read" in refused
+    assert "looked for 0.mp4, 1.mp4, 2.mp4" in refused
+    assert not platform.corpus.root.corpus_jsonl(KONVID).exists()
+    result = platform.run("corpus_jsonl", allow_empty=True)
     assert result.success
     told = {e.check_name: e.description for e in result.get_asset_check_evaluations()}
     assert told["corpus_jsonl_label_scale"] == "there are no rows: the losses in the asset's metadata say why"
@@ -238,7 +242,8 @@ def test_rows_on_another_scale_than_their_scores_warn(platform: CorpusPlatform) 
     again = platform.run("corpus_jsonl", mos_scale="0-100-continuous")
     (found,) = (e for e in again.get_asset_check_evaluations() if e.check_name == "corpus_jsonl_label_scale")
     assert not found.passed
-    assert str(found.description).startswith("12 rows on 0-100-continuous; the scores: 12 scores from 20 to 75")
+    assert str(found.description).startswith("12 rows on 0-100-continuous: 12 scores (quantiles 0% 20, ")
+    assert "konvid-150k declares 1-5-acr only" in str(found.description)
 
 
 def test_a_feature_table_whose_manifest_is_broken_is_left_as_it_is_too(platform: CorpusPlatform) -> None:
@@ -263,7 +268,7 @@ def test_fakes_stand_in_for_the_real_resources(platform: CorpusPlatform) -> None
     platform.corpus.prober, platform.corpus.downloader = FakeProber(), FakeDownloader({"http://127.0.0.1/a": b"a"})
     platform.corpus.annotate([("a.mp4", "http://127.0.0.1/a", 3, 0.5, 5)])
     assert platform.run("corpus_jsonl").success
-    assert platform.corpus.prober.probed == {"a.mp4": 1}
+    assert platform.corpus.prober.probed == {"a.mp4.part": 1}
 
 
 def test_an_external_shard_is_read_where_it_lies_and_not_missed_where_it_does_not(platform: CorpusPlatform) -> None:

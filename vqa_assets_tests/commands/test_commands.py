@@ -57,7 +57,7 @@ def test_a_warning_leaves_exit_code_0(tmp_path: Path) -> None:
         (["a,,3,0.5,5"], "", "1 rows, expected at least 5000; is this the right corpus?"),
         ([], "min_rows = 1\n", "0 rows, expected at least 1"),
         (["a,,n/a,0.5,5"], "min_rows = 1\n", "1 of 1 rows unusable (line 2: no usable MOS: 'n/a')"),
-        (["a,,50,0.5,5"] * 3, "min_rows = 1\n", "expected a declared scale that holds 99 % of them"),
+        (["a,,50,0.5,5"] * 3, "min_rows = 1\n", "3 of 3 rows unusable (line 2: MOS outside [1, 5]: 50"),
         (["a,,3,0.5,5"], "min_row = 1\n", "unknown key 'min_row', expected one of corpus_dir"),
         (["a,,3,0.5,5"], 'min_rows = 1\nmanifest_csv = "typo.csv"\n', "typo.csv: found"),
     ],

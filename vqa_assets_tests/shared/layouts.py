@@ -109,6 +109,8 @@ _LSVQ = (
     'yfcc-batch1/747,"[1, 2, 3]","[4, 5]","[6]",540,960,99,61.5,240\n'
     'ia-batch2/747,"[1, 2, 3]","[4, 5]","[6]",540,960,99,34.25,240\n'
     'yfcc-batch1/Mont._Education_1,"[1, 2, 3]","[4, 5]","[6]",540,960,99,3.2,240\n'
+    # One score of ten may stand on 1-5 too, and the file is on 0-100 still; these clips are not there.
+    + "".join(f'ia-batch3/{i},"[1, 2, 3]","[4, 5]","[6]",540,960,99,{40 + i},240\n' for i in range(7))
 )
 _LSVQ_CLIPS = tuple(f"clips/{n}.mp4" for n in ("yfcc-batch1/747", "ia-batch2/747", "yfcc-batch1/Mont._Education_1"))
 LSVQ = (
