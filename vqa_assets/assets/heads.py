@@ -3,8 +3,9 @@
 What a recipe is, how a head is trained and judged, and what its manifest says is in ``vqa_assets.heads``.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vqa_assets.assets.metadata import heat_map_png, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
+from vqa_assets.assets.unified_features import rows_of_run
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.encode_grid.grid_files import training_corpus
@@ -25,8 +27,9 @@ from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.unified.settings import FeatureRowsSettings
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
@@ -91,7 +94,7 @@ def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
     if recipe.target != MOS_TARGET:
         upstream = dg.AssetDep("fr_training_corpus")
     elif recipe.every_corpus:
-        upstream = catalog.every("mos_features")
+        upstream = dg.AssetDep("unified_features")
     else:
         upstream = catalog.some("mos_features", recipe.corpora)
 
@@ -130,12 +133,11 @@ def _train(
 
     with dagster_failures():
         root, settings = data_root.root(), stated(TrainingSettings, context)
-        run = run_context(context, root, __file__)
-        present = present_tables(recipe, catalog, root)
-        built = build_head(recipe, present, corpora_facts(catalog), settings, trainer.of_run(context), context.log.info)
-        corpora = [*built.manifest["corpora"], *built.manifest["unused"]]
-        inputs = HeadInputs(recipe.name, settings, tables_read(corpora, present, settings))
-        head = publish_head(built, inputs, run)
+        run, facts = run_context(context, root, __file__), corpora_facts(catalog)
+        with rows_of_head(recipe, catalog, root, settings) as rows:
+            built = build_head(recipe, rows.tables, facts, settings, trainer.of_run(context), context.log.info)
+        read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
+        head = publish_head(built, HeadInputs(recipe.name, settings, read), run)
     result = published.result(
         root,
         path=head.onnx or head.manifest_path,
@@ -152,23 +154,66 @@ def _train(
     return result._replace(tags={SYNTHETIC_TAG: "true"} if synthetic else {})
 
 
-def present_tables(recipe: HeadRecipe, catalog: Catalog, root: DataRoot) -> dict[str, Path]:
-    """The labelled tables of the recipe's corpora that are there; the encode grid where a recipe reads that."""
+@dataclass(frozen=True)
+class HeadTables:
+    """The tables present that a run may read, by corpus, and every file by its corpus and as manifests name it.
+
+    Of a head over every corpus, and of one that reads the encode grid, ``files`` stand for all corpora together.
+    """
+
+    tables: Mapping[str, Sequence[Path]]
+    files: Mapping[str, Mapping[str, Path]]
+
+    def files_of(self, corpora: Iterable[str]) -> dict[str, Path]:
+        """The files that rows of these corpora came from."""
+        read = set(corpora)
+        each = [of for corpus, of in self.files.items() if corpus in read or not read <= set(self.files)]
+        return {name: path for of in each for name, path in of.items()}
+
+
+@contextmanager
+def rows_of_head(
+    recipe: HeadRecipe, catalog: Catalog, root: DataRoot, settings: CrossCorpusSettings
+) -> Iterator[HeadTables]:
+    """What a run reads, for as long as the block lasts: labelled tables, unified_features, or the encode grid."""
+    named = {"tables": settings.tables, "extra_tables": settings.extra_tables}
+    if recipe.every_corpus:
+        with rows_of_run(catalog, root, FeatureRowsSettings(**named)) as (table, files):
+            yield HeadTables({corpus: [table] for corpus in _corpora_in(table)}, {"": files})
+        return
     if recipe.target != MOS_TARGET:
-        grid = training_corpus(root)
-        return {_GRID: grid} if grid.is_file() else {}
-    declared = [catalog.corpora[name] for name in recipe.corpora if name in catalog.corpora]
-    return {corpus.name: root.labelled(corpus) for corpus in declared if root.labelled(corpus).is_file()}
+        grid, what = training_corpus(root), "rows"
+        present = {_GRID: [grid]} if grid.is_file() else {}
+    else:
+        declared = [catalog.corpora[name] for name in recipe.corpora if name in catalog.corpora]
+        present = {c.name: [root.labelled(c)] for c in declared if root.labelled(c).is_file()}
+        what = "features_with_mos"
+    read = {**(settings.tables or present), **settings.extra_tables}
+    files_of_corpora = {
+        corpus: {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
+        for corpus, paths in read.items()
+    }
+    yield HeadTables(present, files_of_corpora)
 
 
-def tables_read(corpora: Iterable[str], present: Mapping[str, Path], settings: TrainingSettings) -> dict[str, Path]:
-    """The tables that a run trained from, by corpus; the encode grid holds several in one."""
-    tables, extra = (
-        {n: Path(path).expanduser() for n, path in each.items()} for each in (settings.tables, settings.extra_tables)
-    )
-    offered = {**(tables or present), **extra}
-    read = tuple(corpora)
-    return {name: offered[name] for name in read} if set(read) <= set(offered) else offered
+def _corpora_in(table: Path) -> list[str]:
+    """The corpora of the table of all, in its order; none where it is not there."""
+    import polars as pl
+
+    from vqa_assets.tables.parquet import column_names
+
+    if not table.is_file():
+        return []
+    if "corpus" not in column_names(table):
+        raise TrainingError(
+            f"{table}",
+            found="no column corpus",
+            expected="the table of unified_features",
+            next_step="materialize unified_features again",
+        )
+    corpora = pl.scan_parquet(table, glob=False).select(pl.col("corpus").unique(maintain_order=True)).collect()
+    names: list[str] = corpora["corpus"].to_list()
+    return names
 
 
 def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:
@@ -312,10 +357,10 @@ def _runs_anywhere(onnx: Path, manifest: Mapping[str, Any]) -> dg.AssetCheckResu
 
 
 def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
-    """The asset over the labelled tables of all corpora of the catalog that are there."""
+    """The asset over the corpora of the catalog that are in unified_features."""
 
     @dg.asset(
-        deps=[catalog.every("mos_features")],
+        deps=[dg.AssetDep("unified_features")],
         group_name="heads",
         kinds={"pytorch"},
         code_version=CODE_VERSION,
@@ -336,10 +381,13 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
             root, settings = data_root.root(), stated(CrossCorpusSettings, context).training()
             run = run_context(context, root, __file__)
             recipe = recipe_of(tuple(catalog.corpora))
-            present = present_tables(recipe, catalog, root)
             facts = corpora_facts(catalog)
-            across = evaluate_across(recipe, present, facts, settings, trainer.of_run(context), context.log.info)
-            evaluation = publish_across(across, settings, tables_read(across.corpora, present, settings), run)
+            with rows_of_head(recipe, catalog, root, settings) as rows:
+                across = evaluate_across(
+                    recipe, rows.tables, facts, settings, trainer.of_run(context), context.log.info
+                )
+                table = rows.tables[across.corpora[0]][0]
+                evaluation = publish_across(across, settings, table, rows.files_of(across.corpora), run)
         heat_map = heat_map_png({metric: across.matrix(metric) for metric in METRICS})
         return ACROSS.result(
             root,

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, ch
 from vqa_assets.heads.manifest import Exported, Made, build_manifest
 from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
-from vqa_assets.heads.rows import TrainingTable, refilled
+from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
 from vqa_assets.heads.weights import F32, on_training_range
@@ -50,7 +49,7 @@ class BuiltHead:
 
 def build_head(
     recipe: HeadRecipe,
-    tables: Mapping[str, Path],
+    tables: Mapping[str, TableFiles],
     corpora_facts: Mapping[str, CorpusFacts],
     settings: TrainingSettings,
     trainer: Trainer,
@@ -58,7 +57,7 @@ def build_head(
 ) -> BuiltHead:
     """Trains, judges and exports a head.
 
-    ``tables`` {corpus: labelled parquet} holds the tables present; the recipe's corpora without one are listed as
+    ``tables`` {corpus: labelled tables} holds those present; the recipe's corpora without one are listed as
     absent. The shipped head is trained on all rows but the hold-out, so that the hold-out's numbers are its own.
     TrainingError on tables that a head must not be trained on, and where none is there.
     """

@@ -5,7 +5,7 @@ replay manifest. What a manifest says is in ``manifest``, what a card says in ``
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,11 +51,11 @@ class PublishedHead:
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What a head was trained from: its recipe's name, the settings, the tables by corpus."""
+    """What a head was trained from: its recipe's name, the settings, the files as manifests name them."""
 
     recipe: str
     settings: TrainingSettings
-    tables: Mapping[str, Path]
+    files: Mapping[str, Path]
 
 
 def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> PublishedHead:
@@ -93,10 +93,8 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
 
 
 def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path]:
-    what = "features_with_mos" if "mos_range" in manifest else "rows"
-    files = {f"{what}_{name}": path for name, path in inputs.tables.items()}
     profile = inputs.settings.display_profile_json if "display_profile" in manifest else None
-    return {**files, "display_profile": Path(profile).expanduser()} if profile else files
+    return {**inputs.files, **({"display_profile": Path(profile).expanduser()} if profile else {})}
 
 
 def card_png(predictions: Predictions, manifest: Mapping[str, Any]) -> bytes:
@@ -156,11 +154,14 @@ class PublishedAcross:
 
 
 def publish_across(
-    across: Across, settings: TrainingSettings, tables: Mapping[str, Path], context: RunContext
+    across: Across, settings: TrainingSettings, table: Path, files: Mapping[str, Path], context: RunContext
 ) -> PublishedAcross:
-    """Write ``<root>/models/cross_corpus_evaluation.json`` and its replay manifest; ``tables`` by corpus."""
+    """Write ``<root>/models/cross_corpus_evaluation.json`` and its replay manifest.
+
+    ``table`` holds the rows of all corpora, ``files`` are those that were read, as the manifest names them.
+    """
     path = context.root.models() / "cross_corpus_evaluation.json"
-    evaluation = report(across, settings, tables)
+    evaluation = report(across, settings, table)
     write_json(path, evaluation)
     body = {name: evaluation[name] for name in ("feature_schema", "absent", "excluded", "device", *METRICS)}
     manifest = write_manifest(
@@ -169,7 +170,7 @@ def publish_across(
             schema=ACROSS_MANIFEST_SCHEMA,
             body={**body, "corpora": list(across.corpora)},
             args=with_origins(settings.public_values(), TrainingSettings().public_values()),
-            inputs={f"features_with_mos_{name}": table for name, table in tables.items()},
+            inputs=files,
             outputs={"cross_corpus_evaluation": path},
         ),
         context,
@@ -177,8 +178,8 @@ def publish_across(
     return PublishedAcross(path, evaluation, manifest_path(path), manifest, content_version([path.read_bytes()]))
 
 
-def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path]) -> dict[str, Any]:
-    """The evaluation as JSON without NaN. ``tables`` are the corpora's, for clips of theirs that look alike."""
+def report(across: Across, settings: TrainingSettings, table: Path) -> dict[str, Any]:
+    """The evaluation as JSON without NaN. ``table`` is that of all corpora, for clips of theirs that look alike."""
     counts, facts = across.table.counts, across.chosen.facts
     groups, corpora = np.asarray(across.table.groups), np.asarray(across.table.corpora)
     document = {
@@ -209,7 +210,7 @@ def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path
             for name, judged in across.left_out.items()
         },
         "shared_contents": {"count": len(across.shared_contents), "examples": across.shared_contents[:20]},
-        "near_duplicates": near_duplicates({name: tables[name] for name in across.corpora}),
+        "near_duplicates": near_duplicates(table, across.corpora),
         "constant": across.table.constant,
         "device": across.device,
         "settings": settings.public_values(),
@@ -218,24 +219,24 @@ def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path
     return plain
 
 
-def near_duplicates(tables: Mapping[str, Path], named: int = 50) -> dict[str, Any] | None:
-    """Groups of clips of several corpora that look alike, by the perceptual hashes of tables that have them.
+def near_duplicates(table: Path, corpora: Sequence[str], named: int = 50) -> dict[str, Any] | None:
+    """Groups of clips of several ``corpora`` that look alike, by the perceptual hashes in the table of all.
 
-    None where fewer than two tables do. Such clips make a number between their corpora optimistic; none is left out.
+    None where fewer than two have them. Such clips make a number between their corpora optimistic; none is left out.
     """
     from vqa_assets.features.near_duplicates import COLUMN, near_duplicate_groups
 
-    frames = []
-    for corpus, path in tables.items():
-        scan = pl.scan_parquet(path)
-        have = scan.collect_schema().names()
-        if COLUMN in have and "key" in have:
-            columns = [name for name in (*_SHAPE, COLUMN, "key") if name in have]
-            frames.append(scan.select(columns).collect().with_columns(corpus=pl.lit(corpus)))
-    # Hashes within one corpus say nothing of what two corpora share.
-    if len(frames) < 2:
+    scan = pl.scan_parquet(table, glob=False)
+    have = scan.collect_schema().names()
+    if COLUMN not in have:
         return None
-    rows = pl.concat(frames, how="diagonal_relaxed").to_dicts()
+    columns = [name for name in (*_SHAPE, COLUMN, "key", "corpus") if name in have]
+    hashed = pl.col("corpus").is_in(list(corpora)) & pl.col(COLUMN).is_not_null()
+    frame = scan.select(columns).filter(hashed).collect()
+    # Hashes within one corpus say nothing of what two corpora share.
+    if frame["corpus"].n_unique() < 2:
+        return None
+    rows = frame.to_dicts()
     groups = [[rows[i] for i in group] for group in near_duplicate_groups(rows)]
     across = [group for group in groups if len({row["corpus"] for row in group}) > 1]
     examples = [[f"{row['corpus']}: {row['key']}" for row in group] for group in across[:named]]

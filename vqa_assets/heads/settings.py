@@ -11,7 +11,7 @@ from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
 from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
-from vqa_assets.settings import Many, Settings, Shape, Unfit, setting
+from vqa_assets.settings import Many, Settings, Shape, TableFiles, Unfit, setting
 
 _SMALL = 5_000
 _METADATA = (
@@ -51,8 +51,14 @@ class CrossCorpusSettings(Settings):
     device: str = setting("auto", "auto, cpu or cuda.")
     feature_schema: SchemaName | None = setting(None, "Columns by schema.", shown="the recipe's")
     columns: Many[str] = setting((), "Any named columns instead of a schema.")
-    tables: Mapping[str, str] = setting({}, "Corpus → labelled table, instead of the recipe's.")
-    extra_tables: Mapping[str, str] = setting({}, "Corpus → labelled table, beside the recipe's.")
+    tables: Mapping[str, TableFiles] = setting(
+        {},
+        "Corpus → labelled table, or a list of them, instead of the recipe's; where a head reads unified_features, in "
+        "the place of that corpus's.",
+    )
+    extra_tables: Mapping[str, TableFiles] = setting(
+        {}, "Corpus → labelled table, or a list of them, beside the recipe's."
+    )
     corpus_weights: Mapping[str, Weight] = setting(
         {}, "Corpus → how much one of its rows counts in training; judging never weighs.", shown="1 each"
     )

@@ -28,16 +28,15 @@ from vqa_assets.corpora.scales import (
     detect_scale,
 )
 from vqa_assets.errors import LabelError, ScaleError, TrainingError
-from vqa_assets.labels.foreign_tables import (
+from vqa_assets.labels.keys import KeyRule, absent_column, key_column, normalized
+from vqa_assets.labels.settings import LabelSettings
+from vqa_assets.tables.foreign_tables import (
     ROW,
     ColumnSelection,
     ForeignTable,
     SelectedColumns,
-    absent_column,
     check_present,
 )
-from vqa_assets.labels.keys import KeyRule, key_column, normalized
-from vqa_assets.labels.settings import LabelSettings
 
 MOS_CANDIDATES = ("mos", "mean_mos", RAW_MOS, "raw_mos", "score", "quality")
 """Columns that may hold a clip's score, the first ones first."""

@@ -79,6 +79,10 @@ class DataRoot:
         """``<root>/aggregated/unified_corpus.jsonl``; the Parquet of the same rows lies beside it."""
         return self.path / "aggregated" / "unified_corpus.jsonl"
 
+    def unified_features(self) -> Path:
+        """``<root>/aggregated/unified_features.parquet``."""
+        return self.path / "aggregated" / "unified_features.parquet"
+
     def models(self) -> Path:
         """``<root>/models``."""
         return self.path / "models"

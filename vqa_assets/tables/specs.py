@@ -66,7 +66,7 @@ class Table:
         return (*((name,) for name in self.unique), *((self.natural_key,) if self.natural_key else ()))
 
 
-_CLIP_COLUMNS = (
+CLIP_FACTS = (
     Column("src_size_bytes", "integer", "Size of the clip in bytes", low=1),
     Column("width", "integer", "Coded width in pixels", low=1),
     Column("height", "integer", "Coded height in pixels", low=1),
@@ -82,7 +82,7 @@ CORPUS_JSONL = Table(
     (
         Column("src", "string", "Name of the clip within the corpus, folders kept", unique=True),
         Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
-        *_CLIP_COLUMNS,
+        *CLIP_FACTS,
         # Scales reach from 0 to 100, and rounded scores a little beyond their ends.
         Column("mos", "number", "Mean opinion score, native, on mos_scale", low=-SLACK, high=100 + SLACK),
         Column("mos_scale", "string", "Scale that mos is on", choices=tuple(SCALES)),
@@ -188,7 +188,7 @@ CLIP_FEATURES = Table(
         Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
         # A table holds what its families measure; only how many frames that was is in every one.
         *(Column(**vars(c), required=c.name == "n_feature_frames") for c in MEASURED.values()),
-        *_CLIP_COLUMNS,
+        *CLIP_FACTS,
         Column("corpus", "string", "Name of the corpus"),
     ),
 )
@@ -209,6 +209,26 @@ MOS_FEATURES = Table(
                 ("mos_ci95", "Half width of the 95 % confidence interval on 1–5, of labels made of votes"),
             )
         ),
+    ),
+)
+
+UNIFIED_FEATURES = Table(
+    "unified_features",
+    "One row per distinct clip of all corpora that has an opinion score and features.",
+    (
+        Column("key", "string", "src of the unified corpus"),
+        Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
+        Column("corpus", "string", "Corpus whose score the clip has"),
+        Column("corpus_version", "string", "Release of the corpus", nullable=True),
+        Column("content_id", "string", "What the clip shows; null where nothing says it", nullable=True),
+        Column("split", "string", "The corpus's own split; null where it has none", nullable=True),
+        Column("mos", "number", "Mean opinion score on 1–5", low=TRAINING.low - SLACK, high=TRAINING.high + SLACK),
+        Column("mos_raw_0_100", "number", "The same score on 0–100", low=UNIFIED.low - 1.25, high=UNIFIED.high + 1.25),
+        Column("mos_std_dev", "number", "SD of the opinions on 1–5; 0 = not published", low=0),
+        Column("mos_n_ratings", "integer", "Opinions per clip; 0 = not published", nullable=True, low=0),
+        *(replace(c, required=False, nullable=True, low=None) for c in CLIP_FACTS),
+        # Tables of anybody's are in it: a column's kind is judged, what its values may be is not.
+        *(Column(c.name, c.kind, c.description, required=False, nullable=True) for c in MEASURED.values()),
     ),
 )
 
@@ -289,5 +309,13 @@ def labelled_table(status_column: str, further: Iterable[str] = ()) -> Table:
 
 TABLES: Mapping[str, Table] = {
     t.name: t
-    for t in (CORPUS_JSONL, UNIFIED_CORPUS, CLIP_FEATURES, MOS_FEATURES, ENCODE_GRID_JSONL, FR_TRAINING_CORPUS)
+    for t in (
+        CORPUS_JSONL,
+        UNIFIED_CORPUS,
+        CLIP_FEATURES,
+        MOS_FEATURES,
+        UNIFIED_FEATURES,
+        ENCODE_GRID_JSONL,
+        FR_TRAINING_CORPUS,
+    )
 }

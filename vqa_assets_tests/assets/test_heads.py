@@ -15,7 +15,7 @@ from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.heads.test_full_reference import encodes
 from vqa_assets_tests.shared.grids import write_rows
 from vqa_assets_tests.shared.head_tables import chug_labelled, labelled
-from vqa_assets_tests.shared.platform import Platform, checks, data_version, failure, metadata
+from vqa_assets_tests.shared.platform import Platform, checks, data_version, failure
 
 QUICK = {"epochs": 2, "device": "cpu", "protocol_splits": 0}
 
@@ -59,22 +59,6 @@ def test_chugs_head_with_a_display_reads_the_profile_and_warns_of_constant_colum
     assert inputs["display_profile"]["sha256"] == platform.manifest("chug_hdr_mos_head_v1")["display_profile"]["sha256"]
     display.write_text("{}")
     assert not verify(platform.root.path / "models" / "chug_hdr_mos_head_v1.json", platform.root).holds
-
-
-def test_the_unified_head_trains_on_those_that_are_there(platform):
-    platform.put("konvid-1k", labelled(60))
-    platform.put("lsvq", labelled(60, seed=1))
-    result = platform.run("unified_mos_head_v1", feature_schema="konvid-v1")
-    assert result.success
-    told = metadata(result, "unified_mos_head_v1")
-    assert "chug" in told["absent_corpora"]
-    m = platform.manifest("unified_mos_head_v1")
-    assert set(m["corpora"]) == set(m["leave_one_corpus_out"]) == {"konvid-1k", "lsvq"}
-    assert m["redistribution"]["strictest"] == "research-only"
-    props = {
-        p.key: p.value for p in onnx.load(platform.root.path / "models" / "unified_mos_head_v1.onnx").metadata_props
-    }
-    assert "Ying" in props["citations"]
 
 
 def test_without_any_table_a_recipe_says_which_it_looked_for(platform):
@@ -140,12 +124,19 @@ def test_a_file_that_is_not_its_manifests_or_has_another_operator_blocks(platfor
     assert "found nothing there, expected the head" in str(gone.description)
 
 
-def test_a_table_may_be_named_from_home(platform, tmp_path, monkeypatch):
+def test_tables_may_be_named_from_home_several_a_corpus_and_of_any_format(platform, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    labelled(60).write_parquet(tmp_path / "mine.parquet")
-    assert platform.run("mos_head", partition="konvid-1k", tables={"konvid-1k": "~/mine.parquet"}).success
-    (table,) = (v for k, v in platform.manifest("konvid_1k_mos_head")["run_provenance"]["inputs"].items() if "mos" in k)
-    assert table["exists"] is True
+    raw = labelled(60).select(pl.exclude("mos"), mos_raw_0_100=(pl.col("mos") - 1) * 25)
+    raw[:30].write_csv(tmp_path / "mine.csv")
+    raw[30:].write_ndjson(tmp_path / "more.jsonl")
+    assert platform.run("mos_head", partition="konvid-1k", tables={"konvid-1k": ["~/mine.csv", "~/more.jsonl"]}).success
+    m = platform.manifest("konvid_1k_mos_head")
+    inputs = m["run_provenance"]["inputs"]
+    assert {name: record["exists"] for name, record in inputs.items()} == {
+        "features_with_mos_konvid-1k": True,
+        "features_with_mos_konvid-1k_1": True,
+    }
+    assert m["corpora"]["konvid-1k"]["rows"] == 60
 
 
 def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):

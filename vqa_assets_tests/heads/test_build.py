@@ -317,7 +317,7 @@ def test_residuals_are_told_by_corpus(built):
 
 def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(built, table, tmp_path):
     root = DataRoot(tmp_path)
-    inputs = HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table})
+    inputs = HeadInputs("konvid_mos_head_v1", QUICK, {"features_with_mos_konvid-1k": table})
     done = publish_head(built, inputs, RunContext(root, {}, Path(__file__)))
     assert done.picture.read_bytes() == card_png(built.predictions, built.manifest)
     card = done.card.read_text(encoding="utf-8")

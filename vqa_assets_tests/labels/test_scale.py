@@ -191,9 +191,9 @@ class TestScale:
         assert (row["mos"], row["mos_std_dev"]) == (3.0, pytest.approx(0.8))
 
     def test_what_decided_is_told(self, bench, root_path):
-        from vqa_assets.labels.foreign_tables import table_at
         from vqa_assets.labels.joining import plan
         from vqa_assets.labels.settings import LabelSettings
+        from vqa_assets.tables.foreign_tables import table_at
 
         path = bench.labels(*rows(a=20, b=50, c=60))
         join = plan(table_at(bench.folder / "features.parquet"), [table_at(path)], LabelSettings())

@@ -25,6 +25,7 @@ from vqa_assets.tables.specs import (
     MOS_FEATURES,
     TABLES,
     UNIFIED_CORPUS,
+    UNIFIED_FEATURES,
     Column,
     Table,
     corpus_jsonl_of,
@@ -81,7 +82,7 @@ def feature_row(index=0, **changes):
         "feature_bitdepth": 8,
         "feature_reference": "recompressed",
     }
-    clip = {c.name: corpus_row(index)[c.name] for c in schemas._CLIP_COLUMNS}
+    clip = {c.name: corpus_row(index)[c.name] for c in schemas.CLIP_FACTS}
     identity = {"key": f"{index}.mp4", "src_sha256": f"{index:064x}", "corpus": "konvid-150k"}
     return {**identity, **pooled, **dict.fromkeys(SHOT_FEATURES, 0.1), **measured, **clip} | changes
 
@@ -95,6 +96,12 @@ def label_row(index=0, **changes):
     } | changes
 
 
+def feature_row_of_all(index=0, **changes):
+    identity = {"corpus_version": "1", "content_id": f"scene-{index}", "split": None}
+    scores = {"mos": 3.5, "mos_raw_0_100": 62.5, "mos_std_dev": 0.5, "mos_n_ratings": 5}
+    return {**feature_row(index), **identity, **scores} | changes
+
+
 def grid_row(index=0, **changes):
     return tune_row(index, extra_params="", **changes)
 
@@ -104,6 +111,7 @@ GOOD = {
     UNIFIED_CORPUS: unified_row,
     CLIP_FEATURES: feature_row,
     MOS_FEATURES: label_row,
+    UNIFIED_FEATURES: feature_row_of_all,
     ENCODE_GRID_JSONL: grid_row,
     FR_TRAINING_CORPUS: grid_row,
 }
