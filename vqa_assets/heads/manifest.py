@@ -74,6 +74,11 @@ class Made:
     verdict: "Verdict"
     corpora_out: Mapping[str, "Judged"] = field(default_factory=dict)
 
+    @property
+    def id(self) -> str:
+        """The head's name; an experiment's is ``<head>.<name>``."""
+        return self.settings.head_id(self.recipe.name)
+
 
 def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
     """The manifest; ``onnx``, ``sha256`` and ``parity`` are None where nothing was exported."""
@@ -84,7 +89,8 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         intended_use += f"; trained here on {', '.join(facts)}"
     manifest = {
         "schema": SCHEMA,
-        "id": made.recipe.name,
+        "id": made.id,
+        "experiment": made.settings.name,
         "kind": made.recipe.kind,
         "title": made.recipe.title,
         "status": made.verdict.status,
@@ -134,6 +140,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         "gate": {
             "thresholds": {name: limit for name, limit in asdict(made.gate).items() if limit is not None},
             "numbers": made.verdict.numbers,
+            "not_asked": made.verdict.not_asked,
             "passed": made.verdict.passed,
             "reasons": made.verdict.reasons,
         },
