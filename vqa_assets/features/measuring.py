@@ -231,13 +231,14 @@ def feature_row(
 
 
 def without_reference(measured: Mapping[str, Any]) -> Measured:
-    """``measured`` of a ladder clip whose reference is missing: NaN in all that only the reference could tell.
+    """``measured`` of a ladder clip whose reference is missing: nothing in all that only the reference could tell.
 
-    Those are canonical-6, VMAF and ``feature_width``, ``feature_height``; saliency, shots, the frame count are its own.
+    That is NaN in canonical-6, null in VMAF and ``feature_width``, ``feature_height``; saliency, shots, the frame count
+    are its own.
     """
-    unknown = {*(column for name in CANONICAL_6 for column in pooled_columns(name)), VMAF} & set(measured)
-    sizes = {"feature_width", "feature_height"} & set(measured)
-    blank = {**dict.fromkeys(unknown, math.nan), **dict.fromkeys(sizes)}
+    unknown = {column for name in CANONICAL_6 for column in pooled_columns(name)} & set(measured)
+    of_comparison = {VMAF, "feature_width", "feature_height"} & set(measured)
+    blank = {**dict.fromkeys(unknown, math.nan), **dict.fromkeys(of_comparison)}
     return {**measured, **blank, "feature_reference": "ladder"}
 
 

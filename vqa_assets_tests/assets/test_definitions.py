@@ -25,7 +25,7 @@ BLOCKING = {
     "mos_features_match_rate",
     "mos_label_batch_schema",
     "mos_label_batch_match_rate",
-    *(f"{head}_runs_anywhere" for head in HEADS),
+    *(f"{head}_{check}" for head in HEADS for check in ("runs_anywhere", "schema")),
     "encode_grid_jsonl_schema",
     "fr_training_corpus_schema",
 }
