@@ -7,6 +7,7 @@ Thresholds are the recipe's and are never changed by a result.
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -177,8 +178,9 @@ class Evaluation:
 
     ``folds`` and ``baselines`` (name → scores per fold) stand on the same rows; ``pooled`` and ``per_corpus`` read all
     folds' predictions together. ``holdout`` is the shipped head on its held-out rows and ``holdout_vmaf`` VMAF on them
-    (of a given split: on the rows that judge) where it is known, by what it was measured against; ``given_tests`` the
-    shipped head on the test rows that a corpus brought along; ``protocol`` the field's protocol, where asked for.
+    (of a given split: on the rows that judge) where it is known, by what it was measured against; ``vmaf_rows`` counts
+    the folds' rows where it is known, by the same. ``given_tests`` is the shipped head on the test rows that a corpus
+    brought along; ``protocol`` the field's protocol, where it was asked for.
     """
 
     folds: tuple[Scores, ...]
@@ -188,6 +190,7 @@ class Evaluation:
     baselines: Mapping[str, tuple[Scores, ...]]
     holdout: Judged | None
     holdout_vmaf: Mapping[str, Scores]
+    vmaf_rows: Mapping[str, int]
     given_tests: Mapping[str, Judged]
     predictions: Predictions
     protocol: Protocol | None = None
@@ -213,6 +216,9 @@ def evaluate(
         baselines=_baselines(table, plan, seed),
         holdout=judge(table, plan.holdout, shipped, seed) if len(plan.holdout) else None,
         holdout_vmaf=_vmaf_scores(table, plan.judging),
+        vmaf_rows=Counter(
+            table.vmaf_mode(row) for part in plan.parts for row in part.test if np.isfinite(table.vmaf[row])
+        ),
         given_tests={c: judge(table, rows, shipped, seed) for c, rows in plan.given_tests.items()},
         predictions=pooled,
     )

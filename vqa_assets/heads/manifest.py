@@ -193,6 +193,7 @@ def _folds(plan: "SplitPlan", evaluation: "Evaluation") -> dict[str, Any]:
         "per_corpus": evaluation.per_corpus,
         "residuals": _residuals(evaluation),
         "baselines": {n: {"each": s, "mean": mean_scores(s)} for n, s in evaluation.baselines.items()},
+        "vmaf_rows": evaluation.vmaf_rows,
         "left_out_same_content_as_test": plan.left_out,
         "groups_in_train_and_test": plan.leaking_groups,
     }

@@ -493,6 +493,7 @@ def test_raw_clips_of_the_first_edition_keep_their_declared_geometry(first: Firs
     assert (rows, report.cached) == ([row], 1)
 
 
+@as_in_the_first_edition
 def test_a_failure_of_the_first_edition_is_that_of_the_comparison_where_there_was_one(
     first: FirstEdition, clips: list[ClipToMeasure]
 ) -> None:

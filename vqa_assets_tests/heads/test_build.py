@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,10 +139,13 @@ def test_the_hold_out_says_how_vmaf_agrees_with_opinions_by_what_it_was_measured
     ladder = held["vmaf"]["ladder"]
     assert ladder["rows"] == len(rows)
     assert ladder["srocc"] == pytest.approx(srocc(rows["mos"], rows["vmaf"]))
-    line = (
-        f"- VMAF (`feature_reference`: ladder) on {len(rows)} of the held-out rows: SROCC {ladder['srocc']:.3f}, PLCC "
-    )
-    assert line in render_card(built.manifest)
+    of_folds = Counter(whole.filter(pl.col("key").is_in(built.predictions.keys))["feature_reference"].to_list())
+    of_folds["not stated"] = of_folds.pop(None)
+    assert built.manifest["folds"]["vmaf_rows"] == of_folds
+    card = render_card(built.manifest)
+    of_ladder = f"- VMAF (`feature_reference`: ladder) on {len(rows)} of the held-out rows"
+    assert f"{of_ladder}: SROCC {ladder['srocc']:.3f}, PLCC {ladder['plcc']:.3f}." in card
+    assert f"{of_folds['ladder']} of these rows (`feature_reference`: ladder)" in card
 
 
 def test_intervals_hold_their_value(built):
@@ -352,9 +356,8 @@ def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(buil
 
 def test_the_predictions_are_published_beside_the_onnx_and_are_an_output_of_the_run(built, table, tmp_path):
     root = DataRoot(tmp_path)
-    done = publish_head(
-        built, HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table}), RunContext(root, {}, Path(__file__))
-    )
+    context = RunContext(root, {"asset_key": "konvid_mos_head_v1"}, Path(__file__))
+    done = publish_head(built, HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table}), context)
     assert done.predictions == root.models() / "konvid_mos_head_v1.predictions.parquet"
     frame = pl.read_parquet(done.predictions)
     assert frame.columns == ["key", "corpus", "content_id", "fold", "mos", "predicted"]

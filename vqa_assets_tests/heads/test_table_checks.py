@@ -114,7 +114,7 @@ def test_what_is_published_keeps_its_column_specs(head):
     [
         (pl.lit(7.0, pl.Float32).alias("predicted"), 'break "≤ 5"'),
         (pl.lit(None, pl.Float32).alias("predicted"), 'break "not null"'),
-        (pl.lit(0).alias("fold"), "rows by fold 0: "),
+        (pl.lit(0, pl.Int64).alias("fold"), "rows by fold 0: "),
         (pl.col("mos").cast(pl.String), "values that are no number"),
     ],
 )
