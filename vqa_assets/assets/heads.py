@@ -29,7 +29,9 @@ CODE_VERSION = "5"
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""
 EXPERIMENT_TAG = "vqa_assets/experiment"
-"""On a materialization that left the head that stands for another reason: its name, or that nothing was exported."""
+"""On a materialization that left the head that stands for another reason: its name, or that nothing was exported.
+
+A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
 _GRID = "encode-grid"
 _AGAIN = "materialize the head again"
@@ -154,7 +156,7 @@ def _train(
         },
     )
     synthetic = head.manifest["smoke"] or head.manifest["synthetic"]
-    beside = settings.name or ("" if settings.export else "not exported")
+    beside = settings.name or ("" if settings.export else "unexported")
     tags = {SYNTHETIC_TAG: "true"} if synthetic else {EXPERIMENT_TAG: beside} if beside else {}
     return result._replace(tags=tags)
 

@@ -30,7 +30,7 @@ Weight = Annotated[
 ]
 
 ExperimentName = Annotated[
-    str, Shape(re.compile(r"[A-Za-z0-9_]{1,64}").fullmatch, "letters, digits and _, at most 64 of them")
+    str, Shape(re.compile(r"[A-Za-z0-9_]{1,60}").fullmatch, "letters, digits and _, at most 60 of them")
 ]
 
 
