@@ -53,15 +53,22 @@ class Scored:
 
 
 def find_head(name: str, root: str | None) -> Path:
-    """A head by its file (``.onnx`` or ``.json``), else by its name under the data root's ``models``."""
+    """A head by its file (``.onnx`` or ``.json``), else by its name under the data root's ``models``.
+
+    An experiment's name is ``<head>.<name>``.
+    """
     path = Path(name).expanduser()
     if path.suffix in (".onnx", ".json"):
         return path
-    models = DataRoot.resolve(root).models()
-    if (models / f"{name}.json").is_file():
-        return models / f"{name}.onnx"
-    heads = ", ".join(sorted(p.stem for p in models.glob("*.onnx"))) or "none"
-    raise HeadError(f"head {name}", found=f"no such head under {models}", expected=f"an .onnx file, or one of: {heads}")
+    data_root = DataRoot.resolve(root)
+    folders = (data_root.models(), data_root.experiments())
+    for folder in folders:
+        if (folder / f"{name}.json").is_file():
+            return folder / f"{name}.onnx"
+    heads = ", ".join(sorted(p.stem for folder in folders for p in folder.glob("*.onnx"))) or "none"
+    raise HeadError(
+        f"head {name}", found=f"no such head under {folders[0]}", expected=f"an .onnx file, or one of: {heads}"
+    )
 
 
 def sources_of(names: Iterable[str]) -> tuple[list[Path], list[Path]]:

@@ -13,14 +13,14 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import heat_map_png, picture, records
-from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.published import Latest, PublishedFile, schema_result
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.assets.unified_features import rows_of_run
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.encode_grid.grid_files import training_corpus
-from vqa_assets.errors import TrainingError
+from vqa_assets.errors import SchemaError, TrainingError
 from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, CorpusFacts, HeadRecipe, corpus_head_recipe
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.provenance import file_record
@@ -32,14 +32,19 @@ from vqa_assets.unified.settings import FeatureRowsSettings
 CODE_VERSION = "5"
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""
+EXPERIMENT_TAG = "vqa_assets/experiment"
+"""On a materialization that left the head that stands for another reason: its name, or that nothing was exported.
+
+A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
 _GRID = "encode-grid"
+_AGAIN = "materialize the head again"
 
 
 def published_head(asset: str, partitions: dg.PartitionsDefinition[str] | None) -> PublishedFile:
     """The ONNX file of a head; its manifest stands beside it under the head's name.
 
-    A smoke run puts both elsewhere: a check that runs alone later judges the head that stands, not the last rehearsal.
+    A smoke run and an experiment put both elsewhere: a check that runs alone later judges the head that stands.
     """
 
     def name(partition: str) -> str:
@@ -129,10 +134,12 @@ def _train(
     trainer: TrainerResource,
 ) -> dg.MaterializeResult[Any]:
     from vqa_assets.heads.build import build_head
+    from vqa_assets.heads.experiments import check_same_head
     from vqa_assets.heads.publish import HeadInputs, publish_head
 
     with dagster_failures():
         root, settings = data_root.root(), stated(TrainingSettings, context)
+        check_same_head(recipe, settings, root, context.log.info)
         run, facts = run_context(context, root, __file__), corpora_facts(catalog)
         with rows_of_head(recipe, catalog, root, settings) as rows:
             built = build_head(recipe, rows.tables, facts, settings, trainer.of_run(context), context.log.info)
@@ -146,12 +153,15 @@ def _train(
         data_version=head.data_version,
         metadata={
             **_metadata(head.manifest),
+            "predictions": root.shown(head.predictions),
             "card": dg.MetadataValue.md(_without_picture(head.card.read_text(encoding="utf-8"))),
             "predicted_against_mos": picture(head.picture.read_bytes(), "predicted against MOS, residuals by corpus"),
         },
     )
     synthetic = head.manifest["smoke"] or head.manifest["synthetic"]
-    return result._replace(tags={SYNTHETIC_TAG: "true"} if synthetic else {})
+    beside = settings.name or ("" if settings.export else "unexported")
+    tags = {SYNTHETIC_TAG: "true"} if synthetic else {EXPERIMENT_TAG: beside} if beside else {}
+    return result._replace(tags=tags)
 
 
 @dataclass(frozen=True)
@@ -270,7 +280,7 @@ def _without_picture(card: str) -> str:
 
 
 def make_head_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Gate (WARN), the ridge baseline (WARN), the columns read (WARN), operators and parity (blocking), per head."""
+    """Gate (WARN), ridge baseline (WARN), columns read (WARN); tables, operators and parity (blocking), per head."""
     heads = [published_head("mos_head", catalog.partitions), *(published_head(name, None) for name in HEAD_RECIPES)]
     return [check for head in heads for check in _checks_of(head)]
 
@@ -280,6 +290,8 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
     def gate(latest: Latest) -> dg.AssetCheckResult:
         verdict = latest.manifest["gate"]
         reasons = "; ".join(verdict["reasons"]) or "every threshold is met"
+        if verdict["not_asked"]:
+            reasons += f"; of a given split not measured, not asked for: {', '.join(verdict['not_asked'])}"
         target = verdict.get("target", "")  # a head of an earlier edition says none
         on = f" on {target}" if is_further_score(target) else ""
         return dg.AssetCheckResult(passed=verdict["passed"], description=f"{latest.manifest['status']}{on}: {reasons}")
@@ -309,9 +321,34 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
         manifest = latest.manifest
         if manifest["onnx"] is None:
             return dg.AssetCheckResult(passed=True, description="nothing was exported")
-        return _runs_anywhere(latest.root.models() / manifest["onnx"], manifest)
+        return _runs_anywhere(latest.manifest_path.with_name(manifest["onnx"]), manifest)
 
-    return [gate, beats_ridge, columns, runs_anywhere]
+    @head.check(
+        "Manifest and out-of-fold predictions keep their column specs and are of one training, whose rows were "
+        "checked before it.",
+        name=f"{head.asset}_schema",
+        blocking=True,
+    )
+    def schema(latest: Latest) -> dg.AssetCheckResult:
+        return _tables_result(latest)
+
+    return [gate, beats_ridge, columns, runs_anywhere, schema]
+
+
+def _tables_result(latest: Latest) -> dg.AssetCheckResult:
+    from vqa_assets.heads.table_checks import check_published
+
+    manifest_file = latest.manifest_path
+
+    def rows() -> int:
+        if not manifest_file.is_file():
+            raise SchemaError(
+                f"{manifest_file}", found="found nothing there", expected="the head's manifest", next_step=_AGAIN
+            )
+        predictions = manifest_file.with_name(f"{manifest_file.stem}.predictions.parquet")
+        return check_published(predictions, latest.manifest, manifest_file)
+
+    return schema_result(rows)
 
 
 def columns_result(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:

@@ -20,6 +20,7 @@ from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, CorpusFacts, HeadRecipe
 from vqa_assets.heads.rows import TableFiles, TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, corpora_out
+from vqa_assets.heads.table_checks import check_training_rows
 from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import Scores, score
 
@@ -84,6 +85,7 @@ def evaluate_across(
     as ``chosen_rows``.
     """
     table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
+    check_training_rows(table)
     names = tuple(dict.fromkeys(table.corpora))
     if len(names) < 2:
         raise TrainingError(

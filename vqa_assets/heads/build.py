@@ -30,6 +30,7 @@ from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFac
 from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
+from vqa_assets.heads.table_checks import check_training_rows
 from vqa_assets.heads.weights import F32, on_training_range
 from vqa_assets.metrics import Scores
 
@@ -38,7 +39,7 @@ from vqa_assets.metrics import Scores
 class BuiltHead:
     """What one build leaves: ``onnx`` is None without export; ``manifest`` lacks only ``run_provenance``.
 
-    ``file_stem`` is the head's name, with ``.smoke`` or ``.synthetic`` where no real row was read.
+    ``file_stem`` is the head's id, with ``.smoke`` or ``.synthetic`` where no real row was read.
     """
 
     file_stem: str
@@ -62,6 +63,7 @@ def build_head(
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
     table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
+    check_training_rows(table)
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
     least = recipe.least_sources
@@ -82,7 +84,7 @@ def build_head(
     corpora = {name: judge(table, part.test, others[name], settings.seed) for name, part in without.items()}
     ran = (plan, own[-1], trained.device, evaluation, judged, corpora)
     made = Made(recipe, settings, gate, chosen, table, *ran)
-    stem = recipe.name + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
+    stem = made.id + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions)
 
@@ -139,7 +141,7 @@ def _never_production(judged: Verdict, synthetic: bool) -> Verdict:
 
 
 def _export(made: Made, stem: str) -> tuple[bytes, Exported]:
-    onnx = build_onnx(made.head, made.recipe.name, _metadata(made))
+    onnx = build_onnx(made.head, made.id, _metadata(made))
     offenders = check_operators(onnx)
     if offenders:
         raise TrainingError("exporting", found=f"operators {', '.join(offenders)}", expected="the runtime's list")
@@ -152,7 +154,7 @@ def _metadata(made: Made) -> dict[str, str]:
     """What the file says of itself, wherever it is found."""
     facts = made.chosen.facts
     return {
-        "id": made.recipe.name,
+        "id": made.id,
         "kind": made.recipe.kind,
         "target": made.target,
         "status": made.verdict.status,

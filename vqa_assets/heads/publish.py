@@ -1,7 +1,7 @@
 """A trained head, and the cross-corpus evaluation, become files. Trains and judges nothing.
 
-A head's are the ONNX, its manifest sidecar, its card and the card's picture; the evaluation's its matrices with a
-replay manifest. What a manifest says is in ``manifest``, what a card says in ``card``.
+A head's are the ONNX, its predictions out of fold, its manifest sidecar, its card and the card's picture; the
+evaluation's its matrices with a replay manifest. What a manifest says is in ``manifest``, what a card says in ``card``.
 """
 
 import io
@@ -17,11 +17,13 @@ from vqa_assets.heads.across import METRICS, Across
 from vqa_assets.heads.build import BuiltHead
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.evaluation import Predictions
+from vqa_assets.heads.experiments import chosen_by, folder_of, standing_head
 from vqa_assets.heads.manifest import SCHEMA, as_plain, target_of
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
+from vqa_assets.heads.table_checks import check_published, write_predictions
+from vqa_assets.provenance import Manifest, RunContext, content_version, manifest_document, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import read_json_object, write_bytes, write_json
+from vqa_assets.tables.files import json_bytes, replacing_together, write_json
 from vqa_assets.tables.paths import manifest_path
 
 if TYPE_CHECKING:
@@ -39,9 +41,13 @@ _SHAPE = ("nr_width", "nr_height", "nr_duration_s", "width", "height", "duration
 
 @dataclass(frozen=True)
 class PublishedHead:
-    """A head's files, its manifest as written, and the data version of the real head (a smoke run leaves it)."""
+    """A head's files, its manifest as written, and the data version of the head that stands.
+
+    A smoke run, an experiment, or a run that exports nothing leaves that one as it is.
+    """
 
     onnx: Path | None
+    predictions: Path
     manifest_path: Path
     card: Path
     picture: Path
@@ -59,37 +65,45 @@ class HeadInputs:
 
 
 def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> PublishedHead:
-    """Write ``<stem>.onnx``, ``.json``, ``_card.md`` and its ``_card.png`` under ``<root>/models``, each atomically.
+    """Write ``<stem>.onnx``, ``.predictions.parquet``, ``.json``, ``_card.md`` and its ``_card.png``, all together.
 
-    Where the settings say that nothing is exported, the stem is ``<stem>.unexported``: the head that stands keeps its
-    manifest and card. An ONNX whose bytes would stay the same is left alone.
+    They lie under ``<root>/models``, those of an experiment in ``experiments`` below it. Where the settings say that
+    nothing is exported, the stem is ``<stem>.unexported``: the head that stands keeps its files. An ONNX whose bytes
+    would stay the same is left alone. SchemaError where predictions or manifest break their column specs: then nothing
+    is replaced.
     """
-    folder = context.root.models()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(context.root, inputs.settings)
     stem = built.file_stem if built.onnx is not None else f"{built.file_stem}.unexported"
-    onnx, sidecar, card = (folder / f"{stem}{suffix}" for suffix in (".onnx", ".json", "_card.md"))
-    if built.onnx is not None and not (onnx.exists() and onnx.read_bytes() == built.onnx):
-        write_bytes(onnx, built.onnx)
-    outputs = {} if built.onnx is None else {"onnx": onnx}
-    manifest = write_manifest(
-        sidecar,
-        Manifest(
-            schema=SCHEMA,
-            body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
-            args=with_origins(inputs.settings.public_values(), TrainingSettings().public_values()),
-            inputs=_files_read(inputs, built.manifest),
-            outputs=outputs,
-        ),
-        context,
-    )
-    picture = card.with_suffix(".png")
-    write_bytes(picture, card_png(built.predictions, manifest))
-    write_bytes(card, render_card(manifest, picture.name).encode())
-    # A smoke run, or one that exports nothing, leaves the head that stands: its version stays that head's.
-    real = folder / f"{inputs.recipe}.json"
-    sha256 = read_json_object(real).get("sha256") if real.is_file() else None
-    version = str(sha256)[:32] if sha256 else NO_HEAD
-    return PublishedHead(onnx if outputs else None, sidecar, card, picture, manifest, version)
+    names = (".onnx", ".predictions.parquet", ".json", "_card.md", "_card.png")
+    onnx, predictions, sidecar, card, picture = targets = [folder / f"{stem}{name}" for name in names]
+    with replacing_together(targets) as drafts:
+        if built.onnx is not None and not (onnx.is_file() and onnx.read_bytes() == built.onnx):
+            drafts[onnx].write_bytes(built.onnx)
+        write_predictions(drafts[predictions], built.predictions)
+        outputs = {"predictions": predictions, **({} if built.onnx is None else {"onnx": onnx})}
+        manifest = manifest_document(
+            Manifest(
+                schema=SCHEMA,
+                body={
+                    **built.manifest,
+                    "onnx": None if built.onnx is None else onnx.name,
+                    "predictions": predictions.name,
+                    "choices": chosen_by(inputs.settings, context.root),
+                },
+                args=with_origins(inputs.settings.public_values(), TrainingSettings().public_values()),
+                inputs=_files_read(inputs, built.manifest),
+                outputs=outputs,
+                drafts={name: drafts[path] for name, path in outputs.items() if drafts[path].exists()},
+            ),
+            context,
+        )
+        check_published(drafts[predictions], manifest, sidecar)
+        drafts[sidecar].write_bytes(json_bytes(manifest))
+        drafts[picture].write_bytes(card_png(built.predictions, manifest))
+        drafts[card].write_bytes(render_card(manifest, picture.name).encode())
+    standing = standing_head(context.root, inputs.recipe)
+    version = str(standing["sha256"])[:32] if standing and standing.get("sha256") else NO_HEAD
+    return PublishedHead(onnx if "onnx" in outputs else None, predictions, sidecar, card, picture, manifest, version)
 
 
 def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path]:

@@ -44,8 +44,9 @@ _STATUS, _LABELLED = "mos_label_status", "ok"
 _CONTENT = ("content_id", *columns_in_role("content"))
 _LADDER = frozenset(columns_in_role("rung", "bitrate"))
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
+_VMAF_MODE, _NOT_STATED = "feature_reference", "not stated"
 _OWN_NUMBERS = ("mos", RAW_MOS, "mos_std_dev", *_VMAF_COLUMNS)
-_OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _STATUS)
+_OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _VMAF_MODE, _STATUS)
 _SD_FIGURES = 9
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
@@ -87,7 +88,8 @@ class TrainingTable:
     row's word, None where its corpus has no split. ``constant`` are the columns of one value. ``onehot`` (N, V) says
     which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was;
     ``versions`` are the releases that each corpus's rows say they are of. ``encodes`` say of an encode grid's rows how
-    they were made (encoder, preset, CRF, size), whatever of.
+    they were made (encoder, preset, CRF, size), whatever of. ``vmaf_modes`` say of each row what its VMAF was measured
+    against (``feature_reference``), None where its table does not.
     """
 
     schema: FeatureSchema
@@ -109,6 +111,11 @@ class TrainingTable:
     unknown: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     encodes: tuple[str | None, ...] = ()
+    vmaf_modes: tuple[str | None, ...] = ()
+
+    def vmaf_mode(self, row: int) -> str:
+        """What a row's VMAF was measured against, in a word."""
+        return (self.vmaf_modes[row] if self.vmaf_modes else None) or _NOT_STATED
 
 
 def refilled(table: TrainingTable, rows: I64) -> TrainingTable:
@@ -357,6 +364,7 @@ def _training_table(
         target=target,
         unknown={name: rows[f"unknown:{name}"].to_numpy() for name in filled},
         encodes=tuple(rows["grid_encode"].to_list()) if encoders else (),
+        vmaf_modes=tuple(rows[_VMAF_MODE].to_list()),
         versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in once.items()},
     )
     _refuse_unteachable(table, allow_missing)
@@ -436,7 +444,7 @@ def _own_columns(key: str, have: frozenset[str]) -> dict[str, pl.Expr]:
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
         "content_id": pl.coalesce(*map(text, _CONTENT)),
         "src_sha256": text("src_sha256").str.to_lowercase(),
-        **{name: text(name) for name in ("split", "encoder", "corpus_version", "grid_encode")},
+        **{name: text(name) for name in ("split", "encoder", "corpus_version", "grid_encode", _VMAF_MODE)},
     }
 
 

@@ -1,5 +1,6 @@
 """The settings of a training run, the same for every recipe, and the features that they make of a recipe."""
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Self
@@ -27,6 +28,10 @@ Weight = Annotated[
     Shape(
         lambda weight: 1e-6 <= weight <= 1e6, "a weight from 0.000001 to 1000000 (exclude_corpora leaves a corpus out)"
     ),
+]
+
+ExperimentName = Annotated[
+    str, Shape(re.compile(r"[A-Za-z0-9_]{1,60}").fullmatch, "letters, digits and _, at most 60 of them")
 ]
 
 
@@ -99,10 +104,20 @@ class TrainingSettings(CrossCorpusSettings):
         False, "Without a labelled row, train on synthetic ones into <head>.synthetic.onnx."
     )
     export: bool = setting(True, "Write the ONNX file.")
+    name: ExperimentName | None = setting(
+        None, "Keep the head as models/experiments/<head>.<name>, beside the one that stands."
+    )
+    replace: bool = setting(
+        False, "Take the place of a head that was made with other columns, tables, weights, display or corpora."
+    )
 
     def batch_rows(self, rows: int) -> int:
         """Rows a training step reads where ``rows`` are trained on: 64 up to 5 000 rows, 2 048 above."""
         return self.batch_size or (64 if rows <= _SMALL else 2_048)
+
+    def head_id(self, head: str) -> str:
+        """What a head is called that this run makes: ``head``, an experiment with it ``<head>.<name>``."""
+        return f"{head}.{self.name}" if self.name else head
 
     def public_values(self) -> dict[str, object]:
         """Setting → value; of files the names only, since their paths and hashes are the replay manifest's inputs."""

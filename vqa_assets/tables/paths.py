@@ -87,6 +87,10 @@ class DataRoot:
         """``<root>/models``."""
         return self.path / "models"
 
+    def experiments(self) -> Path:
+        """``<root>/models/experiments``: heads that nothing else uses."""
+        return self.models() / "experiments"
+
     def shown(self, path: Path) -> str:
         """A path for people and manifests: relative to the root or the code where inside it, else to ``~``."""
         absolute = path.absolute()

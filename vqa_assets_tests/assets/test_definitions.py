@@ -27,7 +27,7 @@ BLOCKING = {
     "mos_label_batch_match_rate",
     "unified_features_schema",
     "unified_features_reconciles",
-    *(f"{head}_runs_anywhere" for head in HEADS),
+    *(f"{head}_{check}" for head in HEADS for check in ("runs_anywhere", "schema")),
     "encode_grid_jsonl_schema",
     "fr_training_corpus_schema",
 }
