@@ -262,6 +262,7 @@ def _decisions(join: Join) -> dict[str, Any]:
                 "compared": file.key.resolved,
                 "mos_column": file.mos_column,
                 "scales": [{"corpus": one.corpus, "scale": one.scale.name, "from": one.by} for one in file.scales],
+                "votes": file.votes and file.votes.as_dict(),
             }
             for file in join.files
         ],
