@@ -38,8 +38,8 @@ from vqa_assets.labels.foreign_tables import (
     check_present,
 )
 from vqa_assets.labels.keys import KeyRule, key_column, normalized
-from vqa_assets.labels.settings import LabelSettings
-from vqa_assets.labels.votes import VoteCounts, VoteModel, Votes, scores_of
+from vqa_assets.labels.settings import LabelSettings, VoteModel
+from vqa_assets.labels.votes import VoteCounts, Votes, scores_of
 
 MOS_CANDIDATES = ("mos", "mean_mos", RAW_MOS, "raw_mos", "score", "quality")
 """Columns that may hold a clip's score, the first ones first."""
