@@ -224,7 +224,7 @@ def _without_picture(card: str) -> str:
 
 
 def make_head_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Gate (WARN), the ridge baseline (WARN), the columns read (WARN), operators and parity (blocking), per head."""
+    """Gate, ridge baseline, columns, the head before (WARN); operators and parity (blocking); per head."""
     heads = [published_head("mos_head", catalog.partitions), *(published_head(name, None) for name in HEAD_RECIPES)]
     return [check for head in heads for check in _checks_of(head)]
 
@@ -263,7 +263,44 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
             return dg.AssetCheckResult(passed=True, description="nothing was exported")
         return _runs_anywhere(latest.root.models() / manifest["onnx"], manifest)
 
-    return [gate, beats_ridge, columns, runs_anywhere]
+    @head.check(
+        "On clips that neither has learned from, the head is not worse than the one that was published before it.",
+        name=f"{head.asset}_regression",
+    )
+    def regression(latest: Latest) -> dg.AssetCheckResult:
+        return regression_result(latest.manifest.get("regression"))
+
+    return [gate, beats_ridge, columns, runs_anywhere, regression]
+
+
+def regression_result(regression: Mapping[str, Any] | None) -> dg.AssetCheckResult:
+    """Warns where an interval of the difference to the head before lies on the bad side; says what was not compared."""
+    if regression is None:
+        return dg.AssetCheckResult(passed=True, description="not compared: made by an older version")
+    seen, told = regression.get("clips_seen_before"), ""
+    if seen:
+        told = (
+            f"; {seen} of {regression['clips_held_out']} held-out clips left out: the head before learned from them, "
+        )
+        told += f", as {regression['seen_told_by']}"
+    if not regression["compared"]:
+        return dg.AssetCheckResult(passed=True, description=f"{regression['reason']}{told}")
+    numbers = ", ".join(
+        f"{name.upper()} {_number(one['now'])} after {_number(one['before'])} "
+        f"({_number(one['difference'])}, 95 % {_number(one['interval_95'][0])} to {_number(one['interval_95'][1])})"
+        for name, one in regression["metrics"].items()
+    )
+    worse = f"worse by {', '.join(name.upper() for name in regression['worse'])}: " if regression["worse"] else ""
+    judged = f"on {regression['clips']} clips of {regression['groups']} contents"
+    return dg.AssetCheckResult(
+        passed=not regression["worse"],
+        description=f"{worse}{numbers}, {judged}{told}",
+        metadata={"metrics": dg.MetadataValue.json(regression["metrics"])},
+    )
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def columns_result(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:

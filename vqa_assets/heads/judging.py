@@ -472,7 +472,7 @@ def _notes(judgement: Judgement) -> list[str]:
         notes.append(f"{told} of its training: {judgement.seen.by}")
     elif predictor.kind == "head":
         notes.append(
-            "whether rows are of its training is not known: they name no corpus, and it was trained on other tables"
+            "whether rows are of its training is not known: neither they nor what lies beside the head tell it"
         )
     return notes
 

@@ -18,6 +18,7 @@ from vqa_assets.heads.build import BuiltHead
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.evaluation import Predictions
 from vqa_assets.heads.manifest import SCHEMA, as_plain, target_of
+from vqa_assets.heads.regression import against_published
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
@@ -66,6 +67,13 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     """
     folder = context.root.models()
     folder.mkdir(parents=True, exist_ok=True)
+    regression = against_published(
+        folder / f"{inputs.recipe}.onnx",
+        built.manifest["sha256"],
+        built.held_out,
+        inputs.tables,
+        synthetic=built.manifest["synthetic"],
+    )
     stem = built.file_stem if built.onnx is not None else f"{built.file_stem}.unexported"
     onnx, sidecar, card = (folder / f"{stem}{suffix}" for suffix in (".onnx", ".json", "_card.md"))
     if built.onnx is not None and not (onnx.exists() and onnx.read_bytes() == built.onnx):
@@ -75,7 +83,11 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
         sidecar,
         Manifest(
             schema=SCHEMA,
-            body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
+            body={
+                **built.manifest,
+                "onnx": None if built.onnx is None else onnx.name,
+                "regression": as_plain(regression),
+            },
             args=with_origins(inputs.settings.public_values(), TrainingSettings().public_values()),
             inputs=_files_read(inputs, built.manifest),
             outputs=outputs,

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.contents import content_groups, holdout
+from vqa_assets.corpora.contents import holdout
 from vqa_assets.errors import SchemaError
 from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.provenance import file_record
@@ -72,7 +72,7 @@ class Training:
         by_name = _by_predictions(predictions, rows) if predictions else None
         if by_name is not None:
             return Seen(by_name, "its out-of-fold predictions name the clips and contents it was trained on")
-        if not all(rows.corpora):
+        if not all(rows.corpora) or (self.kind == "split" and not all(rows.splits)):
             return None
         corpora = np.asarray(rows.corpora, dtype=object)
         trained = np.isin(corpora, self.corpora) & self._not_held_out(rows, corpora)
@@ -143,7 +143,7 @@ def _by_predictions(path: Path, rows: KnownRows) -> Mask | None:
         return None
     clips = set(told.select("corpus", "key").iter_rows())
     keys = set(told["key"])
-    of_content = told.filter(pl.col("content_id").is_not_null())["content_id"].unique().to_list()
-    contents = {*of_content, *content_groups(of_content, of_content)}
-    of_rows = zip(rows.keys, rows.corpora, rows.groups, strict=True)
+    contents = set(told["content_id"].drop_nulls())
+    # A group is named by its content's id, or by its corpus and clip where it has none.
+    of_rows = zip(rows.keys, rows.corpora, (group.partition(":")[2] for group in rows.groups), strict=True)
     return np.array([((c, k) in clips if c else k in keys) or g in contents for k, c, g in of_rows], dtype=bool)

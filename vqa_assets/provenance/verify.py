@@ -78,7 +78,7 @@ def find_root(manifest_file: Path, provenance: Mapping[str, Any]) -> DataRoot:
 
 
 def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
-    """The shell command that makes the artefact again: of an asset with the run config it was made with, but defaults."""
+    """The shell command that makes the artefact again; an asset with the run config it was made with, but defaults."""
     dagster = provenance["dagster"]
     asset = dagster.get("asset_key")
     if asset is None:  # a command's own output, such as a judgement
