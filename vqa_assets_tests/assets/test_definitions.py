@@ -41,7 +41,7 @@ WARNING = {
     "mos_features_split_leakage",
     "mos_features_labels",
     "mos_label_batch_split_leakage",
-    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),
+    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns", "regression")),
     "encode_grid_jsonl_dropped",
     "fr_training_corpus_conflicts",
 }
