@@ -131,7 +131,11 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / PICTURE, judgement_png(judgement))
-    args = {name: value for name, value in vars(options).items() if value is not None and name != "root"}
+    defaults = vars(parser().parse_args(["", ""]))
+    args = {
+        name: {"value": value, "from": "default" if value == defaults[name] else "command line"}
+        for name, value in vars(options).items()
+    }
     command = ("python", "-m", "vqa_assets.judge", *arguments)
     write_manifest(
         folder / JUDGEMENT,

@@ -423,7 +423,8 @@ def test_what_is_written_says_what_was_read_and_can_be_verified(judge, root, tmp
     assert found.judgement["schema"] == "judgement-v1"
     assert run["inputs"]["table"]["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
     assert run["argv"][:3] == ["python", "-m", "vqa_assets.judge"]
-    assert run["args"]["target"] == "mos"
+    assert run["args"]["target"] == {"value": "mos", "from": "command line"}
+    assert run["args"]["gate"] == {"value": None, "from": "default"}
     assert (tmp_path / "out" / "judgement.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "out" / "judgement.png").stat().st_size < 30_000
     verified = verify(tmp_path / "out" / "judgement.json")
