@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.corpora.scales import RAW_MOS, SLACK, TRAINING, UNIFIED
-from vqa_assets.errors import HeadError, LabelError
+from vqa_assets.errors import HeadError, LabelError, SchemaError
 from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
 from vqa_assets.heads.evaluation import Judged, Verdict, verdict
 from vqa_assets.heads.foreign import open_foreign
@@ -38,7 +38,7 @@ from vqa_assets.metrics import (
     mapped,
     plcc,
     rmse,
-    score,
+    score_fitted,
     srocc,
 )
 from vqa_assets.provenance import file_record
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VERSION = "judgement-v1"
-GRID_TARGET = "vmaf_score"
-"""The target's column in the rows of an encode grid."""
+TRAINING_COLUMN, GRID_TARGET = MOS_TARGET.name, "vmaf_score"
+"""The target's column in labelled tables, and in the rows of an encode grid."""
 NEVER_SEEN, SEEN = "not trained on", "trained on"
 
 _CONTENT = ("content_id", *columns_in_role("content"))
@@ -251,9 +251,6 @@ def read_judged(path: Path, target: str) -> JudgedTable:
     )
 
 
-TRAINING_COLUMN = MOS_TARGET.name
-
-
 def column_predictor(name: str) -> Predictor:
     """A metric that stands in the table itself."""
 
@@ -312,7 +309,10 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
 
 def _is_ours(sidecar: Path) -> bool:
     """Whether a manifest of a head lies there; one of ours that is broken is told when it is opened."""
-    return sidecar.is_file() and str(read_json_object(sidecar).get("schema", "")).startswith("mos-head-manifest-")
+    try:
+        return sidecar.is_file() and str(read_json_object(sidecar).get("schema", "")).startswith("mos-head-manifest-")
+    except SchemaError:
+        return False
 
 
 def judge_table(
@@ -419,7 +419,7 @@ def _judged(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap) ->
     if fitted is not None:
         # The fit stays as it is in every resample, as in the field's protocol.
         interval |= {name: bootstrap_interval(metric, mos, fitted, groups, draw) for name, metric in _FITTED.items()}
-    return Judged(len(mos), len(set(groups)), score(mos, predicted), interval)
+    return Judged(len(mos), len(set(groups)), score_fitted(mos, predicted, fitted), interval)
 
 
 def _by_content(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap) -> list[JudgedPart]:

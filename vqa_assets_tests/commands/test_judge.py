@@ -265,6 +265,18 @@ class TestOwnHeads:
             *("head", "head_manifest", "head_predictions", "table"),
         }
 
+    def test_predictions_of_another_training_tell_nothing(self, judge, root, tmp_path):
+        shutil.copy(root / "models" / f"{NAME}.onnx", tmp_path)
+        shutil.copy(root / "out-of-fold.parquet", tmp_path / f"{NAME}.predictions.parquet")
+        manifest = json.loads((root / "models" / f"{NAME}.json").read_text())
+        manifest["run_provenance"]["outputs"]["predictions"] = {
+            "path": f"models/{NAME}.predictions.parquet",
+            "sha256": "0" * 64,
+        }
+        (tmp_path / f"{NAME}.json").write_text(json.dumps(manifest))
+        path = written(labelled(120).with_columns(more=pl.lit(1)), tmp_path / "same.parquet")
+        assert judge(tmp_path / f"{NAME}.onnx", path).judgement["trained_on"] is None
+
     def test_rows_of_a_corpus_it_was_trained_on_are_taken_for_seen_and_others_not(self, judge, root, tmp_path):
         words = ["konvid-1k"] * 60 + ["lsvq"] * 60
         path = written(labelled(120).with_columns(corpus=pl.Series(words)), tmp_path / "copy.parquet")
@@ -412,8 +424,9 @@ class TestForeignHeads:
             "expected a model that onnxruntime opens"
             in judge(tmp_path / "theirs.onnx", table, "--columns", "metric").err
         )
-        (tmp_path / "theirs.json").write_text('{"schema": "theirs"}')
-        assert "theirs.json, which is no manifest of a head" in judge(tmp_path / "theirs.onnx", table).err
+        for text in ('{"schema": "theirs"}', "[1, 2]", "no JSON"):
+            (tmp_path / "theirs.json").write_text(text)
+            assert "theirs.json, which is no manifest of a head" in judge(tmp_path / "theirs.onnx", table).err
 
 
 def test_what_is_written_says_what_was_read_and_can_be_verified(judge, root, tmp_path):
