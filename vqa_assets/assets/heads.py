@@ -143,8 +143,9 @@ def _train(
         run, facts = run_context(context, root, __file__), corpora_facts(catalog)
         with rows_of_head(recipe, catalog, root, settings) as rows:
             built = build_head(recipe, rows.tables, facts, settings, trainer.of_run(context), context.log.info)
-        read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
-        head = publish_head(built, HeadInputs(recipe.name, settings, read), run)
+            read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
+            # While the rows are there: the head that stands is judged on them too.
+            head = publish_head(built, HeadInputs(recipe.name, settings, read, rows.read), run)
     result = published.result(
         root,
         path=head.onnx or head.manifest_path,
@@ -169,10 +170,12 @@ class HeadTables:
     """The tables present that a run may read, by corpus, and every file by its corpus and as manifests name it.
 
     Of a head over every corpus, and of one that reads the encode grid, ``files`` stand for all corpora together.
+    ``read`` are the tables with the rows of the run, by corpus; of a head over every corpus the one table of all.
     """
 
     tables: Mapping[str, Sequence[Path]]
     files: Mapping[str, Mapping[str, Path]]
+    read: Mapping[str, Sequence[Path]]
 
     def files_of(self, corpora: Iterable[str]) -> dict[str, Path]:
         """The files that rows of these corpora came from."""
@@ -189,7 +192,7 @@ def rows_of_head(
     named = {"tables": settings.tables, "extra_tables": settings.extra_tables}
     if recipe.every_corpus:
         with rows_of_run(catalog, root, FeatureRowsSettings(**named)) as (table, files):
-            yield HeadTables({corpus: [table] for corpus in _corpora_in(table)}, {"": files})
+            yield HeadTables({corpus: [table] for corpus in _corpora_in(table)}, {"": files}, {"": [table]})
         return
     if recipe.target != MOS_TARGET:
         grid, what = training_corpus(root), "rows"
@@ -203,7 +206,7 @@ def rows_of_head(
         corpus: {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
         for corpus, paths in read.items()
     }
-    yield HeadTables(present, files_of_corpora)
+    yield HeadTables(present, files_of_corpora, read)
 
 
 def _corpora_in(table: Path) -> list[str]:
@@ -280,7 +283,7 @@ def _without_picture(card: str) -> str:
 
 
 def make_head_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Gate (WARN), ridge baseline (WARN), columns read (WARN); tables, operators and parity (blocking), per head."""
+    """Gate, ridge baseline, columns, the head before (WARN); tables, operators and parity (blocking); per head."""
     heads = [published_head("mos_head", catalog.partitions), *(published_head(name, None) for name in HEAD_RECIPES)]
     return [check for head in heads for check in _checks_of(head)]
 
@@ -332,7 +335,14 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
     def schema(latest: Latest) -> dg.AssetCheckResult:
         return _tables_result(latest)
 
-    return [gate, beats_ridge, columns, runs_anywhere, schema]
+    @head.check(
+        "On clips that neither has learned from, the head is not worse than the one that was published before it.",
+        name=f"{head.asset}_regression",
+    )
+    def regression(latest: Latest) -> dg.AssetCheckResult:
+        return regression_result(latest.manifest.get("regression"))
+
+    return [gate, beats_ridge, columns, runs_anywhere, schema, regression]
 
 
 def _tables_result(latest: Latest) -> dg.AssetCheckResult:
@@ -349,6 +359,36 @@ def _tables_result(latest: Latest) -> dg.AssetCheckResult:
         return check_published(predictions, latest.manifest, manifest_file)
 
     return schema_result(rows)
+
+
+def regression_result(regression: Mapping[str, Any] | None) -> dg.AssetCheckResult:
+    """Warns where an interval of the difference to the head before lies on the bad side; says what was not compared."""
+    if regression is None:
+        return dg.AssetCheckResult(passed=True, description="not compared: made by an older version")
+    seen, told = regression.get("clips_seen_before"), ""
+    if seen:
+        told = (
+            f"; {seen} of {regression['clips_held_out']} held-out clips left out: the head before learned from them, "
+        )
+        told += f", as {regression['seen_told_by']}"
+    if not regression["compared"]:
+        return dg.AssetCheckResult(passed=True, description=f"{regression['reason']}{told}")
+    numbers = ", ".join(
+        f"{name.upper()} {_number(one['now'])} after {_number(one['before'])} "
+        f"({_number(one['difference'])}, 95 % {_number(one['interval_95'][0])} to {_number(one['interval_95'][1])})"
+        for name, one in regression["metrics"].items()
+    )
+    worse = f"worse by {', '.join(name.upper() for name in regression['worse'])}: " if regression["worse"] else ""
+    judged = f"on {regression['clips']} clips of {regression['groups']} contents"
+    return dg.AssetCheckResult(
+        passed=not regression["worse"],
+        description=f"{worse}{numbers}, {judged}{told}",
+        metadata={"metrics": dg.MetadataValue.json(regression["metrics"])},
+    )
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def columns_result(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:

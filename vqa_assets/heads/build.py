@@ -27,6 +27,7 @@ from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, ch
 from vqa_assets.heads.manifest import Exported, Made, build_manifest
 from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
+from vqa_assets.heads.regression import HeldOut, held_out
 from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
@@ -39,13 +40,15 @@ from vqa_assets.metrics import Scores
 class BuiltHead:
     """What one build leaves: ``onnx`` is None without export; ``manifest`` lacks only ``run_provenance``.
 
-    ``file_stem`` is the head's id, with ``.smoke`` or ``.synthetic`` where no real row was read.
+    ``file_stem`` is the head's id, with ``.smoke`` or ``.synthetic`` where no real row was read. ``predictions`` are
+    out of fold, ``held_out`` those of the shipped head.
     """
 
     file_stem: str
     onnx: bytes | None
     manifest: dict[str, Any]
     predictions: Predictions
+    held_out: HeldOut
 
 
 def build_head(
@@ -86,7 +89,8 @@ def build_head(
     made = Made(recipe, settings, gate, chosen, table, *ran)
     stem = made.id + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
-    return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions)
+    held = held_out(table, plan, own[-1])
+    return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions, held)
 
 
 def _own_parts(plan: SplitPlan) -> tuple[Part, ...]:

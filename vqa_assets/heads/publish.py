@@ -19,6 +19,7 @@ from vqa_assets.heads.card import render_card
 from vqa_assets.heads.evaluation import Predictions
 from vqa_assets.heads.experiments import chosen_by, folder_of, standing_head
 from vqa_assets.heads.manifest import SCHEMA, as_plain, target_of
+from vqa_assets.heads.regression import against_published
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.table_checks import check_published, write_predictions
 from vqa_assets.provenance import Manifest, RunContext, content_version, manifest_document, write_manifest
@@ -57,11 +58,15 @@ class PublishedHead:
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What a head was trained from: its recipe's name, the settings, the files as manifests name them."""
+    """What a head was trained from: its recipe's name, the settings, the files as manifests name them.
+
+    ``rows`` are the tables with the rows, by corpus, which the published head is judged on too.
+    """
 
     recipe: str
     settings: TrainingSettings
     files: Mapping[str, Path]
+    rows: Mapping[str, Sequence[Path]]
 
 
 def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> PublishedHead:
@@ -72,6 +77,13 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     would stay the same is left alone. SchemaError where predictions or manifest break their column specs: then nothing
     is replaced.
     """
+    regression = against_published(
+        context.root.models() / f"{inputs.recipe}.onnx",
+        built.manifest["sha256"],
+        built.held_out,
+        inputs.rows,
+        synthetic=built.manifest["synthetic"],
+    )
     folder = folder_of(context.root, inputs.settings)
     stem = built.file_stem if built.onnx is not None else f"{built.file_stem}.unexported"
     names = (".onnx", ".predictions.parquet", ".json", "_card.md", "_card.png")
@@ -88,6 +100,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
                     **built.manifest,
                     "onnx": None if built.onnx is None else onnx.name,
                     "predictions": predictions.name,
+                    "regression": as_plain(regression),
                     "choices": chosen_by(inputs.settings, context.root),
                 },
                 args=with_origins(inputs.settings.public_values(), TrainingSettings().public_values()),

@@ -279,6 +279,7 @@ def _decisions(join: Join) -> dict[str, Any]:
                 "compared": file.key.resolved,
                 "mos_column": file.mos_column,
                 "scales": [one.described() for one in file.scales],
+                "votes": file.votes and file.votes.as_dict(),
             }
             for file in join.files
         ],

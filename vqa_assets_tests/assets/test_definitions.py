@@ -44,7 +44,7 @@ WARNING = {
     "mos_features_labels",
     "mos_label_batch_split_leakage",
     "unified_features_coverage",
-    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),
+    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns", "regression")),
     "encode_grid_jsonl_dropped",
     "fr_training_corpus_conflicts",
 }

@@ -213,6 +213,8 @@ def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):
     before = {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()}
     again = platform.run("mos_head", partition="konvid-1k", export=False)
     assert again.success, failure(again)
+    assert checks(first)["mos_head_regression"].description == "no head before"
+    assert "SROCC" in str(checks(again)["mos_head_regression"].description)
     assert data_version(again, "mos_head") == data_version(first, "mos_head")
     after = {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()}
     assert {name: after[name] for name in before} == before

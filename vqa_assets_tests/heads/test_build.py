@@ -346,7 +346,7 @@ def test_residuals_are_told_by_corpus(built):
 
 def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(built, table, tmp_path):
     root = DataRoot(tmp_path)
-    inputs = HeadInputs("konvid_mos_head_v1", QUICK, {"features_with_mos_konvid-1k": table})
+    inputs = HeadInputs("konvid_mos_head_v1", QUICK, {"features_with_mos_konvid-1k": table}, {"konvid-1k": [table]})
     done = publish_head(built, inputs, RunContext(root, {}, Path(__file__)))
     assert done.picture.read_bytes() == card_png(built.predictions, built.manifest)
     card = done.card.read_text(encoding="utf-8")
@@ -359,7 +359,9 @@ def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(buil
 def test_the_predictions_are_published_beside_the_onnx_and_are_an_output_of_the_run(built, table, tmp_path):
     root = DataRoot(tmp_path)
     context = RunContext(root, {"asset_key": "konvid_mos_head_v1"}, Path(__file__))
-    done = publish_head(built, HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table}), context)
+    done = publish_head(
+        built, HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table}, {"konvid-1k": [table]}), context
+    )
     assert done.predictions == root.models() / "konvid_mos_head_v1.predictions.parquet"
     frame = pl.read_parquet(done.predictions)
     assert frame.columns == ["key", "corpus", "content_id", "fold", "mos", "predicted"]
@@ -376,7 +378,7 @@ def test_the_predictions_are_published_beside_the_onnx_and_are_an_output_of_the_
 def test_where_one_of_a_heads_files_is_refused_none_is_replaced(built, table, tmp_path):
     root = DataRoot(tmp_path)
     inputs, context = (
-        HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table}),
+        HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table}, {"konvid-1k": [table]}),
         RunContext(root, {}, Path(__file__)),
     )
     done = publish_head(built, inputs, context)
@@ -461,7 +463,7 @@ def test_a_head_may_learn_a_further_score_and_says_so_everywhere(technical, tmp_
     assert [output.name for output in loaded.graph.output] == ["mos"]
     head = publish_head(
         built,
-        HeadInputs(RECIPE.name, settings, {"konvid-1k": technical}),
+        HeadInputs(RECIPE.name, settings, {"konvid-1k": technical}, {"konvid-1k": [technical]}),
         RunContext(DataRoot(tmp_path), {}, Path(__file__)),
     )
     assert open_head(head.onnx).target == "mos_technical"

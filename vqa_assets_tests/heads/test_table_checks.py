@@ -77,7 +77,7 @@ def published(tmp_path_factory) -> Path:
     root = DataRoot(tmp_path_factory.mktemp("data"))
     table = written(labelled(60), root.path / "a.parquet")
     built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": table}, FACTS, SETTINGS, TorchTrainer(), quiet)
-    inputs = HeadInputs("konvid_mos_head_v1", SETTINGS, {"konvid-1k": table})
+    inputs = HeadInputs("konvid_mos_head_v1", SETTINGS, {"konvid-1k": table}, {"konvid-1k": [table]})
     return publish_head(built, inputs, RunContext(root, {}, Path(__file__))).manifest_path
 
 
