@@ -24,6 +24,7 @@ from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
 from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
 from vqa_assets.heads.using import open_head
+from vqa_assets.labels.keys import absent_column
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
 from vqa_assets.labels.settings import STATUS_COLUMN
 from vqa_assets.metrics import (
@@ -42,7 +43,7 @@ from vqa_assets.metrics import (
 )
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import read_json_object
-from vqa_assets.tables.foreign_tables import absent_column, check_present, table_at
+from vqa_assets.tables.foreign_tables import check_present, table_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

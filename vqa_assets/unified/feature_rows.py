@@ -182,8 +182,8 @@ class FeatureColumns:
 
     @classmethod
     def declared(cls, corpora: Iterable[Corpus], families: Iterable[str] = ()) -> "FeatureColumns":
-        """The shipped families' columns and those of ``families``, and the extra columns of the corpora."""
-        extra = dict.fromkeys(column.field for corpus in corpora for column in corpus.extra_columns)
+        """The shipped families' columns and those of ``families``, and corpora's further scores and extra columns."""
+        extra = dict.fromkeys(one.field for corpus in corpora for one in (*corpus.scores, *corpus.extra_columns))
         return cls(tuple(dict.fromkeys((*MEASURED, *families))), tuple(extra))
 
 

@@ -129,7 +129,7 @@ class TestNotCompared:
             shutil.copy(bench.root.path / f"{NAME}{suffix}", tmp_path)
 
         def compare(frame=FEW, **changes):
-            tables = {"konvid-1k": written(frame, tmp_path / "table.parquet")}
+            tables = {"konvid-1k": [written(frame, tmp_path / "table.parquet")]}
             parts = {"sha256": None, "held": history["few"].held_out, "synthetic": False, **changes}
             regression = against_published(tmp_path / f"{NAME}.onnx", tables=tables, **parts)
             assert regression_result(json.loads(json.dumps(regression))).passed

@@ -206,6 +206,11 @@ def test_columns_are_those_that_all_share_that_a_family_has_or_that_a_corpus_dec
     assert (second["content_id"], second["split"], second["width"]) == ("scene-1", "train", 960)
 
 
+def test_further_scores_that_a_corpus_declares_are_columns_too() -> None:
+    corpus = CORPORA["konvid-1k"].but(scores={"technical": "T"})
+    assert FeatureColumns.declared([corpus, CORPORA["lsvq"]]).of_corpora[0] == "mos_technical"
+
+
 def test_what_a_table_says_otherwise_of_content_or_split_is_told_and_the_unified_corpus_counts(bench: Bench) -> None:
     unify(bench.root.path, [A | {"split": "train"}, B | {"split": "train"}])
     found = bench.make({"konvid-1k": features(A, B, adm2=[0.1, 0.2], split=["test", "train"])})
