@@ -261,14 +261,17 @@ def _score_column(
 
 
 def _check_polarity(file: SelectedColumns, column: str, scales: Sequence[DecidedScale], rule: ScaleRule) -> None:
-    """LabelError where scores that are called DMOS would be taken as if more were better."""
+    """LabelError where scores that are called DMOS would be taken as if more were better, and no one said so."""
+    rows = file.frame
+    if not says_dmos(column) or ("mos_polarity" in rows.columns and not rows["mos_polarity"].null_count()):
+        return
     for one in scales:
         declared = rule.corpora.get(one.corpus or "")
-        if says_dmos(column) and one.scale.polarity == "mos" and not (declared and declared.dmos_is_mos):
+        if one.scale.polarity == "mos" and not (declared and declared.dmos_is_mos):
             raise LabelError(
                 f"{file.path}: column {column}",
                 found="DMOS, of which less is better" + (f", and {one.corpus}'s polarity is mos" if declared else ""),
-                expected="mean opinion scores, or rows that say dmos in a column mos_polarity",
+                expected="mean opinion scores, or rows that say dmos (or mos) in a column mos_polarity",
                 next_step='say it in the table, or declare the corpus with polarity = "dmos"',
             )
 

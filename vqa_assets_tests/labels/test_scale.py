@@ -253,11 +253,18 @@ class TestOwnScales:
         error = own.refused(label_mos_column="dmos")
         assert error.found.startswith("DMOS, of which less is better")
 
-    @pytest.mark.parametrize("fields", [{"mos_polarity": "dmos"}, {"corpus": "worse"}])
-    def test_a_column_of_differences_is_read_where_it_is_declared_so(self, fields, own):
+    @pytest.mark.parametrize(
+        ("fields", "mos"),
+        [
+            ({"mos_polarity": "dmos"}, [3.8, 3, 1.8]),
+            ({"corpus": "worse"}, [3.8, 3, 1.8]),
+            ({"mos_polarity": "mos"}, [2.2, 3, 4.2]),
+        ],
+    )
+    def test_a_column_of_differences_is_read_where_it_is_said_which_end_is_better(self, fields, mos, own):
         own.labels(*({"key": key, "dmos": value, **fields} for key, value in zip("abc", (30, 50, 80), strict=True)))
         found = own.joined(label_mos_column="dmos", mos_scale="0-100-continuous")
-        assert [r["mos"] for r in found] == pytest.approx([3.8, 3, 1.8])
+        assert [r["mos"] for r in found] == pytest.approx(mos)
 
 
 class TestFurtherScores:
