@@ -66,12 +66,12 @@ def build_head(
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
     table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
-    check_training_rows(table)
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
     least = recipe.least_sources
     plan = plan_sources(table, least, settings.seed) if least else plan_splits(table, settings)
     table = refilled(table, plan.final)
+    check_training_rows(table)  # as they are trained on: what was not known is filled now
     without = corpora_out(table) if recipe.every_corpus else {}
     parts = _own_parts(plan)
     repeated = protocol_parts(table, plan, settings)
