@@ -183,8 +183,11 @@ class FeatureColumns:
     @classmethod
     def declared(cls, corpora: Iterable[Corpus], families: Iterable[str] = ()) -> "FeatureColumns":
         """The shipped families' columns and those of ``families``, and corpora's further scores and extra columns."""
-        extra = dict.fromkeys(one.field for corpus in corpora for one in (*corpus.scores, *corpus.extra_columns))
-        return cls(tuple(dict.fromkeys((*MEASURED, *families))), tuple(extra))
+        fields: dict[str, None] = {}
+        for corpus in corpora:
+            fields |= dict.fromkeys(score.field for score in corpus.scores)
+            fields |= dict.fromkeys(column.field for column in corpus.extra_columns)
+        return cls(tuple(dict.fromkeys((*MEASURED, *families))), tuple(fields))
 
 
 def make_unified_features(
