@@ -25,6 +25,7 @@ from vqa_assets.assets.labels import (
     make_mos_label_batch_checks,
 )
 from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
+from vqa_assets.assets.unified_features import make_unified_features_asset, make_unified_features_checks
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.resources.clip_pool import ThreadClipPool
@@ -93,6 +94,7 @@ def _assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         make_clip_features_asset(catalog),
         make_mos_features_asset(catalog),
         make_mos_label_batch_asset(catalog),
+        make_unified_features_asset(catalog),
         *make_head_assets(catalog),
         make_cross_corpus_evaluation(catalog),
         *make_encode_grid_assets(),
@@ -108,6 +110,7 @@ def _checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
             *make_clip_features_checks(catalog),
             *make_mos_features_checks(catalog),
             *make_mos_label_batch_checks(),
+            *make_unified_features_checks(),
             *make_head_checks(catalog),
             *make_encode_grid_checks(),
         ]

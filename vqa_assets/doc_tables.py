@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
-from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION, ROLES
+from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, REDISTRIBUTION, ROLES, VOTE_SPELLINGS
 from vqa_assets.corpora.scales import OPINION_SCALES
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.ingest.settings import IngestSettings
@@ -266,6 +266,7 @@ def _others() -> str:
 
 def _spellings_table() -> str:
     rows = [[role, _quoted(names)] for role in ROLES if (names := GENERAL_SPELLINGS.names(role))]
+    rows.append(["vote, in files of single votes", _quoted(VOTE_SPELLINGS)])
     return table(["meaning", "column names"], rows)
 
 

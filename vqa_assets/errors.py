@@ -14,6 +14,7 @@
     │   ├── TransientClipError  a time limit, a killed child process: another try may do
     │   └── DownloadError    the bytes never arrived
     ├── SchemaError          a table that breaks its column specs
+    ├── TableError           a table file that cannot be read, or of no known format
     ├── AggregateError       shards that cannot become one corpus
     ├── EncodeGridError      libvmaf reports and rows that cannot become an encode grid
     ├── LabelError           features and labels that do not join
@@ -108,6 +109,10 @@ def _download_error(reason: str, permanent: bool, unreachable: bool) -> Download
 
 class SchemaError(VqaError):
     """A table that breaks its column specs."""
+
+
+class TableError(VqaError):
+    """A table file that is not there, of no known format, or not readable to its end."""
 
 
 class AggregateError(VqaError):

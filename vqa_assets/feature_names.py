@@ -12,6 +12,9 @@ from typing import Literal
 CANONICAL_6 = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
 """libvmaf's six elementary features, in the order of every head."""
 
+VMAF = "vmaf"
+"""The score of libvmaf's default model, which comes with these features."""
+
 TIME_VARYING = (*CANONICAL_6, "saliency", "saliency_var")
 """Features with one value a frame; their table columns are ``pooled_columns``."""
 
@@ -84,7 +87,14 @@ MEASURED: Mapping[str, FeatureColumn] = MappingProxyType(
                 nullable=True,
                 choices=("ladder", "recompressed"),
             ),
-            FeatureColumn("vmaf", "number", "VMAF against the ladder's reference", nullable=True, low=0, high=100),
+            FeatureColumn(
+                VMAF,
+                "number",
+                "VMAF: against the ladder's reference, or of the clip's re-encode against the clip",
+                nullable=True,
+                low=0,
+                high=100,
+            ),
             FeatureColumn("clip_transfer", "string", "Transfer function", choices=TRANSFERS),
             FeatureColumn("clip_primaries", "string", "Colour primaries, FFmpeg's name"),
             FeatureColumn("clip_bitdepth", "integer", "Bits a luma sample as coded", low=1, high=32),
@@ -96,8 +106,8 @@ MEASURED: Mapping[str, FeatureColumn] = MappingProxyType(
 )
 """Every column of the shipped families by its name, in the order of the feature table."""
 
-COMPARED = ("feature_width", "feature_height", "feature_bitdepth", "feature_reference", "vmaf")
-"""What canonical-6 was measured on, and VMAF where the clip has a reference of its own."""
+COMPARED = ("feature_width", "feature_height", "feature_bitdepth", "feature_reference", VMAF)
+"""What canonical-6 was measured on, and VMAF."""
 
 KONVID_V1_COLUMNS = (*(c for feature in TIME_VARYING for c in pooled_columns(feature)), *SHOT_FEATURES, *COMPARED)
 NR_V1_COLUMNS = (*(c for feature in NO_REFERENCE for c in pooled_columns(feature)), *NO_REFERENCE_CLIP)

@@ -141,7 +141,11 @@ METRIC_NAMES = tuple(f.name for f in fields(Scores) if f.name != "rows")
 
 def score(truth: ArrayLike, predicted: ArrayLike) -> Scores:
     """All metrics of predictions (N,) against scores (N,)."""
-    fitted = mapped(truth, predicted)
+    return score_fitted(truth, predicted, mapped(truth, predicted))
+
+
+def score_fitted(truth: ArrayLike, predicted: ArrayLike, fitted: Floats | None) -> Scores:
+    """As ``score``, where it is known what ``mapped`` makes of the predictions."""
     return Scores(
         rows=int(np.size(truth)),
         srocc=srocc(truth, predicted),

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 from vqa_assets.annotations import VIDEO_SUFFIXES
 from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
-from vqa_assets.errors import ClipError, HeadError, LabelError, VqaError
+from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
 from vqa_assets.tables.files import write_bytes
+from vqa_assets.tables.foreign_tables import TABLE_SUFFIXES, check_present, table_at
 from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
     from vqa_assets.heads.using import Head
 
 VERSION = "predictions-v1"
-_TABLE_SUFFIXES = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".csv")
 _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro")
 _WINDOW = 4
 """Clips a worker that are waiting or measured, so that a long list is not all in memory."""
@@ -53,15 +53,22 @@ class Scored:
 
 
 def find_head(name: str, root: str | None) -> Path:
-    """A head by its file (``.onnx`` or ``.json``), else by its name under the data root's ``models``."""
+    """A head by its file (``.onnx`` or ``.json``), else by its name under the data root's ``models``.
+
+    An experiment's name is ``<head>.<name>``.
+    """
     path = Path(name).expanduser()
     if path.suffix in (".onnx", ".json"):
         return path
-    models = DataRoot.resolve(root).models()
-    if (models / f"{name}.json").is_file():
-        return models / f"{name}.onnx"
-    heads = ", ".join(sorted(p.stem for p in models.glob("*.onnx"))) or "none"
-    raise HeadError(f"head {name}", found=f"no such head under {models}", expected=f"an .onnx file, or one of: {heads}")
+    data_root = DataRoot.resolve(root)
+    folders = (data_root.models(), data_root.experiments())
+    for folder in folders:
+        if (folder / f"{name}.json").is_file():
+            return folder / f"{name}.onnx"
+    heads = ", ".join(sorted(p.stem for folder in folders for p in folder.glob("*.onnx"))) or "none"
+    raise HeadError(
+        f"head {name}", found=f"no such head under {folders[0]}", expected=f"an .onnx file, or one of: {heads}"
+    )
 
 
 def sources_of(names: Iterable[str]) -> tuple[list[Path], list[Path]]:
@@ -77,10 +84,10 @@ def sources_of(names: Iterable[str]) -> tuple[list[Path], list[Path]]:
             raise HeadError(
                 f"{path}",
                 found=f"a {path.suffix} file",
-                expected=f"a clip, or a feature table as one of {', '.join(_TABLE_SUFFIXES)}",
+                expected=f"a clip, or a feature table as one of {', '.join(TABLE_SUFFIXES)}",
                 next_step="save the table in one of these formats",
             )
-        is_table = path.suffix.lower() in _TABLE_SUFFIXES and path.is_file()
+        is_table = path.suffix.lower() in TABLE_SUFFIXES and path.is_file()
         (tables if is_table else clips).extend(inside)
     return tables, clips
 
@@ -93,7 +100,6 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     """Every row of a feature table, in its order; HeadError where the head cannot read it."""
     import polars as pl
 
-    from vqa_assets.labels.foreign_tables import check_present, table_at
     from vqa_assets.labels.scores import IDENTITY_COLUMNS
 
     check_present(path, "feature table", "name a feature table, such as features.parquet")
@@ -109,7 +115,7 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
             words = [pl.col(column).cast(pl.String) for column in naming]
             keys = rows.select(pl.concat_str(words, separator=" ", ignore_nulls=True)).collect().to_series().to_list()
     except pl.exceptions.PolarsError as error:
-        raise LabelError(f"{path}", found=str(error).partition("\n")[0], expected="a whole table") from error
+        raise TableError(f"{path}", found=str(error).partition("\n")[0], expected="a whole table") from error
     of_rows = enumerate(zip(keys, scores, strict=True), 1)
     return [_scored(head, path, name or f"row {number}", score) for number, (name, score) in of_rows]
 
@@ -181,7 +187,7 @@ def _format_of(options: argparse.Namespace) -> str:
     """What is written: as a flag says, else as the suffix of ``--out`` does. HeadError where the two differ."""
     asked = "json" if options.json else "csv" if options.csv else ""
     suffix = options.out.suffix.lower().removeprefix(".") if options.out else ""
-    other_table = suffix not in ("json", "csv", "") and f".{suffix}" in _TABLE_SUFFIXES
+    other_table = suffix not in ("json", "csv", "") and f".{suffix}" in TABLE_SUFFIXES
     if other_table or (suffix in ("json", "csv") and asked not in ("", suffix)):
         raise HeadError(
             f"--out {options.out}",

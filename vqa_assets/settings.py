@@ -72,6 +72,18 @@ def _as_path(value: Any) -> Any:
 SettingPath = Annotated[Path, BeforeValidator(_as_path)]
 """A path that a person writes: a home folder's ``~`` is expanded, an empty text is refused."""
 
+
+def _as_files(value: Any) -> tuple[Path, ...]:
+    several = [value] if isinstance(value, (str, Path)) else value
+    files = tuple(_as_path(one) for one in several) if isinstance(several, (list, tuple)) else ()
+    if not files or not all(isinstance(one, Path) for one in files):
+        raise Unfit(repr(value), "a path, or a list of paths")
+    return files
+
+
+TableFiles = Annotated[Any, BeforeValidator(_as_files)]
+"""One file or several, kept as a tuple of paths. Any to pydantic and to forms: Dagster's have no such union."""
+
 Item = TypeVar("Item")
 Many = Annotated[tuple[Item, ...], Strict(False)]
 """A list as a form or a file states it, kept as a tuple."""

@@ -21,7 +21,7 @@ from vqa_assets.ingest.rows import LOST, MEND_EARLIER
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import read_json_lines, read_json_object
-from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot, manifest_path
 
 WORKFLOW = "python -m vqa_assets.workflow"
 INGEST = (
@@ -37,7 +37,8 @@ class CorpusStatus:
     """One corpus as it lies under the data root. ``rows`` is None where nothing was ingested; ages are in days.
 
     ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why. ``tables`` are
-    the feature table and the labelled table that are there, ``old`` is what an ingest of today would write otherwise.
+    the feature table and the labelled table that are there, ``old`` is what an ingest of today would write otherwise,
+    ``with_features`` are its rows in unified_features, None where that was not made.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CorpusStatus:
     old: tuple[str, ...] = ()
     next_step: str = ""
     error: str = ""
+    with_features: int | None = None
 
     @property
     def present(self) -> bool:
@@ -66,6 +68,7 @@ class CorpusStatus:
             "clips on disk": "unknown" if self.clips is None else str(self.clips),
             "rows": self._rows_in_words(),
             "lost": self._lost_in_words() if self.rows is not None else "",
+            "with features": "" if self.with_features is None else f"{self.with_features} in unified_features",
             "age": "" if self.age_days is None else _age_in_words(self.age_days),
             "scale": self.scale or "",
             "tables": ", ".join(self.tables),
@@ -101,7 +104,7 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
         error = str(problem) if isinstance(problem, VqaError) else f"{root.ingest_toml(corpus)}: {problem}"
         layout = CorpusLayout.of(corpus, resolve(corpus, {}, Path(os.devnull)).values, root)
     try:
-        status = _status(corpus, root, layout)
+        status = replace(_status(corpus, root, layout), with_features=_with_features(corpus, root))
     except (VqaError, OSError, KeyError, ValueError, TypeError, RecursionError) as problem:
         message = str(problem) if isinstance(problem, VqaError) else f"{type(problem).__name__}: {problem}"
         status = CorpusStatus(corpus.name, None, None, error=message)
@@ -165,6 +168,15 @@ def _rows(jsonl: Path) -> tuple[int, int, str]:
         with jsonl.open("rb") as lines:
             return sum(1 for line in lines if line.strip()), 0, str(error)
     return rows, without_scale, ""
+
+
+def _with_features(corpus: Corpus, root: DataRoot) -> int | None:
+    """The corpus's rows in unified_features, by its replay manifest; None where there is none."""
+    replay = manifest_path(root.unified_features())
+    if not replay.is_file():
+        return None
+    rows = read_json_object(replay).get("rows_per_corpus", {})
+    return int(rows.get(corpus.name, 0))
 
 
 def _annotation_files(layout: CorpusLayout) -> tuple[tuple[Path, ...], str]:

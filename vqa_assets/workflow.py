@@ -58,7 +58,7 @@ class StepResult:
 
 
 def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: bool = True) -> list[Step]:
-    """The steps for what is present: per corpus ingest, features, labels, head; the unified corpus, heads, the grid.
+    """The steps for what is present: per corpus ingest, features, labels, head; what is unified, heads, the grid.
 
     What is there already is where a corpus begins: without an annotation file its JSONL, without clips its features.
     """
@@ -72,6 +72,8 @@ def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: b
         elif one.rows and one.features:
             steps.append(Step(("mos_features",), name))
     trainable = [name for name, one in present.items() if one.trainable]
+    if trainable and any(one.rows for one in present.values()):
+        steps.append(Step(("unified_features",)))
     if training and trainable:
         steps += [Step(("mos_head",), name) for name in trainable]
         steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _can_be_trained(r, trainable)]

@@ -21,7 +21,7 @@ from vqa_assets.tables.specs import CLIP_FEATURES
 if TYPE_CHECKING:
     from vqa_assets.features.corpus_table import MeasuredTable
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 _FAILURES_SHOWN = 50
 _GROUPS_SHOWN = 20
 _COLUMNS_SHOWN = 100

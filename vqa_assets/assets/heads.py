@@ -3,8 +3,9 @@
 What a recipe is, how a head is trained and judged, and what its manifest says is in ``vqa_assets.heads``.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,38 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import heat_map_png, picture, records
-from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.published import Latest, PublishedFile, schema_result
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
+from vqa_assets.assets.unified_features import rows_of_run
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.encode_grid.grid_files import training_corpus
-from vqa_assets.errors import TrainingError
+from vqa_assets.errors import SchemaError, TrainingError
 from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, CorpusFacts, HeadRecipe, corpus_head_recipe
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.unified.settings import FeatureRowsSettings
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""
+EXPERIMENT_TAG = "vqa_assets/experiment"
+"""On a materialization that left the head that stands for another reason: its name, or that nothing was exported.
+
+A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
 _GRID = "encode-grid"
+_AGAIN = "materialize the head again"
 
 
 def published_head(asset: str, partitions: dg.PartitionsDefinition[str] | None) -> PublishedFile:
     """The ONNX file of a head; its manifest stands beside it under the head's name.
 
-    A smoke run puts both elsewhere: a check that runs alone later judges the head that stands, not the last rehearsal.
+    A smoke run and an experiment put both elsewhere: a check that runs alone later judges the head that stands.
     """
 
     def name(partition: str) -> str:
@@ -91,7 +99,7 @@ def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
     if recipe.target != MOS_TARGET:
         upstream = dg.AssetDep("fr_training_corpus")
     elif recipe.every_corpus:
-        upstream = catalog.every("mos_features")
+        upstream = dg.AssetDep("unified_features")
     else:
         upstream = catalog.some("mos_features", recipe.corpora)
 
@@ -126,16 +134,18 @@ def _train(
     trainer: TrainerResource,
 ) -> dg.MaterializeResult[Any]:
     from vqa_assets.heads.build import build_head
+    from vqa_assets.heads.experiments import check_same_head
     from vqa_assets.heads.publish import HeadInputs, publish_head
 
     with dagster_failures():
         root, settings = data_root.root(), stated(TrainingSettings, context)
-        run = run_context(context, root, __file__)
-        present = present_tables(recipe, catalog, root)
-        built = build_head(recipe, present, corpora_facts(catalog), settings, trainer.of_run(context), context.log.info)
-        corpora = [*built.manifest["corpora"], *built.manifest["unused"]]
-        inputs = HeadInputs(recipe.name, settings, tables_read(corpora, present, settings))
-        head = publish_head(built, inputs, run)
+        check_same_head(recipe, settings, root, context.log.info)
+        run, facts = run_context(context, root, __file__), corpora_facts(catalog)
+        with rows_of_head(recipe, catalog, root, settings) as rows:
+            built = build_head(recipe, rows.tables, facts, settings, trainer.of_run(context), context.log.info)
+            read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
+            # While the rows are there: the head that stands is judged on them too.
+            head = publish_head(built, HeadInputs(recipe.name, settings, read, rows.read), run)
     result = published.result(
         root,
         path=head.onnx or head.manifest_path,
@@ -144,31 +154,79 @@ def _train(
         data_version=head.data_version,
         metadata={
             **_metadata(head.manifest),
+            "predictions": root.shown(head.predictions),
             "card": dg.MetadataValue.md(_without_picture(head.card.read_text(encoding="utf-8"))),
             "predicted_against_mos": picture(head.picture.read_bytes(), "predicted against MOS, residuals by corpus"),
         },
     )
     synthetic = head.manifest["smoke"] or head.manifest["synthetic"]
-    return result._replace(tags={SYNTHETIC_TAG: "true"} if synthetic else {})
+    beside = settings.name or ("" if settings.export else "unexported")
+    tags = {SYNTHETIC_TAG: "true"} if synthetic else {EXPERIMENT_TAG: beside} if beside else {}
+    return result._replace(tags=tags)
 
 
-def present_tables(recipe: HeadRecipe, catalog: Catalog, root: DataRoot) -> dict[str, Path]:
-    """The labelled tables of the recipe's corpora that are there; the encode grid where a recipe reads that."""
+@dataclass(frozen=True)
+class HeadTables:
+    """The tables present that a run may read, by corpus, and every file by its corpus and as manifests name it.
+
+    Of a head over every corpus, and of one that reads the encode grid, ``files`` stand for all corpora together.
+    ``read`` are the tables with the rows of the run, by corpus; of a head over every corpus the one table of all.
+    """
+
+    tables: Mapping[str, Sequence[Path]]
+    files: Mapping[str, Mapping[str, Path]]
+    read: Mapping[str, Sequence[Path]]
+
+    def files_of(self, corpora: Iterable[str]) -> dict[str, Path]:
+        """The files that rows of these corpora came from."""
+        read = set(corpora)
+        each = [of for corpus, of in self.files.items() if corpus in read or not read <= set(self.files)]
+        return {name: path for of in each for name, path in of.items()}
+
+
+@contextmanager
+def rows_of_head(
+    recipe: HeadRecipe, catalog: Catalog, root: DataRoot, settings: CrossCorpusSettings
+) -> Iterator[HeadTables]:
+    """What a run reads, for as long as the block lasts: labelled tables, unified_features, or the encode grid."""
+    named = {"tables": settings.tables, "extra_tables": settings.extra_tables}
+    if recipe.every_corpus:
+        with rows_of_run(catalog, root, FeatureRowsSettings(**named)) as (table, files):
+            yield HeadTables({corpus: [table] for corpus in _corpora_in(table)}, {"": files}, {"": [table]})
+        return
     if recipe.target != MOS_TARGET:
-        grid = training_corpus(root)
-        return {_GRID: grid} if grid.is_file() else {}
-    declared = [catalog.corpora[name] for name in recipe.corpora if name in catalog.corpora]
-    return {corpus.name: root.labelled(corpus) for corpus in declared if root.labelled(corpus).is_file()}
+        grid, what = training_corpus(root), "rows"
+        present = {_GRID: [grid]} if grid.is_file() else {}
+    else:
+        declared = [catalog.corpora[name] for name in recipe.corpora if name in catalog.corpora]
+        present = {c.name: [root.labelled(c)] for c in declared if root.labelled(c).is_file()}
+        what = "features_with_mos"
+    read = {**(settings.tables or present), **settings.extra_tables}
+    files_of_corpora = {
+        corpus: {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
+        for corpus, paths in read.items()
+    }
+    yield HeadTables(present, files_of_corpora, read)
 
 
-def tables_read(corpora: Iterable[str], present: Mapping[str, Path], settings: TrainingSettings) -> dict[str, Path]:
-    """The tables that a run trained from, by corpus; the encode grid holds several in one."""
-    tables, extra = (
-        {n: Path(path).expanduser() for n, path in each.items()} for each in (settings.tables, settings.extra_tables)
-    )
-    offered = {**(tables or present), **extra}
-    read = tuple(corpora)
-    return {name: offered[name] for name in read} if set(read) <= set(offered) else offered
+def _corpora_in(table: Path) -> list[str]:
+    """The corpora of the table of all, in its order; none where it is not there."""
+    import polars as pl
+
+    from vqa_assets.tables.parquet import column_names
+
+    if not table.is_file():
+        return []
+    if "corpus" not in column_names(table):
+        raise TrainingError(
+            f"{table}",
+            found="no column corpus",
+            expected="the table of unified_features",
+            next_step="materialize unified_features again",
+        )
+    corpora = pl.scan_parquet(table, glob=False).select(pl.col("corpus").unique(maintain_order=True)).collect()
+    names: list[str] = corpora["corpus"].to_list()
+    return names
 
 
 def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:
@@ -225,7 +283,7 @@ def _without_picture(card: str) -> str:
 
 
 def make_head_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Gate (WARN), the ridge baseline (WARN), the columns read (WARN), operators and parity (blocking), per head."""
+    """Gate, ridge baseline, columns, the head before (WARN); tables, operators and parity (blocking); per head."""
     heads = [published_head("mos_head", catalog.partitions), *(published_head(name, None) for name in HEAD_RECIPES)]
     return [check for head in heads for check in _checks_of(head)]
 
@@ -235,6 +293,8 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
     def gate(latest: Latest) -> dg.AssetCheckResult:
         verdict = latest.manifest["gate"]
         reasons = "; ".join(verdict["reasons"]) or "every threshold is met"
+        if verdict["not_asked"]:
+            reasons += f"; of a given split not measured, not asked for: {', '.join(verdict['not_asked'])}"
         target = verdict.get("target", "")  # a head of an earlier edition says none
         on = f" on {target}" if is_further_score(target) else ""
         return dg.AssetCheckResult(passed=verdict["passed"], description=f"{latest.manifest['status']}{on}: {reasons}")
@@ -264,9 +324,71 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
         manifest = latest.manifest
         if manifest["onnx"] is None:
             return dg.AssetCheckResult(passed=True, description="nothing was exported")
-        return _runs_anywhere(latest.root.models() / manifest["onnx"], manifest)
+        return _runs_anywhere(latest.manifest_path.with_name(manifest["onnx"]), manifest)
 
-    return [gate, beats_ridge, columns, runs_anywhere]
+    @head.check(
+        "Manifest and out-of-fold predictions keep their column specs and are of one training, whose rows were "
+        "checked before it.",
+        name=f"{head.asset}_schema",
+        blocking=True,
+    )
+    def schema(latest: Latest) -> dg.AssetCheckResult:
+        return _tables_result(latest)
+
+    @head.check(
+        "On clips that neither has learned from, the head is not worse than the one that was published before it.",
+        name=f"{head.asset}_regression",
+    )
+    def regression(latest: Latest) -> dg.AssetCheckResult:
+        return regression_result(latest.manifest.get("regression"))
+
+    return [gate, beats_ridge, columns, runs_anywhere, schema, regression]
+
+
+def _tables_result(latest: Latest) -> dg.AssetCheckResult:
+    from vqa_assets.heads.table_checks import check_published
+
+    manifest_file = latest.manifest_path
+
+    def rows() -> int:
+        if not manifest_file.is_file():
+            raise SchemaError(
+                f"{manifest_file}", found="found nothing there", expected="the head's manifest", next_step=_AGAIN
+            )
+        predictions = manifest_file.with_name(f"{manifest_file.stem}.predictions.parquet")
+        return check_published(predictions, latest.manifest, manifest_file)
+
+    return schema_result(rows)
+
+
+def regression_result(regression: Mapping[str, Any] | None) -> dg.AssetCheckResult:
+    """Warns where an interval of the difference to the head before lies on the bad side; says what was not compared."""
+    if regression is None:
+        return dg.AssetCheckResult(passed=True, description="not compared: made by an older version")
+    seen, told = regression.get("clips_seen_before"), ""
+    if seen:
+        told = (
+            f"; {seen} of {regression['clips_held_out']} held-out clips left out: the head before learned from them, "
+        )
+        told += f", as {regression['seen_told_by']}"
+    if not regression["compared"]:
+        return dg.AssetCheckResult(passed=True, description=f"{regression['reason']}{told}")
+    numbers = ", ".join(
+        f"{name.upper()} {_number(one['now'])} after {_number(one['before'])} "
+        f"({_number(one['difference'])}, 95 % {_number(one['interval_95'][0])} to {_number(one['interval_95'][1])})"
+        for name, one in regression["metrics"].items()
+    )
+    worse = f"worse by {', '.join(name.upper() for name in regression['worse'])}: " if regression["worse"] else ""
+    judged = f"on {regression['clips']} clips of {regression['groups']} contents"
+    return dg.AssetCheckResult(
+        passed=not regression["worse"],
+        description=f"{worse}{numbers}, {judged}{told}",
+        metadata={"metrics": dg.MetadataValue.json(regression["metrics"])},
+    )
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def columns_result(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
@@ -312,10 +434,10 @@ def _runs_anywhere(onnx: Path, manifest: Mapping[str, Any]) -> dg.AssetCheckResu
 
 
 def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
-    """The asset over the labelled tables of all corpora of the catalog that are there."""
+    """The asset over the corpora of the catalog that are in unified_features."""
 
     @dg.asset(
-        deps=[catalog.every("mos_features")],
+        deps=[dg.AssetDep("unified_features")],
         group_name="heads",
         kinds={"pytorch"},
         code_version=CODE_VERSION,
@@ -336,10 +458,13 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
             root, settings = data_root.root(), stated(CrossCorpusSettings, context).training()
             run = run_context(context, root, __file__)
             recipe = recipe_of(tuple(catalog.corpora))
-            present = present_tables(recipe, catalog, root)
             facts = corpora_facts(catalog)
-            across = evaluate_across(recipe, present, facts, settings, trainer.of_run(context), context.log.info)
-            evaluation = publish_across(across, settings, tables_read(across.corpora, present, settings), run)
+            with rows_of_head(recipe, catalog, root, settings) as rows:
+                across = evaluate_across(
+                    recipe, rows.tables, facts, settings, trainer.of_run(context), context.log.info
+                )
+                table = rows.tables[across.corpora[0]][0]
+                evaluation = publish_across(across, settings, table, rows.files_of(across.corpora), run)
         heat_map = heat_map_png({metric: across.matrix(metric) for metric in METRICS})
         return ACROSS.result(
             root,

@@ -13,6 +13,7 @@ _SCALARS: Mapping[Any, Any] = {
     int: dg.IntSource,
     bool: dg.BoolSource,
     float: dg.Float,
+    Any: dg.Any,
 }
 Stage = TypeVar("Stage", bound=Settings)
 

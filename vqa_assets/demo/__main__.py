@@ -79,6 +79,9 @@ def summary_lines(root: DataRoot, demo: DemoCorpus) -> Iterator[str]:
     unified = _manifest(root, "unified")
     yield _line("unified rows", unified["counters"]["rows_out"] if unified else "missing: unified_corpus failed")
     yield from _features(_manifest(root, "features"))
+    joined = _manifest(root, "unified_features")
+    missing = "missing: unified_features failed"
+    yield _line("unified with features", joined["counters"]["rows_out"] if joined else missing)
     yield from _head(_manifest(root, "head"))
     yield ""
     yield f"files are in {root.path}"
@@ -90,6 +93,7 @@ def _manifest(root: DataRoot, stage: str) -> Mapping[str, Any]:
         "ingest": CorpusLayout.standing(CORPUS, root).manifest,
         "unified": manifest_path(root.unified_corpus()),
         "features": manifest_path(root.features(CORPUS)),
+        "unified_features": manifest_path(root.unified_features()),
         "head": root.models() / f"{KONVID_MOS_HEAD_V1.name}.json",
     }
     return read_json_object(paths[stage]) if paths[stage].is_file() else {}

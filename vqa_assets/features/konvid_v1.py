@@ -8,14 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from vqa_assets.errors import ClipError
-from vqa_assets.feature_names import CANONICAL_6, KONVID_V1, KONVID_V1_COLUMNS, MEASURED
+from vqa_assets.feature_names import CANONICAL_6, KONVID_V1, KONVID_V1_COLUMNS, MEASURED, VMAF
 from vqa_assets.features.decoding import LONG_SIDE, DecodedClip, Frame, Picture, read_picture
 from vqa_assets.features.family import Family, FrameRequest, Measured, pooled
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.libvmaf import (
     ENCODE_RATE,
     RECOMPRESSION,
-    VMAF,
     Comparing,
     Comparison,
     can_be_compared,
@@ -31,14 +30,15 @@ SAME_SHAPE_WITHIN = 1.5
 @dataclass(frozen=True)
 class KonvidV1(Family):
     """Columns: the five ``pooled_columns`` of canonical-6, ``saliency`` and ``saliency_var``; ``SHOT_FEATURES``;
-    ``COMPARED``, of which ``vmaf`` (its mean over frames) only where the clip has a reference of its own.
+    ``COMPARED``, of which ``vmaf`` is the mean over frames.
 
     ``feature_width, feature_height`` are the pixels compared, the reference's; ``feature_bitdepth`` the bits measured,
-    8 or 10; ``feature_reference`` is ``ladder``, or ``recompressed`` where the clip is its own reference. A picture too
-    small for libvmaf has None for canonical-6. Saliency and shots are the clip's own, never its reference's.
+    8 or 10; ``feature_reference`` is ``ladder``, or ``recompressed`` where the clip is its own reference, and VMAF that
+    of its re-encode. A picture too small for libvmaf has None for canonical-6 and VMAF. Saliency and shots are the
+    clip's own, never its reference's.
     """
 
-    algorithm: int = 5
+    algorithm: int = 6
     name = KONVID_V1.name
     columns = tuple(MEASURED[name] for name in KONVID_V1_COLUMNS)
     frames = FrameRequest(every=True, small_luma=True)
@@ -90,9 +90,7 @@ class _KonvidMeasurement:
         row |= pooled("saliency", saliency) | pooled("saliency_var", saliency_var)
         row |= shot_features(small.luma, small.duration_s)
         ladder = self.comparison.reference is not None
-        if ladder:
-            # Against its own re-encode a clip has a VMAF too, but that says nothing of the clip.
-            row[VMAF] = pooled(VMAF, scores.get(VMAF, ()))[VMAF]
+        row[VMAF] = pooled(VMAF, scores.get(VMAF, ()))[VMAF]
         picture = self.comparison.compared
         width, height = picture.even
         return row | {

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
-from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.feature_names import CANONICAL_6, VMAF
 from vqa_assets.features.decoding import ClipFile, Picture, Samples
 from vqa_assets.features.ffmpeg import Child, Finished
 from vqa_assets.features.memory import MEMORY
@@ -45,9 +45,6 @@ FRAMES_HELD_AT_LEAST = 36
 
 PROCESS_BYTES = 50_000_000
 """What the process holds beside frames."""
-
-VMAF = "vmaf"
-"""The score of libvmaf's default model, which comes with the features."""
 
 FEATURES_FILE, COUNT_FILE = "features.json", "frames.txt"
 _LIBVMAF = f"[distorted][reference]libvmaf=log_fmt=json:log_path={FEATURES_FILE}:n_threads=1:eof_action=endall[out]"

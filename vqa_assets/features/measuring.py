@@ -20,7 +20,7 @@ from vqa_assets.clips.pyav import answer_of
 from vqa_assets.clips.work import StoppedError, completed, stopping
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
-from vqa_assets.feature_names import CANONICAL_6, pooled_columns
+from vqa_assets.feature_names import CANONICAL_6, VMAF, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome, family_key
 from vqa_assets.features.family import FamilyVersion, FeatureExtractor, Measured, joined
 
@@ -231,13 +231,14 @@ def feature_row(
 
 
 def without_reference(measured: Mapping[str, Any]) -> Measured:
-    """``measured`` of a ladder clip whose reference is missing: NaN in all that only the reference could tell.
+    """``measured`` of a ladder clip whose reference is missing: nothing in all that only the reference could tell.
 
-    Those are canonical-6 and ``feature_width``, ``feature_height``; saliency, shots and the frame count are its own.
+    That is NaN in canonical-6, null in VMAF and ``feature_width``, ``feature_height``; saliency, shots, the frame count
+    are its own.
     """
     unknown = {column for name in CANONICAL_6 for column in pooled_columns(name)} & set(measured)
-    sizes = {"feature_width", "feature_height"} & set(measured)
-    blank = {**dict.fromkeys(unknown, math.nan), **dict.fromkeys(sizes)}
+    of_comparison = {VMAF, "feature_width", "feature_height"} & set(measured)
+    blank = {**dict.fromkeys(unknown, math.nan), **dict.fromkeys(of_comparison)}
     return {**measured, **blank, "feature_reference": "ladder"}
 
 

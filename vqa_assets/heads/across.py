@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -18,9 +17,10 @@ from vqa_assets.heads.choosing import Chosen, Say, chosen_rows
 from vqa_assets.heads.evaluation import Judged, joined, judge, predicted
 from vqa_assets.heads.method import Trainer
 from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, CorpusFacts, HeadRecipe
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows import TableFiles, TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, corpora_out
+from vqa_assets.heads.table_checks import check_training_rows
 from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import Scores, score
 
@@ -67,12 +67,13 @@ def recipe_of(corpora: Sequence[str]) -> HeadRecipe:
         feature_schema=UNIFIED_MOS_HEAD_V1.feature_schema,
         intended_use="measuring how far heads carry from corpus to corpus",
         not_for=(),
+        every_corpus=True,
     )
 
 
 def evaluate_across(
     recipe: HeadRecipe,
-    tables: Mapping[str, Path],
+    tables: Mapping[str, TableFiles],
     corpora_facts: Mapping[str, CorpusFacts],
     settings: TrainingSettings,
     trainer: Trainer,
@@ -80,17 +81,18 @@ def evaluate_across(
 ) -> Across:
     """Trains a head per corpus, its folds, and one without it, all at once, and judges each on what it never saw.
 
-    ``tables`` {corpus: labelled parquet} are those present. TrainingError with fewer than two corpora, and as
-    ``chosen_rows``.
+    ``tables`` {corpus: the table of unified_features} are those present. TrainingError with fewer than two corpora, and
+    as ``chosen_rows``.
     """
     table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
+    check_training_rows(table)
     names = tuple(dict.fromkeys(table.corpora))
     if len(names) < 2:
         raise TrainingError(
             "cross_corpus_evaluation",
             found=f"labelled rows of {', '.join(names)} only; absent: {', '.join(chosen.absent) or 'none'}",
             expected="two corpora or more",
-            next_step="materialize mos_features of another",
+            next_step="materialize mos_features of another, then unified_features",
         )
     corpora = np.asarray(table.corpora)
     each = {

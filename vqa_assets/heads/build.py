@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,11 @@ from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, ch
 from vqa_assets.heads.manifest import Exported, Made, build_manifest
 from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
-from vqa_assets.heads.rows import TrainingTable, refilled
+from vqa_assets.heads.regression import HeldOut, held_out
+from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
+from vqa_assets.heads.table_checks import check_training_rows
 from vqa_assets.heads.weights import F32, on_training_range
 from vqa_assets.metrics import Scores
 
@@ -39,18 +40,20 @@ from vqa_assets.metrics import Scores
 class BuiltHead:
     """What one build leaves: ``onnx`` is None without export; ``manifest`` lacks only ``run_provenance``.
 
-    ``file_stem`` is the head's name, with ``.smoke`` or ``.synthetic`` where no real row was read.
+    ``file_stem`` is the head's id, with ``.smoke`` or ``.synthetic`` where no real row was read. ``predictions`` are
+    out of fold, ``held_out`` those of the shipped head.
     """
 
     file_stem: str
     onnx: bytes | None
     manifest: dict[str, Any]
     predictions: Predictions
+    held_out: HeldOut
 
 
 def build_head(
     recipe: HeadRecipe,
-    tables: Mapping[str, Path],
+    tables: Mapping[str, TableFiles],
     corpora_facts: Mapping[str, CorpusFacts],
     settings: TrainingSettings,
     trainer: Trainer,
@@ -58,7 +61,7 @@ def build_head(
 ) -> BuiltHead:
     """Trains, judges and exports a head.
 
-    ``tables`` {corpus: labelled parquet} holds the tables present; the recipe's corpora without one are listed as
+    ``tables`` {corpus: labelled tables} holds those present; the recipe's corpora without one are listed as
     absent. The shipped head is trained on all rows but the hold-out, so that the hold-out's numbers are its own.
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
@@ -68,6 +71,7 @@ def build_head(
     least = recipe.least_sources
     plan = plan_sources(table, least, settings.seed) if least else plan_splits(table, settings)
     table = refilled(table, plan.final)
+    check_training_rows(table)  # as they are trained on: what was not known is filled now
     without = corpora_out(table) if recipe.every_corpus else {}
     parts = _own_parts(plan)
     repeated = protocol_parts(table, plan, settings)
@@ -83,9 +87,10 @@ def build_head(
     corpora = {name: judge(table, part.test, others[name], settings.seed) for name, part in without.items()}
     ran = (plan, own[-1], trained.device, evaluation, judged, corpora)
     made = Made(recipe, settings, gate, chosen, table, *ran)
-    stem = recipe.name + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
+    stem = made.id + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
-    return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions)
+    held = held_out(table, plan, own[-1])
+    return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions, held)
 
 
 def _own_parts(plan: SplitPlan) -> tuple[Part, ...]:
@@ -140,7 +145,7 @@ def _never_production(judged: Verdict, synthetic: bool) -> Verdict:
 
 
 def _export(made: Made, stem: str) -> tuple[bytes, Exported]:
-    onnx = build_onnx(made.head, made.recipe.name, _metadata(made))
+    onnx = build_onnx(made.head, made.id, _metadata(made))
     offenders = check_operators(onnx)
     if offenders:
         raise TrainingError("exporting", found=f"operators {', '.join(offenders)}", expected="the runtime's list")
@@ -153,7 +158,7 @@ def _metadata(made: Made) -> dict[str, str]:
     """What the file says of itself, wherever it is found."""
     facts = made.chosen.facts
     return {
-        "id": made.recipe.name,
+        "id": made.id,
         "kind": made.recipe.kind,
         "target": made.target,
         "status": made.verdict.status,

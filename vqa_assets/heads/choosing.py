@@ -11,7 +11,7 @@ from vqa_assets.errors import NoLabelledRowsError, SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FeatureSchema
 from vqa_assets.heads.display import DisplayProfile, read_profile
 from vqa_assets.heads.recipe import MOS_TARGET, UNDECLARED, CorpusFacts, HeadRecipe
-from vqa_assets.heads.rows import TrainingTable, read_grid_table, read_training_table
+from vqa_assets.heads.rows import TableFiles, TrainingTable, files_of, read_grid_table, read_training_table
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.heads.synthetic import synthetic_table
 
@@ -34,15 +34,16 @@ class Chosen:
 
 def chosen_rows(
     recipe: HeadRecipe,
-    tables: Mapping[str, Path],
+    tables: Mapping[str, TableFiles],
     corpora_facts: Mapping[str, CorpusFacts],
     settings: TrainingSettings,
     say: Say,
 ) -> tuple[TrainingTable, Chosen]:
     """Real rows and where they come from; synthetic ones for a smoke run, or where a run allows it.
 
-    ``tables`` {corpus: path} are those present, ``corpora_facts`` what is known of corpora. TrainingError on tables
-    that a head must not be trained on, and where none is there; SettingsError on names that no corpus has.
+    ``tables`` {corpus: files} are those present, ``corpora_facts`` what is known of corpora. Of a recipe of every
+    corpus each is the one table of unified_features, into which the run's own tables went already. TrainingError on
+    tables that a head must not be trained on, and where none is there; SettingsError on names that no corpus has.
     """
     schema = schema_of(recipe, settings)
     if settings.target != "mos" and recipe.target != MOS_TARGET:
@@ -61,7 +62,12 @@ def chosen_rows(
         if recipe.target == MOS_TARGET:
             present, chosen = _labelled_tables(recipe, tables, corpora_facts, settings)
             table = read_training_table(
-                present, schema, settings.allow_missing_features, display, target=settings.target
+                present,
+                schema,
+                settings.allow_missing_features,
+                display,
+                target=settings.target,
+                unified=recipe.every_corpus,
             )
         else:
             table = read_grid_table(
@@ -96,32 +102,34 @@ def _display(schema: FeatureSchema, settings: TrainingSettings, say: Say) -> Dis
 
 def _labelled_tables(
     recipe: HeadRecipe,
-    tables: Mapping[str, Path],
+    tables: Mapping[str, TableFiles],
     corpora_facts: Mapping[str, CorpusFacts],
     settings: TrainingSettings,
-) -> tuple[dict[str, Path], Chosen]:
+) -> tuple[dict[str, TableFiles], Chosen]:
     """The labelled tables of a run, in order: the settings' own, else those of the recipe's corpora; then the extra."""
-    named = _paths(settings.tables) or {name: tables[name] for name in recipe.corpora if name in tables}
-    extra = _paths(settings.extra_tables)
+    own, extra = (settings.tables, settings.extra_tables) if not recipe.every_corpus else ({}, {})
+    named = dict(own) or {name: tables[name] for name in recipe.corpora if name in tables}
+    if recipe.every_corpus:  # a corpus that is declared nowhere may be in unified_corpus all the same
+        named |= {name: files for name, files in tables.items() if name not in named}
     if again := sorted(set(extra) & set(named)):
         raise SettingsError(
             "extra_tables",
             found=f"{', '.join(again)}, of which a table is read already",
             expected="corpora beside those of the recipe",
-            next_step="name the table under tables, where it stands instead, or under a name of its own",
+            next_step="name all its files under tables, where they stand instead, or the table under another name",
         )
     named |= extra
     _refuse_unknown("exclude_corpora", settings.exclude_corpora, (*recipe.corpora, *named))
     present = {name: path for name, path in named.items() if name not in settings.exclude_corpora}
     # Whoever names the tables does not expect those of the recipe.
-    chosen = _chosen(present, () if settings.tables else recipe.corpora, corpora_facts, settings)
+    chosen = _chosen(present, () if own else recipe.corpora, corpora_facts, settings)
     if not present:
         absent, excluded = (", ".join(names) or "none" for names in (chosen.absent, settings.exclude_corpora))
         raise NoLabelledRowsError(
             f"{recipe.name}: no labelled table",
             found=f"absent: {absent}; excluded: {excluded}",
             expected=f"the table of at least one of {', '.join(recipe.corpora)}",
-            next_step="materialize mos_features of one of them",
+            next_step=f"materialize {'unified_features' if recipe.every_corpus else 'mos_features of one of them'}",
         )
     # A head that learned VMAF would pass for one that learned what people see.
     if computed := sorted(name for name, fact in chosen.facts.items() if not fact.opinion_scores):
@@ -134,9 +142,10 @@ def _labelled_tables(
     return present, chosen
 
 
-def _grids(recipe: HeadRecipe, tables: Mapping[str, Path], settings: TrainingSettings) -> list[Path]:
+def _grids(recipe: HeadRecipe, tables: Mapping[str, TableFiles], settings: TrainingSettings) -> list[Path]:
     """The encode grid's files; they need no corpus's name, their rows say which source they are of."""
-    paths = [*(_paths(settings.tables) or tables).values(), *_paths(settings.extra_tables).values()]
+    named = [*(settings.tables or tables).values(), *settings.extra_tables.values()]
+    paths = [path for files in named for path in files_of(files)]
     _refuse_unknown("exclude_corpora", settings.exclude_corpora, recipe.corpora)
     if len({path.resolve() for path in paths}) < len(paths):
         found = ", ".join(map(str, paths))
@@ -161,10 +170,6 @@ def _chosen(
     facts = {name: corpora_facts.get(name, UNDECLARED) for name in present}
     absent = tuple(name for name in asked if name not in facts and name not in settings.exclude_corpora)
     return Chosen(facts, absent, settings.exclude_corpora)
-
-
-def _paths(tables: Mapping[str, str]) -> dict[str, Path]:
-    return {name: Path(path).expanduser() for name, path in tables.items()}
 
 
 def _refuse_unknown(setting: str, names: Collection[str], corpora: Collection[str]) -> None:

@@ -7,6 +7,7 @@ Thresholds are the recipe's and are never changed by a result.
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -76,25 +77,30 @@ Say = Callable[[str], None]
 class Verdict:
     """A gate's answer: Production or Proposed, a sentence per miss, and the numbers it read.
 
-    A number that is not defined, or not measured, is NaN.
+    A number that is not defined, or not measured, is NaN. ``not_asked`` are thresholds that the gate has and did not
+    ask for, because what they limit was not measured.
     """
 
     passed: bool
     status: str
     reasons: tuple[str, ...]
     numbers: Mapping[str, float]
+    not_asked: tuple[str, ...] = ()
 
 
 def verdict(gate: Gate, folds: Sequence[Scores]) -> Verdict:
-    """Reads raw metrics of the folds. A NaN in any fold fails; so does a spread that one fold alone cannot measure."""
+    """Reads raw metrics of the folds; a NaN in any fold fails. Of one fold (a given split) no spread is asked for."""
     means = mean_scores(folds)
     each = [fold.plcc for fold in folds]
     spread = max(each) - min(each) if len(each) > 1 and all(map(math.isfinite, each)) else math.nan
     numbers = {f"mean_{name}": means[name] for name in ("plcc", "srocc", "rmse")}
     numbers |= {"plcc_spread": spread, "lowest_plcc": min(each) if each and not math.isnan(sum(each)) else math.nan}
     limits = {f.name: getattr(gate, f.name) for f in fields(gate) if getattr(gate, f.name) is not None}
+    # How far folds differ is no property of a single part: there is nothing that could be missed.
+    not_asked = ("plcc_spread",) if len(each) == 1 and "plcc_spread" in limits else ()
+    limits = {name: limit for name, limit in limits.items() if name not in not_asked}
     reasons = tuple(r for name, limit in limits.items() if (r := _miss(name, numbers[name], limit, folds)))
-    return Verdict(not reasons, PROPOSED if reasons else PRODUCTION, reasons, numbers)
+    return Verdict(not reasons, PROPOSED if reasons else PRODUCTION, reasons, numbers, not_asked)
 
 
 def _miss(name: str, value: float, limit: float, folds: Sequence[Scores]) -> str:
@@ -173,9 +179,10 @@ class Evaluation:
     """Everything measured about one head.
 
     ``folds`` and ``baselines`` (name → scores per fold) stand on the same rows; ``pooled`` and ``per_corpus`` read all
-    folds' predictions together. ``holdout`` is the shipped head on its held-out rows and ``holdout_vmaf`` VMAF on those
-    of them where it is known; ``given_tests`` the shipped head on the test rows that a corpus brought along;
-    ``protocol`` the field's protocol, where it was asked for.
+    folds' predictions together. ``holdout`` is the shipped head on its held-out rows and ``holdout_vmaf`` VMAF on them
+    (of a given split: on the rows that judge) where it is known, by what it was measured against; ``vmaf_rows`` counts
+    the folds' rows where it is known, by the same. ``given_tests`` is the shipped head on the test rows that a corpus
+    brought along; ``protocol`` the field's protocol, where it was asked for.
     """
 
     folds: tuple[Scores, ...]
@@ -184,7 +191,8 @@ class Evaluation:
     per_corpus: Mapping[str, Scores]
     baselines: Mapping[str, tuple[Scores, ...]]
     holdout: Judged | None
-    holdout_vmaf: Scores | None
+    holdout_vmaf: Mapping[str, Scores]
+    vmaf_rows: Mapping[str, int]
     given_tests: Mapping[str, Judged]
     predictions: Predictions
     protocol: Protocol | None = None
@@ -209,7 +217,10 @@ def evaluate(
         per_corpus={c: score(pooled.mos[corpora == c], pooled.predicted[corpora == c]) for c in dict.fromkeys(corpora)},
         baselines=_baselines(table, plan, seed),
         holdout=judge(table, plan.holdout, shipped, seed) if len(plan.holdout) else None,
-        holdout_vmaf=_vmaf_scores(table, plan.holdout),
+        holdout_vmaf=_vmaf_scores(table, plan.judging),
+        vmaf_rows=Counter(
+            table.vmaf_mode(row) for part in plan.parts for row in part.test if np.isfinite(table.vmaf[row])
+        ),
         given_tests={c: judge(table, rows, shipped, seed) for c, rows in plan.given_tests.items()},
         predictions=pooled,
     )
@@ -261,9 +272,14 @@ def _baselines(table: TrainingTable, plan: SplitPlan, seed: int) -> dict[str, tu
     return result
 
 
-def _vmaf_scores(table: TrainingTable, rows: I64) -> Scores | None:
-    scores = _score_where_known(table.mos[rows], vmaf_on_training_scale(table, rows))
-    return scores if scores.rows else None
+def _vmaf_scores(table: TrainingTable, rows: I64) -> dict[str, Scores]:
+    """``feature_reference`` → VMAF on those of the rows where it is known: the two modes are two measures."""
+    vmaf = vmaf_on_training_scale(table, rows)
+    modes = np.array([table.vmaf_mode(row) for row in rows], dtype=object)
+    scores = {
+        mode: _score_where_known(table.mos[rows][modes == mode], vmaf[modes == mode]) for mode in sorted(set(modes))
+    }
+    return {mode: one for mode, one in scores.items() if one.rows}
 
 
 def _score_where_known(mos: F32, predicted: F64) -> Scores:

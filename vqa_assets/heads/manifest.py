@@ -88,6 +88,11 @@ class Made:
         is_mos = self.recipe.target == MOS_TARGET
         return self.settings.target if is_mos else self.recipe.target.name
 
+    @property
+    def id(self) -> str:
+        """The head's name; an experiment's is ``<head>.<name>``."""
+        return self.settings.head_id(self.recipe.name)
+
 
 def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
     """The manifest; ``onnx``, ``sha256`` and ``parity`` are None where nothing was exported."""
@@ -100,7 +105,8 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
         intended_use += f"; its scores are {made.target}, a further score of its corpora"
     manifest = {
         "schema": SCHEMA,
-        "id": made.recipe.name,
+        "id": made.id,
+        "experiment": made.settings.name,
         "kind": made.recipe.kind,
         "title": made.recipe.title,
         "target": made.target,
@@ -152,6 +158,7 @@ def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
             "target": made.target,
             "thresholds": {name: limit for name, limit in asdict(made.gate).items() if limit is not None},
             "numbers": made.verdict.numbers,
+            "not_asked": made.verdict.not_asked,
             "passed": made.verdict.passed,
             "reasons": made.verdict.reasons,
         },
@@ -204,6 +211,7 @@ def _folds(plan: "SplitPlan", evaluation: "Evaluation") -> dict[str, Any]:
         "per_corpus": evaluation.per_corpus,
         "residuals": _residuals(evaluation),
         "baselines": {n: {"each": s, "mean": mean_scores(s)} for n, s in evaluation.baselines.items()},
+        "vmaf_rows": evaluation.vmaf_rows,
         "left_out_same_content_as_test": plan.left_out,
         "groups_in_train_and_test": plan.leaking_groups,
     }

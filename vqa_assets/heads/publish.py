@@ -1,11 +1,11 @@
 """A trained head, and the cross-corpus evaluation, become files. Trains and judges nothing.
 
-A head's are the ONNX, its manifest sidecar, its card and the card's picture; the evaluation's its matrices with a
-replay manifest. What a manifest says is in ``manifest``, what a card says in ``card``.
+A head's are the ONNX, its predictions out of fold, its manifest sidecar, its card and the card's picture; the
+evaluation's its matrices with a replay manifest. What a manifest says is in ``manifest``, what a card says in ``card``.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,14 @@ from vqa_assets.heads.across import METRICS, Across
 from vqa_assets.heads.build import BuiltHead
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.evaluation import Predictions
+from vqa_assets.heads.experiments import chosen_by, folder_of, standing_head
 from vqa_assets.heads.manifest import SCHEMA, as_plain, target_of
+from vqa_assets.heads.regression import against_published
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
+from vqa_assets.heads.table_checks import check_published, write_predictions
+from vqa_assets.provenance import Manifest, RunContext, content_version, manifest_document, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import read_json_object, write_bytes, write_json
+from vqa_assets.tables.files import json_bytes, replacing_together, write_json
 from vqa_assets.tables.paths import manifest_path
 
 if TYPE_CHECKING:
@@ -39,9 +42,13 @@ _SHAPE = ("nr_width", "nr_height", "nr_duration_s", "width", "height", "duration
 
 @dataclass(frozen=True)
 class PublishedHead:
-    """A head's files, its manifest as written, and the data version of the real head (a smoke run leaves it)."""
+    """A head's files, its manifest as written, and the data version of the head that stands.
+
+    A smoke run, an experiment, or a run that exports nothing leaves that one as it is.
+    """
 
     onnx: Path | None
+    predictions: Path
     manifest_path: Path
     card: Path
     picture: Path
@@ -51,52 +58,70 @@ class PublishedHead:
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What a head was trained from: its recipe's name, the settings, the tables by corpus."""
+    """What a head was trained from: its recipe's name, the settings, the files as manifests name them.
+
+    ``rows`` are the tables with the rows, by corpus, which the published head is judged on too.
+    """
 
     recipe: str
     settings: TrainingSettings
-    tables: Mapping[str, Path]
+    files: Mapping[str, Path]
+    rows: Mapping[str, Sequence[Path]]
 
 
 def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> PublishedHead:
-    """Write ``<stem>.onnx``, ``.json``, ``_card.md`` and its ``_card.png`` under ``<root>/models``, each atomically.
+    """Write ``<stem>.onnx``, ``.predictions.parquet``, ``.json``, ``_card.md`` and its ``_card.png``, all together.
 
-    Where the settings say that nothing is exported, the stem is ``<stem>.unexported``: the head that stands keeps its
-    manifest and card. An ONNX whose bytes would stay the same is left alone.
+    They lie under ``<root>/models``, those of an experiment in ``experiments`` below it. Where the settings say that
+    nothing is exported, the stem is ``<stem>.unexported``: the head that stands keeps its files. An ONNX whose bytes
+    would stay the same is left alone. SchemaError where predictions or manifest break their column specs: then nothing
+    is replaced.
     """
-    folder = context.root.models()
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = built.file_stem if built.onnx is not None else f"{built.file_stem}.unexported"
-    onnx, sidecar, card = (folder / f"{stem}{suffix}" for suffix in (".onnx", ".json", "_card.md"))
-    if built.onnx is not None and not (onnx.exists() and onnx.read_bytes() == built.onnx):
-        write_bytes(onnx, built.onnx)
-    outputs = {} if built.onnx is None else {"onnx": onnx}
-    manifest = write_manifest(
-        sidecar,
-        Manifest(
-            schema=SCHEMA,
-            body={**built.manifest, "onnx": None if built.onnx is None else onnx.name},
-            args=with_origins(inputs.settings.public_values(), TrainingSettings().public_values()),
-            inputs=_files_read(inputs, built.manifest),
-            outputs=outputs,
-        ),
-        context,
+    regression = against_published(
+        context.root.models() / f"{inputs.recipe}.onnx",
+        built.manifest["sha256"],
+        built.held_out,
+        inputs.rows,
+        synthetic=built.manifest["synthetic"],
     )
-    picture = card.with_suffix(".png")
-    write_bytes(picture, card_png(built.predictions, manifest))
-    write_bytes(card, render_card(manifest, picture.name).encode())
-    # A smoke run, or one that exports nothing, leaves the head that stands: its version stays that head's.
-    real = folder / f"{inputs.recipe}.json"
-    sha256 = read_json_object(real).get("sha256") if real.is_file() else None
-    version = str(sha256)[:32] if sha256 else NO_HEAD
-    return PublishedHead(onnx if outputs else None, sidecar, card, picture, manifest, version)
+    folder = folder_of(context.root, inputs.settings)
+    stem = built.file_stem if built.onnx is not None else f"{built.file_stem}.unexported"
+    names = (".onnx", ".predictions.parquet", ".json", "_card.md", "_card.png")
+    onnx, predictions, sidecar, card, picture = targets = [folder / f"{stem}{name}" for name in names]
+    with replacing_together(targets) as drafts:
+        if built.onnx is not None and not (onnx.is_file() and onnx.read_bytes() == built.onnx):
+            drafts[onnx].write_bytes(built.onnx)
+        write_predictions(drafts[predictions], built.predictions)
+        outputs = {"predictions": predictions, **({} if built.onnx is None else {"onnx": onnx})}
+        manifest = manifest_document(
+            Manifest(
+                schema=SCHEMA,
+                body={
+                    **built.manifest,
+                    "onnx": None if built.onnx is None else onnx.name,
+                    "predictions": predictions.name,
+                    "regression": as_plain(regression),
+                    "choices": chosen_by(inputs.settings, context.root),
+                },
+                args=with_origins(inputs.settings.public_values(), TrainingSettings().public_values()),
+                inputs=_files_read(inputs, built.manifest),
+                outputs=outputs,
+                drafts={name: drafts[path] for name, path in outputs.items() if drafts[path].exists()},
+            ),
+            context,
+        )
+        check_published(drafts[predictions], manifest, sidecar)
+        drafts[sidecar].write_bytes(json_bytes(manifest))
+        drafts[picture].write_bytes(card_png(built.predictions, manifest))
+        drafts[card].write_bytes(render_card(manifest, picture.name).encode())
+    standing = standing_head(context.root, inputs.recipe)
+    version = str(standing["sha256"])[:32] if standing and standing.get("sha256") else NO_HEAD
+    return PublishedHead(onnx if "onnx" in outputs else None, predictions, sidecar, card, picture, manifest, version)
 
 
 def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path]:
-    what = "features_with_mos" if "mos_range" in manifest else "rows"
-    files = {f"{what}_{name}": path for name, path in inputs.tables.items()}
     profile = inputs.settings.display_profile_json if "display_profile" in manifest else None
-    return {**files, "display_profile": Path(profile).expanduser()} if profile else files
+    return {**inputs.files, **({"display_profile": Path(profile).expanduser()} if profile else {})}
 
 
 def card_png(predictions: Predictions, manifest: Mapping[str, Any]) -> bytes:
@@ -156,11 +181,14 @@ class PublishedAcross:
 
 
 def publish_across(
-    across: Across, settings: TrainingSettings, tables: Mapping[str, Path], context: RunContext
+    across: Across, settings: TrainingSettings, table: Path, files: Mapping[str, Path], context: RunContext
 ) -> PublishedAcross:
-    """Write ``<root>/models/cross_corpus_evaluation.json`` and its replay manifest; ``tables`` by corpus."""
+    """Write ``<root>/models/cross_corpus_evaluation.json`` and its replay manifest.
+
+    ``table`` holds the rows of all corpora, ``files`` are those that were read, as the manifest names them.
+    """
     path = context.root.models() / "cross_corpus_evaluation.json"
-    evaluation = report(across, settings, tables)
+    evaluation = report(across, settings, table)
     write_json(path, evaluation)
     body = {name: evaluation[name] for name in ("feature_schema", "absent", "excluded", "device", *METRICS)}
     manifest = write_manifest(
@@ -169,7 +197,7 @@ def publish_across(
             schema=ACROSS_MANIFEST_SCHEMA,
             body={**body, "corpora": list(across.corpora)},
             args=with_origins(settings.public_values(), TrainingSettings().public_values()),
-            inputs={f"features_with_mos_{name}": table for name, table in tables.items()},
+            inputs=files,
             outputs={"cross_corpus_evaluation": path},
         ),
         context,
@@ -177,8 +205,8 @@ def publish_across(
     return PublishedAcross(path, evaluation, manifest_path(path), manifest, content_version([path.read_bytes()]))
 
 
-def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path]) -> dict[str, Any]:
-    """The evaluation as JSON without NaN. ``tables`` are the corpora's, for clips of theirs that look alike."""
+def report(across: Across, settings: TrainingSettings, table: Path) -> dict[str, Any]:
+    """The evaluation as JSON without NaN. ``table`` is that of all corpora, for clips of theirs that look alike."""
     counts, facts = across.table.counts, across.chosen.facts
     groups, corpora = np.asarray(across.table.groups), np.asarray(across.table.corpora)
     document = {
@@ -209,7 +237,7 @@ def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path
             for name, judged in across.left_out.items()
         },
         "shared_contents": {"count": len(across.shared_contents), "examples": across.shared_contents[:20]},
-        "near_duplicates": near_duplicates({name: tables[name] for name in across.corpora}),
+        "near_duplicates": near_duplicates(table, across.corpora),
         "constant": across.table.constant,
         "device": across.device,
         "settings": settings.public_values(),
@@ -218,24 +246,24 @@ def report(across: Across, settings: TrainingSettings, tables: Mapping[str, Path
     return plain
 
 
-def near_duplicates(tables: Mapping[str, Path], named: int = 50) -> dict[str, Any] | None:
-    """Groups of clips of several corpora that look alike, by the perceptual hashes of tables that have them.
+def near_duplicates(table: Path, corpora: Sequence[str], named: int = 50) -> dict[str, Any] | None:
+    """Groups of clips of several ``corpora`` that look alike, by the perceptual hashes in the table of all.
 
-    None where fewer than two tables do. Such clips make a number between their corpora optimistic; none is left out.
+    None where fewer than two have them. Such clips make a number between their corpora optimistic; none is left out.
     """
     from vqa_assets.features.near_duplicates import COLUMN, near_duplicate_groups
 
-    frames = []
-    for corpus, path in tables.items():
-        scan = pl.scan_parquet(path)
-        have = scan.collect_schema().names()
-        if COLUMN in have and "key" in have:
-            columns = [name for name in (*_SHAPE, COLUMN, "key") if name in have]
-            frames.append(scan.select(columns).collect().with_columns(corpus=pl.lit(corpus)))
-    # Hashes within one corpus say nothing of what two corpora share.
-    if len(frames) < 2:
+    scan = pl.scan_parquet(table, glob=False)
+    have = scan.collect_schema().names()
+    if COLUMN not in have:
         return None
-    rows = pl.concat(frames, how="diagonal_relaxed").to_dicts()
+    columns = [name for name in (*_SHAPE, COLUMN, "key", "corpus") if name in have]
+    hashed = pl.col("corpus").is_in(list(corpora)) & pl.col(COLUMN).is_not_null()
+    frame = scan.select(columns).filter(hashed).collect()
+    # Hashes within one corpus say nothing of what two corpora share.
+    if frame["corpus"].n_unique() < 2:
+        return None
+    rows = frame.to_dicts()
     groups = [[rows[i] for i in group] for group in near_duplicate_groups(rows)]
     across = [group for group in groups if len({row["corpus"] for row in group}) > 1]
     examples = [[f"{row['corpus']}: {row['key']}" for row in group] for group in across[:named]]

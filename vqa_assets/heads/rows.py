@@ -18,7 +18,7 @@ from vqa_assets.corpora import ENCODE_GRID_SOURCES
 from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.external import NETFLIX
-from vqa_assets.corpora.scales import RAW_MOS, MosScale
+from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, SLACK, TRAINING, MosScale
 from vqa_assets.encode_grid.grid_rows import content_of, read_grid
 from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
@@ -36,13 +36,17 @@ from vqa_assets.heads.columns import (
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
 from vqa_assets.heads.weights import F32, I64, encoder_onehot
+from vqa_assets.tables.foreign_tables import check_present, key_text, table_at
 
+TableFiles = Path | Sequence[Path]
+"""The labelled table of one corpus: a file of any format, or several that hold its rows together."""
 _STATUS, _LABELLED = "mos_label_status", "ok"
 _CONTENT = ("content_id", *columns_in_role("content"))
 _LADDER = frozenset(columns_in_role("rung", "bitrate"))
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
-_OWN_NUMBERS = ("mos", "mos_std_dev", *_VMAF_COLUMNS)
-_OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _STATUS)
+_VMAF_MODE, _NOT_STATED = "feature_reference", "not stated"
+_OWN_NUMBERS = ("mos", RAW_MOS, "mos_std_dev", *_VMAF_COLUMNS)
+_OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _VMAF_MODE, _STATUS)
 _SD_FIGURES = 9
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
@@ -84,7 +88,8 @@ class TrainingTable:
     row's word, None where its corpus has no split. ``constant`` are the columns of one value. ``onehot`` (N, V) says
     which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was;
     ``versions`` are the releases that each corpus's rows say they are of. ``encodes`` say of an encode grid's rows how
-    they were made (encoder, preset, CRF, size), whatever of.
+    they were made (encoder, preset, CRF, size), whatever of. ``vmaf_modes`` say of each row what its VMAF was measured
+    against (``feature_reference``), None where its table does not.
     """
 
     schema: FeatureSchema
@@ -106,6 +111,11 @@ class TrainingTable:
     unknown: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     encodes: tuple[str | None, ...] = ()
+    vmaf_modes: tuple[str | None, ...] = ()
+
+    def vmaf_mode(self, row: int) -> str:
+        """What a row's VMAF was measured against, in a word."""
+        return (self.vmaf_modes[row] if self.vmaf_modes else None) or _NOT_STATED
 
 
 def refilled(table: TrainingTable, rows: I64) -> TrainingTable:
@@ -127,36 +137,83 @@ def constant_columns(features: F32, columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name, same in zip(columns, still, strict=True) if same)
 
 
+def files_of(files: TableFiles) -> tuple[Path, ...]:
+    """One file or several, as several."""
+    return (files,) if isinstance(files, Path) else tuple(files)
+
+
 def read_training_table(
-    tables: Mapping[str, Path],
+    tables: Mapping[str, TableFiles],
     schema: FeatureSchema,
     allow_missing: Collection[str] = (),
     display: DisplayProfile | None = None,
     *,
     target: str = "mos",
+    unified: bool = False,
 ) -> TrainingTable:
-    """Reads labelled parquet tables {corpus: path} whose ``mos`` is on 1–5; ``target`` is the column to read as that.
+    """Reads labelled tables of any format {corpus: files}: ``mos`` is on 1–5, ``mos_raw_0_100`` stands in for it.
+
+    ``target`` is the column to read as ``mos``.
 
     Features are read as ``columns`` says, rows without display values of their own with those of ``display``. Left out
     and counted, in this order: rows without a label, rows of which a feature is unknown, and rows whose clip
     (``src_sha256``) is taken from another corpus: as in the unified corpus the smallest known SD wins, an unknown one
-    loses to any, ties go to the first corpus of ``tables``. (``mos_std_dev`` is in the unit of ``mos``, so all SDs are
-    on one scale here.)
+    loses to any, ties go to the first corpus of ``tables``. (``mos_std_dev`` is in the unit of the score, so all SDs
+    are on one scale here.) With ``unified`` each corpus's rows of the one table of unified_features are read, where it
+    is decided already which row of equal clips stands.
 
-    TrainingError where a column is absent or all missing in a corpus, or measured and constant, unless it is in
-    ``allow_missing``: then missing values are filled (``filled``) and constants kept. NoLabelledRowsError without rows.
+    TableError where a file cannot be read. TrainingError where a column is absent or all missing in a corpus, or
+    measured and constant, unless it is in ``allow_missing``: then missing values are filled (``filled``) and constants
+    kept. NoLabelledRowsError without rows.
     """
     scans = {}
-    for corpus, path in tables.items():
-        if not path.is_file():
-            raise TrainingError(f"labelled table of {corpus}", found=f"no file {path}", expected="a .parquet table")
+    for corpus, files in tables.items():
+        parts = [_opened(corpus, path, schema) for path in files_of(files)]
+        if unified:
+            parts = [part.filter(pl.col("corpus") == corpus) for part in parts]
+        rows = parts[0] if len(parts) == 1 else _together(corpus, files_of(files), parts)
+        scans[corpus] = _with_target(corpus, rows, target)
+    return _training_table(scans, schema, allow_missing, MOS_TARGET, display, distinct=unified)
+
+
+def _opened(corpus: str, path: Path, schema: FeatureSchema) -> pl.LazyFrame:
+    check_present(path, f"labelled table of {corpus}", "materialize mos_features of it, or correct the path")
+    table = table_at(path)
+    # In a CSV only what they mean tells words from numbers: a key of digits stays as it stands.
+    key = next((name for name in KEY_COLUMNS if name in table.names), "")
+    try:
+        rows = table.rows((key, *_OWN_WORDS, *word_sources(schema)))
+        rows.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise table.unreadable(error) from error
+    return rows
+
+
+def _together(corpus: str, paths: Sequence[Path], parts: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """The rows of several tables of one corpus, one table after the other; a clip may be in one of them only."""
+    first: dict[str, Path] = {}
+    renamed = []
+    for path, rows in zip(paths, parts, strict=True):
+        have = rows.collect_schema()
+        key = next((name for name in KEY_COLUMNS if name in have), None)
+        if key is None:
+            renamed.append(rows)
+            continue
+        renamed.append(rows.rename({key: "key"}))
         try:
-            scans[corpus] = pl.scan_parquet(path)
-            scans[corpus].collect_schema()
+            names = rows.select(key_text(key, have[key])).collect().to_series().drop_nulls().unique()
         except pl.exceptions.PolarsError as error:
-            raise TrainingError(f"{corpus}: {path.name}", found=str(error), expected="a .parquet table") from error
-    scans = {corpus: _with_target(corpus, scan, target) for corpus, scan in scans.items()}
-    return _training_table(scans, schema, allow_missing, MOS_TARGET, display)
+            raise _unreadable(corpus, error) from error
+        twice = next((name for name in names if first.setdefault(name, path) != path), None)
+        if twice is not None:
+            raise TrainingError(
+                f"labelled tables of {corpus}",
+                found=f"{twice} in {first[twice]} and in {path}",
+                expected="each clip in one of them",
+                next_step="take its rows out of one, or name one table",
+            )
+    # Of one column's types the one that holds all values is taken; texts beside numbers are refused where read.
+    return pl.concat(renamed, how="diagonal_relaxed")
 
 
 def _with_target(corpus: str, scan: pl.LazyFrame, target: str) -> pl.LazyFrame:
@@ -242,10 +299,12 @@ def _training_table(
     display: DisplayProfile | None = None,
     *,
     encoders: bool = False,
+    distinct: bool = False,
 ) -> TrainingTable:
     """As ``read_training_table``, from tables that are open; ``mos`` holds the target.
 
-    With ``encoders`` the one-hot is over the tables' own encoders, by name.
+    With ``encoders`` the one-hot is over the tables' own encoders, by name. Where clips are ``distinct``, none is in
+    two corpora.
     """
     unknown = sorted(set(allow_missing) - set(schema.columns))
     if unknown:
@@ -270,7 +329,7 @@ def _training_table(
     whole = {corpus: rows.drop_nulls(slots(schema)) for corpus, rows in labelled.items()}
     if not sum(map(len, whole.values())):
         raise TrainingError("no labelled row has all features", expected=", ".join(schema.columns))
-    once = _each_clip_once(whole)
+    once = whole if distinct else _each_clip_once(whole)
     counts = {
         corpus: RowCounts(
             rows_in=len(read[corpus]),
@@ -305,6 +364,7 @@ def _training_table(
         target=target,
         unknown={name: rows[f"unknown:{name}"].to_numpy() for name in filled},
         encodes=tuple(rows["grid_encode"].to_list()) if encoders else (),
+        vmaf_modes=tuple(rows[_VMAF_MODE].to_list()),
         versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in once.items()},
     )
     _refuse_unteachable(table, allow_missing)
@@ -316,15 +376,16 @@ def _read(
 ) -> tuple[pl.DataFrame, dict[str, str]]:
     """One table's rows under our own names, and an example of each column of numbers that holds text.
 
-    A table without ``mos`` or a clip's key is refused, and so are a score off the scale and a ladder without contents.
+    A table without a score or a clip's key is refused, and so are a score off the scale, two that differ, and a ladder
+    without contents.
     """
     have = frozenset(scan.collect_schema().names())
     key = next((name for name in KEY_COLUMNS if name in have), None)
-    if key is None or "mos" not in have:
+    if key is None or have.isdisjoint(("mos", RAW_MOS)):
         raise TrainingError(
             f"labelled table of {corpus}",
             found=f"columns {', '.join(sorted(have)[:20])}",
-            expected=f"mos and one of {', '.join(KEY_COLUMNS)}",
+            expected=f"mos or {RAW_MOS}, and one of {', '.join(KEY_COLUMNS)}",
             next_step="label the feature table first",
         )
     of_features = [source for name in schema.columns for source in number_sources(name)]
@@ -335,13 +396,14 @@ def _read(
         texts = columns_of_text(scan, of_features)
         rows = scan.select(**_own_columns(key, have), **feature_columns(scan, schema, display)).collect()
     except pl.exceptions.PolarsError as error:
-        found = str(error).partition("\n")[0][:300]
-        raise TrainingError(f"labelled table of {corpus}", found=found, expected="a table that can be read") from error
+        raise _unreadable(corpus, error) from error
     labelled = rows.filter(pl.col("labelled"))
+    _refuse_two_scores(corpus, labelled)
     _refuse_off_scale(corpus, labelled, target)
     if _LADDER & have:
-        # Folded by clip, the rungs of one content would stand on both sides of a split.
-        folded = labelled.filter(pl.col("split").is_null())
+        # Folded by clip, the rungs of one content would stand on both sides of a split. A table of several corpora has
+        # rows that are on no ladder.
+        folded = labelled.filter(pl.col("split").is_null() & pl.col("on_ladder"))
         if unknown := folded["content_id"].null_count():
             own_name, *others = _CONTENT
             raise TrainingError(
@@ -353,23 +415,36 @@ def _read(
     return rows.with_columns(corpus=pl.lit(corpus)), texts
 
 
-def _own_columns(key: str, have: Collection[str]) -> dict[str, pl.Expr]:
+def _unreadable(corpus: str, error: pl.exceptions.PolarsError) -> TrainingError:
+    found = str(error).partition("\n")[0][:300]
+    return TrainingError(f"labelled table of {corpus}", found=found, expected="a table that can be read")
+
+
+def _own_columns(key: str, have: frozenset[str]) -> dict[str, pl.Expr]:
     def text(column: str) -> pl.Expr:
         words = pl.col(column).cast(pl.String) if column in have else pl.lit(None, pl.String)
         return pl.when(words != "").then(words)
 
     status = pl.col(_STATUS).cast(pl.String) == _LABELLED if _STATUS in have else pl.lit(value=True)
     vmaf = [number_column(name) for name in _VMAF_COLUMNS if name in have]
-    sd = number_column("mos_std_dev") if "mos_std_dev" in have else pl.lit(None, pl.Float64)
+    slope, intercept = CONTINUOUS_0_100.map_to(TRAINING)
+    nothing = pl.lit(None, pl.Float64)
+    raw = number_column(RAW_MOS) * slope + intercept if RAW_MOS in have else nothing
+    mos = pl.coalesce(number_column("mos"), raw) if "mos" in have else raw
+    sd = number_column("mos_std_dev") if "mos_std_dev" in have else nothing
+    # A spread is in the unit of the score beside it.
+    sd = sd if "mos" in have else sd * slope
     return {
         "key": pl.col(key).cast(pl.String),
-        "mos": number_column("mos"),
-        "labelled": (number_column("mos").is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
+        "mos": mos,
+        "mos_of_raw": raw,
+        "labelled": (mos.is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
+        "on_ladder": pl.any_horizontal(pl.lit(value=False), *(pl.col(n).is_not_null() for n in _LADDER & have)),
         "sd": pl.when(sd > 0).then(sd),
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
         "content_id": pl.coalesce(*map(text, _CONTENT)),
         "src_sha256": text("src_sha256").str.to_lowercase(),
-        **{name: text(name) for name in ("split", "encoder", "corpus_version", "grid_encode")},
+        **{name: text(name) for name in ("split", "encoder", "corpus_version", "grid_encode", _VMAF_MODE)},
     }
 
 
@@ -418,7 +493,7 @@ def _own_encoders(encoders: pl.Series) -> tuple[tuple[str, ...], F32]:
 
 def _refuse_types(corpus: str, scan: pl.LazyFrame, *, numbers: Collection[str], words: Collection[str]) -> None:
     """Refuses columns of a type without numbers or words, and text for a MOS."""
-    texts = {name: repr(text) for name, text in columns_of_text(scan, ("mos",)).items()}
+    texts = {name: repr(text) for name, text in columns_of_text(scan, ("mos", RAW_MOS)).items()}
     no_numbers = {**columns_without_numbers(scan, numbers), **texts}
     for kind, columns in (("numbers", no_numbers), ("words", columns_of_lists(scan, words))):
         if columns:
@@ -428,6 +503,19 @@ def _refuse_types(corpus: str, scan: pl.LazyFrame, *, numbers: Collection[str], 
                 expected=f"one {kind.removesuffix('s')} a row, and null where there is none",
                 next_step="correct the table; mos_features makes one",
             )
+
+
+def _refuse_two_scores(corpus: str, labelled: pl.DataFrame) -> None:
+    """Refuses ``mos`` and ``mos_raw_0_100`` that tell different scores, further apart than rounding makes them."""
+    apart = labelled.filter((pl.col("mos") - pl.col("mos_of_raw")).abs() > SLACK)
+    if len(apart):
+        key, mos, of_raw = apart.select("key", "mos", "mos_of_raw").row(0)
+        raise TrainingError(
+            f"labelled table of {corpus}: mos and {RAW_MOS} tell different scores",
+            found=f"{len(apart)} of {len(labelled)} rows, such as {key}: {mos:g} and {of_raw:g} on 1–5",
+            expected=f"one score: mos = 1 + {RAW_MOS} / 25",
+            next_step="leave out the column that is wrong",
+        )
 
 
 def _refuse_off_scale(corpus: str, labelled: pl.DataFrame, target: Target) -> None:

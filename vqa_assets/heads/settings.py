@@ -1,5 +1,6 @@
 """The settings of a training run, the same for every recipe, and the features that they make of a recipe."""
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Self
@@ -11,7 +12,7 @@ from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
 from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
-from vqa_assets.settings import Many, Settings, Shape, Unfit, setting
+from vqa_assets.settings import Many, Settings, Shape, TableFiles, Unfit, setting
 
 _SMALL = 5_000
 _METADATA = (
@@ -27,6 +28,10 @@ Weight = Annotated[
     Shape(
         lambda weight: 1e-6 <= weight <= 1e6, "a weight from 0.000001 to 1000000 (exclude_corpora leaves a corpus out)"
     ),
+]
+
+ExperimentName = Annotated[
+    str, Shape(re.compile(r"[A-Za-z0-9_]{1,60}").fullmatch, "letters, digits and _, at most 60 of them")
 ]
 
 
@@ -51,8 +56,14 @@ class CrossCorpusSettings(Settings):
     device: str = setting("auto", "auto, cpu or cuda.")
     feature_schema: SchemaName | None = setting(None, "Columns by schema.", shown="the recipe's")
     columns: Many[str] = setting((), "Any named columns instead of a schema.")
-    tables: Mapping[str, str] = setting({}, "Corpus → labelled table, instead of the recipe's.")
-    extra_tables: Mapping[str, str] = setting({}, "Corpus → labelled table, beside the recipe's.")
+    tables: Mapping[str, TableFiles] = setting(
+        {},
+        "Corpus → labelled table, or a list of them, instead of the recipe's; where a head reads unified_features, in "
+        "the place of that corpus's.",
+    )
+    extra_tables: Mapping[str, TableFiles] = setting(
+        {}, "Corpus → labelled table, or a list of them, beside the recipe's."
+    )
     corpus_weights: Mapping[str, Weight] = setting(
         {}, "Corpus → how much one of its rows counts in training; judging never weighs.", shown="1 each"
     )
@@ -93,10 +104,20 @@ class TrainingSettings(CrossCorpusSettings):
         False, "Without a labelled row, train on synthetic ones into <head>.synthetic.onnx."
     )
     export: bool = setting(True, "Write the ONNX file.")
+    name: ExperimentName | None = setting(
+        None, "Keep the head as models/experiments/<head>.<name>, beside the one that stands."
+    )
+    replace: bool = setting(
+        False, "Take the place of a head that was made with other columns, tables, weights, display or corpora."
+    )
 
     def batch_rows(self, rows: int) -> int:
         """Rows a training step reads where ``rows`` are trained on: 64 up to 5 000 rows, 2 048 above."""
         return self.batch_size or (64 if rows <= _SMALL else 2_048)
+
+    def head_id(self, head: str) -> str:
+        """What a head is called that this run makes: ``head``, an experiment with it ``<head>.<name>``."""
+        return f"{head}.{self.name}" if self.name else head
 
     def public_values(self) -> dict[str, object]:
         """Setting → value; of files the names only, since their paths and hashes are the replay manifest's inputs."""

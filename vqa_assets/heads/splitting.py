@@ -51,6 +51,11 @@ class SplitPlan:
     leaking_groups: int = 0
     sources: int = 0
 
+    @property
+    def judging(self) -> I64:
+        """The rows that the shipped head is judged by once: the hold-out, or those of a given split."""
+        return self.parts[0].test if self.kind == "split" else self.holdout
+
 
 def plan_splits(table: TrainingTable, settings: TrainingSettings) -> SplitPlan:
     """The plan of a table; TrainingError on unknown split words, an empty fold, or a split without train or test."""

@@ -138,7 +138,7 @@ def open_head(path: Path) -> Head:
         )
     schema = _schema(manifest)
     _check_metadata(content, onnx, manifest)
-    head = Head(manifest, schema, _session(content, onnx))
+    head = Head(manifest, schema, opened_session(content, onnx, AGAIN))
     _check_tensors(head, onnx)
     return head
 
@@ -189,16 +189,18 @@ def _check_metadata(content: bytes, path: Path, manifest: ReadManifest) -> None:
         )
 
 
-def _session(content: bytes, path: Path) -> Any:
+def opened_session(model: bytes | str, path: Path, next_step: str) -> Any:
+    """onnxruntime's session of a model, its bytes or its file; HeadError, which names ``path``, where it opens none."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only, and those are raised below
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no narrower type
         found = str(error).partition("\n")[0][:300]
-        raise HeadError(f"{path}", found=found, expected="a model that onnxruntime opens", next_step=AGAIN) from error
+        expected = "a model that onnxruntime opens"
+        raise HeadError(f"{path}", found=found, expected=expected, next_step=next_step) from error
 
 
 def _check_tensors(head: Head, path: Path) -> None:

@@ -3,7 +3,7 @@
 ``labelled`` makes one table, ``batch`` several by a manifest; each is a plain function that needs no Dagster. A label
 row passes through
 
-    foreign_tables (a file of any format is opened) → keys, scores → joining, coverage → labelled (published)
+    tables/foreign_tables (a file of any format is opened) → keys, scores → joining, coverage → labelled (published)
 
 Nothing heavy is imported by this module: import from the modules.
 """

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.errors import LabelError, SettingsError, VqaError
-from vqa_assets.labels.foreign_tables import table_at
 from vqa_assets.labels.labelled import LabelledTable, make_labelled_table
 from vqa_assets.labels.scores import ScaleRule
 from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import read_json_object, write_bytes
+from vqa_assets.tables.foreign_tables import table_at
 from vqa_assets.tables.paths import CODE
 
 REPORT_SCHEMA = "mos-label-materializer-batch-v1"

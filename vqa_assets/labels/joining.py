@@ -27,7 +27,6 @@ from vqa_assets.labels.coverage import (
     match,
     summaries_of,
 )
-from vqa_assets.labels.foreign_tables import ROW, ColumnSelection, ForeignTable, Format, key_text
 from vqa_assets.labels.keys import KeyRule, compiled, key_column, normalized
 from vqa_assets.labels.scores import (
     CARRIED_COLUMNS,
@@ -42,6 +41,7 @@ from vqa_assets.labels.scores import (
     read_label_file,
 )
 from vqa_assets.labels.settings import LabelSettings, check_settings
+from vqa_assets.tables.foreign_tables import ROW, ColumnSelection, ForeignTable, Format, key_text
 
 SCORES = ("mos", RAW_MOS, SOURCE, "mos_std_dev", "mos_n_ratings", CI95)
 """Columns that labels add about scores, in their order; the last three where the labels have them."""

@@ -14,7 +14,6 @@ import regex
 
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import LabelError
-from vqa_assets.labels.foreign_tables import absent_column
 from vqa_assets.labels.settings import KeyNormalize
 
 LIMIT_S = 5.0
@@ -27,6 +26,7 @@ _EXTENSION = r"\.[A-Za-z][A-Za-z0-9]{0,4}$"
 _SCIENTIFIC = r"^(?:.*[/\\])?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,}(?:\.[A-Za-z][A-Za-z0-9]{0,4})?$"
 """What spreadsheets make of a long number: ``1.00E+10``, perhaps with a folder before and a suffix behind."""
 _SHOWN = 3
+_NAMES_IN_MESSAGES = 20
 
 _SINGLE = r"""(?: [A-Za-z0-9_\ ,:;/@=\#%!'"<>&~-] | \. | \\[dDwW] | \\[.^$*+?{}\[\]|()\\-]
     | \[\^? (?: [A-Za-z0-9_\ .,:;/@=+*?()|{}$\#%!'"<>] (?:-[A-Za-z0-9])? | \\[dw\].^\\-] )+ -? \] )"""
@@ -208,3 +208,10 @@ def _stand_ins(characters: set[str]) -> dict[int, str]:
             is_word, _, is_space = classes
             table[ord(one)] = "\u2003" if is_space else "\u4e00" if is_word else "\ue000"
     return table
+
+
+def absent_column(names: Sequence[str], expected: str, what: str, setting: str) -> LabelError:
+    """The error of a column that a table lacks, with those that it has."""
+    more = f" and {len(names) - _NAMES_IN_MESSAGES} more" if len(names) > _NAMES_IN_MESSAGES else ""
+    listed = ", ".join(names[:_NAMES_IN_MESSAGES]) + more
+    return LabelError(what, found=f"columns {listed or '(none)'}", expected=expected, next_step=f"set {setting}")

@@ -20,11 +20,11 @@ from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.opinions import LabelSummary
 from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.coverage import LabelAudit
-from vqa_assets.labels.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
 from vqa_assets.labels.joining import Join, further_of, plan
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
 from vqa_assets.tables.files import Draft, drafting, fault_of, read_json_lines, read_json_object
+from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
 from vqa_assets.tables.parquet import iterate_frames, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
@@ -279,6 +279,7 @@ def _decisions(join: Join) -> dict[str, Any]:
                 "compared": file.key.resolved,
                 "mos_column": file.mos_column,
                 "scales": [one.described() for one in file.scales],
+                "votes": file.votes and file.votes.as_dict(),
             }
             for file in join.files
         ],

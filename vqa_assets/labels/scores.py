@@ -7,14 +7,15 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.contents import KEY_COLUMNS, check_split_words
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS, FurtherScore, says_dmos
-from vqa_assets.corpora.opinions import ci95_half_width
 from vqa_assets.corpora.scales import (
     ACR_1_5,
     CONTINUOUS_0_100,
@@ -28,16 +29,16 @@ from vqa_assets.corpora.scales import (
     detect_scale,
 )
 from vqa_assets.errors import LabelError, ScaleError, TrainingError
-from vqa_assets.labels.foreign_tables import (
+from vqa_assets.labels.keys import KeyRule, absent_column, key_column, normalized
+from vqa_assets.labels.settings import LabelSettings, VoteModel
+from vqa_assets.labels.votes import VoteCounts, Votes, scores_of
+from vqa_assets.tables.foreign_tables import (
     ROW,
     ColumnSelection,
     ForeignTable,
     SelectedColumns,
-    absent_column,
     check_present,
 )
-from vqa_assets.labels.keys import KeyRule, key_column, normalized
-from vqa_assets.labels.settings import LabelSettings
 
 MOS_CANDIDATES = ("mos", "mean_mos", RAW_MOS, "raw_mos", "score", "quality")
 """Columns that may hold a clip's score, the first ones first."""
@@ -49,7 +50,7 @@ CARRIED_COLUMNS = ("src_sha256", *IDENTITY_COLUMNS)
 KEY, SOURCE, CI95 = "_key", "mos_label_source", "mos_ci95"
 SAME_MOS = 1e-6
 """Scores are equal within this share of their scale's range."""
-_VOTE = "_vote"
+_VOTE, _RATER = "_vote", "_rater"
 _ALWAYS_0_100 = (RAW_MOS, "raw_mos")
 # our own tables' names first, then those that score files have at ingest
 _SD_UNIFIED = "mos_std_dev_unified"
@@ -57,8 +58,9 @@ _SDS = tuple(dict.fromkeys(("mos_std_dev", *GENERAL_SPELLINGS.sd)))
 _COUNTS = tuple(dict.fromkeys(("n_ratings", "mos_n_ratings", *GENERAL_SPELLINGS.count)))
 _LEAST_FOR_0_100 = 5.0 + SLACK
 _EXAMPLES = 5
-_log = logging.getLogger("vqa_assets.labels")
 _NEXT = "set mos_scale if the column is right, else label_mos_column"
+_RATERS_IN_LOG = 20
+_log = logging.getLogger("vqa_assets.labels")
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class DecidedScale:
 class LabelFile:
     """One file's labels: ``frame`` has a row per usable row of the file, with ``_key``, the scores, and what it has of
     SD, count, interval, further scores and identity. ``further`` says of each further score, by its column, how many
-    had to be left out: they are no numbers, or outside their scale.
+    had to be left out: they are no numbers, or outside their scale. ``votes`` counts raters and votes, where the file
+    has those.
     """
 
     table: ForeignTable
@@ -114,6 +117,7 @@ class LabelFile:
     scales: tuple[DecidedScale, ...]
     frame: pl.DataFrame
     further: Mapping[str, int]
+    votes: VoteCounts | None = None
 
     @property
     def path(self) -> Path:
@@ -143,13 +147,15 @@ def read_label_file(
     _check_usable(file, key.column, mos)
     _check_inside(file, mos, scales)
     check_splits(file.frame, path)
-    labels = _on_both_scales(file, mos, scales, rule)
+    labels, votes = _on_both_scales(file, mos, scales, rule), None
     further = _further_scores(file, _scales_of_mos(file, mos, scales, rule), rule)
     labels = labels.with_columns(file.frame.select(**{name: one.score for name, one in further.items()}).get_columns())
     if settings.vote_columns or settings.rater_column:
-        labels = _scores_of_votes(labels, key.column, settings.rater_column, file)
+        if settings.rater_column is not None:
+            labels = _each_rater_once(labels, key.column, settings.rater_column, file)
+        labels, votes = _scores_of_votes(labels, key.column, settings.rater_column or _RATER, settings.vote_model, file)
     labels = labels.with_columns(normalized(labels[key.column], key).alias(KEY))
-    return LabelFile(table, key, mos, scales, labels, {name: one.refused for name, one in further.items()})
+    return LabelFile(table, key, mos, scales, labels, {name: one.refused for name, one in further.items()}, votes)
 
 
 def check_splits(rows: pl.DataFrame, path: Path) -> None:
@@ -255,14 +261,17 @@ def _score_column(
 
 
 def _check_polarity(file: SelectedColumns, column: str, scales: Sequence[DecidedScale], rule: ScaleRule) -> None:
-    """LabelError where scores that are called DMOS would be taken as if more were better."""
+    """LabelError where scores that are called DMOS would be taken as if more were better, and no one said so."""
+    rows = file.frame
+    if not says_dmos(column) or ("mos_polarity" in rows.columns and not rows["mos_polarity"].null_count()):
+        return
     for one in scales:
         declared = rule.corpora.get(one.corpus or "")
-        if says_dmos(column) and one.scale.polarity == "mos" and not (declared and declared.dmos_is_mos):
+        if one.scale.polarity == "mos" and not (declared and declared.dmos_is_mos):
             raise LabelError(
                 f"{file.path}: column {column}",
                 found="DMOS, of which less is better" + (f", and {one.corpus}'s polarity is mos" if declared else ""),
-                expected="mean opinion scores, or rows that say dmos in a column mos_polarity",
+                expected="mean opinion scores, or rows that say dmos (or mos) in a column mos_polarity",
                 next_step='say it in the table, or declare the corpus with polarity = "dmos"',
             )
 
@@ -535,7 +544,7 @@ def _unpivoted(file: SelectedColumns, raters: Sequence[str]) -> SelectedColumns:
             next_step="correct these cells, or leave the column out of vote_columns",
         )
     others = [name for name in file.frame.columns if name not in raters]
-    rows = file.frame.unpivot(on=list(raters), index=others, variable_name="_rater", value_name=_VOTE)
+    rows = file.frame.unpivot(on=list(raters), index=others, variable_name=_RATER, value_name=_VOTE)
     voted = rows.filter(pl.col(_VOTE).is_not_null() & pl.col(_VOTE).is_not_nan()).sort(ROW, maintain_order=True)
     if not voted.height:
         raise LabelError(
@@ -547,27 +556,71 @@ def _unpivoted(file: SelectedColumns, raters: Sequence[str]) -> SelectedColumns:
     return replace(file, frame=voted)
 
 
-def _scores_of_votes(votes: pl.DataFrame, key: str, rater: str | None, file: SelectedColumns) -> pl.DataFrame:
-    """One row per key: the mean of its votes on both scales, their SD and number, half the width of the interval.
+def _scores_of_votes(
+    votes: pl.DataFrame, key: str, rater: str, model: VoteModel, file: SelectedColumns
+) -> tuple[pl.DataFrame, VoteCounts]:
+    """One row per key: its score on both scales, SD and number of its votes, half the width of its interval; counts.
 
-    ``votes`` have ``mos`` and ``mos_raw_0_100`` per vote. The first vote's row gives the place and what else is
-    carried. An SD of a single vote is unknown: 0, without an interval.
+    ``votes`` have ``mos`` per vote. The first vote's row gives the place and what else is carried. A key of which no
+    vote counts has no row. LabelError where that is all of them.
     """
-    once = votes if rater is None else _each_rater_once(votes, key, rater, file)
     computed = ("mos", RAW_MOS, "mos_std_dev", "mos_n_ratings")
-    carried = [pl.col(name).first() for name in votes.columns if name not in (key, *computed)]
-    scores = once.group_by(key, maintain_order=True).agg(
-        *carried,
-        pl.col("mos").std(ddof=1).fill_null(0.0).alias("mos_std_dev"),
-        pl.col("mos").mean(),
-        pl.col(RAW_MOS).mean(),
-        pl.len().cast(pl.Int64).alias("mos_n_ratings"),
+    carried = [name for name in votes.columns if name not in (key, *computed)]
+    by_corpus = votes.partition_by("corpus", maintain_order=True) if "corpus" in votes.columns else [votes]
+    # raters of several corpora are those of several experiments, whatever they are called
+    scored = [_scores_of_one_experiment(part, key, rater, model) for part in by_corpus]
+    counts = reduce(VoteCounts.plus, (of_part for _, of_part in scored))
+    # A key that stands under two corpora is two rows here, and told where labels are made one per key.
+    first = [pl.col(name).first() for name in carried]
+    carried_on = [part.group_by(key, maintain_order=True).agg(*first) for part in by_corpus]
+    scores = pl.concat(
+        rows.join(scores, on=key, how="left", maintain_order="left")
+        for rows, (scores, _) in zip(carried_on, scored, strict=True)
+    ).filter(pl.col("mos").is_not_null())
+    if not scores.height:
+        raise LabelError(
+            f"{file.path}: no vote is left by vote_model {model}",
+            found=f"{counts.raters_left_out} of {counts.raters} raters left out, with {counts.votes_left_out} votes",
+            expected="raters who agree in part, and three votes of each" if model == "bias" else "raters who agree",
+            next_step="set vote_model to mos, or look at the votes",
+        )
+    return scores, counts
+
+
+def _scores_of_one_experiment(
+    votes: pl.DataFrame, key: str, rater: str, model: VoteModel
+) -> tuple[pl.DataFrame, VoteCounts]:
+    order = votes[key].unique().sort()
+    clip, person = (votes[name].rank("dense").to_numpy().astype(np.int64) - 1 for name in (key, rater))
+    raters = int(person.max()) + 1
+    given = Votes(votes["mos"].to_numpy(), person, clip)
+    found = scores_of(given, len(order), raters, model, (TRAINING.low, TRAINING.high))
+    left_out = np.isin(person, found.raters_left_out)
+    if len(found.raters_left_out):
+        names = votes.filter(pl.Series(left_out))[rater].unique().sort().to_list()
+        shown = ", ".join(names[:_RATERS_IN_LOG]) + (", …" if len(names) > _RATERS_IN_LOG else "")
+        _log.warning("vote_model %s leaves out %d of %d raters: %s", model, len(names), raters, shown)
+    counts = VoteCounts(
+        model,
+        raters=raters,
+        raters_left_out=len(found.raters_left_out),
+        votes=len(clip),
+        votes_left_out=int(left_out.sum()),
+        clips_without_score=int(np.isnan(found.score).sum()),
+        scores_at_an_end=found.at_an_end,
     )
-    # Student's t per count, not per key: there are few counts and many keys
-    counts = scores["mos_n_ratings"].unique().to_list()
-    factors = {n: ci95_half_width(1.0, n) for n in counts if n > 1}
-    factor = pl.col("mos_n_ratings").replace_strict(factors, default=None, return_dtype=pl.Float64)
-    return scores.with_columns((factor * pl.col("mos_std_dev")).alias(CI95))
+    slope, intercept = TRAINING.map_to(UNIFIED)
+    scores = pl.DataFrame(
+        {
+            key: order,
+            "mos_std_dev": found.sd,
+            "mos": found.score,
+            RAW_MOS: found.score * slope + intercept,
+            "mos_n_ratings": found.count.astype(np.int64),
+            CI95: found.ci95,
+        }
+    ).with_columns(pl.col("mos_std_dev", "mos", RAW_MOS, CI95).fill_nan(None))
+    return scores, counts
 
 
 def _each_rater_once(votes: pl.DataFrame, key: str, rater: str, file: SelectedColumns) -> pl.DataFrame:

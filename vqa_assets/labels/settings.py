@@ -21,6 +21,7 @@ from vqa_assets.settings import (
     with_origins,
 )
 
+VoteModel = Literal["mos", "bt500", "bias"]
 KeyNormalize = Literal["auto", "raw", "basename", "stem"]
 STATUS_COLUMN = "mos_label_status"
 _NEVER_STATUS = ("mos", "mos_raw_0_100", "mos_label_source", "mos_std_dev", "mos_n_ratings", "mos_ci95", "src_sha256")
@@ -61,6 +62,11 @@ class LabelSettings(Settings):
         (),
         "Columns that hold one rater's votes each, by name or shell pattern (rater_*).",
         shown="none: a row is a clip's score",
+    )
+    vote_model: VoteModel = setting(
+        "mos",
+        "What votes become: mos is their mean, bt500 that of the raters whom ITU-R BT.500 does not screen out, bias a "
+        "score that takes each rater's bias and inconsistency into account.",
     )
 
     def described(self) -> dict[str, dict[str, Any]]:
@@ -163,4 +169,11 @@ def check_settings(settings: LabelSettings, identity: tuple[str, ...]) -> None:
             found="both are set",
             expected="one: either a row is one vote, or a column is one rater",
             next_step="leave one out",
+        )
+    if settings.vote_model != "mos" and not (settings.rater_column or settings.vote_columns):
+        raise LabelError(
+            f"vote_model {settings.vote_model}",
+            found="labels that are scores",
+            expected="single raters' votes: rater_column or vote_columns",
+            next_step="set one of them, or leave vote_model out",
         )

@@ -60,20 +60,30 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A replay manifest before it is written: its schema, its body, and what the run read and wrote."""
+    """A replay manifest before it is written: its schema, its body, and what the run read and wrote.
+
+    ``drafts`` say of outputs that are not in their place yet where they lie until then.
+    """
 
     schema: str
     body: Mapping[str, Any]
     args: Mapping[str, Any]
     inputs: Mapping[str, Path]
     outputs: Mapping[str, Path]
+    drafts: Mapping[str, Path] = field(default_factory=dict)
 
 
 def write_manifest(path: Path, manifest: Manifest, context: RunContext) -> dict[str, Any]:
     """Write a replay manifest atomically and return it. Hashes every input and output file."""
+    document = manifest_document(manifest, context)
+    write_json(path, document)
+    return document
+
+
+def manifest_document(manifest: Manifest, context: RunContext) -> dict[str, Any]:
+    """A replay manifest as it is written. Hashes every input and output file."""
     content = {"schema": manifest.schema, **manifest.body, "run_provenance": run_provenance(manifest, context)}
     public: dict[str, Any] = presentable(content, context.root)
-    write_json(path, public)
     return public
 
 
@@ -85,7 +95,10 @@ def run_provenance(manifest: Manifest, context: RunContext) -> dict[str, Any]:
         "argv": list(context.argv),
         "args": dict(manifest.args),
         "inputs": _file_records(manifest.inputs),
-        "outputs": _file_records(manifest.outputs),
+        "outputs": {
+            name: {**record, "path": manifest.outputs[name]}
+            for name, record in _file_records({**manifest.outputs, **manifest.drafts}).items()
+        },
         "dagster": dict(context.dagster),
         "packages": packages(),
         "git": dict(context.git),

@@ -81,9 +81,11 @@ def find_root(manifest_file: Path, provenance: Mapping[str, Any]) -> DataRoot:
 
 
 def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
-    """The shell command that materializes the artefact again with the run config it was made with, but its defaults."""
+    """The shell command that makes the artefact again; an asset with the run config it was made with, but defaults."""
     dagster = provenance["dagster"]
-    asset = dagster["asset_key"]
+    asset = dagster.get("asset_key")
+    if asset is None:  # a command's own output, such as a judgement
+        return shlex.join(word.replace("<root>", str(root.path)) for word in provenance["argv"])
     words = ["dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", asset]
     if dagster.get("partition_key"):
         words += ["--partition", dagster["partition_key"]]

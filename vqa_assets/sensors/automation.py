@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.assets.heads import SYNTHETIC_TAG
+from vqa_assets.assets.heads import EXPERIMENT_TAG, SYNTHETIC_TAG
 
 STARTED_OTHERWISE = frozenset(
     {"corpus_annotations", "corpus_jsonl", "libvmaf_reports", "encode_grid_jsonl", "mos_label_batch"}
@@ -96,11 +96,11 @@ def _is_behind(
     partition: str | None,
     inputs: Iterable[tuple[dg.AssetKey, str | None]],
 ) -> bool:
-    """Whether an input changed since the last materialization from real rows, and no run was planned after that."""
-    # Runs on synthetic rows are rehearsals: they read nothing of the inputs, so they answer no change of one.
+    """Whether an input changed since what stands was made, and no run was planned after that."""
+    # Rehearsals on synthetic rows and experiments leave what stands as it was, so they answer no change of an input.
     rehearsals: set[str] = set()
     made = _latest(instance, key, partition)
-    while made is not None and SYNTHETIC_TAG in _tags(made):
+    while made is not None and not _tags(made).keys().isdisjoint((SYNTHETIC_TAG, EXPERIMENT_TAG)):
         rehearsals.add(made.run_id)
         made = _latest(instance, key, partition, before=made.storage_id)
     # Dagster notes with a materialization the last event of each input; one that was not there then has no note.

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,14 @@ class Draft:
 
     def publish(self) -> None:
         """Flush to disk and replace the target."""
-        # Without the flush a crash of the machine may leave the new name with none of its bytes.
+        self.flush()
+        self.path.replace(self.target)
+
+    def flush(self) -> None:
+        """Have the bytes on the disk."""
+        # Without it a crash of the machine may leave the new name with none of its bytes.
         with self.path.open("rb") as written:
             os.fsync(written.fileno())
-        self.path.replace(self.target)
 
 
 @contextmanager
@@ -76,6 +80,25 @@ def replacing(path: Path) -> Iterator[Path]:
         draft.publish()
 
 
+@contextmanager
+def replacing_together(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
+    """A temporary path for each of ``paths``; when the block ends well they replace all, when it does not, none.
+
+    One that the block did not write replaces nothing. All that can be refused is refused before the first replacement.
+    """
+    with ExitStack() as stack:
+        drafts = {path: stack.enter_context(drafting(path)) for path in paths}
+        yield {path: draft.path for path, draft in drafts.items()}
+        written = [draft for draft in drafts.values() if draft.path.exists()]
+        for draft in written:
+            # A folder would be met only by the replacement, when others are new already.
+            if draft.target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(draft.target))
+            draft.flush()
+        for draft in written:
+            draft.path.replace(draft.target)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` atomically."""
     with replacing(path) as temporary:
@@ -84,7 +107,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` atomically by readable JSON with sorted keys; NaN is refused (ValueError)."""
-    write_bytes(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Readable JSON with sorted keys; NaN is refused (ValueError)."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

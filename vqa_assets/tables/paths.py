@@ -79,9 +79,17 @@ class DataRoot:
         """``<root>/aggregated/unified_corpus.jsonl``; the Parquet of the same rows lies beside it."""
         return self.path / "aggregated" / "unified_corpus.jsonl"
 
+    def unified_features(self) -> Path:
+        """``<root>/aggregated/unified_features.parquet``."""
+        return self.path / "aggregated" / "unified_features.parquet"
+
     def models(self) -> Path:
         """``<root>/models``."""
         return self.path / "models"
+
+    def experiments(self) -> Path:
+        """``<root>/models/experiments``: heads that nothing else uses."""
+        return self.models() / "experiments"
 
     def shown(self, path: Path) -> str:
         """A path for people and manifests: relative to the root or the code where inside it, else to ``~``."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vqa_assets.corpora.corpus import Corpus
+from vqa_assets.corpora.contents import SPLIT_WORDS
+from vqa_assets.corpora.corpus import REDISTRIBUTION, Corpus
 from vqa_assets.corpora.scales import POLARITIES, SCALES, SLACK, TRAINING, UNIFIED
 from vqa_assets.feature_names import CANONICAL_6, MEASURED
 
@@ -66,7 +67,7 @@ class Table:
         return (*((name,) for name in self.unique), *((self.natural_key,) if self.natural_key else ()))
 
 
-_CLIP_COLUMNS = (
+CLIP_FACTS = (
     Column("src_size_bytes", "integer", "Size of the clip in bytes", low=1),
     Column("width", "integer", "Coded width in pixels", low=1),
     Column("height", "integer", "Coded height in pixels", low=1),
@@ -82,7 +83,7 @@ CORPUS_JSONL = Table(
     (
         Column("src", "string", "Name of the clip within the corpus, folders kept", unique=True),
         Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
-        *_CLIP_COLUMNS,
+        *CLIP_FACTS,
         # Scales reach from 0 to 100, and rounded scores a little beyond their ends.
         Column("mos", "number", "Mean opinion score, native, on mos_scale", low=-SLACK, high=100 + SLACK),
         Column("mos_scale", "string", "Scale that mos is on", choices=tuple(SCALES)),
@@ -188,7 +189,7 @@ CLIP_FEATURES = Table(
         Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
         # A table holds what its families measure; only how many frames that was is in every one.
         *(Column(**vars(c), required=c.name == "n_feature_frames") for c in MEASURED.values()),
-        *_CLIP_COLUMNS,
+        *CLIP_FACTS,
         Column("corpus", "string", "Name of the corpus"),
     ),
 )
@@ -209,6 +210,26 @@ MOS_FEATURES = Table(
                 ("mos_ci95", "Half width of the 95 % confidence interval on 1–5, of labels made of votes"),
             )
         ),
+    ),
+)
+
+UNIFIED_FEATURES = Table(
+    "unified_features",
+    "One row per distinct clip of all corpora that has an opinion score and features.",
+    (
+        Column("key", "string", "src of the unified corpus"),
+        Column("src_sha256", "string", "SHA-256 of the clip's bytes", unique=True, pattern=SHA256_PATTERN),
+        Column("corpus", "string", "Corpus whose score the clip has"),
+        Column("corpus_version", "string", "Release of the corpus", nullable=True),
+        Column("content_id", "string", "What the clip shows; null where nothing says it", nullable=True),
+        Column("split", "string", "The corpus's own split; null where it has none", nullable=True),
+        Column("mos", "number", "Mean opinion score on 1–5", low=TRAINING.low - SLACK, high=TRAINING.high + SLACK),
+        Column("mos_raw_0_100", "number", "The same score on 0–100", low=UNIFIED.low - 1.25, high=UNIFIED.high + 1.25),
+        Column("mos_std_dev", "number", "SD of the opinions on 1–5; 0 = not published", low=0),
+        Column("mos_n_ratings", "integer", "Opinions per clip; 0 = not published", nullable=True, low=0),
+        *(replace(c, required=False, nullable=True, low=None) for c in CLIP_FACTS),
+        # Tables of anybody's are in it: a column's kind is judged, what its values may be is not.
+        *(Column(c.name, c.kind, c.description, required=False, nullable=True) for c in MEASURED.values()),
     ),
 )
 
@@ -280,6 +301,106 @@ FR_TRAINING_CORPUS = replace(
 )
 
 
+_BEYOND = SLACK * 1.001
+"""As far as a score may lie outside its range, where it was kept as a float32 since."""
+_JUDGED = (
+    Column("key", "string", "Name of the clip in its table", pattern=r"\S"),
+    Column("corpus", "string", "Corpus whose table the row is from", pattern=r"\S"),
+    Column("content_id", "string", "What the clip shows, else corpus/key: folds keep equal ones together"),
+)
+_OPINION = Column(
+    "mos", "number", "Mean opinion score on 1–5", low=TRAINING.low - _BEYOND, high=TRAINING.high + _BEYOND
+)
+_ONE = 1 + 1e-9
+"""What a correlation is at most, with what binary fractions add."""
+_METRICS = ("plcc", "srocc", "krocc", "plcc_fitted")
+_ERRORS = ("rmse", "rmse_fitted", "rmse_over_sd")
+
+HEAD_TRAINING_ROWS = Table(
+    "head_training_rows",
+    "One row per clip that a head learns from or is judged by; beside these its features, each a finite number.",
+    (
+        *_JUDGED,
+        Column("split", "string", "The corpus's own split", required=False, nullable=True, choices=SPLIT_WORDS),
+        _OPINION,
+        Column("vmaf", "number", "VMAF on 0–100; NaN = not known", required=False, nullable=True),
+    ),
+)
+
+HEAD_PREDICTIONS = Table(
+    "head_predictions",
+    "One row per clip that judged a head in its folds, with what a head said that never saw it.",
+    (
+        *_JUDGED,
+        Column("fold", "integer", "Which fold it judged, from 0", low=0),
+        _OPINION,
+        Column("predicted", "number", "The same as predicted", low=TRAINING.low, high=TRAINING.high),
+    ),
+)
+
+HEAD_MANIFEST = Table(
+    "head_manifest",
+    "One row per head: what its manifest says of it in one word or number.",
+    (
+        Column("id", "string", "Name of the head; <head>.<name> of an experiment", pattern=r"\S"),
+        Column("kind", "string", "What kind of head it is", pattern=r"\S"),
+        Column("status", "string", "Production where it passed its gate", choices=("Production", "Proposed")),
+        Column("smoke", "boolean", "Whether it is a rehearsal on synthetic rows"),
+        Column("synthetic", "boolean", "Whether it was trained on synthetic rows"),
+        Column("onnx", "string", "Name of its file; null where nothing was exported", nullable=True),
+        Column("sha256", "string", "SHA-256 of that file", nullable=True, pattern=SHA256_PATTERN),
+        Column("predictions", "string", "Name of the table of its predictions out of fold", pattern=r"\S"),
+        Column("opset", "integer", "ONNX operator set", low=1),
+        Column("ir_version", "integer", "ONNX IR version", low=1),
+        Column("feature_schema", "string", "Name of the columns it reads", pattern=r"\S"),
+        Column("encoder_vocab_version", "integer", "Version of the encoders' vocabulary", low=1),
+        Column("n_parameters", "integer", "Weights of all its members", low=1),
+        Column("beats_ridge", "boolean", "Whether it is better than a ridge regression on the same folds"),
+    ),
+)
+
+HEAD_FOLDS = Table(
+    "head_folds",
+    "One row per fold, or given test part, that judged a head.",
+    (
+        Column("name", "string", "Name of the fold", unique=True),
+        Column("train_rows", "integer", "Rows that its head learned from", low=1),
+        Column("rows", "integer", "Rows that judged it", low=1),
+        Column("groups", "integer", "Contents among them", low=1),
+        *(Column(name, "number", f"{name} on those rows", nullable=True, low=-_ONE, high=_ONE) for name in _METRICS),
+        *(Column(name, "number", f"{name} on those rows", nullable=True, low=0) for name in _ERRORS),
+    ),
+)
+
+HEAD_CORPORA = Table(
+    "head_corpora",
+    "One row per corpus that a head was trained on.",
+    (
+        Column("corpus", "string", "Name of the corpus", unique=True),
+        Column("title", "string", "Its title"),
+        Column("version", "string", "Releases that its rows are of"),
+        Column("rows", "integer", "Rows used", low=1),
+        Column("licence", "string", "Its licence", pattern=r"\S"),
+        Column("citation", "string", "How it is cited", pattern=r"\S"),
+        Column("redistribution", "string", "What the licence allows", choices=tuple(REDISTRIBUTION)),
+    ),
+)
+
+
+def on_range(table: Table, low: float, high: float) -> Table:
+    """A table of rows that judge a head, for another target than opinions, whose range is ``low`` to ``high``."""
+    ranges = {"mos": (low - _BEYOND, high + _BEYOND), "predicted": (low, high)}
+    columns = (
+        replace(c, low=ranges[c.name][0], high=ranges[c.name][1]) if c.name in ranges else c for c in table.columns
+    )
+    return replace(table, columns=tuple(columns))
+
+
+def with_features(table: Table, features: Iterable[str]) -> Table:
+    """The table with a column of finite numbers per feature."""
+    return replace(table, columns=(*table.columns, *(Column(name, "number", "A feature") for name in features)))
+
+
 def labelled_table(status_column: str, further: Iterable[str] = ()) -> Table:
     """``MOS_FEATURES`` with another name for its status column, and with columns of further scores."""
     named = (replace(c, name=status_column) if c.name == "mos_label_status" else c for c in MOS_FEATURES.columns)
@@ -289,5 +410,18 @@ def labelled_table(status_column: str, further: Iterable[str] = ()) -> Table:
 
 TABLES: Mapping[str, Table] = {
     t.name: t
-    for t in (CORPUS_JSONL, UNIFIED_CORPUS, CLIP_FEATURES, MOS_FEATURES, ENCODE_GRID_JSONL, FR_TRAINING_CORPUS)
+    for t in (
+        CORPUS_JSONL,
+        UNIFIED_CORPUS,
+        CLIP_FEATURES,
+        MOS_FEATURES,
+        UNIFIED_FEATURES,
+        ENCODE_GRID_JSONL,
+        FR_TRAINING_CORPUS,
+        HEAD_TRAINING_ROWS,
+        HEAD_PREDICTIONS,
+        HEAD_MANIFEST,
+        HEAD_FOLDS,
+        HEAD_CORPORA,
+    )
 }

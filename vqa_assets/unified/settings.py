@@ -1,8 +1,8 @@
-"""The settings of one aggregation."""
+"""The settings of one aggregation, and of the table of its rows with features."""
 
 from collections.abc import Mapping
 
-from vqa_assets.settings import Many, SettingPath, Settings, setting
+from vqa_assets.settings import Many, SettingPath, Settings, TableFiles, setting
 
 
 class AggregationSettings(Settings):
@@ -21,3 +21,14 @@ class AggregationSettings(Settings):
     )
     output: SettingPath | None = setting(None, "File to write.", shown="<root>/aggregated/unified_corpus.jsonl")
     manifest_out: SettingPath | None = setting(None, "Replay manifest to write.", shown="beside the output")
+
+
+class FeatureRowsSettings(Settings):
+    """Settings of the unified corpus's rows with features."""
+
+    tables: Mapping[str, TableFiles] = setting(
+        {}, "Corpus → table with features, or a list of them, in the place of that corpus's labelled table."
+    )
+    extra_tables: Mapping[str, TableFiles] = setting(
+        {}, "Corpus → table with features, or a list of them, beside the labelled tables."
+    )

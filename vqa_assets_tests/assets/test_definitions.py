@@ -25,7 +25,9 @@ BLOCKING = {
     "mos_features_match_rate",
     "mos_label_batch_schema",
     "mos_label_batch_match_rate",
-    *(f"{head}_runs_anywhere" for head in HEADS),
+    "unified_features_schema",
+    "unified_features_reconciles",
+    *(f"{head}_{check}" for head in HEADS for check in ("runs_anywhere", "schema")),
     "encode_grid_jsonl_schema",
     "fr_training_corpus_schema",
 }
@@ -41,7 +43,8 @@ WARNING = {
     "mos_features_split_leakage",
     "mos_features_labels",
     "mos_label_batch_split_leakage",
-    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns")),
+    "unified_features_coverage",
+    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns", "regression")),
     "encode_grid_jsonl_dropped",
     "fr_training_corpus_conflicts",
 }
@@ -53,7 +56,7 @@ def graph() -> Any:
 
 def test_the_assets_are_those_of_the_contract() -> None:
     found = {key.to_user_string() for key in graph().get_all_asset_keys()}
-    unpartitioned = {"unified_corpus", "mos_label_batch", "cross_corpus_evaluation"}
+    unpartitioned = {"unified_corpus", "unified_features", "mos_label_batch", "cross_corpus_evaluation"}
     assert found == CORPUS_ASSETS | GRID_ASSETS | unpartitioned | {*RECIPES}
 
 
@@ -95,13 +98,21 @@ def test_a_head_depends_on_its_corpora_and_only_the_full_reference_one_on_the_gr
     for name, recipe in HEAD_RECIPES.items():
         (dep,) = found[name]
         grid = recipe.target == VMAF_TARGET
-        assert dep.asset_key.to_user_string() == ("fr_training_corpus" if grid else "mos_features")
-        if recipe.every_corpus:
-            assert isinstance(dep.partition_mapping, dg.AllPartitionMapping)
-        elif not grid:
+        upstream = "unified_features" if recipe.every_corpus else "fr_training_corpus" if grid else "mos_features"
+        assert dep.asset_key.to_user_string() == upstream
+        if not grid and not recipe.every_corpus:
             assert isinstance(dep.partition_mapping, dg.SpecificPartitionsPartitionMapping)
             assert list(dep.partition_mapping.partition_keys) == list(recipe.corpora)
         assert set(recipe.corpora) <= set(ENCODE_GRID_SOURCES if grid else CORPORA)
+
+
+def test_the_table_of_all_corpora_follows_the_unified_corpus_and_every_labelled_table() -> None:
+    found = {spec.key.to_user_string(): list(spec.deps) for spec in defs.resolve_all_asset_specs()}
+    unified, labelled = found["unified_features"]
+    assert unified.asset_key.to_user_string() == "unified_corpus"
+    assert labelled.asset_key.to_user_string() == "mos_features"
+    assert isinstance(labelled.partition_mapping, dg.AllPartitionMapping)
+    assert [dep.asset_key.to_user_string() for dep in found["cross_corpus_evaluation"]] == ["unified_features"]
 
 
 def test_a_resource_can_be_injected_and_a_misspelt_one_is_refused() -> None:

@@ -10,7 +10,10 @@ import onnx
 import polars as pl
 import pytest
 
+from vqa_assets.assets.heads import EXPERIMENT_TAG
 from vqa_assets.encode_grid.grid_files import training_corpus
+from vqa_assets.errors import HeadError
+from vqa_assets.predict import find_head
 from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.heads.test_full_reference import encodes
 from vqa_assets_tests.shared.grids import write_rows
@@ -61,22 +64,6 @@ def test_chugs_head_with_a_display_reads_the_profile_and_warns_of_constant_colum
     assert not verify(platform.root.path / "models" / "chug_hdr_mos_head_v1.json", platform.root).holds
 
 
-def test_the_unified_head_trains_on_those_that_are_there(platform):
-    platform.put("konvid-1k", labelled(60))
-    platform.put("lsvq", labelled(60, seed=1))
-    result = platform.run("unified_mos_head_v1", feature_schema="konvid-v1")
-    assert result.success
-    told = metadata(result, "unified_mos_head_v1")
-    assert "chug" in told["absent_corpora"]
-    m = platform.manifest("unified_mos_head_v1")
-    assert set(m["corpora"]) == set(m["leave_one_corpus_out"]) == {"konvid-1k", "lsvq"}
-    assert m["redistribution"]["strictest"] == "research-only"
-    props = {
-        p.key: p.value for p in onnx.load(platform.root.path / "models" / "unified_mos_head_v1.onnx").metadata_props
-    }
-    assert "Ying" in props["citations"]
-
-
 def test_without_any_table_a_recipe_says_which_it_looked_for(platform):
     assert "expected the table of at least one of konvid-1k, konvid-150k" in failure(platform.run("konvid_mos_head_v1"))
     assert "no encode grid" in failure(platform.run("fr_regressor_v2"))
@@ -88,11 +75,17 @@ def test_the_full_reference_head_reads_the_encode_grid(platform):
     assert result.success
     found = checks(result)
     assert found["fr_regressor_v2_runs_anywhere"].passed
+    assert found["fr_regressor_v2_schema"].passed
     assert not found["fr_regressor_v2_gate"].passed
     m = platform.manifest("fr_regressor_v2")
     assert set(m["corpora"]) == {"bvi-dvc", "netflix"}
     assert "Ma, Zhang, Bull" in m["corpora"]["bvi-dvc"]["citation"]
     assert list(m["run_provenance"]["inputs"]) == ["rows_encode-grid"]
+    told = failure(platform.run("fr_regressor_v2", exclude_corpora=["netflix"]))
+    assert told.startswith("fr_regressor_v2: another head stands: exclude_corpora: none there, netflix here")
+    own = platform.run("fr_regressor_v2", exclude_corpora=["netflix"], name="bvi")
+    assert own.success
+    assert set(platform.manifest("experiments/fr_regressor_v2.bvi")["corpora"]) == {"bvi-dvc"}
 
 
 def test_a_shard_of_computed_scores_is_never_an_opinion_heads_target(platform):
@@ -111,6 +104,65 @@ def test_a_smoke_run_leaves_the_real_heads_file_and_data_version_alone(platform)
     assert data_version(smoke, "mos_head") == data_version(first, "mos_head")
     assert (platform.root.path / "models" / "konvid_1k_mos_head.onnx").read_bytes() == before
     assert (platform.root.path / "models" / "konvid_1k_mos_head.smoke.onnx").is_file()
+
+
+def test_an_experiment_lies_beside_the_head_that_stands_and_changes_nothing_of_it(platform):
+    platform.put("konvid-1k", labelled(60))
+    first = platform.run("mos_head", partition="konvid-1k")
+    models = platform.root.path / "models"
+    before = {path.name: path.read_bytes() for path in models.iterdir()}
+    own = platform.run("mos_head", partition="konvid-1k", columns=["motion2", "adm2"], name="two_2")
+    assert own.success
+    assert data_version(own, "mos_head") == data_version(first, "mos_head")
+    assert {path.name: path.read_bytes() for path in models.iterdir() if path.is_file()} == before
+    stem = "konvid_1k_mos_head.two_2"
+    ends = (".onnx", ".json", ".predictions.parquet", "_card.md", "_card.png")
+    assert {path.name for path in (models / "experiments").iterdir()} == {f"{stem}{end}" for end in ends}
+    manifest = platform.manifest(f"experiments/{stem}")
+    assert (manifest["id"], manifest["experiment"], manifest["onnx"]) == (stem, "two_2", f"{stem}.onnx")
+    assert "An experiment: nothing else uses it." in (models / "experiments" / f"{stem}_card.md").read_text()
+    assert metadata(own, "mos_head")["path"] == f"models/experiments/{stem}.onnx"
+    assert all(checks(own)[f"mos_head_{check}"].passed for check in ("schema", "runs_anywhere"))
+    (event,) = own.asset_materializations_for_node("mos_head")
+    assert (event.tags or {})[EXPERIMENT_TAG] == "two_2"
+    assert verify(models / "experiments" / f"{stem}.json", platform.root).holds
+    assert find_head(stem, str(platform.root.path)) == models / "experiments" / f"{stem}.onnx"
+    # Whoever looks for a head by a wrong name is shown the experiments too.
+    with pytest.raises(HeadError, match=rf"one of: konvid_1k_mos_head, {stem}"):
+        find_head("mos", str(platform.root.path))
+
+
+def test_a_run_that_chooses_otherwise_is_refused_before_it_reads_anything_unless_it_replaces(platform):
+    platform.put("konvid-1k", labelled(60))
+    assert platform.run("konvid_mos_head_v1").success
+    before = platform.manifest("konvid_mos_head_v1")
+    table = platform.root.path / "konvid-1k" / "features_with_mos.parquet"
+    content = table.read_bytes()
+    table.unlink()
+    told = failure(platform.run("konvid_mos_head_v1", columns=["adm2", "motion2"]))
+    assert told.startswith("konvid_mos_head_v1: another head stands: feature_schema: konvid-v1 there, own-columns here")
+    assert told.endswith("models/experiments/konvid_mos_head_v1.<name>.onnx), or state replace: true")
+    assert platform.manifest("konvid_mos_head_v1") == before
+    table.write_bytes(content)
+    assert platform.run("konvid_mos_head_v1", columns=["adm2", "motion2"], replace=True).success
+    assert platform.manifest("konvid_mos_head_v1")["feature_order"] == ["adm2", "motion2"]
+    # What stands now is that one: the run that made it needs no word any more, the recipe's own does.
+    assert platform.run("konvid_mos_head_v1", columns=["adm2", "motion2"], seed=3).success
+    assert "feature_schema: own-columns there, konvid-v1 here" in failure(platform.run("konvid_mos_head_v1"))
+
+
+def test_predictions_that_were_changed_block(platform):
+    platform.put("konvid-1k", labelled(60))
+    made = checks(platform.run("konvid_mos_head_v1"))["konvid_mos_head_v1_schema"]
+    assert (made.passed, made.severity) == (True, dg.AssetCheckSeverity.ERROR)
+    path = platform.root.path / "models" / "konvid_mos_head_v1.predictions.parquet"
+    pl.read_parquet(path).with_columns(predicted=pl.lit(9.0, pl.Float32)).write_parquet(path)
+    again = platform.check_again("konvid_mos_head_v1_schema", "konvid_mos_head_v1")
+    assert not again.passed
+    assert "konvid_mos_head_v1.predictions.parquet: SHA-256 " in str(again.description)
+    (platform.root.path / "models" / "konvid_mos_head_v1.json").unlink()
+    gone = platform.check_again("konvid_mos_head_v1_schema", "konvid_mos_head_v1")
+    assert "found nothing there, expected the head's manifest; materialize the head again" in str(gone.description)
 
 
 def test_a_failed_training_leaves_the_earlier_head_whole(platform):
@@ -140,12 +192,19 @@ def test_a_file_that_is_not_its_manifests_or_has_another_operator_blocks(platfor
     assert "found nothing there, expected the head" in str(gone.description)
 
 
-def test_a_table_may_be_named_from_home(platform, tmp_path, monkeypatch):
+def test_tables_may_be_named_from_home_several_a_corpus_and_of_any_format(platform, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    labelled(60).write_parquet(tmp_path / "mine.parquet")
-    assert platform.run("mos_head", partition="konvid-1k", tables={"konvid-1k": "~/mine.parquet"}).success
-    (table,) = (v for k, v in platform.manifest("konvid_1k_mos_head")["run_provenance"]["inputs"].items() if "mos" in k)
-    assert table["exists"] is True
+    raw = labelled(60).select(pl.exclude("mos"), mos_raw_0_100=(pl.col("mos") - 1) * 25)
+    raw[:30].write_csv(tmp_path / "mine.csv")
+    raw[30:].write_ndjson(tmp_path / "more.jsonl")
+    assert platform.run("mos_head", partition="konvid-1k", tables={"konvid-1k": ["~/mine.csv", "~/more.jsonl"]}).success
+    m = platform.manifest("konvid_1k_mos_head")
+    inputs = m["run_provenance"]["inputs"]
+    assert {name: record["exists"] for name, record in inputs.items()} == {
+        "features_with_mos_konvid-1k": True,
+        "features_with_mos_konvid-1k_1": True,
+    }
+    assert m["corpora"]["konvid-1k"]["rows"] == 60
 
 
 def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):
@@ -153,12 +212,14 @@ def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):
     first = platform.run("mos_head", partition="konvid-1k")
     before = {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()}
     again = platform.run("mos_head", partition="konvid-1k", export=False)
-    assert again.success
+    assert again.success, failure(again)
+    assert checks(first)["mos_head_regression"].description == "no head before"
+    assert "SROCC" in str(checks(again)["mos_head_regression"].description)
     assert data_version(again, "mos_head") == data_version(first, "mos_head")
     after = {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()}
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {
-        f"konvid_1k_mos_head.unexported{end}" for end in (".json", "_card.md", "_card.png")
+        f"konvid_1k_mos_head.unexported{end}" for end in (".json", ".predictions.parquet", "_card.md", "_card.png")
     }
 
 

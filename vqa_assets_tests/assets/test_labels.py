@@ -21,7 +21,7 @@ from vqa_assets_tests.shared.platform import Platform, checks, failure, metadata
 def corpus_row(src: str, mos: float, **changes: Any) -> dict[str, Any]:
     """A row with every column of a corpus JSONL."""
     whole = {c.name: 1 if c.kind in ("integer", "number") else "x" for c in CORPUS_JSONL.columns}
-    scores = {"mos": mos, "mos_scale": "1-5-acr", "mos_std_dev": 0.6, "n_ratings": 9}
+    scores = {"mos": mos, "mos_scale": "1-5-acr", "mos_polarity": "mos", "mos_std_dev": 0.6, "n_ratings": 9}
     return whole | {"src": src, "corpus": KONVID.name} | scores | changes
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -18,13 +19,14 @@ from vqa_assets.heads.recipe import HEAD_RECIPES
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.labels.settings import BatchSettings, JoinSettings
-from vqa_assets.settings import Many, SettingPath, Settings, setting
-from vqa_assets.unified.settings import AggregationSettings
+from vqa_assets.settings import Many, SettingPath, Settings, TableFiles, setting
+from vqa_assets.unified.settings import AggregationSettings, FeatureRowsSettings
 
 ASSETS = sorted(key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys())
 STAGES: dict[str, type[Settings]] = {
     "corpus_jsonl": IngestSettings,
     "unified_corpus": AggregationSettings,
+    "unified_features": FeatureRowsSettings,
     "clip_features": ExtractionSettings,
     "mos_features": JoinSettings,
     "mos_label_batch": BatchSettings,
@@ -113,6 +115,7 @@ class Example(Settings):
     much: float = setting(0.5, "How much.", gt=0, lt=1)
     names: Many[str] = setting((), "Which.")
     places: Mapping[str, SettingPath] = setting({}, "Where.")
+    files: Mapping[str, TableFiles] = setting({}, "Which files.")
     off: bool = setting(False, "Whether.")
     seed: int = setting(7, "Decides.", shown="seven", lt=50)
 
@@ -130,10 +133,19 @@ class Example(Settings):
         ({"names": ["a", 3]}, "names[1]: 3, expected a text; correct the run config"),
         ({"places": {"here": ""}}, "places.here: '', expected a path; correct the run config"),
         ({"places": {3: "x"}}, "places: 3, expected a text; correct the run config"),
+        ({"files": {"here": 5}}, "files.here: 5, expected a path, or a list of paths; correct the run config"),
+        ({"files": {"here": []}}, "files.here: [], expected a path, or a list of paths; correct the run config"),
+        (
+            {"files": {"here": ["a", ""]}},
+            "files.here: ['a', ''], expected a path, or a list of paths; correct the run config",
+        ),
         ({"off": "no"}, "off: 'no', expected true or false; correct the run config"),
         (
             {"fwe": 1},
-            "settings: unknown key 'fwe', expected one of few, much, names, places, off, seed; correct the run config",
+            (
+                "settings: unknown key 'fwe', expected one of few, much, names, places, files, off, seed; "
+                "correct the run config"
+            ),
         ),
     ],
 )
@@ -149,6 +161,7 @@ def test_a_sentence_ends_with_default_and_bounds() -> None:
         "much": "How much. Default: 0.5. Above 0. Below 1.",
         "names": "Which. Default: none.",
         "places": "Where. Default: none.",
+        "files": "Which files. Default: none.",
         "off": "Whether. Default: false.",
         "seed": "Decides. Default: seven. Below 50.",
     }
@@ -165,6 +178,18 @@ def test_a_value_out_of_bounds_ends_a_run_in_these_words() -> None:
     (event,) = done.get_step_failure_events()
     expected = "few: 12, expected a whole number of at least 1 and at most 9; correct the run config"
     assert step_failure(event) == expected
+
+
+def test_a_form_takes_one_file_or_several_where_a_setting_does() -> None:
+    taken: list[Mapping[str, object]] = []
+
+    @dg.asset(config_schema=form_of(Example))
+    def example(context: dg.AssetExecutionContext) -> None:
+        taken.append(stated(Example, context).files)
+
+    config = {"ops": {"example": {"config": {"files": {"one": "a.csv", "two": ["b.csv", "~/c.csv"]}}}}}
+    assert dg.materialize([example], run_config=config).success
+    assert taken == [{"one": (Path("a.csv"),), "two": (Path("b.csv"), Path("~/c.csv").expanduser())}]
 
 
 def test_what_a_run_leaves_empty_is_the_default() -> None:

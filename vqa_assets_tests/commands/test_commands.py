@@ -91,10 +91,11 @@ def test_the_workflow_plans_what_is_present_and_stops_before_training_on_a_dry_r
         "corpus_annotations + corpus_jsonl [konvid-150k]",
         "unified_corpus",
         "clip_features + mos_features [konvid-150k]",
+        "unified_features",
         "mos_head [konvid-150k]",
         "konvid_mos_head_v1",
     ]
-    assert [step.title for step in plan(root, CORPORA, training=False)] == titles[:3]
+    assert [step.title for step in plan(root, CORPORA, training=False)] == titles[:4]
 
 
 INGESTS = "corpus_annotations + corpus_jsonl [lsvq]"
@@ -200,8 +201,9 @@ def test_a_dry_run_goes_from_clips_to_a_labelled_table_and_from_the_rows_alone(t
     tiny_clips(path / "clips", 6)
     done = run(tmp_path, "-m", "vqa_assets.workflow", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "3 of 3 steps succeeded" in done.stdout
+    assert "4 of 4 steps succeeded" in done.stdout
     assert (path / "features_with_mos.parquet").is_file()
+    assert (path.parent / "aggregated" / "unified_features.parquet").is_file()
     assert not (tmp_path / "data" / "models").exists()
     # what another machine may be given: the rows and the features, neither scores nor clips nor settings
     (path / "manifest.csv").unlink()

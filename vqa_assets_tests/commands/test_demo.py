@@ -83,6 +83,7 @@ def test_it_tells_rows_losses_features_folds_and_the_verdict(demo: Demo) -> None
         f"rows out {CLIPS} = {CLIPS + 4} in − 4 lost",
         f"unified rows {CLIPS}",
         f"features {CLIPS} clips ({CLIPS} measured now, 0 known), 0 failed",
+        f"unified with features {CLIPS}",
         "gate missed: the head is Proposed",
         "scores are made up",
         "make ui",
@@ -93,7 +94,7 @@ def test_it_tells_rows_losses_features_folds_and_the_verdict(demo: Demo) -> None
 def test_a_second_run_measures_nothing_and_changes_nothing(demo: Demo) -> None:
     assert f"({0} measured now, {CLIPS} known)" in demo.second
     assert demo.after == demo.before
-    assert {"models/konvid_mos_head_v1.onnx", "aggregated/unified_corpus.parquet"} <= demo.before.keys()
+    assert {"models/konvid_mos_head_v1.onnx", "aggregated/unified_features.parquet"} <= demo.before.keys()
 
 
 def test_its_rows_and_manifest_claim_no_release_of_konvid_150k(demo: Demo) -> None:
@@ -128,6 +129,7 @@ def test_every_artefact_has_its_replay_manifest_and_card(demo: Demo) -> None:
         "konvid-150k/features.manifest.json",
         "konvid-150k/features_with_mos.audit.json",
         "aggregated/unified_corpus.manifest.json",
+        "aggregated/unified_features.manifest.json",
         "models/konvid_mos_head_v1.json",
         "models/konvid_150k_mos_head.json",
     ):
@@ -159,7 +161,7 @@ def told(demo: Demo) -> dict[str, dict[str, dg.MetadataValue]]:  # type: ignore[
 def test_the_web_ui_tells_rows_columns_headline_numbers_pictures_and_sidecars_of_every_asset(
     demo: Demo, told: dict[str, dict[str, Any]]
 ) -> None:
-    tables = {"corpus_jsonl", "unified_corpus", "clip_features", "mos_features"}
+    tables = {"corpus_jsonl", "unified_corpus", "clip_features", "mos_features", "unified_features"}
     heads = {"konvid_mos_head_v1", "mos_head"}
     assert tables | heads | {"corpus_annotations"} <= told.keys()
     for asset, metadata in told.items():

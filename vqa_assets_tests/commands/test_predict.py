@@ -43,7 +43,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = DataRoot(tmp_path_factory.mktemp("data"))
     table = written(labelled(80), root.path / "train.parquet")
     built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": table}, FACTS, SETTINGS, TorchTrainer(), quiet)
-    publish_head(built, HeadInputs(NAME, SETTINGS, {"konvid-1k": table}), RunContext(root, {}, Path(__file__)))
+    publish_head(
+        built,
+        HeadInputs(NAME, SETTINGS, {"konvid-1k": table}, {"konvid-1k": [table]}),
+        RunContext(root, {}, Path(__file__)),
+    )
     return root.path
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from benchmarks.head_architecture import WAYS
 from benchmarks.head_laws import LAWS
+from vqa_assets import judge
 from vqa_assets.heads.baselines import SVR_FIT_ROWS
 from vqa_assets.heads.evaluation import PROPOSED, TEST_SHARE
+from vqa_assets.heads.judging import VERSION as JUDGEMENT_VERSION
 from vqa_assets.heads.method import SHIPPED
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.settings import TrainingSettings
@@ -26,6 +28,15 @@ def test_the_commands_are_what_the_command_takes() -> None:
     for command in commands:
         assert parser().parse_args(shlex.split(command)).sources
     assert f"`{VERSION}`" in USING
+
+
+def test_the_commands_of_judging_are_what_the_command_takes() -> None:
+    page = (REPOSITORY / "docs/judging.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\.venv/bin/python -m vqa_assets\.judge (.*)$", page, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        assert judge.parser().parse_args(shlex.split(command)).table
+    assert all(f"`{name}`" in page for name in (judge.JUDGEMENT, judge.PICTURE, JUDGEMENT_VERSION))
 
 
 def test_the_numbers_of_the_evaluation_are_the_codes() -> None:

@@ -130,10 +130,11 @@ def test_a_row_says_what_was_compared(folder, name, spec, bits):
     geometry = {k: row[k] for k in ("feature_width", "feature_height", "feature_bitdepth", "n_feature_frames")}
     assert list(geometry.values()) == [160, 96, bits, 12]
     assert row["feature_reference"] == "recompressed"
+    assert row["vmaf"] == pytest.approx(np.mean(scores_of(folder / f"row-{name}")["vmaf"]))
 
 
 def test_a_row_has_every_column_and_nothing_else(row):
-    described = {"n_feature_frames", "feature_width", "feature_height", "feature_bitdepth", "feature_reference"}
+    described = {"n_feature_frames", "feature_width", "feature_height", "feature_bitdepth", "feature_reference", "vmaf"}
     described |= {"clip_transfer", "clip_primaries", "clip_bitdepth", "clip_damaged", "clip_interlaced"}
     pooled_ones = {c for f in (*TIME_VARYING, *NO_REFERENCE) for c in pooled_columns(f)}
     assert set(row) == pooled_ones | {*SHOT_FEATURES, *NO_REFERENCE_CLIP} | described
@@ -143,6 +144,7 @@ def test_a_row_has_every_column_and_nothing_else(row):
 
 def test_a_reencoded_clip_is_no_constant(row):
     assert 0.3 < row["adm2"] < 0.999
+    assert 20 < row["vmaf"] < 99
     assert 0.1 < row["vif_scale0"] < row["vif_scale3"] < 0.999
 
 
@@ -249,10 +251,10 @@ def test_a_ladder_clip_of_other_length_or_shape_is_refused(plain, folder):
         EXTRACT.extract(portrait, reference=plain)
 
 
-def test_a_picture_too_small_for_libvmaf_has_all_but_canonical_6(folder):
+def test_a_picture_too_small_for_libvmaf_has_all_but_canonical_6_and_vmaf(folder):
     row = EXTRACT.extract(make_clip(folder / "tiny.mp4", Spec(width=16, height=16)))
     absent = {name for name, value in row.items() if value is None}
-    assert absent == {column for name in CANONICAL_6 for column in pooled_columns(name)}
+    assert absent == {"vmaf", *(column for name in CANONICAL_6 for column in pooled_columns(name))}
     assert (row["nr_width"], row["n_feature_frames"]) == (16, 12)
 
 

@@ -133,7 +133,8 @@ def test_a_reference_of_another_length_fails_the_clip_and_no_other(ladder: Measu
 
 def test_only_corpora_that_mark_references_are_ladders() -> None:
     assert {name: reference_field(corpus) for name, corpus in CORPORA.items() if reference_field(corpus)} == {
-        "chug": "chug_ref"
+        "chug": "chug_ref",
+        "beyond8bits": "beyond8bits_ref",
     }
     assert ladder_of(KONVID, [{"src": "a"}]) is None
 

@@ -28,7 +28,7 @@ from vqa_assets.feature_names import (
 )
 from vqa_assets.features.cache import CacheKey, FeatureCache, family_key
 from vqa_assets.features.decoding import DecodedClip, Frame
-from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.features.extractor import FIRST_EDITION_ALGORITHM, ClipExtractor
 from vqa_assets.features.family import Family, FamilyVersion, FrameRequest, Measured
 from vqa_assets.features.konvid_v1 import KonvidV1
 from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, MeasuringRun, extract_features
@@ -394,6 +394,13 @@ def first_edition_version(extractor: ClipExtractor) -> str:
     return f"{' + '.join(extractor.feature_sets)}.5; {tools}; {encode}; {rest}{hashed}"
 
 
+@pytest.fixture
+def algorithms_as_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every shipped family measures what it measured in the first edition."""
+    monkeypatch.setattr("vqa_assets.features.extractor.KonvidV1", lambda: KonvidV1(algorithm=FIRST_EDITION_ALGORITHM))
+
+
+as_in_the_first_edition = pytest.mark.usefixtures("algorithms_as_then")
 SETTINGS = [
     ClipExtractor(),
     ClipExtractor(feature_sets=("nr-v1",)),
@@ -402,11 +409,13 @@ SETTINGS = [
 ]
 
 
+@as_in_the_first_edition
 @pytest.mark.parametrize("extractor", SETTINGS, ids=lambda one: "+".join(one.feature_sets))
 def test_the_version_of_a_table_keeps_the_words_of_the_first_edition(extractor: ClipExtractor) -> None:
     assert extractor.version == first_edition_version(extractor)
 
 
+@as_in_the_first_edition
 @pytest.mark.parametrize("extractor", SETTINGS, ids=lambda one: "+".join(one.feature_sets))
 def test_a_cache_of_the_first_edition_is_read_and_its_file_left_to_it(
     first: FirstEdition, clips: list[ClipToMeasure], extractor: ClipExtractor
@@ -422,6 +431,7 @@ def test_a_cache_of_the_first_edition_is_read_and_its_file_left_to_it(
     kept.close()
 
 
+@as_in_the_first_edition
 def test_of_a_first_edition_with_one_feature_set_only_the_other_is_measured(
     first: FirstEdition, clips: list[ClipToMeasure]
 ) -> None:
@@ -433,12 +443,14 @@ def test_of_a_first_edition_with_one_feature_set_only_the_other_is_measured(
     assert rows == [ClipExtractor().extract(clip.path) for clip in clips]
 
 
+@as_in_the_first_edition
 def test_both_sets_of_the_first_edition_serve_one_alone(first: FirstEdition, clips: list[ClipToMeasure]) -> None:
     first.keep(clips[0], first_edition_version(ClipExtractor()), ClipExtractor().extract(clips[0].path))
     rows, _, asked = first.measure(clips[:1], BY_ITSELF)
     assert (asked, rows) == ([], [BY_ITSELF.extract(clips[0].path)])
 
 
+@as_in_the_first_edition
 def test_a_first_edition_row_serves_beside_another_reference_what_is_the_clips_own(
     first: FirstEdition, clips: list[ClipToMeasure]
 ) -> None:
@@ -448,6 +460,7 @@ def test_a_first_edition_row_serves_beside_another_reference_what_is_the_clips_o
     assert asked == [("konvid-v1",)]
 
 
+@as_in_the_first_edition
 def test_other_tools_or_settings_of_the_first_edition_are_measured_again_and_it_is_said(
     first: FirstEdition, clips: list[ClipToMeasure]
 ) -> None:
@@ -460,16 +473,16 @@ def test_other_tools_or_settings_of_the_first_edition_are_measured_again_and_it_
 
 
 def test_a_raised_algorithm_leaves_the_rest_of_a_first_edition_row_in_use(
-    first: FirstEdition, clips: list[ClipToMeasure], monkeypatch: pytest.MonkeyPatch
+    first: FirstEdition, clips: list[ClipToMeasure]
 ) -> None:
     first.keep(clips[0], first_edition_version(ClipExtractor()), ClipExtractor().extract(clips[0].path))
-    monkeypatch.setattr("vqa_assets.features.extractor.KonvidV1", lambda: KonvidV1(algorithm=6))
     assert ClipExtractor().version.startswith("konvid-v1.6 + nr-v1.5; ")
     _, report, asked = first.measure(clips[:1], ClipExtractor())
     assert asked == [("konvid-v1",)]
     assert "became konvid-v1.6" in report.again
 
 
+@as_in_the_first_edition
 def test_raw_clips_of_the_first_edition_keep_their_declared_geometry(first: FirstEdition, tmp_path: Path) -> None:
     clip = ClipToMeasure(
         "x.yuv", tmp_path / "x.yuv", sha256="raw", raw=RawVideo(width=64, height=48, framerate=25.0, pix_fmt="yuv420p")
@@ -480,6 +493,7 @@ def test_raw_clips_of_the_first_edition_keep_their_declared_geometry(first: Firs
     assert (rows, report.cached) == ([row], 1)
 
 
+@as_in_the_first_edition
 def test_a_failure_of_the_first_edition_is_that_of_the_comparison_where_there_was_one(
     first: FirstEdition, clips: list[ClipToMeasure]
 ) -> None:

@@ -276,8 +276,9 @@ def test_a_table_row_holds_features_geometry_and_identity():
 
 def test_a_ladder_clip_without_reference_keeps_what_is_its_own():
     measured = {"adm2": 0.9, "vif_scale0_p10": 0.5, "saliency": 0.2, "feature_width": 64, "n_feature_frames": 7}
+    measured["vmaf"] = 80.0
     row = without_reference({**measured, "feature_reference": "recompressed"})
-    assert json.dumps([row["adm2"], row["vif_scale0_p10"], row["feature_width"]]) == "[NaN, NaN, null]"
+    assert json.dumps([row[n] for n in ("adm2", "vif_scale0_p10", "feature_width", "vmaf")]) == "[NaN, NaN, null, null]"
     assert (row["saliency"], row["n_feature_frames"], row["feature_reference"]) == (0.2, 7, "ladder")
 
 

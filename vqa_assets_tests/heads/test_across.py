@@ -16,7 +16,7 @@ from vqa_assets.heads.recipe import UNIFIED_SCHEMA, CorpusFacts
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.provenance.verify import verify
-from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, unified
 from vqa_assets_tests.shared.platform import data_version, failure, metadata
 
 CORPORA = ("konvid-1k", "konvid-150k", "lsvq", "live-vqc")
@@ -32,7 +32,7 @@ def tables(tmp_path_factory) -> dict[str, Path]:
         "konvid-150k": labelled(120, seed=1),
         "lsvq": labelled(90, seed=2).with_columns(mos=6 - pl.col("mos")),
     }
-    return {name: written(frame, folder / f"{name}.parquet") for name, frame in frames.items()}
+    return unified(frames, folder / "unified_features.parquet")
 
 
 def across(tables: dict[str, Path], settings: TrainingSettings = QUICK) -> Across:
@@ -46,14 +46,13 @@ def done(tables) -> Across:
 
 def test_contents_with_equal_ids_in_two_corpora_are_told(tmp_path):
     ids = pl.Series("content_id", [str(i // 2) for i in range(60)])
-    few = {
-        name: written(labelled(60, seed).with_columns(ids), tmp_path / name) for seed, name in enumerate(CORPORA[:2])
-    }
+    frames = {name: labelled(60, seed).with_columns(ids) for seed, name in enumerate(CORPORA[:2])}
+    few = unified(frames, tmp_path / "few.parquet")
     said: list[str] = []
     done = evaluate_across(recipe_of(CORPORA), few, ALL_FACTS, QUICK, TorchTrainer(), said.append)
     assert len(done.shared_contents) == 30
     assert any(line.startswith("30 contents stand in several corpora, such as content:0: no head") for line in said)
-    assert report(done, QUICK, few)["shared_contents"]["count"] == 30
+    assert report(done, QUICK, tmp_path / "few.parquet")["shared_contents"]["count"] == 30
 
 
 def test_a_head_carries_to_a_corpus_of_the_same_law_and_not_to_its_opposite(done):
@@ -80,7 +79,7 @@ def test_each_corpus_is_left_out_once(done):
 
 
 def test_the_report_has_no_nan_and_says_what_was_read_and_what_was_not(done, tables):
-    told = report(done, QUICK, tables)
+    told = report(done, QUICK, tables["lsvq"])
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert told["schema"] == "cross-corpus-evaluation-v1"
     assert (told["feature_schema"], told["feature_order"]) == ("konvid-v1", list(KONVID_V1.columns))
@@ -93,15 +92,14 @@ def test_the_report_has_no_nan_and_says_what_was_read_and_what_was_not(done, tab
 def test_contents_of_both_corpora_are_not_tested_on(tmp_path):
     one, two = labelled(40), labelled(40, seed=1)
     two = two.with_columns(content_id=pl.concat([one["content_id"][:10], two["content_id"][10:]]))
-    paths = {"konvid-1k": written(one, tmp_path / "a.parquet"), "lsvq": written(two, tmp_path / "b.parquet")}
-    found = across(paths, QUICK.but(epochs=1))
+    found = across(unified({"konvid-1k": one, "lsvq": two}, tmp_path / "one.parquet"), QUICK.but(epochs=1))
     assert found.cells["konvid-1k", "lsvq"].rows == 30
     assert found.cells["lsvq", "konvid-1k"].rows == 30
 
 
-def test_a_corpus_of_two_contents_has_no_diagonal(tables, tmp_path):
-    small = written(labelled(4, seed=5), tmp_path / "small.parquet")
-    found = across({"konvid-1k": tables["konvid-1k"], "lsvq": small}, QUICK.but(epochs=1, k_folds=5))
+def test_a_corpus_of_two_contents_has_no_diagonal(tmp_path):
+    small = unified({"konvid-1k": labelled(120), "lsvq": labelled(4, seed=5)}, tmp_path / "small.parquet")
+    found = across(small, QUICK.but(epochs=1, k_folds=5))
     assert found.cells["lsvq", "lsvq"] is None
     assert found.matrix("plcc")["lsvq"]["lsvq"] is None
     assert heat_map_png({"plcc": found.matrix("plcc")}).startswith(b"\x89PNG")
@@ -134,22 +132,20 @@ def test_clips_of_two_corpora_that_look_alike_are_reported(tmp_path):
     one, two = hashed(labelled(20), 1), hashed(labelled(20, seed=1), 2)
     same = pl.when(pl.int_range(20) == 3).then(pl.lit(one["clip_phash"][7])).otherwise("clip_phash")
     twin = pl.when(pl.int_range(20) == 5).then(pl.col("clip_phash").first()).otherwise("clip_phash")
-    paths = {
-        "konvid-1k": written(one, tmp_path / "a.parquet"),
-        "lsvq": written(two.with_columns(clip_phash=same).with_columns(clip_phash=twin), tmp_path / "b.parquet"),
-    }
-    found = near_duplicates(paths)
+    two = two.with_columns(clip_phash=same).with_columns(clip_phash=twin)
+    table = unified({"konvid-1k": one, "lsvq": two}, tmp_path / "one.parquet")["lsvq"]
+    assert near_duplicates(table, ("lsvq", "live-vqc")) is None
+    found = near_duplicates(table, ("konvid-1k", "lsvq"))
     assert found == {"groups": 1, "clips": 2, "examples": [["konvid-1k: clip-0-7.mp4", "lsvq: clip-1-3.mp4"]]}
 
 
 def test_without_hashes_nothing_is_said_of_clips_that_look_alike(tables):
-    assert near_duplicates(tables) is None
+    assert near_duplicates(tables["lsvq"], CORPORA) is None
 
 
 def test_the_asset_leaves_a_file_its_manifest_and_a_picture(tables, root_path, platform):
-    for name, path in tables.items():
-        (root_path / name).mkdir()
-        (root_path / name / "features_with_mos.parquet").write_bytes(path.read_bytes())
+    (root_path / "aggregated").mkdir()
+    (root_path / "aggregated" / "unified_features.parquet").write_bytes(tables["lsvq"].read_bytes())
     settings = {"epochs": 2, "device": "cpu", "k_folds": 2, "feature_schema": "konvid-v1"}
     result = platform.run("cross_corpus_evaluation", **settings)
     assert result.success
@@ -167,17 +163,16 @@ def test_the_asset_leaves_a_file_its_manifest_and_a_picture(tables, root_path, p
 
 
 def test_without_the_columns_of_the_default_schema_they_are_listed(tables, root_path, platform):
-    for name in ("konvid-1k", "lsvq"):
-        (root_path / name).mkdir()
-        (root_path / name / "features_with_mos.parquet").write_bytes(tables[name].read_bytes())
+    (root_path / "aggregated").mkdir()
+    (root_path / "aggregated" / "unified_features.parquet").write_bytes(tables["lsvq"].read_bytes())
     told = failure(platform.run("cross_corpus_evaluation", device="cpu"))
     assert "konvid-1k: si_mean (absent or all missing)" in told
     assert UNIFIED_SCHEMA in told
 
 
-def test_a_corpus_of_one_content_costs_no_other_its_cells(tables, tmp_path):
-    lonely = written(labelled(20, seed=6).with_columns(content_id=pl.lit("one")), tmp_path / "lonely.parquet")
-    found = across({"konvid-1k": tables["konvid-1k"], "lsvq": lonely}, QUICK.but(epochs=1))
+def test_a_corpus_of_one_content_costs_no_other_its_cells(tmp_path):
+    lonely = labelled(20, seed=6).with_columns(content_id=pl.lit("one"))
+    found = across(unified({"konvid-1k": labelled(120), "lsvq": lonely}, tmp_path / "a.parquet"), QUICK.but(epochs=1))
     assert found.cells["lsvq", "konvid-1k"] is None
     assert found.cells["lsvq", "lsvq"] is None
     assert found.cells["konvid-1k", "lsvq"].rows == 20

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from vqa_assets.assets.heads import columns_result
-from vqa_assets.errors import SettingsError, TrainingError, VqaError
+from vqa_assets.errors import SettingsError, TableError, TrainingError, VqaError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.card import render_card
@@ -181,7 +181,10 @@ def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
         ({"feature_schema": "konvid-v9"}, "feature_schema: 'konvid-v9', expected one of konvid-v1, nr-v1"),
         ({"device": "tpu"}, "device: 'tpu', expected auto"),
         ({"device": "cuda:99"}, "device: 'cuda:99', expected auto"),
-        ({"tables": {"mine": "/nowhere/mine.parquet"}}, "labelled table of mine: no file /nowhere/mine.parquet"),
+        (
+            {"tables": {"mine": "/nowhere/mine.parquet"}},
+            r"labelled table of mine /nowhere/mine\.parquet: found nothing there",
+        ),
         ({"columns": ("adm2", "gone")}, r"konvid-1k: gone \(absent or all missing\)"),
         ({"display_profile_json": "/nowhere/tv.json"}, "which reads no display"),
         ({"k_folds": 100}, "of 100 folds are empty"),
@@ -205,7 +208,7 @@ def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
 def test_a_setting_that_cannot_be_followed_is_named(tmp_path, settings, message):
     with pytest.raises(VqaError, match=message) as told:
         train(tmp_path, labelled(60), **settings)
-    assert isinstance(told.value, SettingsError | TrainingError)
+    assert isinstance(told.value, SettingsError | TableError | TrainingError)
 
 
 def test_a_ladder_whose_contents_are_not_known_is_never_folded_by_clip(tmp_path):

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import onnx
 import polars as pl
 import pytest
 
-from vqa_assets.errors import SettingsError, TrainingError
+from vqa_assets.errors import SchemaError, SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
@@ -20,7 +21,9 @@ from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.using import open_head
 from vqa_assets.heads.weights import encoder_onehot
+from vqa_assets.metrics import srocc
 from vqa_assets.provenance import RunContext
+from vqa_assets.provenance.verify import verify
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 
@@ -30,6 +33,7 @@ MANIFEST_KEYS = {
     *(
         "schema",
         "id",
+        "experiment",
         "kind",
         "title",
         "target",
@@ -62,7 +66,10 @@ def build(tables: dict[str, Path], settings: TrainingSettings = QUICK, recipe=RE
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> Path:
-    frame = labelled(200).with_columns(vmaf=60 + 10 * pl.col("adm2"))
+    # The first half of the contents stands on a ladder, and of the last clips nothing is said.
+    row = pl.int_range(pl.len())
+    mode = pl.when(row < 100).then(pl.lit("ladder")).when(row < 190).then(pl.lit("recompressed"))
+    frame = labelled(200).with_columns(vmaf=60 + 10 * pl.col("adm2"), feature_reference=mode)
     return written(frame, tmp_path_factory.mktemp("tables") / "konvid-1k.parquet")
 
 
@@ -124,7 +131,23 @@ def test_baselines_and_vmaf_stand_on_the_same_folds(built):
     for one in baselines.values():
         assert [fold["rows"] for fold in one["each"]] == [fold["rows"] for fold in built.manifest["folds"]["each"]]
     assert baselines["constant"]["mean"]["plcc"] is None
-    assert built.manifest["holdout"]["vmaf"]["rows"] == built.manifest["holdout"]["rows"]
+
+
+def test_the_hold_out_says_how_vmaf_agrees_with_opinions_by_what_it_was_measured_against(built, table):
+    held, whole = built.manifest["holdout"], pl.read_parquet(table)
+    assert sum(one["rows"] for one in held["vmaf"].values()) == held["rows"]
+    assert {"ladder", "recompressed"} <= set(held["vmaf"])
+    rows = whole.filter(~pl.col("key").is_in(built.predictions.keys), feature_reference="ladder")
+    ladder = held["vmaf"]["ladder"]
+    assert ladder["rows"] == len(rows)
+    assert ladder["srocc"] == pytest.approx(srocc(rows["mos"], rows["vmaf"]))
+    of_folds = Counter(whole.filter(pl.col("key").is_in(built.predictions.keys))["feature_reference"].to_list())
+    of_folds["not stated"] = of_folds.pop(None)
+    assert built.manifest["folds"]["vmaf_rows"] == of_folds
+    card = render_card(built.manifest)
+    of_ladder = f"- VMAF (`feature_reference`: ladder) on {len(rows)} of the held-out rows"
+    assert f"{of_ladder}: SROCC {ladder['srocc']:.3f}, PLCC {ladder['plcc']:.3f}." in card
+    assert f"{of_folds['ladder']} of these rows (`feature_reference`: ladder)" in card
 
 
 def test_intervals_hold_their_value(built):
@@ -237,17 +260,23 @@ def test_without_export_there_is_no_file(table):
     assert "onnxruntime" not in render_card(done.manifest)
 
 
-def test_with_a_split_everywhere_the_gate_reads_test_once_and_cannot_pass(tmp_path):
+def test_with_a_split_everywhere_the_gate_reads_test_once_and_may_pass_without_a_spread(tmp_path):
     words = ["train"] * 120 + ["val"] * 40 + ["test"] * 40
-    path = written(labelled(200).with_columns(split=pl.Series(words)), tmp_path / "a.parquet")
+    frame = labelled(200).with_columns(split=pl.Series(words), vmaf=10 * pl.col("mos"))
+    path = written(frame.with_columns(feature_reference=pl.lit("recompressed")), tmp_path / "a.parquet")
     done = build({"konvid-1k": path}, recipe=replace(RECIPE, gate=Gate(0.1, 0.1, 2.0, 0.9)))
     m = done.manifest
     assert [fold["name"] for fold in m["folds"]["each"]] == ["test"]
     assert (m["folds"]["each"][0]["rows"], m["training_recipe"]["rows"], m["holdout"]["rows"]) == (40, 120, 0)
-    assert m["gate"]["reasons"] == ["PLCC spread not measured"]
+    assert (m["status"], m["gate"]["passed"], m["gate"]["reasons"]) == ("Production", True, [])
+    assert (m["gate"]["not_asked"], m["gate"]["numbers"]["plcc_spread"]) == (["plcc_spread"], None)
+    assert {mode: vmaf["rows"] for mode, vmaf in m["holdout"]["vmaf"].items()} == {"recompressed": 40}
     predicted = run_onnx(done.onnx, *_test_rows(path))
     np.testing.assert_allclose(predicted, done.predictions.predicted, atol=1e-5)  # the judged head is the shipped one
-    assert "the corpora's own split" in render_card(m)
+    card = render_card(m)
+    assert "the corpora's own split" in card
+    assert "| plcc_spread | not measured | 0.9, not asked for |" in card
+    assert "(`feature_reference`: recompressed) on 40 of the rows that judge: SROCC 1.000" in card
 
 
 def _test_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -317,7 +346,7 @@ def test_residuals_are_told_by_corpus(built):
 
 def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(built, table, tmp_path):
     root = DataRoot(tmp_path)
-    inputs = HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table})
+    inputs = HeadInputs("konvid_mos_head_v1", QUICK, {"features_with_mos_konvid-1k": table}, {"konvid-1k": [table]})
     done = publish_head(built, inputs, RunContext(root, {}, Path(__file__)))
     assert done.picture.read_bytes() == card_png(built.predictions, built.manifest)
     card = done.card.read_text(encoding="utf-8")
@@ -325,6 +354,48 @@ def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(buil
     sha256 = hashlib.sha256(table.read_bytes()).hexdigest()
     assert f"- read features_with_mos_konvid-1k: SHA-256 `{sha256}`" in card
     assert f"- made {done.manifest['run_provenance']['started_at_utc']}" in card
+
+
+def test_the_predictions_are_published_beside_the_onnx_and_are_an_output_of_the_run(built, table, tmp_path):
+    root = DataRoot(tmp_path)
+    context = RunContext(root, {"asset_key": "konvid_mos_head_v1"}, Path(__file__))
+    done = publish_head(
+        built, HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table}, {"konvid-1k": [table]}), context
+    )
+    assert done.predictions == root.models() / "konvid_mos_head_v1.predictions.parquet"
+    frame = pl.read_parquet(done.predictions)
+    assert frame.columns == ["key", "corpus", "content_id", "fold", "mos", "predicted"]
+    assert frame["key"].to_list() == list(built.predictions.keys)
+    assert frame["predicted"].to_list() == built.predictions.predicted.tolist()
+    contents = frame.join(pl.read_parquet(table), on="key", suffix="_of_table")
+    assert contents["content_id"].to_list() == contents["content_id_of_table"].to_list()
+    assert set(done.manifest["run_provenance"]["outputs"]) == {"onnx", "predictions"}
+    assert verify(done.manifest_path, root).holds
+    written(frame.with_columns(predicted=pl.lit(3.0, pl.Float32)), done.predictions)
+    assert not verify(done.manifest_path, root).holds
+
+
+def test_where_one_of_a_heads_files_is_refused_none_is_replaced(built, table, tmp_path):
+    root = DataRoot(tmp_path)
+    inputs, context = (
+        HeadInputs("konvid_mos_head_v1", QUICK, {"konvid-1k": table}, {"konvid-1k": [table]}),
+        RunContext(root, {}, Path(__file__)),
+    )
+    done = publish_head(built, inputs, context)
+    done.card.unlink()
+    done.card.mkdir()
+    before = {path.name: path.read_bytes() for path in root.models().iterdir() if path.is_file()}
+    other = replace(
+        built, onnx=b"another training", predictions=replace(built.predictions, keys=built.predictions.keys)
+    )
+    with pytest.raises(IsADirectoryError):
+        publish_head(other, inputs, context)
+    assert {path.name: path.read_bytes() for path in root.models().iterdir() if path.is_file()} == before
+    broken = replace(built, onnx=b"another training", manifest={**built.manifest, "status": "Fine"})
+    done.card.rmdir()
+    with pytest.raises(SchemaError, match="one of Production, Proposed"):
+        publish_head(broken, inputs, context)
+    assert {path.name: path.read_bytes() for path in root.models().iterdir()} == before
 
 
 def test_the_picture_is_a_small_png(built):
@@ -392,7 +463,7 @@ def test_a_head_may_learn_a_further_score_and_says_so_everywhere(technical, tmp_
     assert [output.name for output in loaded.graph.output] == ["mos"]
     head = publish_head(
         built,
-        HeadInputs(RECIPE.name, settings, {"konvid-1k": technical}),
+        HeadInputs(RECIPE.name, settings, {"konvid-1k": technical}, {"konvid-1k": [technical]}),
         RunContext(DataRoot(tmp_path), {}, Path(__file__)),
     )
     assert open_head(head.onnx).target == "mos_technical"

@@ -50,10 +50,21 @@ def test_a_nan_fold_fails_and_is_named(metric):
     assert f"mean {metric.upper()} is not defined: NaN in fold 2" in judged.reasons
 
 
-def test_a_spread_that_one_fold_cannot_measure_is_no_pass():
-    judged = verdict(Gate(), [GOOD])
-    assert judged.reasons == ("PLCC spread not measured",)
+@pytest.mark.parametrize(
+    ("gate", "fold", "passed", "not_asked"),
+    [
+        (Gate(), GOOD, True, ("plcc_spread",)),
+        (Gate(), replace(GOOD, plcc=0.84), False, ("plcc_spread",)),
+        (Gate(), replace(GOOD, plcc=math.nan), False, ("plcc_spread",)),
+        (Gate(plcc_spread=None), GOOD, True, ()),
+    ],
+)
+def test_a_given_splits_spread_is_not_measured_and_not_asked_for(gate, fold, passed, not_asked):
+    judged = verdict(gate, [fold])
+    assert (judged.passed, judged.status) == (passed, PRODUCTION if passed else PROPOSED)
+    assert judged.not_asked == not_asked
     assert math.isnan(judged.numbers["plcc_spread"])
+    assert not any("spread" in reason for reason in judged.reasons)
 
 
 def test_no_fold_is_no_pass():

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vqa_assets.errors import NoLabelledRowsError, TrainingError
+from vqa_assets.errors import NoLabelledRowsError, SchemaError, TableError, TrainingError
 from vqa_assets.feature_names import KONVID_V1, FeatureSchema
 from vqa_assets.heads.rows import RowCounts, TrainingTable, read_training_table
 from vqa_assets.heads.synthetic import synthetic_table
@@ -175,18 +176,82 @@ def test_a_mos_off_the_training_scale_names_the_rows(tmp_path):
 
 
 def test_a_table_without_mos_or_key_says_what_it_has(tmp_path):
-    with pytest.raises(TrainingError, match="expected mos and one of key, clip_key"):
+    with pytest.raises(TrainingError, match="expected mos or mos_raw_0_100, and one of key, clip_key"):
         read(tmp_path, labelled(20).drop("mos"))
-    with pytest.raises(TrainingError, match=r"columns adm2.*expected mos and one of key"):
+    with pytest.raises(TrainingError, match=r"columns adm2.*expected mos or mos_raw_0_100, and one of key"):
         read(tmp_path, labelled(20).drop("key", "content_id"))
 
 
-def test_a_file_that_is_no_parquet_is_an_error(tmp_path):
-    (tmp_path / "a.parquet").write_text("not parquet")
-    with pytest.raises(TrainingError, match=r"expected a \.parquet table"):
-        read_training_table({"mine": tmp_path / "a.parquet"}, KONVID_V1)
-    with pytest.raises(TrainingError, match="no file"):
-        read_training_table({"mine": tmp_path / "b.parquet"}, KONVID_V1)
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.parquet", "not parquet", r"a\.parquet: found no Parquet file"),
+        ("a.parquet", "", r"labelled table of mine .*found an empty file"),
+        ("a.parquet", None, r"labelled table of mine .*found nothing there, expected a table with rows; materialize"),
+        ("a.xlsx", "x", r"a\.xlsx: the suffix '\.xlsx', expected a table: \.parquet, \.pq, \.jsonl"),
+        ("a.json", "{", r"a\.json: content that cannot be read"),
+        ("a.jsonl", '{"key": 1}\n[]\n', r"a\.jsonl:2"),
+    ],
+)
+def test_a_file_that_is_no_table_says_what_it_is(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises((TableError, SchemaError), match=message):
+        read_training_table({"mine": tmp_path / name}, KONVID_V1)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "pq", "jsonl", "ndjson", "json", "csv"])
+def test_a_table_of_any_format_gives_the_same_rows(tmp_path, suffix):
+    # names of digits with a leading zero, and a column of words that looks like numbers
+    frame = labelled(30).with_columns(
+        key=pl.int_range(30).cast(pl.String).str.zfill(4), content_id=pl.int_range(30) // 2
+    )
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "json":
+        path.write_text(json.dumps({"rows": frame.to_dicts()}))
+    else:
+        {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "ndjson": frame.write_ndjson}.get(
+            suffix, frame.write_parquet
+        )(path)
+    table, expected = read_training_table({"mine": path}, KONVID_V1), read(tmp_path, frame)
+    assert table.keys == expected.keys
+    assert table.groups == expected.groups
+    np.testing.assert_allclose(table.features, expected.features, rtol=1e-6)
+    np.testing.assert_allclose(table.mos, expected.mos, rtol=1e-6)
+
+
+def test_a_score_on_0_to_100_is_enough_and_its_spread_follows_it(tmp_path):
+    frame, other = labelled(20), labelled(20, seed=1).with_columns(src_sha256=labelled(20)["src_sha256"])
+    raw = frame.select(pl.exclude("mos"), mos_raw_0_100=(pl.col("mos") - 1) * 25).with_columns(mos_std_dev=pl.lit(10.0))
+    np.testing.assert_allclose(read(tmp_path, raw).mos, read(tmp_path, frame).mos, rtol=1e-6)
+    # 10 of 100 is 0.4 of 1–5, less than the other's 0.6
+    assert set(read(tmp_path, raw, other).corpora) == {"konvid-1k"}
+
+
+def test_where_one_score_is_missing_the_other_stands_in_and_two_that_differ_are_refused(tmp_path):
+    frame = labelled(20).with_columns(mos_raw_0_100=(pl.col("mos") - 1) * 25)
+    holed = frame.with_columns(mos=pl.when(pl.int_range(20) < 5).then(None).otherwise("mos"))
+    np.testing.assert_allclose(read(tmp_path, holed).mos, read(tmp_path, frame).mos, rtol=1e-6)
+    rounded = frame.with_columns(mos_raw_0_100=pl.col("mos_raw_0_100").round(0))
+    np.testing.assert_array_equal(read(tmp_path, rounded).mos, read(tmp_path, frame).mos)
+    with pytest.raises(TrainingError, match=r"mos and mos_raw_0_100 tell different scores: .*expected one score"):
+        read(tmp_path, frame.with_columns(mos_raw_0_100=100 - pl.col("mos_raw_0_100")))
+    with pytest.raises(TrainingError, match="columns that hold no numbers: mos_raw_0_100: 'good'"):
+        read(tmp_path, frame.with_columns(mos_raw_0_100=pl.lit("good")))
+
+
+def test_a_corpus_s_rows_may_lie_in_several_files_of_any_format_each_clip_in_one(tmp_path):
+    frame = labelled(30)
+    frame[:10].write_csv(tmp_path / "a.csv")
+    written(frame[10:20].rename({"key": "clip_name"}), tmp_path / "b.parquet")
+    frame[20:].write_ndjson(tmp_path / "c.jsonl")
+    parts = [tmp_path / "a.csv", tmp_path / "b.parquet", tmp_path / "c.jsonl"]
+    table = read_training_table({"mine": parts}, KONVID_V1)
+    assert table.keys == tuple(frame["key"])
+    np.testing.assert_allclose(table.features, read(tmp_path, frame).features, rtol=1e-6)
+    frame[:3].write_ndjson(tmp_path / "d.jsonl")
+    with pytest.raises(TrainingError, match=r"clip-0-\d\.mp4 in .*a\.csv and in .*d\.jsonl, expected each clip in one"):
+        read_training_table({"mine": [*parts, tmp_path / "d.jsonl"]}, KONVID_V1)
 
 
 def test_synthetic_rows_are_seeded_and_on_the_training_scale():

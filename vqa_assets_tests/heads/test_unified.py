@@ -1,4 +1,4 @@
-"""``unified_mos_head_v1``: every corpus present, each clip once, and how well each is predicted by the others."""
+"""``unified_mos_head_v1``: every corpus that is in unified_features, and how well each is predicted by the others."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from vqa_assets.corpora import CORPORA
-from vqa_assets.errors import SettingsError
+from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import build_head, train_parts
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, UNIFIED_MOS_HEAD_V1
@@ -16,7 +16,7 @@ from vqa_assets.heads.rows import read_training_table
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, corpora_out
 from vqa_assets.heads.training import TorchTrainer
-from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, unified, written
 
 QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=0, feature_schema="konvid-v1", export=False)
 
@@ -27,12 +27,9 @@ def build(tables: dict[str, Path], settings: TrainingSettings = QUICK, say=quiet
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory) -> dict[str, Path]:
-    """Two corpora of one law; ten clips of the second are clips of the first with a larger SD."""
-    folder = tmp_path_factory.mktemp("tables")
-    one, two = labelled(100), labelled(80, seed=1)
-    shared = pl.concat([one["src_sha256"][:10], two["src_sha256"][10:]])
-    two = two.with_columns(src_sha256=shared, mos_std_dev=pl.lit(0.9))
-    return {"konvid-1k": written(one, folder / "a.parquet"), "konvid-150k": written(two, folder / "b.parquet")}
+    """Two corpora of one law in one table."""
+    path = tmp_path_factory.mktemp("tables") / "unified_features.parquet"
+    return unified({"konvid-1k": labelled(100), "konvid-150k": labelled(70, seed=1)}, path)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +43,20 @@ def test_it_reads_every_corpus_and_lists_the_absent(manifest):
     assert set(manifest["absent"]) == set(CORPORA) - set(manifest["corpora"])
 
 
-def test_a_clip_of_two_corpora_is_taken_once_from_the_one_of_smaller_spread(manifest):
-    assert manifest["corpora"]["konvid-1k"]["rows"] == 100
-    assert manifest["corpora"]["konvid-150k"]["counts"]["duplicates"] == 10
-    assert manifest["corpora"]["konvid-150k"]["rows"] == 70
+def test_of_the_one_table_each_corpus_has_its_own_rows(manifest):
+    rows = {name: (corpus["rows"], corpus["counts"]["rows_in"]) for name, corpus in manifest["corpora"].items()}
+    assert rows == {"konvid-1k": (100, 100), "konvid-150k": (70, 70)}
+
+
+def test_columns_of_a_ladder_concern_the_rows_that_are_on_one(tmp_path):
+    """In the one table every corpus has CHUG's columns: clips without a content are refused only on a ladder."""
+    on_none = labelled(40).drop("content_id").with_columns(chug_ref=pl.lit(None, pl.Int64))
+    frames = {"konvid-1k": on_none, "chug": labelled(40, seed=1).with_columns(chug_ref=pl.lit(0))}
+    table = read_training_table(unified(frames, tmp_path / "one.parquet"), KONVID_V1, unified=True)
+    assert {name: counts.used for name, counts in table.counts.items()} == {"konvid-1k": 40, "chug": 40}
+    frames["chug"] = frames["chug"].with_columns(content_id=pl.lit(None, pl.String))
+    with pytest.raises(TrainingError, match="chug: a bitrate ladder whose contents are not known: 40 of 40 rows"):
+        read_training_table(unified(frames, tmp_path / "two.parquet"), KONVID_V1, unified=True)
 
 
 def test_each_corpus_is_judged_by_a_head_of_the_others(manifest):
@@ -60,7 +67,7 @@ def test_each_corpus_is_judged_by_a_head_of_the_others(manifest):
 
 
 def test_a_head_of_one_corpus_has_no_other_to_be_judged_by(tables):
-    assert build({"konvid-1k": tables["konvid-1k"]})["leave_one_corpus_out"] == {}
+    assert build(tables, QUICK.but(exclude_corpora=("konvid-150k",)))["leave_one_corpus_out"] == {}
 
 
 def test_a_head_of_some_corpora_reports_no_corpus_left_out(tables):

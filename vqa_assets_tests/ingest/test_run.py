@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.clips.geometry import Geometry
+from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import AnnotationError, DownloadError, IngestError, LockedError, ServerGoneError, SettingsError
 from vqa_assets.ingest.rows import KEPT, LOST, IngestReport
 from vqa_assets.tables.lock import corpus_lock
@@ -387,6 +388,7 @@ def test_two_runs_on_one_corpus_do_not_mix(corpus: SmallCorpus) -> None:
 
 
 def test_a_corpus_without_archives_refuses_to_fetch_them(corpus: SmallCorpus) -> None:
+    corpus.corpus = CORPORA["lsvq"]
     with pytest.raises(SettingsError, match="no archives"):
         corpus.ingest(fetch=True)
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets.errors import LabelError, VqaError
+from vqa_assets.errors import LabelError, TableError, VqaError
 from vqa_assets.labels.labelled import label_features, validate_labelled
 from vqa_assets.labels.settings import LabelSettings
 
@@ -144,7 +144,7 @@ def test_a_csv_with_a_longer_row_is_told_whatever_it_goes_out_as(tmp_path):
     (tmp_path / "f.csv").write_text("key,frames\na,1\nb,2,3\n")
     labels = write(tmp_path / "l.jsonl", [{"key": "a", "mos": 3.0}])
     for out in ("out.parquet", "out.csv"):
-        with pytest.raises(LabelError, match=r"f\.csv: content that cannot be read"):
+        with pytest.raises(TableError, match=r"f\.csv: content that cannot be read"):
             label_features(tmp_path / "f.csv", [labels], tmp_path / out, LabelSettings(min_match_rate=0.5))
 
 
@@ -161,7 +161,7 @@ def test_a_lone_surrogate_that_no_column_can_hold_is_told(side, tmp_path):
     good.write_text('{"key": "a", "mos": 3}\n')
     bad.write_text('{"key": "\\ud800", "mos": 3}\n')
     features, labels = (bad, good) if side == "features" else (good, bad)
-    with pytest.raises(LabelError, match=r"bad\.jsonl: content that cannot be read .*surrogates not allowed"):
+    with pytest.raises(TableError, match=r"bad\.jsonl: content that cannot be read .*surrogates not allowed"):
         label_features(features, [labels], tmp_path / "out.parquet", LabelSettings(overwrite=True))
 
 
@@ -214,7 +214,7 @@ def test_a_parquet_table_damaged_inside_is_told_and_the_earlier_one_stands(tmp_p
     content = bytearray(table.read_bytes())
     content[4:60] = b"\xff" * 56
     table.write_bytes(content)
-    with pytest.raises(LabelError, match=r"f\.parquet: content that cannot be read"):
+    with pytest.raises(TableError, match=r"f\.parquet: content that cannot be read"):
         label_features(table, [labels], target, LabelSettings())
     assert target.read_bytes() == before
     assert {p.name for p in tmp_path.iterdir()} == {"f.parquet", "l.jsonl", "out.parquet"}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS
-from vqa_assets.errors import LabelError, SchemaError, VqaError
+from vqa_assets.errors import SchemaError, TableError, VqaError
 from vqa_assets.labels.labelled import make_labelled_table
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.provenance import RunContext
@@ -557,7 +557,7 @@ class TestPublishing:
 
     def test_a_feature_table_that_is_not_there_says_what_makes_it(self, paths, context):
         paths.features.unlink()
-        with pytest.raises(LabelError, match=r"found nothing there, expected a table with rows; materialize clip_feat"):
+        with pytest.raises(TableError, match=r"found nothing there, expected a table with rows; materialize clip_feat"):
             make_labelled_table(paths, LabelSettings(), context)
 
     def test_a_feature_table_that_is_none_is_told_by_what_it_is(self, paths, context):

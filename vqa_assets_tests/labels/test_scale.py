@@ -191,9 +191,9 @@ class TestScale:
         assert (row["mos"], row["mos_std_dev"]) == (3.0, pytest.approx(0.8))
 
     def test_what_decided_is_told(self, bench, root_path):
-        from vqa_assets.labels.foreign_tables import table_at
         from vqa_assets.labels.joining import plan
         from vqa_assets.labels.settings import LabelSettings
+        from vqa_assets.tables.foreign_tables import table_at
 
         path = bench.labels(*rows(a=20, b=50, c=60))
         join = plan(table_at(bench.folder / "features.parquet"), [table_at(path)], LabelSettings())
@@ -253,11 +253,18 @@ class TestOwnScales:
         error = own.refused(label_mos_column="dmos")
         assert error.found.startswith("DMOS, of which less is better")
 
-    @pytest.mark.parametrize("fields", [{"mos_polarity": "dmos"}, {"corpus": "worse"}])
-    def test_a_column_of_differences_is_read_where_it_is_declared_so(self, fields, own):
+    @pytest.mark.parametrize(
+        ("fields", "mos"),
+        [
+            ({"mos_polarity": "dmos"}, [3.8, 3, 1.8]),
+            ({"corpus": "worse"}, [3.8, 3, 1.8]),
+            ({"mos_polarity": "mos"}, [2.2, 3, 4.2]),
+        ],
+    )
+    def test_a_column_of_differences_is_read_where_it_is_said_which_end_is_better(self, fields, mos, own):
         own.labels(*({"key": key, "dmos": value, **fields} for key, value in zip("abc", (30, 50, 80), strict=True)))
         found = own.joined(label_mos_column="dmos", mos_scale="0-100-continuous")
-        assert [r["mos"] for r in found] == pytest.approx([3.8, 3, 1.8])
+        assert [r["mos"] for r in found] == pytest.approx(mos)
 
 
 class TestFurtherScores:

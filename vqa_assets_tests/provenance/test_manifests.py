@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,12 @@ class TestManifest:
         assert run["inputs"]["clips"] == {"path": "clips", "kind": "dir", "exists": True}
         assert run["inputs"]["gone"] == {"path": "gone", "kind": "file", "exists": False}
         assert run["inputs"]["outside"]["path"] == "~/x.csv"
+
+    def test_an_output_that_is_a_draft_yet_is_told_by_its_place_and_the_drafts_bytes(self, manifest, context, root):
+        (root.path / "draft").write_bytes(b"new")
+        drafted = replace(manifest, drafts={"corpus": root.path / "draft"})
+        (told,) = presentable(run_provenance(drafted, context), root)["outputs"].values()
+        assert (told["path"], told["sha256"]) == ("out.jsonl", hashlib.sha256(b"new").hexdigest())
 
     def test_keys_are_sorted_at_every_depth(self, manifest, context, root):
         write_manifest(root.path / "m.json", manifest, context)

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vqa_assets.assets.heads import SYNTHETIC_TAG
+from vqa_assets.assets.heads import EXPERIMENT_TAG, SYNTHETIC_TAG
 from vqa_assets.definitions import defs
 from vqa_assets.sensors.automation import STARTED_OTHERWISE, with_automation
 
@@ -20,7 +20,7 @@ class Line:
         self.instance = instance
         self.content: dict[tuple[str, str], str] = {}
         self.fails = False
-        self.rehearsing = False
+        self.rehearsing = ""
         self.ran: list[str] = []
         self.during: dict[str, Any] = {}
         self.assets = with_automation(self._assets())
@@ -33,7 +33,7 @@ class Line:
             self.during.pop(name, lambda: None)()
             if self.fails:
                 raise dg.Failure("asked for", allow_retries=False)
-            tags = {SYNTHETIC_TAG: "true"} if self.rehearsing else {}
+            tags = {self.rehearsing: "true"} if self.rehearsing else {}
             return dg.MaterializeResult(data_version=dg.DataVersion(self.content.get((name, part), "1")), tags=tags)
 
         same, every = dg.IdentityPartitionMapping(), dg.AllPartitionMapping()
@@ -177,16 +177,17 @@ def test_an_input_that_appears_after_the_head_was_made_without_any_is_a_change(l
     assert line.follow() == ["head"]
 
 
-def test_a_rehearsal_on_synthetic_rows_is_no_answer_to_a_change(line: Line) -> None:
+@pytest.mark.parametrize("tag", [SYNTHETIC_TAG, EXPERIMENT_TAG])
+def test_a_rehearsal_on_synthetic_rows_or_an_experiment_is_no_answer_to_a_change(line: Line, tag: str) -> None:
     line.make("labels", "a")
     line.follow()
     line.make("labels", "a", "2")
-    line.rehearsing = True
+    line.rehearsing = tag
     line.make("head")
     line.make("head")
-    line.rehearsing = False
+    line.rehearsing = ""
     assert line.follow() == ["head"]
-    line.rehearsing = True
+    line.rehearsing = tag
     line.make("head")
     assert line.follow() == []
 

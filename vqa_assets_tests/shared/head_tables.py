@@ -1,5 +1,6 @@
 """Generated labelled tables with a known signal, as ``mos_features`` writes them, and the facts of their corpora."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,12 @@ def written(frame: pl.DataFrame, path: Path) -> Path:
     """The frame as a parquet file."""
     frame.write_parquet(path)
     return path
+
+
+def unified(frames: Mapping[str, pl.DataFrame], path: Path) -> dict[str, Path]:
+    """The one table of several corpora, as ``unified_features`` leaves it, per corpus that is in it."""
+    each = [frame.with_columns(corpus=pl.lit(name)) for name, frame in frames.items()]
+    return dict.fromkeys(frames, written(pl.concat(each, how="diagonal_relaxed"), path))
 
 
 def chug_labelled(contents: int = 40, seed: int = 0) -> pl.DataFrame:

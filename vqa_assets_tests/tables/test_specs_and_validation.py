@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -22,13 +23,21 @@ from vqa_assets.tables.specs import (
     CORPUS_JSONL,
     ENCODE_GRID_JSONL,
     FR_TRAINING_CORPUS,
+    HEAD_CORPORA,
+    HEAD_FOLDS,
+    HEAD_MANIFEST,
+    HEAD_PREDICTIONS,
+    HEAD_TRAINING_ROWS,
     MOS_FEATURES,
     TABLES,
     UNIFIED_CORPUS,
+    UNIFIED_FEATURES,
     Column,
     Table,
     corpus_jsonl_of,
     labelled_table,
+    on_range,
+    with_features,
 )
 from vqa_assets.tables.validation import validate_frames, validate_rows
 from vqa_assets_tests.shared.grids import tune_row
@@ -81,7 +90,7 @@ def feature_row(index=0, **changes):
         "feature_bitdepth": 8,
         "feature_reference": "recompressed",
     }
-    clip = {c.name: corpus_row(index)[c.name] for c in schemas._CLIP_COLUMNS}
+    clip = {c.name: corpus_row(index)[c.name] for c in schemas.CLIP_FACTS}
     identity = {"key": f"{index}.mp4", "src_sha256": f"{index:064x}", "corpus": "konvid-150k"}
     return {**identity, **pooled, **dict.fromkeys(SHOT_FEATURES, 0.1), **measured, **clip} | changes
 
@@ -95,8 +104,40 @@ def label_row(index=0, **changes):
     } | changes
 
 
+def feature_row_of_all(index=0, **changes):
+    identity = {"corpus_version": "1", "content_id": f"scene-{index}", "split": None}
+    scores = {"mos": 3.5, "mos_raw_0_100": 62.5, "mos_std_dev": 0.5, "mos_n_ratings": 5}
+    return {**feature_row(index), **identity, **scores} | changes
+
+
 def grid_row(index=0, **changes):
     return tune_row(index, extra_params="", **changes)
+
+
+def judged_row(index=0, **changes):
+    return {"key": f"{index}.mp4", "corpus": "konvid-150k", "content_id": "a", "mos": 3.5} | changes
+
+
+def predicted_row(index=0, **changes):
+    return judged_row(index, fold=index % 5, predicted=3.25) | changes
+
+
+def manifest_row(index=0, **changes):
+    words = {"id": "konvid_mos_head_v1", "kind": "nr-mos", "status": "Proposed", "smoke": False, "synthetic": False}
+    files = {"onnx": "x.onnx", "sha256": f"{index:064x}", "predictions": "x.predictions.parquet"}
+    numbers = {"opset": 17, "ir_version": 8, "encoder_vocab_version": 4, "n_parameters": 100}
+    return {**words, **files, **numbers, "feature_schema": "konvid-v1", "beats_ridge": True} | changes
+
+
+def fold_row(index=0, **changes):
+    scores = dict.fromkeys(("plcc", "srocc", "krocc", "plcc_fitted"), 0.5)
+    errors = dict.fromkeys(("rmse", "rmse_fitted", "rmse_over_sd"), 0.4)
+    return {"name": f"fold-{index}", "train_rows": 80, "rows": 20, "groups": 10, **scores, **errors} | changes
+
+
+def read_corpus_row(index=0, **changes):
+    words = {"title": "T", "version": "1", "licence": "research use", "citation": "They 2021"}
+    return {"corpus": f"c{index}", "rows": 10, "redistribution": "research-only", **words} | changes
 
 
 GOOD = {
@@ -104,8 +145,14 @@ GOOD = {
     UNIFIED_CORPUS: unified_row,
     CLIP_FEATURES: feature_row,
     MOS_FEATURES: label_row,
+    UNIFIED_FEATURES: feature_row_of_all,
     ENCODE_GRID_JSONL: grid_row,
     FR_TRAINING_CORPUS: grid_row,
+    HEAD_TRAINING_ROWS: judged_row,
+    HEAD_PREDICTIONS: predicted_row,
+    HEAD_MANIFEST: manifest_row,
+    HEAD_FOLDS: fold_row,
+    HEAD_CORPORA: read_corpus_row,
 }
 
 
@@ -267,10 +314,34 @@ def test_all_broken_columns_are_told_at_once():
         (MOS_FEATURES, "mos", 5.06),
         (MOS_FEATURES, "mos_raw_0_100", 101.3),
         (MOS_FEATURES, "mos_label_status", "maybe"),
+        (HEAD_TRAINING_ROWS, "key", " "),
+        (HEAD_TRAINING_ROWS, "mos", 0.94),
+        (HEAD_TRAINING_ROWS, "mos", math.nan),
+        (with_features(HEAD_TRAINING_ROWS, ["adm2"]), "adm2", math.nan),
+        (with_features(HEAD_TRAINING_ROWS, ["adm2"]), "adm2", math.inf),
+        (HEAD_PREDICTIONS, "predicted", 5.01),
+        (HEAD_PREDICTIONS, "predicted", math.nan),
+        (HEAD_PREDICTIONS, "fold", -1),
+        (HEAD_PREDICTIONS, "content_id", None),
+        (on_range(HEAD_PREDICTIONS, 0, 100), "predicted", 100.1),
+        (on_range(HEAD_PREDICTIONS, 0, 100), "mos", -0.1),
+        (HEAD_MANIFEST, "status", "Fine"),
+        (HEAD_MANIFEST, "sha256", "0"),
+        (HEAD_FOLDS, "plcc", 1.01),
+        (HEAD_FOLDS, "rows", 0),
+        (HEAD_CORPORA, "redistribution", "free"),
     ],
 )
 def test_the_other_tables_have_their_bounds_too(table, column, value):
-    assert refused([GOOD[table](0), GOOD[table](1, **{column: value})], table).found.startswith(f"{column}: 1 break ")
+    good = GOOD[next(one for one in GOOD if one.name == table.name)]
+    features = {c.name: 0.5 for c in table.columns if c.description == "A feature"}
+    rows = [good(0, **features), good(1, **{**features, column: value})]
+    assert refused(rows, table).found.startswith(f"{column}: 1 break ")
+
+
+def test_a_score_at_the_end_of_its_slack_that_was_kept_as_float32_is_no_fault():
+    ends = [float(np.float32(mos)) for mos in (0.95, 5.05)]
+    assert validate_rows([predicted_row(i, mos=mos) for i, mos in enumerate(ends)], HEAD_PREDICTIONS, "x") == 2
 
 
 class TestUniqueness:

@@ -19,7 +19,7 @@ import msgspec
 import orjson
 import polars as pl
 
-from vqa_assets.errors import LabelError, SchemaError
+from vqa_assets.errors import SchemaError, TableError
 from vqa_assets.tables.files import LFS_POINTER, read_json_lines
 from vqa_assets.tables.parquet import column_names, json_texts
 
@@ -29,7 +29,6 @@ REFUSED = "_no_number:"
 """Begins the name of the column that holds, as code would write them, the values of a number column that are none."""
 _CHUNK = 20_000
 _ROWS_OF_NAMES = 1_000
-_NAMES_IN_MESSAGES = 20
 _BEFORE_EMPTY_ROWS = (b"\n\n", b"\n\r\n", b"\n,", b"\n;", b"\n\t")
 _PADDED = r"^\s*[+-]?0[0-9]"
 _NEXT = "correct the file, or save it in another format"
@@ -57,6 +56,8 @@ _SUFFIXES = {
     ".json": Format.JSON,
     ".csv": Format.CSV,
 }
+TABLE_SUFFIXES = tuple(_SUFFIXES)
+"""Suffixes, in small letters, of the files that hold a table; no other list of them stands anywhere."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,13 @@ class ForeignTable:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All columns, in their order. SchemaError or LabelError where the file cannot be read."""
+        """All columns, in their order. SchemaError or TableError where the file cannot be read."""
         if self.format.is_json:
             return tuple(dict.fromkeys(name for _, row in self.objects() for name in row))
         names = column_names(self.path) if self.format is Format.PARQUET else self._csv_header[0]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise LabelError(
+            raise TableError(
                 f"{self.path}: ambiguous columns",
                 found=f"more than one column named {', '.join(twice)}",
                 expected="each column name once",
@@ -126,10 +127,10 @@ class ForeignTable:
         """A row as a message names it: by its line in JSON Lines, else by its number."""
         return f"{self.path}:{row}" if self.format is Format.JSONL else f"{self.path}: row {row}"
 
-    def unreadable(self, error: Exception) -> LabelError:
+    def unreadable(self, error: Exception) -> TableError:
         """The error of a file whose content cannot be read to its end."""
         reason = str(error).partition("\n")[0]
-        return LabelError(
+        return TableError(
             f"{self.path}", found=f"content that cannot be read ({reason})", expected="a whole table", next_step=_NEXT
         )
 
@@ -140,7 +141,7 @@ class ForeignTable:
         lines are no rows. A column of JSON values without a common type holds JSON texts.
         """
         if self.format is Format.PARQUET:
-            return pl.scan_parquet(self.path)
+            return pl.scan_parquet(self.path, glob=False)
         if self.format is Format.CSV:
             rows = self._scan_csv(typed=typed, texts=texts)
             with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -161,7 +162,7 @@ class ForeignTable:
             yield from enumerate(self._json_rows(), 1)
 
     def columns(self, selection: ColumnSelection) -> SelectedColumns:
-        """The selected columns; LabelError where the file cannot be read."""
+        """The selected columns; TableError where the file cannot be read."""
         try:
             if not self.format.is_json:
                 return self._selected_of_columns(selection)
@@ -173,7 +174,7 @@ class ForeignTable:
         except (pl.exceptions.PolarsError, UnicodeEncodeError) as error:
             raise self.unreadable(error) from error
         except SchemaError as error:
-            raise LabelError(
+            raise TableError(
                 error.what, found=error.found, expected=error.expected, next_step=error.next_step
             ) from error
 
@@ -193,7 +194,7 @@ class ForeignTable:
 
     def _scan_csv(self, *, typed: bool, texts: Iterable[str] = ()) -> pl.LazyFrame:
         names, separator = self._csv_header
-        scan = partial(pl.scan_csv, self.path, separator=separator, new_columns=names)
+        scan = partial(pl.scan_csv, self.path, glob=False, separator=separator, new_columns=names)
         as_texts = scan(infer_schema=False)
         if not typed:
             return as_texts
@@ -223,9 +224,9 @@ class ForeignTable:
             raise self.unreadable(error) from error
         rows = value.get("rows") if isinstance(value, dict) else value
 
-        def no_rows(what: str, value: object) -> LabelError:
+        def no_rows(what: str, value: object) -> TableError:
             expected = 'a list of objects, or {"rows": […]}'
-            return LabelError(what, found=f"a JSON {type(value).__name__}", expected=expected, next_step=_NEXT)
+            return TableError(what, found=f"a JSON {type(value).__name__}", expected=expected, next_step=_NEXT)
 
         if not isinstance(rows, list):
             raise no_rows(f"{self.path}", value)
@@ -238,7 +239,7 @@ class ForeignTable:
         """The columns of a Parquet or CSV file."""
         kinds = selection.kinds(self.names)
         is_csv = self.format is Format.CSV
-        scan = self._scan_csv(typed=False) if is_csv else pl.scan_parquet(self.path)
+        scan = self._scan_csv(typed=False) if is_csv else pl.scan_parquet(self.path, glob=False)
         decimal_comma = is_csv and self._csv_header[1] == ";"
         schema = scan.collect_schema()
         exprs, originals = [], []
@@ -303,10 +304,10 @@ class ForeignTable:
 
 
 def table_at(path: Path) -> ForeignTable:
-    """The table at a path, in the format that its suffix says; LabelError for any other suffix. Opens no file."""
+    """The table at a path, in the format that its suffix says; TableError for any other suffix. Opens no file."""
     kind = _SUFFIXES.get(path.suffix.lower())
     if kind is None:
-        raise LabelError(
+        raise TableError(
             f"{path}",
             found=f"the suffix {path.suffix!r}",
             expected=f"a table: {', '.join(_SUFFIXES)}",
@@ -316,7 +317,7 @@ def table_at(path: Path) -> ForeignTable:
 
 
 def check_present(path: Path, role: str, made_by: str) -> None:
-    """LabelError where a table is not there, empty, or a Git-LFS pointer."""
+    """TableError where a table is not there, empty, or a Git-LFS pointer."""
     if not path.is_file():
         found, next_step = "found a folder" if path.is_dir() else "found nothing there", made_by
     else:
@@ -325,31 +326,24 @@ def check_present(path: Path, role: str, made_by: str) -> None:
                 begin = content.read(len(LFS_POINTER))
         except OSError as error:
             found = f"a file that cannot be opened ({error.strerror})"
-            raise LabelError(
+            raise TableError(
                 f"{role} {path}", found=found, expected="a table with rows", next_step="mend it"
             ) from error
         if begin and begin != LFS_POINTER:
             return
         found = "found a Git-LFS pointer" if begin else "found an empty file"
         next_step = "run git lfs pull where it came from" if begin else made_by
-    raise LabelError(f"{role} {path}", found=found, expected="a table with rows", next_step=next_step)
-
-
-def absent_column(names: Sequence[str], expected: str, what: str, setting: str) -> LabelError:
-    """The error of a column that a table lacks, with those that it has."""
-    more = f" and {len(names) - _NAMES_IN_MESSAGES} more" if len(names) > _NAMES_IN_MESSAGES else ""
-    listed = ", ".join(names[:_NAMES_IN_MESSAGES]) + more
-    return LabelError(what, found=f"columns {listed or '(none)'}", expected=expected, next_step=f"set {setting}")
+    raise TableError(f"{role} {path}", found=found, expected="a table with rows", next_step=next_step)
 
 
 def key_text(column: str, dtype: pl.DataType) -> pl.Expr:
-    """A key column's values as texts: 101, 101.0 and "101" are one key. LabelError for a type that is no key."""
+    """A key column's values as texts: 101, 101.0 and "101" are one key. TableError for a type that is no key."""
     if dtype.is_float():
         whole = pl.col(column).cast(pl.Int64, strict=False)
         text = pl.when(whole == pl.col(column)).then(whole.cast(pl.String)).otherwise(pl.col(column).cast(pl.String))
         return pl.when(pl.col(column).is_finite()).then(text)
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-        raise LabelError(
+        raise TableError(
             f"key column {column!r}",
             found=f"values of type {dtype}",
             expected="texts or numbers",

@@ -1,0 +1,157 @@
+"""``unified_features``: the opinion scores of the unified corpus with their features, for heads over every corpus."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from vqa_assets.assets.catalog import Catalog
+from vqa_assets.assets.metadata import counted, histogram_png, picture, records
+from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.run_config import form, stated
+from vqa_assets.assets.runs import dagster_failures, run_context
+from vqa_assets.corpora.scales import TRAINING
+from vqa_assets.features.family import FeatureExtractor
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.specs import UNIFIED_FEATURES
+from vqa_assets.unified.settings import FeatureRowsSettings
+
+if TYPE_CHECKING:
+    from vqa_assets.unified.feature_rows import FeatureFiles
+
+CODE_VERSION = "1"
+PUBLISHED = PublishedFile("unified_features", lambda root, _: root.unified_features(), UNIFIED_FEATURES)
+
+
+def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The asset over the unified corpus and the labelled tables of all corpora of the catalog."""
+
+    @dg.asset(
+        deps=[dg.AssetDep("unified_corpus"), catalog.every("mos_features")],
+        group_name="unified",
+        kinds={"parquet"},
+        config_schema=form(FeatureRowsSettings),
+        code_version=CODE_VERSION,
+        description=f"{UNIFIED_FEATURES.row} Scores, and which of equal clips stands, are unified_corpus's; features "
+        "come from every labelled table that is there, and absent ones are listed.",
+    )
+    def unified_features(
+        context: dg.AssetExecutionContext,
+        data_root: DataRootResource,
+        extractor: dg.ResourceParam[FeatureExtractor],
+    ) -> dg.MaterializeResult[Any]:
+        from vqa_assets.unified.feature_rows import FeatureColumns, make_unified_features
+
+        with dagster_failures():
+            root, settings = data_root.root(), stated(FeatureRowsSettings, context)
+            families = [name for family in extractor.families for name in family.columns]
+            columns = FeatureColumns.declared(catalog.corpora.values(), families)
+            files = _files(catalog, root, settings)
+            made = make_unified_features(
+                unified_parquet(root), files, columns, settings, run_context(context, root, __file__)
+            )
+        report = made.report
+        histogram = histogram_png(report.histogram, TRAINING, f"{report.rows_out} clips with features")
+        return PUBLISHED.result(
+            root,
+            path=made.path,
+            rows=report.rows_out,
+            manifest=made.manifest,
+            manifest_file=manifest_path(made.path),
+            data_version=made.data_version,
+            metadata={
+                "rows_in": report.rows_in,
+                "counters": counted(report.counters(), "counter"),
+                "rows_per_corpus": counted(report.rows_per_corpus, "corpus"),
+                "without_features": counted(report.without_features, "corpus"),
+                "tables": records([{**t, "disagreeing": str(t["disagreeing"] or "")} for t in made.manifest["tables"]]),
+                "absent": list(report.absent),
+                "columns": len(report.columns),
+                "mos_histogram": picture(histogram, "MOS histogram"),
+                "left_out_columns": records([{"column": n, "why": why} for n, why in report.left_out_columns.items()]),
+            },
+        )
+
+    return unified_features
+
+
+def unified_parquet(root: DataRoot) -> Path:
+    """The unified corpus's rows as Parquet."""
+    return root.unified_corpus().with_suffix(".parquet")
+
+
+def _files(catalog: Catalog, root: DataRoot, settings: FeatureRowsSettings) -> "FeatureFiles":
+    from vqa_assets.unified.feature_rows import FeatureFiles
+
+    return FeatureFiles.of({name: root.labelled(corpus) for name, corpus in catalog.corpora.items()}, settings)
+
+
+@contextmanager
+def rows_of_run(
+    catalog: Catalog, root: DataRoot, settings: FeatureRowsSettings
+) -> Iterator[tuple[Path, dict[str, Path]]]:
+    """The table that a head over every corpus reads, and its inputs by the names that manifests give them.
+
+    That is the published one; where a run names tables of its own, one made of them by the same decisions, for as long
+    as the block lasts.
+    """
+    from vqa_assets.tables.parquet import column_names
+    from vqa_assets.unified.feature_rows import FeatureColumns, files_read, join_features
+
+    published = root.unified_features()
+    if not settings.tables and not settings.extra_tables:
+        yield published, {"unified_features": published}
+        return
+    # A family of one's own is known by the columns that the published table has.
+    families = column_names(published) if published.is_file() else []
+    files, columns = _files(catalog, root, settings), FeatureColumns.declared(catalog.corpora.values(), families)
+    with TemporaryDirectory(prefix="vqa-unified-features-") as folder:
+        table = Path(folder) / published.name
+        join_features(unified_parquet(root), files, columns, table)
+        yield table, files_read(unified_parquet(root), files)
+
+
+def make_unified_features_checks() -> list[dg.AssetChecksDefinition]:
+    """Schema and reconciliation (blocking); clips without features and tables of other clips (a warning)."""
+
+    @PUBLISHED.check(
+        "The unified corpus's rows are rows out, rows without features and computed scores; every table's rows are "
+        "joined or counted as lost; rows out are in the file.",
+        blocking=True,
+    )
+    def unified_features_reconciles(latest: Latest) -> dg.AssetCheckResult:
+        from vqa_assets.tables.parquet import open_parquet
+
+        counters, tables = latest.manifest["counters"], latest.manifest["tables"]
+        lost = counters["without_features"] + counters["no_opinions"]
+        in_file, joined = open_parquet(latest.path).metadata.num_rows, sum(table["joined"] for table in tables)
+        losses = ("joined", "unlabelled", "not_in_unified", "duplicates", "rows_left_out")
+        torn = [t["path"] for t in tables if t["rows"] != sum(t[name] for name in losses)]
+        rows_in, rows_out = counters["rows_in"], counters["rows_out"]
+        return dg.AssetCheckResult(
+            passed=rows_in == rows_out + lost and rows_out == in_file == joined and not torn,
+            description=f"{rows_in} rows in = {rows_out} out + {lost} lost; {joined} rows joined, {in_file} in the file"
+            + (f"; rows of {', '.join(torn)} do not add up" if torn else ""),
+            metadata={"rows_in": rows_in, "rows_out": rows_out},
+        )
+
+    @PUBLISHED.check(
+        "Every clip with an opinion score has features, and every labelled row is of a clip of unified_corpus."
+    )
+    def unified_features_coverage(latest: Latest) -> dg.AssetCheckResult:
+        lines = latest.manifest["look_at"]
+        return dg.AssetCheckResult(
+            passed=not lines,
+            description="; ".join(lines) or "every clip has features, every row a clip",
+            metadata=latest.manifest["counters"],
+        )
+
+    return [
+        PUBLISHED.schema_check("Every row keeps the column specs; no clip repeats."),
+        unified_features_reconciles,
+        unified_features_coverage,
+    ]

@@ -1,0 +1,141 @@
+"""Which head a run makes: the one that stands under a name, or another that would take its place without a word.
+
+A head is what was chosen for it: columns, tables, weights, excluded corpora, display. A run that chooses otherwise is
+an experiment and needs a name of its own, or says that it replaces. Nothing is trained here.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.errors import SchemaError, SettingsError
+from vqa_assets.feature_names import DISPLAY_COLUMNS
+from vqa_assets.heads.choosing import Say
+from vqa_assets.heads.display import read_profile
+from vqa_assets.heads.manifest import SCHEMA
+from vqa_assets.heads.recipe import HeadRecipe
+from vqa_assets.heads.settings import TrainingSettings, schema_of
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.paths import DataRoot
+
+_NAMED_IN_DIFFERENCES = 5
+_SHA256_SHOWN = 12
+
+
+def folder_of(root: DataRoot, settings: TrainingSettings) -> Path:
+    """Where a run's head lies: beside the other heads, or among the experiments."""
+    return root.experiments() if settings.name else root.models()
+
+
+def chosen_by(settings: TrainingSettings, root: DataRoot) -> dict[str, Any]:
+    """What a run's settings choose, as the manifest keeps it (``choices``) for a later run to compare with.
+
+    Columns and display are not among it: the manifest says them anyway. Paths are as ``DataRoot.shown`` gives them.
+    """
+    return {
+        "tables": _shown_files(settings.tables, root),
+        "extra_tables": _shown_files(settings.extra_tables, root),
+        "corpus_weights": dict(sorted(settings.corpus_weights.items())),
+        "exclude_corpora": sorted(set(settings.exclude_corpora)),
+        # Nothing where it is the usual one, which a head of an earlier edition does not say.
+        "target": "" if settings.target == "mos" else settings.target,
+    }
+
+
+def standing_head(root: DataRoot, head_id: str, folder: Path | None = None) -> Mapping[str, Any] | None:
+    """The manifest of the head of this id that stands; None without one.
+
+    A manifest that cannot be read makes no head: nobody can use its ONNX, and the next run makes both anew.
+    """
+    try:
+        manifest = read_json_object((folder or root.models()) / f"{head_id}.json")
+    except (FileNotFoundError, SchemaError):
+        return None
+    return manifest if manifest.get("schema") == SCHEMA else None
+
+
+def check_same_head(recipe: HeadRecipe, settings: TrainingSettings, root: DataRoot, say: Say) -> None:
+    """SettingsError, with the differences, where a head of other choices stands in the place of this run's.
+
+    A run on synthetic rows, or one that exports nothing, takes nobody's place. With ``replace`` the differences are
+    only said.
+    """
+    head_id = settings.head_id(recipe.name)
+    standing = standing_head(root, head_id, folder_of(root, settings))
+    if standing is None or settings.smoke or not settings.export:
+        return
+    differences = _differences(standing, recipe, settings, root)
+    if not differences:
+        return
+    if settings.replace:
+        say(f"{head_id}: the head that stands is replaced by another: {'; '.join(differences)}")
+        return
+    place = root.shown(root.experiments() / f"{recipe.name}.<name>.onnx")
+    raise SettingsError(
+        f"{head_id}: another head stands",
+        found="; ".join(differences),
+        expected="the choices of the head that stands",
+        next_step=f"give this run {'another' if settings.name else 'a'} name ({place}), or state replace: true",
+    )
+
+
+def _differences(
+    standing: Mapping[str, Any], recipe: HeadRecipe, settings: TrainingSettings, root: DataRoot
+) -> list[str]:
+    """A sentence per choice that is not the standing head's."""
+    schema = schema_of(recipe, settings)
+    differences = []
+    if standing.get("feature_schema") != schema.name:
+        differences.append(_difference("feature_schema", standing.get("feature_schema"), schema.name))
+    before, now = list(standing.get("feature_order") or ()), list(schema.columns)
+    if before != now:
+        differences.append(_columns_difference(before, now))
+    # A head of an earlier edition kept no choices; then what its settings say of them has to do.
+    recorded = standing.get("choices") or standing.get("training_recipe", {}).get("settings", {})
+    for name, choice in chosen_by(settings, root).items():
+        if (recorded.get(name) or None) != (choice or None):
+            differences.append(_difference(name, recorded.get(name), choice))
+    shown = _display_of(settings) if set(schema.columns) & set(DISPLAY_COLUMNS) else None
+    display = standing.get("display_profile")
+    # A profile's file may be written anew with the same values in it.
+    if (display or {}).get("values") != (shown or {}).get("values"):
+        differences.append(_difference("display_profile_json", _display_text(display), _display_text(shown)))
+    return differences
+
+
+def _columns_difference(before: list[str], now: list[str]) -> str:
+    gone, new = ([n for n in one if n not in other] for one, other in ((before, now), (now, before)))
+    words = [f"{what} {_listed(names)}" for what, names in (("without", gone), ("with", new)) if names]
+    return f"columns: {' and '.join(words) or 'in another order'}"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED_IN_DIFFERENCES
+    return ", ".join(names[:_NAMED_IN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    return f"{name}: {_text(before)} there, {_text(now)} here"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{key} = {', '.join(one) if isinstance(one, list) else one}" for key, one in value.items()]
+    return (_listed(value) if isinstance(value, list) else value) or "none"
+
+
+def _display_of(settings: TrainingSettings) -> dict[str, Any] | None:
+    """The display that a run names, as a manifest has it."""
+    if settings.display_profile_json is None:
+        return None
+    return read_profile(Path(settings.display_profile_json).expanduser()).as_json()
+
+
+def _display_text(display: Mapping[str, Any] | None) -> str:
+    return f"{display.get('file')} (SHA-256 {str(display.get('sha256'))[:_SHA256_SHOWN]}…)" if display else ""
+
+
+def _shown_files(tables: Mapping[str, Any], root: DataRoot) -> dict[str, list[str]]:
+    """Corpus → its files; one file is a list of one."""
+    several = {name: [files] if isinstance(files, (str, Path)) else list(files) for name, files in tables.items()}
+    return {name: [root.shown(Path(one).expanduser()) for one in several[name]] for name in sorted(several)}

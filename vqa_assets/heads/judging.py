@@ -1,0 +1,525 @@
+"""A head, ours or from elsewhere, or a metric's column, judged against the opinion scores of a labelled table.
+
+No folds: what is judged is taken as it is. Trains nothing; how the result is printed is for ``judge``.
+"""
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
+from vqa_assets.corpora.scales import RAW_MOS, SLACK, TRAINING, UNIFIED
+from vqa_assets.errors import HeadError, LabelError, SchemaError
+from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
+from vqa_assets.heads.evaluation import Judged, Verdict, verdict
+from vqa_assets.heads.foreign import open_foreign
+from vqa_assets.heads.manifest import SCHEMA
+from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
+from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
+from vqa_assets.heads.using import open_head
+from vqa_assets.labels.keys import absent_column
+from vqa_assets.labels.scores import IDENTITY_COLUMNS
+from vqa_assets.labels.settings import STATUS_COLUMN
+from vqa_assets.metrics import (
+    METRIC_NAMES,
+    Bootstrap,
+    Scores,
+    bootstrap_interval,
+    finite_or_none,
+    krocc,
+    logistic_fit,
+    mapped,
+    plcc,
+    rmse,
+    score_fitted,
+    srocc,
+)
+from vqa_assets.provenance import file_record
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.foreign_tables import check_present, table_at
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+VERSION = "judgement-v1"
+TRAINING_COLUMN, GRID_TARGET = MOS_TARGET.name, "vmaf_score"
+"""The target's column in labelled tables, and in the rows of an encode grid."""
+NEVER_SEEN, SEEN = "not trained on", "trained on"
+
+_CONTENT = ("content_id", *columns_in_role("content"))
+_RAW = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse}
+_FITTED = {"plcc_fitted": plcc, "rmse_fitted": rmse}
+_LEAST_OF_CONTENT = 3
+"""Rows of a content below which its own correlation says nothing."""
+_DOTS, _OPAQUE_UP_TO, _CURVE = 1_000, 300, 100
+F64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class JudgedTable:
+    """N rows of a labelled table. ``target`` names the column that ``mos`` (N,) came from; NaN is no score.
+
+    ``corpora`` are empty where nothing says them; ``failed`` are encodes that ended in an error, whose score is NaN.
+    """
+
+    path: Path
+    sha256: str
+    rows: pl.LazyFrame
+    target: str
+    mos: F64
+    keys: tuple[str, ...]
+    corpora: tuple[str, ...]
+    contents: tuple[str | None, ...]
+    splits: tuple[str | None, ...]
+    src_sha256: tuple[str | None, ...]
+    failed: int
+
+    def of_corpus(self, corpus: str) -> "JudgedTable":
+        """The same where rows that name no corpus are of this one."""
+        return replace(self, corpora=tuple(own or corpus for own in self.corpora)) if corpus else self
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Per row the content that intervals are drawn by, else the clip."""
+        clips = [f"{corpus}/{key}" for corpus, key in zip(self.corpora, self.keys, strict=True)]
+        return joined_groups(content_groups(self.contents, clips), self.src_sha256)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What is judged: ``kind`` is ``head``, ``foreign head`` or ``column``; ``files`` are those that it was read from.
+
+    ``target`` is None where nothing says on which range it predicts. ``scores`` gives (N,) numbers of a table's rows.
+    """
+
+    name: str
+    kind: str
+    columns: tuple[str, ...]
+    files: Mapping[str, Path]
+    scores: Callable[[pl.LazyFrame, str], NDArray[Any]]
+    target: Target | None = None
+    training: Training | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JudgedPart:
+    """Some of the rows, and how well they were predicted: ``by`` says what they have in common (``corpus``), ``name``
+    which of them (``konvid-1k``)."""
+
+    by: str
+    name: str
+    judged: Judged
+
+
+@dataclass(frozen=True)
+class GateRead:
+    """A recipe's gate, read once: ``read_on`` says which rows, ``rows`` how many, ``verdict`` how it came out."""
+
+    recipe: str
+    read_on: str
+    rows: int
+    thresholds: Mapping[str, float]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Everything measured. ``counts``: ``rows_in`` is the sum of the others; ``notes`` are what a reader must know."""
+
+    predictor: Predictor
+    table: JudgedTable
+    counts: Mapping[str, int]
+    contents_known: bool
+    negated: bool
+    parts: tuple[JudgedPart, ...]
+    seen: Seen | None
+    mos: F64
+    predicted: F64
+    notes: tuple[str, ...]
+    gate: GateRead | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The judgement for ``judgement.json``, without what the run says of itself."""
+        gate = self.gate and {
+            "recipe": self.gate.recipe,
+            "read_on": self.gate.read_on,
+            "rows": self.gate.rows,
+            "thresholds": self.gate.thresholds,
+            "numbers": {name: finite_or_none(value) for name, value in self.gate.verdict.numbers.items()},
+            "passed": self.gate.verdict.passed,
+            "reasons": list(self.gate.verdict.reasons),
+            "plcc_spread": "not measured, and not asked for",
+        }
+        predictor = self.predictor
+        return {
+            "predictor": {"name": predictor.name, "kind": predictor.kind, "columns": list(predictor.columns)},
+            "table": self.table.path.name,
+            "target": self.table.target,
+            "lower_is_better": self.negated,
+            "counts": dict(self.counts),
+            "intervals_by": "content" if self.contents_known else "clip",
+            "trained_on": self.seen and {"rows": int(self.seen.rows.sum()), "told_by": self.seen.by},
+            "parts": [
+                {
+                    "by": part.by,
+                    "name": part.name,
+                    "groups": part.judged.groups,
+                    **part.judged.scores.as_json(),
+                    "interval_95": {
+                        name: [finite_or_none(end) for end in ends] for name, ends in part.judged.interval.items()
+                    },
+                }
+                for part in self.parts
+            ],
+            "gate": gate,
+            "notes": list(self.notes),
+        }
+
+
+def read_judged(path: Path, target: str) -> JudgedTable:
+    """The rows of a labelled table of any format, and their scores in the column ``target``.
+
+    Instead of ``target`` the column may be ``mos_<target>``, and instead of ``mos`` also ``mos_raw_0_100``, mapped onto
+    1–5. Rows that ``mos_label_status`` calls unlabelled have no score, and neither have encodes that failed. LabelError
+    where there is no such column, or it holds text.
+    """
+    check_present(path, "labelled table", "name a table with scores, such as features_with_mos.parquet")
+    table = table_at(path)
+    names = table.names
+    column = next((name for name in (target, f"mos_{target}") if name in names), None)
+    raw = column is None and target == TRAINING_COLUMN and RAW_MOS in names
+    if raw:
+        column = RAW_MOS
+    if column is None:
+        expected = f"a column of scores, {target}" + (f" or {RAW_MOS}" if target == TRAINING_COLUMN else "")
+        raise absent_column(names, expected, f"{path}", "--target to the column of scores")
+    key = next((name for name in KEY_COLUMNS if name in names), None)
+    rows = table.rows((*([key] if key else []), *IDENTITY_COLUMNS))
+
+    def text(name: str | None) -> pl.Expr:
+        words = pl.col(name).cast(pl.String) if name is not None and name in names else pl.lit(None, pl.String)
+        return pl.when(words != "").then(words)
+
+    value = number_column(column)
+    if raw:
+        slope, intercept = UNIFIED.map_to(TRAINING)
+        value = value * slope + intercept
+    labelled = text(STATUS_COLUMN).eq_missing("ok") if STATUS_COLUMN in names else pl.lit(value=True)
+    failed = (
+        (number_column("exit_status") != 0).fill_null(value=False) if "exit_status" in names else pl.lit(value=False)
+    )
+    try:
+        if wrong := {**columns_without_numbers(rows, [column]), **columns_of_text(rows, [column])}:
+            raise LabelError(
+                f"{path}: {column}",
+                found=", ".join(repr(example) for example in wrong.values()),
+                expected="numbers, and null where there is no score",
+                next_step="correct the table, or set --target",
+            )
+        read = rows.select(
+            key=pl.coalesce(text(key), pl.format("row {}", pl.int_range(1, pl.len() + 1))),
+            mos=pl.when(labelled & ~failed).then(value).fill_null(math.nan),
+            failed=failed,
+            corpus=text("corpus").fill_null(""),
+            content=pl.coalesce(*map(text, _CONTENT)),
+            split=text("split"),
+            sha256=text("src_sha256").str.to_lowercase(),
+        ).collect()
+    except pl.exceptions.PolarsError as error:
+        raise table.unreadable(error) from error
+    texts = {name: tuple(read[name].to_list()) for name in ("key", "corpus", "content", "split", "sha256")}
+    return JudgedTable(
+        path=path,
+        sha256=file_record(path)["sha256"],
+        rows=rows,
+        target=f"{column}, as 1–5" if raw else column,
+        mos=read["mos"].to_numpy().astype(np.float64),
+        keys=texts["key"],
+        corpora=texts["corpus"],
+        contents=texts["content"],
+        splits=texts["split"],
+        src_sha256=texts["sha256"],
+        failed=int(read["failed"].sum()),
+    )
+
+
+def column_predictor(name: str) -> Predictor:
+    """A metric that stands in the table itself."""
+
+    def scores(rows: pl.LazyFrame, what: str) -> F64:
+        if wrong := {**columns_without_numbers(rows, [name]), **columns_of_text(rows, [name])}:
+            raise HeadError(
+                f"{what}: {name}",
+                found=", ".join(repr(example) for example in wrong.values()),
+                expected="numbers, and null where there is none",
+                next_step="correct the table, or name another column",
+            )
+        values: F64 = rows.select(number_column(name).cast(pl.Float64).fill_null(math.nan)).collect()[name].to_numpy()
+        return values
+
+    return Predictor(name, "column", (name,), {}, scores)
+
+
+def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
+    """A head: ours where its manifest lies beside it, which says its columns, else one that reads ``columns``."""
+    sidecar = onnx.with_suffix(".json")
+    if _is_ours(sidecar):
+        if columns:
+            raise HeadError(
+                "--columns",
+                found=f"{onnx.name}, whose manifest says what it reads",
+                expected="no columns beside it",
+                next_step="leave --columns out",
+            )
+        head = open_head(onnx)
+        files = {"head": onnx, "head_manifest": sidecar}
+        training = training_of(onnx)
+        if training and training.predictions:
+            files["head_predictions"] = predictions_path(onnx)
+        return Predictor(
+            name=head.manifest.id,
+            kind="head",
+            columns=head.schema.columns,
+            files=files,
+            scores=head.scores,
+            target=VMAF_TARGET if head.target == VMAF_TARGET.name else MOS_TARGET,
+            training=training,
+            warnings=tuple(f"{head.manifest.id} is {warning}" for warning in head.warnings),
+        )
+    if not columns:
+        beside = f"{sidecar.name}, which is no manifest of a head" if sidecar.is_file() else "no manifest beside it"
+        raise HeadError(
+            f"{onnx}",
+            found=beside if onnx.is_file() else "found nothing there",
+            expected=f"{SCHEMA} in {sidecar.name}, or the columns that it reads" if onnx.is_file() else "an ONNX file",
+            next_step="name them with --columns, in the order of its input" if onnx.is_file() else "name another file",
+        )
+    foreign = open_foreign(onnx, columns)
+    note = "what it was trained on is not known: no manifest of ours lies beside it"
+    return Predictor(onnx.stem, "foreign head", tuple(columns), {"head": onnx}, foreign.scores, warnings=(note,))
+
+
+def _is_ours(sidecar: Path) -> bool:
+    """Whether a manifest of a head lies there; one of ours that is broken is told when it is opened."""
+    try:
+        return sidecar.is_file() and str(read_json_object(sidecar).get("schema", "")).startswith("mos-head-manifest-")
+    except SchemaError:
+        return False
+
+
+def judge_table(
+    predictor: Predictor,
+    table: JudgedTable,
+    recipe: HeadRecipe | None = None,
+    *,
+    lower_is_better: bool = False,
+    draw: Bootstrap | None = None,
+) -> Judgement:
+    """Judges what is predicted of a table's rows against their scores.
+
+    With ``lower_is_better`` the predictions' sign is turned. The gate of ``recipe`` is read on the rows that the head
+    was not trained on, where some are known to be; its spread is not measured. HeadError where no row can be judged,
+    and where the scores are off the range of the head or of the gate.
+    """
+    if predictor.training:
+        table = table.of_corpus(predictor.training.corpus_of(table.sha256))
+    predicted = np.asarray(predictor.scores(table.rows, str(table.path)), dtype=np.float64)
+    labelled, known = np.isfinite(table.mos), np.isfinite(predicted)
+    used = labelled & known
+    counts = {
+        "rows_in": len(used),
+        "judged": int(used.sum()),
+        "without_score": int((~labelled).sum()) - table.failed,
+        "without_prediction": int((labelled & ~known).sum()),
+        "failed": table.failed,
+    }
+    if not used.any():
+        raise HeadError(
+            f"{table.path}: no row can be judged",
+            found=f"{len(used)} rows: {counts['without_score']} without a score, {table.failed} of encodes that "
+            f"failed, {counts['without_prediction']} without a prediction",
+            expected=f"rows with {table.target} and {predictor.name}",
+            next_step="label the table, or name another column or head",
+        )
+    if predictor.target is not None:
+        _check_range(table, used, predictor.target, predictor.name)
+    if recipe is not None:
+        _check_range(table, used, recipe.target, f"the gate of {recipe.name}")
+    mos, groups = table.mos[used], _chosen(table.groups, used)
+    scores = -predicted[used] if lower_is_better else predicted[used]
+    rows = KnownRows(*(_chosen(of, used) for of in (table.keys, table.corpora, table.groups, table.splits)))
+    seen = predictor.training.seen(rows, table.sha256) if predictor.training else None
+    contents_known = any(_chosen(table.contents, used))
+    draw = draw or Bootstrap()
+    parts = _parts(mos, scores, rows, seen, draw)
+    if contents_known:
+        parts += _by_content(mos, scores, groups, draw)
+    judgement = Judgement(
+        predictor=predictor,
+        table=table,
+        counts=counts,
+        contents_known=contents_known,
+        negated=lower_is_better,
+        parts=tuple(parts),
+        seen=seen,
+        mos=mos,
+        predicted=scores,
+        notes=(),
+    )
+    judgement = replace(judgement, notes=tuple(_notes(judgement)))
+    return judgement if recipe is None else replace(judgement, gate=_read_gate(recipe, judgement))
+
+
+def _chosen(of: Sequence[Any], used: Mask) -> tuple[Any, ...]:
+    return tuple(one for one, chosen in zip(of, used, strict=True) if chosen)
+
+
+def _check_range(table: JudgedTable, used: Mask, target: Target, whose: str) -> None:
+    low, high = target.low - SLACK, target.low + target.span + SLACK
+    mos = table.mos[used]
+    outside = int(((mos < low) | (mos > high)).sum())
+    if outside:
+        raise HeadError(
+            f"{table.path}: {table.target}",
+            found=f"{outside} of {len(mos)} scores outside {target.low:g}–{target.low + target.span:g} "
+            f"(from {mos.min():g} to {mos.max():g})",
+            expected=f"scores on the range of {whose}",
+            next_step="make the table with mos_features, which converts scores, or set --target",
+        )
+
+
+def _parts(mos: F64, predicted: F64, rows: KnownRows, seen: Seen | None, draw: Bootstrap) -> list[JudgedPart]:
+    """All rows; those that were trained on and the others; each corpus and each split, where there are several."""
+    named: list[tuple[str, str, Mask]] = [("all", "all", np.ones(len(mos), dtype=bool))]
+    if seen is not None and seen.rows.any():
+        named += [("seen", name, mask) for name, mask in ((SEEN, seen.rows), (NEVER_SEEN, ~seen.rows)) if mask.any()]
+    for by, words in (("corpus", rows.corpora), ("split", rows.splits)):
+        of_rows = np.array([word or "" for word in words], dtype=object)
+        names = sorted(filter(None, set(of_rows)))
+        named += [(by, name, of_rows == name) for name in names]
+        if names and not all(of_rows):
+            named.append((by, f"(no {by})", of_rows == ""))
+    # Two names of the same rows, such as a table's only corpus, are judged once.
+    judged = {mask.tobytes(): mask for _, _, mask in named}
+    each = {key: _judged(mos[mask], predicted[mask], _chosen(rows.groups, mask), draw) for key, mask in judged.items()}
+    return [JudgedPart(by, name, each[mask.tobytes()]) for by, name, mask in named]
+
+
+def _judged(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap) -> Judged:
+    fitted = mapped(mos, predicted)
+    interval = {name: bootstrap_interval(metric, mos, predicted, groups, draw) for name, metric in _RAW.items()}
+    if fitted is not None:
+        # The fit stays as it is in every resample, as in the field's protocol.
+        interval |= {name: bootstrap_interval(metric, mos, fitted, groups, draw) for name, metric in _FITTED.items()}
+    return Judged(len(mos), len(set(groups)), score_fitted(mos, predicted, fitted), interval)
+
+
+def _by_content(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap) -> list[JudgedPart]:
+    """Contents' means against each other, and the mean over contents of how their own rows are told apart."""
+    names, of_row = np.unique(np.asarray(groups), return_inverse=True)
+    sizes = np.bincount(of_row)
+    if sizes.max() == 1:
+        return []
+    mean_mos, mean_predicted = (np.bincount(of_row, values) / sizes for values in (mos, predicted))
+    between = _judged(mean_mos, mean_predicted, names.tolist(), draw)
+    parts = [JudgedPart("content", "between: means", between)]
+    fitted = mapped(mos, predicted)
+    order, ends = np.argsort(of_row, kind="stable"), np.cumsum(sizes)
+    each = [rows for rows in np.split(order, ends[:-1]) if len(rows) >= _LEAST_OF_CONTENT and np.ptp(mos[rows]) > 0]
+    if len(each) < 2:
+        return parts
+    values = {name: [metric(mos[rows], predicted[rows]) for rows in each] for name, metric in _RAW.items()}
+    if fitted is not None:
+        values |= {name: [metric(mos[rows], fitted[rows]) for rows in each] for name, metric in _FITTED.items()}
+    numbers = {name: float(np.mean(of_each)) for name, of_each in values.items()}
+    places = [str(place) for place in range(len(each))]
+
+    def mean(of_each: Any, _: Any) -> float:
+        return float(np.mean(of_each))
+
+    interval = {name: bootstrap_interval(mean, of_each, of_each, places, draw) for name, of_each in values.items()}
+    rows = sum(map(len, each))
+    inside = Scores(rows, **{name: numbers.get(name, math.nan) for name in METRIC_NAMES})
+    return [*parts, JudgedPart("content", "within: mean", Judged(rows, len(each), inside, interval))]
+
+
+def _notes(judgement: Judgement) -> list[str]:
+    """What a reader must know beside the numbers."""
+    notes, counts, predictor = list(judgement.predictor.warnings), judgement.counts, judgement.predictor
+    overall = judgement.parts[0].judged.scores
+    if overall.srocc < 0:
+        notes.append(
+            f"predictions fall as scores rise (SROCC {overall.srocc:.3f}); signs are kept, here and in a gate: "
+            + ("leave --lower-is-better out?" if judgement.negated else "where lower is better, say --lower-is-better")
+        )
+    if judgement.negated:
+        notes.append("lower is better: the predictions' sign is turned")
+    if counts["without_prediction"]:
+        notes.append(f"{counts['without_prediction']} rows with a score have no prediction (NaN), and are left out")
+    if not judgement.contents_known:
+        notes.append("contents are not known: intervals are drawn by clip, too narrow where clips share contents")
+    if judgement.seen is not None:
+        rows = int(judgement.seen.rows.sum())
+        told = f"{rows} of {counts['judged']} rows are" if rows else "none of the rows is"
+        notes.append(f"{told} of its training: {judgement.seen.by}")
+    elif predictor.kind == "head":
+        notes.append(
+            "whether rows are of its training is not known: neither they nor what lies beside the head tell it"
+        )
+    return notes
+
+
+def _read_gate(recipe: HeadRecipe, judgement: Judgement) -> GateRead:
+    """The gate on rows that were not trained on, where it is known which were; on none there is nothing to pass by."""
+    # Over one set of rows there is no spread: it is not measured, and not asked for.
+    gate = replace(recipe.gate, plcc_spread=None)
+    limits = {name: limit for name, limit in asdict(gate).items() if limit is not None}
+    by_name = {part.name: part.judged for part in judgement.parts if part.by in ("all", "seen")}
+    if SEEN in by_name and NEVER_SEEN not in by_name:
+        reason = "it was trained on every row: there is none to read the gate from"
+        missed = replace(verdict(gate, []), passed=False, reasons=(reason,))
+        return GateRead(recipe.name, NEVER_SEEN, 0, limits, missed)
+    read_on = NEVER_SEEN if SEEN in by_name else "all"
+    judged = by_name[read_on]
+    return GateRead(recipe.name, read_on, judged.rows, limits, verdict(gate, [judged.scores]))
+
+
+def judgement_png(judgement: Judgement) -> bytes:
+    """A small PNG: scores over predictions, one dot a row, with the logistic where there is one.
+
+    Of more than 1 000 rows an even 1 000 are dots.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 3.8), dpi=80, layout="tight")
+    _scatter(figure.subplots(), judgement)
+    png = io.BytesIO()
+    FigureCanvasAgg(figure)  # no pyplot: no display, and no state that runs in one process would share
+    figure.savefig(png, format="png", metadata={"Software": None})  # no version of matplotlib in the bytes
+    return png.getvalue()
+
+
+def _scatter(axes: "Axes", judgement: Judgement) -> None:
+    mos, predicted = judgement.mos, judgement.predicted
+    dots = slice(None, None, -(-len(mos) // _DOTS) or 1)
+    # The more dots, the fainter each, so that a cloud shows where it is dense.
+    dense = max(0.1, min(0.6, _OPAQUE_UP_TO / len(mos[dots])))
+    axes.plot(predicted[dots], mos[dots], ".", markersize=4, alpha=dense, color="tab:blue", mew=0)
+    fit = logistic_fit(mos, predicted)
+    if fit is not None and fit.rises:
+        along = np.linspace(predicted.min(), predicted.max(), _CURVE)
+        axes.plot(along, fit(along), color="tab:orange", linewidth=1.5)
+    overall = judgement.parts[0].judged.scores
+    name = f"−{judgement.predictor.name}" if judgement.negated else judgement.predictor.name
+    axes.set(xlabel=name, ylabel=judgement.table.target)
+    axes.set_title(f"{overall.rows} rows: SROCC {overall.srocc:.3f}, PLCC {overall.plcc_fitted:.3f} fitted", fontsize=9)

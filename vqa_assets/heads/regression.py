@@ -1,0 +1,158 @@
+"""A new head beside the published one, on the rows that both have never seen: is it worse than what it replaces?
+
+Which files lie where is for ``publish``; which rows a head has seen is told by ``seen``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from vqa_assets.corpora.contents import KEY_COLUMNS
+from vqa_assets.errors import VqaError
+from vqa_assets.heads.evaluation import Predictions, joined, predicted
+from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.seen import KnownRows, training_of
+from vqa_assets.heads.splitting import SplitPlan
+from vqa_assets.heads.using import Head, open_head
+from vqa_assets.heads.weights import HeadWeights
+from vqa_assets.labels.scores import IDENTITY_COLUMNS
+from vqa_assets.metrics import Metric, bootstrap_interval, plcc, rmse, srocc
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.foreign_tables import table_at
+
+_METRICS: Mapping[str, Metric] = {"srocc": srocc, "plcc": plcc, "rmse": rmse}
+_LOWER_IS_BETTER = ("rmse",)
+_LEAST_CONTENTS = 2
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The shipped head's predictions for rows that it was not trained on, and each row's word in a given split."""
+
+    predictions: Predictions
+    splits: tuple[str | None, ...]
+
+
+def held_out(table: TrainingTable, plan: SplitPlan, head: HeadWeights) -> HeldOut:
+    """The hold-out, or of a given split the rows that judge; none where every row was trained on."""
+    rows = plan.parts[0].test if plan.kind == "split" else plan.holdout
+    predictions = predicted(table, rows, head) if len(rows) else joined(())
+    return HeldOut(predictions, tuple(table.split[row] for row in rows))
+
+
+def against_published(
+    onnx: Path, sha256: str | None, held: HeldOut, tables: Mapping[str, Sequence[Path]], *, synthetic: bool
+) -> dict[str, Any]:
+    """What a manifest says of a new head beside the published one, whose file ``onnx`` is; before that is replaced.
+
+    ``sha256`` is the new head's, ``tables`` {corpus: files} those that it was trained from. ``compared`` is False where
+    there is nothing to compare, and ``reason`` says why; else ``metrics`` holds both heads' numbers, their difference
+    and its 95 % interval by content, and ``worse`` the metrics of which the interval lies on the bad side.
+    """
+    sidecar = onnx.with_suffix(".json")
+    result: dict[str, Any] = {"compared": False, "reason": "", "before": None, "metrics": {}, "worse": []}
+    if synthetic:
+        return {**result, "reason": "trained on synthetic rows: there is nothing to compare"}
+    if not (onnx.is_file() and sidecar.is_file()):
+        return {**result, "reason": "no head before"}
+    try:
+        manifest = read_json_object(sidecar)
+        if sha256 is not None and manifest.get("sha256") == sha256:
+            # The same head made again: what it was compared with when it came is still what it replaced.
+            return manifest.get("regression") or {**result, "reason": "the same head as before"}
+        made = manifest.get("run_provenance", {}).get("started_at_utc")
+        result["before"] = {"sha256": manifest.get("sha256"), "status": manifest.get("status"), "made": made}
+        if not held.predictions.keys:
+            return {**result, "reason": "no row was held out"}
+        clips = _by_clip(held, open_head(onnx), tables)
+    except (VqaError, pl.exceptions.PolarsError, OSError, StopIteration) as error:
+        # Whatever is wrong with the head before, it must not keep its successor from being published.
+        return {**result, "reason": f"the head before cannot be used: {error}"}
+    return result | _compared(onnx, clips)
+
+
+def _by_clip(held: HeldOut, before: Head, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
+    """Each held-out clip once: corpus, key, group, split, mos and what both heads (``now``, ``before``) make of it.
+
+    A table may have many rows of a clip, of which some were left out: so the means over its rows are compared.
+    """
+    predictions = held.predictions
+    of_now = pl.DataFrame(
+        {
+            "corpus": predictions.corpora,
+            "key": predictions.keys,
+            "group": predictions.groups,
+            "split": pl.Series(held.splits, dtype=pl.String),
+            "mos": predictions.mos.astype(np.float64),
+            "now": predictions.predicted.astype(np.float64),
+        }
+    )
+    clips = of_now.group_by("corpus", "key", maintain_order=True).agg(
+        pl.col("group", "split").first(), pl.col("mos", "now").mean()
+    )
+    corpora = set(predictions.corpora)
+    scored = [_scored(before, name, path, corpora) for name, paths in tables.items() for path in paths]
+    of_before = pl.concat(scored).group_by("corpus", "key").agg(pl.col("before").mean())
+    return clips.join(of_before, on=["corpus", "key"], how="left", maintain_order="left")
+
+
+def _scored(head: Head, name: str, path: Path, corpora: set[str]) -> pl.DataFrame:
+    """Corpus, key and the head's score of a table's rows; null where it gives none."""
+    table = table_at(path)
+    key = next(column for column in KEY_COLUMNS if column in table.names)
+    rows = table.rows((key, *IDENTITY_COLUMNS))
+    # A table of one corpus goes by that corpus's name; one of several says it row by row.
+    corpus = pl.lit(name) if name in corpora or "corpus" not in table.names else pl.col("corpus").cast(pl.String)
+    named = rows.select(corpus=corpus, key=pl.col(key).cast(pl.String)).collect()
+    scores = head.scores(rows, str(path)).astype(np.float64)
+    return named.with_columns(before=pl.Series(scores).fill_nan(None))
+
+
+def _compared(onnx: Path, clips: pl.DataFrame) -> dict[str, Any]:
+    """Both heads on the clips that the one before knows the features of, and has not learned from."""
+    training = training_of(onnx)
+    rows = KnownRows(*(clips[name].to_list() for name in ("key", "corpus", "group", "split")))
+    seen = training.seen(rows) if training else None
+    learned = seen.rows if seen else np.zeros(len(clips), dtype=bool)
+    unknown = clips["before"].is_null().to_numpy()
+    used = clips.filter(pl.Series(~learned & ~unknown))
+    contents = used["group"].n_unique()
+    counts = {
+        "clips_held_out": len(clips),
+        "clips": len(used),
+        "groups": contents,
+        "clips_seen_before": int(learned.sum()) if seen else None,
+        "seen_told_by": seen.by if seen else "nothing tells what the head before was trained on",
+        "clips_not_scored_before": int((unknown & ~learned).sum()),
+    }
+    if contents < _LEAST_CONTENTS:
+        return {**counts, "reason": f"{contents} held-out contents are left that both heads can be judged on"}
+    mos, now, before = (used[name].to_numpy() for name in ("mos", "now", "before"))
+    metrics, worse = {}, []
+    for name, metric in _METRICS.items():
+        low, high = _interval(metric, mos, now, before, used["group"].to_list())
+        values = {"now": metric(mos, now), "before": metric(mos, before)}
+        metrics[name] = {**values, "difference": values["now"] - values["before"], "interval_95": (low, high)}
+        is_worse = low > 0 if name in _LOWER_IS_BETTER else high < 0
+        # A head that gives one score to all is worse than any that tells clips apart.
+        if is_worse or (math.isnan(values["now"]) and not math.isnan(values["before"])):
+            worse.append(name)
+    return {**counts, "compared": True, "metrics": metrics, "worse": worse}
+
+
+def _interval(metric: Metric, mos: F64, now: F64, before: F64, groups: Sequence[str]) -> tuple[float, float]:
+    """The 95 % interval of the difference: both heads are judged on the same resamples of the contents."""
+    places = np.arange(len(mos))
+
+    def difference(drawn: ArrayLike, _: ArrayLike) -> float:
+        rows = np.asarray(drawn).astype(np.int64)
+        return metric(mos[rows], now[rows]) - metric(mos[rows], before[rows])
+
+    return bootstrap_interval(difference, places, places, groups)

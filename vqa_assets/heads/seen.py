@@ -1,0 +1,149 @@
+"""Which rows a head has learned from, told from what lies beside its ONNX. Trains and judges nothing.
+
+A manifest names the tables and says how their rows were split, and splits are drawn by hash: so the rows that were held
+out can be told afterwards. The out-of-fold predictions, where they lie there too, name the others one by one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vqa_assets.corpora.contents import holdout
+from vqa_assets.errors import SchemaError
+from vqa_assets.heads.manifest import SCHEMA
+from vqa_assets.provenance import file_record
+from vqa_assets.tables.files import read_json_object
+
+Mask = NDArray[np.bool_]
+_TABLE = "features_with_mos_"
+_OF_EVERY_ROW = ("folds", "sources")
+"""Kinds of split whose out-of-fold predictions are those of all rows that the head was trained on."""
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """N rows as splits know them: the clip's key, its corpus (empty: not known), its content group, its split."""
+
+    keys: Sequence[str]
+    corpora: Sequence[str]
+    groups: Sequence[str]
+    splits: Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``rows`` (N,) are those that a head was trained on, or whose content it was; ``by`` says what tells it."""
+
+    rows: Mask
+    by: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a head's manifest says of the rows that it was trained on.
+
+    ``tables`` are SHA-256 → corpus (empty where a table is of several) of what was read; ``predictions`` is the file of
+    its out-of-fold predictions, where that is there and the head's own.
+    """
+
+    kind: str
+    seed: int
+    holdout_share: float
+    corpora: tuple[str, ...]
+    given_tests: tuple[str, ...]
+    tables: Mapping[str, str]
+    synthetic: bool
+    predictions: Path | None
+
+    def corpus_of(self, table_sha256: str) -> str:
+        """The corpus of rows that name none, where the head was trained on just that table; else empty."""
+        return self.tables.get(table_sha256, "")
+
+    def seen(self, rows: KnownRows, table_sha256: str = "") -> Seen | None:
+        """Which of the rows the head has learned from; None where nothing tells."""
+        if self.synthetic:
+            return Seen(np.zeros(len(rows.keys), dtype=bool), "it was trained on made-up rows only")
+        predictions = self.predictions if self.kind in _OF_EVERY_ROW else None
+        by_name = _by_predictions(predictions, rows) if predictions else None
+        if by_name is not None:
+            return Seen(by_name, "its out-of-fold predictions name the clips and contents it was trained on")
+        if not all(rows.corpora) or (self.kind == "split" and not all(rows.splits)):
+            return None
+        corpora = np.asarray(rows.corpora, dtype=object)
+        trained = np.isin(corpora, self.corpora) & self._not_held_out(rows, corpora)
+        what = "this is the table it was trained on" if table_sha256 in self.tables else "it was trained on this corpus"
+        return Seen(trained, f"{what}, and its splits are drawn by hash")
+
+    def _not_held_out(self, rows: KnownRows, corpora: NDArray[np.object_]) -> Mask:
+        words = np.asarray(rows.splits, dtype=object)
+        if self.kind == "split":
+            trained: Mask = words == "train"
+            return trained
+        if self.kind != "folds":
+            return np.ones(len(corpora), dtype=bool)
+        tested = (words == "test") & np.isin(corpora, self.given_tests)
+        held = np.array(holdout(rows.groups, self.holdout_share, self.seed), dtype=bool)
+        learned: Mask = ~(held | tested)
+        return learned
+
+
+def predictions_path(onnx: Path) -> Path:
+    """Where the out-of-fold predictions of a head lie: ``<head>.predictions.parquet`` beside its ONNX."""
+    return onnx.with_name(f"{onnx.stem}.predictions.parquet")
+
+
+def training_of(onnx: Path) -> Training | None:
+    """What the manifest beside an ONNX says of its training; None where none is there, or it says too little."""
+    sidecar = onnx.with_suffix(".json")
+    if not sidecar.is_file():
+        return None
+    try:
+        manifest = read_json_object(sidecar)
+        if manifest.get("schema") != SCHEMA:
+            return None
+        inputs = manifest.get("run_provenance", {}).get("inputs", {})
+        return Training(
+            kind=manifest["folds"]["kind"],
+            seed=int(manifest["training_recipe"]["settings"]["seed"]),
+            holdout_share=float(manifest["holdout"]["share"]),
+            corpora=tuple(manifest["corpora"]),
+            given_tests=tuple(manifest["given_tests"]),
+            tables={
+                str(record["sha256"]): name.removeprefix(_TABLE) if name.startswith(_TABLE) else ""
+                for name, record in inputs.items()
+                if record.get("sha256")
+            },
+            synthetic=bool(manifest["synthetic"]),
+            predictions=_own_predictions(onnx, manifest),
+        )
+    except (SchemaError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _own_predictions(onnx: Path, manifest: Mapping[str, Any]) -> Path | None:
+    """The file of predictions, unless the manifest records another one under that name: then it is another run's."""
+    path = predictions_path(onnx)
+    if not path.is_file():
+        return None
+    outputs = manifest.get("run_provenance", {}).get("outputs", {}).values()
+    recorded = [one["sha256"] for one in outputs if Path(str(one.get("path"))).name == path.name and "sha256" in one]
+    return path if not recorded or file_record(path)["sha256"] in recorded else None
+
+
+def _by_predictions(path: Path, rows: KnownRows) -> Mask | None:
+    """By the clips and contents that the predictions name; None where the file cannot be read."""
+    try:
+        told = pl.read_parquet(path, columns=["key", "corpus", "content_id"]).cast(pl.String)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    clips = set(told.select("corpus", "key").iter_rows())
+    keys = set(told["key"])
+    contents = set(told["content_id"].drop_nulls())
+    # A group is named by its content's id, or by its corpus and clip where it has none.
+    of_rows = zip(rows.keys, rows.corpora, (group.partition(":")[2] for group in rows.groups), strict=True)
+    return np.array([((c, k) in clips if c else k in keys) or g in contents for k, c, g in of_rows], dtype=bool)

@@ -1,0 +1,233 @@
+"""``python -m vqa_assets.judge <head.onnx | column> <labelled table>``: how well it predicts opinion scores.
+
+Any ONNX head, or any column of numbers in the table, against its scores: SROCC, KROCC, PLCC and RMSE, raw and after a
+logistic fit, with 95 % intervals, in all, per corpus, per split and by content. No Dagster, no network.
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqa_assets.errors import HeadError, SettingsError, VqaError
+from vqa_assets.predict import find_head
+from vqa_assets.tables.paths import DataRoot
+
+if TYPE_CHECKING:
+    from vqa_assets.heads.judging import Judgement, Predictor
+    from vqa_assets.heads.recipe import HeadRecipe
+    from vqa_assets.metrics import Scores
+
+JUDGEMENT, PICTURE = "judgement.json", "judgement.png"
+_SHOWN = {
+    "srocc": "SROCC",
+    "krocc": "KROCC",
+    "plcc": "PLCC",
+    "rmse": "RMSE",
+    "plcc_fitted": "PLCC fitted",
+    "rmse_fitted": "RMSE fitted",
+}
+_WIDTH = 13
+_COLUMNS_SHOWN = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0, 1 for a gate that is missed, 2 for whatever could not be judged."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given)
+    try:
+        from vqa_assets.heads.judging import judge_table, read_judged
+        from vqa_assets.metrics import Bootstrap
+
+        recipe = _recipe(options.gate) if options.gate else None
+        predictor, target = _predictor(options)
+        table = read_judged(options.table, options.target or target)
+        judgement = judge_table(
+            predictor, table, recipe, lower_is_better=options.lower_is_better, draw=Bootstrap(options.resamples)
+        )
+        if options.out:
+            _publish(judgement, options, given)
+        print(as_text(judgement), end="", flush=True)
+    except BrokenPipeError:  # who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except (VqaError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 1 if judgement.gate and not judgement.gate.verdict.passed else 0
+
+
+def _predictor(options: argparse.Namespace) -> "tuple[Predictor, str]":
+    """What is judged, and the target's column where none is named.
+
+    A file by its suffix, else the table's column of that name, else a head by its name under the data root's models.
+    """
+    from vqa_assets.heads.judging import GRID_TARGET, TRAINING_COLUMN, column_predictor, head_predictor
+    from vqa_assets.heads.recipe import VMAF_TARGET
+    from vqa_assets.tables.foreign_tables import check_present, table_at
+
+    name, columns = options.judged, tuple(filter(None, (one.strip() for one in (options.columns or "").split(","))))
+    onnx = Path(name).expanduser().with_suffix(".onnx") if Path(name).suffix in (".onnx", ".json") else None
+    if onnx is None:
+        check_present(options.table, "labelled table", "name a table with scores, such as features_with_mos.parquet")
+        names = table_at(options.table).names
+        if name in names:
+            if columns:
+                raise HeadError(
+                    "--columns",
+                    found=f"{name}, a column of the table",
+                    expected="an ONNX head that reads columns",
+                    next_step="leave --columns out",
+                )
+            return column_predictor(name), TRAINING_COLUMN
+        try:
+            onnx = find_head(name, options.root)
+        except (HeadError, SettingsError) as error:
+            more = ", …" if len(names) > _COLUMNS_SHOWN else ""
+            raise HeadError(
+                f"{name}",
+                found=f"no file of a head, no head under <root>/models, and in {options.table.name} the columns "
+                f"{', '.join(names[:_COLUMNS_SHOWN])}{more}",
+                expected="an .onnx file, a head's name, or a column of numbers in the table",
+                next_step="name one of these",
+            ) from error
+    predictor = head_predictor(onnx, columns)
+    return predictor, GRID_TARGET if predictor.target == VMAF_TARGET else TRAINING_COLUMN
+
+
+def _recipe(name: str) -> "HeadRecipe":
+    """The recipe of a gate: a head's name, or a corpus's own head's, ``mos_head`` for short."""
+    from vqa_assets.corpora import CORPORA
+    from vqa_assets.heads.recipe import HEAD_RECIPES, corpus_head_recipe
+
+    own = {corpus_head_recipe(corpus).name: corpus_head_recipe(corpus) for corpus in CORPORA}
+    recipes = {**HEAD_RECIPES, "mos_head": next(iter(own.values())), **own}
+    if name not in recipes:
+        raise HeadError(
+            f"--gate {name}",
+            found="no recipe of that name",
+            expected=f"one of {', '.join(recipes)}",
+            next_step="name one of these",
+        )
+    return recipes[name]
+
+
+def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """``judgement.json`` and ``judgement.png`` in the folder; an error leaves both as they were."""
+    from vqa_assets.heads.judging import VERSION, judgement_png
+    from vqa_assets.provenance import Manifest, RunContext, write_manifest
+    from vqa_assets.tables.files import write_bytes
+
+    folder: Path = options.out
+    if folder.exists() and not folder.is_dir():
+        raise HeadError(f"--out {folder}", found="a file", expected="a folder", next_step="name a folder")
+    inputs = {"table": judgement.table.path, **judgement.predictor.files}
+    if {(folder / name).resolve() for name in (JUDGEMENT, PICTURE)} & {path.resolve() for path in inputs.values()}:
+        raise HeadError(
+            f"--out {folder}", found="a file that is read", expected="a folder of its own", next_step="name another"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / PICTURE, judgement_png(judgement))
+    defaults = vars(parser().parse_args(["", ""]))
+    args = {
+        name: {"value": value, "from": "default" if value == defaults[name] else "command line"}
+        for name, value in vars(options).items()
+    }
+    command = ("python", "-m", "vqa_assets.judge", *arguments)
+    write_manifest(
+        folder / JUDGEMENT,
+        Manifest(
+            schema=VERSION, body=judgement.as_json(), args=args, inputs=inputs, outputs={"picture": folder / PICTURE}
+        ),
+        RunContext(_root(options.root, folder), {}, Path(__file__), command),
+    )
+
+
+def _root(named: str | None, folder: Path) -> DataRoot:
+    """What paths in the judgement are relative to: the data root, else the folder of the judgement."""
+    try:
+        return DataRoot.resolve(named)
+    except SettingsError:
+        if named:
+            raise
+        return DataRoot(folder.absolute())
+
+
+def as_text(judgement: "Judgement") -> str:
+    """The judgement for people: what was judged, a table with intervals under the numbers, notes, the gate."""
+    from vqa_assets.heads.judging import NEVER_SEEN
+
+    counts, table = judgement.counts, judgement.table
+    left_out = {
+        "without a score": counts["without_score"],
+        "without a prediction": counts["without_prediction"],
+        "of encodes that failed": counts["failed"],
+    }
+    missing = "".join(f", {rows} {why}" for why, rows in left_out.items() if rows)
+    names = [part.name if part.by in ("all", "seen") else f"{part.by} {part.name}" for part in judgement.parts]
+    width = max(map(len, names))
+    of = "contents" if judgement.contents_known else "clips"
+    lines = [
+        f"{judgement.predictor.name} against {table.target} of {table.path.name}",
+        f"{counts['judged']} of {counts['rows_in']} rows judged{missing}",
+        "",
+        f"{'':<{width}}{'rows':>8}{of:>10}" + "".join(f"{shown:>{_WIDTH}}" for shown in _SHOWN.values()),
+    ]
+    for name, part in zip(names, judgement.parts, strict=True):
+        judged = part.judged
+        lines.append(f"{name:<{width}}{judged.scores.rows:>8}{judged.groups:>10}{_numbers(judged.scores)}")
+        limits = "".join(f"{_limits(judged.interval.get(metric)):>{_WIDTH}}" for metric in _SHOWN)
+        lines.append(f"{'':<{width + 18}}{limits}")
+    lines += ["", *(f"- {note}" for note in judgement.notes)]
+    if gate := judgement.gate:
+        rows = f"the {gate.rows} rows that it was not trained on" if gate.read_on == NEVER_SEEN else "all rows"
+        reasons = "; ".join(gate.verdict.reasons) or "every threshold is met"
+        outcome = "passed" if gate.verdict.passed else "missed"
+        lines.append(f"gate of {gate.recipe}, read on {rows}: {outcome}: {reasons}")
+        lines.append("the PLCC spread over folds is not measured here, and not asked for")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _numbers(scores: "Scores") -> str:
+    values = (getattr(scores, metric) for metric in _SHOWN)
+    return "".join(f"{'–' if math.isnan(value) else f'{value:.3f}':>{_WIDTH}}" for value in values)
+
+
+def _limits(interval: tuple[float, float] | None) -> str:
+    """The 95 % interval, in as many figures as fit under a number."""
+    if interval is None or math.isnan(interval[0]):
+        return ""
+    return f"{interval[0]:.2f}…{interval[1]:.2f}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    command = argparse.ArgumentParser(
+        prog="python -m vqa_assets.judge",
+        description=__doc__,
+        epilog="Exit status: 0 judged, 1 the gate that was named is missed, 2 nothing could be judged.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("judged", metavar="head.onnx | column", help="a head's file or name, or a column of numbers")
+    command.add_argument("table", type=Path, help="a labelled table (Parquet, JSON Lines, JSON, CSV)")
+    command.add_argument("--gate", metavar="RECIPE", help="read a recipe's gate; exit status 1 where it is missed")
+    command.add_argument("--columns", metavar="A,B,…", help="what a head without our manifest reads, in its order")
+    command.add_argument("--target", help="the column of scores (default: mos; vmaf_score for a head of VMAF)")
+    command.add_argument("--lower-is-better", action="store_true", help="turn the sign of the predictions")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help=f"also write {JUDGEMENT} and {PICTURE} there")
+    command.add_argument("--resamples", type=_positive, default=1000, help="resamples of an interval (default: 1000)")
+    command.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
+    return command
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}, expected a whole number of 1 or more")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

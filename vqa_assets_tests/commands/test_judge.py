@@ -1,0 +1,504 @@
+"""``python -m vqa_assets.judge``: heads of ours and from elsewhere, and columns, against the scores of a table."""
+
+import hashlib
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from scipy.stats import kendalltau, pearsonr, spearmanr
+
+from vqa_assets.heads.build import build_head
+from vqa_assets.heads.publish import HeadInputs, publish_head
+from vqa_assets.heads.recipe import FR_REGRESSOR_V2, KONVID_MOS_HEAD_V1
+from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.judge import main
+from vqa_assets.provenance import RunContext
+from vqa_assets.provenance.verify import verify
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.heads.test_full_reference import GRID_FACTS, encodes
+from vqa_assets_tests.shared.grids import tune_row, write_rows
+from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+
+NAME = "konvid_mos_head_v1"
+SETTINGS = TrainingSettings(epochs=2, device="cpu", protocol_splits=0)
+ROWS = 90
+
+
+def with_metric(seed: int = 7) -> pl.DataFrame:
+    """Three corpora's rows, three to a content, and a column ``metric`` on 0–100 that follows MOS."""
+    rng = np.random.default_rng(seed)
+    mos = rng.uniform(1, 5, ROWS)
+    return pl.DataFrame(
+        {
+            "key": [f"clip-{i}" for i in range(ROWS)],
+            "corpus": ["lsvq"] * 40 + ["chug"] * 50,
+            "content_id": [f"content-{i // 3}" for i in range(ROWS)],
+            "split": ["train"] * 30 + ["test"] * 60,
+            "mos": mos,
+            "metric": 20 * mos + rng.normal(0, 12, ROWS),
+            "one": np.ones(ROWS),
+            "word": ["good"] * ROWS,
+        }
+    )
+
+
+FRAME = with_metric()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a trained head in it, and the table that it was trained on."""
+    root = DataRoot(tmp_path_factory.mktemp("data"))
+    table = written(labelled(120), root.path / "train.parquet")
+    built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": table}, FACTS, SETTINGS, TorchTrainer(), quiet)
+    publish_head(
+        built,
+        HeadInputs(NAME, SETTINGS, {"konvid-1k": table}, {"konvid-1k": [table]}),
+        RunContext(root, {}, Path(__file__)),
+    )
+    predictions = built.predictions
+    pl.DataFrame(
+        {
+            "key": predictions.keys,
+            "corpus": predictions.corpora,
+            "content_id": [group.removeprefix("content:") for group in predictions.groups],
+            "fold": predictions.fold,
+            "mos": predictions.mos,
+            "predicted": predictions.predicted,
+        }
+    ).write_parquet(root.path / "out-of-fold.parquet")
+    return root.path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return written(FRAME, tmp_path / "table.parquet")
+
+
+class Result:
+    """What the command did: its status, both outputs, and ``judgement.json``."""
+
+    def __init__(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str | Path, ...]) -> None:
+        out = tmp_path / "out"
+        self.status = main(["--resamples", "12", "--out", str(out), *map(str, arguments)])
+        told = capsys.readouterr()
+        self.out, self.err = told.out, told.err
+        self.judgement = json.loads((out / "judgement.json").read_text()) if self.status != 2 else {}
+
+    def part(self, name: str, by: str = "") -> dict:
+        (part,) = (p for p in self.judgement["parts"] if p["name"] == name and by in ("", p["by"]))
+        return part
+
+
+@pytest.fixture
+def judge(tmp_path, capsys):
+    return lambda *arguments: Result(tmp_path, capsys, arguments)
+
+
+class TestColumns:
+    """A metric's column."""
+
+    def test_the_numbers_are_those_of_scipy_in_all_per_corpus_and_per_split(self, judge, table):
+        found = judge("metric", table, "--resamples", "60")
+        assert found.status == 0
+        cases = {
+            ("all", "all"): FRAME,
+            ("corpus", "lsvq"): FRAME[:40],
+            ("corpus", "chug"): FRAME[40:],
+            ("split", "train"): FRAME[:30],
+            ("split", "test"): FRAME[30:],
+        }
+        for (by, name), rows in cases.items():
+            mos, metric = rows["mos"].to_numpy(), rows["metric"].to_numpy()
+            part = found.part(name, by)
+            assert (part["rows"], part["groups"]) == (len(rows), rows["content_id"].n_unique())
+            assert part["srocc"] == pytest.approx(spearmanr(mos, metric).statistic)
+            assert part["krocc"] == pytest.approx(kendalltau(mos, metric).statistic)
+            assert part["plcc"] == pytest.approx(pearsonr(mos, metric).statistic)
+            assert part["rmse"] == pytest.approx(np.sqrt(np.mean((mos - metric) ** 2)))
+            assert part["rmse_fitted"] < 1 < part["rmse"]
+            assert part["plcc_fitted"] > part["plcc"] - 0.01
+            for metric_name in ("srocc", "krocc", "plcc", "rmse", "plcc_fitted", "rmse_fitted"):
+                low, high = part["interval_95"][metric_name]
+                assert low <= part[metric_name] <= high
+
+    def test_by_content_stand_the_means_of_contents_and_the_mean_within_them(self, judge, table):
+        found = judge("metric", table)
+        means = FRAME.group_by("content_id").agg(pl.col("mos", "metric").mean())
+        between = found.part("between: means")
+        assert between["rows"] == between["groups"] == 30
+        assert between["plcc"] == pytest.approx(pearsonr(means["mos"], means["metric"]).statistic)
+        within = [spearmanr(one["mos"], one["metric"]).statistic for one in FRAME.partition_by("content_id")]
+        inside = found.part("within: mean")
+        assert (inside["rows"], inside["groups"]) == (90, 30)
+        assert inside["srocc"] == pytest.approx(np.mean(within))
+        low, high = inside["interval_95"]["srocc"]
+        assert low < np.mean(within) < high
+
+    def test_contents_of_one_clip_have_no_part_of_their_own_and_unknown_ones_are_told(self, judge, tmp_path):
+        own = FRAME.with_columns(content_id=pl.col("key"))
+        found = judge("metric", written(own, tmp_path / "own.parquet"))
+        assert {part["by"] for part in found.judgement["parts"]} == {"all", "corpus", "split"}
+        found = judge("metric", written(FRAME.drop("content_id"), tmp_path / "without.parquet"))
+        assert found.judgement["intervals_by"] == "clip"
+        assert "contents are not known: intervals are drawn by clip" in found.out
+
+    @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".pq"])
+    def test_a_table_of_any_format_gives_the_same(self, judge, table, tmp_path, suffix):
+        other = tmp_path / f"other{suffix}"
+        writers = {".jsonl": FRAME.write_ndjson, ".json": FRAME.write_json, ".csv": FRAME.write_csv}
+        writers.get(suffix, FRAME.write_parquet)(other)
+        expected, found = judge("metric", table).judgement["parts"], judge("metric", other).judgement["parts"]
+        assert [part["name"] for part in found] == [part["name"] for part in expected]
+        assert [part["srocc"] for part in found] == pytest.approx([part["srocc"] for part in expected])
+
+    def test_rows_without_score_or_prediction_are_counted_and_told(self, judge, tmp_path):
+        row = pl.int_range(ROWS)
+        holes = FRAME.with_columns(
+            mos=pl.when(row < 2).then(None).when(row == 2).then(math.nan).otherwise("mos"),
+            metric=pl.when(row.is_between(2, 8)).then(math.nan).otherwise("metric"),
+            mos_label_status=pl.when(row == 20).then(pl.lit("missing-label")).otherwise(pl.lit("ok")),
+        )
+        found = judge("metric", written(holes, tmp_path / "holes.parquet"))
+        assert found.judgement["counts"] == {
+            "rows_in": ROWS,
+            "judged": ROWS - 10,
+            "without_score": 4,
+            "without_prediction": 6,
+            "failed": 0,
+        }
+        assert f"{ROWS - 10} of {ROWS} rows judged, 4 without a score, 6 without a prediction" in found.out
+        assert "6 rows with a score have no prediction (NaN)" in found.out
+
+    def test_where_lower_is_better_the_sign_is_told_kept_in_the_gate_and_turned_only_when_asked(self, judge, tmp_path):
+        falling = FRAME.with_columns(mos=pl.col("mos"), loss=6 - pl.col("mos"))
+        path = written(falling, tmp_path / "falling.parquet")
+        found = judge("loss", path, "--gate", NAME)
+        assert (found.status, found.part("all")["srocc"]) == (1, pytest.approx(-1))
+        assert "predictions fall as scores rise (SROCC -1.000); signs are kept, here and in a gate" in found.out
+        assert any("mean SROCC -1.0000" in reason for reason in found.judgement["gate"]["reasons"])
+        turned = judge("loss", path, "--lower-is-better")
+        assert (turned.status, turned.part("all")["srocc"]) == (0, pytest.approx(1))
+        assert turned.part("all")["rmse_fitted"] < found.part("all")["rmse_fitted"]
+        assert "lower is better: the predictions' sign is turned" in turned.out
+        assert turned.judgement["lower_is_better"] is True
+
+    def test_a_constant_has_no_correlation_and_misses_a_gate(self, judge, table):
+        found = judge("one", table, "--gate", NAME)
+        assert found.status == 1
+        assert found.part("all")["srocc"] is None
+        assert "–" in found.out
+        assert "mean PLCC is not defined" in found.out
+
+    def test_scores_may_stand_in_another_column(self, judge, tmp_path):
+        raw = FRAME.select("key", "metric", mos_raw_0_100=(pl.col("mos") - 1) * 25, mos_sharp=6 - pl.col("mos"))
+        path = written(raw, tmp_path / "raw.parquet")
+        found = judge("metric", path)
+        assert found.judgement["target"] == "mos_raw_0_100, as 1–5"
+        assert found.part("all")["rmse"] == pytest.approx(float(((FRAME["mos"] - FRAME["metric"]) ** 2).mean() ** 0.5))
+        assert judge("metric", path, "--target", "sharp").part("all")["srocc"] < 0
+
+
+class TestGate:
+    """A recipe's gate, read once."""
+
+    def test_the_spread_is_neither_measured_nor_asked_for(self, judge, tmp_path):
+        near = FRAME.with_columns(near=pl.col("mos") + 0.1)
+        found = judge("near", written(near, tmp_path / "near.parquet"), "--gate", "mos_head")
+        gate = found.judgement["gate"]
+        assert (found.status, gate["passed"], gate["reasons"]) == (0, True, [])
+        assert gate["thresholds"] == {"mean_plcc": 0.85, "mean_srocc": 0.82, "mean_rmse": 0.45}
+        assert gate["numbers"]["plcc_spread"] is None
+        assert gate["plcc_spread"] == "not measured, and not asked for"
+        assert "read on all rows: passed: every threshold is met" in found.out
+        assert "the PLCC spread over folds is not measured here, and not asked for" in found.out
+
+    def test_a_number_that_misses_says_so_and_the_status_is_1(self, judge, table):
+        found = judge("metric", table, "--gate", NAME)
+        assert found.status == 1
+        assert "missed: mean RMSE" in found.out
+        assert judge("metric", table).status == 0
+
+    def test_a_gate_on_1_to_5_reads_no_scores_on_0_to_100(self, judge, tmp_path):
+        other = written(FRAME.with_columns(mos=pl.col("mos") * 20), tmp_path / "other.parquet")
+        found = judge("metric", other, "--gate", NAME)
+        assert found.status == 2
+        assert "scores outside 1–5" in found.err
+        assert judge("metric", other).status == 0
+
+
+class TestOwnHeads:
+    """A head of ours, whose manifest lies beside it."""
+
+    def test_on_its_own_table_only_the_hold_out_was_never_seen_and_the_gate_reads_that(self, judge, root):
+        found = judge(NAME, root / "train.parquet", "--root", root, "--gate", NAME)
+        manifest = json.loads((root / "models" / f"{NAME}.json").read_text())
+        held = manifest["holdout"]
+        never = found.part("not trained on")
+        assert (never["rows"], never["groups"]) == (held["rows"], held["groups"])
+        assert never["srocc"] == pytest.approx(held["srocc"])
+        assert never["rmse"] == pytest.approx(held["rmse"], abs=1e-5)
+        assert found.part("trained on")["rows"] == manifest["training_recipe"]["rows"]
+        assert found.judgement["gate"]["read_on"] == "not trained on"
+        assert found.judgement["gate"]["rows"] == held["rows"]
+        assert f"{manifest['training_recipe']['rows']} of 120 rows are of its training: this is the table" in found.out
+        assert f"{NAME} is Proposed: " in found.out
+
+    def test_its_out_of_fold_predictions_tell_clips_and_contents_of_any_other_table(self, judge, root, tmp_path):
+        for suffix in (".onnx", ".json"):
+            shutil.copy(root / "models" / f"{NAME}{suffix}", tmp_path)
+        shutil.copy(root / "out-of-fold.parquet", tmp_path / f"{NAME}.predictions.parquet")
+        trained = set(pl.read_parquet(root / "out-of-fold.parquet")["content_id"])
+        new = labelled(40, seed=3)
+        # Other clips of the same contents, and without a word on their corpus.
+        same = labelled(120).with_columns(key=pl.format("again-{}", "key"))
+        path = written(pl.concat([new, same]), tmp_path / "mixed.parquet")
+        found = judge(tmp_path / f"{NAME}.onnx", path)
+        assert found.judgement["trained_on"]["rows"] == int(same["content_id"].is_in(list(trained)).sum())
+        assert "its out-of-fold predictions name the clips and contents" in found.out
+        assert set(found.judgement["run_provenance"]["inputs"]) == {
+            *("head", "head_manifest", "head_predictions", "table"),
+        }
+
+    def test_predictions_of_another_training_tell_nothing(self, judge, root, tmp_path):
+        shutil.copy(root / "models" / f"{NAME}.onnx", tmp_path)
+        shutil.copy(root / "out-of-fold.parquet", tmp_path / f"{NAME}.predictions.parquet")
+        manifest = json.loads((root / "models" / f"{NAME}.json").read_text())
+        manifest["run_provenance"]["outputs"]["predictions"] = {
+            "path": f"models/{NAME}.predictions.parquet",
+            "sha256": "0" * 64,
+        }
+        (tmp_path / f"{NAME}.json").write_text(json.dumps(manifest))
+        path = written(labelled(120).with_columns(more=pl.lit(1)), tmp_path / "same.parquet")
+        assert judge(tmp_path / f"{NAME}.onnx", path).judgement["trained_on"] is None
+
+    def test_rows_of_a_corpus_it_was_trained_on_are_taken_for_seen_and_others_not(self, judge, root, tmp_path):
+        words = ["konvid-1k"] * 60 + ["lsvq"] * 60
+        path = written(labelled(120).with_columns(corpus=pl.Series(words)), tmp_path / "copy.parquet")
+        found = judge(NAME, path, "--root", root)
+        assert 40 < found.judgement["trained_on"]["rows"] < 60
+        assert "it was trained on this corpus" in found.judgement["trained_on"]["told_by"]
+        every = written(pl.read_parquet(path).with_columns(corpus=pl.lit("lsvq")), tmp_path / "other.parquet")
+        assert "none of the rows is of its training" in judge(NAME, every, "--root", root).out
+
+    def test_of_rows_that_name_no_corpus_it_is_told_that_nobody_knows(self, judge, root, tmp_path):
+        found = judge(NAME, written(labelled(40, seed=3), tmp_path / "new.parquet"), "--root", root)
+        assert found.judgement["trained_on"] is None
+        assert "whether rows are of its training is not known" in found.out
+
+    def test_a_head_that_saw_every_row_has_nothing_to_pass_by(self, judge, root, tmp_path):
+        seen = set(pl.read_parquet(root / "out-of-fold.parquet")["key"])
+        rows = labelled(120).filter(pl.col("key").is_in(list(seen))).with_columns(corpus=pl.lit("konvid-1k"))
+        found = judge(NAME, written(rows, tmp_path / "seen.parquet"), "--root", root, "--gate", NAME)
+        assert found.status == 1
+        assert found.judgement["gate"]["reasons"] == [
+            "it was trained on every row: there is none to read the gate from"
+        ]
+
+    def test_a_full_reference_head_is_judged_by_the_vmaf_of_an_encode_grid(self, judge, tmp_path):
+        failed = tune_row(900, exit_status=1, vmaf_score=50.0)
+        grid = write_rows(tmp_path / "fr.jsonl", *encodes(5), failed)
+        built = build_head(FR_REGRESSOR_V2, {"grid": grid}, GRID_FACTS, SETTINGS, TorchTrainer(), quiet)
+        inputs = HeadInputs("fr_regressor_v2", SETTINGS, {"grid": grid}, {"grid": [grid]})
+        publish_head(built, inputs, RunContext(DataRoot(tmp_path), {}, Path(__file__)))
+        found = judge(tmp_path / "models" / "fr_regressor_v2.onnx", grid, "--gate", "fr_regressor_v2")
+        assert found.judgement["target"] == "vmaf_score"
+        assert found.judgement["counts"]["failed"] == 1
+        assert found.part("all")["groups"] == 5
+
+
+def graph(path: Path, inputs, outputs=(("mos", TensorProto.FLOAT, ["n"]),), reads=None, metadata=None) -> Path:
+    """An ONNX whose output is the sum over a row of the inputs it ``reads`` (else the first), as float."""
+    shape = numpy_helper.from_array(np.array([-1] + [1] * (len(outputs[0][2]) - 1), dtype=np.int64), "shape")
+    nodes, terms = [], []
+    for name in reads or [inputs[0][0]]:
+        nodes += [
+            helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", [f"{name}_float"], [f"{name}_mean"], axes=[1], keepdims=0),
+        ]
+        terms.append(f"{name}_mean")
+    nodes.append(helper.make_node("Sum", terms, ["flat"]))
+    nodes += [helper.make_node("Reshape", ["flat", "shape"], [name]) for name, _, _ in outputs]
+    takes, gives = ([helper.make_tensor_value_info(*tensor) for tensor in side] for side in (inputs, outputs))
+    model = helper.make_model(
+        helper.make_graph(nodes, "elsewhere", takes, gives, [shape]),
+        ir_version=8,
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
+    return path
+
+
+FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
+TWO = FRAME.with_columns(half=pl.col("metric") / 2, other=pl.col("metric") * 1.5, encoder=pl.lit("x264"))
+
+
+class TestForeignHeads:
+    """An ONNX without a manifest of ours."""
+
+    @pytest.mark.parametrize(
+        ("inputs", "outputs", "metadata"),
+        [
+            ([("x", FLOAT, ["n", 2])], [("mos", FLOAT, ["n"])], {}),
+            ([("x", FLOAT, ["n", "f"])], [("quality", FLOAT, ["n", 1])], {}),
+            ([("x", DOUBLE, ["n", 2])], [("mos", FLOAT, ["n"])], {}),
+            ([("x", FLOAT, ["n", 2]), ("encoder_onehot", FLOAT, ["n", 1])], [("mos", FLOAT, ["n"])], {}),
+            ([("kind", FLOAT, ["n", 1]), ("x", FLOAT, ["n", 2])], [("mos", FLOAT, ["n"])], {}),
+            (
+                [("x", FLOAT, ["n", 2]), ("one_hot", FLOAT, ["n", 2])],
+                [("mos", FLOAT, ["n"])],
+                {"encoder_vocab": '["x264", "x265"]'},
+            ),
+        ],
+        ids=["plain", "open-width", "double", "onehot", "onehot-first", "encoders"],
+    )
+    def test_its_inputs_are_found_from_the_graph(self, judge, tmp_path, inputs, outputs, metadata):
+        path = graph(tmp_path / "theirs.onnx", inputs, outputs, reads=["x"], metadata=metadata)
+        found = judge(path, written(TWO, tmp_path / "two.parquet"), "--columns", "half, other")
+        assert found.status == 0, found.err
+        assert found.part("all")["srocc"] == pytest.approx(spearmanr(FRAME["mos"], FRAME["metric"]).statistic)
+        assert found.part("all")["rmse"] == pytest.approx(
+            float(((FRAME["mos"] - FRAME["metric"]) ** 2).mean() ** 0.5), rel=1e-5
+        )
+        assert found.judgement["predictor"] == {
+            "name": "theirs",
+            "kind": "foreign head",
+            "columns": ["half", "other"],
+        }
+        assert "what it was trained on is not known: no manifest of ours lies beside it" in found.out
+
+    def test_a_row_with_a_feature_that_is_not_known_has_no_prediction_whatever_the_graph_says(self, judge, tmp_path):
+        path = graph(tmp_path / "theirs.onnx", [("x", FLOAT, ["n", 2])])
+        holes = TWO.with_columns(half=pl.when(pl.int_range(ROWS) < 3).then(None).otherwise("half"))
+        found = judge(path, written(holes, tmp_path / "two.parquet"), "--columns", "half,other")
+        assert found.judgement["counts"]["without_prediction"] == 3
+
+    @pytest.mark.parametrize(
+        ("inputs", "outputs", "columns", "told"),
+        [
+            ([("x", TensorProto.INT64, ["n", 2])], None, "half,other", "input x tensor(int64)"),
+            ([("x", FLOAT, ["n", 2, 2])], None, "half,other", "('n', 2, 2)"),
+            ([("x", FLOAT, [4, 2])], None, "half,other", "a batch of fixed size in x"),
+            ([("x", FLOAT, ["n", 3])], None, "half,other", "and 2 columns: half, other, expected 3 columns"),
+            ([(name, FLOAT, ["n", 2]) for name in "xyz"], None, "half,other", "3 inputs"),
+            ([(name, FLOAT, ["n", 2]) for name in "xy"], None, "half,other", "of which either may be the features"),
+            (
+                [("x", FLOAT, ["n", 2]), ("onehot", FLOAT, ["n", 3])],
+                None,
+                "half,other",
+                "a one-hot of 3 encoders that nothing names",
+            ),
+            (
+                [("x", FLOAT, ["n", 2]), ("onehot", FLOAT, ["n", "v"])],
+                None,
+                "half,other",
+                "a one-hot of unknown width",
+            ),
+            ([("x", FLOAT, ["n", 2])], [("a", FLOAT, ["n"]), ("b", FLOAT, ["n"])], "half,other", "2 outputs"),
+            ([("x", FLOAT, ["n", 2])], [("a", FLOAT, ["n", 1, 1])], "half,other", "an output of shape (2, 1, 1)"),
+            ([("x", FLOAT, ["n", 2])], None, "half,half", "--columns: half, half, expected each column once"),
+            ([("x", FLOAT, ["n", 2])], None, "half,gone", "no column for gone"),
+            ([("x", FLOAT, ["n", 2])], None, "half,word", "word: good"),
+            ([("x", FLOAT, ["n", 2])], None, "", "no manifest beside it, expected mos-head-manifest-v1"),
+        ],
+    )
+    def test_what_is_no_head_is_refused_and_says_what_is_expected(
+        self, judge, tmp_path, inputs, outputs, columns, told
+    ):
+        path = graph(tmp_path / "theirs.onnx", inputs, outputs or (("mos", FLOAT, ["n"]),))
+        found = judge(path, written(TWO, tmp_path / "two.parquet"), "--columns", columns)
+        assert found.status == 2
+        assert told in found.err
+        assert "expected" in found.err
+        assert ";" in found.err
+
+    def test_a_file_that_is_no_onnx_and_a_manifest_of_something_else_are_told(self, judge, tmp_path, table):
+        (tmp_path / "theirs.onnx").write_bytes(b"no model")
+        assert (
+            "expected a model that onnxruntime opens"
+            in judge(tmp_path / "theirs.onnx", table, "--columns", "metric").err
+        )
+        for text in ('{"schema": "theirs"}', "[1, 2]", "no JSON"):
+            (tmp_path / "theirs.json").write_text(text)
+            assert "theirs.json, which is no manifest of a head" in judge(tmp_path / "theirs.onnx", table).err
+
+
+def test_what_is_written_says_what_was_read_and_can_be_verified(judge, root, tmp_path):
+    table = shutil.copy(root / "train.parquet", tmp_path / "table.parquet")
+    found = judge(root / "models" / f"{NAME}.onnx", table, "--target", "mos")
+    run = found.judgement["run_provenance"]
+    assert found.judgement["schema"] == "judgement-v1"
+    assert run["inputs"]["table"]["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
+    assert run["argv"][:3] == ["python", "-m", "vqa_assets.judge"]
+    assert run["args"]["target"] == {"value": "mos", "from": "command line"}
+    assert run["args"]["gate"] == {"value": None, "from": "default"}
+    assert (tmp_path / "out" / "judgement.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "judgement.png").stat().st_size < 30_000
+    verified = verify(tmp_path / "out" / "judgement.json")
+    assert verified.holds
+    assert verified.command.startswith("python -m vqa_assets.judge ")
+    table.write_bytes(b"")
+    assert not verify(tmp_path / "out" / "judgement.json").holds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("metric", "{folder}/gone.parquet"), "gone.parquet: found nothing there, expected a table with rows"),
+        (("metric", "{folder}/table.txt"), "the suffix '.txt'"),
+        (("sharpness", "{table}"), "in table.parquet the columns key, corpus, content_id"),
+        (("{folder}/gone.onnx", "{table}"), "gone.onnx: found nothing there, expected an ONNX file"),
+        (("word", "{table}"), "word: 'good', expected numbers"),
+        (("metric", "{table}", "--target", "technical"), "expected a column of scores, technical; set --target"),
+        (("metric", "{table}", "--target", "word"), "word: 'good', expected numbers"),
+        (("metric", "{table}", "--gate", "best"), "--gate best: no recipe of that name, expected one of konvid_mos"),
+        (("metric", "{table}", "--columns", "one"), "--columns: metric, a column of the table"),
+        (("metric", "{table}", "--out", "{table}"), "a file, expected a folder"),
+        (("empty", "{table}"), "no row can be judged"),
+    ],
+)
+def test_whatever_keeps_it_from_judging_is_told_with_status_2(tmp_path, capsys, arguments, told):
+    written(FRAME.with_columns(empty=pl.lit(None, pl.Float64)), tmp_path / "table.parquet")
+    (tmp_path / "table.txt").write_text("mos\n1\n")
+    where = {"folder": tmp_path, "table": tmp_path / "table.parquet"}
+    assert main([one.format(**where) for one in (*arguments, "--resamples", "2")]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_manifest_of_ours_says_the_columns_and_its_head_must_be_whole(judge, root, tmp_path):
+    head = root / "models" / f"{NAME}.onnx"
+    assert "whose manifest says what it reads" in judge(head, root / "train.parquet", "--columns", "adm2").err
+    shutil.copy(root / "models" / f"{NAME}.json", tmp_path)
+    (tmp_path / f"{NAME}.onnx").write_bytes(b"of another training")
+    assert "SHA-256" in judge(tmp_path / f"{NAME}.onnx", root / "train.parquet").err
+    off = written(labelled(30).with_columns(mos=pl.col("mos") * 20), tmp_path / "off.parquet")
+    assert f"expected scores on the range of {NAME}" in judge(head, off).err
+
+
+def test_the_command_runs_in_a_fresh_process_and_loads_nothing_heavy_to_say_how(table):
+    done = subprocess.run(
+        [sys.executable, "-m", "vqa_assets.judge", "metric", str(table), "--resamples", "10"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second, _, header = done.stdout.splitlines()[:4]
+    assert (first, second) == ("metric against mos of table.parquet", "90 of 90 rows judged")
+    assert header.split() == [
+        *("rows", "contents", "SROCC", "KROCC", "PLCC", "RMSE", "PLCC", "fitted", "RMSE", "fitted")
+    ]
+    program = "import sys, vqa_assets.judge; print([m for m in ('dagster', 'torch', 'polars') if m in sys.modules])"
+    checked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert checked.stdout.strip() == "[]"
