@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vqa_assets.metrics import Bootstrap
 
         recipe = _recipe(options.gate) if options.gate else None
-        predictor, target = _predictor(options)
-        table = read_judged(options.table, options.target or target)
+        predictor = _predictor(options)
+        table = read_judged(options.table, options.target or predictor.learned)
         judgement = judge_table(
             predictor, table, recipe, lower_is_better=options.lower_is_better, draw=Bootstrap(options.resamples)
         )
@@ -60,13 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if judgement.gate and not judgement.gate.verdict.passed else 0
 
 
-def _predictor(options: argparse.Namespace) -> "tuple[Predictor, str]":
-    """What is judged, and the target's column where none is named.
+def _predictor(options: argparse.Namespace) -> "Predictor":
+    """What is judged.
 
     A file by its suffix, else the table's column of that name, else a head by its name under the data root's models.
     """
-    from vqa_assets.heads.judging import GRID_TARGET, TRAINING_COLUMN, column_predictor, head_predictor
-    from vqa_assets.heads.recipe import VMAF_TARGET
+    from vqa_assets.heads.judging import column_predictor, head_predictor
     from vqa_assets.tables.foreign_tables import check_present, table_at
 
     name, columns = options.judged, tuple(filter(None, (one.strip() for one in (options.columns or "").split(","))))
@@ -82,7 +81,7 @@ def _predictor(options: argparse.Namespace) -> "tuple[Predictor, str]":
                     expected="an ONNX head that reads columns",
                     next_step="leave --columns out",
                 )
-            return column_predictor(name), TRAINING_COLUMN
+            return column_predictor(name)
         try:
             onnx = find_head(name, options.root)
         except (HeadError, SettingsError) as error:
@@ -94,8 +93,7 @@ def _predictor(options: argparse.Namespace) -> "tuple[Predictor, str]":
                 expected="an .onnx file, a head's name, or a column of numbers in the table",
                 next_step="name one of these",
             ) from error
-    predictor = head_predictor(onnx, columns)
-    return predictor, GRID_TARGET if predictor.target == VMAF_TARGET else TRAINING_COLUMN
+    return head_predictor(onnx, columns)
 
 
 def _recipe(name: str) -> "HeadRecipe":
@@ -215,7 +213,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("table", type=Path, help="a labelled table (Parquet, JSON Lines, JSON, CSV)")
     command.add_argument("--gate", metavar="RECIPE", help="read a recipe's gate; exit status 1 where it is missed")
     command.add_argument("--columns", metavar="A,B,…", help="what a head without our manifest reads, in its order")
-    command.add_argument("--target", help="the column of scores (default: mos; vmaf_score for a head of VMAF)")
+    command.add_argument("--target", help="the column of scores (default: the one that a head learned, else mos)")
     command.add_argument("--lower-is-better", action="store_true", help="turn the sign of the predictions")
     command.add_argument("--out", type=Path, metavar="FOLDER", help=f"also write {JUDGEMENT} and {PICTURE} there")
     command.add_argument("--resamples", type=_positive, default=1000, help="resamples of an interval (default: 1000)")

@@ -227,21 +227,28 @@ def metric_of_resamples(metric: Metric, truth: ArrayLike, predicted: ArrayLike, 
 
 
 def _plcc_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
-    number = counts.sum(axis=1)
-    # Centred first: a variance from sums of squares loses digits where the mean is far from 0.
-    y, p = y - y.mean(), p - p.mean()
-    of_y, of_p = _divided(counts @ y, number), _divided(counts @ p, number)
-    together = _divided(counts @ (y * p), number) - of_y * of_p
-    spreads = [_divided(counts @ (one * one), number) - mean**2 for one, mean in ((y, of_y), (p, of_p))]
-    return _correlation(together, spreads[0] * spreads[1], _varies(y, counts) & _varies(p, counts))
+    together, of_y, of_p = _products(_off_mean(y, counts), _off_mean(p, counts), counts)
+    return _correlation(together, of_y * of_p, _varies(y, counts) & _varies(p, counts))
 
 
 def _srocc_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
     middle = (counts.sum(axis=1, keepdims=True) + 1) / 2
-    of_y, of_p = _ranks(y, counts) - middle, _ranks(p, counts) - middle
-    spreads = [np.einsum("sn,sn,sn->s", counts, one, one) for one in (of_y, of_p)]
-    together = np.einsum("sn,sn,sn->s", counts, of_y, of_p)
-    return _correlation(together, spreads[0] * spreads[1], _varies(y, counts) & _varies(p, counts))
+    together, of_y, of_p = _products(_ranks(y, counts) - middle, _ranks(p, counts) - middle, counts)
+    return _correlation(together, of_y * of_p, _varies(y, counts) & _varies(p, counts))
+
+
+def _off_mean(values: Floats, counts: Floats) -> Floats:
+    """The values minus each resample's own mean: (S, N).
+
+    Two passes: from sums of squares about any other number a row far off, where it is not drawn, takes all digits.
+    """
+    return values - _divided(counts @ values, counts.sum(axis=1))[:, None]
+
+
+def _products(a: Floats, b: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Of two (S, N) the sums of their products, of a's squares and of b's, in each resample: (S,) each."""
+    ab, aa, bb = (np.einsum("sn,sn,sn->s", counts, *pair) for pair in ((a, b), (a, a), (b, b)))
+    return ab, aa, bb
 
 
 def _ranks(values: Floats, counts: Floats) -> Floats:
@@ -278,8 +285,8 @@ def _rmse_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
 
 
 def _rmse_over_sd_of_resamples(y: Floats, p: Floats, counts: Floats) -> Floats:
-    number, centred = counts.sum(axis=1), y - y.mean()
-    variance = _divided(counts @ (centred * centred), number) - _divided(counts @ centred, number) ** 2
+    apart = _off_mean(y, counts)
+    variance = _divided(np.einsum("sn,sn,sn->s", counts, apart, apart), counts.sum(axis=1))
     return np.where(_varies(y, counts), _divided(_rmse_of_resamples(y, p, counts), np.sqrt(variance)), math.nan)
 
 

@@ -23,7 +23,6 @@ from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
 from vqa_assets.tables.files import write_bytes
-from vqa_assets.tables.foreign_tables import TABLE_SUFFIXES, check_present, table_at
 from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ def find_head(name: str, root: str | None) -> Path:
 
 def sources_of(names: Iterable[str]) -> tuple[list[Path], list[Path]]:
     """(tables, clips) of what was named: files by their suffix, and of folders the clips inside, in order."""
+    from vqa_assets.tables.foreign_tables import TABLE_SUFFIXES
+
     tables: list[Path] = []
     clips: list[Path] = []
     for path in map(Path, names):
@@ -101,6 +102,7 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     import polars as pl
 
     from vqa_assets.labels.scores import IDENTITY_COLUMNS
+    from vqa_assets.tables.foreign_tables import check_present, table_at
 
     check_present(path, "feature table", "name a feature table, such as features.parquet")
     table = table_at(path)
@@ -185,6 +187,8 @@ def as_json(head: "Head", scored: Sequence[Scored]) -> str:
 
 def _format_of(options: argparse.Namespace) -> str:
     """What is written: as a flag says, else as the suffix of ``--out`` does. HeadError where the two differ."""
+    from vqa_assets.tables.foreign_tables import TABLE_SUFFIXES
+
     asked = "json" if options.json else "csv" if options.csv else ""
     suffix = options.out.suffix.lower().removeprefix(".") if options.out else ""
     other_table = suffix not in ("json", "csv", "") and f".{suffix}" in TABLE_SUFFIXES

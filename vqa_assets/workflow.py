@@ -72,12 +72,15 @@ def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: b
         elif one.rows and one.features:
             steps.append(Step(("mos_features",), name))
     trainable = [name for name, one in present.items() if one.trainable]
-    if trainable and any(one.rows for one in present.values()):
+    # A labelled table of which there is no JSONL is of no clip of the unified corpus.
+    unified = [name for name in trainable if present[name].rows]
+    if unified:
         steps.append(Step(("unified_features",)))
     if training and trainable:
         steps += [Step(("mos_head",), name) for name in trainable]
-        steps += [Step((r.name,)) for r in HEAD_RECIPES.values() if _can_be_trained(r, trainable)]
-        steps += [Step(("cross_corpus_evaluation",))] if len(trainable) > 1 else []
+        recipes = HEAD_RECIPES.values()
+        steps += [Step((r.name,)) for r in recipes if _can_be_trained(r, unified if r.every_corpus else trainable)]
+        steps += [Step(("cross_corpus_evaluation",))] if len(unified) > 1 else []
     return steps + _grid_steps(root, training)
 
 

@@ -185,6 +185,18 @@ def test_over_all_resamples_together_a_metric_is_what_it_is_on_each(metric):
         np.testing.assert_allclose(metric_of_resamples(metric, truth, predicted, counts), expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("metric", [plcc, rmse_over_sd], ids=lambda metric: metric.__name__)
+def test_a_row_far_off_takes_no_digits_of_the_resamples_that_it_is_not_in(metric):
+    rng = np.random.default_rng(2)
+    truth = rng.normal(3, 1, 60)
+    predicted = np.append(truth[1:] + rng.normal(size=59), 1e12)
+    (counts,) = resamples([f"c{row}" for row in range(60)], Bootstrap(60, 7))
+    each = [np.repeat(np.arange(60), count.astype(int)) for count in counts]
+    for y, p in ((truth, predicted), (predicted, truth)):
+        expected = [metric(y[own], p[own]) for own in each]
+        np.testing.assert_allclose(metric_of_resamples(metric, y, p, counts), expected, atol=1e-9)
+
+
 def test_a_resample_that_draws_alike_scores_only_has_no_correlation():
     truth, predicted = np.array([3.1, 3.1, 4.7]), np.array([1.0, 2.0, 3.0])
     counts = np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 3.0]])

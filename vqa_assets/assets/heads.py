@@ -201,7 +201,12 @@ def rows_of_head(
         declared = [catalog.corpora[name] for name in recipe.corpora if name in catalog.corpora]
         present = {c.name: [root.labelled(c)] for c in declared if root.labelled(c).is_file()}
         what = "features_with_mos"
-    read = {**(settings.tables or present), **settings.extra_tables}
+    usual = settings.tables or present
+    # The encode grid's files may go by one name in both: its rows say whose they are.
+    read = {
+        corpus: [*usual.get(corpus, ()), *settings.extra_tables.get(corpus, ())]
+        for corpus in dict.fromkeys((*usual, *settings.extra_tables))
+    }
     files_of_corpora = {
         corpus: {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
         for corpus, paths in read.items()

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
+from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.scales import RAW_MOS, SLACK, TRAINING, UNIFIED
 from vqa_assets.errors import HeadError, LabelError, SchemaError
 from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
@@ -97,7 +98,8 @@ class JudgedTable:
 class Predictor:
     """What is judged: ``kind`` is ``head``, ``foreign head`` or ``column``; ``files`` are those that it was read from.
 
-    ``target`` is None where nothing says on which range it predicts. ``scores`` gives (N,) numbers of a table's rows.
+    ``target`` is None where nothing says on which range it predicts, ``learned`` the column of scores that it learned.
+    ``scores`` gives (N,) numbers of a table's rows.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Predictor:
     files: Mapping[str, Path]
     scores: Callable[[pl.LazyFrame, str], NDArray[Any]]
     target: Target | None = None
+    learned: str = TRAINING_COLUMN
     training: Training | None = None
     warnings: tuple[str, ...] = ()
 
@@ -282,7 +285,7 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
             )
         head = open_head(onnx)
         files = {"head": onnx, "head_manifest": sidecar}
-        training = training_of(onnx)
+        training, of_vmaf = training_of(onnx), head.target == VMAF_TARGET.name
         if training and training.predictions:
             files["head_predictions"] = predictions_path(onnx)
         return Predictor(
@@ -291,7 +294,8 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
             columns=head.schema.columns,
             files=files,
             scores=head.scores,
-            target=VMAF_TARGET if head.target == VMAF_TARGET.name else MOS_TARGET,
+            target=VMAF_TARGET if of_vmaf else MOS_TARGET,
+            learned=GRID_TARGET if of_vmaf else head.target,
             training=training,
             warnings=tuple(f"{head.manifest.id} is {warning}" for warning in head.warnings),
         )
@@ -461,6 +465,9 @@ def _notes(judgement: Judgement) -> list[str]:
             f"predictions fall as scores rise (SROCC {overall.srocc:.3f}); signs are kept, here and in a gate: "
             + ("leave --lower-is-better out?" if judgement.negated else "where lower is better, say --lower-is-better")
         )
+    column, learned = judgement.table.target, predictor.learned
+    if predictor.kind == "head" and column != learned and any(map(is_further_score, (column, learned))):
+        notes.append(f"it learned {learned}, and is judged by {column}")
     if judgement.negated:
         notes.append("lower is better: the predictions' sign is turned")
     if counts["without_prediction"]:

@@ -82,6 +82,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
         built.manifest["sha256"],
         built.held_out,
         inputs.rows,
+        target=built.manifest["target"],
         synthetic=built.manifest["synthetic"],
     )
     folder = folder_of(context.root, inputs.settings)

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.evaluation import Predictions, joined, predicted
+from vqa_assets.heads.manifest import target_of
+from vqa_assets.heads.recipe import MOS_TARGET
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.seen import KnownRows, training_of
 from vqa_assets.heads.splitting import SplitPlan
@@ -48,13 +50,20 @@ def held_out(table: TrainingTable, plan: SplitPlan, head: HeadWeights) -> HeldOu
 
 
 def against_published(
-    onnx: Path, sha256: str | None, held: HeldOut, tables: Mapping[str, Sequence[Path]], *, synthetic: bool
+    onnx: Path,
+    sha256: str | None,
+    held: HeldOut,
+    tables: Mapping[str, Sequence[Path]],
+    *,
+    target: str = MOS_TARGET.name,
+    synthetic: bool,
 ) -> dict[str, Any]:
     """What a manifest says of a new head beside the published one, whose file ``onnx`` is; before that is replaced.
 
-    ``sha256`` is the new head's, ``tables`` {corpus: files} those that it was trained from. ``compared`` is False where
-    there is nothing to compare, and ``reason`` says why; else ``metrics`` holds both heads' numbers, their difference
-    and its 95 % interval by content, and ``worse`` the metrics of which the interval lies on the bad side.
+    ``sha256`` and ``target`` are the new head's, ``tables`` {corpus: files} those that it was trained from.
+    ``compared`` is False where there is nothing to compare, and ``reason`` says why; else ``metrics`` holds both heads'
+    numbers, their difference and its 95 % interval by content, and ``worse`` the metrics of which the interval lies on
+    the bad side.
     """
     sidecar = onnx.with_suffix(".json")
     result: dict[str, Any] = {"compared": False, "reason": "", "before": None, "metrics": {}, "worse": []}
@@ -69,8 +78,10 @@ def against_published(
             return manifest.get("regression") or {**result, "reason": "the same head as before"}
         made = manifest.get("run_provenance", {}).get("started_at_utc")
         result["before"] = {"sha256": manifest.get("sha256"), "status": manifest.get("status"), "made": made}
-        if not held.predictions.keys:
-            return {**result, "reason": "no row was held out"}
+        learned = manifest.get("target") or target_of(manifest)[0]
+        if learned != target or not held.predictions.keys:
+            other = f"the head before learned {learned}, this one {target}"
+            return {**result, "reason": "no row was held out" if learned == target else other}
         clips = _by_clip(held, open_head(onnx), tables)
     except (VqaError, pl.exceptions.PolarsError, OSError, StopIteration) as error:
         # Whatever is wrong with the head before, it must not keep its successor from being published.

@@ -106,15 +106,15 @@ def training_of(onnx: Path) -> Training | None:
         manifest = read_json_object(sidecar)
         if manifest.get("schema") != SCHEMA:
             return None
-        inputs = manifest.get("run_provenance", {}).get("inputs", {})
+        inputs, corpora = manifest.get("run_provenance", {}).get("inputs", {}), tuple(manifest["corpora"])
         return Training(
             kind=manifest["folds"]["kind"],
             seed=int(manifest["training_recipe"]["settings"]["seed"]),
             holdout_share=float(manifest["holdout"]["share"]),
-            corpora=tuple(manifest["corpora"]),
+            corpora=corpora,
             given_tests=tuple(manifest["given_tests"]),
             tables={
-                str(record["sha256"]): name.removeprefix(_TABLE) if name.startswith(_TABLE) else ""
+                str(record["sha256"]): _corpus_of(name, corpora)
                 for name, record in inputs.items()
                 if record.get("sha256")
             },
@@ -123,6 +123,15 @@ def training_of(onnx: Path) -> Training | None:
         )
     except (SchemaError, KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _corpus_of(name: str, corpora: Sequence[str]) -> str:
+    """The corpus of a table by its name in a manifest, whose further tables are numbered; empty where it says none."""
+    if not name.startswith(_TABLE):
+        return ""
+    corpus = name.removeprefix(_TABLE)
+    first, _, number = corpus.rpartition("_")
+    return first if corpus not in corpora and number.isdecimal() else corpus
 
 
 def _own_predictions(onnx: Path, manifest: Mapping[str, Any]) -> Path | None:

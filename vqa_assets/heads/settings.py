@@ -38,7 +38,7 @@ ExperimentName = Annotated[
 ScoreColumn = Annotated[
     str,
     Shape(
-        lambda name: name == "mos" or is_further_score(name), "mos, or the column of a further score (mos_technical)"
+        lambda name: name == "mos" or is_further_score(name), "the column mos, or that of a further score (mos_technical)"
     ),
 ]
 
@@ -108,7 +108,7 @@ class TrainingSettings(CrossCorpusSettings):
         None, "Keep the head as models/experiments/<head>.<name>, beside the one that stands."
     )
     replace: bool = setting(
-        False, "Take the place of a head that was made with other columns, tables, weights, display or corpora."
+        False, "Take the place of a head that was made with other columns, tables, weights, display, target or corpora."
     )
 
     def batch_rows(self, rows: int) -> int:

@@ -15,6 +15,7 @@ import polars as pl
 
 from vqa_assets.corpora import EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.contents import KEY_COLUMNS
+from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.opinions import histogram
 from vqa_assets.corpora.scales import RAW_MOS, TRAINING, UNIFIED, VMAF_0_100
 from vqa_assets.errors import AggregateError, SettingsError, TableError
@@ -175,19 +176,26 @@ class UnifiedFeatures:
 
 @dataclass(frozen=True)
 class FeatureColumns:
-    """Which columns are taken although not all tables have them: those of families, and those that corpora declare."""
+    """Which columns are taken although not all tables have them: those of families, and those that corpora declare.
+
+    ``scores`` {column: corpora} are those of the latter that hold a further score.
+    """
 
     families: tuple[str, ...] = tuple(MEASURED)
     of_corpora: tuple[str, ...] = ()
+    scores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def declared(cls, corpora: Iterable[Corpus], families: Iterable[str] = ()) -> "FeatureColumns":
         """The shipped families' columns and those of ``families``, and corpora's further scores and extra columns."""
         fields: dict[str, None] = {}
+        scores: dict[str, tuple[str, ...]] = {}
         for corpus in corpora:
+            for score in corpus.scores:
+                scores[score.field] = (*scores.get(score.field, ()), corpus.name)
             fields |= dict.fromkeys(score.field for score in corpus.scores)
             fields |= dict.fromkeys(column.field for column in corpus.extra_columns)
-        return cls(tuple(dict.fromkeys((*MEASURED, *families))), tuple(fields))
+        return cls(tuple(dict.fromkeys((*MEASURED, *families))), tuple(fields), scores)
 
 
 def make_unified_features(
@@ -343,7 +351,14 @@ def _clips(unified: Path, columns: FeatureColumns) -> tuple[pl.DataFrame, int]:
         **{RAW_MOS: pl.col("mos")},
         mos_std_dev=pl.col("mos_std_dev_unified") * slope,
         mos_n_ratings=pl.col("n_ratings") if "n_ratings" in have else pl.lit(None, pl.Int64),
-        **{n: pl.col(n) for n in optional if n not in (*_IDENTITY, "n_ratings")},
+        **{n: pl.col(n) for n in optional if n not in (*_IDENTITY, "n_ratings", *columns.scores)},
+        # On 0–100 there, as mos is; of corpora that declare no such score the column means something else.
+        **{
+            n: pl.when(pl.col("corpus_source").is_in(corpora)).then(pl.col(n).cast(pl.Float64, strict=False)) * slope
+            + intercept
+            for n, corpora in columns.scores.items()
+            if n in have
+        },
     )
     return clips.with_row_index(_CLIP), len(rows)
 
@@ -528,14 +543,15 @@ def _layout(
         kinds = [one[name] for one in each if name in one]
         kinds += [clips.schema[name]] if name in columns.of_corpora and name in of_clips else []
         measured = MEASURED.get(name)
-        if measured is not None and measured.kind != "string":
+        if (measured is not None and measured.kind != "string") or name in columns.scores:
             _refuse_words(name, tables)
             kinds = [pl.Float64() if kind == pl.String else kind for kind in kinds]
         common = _common_type(kinds)
         if common is None:
             left_out[name] = _TORN
         else:
-            layout[name] = _MEASURED_TYPES.get(measured.kind, common) if measured else common
+            kind = "number" if name in columns.scores else measured.kind if measured else ""
+            layout[name] = _MEASURED_TYPES.get(kind, common)
     return layout, left_out
 
 
@@ -578,7 +594,8 @@ def _column(name: str, kind: pl.DataType, table: _Opened, of_clips: Collection[s
     ways = []
     if name in schema and name not in ("mos", RAW_MOS, "key", "src_sha256", "corpus", "mos_std_dev", "mos_n_ratings"):
         own = pl.col(name)
-        if name in MEASURED and MEASURED[name].kind != "string":
+        is_score = is_further_score(name) and kind.is_float()
+        if (name in MEASURED and MEASURED[name].kind != "string") or is_score:
             own = own.str.strip_chars() if schema[name] == pl.String else own
             own = own.cast(kind, strict=schema[name] != pl.String)
             own = pl.when(own.is_finite()).then(own) if kind.is_float() else own
@@ -586,7 +603,7 @@ def _column(name: str, kind: pl.DataType, table: _Opened, of_clips: Collection[s
             own = key_text(name, schema[name]) if name in _IDENTITY else own.cast(kind)
         ways.append(own)
     if name in of_clips:
-        if name in _IDENTITY or name in _FACTS:
+        if name in _IDENTITY or name in _FACTS or is_further_score(name):
             # What the unified corpus says of its clip counts; a table of another corpus knows it by other words.
             same = pl.col(f"{_OF_CLIP}corpus") == table.file.corpus
             ways = [clip.cast(kind), *(pl.when(same).then(own) for own in ways)]

@@ -13,6 +13,7 @@ import pytest
 from vqa_assets.assets.heads import EXPERIMENT_TAG
 from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.errors import HeadError
+from vqa_assets.heads.seen import training_of
 from vqa_assets.predict import find_head
 from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.heads.test_full_reference import encodes
@@ -205,6 +206,21 @@ def test_tables_may_be_named_from_home_several_a_corpus_and_of_any_format(platfo
         "features_with_mos_konvid-1k_1": True,
     }
     assert m["corpora"]["konvid-1k"]["rows"] == 60
+    # rows of either that name no corpus are known for that corpus's
+    training = training_of(platform.root.models() / "konvid_1k_mos_head.onnx")
+    assert training is not None
+    assert set(training.tables.values()) == {"konvid-1k"}
+
+
+def test_files_of_an_encode_grid_that_go_by_one_name_are_all_in_the_manifest(platform, tmp_path):
+    rows = encodes(6)
+    first, second = (write_rows(tmp_path / f"{n}.jsonl", *own) for n, own in enumerate((rows[::2], rows[1::2])))
+    assert platform.run("fr_regressor_v2", tables={"mine": str(first)}, extra_tables={"mine": str(second)}).success
+    inputs = platform.manifest("fr_regressor_v2")["run_provenance"]["inputs"]
+    assert {name: Path(record["path"]).name for name, record in inputs.items()} == {
+        "rows_mine": "0.jsonl",
+        "rows_mine_1": "1.jsonl",
+    }
 
 
 def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):

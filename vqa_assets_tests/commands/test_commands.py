@@ -106,14 +106,22 @@ MEASURES, LABELS = "clip_features + mos_features [lsvq]", "mos_features [lsvq]"
     ("files", "planned"),
     [
         (["lsvq.jsonl"], ["unified_corpus"]),
-        (["lsvq.jsonl", "clips/a.mp4"], ["unified_corpus", MEASURES, "mos_head [lsvq]"]),
-        (["lsvq.jsonl", "features.parquet"], ["unified_corpus", LABELS, "mos_head [lsvq]"]),
+        (["lsvq.jsonl", "clips/a.mp4"], ["unified_corpus", MEASURES, "unified_features", "mos_head [lsvq]"]),
+        (["lsvq.jsonl", "features.parquet"], ["unified_corpus", LABELS, "unified_features", "mos_head [lsvq]"]),
         (["rows.jsonl", "clips/a.mp4"], []),
         (["features.parquet"], []),
         (["features_with_mos.parquet"], ["mos_head [lsvq]"]),
-        (["lsvq.jsonl", "features_with_mos.parquet"], ["unified_corpus", "mos_head [lsvq]"]),
+        (["../chug/chug.jsonl", "features_with_mos.parquet"], ["unified_corpus", "mos_head [lsvq]"]),
+        (
+            ["features_with_mos.parquet", "../chug/features_with_mos.parquet"],
+            ["mos_head [lsvq]", "mos_head [chug]", "chug_hdr_mos_head_v1"],
+        ),
+        (["lsvq.jsonl", "features_with_mos.parquet"], ["unified_corpus", "unified_features", "mos_head [lsvq]"]),
         (["../netflix/netflix_public.jsonl"], ["unified_corpus"]),
-        (["manifest.csv", "lsvq.jsonl"], [INGESTS, "unified_corpus", MEASURES, "mos_head [lsvq]"]),
+        (
+            ["manifest.csv", "lsvq.jsonl"],
+            [INGESTS, "unified_corpus", MEASURES, "unified_features", "mos_head [lsvq]"],
+        ),
     ],
 )
 def test_the_workflow_starts_from_what_is_there(tmp_path: Path, files: list[str], planned: list[str]) -> None:

@@ -56,26 +56,17 @@ FRAME = with_metric()
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with a trained head in it, and the table that it was trained on."""
+    """A data root with a trained head in it, the table that it was trained on, and its predictions elsewhere."""
     root = DataRoot(tmp_path_factory.mktemp("data"))
     table = written(labelled(120), root.path / "train.parquet")
     built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": table}, FACTS, SETTINGS, TorchTrainer(), quiet)
-    publish_head(
+    head = publish_head(
         built,
-        HeadInputs(NAME, SETTINGS, {"konvid-1k": table}, {"konvid-1k": [table]}),
+        HeadInputs(NAME, SETTINGS, {"features_with_mos_konvid-1k": table}, {"konvid-1k": [table]}),
         RunContext(root, {}, Path(__file__)),
     )
-    predictions = built.predictions
-    pl.DataFrame(
-        {
-            "key": predictions.keys,
-            "corpus": predictions.corpora,
-            "content_id": [group.removeprefix("content:") for group in predictions.groups],
-            "fold": predictions.fold,
-            "mos": predictions.mos,
-            "predicted": predictions.predicted,
-        }
-    ).write_parquet(root.path / "out-of-fold.parquet")
+    # Beside the head they would tell what these tests want told without them.
+    head.predictions.rename(root.path / "out-of-fold.parquet")
     return root.path
 
 
@@ -303,6 +294,19 @@ class TestOwnHeads:
         assert found.judgement["gate"]["reasons"] == [
             "it was trained on every row: there is none to read the gate from"
         ]
+
+    def test_a_head_of_a_further_score_is_judged_by_that(self, judge, tmp_path):
+        path = written(labelled(120).with_columns(mos_technical=6 - pl.col("mos")), tmp_path / "both.parquet")
+        settings = SETTINGS.but(target="mos_technical")
+        built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": path}, FACTS, settings, TorchTrainer(), quiet)
+        inputs = HeadInputs(NAME, settings, {"features_with_mos_konvid-1k": path}, {"konvid-1k": [path]})
+        publish_head(built, inputs, RunContext(DataRoot(tmp_path), {}, Path(__file__)))
+        head = tmp_path / "models" / f"{NAME}.onnx"
+        found = judge(head, path)
+        assert found.judgement["target"] == "mos_technical"
+        assert "is judged by" not in found.out
+        assert "it learned mos_technical, and is judged by mos" in judge(head, path, "--target", "mos").out
+        assert "is judged by" not in judge("adm2", path, "--target", "technical").out
 
     def test_a_full_reference_head_is_judged_by_the_vmaf_of_an_encode_grid(self, judge, tmp_path):
         failed = tune_row(900, exit_status=1, vmaf_score=50.0)

@@ -480,7 +480,7 @@ def test_a_target_that_a_table_lacks_is_told_with_the_scores_it_has(technical):
 
 @pytest.mark.parametrize("target", ["vmaf", "technical", "mos_std_dev", "mos_raw_0_100", "mos_native", ""])
 def test_a_target_is_the_score_or_a_further_one(target):
-    with pytest.raises(SettingsError, match=r"target: .*, expected mos, or the column of a further score"):
+    with pytest.raises(SettingsError, match=r"target: .*, expected the column mos, or that of a further score"):
         TrainingSettings.of({"target": target}, "")
 
 

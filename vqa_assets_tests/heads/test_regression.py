@@ -40,9 +40,10 @@ class Bench:
 
     def build(self, frame: pl.DataFrame, **settings) -> tuple[BuiltHead, HeadInputs]:
         chosen = QUICK.but(**settings)
-        tables = {"konvid-1k": written(frame, self.root.path / f"table-{len(frame)}.parquet")}
+        table = written(frame, self.root.path / f"table-{len(frame)}.parquet")
+        tables = {"konvid-1k": [table]}
         built = build_head(KONVID_MOS_HEAD_V1, tables, FACTS, chosen, TorchTrainer(), quiet)
-        return built, HeadInputs(NAME, chosen, tables, {corpus: [path] for corpus, path in tables.items()})
+        return built, HeadInputs(NAME, chosen, {"features_with_mos_konvid-1k": table}, tables)
 
     def publish(self, built: BuiltHead, inputs: HeadInputs) -> dict:
         return dict(publish_head(built, inputs, RunContext(self.root, {}, Path(__file__))).manifest)
@@ -154,6 +155,16 @@ class TestNotCompared:
         nothing = type(held)(type(held.predictions)((), (), (), *[held.predictions.mos[:0]] * 3), ())
         assert compare(held=nothing)["reason"] == "no row was held out"
 
+    def test_a_head_of_another_score_than_the_one_before(self, compare, bench, tmp_path):
+        assert compare(target="mos_technical")["reason"] == "the head before learned mos, this one mos_technical"
+        frame = FEW.with_columns(mos_technical=6 - pl.col("mos"))
+        own = Bench(tmp_path)
+        own.root.models().mkdir()
+        for suffix in (".onnx", ".json"):
+            shutil.copy(bench.root.path / f"{NAME}{suffix}", own.root.models())
+        told = own.publish(*own.build(frame, target="mos_technical", replace=True))["regression"]
+        assert (told["compared"], told["reason"]) == (False, "the head before learned mos, this one mos_technical")
+
     def test_hold_outs_of_which_the_head_before_knows_too_few(self, compare):
         unknown = compare(FEW.with_columns(adm2=pl.lit(None, pl.Float64)))
         assert unknown["reason"] == "0 held-out contents are left that both heads can be judged on"
@@ -169,7 +180,7 @@ def test_where_nothing_tells_what_the_head_before_was_trained_on_all_clips_are_c
     manifest = json.loads((bench.root.path / f"{NAME}.json").read_text())
     del manifest["folds"]
     (tmp_path / f"{NAME}.json").write_text(json.dumps(manifest))
-    tables = {"konvid-1k": bench.root.path / "table-300.parquet"}
+    tables = {"konvid-1k": [bench.root.path / "table-300.parquet"]}
     told = against_published(tmp_path / f"{NAME}.onnx", None, history["built"].held_out, tables, synthetic=False)
     assert (told["compared"], told["clips_seen_before"]) == (True, None)
     assert told["seen_told_by"] == "nothing tells what the head before was trained on"
@@ -181,6 +192,6 @@ def test_a_clip_of_many_rows_is_compared_once_and_a_given_splits_judging_rows_ar
     frame = FEW.with_columns(split=pl.Series(words))
     built, inputs = own.build(pl.concat([frame, frame.with_columns(pl.col("adm2") + 0.01)]))
     own.publish(built, inputs)
-    told = against_published(own.onnx, None, built.held_out, inputs.tables, synthetic=False)
+    told = against_published(own.onnx, None, built.held_out, inputs.rows, synthetic=False)
     assert (told["clips_held_out"], told["clips"], told["clips_seen_before"]) == (40, 40, 0)
     assert told["metrics"]["srocc"]["difference"] == pytest.approx(0, abs=1e-6)

@@ -36,6 +36,8 @@ def features(*clips: Mapping[str, Any], **columns: Any) -> pl.DataFrame:
 class Bench:
     """A data root with a unified corpus and labelled tables."""
 
+    columns = FeatureColumns.declared(CORPORA.values(), ["brightest"])
+
     def __init__(self, path: Path) -> None:
         self.root = DataRoot(path)
 
@@ -59,7 +61,7 @@ class Bench:
         return make_unified_features(
             self.root.unified_corpus().with_suffix(".parquet"),
             FeatureFiles.of(paths, chosen),
-            FeatureColumns.declared(CORPORA.values(), ["brightest"]),
+            self.columns,
             chosen,
             RunContext(self.root, {}, Path(__file__), started=0.0),
         )
@@ -308,3 +310,17 @@ def test_equal_content_is_left_alone_and_rows_keep_the_order_of_their_tables(ben
     with pytest.raises(SchemaError):
         bench.make({"konvid-1k": backwards.with_columns(n_feature_frames=pl.lit(0.5))})
     assert first.path.stat().st_ino == before.st_ino
+
+
+def test_a_further_score_is_the_unified_corpus_s_on_1_to_5_and_of_corpora_that_declare_it(tmp_path: Path) -> None:
+    class Declared(Bench):
+        columns = FeatureColumns.declared([CORPORA["konvid-1k"].but(scores={"technical": "T"}), CORPORA["lsvq"]])
+
+    bench = Declared(tmp_path)
+    said = {"mos_technical": 62.5}
+    unify(tmp_path, [A | said, B | said, C], [L | {"mos_technical": 4.0}, SAME_AS_A | {"mos_technical": 4.0}])
+    own = features(A, B, C, adm2=[0.1, 0.2, 0.3], mos_technical=[9.0, None, 2.0])
+    frame = bench.rows({"konvid-1k": own, "lsvq": features(L, adm2=0.4)})
+    # the last is lsvq's clip by konvid-1k's row, whose opinions are of another experiment
+    expected = {"b.mp4": 3.5, "c.mp4": 2.0, "l.mp4": None, "a-again.mp4": None}
+    assert {name: row["mos_technical"] for name, row in frame.items()} == expected
