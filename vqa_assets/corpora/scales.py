@@ -102,7 +102,7 @@ UNIFIED = CONTINUOUS_0_100
 
 
 def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: str) -> MosScale:
-    """The scale that a whole file's scores are on: the only candidate, or the narrowest that holds at least 99 % of them.
+    """The scale of a whole file's scores: the only candidate, or the narrowest one that holds at least 99 % of them.
 
     A wider scale holds the scores of a narrower one too. It wins only where at most 10 % of them could stand on a
     narrower one; in between nothing is chosen, since sentinels (99, -1) or a mixture look like that. A scale of 0–100
