@@ -564,6 +564,8 @@ class TestFiles:
             ("File,MOS\na.mp4,30\n".encode("utf-16-be"), "UTF-16 text"),
             (b'{"a": [], "b": []}', "a JSON dict with 2 lists"),
             (b"[]", "columns none"),
+            (b"[{}]", "columns none"),
+            (b'[[], ["a", 3]]', "columns none"),
             (b"File,MOS,mos\na,30,40\n", "more than one column named mos"),
             (b"a.mp4,x,y\n", "columns a.mp4, x, y"),
         ],
