@@ -372,7 +372,7 @@ class Corpus(Declared):
     version: Fact
     polarity: Polarity = "mos"
     dmos_is_mos: bool = False
-    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of at least one of {', '.join(OPINION_SCALES)}")]
+    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of at least one scale, each {_A_SCALE}")]
     spread: Annotated[Spread | None, NONE_WORD]
     licence: Fact
     redistribution: Redistribution
