@@ -52,8 +52,9 @@ come before the general ones, and the first that is not empty wins:
 
 A file without a header is understood where its corpus declares the shape. Rows that cannot be used are counted with
 their line numbers; more than 5 % of them, or no usable row, is an error. Equal repetitions of a clip are kept once; a
-clip with two scores is rejected by name. The whole file decides the scale of its scores, never a row; `mos_scale` in
-the run config or `ingest.toml` overrules it. Scores stay in the rows as published, on `mos_scale`; where the corpus is
+clip with two scores is rejected by name. The whole file decides the scale of its scores, never a row: the narrowest of
+the declared ones that holds them, and where some would fit and others not, none; `mos_scale` in the run config or
+`ingest.toml` overrules it. Scores stay in the rows as published, on `mos_scale`; where the corpus is
 declared with `polarity = "dmos"` the rows say `mos_polarity`, and every map onto 1–5 or 0–100 turns them round. A score
 column called `dmos` is refused without that declaration. Further scores of a clip (`scores`) are `mos_<name>` in the
 rows, with `mos_<name>_scale` and `mos_<name>_polarity` where these are not those of `mos`; one that is no number or off

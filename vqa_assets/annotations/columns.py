@@ -103,7 +103,8 @@ def turned(lines: Sequence[Line], corpus: Corpus) -> Sequence[Line]:
 
     A line's number is then its column's.
     """
-    beginnings = [values[0] for _, values in lines[:_MOST_TURNED]]
+    # a line of JSON may be empty
+    beginnings = [values[0] if values else "" for _, values in lines[:_MOST_TURNED]]
     across = ScoreColumns.of(beginnings, corpus).roles
     down = ScoreColumns.of(lines[0][1], corpus).roles if lines else {}
     if len(lines) > _MOST_TURNED or not {"clip", "mos"} <= set(across) or {"clip", "mos"} <= set(down):

@@ -128,7 +128,7 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     rows = _judge_repeats(rows, native)
     rows = [row if row.problem or native.holds(row.mos) else _outside(row, native) for row in rows]
     warn_of_two_splits(rows, what)
-    if corpus.contents_in_names:
+    if corpus.contents_in_names or corpus.spellings.content:
         _warn_of_unknown_contents(rows, what)
     # lists are read last: they mark rows that are judged, and are no rows themselves
     lists = []
@@ -296,11 +296,12 @@ def _judge_repeats(rows: Sequence[AnnotationRow], scale: MosScale) -> list[Annot
 
 
 def _warn_of_unknown_contents(rows: Iterable[AnnotationRow], what: str) -> None:
-    """A WARNING where names should say what clips show and do not: clips of one content may be parted by a split."""
+    """A WARNING where columns or names should say what clips show and do not: folds may part clips of one content."""
     unknown = [row.src for row in rows if not row.problem and CONTENT_ID not in row.extra]
     if unknown:
         _log.warning(
-            "%s: the names of %d rows do not say what their clips show (%s); each is a content of its own",
+            "%s: neither columns nor names of %d rows say what their clips show (%s); each is a content of its own, "
+            "though some may be of one source",
             what,
             len(unknown),
             ", ".join(short(name) for name in unknown[:_EXAMPLES]),

@@ -338,11 +338,11 @@ class Archive(Declared):
 class Corpus(Declared):
     """One named, versioned body of clips with scores. Facts that can mislead have no default.
 
-    Scores: ``scales`` are tried in order on the whole file, a known one by its name, one of the corpus's own as name,
-    low and high; ``stored_scale`` is what scores are mapped to at ingest (None: they stay as published). ``polarity``
-    is ``dmos`` where a high score means bad quality; with ``dmos_is_mos`` a column that is called dmos holds a mean
-    opinion score all the same. ``scores`` are further scores of each clip, ``{technical = "T"}`` or with a scale and a
-    polarity of their own. ``spread`` says what the published spread of the first is (None: none is).
+    Scores: ``scales`` are tried on the whole file, the narrowest first, a known one by its name, one of the corpus's
+    own as name, low and high; ``stored_scale`` is what scores are mapped to at ingest (None: they stay as published).
+    ``polarity`` is ``dmos`` where a high score means bad quality; with ``dmos_is_mos`` a column that is called dmos
+    holds a mean opinion score all the same. ``scores`` are further scores of each clip, ``{technical = "T"}`` or with a
+    scale and a polarity of their own. ``spread`` says what the published spread of the first is (None: none is).
 
     Annotation file: ``min_rows`` and ``max_rows`` bound it and refuse the wrong corpus; ``lookalike`` says which one it
     probably is. ``default_cap`` bounds an ordinary run. ``own_spellings`` go before the general ones;
@@ -372,7 +372,7 @@ class Corpus(Declared):
     version: Fact
     polarity: Polarity = "mos"
     dmos_is_mos: bool = False
-    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of at least one of {', '.join(OPINION_SCALES)}")]
+    scales: Annotated[Many[OpinionScale], Shape(bool, f"a list of at least one scale, each {_A_SCALE}")]
     spread: Annotated[Spread | None, NONE_WORD]
     licence: Fact
     redistribution: Redistribution
@@ -424,7 +424,7 @@ class Corpus(Declared):
 
     @property
     def row_scales(self) -> tuple[MosScale, ...]:
-        """What the scores of its JSONL's rows may be on, in the order in which they are tried."""
+        """What the scores of its JSONL's rows may be on."""
         return (self.stored_scale,) if self.stored_scale else self.scales
 
     def scale_named(self, name: object) -> MosScale | None:

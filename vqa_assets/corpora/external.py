@@ -25,7 +25,7 @@ class ExternalShard:
 
     @property
     def row_scales(self) -> tuple[MosScale, ...]:
-        """What the scores of its rows may be on, in the order in which they are tried."""
+        """What the scores of its rows may be on."""
         return self.scales
 
     def scale_named(self, name: object) -> MosScale | None:

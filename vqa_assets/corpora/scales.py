@@ -28,6 +28,8 @@ _ROWS_TO_DOUBT_WIDE = 20
 _WIDE, _USED_OF_WIDE = 100.0, 0.30
 _QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 _VALUES_SHOWN = 3
+_EXPECTED = "scores that stand on one declared scale and use it"
+_CHECK_COLUMN = "check that the file and its MOS column belong to this corpus"
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ UNIFIED = CONTINUOUS_0_100
 
 
 def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: str) -> MosScale:
-    """The scale that a whole file's scores are on: the only candidate, or the first that holds at least 99 % of them.
+    """The scale of a whole file's scores: the only candidate, or the narrowest one that holds at least 99 % of them.
 
-    A later, wider scale holds the scores of a narrower one too. It wins only where at most 10 % of them could stand on
-    an earlier one; in between nothing is chosen, since sentinels (99, -1) or a mixture look like that. A scale of 0–100
+    A wider scale holds the scores of a narrower one too. It wins only where at most 10 % of them could stand on a
+    narrower one; in between nothing is chosen, since sentinels (99, -1) or a mixture look like that. A scale of 0–100
     or wider needs scores that use it: of 20 scores or more one above 30 % of the range (above 30), or they are on
     0–10, 1–9 or a scale like these. All of it holds for scales of a corpus's own, whichever end is the better one.
 
@@ -112,6 +114,8 @@ def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: 
     finite = [s for s in scores if math.isfinite(s)]
     if not finite:
         raise ScaleError(what, found="no finite score", expected="opinion scores", next_step="check the MOS column")
+    # a declaration may name them in any order: a wide one that came first would swallow the others
+    candidates = sorted(candidates, key=lambda scale: scale.span)
     evidence = ScaleEvidence.of(finite, candidates)
     for number, scale in enumerate(candidates):
         if len(candidates) > 1 and evidence.share_on(scale) < _SHARE_INSIDE:
@@ -121,7 +125,13 @@ def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: 
             raise _undecided(what, evidence, evidence.outside_of(finite, swallowed[0]))
         least = scale.low + _USED_OF_WIDE * scale.span
         if len(finite) >= _ROWS_TO_DOUBT_WIDE and scale.is_wide and max(finite) <= least:
-            raise _undecided(what, evidence, f"none is above {least:g}, so they may be on another scale")
+            raise ScaleError(
+                what,
+                found=f"{evidence.in_words()}; none is above {least:g}, so they may be on another scale",
+                expected=_EXPECTED,
+                next_step=f"set mos_scale in the run config or ingest.toml if they are on {scale.low:g}–{scale.high:g} "
+                f"all the same; else {_CHECK_COLUMN}, or declare their own scale in a corpus of your own",
+            )
         return scale
     raise _undecided(what, evidence, evidence.outside_of(finite, candidates[0]))
 
@@ -167,7 +177,7 @@ def _undecided(what: str, evidence: ScaleEvidence, reason: str) -> ScaleError:
     return ScaleError(
         what,
         found=f"{evidence.in_words()}; {reason}",
-        expected="scores that stand on one declared scale and use it",
+        expected=_EXPECTED,
         next_step="set mos_scale in the run config or ingest.toml if the file is right (values outside are bad rows "
-        "then), else remove the values outside, or check that the file and its MOS column belong to this corpus",
+        f"then), else remove the values outside, or {_CHECK_COLUMN}",
     )

@@ -1,6 +1,6 @@
 """Waterloo IVC 4K: 1 200 encodes of 20 contents by five encoders, decoded to raw 3840×2160 video."""
 
-from vqa_assets.corpora.corpus import Acquisition, Corpus, RenamedColumn, Spellings
+from vqa_assets.corpora.corpus import Acquisition, ContentInName, Corpus, RenamedColumn, Spellings
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.corpora.scales import CONTINUOUS_0_100
 
@@ -35,6 +35,10 @@ WATERLOO_IVC_4K = Corpus(
     ),
     also_named=("{path}",),
     clip_name="{encoder}_{video}_{resolution}_{distortion}.yuv",
+    # the number of the video alone would be any corpus's first, second … content
+    contents_in_names=(
+        ContentInName(name="{encoder}_{video}_{resolution}_{distortion}.{suffix}", content="waterloo-ivc-4k-{video}"),
+    ),
     codecs=("h264", "hevc", "vp9", "avs2", "av1"),
     clip_suffix=".yuv",
     raw_video=RawVideo(),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.corpus import FurtherScore
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, POLARITIES, SCALES, UNIFIED, MosScale, detect_scale
-from vqa_assets.errors import AggregateError
+from vqa_assets.errors import AggregateError, ScaleError
 from vqa_assets.unified.duplicates import Duplicate
 from vqa_assets.unified.shards import RECORD, OpenedShard, Scan, is_number, read_row, shown_value, wrong_value
 
@@ -297,7 +297,7 @@ class IndexBuilder:
             scale = stated.get(name)
             if scale is None and spelled is None:
                 scores = records.rows["mos"][records.rows["corpus"] == corpus]
-                scale = detect_scale(scores.tolist(), source.row_scales, f"{records.shard.path}")
+                scale = _detected(scores.tolist(), source, f"{records.shard.path}: {name}")
             scale = scale or source.scale_named(spelled) or SCALES.get(spelled)
             if scale is None:
                 names = dict.fromkeys((*SCALES, *(one.name for one in source.scales)))
@@ -390,6 +390,20 @@ class IndexBuilder:
         )
         inside: _Mask = np.isfinite(mos) & (low <= mos) & (mos <= high)
         return inside
+
+
+def _detected(scores: Sequence[float], source: Source, what: str) -> MosScale:
+    """``detect_scale``; ScaleError with the remedy of a shard, which no ``ingest.toml`` reaches."""
+    try:
+        return detect_scale(scores, source.row_scales, what)
+    except ScaleError as error:
+        raise ScaleError(
+            error.what,
+            found=error.found,
+            expected=f"{error.expected}, or rows that name theirs (mos_scale)",
+            next_step="materialize corpus_jsonl again, whose rows name their scale; of a shard that comes from "
+            "elsewhere, set mos_scales in unified_corpus's run config (scores outside are dropped rows then)",
+        ) from error
 
 
 def _strange(records: Records, rows: _Mask, key: str, expected: str) -> AggregateError:

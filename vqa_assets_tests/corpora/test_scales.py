@@ -108,7 +108,7 @@ def spread_over(low, high, count=100):
         ("lsvq: 8.5–91.4", spread_over(8.5, 91.4), BOTH, CONTINUOUS_0_100),
         ("live-vqc: 6.2–94.3", spread_over(6.2, 94.3), (CONTINUOUS_0_100,), CONTINUOUS_0_100),
         ("the first candidate wins where both hold", spread_over(1, 5), BOTH, ACR_1_5),
-        ("the order of the candidates decides", [2.0, 3.0], (CONTINUOUS_0_100, ACR_1_5), CONTINUOUS_0_100),
+        ("the narrowest wins, in whatever order they are declared", [2.0, 3.0], (CONTINUOUS_0_100, ACR_1_5), ACR_1_5),
         ("one of a hundred may lie outside", [*spread_over(1, 5, 99), 80.0], BOTH, ACR_1_5),
         (
             "a tenth may stand on the narrower one",
@@ -138,8 +138,11 @@ def test_a_whole_file_decides_its_scale(case, scores, candidates, found):
     "scores", [spread_over(0, 10, 60), spread_over(1, 9, 60), spread_over(0, 6, 20), [*[3.0] * 19, 30.0]], ids=len
 )
 def test_twenty_rows_that_never_exceed_30_are_no_0_to_100_file(scale, scores):
-    with pytest.raises(ScaleError, match="none is above 30, so they may be on another scale"):
+    with pytest.raises(ScaleError, match="none is above 30, so they may be on another scale") as caught:
         detect_scale(scores, (scale,), "live-vqc")
+    # nothing is outside, so there is nothing to remove
+    assert "remove" not in caught.value.next_step
+    assert "if they are on 0–100 all the same" in caught.value.next_step
 
 
 @pytest.mark.parametrize(
@@ -154,6 +157,8 @@ def test_twenty_rows_that_never_exceed_30_are_no_0_to_100_file(scale, scores):
 def test_a_wide_scale_never_swallows_a_narrow_one(scores, reason):
     with pytest.raises(ScaleError, match=reason):
         detect_scale(scores, (ACR_1_5, MosScale("own", -200, 200)), "mine")
+    with pytest.raises(ScaleError, match=reason):
+        detect_scale(scores, (CONTINUOUS_0_100, ACR_1_5), "declared the wide one first")
     with pytest.raises(ScaleError, match=reason) as caught:
         detect_scale(scores, BOTH, "lsvq")
     assert "quantiles 0%" in caught.value.found

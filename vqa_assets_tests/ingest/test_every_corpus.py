@@ -299,6 +299,17 @@ class TestScales:
         small.ingest()
         assert "has no mos column; dmos is taken for it" in caplog.text
 
+    @pytest.mark.parametrize(("column", "is_told"), [("type", True), ("content_name", False)])
+    def test_a_file_without_the_column_of_contents_that_its_corpus_may_have_is_told(
+        self, column: str, is_told: bool, at: Any, caplog: Any
+    ) -> None:
+        small = at("beyond8bits")
+        small.drop("manifest.csv", f"video_id,mos,split,{column}\na,50,train,x\nb,60,test,y\n")
+        small.stage("a.mp4", b"a")
+        small.ingest()
+        told = "neither columns nor names of 2 rows say what their clips show (a.mp4, b.mp4)"
+        assert (told in caplog.text) == is_told
+
     def test_a_list_that_spells_names_in_another_way_is_refused(self, at: Any) -> None:
         small = at("lsvq")
         small.drop("manifest.csv", "name,mos\nyfcc/0,60\nyfcc/1,70\nyfcc/2,50\n")
@@ -553,6 +564,8 @@ class TestFiles:
             ("File,MOS\na.mp4,30\n".encode("utf-16-be"), "UTF-16 text"),
             (b'{"a": [], "b": []}', "a JSON dict with 2 lists"),
             (b"[]", "columns none"),
+            (b"[{}]", "columns none"),
+            (b'[[], ["a", 3]]', "columns none"),
             (b"File,MOS,mos\na,30,40\n", "more than one column named mos"),
             (b"a.mp4,x,y\n", "columns a.mp4, x, y"),
         ],

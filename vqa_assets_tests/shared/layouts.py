@@ -270,8 +270,14 @@ YOUTUBE_UGC = (
 )
 
 _WATERLOO_EXPECTED = (
-    {"src": "HEVC_1_960x540_2.yuv", "mos": 45.3, "encoder_upstream": "hevc", "width": 64, "height": 48},
-    {"src": "AV1_20_3840x2160_4.yuv", "mos": 80.0, "encoder_upstream": "av1", "duration_s": 0.08},
+    {
+        **{"src": "HEVC_1_960x540_2.yuv", "mos": 45.3, "content_id": "waterloo-ivc-4k-1"},
+        **{"encoder_upstream": "hevc", "width": 64, "height": 48},
+    },
+    {
+        **{"src": "AV1_20_3840x2160_4.yuv", "mos": 80.0, "content_id": "waterloo-ivc-4k-20"},
+        **{"encoder_upstream": "av1", "duration_s": 0.08},
+    },
 )
 _WATERLOO_CLIPS = ("clips/HEVC_1_960x540_2.yuv", "clips/AV1_20_3840x2160_4.yuv")
 _WATERLOO_RAW = {"raw_video": {"width": 64, "height": 48, "framerate": 25.0}}

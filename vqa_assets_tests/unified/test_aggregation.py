@@ -271,8 +271,11 @@ class TestOlderShards:
 
     def test_a_scale_that_a_run_states_stands_before_what_rows_say_and_what_they_look_like(self, shard):
         given = shard("s", *(row(str(i), 3.0, "hundred", mos_scale=...) for i in range(25)))
-        with pytest.raises(ScaleError, match="none is above 30"):
+        with pytest.raises(ScaleError, match=f"^{given.path}: hundred: 25 scores .* none is above 30") as caught:
             unified(given)
+        # the remedy is a setting of this asset: ingest.toml says nothing to a shard that is there
+        assert "set mos_scales in unified_corpus's run config" in caught.value.next_step
+        assert "ingest.toml" not in caught.value.next_step
         found, _ = unified(Shard(given.path, scales={"hundred": CONTINUOUS_0_100}))
         assert {r["mos"] for r in found} == {3.0}
         wrong = shard("t", *(row(str(i), 60.0, "hundred", mos_scale="1-5-acr") for i in range(25)))
