@@ -116,7 +116,7 @@ class Predictor:
 @dataclass(frozen=True)
 class JudgedPart:
     """Some of the rows, and how well they were predicted: ``by`` says what they have in common (``corpus``), ``name``
-    which of them (``konvid-1k``)."""
+    which of them (the name of one)."""
 
     by: str
     name: str
