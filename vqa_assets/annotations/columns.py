@@ -85,7 +85,7 @@ def choose_columns(first: Sequence[str], corpus: Corpus, what: str) -> ScoreColu
         # one whole number may be a name; a line of scores holds others
         check_names(ScoreColumns(("clip",), {"clip": ("clip",)}), ([value] for value in first), what)
     hint = f" {corpus.lookalike}." if corpus.lookalike else ""
-    if missing == "mos" and any(map(says_dmos, first)):
+    if missing == "mos" and corpus.polarity == "mos" and any(map(says_dmos, first)):
         hint += ' DMOS runs the other way: declare polarity = "dmos" to read it.'
     spellings = corpus.spellings.names(missing) + corpus.last_spellings.names(missing)
     shapes = "; or ".join(", ".join(name or "–" for name in shape) for shape in corpus.headerless)

@@ -48,7 +48,7 @@ def matlab_lines(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, l
     score = _first((*corpus.spellings.mos, *_SCORES), {s: n for s, n in spelled.items() if n not in texts})
     if name is None or score is None:
         expected = _NAMES if name is None else (*corpus.spellings.mos, *_SCORES)
-        dmos = name is not None and any(map(says_dmos, columns))
+        dmos = name is not None and corpus.polarity == "mos" and any(map(says_dmos, columns))
         raise AnnotationError(
             what,
             found=f"a MATLAB file without {'names of clips' if name is None else 'scores'} (it holds {arrays})",

@@ -48,6 +48,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
 _ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
 _HUB_DATASET = re.compile(r"(?:[\w.-]+/[\w.-]+(?:@[\w./-]+)?)?", re.ASCII)
 _WORDS = re.compile(r"[a-z]+")
+_WORDS_BY_CASE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SCALE_NAME = re.compile(r"[A-Za-z0-9.+_-]+")
 _SCORE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SCORE_NAMES_TAKEN = "scale, polarity, std_dev, raw_0_100, native, score, label_…, …_scale, …_polarity, n_ratings, ci95"
@@ -143,8 +144,9 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 def says_dmos(column: str) -> bool:
-    """Whether a column's name says that it holds differences, of which less is better: ``dmos``, ``DMOS_score``."""
-    return "dmos" in _WORDS.findall(column.lower())
+    """Whether a column's name says that it holds differences, of which less is better: ``dmos``, ``AvgDMOS_1``."""
+    # a word, also by its case: "adjustedmos" and "adjustedMOS" hold these letters too
+    return "dmos" in _WORDS.findall(column.lower()) or "DMOS" in _WORDS_BY_CASE.findall(column)
 
 
 def says_mos(column: str) -> bool:

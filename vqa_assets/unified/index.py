@@ -301,7 +301,12 @@ class IndexBuilder:
             scale = scale or source.scale_named(spelled) or SCALES.get(spelled)
             if scale is None:
                 names = dict.fromkeys((*SCALES, *(one.name for one in source.scales)))
-                raise _strange(records, rows, "mos_scale", f"one of {', '.join(names)}")
+                error = _strange(records, rows, "mos_scale", f"one of {', '.join(names)}")
+                error.next_step = (
+                    "declare the scale where it is the corpus's own; of a shard that comes from elsewhere, set "
+                    "mos_scales in unified_corpus's run config"
+                )
+                raise error
             if polarity is not None and polarity not in POLARITIES:
                 raise _strange(records, rows, "mos_polarity", f"one of {', '.join(POLARITIES)}, or nothing")
             scale = scale.directed(polarity or scale.polarity)

@@ -537,6 +537,11 @@ class TestWrongFiles:
         assert error.expected.startswith(f"a {role} column named one of {getattr(LITTLE.spellings, role)[0]}, ")
         assert "is this the score file of Little?" in error.next_step
 
+    def test_to_declare_a_polarity_is_no_remedy_where_it_is_declared(self, tmp_path):
+        for content in (b"name,avg_dmos\na,3\n", matlab(video_names=cells("a"), avg_dmos=np.array([1.5]))):
+            assert "declare polarity" in refused(tmp_path, content).next_step
+            assert "declare polarity" not in refused(tmp_path, content, LITTLE.but(polarity="dmos")).next_step
+
     def test_konvid_1ks_file_given_to_konvid_150k_names_konvid_1k(self, tmp_path):
         content = "flickr_id,file_name,mos\n" + "".join(f"{i},{i}.mp4,3\n" for i in range(1200))
         error = refused(tmp_path, content, KONVID_150K)

@@ -348,6 +348,7 @@ def test_rows_keep_the_score_as_published_and_say_its_scale_and_its_better_end(t
         ("", "dmos", "name,dmos\na,50\n"),
         ("", "DMOS", "name,DMOS\na,50\n"),
         ("", "DMOS score", "name,DMOS score\na,50\n"),
+        ("", "AvgDMOS_1", "name,AvgDMOS_1\na,50\n"),
         ("", "dmos", "name,mos,dmos\na,50,40\n"),
         ('\nlast_spellings = { mos = ["dmos"] }', "quality", "name,dmos\na,50\n"),
         ('\nrenamed_columns = [{ column = "dmos", name = "mos" }]', "quality", "name,dmos\na,50\n"),
@@ -366,6 +367,16 @@ def test_differences_are_refused_as_opinions_when_the_file_is_read_and_not_befor
     small.corpus = small.corpus.but(dmos_is_mos=True)
     small.ingest()
     assert [row.get("mos_polarity") for row in small.rows()] == [None]
+
+
+@pytest.mark.parametrize("mos", ["adjustedmos", "AdjustedMOS", "normalized_mos"])
+def test_opinions_whose_column_only_has_the_letters_of_dmos_are_opinions(
+    mos: str, tmp_path: Path, root_path: Path
+) -> None:
+    small = own_corpus(tmp_path, root_path, 'scales = ["0-100-continuous"]', mos)
+    small.drop("scores.csv", f"name,{mos}\na,50\n")
+    small.ingest()
+    assert small.rows()[0]["mos"] == 50.0
 
 
 def test_a_column_of_differences_beside_the_scores_is_no_matter(tmp_path: Path, root_path: Path) -> None:

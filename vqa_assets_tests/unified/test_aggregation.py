@@ -295,7 +295,9 @@ class TestOlderShards:
         with pytest.raises(AggregateError) as caught:
             unified(given)
         assert str(caught.value).startswith(f"{given.path}:2: mos_scale: {scale!r}, expected one of 1-5-acr, ")
-        assert caught.value.next_step
+        assert "set mos_scales in unified_corpus's run config" in caught.value.next_step
+        found, _ = unified(Shard(given.path, scales={"acr": ACR_1_5}))
+        assert [r["mos"] for r in found] == [50.0, 50.0]
 
 
 class TestDuplicates:
