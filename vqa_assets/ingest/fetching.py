@@ -256,7 +256,7 @@ class _ArchiveFetch:
         return {**record, "fetched_at_utc": utc_text()}
 
     def _download(self, archive: Archive, url: str, path: Path) -> None:
-        """Fetch one archive unless a person put it there; IngestError, and no file, where it is none."""
+        """Fetch one archive unless a person put it there; IngestError where it is none, which goes if we fetched it."""
         what = f"{self.corpus.name}: {archive.file}"
         by_hand = path.is_file()
         if not by_hand:
@@ -274,10 +274,12 @@ class _ArchiveFetch:
         size = path.stat().st_size
         why = "" if by_hand else _why_another(archive, path)
         if size < archive.min_bytes or why:
-            path.unlink()
+            next_step = "is archive_base the right address? The file was removed"
+            if by_hand:
+                # What a person put there is theirs, however little it is.
+                next_step = f"replace {path} by the whole file, or remove it to have it fetched; it was left as it is"
+            else:
+                path.unlink()
             raise IngestError(
-                what,
-                found=f"{size} bytes{why}",
-                expected=f"at least {archive.min_bytes}",
-                next_step="is archive_base the right address? The file was removed",
+                what, found=f"{size} bytes{why}", expected=f"at least {archive.min_bytes}", next_step=next_step
             )

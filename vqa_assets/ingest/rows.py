@@ -342,8 +342,11 @@ class RowJudge:
 
     @cached_property
     def _older_scale(self) -> MosScale:
-        """The scale of the earlier rows that do not name theirs, by the scores of all earlier rows."""
-        corpus, scores = self._labelling.corpus, [line.row.get("mos") for line in self._earlier.values()]
+        """The scale of the earlier rows that do not name theirs: as set, else by the scores of all earlier rows."""
+        corpus, stated = self._labelling.corpus, self._labelling.settings.mos_scale
+        if stated and corpus.stored_scale is None:  # else it names the published scores' scale, and rows are on another
+            return corpus.stated_scale(stated, f"{corpus.name}: mos_scale")
+        scores = [line.row.get("mos") for line in self._earlier.values()]
         numbers = [float(score) for score in scores if isinstance(score, int | float)]
         return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale")
 

@@ -320,6 +320,13 @@ class TestFetch:
             small.ingest(fetch=True, archive_base=server.url("/"))
         assert not list((small.folder / "archives").iterdir())
 
+    def test_an_archive_that_a_person_staged_is_left_however_small_it_is(self, small: SmallCorpus) -> None:
+        small.corpus = CORPORA["konvid-1k"]
+        small.drop("archives/KoNViD_1k_videos.zip", VIDEOS)
+        with pytest.raises(IngestError, match="or remove it to have it fetched; it was left as it is"):
+            small.ingest(fetch=True, archive_base="http://127.0.0.1:9/")
+        assert (small.folder / "archives/KoNViD_1k_videos.zip").read_bytes() == VIDEOS
+
     def test_a_body_that_is_no_archive_is_removed_and_fetched_again(
         self, small: SmallCorpus, server: HostileServer
     ) -> None:

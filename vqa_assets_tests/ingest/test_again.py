@@ -135,6 +135,14 @@ def test_older_rows_on_no_scale_are_told(at: Any) -> None:
     assert small.lines() == before
 
 
+def test_older_rows_that_name_no_scale_are_on_the_one_that_is_set(at: Any) -> None:
+    small = staged(at("lsvq"), 3)
+    small.ingest()
+    rewritten(small, mos_scale=..., mos=60)
+    small.ingest(max_rows=1, mos_scale="0-100-continuous")
+    assert {row["mos_scale"] for row in small.rows()} == {"0-100-continuous"}
+
+
 def test_a_row_that_is_good_outside_the_run_only_stays(at: Any) -> None:
     small = staged(at("lsvq"), 30)
     small.annotate(
