@@ -115,8 +115,10 @@ class Predictor:
 
 @dataclass(frozen=True)
 class JudgedPart:
-    """Some of the rows, and how well they were predicted: ``by`` says what they have in common (``corpus``), ``name``
-    which of them (``konvid-1k``)."""
+    """Some of the rows, and how well they were predicted.
+
+    ``by`` says what they have in common (``corpus``, ``split``), ``name`` which of these they are of.
+    """
 
     by: str
     name: str

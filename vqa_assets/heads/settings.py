@@ -38,7 +38,8 @@ ExperimentName = Annotated[
 ScoreColumn = Annotated[
     str,
     Shape(
-        lambda name: name == "mos" or is_further_score(name), "the column mos, or that of a further score (mos_technical)"
+        lambda name: name == "mos" or is_further_score(name),
+        "the column mos, or that of a further score (mos_technical)",
     ),
 ]
 

@@ -220,5 +220,5 @@ def test_a_dry_run_goes_from_clips_to_a_labelled_table_and_from_the_rows_alone(t
     (path / "features_with_mos.parquet").unlink()
     again = run(tmp_path, "-m", "vqa_assets.workflow", "--dry-run")
     assert again.returncode == 0, again.stderr
-    assert "2 of 2 steps succeeded" in again.stdout
+    assert "3 of 3 steps succeeded" in again.stdout
     assert (path / "features_with_mos.parquet").is_file()
