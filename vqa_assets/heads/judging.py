@@ -115,10 +115,8 @@ class Predictor:
 
 @dataclass(frozen=True)
 class JudgedPart:
-    """Some of the rows, and how well they were predicted.
-
-    ``by`` says what they have in common (``corpus``, ``split``), ``name`` which of these they are of.
-    """
+    """Some of the rows, and how well they were predicted: ``by`` says what they have in common (``corpus``), ``name``
+    which of them (the name of one)."""
 
     by: str
     name: str
