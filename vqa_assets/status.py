@@ -104,10 +104,15 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
         error = str(problem) if isinstance(problem, VqaError) else f"{root.ingest_toml(corpus)}: {problem}"
         layout = CorpusLayout.of(corpus, resolve(corpus, {}, Path(os.devnull)).values, root)
     try:
-        status = replace(_status(corpus, root, layout), with_features=_with_features(corpus, root))
+        status = _status(corpus, root, layout)
     except (VqaError, OSError, KeyError, ValueError, TypeError, RecursionError) as problem:
         message = str(problem) if isinstance(problem, VqaError) else f"{type(problem).__name__}: {problem}"
         status = CorpusStatus(corpus.name, None, None, error=message)
+    try:
+        status = replace(status, with_features=_with_features(corpus, root))
+    except (VqaError, OSError, ValueError, TypeError, AttributeError) as problem:
+        # A file of all corpora: what is known of this one stays, and one of which nothing is there has no part in it.
+        status = replace(status, error=status.error or str(problem)) if status.present else status
     if not error and status.clips is not None:
         return status
     return replace(status, error=error or status.error, next_step="correct what the error names")

@@ -33,6 +33,11 @@ def content_groups(content_ids: Sequence[str | None], keys: Sequence[str]) -> tu
     return tuple(f"content:{c}" if c else f"clip:{k}" for c, k in zip(content_ids, keys, strict=True))
 
 
+def content_of_group(group: str) -> str:
+    """What a group of ``content_groups`` was named by: the content id, else the clip."""
+    return group.partition(":")[2]
+
+
 def joined_groups(groups: Sequence[str], marks: Sequence[str | None]) -> tuple[str, ...]:
     """Per row, its group; groups of which rows bear an equal mark (the same bytes) are one, named by the first of them.
 

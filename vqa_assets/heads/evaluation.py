@@ -54,6 +54,8 @@ TEST_SHARE = 0.2
 """The share of contents that judges in a split of the protocol."""
 METRICS = ("srocc", "krocc", "plcc", "rmse", "rmse_over_sd")
 """The protocol's. PLCC and RMSE after the logistic fit; RMSE on 1–5, and over the SD of the labels."""
+WITH_INTERVAL: Mapping[str, Metric] = {"srocc": srocc, "plcc": plcc, "rmse": rmse}
+"""What is said with an interval of a head's predictions, and of the head before beside them."""
 
 _MEASURES = {
     "mean_plcc": "mean PLCC",
@@ -66,7 +68,6 @@ _AT_LEAST = ("mean_plcc", "mean_srocc", "lowest_plcc")
 _FOLDS_SHOWN = 10
 _ROUNDING = 1e-9
 """What binary fractions lose: 0.905 − 0.9 is 0.005, and seven times 0.85 has the mean 0.85."""
-_INTERVALS = {"srocc": srocc, "plcc": plcc, "rmse": rmse}
 _PROTOCOL_RESAMPLES = 200
 _COMPARED = ("ridge", "svr")
 F64 = NDArray[np.float64]
@@ -257,7 +258,7 @@ def _judged(predictions: Predictions, seed: int) -> Judged:
         rows=len(predictions.keys),
         groups=len(set(groups)),
         scores=score(mos, predictions.predicted),
-        interval={n: bootstrap_interval(m, mos, predictions.predicted, groups, draw) for n, m in _INTERVALS.items()},
+        interval={n: bootstrap_interval(m, mos, predictions.predicted, groups, draw) for n, m in WITH_INTERVAL.items()},
     )
 
 

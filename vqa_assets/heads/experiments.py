@@ -4,7 +4,7 @@ A head is what was chosen for it: columns, tables, weights, excluded corpora, di
 an experiment and needs a name of its own, or says that it replaces. Nothing is trained here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from vqa_assets.feature_names import DISPLAY_COLUMNS
 from vqa_assets.heads.choosing import Say
 from vqa_assets.heads.display import read_profile
 from vqa_assets.heads.manifest import SCHEMA
-from vqa_assets.heads.recipe import HeadRecipe
+from vqa_assets.heads.recipe import MOS_TARGET, HeadRecipe
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot
@@ -37,8 +37,7 @@ def chosen_by(settings: TrainingSettings, root: DataRoot) -> dict[str, Any]:
         "extra_tables": _shown_files(settings.extra_tables, root),
         "corpus_weights": dict(sorted(settings.corpus_weights.items())),
         "exclude_corpora": sorted(set(settings.exclude_corpora)),
-        # Nothing where it is the usual one, which a head of an earlier edition does not say.
-        "target": "" if settings.target == "mos" else settings.target,
+        "target": settings.target,
     }
 
 
@@ -92,6 +91,8 @@ def _differences(
         differences.append(_columns_difference(before, now))
     # A head of an earlier edition kept no choices; then what its settings say of them has to do.
     recorded = standing.get("choices") or standing.get("training_recipe", {}).get("settings", {})
+    # Neither did it say the usual target.
+    recorded = {**recorded, "target": recorded.get("target") or MOS_TARGET.name}
     for name, choice in chosen_by(settings, root).items():
         if (recorded.get(name) or None) != (choice or None):
             differences.append(_difference(name, recorded.get(name), choice))
@@ -135,7 +136,5 @@ def _display_text(display: Mapping[str, Any] | None) -> str:
     return f"{display.get('file')} (SHA-256 {str(display.get('sha256'))[:_SHA256_SHOWN]}…)" if display else ""
 
 
-def _shown_files(tables: Mapping[str, Any], root: DataRoot) -> dict[str, list[str]]:
-    """Corpus → its files; one file is a list of one."""
-    several = {name: [files] if isinstance(files, (str, Path)) else list(files) for name, files in tables.items()}
-    return {name: [root.shown(Path(one).expanduser()) for one in several[name]] for name in sorted(several)}
+def _shown_files(tables: Mapping[str, Sequence[Path]], root: DataRoot) -> dict[str, list[str]]:
+    return {name: [root.shown(one) for one in tables[name]] for name in sorted(tables)}

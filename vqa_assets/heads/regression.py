@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import VqaError
-from vqa_assets.heads.evaluation import Predictions, joined, predicted
+from vqa_assets.heads.evaluation import WITH_INTERVAL, Predictions, joined, predicted
 from vqa_assets.heads.manifest import target_of
 from vqa_assets.heads.recipe import MOS_TARGET
 from vqa_assets.heads.rows import TrainingTable
@@ -24,11 +24,10 @@ from vqa_assets.heads.splitting import SplitPlan
 from vqa_assets.heads.using import Head, open_head
 from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
-from vqa_assets.metrics import Metric, bootstrap_interval, plcc, rmse, srocc
+from vqa_assets.metrics import Metric, bootstrap_interval
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import table_at
 
-_METRICS: Mapping[str, Metric] = {"srocc": srocc, "plcc": plcc, "rmse": rmse}
 _LOWER_IS_BETTER = ("rmse",)
 _LEAST_CONTENTS = 2
 F64 = NDArray[np.float64]
@@ -147,7 +146,7 @@ def _compared(onnx: Path, clips: pl.DataFrame) -> dict[str, Any]:
         return {**counts, "reason": f"{contents} held-out contents are left that both heads can be judged on"}
     mos, now, before = (used[name].to_numpy() for name in ("mos", "now", "before"))
     metrics, worse = {}, []
-    for name, metric in _METRICS.items():
+    for name, metric in WITH_INTERVAL.items():
         low, high = _interval(metric, mos, now, before, used["group"].to_list())
         values = {"now": metric(mos, now), "before": metric(mos, before)}
         metrics[name] = {**values, "difference": values["now"] - values["before"], "interval_95": (low, high)}

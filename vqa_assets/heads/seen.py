@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.contents import holdout
+from vqa_assets.corpora.contents import content_of_group, holdout
 from vqa_assets.errors import SchemaError
 from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.provenance import file_record
@@ -153,6 +153,5 @@ def _by_predictions(path: Path, rows: KnownRows) -> Mask | None:
     clips = set(told.select("corpus", "key").iter_rows())
     keys = set(told["key"])
     contents = set(told["content_id"].drop_nulls())
-    # A group is named by its content's id, or by its corpus and clip where it has none.
-    of_rows = zip(rows.keys, rows.corpora, (group.partition(":")[2] for group in rows.groups), strict=True)
+    of_rows = zip(rows.keys, rows.corpora, map(content_of_group, rows.groups), strict=True)
     return np.array([((c, k) in clips if c else k in keys) or g in contents for k, c, g in of_rows], dtype=bool)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from vqa_assets.corpora.contents import content_of_group
 from vqa_assets.errors import SchemaError
 from vqa_assets.heads.columns import slots
 from vqa_assets.heads.manifest import SCHEMA, target_of
@@ -59,11 +60,6 @@ def check_training_rows(table: TrainingTable) -> int:
             yield pd.concat([own, pd.DataFrame(table.features[rows], columns=features)], axis=1)
 
     return validate_frames(frames(), specs, f"training rows of {', '.join(dict.fromkeys(table.corpora))}")
-
-
-def content_of_group(group: str) -> str:
-    """The content id that a group of rows goes by, else ``<corpus>/<key>`` of its clip."""
-    return group.partition(":")[2]
 
 
 def write_predictions(path: Path, predictions: "Predictions") -> None:

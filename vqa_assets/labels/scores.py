@@ -635,14 +635,16 @@ def _each_rater_once(votes: pl.DataFrame, key: str, rater: str, file: SelectedCo
             expected="a rater in every row",
             next_step="correct these rows",
         )
-    differing = votes.group_by(key, rater, maintain_order=True).agg(pl.col("mos").unique(), pl.col(ROW).min())
+    # Names that two corpora share are two clips, and two raters.
+    vote = [key, rater, *(["corpus"] if "corpus" in votes.columns else [])]
+    differing = votes.group_by(vote, maintain_order=True).agg(pl.col("mos").unique(), pl.col(ROW).min())
     twice = differing.filter(pl.col("mos").list.len() > 1)
     if twice.height:
-        clip, name, _, row = twice.row(0)
+        clip, name, row = twice.select(key, rater, ROW).row(0)
         raise LabelError(
             f"{file.path}: {twice.height} raters gave one clip two votes",
             found=f"{name!r} on {clip!r}, first in {file.table.place(row)}",
             expected="one vote a rater and clip",
             next_step="leave out sessions that were repeated",
         )
-    return votes.unique([key, rater], keep="first", maintain_order=True)
+    return votes.unique(vote, keep="first", maintain_order=True)

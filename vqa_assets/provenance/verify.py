@@ -107,10 +107,12 @@ def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
 def _corpora_not_shipped(provenance: Mapping[str, Any]) -> list[str]:
     """The corpora that a run was of, or read its rows of, which only a declaration of the user's own makes known."""
     names = {provenance["dagster"].get("partition_key")} - {None}
-    for record in provenance["inputs"].values():
+    for name, record in provenance["inputs"].items():
         path = PurePosixPath(record["path"])
-        if len(path.parts) == 2 and path.name == f"{path.parts[0].replace('-', '_')}.jsonl":
-            names.add(path.parts[0])
+        corpus = path.parts[0] if len(path.parts) == 2 else ""
+        # a JSONL, or the labelled table that a manifest calls after its corpus
+        if path.name == f"{corpus.replace('-', '_')}.jsonl" or f"{path.stem}_{corpus}" == name:
+            names.add(corpus)
     return sorted(names - {*CORPORA, *EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES})
 
 

@@ -215,6 +215,21 @@ def test_what_is_absent_is_named_only_unless_all_is_asked_for(
     assert {one["name"] for one in json.loads(capsys.readouterr().out)} == set(CORPORA)
 
 
+def test_a_damaged_manifest_of_all_corpora_hides_nothing_of_one_and_concerns_no_absent_one(
+    corpus: SmallCorpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus.ingest()
+    replay = manifest_path(corpus.root.unified_features())
+    replay.parent.mkdir(exist_ok=True)
+    for damaged in ("{", '{"rows_per_corpus": []}'):
+        replay.write_text(damaged)
+        found = status_of(KONVID, corpus.root)
+        assert (found.rows, found.scale, found.with_features) == (2, "1-5-acr", None)
+        assert found.error
+        assert main(["--root", str(corpus.root.path)]) == 1
+        assert capsys.readouterr().out.count("error:") == 1
+
+
 def test_a_table_alone_is_something_that_is_there(root_path: Path) -> None:
     folder = root_path / "konvid-150k"
     folder.mkdir()

@@ -73,6 +73,7 @@ OTHERWISE: list[tuple[dict[str, Any], str]] = [
     ({"tables": {"konvid-1k": "mine.parquet"}}, "tables: none there, konvid-1k = "),
     ({"extra_tables": {"mine": "/x/mine.parquet"}}, "extra_tables: none there, mine = /x/mine.parquet here"),
     ({"corpus_weights": {"konvid-1k": 2.0}}, "corpus_weights: none there, konvid-1k = 2.0 here"),
+    ({"target": "mos_technical"}, "target: mos there, mos_technical here"),
     ({"exclude_corpora": ("konvid-1k",)}, "exclude_corpora: none there, konvid-1k here"),
 ]
 

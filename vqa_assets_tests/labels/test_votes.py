@@ -85,6 +85,20 @@ class TestLong:
         assert error.found == f"'r2' on 'b', first in {path}:5"
         assert error.expected == "one vote a rater and clip"
 
+    def test_names_that_two_corpora_share_are_no_repeated_session(self, bench):
+        path = long_form(bench)
+        votes = [json.loads(line) for line in path.read_text().splitlines()]
+        of_two = [
+            vote | {"corpus": corpus, "vote": 6 - vote["vote"] if corpus == "lsvq" else vote["vote"]}
+            for corpus in ("konvid-1k", "lsvq")
+            for vote in votes
+        ]
+        path.write_text("".join(json.dumps(vote) + "\n" for vote in of_two))
+        told = str(bench.refused(rater_column="rater"))
+        assert told.startswith("conflicting MOS labels")
+        assert "set corpus" in told
+        assert bench.joined(rater_column="rater", corpus="lsvq")[1]["mos_n_ratings"] == 2
+
     @pytest.mark.parametrize("change", [{"vote": None}, {"vote": "good"}, {"vote": True}, {"rater": None}])
     def test_a_row_without_vote_or_rater_is_named(self, change, bench):
         path = long_form(bench)

@@ -136,6 +136,9 @@ def test_the_command_names_the_folder_of_declarations_where_it_needs_one(
     asked = "VQA_CORPORA_DIR='<the folder that declares street-clips>' dagster asset materialize"
     assert asked in command("street-clips")
     assert asked in command(None, a=read("street-clips/street_clips.jsonl"), b=read("lsvq/lsvq.jsonl"))
+    labelled = {"features_with_mos_street-clips": read("street-clips/features_with_mos.parquet")}
+    assert asked in command(None, **labelled)
+    assert "VQA_CORPORA_DIR" not in command(None, **{"features_with_mos_mine": read("runs/features_with_mos.parquet")})
     for partition, path in (("chug", "chug/chug.jsonl"), ("bvi-dvc", "x/y.jsonl"), (None, "lsvq/lsvq.jsonl")):
         assert "VQA_CORPORA_DIR" not in command(partition, a=read(path))
     monkeypatch.setenv("VQA_CORPORA_DIR", "/srv/my corpora")
