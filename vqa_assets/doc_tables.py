@@ -43,7 +43,8 @@ _FORMATS = """\
 
 The content of a file decides its format, not its name: CSV, TSV, semicolons (`3,5` is then 3.5), values between blanks
 or bars, JSON lists of objects or of lists, `.xlsx` (the sheet called MOS, else the first), MATLAB's `.mat` of version 5
-to 7 (names in an array such as `video_names`, scores in `scores` or `mos`; arrays of their length are further columns).
+to 7, with the extra `mat73` of 7.3 too (names in an array such as `video_names`, scores in `scores` or `mos`; arrays of
+their length are further columns).
 Comments (`#`, `%`, `//`) and Excel's `sep=;` may stand above the header. A byte order mark, CRLF, a missing
 final newline, quoted commas and quoted numbers are ordinary. Column names are compared without case; a corpus's own
 come before the general ones, and the first that is not empty wins:

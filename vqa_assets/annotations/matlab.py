@@ -1,7 +1,7 @@
-"""MATLAB's files of versions 5 to 7 as lines of values: an array of names, one of scores, and others of their length.
+"""MATLAB's files as lines of values: an array of names, one of scores, and others of their length.
 
-Which variables these are is said by the corpus's spellings, and by what such files call them. What the values mean is
-in ``columns`` and ``rows``.
+Versions 5 to 7 are read by scipy; 7.3 is HDF5, and needs the extra ``mat73``. Which variables these are is said by the
+corpus's spellings, and by what such files call them. What the values mean is in ``columns`` and ``rows``.
 """
 
 import io
@@ -22,11 +22,12 @@ _NAMES = ("video_names", "video_list", "vidnames", "videonames", "file_names", "
 _SCORES = ("scores",)
 _MOST_VALUES = 50_000_000
 _SHOWN = 10
+_EXPECTED = "a MATLAB file of version 5 to 7, or a CSV, TSV, JSON or XLSX file"
 _READING_ERRORS = (
     *(OSError, EOFError, zlib.error, ValueError, TypeError, LookupError, ArithmeticError),
     *(AttributeError, RuntimeError, MemoryError),
 )
-"""What scipy raises on a file that is damaged or made by hand: it does not promise less."""
+"""What scipy, h5py and mat73 raise on a file that is damaged or made by hand: it does not promise less."""
 
 
 def matlab_lines(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, list[str]]]:
@@ -34,14 +35,7 @@ def matlab_lines(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, l
 
     AnnotationError where it cannot be read, or holds no names, no scores, or not as many of them.
     """
-    if content.startswith(_VERSION_7_3):
-        raise AnnotationError(
-            what,
-            found="a MATLAB file of version 7.3",
-            expected="a MATLAB file of version 5 to 7, or a CSV, TSV, JSON or XLSX file",
-            next_step="save its names and scores in MATLAB again, by save('scores.mat', …, '-v7'), or as CSV",
-        )
-    columns, arrays = _columns(content, what)
+    columns, arrays = (_columns_7_3 if content.startswith(_VERSION_7_3) else _columns)(content, what)
     spelled = {name.lower(): name for name in columns}
     texts = [name for name, values in columns.items() if any(isinstance(value, str) for value in values)]
     name = _first((*corpus.spellings.clip, *_NAMES), {s: n for s, n in spelled.items() if n in texts})
@@ -89,12 +83,7 @@ def _columns(content: bytes, what: str) -> tuple[dict[str, list[Any]], str]:
             usable = [name for name, shape in shapes.items() if math.prod(shape) <= _MOST_VALUES]
             variables = scipy.io.loadmat(io.BytesIO(content), variable_names=usable, squeeze_me=True)
     except (*_READING_ERRORS, scipy.io.matlab.MatReadError) as error:
-        raise AnnotationError(
-            what,
-            found=f"a MATLAB file that cannot be read ({str(error)[:80]})",
-            expected="a MATLAB file of version 5 to 7, or a CSV, TSV, JSON or XLSX file",
-            next_step="download it again, or save names and scores as CSV",
-        ) from error
+        raise _unreadable(error, what) from error
     columns = {}
     for name in usable:
         array = np.atleast_1d(np.asarray(variables.get(name)))
@@ -102,10 +91,65 @@ def _columns(content: bytes, what: str) -> tuple[dict[str, list[Any]], str]:
         values = (
             ["" if isinstance(v, np.ndarray) and not v.size else v for v in array.tolist()] if array.ndim == 1 else []
         )
-        if values and (all(isinstance(v, str) for v in values) or all(isinstance(v, int | float) for v in values)):
+        if _is_column(values):
             columns[name] = values
+    return columns, _in_words(shapes)
+
+
+def _columns_7_3(content: bytes, what: str) -> tuple[dict[str, list[Any]], str]:
+    """As ``_columns``, of a file of version 7.3."""
+    try:
+        import h5py
+        import mat73
+    except ImportError as error:
+        raise AnnotationError(
+            what,
+            found="a MATLAB file of version 7.3",
+            expected=f"{_EXPECTED}; or the extra mat73, which reads 7.3",
+            next_step="pip install 'vqa-assets[mat73]', or save names and scores in MATLAB again, by "
+            "save('scores.mat', …, '-v7'), or as CSV",
+        ) from error
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            # HDF5 has a shape's sizes in the other order; what is no dataset is a structure
+            shapes = {n: one.shape[::-1] for n, one in file.items() if isinstance(one, h5py.Dataset)}
+        if any(math.prod(shape) > _MOST_VALUES for shape in shapes.values()):
+            raise MemoryError(f"arrays of more than {_MOST_VALUES} values")
+        variables = mat73.loadmat(io.BytesIO(content), verbose=False)
+    except _READING_ERRORS as error:
+        raise _unreadable(error, what) from error
+    columns = {name: values for name in shapes if _is_column(values := _values_7_3(variables.get(name)))}
+    return columns, _in_words(shapes)
+
+
+def _values_7_3(variable: Any) -> list[Any]:
+    """One value a clip, whichever way the array lies; nothing where it has two sides."""
+    if isinstance(variable, list):  # a cell; one that lies along its first side is a list of lists
+        cells = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in variable]
+        return [str(one) if isinstance(one, str) else one for one in cells]
+    if getattr(variable, "ndim", None) in (0, 1):
+        values = variable.tolist()
+        return values if isinstance(values, list) else [values]
+    return [variable]
+
+
+def _is_column(values: list[Any]) -> bool:
+    """Whether the values are all texts or all numbers, and there are any."""
+    return bool(values) and any(all(isinstance(value, kind) for value in values) for kind in (str, int | float))
+
+
+def _in_words(shapes: Mapping[str, tuple[int, ...]]) -> str:
     shown = [f"{name} {'×'.join(map(str, shape))}" for name, shape in list(shapes.items())[:_SHOWN]]
-    return columns, ", ".join(shown) + (", …" if len(shapes) > _SHOWN else "") or "nothing"
+    return ", ".join(shown) + (", …" if len(shapes) > _SHOWN else "") or "nothing"
+
+
+def _unreadable(error: BaseException, what: str) -> AnnotationError:
+    return AnnotationError(
+        what,
+        found=f"a MATLAB file that cannot be read ({str(error)[:80]})",
+        expected=_EXPECTED,
+        next_step="download it again, or save names and scores as CSV",
+    )
 
 
 def _first(spellings: Iterable[str], there: Mapping[str, str]) -> str | None:

@@ -7,6 +7,7 @@ import io
 import lzma
 import math
 import re
+import sys
 import tarfile
 import zipfile
 
@@ -22,7 +23,7 @@ from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
 from vqa_assets.errors import AnnotationError, ScaleError
 from vqa_assets.ingest.settings import resolve
-from vqa_assets_tests.shared.layouts import workbook
+from vqa_assets_tests.shared.layouts import matlab_7_3, workbook
 
 LITTLE = KONVID_150K.but(
     name="little",
@@ -686,13 +687,29 @@ class TestMatlab:
             (matlab(video_names=cells("a", "b")), "a MATLAB file without scores (it holds video_names 2×1)"),
             (matlab(video_names=cells("a", "b"), scores=np.ones(3)), "2 names in video_names and 3 scores in scores"),
             (matlab(), "a MATLAB file without names of clips (it holds nothing)"),
-            (b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(600), "a MATLAB file of version 7.3"),
+            (b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(600), "a MATLAB file that cannot be read ("),
+            (matlab_7_3(video_names=["a", "b"], scores=[1.0, 2.0])[:900], "a MATLAB file that cannot be read ("),
+            (matlab_7_3(video_names=["a", "b"]), "a MATLAB file without scores (it holds video_names 2×1)"),
             (matlab(video_names=cells("a", "b"), scores=np.ones(2))[:200], "a MATLAB file that cannot be read ("),
             (b"MATLAB 5.0 MAT-file" + b"\xff" * 300, "a MATLAB file that cannot be read ("),
         ],
     )
     def test_a_file_that_holds_neither_or_is_none_is_told(self, content, found, tmp_path):
         assert refused(tmp_path, content).found.startswith(found)
+
+    @pytest.mark.parametrize("scores", [[3.5, 2.0], [3.0, 2.25]])
+    def test_a_file_of_version_7_3_is_read_as_one_of_version_5(self, scores, tmp_path):
+        found = read(tmp_path, matlab_7_3(video_names=["a", "b"], scores=scores, frames=[240.0, 300.0]))
+        assert [(row.src, row.mos) for row in found.usable] == [("a.mp4", scores[0]), ("b.mp4", scores[1])]
+
+    def test_one_clip_in_a_file_of_version_7_3_is_a_clip(self, tmp_path):
+        assert read(tmp_path, matlab_7_3(video_names=["a"], scores=[3.5])).usable[0].src == "a.mp4"
+
+    def test_without_the_extra_a_file_of_version_7_3_names_it(self, monkeypatch, tmp_path):
+        monkeypatch.setitem(sys.modules, "mat73", None)
+        error = refused(tmp_path, matlab_7_3(video_names=["a", "b"], scores=[1.0, 2.0]))
+        assert error.found == "a MATLAB file of version 7.3"
+        assert "vqa-assets[mat73]" in error.next_step
 
 
 class TestFinding:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice, product
 
 from vqa_assets.corpora import CORPORA, Corpus
-from vqa_assets_tests.shared.layouts import CHUG_HEADER, matlab, workbook
+from vqa_assets_tests.shared.layouts import CHUG_HEADER, matlab, matlab_7_3, workbook
 
 ACR, CONTINUOUS = "1-5-acr", "0-100-continuous"
 Files = Mapping[str, str | bytes]
@@ -218,9 +218,8 @@ def live_qualcomm() -> Files:
 
 
 def live_qualcomm_7_3() -> Files:
-    """Only its head: 116 bytes of words, version and byte order, then HDF5 behind 512 bytes."""
-    head = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
-    return {"qualcommSubjectiveData.mat": head.ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n" + bytes(2_000)}
+    names, of_range = _qualcomm()
+    return {"qualcommSubjectiveData.mat": matlab_7_3(video_names=list(names), scores=list(of_range))}
 
 
 def live_yt_hfr() -> Files:
@@ -308,7 +307,7 @@ SHAPES = (
     ),
     FieldShape("cvd2014", "realigned, decimal commas", cvd2014, 234, "cvd2014", contents=18),
     FieldShape("live-qualcomm", "saved as CSV", live_qualcomm, 208, contents=54),
-    FieldShape("live-qualcomm", "MATLAB 7.3", live_qualcomm_7_3, 0, refused="version 7.3"),
+    FieldShape("live-qualcomm", "MATLAB 7.3", live_qualcomm_7_3, 208, contents=54),
     FieldShape("live-yt-hfr", "its scores", live_yt_hfr, 480, contents=16),
     FieldShape("etri-live", "its scores", etri_live, 437, contents=14),
     FieldShape("bvi-hfr", "its scores", bvi_hfr, 88, contents=22),

@@ -52,6 +52,30 @@ def matlab(**variables: list[Any]) -> bytes:
     return out.getvalue()
 
 
+def matlab_7_3(**variables: list[Any]) -> bytes:
+    """A MATLAB file of version 7.3, which is HDF5 behind 512 bytes: texts become cells, numbers a column."""
+    import h5py
+    import numpy as np
+
+    out = io.BytesIO()
+    with h5py.File(out, "w", userblock_size=512) as file:
+        for name, values in variables.items():
+            if not isinstance(values[0], str):
+                file[name] = np.array([values], dtype=float)
+                file[name].attrs["MATLAB_class"] = np.bytes_("double")
+                continue
+            references = []
+            for number, text in enumerate(values):
+                cell = file.create_dataset(f"#refs#/{name}{number}", data=np.array([[ord(c)] for c in text], "u2"))
+                cell.attrs["MATLAB_class"] = np.bytes_("char")
+                references.append(cell.ref)
+            cells = file.create_dataset(name, (1, len(values)), dtype=h5py.ref_dtype)
+            cells[0] = references
+            cells.attrs["MATLAB_class"] = np.bytes_("cell")
+    head = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124) + b"\x00\x02IM"
+    return head.ljust(512, b"\0") + out.getvalue()[512:]
+
+
 KONVID_1K = (
     Layout(
         "konvid-1k",
