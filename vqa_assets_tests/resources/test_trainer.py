@@ -220,6 +220,7 @@ from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.errors import TrainingError
 from vqa_assets_tests.resources.test_trainer import no_progress, rows
 torch.set_num_threads(1)
+torch.optim.AdamW([torch.zeros(1)])  # which imports more than torch does
 data = rows(60_000, 500)
 heads = [HeadRows(f"h{i}", np.arange(60_000)) for i in range(20)]
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
