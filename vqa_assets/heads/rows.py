@@ -324,6 +324,7 @@ def _training_table(
         raise NoLabelledRowsError(
             "no labelled row", found=found, expected="rows with a MOS", next_step="label the features first"
         )
+    _refuse_ladders_without_contents(labelled)
     _refuse_unmeasured(labelled, schema, allow_missing, texts)
     labelled, filled = _fill(labelled, schema, allow_missing)
     whole = {corpus: rows.drop_nulls(slots(schema)) for corpus, rows in labelled.items()}
@@ -376,8 +377,7 @@ def _read(
 ) -> tuple[pl.DataFrame, dict[str, str]]:
     """One table's rows under our own names, and an example of each column of numbers that holds text.
 
-    A table without a score or a clip's key is refused, and so are a score off the scale, two that differ, and a ladder
-    without contents.
+    A table without a score or a clip's key is refused, and so are a score off the scale, and two that differ.
     """
     have = frozenset(scan.collect_schema().names())
     key = next((name for name in KEY_COLUMNS if name in have), None)
@@ -400,19 +400,29 @@ def _read(
     labelled = rows.filter(pl.col("labelled"))
     _refuse_two_scores(corpus, labelled)
     _refuse_off_scale(corpus, labelled, target)
-    if _LADDER & have:
-        # Folded by clip, the rungs of one content would stand on both sides of a split. A table of several corpora has
-        # rows that are on no ladder.
-        folded = labelled.filter(pl.col("split").is_null() & pl.col("on_ladder"))
+    return rows.with_columns(corpus=pl.lit(corpus)), texts
+
+
+def _refuse_ladders_without_contents(labelled: Mapping[str, pl.DataFrame]) -> None:
+    """TrainingError where rows on a bitrate ladder would be folded by clip.
+
+    The rungs of one content would stand on both sides of a fold. A given split is used only where every corpus has
+    one: else all rows but the test rows are folded, those that a split calls train or val among them.
+    """
+    folds = any(len(rows) and rows["split"].null_count() == len(rows) for rows in labelled.values())
+    is_folded = pl.col("split").is_null() | (pl.lit(folds) & (pl.col("split") != "test"))
+    for corpus, rows in labelled.items():
+        # A table of several corpora has rows that are on no ladder.
+        folded = rows.filter(pl.col("on_ladder") & is_folded)
         if unknown := folded["content_id"].null_count():
             own_name, *others = _CONTENT
             raise TrainingError(
                 f"{corpus}: a bitrate ladder whose contents are not known",
                 found=f"{unknown} of {len(folded)} rows without {own_name}",
-                expected=f"a {own_name} (or {' or '.join(others)}) in every row, or a split column",
-                next_step="label the features with the corpus JSONL, which has it",
+                expected=f"a {own_name} (or {' or '.join(others)}) in every row, or a split column in every table",
+                next_step=f"label the features with the corpus JSONL, which has it, or name {corpus} in "
+                "exclude_corpora",
             )
-    return rows.with_columns(corpus=pl.lit(corpus)), texts
 
 
 def _unreadable(corpus: str, error: pl.exceptions.PolarsError) -> TrainingError:

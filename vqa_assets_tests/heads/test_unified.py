@@ -59,6 +59,17 @@ def test_columns_of_a_ladder_concern_the_rows_that_are_on_one(tmp_path):
         read_training_table(unified(frames, tmp_path / "two.parquet"), KONVID_V1, unified=True)
 
 
+def test_a_ladder_with_a_split_but_no_contents_is_not_folded_beside_corpora_that_have_no_split(tmp_path):
+    """Its training rows would be folded by clip then, and rungs of one source stand on both sides."""
+    words = pl.Series("split", ["train"] * 30 + ["test"] * 10)
+    ladder = labelled(40, seed=1).drop("content_id").with_columns(words, beyond8bits_ref=pl.lit(0))
+    alone = read_training_table(unified({"beyond8bits": ladder}, tmp_path / "one.parquet"), KONVID_V1, unified=True)
+    assert alone.counts["beyond8bits"].used == 40
+    frames = {"konvid-1k": labelled(40), "beyond8bits": ladder}
+    with pytest.raises(TrainingError, match="beyond8bits: a bitrate ladder whose contents are not known: 30 of 30"):
+        read_training_table(unified(frames, tmp_path / "two.parquet"), KONVID_V1, unified=True)
+
+
 def test_each_corpus_is_judged_by_a_head_of_the_others(manifest):
     told = manifest["leave_one_corpus_out"]
     assert {corpus: judged["rows"] for corpus, judged in told.items()} == {"konvid-1k": 100, "konvid-150k": 70}
