@@ -151,9 +151,12 @@ def test_equal_inputs_give_equal_data_versions(platform: GridPlatform) -> None:
 def test_the_command_exits_1_where_no_report_is_usable(platform: GridPlatform, tmp_path: Path) -> None:
     (platform.reports / "b.json").write_text("{")
     command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "vqa_assets.definitions"]
+    home = tmp_path / "home"
+    home.mkdir()
+    own = {"DAGSTER_HOME": str(home), "VQA_DATA_ROOT": str(platform.root.path)}
     done = subprocess.run(
         [*command, "--select", "encode_grid_jsonl", "--partition", "bvi-dvc"],
-        env={**os.environ, "VQA_DATA_ROOT": str(platform.root.path), "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, **own, "PYTHONPATH": str(Path(__file__).parents[2])},
         cwd=tmp_path,
         capture_output=True,
         text=True,
