@@ -3,7 +3,6 @@
 No folds: what is judged is taken as it is. Trains nothing; how the result is printed is for ``judge``.
 """
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,12 +21,12 @@ from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_w
 from vqa_assets.heads.evaluation import Judged, Verdict, verdict
 from vqa_assets.heads.foreign import open_foreign
 from vqa_assets.heads.manifest import SCHEMA
+from vqa_assets.heads.pictures import draw_dots, png_of
 from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
 from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
 from vqa_assets.heads.using import open_head
 from vqa_assets.labels.keys import absent_column
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
-from vqa_assets.labels.settings import STATUS_COLUMN
 from vqa_assets.metrics import (
     METRIC_NAMES,
     Bootstrap,
@@ -45,6 +44,7 @@ from vqa_assets.metrics import (
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import check_present, table_at
+from vqa_assets.tables.specs import LABELLED, STATUS_COLUMN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ _RAW = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse}
 _FITTED = {"plcc_fitted": plcc, "rmse_fitted": rmse}
 _LEAST_OF_CONTENT = 3
 """Rows of a content below which its own correlation says nothing."""
-_DOTS, _OPAQUE_UP_TO, _CURVE = 1_000, 300, 100
+_CURVE = 100
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -216,7 +216,7 @@ def read_judged(path: Path, target: str) -> JudgedTable:
     if raw:
         slope, intercept = UNIFIED.map_to(TRAINING)
         value = value * slope + intercept
-    labelled = text(STATUS_COLUMN).eq_missing("ok") if STATUS_COLUMN in names else pl.lit(value=True)
+    labelled = text(STATUS_COLUMN).eq_missing(LABELLED) if STATUS_COLUMN in names else pl.lit(value=True)
     failed = (
         (number_column("exit_status") != 0).fill_null(value=False) if "exit_status" in names else pl.lit(value=False)
     )
@@ -505,23 +505,16 @@ def judgement_png(judgement: Judgement) -> bytes:
 
     Of more than 1 000 rows an even 1 000 are dots.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6, 3.8), dpi=80, layout="tight")
     _scatter(figure.subplots(), judgement)
-    png = io.BytesIO()
-    FigureCanvasAgg(figure)  # no pyplot: no display, and no state that runs in one process would share
-    figure.savefig(png, format="png", metadata={"Software": None})  # no version of matplotlib in the bytes
-    return png.getvalue()
+    return png_of(figure)
 
 
 def _scatter(axes: "Axes", judgement: Judgement) -> None:
     mos, predicted = judgement.mos, judgement.predicted
-    dots = slice(None, None, -(-len(mos) // _DOTS) or 1)
-    # The more dots, the fainter each, so that a cloud shows where it is dense.
-    dense = max(0.1, min(0.6, _OPAQUE_UP_TO / len(mos[dots])))
-    axes.plot(predicted[dots], mos[dots], ".", markersize=4, alpha=dense, color="tab:blue", mew=0)
+    draw_dots(axes, predicted, mos)
     fit = logistic_fit(mos, predicted)
     if fit is not None and fit.rises:
         along = np.linspace(predicted.min(), predicted.max(), _CURVE)

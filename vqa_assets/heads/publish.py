@@ -4,7 +4,6 @@ A head's are the ONNX, its predictions out of fold, its manifest sidecar, its ca
 evaluation's its matrices with a replay manifest. What a manifest says is in ``manifest``, what a card says in ``card``.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from vqa_assets.heads.card import render_card
 from vqa_assets.heads.evaluation import Predictions
 from vqa_assets.heads.experiments import chosen_by, folder_of, standing_head
 from vqa_assets.heads.manifest import SCHEMA, as_plain, target_of
+from vqa_assets.heads.pictures import draw_dots, png_of
 from vqa_assets.heads.regression import against_published
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.table_checks import check_published, write_predictions
@@ -35,8 +35,6 @@ CORPORA_DRAWN = 12
 """The most corpora whose residuals are drawn: those with most rows."""
 
 ACROSS_SCHEMA, ACROSS_MANIFEST_SCHEMA = "cross-corpus-evaluation-v1", "cross-corpus-evaluation-manifest-v1"
-_OPAQUE_UP_TO = 300
-_DOTS = 1_000
 _SHAPE = ("nr_width", "nr_height", "nr_duration_s", "width", "height", "duration_s")
 
 
@@ -130,7 +128,6 @@ def card_png(predictions: Predictions, manifest: Mapping[str, Any]) -> bytes:
 
     Of more than 1 000 rows an even 1 000 are dots. A head for another target than MOS is drawn on its own range.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.6), dpi=80, layout="tight")
@@ -140,19 +137,12 @@ def card_png(predictions: Predictions, manifest: Mapping[str, Any]) -> bytes:
     _scatter(left, predictions, name, ends)
     _residuals(right, predictions, name)
     figure.suptitle(manifest["title"], fontsize=10)
-    png = io.BytesIO()
-    FigureCanvasAgg(figure)  # no pyplot: no display, and no state that runs in one process would share
-    figure.savefig(png, format="png", metadata={"Software": None})  # no version of matplotlib in the bytes
-    return png.getvalue()
+    return png_of(figure)
 
 
 def _scatter(axes: "Axes", predictions: Predictions, name: str, ends: tuple[float, float]) -> None:
-    dots = slice(None, None, -(-len(predictions.mos) // _DOTS) or 1)
-    mos, predicted = predictions.mos[dots], predictions.predicted[dots]
-    # The more dots, the fainter each, so that a cloud shows where it is dense.
-    dense = max(0.1, min(0.6, _OPAQUE_UP_TO / max(1, len(mos))))
     axes.plot(ends, ends, color="0.5", linewidth=1)
-    axes.plot(mos, predicted, ".", markersize=4, alpha=dense, color="tab:blue", mew=0)
+    draw_dots(axes, predictions.mos, predictions.predicted)
     label = f"{name.upper()} ({ends[0]:g}–{ends[1]:g})"
     axes.set(xlim=ends, ylim=ends, xlabel=label, ylabel="predicted, not trained on")
 

@@ -37,16 +37,16 @@ from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
 from vqa_assets.heads.weights import F32, I64, encoder_onehot
 from vqa_assets.tables.foreign_tables import check_present, key_text, table_at
+from vqa_assets.tables.specs import LABELLED, STATUS_COLUMN
 
 TableFiles = Path | Sequence[Path]
 """The labelled table of one corpus: a file of any format, or several that hold its rows together."""
-_STATUS, _LABELLED = "mos_label_status", "ok"
 _CONTENT = ("content_id", *columns_in_role("content"))
 _LADDER = frozenset(columns_in_role("rung", "bitrate"))
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 _VMAF_MODE, _NOT_STATED = "feature_reference", "not stated"
 _OWN_NUMBERS = ("mos", RAW_MOS, "mos_std_dev", *_VMAF_COLUMNS)
-_OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _VMAF_MODE, _STATUS)
+_OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _VMAF_MODE, STATUS_COLUMN)
 _SD_FIGURES = 9
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
@@ -435,7 +435,7 @@ def _own_columns(key: str, have: frozenset[str]) -> dict[str, pl.Expr]:
         words = pl.col(column).cast(pl.String) if column in have else pl.lit(None, pl.String)
         return pl.when(words != "").then(words)
 
-    status = pl.col(_STATUS).cast(pl.String) == _LABELLED if _STATUS in have else pl.lit(value=True)
+    status = pl.col(STATUS_COLUMN).cast(pl.String) == LABELLED if STATUS_COLUMN in have else pl.lit(value=True)
     vmaf = [number_column(name) for name in _VMAF_COLUMNS if name in have]
     slope, intercept = CONTINUOUS_0_100.map_to(TRAINING)
     nothing = pl.lit(None, pl.Float64)

@@ -178,6 +178,7 @@ class _Naming:
             (OTHER_SUFFIX, lambda row: place.of_stem(row.src)),
             (UNICODE, lambda row: place.normalised(row.src)),
         )
+        doubtful: set[str] = set()
         for rule, names_by in of_earlier if place.is_earlier else of_disk:
             meant: dict[str, list[AnnotationRow]] = defaultdict(list)
             for row in left.values():
@@ -186,7 +187,8 @@ class _Naming:
                     names = [name for name in names if self._may_be(name, row, place)]
                 if len(names) == 1:
                     meant[names[0]].append(row)
-                elif names:
+                elif names and row.src not in doubtful:
+                    doubtful.add(row.src)  # several rules may find the same clips: told once
                     self._tell(f"{row.src}: {len(names)} clips could be meant ({names[:3]}); rename the right one")
             for name, those in meant.items():
                 if len(those) > 1:

@@ -20,10 +20,10 @@ from vqa_assets.settings import (
     setting,
     with_origins,
 )
+from vqa_assets.tables.specs import STATUS_COLUMN
 
 VoteModel = Literal["mos", "bt500", "bias"]
 KeyNormalize = Literal["auto", "raw", "basename", "stem"]
-STATUS_COLUMN = "mos_label_status"
 _NEVER_STATUS = ("mos", "mos_raw_0_100", "mos_label_source", "mos_std_dev", "mos_n_ratings", "mos_ci95", "src_sha256")
 
 

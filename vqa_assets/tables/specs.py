@@ -14,6 +14,8 @@ from vqa_assets.feature_names import CANONICAL_6, MEASURED
 
 Kind = Literal["string", "integer", "number", "boolean"]
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
+STATUS_COLUMN, LABELLED = "mos_label_status", "ok"
+"""The column that says whether a row of a labelled table has a label, and its word for yes."""
 UTC_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00$"
 
 
@@ -198,9 +200,16 @@ MOS_FEATURES = Table(
     "mos_features",
     "One row per row of the feature table, with its clip's opinion score where it has one.",
     (
-        Column("mos", "number", "Mean opinion score on 1–5", nullable=True, low=TRAINING.low - 0.05, high=5.05),
+        Column(
+            "mos",
+            "number",
+            "Mean opinion score on 1–5",
+            nullable=True,
+            low=TRAINING.low - SLACK,
+            high=TRAINING.high + SLACK,
+        ),
         Column("mos_raw_0_100", "number", "The same score on 0–100", nullable=True, low=-1.25, high=101.25),
-        Column("mos_label_status", "string", "Whether the clip has a label", choices=("ok", "missing-label")),
+        Column(STATUS_COLUMN, "string", "Whether the clip has a label", choices=(LABELLED, "missing-label")),
         Column("mos_label_source", "string", "Label file the score came from", nullable=True),
         *(
             Column(name, "number", description, required=False, nullable=True, low=0)
@@ -403,8 +412,8 @@ def with_features(table: Table, features: Iterable[str]) -> Table:
 
 def labelled_table(status_column: str, further: Iterable[str] = ()) -> Table:
     """``MOS_FEATURES`` with another name for its status column, and with columns of further scores."""
-    named = (replace(c, name=status_column) if c.name == "mos_label_status" else c for c in MOS_FEATURES.columns)
-    scores = further_columns(further, "on 1–5", low=TRAINING.low - 0.05, high=5.05)
+    named = (replace(c, name=status_column) if c.name == STATUS_COLUMN else c for c in MOS_FEATURES.columns)
+    scores = further_columns(further, "on 1–5", low=TRAINING.low - SLACK, high=TRAINING.high + SLACK)
     return replace(MOS_FEATURES, columns=(*named, *scores))
 
 

@@ -26,7 +26,7 @@ from vqa_assets.tables.files import drafting, fault_of
 from vqa_assets.tables.foreign_tables import ForeignTable, check_present, key_text, table_at
 from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, table_version
 from vqa_assets.tables.paths import manifest_path
-from vqa_assets.tables.specs import CLIP_FACTS, MOS_FEATURES, UNIFIED_FEATURES
+from vqa_assets.tables.specs import CLIP_FACTS, LABELLED, MOS_FEATURES, STATUS_COLUMN, UNIFIED_FEATURES
 from vqa_assets.tables.validation import validate_frames
 from vqa_assets.unified.settings import FeatureRowsSettings
 from vqa_assets.unified.table import unified_columns
@@ -389,7 +389,7 @@ class _Opened:
         check_present(file.path, role, "materialize mos_features of that corpus, or correct the run config")
         table = table_at(file.path)
         key = next((name for name in KEY_COLUMNS if name in table.names), None)
-        words = ("src_sha256", "mos_label_status", *_IDENTITY)
+        words = ("src_sha256", STATUS_COLUMN, *_IDENTITY)
         try:
             scan = table.rows((key or "", *words)).with_row_index(_ROW)
             schema = scan.collect_schema()
@@ -427,8 +427,8 @@ def _known(schema: Mapping[str, pl.DataType], key: str | None) -> dict[str, pl.E
     def words(name: str) -> pl.Expr:
         return key_text(name, schema[name]) if name in schema else pl.lit(None, pl.String)
 
-    if "mos_label_status" in schema:
-        labelled = words("mos_label_status") == "ok"
+    if STATUS_COLUMN in schema:
+        labelled = words(STATUS_COLUMN) == LABELLED
     elif "mos" in schema:  # another name for the status: a row without a label has no score
         labelled = pl.col("mos").cast(pl.Float64, strict=False).is_not_nan()
     else:  # features as they were measured: the unified corpus has the score

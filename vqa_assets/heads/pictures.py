@@ -1,0 +1,30 @@
+"""What pictures of predictions share: a cloud of dots, and a PNG whose bytes say nothing of who drew it."""
+
+import io
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DOTS, _OPAQUE_UP_TO = 1_000, 300
+
+
+def draw_dots(axes: "Axes", x: NDArray, y: NDArray) -> None:  # type: ignore[type-arg]
+    """One dot a row, (N,) against (N,); of more than 1 000 rows an even 1 000."""
+    drawn = slice(None, None, -(-len(x) // _DOTS) or 1)
+    # The more dots, the fainter each, so that a cloud shows where it is dense.
+    dense = max(0.1, min(0.6, _OPAQUE_UP_TO / max(1, len(x[drawn]))))
+    axes.plot(x[drawn], y[drawn], ".", markersize=4, alpha=dense, color="tab:blue", mew=0)
+
+
+def png_of(figure: "Figure") -> bytes:
+    """The figure as a PNG; equal figures give equal bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    png = io.BytesIO()
+    FigureCanvasAgg(figure)  # no pyplot: no display, and no state that runs in one process would share
+    figure.savefig(png, format="png", metadata={"Software": None})  # no version of matplotlib in the bytes
+    return png.getvalue()
