@@ -15,6 +15,7 @@
     │   └── DownloadError    the bytes never arrived
     ├── SchemaError          a table that breaks its column specs
     ├── TableError           a table file that cannot be read, or of no known format
+    ├── NewerFormatError     a file of ours that a later version wrote
     ├── AggregateError       shards that cannot become one corpus
     ├── EncodeGridError      libvmaf reports and rows that cannot become an encode grid
     ├── LabelError           features and labels that do not join
@@ -113,6 +114,13 @@ class SchemaError(VqaError):
 
 class TableError(VqaError):
     """A table file that is not there, of no known format, or not readable to its end."""
+
+
+class NewerFormatError(VqaError):
+    """A file of ours in a format that a later version wrote: it is neither read nor replaced.
+
+    No other error's kind, so that nobody takes such a file for a damaged one.
+    """
 
 
 class AggregateError(VqaError):

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from vqa_assets.errors import SchemaError
+from vqa_assets.tables.formats import refuse_newer_document
 
 LFS_POINTER = b"version https://git-lfs"
 """How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
@@ -116,7 +117,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; SchemaError where it is no JSON or no object."""
+    """The JSON object in a file; SchemaError where it is none, NewerFormatError where a later version wrote it."""
     cause: Exception | None = None
     try:
         value = json.loads(path.read_bytes())
@@ -124,6 +125,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         value, what, cause = None, f"not JSON ({error})", error
     if isinstance(value, dict):
+        refuse_newer_document(value, path)
         return value
     raise SchemaError(
         f"{path}",

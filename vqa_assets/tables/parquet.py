@@ -8,6 +8,7 @@ from typing import Any
 
 from vqa_assets.errors import SchemaError
 from vqa_assets.tables.files import LFS_POINTER
+from vqa_assets.tables.makers import refuse_newer_mark
 
 NO_VALUE = ("nan", "na", "n/a", "<na>", "null", "none")
 """What tables say, in any case, where a cell is empty."""
@@ -15,12 +16,15 @@ _BATCH_ROWS = 65_536
 
 
 def open_parquet(path: Path) -> Any:
-    """The ``pyarrow.parquet.ParquetFile``; SchemaError says what stands there where it is none."""
+    """The ``pyarrow.parquet.ParquetFile``; SchemaError says what stands there where it is none.
+
+    NewerFormatError where a later version of ours wrote it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise SchemaError(
             f"{path}",
@@ -28,6 +32,8 @@ def open_parquet(path: Path) -> Any:
             expected="a Parquet table",
             next_step="put the table there, or materialize the asset that writes it",
         ) from error
+    refuse_newer_mark(file.metadata.metadata or {}, path)
+    return file
 
 
 def _what_is_there(path: Path, error: Exception) -> str:
