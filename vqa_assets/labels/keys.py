@@ -100,7 +100,9 @@ def normalized(keys: pl.Series, rule: KeyRule) -> pl.Series:
     Blanks at either end do not count, accents are equal however they are composed, and ``101.0`` is ``101``. LabelError
     that names keys of which a spreadsheet left the exponent only.
     """
-    compared = keys.str.strip_chars().str.normalize("NFC")
+    compared = keys.str.strip_chars()
+    if (compared.str.len_bytes() != compared.str.len_chars()).any():  # a plain name is composed in one way only
+        compared = compared.str.normalize("NFC")
     rounded = compared.filter(compared.str.contains(_SCIENTIFIC).fill_null(value=False)).unique(maintain_order=True)
     if len(rounded):
         side = "labels" if rule.setting.startswith("label") else "features"

@@ -390,6 +390,9 @@ def _batch_frame(places: list[int], values: Mapping[str, Sequence[Any]], kinds: 
     for name, kind in kinds.items():
         # looking at the types first spares most columns a call per value
         types = set(map(type, values[name]))
+        if types == {NoneType}:  # most names that are expected stand in no row
+            columns[name] = pl.repeat(None, len(places), dtype=pl.String if kind is str else pl.Float64, eager=True)
+            continue
         if kind is str:
             texts = values[name] if types <= {str, NoneType} else [_text(v) for v in values[name]]
             columns[name] = pl.Series(name, texts, dtype=pl.String)
