@@ -15,12 +15,13 @@ from typing import Any
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
-from vqa_assets.errors import AnnotationError, SchemaError, SettingsError, VqaError
+from vqa_assets.errors import AnnotationError, SettingsError, VqaError
+from vqa_assets.ingest.earlier import MENDED_BY_INGEST, read_earlier
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
-from vqa_assets.ingest.rows import LOST, MEND_EARLIER
+from vqa_assets.ingest.rows import LOST
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.provenance import file_record
-from vqa_assets.tables.files import read_json_lines, read_json_object
+from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
 
 WORKFLOW = "python -m vqa_assets.workflow"
@@ -130,13 +131,19 @@ def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatu
     if not layout.output.is_file():  # what was never ingested has no manifest to read
         trained = bool(missing) and root.labelled(corpus).is_file()
         return replace(status, next_step=f"train a head on the labelled table ({WORKFLOW})" if trained else ingest)
-    rows, without_scale, torn = _rows(layout.output)
+    try:
+        earlier = read_earlier(corpus, layout)
+    except VqaError as problem:
+        return replace(status, lost=None, error=str(problem), next_step="correct what the error names")
+    rows = len(earlier.lines) + len(earlier.damaged)
+    without_scale = sum("mos_scale" not in line.row for line in earlier.lines.values())
     old = [f"{without_scale} rows do not say their scale"] if without_scale else []
     if layout.output.name == f"{corpus.name}.jsonl" != f"{corpus.stem}.jsonl":
         old.append(f"{layout.output.name} is now called {corpus.stem}.jsonl, and used as it is where it stands")
     status = replace(status, rows=rows)
-    if torn:
-        return replace(status, lost=None, error=torn, next_step="correct what the error names")
+    if wrong := earlier.in_words():
+        error = f"{root.shown(layout.output)}: {wrong}"
+        return replace(status, lost=None, error=error, next_step=f"{ingest}: {MENDED_BY_INGEST}")
     replay = root.shown(layout.manifest)
     try:
         manifest = read_json_object(layout.manifest)
@@ -160,19 +167,6 @@ def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatu
         return replace(status, lost=None, error=error, next_step=ingest)
     goes_on = f"{WORKFLOW} goes on from these rows; to ingest them again: {missing}"
     return replace(status, lost=None, old=tuple(old), next_step=goes_on if missing else ingest)
-
-
-def _rows(jsonl: Path) -> tuple[int, int, str]:
-    """How many rows there are, how many of them do not say their scale, and what is wrong with a line that is none."""
-    rows = without_scale = 0
-    try:
-        for line in read_json_lines(jsonl, MEND_EARLIER):
-            rows += 1
-            without_scale += "mos_scale" not in line.row
-    except SchemaError as error:
-        with jsonl.open("rb") as lines:
-            return sum(1 for line in lines if line.strip()), 0, str(error)
-    return rows, without_scale, ""
 
 
 def _with_features(corpus: Corpus, root: DataRoot) -> int | None:

@@ -7,16 +7,21 @@ Deleting such a file costs finding it out again, nothing else. What its rows mea
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self, TypeVar
 
 _log = logging.getLogger(__name__)
 _WAIT_FOR_OTHERS_S = 60.0
-_SIDE_FILES = ("", "-wal", "-shm")
+_SIDE_FILES = ("-wal", "-shm")
+_NOT_THE_CONTENT = (sqlite3.ProgrammingError, UnicodeEncodeError)
+"""What was asked wrongly: it says nothing about what is in the file."""
+_ROWS_AT_ONCE = 500
 Answer = TypeVar("Answer")
 
 
@@ -25,12 +30,27 @@ class CacheFormat:
     """What such a file holds: the ``PRAGMA user_version`` it bears, the statements that make its tables.
 
     A file of any other version is begun anew; ``cost`` says what that costs, for the warning: ``every clip is read
-    again``.
+    again``. In the ``checked`` tables the last column, ``checksum``, is the ``checksum_of`` the others; it is null in
+    rows of editions that wrote none.
     """
 
     version: int
     tables: str
     cost: str
+    checked: tuple[str, ...] = ()
+
+
+def checksum_of(values: Iterable[object]) -> int:
+    """The CRC-32 of a row's values: by it a row that a disk or a hand changed is told from the one that was put."""
+    # A REAL column gives 25.0 for the 25 that was put.
+    texts = (str(int(v) if isinstance(v, float) and v.is_integer() else v) for v in values)
+    return zlib.crc32("\x1f".join(texts).encode("utf-8", "surrogatepass"))
+
+
+def is_whole(row: tuple[object, ...]) -> bool:
+    """Whether a row of a checked table is as it was put, as far as it can be told: its checksum is last."""
+    *values, checksum = row
+    return checksum is None or checksum == checksum_of(values)
 
 
 def ask_read_only(
@@ -55,10 +75,20 @@ def ask_read_only(
             with closing(sqlite3.connect(address, uri=True)) as file:
                 return question(file) if _check_version(file, layout) else otherwise
         except (sqlite3.DatabaseError, ValueError) as error:
-            if isinstance(error, sqlite3.OperationalError):
+            if not _is_damage(error):
                 raise
             _log.warning("%s is broken (%s): %s", path, error, layout.cost)
             return otherwise
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error speaks of the file's content; else it is of the disk, its rights, or the question."""
+    if isinstance(error, _NOT_THE_CONTENT):
+        return False
+    if isinstance(error, sqlite3.OperationalError):
+        # A table or column that is gone, or a text that is none, has the general code, or none; a disk has its own.
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR
+    return True
 
 
 def _check_version(file: sqlite3.Connection, layout: CacheFormat) -> bool:
@@ -73,8 +103,9 @@ def _check_version(file: sqlite3.Connection, layout: CacheFormat) -> bool:
 class CacheFile:
     """One SQLite file in WAL mode: a commit survives the process, one thread writes.
 
-    A file that is damaged, or no cache at all, is deleted with a warning and begun anew, once per question. What cannot
-    be opened or written (a full disk, a read-only folder) is sqlite3.OperationalError, and nothing is deleted.
+    A file that is damaged, or no cache at all, is made anew with a warning, once per question: with every row of its
+    checked tables that can still be read and fits its checksum, without the others. What cannot be opened or written (a
+    full disk, a read-only folder) is sqlite3.OperationalError, and nothing is deleted.
     """
 
     def __init__(self, path: Path, layout: CacheFormat) -> None:
@@ -97,43 +128,106 @@ class CacheFile:
     def ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """What ``question`` finds in the open file.
 
-        Where it finds damage (sqlite3.DatabaseError, or ValueError for a row of other values) the file is begun anew
+        Where it finds damage (sqlite3.DatabaseError, or ValueError for a row of other values) the file is made anew
         and asked again.
         """
         try:
             return question(self._opened())
         except (sqlite3.DatabaseError, ValueError) as error:
-            # OperationalError is a DatabaseError too, but speaks of the disk and its rights, never of the content.
-            if isinstance(error, sqlite3.OperationalError):
+            if not _is_damage(error):
                 raise
-            self._begin_anew(error)
+            self._make_anew(error)
             return question(self._opened())
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = sqlite3.connect(
-                self.path, timeout=_WAIT_FOR_OTHERS_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = self._prepared(self.path)
         return self._connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        # In WAL mode this loses no commit to a kill, and costs no fsync for each.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        _check_version(connection, self._format)
-        connection.executescript(self._format.tables)
-        connection.execute(f"PRAGMA user_version={self._format.version}")
+    def _prepared(self, path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=_WAIT_FOR_OTHERS_S, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            # In WAL mode this loses no commit to a kill, and costs no fsync for each.
+            connection.execute("PRAGMA synchronous=NORMAL")
+            _check_version(connection, self._format)
+            connection.executescript(self._format.tables)
+            for table in self._format.checked:
+                _add_checksum(connection, table)
+            connection.execute(f"PRAGMA user_version={self._format.version}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def _begin_anew(self, error: Exception) -> None:
-        _log.warning(
-            "%s is broken (%s) and is made anew: %s, nothing else is lost", self.path, error, self._format.cost
-        )
+    def _make_anew(self, error: Exception) -> None:
+        """Put a sound file in the place of a damaged one, with what of it is whole."""
         self.close()
+        mended = self.path.with_name(f"{self.path.name}-mended")
+        for suffix in ("", *_SIDE_FILES):  # of a run that was killed here
+            mended.with_name(mended.name + suffix).unlink(missing_ok=True)
+        with closing(self._prepared(mended)) as new:
+            kept = sum(_copied(rows, table, new) for table, rows in _whole_rows(self.path, self._format))
+            # All in one file: with its log beside it there would be two to put in place.
+            new.execute("PRAGMA journal_mode=DELETE")
+        _log.warning(
+            "%s is broken (%s) and is made anew: %s%s, nothing else is lost",
+            self.path,
+            error,
+            f"{kept} of its rows are whole and stay, of the others " if kept else "",
+            self._format.cost,
+        )
+        # First the log: beside the new file it would be taken for the new file's own.
         for suffix in _SIDE_FILES:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        mended.replace(self.path)
+
+
+def _add_checksum(connection: sqlite3.Connection, table: str) -> None:
+    """Give a table of an earlier edition its column of checksums."""
+
+    def lacks_it() -> bool:
+        return all(column[1] != "checksum" for column in connection.execute(f"PRAGMA table_info({table})"))
+
+    if lacks_it():
+        connection.execute("BEGIN IMMEDIATE")
+        # Asked again: another run may have done it while this one waited.
+        if lacks_it():
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
+        connection.execute("COMMIT")
+
+
+def _whole_rows(path: Path, layout: CacheFormat) -> Iterator[tuple[str, Iterator[tuple[object, ...]]]]:
+    """Of a damaged file each checked table with its rows that can be read and fit their checksum, some of them twice.
+
+    From either end as far as it can be read: what is lost lies between the first and the last damaged page.
+    """
+    with closing(sqlite3.connect(path, timeout=_WAIT_FOR_OTHERS_S)) as file:
+        file.text_factory = lambda content: content.decode(errors="replace")
+        with suppress(sqlite3.DatabaseError):
+            _check_version(file, layout)
+            for table in layout.checked:
+                yield table, _sound_rows(file, table, "ASC")
+                yield table, _sound_rows(file, table, "DESC")
+
+
+def _sound_rows(file: sqlite3.Connection, table: str, direction: str) -> Iterator[tuple[object, ...]]:
+    with suppress(sqlite3.DatabaseError):
+        columns = file.execute(f"PRAGMA table_info({table})").fetchall()
+        keys = sorted((place, name) for _, name, *_, place in columns if place)
+        order = ", ".join(f"{name} {direction}" for _, name in keys)
+        for row in file.execute(f"SELECT * FROM {table} ORDER BY {order}"):  # noqa: S608
+            # A row without a checksum stands for nothing in a file of which it is known that it is damaged.
+            if row[-1] is not None and is_whole(row):
+                yield row
+
+
+def _copied(rows: Iterator[tuple[object, ...]], table: str, new: sqlite3.Connection) -> int:
+    """Copy rows into a table; the number of those that it did not have."""
+    before = new.total_changes
+    new.execute("BEGIN")
+    while several := list(islice(rows, _ROWS_AT_ONCE)):
+        places = ",".join("?" * len(several[0]))
+        new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", several)  # noqa: S608
+    new.execute("COMMIT")
+    return new.total_changes - before

@@ -6,30 +6,33 @@ measures is its own affair; which clips are asked for is in ``measuring``.
 """
 
 import json
+import logging
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import orjson
 
-from vqa_assets.clips.cache import CacheFile, CacheFormat
+from vqa_assets.clips.cache import CacheFile, CacheFormat, checksum_of, is_whole
 from vqa_assets.errors import FeatureError
 from vqa_assets.features.family import FamilyVersion, Measured
 
 _LAYOUT = CacheFormat(
     version=1,
-    cost="the old file is deleted, clips are measured again",
+    cost="clips are measured again",
+    checked=("measured",),
     tables="""CREATE TABLE IF NOT EXISTS measured (
-    sha256 TEXT, reference_sha256 TEXT, version TEXT, row TEXT, reason TEXT,
+    sha256 TEXT, reference_sha256 TEXT, version TEXT, row TEXT, reason TEXT, checksum INTEGER,
     PRIMARY KEY (sha256, reference_sha256, version)) WITHOUT ROWID""",
 )
-_SELECT = "SELECT row, reason FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND version = ?"
-_EARLIER = "SELECT reference_sha256, row, reason FROM measured WHERE sha256 = ? AND version = ?"
+_SELECT = "SELECT * FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND version = ?"
+_EARLIER = "SELECT * FROM measured WHERE sha256 = ? AND version = ?"
 _VERSIONS = "SELECT reference_sha256, version FROM measured WHERE sha256 = ?"
 
+_log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 
@@ -57,14 +60,15 @@ class Outcome:
 class FeatureCache:
     """Outcomes by key; a context manager, used by one thread. Every ``put`` is committed when it returns.
 
-    A file that is no cache, or a damaged one, is deleted with a warning and begun anew. Raises ``FeatureError`` where
-    the file can be neither read nor written.
+    A row that is not as it was put counts as none; a file that is no cache, or a damaged one, is made anew with its
+    whole rows; both with a warning. Raises ``FeatureError`` where the file can be neither read nor written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = CacheFile(path, _LAYOUT)
         self._has_folder = False
+        self._damaged: set[str] = set()
 
     def __enter__(self) -> Self:
         self._ask(lambda _: None)
@@ -74,13 +78,18 @@ class FeatureCache:
         self.close()
 
     def close(self) -> None:
-        """Close the file; a later call opens it again."""
+        """Close the file, and say how many rows were damaged; a later call opens it again."""
+        if self._damaged:
+            _log.warning(
+                "%s: %d rows are not as they were put: what they held is measured again", self.path, len(self._damaged)
+            )
+            self._damaged.clear()
         self._file.close()
 
     def get(self, key: CacheKey) -> Outcome | None:
         """The outcome put under ``key``, or None."""
         stored = self._ask(lambda c: c.execute(_SELECT, _columns(key)).fetchone())
-        return None if stored is None else _outcome(*stored)
+        return None if stored is None else self._outcome(stored)
 
     def of_family(self, family: FamilyVersion, clip: CacheKey) -> Outcome | None:
         """The family's outcome for a clip, in its own row or in one of the first edition; None where there is none.
@@ -107,7 +116,14 @@ class FeatureCache:
     def _earlier(self, sha256: str, version: str) -> "list[tuple[str, Outcome | None]]":
         """The outcomes of the first edition for these bytes, each with the reference beside which it was measured."""
         rows = self._ask(lambda c: c.execute(_EARLIER, (sha256, version)).fetchall())
-        return [(reference, _outcome(row, reason)) for reference, row, reason in rows]
+        return [(str(row[1]), self._outcome(row)) for row in rows]
+
+    def _outcome(self, stored: tuple[Any, ...]) -> Outcome | None:
+        """The outcome in a row; None in a damaged one, which counts as none, and is told once for all of them."""
+        outcome = _outcome(*stored[3:5]) if is_whole(stored) else None
+        if outcome is None:
+            self._damaged.add(str(stored[:3]))
+        return outcome
 
     def other_version(self, family: FamilyVersion, clip: CacheKey) -> str:
         """Another version under which the family is known of the same bytes; empty where there is none.
@@ -130,17 +146,18 @@ class FeatureCache:
 
     def put_all(self, outcomes: Mapping[CacheKey, Outcome]) -> None:
         """``put`` of several, in one commit."""
-        rows = [
+        contents = (
             (*_columns(key), None if outcome.row is None else json.dumps(outcome.row), outcome.reason)
             for key, outcome in outcomes.items()
             if outcome.lasting
-        ]
+        )
+        rows = [(*content, checksum_of(content)) for content in contents]
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
                 # The connection commits by itself; of a clip all families are there, or none.
                 connection.execute("BEGIN")
-                connection.executemany("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?)", rows)
+                connection.executemany("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?, ?)", rows)
 
         if rows:
             self._ask(write)

@@ -1,31 +1,37 @@
 """The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``.
 
-And which of a corpus's address templates worked last.
+A row that is not as it was put counts as none. And which of a corpus's address templates worked last.
 """
 
+import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
-from vqa_assets.clips.cache import CacheFile, CacheFormat, ask_read_only
+from vqa_assets.clips.cache import CacheFile, CacheFormat, ask_read_only, checksum_of, is_whole
 from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
 
 _COLUMNS = (
     "name TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, sha256 TEXT, broken TEXT, width INTEGER, "
-    "height INTEGER, framerate REAL, duration_s REAL, pix_fmt TEXT, encoder_upstream TEXT"
+    "height INTEGER, framerate REAL, duration_s REAL, pix_fmt TEXT, encoder_upstream TEXT, checksum INTEGER"
 )
 _FORMAT = CacheFormat(
     version=1,
     tables=f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS worked (what TEXT PRIMARY KEY, template TEXT) WITHOUT ROWID",
     cost="every clip is read again",
+    checked=("clips",),
 )
 _PLACES = f"({','.join('?' * (1 + _COLUMNS.count(',')))})"
 _INSERT = "INSERT OR REPLACE INTO clips VALUES "
+_VALUES = _COLUMNS.count(",")
+"""Columns beside the checksum."""
 _ROWS_AT_ONCE = 64
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class IngestCache:
 
     def load(self) -> Mapping[str, ReadClip]:
         """All clips of the cache, by name."""
-        return self._file.ask(_every_clip)
+        return self._file.ask(partial(_every_clip, path=self.path))
 
     @property
     def template(self) -> str:
@@ -73,7 +79,8 @@ class IngestCache:
         rows: list[list[object]] = []
         for name, clip in clips.items():
             geometry = [None] * 6 if clip.geometry is None else list(clip.geometry.as_dict().values())
-            rows.append([name, clip.stamp.size_bytes, clip.stamp.mtime_ns, clip.sha256, clip.broken, *geometry])
+            row = [name, clip.stamp.size_bytes, clip.stamp.mtime_ns, clip.sha256, clip.broken, *geometry]
+            rows.append([*row, checksum_of(row)])
 
         def write(file: sqlite3.Connection) -> None:
             for start in range(0, len(rows), _ROWS_AT_ONCE):  # SQLite takes so many values in one statement
@@ -87,11 +94,21 @@ class IngestCache:
 def read_only(path: Path) -> tuple[Mapping[str, ReadClip], str]:
     """All clips of a cache that is left as it is, by name, and its ``template``; empty where a run would begin it."""
     nothing: tuple[Mapping[str, ReadClip], str] = {}, ""
-    return ask_read_only(path, _FORMAT, lambda file: (_every_clip(file), _template(file)), nothing)
+    return ask_read_only(path, _FORMAT, lambda file: (_every_clip(file, path), _template(file)), nothing)
 
 
-def _every_clip(file: sqlite3.Connection) -> Mapping[str, ReadClip]:
-    return {str(row[0]): _read_clip(row[1:]) for row in file.execute("SELECT * FROM clips")}
+def _every_clip(file: sqlite3.Connection, path: Path) -> Mapping[str, ReadClip]:
+    clips: dict[str, ReadClip] = {}
+    damaged = 0
+    for row in file.execute("SELECT * FROM clips"):
+        # A file of an edition without checksums, that is only read, lacks their column.
+        if len(row) == _VALUES or is_whole(row):
+            clips[str(row[0])] = _read_clip(row[1:_VALUES])
+        else:
+            damaged += 1
+    if damaged:
+        _log.warning("%s: %d rows are not as they were put: their clips are read again", path, damaged)
+    return clips
 
 
 def _template(file: sqlite3.Connection) -> str:

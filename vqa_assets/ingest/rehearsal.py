@@ -29,6 +29,7 @@ from vqa_assets.corpora.scales import RAW_MOS, ScaleEvidence
 from vqa_assets.errors import AnnotationError, DownloadError, IngestError, VqaError
 from vqa_assets.ingest import cache
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState, ClipTask, outcome_of_error, outcome_of_none
+from vqa_assets.ingest.earlier import EarlierRows, read_earlier
 from vqa_assets.ingest.fetching import (
     LINE_BYTES_PER_S,
     FetchPlan,
@@ -42,13 +43,13 @@ from vqa_assets.ingest.layout import CorpusLayout, unseen_by_others
 from vqa_assets.ingest.naming import LikeNames
 from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest
 from vqa_assets.ingest.progress import Progress
-from vqa_assets.ingest.rows import KEPT, LOST, IngestReport, Labelling, Loss, RowJudge, read_earlier
+from vqa_assets.ingest.rows import KEPT, LOST, IngestReport, Labelling, Loss, RowJudge
 from vqa_assets.ingest.run import count_names, disk_faults_in_words, refuse_folders, refuse_nothing, this_run_only
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.ingest.tools import ClipTools, DownloaderDescription, ProberDescription
 from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.settings import Resolved
-from vqa_assets.tables.files import JsonLine, refusal_of
+from vqa_assets.tables.files import refusal_of
 from vqa_assets.tables.lock import is_corpus_locked, locked
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import corpus_jsonl_of
@@ -223,17 +224,19 @@ class _Stage:
         if annotations is None:
             return
         self._tell_scores(annotations)
-        earlier: Mapping[str, JsonLine] = {}
+        earlier = EarlierRows()
         with self.blocking(folder):
-            earlier = read_earlier(layout.output)
+            earlier = read_earlier(self.corpus, layout)
+            if wrong := earlier.in_words():
+                self.told.doubts.append(f"{layout.output.name}: {wrong}; whole rows stay, the others are made again")
         known = KnownClips()
         with self.blocking(folder):
             read_clips, template = cache.read_only(layout.cache)
             known = KnownClips(read_clips, Progress(layout.progress).entries, template)
         with self.blocking(folder):
             hub = self.services.hub
-            plan = plan_ingest(self.corpus, self.settings, layout, annotations, earlier, hub, lambda: known)
-            self._judge(self._settled(plan, read=read), layout, earlier)
+            plan = plan_ingest(self.corpus, self.settings, layout, annotations, earlier.lines, hub, lambda: known)
+            self._judge(self._settled(plan, read=read), layout, earlier, known)
 
     @contextmanager
     def blocking(self, folder: Path) -> Iterator[None]:
@@ -397,7 +400,7 @@ class _Stage:
             names = ", ".join(archive.file for archive in self.archives)
             self.told.doubts.append(f"{names}: fetched first; what is in them is not known before")
 
-    def _judge(self, plan: IngestPlan, layout: CorpusLayout, earlier: Mapping[str, JsonLine]) -> None:
+    def _judge(self, plan: IngestPlan, layout: CorpusLayout, earlier: EarlierRows, known: KnownClips) -> None:
         """The rows that are decided, judged and validated as a run does it."""
         open_names = {task.name for task in plan.tasks}
         if any(archive.folder is not None for archive in self.archives):
@@ -408,9 +411,10 @@ class _Stage:
         count_names(plan, report)
         decided = [row for row in plan.run if row.problem or row.repeats or row.src not in open_names]
         # The earlier rows of open clips are neither kept nor lost yet.
-        closed = {src: line for src, line in earlier.items() if src not in open_names}
+        closed = replace(earlier, lines={s: line for s, line in earlier.lines.items() if s not in open_names})
+        cached = {name: clip for name, clip in earlier.known(known.read).items() if name not in open_names}
         labelling = Labelling(self.corpus, self.settings, plan.annotations, utc_text())
-        rows = RowJudge(labelling, closed, report).judge(decided, plan.known)
+        rows = RowJudge(labelling, closed, report, cached).judge(decided, plan.known)
         report.reconcile(self.corpus.name)
         self.told.counters, self.told.losses = report.counters(), report.losses
         like = LikeNames(report.unclaimed)

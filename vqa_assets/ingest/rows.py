@@ -5,10 +5,9 @@ Every annotation row of a run is counted once: ``IngestReport`` says what became
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from vqa_assets.annotations import AnnotationRow, Annotations
@@ -16,9 +15,11 @@ from vqa_assets.clips.geometry import Geometry
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.scales import MosScale, detect_scale
 from vqa_assets.errors import IngestError
+from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.clip_task import NO_WHOLE_VIDEO, ClipOutcome, ClipState
+from vqa_assets.ingest.earlier import EarlierRows
 from vqa_assets.ingest.settings import IngestSettings
-from vqa_assets.tables.files import JsonLine, json_line, read_json_lines
+from vqa_assets.tables.files import JsonLine, json_line
 
 KEPT = ("written", "unchanged", "relabelled", "retained_unavailable")
 LOST = ("dedups", "duplicate_labels", "skipped_missing", "skipped_download", "skipped_broken", "skipped_bad_row")
@@ -30,8 +31,6 @@ _CLIP_FIELDS = (*_BYTES_FIELDS, *(field.name for field in fields(Geometry)))
 _ROUNDED = ("framerate", "duration_s")
 _ROUNDED_BY = 1e-6
 """Probes round to six decimals; older rows hold the same rates and durations unrounded."""
-MEND_EARLIER = "delete that line, then run again: its row is made anew where its clip is there"
-"""This asset writes the file, so running it once more is no remedy for a torn line."""
 _SIZES = re.compile(r"\b\d{3,}\b")
 
 
@@ -66,8 +65,9 @@ class IngestReport:
     """Counters over the annotation rows of one run, and what happened beside them.
 
     ``rows_in`` is the sum of ``KEPT`` and ``LOST``; ``rows_out`` the sum of ``KEPT`` and ``retained_outside``.
-    ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were found on disk → their number;
-    ``hub`` is the dataset of the Hugging Face Hub that was declared, with its commit.
+    Of the ``damaged_rows`` of the earlier JSONL some are ``rebuilt_rows``, the others ``lost_rows``: ``lost_to_damage``
+    has those of which more is known. ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were
+    found on disk → their number; ``hub`` is the dataset of the Hugging Face Hub that was declared, with its commit.
     """
 
     rows_in: int = 0
@@ -85,12 +85,16 @@ class IngestReport:
     retained_outside: int = 0
     outside_dedups: int = 0
     pruned: int = 0
+    damaged_rows: int = 0
+    rebuilt_rows: int = 0
+    lost_rows: int = 0
     unlabelled_clips: int = 0
     fetched_clips: int = 0
     fetched_bytes: int = 0
     read_clips: int = 0
     read_bytes: int = 0
     losses: list[Loss] = field(default_factory=list)
+    lost_to_damage: list[Loss] = field(default_factory=list)
     unclaimed: tuple[str, ...] = ()
     names_found: Mapping[str, int] = field(default_factory=dict)
     withdrawn: list[str] = field(default_factory=list)
@@ -159,11 +163,12 @@ class IngestReport:
             "unlabelled": list(self.unclaimed[:examples]),
             "withdrawn": self.withdrawn[:examples],
             "withdrawn_total": len(self.withdrawn),
+            "lost_to_damage": [loss.as_dict() for loss in self.lost_to_damage[:examples]],
         }
 
     def listed(self, most_unclaimed: int = 50) -> Iterator[dict[str, Any]]:
-        """What the losses file says: every lost row, then the first clips on disk that no row names."""
-        for loss in self.losses:
+        """What the losses file says: every lost row, lost to damage too, the first clips on disk that no row names."""
+        for loss in (*self.losses, *self.lost_to_damage):
             yield loss.as_dict()
         for name in self.unclaimed[:most_unclaimed]:
             yield Loss(0, name, "unlabelled_clips", "no row names it").as_dict()
@@ -209,30 +214,22 @@ def named_scale(scale: MosScale) -> dict[str, str]:
     return {"mos_scale": scale.name} | ({} if scale.polarity == "mos" else {"mos_polarity": scale.polarity})
 
 
-def read_earlier(path: Path) -> dict[str, JsonLine]:
-    """The earlier JSONL's lines by ``src``; empty where there is none."""
-    if not path.exists():
-        return {}
-    lines: dict[str, JsonLine] = {}
-    for line in read_json_lines(path, MEND_EARLIER):
-        src = line.row.get("src")
-        if not isinstance(src, str) or not isinstance(line.row.get("src_sha256"), str):
-            raise IngestError(
-                f"{path}:{line.number}",
-                found="a row without src or src_sha256",
-                expected="a corpus JSONL",
-                next_step="move the file away; clips already read are not read again",
-            )
-        lines[src] = line
-    return lines
-
-
 class RowJudge:
-    """Judges annotation rows in manifest order: bad, duplicate label, clip; then the rows outside the run."""
+    """Judges annotation rows in manifest order: bad, duplicate label, clip; then the rows outside the run.
 
-    def __init__(self, labelling: Labelling, earlier: Mapping[str, JsonLine], report: IngestReport) -> None:
+    ``cached`` is what the cache knew of clips before the run; it stands in for rows that a damaged file has lost.
+    """
+
+    def __init__(
+        self,
+        labelling: Labelling,
+        earlier: EarlierRows,
+        report: IngestReport,
+        cached: Mapping[str, ReadClip] | None = None,
+    ) -> None:
         self._labelling = labelling
-        self._earlier = earlier
+        self._damage, self._earlier = earlier, earlier.lines
+        self._cached = earlier.known(cached or {})
         self._report = report
         self._by_sha: dict[str, str] = {}
         self._usable = {row.src for row in labelling.annotations.usable}
@@ -240,7 +237,10 @@ class RowJudge:
     def judge(self, run: list[AnnotationRow], outcomes: Mapping[str, ClipOutcome]) -> list[OutputRow]:
         """The rows of the new JSONL, in manifest order; every annotation row is counted once."""
         kept = [output for row in run for output in self._judge(row, outcomes.get(row.src))]
-        outside = list(self._outside({row.src for row in run if row.src in outcomes or row.src not in self._usable}))
+        inside = {row.src for row in run if row.src in outcomes or row.src not in self._usable}
+        outside = [*self._outside(inside), *self._rebuilt_outside(inside)]
+        if self._damage.lost:
+            self._count_damage(kept + outside)
         # Rows whose name left the annotation file come last, by ``src``.
         order: dict[str, int] = {}
         for position, row in enumerate(self._labelling.annotations.rows):
@@ -269,8 +269,7 @@ class RowJudge:
             raise IngestError(f"{row.src}", found="a read clip without geometry", next_step="report this defect")
         if self._duplicate(row, clip.sha256):
             return
-        content = {"src_sha256": clip.sha256, "src_size_bytes": clip.stamp.size_bytes, **clip.geometry.as_dict()}
-        fresh = {**content, **self._labelling.label(row)}
+        fresh = {**_content_of(clip), **self._labelling.label(row)}
         before = self._earlier.get(row.src)
         output = self._output(fresh, before)
         if before is None or any(fresh[name] != before.row.get(name) for name in _BYTES_FIELDS):
@@ -280,7 +279,7 @@ class RowJudge:
         yield output
 
     def _unavailable(self, row: AnnotationRow, outcome: ClipOutcome) -> Iterator[OutputRow]:
-        before = self._earlier.get(row.src)
+        before = self._earlier.get(row.src) or self._rebuilt(row.src)
         counter = "skipped_missing" if outcome.state is ClipState.MISSING else "skipped_download"
         if before is None or (self._labelling.settings.prune and not outcome.present):
             self._report.pruned += before is not None
@@ -290,6 +289,9 @@ class RowJudge:
             return
         # What was measured of the clip stands, the label is this run's.
         content = {name: before.row[name] for name in _CLIP_FIELDS if name in before.row}
+        if (cached := self._cached.get(row.src)) is not None:
+            # The file is not as it was published: its numbers may have changed with it.
+            content = _content_of(cached)
         fresh = {**content, **self._labelling.label(row)}
         self._report.keep("retained_unavailable")
         yield self._output(fresh, before)
@@ -340,6 +342,42 @@ class RowJudge:
                     row = {**line.row, **named_scale(self._older_scale)}
                     yield OutputRow(row, json_line(row))
 
+    def _rebuilt(self, src: str) -> JsonLine | None:
+        """What the cache has of a clip, in the place of the row that a damaged file has lost."""
+        clip = self._cached.get(src) if self._damage.lost else None
+        return None if clip is None else JsonLine(0, b"", {"src": src, **_content_of(clip)})
+
+    def _rebuilt_outside(self, run: set[str]) -> Iterator[OutputRow]:
+        """The rows outside the run that a damaged file has lost, of those that the annotation file still names."""
+        if not self._damage.lost or self._labelling.settings.prune:
+            return
+        for row in self._labelling.annotations.usable:
+            if row.src in run or row.src in self._earlier or (before := self._rebuilt(row.src)) is None:
+                continue
+            if str(before.row["src_sha256"]) not in self._by_sha:
+                self._by_sha[str(before.row["src_sha256"])] = row.src
+                self._report.retained_outside += 1
+                self._report.rows_out += 1
+                yield self._output({**before.row, **self._labelling.label(row)}, before)
+
+    def _count_damage(self, rows: Iterable[OutputRow]) -> None:
+        """Count what became of the rows that the earlier file has lost: made again, or lost for good."""
+        damage, report = self._damage, self._report
+        anew = {str(out.row["src"]) for out in rows} - set(self._earlier)
+        told = {loss.src: loss.reason for loss in report.losses}
+        for line in damage.damaged:
+            if line.src and line.src not in anew and line.src not in self._earlier:
+                reason = f"its line {line.number} is damaged ({line.what}), and {told.get(line.src, 'no row names it')}"
+                report.lost_to_damage.append(Loss(line.number, line.src, "lost_rows", reason))
+        # Of lines that do not tell their clip only the number is known: new rows that the cache knew stand for them.
+        nameless = damage.lost - len(damage.named)
+        remade = anew - damage.named
+        if self._cached:
+            remade &= self._cached.keys()
+        report.damaged_rows = damage.lost
+        report.lost_rows = len(report.lost_to_damage) + max(0, nameless - len(remade))
+        report.rebuilt_rows = damage.lost - report.lost_rows
+
     @cached_property
     def _older_scale(self) -> MosScale:
         """The scale of the earlier rows that do not name theirs: as set, else by the scores of all earlier rows."""
@@ -349,6 +387,12 @@ class RowJudge:
         scores = [line.row.get("mos") for line in self._earlier.values()]
         numbers = [float(score) for score in scores if isinstance(score, int | float)]
         return detect_scale(numbers, corpus.row_scales, f"{corpus.name}: the earlier rows, which tell no scale")
+
+
+def _content_of(clip: ReadClip) -> dict[str, Any]:
+    """What a row knows from its clip's bytes."""
+    geometry = clip.geometry.as_dict() if clip.geometry else {}
+    return {"src_sha256": clip.sha256, "src_size_bytes": clip.stamp.size_bytes, **geometry}
 
 
 def _is_rounded(before: object, now: object) -> bool:

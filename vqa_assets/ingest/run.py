@@ -20,17 +20,18 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
+from vqa_assets.ingest.earlier import EarlierRows, read_earlier
 from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.gather import Services, gather_outcomes, keep_in
 from vqa_assets.ingest.layout import CorpusLayout, unseen_by_others
 from vqa_assets.ingest.naming import named_as_fetched
 from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest, rows_of_this_run
 from vqa_assets.ingest.progress import Progress
-from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, read_earlier, without_stamp
+from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, without_stamp
 from vqa_assets.ingest.settings import INGEST_TOML, IngestSettings
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.settings import Resolved
-from vqa_assets.tables.files import JsonLine, drafting, fault_of, json_line, refusal_of, write_lines
+from vqa_assets.tables.files import drafting, fault_of, json_line, refusal_of, write_lines
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import corpus_jsonl_of
@@ -84,7 +85,9 @@ def ingest_corpus(
         if annotations.bad:
             lines = first_lines(annotations.bad)
             _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, lines)
-        earlier = read_earlier(layout.output)
+        earlier = read_earlier(corpus, layout)
+        if wrong := earlier.in_words():
+            _log.warning("%s: %s: %s; whole rows stay, the others are made again", corpus.name, layout.output, wrong)
         annotations, output = _gather_and_judge(corpus, settings, layout, annotations, earlier, services, report)
         report.reconcile(corpus.name)
         described = _manifest(corpus, resolved, layout, annotations, report)
@@ -144,7 +147,7 @@ def _gather_and_judge(
     settings: IngestSettings,
     layout: CorpusLayout,
     annotations: Annotations,
-    earlier: Mapping[str, JsonLine],
+    earlier: EarlierRows,
     services: Services,
     report: IngestReport,
 ) -> tuple[Annotations, list[OutputRow]]:
@@ -158,7 +161,8 @@ def _gather_and_judge(
     layout.clips.target.mkdir(parents=True, exist_ok=True)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
         known = partial(_known, progress, cache)
-        plan = plan_ingest(corpus, settings, layout, annotations, earlier, services.hub, known)
+        cached = earlier.known(cache.load()) if earlier.in_words() else {}
+        plan = plan_ingest(corpus, settings, layout, annotations, earlier.lines, services.hub, known)
         removed = plan.clips.remove_leftovers()
         if removed:
             _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
@@ -173,9 +177,9 @@ def _gather_and_judge(
         run = rows_of_this_run(annotations, settings.max_rows)
         outcomes = {fetched_as.get(src, src): outcome for src, outcome in outcomes.items()}
         # The earlier row is of the same clip, whatever it was called then.
-        earlier = {fetched_as.get(src, src): line for src, line in earlier.items()}
+        earlier = replace(earlier, lines={fetched_as.get(src, src): line for src, line in earlier.lines.items()})
     labelling = Labelling(corpus, settings, annotations, utc_text())
-    rows = RowJudge(labelling, earlier, report).judge(run, outcomes)
+    rows = RowJudge(labelling, earlier, report, cached).judge(run, outcomes)
     refuse_nothing(corpus, settings, layout, report, outcomes)
     return annotations, rows
 
@@ -263,6 +267,15 @@ def _log_summary(
     replaced: bool,
 ) -> None:
     _log_losses(corpus, report)
+    if report.damaged_rows:
+        _log.warning(
+            "%s: of %d damaged rows %d are made again and %d are lost%s",
+            corpus.name,
+            report.damaged_rows,
+            report.rebuilt_rows,
+            report.lost_rows,
+            "".join(f"; {loss.src}: {loss.reason}" for loss in report.lost_to_damage[:EXAMPLES]),
+        )
     _log.info("%s", report.summary(corpus.name, root.shown(layout.output), replaced=replaced))
     if report.skipped_missing:
         _log.warning(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -176,15 +177,33 @@ def test_rows_without_an_annotation_file_lead_on_and_say_how_to_ingest_again(cor
     assert "drop it as manifest.csv" in step
 
 
-def test_a_torn_jsonl_is_told_with_its_line_and_what_mends_it(corpus: SmallCorpus) -> None:
+@pytest.mark.parametrize(
+    ("damage", "rows", "told"),
+    [
+        (lambda content: content[:-20], 2, "1 lines are no rows, the first in line 2: not JSON"),
+        (lambda content: content[: content.index(b"\n") + 1], 1, "1 rows are gone"),
+        (lambda content: b"", 0, "2 rows are gone"),
+        (
+            lambda content: content.replace(b'"n_ratings":', b'"n_ratings":1'),
+            2,
+            "not the file that its replay",
+        ),
+    ],
+    ids=["torn", "cut", "empty", "a digit more"],
+)
+def test_a_damaged_jsonl_is_told_and_what_mends_it(
+    corpus: SmallCorpus, damage: Callable[[bytes], bytes], rows: int, told: str
+) -> None:
     corpus.ingest()
     path = corpus.root.corpus_jsonl(KONVID)
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(damage(path.read_bytes()))
     found = status_of(KONVID, corpus.root)
-    assert found.rows == 2
-    assert "konvid_150k.jsonl:2: " in found.error
-    assert "delete that line, then run again" in found.error
+    assert (found.rows, found.clips, found.lost) == (rows, 2, None)
+    assert told in found.error
+    assert found.next_step.endswith("whole lines stay, the others are made again from cache and clips")
     assert main(["--root", str(corpus.root.path)]) == 1
+    corpus.ingest()
+    assert status_of(KONVID, corpus.root).error == ""
 
 
 def test_an_older_name_of_the_jsonl_is_told_and_needs_nothing(root_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_a_broken_cache_is_begun_anew_with_a_warning(tmp_path, caplog, content):
     with caplog.at_level(logging.WARNING), FeatureCache(path) as cache:
         cache.put(CacheKey("a", "", "v"), Outcome(reason="broken"))
         assert cache.get(CacheKey("a", "", "v")) == Outcome(reason="broken")
-    assert "deleted, clips are measured again" in caplog.text
+    assert "is made anew: clips are measured again" in caplog.text
 
 
 def test_a_cache_of_another_format_is_begun_anew(tmp_path, caplog):
@@ -246,6 +246,36 @@ def test_a_stored_row_that_is_no_row_is_measured_again(cache):
         direct.execute("UPDATE measured SET row = '[1'")
     direct.close()
     assert cache.get(key) is None
+
+
+@pytest.mark.parametrize("what", ["row = replace(row, '1', '2')", "row = NULL", "reason = 'x'", "checksum = 7"])
+def test_a_stored_row_that_was_changed_is_measured_again_and_told_once(cache, what, caplog):
+    key, other = CacheKey("a", "", "v"), CacheKey("b", "", "v")
+    cache.put_all({key: Outcome(row={"si": 1.5}), other: Outcome(row={"si": 1.0})})
+    with sqlite3.connect(cache.path) as direct:
+        direct.execute(f"UPDATE measured SET {what} WHERE sha256 = 'a'")
+    direct.close()
+    assert (cache.get(key), cache.get(key)) == (None, None)
+    assert cache.get(other) == Outcome(row={"si": 1.0})
+    cache.close()
+    assert caplog.text.count("1 rows are not as they were put: what they held is measured again") == 1
+    cache.put(key, Outcome(row={"si": 1.5}))
+    assert cache.get(key) == Outcome(row={"si": 1.5})
+
+
+def test_of_a_damaged_cache_the_measurements_that_are_whole_stay(tmp_path, caplog):
+    path = tmp_path / "cache.sqlite"
+    keys = [CacheKey(f"{i:03}", "", "v") for i in range(200)]
+    with FeatureCache(path) as cache:
+        cache.put_all({key: Outcome(row={f"f{i}": 0.5 for i in range(50)}) for key in keys})
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 8192 * 4096
+    content[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(content)
+    with FeatureCache(path) as cache:
+        found = [cache.get(key) for key in keys]
+    assert 180 < sum(outcome is not None for outcome in found) < 200
+    assert "of its rows are whole and stay, of the others clips are measured again" in caplog.text
 
 
 CORPUS_ROW = {

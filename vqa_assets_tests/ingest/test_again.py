@@ -84,17 +84,85 @@ def test_a_row_keeps_its_time_where_clip_and_label_stand_and_gains_what_is_new(
     assert small.lines() == lines
 
 
-def test_a_torn_line_of_the_earlier_rows_is_mended_where_they_are_and_not_by_another_run(at: Any) -> None:
+@pytest.mark.parametrize("there", [True, False], ids=["clips there", "clips gone"])
+@pytest.mark.parametrize("cut", [0, 30, -9], ids=["to nothing", "before its name", "at its end"])
+def test_of_a_torn_jsonl_whole_lines_stay_and_the_others_are_made_from_cache_and_clips(
+    at: Any, there: bool, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = staged(at("lsvq"), 4)
+    small.ingest(max_rows=3)
+    small.ingest(max_rows=2)  # the third row is outside the run from now on, and the fourth never had one
+    before, path = small.lines(), small.root.corpus_jsonl(small.corpus)
+    path.write_text("\n".join([before[0], before[1][:cut]]))
+    if not there:
+        small.folder.joinpath("clips").rename(small.root.path.parent / "elsewhere")
+    report = small.ingest(max_rows=2).report
+    assert (report.unchanged, report.written) == ((1, 1) if there else (0, 0))
+    assert (report.retained_unavailable, report.retained_outside, report.read_clips) == (0 if there else 2, 1, 0)
+    assert (report.damaged_rows, report.rebuilt_rows, report.lost_rows) == (2, 2, 0)
+    assert [without_time(line) for line in small.lines()] == [without_time(line) for line in before]
+    assert small.lines()[0] == before[0]
+    assert "whole rows stay, the others are made again" in caplog.text
+    assert "of 2 damaged rows 2 are made again and 0 are lost" in caplog.text
+    assert small.ingest(max_rows=2).report.damaged_rows == 0
+
+
+def test_what_neither_cache_nor_clip_has_is_told_as_lost(at: Any, caplog: pytest.LogCaptureFixture) -> None:
     small = staged(at("lsvq"), 3)
     small.ingest()
     before, path = small.lines(), small.root.corpus_jsonl(small.corpus)
-    path.write_text("\n".join([before[0], before[1][:-9]]))
-    with pytest.raises(SchemaError, match=r"lsvq\.jsonl:2: .*; the file was cut short or edited; delete that line"):
-        small.ingest()
-    path.write_text(before[0] + "\n")
+    path.write_text("\n".join([before[0], before[1][:-9], before[2][:-9]]))
+    (small.folder / "clips" / "c1.mp4").unlink()
+    (small.folder / ".ingest-cache.sqlite").unlink()
+    ingested = small.ingest()
+    report = ingested.report
+    assert (report.damaged_rows, report.rebuilt_rows, report.lost_rows) == (2, 1, 1)
+    assert [row["src"] for row in small.rows()] == ["c0.mp4", "c2.mp4"]
+    (lost,) = ingested.manifest["lost_to_damage"]
+    assert (lost["src"], lost["line"], lost["counter"]) == ("c1.mp4", 2, "lost_rows")
+    assert lost["reason"].startswith("its line 2 is damaged (not JSON")
+    assert "of 2 damaged rows 1 are made again and 1 are lost; c1.mp4: its line 2 is damaged" in caplog.text
+    assert lost in [json.loads(line) for line in (small.folder / "lsvq.losses.jsonl").read_text().splitlines()]
+
+
+def test_a_row_of_other_values_is_made_again_and_a_row_that_never_was_is_not(at: Any) -> None:
+    small = staged(at("lsvq"), 4)
+    small.ingest()
+    (small.folder / "clips" / "c3.mp4").unlink()
+    small.ingest(prune=True)  # of this clip the cache still knows, and its row is gone on purpose
+    before, path = small.lines(), small.root.corpus_jsonl(small.corpus)
+    changed = [
+        before[0].replace('"width":', '"widtx":'),
+        before[1].replace('"src_sha256":"', '"src_sha256":"_'),
+        before[2],
+    ]
+    path.write_text("\n".join(changed) + "\n")
+    small.folder.joinpath("clips").rename(small.root.path.parent / "elsewhere")
     report = small.ingest().report
-    assert (report.unchanged, report.written, report.read_clips) == (1, 2, 0)
+    assert (report.retained_unavailable, report.rebuilt_rows, report.lost_rows) == (3, 2, 0)
     assert [without_time(line) for line in small.lines()] == [without_time(line) for line in before]
+
+
+def test_numbers_of_a_clip_that_is_gone_are_the_caches_where_the_file_changed(
+    at: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = staged(at("lsvq"), 2)
+    small.ingest()
+    before = small.lines()
+    small.folder.joinpath("clips").rename(small.root.path.parent / "elsewhere")
+    rewritten(small, width=77, mos=1.25)
+    small.ingest()
+    assert [without_time(line) for line in small.lines()] == [without_time(line) for line in before]
+    assert "it is not the file that its replay manifest names: changed since" in caplog.text
+
+
+def test_a_file_that_no_ingest_wrote_is_never_taken_for_a_damaged_one(at: Any) -> None:
+    for content in ('{"src": "a.mp4", "src_sha', '{"other": 1}\n', "version https://git-lfs.github.com/spec/v1\n"):
+        small = staged(at("lsvq"), 1)
+        path = small.drop("lsvq.jsonl", content)
+        with pytest.raises((IngestError, SchemaError), match=r"lsvq\.jsonl:1: "):
+            small.ingest()
+        assert path.read_text() == content
 
 
 def without_time(line: str) -> dict[str, Any]:

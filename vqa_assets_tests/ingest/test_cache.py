@@ -1,6 +1,7 @@
 """The ingest cache: what is committed stays, and losing it costs reading the clips again."""
 
 import logging
+import random
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
-from vqa_assets.ingest.cache import IngestCache, ReadClip
+from vqa_assets.ingest.cache import IngestCache, ReadClip, read_only
 
 GEOMETRY = Geometry(960, 540, 29.97003, 8.008, "yuv420p", "h264")
 GOOD = ReadClip(FileStamp(1_000, 1_700_000_000_123_456_789), "ab" * 32, GEOMETRY)
@@ -111,6 +112,92 @@ def test_a_cache_of_other_values_is_made_anew(path, column):
         connection.execute(f"UPDATE clips SET {column} = 'many'")
     connection.close()
     assert_made_anew(path)
+
+
+def changed(path, what):
+    """The file after somebody's hand, or a disk: SQLite finds nothing wrong with it."""
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(f"UPDATE clips SET {what} WHERE name = '00001.mp4'")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "what", ["size_bytes = 999", "mtime_ns = 5", "sha256 = replace(sha256, 'a', 'b')", "width = 961", "checksum = 7"]
+)
+def test_a_row_that_is_not_as_it_was_put_counts_as_none_and_costs_no_other(what, path, caplog):
+    changed(filled(path, 3), what)
+    with IngestCache(path) as cache:
+        assert set(cache.load()) == {"00000.mp4", "00002.mp4"}
+        assert f"{path}: 1 rows are not as they were put: their clips are read again" in caplog.text
+        cache.put("00001.mp4", GOOD)
+        assert len(cache.load()) == 3
+
+
+def test_a_value_that_sqlite_gives_in_another_form_is_the_same_value(path):
+    clip = ReadClip(FileStamp(1, 2), "ab", Geometry(8, 8, 25, 2, "gray", "ffv1"))
+    with IngestCache(path) as cache:
+        cache.put("a.mp4", clip)
+        assert cache.load() == {"a.mp4": clip}
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_of_a_file_with_a_damaged_page_the_rows_of_the_others_stay(place, path, caplog):
+    content = bytearray(filled(path, 2_000).read_bytes())
+    page = int(len(content) * place) // 4096 * 4096
+    content[page : page + 4096] = b"\xa5" * 4096
+    path.write_bytes(content)
+    with IngestCache(path) as cache:
+        known = cache.load()
+        assert all(clip == GOOD for clip in known.values())
+        assert 1_900 < len(known) < 2_000
+        cache.put_all({f"{i:05}.mp4": GOOD for i in range(2_000)})
+        assert len(cache.load()) == 2_000
+    assert f"{len(known)} of its rows are whole and stay, of the others every clip is read again" in caplog.text
+    assert [name.name for name in path.parent.iterdir()] == [path.name]
+
+
+def test_every_flipped_bit_costs_rows_at_most_and_changes_none(path):
+    content = filled(path, 120).read_bytes()
+    seeded = random.Random(7)
+    for _ in range(60):
+        flipped = bytearray(content)
+        flipped[seeded.randrange(len(content))] ^= 1 << seeded.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            with IngestCache(path) as cache:
+                assert set(cache.load().items()) <= {(f"{i:05}.mp4", GOOD) for i in range(120)}
+        except sqlite3.OperationalError as error:
+            raise AssertionError("damage is never taken for a disk that refuses") from error
+
+
+EARLIER_EDITION = """
+CREATE TABLE clips (name TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, sha256 TEXT, broken TEXT,
+    width INTEGER, height INTEGER, framerate REAL, duration_s REAL, pix_fmt TEXT, encoder_upstream TEXT) WITHOUT ROWID;
+INSERT INTO clips VALUES ('a.mp4', 1000, 1700000000123456789, 'cd', '', 960, 540, 29.97003, 8.008, 'yuv420p', 'h264');
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_cache_of_an_edition_without_checksums_is_read_and_gains_them(path):
+    connection = sqlite3.connect(path)
+    connection.executescript(EARLIER_EDITION)
+    connection.close()
+    expected = {"a.mp4": ReadClip(GOOD.stamp, "cd", GEOMETRY)}
+    assert read_only(path)[0] == expected
+    with IngestCache(path) as cache:
+        assert cache.load() == expected
+        cache.put("b.mp4", GOOD)
+    with IngestCache(path) as cache:
+        assert cache.load() == expected | {"b.mp4": GOOD}
+
+
+def test_a_name_that_no_database_holds_costs_no_other_row(path):
+    filled(path, 3)
+    with IngestCache(path) as cache:
+        with pytest.raises(UnicodeEncodeError):
+            cache.put("\ud800.mp4", GOOD)
+        assert len(cache.load()) == 3
 
 
 def test_a_file_that_cannot_be_opened_is_not_called_broken(tmp_path):

@@ -405,12 +405,17 @@ def test_an_absent_annotation_file_says_what_to_drop_and_where_it_is_had(corpus:
         assert part in str(caught.value)
 
 
-def test_an_earlier_output_that_was_cut_short_is_named_by_file_and_line(corpus: SmallCorpus) -> None:
+def test_an_earlier_output_that_was_cut_short_is_named_by_line_and_made_whole(
+    corpus: SmallCorpus, caplog: pytest.LogCaptureFixture
+) -> None:
     fetched_corpus(corpus)
-    path = corpus.root.corpus_jsonl(KONVID)
+    before, path = corpus.rows(), corpus.root.corpus_jsonl(KONVID)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(Exception, match=r"konvid_150k\.jsonl:4"):
-        corpus.ingest()
+    corpus.ingest()
+    assert "1 lines are no rows, the first in line 4: not JSON" in caplog.text
+    assert [{**row, "ingested_at_utc": ""} for row in corpus.rows()] == [
+        {**row, "ingested_at_utc": ""} for row in before
+    ]
 
 
 def test_the_manifest_says_what_the_run_decided_and_lost(corpus: SmallCorpus) -> None:
