@@ -19,7 +19,7 @@ from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import FeatureError, SchemaError
+from vqa_assets.errors import FeatureError
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.clip_description import AUDITED, clip_audit
 from vqa_assets.features.family import FeatureExtractor
@@ -28,10 +28,18 @@ from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import COMPARED, group_report
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_view, worst_and_best
-from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import drafting, parse_json_line, read_json_object
-from vqa_assets.tables.parquet import ColumnKinds, TableDigest, column_names, open_parquet, table_version
+from vqa_assets.tables.files import drafting, parse_json_line
+from vqa_assets.tables.makers import Wrote, made_by, mark, refuse_newer, seal
+from vqa_assets.tables.parquet import (
+    ColumnKinds,
+    TableDigest,
+    column_names,
+    open_parquet,
+    standing_version,
+    table_version,
+)
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FEATURES
 from vqa_assets.tables.validation import validate_frames
@@ -95,8 +103,10 @@ def make_clip_features(
     """
     root = context.root
     path = root.features(corpus)
-    foreign = "" if settings.overwrite else why_foreign(path)
-    if foreign:
+    foreign, standing = why_foreign(path), made_by(path)
+    if standing is not None and standing.content is Wrote.DAMAGED:
+        _log.warning("%s: %s was damaged on the disk and is made again", corpus.name, path)
+    if foreign and not settings.overwrite:
         _log.warning("%s: %s is left as it is: %s", corpus.name, path, foreign)
         return MeasuredTable(path, _row_count(path), table_version(path), foreign)
     begun = time.monotonic()
@@ -146,18 +156,21 @@ def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
 
 
 def why_foreign(path: Path) -> str:
-    """Why a feature table is not ours to replace; empty where there is none or we wrote it."""
-    if not path.exists():
-        return ""
-    manifest = manifest_path(path)
-    if not manifest.is_file():
-        return "it has no replay manifest, so it was not written by clip_features"
-    try:
-        written = read_json_object(manifest)["run_provenance"]["outputs"]["features"]["sha256"]
-    except (SchemaError, KeyError, TypeError):
-        return "its replay manifest cannot be read, so nothing shows that it was written by clip_features"
-    if written != file_record(path).get("sha256"):
-        return "its bytes are not those its replay manifest records, so it was changed since"
+    """Why a feature table is not ours to replace; empty where there is none, or we wrote it.
+
+    Also where a disk damaged what we wrote: that is nobody's edit. NewerFormatError where a later version wrote it.
+    """
+    refuse_newer(path)
+    made = made_by(path)
+    if made is None:
+        nobody = "neither its metadata nor a file beside it says that clip_features wrote it"
+        return nobody if path.exists() else ""
+    if made.stage != "clip_features":
+        return f"{made.stage} wrote it, not clip_features"
+    if made.content is Wrote.CHANGED:
+        return (
+            f"its bytes are not those that clip_features wrote ({made.said_by.name} says so), so it was changed since"
+        )
     return ""
 
 
@@ -176,6 +189,7 @@ class CorpusClips:
                 expected="the clips to measure",
                 next_step="materialize corpus_jsonl for this corpus first",
             )
+        refuse_newer(settings.jsonl)
         self._corpus, self._path, self._settings = corpus, settings.jsonl, settings
 
     def __enter__(self) -> Self:
@@ -317,7 +331,8 @@ def _publish(table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> 
         with drafting(path) as draft:
             validate_frames(_write(table_rows(), kinds, schema, draft.path, digest), CLIP_FEATURES, str(path))
             version = digest.version()
-            if not path.exists() or table_version(path) != version:
+            standing = made_by(path)
+            if standing is None or not standing.is_ours or standing_version(path) != version:
                 draft.publish()
     except OSError as error:
         raise FeatureError(
@@ -337,12 +352,14 @@ def _write(
 
     specified = [c.name for c in CLIP_FEATURES.columns]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        writer.add_key_value_metadata(mark("clip_features"))
         while batch := list(islice(rows, BATCH_ROWS)):
             met = set().union(*batch)
             yield pd.DataFrame({name: [row.get(name) for row in batch] for name in specified if name in met})
             table = kinds.batch(batch, schema)
             digest.update(table)
             writer.write_table(table)
+    seal(path)
 
 
 def _written(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

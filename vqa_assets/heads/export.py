@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.weights import CLIP, F32, MOS_SPAN, HeadWeights, MemberWeights, encoder_onehot
+from vqa_assets.tables.makers import mark, sealed
 
 OPSET = 17
 IR_VERSION = 8
@@ -34,7 +35,7 @@ PARITY_ROWS = 4_096
 
 
 def build_onnx(head: HeadWeights, name: str, metadata: Mapping[str, str]) -> bytes:
-    """The file's bytes; equal weights and metadata give equal bytes.
+    """The file's bytes, with the mark of their maker; equal weights and metadata give equal bytes.
 
     Inputs ``features`` float32 (N, F) raw and ``encoder_onehot`` float32 (N, V); one output, float32 (N,), of the name
     and range of the head's target (``mos`` in 1–5), NaN for a row with an input that is not finite. N is dynamic.
@@ -57,9 +58,9 @@ def build_onnx(head: HeadWeights, name: str, metadata: Mapping[str, str]) -> byt
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
-    helper.set_model_props(model, dict(metadata))
+    helper.set_model_props(model, {**metadata, **mark("mos_head", footer=False)})
     onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    return sealed(bytes(model.SerializeToString(deterministic=True)))
 
 
 class _Graph:

@@ -16,6 +16,7 @@ from vqa_assets.heads.columns import slots
 from vqa_assets.heads.manifest import SCHEMA, target_of
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.provenance import file_record
+from vqa_assets.tables.makers import mark, seal
 from vqa_assets.tables.parquet import iterate_frames
 from vqa_assets.tables.specs import (
     HEAD_CORPORA,
@@ -78,7 +79,8 @@ def write_predictions(path: Path, predictions: "Predictions") -> None:
             "fold": pl.Int64,
             **dict.fromkeys(("mos", "predicted"), pl.Float32),
         },
-    ).write_parquet(path)
+    ).write_parquet(path, metadata=mark("head_predictions"))
+    seal(path)
 
 
 def check_published(predictions: Path, manifest: Mapping[str, Any], manifest_file: Path) -> int:

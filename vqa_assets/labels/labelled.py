@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,15 @@ from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.coverage import LabelAudit
 from vqa_assets.labels.joining import Join, further_of, plan
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
-from vqa_assets.provenance import Manifest, RunContext, file_record, write_manifest
-from vqa_assets.tables.files import Draft, drafting, fault_of, read_json_lines, read_json_object
+from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.tables.files import Draft, drafting, fault_of, read_json_lines
 from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
-from vqa_assets.tables.parquet import iterate_frames, table_version
-from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.makers import made_by, mark, seal
+from vqa_assets.tables.parquet import iterate_frames, standing_version, table_version
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames
 
 AUDIT_SCHEMA = "mos-label-audit-v1"
-_FEATURES_SCHEMA = "clip-features-manifest-v1"
 _NOT_IN_OLDER = {"mos_scale"}
 _ROW_GROUP = 65_536
 _CHUNK_ROWS = 10_000
@@ -60,12 +59,10 @@ def make_labelled_table(
     SchemaError say what of the input cannot be used.
     """
     join, out = _planned(paths, settings, corpora)
-    version_of = table_version if out.format is Format.PARQUET else _bytes_version
+    as_parquet = out.format is Format.PARQUET
     with _validated_draft(join, settings, out) as draft:
-        version = version_of(draft.path)
-        standing = None
-        with suppress(SchemaError, FileNotFoundError):
-            standing = version_of(out.path)
+        version = table_version(draft.path) if as_parquet else _bytes_version(draft.path)
+        standing = standing_version(out.path) if as_parquet else _standing_bytes_version(out.path)
         # an equal table is left alone, so that what is made from it stays fresh
         if standing != version:
             draft.publish()
@@ -134,8 +131,8 @@ def _planned(paths: LabelPaths, settings: LabelSettings, corpora: Mapping[str, C
                 next_step="set out and audit_json to other files; an input is never replaced",
             )
         roles[path.resolve()] = "another output"
-    made_by = "materialize clip_features for this corpus, or put a table of your own there"
-    check_present(paths.features, "features", made_by)
+    next_step = "materialize clip_features for this corpus, or put a table of your own there"
+    check_present(paths.features, "features", next_step)
     # nothing is inferred where both sides are our own and nothing is said of columns
     ours = settings.keeps_our_convention and _written_by_clip_features(paths.features)
     conventional = ours and all(_is_corpus_jsonl(table) for table in labels)
@@ -143,15 +140,8 @@ def _planned(paths: LabelPaths, settings: LabelSettings, corpora: Mapping[str, C
 
 
 def _written_by_clip_features(features: Path) -> bool:
-    manifest = manifest_path(features)
-    if not manifest.is_file():
-        return False
-    try:
-        content = read_json_object(manifest)
-        recorded = content["run_provenance"]["outputs"]["features"]["sha256"]
-    except (SchemaError, KeyError, TypeError):
-        return False
-    return content.get("schema") == _FEATURES_SCHEMA and recorded == file_record(features).get("sha256")
+    made = made_by(features)
+    return made is not None and made.stage == "clip_features" and made.is_ours
 
 
 def _is_corpus_jsonl(table: ForeignTable) -> bool:
@@ -191,7 +181,9 @@ def _write_parquet(join: Join, path: Path) -> None:
     rows = join.rows.select(join.added) if join.as_objects else join.rows
     try:
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
-            rows.sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP)
+            marked = mark("mos_features")
+            rows.sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
+        seal(path)
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:
             raise
@@ -253,6 +245,10 @@ def _write_json(path: Path, objects: Iterator[bytes], kind: Format) -> None:
 def _bytes_version(path: Path) -> str:
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+
+
+def _standing_bytes_version(path: Path) -> str | None:
+    return _bytes_version(path) if path.is_file() else None
 
 
 def _further_scores(join: Join) -> dict[str, dict[str, int]]:

@@ -19,6 +19,7 @@ import orjson
 
 from vqa_assets.errors import SchemaError
 from vqa_assets.tables.formats import refuse_newer_document
+from vqa_assets.tables.makers import refuse_newer
 
 LFS_POINTER = b"version https://git-lfs"
 """How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
@@ -56,8 +57,10 @@ class Draft:
 def drafting(target: Path) -> Iterator[Draft]:
     """A draft of ``target`` that the block may publish; gone at the block's end if it did not.
 
-    What the disk refuses, in whatever class a library says it, is an OSError that names the target.
+    What the disk refuses, in whatever class a library says it, is an OSError that names the target. NewerFormatError
+    where a later version of ours wrote what stands there.
     """
+    refuse_newer(target)
     # Beside the target, not in a temporary folder: a file can replace another at once on one file system only.
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned_drafts(target)
@@ -150,7 +153,11 @@ class JsonLine:
 
 
 def read_json_lines(path: Path, remedy: str = _REMEDY) -> Iterator[JsonLine]:
-    """Every non-empty line of a file as an object; SchemaError names file and line of anything else, and ``remedy``."""
+    """Every non-empty line of a file as an object; SchemaError names file and line of anything else, and ``remedy``.
+
+    NewerFormatError where a later version of ours wrote the file.
+    """
+    refuse_newer(path)
     with path.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             if raw.strip():

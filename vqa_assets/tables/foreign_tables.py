@@ -21,6 +21,7 @@ import polars as pl
 
 from vqa_assets.errors import SchemaError, TableError
 from vqa_assets.tables.files import LFS_POINTER, read_json_lines
+from vqa_assets.tables.makers import refuse_newer
 from vqa_assets.tables.parquet import column_names, json_texts
 
 ROW = "_row"
@@ -304,7 +305,10 @@ class ForeignTable:
 
 
 def table_at(path: Path) -> ForeignTable:
-    """The table at a path, in the format that its suffix says; TableError for any other suffix. Opens no file."""
+    """The table at a path, in the format that its suffix says; TableError for any other suffix.
+
+    NewerFormatError where a later version of ours wrote it. None of its rows is read.
+    """
     kind = _SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise TableError(
@@ -313,6 +317,7 @@ def table_at(path: Path) -> ForeignTable:
             expected=f"a table: {', '.join(_SUFFIXES)}",
             next_step="save it in one of these formats under its suffix",
         )
+    refuse_newer(path)
     return ForeignTable(path, kind)
 
 

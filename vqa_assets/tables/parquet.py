@@ -61,6 +61,16 @@ def table_version(path: Path, without: Collection[str] = ()) -> str:
     return digest.version()
 
 
+def standing_version(path: Path) -> str | None:
+    """``table_version`` of what stands at a path; None where that is no table that can be read to its end."""
+    import pyarrow as pa
+
+    try:
+        return table_version(path)
+    except (SchemaError, pa.ArrowException, OSError, UnicodeError):
+        return None
+
+
 class TableDigest:
     """``table_version`` of a table that comes in batches; a batch may hold any of the columns."""
 

@@ -24,7 +24,8 @@ from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, fault_of
 from vqa_assets.tables.foreign_tables import ForeignTable, check_present, key_text, table_at
-from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, table_version
+from vqa_assets.tables.makers import mark, seal
+from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, standing_version, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FACTS, LABELLED, MOS_FEATURES, STATUS_COLUMN, UNIFIED_FEATURES
 from vqa_assets.tables.validation import validate_frames
@@ -210,7 +211,7 @@ def make_unified_features(
     with drafting(path) as draft:
         report = join_features(unified, files, columns, draft.path)
         version = table_version(draft.path)
-        if not path.is_file() or table_version(path) != version:
+        if standing_version(path) != version:
             draft.publish()
     usual = FeatureRowsSettings().values()
     manifest = write_manifest(
@@ -290,7 +291,9 @@ def join_features(unified: Path, files: FeatureFiles, columns: FeatureColumns, o
     frames = [table.rows_out(serving, clips, layout) for table in used]
     try:
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
-            pl.concat(frames).sink_parquet(out, compression="zstd", row_group_size=_ROW_GROUP)
+            marked = mark("unified_features")
+            pl.concat(frames).sink_parquet(out, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
+        seal(out)
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:
             raise

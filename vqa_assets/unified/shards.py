@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
 from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.tables.files import json_line, parse_json_line
+from vqa_assets.tables.makers import refuse_newer
 
 REQUIRED_KEYS = ("src", "src_sha256", "mos", "corpus")
 ENCODE_GRID_KEYS = ("vmaf_score", "encoder", "preset", "crf")
@@ -70,8 +71,9 @@ class OpenedShard:
 
     @classmethod
     def of(cls, path: Path) -> "OpenedShard":
-        """The shard as it is now; AggregateError where it cannot be read."""
+        """The shard as it is now; AggregateError where it cannot be read, NewerFormatError for a later version's."""
         try:
+            refuse_newer(path)
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
         except OSError as error:

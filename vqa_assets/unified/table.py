@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vqa_assets.errors import SchemaError
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import parse_json_line, read_json_lines
+from vqa_assets.tables.makers import mark, seal
 from vqa_assets.tables.parquet import TableDigest, column_names, json_texts, open_parquet
 from vqa_assets.tables.specs import UNIFIED_CORPUS, Table
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames, validate_rows
@@ -165,6 +166,8 @@ def _write(jsonl: Path, parquet: Path, extras: Kinds, specs: Table) -> str:
         version = digest.version()
         origin = {"schema": ORIGIN_SCHEMA, "jsonl_sha256": file_record(jsonl)["sha256"], "data_version": version}
         writer.add_key_value_metadata({_ORIGIN: json.dumps(origin).encode()})
+        writer.add_key_value_metadata(mark("unified_corpus"))
+    seal(parquet)
     return version
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import onnx
@@ -46,7 +47,9 @@ def test_the_file_is_opset_17_ir_8_with_the_declared_tensors_and_metadata():
         for v in (*model.graph.input, *model.graph.output)
     }
     assert shapes == {"features": ["batch", 11], "encoder_onehot": ["batch", 1], "mos": ["batch"]}
-    assert {p.key: p.value for p in model.metadata_props} == METADATA
+    metadata = {p.key: p.value for p in model.metadata_props}
+    assert json.loads(metadata.pop("vqa_assets"))["stage"] == "mos_head"
+    assert metadata == METADATA
     assert all(not tensor.external_data for tensor in model.graph.initializer)
 
 
