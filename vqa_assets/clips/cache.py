@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self, TypeVar
 
+from vqa_assets.tables.formats import FORMATS, newer_format
+
 _log = logging.getLogger(__name__)
 _WAIT_FOR_OTHERS_S = 60.0
 _SIDE_FILES = ("-wal", "-shm")
@@ -27,17 +29,21 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class CacheFormat:
-    """What such a file holds: the ``PRAGMA user_version`` it bears, the statements that make its tables.
+    """What such a file holds: its name among the ``FORMATS``, the statements that make its tables.
 
-    A file of any other version is begun anew; ``cost`` says what that costs, for the warning: ``every clip is read
-    again``. In the ``checked`` tables the last column, ``checksum``, is the ``checksum_of`` the others; it is null in
-    rows of editions that wrote none.
+    ``cost`` says, for the warning, what it costs where it has to be made anew: ``every clip is read again``. In the
+    ``checked`` tables the last column, ``checksum``, is the ``checksum_of`` the others; it is null in rows of format 1.
     """
 
-    version: int
+    name: str
     tables: str
     cost: str
     checked: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """The format that this version writes; it reads the earlier ones, too."""
+        return FORMATS[self.name]
 
 
 def checksum_of(values: Iterable[object]) -> int:
@@ -59,7 +65,7 @@ def ask_read_only(
     """What ``question`` finds in a cache file that is left as it is, without a side file or a lock beside it.
 
     ``otherwise`` where there is none, or one that a run would begin anew. sqlite3.OperationalError where it cannot be
-    opened.
+    opened, NewerFormatError where a later version of ours wrote it.
     """
     if not path.is_file():
         return otherwise
@@ -73,7 +79,7 @@ def ask_read_only(
             address = copy.as_uri()
         try:
             with closing(sqlite3.connect(address, uri=True)) as file:
-                return question(file) if _check_version(file, layout) else otherwise
+                return question(file) if _check_version(file, path, layout) else otherwise
         except (sqlite3.DatabaseError, ValueError) as error:
             if not _is_damage(error):
                 raise
@@ -91,13 +97,25 @@ def _is_damage(error: Exception) -> bool:
     return True
 
 
-def _check_version(file: sqlite3.Connection, layout: CacheFormat) -> bool:
-    """Whether the file has its tables; sqlite3.DatabaseError where it is of another version."""
-    (version,) = file.execute("PRAGMA user_version").fetchone()
-    (tables,) = file.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if version != layout.version and (version or tables):
-        raise sqlite3.DatabaseError(f"format {version}, expected {layout.version}")
-    return bool(tables)
+def _check_version(file: sqlite3.Connection, path: Path, layout: CacheFormat) -> int:
+    """The format that the file says it is of, 0 for one without tables; sqlite3.DatabaseError where it is none of ours.
+
+    NewerFormatError where a later version of ours wrote it.
+    """
+    tables = {str(name) for (name,) in file.execute("SELECT name FROM sqlite_master")}
+    if "format" in tables:
+        row = file.execute("SELECT * FROM format").fetchone()
+        # A bit that a disk flipped must not pass for a later version, which nobody may touch.
+        if row is None or not is_whole(row) or row[0] != layout.name:
+            raise sqlite3.DatabaseError("no format that can be read")
+        version = int(row[1])
+    else:
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        if tables and not version:
+            raise sqlite3.DatabaseError("no format")
+    if version > layout.version:
+        raise newer_format(path, layout.name, version, layout.version)
+    return int(version)
 
 
 class CacheFile:
@@ -105,7 +123,8 @@ class CacheFile:
 
     A file that is damaged, or no cache at all, is made anew with a warning, once per question: with every row of its
     checked tables that can still be read and fits its checksum, without the others. What cannot be opened or written (a
-    full disk, a read-only folder) is sqlite3.OperationalError, and nothing is deleted.
+    full disk, a read-only folder) is sqlite3.OperationalError, what a later version wrote is NewerFormatError, and
+    nothing is deleted.
     """
 
     def __init__(self, path: Path, layout: CacheFormat) -> None:
@@ -150,11 +169,12 @@ class CacheFile:
             connection.execute("PRAGMA journal_mode=WAL")
             # In WAL mode this loses no commit to a kill, and costs no fsync for each.
             connection.execute("PRAGMA synchronous=NORMAL")
-            _check_version(connection, self._format)
+            before = _check_version(connection, path, self._format)
             connection.executescript(self._format.tables)
             for table in self._format.checked:
                 _add_checksum(connection, table)
-            connection.execute(f"PRAGMA user_version={self._format.version}")
+            if before != self._format.version:
+                _write_version(connection, self._format)
         except BaseException:
             connection.close()
             raise
@@ -183,6 +203,16 @@ class CacheFile:
         mended.replace(self.path)
 
 
+def _write_version(connection: sqlite3.Connection, layout: CacheFormat) -> None:
+    """Have the file say its format."""
+    said = (layout.name, layout.version)
+    columns = "name TEXT PRIMARY KEY, version INTEGER, checksum INTEGER"
+    connection.execute(f"CREATE TABLE IF NOT EXISTS format ({columns}) WITHOUT ROWID")
+    connection.execute("INSERT OR REPLACE INTO format VALUES (?, ?, ?)", (*said, checksum_of(said)))
+    # By it the first edition knew its files: it deletes what says anything else.
+    connection.execute("PRAGMA user_version=1")
+
+
 def _add_checksum(connection: sqlite3.Connection, table: str) -> None:
     """Give a table of an earlier edition its column of checksums."""
 
@@ -204,11 +234,9 @@ def _whole_rows(path: Path, layout: CacheFormat) -> Iterator[tuple[str, Iterator
     """
     with closing(sqlite3.connect(path, timeout=_WAIT_FOR_OTHERS_S)) as file:
         file.text_factory = lambda content: content.decode(errors="replace")
-        with suppress(sqlite3.DatabaseError):
-            _check_version(file, layout)
-            for table in layout.checked:
-                yield table, _sound_rows(file, table, "ASC")
-                yield table, _sound_rows(file, table, "DESC")
+        for table in layout.checked:
+            yield table, _sound_rows(file, table, "ASC")
+            yield table, _sound_rows(file, table, "DESC")
 
 
 def _sound_rows(file: sqlite3.Connection, table: str, direction: str) -> Iterator[tuple[object, ...]]:
@@ -225,9 +253,10 @@ def _sound_rows(file: sqlite3.Connection, table: str, direction: str) -> Iterato
 def _copied(rows: Iterator[tuple[object, ...]], table: str, new: sqlite3.Connection) -> int:
     """Copy rows into a table; the number of those that it did not have."""
     before = new.total_changes
+    columns = len(new.execute(f"PRAGMA table_info({table})").fetchall())
     new.execute("BEGIN")
-    while several := list(islice(rows, _ROWS_AT_ONCE)):
-        places = ",".join("?" * len(several[0]))
+    while several := [row for row in islice(rows, _ROWS_AT_ONCE) if len(row) == columns]:
+        places = ",".join("?" * columns)
         new.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", several)  # noqa: S608
     new.execute("COMMIT")
     return new.total_changes - before

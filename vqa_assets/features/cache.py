@@ -21,7 +21,7 @@ from vqa_assets.errors import FeatureError
 from vqa_assets.features.family import FamilyVersion, Measured
 
 _LAYOUT = CacheFormat(
-    version=1,
+    name="feature_cache",
     cost="clips are measured again",
     checked=("measured",),
     tables="""CREATE TABLE IF NOT EXISTS measured (

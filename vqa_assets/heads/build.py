@@ -24,7 +24,7 @@ from vqa_assets.heads.evaluation import (
     verdict,
 )
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
-from vqa_assets.heads.manifest import Exported, Made, build_manifest
+from vqa_assets.heads.manifest import Exported, MadeHead, build_manifest
 from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
 from vqa_assets.heads.regression import HeldOut, held_out
@@ -86,7 +86,7 @@ def build_head(
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
     corpora = {name: judge(table, part.test, others[name], settings.seed) for name, part in without.items()}
     ran = (plan, own[-1], trained.device, evaluation, judged, corpora)
-    made = Made(recipe, settings, gate, chosen, table, *ran)
+    made = MadeHead(recipe, settings, gate, chosen, table, *ran)
     stem = made.id + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     held = held_out(table, plan, own[-1])
@@ -144,7 +144,7 @@ def _never_production(judged: Verdict, synthetic: bool) -> Verdict:
     return replace(judged, status=PROPOSED, reasons=(*judged.reasons, "trained on synthetic rows"))
 
 
-def _export(made: Made, stem: str) -> tuple[bytes, Exported]:
+def _export(made: MadeHead, stem: str) -> tuple[bytes, Exported]:
     onnx = build_onnx(made.head, made.id, _metadata(made))
     offenders = check_operators(onnx)
     if offenders:
@@ -154,7 +154,7 @@ def _export(made: Made, stem: str) -> tuple[bytes, Exported]:
     return onnx, Exported(f"{stem}.onnx", hashlib.sha256(onnx).hexdigest(), parity, min(len(rows), PARITY_ROWS))
 
 
-def _metadata(made: Made) -> dict[str, str]:
+def _metadata(made: MadeHead) -> dict[str, str]:
     """What the file says of itself, wherever it is found."""
     facts = made.chosen.facts
     return {

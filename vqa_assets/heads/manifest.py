@@ -67,7 +67,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeHead:
     """All that one build came to. ``corpora_out``: each corpus by a head that was trained on the others."""
 
     recipe: HeadRecipe
@@ -94,7 +94,7 @@ class Made:
         return self.settings.head_id(self.recipe.name)
 
 
-def build_manifest(made: Made, exported: Exported | None) -> dict[str, Any]:
+def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
     """The manifest; ``onnx``, ``sha256`` and ``parity`` are None where nothing was exported."""
     table, head, target, facts = made.table, made.head, made.head.target, made.chosen.facts
     intended_use = made.recipe.intended_use

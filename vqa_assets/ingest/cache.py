@@ -20,7 +20,7 @@ _COLUMNS = (
     "height INTEGER, framerate REAL, duration_s REAL, pix_fmt TEXT, encoder_upstream TEXT, checksum INTEGER"
 )
 _FORMAT = CacheFormat(
-    version=1,
+    name="ingest_cache",
     tables=f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS worked (what TEXT PRIMARY KEY, template TEXT) WITHOUT ROWID",
     cost="every clip is read again",

@@ -15,15 +15,17 @@ FORMATS: Mapping[str, int] = {
     "corpus_jsonl": 1,
     "cross_corpus_evaluation": 1,
     "encode_grid_jsonl": 1,
+    "feature_cache": 2,
     "fr_training_corpus": 1,
     "head_predictions": 1,
+    "ingest_cache": 2,
     "mos_features": 1,
     "mos_head": 1,
     "mos_label_batch": 1,
     "unified_corpus": 1,
     "unified_features": 1,
 }
-"""Stage → the newest format of what it publishes."""
+"""Stage or cache → the newest format of what it publishes or keeps. Caches of format 1 bore no checksums."""
 
 DOCUMENTS: Mapping[str, tuple[str, int]] = {
     "ai-run-provenance": ("", 1),

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 import pyarrow.parquet as pq
 import pytest
 
+from vqa_assets.clips.cache import checksum_of
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import BrokenClipError, FeatureError, TransientClipError
+from vqa_assets.errors import BrokenClipError, FeatureError, NewerFormatError, TransientClipError
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
 from vqa_assets.features.family import FamilyVersion
 from vqa_assets.features.measuring import (
@@ -230,7 +231,20 @@ def test_a_cache_of_another_format_is_begun_anew(tmp_path, caplog):
     foreign.close()
     with FeatureCache(path) as cache:
         assert cache.get(CacheKey("a", "", "v")) is None
-    assert "format 0, expected 1" in caplog.text
+    assert "is broken (no format) and is made anew" in caplog.text
+
+
+def test_a_cache_of_a_later_version_days_of_work_is_an_error_and_stays(cache):
+    cache.put(CacheKey("a", "", "v"), Outcome(row={"adm2": 0.1}))
+    cache.close()
+    said = ("feature_cache", 3)
+    with sqlite3.connect(cache.path) as later:
+        later.execute("REPLACE INTO format VALUES (?, ?, ?)", (*said, checksum_of(said)))
+    later.close()
+    content = cache.path.read_bytes()
+    with pytest.raises(NewerFormatError, match=r"format 3 \(feature_cache\), which a later version .*; install that"):
+        FeatureCache(cache.path).get(CacheKey("a", "", "v"))
+    assert cache.path.read_bytes() == content
 
 
 def test_an_unwritable_place_is_an_error_that_names_it(tmp_path):

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from vqa_assets.clips.cache import checksum_of
 from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
+from vqa_assets.errors import NewerFormatError
 from vqa_assets.ingest.cache import IngestCache, ReadClip, read_only
 
 GEOMETRY = Geometry(960, 540, 29.97003, 8.008, "yuv420p", "h264")
@@ -96,12 +98,38 @@ def assert_made_anew(path):
         assert cache.load() == {"a.mp4": GOOD}
 
 
-def test_a_cache_of_another_format_is_dropped(path):
-    filled(path)
+@pytest.mark.parametrize("edition", ["this", "first"])
+def test_a_cache_of_a_later_version_is_an_error_and_stays_as_it_is(path, edition):
+    connection = sqlite3.connect(filled(path))
+    with connection:
+        if edition == "this":
+            said = ("ingest_cache", 9)
+            connection.execute("REPLACE INTO format VALUES (?, ?, ?)", (*said, checksum_of(said)))
+        else:  # which said it in the file's header alone
+            connection.executescript("DROP TABLE format; PRAGMA user_version = 9")
+    connection.close()
+    content = path.read_bytes()
+    for opens in (IngestCache, read_only):
+        with pytest.raises(NewerFormatError, match=r"format 9 \(ingest_cache\), which a later version .* wrote"):
+            opens(path)
+    assert path.read_bytes() == content
+
+
+def test_a_cache_of_somebody_elses_tables_is_made_anew(path):
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version=99")
+    connection.executescript("CREATE TABLE clips (name TEXT PRIMARY KEY); INSERT INTO clips VALUES ('a.mp4')")
     connection.close()
     assert_made_anew(path)
+
+
+@pytest.mark.parametrize("damage", ["UPDATE format SET version = 66", "DELETE FROM format", "PRAGMA user_version = 99"])
+def test_a_damaged_format_is_no_later_version_and_costs_no_row(path, damage):
+    connection = sqlite3.connect(filled(path, 3))
+    with connection:
+        connection.execute(damage)
+    connection.close()
+    with IngestCache(path) as cache:
+        assert len(cache.load()) == 3
 
 
 @pytest.mark.parametrize("column", ["size_bytes", "width", "framerate"])

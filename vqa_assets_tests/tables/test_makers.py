@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,15 @@ def test_json_lines_of_a_later_version_are_refused_by_their_manifest(tmp_path: P
     _manifest(tmp_path / "konvid_1k.manifest.json", "mos-corpus-manifest-v2", path)
     with pytest.raises(NewerFormatError, match=r"konvid_1k\.manifest\.json: format 2"):
         makers.refuse_newer(path)
+
+
+def test_every_schema_that_this_version_writes_is_known_so_that_a_later_one_is_told() -> None:
+    constant = re.compile(r"^[A-Z_, ]*(?:SCHEMA|VERSION)\b.*$", re.MULTILINE)
+    sources = (path.read_text() for path in Path(formats.__file__).parents[1].rglob("*.py"))
+    lines = [line for source in sources for line in constant.findall(source)]
+    written = {name for line in lines for name in re.findall(r'"([a-z][a-z0-9-]+)-v1"', line)}
+    assert written >= {"mos-corpus-manifest", "ai-run-provenance", "training-result", "predictions"}
+    assert written <= formats.DOCUMENTS.keys()
 
 
 def _written(path: Path) -> Path:
