@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -57,6 +58,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
+        from vqa_assets.ingest.cache import hashes_of
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
@@ -69,6 +71,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 overwrite=extraction.overwrite,
                 raw=layout.settings.raw_video,
                 observe=observer(context),
+                hashes=partial(hashes_of, layout.cache),
             )
             measured = make_clip_features(corpus, settings, extractor, clip_pool, run_context(context, root, __file__))
         if measured.manifest is None:

@@ -214,6 +214,12 @@ DEMUXERS = (
 )
 """FFmpeg's containers of clips. Others open further files (hls, concat, dash) or take text or a picture for video."""
 
+ONLY_CLIPS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+"""FFmpeg's options by which a clip is opened wherever one is: what ingest refuses, nobody decodes after it."""
+
+ONLY_CLIPS_ARGUMENTS = tuple(part for name, value in ONLY_CLIPS.items() for part in (f"-{name}", value))
+"""The same before an input of FFmpeg's programs."""
+
 _NOT_LISTED = "Invalid argument"
 """What FFmpeg says of a container that it knows and ``DEMUXERS`` does not list."""
 # What lies in a clip's place when a download or a checkout went wrong.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.containers import DEMUXERS
+from vqa_assets.clips.containers import ONLY_CLIPS
 from vqa_assets.errors import BrokenClipError
 
 WITHOUT_INDEX = ("mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "vvc")
@@ -51,8 +51,7 @@ def _last_packets(path: Path, until: float) -> tuple[Sequence[bytes], str, bytes
 
     packets: list[bytes] = []
     size = 0
-    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
-    with av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace") as container:
+    with av.open(f"file:{path.absolute()}", options=ONLY_CLIPS, metadata_errors="replace") as container:
         stream = next(iter(container.streams.video), None)
         if stream is None or stream.codec_context is None or container.format.name not in WITHOUT_INDEX:
             return (), "", b""

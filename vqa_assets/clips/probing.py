@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.containers import DEMUXERS, clearer_reason, refuse_what_is_no_clip, says_no_end
+from vqa_assets.clips.containers import ONLY_CLIPS_ARGUMENTS, clearer_reason, refuse_what_is_no_clip, says_no_end
 from vqa_assets.clips.geometry import Geometry, ProbeAnswer, geometry_of
 from vqa_assets.clips.last_picture import refuse_cut_end
 from vqa_assets.clips.processes import DEVNULL, WORKER, Completed, Worker, WorkerDiedError, run, why_unfit
@@ -212,7 +212,7 @@ _ENTRIES = (
     ":stream_disposition=attached_pic:format=duration"
 )
 # Without the two lists a playlist that is called .mp4 has ffprobe fetch what it names, for over a minute.
-_OPTIONS = ("-v", "error", "-protocol_whitelist", "file", "-format_whitelist", DEMUXERS, "-of", "json")
+_OPTIONS = ("-v", "error", *ONLY_CLIPS_ARGUMENTS, "-of", "json")
 _UNKNOWN_OPTION = re.compile(r"Unrecognized option|Option .* not found|Failed to set value .* for option")
 
 

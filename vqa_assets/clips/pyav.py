@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.containers import DEMUXERS, is_iso
+from vqa_assets.clips.containers import ONLY_CLIPS, is_iso
 from vqa_assets.clips.geometry import ProbeAnswer
 from vqa_assets.errors import BrokenClipError
 
@@ -73,10 +73,9 @@ def _first_slice(packet: bytes, length_bytes: int, layout: _Layout) -> bytes:
     return b""
 
 
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
 _TELLING = "hevc,libdav1d,av1,mpeg4,prores,mjpeg,vp9"
 """Decoders that know the pixel format once they are open; to open others, those of sound above all, tells nothing."""
-_GLANCE = {**_OPTIONS, "skip_frame": "all", "probesize": "65536", "codec_whitelist": _TELLING}
+_GLANCE = {**ONLY_CLIPS, "skip_frame": "all", "probesize": "65536", "codec_whitelist": _TELLING}
 """Little is read and no picture decoded: the tables of an MP4 that is not in fragments say the rest."""
 _ISO = "mp4"
 _HEAD_BYTES = 8
@@ -125,7 +124,7 @@ def _look(path: Path) -> ProbeAnswer:
     import av
 
     try:
-        with av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace") as container:
+        with av.open(f"file:{path.absolute()}", options=ONLY_CLIPS, metadata_errors="replace") as container:
             answer = _answer(container, _first_real_video(container))
     except av.error.FFmpegError as error:
         raise BrokenClipError(error.strerror or str(error)) from error

@@ -23,7 +23,15 @@ from vqa_assets.errors import FeatureError
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.clip_description import AUDITED, clip_audit
 from vqa_assets.features.family import FeatureExtractor
-from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, feature_row
+from vqa_assets.features.measuring import (
+    ClipToMeasure,
+    FeatureReport,
+    KnownHashes,
+    MeasuringRun,
+    extract_features,
+    feature_row,
+    nothing_known,
+)
 from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import COMPARED, group_report
 from vqa_assets.features.settings import ExtractionSettings
@@ -67,7 +75,8 @@ _log = logging.getLogger("vqa_assets.features")
 class FeatureSettings:
     """``jsonl`` is the corpus's JSONL, ``clips`` where the clips lie, ``workers`` how many are measured at once.
 
-    ``raw`` is what clips without a container are, ``observe`` hears now and then how far the run is.
+    ``raw`` is what clips without a container are, ``observe`` hears now and then how far the run is, ``hashes`` knows
+    the clips that ingest read.
     """
 
     jsonl: Path
@@ -76,6 +85,7 @@ class FeatureSettings:
     overwrite: bool = False
     raw: RawVideo | None = None
     observe: Observer = unobserved
+    hashes: KnownHashes = nothing_known
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,9 @@ def make_clip_features(
     ):
         extra = frozenset(column.field for column in corpus.extra_columns)
         watch = Watch(ProgressLine(f"{corpus.name}-features", len(clips), _log.info), settings.observe)
-        run = MeasuringRun(WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update, watch.look)
+        run = MeasuringRun(
+            WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update, watch.look, settings.hashes
+        )
         measured, report = extract_features(clips, extractor, executor, cache, run, extra)
         watch.end()
         seconds = time.monotonic() - begun
@@ -234,6 +246,7 @@ class CorpusClips:
                 sha256=row["src_sha256"],
                 reference=beside,
                 reference_sha256=reference["src_sha256"] if reference is not None and beside else None,
+                reference_key=reference["src"] if reference is not None and beside else "",
                 ladder=self._ladder is not None,
                 raw=self._settings.raw if is_raw(row["src"]) else None,
             )

@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.clips.containers import refuse_what_is_no_clip
+from vqa_assets.clips.containers import ONLY_CLIPS, clearer_reason, refuse_what_is_no_clip
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, ClipError, TransientClipError
@@ -309,7 +309,10 @@ def opened(clip: ClipFile) -> Iterator[Source]:
         with _clip_errors(clip):
             if clip.raw is None:
                 refuse_what_is_no_clip(clip.path)
-            container = stack.enter_context(av.open(f"file:{clip.path.absolute()}", **_open_options(clip)))
+            try:
+                container = stack.enter_context(av.open(f"file:{clip.path.absolute()}", **_open_options(clip)))
+            except av.error.ArgumentError as error:  # what FFmpeg says of a format that is not on the list
+                raise BrokenClipError(clearer_reason(_reason(error), clip.path)) from None
             stream = _first_real_video(container)
             stream.codec_context.thread_count = 1
         yield Source(clip, container, stream)
@@ -334,12 +337,10 @@ def _first_real_video(container: Any) -> Any:
 
 def _open_options(clip: ClipFile) -> dict[str, Any]:
     if clip.raw is None:
-        return {"options": {"protocol_whitelist": "file"}, "metadata_errors": "replace"}
+        return {"options": ONLY_CLIPS, "metadata_errors": "replace"}
     size, rate = f"{clip.raw.width}x{clip.raw.height}", f"{clip.raw.framerate:g}"
-    return {
-        "format": "rawvideo",
-        "options": {"video_size": size, "pixel_format": clip.raw.pix_fmt, "framerate": rate},
-    }
+    shape = {"video_size": size, "pixel_format": clip.raw.pix_fmt, "framerate": rate}
+    return {"format": "rawvideo", "options": {"protocol_whitelist": "file", **shape}}
 
 
 @contextmanager

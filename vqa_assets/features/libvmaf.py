@@ -12,11 +12,12 @@ import re
 import signal
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from vqa_assets.clips.containers import ONLY_CLIPS_ARGUMENTS
 from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6, VMAF
 from vqa_assets.features.decoding import ClipFile, Picture, Samples
@@ -195,11 +196,12 @@ def _against_reference(comparison: Comparison, reference: ClipFile) -> list[str]
 
     ffmpeg turns the reference upright as its rotation metadata says.
     """
-    raw: list[str] = []
+    opening: Sequence[str] = ONLY_CLIPS_ARGUMENTS
     if reference.raw is not None:
         size = f"{reference.raw.width}x{reference.raw.height}"
-        raw = ["-f", "rawvideo", "-pixel_format", reference.raw.pix_fmt, "-video_size", size]
-    file = ["-protocol_whitelist", "file", *raw, *_READ, f"file:{reference.path.absolute()}"]
+        pixels = reference.raw.pix_fmt
+        opening = ["-protocol_whitelist", "file", "-f", "rawvideo", "-pixel_format", pixels, "-video_size", size]
+    file = [*opening, *_READ, f"file:{reference.path.absolute()}"]
     width, height = comparison.compared.even
     same = f"format={_pixels(comparison.compared)},settb=1/{ENCODE_RATE},setpts=N"
     one = f"[1:V:0]trim=end_frame={comparison.max_frames},crop={width}:{height}:0:0,{same},split"

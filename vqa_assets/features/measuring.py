@@ -8,14 +8,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from vqa_assets.clips.containers import clearer_reason, refuse_what_is_no_clip
-from vqa_assets.clips.geometry import geometry_of, raw_geometry
-from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.geometry import Geometry, geometry_of, raw_geometry
+from vqa_assets.clips.hashing import HashedFile, StampedHash, of_steady_files
 from vqa_assets.clips.pyav import answer_of
 from vqa_assets.clips.work import StoppedError, completed, stopping
 from vqa_assets.corpora.raw_video import RawVideo
@@ -33,6 +34,9 @@ CARRIED = ("width", "height", "framerate", "duration_s", "pix_fmt", "encoder_ups
 CARRIED_WHERE_PRESENT = ("content_id", "score_drop")
 """Corpus-row fields that a feature row has where the corpus row does, beside those that the corpus declares."""
 
+_ASKED_AT_ONCE = 1_024
+"""Clips whose known hashes are asked for together."""
+
 RESERVED = {*IDENTITY, *CARRIED, *CARRIED_WHERE_PRESENT, "corpus_version", "split"}
 """Columns that mean something to labels and heads: a family that measured them would stand in for the truth."""
 
@@ -41,7 +45,8 @@ RESERVED = {*IDENTITY, *CARRIED, *CARRIED_WHERE_PRESENT, "corpus_version", "spli
 class ClipToMeasure:
     """One clip of the table: its key, its file and hash, and those of its reference in a ladder corpus.
 
-    ``ladder`` without a reference is a clip whose reference is missing. ``raw`` is what it is without a container.
+    The hashes are the corpus rows': what is measured is of these bytes, or of none. ``ladder`` without a reference is a
+    clip whose reference is missing. ``raw`` is what it is without a container.
     """
 
     key: str
@@ -49,6 +54,7 @@ class ClipToMeasure:
     sha256: str
     reference: Path | None = None
     reference_sha256: str | None = None
+    reference_key: str = ""
     ladder: bool = False
     raw: RawVideo | None = None
 
@@ -58,17 +64,28 @@ class ClipToMeasure:
         return self.ladder and self.reference is None
 
 
+KnownHashes = Callable[[Sequence[str]], Mapping[str, StampedHash]]
+"""What an earlier reading found of clips, by their keys: a clip whose stamp is still that one is not hashed again."""
+
+
+def nothing_known(keys: Sequence[str]) -> Mapping[str, StampedHash]:  # noqa: ARG001
+    """``KnownHashes`` where nobody read the clips before: every one is hashed."""
+    return {}
+
+
 @dataclass(frozen=True)
 class MeasuringRun:
     """How a run goes: clips outstanding at once, the stop signal, and who shows how far it is.
 
     ``progress`` gets the counts of clips done and failed; ``meanwhile`` is called while a long clip is measured.
+    ``hashes`` says what is known of clips before they are opened.
     """
 
     window: int
     stop: threading.Event
     progress: Callable[[int, int], None] | None = None
     meanwhile: Callable[[], None] = lambda: None
+    hashes: KnownHashes = nothing_known
 
 
 @dataclass(frozen=True)
@@ -95,11 +112,15 @@ class FeatureReport:
 
 @dataclass(frozen=True)
 class MeasuringTask:
-    """A clip to measure, its place among the clips, and the families of which the cache has nothing."""
+    """A clip to measure, its place among the clips, and the families of which the cache has nothing.
+
+    ``known`` are the hashes known of its file and of its reference's.
+    """
 
     index: int
     clip: ClipToMeasure
     families: tuple[str, ...]
+    known: Mapping[Path, StampedHash] = field(default_factory=dict)
 
 
 def extract_features(
@@ -135,10 +156,13 @@ def extract_features(
     done = ledger.count - len(ledger.lacking)
     if run.progress is not None:
         run.progress(done, len(ledger.failed))
-    tasks = (
-        MeasuringTask(index, clip, tuple(family.name for family in ledger.lacking[index]))
-        for index, clip in enumerate(clips)
-        if index in ledger.lacking
+    tasks = _with_hashes(
+        (
+            MeasuringTask(index, clip, tuple(family.name for family in ledger.lacking[index]))
+            for index, clip in enumerate(clips)
+            if index in ledger.lacking
+        ),
+        run.hashes,
     )
     work = partial(_measure, extractor, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
     with stopping(run.stop, executor):
@@ -297,19 +321,48 @@ def _measure(extractor: FeatureExtractor, stop: threading.Event | None, task: Me
     clip = task.clip
     if stop is not None and stop.is_set():
         raise StoppedError
-    for what, path in (("clip", clip.path), ("reference", clip.reference)):
-        if path and not path.exists():
+    sides = {"clip": (clip.path, clip.sha256)}
+    if clip.reference not in (None, clip.path):  # a ladder's reference is its own
+        sides["reference"] = (clip.reference, clip.reference_sha256 or "")
+    for what, (path, _) in sides.items():
+        if not path.exists():
             return dict.fromkeys(task.families, Outcome(reason=f"{what} file absent", lasting=False))
+
+    def measure(hashed: Sequence[HashedFile]) -> Mapping[str, Measured | ClipError]:
+        for one, (what, (_, sha256)) in zip(hashed, sides.items(), strict=True):
+            if one.content.sha256 != sha256:
+                raise TransientClipError(
+                    f"{what} changed since ingest",
+                    found=f"SHA-256 {one.content.sha256}",
+                    expected=f"{sha256}, the corpus JSONL's",
+                    next_step="materialize corpus_jsonl again, or bring the clip back",
+                )
+        return extractor.measure(clip.path, families=task.families, reference=clip.reference, raw=clip.raw, stop=stop)
+
+    paths = [path for path, _ in sides.values()]
     try:
-        measured = extractor.measure(
-            clip.path, families=task.families, reference=clip.reference, raw=clip.raw, stop=stop
-        )
+        measured = of_steady_files(measure, paths, stop or threading.Event(), task.known)
     except ClipError as error:
         return dict.fromkeys(task.families, _failure(error))
+    except OSError as error:
+        unreadable = f"cannot be read: {error.strerror or error}"
+        return dict.fromkeys(task.families, Outcome(reason=unreadable, lasting=False))
     return {
         name: _failure(values) if isinstance(values, ClipError) else Outcome(row=values)
         for name, values in measured.items()
     }
+
+
+def _with_hashes(tasks: Iterable[MeasuringTask], hashes: KnownHashes) -> Iterator[MeasuringTask]:
+    """The tasks with what is known of their files, which is asked for many clips at once."""
+    waiting = iter(tasks)
+    while batch := list(islice(waiting, _ASKED_AT_ONCE)):
+        keys = {key: None for task in batch for key in (task.clip.key, task.clip.reference_key) if key}
+        known = hashes(list(keys))
+        for task in batch:
+            clip = task.clip
+            files = ((clip.path, clip.key), (clip.reference, clip.reference_key))
+            yield replace(task, known={path: known[key] for path, key in files if path and key in known})
 
 
 def _failure(error: ClipError) -> Outcome:
@@ -330,21 +383,31 @@ def one_clip_row(
     container. ``corpus`` is None. Raises ``BrokenClipError`` for a file that is no whole clip, ``ClipError`` for one
     that cannot be measured, ``TransientClipError`` where it cannot be read, ``FeatureError`` where no clip could be.
     """
+
+    def row(hashed: Sequence[HashedFile]) -> dict[str, Any]:
+        content = hashed[0].content
+        geometry = _geometry(clip, raw, content.size_bytes)
+        measured = joined(extractor.measure(clip, reference=reference, raw=raw, stop=stop))
+        identity = {"src": clip.name, "src_sha256": content.sha256, "src_size_bytes": content.size_bytes}
+        return feature_row({**identity, **geometry.as_dict()}, measured)
+
     try:
-        # The same geometry that ingest reads from the file.
-        if raw is not None:
-            geometry = raw_geometry(raw, clip.stat().st_size, "")
-        else:
+        if raw is None:
             refuse_what_is_no_clip(clip)
-            try:
-                geometry = geometry_of(answer_of(clip))
-            except BrokenClipError as error:
-                raise BrokenClipError(clearer_reason(str(error), clip)) from None
-        content = hash_file(clip, stop or threading.Event())
+        return of_steady_files(row, [clip], stop or threading.Event())
     except BrokenClipError as error:
+        if clip.name in error.what:
+            raise
         raise BrokenClipError(f"{clip.name}: {error}", next_step="fetch or stage the clip again") from None
     except OSError as error:
         raise TransientClipError(f"{clip.name}: cannot be read", found=error.strerror or str(error)) from error
-    measured = joined(extractor.measure(clip, reference=reference, raw=raw, stop=stop))
-    identity = {"src": clip.name, "src_sha256": content.sha256, "src_size_bytes": content.size_bytes}
-    return feature_row({**identity, **geometry.as_dict()}, measured)
+
+
+def _geometry(clip: Path, raw: RawVideo | None, size_bytes: int) -> Geometry:
+    """The same geometry that ingest reads from the file; BrokenClipError where it has none."""
+    if raw is not None:
+        return raw_geometry(raw, size_bytes, "")
+    try:
+        return geometry_of(answer_of(clip))
+    except BrokenClipError as error:
+        raise BrokenClipError(clearer_reason(str(error), clip)) from None

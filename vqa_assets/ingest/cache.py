@@ -5,7 +5,7 @@ A row that is not as it was put counts as none. And which of a corpus's address 
 
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Self
 from vqa_assets.clips.cache import CacheFile, CacheFormat, ask_read_only, checksum_of, is_whole
 from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
+from vqa_assets.clips.hashing import StampedHash
 
 _COLUMNS = (
     "name TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, sha256 TEXT, broken TEXT, width INTEGER, "
@@ -31,6 +32,7 @@ _INSERT = "INSERT OR REPLACE INTO clips VALUES "
 _VALUES = _COLUMNS.count(",")
 """Columns beside the checksum."""
 _ROWS_AT_ONCE = 64
+_NAMES_AT_ONCE = 512
 _log = logging.getLogger(__name__)
 
 
@@ -97,10 +99,37 @@ def read_only(path: Path) -> tuple[Mapping[str, ReadClip], str]:
     return ask_read_only(path, _FORMAT, lambda file: (_every_clip(file, path), _template(file)), nothing)
 
 
+def hashes_of(path: Path, names: Sequence[str]) -> Mapping[str, StampedHash]:
+    """What the clips of these names hashed to, and with which stamp; those that the cache does not know are left out.
+
+    The file is left as it is.
+    """
+
+    def known(file: sqlite3.Connection) -> Mapping[str, StampedHash]:
+        found: dict[str, StampedHash] = {}
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            several = names[start : start + _NAMES_AT_ONCE]
+            places = ",".join("?" * len(several))
+            rows = file.execute(f"SELECT * FROM clips WHERE name IN ({places})", several)  # noqa: S608
+            found |= {name: StampedHash(clip.stamp, clip.sha256) for name, clip in _whole(rows, path).items()}
+        return found
+
+    nothing: Mapping[str, StampedHash] = {}
+    try:
+        return ask_read_only(path, _FORMAT, known, nothing)
+    except sqlite3.OperationalError:  # it cannot be opened: every clip is hashed, as without it
+        return nothing
+
+
 def _every_clip(file: sqlite3.Connection, path: Path) -> Mapping[str, ReadClip]:
+    return _whole(file.execute("SELECT * FROM clips"), path)
+
+
+def _whole(rows: Iterable[tuple[object, ...]], path: Path) -> Mapping[str, ReadClip]:
+    """The clips of the rows that are as they were put, by name."""
     clips: dict[str, ReadClip] = {}
     damaged = 0
-    for row in file.execute("SELECT * FROM clips"):
+    for row in rows:
         # A file of an edition without checksums, that is only read, lacks their column.
         if len(row) == _VALUES or is_whole(row):
             clips[str(row[0])] = _read_clip(row[1:_VALUES])

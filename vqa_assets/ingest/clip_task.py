@@ -18,13 +18,14 @@ from vqa_assets.clips.containers import HEAD_BYTES, begins_as_container, kind_of
 from vqa_assets.clips.downloading import DownloadLimits, pause_s, told_address
 from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
 from vqa_assets.clips.geometry import raw_geometry
-from vqa_assets.clips.hashing import ClipBytes, hash_file
+from vqa_assets.clips.hashing import CHANGED, ClipBytes, of_steady_files
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
 from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.layout import PART
 from vqa_assets.ingest.tools import ClipTools, OpenTools, open_tools
+from vqa_assets.tables.files import sync_file
 
 _LONGEST_NAME_BYTES = 255
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
@@ -62,6 +63,8 @@ class ClipTask:
     ``raw`` says what the clip is where it has no container to say it, and ``codec`` what it was decoded from.
     ``refused_sha256`` is of the container that the last run fetched and did not keep, ``refused_runs`` the number of
     runs in a row that did.
+    ``cut_from`` is the size in bytes of the clip that an earlier run read, where its file is shorter by now: if that is
+    no whole clip, ``fetching`` is the task that brings it again, where it has an address.
     """
 
     name: str
@@ -72,6 +75,8 @@ class ClipTask:
     refused_sha256: str = ""
     refused_runs: int = 0
     sources: tuple[ClipSource, ...] = ()
+    cut_from: int = 0
+    fetching: "ClipTask | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,8 @@ class ClipOutcome:
     ``present`` is true where an unavailable clip is there, and the disk gives it to nobody; ``lasting`` is false where
     another try may find otherwise, though the clip stays as it is. ``address`` is where a clip failed for good (as
     ``told_addresses`` has it); ``refused_sha256`` and ``refused_runs`` are for the next run's task. ``source`` is the
-    one of several that the clip came from.
+    one of several that the clip came from. ``fetched_to`` is where a fetched clip lies: its bytes are on the disk, its
+    name in the folder is the coordinator's to sync.
     """
 
     state: ClipState
@@ -104,6 +110,7 @@ class ClipOutcome:
     refused_sha256: str = ""
     refused_runs: int = 0
     source: ClipSource | None = None
+    fetched_to: Path | None = None
 
 
 def told_addresses(urls: Iterable[str]) -> str:
@@ -135,12 +142,29 @@ def read_clip(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutco
     if tools.stop.is_set():
         raise StoppedError
     if not task.url:
-        try:
-            content = hash_file(task.path, tools.stop)
-        except OSError as error:
-            return unreadable(error)
-        return _measure(task, task.path, content, limits, tools)
+        outcome = _read_present(task, limits, tools)
+        if not (task.cut_from and outcome.state is ClipState.BROKEN and outcome.lasting):
+            return outcome
+        if task.fetching is None:
+            # What an earlier run read of it stands: bytes were lost, and nobody replaced the clip by another.
+            reason = (
+                f"cut to {outcome.read_bytes} of the {task.cut_from} bytes that an earlier run read: stage it again"
+            )
+            return ClipOutcome(ClipState.UNAVAILABLE, reason=reason, present=True)
+        task = task.fetching
     return _fetch_from_any(task, limits, tools) if task.sources else _fetch_in_words(task, limits, tools)
+
+
+def _read_present(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
+    """Hash and probe a clip that is there: one state of the file, or a copy under way, which the next run reads."""
+    try:
+        return of_steady_files(
+            lambda hashed: _measure(task, task.path, hashed[0].content, limits, tools), [task.path], tools.stop
+        )
+    except TransientClipError:
+        return ClipOutcome(ClipState.UNAVAILABLE, reason=CHANGED, present=True)
+    except OSError as error:
+        return unreadable(error)
 
 
 def _fetch_in_words(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
@@ -245,9 +269,11 @@ def _fetch(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
             outcome = _measure(task, part, content, limits, tools)
             if outcome.state is ClipState.BROKEN and outcome.lasting:
                 outcome = _doubt(task, part, outcome)
-            if outcome.clip is not None:
-                part.replace(task.path)
-            return replace(outcome, present=False, fetched_bytes=content.size_bytes)
+            if outcome.clip is None:
+                return replace(outcome, present=False, fetched_bytes=content.size_bytes)
+            sync_file(part)  # or a power cut may leave the name, and the cache's word for it, without the bytes
+            part.replace(task.path)
+            return replace(outcome, present=False, fetched_bytes=content.size_bytes, fetched_to=task.path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
@@ -298,7 +324,7 @@ def _measure(task: ClipTask, path: Path, content: ClipBytes, limits: ClipLimits,
         return unreadable(error)
     # The hash and the probe must be of the same bytes, or the row would be of neither.
     if stamp is None or stamp.size_bytes != content.size_bytes:
-        return ClipOutcome(ClipState.UNAVAILABLE, reason="changed while it was read", present=stamp is not None)
+        return ClipOutcome(ClipState.UNAVAILABLE, reason=CHANGED, present=stamp is not None)
     clip = ReadClip(stamp, content.sha256, geometry, broken)
     clip = as_raw(clip, task.raw, task.codec) if task.raw else clip
     return ClipOutcome(

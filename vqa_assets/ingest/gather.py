@@ -24,6 +24,7 @@ from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.rows import IngestReport
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.ingest.tools import ClipTools, DownloaderSource, ProberSource, stop_run, tools_of_run
+from vqa_assets.tables.files import sync_folder
 
 WINDOW_PER_WORKER = 4
 LEAST_WINDOW = 64
@@ -55,6 +56,7 @@ Keep = Callable[[Mapping[str, ClipOutcome]], None]
 def keep_in(progress: Progress, cache: IngestCache) -> Keep:
     """Commit outcomes together: the cache first, then the progress, which would call a clip done too early.
 
+    A fetched clip's name is on the disk before, as its bytes are: the cache knows of none that a power cut takes.
     A clip is kept by the name of the source that it came from, and its template goes first in the next runs.
     """
     worked = cache.template
@@ -62,6 +64,8 @@ def keep_in(progress: Progress, cache: IngestCache) -> Keep:
     def keep(outcomes: Mapping[str, ClipOutcome]) -> None:
         nonlocal worked
         kept_as = {name: outcome.source.name if outcome.source else name for name, outcome in outcomes.items()}
+        for folder in {outcome.fetched_to.parent for outcome in outcomes.values() if outcome.fetched_to}:
+            sync_folder(folder)
         cache.put_all(
             {kept_as[name]: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
         )

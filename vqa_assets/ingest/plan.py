@@ -14,6 +14,7 @@ from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
 from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.hub import HubAccess
 from vqa_assets.corpora import Corpus
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.clip_task import ClipOutcome, ClipSource, ClipState, ClipTask, as_raw, told_addresses, unreadable
 from vqa_assets.ingest.fetching import FetchPlan
@@ -162,12 +163,29 @@ class _Sorting:
             return unreadable(error)
         raw = settings.raw_video if is_raw(row.src) else None
         if stamp is not None:
-            return self._cached_outcome(row, stamp) or ClipTask(row.src, path, "", raw, row.codec)
+            return self._cached_outcome(row, stamp) or self._reading(row, path, stamp, raw)
         if not row.url:
             return self._without_address(row)
+        return self._fetching(row, path, raw)
+
+    def _reading(self, row: AnnotationRow, path: Path, stamp: FileStamp, raw: RawVideo | None) -> ClipTask:
+        """The task of a clip that is there; one that is shorter than when it was read may have lost its end.
+
+        A power cut leaves such files. Another clip in its place, which may be shorter, is read as it is.
+        """
+        task = ClipTask(row.src, path, "", raw, row.codec)
+        clip = self.earlier_runs.read.get(row.src)
+        if clip is None or clip.broken or clip.stamp.size_bytes <= stamp.size_bytes:
+            return task
+        fetching = self._fetching(row, path, raw) if row.url else None
+        again = fetching if isinstance(fetching, ClipTask) else None
+        return replace(task, cut_from=clip.stamp.size_bytes, fetching=again)
+
+    def _fetching(self, row: AnnotationRow, path: Path, raw: RawVideo | None) -> ClipOutcome | ClipTask:
+        """The task that fetches a clip; its outcome where an earlier run failed at the same addresses for good."""
         entry = self.earlier_runs.downloads.get(row.src)
         urls = [address.url for address in row.addresses] or [row.url]
-        if entry is not None and entry.forbids(told_addresses(urls)) and not settings.retry_failed:
+        if entry is not None and entry.forbids(told_addresses(urls)) and not self.settings.retry_failed:
             return ClipOutcome(ClipState.FAILED, reason=entry.reason, address=entry.address)
         task = ClipTask(row.src, path, row.url, raw, row.codec, sources=self._sources(row, path))
         return replace(task, refused_sha256=entry.sha256, refused_runs=entry.runs) if entry else task

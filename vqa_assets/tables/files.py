@@ -49,8 +49,27 @@ class Draft:
     def flush(self) -> None:
         """Have the bytes on the disk."""
         # Without it a crash of the machine may leave the new name with none of its bytes.
-        with self.path.open("rb") as written:
-            os.fsync(written.fileno())
+        sync_file(self.path)
+
+
+def file_identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Which file lies somewhere, and its state: writing to it or putting another in its place changes one of these."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def sync_file(path: Path) -> None:
+    """Have a file's bytes on the disk; OSError where the disk refuses them."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk; OSError where the disk refuses them."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager

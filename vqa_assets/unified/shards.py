@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
 from vqa_assets.errors import AggregateError, SchemaError
-from vqa_assets.tables.files import json_line, parse_json_line
+from vqa_assets.tables.files import file_identity, json_line, parse_json_line
 from vqa_assets.tables.makers import refuse_newer
 
 REQUIRED_KEYS = ("src", "src_sha256", "mos", "corpus")
@@ -67,7 +67,7 @@ class OpenedShard:
 
     path: Path
     size_bytes: int
-    _identity: tuple[int, int, int]
+    _identity: tuple[int, int, int, int]
 
     @classmethod
     def of(cls, path: Path) -> "OpenedShard":
@@ -78,14 +78,14 @@ class OpenedShard:
                 status = os.fstat(file.fileno())
         except OSError as error:
             raise _unreadable(path, error) from error
-        return cls(path, status.st_size, _identity(status))
+        return cls(path, status.st_size, file_identity(status))
 
     @contextmanager
     def reading(self) -> Iterator[int]:
         """A file descriptor for the block; AggregateError where the file cannot be read or is no longer the same."""
         try:
             with self.path.open("rb", buffering=0) as file:
-                if _identity(os.fstat(file.fileno())) != self._identity:
+                if file_identity(os.fstat(file.fileno())) != self._identity:
                     raise AggregateError(
                         f"{self.path}",
                         found="it changed while it was being read",
@@ -104,10 +104,6 @@ class OpenedShard:
                 number += part.count(b"\n")
                 position += len(part)
         return number
-
-
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _unreadable(path: Path, error: OSError) -> AggregateError:

@@ -22,8 +22,9 @@ from vqa_assets.features.decoding import ClipFile, read_picture
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.libvmaf import Comparison
-from vqa_assets.features.measuring import ClipToMeasure, MeasuringRun, extract_features
+from vqa_assets.features.measuring import MeasuringRun, extract_features
 from vqa_assets.features.memory import Memory, available_bytes
+from vqa_assets_tests.shared.clips import to_measure
 
 EXTRACT = ClipExtractor()
 BY_ITSELF = ClipExtractor(feature_sets=("nr-v1",))
@@ -184,10 +185,16 @@ KILLED = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from vqa_assets.clips.hashing import hash_file
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.measuring import ClipToMeasure, MeasuringRun, extract_features
-clips = [ClipToMeasure(str(i), Path(sys.argv[1]), sha256=str(i)) for i in range(int(sys.argv[3]))]
+plain, clips = Path(sys.argv[1]).read_bytes(), []
+for number in range(int(sys.argv[3])):
+    path = Path(sys.argv[2]).with_name(f"{number}.mp4")
+    # A box that nobody reads, behind the clip: other bytes, the same pictures.
+    path.write_bytes(plain + (12).to_bytes(4) + b"free" + number.to_bytes(4))
+    clips.append(ClipToMeasure(str(number), path, hash_file(path, threading.Event()).sha256))
 run = MeasuringRun(2, threading.Event(), lambda done, failed: print(done, flush=True))
 with FeatureCache(Path(sys.argv[2])) as cache, ThreadPoolExecutor(2) as executor:
     extract_features(clips, ClipExtractor(), executor, cache, run)
@@ -290,7 +297,7 @@ def test_bad_clips_are_named_and_cost_no_good_one(folder: Path, plain: Path, tmp
     clips = []
     for name, content in names.items():
         (tmp_path / name).write_bytes(content)
-        clips.append(ClipToMeasure(name, tmp_path / name, sha256=name))
+        clips.append(to_measure(tmp_path / name))
     with FeatureCache(tmp_path / "cache.sqlite") as cache, ThreadPoolExecutor(2) as executor:
         rows, report = extract_features(clips, EXTRACT, executor, cache, MeasuringRun(4, threading.Event()))
     assert report.reconciles

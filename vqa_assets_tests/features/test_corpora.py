@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +32,11 @@ from vqa_assets.tables.parquet import open_parquet
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CLIP_FEATURES
 from vqa_assets.tables.validation import validate_rows
-from vqa_assets_tests.shared.clips import tiny_clip
+from vqa_assets_tests.shared.clips import sha256_of, tiny_clip
 
 CHUG, WATERLOO, KONVID = (CORPORA[name] for name in ("chug", "waterloo-ivc-4k", "konvid-150k"))
+EMPTY_BOX = b"\0\0\0\x08free"
+"""Behind a clip: other bytes, which show the same."""
 
 
 class Measurable:
@@ -55,9 +56,18 @@ class Measurable:
         self.rows.append({**row, **fields})
         return self.clips / name
 
-    def measure(self, extractor: ClipExtractor | None = None, **settings: Any) -> MeasuredTable:
+    def write_jsonl(self) -> Path:
+        """The corpus JSONL of the rows so far."""
+        for row in self.rows:
+            path = self.clips / row["src"]
+            # As ingest writes it: of the bytes that lie there.
+            row["src_sha256"] = sha256_of(path) if path.is_file() else row["src_sha256"]
         jsonl = self.root.corpus_jsonl(self.corpus)
         jsonl.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        return jsonl
+
+    def measure(self, extractor: ClipExtractor | None = None, **settings: Any) -> MeasuredTable:
+        jsonl = self.write_jsonl()
         chosen = FeatureSettings(jsonl, ClipFolders(self.clips), workers=2, **settings)
         context = RunContext(self.root, {}, Path(__file__))
         return make_clip_features(self.corpus, chosen, extractor or ClipExtractor(), ThreadClipPool(), context)
@@ -82,7 +92,7 @@ def ladder(root_path: Path) -> Measurable:
     reference = corpus.add("a-ref.mp4", content_id="a", chug_ref=1)
     tiny_clip(reference, 1)
     encoded(reference, corpus.add("a-low.mp4", content_id="a", chug_ref=0), "-crf", "45", "-s", "32x24")
-    shutil.copy(reference, corpus.add("a-same.mp4", content_id="a", chug_ref=0))
+    corpus.add("a-same.mp4", content_id="a", chug_ref=0).write_bytes(reference.read_bytes() + EMPTY_BOX)
     corpus.add("b-ref.mp4", content_id="b", chug_ref=1)
     tiny_clip(corpus.add("b-low.mp4", content_id="b", chug_ref=0), 2)
     tiny_clip(corpus.add("c-low.mp4", content_id="c", chug_ref=0), 3)
@@ -114,7 +124,7 @@ def test_a_missing_reference_is_counted_and_never_replaced_by_a_re_encode(ladder
 
 def test_a_reference_that_comes_later_is_used(ladder: Measurable) -> None:
     ladder.measure()
-    tiny_clip(ladder.clips / "b-ref.mp4", 2)
+    (ladder.clips / "b-ref.mp4").write_bytes(tiny_clip(ladder.clips / "b-ref.mp4", 2) + EMPTY_BOX)
     made = ladder.measure()
     assert made.manifest is not None
     counters = made.manifest["counters"]
@@ -273,7 +283,7 @@ def test_a_full_disk_leaves_the_earlier_table_whole_and_what_was_measured(root_p
     extractor = ClipExtractor(feature_sets=("nr-v1",))
     before = table(corpus.measure(extractor))
     tiny_clip(corpus.add("b.mp4"), 2)
-    corpus.root.corpus_jsonl(KONVID).write_text("".join(json.dumps(row) + "\n" for row in corpus.rows))
+    corpus.write_jsonl()
     size = corpus.root.features(KONVID).stat().st_size
     full = [sys.executable, "-c", FULL, root_path, str(size * 9 // 10)]
     told = subprocess.run(full, check=True, capture_output=True, text=True).stdout

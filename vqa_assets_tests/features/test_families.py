@@ -35,7 +35,7 @@ from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, Measurin
 from vqa_assets.tables.parquet import open_parquet
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CLIP_FEATURES
-from vqa_assets_tests.shared.clips import tiny_clip
+from vqa_assets_tests.shared.clips import tiny_clip, to_measure
 from vqa_assets_tests.shared.platform import Platform, metadata
 
 
@@ -106,10 +106,9 @@ ALL = ("konvid-v1", "nr-v1", "clip")
 
 @pytest.fixture
 def clips(tmp_path: Path) -> list[ClipToMeasure]:
-    clips = [ClipToMeasure(f"{i}.mp4", tmp_path / f"{i}.mp4", sha256=f"hash-{i}") for i in range(2)]
-    for number, clip in enumerate(clips):
-        tiny_clip(clip.path, number)
-    return clips
+    for number in range(2):
+        tiny_clip(tmp_path / f"{number}.mp4", number)
+    return [to_measure(tmp_path / f"{number}.mp4") for number in range(2)]
 
 
 @pytest.fixture
@@ -191,7 +190,7 @@ def test_another_reference_measures_only_what_is_compared_with_it(
     clips: list[ClipToMeasure], cache: FeatureCache
 ) -> None:
     measure(clips[:1], ClipExtractor(), cache)
-    ladder = replace(clips[0], reference=clips[1].path, reference_sha256="hash-1", ladder=True)
+    ladder = replace(clips[0], reference=clips[1].path, reference_sha256=clips[1].sha256, ladder=True)
     _, _, asked = measure([ladder], ClipExtractor(), cache)
     assert asked == [("konvid-v1",)]
 
@@ -212,18 +211,19 @@ def test_a_reference_that_does_not_pair_costs_the_clip_its_comparison_alone(
     clips: list[ClipToMeasure], cache: FeatureCache, tmp_path: Path
 ) -> None:
     tiny_clip(tmp_path / "short.mp4", 0, frames=3)
-    ladder = replace(clips[0], reference=tmp_path / "short.mp4", reference_sha256="short", ladder=True)
+    short = to_measure(tmp_path / "short.mp4")
+    ladder = replace(clips[0], reference=short.path, reference_sha256=short.sha256, ladder=True)
     _, report, _ = measure([ladder], ClipExtractor(), cache)
     ((_, reason),) = report.failed
     assert "the frames do not pair: 5 decoded, 3 on the reference's side" in reason
-    mended = replace(ladder, reference=clips[0].path, reference_sha256="hash-0")
+    mended = replace(ladder, reference=clips[0].path, reference_sha256=clips[0].sha256)
     _, report, asked = measure([mended], ClipExtractor(), cache)
     assert (report.measured, asked) == (1, [("konvid-v1",)])
 
 
 def test_a_clip_that_does_not_decode_fails_in_every_family(cache: FeatureCache, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello\n" * 40)
-    text = ClipToMeasure("text.mp4", tmp_path / "text.mp4", sha256="text")
+    text = to_measure(tmp_path / "text.mp4")
     _, report, asked = measure([text], ClipExtractor(), cache)
     assert asked == [ALL]
     for extractor in (ClipExtractor(), BY_ITSELF):
@@ -455,7 +455,7 @@ def test_a_first_edition_row_serves_beside_another_reference_what_is_the_clips_o
     first: FirstEdition, clips: list[ClipToMeasure]
 ) -> None:
     first.keep(clips[0], first_edition_version(ClipExtractor()), ClipExtractor().extract(clips[0].path))
-    ladder = replace(clips[0], reference=clips[1].path, reference_sha256="hash-1", ladder=True)
+    ladder = replace(clips[0], reference=clips[1].path, reference_sha256=clips[1].sha256, ladder=True)
     _, _, asked = first.measure([ladder], ClipExtractor())
     assert asked == [("konvid-v1",)]
 
@@ -512,7 +512,7 @@ def test_the_first_edition_finds_its_rows_in_a_file_that_this_one_has_written(
     first.measure(clips, BY_ITSELF)
     select = "SELECT row FROM measured WHERE sha256 = ? AND reference_sha256 = '' AND version = ?"
     kept = sqlite3.connect(first.path)
-    assert json.loads(kept.execute(select, ("hash-0", version)).fetchone()[0]) == {"adm2": 0.5}
+    assert json.loads(kept.execute(select, (clips[0].sha256, version)).fetchone()[0]) == {"adm2": 0.5}
     kept.close()
 
 

@@ -19,7 +19,6 @@ from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
 from vqa_assets.features.family import FamilyVersion
 from vqa_assets.features.measuring import (
     CARRIED,
-    ClipToMeasure,
     FeatureReport,
     MeasuringRun,
     extract_features,
@@ -27,6 +26,7 @@ from vqa_assets.features.measuring import (
     without_reference,
 )
 from vqa_assets.tables.parquet import ColumnKinds, open_parquet
+from vqa_assets_tests.shared.clips import to_measure
 from vqa_assets_tests.shared.tables import write_rows
 
 
@@ -56,7 +56,7 @@ def clips(tmp_path):
     for index in range(5):
         path = tmp_path / f"{index}.mp4"
         path.write_bytes(b"x" * (index + 1))
-        made.append(ClipToMeasure(path.name, path, sha256=f"hash-{index}"))
+        made.append(to_measure(path))
     return made
 
 
@@ -126,7 +126,10 @@ def test_another_declared_geometry_of_raw_clips_measures_again(clips, cache):
 
 
 def test_a_ladder_clip_without_reference_is_counted_and_has_no_reference_features(clips, cache):
-    ladder = [replace(clips[0], ladder=True), replace(clips[1], ladder=True, reference=clips[0].path)]
+    ladder = [
+        replace(clips[0], ladder=True),
+        replace(clips[1], ladder=True, reference=clips[0].path, reference_sha256=clips[0].sha256),
+    ]
     rows, report = measure(ladder, CountingExtractor(), cache)
     assert report.no_reference == ["0.mp4"]
     assert math.isnan(rows[0]["adm2"])
@@ -135,7 +138,7 @@ def test_a_ladder_clip_without_reference_is_counted_and_has_no_reference_feature
 
 def test_another_reference_measures_again(clips, cache):
     measure(clips[:1], CountingExtractor(), cache)
-    ladder = [replace(clips[0], reference=clips[4].path, reference_sha256="hash-4")]
+    ladder = [replace(clips[0], reference=clips[4].path, reference_sha256=clips[4].sha256)]
     rows, report = measure(ladder, CountingExtractor(), cache)
     assert (report.measured, rows[0]["feature_reference"]) == (1, "ladder")
 

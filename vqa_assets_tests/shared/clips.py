@@ -1,9 +1,12 @@
 """Real clips for tests, encoded on the spot: tiny, distinct, decodable."""
 
+import hashlib
 from pathlib import Path
 
 import av
 import numpy as np
+
+from vqa_assets.features.measuring import ClipToMeasure
 
 
 def tiny_clip(path: Path, seed: int, frames: int = 5) -> bytes:
@@ -25,3 +28,13 @@ def tiny_clips(folder: Path, count: int) -> dict[str, bytes]:
     """``count`` distinct tiny clips: name → bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     return {f"{i:04d}.mp4": tiny_clip(folder / f"{i:04d}.mp4", i) for i in range(count)}
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as a corpus row has it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def to_measure(path: Path) -> ClipToMeasure:
+    """A clip as its corpus row would have it: called after its file, with the hash of its bytes."""
+    return ClipToMeasure(path.name, path, sha256_of(path))
