@@ -38,8 +38,8 @@ demo: $(STAMP)
 ui: $(STAMP)
 	@mkdir -p "$(VQA_DATA_ROOT)"
 	@$(BIN)/python -m vqa_assets.home
-	@echo "the web UI is at http://127.0.0.1:$(PORT), on the data in $(VQA_DATA_ROOT); Ctrl-C ends it"
-	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@echo "on the data in $(VQA_DATA_ROOT)"
+	@$(BIN)/python -m vqa_assets.ui --port $(PORT)
 
 pictures: $(STAMP)
 	@VQA_DATA_ROOT="$(DEMO_ROOT)" $(BIN)/python -m vqa_assets_tests.shared.pictures

@@ -1,6 +1,10 @@
-"""What trains heads: torch in this process, or the same training in another one, here or on another machine."""
+"""What trains heads: torch in this process, or the same training in another one, here or on another machine.
+
+What is started, and where its jobs lie, comes from the environment: whoever may start runs may not start commands.
+"""
 
 import os
+import shlex
 import sys
 import tempfile
 import warnings
@@ -13,6 +17,7 @@ from pydantic import Field
 
 from vqa_assets.clips.processes import Process
 from vqa_assets.errors import SettingsError, TrainingError
+from vqa_assets.resources.programs import AUTO
 from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 
 if TYPE_CHECKING:
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from vqa_assets.heads.settings import TrainingSettings
 
 HERE, PROCESS = "torch", "process"
+COMMAND_NAME, JOBS_NAME = "VQA_TRAINER_COMMAND", "VQA_TRAINER_JOBS"
 JOB = "{job}"
 """Stands for the job's folder in a command."""
 _GRACE_S = 20.0
@@ -33,36 +39,55 @@ class TrainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """
 
     implementation: str = Field(
-        default=HERE,
-        description=f"{HERE}: in this process. {PROCESS}: by the command, by Dagster Pipes.",
+        default=AUTO,
+        description=f"{HERE}: in this process. {PROCESS}: in another one, by Dagster Pipes. {AUTO}: {PROCESS} where "
+        f"${COMMAND_NAME} says how it is started, else {HERE}.",
     )
     device: str = Field(default="auto", description="auto (CUDA where there is one), cpu or cuda.")
-    command: list[str] = Field(
-        default=list(_COMMAND),
-        description=f"What {PROCESS} starts; {JOB} is the job's folder. It may be ssh, srun, kubectl.",
-    )
-    jobs: str | None = Field(
-        default=None, description="Folder for jobs, one that the command's machine sees too. Default: a temporary one."
-    )
 
-    def of_run(self, context: dg.AssetExecutionContext) -> "Trainer":
-        """The trainer of one run, which hears what it is doing. SettingsError on an implementation that is none."""
-        if self.implementation not in (HERE, PROCESS):
+    def of_run(self, context: dg.AssetExecutionContext, environment: Mapping[str, str] | None = None) -> "Trainer":
+        """The trainer of one run, which hears what it is doing; the environment is this process's.
+
+        SettingsError on an implementation that is none, and on a command that cannot be read.
+        """
+        env = os.environ if environment is None else environment
+        if self.implementation not in (AUTO, HERE, PROCESS):
             raise SettingsError(
                 "trainer: implementation",
                 found=repr(self.implementation),
-                expected=f"{HERE} or {PROCESS}",
+                expected=f"{AUTO}, {HERE} or {PROCESS}",
                 next_step="correct it in the run config's resources",
             )
-        if not self.command:
-            raise SettingsError(
-                "trainer: command", found="[]", expected=f"a program and its arguments, {JOB} among them"
-            )
-        if self.implementation == PROCESS:
-            return ProcessTrainer(context, tuple(self.command), self.device, self.jobs)
+        if self.implementation == PROCESS or (self.implementation == AUTO and env.get(COMMAND_NAME)):
+            return ProcessTrainer(context, command_of(env), self.device, env.get(JOBS_NAME) or None)
         from vqa_assets.heads.training import TorchTrainer
 
         return TorchTrainer(self.device)
+
+
+def command_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What ``$VQA_TRAINER_COMMAND`` says, split as a shell does; where it says nothing, this Python trains.
+
+    SettingsError where its quotes do not close, or no word of it has the job's folder.
+    """
+    text = environment.get(COMMAND_NAME, "")
+    try:
+        words = tuple(shlex.split(text)) or _COMMAND
+    except ValueError as error:
+        raise SettingsError(
+            COMMAND_NAME,
+            found=f"{text} ({error})",
+            expected="a program and its arguments, quoted as for a shell",
+            next_step="correct the environment variable, or unset it",
+        ) from error
+    if not any(JOB in word for word in words):
+        raise SettingsError(
+            COMMAND_NAME,
+            found=f"{text}, no word of which is {JOB}",
+            expected=f"a program and its arguments, {JOB} in the place of the job's folder",
+            next_step="correct the environment variable, or unset it",
+        )
+    return words
 
 
 class ProcessTrainer:
@@ -96,10 +121,10 @@ class ProcessTrainer:
         folder = Path(self.jobs).expanduser()
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise SettingsError(
-                "trainer: jobs",
+                JOBS_NAME,
                 found=f"no folder to write to: {folder}",
                 expected="a folder both machines see",
-                next_step="make it",
+                next_step="make it, or unset the environment variable",
             )
         return folder
 
@@ -125,7 +150,10 @@ class ProcessTrainer:
             process = Process(command, stdin=None, environment={**os.environ, **environment}, grace_s=_GRACE_S)
         except OSError as error:
             raise SettingsError(
-                "trainer: command", found=f"{command[0]} cannot be started ({error.strerror})", expected="a program"
+                COMMAND_NAME,
+                found=f"{command[0]} cannot be started ({error.strerror})",
+                expected="a program",
+                next_step="correct the environment variable, or unset it",
             ) from error
         with process:
             return process.wait()

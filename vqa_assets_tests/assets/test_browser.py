@@ -1,4 +1,4 @@
-"""The web UI as a person uses it: Chromium on a running ``dagster dev``."""
+"""The web UI as a person uses it: Chromium on a running one, through its guard."""
 
 import re
 import time

@@ -69,6 +69,11 @@ def test_the_units_start_programs_of_the_page_that_are_installed(unit: str) -> N
     assert f"{Path(program).relative_to(folder)} {arguments}" in page
     assert f"git clone <this repository> {folder}\n" in page
     assert (Path(sys.executable).parent / Path(program).name).is_file()
+    if arguments.startswith("-m "):
+        help_text = subprocess.run(
+            [sys.executable, *arguments.split()[:2], "--help"], check=False, capture_output=True, text=True
+        )
+        assert all(word in help_text.stdout for word in arguments.split()[2:])
     assert f"deploy/{unit}.service" in page
 
 

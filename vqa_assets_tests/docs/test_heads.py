@@ -11,7 +11,7 @@ from vqa_assets.doc_tables import settings_table
 from vqa_assets.heads.display import FIELDS, read_profile
 from vqa_assets.heads.recipe import FEATURE_SCHEMAS, FR_REGRESSOR_V2, HEAD_RECIPES, Gate
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
-from vqa_assets.resources.trainer import TrainerResource
+from vqa_assets.resources.trainer import COMMAND_NAME, JOBS_NAME, TrainerResource
 
 DOCS = Path(__file__).parents[2] / "docs"
 HEADS = (DOCS / "features-and-heads.md").read_text(encoding="utf-8").split("\n## Heads\n")[1].split("\n## ")[0]
@@ -73,8 +73,8 @@ def test_the_settings_of_the_example_exist() -> None:
     assert set(given["config"]) <= set(TrainingSettings.model_fields)
 
 
-def test_the_page_on_deploying_names_every_setting_of_the_trainer() -> None:
+def test_the_page_on_deploying_names_every_setting_and_variable_of_the_trainer() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", ELSEWHERE, re.MULTILINE)
-    assert set(rows) == set(TrainerResource.model_fields)
+    assert set(rows) == {*TrainerResource.model_fields, COMMAND_NAME, JOBS_NAME}
     (config,) = re.findall(r"--config-json '(.*?)'", ELSEWHERE)
     TrainerResource(**json.loads(config)["resources"]["trainer"]["config"])

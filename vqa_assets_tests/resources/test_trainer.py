@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from vqa_assets_tests.shared.platform import Platform, failure, metadata
 
 REPOSITORY = Path(__file__).parents[2]
 CHILD = [sys.executable, "-m", "vqa_assets.resources.training_process", "{job}"]
+COMMAND_NAME, JOBS_NAME = "VQA_TRAINER_COMMAND", "VQA_TRAINER_JOBS"
 SHORT = TrainingSettings(epochs=3, device="cpu", corpus_weights={"lsvq": 2.0})
 
 
@@ -120,17 +122,20 @@ class Heads(Platform):
 
 
 @pytest.fixture
-def heads(tmp_path: Path) -> Iterator[Heads]:
+def heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heads]:
+    for name in (COMMAND_NAME, JOBS_NAME):
+        monkeypatch.delenv(name, raising=False)
     with dg.DagsterInstance.ephemeral() as instance:
         yield Heads(tmp_path / "data", instance)
 
 
-def test_another_process_trains_the_same_bytes_and_says_what_it_does(heads, tmp_path):
+def test_another_process_trains_the_same_bytes_and_says_what_it_does(heads, tmp_path, monkeypatch):
     here = heads.train({"implementation": "torch"})
     first = heads.onnx()
     jobs = tmp_path / "jobs"
     jobs.mkdir()
-    there = heads.train({"implementation": "process", "jobs": str(jobs)})
+    monkeypatch.setenv(JOBS_NAME, str(jobs))
+    there = heads.train({"implementation": "process"})
     assert here.success
     assert there.success
     assert heads.onnx() == first
@@ -145,9 +150,10 @@ def test_another_process_trains_the_same_bytes_and_says_what_it_does(heads, tmp_
     assert list(jobs.iterdir()) == []
 
 
-def test_a_process_that_is_not_told_by_its_environment_finds_the_pipe_in_the_jobs_folder(heads):
+def test_a_process_that_is_not_told_by_its_environment_finds_the_pipe_in_the_jobs_folder(heads, monkeypatch):
     without = ["env", "-u", "DAGSTER_PIPES_CONTEXT", "-u", "DAGSTER_PIPES_MESSAGES", *CHILD]
-    result = heads.train({"implementation": "process", "command": without})
+    monkeypatch.setenv(COMMAND_NAME, shlex.join(without))
+    result = heads.train({"implementation": "auto"})
     assert result.success
     assert any("epoch 3 of 3" in line for line in heads.said(result))
 
@@ -162,31 +168,48 @@ def test_what_another_process_met_is_what_the_run_says(heads):
     ("command", "message"),
     [
         (
-            [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"],
+            [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)", "{job}"],
             "exit status -9, .* lower batch_size",
         ),
-        ([sys.executable, "-c", "pass"], r"no result\.json in its folder, .* does not see the same folder"),
-        (["/nowhere/ssh"], "trainer: command: /nowhere/ssh cannot be started"),
+        ([sys.executable, "-c", "pass", "{job}"], r"no result\.json in its folder, .* does not see the same folder"),
+        (["/nowhere/ssh", "{job}"], "VQA_TRAINER_COMMAND: /nowhere/ssh cannot be started"),
     ],
     ids=["killed", "says nothing", "not there"],
 )
-def test_a_process_that_ends_without_heads_fails_the_run_and_leaves_the_earlier_head(heads, command, message):
+def test_a_process_that_ends_without_heads_fails_the_run_and_leaves_the_earlier_head(
+    heads, monkeypatch, command, message
+):
     heads.train({"implementation": "torch"})
     before = heads.onnx()
-    assert re.search(message, failure(heads.train({"implementation": "process", "command": command}, seed=1)))
+    monkeypatch.setenv(COMMAND_NAME, shlex.join(command))
+    assert re.search(message, failure(heads.train({}, seed=1)))
     assert heads.onnx() == before
 
 
 @pytest.mark.parametrize(
-    ("trainer", "message"),
+    ("trainer", "variables", "message"),
     [
-        ({"implementation": "cluster"}, "trainer: implementation: 'cluster', expected torch or process"),
-        ({"implementation": "process", "jobs": "/nowhere/jobs"}, "trainer: jobs: no folder to write to: /nowhere/jobs"),
+        ({"implementation": "cluster"}, {}, "trainer: implementation: 'cluster', expected auto, torch or process"),
+        ({}, {COMMAND_NAME: "ssh 'gpu1 {job}"}, "VQA_TRAINER_COMMAND: ssh 'gpu1 {job} (No closing quotation)"),
+        ({}, {COMMAND_NAME: "ssh gpu1 train"}, "VQA_TRAINER_COMMAND: ssh gpu1 train, no word of which is {job}"),
+        (
+            {"implementation": "process"},
+            {JOBS_NAME: "/nowhere/jobs"},
+            "VQA_TRAINER_JOBS: no folder to write to: /nowhere/jobs",
+        ),
     ],
-    ids=["implementation", "jobs"],
+    ids=["implementation", "quotes", "no job", "jobs"],
 )
-def test_a_trainer_that_cannot_be_is_named(heads, trainer, message):
+def test_a_trainer_that_cannot_be_is_named(heads, monkeypatch, trainer, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert message in failure(heads.train(trainer))
+
+
+@pytest.mark.parametrize("setting", [{"command": ["touch", "{job}"]}, {"jobs": "/tmp"}], ids=["command", "jobs"])
+def test_what_is_executed_and_where_its_jobs_lie_is_no_run_config(heads, setting):
+    with pytest.raises(dg.DagsterInvalidConfigError, match=f'unexpected config entry "{next(iter(setting))}"'):
+        heads.train({"implementation": "process", **setting})
 
 
 def test_the_trainer_here_knows_its_device():
@@ -262,10 +285,11 @@ def test_an_interrupted_run_ends_the_process_that_trains(tmp_path):
     written(labelled(60), table)
     config = {
         "ops": {"mos_head": {"config": {"epochs": 1_000_000, "device": "cpu", "protocol_splits": 0}}},
-        "resources": {"trainer": {"config": {"implementation": "process", "jobs": str(jobs)}}},
+        "resources": {"trainer": {"config": {"implementation": "process"}}},
     }
     command = ("-m", "dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", "mos_head")
     environment = {**os.environ, "DAGSTER_HOME": str(tmp_path / "home"), "VQA_DATA_ROOT": str(tmp_path / "data")}
+    environment[JOBS_NAME] = str(jobs)
     with (tmp_path / "log.txt").open("wb") as log:
         run = subprocess.Popen(
             [sys.executable, *command, "--partition", "konvid-1k", "--config-json", json.dumps(config)],

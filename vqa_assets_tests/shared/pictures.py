@@ -14,7 +14,7 @@ from shutil import which
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from vqa_assets_tests.shared.web_ui import REPOSITORY, browser_page, dagster_dev
+from vqa_assets_tests.shared.web_ui import REPOSITORY, browser_page, running_ui
 
 FOLDER = REPOSITORY / "docs" / "pictures"
 CORPUS, HEAD = "konvid-150k", "konvid_mos_head_v1"
@@ -76,7 +76,7 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        dagster_dev(os.environ, Path(folder) / "log.txt") as address,
+        running_ui(os.environ, Path(folder) / "log.txt") as address,
         browser_page() as page,
     ):
         for name, show in PICTURES.items():

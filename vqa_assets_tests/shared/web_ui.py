@@ -1,4 +1,4 @@
-"""``dagster dev`` started for real on a data root of its own: what tests of the web UI share."""
+"""The web UI started for real, as ``make ui`` does, on a data root of its own: what its tests share."""
 
 import json
 import os
@@ -91,24 +91,32 @@ class WebUi:
         """The answer to a GraphQL query."""
         return ask(f"{self.address}/graphql", query)
 
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def log(self) -> str:
+        """What it has printed."""
+        return (self.place.folder / "log.txt").read_text(errors="replace")
+
 
 @contextmanager
 def served(place: Place) -> Iterator[WebUi]:
     """The web UI of a place."""
-    with dagster_dev(place.environment, place.folder / "log.txt") as address:
+    with running_ui(place.environment, place.folder / "log.txt") as address:
         yield WebUi(address, place)
 
 
 @contextmanager
-def dagster_dev(environment: Mapping[str, str], log: Path, folder: Path = REPOSITORY) -> Iterator[str]:
-    """``dagster dev`` as ``make ui`` starts it, in a folder with a ``workspace.yaml``; its address once it answers.
+def running_ui(environment: Mapping[str, str], log: Path, folder: Path = REPOSITORY) -> Iterator[str]:
+    """The web UI as ``make ui`` starts it, in a folder with a ``workspace.yaml``; its address once it answers.
 
     All its processes are gone at the end.
     """
     port = free_port()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*DAGSTER, "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", "vqa_assets.ui", "--port", str(port)],
             cwd=folder,
             env=dict(environment),
             stdout=out,
@@ -129,16 +137,17 @@ def dagster_dev(environment: Mapping[str, str], log: Path, folder: Path = REPOSI
 
 
 @contextmanager
-def browser_page() -> Iterator["Page"]:
-    """One tab of Chromium, with a profile of its own that is gone at the end."""
+def browser_page(*flags: str, **options: Any) -> Iterator["Page"]:
+    """One tab of Chromium, with a profile of its own that is gone at the end; ``options`` are Playwright's."""
     from playwright.sync_api import expect, sync_playwright
 
     with tempfile.TemporaryDirectory(prefix="chromium-") as profile, sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             profile,
             executable_path=shutil.which("chromium"),
-            args=CHROMIUM_FLAGS,
+            args=[*CHROMIUM_FLAGS, *flags],
             viewport={"width": 1280, "height": 800},
+            **options,
         )
         context.set_default_timeout(BROWSER_LIMIT_MS)
         expect.set_options(timeout=BROWSER_LIMIT_MS)
@@ -165,11 +174,11 @@ def ask(address: str, query: str) -> dict[str, Any]:
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
-        assert process.poll() is None, "dagster dev ended"
+        assert process.poll() is None, f"the web UI ended with {process.returncode}"
         with suppress(OSError):
             if ask(address, "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")[
                 "repositoriesOrError"
             ].get("nodes"):
                 return
         time.sleep(0.1)
-    raise AssertionError("dagster dev did not answer")
+    raise AssertionError("the web UI did not answer")

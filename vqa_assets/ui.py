@@ -1,0 +1,184 @@
+"""``python -m vqa_assets.ui``: the Dagster web UI behind its guard, and the daemon beside it, until Ctrl-C.
+
+Dagster's web server runs inside this process, so there is no other way to it than through the guard (``guard``): no
+port of its own that a page in a browser could find.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from vqa_assets.clips.processes import Process, end_with_parent
+from vqa_assets.errors import SettingsError, VqaError
+from vqa_assets.guard import TOKEN_NAME, Admission, Guard
+
+if TYPE_CHECKING:
+    from uvicorn import Server
+
+WORKSPACE, PORT = "workspace.yaml", 3000
+_POLL_RATE_MS = 2000
+_STATEMENT_LIMIT_MS, _RECYCLE_S, _MOST_CONNECTIONS = 15_000, 3_600, 20
+"""What ``dagster-webserver`` itself takes for questions to the storage of runs."""
+_LAST_ANSWERS_S = 3
+_GRACE_S = 30.0
+_log = logging.getLogger("vqa_assets.ui")
+
+
+def serve(workspace: Path, listener: socket.socket, admission: Admission, *, daemon: bool) -> int:
+    """Answer requests at ``listener`` until an interrupt; exit status 1 where the daemon ended before."""
+    import uvicorn
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.version import __version__
+
+    with dg.DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(_STATEMENT_LIMIT_MS, _RECYCLE_S, _MOST_CONNECTIONS)
+        with WorkspaceProcessContext(
+            instance, workspace_load_target=WorkspaceFileTarget([str(workspace)]), version=__version__
+        ) as context:
+            app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_RATE_MS)
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    Guard(app, admission),
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    timeout_graceful_shutdown=_LAST_ANSWERS_S,
+                )
+            )
+            with _daemon(workspace, server) if daemon else _no_daemon() as ended:
+                server.run(sockets=[listener])
+                return 1 if ended.is_set() else 0
+
+
+@contextmanager
+def _daemon(workspace: Path, server: "Server") -> Iterator[threading.Event]:
+    """The daemon as a child while the block runs; where it ends before that, the event is set and the server ends."""
+    ended, over = threading.Event(), threading.Event()
+    command = [sys.executable, "-m", "vqa_assets.ui", "--as-daemon", "--workspace", str(workspace)]
+    with Process(command, grace_s=_GRACE_S) as child:
+
+        def watch() -> None:
+            status = child.wait()
+            if not over.is_set():
+                _log.error("the daemon ended with exit status %s, so the web UI ends too: start it again", status)
+                ended.set()
+                server.should_exit = True
+
+        watcher = threading.Thread(target=watch, name="daemon", daemon=True)
+        watcher.start()
+        try:
+            yield ended
+        finally:
+            over.set()
+    watcher.join()
+
+
+@contextmanager
+def _no_daemon() -> Iterator[threading.Event]:
+    yield threading.Event()
+
+
+def run_daemon(workspace: Path) -> None:
+    """Be the daemon: schedules, sensors, the queue of runs. It ends with the process that started it."""
+    from dagster._daemon.cli import run_command
+
+    end_with_parent()
+    run_command.main(["-w", str(workspace)], standalone_mode=False)
+
+
+def bound(host: str, port: int, admission: Admission) -> socket.socket:
+    """A socket that listens; SettingsError where it cannot, or where other machines would come in without a token."""
+    try:
+        # By number where it is one, else as the machine's own names resolve it.
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        if not ip_address(address[0]).is_loopback and not admission.token:
+            raise SettingsError(
+                f"--host {host}",
+                found=f"an address that other machines reach, and no {TOKEN_NAME}",
+                expected="127.0.0.1, or a token that every request must show",
+                next_step=f"set {TOKEN_NAME}, or put a proxy with a login in front of 127.0.0.1",
+            )
+        listener = socket.create_server(address[:2], family=family)
+    except (OSError, OverflowError) as error:  # the latter for a port that is none
+        raise SettingsError(
+            f"port {port} of {host}",
+            found=str(getattr(error, "strerror", None) or error).lower(),
+            expected="an address of this machine and a port that nobody uses",
+            next_step="name another by --port (PORT=3001 make ui)",
+        ) from error
+    return listener
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0 after an interrupt, 1 where the UI cannot be started or the daemon ended."""
+    parser = argparse.ArgumentParser(prog="python -m vqa_assets.ui", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on (default: {PORT})")
+    parser.add_argument("--workspace", type=Path, default=WORKSPACE, help=f"what to load (default: {WORKSPACE})")
+    parser.add_argument("--no-daemon", action="store_true", help="where the daemon is a service of its own")
+    parser.add_argument("--as-daemon", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.as_daemon:
+        run_daemon(options.workspace)
+        return 0
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # a service manager's way to say Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        admission = Admission.of(os.environ)
+        _check_places(options.workspace)
+        with bound(options.host, options.port, admission) as listener:
+            _log_to_stderr()
+            print(f"the web UI is at http://{options.host}:{listener.getsockname()[1]}; Ctrl-C ends it", flush=True)
+            return serve(options.workspace, listener, admission, daemon=not options.no_daemon)
+    except VqaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _check_places(workspace: Path) -> None:
+    if not workspace.is_file():
+        raise SettingsError(
+            f"--workspace {workspace}",
+            found="nothing there",
+            expected="the repository's workspace.yaml",
+            next_step="start it in the checkout, or name the file",
+        )
+    if not os.environ.get("DAGSTER_HOME"):
+        raise SettingsError(
+            "DAGSTER_HOME",
+            found="not set",
+            expected="the folder that keeps the runs",
+            next_step="set it, and prepare it by python -m vqa_assets.home",
+        )
+
+
+def _log_to_stderr() -> None:
+    from dagster._utils.log import configure_loggers
+
+    configure_loggers(formatter="colored", log_level="INFO")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+    for name, level in (("vqa_assets", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
