@@ -11,6 +11,7 @@ from typing import Any
 from vqa_assets.corpora import EXTERNAL_SHARDS, Corpus, ExternalShard
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import VqaError
+from vqa_assets.printing import tell, tell_error
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.unified.description import describe_clips, summarize_labels
 
@@ -27,11 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         corpora: dict[str, Corpus | ExternalShard] = {**with_declared(corpora_folder(os.environ)), **EXTERNAL_SHARDS}
         clips, labels = describe_clips(parquet), summarize_labels(parquet, corpora)
     except VqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
     if options.json:
         document = {"describe": [one.as_dict() for one in clips], "labels": [one.as_dict() for one in labels]}
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        tell(json.dumps(document, indent=2, ensure_ascii=False))
         return 0
     blocks = []
     for one in clips:
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 # the clips are counted above, and the check unified_corpus_spread judges the spread
                 lines += _lines({k: v for k, v in row.items() if k not in ("clips", "sos_is_ordinary")})
         blocks.append("\n".join(lines))
-    print("\n\n".join(blocks))
+    tell("\n\n".join(blocks))
     return 0
 
 

@@ -15,6 +15,7 @@ from vqa_assets.corpora.scales import OPINION_SCALES
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.labels.settings import LabelSettings
+from vqa_assets.printing import tell
 from vqa_assets.settings import Settings
 from vqa_assets.tables.paths import CODE
 from vqa_assets.unified.settings import AggregationSettings
@@ -296,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path for path, text in made(CODE).items() if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
     for path in stale:
-        print(f"{path.relative_to(CODE)} {'differs from the code' if options.check else 'written'}")
+        tell(f"{path.relative_to(CODE)} {'differs from the code' if options.check else 'written'}")
         if not options.check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(made(CODE)[path], encoding="utf-8")

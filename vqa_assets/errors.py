@@ -26,16 +26,19 @@
     └── ProvenanceError      replay manifests
 """
 
+from vqa_assets.printing import public
+
 
 class VqaError(Exception):
     """A failure in four parts: what, found, expected, and what to do next.
 
-    ``str()`` reads ``what: found, expected …; next``; parts that do not apply are left out.
+    ``str()`` reads ``what: found, expected …; next``; parts that do not apply are left out. What came from outside is
+    escaped in it, and its addresses have lost their secrets (``printing``).
     """
 
     def __init__(self, what: str, *, found: str = "", expected: str = "", next_step: str = "") -> None:
-        self.what, self.found, self.expected, self.next_step = what, found, expected, next_step
-        super().__init__(what, found, expected, next_step)
+        self.what, self.found, self.expected, self.next_step = map(public, (what, found, expected, next_step))
+        super().__init__(self.what, self.found, self.expected, self.next_step)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuilt, (type(self), self.what, self.found, self.expected, self.next_step))
@@ -43,7 +46,7 @@ class VqaError(Exception):
     def __str__(self) -> str:
         facts = ", ".join(part for part in (self.found, self.expected and f"expected {self.expected}") if part)
         message = f"{self.what}: {facts}" if facts else self.what
-        return f"{message}; {self.next_step}" if self.next_step else message
+        return public(f"{message}; {self.next_step}" if self.next_step else message)
 
 
 def _rebuilt(kind: type[VqaError], what: str, found: str, expected: str, next_step: str) -> VqaError:
@@ -98,7 +101,7 @@ class DownloadError(ClipError):
 
     def __init__(self, reason: str, *, permanent: bool, unreachable: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.permanent, self.unreachable = reason, permanent, unreachable
+        self.reason, self.permanent, self.unreachable = self.what, permanent, unreachable
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_download_error, (self.reason, self.permanent, self.unreachable))

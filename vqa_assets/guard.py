@@ -9,7 +9,6 @@ browser sent it, come from a page of this server. How the server is started is i
 import base64
 import binascii
 import hmac
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from vqa_assets.errors import SettingsError
+from vqa_assets.printing import logger
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,7 +33,7 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
-_log = logging.getLogger("vqa_assets.guard")
+_log = logger("vqa_assets.guard")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Admission:
                 raise SettingsError(
                     HOSTS_NAME,
                     found=repr(name),
-                    expected="names of this server without scheme and port, such as vqa.example.org, commas between them",
+                    expected="names of this server without scheme and port, such as vqa.example.org, and commas",
                     next_step="correct the environment variable, or unset it",
                 )
         token = environment.get(TOKEN_NAME, "")

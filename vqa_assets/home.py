@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.pool_limits import set_missing_limits
+from vqa_assets.printing import tell, tell_error
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import CODE
 
@@ -122,9 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         home = prepare_home(Path(named).expanduser().absolute())
     except VqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
-    print("\n".join(home.lines()))
+    tell("\n".join(home.lines()))
     return 0
 
 

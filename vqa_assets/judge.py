@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from vqa_assets.errors import HeadError, SettingsError, VqaError
 from vqa_assets.predict import find_head
+from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if options.out:
             _publish(judgement, options, given)
-        print(as_text(judgement), end="", flush=True)
+        tell(as_text(judgement), end="", flush=True)
     except BrokenPipeError:  # who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except (VqaError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 2
     return 1 if judgement.gate and not judgement.gate.verdict.passed else 0
 
@@ -186,7 +187,7 @@ def as_text(judgement: "Judgement") -> str:
         outcome = "passed" if gate.verdict.passed else "missed"
         lines.append(f"gate of {gate.recipe}, read on {rows}: {outcome}: {reasons}")
         lines.append("the PLCC spread over folds is not measured here, and not asked for")
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return "\n".join(map(plain, lines)).rstrip("\n") + "\n"
 
 
 def _numbers(scores: "Scores") -> str:

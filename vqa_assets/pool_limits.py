@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from vqa_assets.printing import tell
+
 POOLS: Mapping[str, int] = {"gpu": 1, "download": 2}
 """Runs at once per pool: heads are trained one after the other, two corpora are fetched side by side."""
 
@@ -28,10 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 1 where ``DAGSTER_HOME`` is not set, since limits are kept there."""
     argparse.ArgumentParser(prog="python -m vqa_assets.pool_limits", description=__doc__).parse_args(arguments)
     if not os.environ.get("DAGSTER_HOME"):
-        print("DAGSTER_HOME is not set: found no instance, expected the folder that keeps the runs", file=sys.stderr)
+        tell("DAGSTER_HOME is not set: found no instance, expected the folder that keeps the runs", file=sys.stderr)
         return 1
     with dg.DagsterInstance.get() as instance:
-        print(", ".join(f"{pool}: {limit} at once" for pool, limit in set_missing_limits(instance).items()))
+        tell(", ".join(f"{pool}: {limit} at once" for pool, limit in set_missing_limits(instance).items()))
     return 0
 
 

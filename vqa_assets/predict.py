@@ -22,6 +22,7 @@ from vqa_assets.annotations import VIDEO_SUFFIXES
 from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
+from vqa_assets.printing import hand_out, plain, tell, tell_error
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
 
@@ -131,7 +132,7 @@ def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[S
 
     sets = (head.schema.name,) if head.schema.name in FEATURE_SETS else FEATURE_SETS
     extractor, stop = ClipExtractor(feature_sets=sets), Event()
-    line = ProgressLine("predict", len(clips), lambda text: print(text, file=sys.stderr))
+    line = ProgressLine("predict", len(clips), lambda text: tell(text, file=sys.stderr))
 
     def work(clip: Path) -> dict[str, Any]:
         return one_clip_row(clip, extractor, stop=stop)
@@ -157,8 +158,10 @@ def _scored(head: "Head", source: Path, key: str, score: float) -> Scored:
 
 def as_table(target: str, scored: Sequence[Scored]) -> str:
     """Keys and scores in two columns, with the reason where there is no score."""
-    width = max((len(one.key) for one in scored), default=0)
-    lines = (f"{one.key:<{width}}  {one.score:6.3f}  {one.reason}".rstrip() for one in scored)
+    keys = [plain(one.key) for one in scored]
+    width = max(map(len, keys), default=0)
+    rows = zip(keys, scored, strict=True)
+    lines = (f"{key:<{width}}  {one.score:6.3f}  {plain(one.reason)}".rstrip() for key, one in rows)
     return "\n".join([f"{'key':<{width}}  {target:>6}", *lines]) + "\n"
 
 
@@ -223,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         head = open_head(onnx)
         for warning in head.warnings:
-            print(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
+            tell(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
         if clips and head.encoders:
             raise HeadError(
                 f"{clips[0]}",
@@ -240,18 +243,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.out:
             _write(options.out, text)
         else:
-            print(text, end="", flush=True)
+            hand_out(text)
     except BrokenPipeError:  # who reads the scores has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (VqaError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
     if not scored:
-        print("no row to score: the tables are empty", file=sys.stderr)
+        tell("no row to score: the tables are empty", file=sys.stderr)
     missing = [one for one in scored if math.isnan(one.score)]
     if missing:
-        print(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
+        tell(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
     # A table's rows may well lack a feature; a clip without a score is a clip that could not be measured.
     of_clips = {str(clip) for clip in clips}
     return int(len(missing) == len(scored) or any(one.source in of_clips for one in missing))

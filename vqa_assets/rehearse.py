@@ -21,6 +21,7 @@ from vqa_assets.ingest.fetching import LINE_BYTES_PER_S
 from vqa_assets.ingest.gather import Services
 from vqa_assets.ingest.rehearsal import PROBE_RATE, Pace, Rehearsal, rehearse
 from vqa_assets.ingest.settings import resolve
+from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.tables.paths import DataRoot
 
 _MEGABYTE = 1e6
@@ -53,15 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pace = Pace(options.probe_rate, options.download_rate * _MEGABYTE)
         rehearsal = rehearse_command(root, corpus, run_config, pace, read=options.read)
     except VqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
     except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
+        tell("stopped; nothing was written", file=sys.stderr)
         return 130
     text = json.dumps(rehearsal.as_dict(), indent=2, ensure_ascii=False)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        print(text if options.json else "\n".join(rehearsal.lines()), flush=True)
+        tell(text if options.json else "\n".join(map(plain, rehearsal.lines())), flush=True)
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if rehearsal.would_publish else 1

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from vqa_assets.errors import SettingsError
+from vqa_assets.printing import without_logins
 
 RUN_CONFIG, DEFAULT, FROM_TABLES = "run config", "default", "tables"
 """Where a value came from, as manifests say it; ``tables`` decide what was left to them."""
@@ -222,7 +223,8 @@ def settings_error(error: ValidationError, model: type[BaseModel], where: str, n
         found, expected = repr(value), _expected(*_annotation(model, place))
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
     what = ": ".join(filter(None, [where, path])) or "settings"
-    return SettingsError(what, found=found[:_LONGEST_FOUND], expected=expected, next_step=next_step)
+    # Cut first, shortened after: half an address may show a password without the @ that tells it.
+    return SettingsError(what, found=without_logins(found)[:_LONGEST_FOUND], expected=expected, next_step=next_step)
 
 
 def core_type(annotation: Any) -> Any:

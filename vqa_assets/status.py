@@ -20,6 +20,7 @@ from vqa_assets.ingest.earlier import MENDED_BY_INGEST, read_earlier
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
 from vqa_assets.ingest.rows import LOST
 from vqa_assets.ingest.settings import IngestSettings, resolve
+from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -215,7 +216,8 @@ def report(statuses: Iterable[CorpusStatus], *, as_json: bool, absent_too: bool)
         return json.dumps([asdict(status) for status in shown], indent=2, ensure_ascii=False)
     lines = [line for status in shown for line in status.lines()]
     absent = [status.name for status in ordered if status not in shown]
-    return "\n".join(lines + ([f"not there: {', '.join(absent)} (--all says what each needs)"] if absent else []))
+    lines += [f"not there: {', '.join(absent)} (--all says what each needs)"] if absent else []
+    return "\n".join(map(plain, lines))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,11 +232,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         corpora = with_declared(corpora_folder(os.environ))
         statuses = [status_of(corpus, root) for corpus in corpora.values()]
     except VqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
     try:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(report(statuses, as_json=options.json, absent_too=options.all), flush=True)
+        tell(report(statuses, as_json=options.json, absent_too=options.all), flush=True)
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if any(status.error for status in statuses) else 0

@@ -22,6 +22,7 @@ import dagster as dg
 from vqa_assets.clips.processes import Process, end_with_parent
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.guard import TOKEN_NAME, Admission, Guard
+from vqa_assets.printing import logger, tell, tell_error
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -32,7 +33,7 @@ _STATEMENT_LIMIT_MS, _RECYCLE_S, _MOST_CONNECTIONS = 15_000, 3_600, 20
 """What ``dagster-webserver`` itself takes for questions to the storage of runs."""
 _LAST_ANSWERS_S = 3
 _GRACE_S = 30.0
-_log = logging.getLogger("vqa_assets.ui")
+_log = logger("vqa_assets.ui")
 
 
 def serve(workspace: Path, listener: socket.socket, admission: Admission, *, daemon: bool) -> int:
@@ -102,7 +103,8 @@ def run_daemon(workspace: Path) -> None:
 def bound(host: str, port: int, admission: Admission) -> socket.socket:
     """A socket that listens; SettingsError where it cannot, or where other machines would come in without a token."""
     try:
-        # By number where it is one, else as the machine's own names resolve it.
+        if not 0 <= port < 1 << 16:  # which the resolver would take modulo 65 536
+            raise OverflowError("no port")  # noqa: TRY301
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         if not ip_address(address[0]).is_loopback and not admission.token:
             raise SettingsError(
@@ -112,7 +114,7 @@ def bound(host: str, port: int, admission: Admission) -> socket.socket:
                 next_step=f"set {TOKEN_NAME}, or put a proxy with a login in front of 127.0.0.1",
             )
         listener = socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError) as error:  # the latter for a port that is none
+    except (OSError, OverflowError) as error:
         raise SettingsError(
             f"port {port} of {host}",
             found=str(getattr(error, "strerror", None) or error).lower(),
@@ -141,10 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_places(options.workspace)
         with bound(options.host, options.port, admission) as listener:
             _log_to_stderr()
-            print(f"the web UI is at http://{options.host}:{listener.getsockname()[1]}; Ctrl-C ends it", flush=True)
+            tell(f"the web UI is at http://{options.host}:{listener.getsockname()[1]}; Ctrl-C ends it", flush=True)
             return serve(options.workspace, listener, admission, daemon=not options.no_daemon)
     except VqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
     except KeyboardInterrupt:
         return 0

@@ -26,10 +26,11 @@ from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, HeadRecipe
 from vqa_assets.ingest.layout import Present
+from vqa_assets.printing import logger, plain, tell, tell_error
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 
-_log = logging.getLogger("vqa_assets.workflow")
+_log = logger("vqa_assets.workflow")
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         root = DataRoot.resolve(options.root)
     except VqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
     corpora = declared_corpora()
     steps = plan(root, corpora, training=not options.dry_run)
@@ -187,12 +188,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         there = "".join(f"; {name} has {why}" for name, why in left_out.items())
         message = f"nothing to do: no annotation file, corpus JSONL or labelled table under {root.path}{there}; "
         message += f"expected one of {expected}, or what a later stage starts from"
-        print(message, file=sys.stderr)
+        tell(message, file=sys.stderr)
         return 1
     defs = build_defs(data_root=DataRootResource(path=str(root.path)))
     results = run_steps(steps, defs, instance_for_commands(), _log.info)
     absent = [name for name, one in present.items() if not (one.rows or one.features or one.labelled)]
-    print("\n".join([*summary_lines(results, absent, left_out), f"under {root.path}"]))
+    tell("\n".join(map(plain, [*summary_lines(results, absent, left_out), f"under {root.path}"])))
     return 0 if all(r.succeeded for r in results) else 1
 
 

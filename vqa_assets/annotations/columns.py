@@ -3,7 +3,6 @@
 Also names of clips that are composed of columns (a declaration's ``clip_name``). Values are read in ``rows``.
 """
 
-import logging
 import math
 import re
 import string
@@ -16,8 +15,9 @@ from vqa_assets.annotations.dialects import Line, is_number, number, short
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import ROLES, says_dmos, says_mos
 from vqa_assets.errors import AnnotationError
+from vqa_assets.printing import logger
 
-_log = logging.getLogger("vqa_assets.annotations")
+_log = logger("vqa_assets.annotations")
 _SHOWN, _FEW = 20, 5
 _MOST_TURNED = 50
 """No file of more lines has its clips side by side."""

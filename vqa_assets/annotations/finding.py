@@ -1,15 +1,15 @@
 """Which files are a corpus's annotation file, and what else lies in their place. Reads at most a file's first line."""
 
 import fnmatch
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from vqa_assets.annotations.dialects import without_preamble
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AnnotationError
+from vqa_assets.printing import logger
 
-_log = logging.getLogger("vqa_assets.annotations")
+_log = logger("vqa_assets.annotations")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".xls", ".ods", ".mat")
 _TRAPS = (
     (".~lock.", "a lock file of LibreOffice, where the table is open"),

@@ -4,7 +4,6 @@ What one line says is read in ``rows``; here are judgements that need all of the
 """
 
 import hashlib
-import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +25,14 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_labels
 from vqa_assets.corpora.scales import MosScale, detect_scale
 from vqa_assets.errors import AnnotationError
+from vqa_assets.printing import logger
 
 _FEW_ROWS, _BAD_OF_FEW = 100, 5
 """A share says little of a file of so few rows: it may have so many bad ones."""
 _SAME_SCORE = 1e-6
 _NAMES_LOOKED_AT = 1_000
 _EXAMPLES = 5
-_log = logging.getLogger("vqa_assets.annotations")
+_log = logger("vqa_assets.annotations")
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from vqa_assets.annotations.rows import AnnotationRow
 from vqa_assets.corpora.contents import SPLIT_WORDS
 from vqa_assets.corpora.corpus import ScorePart
 from vqa_assets.errors import AnnotationError
+from vqa_assets.printing import logger
 
 _EXAMPLES = 5
 _MOST_LOST = 0.5
 """Share of a list's clips that the rows may lack before a warning says so."""
-_log = logging.getLogger("vqa_assets.annotations")
+_log = logger("vqa_assets.annotations")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, src_of
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import VOTE_SPELLINGS
 from vqa_assets.corpora.scales import MosScale
+from vqa_assets.printing import logger
 
 _APART = 0.0125
 """A mean further from the published score than this share of the scale (0.05 of 1–5) is more than rounding."""
@@ -26,7 +27,7 @@ _LONGEST_HEADER_CHARACTERS = 65_536
 _SHOWN, _EXAMPLES = 20, 3
 _MOST_KNOWN = 10_000
 """Votes are few words: each is made a number once."""
-_log = logging.getLogger("vqa_assets.annotations")
+_log = logger("vqa_assets.annotations")
 
 
 @dataclass

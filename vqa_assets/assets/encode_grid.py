@@ -15,6 +15,7 @@ from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC
 from vqa_assets.encode_grid import grid_files
 from vqa_assets.encode_grid.settings import EncodeGridSettings, MergeSettings, ReportsSettings
+from vqa_assets.printing import plain
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS
@@ -137,7 +138,7 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
             root, settings = data_root.root(), stated(MergeSettings, context)
             present, absent = choose_inputs(list(settings.inputs), grid_files.every_grid_jsonl(root))
             for path in absent:  # no error: a place may have one source of encodes only
-                context.log.warning(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows")
+                context.log.warning(plain(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows"))
             output = settings.output or grid_files.training_corpus(root)
             merge = Merge(present, output, absent, settings.manifest_out)
             corpus = make_training_corpus(merge, run_context(context, root, __file__))

@@ -15,7 +15,7 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import heat_map_png, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile, schema_result
 from vqa_assets.assets.run_config import form, stated
-from vqa_assets.assets.runs import dagster_failures, run_context
+from vqa_assets.assets.runs import dagster_failures, log_of, run_context
 from vqa_assets.assets.unified_features import rows_of_run
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.corpora.corpus import is_further_score
@@ -139,10 +139,10 @@ def _train(
 
     with dagster_failures():
         root, settings = data_root.root(), stated(TrainingSettings, context)
-        check_same_head(recipe, settings, root, context.log.info)
+        check_same_head(recipe, settings, root, log_of(context))
         run, facts = run_context(context, root, __file__), corpora_facts(catalog)
         with rows_of_head(recipe, catalog, root, settings) as rows:
-            built = build_head(recipe, rows.tables, facts, settings, trainer.of_run(context), context.log.info)
+            built = build_head(recipe, rows.tables, facts, settings, trainer.of_run(context), log_of(context))
             read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
             # While the rows are there: the head that stands is judged on them too.
             head = publish_head(built, HeadInputs(recipe.name, settings, read, rows.read), run)
@@ -465,9 +465,7 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
             recipe = recipe_of(tuple(catalog.corpora))
             facts = corpora_facts(catalog)
             with rows_of_head(recipe, catalog, root, settings) as rows:
-                across = evaluate_across(
-                    recipe, rows.tables, facts, settings, trainer.of_run(context), context.log.info
-                )
+                across = evaluate_across(recipe, rows.tables, facts, settings, trainer.of_run(context), log_of(context))
                 table = rows.tables[across.corpora[0]][0]
                 evaluation = publish_across(across, settings, table, rows.files_of(across.corpora), run)
         heat_map = heat_map_png({metric: across.matrix(metric) for metric in METRICS})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.corpora.scales import UNIFIED, MosScale
+from vqa_assets.printing import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,9 @@ def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
 
 
 def shortened(value: Any) -> Any:
-    """A float with four significant figures, and all of those before its point; anything else as it is."""
+    """A float with four significant figures, and all of those before its point; a text as a person may see it."""
+    if isinstance(value, str):
+        return plain(value)
     if not isinstance(value, float) or not math.isfinite(value) or value == 0:
         return value
     return round(value, max(0, 3 - math.floor(math.log10(abs(value)))))

@@ -4,8 +4,10 @@ What a run shows of its results is in ``metadata``; what it publishes is in ``pu
 """
 
 import logging
+import os
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,12 +18,16 @@ import dagster as dg
 from vqa_assets.clips.processes import run
 from vqa_assets.clips.work import Observer, PassCounts
 from vqa_assets.errors import VqaError
+from vqa_assets.printing import public
 from vqa_assets.provenance import RunContext
+from vqa_assets.resources.notifier import WEBHOOK_NAME
 from vqa_assets.tables.files import fault_of, refusal_of
 from vqa_assets.tables.lock import hold_run
 from vqa_assets.tables.paths import CODE, DataRoot
 
 _GIT_LIMIT_S = 10
+# As JSON, YAML or a query has it; an escaped quote is part of a value.
+_WEBHOOK = re.compile(r"""(?P<key>webhook\w*\\*["']?\s*[:=]\s*\\*["']?)[^"'\s,}\\]+""", re.IGNORECASE)
 
 
 def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) -> RunContext:
@@ -37,12 +43,31 @@ def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) 
         "code_version": context.assets_def.code_versions_by_key.get(context.asset_key),
         "config": {k: v for k, v in (context.op_execution_context.op_config or {}).items() if v is not None},
     }
-    return RunContext(root=root, dagster=ids, entrypoint=Path(module), argv=public_arguments(sys.argv), git=git_state())
+    return RunContext(
+        root=root, dagster=ids, entrypoint=Path(module), argv=public_arguments(sys.argv, os.environ), git=git_state()
+    )
 
 
-def public_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
-    """A command line without the objects that Dagster hands its own processes: they may hold a database's password."""
-    return tuple("<dagster object>" if '"__class__"' in argument else argument for argument in arguments)
+def public_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """A command line without what is nobody's business.
+
+    That are the objects that Dagster hands its own processes (they may hold a database's password), and addresses of
+    webhooks, whose path is their secret, wherever a run config or the environment has them.
+    """
+    known = environment.get(WEBHOOK_NAME)
+
+    def public_one(argument: str) -> str:
+        if '"__class__"' in argument:
+            return "<dagster object>"
+        argument = argument.replace(known, "<webhook>") if known else argument
+        return _WEBHOOK.sub(lambda match: f"{match['key']}<webhook>", argument)
+
+    return tuple(map(public_one, arguments))
+
+
+def log_of(context: dg.AssetExecutionContext) -> Callable[[str], None]:
+    """The run's log, for messages that may hold names from outside."""
+    return lambda message: context.log.info(public(message))
 
 
 @cache

@@ -4,7 +4,6 @@ Deleting such a file costs finding it out again, nothing else. What its rows mea
 ``ingest`` keeps hashes and probes, ``features`` keeps measurements.
 """
 
-import logging
 import shutil
 import sqlite3
 import zlib
@@ -16,9 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self, TypeVar
 
+from vqa_assets.printing import logger
 from vqa_assets.tables.formats import FORMATS, newer_format
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _WAIT_FOR_OTHERS_S = 60.0
 _SIDE_FILES = ("-wal", "-shm")
 _NOT_THE_CONTENT = (sqlite3.ProgrammingError, UnicodeEncodeError)

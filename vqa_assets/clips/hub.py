@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from vqa_assets.clips.downloading import TokenSite, address_of, one_line
 from vqa_assets.errors import DownloadError, SettingsError
+from vqa_assets.printing import without_logins
 
 ENDPOINT = "https://huggingface.co"
 _TOKEN = re.compile(r"[!-~]*")
@@ -32,7 +33,10 @@ class HubAccess:
             address = address_of(endpoint)
         except DownloadError as error:
             raise SettingsError(
-                "$HF_ENDPOINT", found=repr(endpoint), expected=f"an address such as {ENDPOINT}", next_step="correct it"
+                "$HF_ENDPOINT",
+                found=repr(without_logins(endpoint)),
+                expected=f"an address such as {ENDPOINT}",
+                next_step="correct it",
             ) from error
         if not _TOKEN.fullmatch(token):
             raise SettingsError(

@@ -11,7 +11,6 @@ declared too short arrives cut, and it is the probe that finds its end missing.
 """
 
 import hashlib
-import logging
 import selectors
 import socket
 import threading
@@ -41,12 +40,13 @@ from vqa_assets.clips.downloading import (
 )
 from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes
 from vqa_assets.clips.work import StoppedError
+from vqa_assets.printing import logger
 
 LOOK_EVERY_S = 0.5
 _IDLE_S = 10.0
 _ADD, _RESUME = "add", "resume"
 """What the driving thread is asked to do with a transfer."""
-_log = logging.getLogger("vqa_assets.clips.downloading")
+_log = logger("vqa_assets.clips.downloading")
 
 
 class Transfer(Protocol):

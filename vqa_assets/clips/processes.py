@@ -8,7 +8,6 @@ The standard library's process pool is not used: its processes outlive a parent 
 """
 
 import io
-import logging
 import math
 import os
 import pickle
@@ -28,6 +27,7 @@ from typing import IO, Any, Self, TypeVar
 
 import vqa_assets
 from vqa_assets.clips.work import StoppedError
+from vqa_assets.printing import logger
 
 PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
 """For ``Process``: a pipe to or from this process, nothing, and (standard error only) wherever standard output goes."""
@@ -41,7 +41,7 @@ _LAST_WORDS_S = 5.0
 _VERSION_LIMIT_S = 20.0
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
-_log = logging.getLogger("vqa_assets.clips.processes")
+_log = logger("vqa_assets.clips.processes")
 
 
 class Process:

@@ -4,7 +4,6 @@ The pictures are procedural and the scores made up: what comes out shows the pla
 """
 
 import argparse
-import logging
 import os
 import sys
 import time
@@ -21,6 +20,7 @@ from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
 from vqa_assets.ingest.layout import CorpusLayout
 from vqa_assets.ingest.rows import LOST
+from vqa_assets.printing import logger, tell, tell_error
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object, write_bytes
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -33,7 +33,7 @@ _SETTINGS = (
     'min_rows = 20\ncorpus_version = "demo"\n'
 )
 _WIDTH = 22
-_log = logging.getLogger("vqa_assets.demo")
+_log = logger("vqa_assets.demo")
 
 
 def prepare(root: DataRoot, clips: int) -> DemoCorpus:
@@ -164,13 +164,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         root = DataRoot.resolve(str(path), os.environ)
         demo, results = run_demo(root, options.clips, options.port)
     except VqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
-    print("\n".join(summary_lines(root, demo)))
+    tell("\n".join(summary_lines(root, demo)))
     failed = [result.step.title for result in results if not result.succeeded]
     if failed:
-        print(f"\nFAILED: {', '.join(failed)}; the reasons stand above", file=sys.stderr)
-    print(f"\nall done in {clock(time.monotonic() - begun)}")
+        tell(f"\nFAILED: {', '.join(failed)}; the reasons stand above", file=sys.stderr)
+    tell(f"\nall done in {clock(time.monotonic() - begun)}")
     return 1 if failed else 0
 
 

@@ -8,7 +8,6 @@ it was scored, that is a conflict: counted, logged with both places, kept out li
 
 import filecmp
 import hashlib
-import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ from vqa_assets.encode_grid.grid_rows import (
 )
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, read_json_lines, write_lines
@@ -40,7 +40,7 @@ GRID_SCHEMA = "encode-grid-manifest-v1"
 MERGE_SCHEMA = "fr-training-corpus-manifest-v1"
 _LOSSES_IN_MESSAGE = 3
 _CONFLICTS_KEPT = 50
-_log = logging.getLogger("vqa_assets.encode_grid")
+_log = logger("vqa_assets.encode_grid")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ Netflix: rows that vmaf-tune wrote, validated, and completed where they are of v
 """
 
 import hashlib
-import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +31,7 @@ from vqa_assets.encode_grid.libvmaf_report import UNNAMED, VMAF, EmptyReportErro
 from vqa_assets.encode_grid.settings import USUAL_MODEL, EncodeLabels
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.printing import logger
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.paths import DataRoot
 
@@ -40,7 +40,7 @@ _OLDER_ROWS = "write the rows again with a vmaf-tune of schema version 3; nothin
 _EXAMPLES = 3
 _LETTER_OF_WIDTH = {3840: "A", 1920: "B", 960: "C", 480: "D"}
 """What BVI-DVC's names begin with, by the width in pixels: each content stands at four sizes."""
-_log = logging.getLogger("vqa_assets.encode_grid")
+_log = logger("vqa_assets.encode_grid")
 
 
 @dataclass(frozen=True)

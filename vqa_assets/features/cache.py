@@ -6,7 +6,6 @@ measures is its own affair; which clips are asked for is in ``measuring``.
 """
 
 import json
-import logging
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ import orjson
 from vqa_assets.clips.cache import CacheFile, CacheFormat, checksum_of, is_whole
 from vqa_assets.errors import FeatureError
 from vqa_assets.features.family import FamilyVersion, Measured
+from vqa_assets.printing import logger
 
 _LAYOUT = CacheFormat(
     name="feature_cache",
@@ -32,7 +32,7 @@ _SELECT = "SELECT * FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND 
 _EARLIER = "SELECT * FROM measured WHERE sha256 = ? AND version = ?"
 _VERSIONS = "SELECT reference_sha256, version FROM measured WHERE sha256 = ?"
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 Answer = TypeVar("Answer")
 
 

@@ -4,7 +4,6 @@ Memory is bounded by a batch of rows, not by the corpus: its JSONL is read again
 was measured stays in the cache until its batch is written.
 """
 
-import logging
 import os
 import threading
 import time
@@ -36,6 +35,7 @@ from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import COMPARED, group_report
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_view, worst_and_best
+from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, parse_json_line
@@ -68,7 +68,7 @@ MOST_SHAPES = 1_024
 
 _READ_BYTES = 1 << 20
 
-_log = logging.getLogger("vqa_assets.features")
+_log = logger("vqa_assets.features")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from vqa_assets.clips.containers import ONLY_CLIPS, clearer_reason, refuse_what_
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, ClipError, TransientClipError
+from vqa_assets.printing import public
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -355,7 +356,7 @@ def _clip_errors(clip: ClipFile) -> Iterator[None]:
     except av.error.FFmpegError as error:
         raise BrokenClipError(f"{clip.name}: does not decode", found=_reason(error), next_step=_AGAIN) from error
     except BrokenClipError as error:
-        if clip.name in error.what:
+        if public(clip.name) in error.what:
             raise
         raise BrokenClipError(f"{clip.name}: {error}", next_step=_AGAIN) from None
 

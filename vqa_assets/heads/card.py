@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from vqa_assets.heads.manifest import target_of
+from vqa_assets.printing import cell, plain_values
 
 _TEMPLATE = "card.md.j2"
 
@@ -20,7 +21,7 @@ def render_card(manifest: Mapping[str, Any], picture: str = "") -> str:
     run = manifest.get("run_provenance")  # nothing of a head that was not stored
     template = _environment().get_template(_TEMPLATE)
     return template.render(
-        m=manifest,
+        m=plain_values(manifest),
         picture=picture,
         target=target,
         range=f"{low:g}–{high:g}",
@@ -39,7 +40,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["number"] = lambda value: "–" if value is None else f"{value:.3f}"
-    environment.filters["cell"] = lambda value: str(value).replace("|", "\\|")
+    environment.filters["cell"] = cell
     return environment
 
 

@@ -3,7 +3,6 @@
 A row that is not as it was put counts as none. And which of a corpus's address templates worked last.
 """
 
-import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from vqa_assets.clips.cache import CacheFile, CacheFormat, ask_read_only, checks
 from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
 from vqa_assets.clips.hashing import StampedHash
+from vqa_assets.printing import logger
 
 _COLUMNS = (
     "name TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, sha256 TEXT, broken TEXT, width INTEGER, "
@@ -33,7 +33,7 @@ _VALUES = _COLUMNS.count(",")
 """Columns beside the checksum."""
 _ROWS_AT_ONCE = 64
 _NAMES_AT_ONCE = 512
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 Clips one by one are fetched in ``clip_task``; how a transfer goes is in ``clips``.
 """
 
-import logging
 import shutil
 import threading
 import zipfile
@@ -23,6 +22,7 @@ from vqa_assets.corpora.corpus import Archive
 from vqa_assets.errors import DownloadError, IngestError, SchemaError, SettingsError
 from vqa_assets.ingest.layout import ARCHIVES
 from vqa_assets.ingest.settings import IngestSettings
+from vqa_assets.printing import logger
 from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.tables.files import read_json_object, write_json
 
@@ -34,7 +34,7 @@ _MOST_ARCHIVE_BYTES = 1 << 42
 """A clip's bound would refuse archives of 100 GB."""
 _ANSWERS = ("HTML", "XML", "JSON")
 """What a server says in words where it does not give a table."""
-_log = logging.getLogger("vqa_assets.ingest")
+_log = logger("vqa_assets.ingest")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ What a worker does is in ``clip_task``, which clips need one in ``plan``; which 
 ``rows``, publishing them in ``run``.
 """
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -24,6 +23,7 @@ from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.rows import IngestReport
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.ingest.tools import ClipTools, DownloaderSource, ProberSource, stop_run, tools_of_run
+from vqa_assets.printing import logger
 from vqa_assets.tables.files import sync_folder
 
 WINDOW_PER_WORKER = 4
@@ -32,7 +32,7 @@ LEAST_WINDOW = 64
 TASKS_PER_CHUNK = 1
 """How many clips travel to a worker together. A thread takes a task in 0.05 ms and reads a small clip in 1.5 ms: more
 at once would win 4 %, and an interrupt would lose all that was read of a chunk, not only the clip in hand."""
-_log = logging.getLogger("vqa_assets.ingest")
+_log = logger("vqa_assets.ingest")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ The dataset's files are taken as if they lay in the folder of the clips: ``namin
 clip gets its name. How the Hub is asked is in ``clips.hub``, fetching in ``clip_task``.
 """
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,10 +15,11 @@ from vqa_assets.errors import DownloadError, SchemaError
 from vqa_assets.ingest.layout import ClipsOnDisk, FoundFile
 from vqa_assets.ingest.naming import named_on_disk, score_drop
 from vqa_assets.ingest.settings import IngestSettings
+from vqa_assets.printing import logger
 from vqa_assets.tables.files import read_json_object
 
 _FILES_SHOWN = 3
-_log = logging.getLogger("vqa_assets.ingest")
+_log = logger("vqa_assets.ingest")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 A name is resolved from the listings of ``layout.ClipsOnDisk``, never by a look at the disk for each name it could be.
 """
 
-import logging
 import re
 import unicodedata
 from bisect import bisect_left
@@ -17,6 +16,7 @@ from typing import Protocol
 from vqa_assets.annotations import VIDEO_SUFFIXES, AnnotationRow
 from vqa_assets.annotations.rows import ANNOTATED_AS, with_suffix
 from vqa_assets.ingest.layout import FoundFile
+from vqa_assets.printing import logger
 
 EXACT, EARLIER, NOT_THERE = "exact", "earlier", "not_there"
 BELOW, TEMPLATE, ADDED_SUFFIX, OTHER_SUFFIX, UNICODE = "below", "template", "added_suffix", "other_suffix", "unicode"
@@ -31,7 +31,7 @@ _Rule = tuple[str, Callable[[AnnotationRow], list[str]]]
 """A rule's name, and the names of the clips that a row could mean by it."""
 _Spelled = tuple[str, str]
 """A name in another spelling, and as it is."""
-_log = logging.getLogger("vqa_assets.ingest")
+_log = logger("vqa_assets.ingest")
 
 
 class ListedClips(Protocol):

@@ -5,7 +5,6 @@ the truth while a run lasts is the log, which holds what the JSON does not have 
 """
 
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -13,13 +12,14 @@ from pathlib import Path
 from typing import IO, Literal
 
 from vqa_assets.errors import IngestError
+from vqa_assets.printing import logger
 from vqa_assets.tables.files import write_bytes
 
 State = Literal["done", "failed", "retry"]
 LEAST_CLIPS_BETWEEN_WRITES = 50
 LEAST_SECONDS_BETWEEN_WRITES = 10.0
 _SHARE_OF_TIME = 100
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest, rows_of_
 from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, without_stamp
 from vqa_assets.ingest.settings import INGEST_TOML, IngestSettings
+from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.settings import Resolved
-from vqa_assets.tables.files import drafting, fault_of, json_line, refusal_of, write_lines
+from vqa_assets.tables.files import drafting, fault_of, json_line, refusal_of, report_line, write_lines
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import corpus_jsonl_of
@@ -43,7 +44,7 @@ MANIFEST_SCHEMA = "mos-corpus-manifest-v1"
 MOST_LOSSES_TOLD = 50
 _TOLD_BY_ROW = ("skipped_missing", "skipped_download", "skipped_broken")
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
-_log = logging.getLogger("vqa_assets.ingest")
+_log = logger("vqa_assets.ingest")
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def _publish(rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report
     with drafting(layout.output) as output, drafting(layout.losses) as losses:
         with drafting(layout.manifest) as manifest:
             manifest.path.touch()  # refused now where the manifest's folder may not be written
-        write_lines(losses.path, (json_line(line) for line in report.listed()))
+        write_lines(losses.path, (report_line(line) for line in report.listed()))
         # Its time of change stays too: whoever watches the file sees that nothing is new.
         replaced = not (layout.output.exists() and _same_bytes(rows, layout.output))
         if replaced:

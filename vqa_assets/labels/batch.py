@@ -4,7 +4,6 @@ The manifest is ``{"defaults": {…}, "tables": [{"id", "features", "labels", "o
 with ``_`` are comments. Every mistake names the path of the entry: ``tables[1].min_match_rate``.
 """
 
-import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from vqa_assets.errors import LabelError, SettingsError, VqaError
 from vqa_assets.labels.labelled import LabelledTable, make_labelled_table
 from vqa_assets.labels.scores import ScaleRule
 from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
+from vqa_assets.printing import cell, logger, plain_values
 from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import read_json_object, write_bytes
@@ -30,7 +30,7 @@ _OPTIONS = tuple(LabelSettings.model_fields)
 _TABLE_KEYS = ("id", "features", "labels", "out", "audit_json")
 _NEXT = "correct the manifest; keys that begin with _ are comments"
 _COUNTS = ("input_rows", "matched_rows", "missing_rows", "total_feature_keys", "matched_feature_keys", "match_rate")
-_log = logging.getLogger("vqa_assets.labels")
+_log = logger("vqa_assets.labels")
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def _write_reports(
     }
     described = Manifest(REPORT_SCHEMA, body, with_origins(values, defaults), inputs, outputs)
     report = write_manifest(reports.json, described, context)
-    write_bytes(reports.markdown, _markdown(report).encode())
+    write_bytes(reports.markdown, _markdown(plain_values(report)).encode())
     return report
 
 
@@ -388,9 +388,9 @@ def _markdown(report: Mapping[str, Any]) -> str:
     for table in report["tables"]:
         counts = [table.get(name, "–") for name in ("input_rows", "matched_rows")]
         rate = f"{table['match_rate']:.1%}" if "match_rate" in table else "–"
-        cells = [table["id"], table["status"], *map(str, counts), rate, f"`{table['out']}`"]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        cells = [table["id"], table["status"], *counts, rate, f"`{table['out']}`"]
+        lines.append("| " + " | ".join(map(cell, cells)) + " |")
     for table in report["tables"]:
         if "error" in table:
-            lines += ["", f"## {table['id']}", "", table["error"]["message"]]
+            lines += ["", f"## {cell(table['id'])}", "", cell(table["error"]["message"])]
     return "\n".join(lines) + "\n"

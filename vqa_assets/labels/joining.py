@@ -4,7 +4,6 @@ What is published, and what a run records of it, is in ``labelled``; how the mat
 ``coverage``.
 """
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,13 +40,14 @@ from vqa_assets.labels.scores import (
     read_label_file,
 )
 from vqa_assets.labels.settings import LabelSettings, check_settings
+from vqa_assets.printing import logger
 from vqa_assets.tables.foreign_tables import ROW, ColumnSelection, ForeignTable, Format, key_text
 
 SCORES = ("mos", RAW_MOS, SOURCE, "mos_std_dev", "mos_n_ratings", CI95)
 """Columns that labels add about scores, in their order; the last three where the labels have them."""
 _FILE, _TWIN = "_file", "_first"
 _DIFFERENCES_IN_LOG = 20
-_log = logging.getLogger("vqa_assets.labels")
+_log = logger("vqa_assets.labels")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 Labels of several files become one body of labels in ``joining``; which part of a key is compared is in ``keys``.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -32,6 +31,7 @@ from vqa_assets.errors import LabelError, ScaleError, TrainingError
 from vqa_assets.labels.keys import KeyRule, absent_column, key_column, normalized
 from vqa_assets.labels.settings import LabelSettings, VoteModel
 from vqa_assets.labels.votes import VoteCounts, Votes, scores_of
+from vqa_assets.printing import logger
 from vqa_assets.tables.foreign_tables import (
     ROW,
     ColumnSelection,
@@ -60,7 +60,7 @@ _LEAST_FOR_0_100 = 5.0 + SLACK
 _EXAMPLES = 5
 _NEXT = "set mos_scale if the column is right, else label_mos_column"
 _RATERS_IN_LOG = 20
-_log = logging.getLogger("vqa_assets.labels")
+_log = logger("vqa_assets.labels")
 
 
 @dataclass(frozen=True)

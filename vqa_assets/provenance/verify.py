@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ from typing import Any
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
 from vqa_assets.corpora.declarations import corpora_folder
 from vqa_assets.errors import ProvenanceError, VqaError
+from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.provenance import SCHEMA, file_record
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot
@@ -163,11 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         verified = verify(options.manifest, DataRoot.resolve(options.root) if options.root else None)
     except VqaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         return 1
     width = max((len(one.path) for one in verified.compared), default=0)
     for one in verified.compared:
-        print(f"  {one.role:<7}{one.path:<{width}}  {one.match}")
+        tell(f"  {one.role:<7}{plain(one.path):<{width}}  {one.match}")
     verdict = "everything is as it was" if verified.holds else "not everything is as it was"
-    print(f"\n{verdict}; to make it again:\n  {verified.command}")
+    tell(f"\n{verdict}; to make it again:\n  {verified.command}")
     return 0 if verified.holds else 1

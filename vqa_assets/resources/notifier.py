@@ -4,7 +4,6 @@ Any object with ``notify`` can stand in for it. Which runs failed, and why, is i
 """
 
 import json
-import logging
 import os
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -13,9 +12,11 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import Field
 
+from vqa_assets.printing import logger
+
 WEBHOOK_NAME = "VQA_FAILURE_WEBHOOK"
 SCHEMA = "vqa-run-failure-v1"
-_log = logging.getLogger("vqa_assets.notifier")
+_log = logger("vqa_assets.notifier")
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Which implementation a resource uses: a library in the wheel, or a program of the machine's."""
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vqa_assets.errors import SettingsError
+from vqa_assets.printing import logger
 
 AUTO = "auto"
-_log = logging.getLogger("vqa_assets.resources")
+_log = logger("vqa_assets.resources")
 
 
 @dataclass(frozen=True)

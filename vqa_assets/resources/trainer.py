@@ -17,6 +17,7 @@ from pydantic import Field
 
 from vqa_assets.clips.processes import Process
 from vqa_assets.errors import SettingsError, TrainingError
+from vqa_assets.printing import plain
 from vqa_assets.resources.programs import AUTO
 from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 
@@ -141,7 +142,7 @@ class ProcessTrainer:
             self._tell_failure(folder, code)
             return
         for message in session.get_custom_messages():
-            self.context.log.debug(f"training: {message}")
+            self.context.log.debug(plain(f"training: {message}"))
 
     def _wait(self, folder: Path, environment: Mapping[str, str]) -> int:
         """The exit status of the command; an interrupted run ends it."""

@@ -13,6 +13,7 @@ import dagster as dg
 
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.clips.processes import PIPE, STDOUT, Process
+from vqa_assets.printing import plain
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.settings import Settings, setting
 
@@ -63,8 +64,8 @@ def run_streamed(
     last: deque[str] = deque(maxlen=_LAST_LINES)
     with Process(command, stdin=None, stdout=PIPE, stderr=STDOUT, environment=environment, grace_s=_GRACE_S) as child:
         for line in child.lines():
-            last.append(line)
-            log(line)
+            last.append(plain(line))
+            log(plain(line))
         return child.wait(), list(last)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from vqa_assets.errors import SchemaError
+from vqa_assets.printing import plain_lines
 from vqa_assets.tables.formats import refuse_newer_document
 from vqa_assets.tables.makers import refuse_newer
 
@@ -134,8 +135,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Readable JSON with sorted keys; NaN is refused (ValueError)."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    """Readable JSON with sorted keys; NaN is refused (ValueError). What a person would not see in it is escaped."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return plain_lines(text).encode() + b"\n"
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -160,6 +162,12 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def json_line(row: Any) -> bytes:
     """One row as JSON Lines writes it: sorted keys, UTF-8, a final newline."""
     return orjson.dumps(row, option=_SORTED_LINE)
+
+
+def report_line(row: Any) -> bytes:
+    """As ``json_line``, for people too: the same row with what a person would not see escaped."""
+    raw = json_line(row)
+    return raw if raw.isascii() else plain_lines(raw.decode()).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Published together or not at all. How a row is judged is in ``index`` and ``dupl
 """
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from vqa_assets.errors import AggregateError, SchemaError
+from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, utc_text, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, read_json_object, write_json
@@ -32,7 +32,7 @@ from vqa_assets.unified.unifying import Block, blocks_of, merged_kinds, place_of
 MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
 SMALL_BYTES = 32 << 20
 """Shards that are smaller together are read in this process: others cost more to start than they save."""
-_log = logging.getLogger("vqa_assets.unified")
+_log = logger("vqa_assets.unified")
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 

@@ -4,7 +4,6 @@ Scores, spreads and which of two equal clips stands are the unified corpus's dec
 the tables only names, hashes and states are in memory; their rows stream through.
 """
 
-import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -20,6 +19,7 @@ from vqa_assets.corpora.opinions import histogram
 from vqa_assets.corpora.scales import RAW_MOS, TRAINING, UNIFIED, VMAF_0_100
 from vqa_assets.errors import AggregateError, SettingsError, TableError
 from vqa_assets.feature_names import MEASURED
+from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import drafting, fault_of
@@ -48,7 +48,7 @@ _NO_NUMBER = ("", "-", *NO_VALUE)
 _MEASURED_TYPES: Mapping[str, pl.DataType] = {"number": pl.Float64(), "string": pl.String()}
 _CHUNK_ROWS = 10_000
 _ROW_GROUP = 65_536
-_log = logging.getLogger("vqa_assets.unified")
+_log = logger("vqa_assets.unified")
 
 
 @dataclass(frozen=True)

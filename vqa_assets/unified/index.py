@@ -4,7 +4,6 @@ Here scales are decided, shard by shard; a row that is on none, or of no corpus,
 equal clips stands is decided in ``duplicates``.
 """
 
-import logging
 import math
 import os
 from collections import Counter
@@ -20,6 +19,7 @@ from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.corpus import FurtherScore
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, POLARITIES, SCALES, UNIFIED, MosScale, detect_scale
 from vqa_assets.errors import AggregateError, ScaleError
+from vqa_assets.printing import logger
 from vqa_assets.unified.duplicates import Duplicate
 from vqa_assets.unified.shards import RECORD, OpenedShard, Scan, is_number, read_row, shown_value, wrong_value
 
@@ -43,7 +43,7 @@ DROPPED_SHOWN = 10
 _MOST_OUTSIDE_SHARE, _LEAST_OUTSIDE_ROWS = 0.01, 20
 _RAW_SCORES_SHOWN = 10
 _RAW_SCORE_TOLERANCE = 1e-6 * (UNIFIED.high - UNIFIED.low)
-_log = logging.getLogger("vqa_assets.unified")
+_log = logger("vqa_assets.unified")
 _Mask = NDArray[np.bool_]
 _ScaleNumbers = NDArray[np.uint16]
 

@@ -264,7 +264,7 @@ def test_a_feature_table_whose_manifest_is_broken_is_left_as_it_is_too(platform:
 def test_the_command_line_keeps_what_a_person_typed_and_no_connection_of_dagsters() -> None:
     reference = '{"__class__": "InstanceRef", "storage_data": {"config_yaml": "password: secret"}}'
     arguments = ["dagster", "api", "grpc", "--instance-ref", reference, "--config-json", '{"ops": {}}']
-    assert public_arguments(arguments) == (*arguments[:4], "<dagster object>", *arguments[5:])
+    assert public_arguments(arguments, {}) == (*arguments[:4], "<dagster object>", *arguments[5:])
 
 
 def test_fakes_stand_in_for_the_real_resources(platform: CorpusPlatform) -> None:

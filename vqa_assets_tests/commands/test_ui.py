@@ -34,7 +34,7 @@ def test_what_it_cannot_start_with_is_named(tmp_path, monkeypatch, capsys, argum
     assert main(arguments) == 1
     signal.signal(signal.SIGTERM, handler)
     assert capsys.readouterr().err.startswith(f"error: {message}")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # nothing was started
 
 
 def test_a_port_that_is_taken_is_named(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,107 @@
+"""What is shown to people: names from outside cannot forge a line, turn a text around, or bring a secret along.
+
+Control characters move a terminal's cursor and begin lines of a log; direction characters show ``gpj.exe`` as
+``exe.jpg``. Both stand as ``\\u001b`` wherever a person reads, which JSON reads back as the same character. Errors, our
+loggers, the commands' output, Markdown and reports pass through here; tables and rows keep their bytes.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+# Controls (C0, DEL, C1), soft hyphen, marks and overrides of direction, invisible and line separators, halves of
+# surrogate pairs (names that are no UTF-8), tags. Spaces of any width stay.
+_UNSEEN = (
+    "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f"
+)
+_HOSTILE, _HOSTILE_IN_LINES = re.compile(f"[{_UNSEEN}]"), re.compile(f"(?!\n)[{_UNSEEN}]")
+_SECRETS = re.compile(
+    r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3})(?P<user>[^\s/?#]*@)?(?P<rest>[^\s?#'\"<>]*)(?P<query>\?[^\s#'\"<>][^\s'\"<>]*)?"
+)
+_LOGINS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*:/+).*@|(?P<user>[^\s'\",]*:[^\s'\",]*)@", re.DOTALL)
+
+
+def plain(text: str) -> str:
+    """One line of text as a person may see it: whatever is not seen, line breaks too, is escaped (``\\u202e``)."""
+    return text if text.isprintable() else _HOSTILE.sub(_escaped, text)
+
+
+def plain_lines(text: str) -> str:
+    """As ``plain``, for a text of lines; JSON in it stays the same JSON."""
+    return text if text.isprintable() else _HOSTILE_IN_LINES.sub(_escaped, text)
+
+
+def plain_values(value: Any) -> Any:
+    """A JSON-like value with every text in it ``plain``, keys too; tuples become lists."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {plain_values(key): plain_values(item) for key, item in value.items()}
+    return [plain_values(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def cell(value: object) -> str:
+    """A value as a cell of a Markdown table, or a part of a line: no sign in it begins a column, a tag or a link."""
+    text = plain(str(value)).replace("&", "&amp;").replace("<", "&lt;")
+    return text.replace("|", "\\|").replace("[", "\\[")
+
+
+def without_secrets(text: str) -> str:
+    """A text whose addresses have lost user name, password and query: those of a message may be read by anybody."""
+    return _SECRETS.sub(_cut, text) if ":/" in text else text
+
+
+def without_logins(text: str) -> str:
+    """As ``without_secrets``, of what was refused as an address: wherever a password could stand in it, it is cut."""
+    return without_secrets(_LOGINS.sub(lambda match: f"{match['scheme'] or ''}…@", text) if "@" in text else text)
+
+
+def public(text: str) -> str:
+    """``plain`` and ``without_secrets``."""
+    return plain(without_secrets(text))
+
+
+def logger(name: str) -> logging.Logger:
+    """The logger of that name, whose messages are ``public`` before anybody formats or keeps them."""
+    found = logging.getLogger(name)
+    if _public_record not in found.filters:
+        found.addFilter(_public_record)
+    return found
+
+
+def tell(text: str, *, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
+    """Print lines for a person, to standard output unless said otherwise."""
+    print(plain_lines(text), file=file or sys.stdout, end=end, flush=flush)  # the only place that prints
+
+
+def hand_out(content: str) -> None:
+    """Write a table to standard output: as it is where a program reads it, as a person may see it at a terminal."""
+    text = plain_lines(content) if sys.stdout.isatty() else content
+    print(text, end="", flush=True)  # noqa: T201
+
+
+def tell_error(error: object) -> None:
+    """Print why a command ends, to standard error."""
+    tell(f"error: {public(str(error))}", file=sys.stderr)
+
+
+def _public_record(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    shown = public(message)
+    if shown != message:
+        record.msg, record.args = shown, None
+    return True
+
+
+def _escaped(match: re.Match[str]) -> str:
+    # As JSON writes it: a character beyond the first 65 536 as two halves.
+    halves = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{halves[i]:02x}{halves[i + 1]:02x}" for i in range(0, len(halves), 2))
+
+
+def _cut(match: re.Match[str]) -> str:
+    user, query = "…@" if match["user"] else "", "?…" if match["query"] else ""
+    return f"{match['scheme']}{user}{match['rest']}{query}"
