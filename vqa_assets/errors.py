@@ -16,6 +16,7 @@
     ├── SchemaError          a table that breaks its column specs
     ├── TableError           a table file that cannot be read, or of no known format
     ├── NewerFormatError     a file of ours that a later version wrote
+    ├── PublicationError     files of two runs that could not be put back
     ├── AggregateError       shards that cannot become one corpus
     ├── EncodeGridError      libvmaf reports and rows that cannot become an encode grid
     ├── LabelError           features and labels that do not join
@@ -124,6 +125,10 @@ class NewerFormatError(VqaError):
 
     No other error's kind, so that nobody takes such a file for a damaged one.
     """
+
+
+class PublicationError(VqaError):
+    """A publication that was cut short, and whose earlier files could not be put back; the next command does it."""
 
 
 class AggregateError(VqaError):

@@ -16,6 +16,7 @@ from vqa_assets.errors import HeadError, SettingsError, VqaError
 from vqa_assets.predict import find_head
 from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import settle
 
 if TYPE_CHECKING:
     from vqa_assets.heads.judging import Judgement, Predictor
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vqa_assets.heads.judging import judge_table, read_judged
         from vqa_assets.metrics import Bootstrap
 
+        settle(options.table.parent, Path(options.judged).expanduser().parent)
         recipe = _recipe(options.gate) if options.gate else None
         predictor = _predictor(options)
         table = read_judged(options.table, options.target or predictor.learned)
@@ -118,7 +120,7 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
     """``judgement.json`` and ``judgement.png`` in the folder; an error leaves both as they were."""
     from vqa_assets.heads.judging import VERSION, judgement_png
     from vqa_assets.provenance import Manifest, RunContext, write_manifest
-    from vqa_assets.tables.files import write_bytes
+    from vqa_assets.tables.publication import publishing
 
     folder: Path = options.out
     if folder.exists() and not folder.is_dir():
@@ -129,20 +131,17 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
             f"--out {folder}", found="a file that is read", expected="a folder of its own", next_step="name another"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / PICTURE, judgement_png(judgement))
     defaults = vars(parser().parse_args(["", ""]))
     args = {
         name: {"value": value, "from": "default" if value == defaults[name] else "command line"}
         for name, value in vars(options).items()
     }
     command = ("python", "-m", "vqa_assets.judge", *arguments)
-    write_manifest(
-        folder / JUDGEMENT,
-        Manifest(
-            schema=VERSION, body=judgement.as_json(), args=args, inputs=inputs, outputs={"picture": folder / PICTURE}
-        ),
-        RunContext(_root(options.root, folder), {}, Path(__file__), command),
-    )
+    described = Manifest(VERSION, judgement.as_json(), args, inputs, {"picture": folder / PICTURE})
+    with publishing("judge", folder / JUDGEMENT, VERSION) as publication:
+        publication.write(folder / PICTURE, judgement_png(judgement))
+        context = RunContext(_root(options.root, folder), {}, Path(__file__), command)
+        write_manifest(publication, folder / JUDGEMENT, described, context)
 
 
 def _root(named: str | None, folder: Path) -> DataRoot:

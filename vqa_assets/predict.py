@@ -25,6 +25,7 @@ from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
 from vqa_assets.printing import hand_out, plain, tell, tell_error
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import settle
 
 if TYPE_CHECKING:
     from vqa_assets.heads.using import Head
@@ -61,6 +62,7 @@ def find_head(name: str, root: str | None) -> Path:
     if path.suffix in (".onnx", ".json"):
         return path
     data_root = DataRoot.resolve(root)
+    settle(data_root.models(), data_root.experiments())
     folders = (data_root.models(), data_root.experiments())
     for folder in folders:
         if (folder / f"{name}.json").is_file():
@@ -221,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         tables, clips = sources_of(options.sources)
         kind, onnx = _format_of(options), find_head(options.head, options.root)
+        settle(onnx.parent, *(table.parent for table in tables))
         _refuse_own_input(options.out, (*tables, *clips, onnx, onnx.with_suffix(".json")))
         from vqa_assets.heads.using import open_head
 

@@ -23,6 +23,7 @@ from vqa_assets.ingest.rehearsal import PROBE_RATE, Pace, Rehearsal, rehearse
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import settle_root
 
 _MEGABYTE = 1e6
 
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         root = DataRoot.resolve(options.root)
+        settle_root(root, may_write=False)
         corpus = _corpus(options.corpus)
         run_config = _run_config(options.config_json)
         pace = Pace(options.probe_rate, options.download_rate * _MEGABYTE)

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,16 @@ from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
 from vqa_assets.ingest.rows import LOST
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.printing import plain, tell, tell_error
-from vqa_assets.provenance import file_record
-from vqa_assets.tables.files import read_json_object
+from vqa_assets.provenance import CLOCKS_DIFFER_DAYS, age_days, file_record
+from vqa_assets.tables.files import place_to_read, read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.publication import settle, settle_root
 
 WORKFLOW = "python -m vqa_assets.workflow"
 INGEST = (
     "materialize corpus_jsonl (dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl "
     f"--partition {{name}}), or {WORKFLOW}"
 )
-_CLOCKS_DIFFER_DAYS = 0.05
-"""A file server's clock may be an hour ahead of ours: no reason to doubt it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class CorpusStatus:
 
 
 def _age_in_words(days: float) -> str:
-    return f"{days:.1f} days" if days > -_CLOCKS_DIFFER_DAYS else f"{-days:.1f} days in the future: was a clock wrong?"
+    return f"{days:.1f} days" if days > -CLOCKS_DIFFER_DAYS else f"{-days:.1f} days in the future: was a clock wrong?"
 
 
 def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
@@ -102,6 +100,7 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     """
     try:
         layout, error = CorpusLayout.standing(corpus, root), ""
+        settle(layout.output.parent)  # ingest.toml may have them elsewhere than the root
     except (SettingsError, OSError, RecursionError) as problem:
         error = str(problem) if isinstance(problem, VqaError) else f"{root.ingest_toml(corpus)}: {problem}"
         layout = CorpusLayout.of(corpus, resolve(corpus, {}, Path(os.devnull)).values, root)
@@ -129,7 +128,7 @@ def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatu
         tables=tuple(path.name for path in (root.features(corpus), root.labelled(corpus)) if path.is_file()),
     )
     ingest = missing or INGEST.format(name=corpus.name)
-    if not layout.output.is_file():  # what was never ingested has no manifest to read
+    if not place_to_read(layout.output).is_file():  # what was never ingested has no manifest to read
         trained = bool(missing) and root.labelled(corpus).is_file()
         return replace(status, next_step=f"train a head on the labelled table ({WORKFLOW})" if trained else ingest)
     try:
@@ -149,12 +148,12 @@ def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatu
     try:
         manifest = read_json_object(layout.manifest)
         lost = {name: manifest["counters"][name] for name in LOST if manifest["counters"][name]}
-        begun = datetime.fromisoformat(manifest["run_provenance"]["started_at_utc"])
+        age = age_days(manifest["run_provenance"]["started_at_utc"])
         next_step = _next_step(corpus, manifest, layout.settings, files)
         return replace(
             status,
             lost=lost,
-            age_days=round((datetime.now(UTC) - begun).total_seconds() / 86_400, 2),
+            age_days=round(age, 2),
             scale=manifest["mos_scale"]["name"],
             old=tuple(old),
             next_step=ingest if without_scale and files else next_step,
@@ -173,7 +172,7 @@ def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatu
 def _with_features(corpus: Corpus, root: DataRoot) -> int | None:
     """The corpus's rows in unified_features, by its replay manifest; None where there is none."""
     replay = manifest_path(root.unified_features())
-    if not replay.is_file():
+    if not place_to_read(replay).is_file():
         return None
     rows = read_json_object(replay).get("rows_per_corpus", {})
     return int(rows.get(corpus.name, 0))
@@ -229,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         root = DataRoot.resolve(options.root)
+        settle_root(root)
         corpora = with_declared(corpora_folder(os.environ))
         statuses = [status_of(corpus, root) for corpus in corpora.values()]
     except VqaError as error:

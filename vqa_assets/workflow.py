@@ -29,6 +29,7 @@ from vqa_assets.ingest.layout import Present
 from vqa_assets.printing import logger, plain, tell, tell_error
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import settle_root
 
 _log = logger("vqa_assets.workflow")
 
@@ -176,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_stderr()
     try:
         root = DataRoot.resolve(options.root)
+        settle_root(root)
     except VqaError as error:
         tell_error(error)
         return 1

@@ -6,7 +6,6 @@ How a file is parsed is in ``vqa_assets.annotations``, how clips are fetched and
 import os
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -21,6 +20,7 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.scales import MosScale, ScaleEvidence
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.ingest.tools import DownloaderSource, ProberSource
+from vqa_assets.provenance import CLOCKS_DIFFER_DAYS, age_days
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.specs import CORPUS_JSONL, corpus_jsonl_of
@@ -218,8 +218,10 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         if began is None:  # of the older scripts
             message = f"{latest.manifest_path.name} says no time; materialize the partition again"
             return dg.AssetCheckResult(passed=False, description=message)
-        begun = datetime.fromisoformat(began)
-        days = (datetime.now(UTC) - begun).total_seconds() / 86_400
+        days = age_days(began)
+        if days < -CLOCKS_DIFFER_DAYS:
+            message = f"ingested {-days:.1f} days in the future: was a clock wrong? Materialize the partition again"
+            return dg.AssetCheckResult(passed=False, description=message, metadata={"age_days": round(days, 2)})
         return dg.AssetCheckResult(
             passed=days <= OLD_AFTER_DAYS,
             description=f"ingested {days:.1f} days ago",

@@ -24,6 +24,7 @@ from vqa_assets.resources.notifier import WEBHOOK_NAME
 from vqa_assets.tables.files import fault_of, refusal_of
 from vqa_assets.tables.lock import hold_run
 from vqa_assets.tables.paths import CODE, DataRoot
+from vqa_assets.tables.publication import published_count, what_stands
 
 _GIT_LIMIT_S = 10
 # As JSON, YAML or a query has it; an escaped quote is part of a value.
@@ -94,6 +95,7 @@ def dagster_failures() -> Iterator[None]:
 
     A disk that refuses a file is reported in the same way; any other error passes as it is.
     """
+    before = published_count()
     try:
         yield
     except VqaError as error:
@@ -107,7 +109,7 @@ def dagster_failures() -> Iterator[None]:
             refusal.what,
             found=error.strerror or str(error),
             expected=refusal.expected,
-            next_step=f"{refusal.remedy}, then run again: the earlier output stands",
+            next_step=f"{refusal.remedy}, then run again: {what_stands(before)}",
         )
         raise _failure(explained) from error
 

@@ -31,8 +31,9 @@ from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import drafting, read_json_lines, write_lines
-from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.files import read_json_lines, write_lines
+from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Table
 from vqa_assets.tables.validation import validate_rows
 
@@ -228,7 +229,18 @@ def make_grid(job: GridJob, context: RunContext) -> Grid:
             report.keep(row)
             yield row
 
-    version = _publish(job.to.jsonl, counted_rows(), ENCODE_GRID_JSONL, lambda: report.judge(job.source.name))
+    settle(job.to.jsonl.parent, job.to.manifest.parent)
+    with publishing("encode_grid_jsonl", job.to.jsonl, GRID_SCHEMA) as publication:
+        rows = counted_rows()
+        version = _write(publication, job.to.jsonl, rows, ENCODE_GRID_JSONL, lambda: report.judge(job.source.name))
+        written = write_manifest(publication, job.to.manifest, _grid_manifest(job, report, version), context)
+    _warn_of_models(context.root.shown(job.to.jsonl), report.vmaf_models)
+    counters = ", ".join(f"{name} {value}" for name, value in report.counters().items() if value)
+    _log.info("[%s-encode-grid] %s -> %s", job.source.name, counters, context.root.shown(job.to.jsonl))
+    return Grid(job.to.jsonl, report, written, version)
+
+
+def _grid_manifest(job: GridJob, report: GridReport, version: str) -> Manifest:
     body = {
         "source": {
             "name": job.source.name,
@@ -243,12 +255,7 @@ def make_grid(job: GridJob, context: RunContext) -> Grid:
         "losses": [vars(loss) for loss in report.losses],
         "data_version": version,
     }
-    manifest = Manifest(GRID_SCHEMA, body, job.args, job.inputs, {"encode_grid_jsonl": job.to.jsonl})
-    written = write_manifest(job.to.manifest, manifest, context)
-    _warn_of_models(context.root.shown(job.to.jsonl), report.vmaf_models)
-    counters = ", ".join(f"{name} {value}" for name, value in report.counters().items() if value)
-    _log.info("[%s-encode-grid] %s -> %s", job.source.name, counters, context.root.shown(job.to.jsonl))
-    return Grid(job.to.jsonl, report, written, version)
+    return Manifest(GRID_SCHEMA, body, job.args, job.inputs, {"encode_grid_jsonl": job.to.jsonl})
 
 
 def choose_inputs(named: Iterable[Path], usual: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -275,8 +282,19 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
     EncodeGridError names file and line of a row that does not belong there.
     """
     report = MergeReport()
-    rows = merged(settings.inputs, report, context.root.shown)
-    version = _publish(settings.output, rows, FR_TRAINING_CORPUS, report.judge)
+    settle(*(path.parent for path in (settings.output, settings.manifest, *settings.inputs)))
+    with publishing("fr_training_corpus", settings.output, MERGE_SCHEMA) as publication:
+        rows = merged(settings.inputs, report, context.root.shown)
+        version = _write(publication, settings.output, rows, FR_TRAINING_CORPUS, report.judge)
+        described = _merge_manifest(settings, report, version, context.root)
+        written = write_manifest(publication, settings.manifest, described, context)
+    _warn_of_models(context.root.shown(settings.output), report.vmaf_models)
+    counters = " ".join(f"{name}={value}" for name, value in report.counters().items())
+    _log.info("[fr-training-corpus] %s -> %s", counters, context.root.shown(settings.output))
+    return TrainingCorpus(settings.output, report, written, version)
+
+
+def _merge_manifest(settings: Merge, report: MergeReport, version: str, root: DataRoot) -> Manifest:
     body = {
         "required_keys": list(ROW_KEYS),
         "natural_key": list(NATURAL_KEY),
@@ -285,27 +303,22 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
         "rows_per_input": report.rows_per_input,
         "vmaf_models": dict(sorted(report.vmaf_models.items())),
         "conflict_examples": report.conflict_examples,
-        "absent": [context.root.shown(path) for path in settings.absent],
+        "absent": [root.shown(path) for path in settings.absent],
         "data_version": version,
     }
-    manifest = Manifest(
+    return Manifest(
         MERGE_SCHEMA,
         body,
         with_origins(
             {"inputs": list(settings.inputs), "output": settings.output},
             {
-                "inputs": [path for path in every_grid_jsonl(context.root) if path not in settings.absent],
-                "output": training_corpus(context.root),
+                "inputs": [path for path in every_grid_jsonl(root) if path not in settings.absent],
+                "output": training_corpus(root),
             },
         ),
-        {context.root.shown(path): path for path in settings.inputs},
+        {root.shown(path): path for path in settings.inputs},
         {"fr_training_corpus": settings.output},
     )
-    written = write_manifest(settings.manifest, manifest, context)
-    _warn_of_models(context.root.shown(settings.output), report.vmaf_models)
-    counters = " ".join(f"{name}={value}" for name, value in report.counters().items())
-    _log.info("[fr-training-corpus] %s -> %s", counters, context.root.shown(settings.output))
-    return TrainingCorpus(settings.output, report, written, version)
 
 
 def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], str] = str) -> Iterator[dict[str, Any]]:
@@ -347,8 +360,14 @@ def _warn_of_models(shown: str, models: Mapping[str, int]) -> None:
         _log.warning("%s: scores by %d VMAF models: %s", shown, len(models), counts)
 
 
-def _publish(output: Path, rows: Iterable[Mapping[str, Any]], table: Table, judge: Callable[[], None]) -> str:
-    """Write rows beside ``output``, ``judge`` and validate them, then replace it; a file of equal bytes is left alone.
+def _write(
+    publication: Publication,
+    output: Path,
+    rows: Iterable[Mapping[str, Any]],
+    table: Table,
+    judge: Callable[[], None],
+) -> str:
+    """Write rows, ``judge`` and validate them; a file of equal bytes is left alone.
 
     Rows pass one at a time: a grid may be larger than memory. Returns the data version, which knows nothing of runs.
     """
@@ -359,10 +378,10 @@ def _publish(output: Path, rows: Iterable[Mapping[str, Any]], table: Table, judg
             digest.update(content_line(row))
             yield grid_line(row)
 
-    with drafting(output) as draft:
-        write_lines(draft.path, lines())
-        judge()
-        validate_rows((line.row for line in read_json_lines(draft.path)), table, str(output))
-        if not (output.is_file() and filecmp.cmp(draft.path, output, shallow=False)):
-            draft.publish()
+    draft = publication.draft(output)
+    write_lines(draft, lines())
+    judge()
+    validate_rows((line.row for line in read_json_lines(draft)), table, str(output))
+    if output.is_file() and filecmp.cmp(draft, output, shallow=False):
+        publication.keep(output)
     return digest.hexdigest()[:32]

@@ -38,8 +38,8 @@ from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_vi
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import drafting, parse_json_line
-from vqa_assets.tables.makers import Wrote, made_by, mark, refuse_newer, seal
+from vqa_assets.tables.files import fault_of, parse_json_line
+from vqa_assets.tables.makers import Wrote, made_by, mark, refuse_newer
 from vqa_assets.tables.parquet import (
     ColumnKinds,
     TableDigest,
@@ -49,6 +49,7 @@ from vqa_assets.tables.parquet import (
     table_version,
 )
 from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import CLIP_FEATURES
 from vqa_assets.tables.validation import validate_frames
 
@@ -113,6 +114,7 @@ def make_clip_features(
     """
     root = context.root
     path = root.features(corpus)
+    settle(path.parent, settings.jsonl.parent)
     foreign, standing = why_foreign(path), made_by(path)
     if standing is not None and standing.content is Wrote.DAMAGED:
         _log.warning("%s: %s was damaged on the disk and is made again", corpus.name, path)
@@ -140,26 +142,34 @@ def make_clip_features(
                 if values is not None:
                     yield feature_row(row, values, extra)
 
-        version = _publish(table_rows, path)
-        mos = {row["src"]: corpus.upward_score(row) for row in clips.rows() if row.get("mos") is not None}
-        keys = worst_and_best([row["key"] for row in _written(path, ("key",))], mos)
-        captions = [row for row in _written(path, ("key", *CAPTION)) if row["key"] in keys]
-        sheet = contact_sheet(captions, mos, [clip for clip in clips if clip.key in keys])
-    hashed = PHASH_COLUMN in column_names(path)
-    body = _body(corpus, extractor, report, version) | {
-        "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
-        "audit": clip_audit(_written(path, AUDITED)).as_dict(),
-        "near_duplicates": group_report(list(_written(path, COMPARED))) if hashed else None,
-    }
-    inputs = {"corpus_jsonl": settings.jsonl, "clips": settings.clips.target}
-    manifest = write_manifest(
-        manifest_path(path),
-        Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path}),
-        context,
-    )
-    return MeasuredTable(
-        path, _row_count(path), version, manifest=manifest, report=report, view=table_view(path, mos), sheet=sheet
-    )
+        try:
+            with publishing("clip_features", path, MANIFEST_SCHEMA) as publication:
+                version = _write_table(publication, table_rows, path)
+                # What follows is read from the table as it will stand, before anything stands otherwise than it did.
+                table = publication.lies_at(path)
+                mos = {row["src"]: corpus.upward_score(row) for row in clips.rows() if row.get("mos") is not None}
+                keys = worst_and_best([row["key"] for row in _written(table, ("key",))], mos)
+                captions = [row for row in _written(table, ("key", *CAPTION)) if row["key"] in keys]
+                sheet = contact_sheet(captions, mos, [clip for clip in clips if clip.key in keys])
+                hashed = PHASH_COLUMN in column_names(table)
+                body = _body(corpus, extractor, report, version) | {
+                    "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
+                    "audit": clip_audit(_written(table, AUDITED)).as_dict(),
+                    "near_duplicates": group_report(list(_written(table, COMPARED))) if hashed else None,
+                }
+                inputs = {"corpus_jsonl": settings.jsonl, "clips": settings.clips.target}
+                described = Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path})
+                manifest = write_manifest(publication, manifest_path(path), described, context)
+                rows, view = _row_count(table), table_view(table, mos)
+        except OSError as error:
+            if fault_of(error) is None:
+                raise
+            raise FeatureError(
+                f"{path}: the feature table cannot be written",
+                found=error.strerror or str(error),
+                next_step="free space or mend its permissions, then materialize again: what was measured is kept",
+            ) from error
+    return MeasuredTable(path, rows, version, manifest=manifest, report=report, view=view, sheet=sheet)
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
@@ -322,8 +332,8 @@ def _check_report(corpus: Corpus, report: FeatureReport) -> None:
         )
 
 
-def _publish(table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> str:
-    """Write in batches, validate, replace; a table whose content would stay the same is left alone. Its data version.
+def _write_table(publication: Publication, table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> str:
+    """Write in batches and validate; a table whose content would stay the same is left alone. Its data version.
 
     The rows are read twice: what types the columns have is known only when all have been seen.
     """
@@ -340,19 +350,12 @@ def _publish(table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> 
     declared = [c.name for c in CLIP_FEATURES.columns if c.required or c.name in met]
     schema = kinds.schema(list(dict.fromkeys((*declared, *met))))
     digest = TableDigest(schema.names)
-    try:
-        with drafting(path) as draft:
-            validate_frames(_write(table_rows(), kinds, schema, draft.path, digest), CLIP_FEATURES, str(path))
-            version = digest.version()
-            standing = made_by(path)
-            if standing is None or not standing.is_ours or standing_version(path) != version:
-                draft.publish()
-    except OSError as error:
-        raise FeatureError(
-            f"{path}: the feature table cannot be written",
-            found=error.strerror or str(error),
-            next_step="free space or mend its permissions, then materialize again: what was measured is kept",
-        ) from error
+    draft = publication.draft(path)
+    validate_frames(_write(table_rows(), kinds, schema, draft, digest), CLIP_FEATURES, str(path))
+    version = digest.version()
+    standing = made_by(path)
+    if standing is not None and standing.is_ours and standing_version(path) == version:
+        publication.keep(path)
     return version
 
 
@@ -372,7 +375,6 @@ def _write(
             table = kinds.batch(batch, schema)
             digest.update(table)
             writer.write_table(table)
-    seal(path)
 
 
 def _written(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

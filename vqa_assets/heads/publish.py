@@ -22,10 +22,11 @@ from vqa_assets.heads.pictures import draw_dots, png_of
 from vqa_assets.heads.regression import against_published
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.table_checks import check_published, write_predictions
-from vqa_assets.provenance import Manifest, RunContext, content_version, manifest_document, write_manifest
+from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import json_bytes, replacing_together, write_json
+from vqa_assets.tables.files import json_bytes
 from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.publication import publishing, settle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +76,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     would stay the same is left alone. SchemaError where predictions or manifest break their column specs: then nothing
     is replaced.
     """
+    settle(context.root.models(), folder_of(context.root, inputs.settings))
     regression = against_published(
         context.root.models() / f"{inputs.recipe}.onnx",
         built.manifest["sha256"],
@@ -86,13 +88,17 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     folder = folder_of(context.root, inputs.settings)
     stem = built.file_stem if built.onnx is not None else f"{built.file_stem}.unexported"
     names = (".onnx", ".predictions.parquet", ".json", "_card.md", "_card.png")
-    onnx, predictions, sidecar, card, picture = targets = [folder / f"{stem}{name}" for name in names]
-    with replacing_together(targets) as drafts:
-        if built.onnx is not None and not (onnx.is_file() and onnx.read_bytes() == built.onnx):
-            drafts[onnx].write_bytes(built.onnx)
-        write_predictions(drafts[predictions], built.predictions)
-        outputs = {"predictions": predictions, **({} if built.onnx is None else {"onnx": onnx})}
-        manifest = manifest_document(
+    onnx, predictions, sidecar, card, picture = [folder / f"{stem}{name}" for name in names]
+    with publishing(inputs.recipe, onnx, SCHEMA) as publication:
+        if built.onnx is not None:
+            if onnx.is_file() and onnx.read_bytes() == built.onnx:
+                publication.keep(onnx)
+            else:
+                publication.write(onnx, built.onnx)
+        write_predictions(publication.draft(predictions), built.predictions)
+        manifest = write_manifest(
+            publication,
+            sidecar,
             Manifest(
                 schema=SCHEMA,
                 body={
@@ -104,18 +110,17 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
                 },
                 args=with_origins(inputs.settings.public_values(), TrainingSettings().public_values()),
                 inputs=_files_read(inputs, built.manifest),
-                outputs=outputs,
-                drafts={name: drafts[path] for name, path in outputs.items() if drafts[path].exists()},
+                outputs={"predictions": predictions, **({} if built.onnx is None else {"onnx": onnx})},
             ),
             context,
         )
-        check_published(drafts[predictions], manifest, sidecar)
-        drafts[sidecar].write_bytes(json_bytes(manifest))
-        drafts[picture].write_bytes(card_png(built.predictions, manifest))
-        drafts[card].write_bytes(render_card(manifest, picture.name).encode())
+        check_published(publication.lies_at(predictions), manifest, sidecar)
+        publication.write(picture, card_png(built.predictions, manifest))
+        publication.write(card, render_card(manifest, picture.name).encode())
     standing = standing_head(context.root, inputs.recipe)
     version = str(standing["sha256"])[:32] if standing and standing.get("sha256") else NO_HEAD
-    return PublishedHead(onnx if "onnx" in outputs else None, predictions, sidecar, card, picture, manifest, version)
+    exported = None if built.onnx is None else onnx
+    return PublishedHead(exported, predictions, sidecar, card, picture, manifest, version)
 
 
 def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path]:
@@ -180,20 +185,23 @@ def publish_across(
     """
     path = context.root.models() / "cross_corpus_evaluation.json"
     evaluation = report(across, settings, table)
-    write_json(path, evaluation)
+    content = json_bytes(evaluation)
     body = {name: evaluation[name] for name in ("feature_schema", "absent", "excluded", "device", *METRICS)}
-    manifest = write_manifest(
-        manifest_path(path),
-        Manifest(
-            schema=ACROSS_MANIFEST_SCHEMA,
-            body={**body, "corpora": list(across.corpora)},
-            args=with_origins(settings.public_values(), TrainingSettings().public_values()),
-            inputs=files,
-            outputs={"cross_corpus_evaluation": path},
-        ),
-        context,
-    )
-    return PublishedAcross(path, evaluation, manifest_path(path), manifest, content_version([path.read_bytes()]))
+    with publishing("cross_corpus_evaluation", path, ACROSS_SCHEMA) as publication:
+        publication.write(path, content)
+        manifest = write_manifest(
+            publication,
+            manifest_path(path),
+            Manifest(
+                schema=ACROSS_MANIFEST_SCHEMA,
+                body={**body, "corpora": list(across.corpora)},
+                args=with_origins(settings.public_values(), TrainingSettings().public_values()),
+                inputs=files,
+                outputs={"cross_corpus_evaluation": path},
+            ),
+            context,
+        )
+    return PublishedAcross(path, evaluation, manifest_path(path), manifest, content_version([content]))
 
 
 def report(across: Across, settings: TrainingSettings, table: Path) -> dict[str, Any]:

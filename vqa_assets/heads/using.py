@@ -28,6 +28,7 @@ from vqa_assets.heads.export import check_operators
 from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
 from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, OWN_COLUMNS
 from vqa_assets.heads.weights import F32, encoder_onehot
+from vqa_assets.tables.files import place_to_read
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,9 @@ def open_head(path: Path) -> Head:
     """
     manifest = read_manifest(path.with_suffix(".json"))
     onnx = path.with_suffix(".onnx")
-    if not onnx.is_file():
+    if not place_to_read(onnx).is_file():
         raise HeadError(f"{onnx}", found="found nothing there", expected="the head's ONNX", next_step=AGAIN)
-    content = onnx.read_bytes()
+    content = place_to_read(onnx).read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     # The ONNX of another training beside this manifest would give plausible scores under a wrong name.
     if sha256 != manifest.sha256:

@@ -1,12 +1,14 @@
 """Download progress that survives a kill: an append-only log folded into a JSON file.
 
 The JSON (``{"0001.mp4": {"state": "done"}}``) is what people read and edit; rewriting it for each clip is quadratic, so
-the truth while a run lasts is the log, which holds what the JSON does not have yet.
+the truth while a run lasts is the log, which holds what the JSON does not have yet. Its first line names the JSON that
+it continues, by SHA-256: what is later is a matter of that, and of no clock.
 """
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Literal
@@ -19,6 +21,7 @@ State = Literal["done", "failed", "retry"]
 LEAST_CLIPS_BETWEEN_WRITES = 50
 LEAST_SECONDS_BETWEEN_WRITES = 10.0
 _SHARE_OF_TIME = 100
+_CONTINUES = "continues"
 _log = logger(__name__)
 
 
@@ -61,7 +64,7 @@ class Progress:
     def __init__(self, path: Path, now: Callable[[], float] | None = None) -> None:
         self.path, self._now = path, now or time.monotonic
         self.log_path = path.with_name(f"{path.stem}.log" if path.suffix != ".log" else f"{path.name}.log")
-        self._entries = _read_json(path)
+        self._entries, self._json_sha256 = _read_json(path)
         self._since_write = 0
         self._written_at = self._now()
         self._write_took_s = 0.0
@@ -74,7 +77,7 @@ class Progress:
             self.write()
         # What the log still holds is in the JSON now, or lost to a later edit of it: it must not come back.
         self._log = self.log_path.open("ab")
-        self._log.truncate(0)
+        self._empty_log(self._log)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -103,7 +106,9 @@ class Progress:
         self._entries.update(new)
         self._dirty = True
         if self._log is not None:
-            lines = (json.dumps({"name": name, **entry.as_json()}) for name, entry in new.items())
+            lines = [json.dumps({"name": name, **entry.as_json()}) for name, entry in new.items()]
+            if not self._log.tell():
+                lines.insert(0, json.dumps({_CONTINUES: self._json_sha256}))
             self._log.write("".join(f"{line}\n" for line in lines).encode())
             self._log.flush()
         self._since_write += len(new)
@@ -113,9 +118,11 @@ class Progress:
     def write(self) -> None:
         """Replace the JSON by all entries, then empty the log."""
         begun = self._now()
-        write_bytes(self.path, _json_of(self._entries))
+        content = _json_of(self._entries)
+        write_bytes(self.path, content)
+        self._json_sha256 = hashlib.sha256(content).hexdigest()
         if self._log is not None:
-            self._log.truncate(0)
+            self._empty_log(self._log)
         self._dirty, self._since_write = False, 0
         self._written_at = self._now()
         self._write_took_s = self._written_at - begun
@@ -125,13 +132,22 @@ class Progress:
         pause = max(LEAST_SECONDS_BETWEEN_WRITES, self._write_took_s * _SHARE_OF_TIME)
         return self._since_write >= LEAST_CLIPS_BETWEEN_WRITES and self._now() - self._written_at >= pause
 
+    def _empty_log(self, log: IO[bytes]) -> None:
+        log.truncate(0)
+        log.seek(0)
+
     def _fold(self) -> bool:
-        """Take in the log a killed run left; a JSON edited after the log's last line wins over it."""
+        """Take in the log a killed run left; a JSON that was edited since wins over it."""
         if not self.log_path.exists():
             return False
-        if self.path.exists() and self.path.stat().st_mtime_ns > self.log_path.stat().st_mtime_ns:
+        continued, lines = _log_lines(self.log_path)
+        if continued is None:  # a log of an older version: which is later only the clock can say
+            if self.path.exists() and self.path.stat().st_mtime_ns > self.log_path.stat().st_mtime_ns:
+                return False
+        # Another JSON than the log continues was edited since, or has what is in the log already.
+        elif continued != self._json_sha256:
             return False
-        entries = dict(_log_entries(self.log_path))
+        entries = dict(_log_entries(self.log_path, lines))
         self._entries.update(entries)
         return bool(entries)
 
@@ -149,10 +165,19 @@ def _json_of(entries: Mapping[str, Entry]) -> bytes:
         return json_text(_ascii).encode()
 
 
-def _log_entries(path: Path) -> list[tuple[str, Entry]]:
+def _log_lines(path: Path) -> tuple[str | None, list[bytes]]:
+    """The SHA-256 of the JSON that a log continues, None where it does not say; and the lines of its entries."""
+    lines = path.read_bytes().splitlines()
+    try:
+        return str(json.loads(lines[0])[_CONTINUES]), lines[1:]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None, lines
+
+
+def _log_entries(path: Path, lines: Iterable[bytes]) -> list[tuple[str, Entry]]:
     """The whole lines of a log; a kill may have torn the last one."""
     entries = []
-    for line in path.read_bytes().splitlines():
+    for line in lines:
         try:
             value = json.loads(line)
             entries.append((str(value.pop("name")), _entry(value, path, "a log line")))
@@ -161,16 +186,19 @@ def _log_entries(path: Path) -> list[tuple[str, Entry]]:
     return entries
 
 
-def _read_json(path: Path) -> dict[str, Entry]:
+def _read_json(path: Path) -> tuple[dict[str, Entry], str]:
+    """The entries of the JSON, and its SHA-256; none and an empty text where there is no JSON."""
     if not path.exists():
-        return {}
+        return {}, ""
+    content = path.read_bytes()
     try:
-        value = json.loads(path.read_bytes() or b"{}")
+        value = json.loads(content or b"{}")
     except (ValueError, RecursionError) as error:
         raise _broken(path, f"not JSON ({error})") from error
     if not isinstance(value, dict):
         raise _broken(path, f"a JSON {type(value).__name__}")
-    return {name: _entry(entry, path, name) for name, entry in value.items()}
+    entries = {name: _entry(entry, path, name) for name, entry in value.items()}
+    return entries, hashlib.sha256(content).hexdigest()
 
 
 def _entry(value: object, path: Path, name: str) -> Entry:

@@ -32,9 +32,10 @@ from vqa_assets.ingest.settings import INGEST_TOML, IngestSettings
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
 from vqa_assets.settings import Resolved
-from vqa_assets.tables.files import drafting, fault_of, json_line, refusal_of, report_line, write_lines
+from vqa_assets.tables.files import fault_of, json_line, refusal_of, report_line, write_lines
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import Publication, published_count, publishing, settle, what_stands
 from vqa_assets.tables.specs import corpus_jsonl_of
 from vqa_assets.tables.validation import validate_rows
 
@@ -70,7 +71,9 @@ def ingest_corpus(
     An interrupt loses at most the clips in hand. Every VqaError says what, found, expected and next.
     """
     settings = resolved.values
+    settle(context.root.corpus_dir(corpus))
     layout = CorpusLayout.of(corpus, settings, context.root)
+    settle(layout.folder, layout.output.parent)
     if settings.fetch:
         # First of all: the annotation file itself may come out of an archive.
         with disk_faults_in_words(layout.folder), corpus_lock(layout.folder, settings.lock_wait_s):
@@ -92,8 +95,9 @@ def ingest_corpus(
         annotations, output = _gather_and_judge(corpus, settings, layout, annotations, earlier, services, report)
         report.reconcile(corpus.name)
         described = _manifest(corpus, resolved, layout, annotations, report)
-        replaced = _publish(output, corpus, layout, report)
-        manifest = write_manifest(layout.manifest, described, context)
+        with publishing("corpus_jsonl", layout.output, MANIFEST_SCHEMA) as publication:
+            replaced = _write(publication, output, corpus, layout, report)
+            manifest = write_manifest(publication, layout.manifest, described, context)
     _log_summary(corpus, settings, layout, report, context.root, replaced=replaced)
     return Ingested(layout, annotations, report, manifest, corpus_data_version(output), unseen)
 
@@ -114,6 +118,7 @@ def disk_faults_in_words(folder: Path) -> Iterator[None]:
 
     ``folder`` is the corpus's, where the error does not say which file it was.
     """
+    before = published_count()
     try:
         yield
     except OSError as error:
@@ -128,18 +133,18 @@ def disk_faults_in_words(folder: Path) -> Iterator[None]:
         code = fault_of(error)
         if code is None:
             raise
-        raise _refused(code, Path(name or folder), error.strerror or str(error)) from error
+        raise _refused(code, Path(name or folder), error.strerror or str(error), before) from error
     except sqlite3.OperationalError as error:  # full, read-only, not to be opened: SQLite has no finer classes
-        raise _refused(None, folder / ".ingest-cache.sqlite", str(error)) from error
+        raise _refused(None, folder / ".ingest-cache.sqlite", str(error), before) from error
 
 
-def _refused(code: int | None, path: Path, reason: str) -> IngestError:
+def _refused(code: int | None, path: Path, reason: str, before: int) -> IngestError:
     words = refusal_of(code, path)
     return IngestError(
         words.what,
         found=reason,
         expected=words.expected,
-        next_step=f"{words.remedy}, then run again: the earlier output stands, finished clips are kept",
+        next_step=f"{words.remedy}, then run again: {what_stands(before)}, finished clips are kept",
     )
 
 
@@ -223,24 +228,19 @@ def refuse_nothing(
     )
 
 
-def _publish(rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report: IngestReport) -> bool:
-    """Write, validate, replace; a file whose bytes would stay the same is left alone. Whether it was replaced.
-
-    Nothing is replaced before all is written and it is known that the manifest can be.
-    """
+def _write(
+    publication: Publication, rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report: IngestReport
+) -> bool:
+    """Write and validate rows and losses; a file whose bytes would stay the same is left alone. Whether it changes."""
     validate_rows((out.row for out in rows), corpus_jsonl_of(corpus), str(layout.output))
-    refuse_folders(layout)
-    with drafting(layout.output) as output, drafting(layout.losses) as losses:
-        with drafting(layout.manifest) as manifest:
-            manifest.path.touch()  # refused now where the manifest's folder may not be written
-        write_lines(losses.path, (report_line(line) for line in report.listed()))
-        # Its time of change stays too: whoever watches the file sees that nothing is new.
-        replaced = not (layout.output.exists() and _same_bytes(rows, layout.output))
-        if replaced:
-            write_lines(output.path, (out.raw for out in rows))
-            output.publish()
-        losses.publish()
-    return replaced
+    write_lines(publication.draft(layout.losses), (report_line(line) for line in report.listed()))
+    # Its time of change stays too: whoever watches the file sees that nothing is new.
+    changes = not (layout.output.exists() and _same_bytes(rows, layout.output))
+    if changes:
+        write_lines(publication.draft(layout.output), (out.raw for out in rows))
+    else:
+        publication.keep(layout.output)
+    return changes
 
 
 def refuse_folders(layout: CorpusLayout) -> None:

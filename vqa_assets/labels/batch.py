@@ -18,9 +18,10 @@ from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
 from vqa_assets.printing import cell, logger, plain_values
 from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import read_json_object, write_bytes
+from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import table_at
 from vqa_assets.tables.paths import CODE
+from vqa_assets.tables.publication import publishing
 
 REPORT_SCHEMA = "mos-label-materializer-batch-v1"
 SHIPPED = (CODE / "configs", Path(sys.prefix) / "share" / "vqa-assets" / "configs")
@@ -335,8 +336,9 @@ def _write_reports(
         "fail_fast": settings.fail_fast,
     }
     described = Manifest(REPORT_SCHEMA, body, with_origins(values, defaults), inputs, outputs)
-    report = write_manifest(reports.json, described, context)
-    write_bytes(reports.markdown, _markdown(plain_values(report)).encode())
+    with publishing("mos_label_batch", reports.json, REPORT_SCHEMA) as publication:
+        report = write_manifest(publication, reports.json, described, context)
+        publication.write(reports.markdown, _markdown(plain_values(report)).encode())
     return report
 
 

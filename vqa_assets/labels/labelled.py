@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,11 @@ from vqa_assets.labels.coverage import LabelAudit
 from vqa_assets.labels.joining import Join, further_of, plan
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
-from vqa_assets.tables.files import Draft, drafting, fault_of, read_json_lines
+from vqa_assets.tables.files import drafting, fault_of, read_json_lines
 from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
 from vqa_assets.tables.makers import made_by, mark, seal
 from vqa_assets.tables.parquet import iterate_frames, standing_version, table_version
+from vqa_assets.tables.publication import publishing, settle
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames
 
@@ -58,31 +58,35 @@ def make_labelled_table(
     A table whose content would stay the same is left alone; after an error the earlier one stands. LabelError or
     SchemaError say what of the input cannot be used.
     """
+    settle(*(path.parent for path in (paths.out, paths.audit_json, paths.features, *paths.labels)))
     join, out = _planned(paths, settings, corpora)
     as_parquet = out.format is Format.PARQUET
-    with _validated_draft(join, settings, out) as draft:
-        version = table_version(draft.path) if as_parquet else _bytes_version(draft.path)
+    with publishing("mos_features", paths.out, AUDIT_SCHEMA) as publication:
+        draft = publication.draft(out.path)
+        _write_validated(join, settings, out, draft)
+        version = table_version(draft) if as_parquet else _bytes_version(draft)
         standing = standing_version(out.path) if as_parquet else _standing_bytes_version(out.path)
         # an equal table is left alone, so that what is made from it stays fresh
-        if standing != version:
-            draft.publish()
-    manifest = write_manifest(
-        paths.audit_json,
-        Manifest(
-            schema=AUDIT_SCHEMA,
-            body={
-                **join.audit.as_dict(),
-                **_decisions(join),
-                "further_scores": _further_scores(join),
-                "labels": [one.as_dict() for one in join.summaries],
-                "data_version": version,
-            },
-            args={**settings.described(), **paths.described()},
-            inputs={"features": paths.features, **{f"labels_{i}": p for i, p in enumerate(paths.labels)}},
-            outputs={"features_with_mos": paths.out},
-        ),
-        context,
-    )
+        if standing == version:
+            publication.keep(out.path)
+        manifest = write_manifest(
+            publication,
+            paths.audit_json,
+            Manifest(
+                schema=AUDIT_SCHEMA,
+                body={
+                    **join.audit.as_dict(),
+                    **_decisions(join),
+                    "further_scores": _further_scores(join),
+                    "labels": [one.as_dict() for one in join.summaries],
+                    "data_version": version,
+                },
+                args={**settings.described(), **paths.described()},
+                inputs={"features": paths.features, **{f"labels_{i}": p for i, p in enumerate(paths.labels)}},
+                outputs={"features_with_mos": paths.out},
+            ),
+            context,
+        )
     return LabelledTable(paths, join.audit, join.summaries, manifest, version)
 
 
@@ -92,7 +96,9 @@ def label_features(
     """Write ``features`` with opinion scores to ``out`` and nothing beside it; errors as ``make_labelled_table``."""
     paths = LabelPaths(features=features, labels=tuple(labels), out=out, audit_json=out.with_suffix(".audit.json"))
     join, table = _planned(paths, settings, corpora)
-    with _validated_draft(join, settings, table) as draft:
+    with drafting(out) as draft:
+        _write_validated(join, settings, table, draft.path)
+        seal(draft.path)
         draft.publish()
     return join.audit
 
@@ -156,24 +162,21 @@ def _is_corpus_jsonl(table: ForeignTable) -> bool:
     )
 
 
-@contextmanager
-def _validated_draft(join: Join, settings: LabelSettings, out: ForeignTable) -> Iterator[Draft]:
-    """A draft of the table in the format of ``out``, valid batch by batch; the block may publish it."""
+def _write_validated(join: Join, settings: LabelSettings, out: ForeignTable, draft: Path) -> None:
+    """Write the table in the format of ``out`` to a draft, valid batch by batch."""
     specs = labelled_table(settings.status_column, further_of(join.files))
-    as_parquet = out.format is Format.PARQUET
-    with drafting(out.path if as_parquet else out.path.with_name(f"{out.path.name}.parquet")) as draft:
-        _write_parquet(join, draft.path)
-        names = [c.name for c in specs.columns]
-        validate_frames(iterate_frames(draft.path, names, _ROWS_AT_ONCE), specs, str(out.path))
-        if as_parquet:
-            yield draft
-            return
-        with drafting(out.path) as converted:
-            if join.as_objects:
-                _write_json(converted.path, (_json(row) for row in _labelled_objects(join, draft.path)), out.format)
-            else:
-                _write_columns(pl.scan_parquet(draft.path), converted.path, out)
-            yield converted
+    names = [c.name for c in specs.columns]
+    if out.format is Format.PARQUET:
+        _write_parquet(join, draft)
+        validate_frames(iterate_frames(draft, names, _ROWS_AT_ONCE), specs, str(out.path))
+        return
+    with drafting(out.path.with_name(f"{out.path.name}.parquet")) as table:
+        _write_parquet(join, table.path)
+        validate_frames(iterate_frames(table.path, names, _ROWS_AT_ONCE), specs, str(out.path))
+        if join.as_objects:
+            _write_json(draft, (_json(row) for row in _labelled_objects(join, table.path)), out.format)
+        else:
+            _write_columns(pl.scan_parquet(table.path), draft, out)
 
 
 def _write_parquet(join: Join, path: Path) -> None:
@@ -183,7 +186,6 @@ def _write_parquet(join: Join, path: Path) -> None:
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
             marked = mark("mos_features")
             rows.sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
-        seal(path)
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:
             raise

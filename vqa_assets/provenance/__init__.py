@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from vqa_assets.tables.files import write_json
+from vqa_assets.tables.files import place_to_read
+from vqa_assets.tables.makers import Sealed
 from vqa_assets.tables.paths import CODE, DataRoot
+from vqa_assets.tables.publication import Publication
 
 SCHEMA = "ai-run-provenance-v1"
 PACKAGES = (
@@ -42,6 +44,8 @@ PACKAGES = (
     "torch",
     "vqa-assets",
 )
+CLOCKS_DIFFER_DAYS = 0.05
+"""A file server's clock may be an hour ahead of ours: no reason to doubt it. What is later than that is no age."""
 _URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 
 
@@ -60,34 +64,34 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A replay manifest before it is written: its schema, its body, and what the run read and wrote.
-
-    ``drafts`` say of outputs that are not in their place yet where they lie until then.
-    """
+    """A replay manifest before it is written: its schema, its body, and what the run read and wrote."""
 
     schema: str
     body: Mapping[str, Any]
     args: Mapping[str, Any]
     inputs: Mapping[str, Path]
     outputs: Mapping[str, Path]
-    drafts: Mapping[str, Path] = field(default_factory=dict)
 
 
-def write_manifest(path: Path, manifest: Manifest, context: RunContext) -> dict[str, Any]:
-    """Write a replay manifest atomically and return it. Hashes every input and output file."""
-    document = manifest_document(manifest, context)
-    write_json(path, document)
+def write_manifest(publication: Publication, path: Path, manifest: Manifest, context: RunContext) -> dict[str, Any]:
+    """Write a replay manifest as part of a publication, and return it. Hashes every input and output file.
+
+    What it says of outputs is what will stand when all is published: they must be whole.
+    """
+    document = manifest_document(publication, manifest, context)
+    publication.write_json(path, document)
     return document
 
 
-def manifest_document(manifest: Manifest, context: RunContext) -> dict[str, Any]:
+def manifest_document(publication: Publication, manifest: Manifest, context: RunContext) -> dict[str, Any]:
     """A replay manifest as it is written. Hashes every input and output file."""
-    content = {"schema": manifest.schema, **manifest.body, "run_provenance": run_provenance(manifest, context)}
+    provenance = run_provenance(publication, manifest, context)
+    content = {"schema": manifest.schema, **manifest.body, "run_provenance": provenance}
     public: dict[str, Any] = presentable(content, context.root)
     return public
 
 
-def run_provenance(manifest: Manifest, context: RunContext) -> dict[str, Any]:
+def run_provenance(publication: Publication, manifest: Manifest, context: RunContext) -> dict[str, Any]:
     """The ``run_provenance`` of one run."""
     return {
         "schema": SCHEMA,
@@ -95,10 +99,7 @@ def run_provenance(manifest: Manifest, context: RunContext) -> dict[str, Any]:
         "argv": list(context.argv),
         "args": dict(manifest.args),
         "inputs": _file_records(manifest.inputs),
-        "outputs": {
-            name: {**record, "path": manifest.outputs[name]}
-            for name, record in _file_records({**manifest.outputs, **manifest.drafts}).items()
-        },
+        "outputs": _output_records(publication, manifest.outputs),
         "dagster": dict(context.dagster),
         "packages": packages(),
         "git": dict(context.git),
@@ -115,13 +116,23 @@ def _file_records(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         return dict(zip(names, pool.map(file_record, (files[name] for name in names)), strict=True))
 
 
+def _output_records(publication: Publication, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """The records by name of what will stand: what is published is hashed once, here and for the journal."""
+    contents = publication.contents(files.values())
+    return {
+        name: {"path": path, "kind": "file", "exists": True, **vars(contents[path])}
+        if path in contents
+        else file_record(path)
+        for name, path in sorted(files.items())
+    }
+
+
 def file_record(path: Path) -> dict[str, Any]:
     """{path, kind, exists, sha256, size_bytes} of a file or folder; a folder has neither hash nor size."""
-    record: dict[str, Any] = {"path": path, "kind": "dir" if path.is_dir() else "file", "exists": path.exists()}
-    if path.is_file():
-        with path.open("rb") as content:
-            record["sha256"] = hashlib.file_digest(content, "sha256").hexdigest()
-        record["size_bytes"] = path.stat().st_size
+    there = place_to_read(path)
+    record: dict[str, Any] = {"path": path, "kind": "dir" if there.is_dir() else "file", "exists": there.exists()}
+    if there.is_file():
+        record |= vars(Sealed.of(there))
     return record
 
 
@@ -157,6 +168,12 @@ def utc_text(seconds: float | None = None) -> str:
     """A time in UTC, whole seconds: ``2026-05-08T12:00:00+00:00``."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.replace(microsecond=0).isoformat()
+
+
+def age_days(text: str) -> float:
+    """How long ago a time in UTC was, in days; negative of one in the future. ValueError where it is no time."""
+    moment = datetime.fromisoformat(text)
+    return (datetime.now(UTC) - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))).total_seconds() / 86_400
 
 
 def content_version(parts: Iterable[bytes]) -> str:

@@ -18,8 +18,9 @@ from vqa_assets.corpora.declarations import corpora_folder
 from vqa_assets.errors import ProvenanceError, VqaError
 from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.provenance import SCHEMA, file_record
-from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.files import place_to_read, read_json_object
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import settle, settle_root
 
 
 class Match(StrEnum):
@@ -67,8 +68,10 @@ def verify(manifest_file: Path, root: DataRoot | None = None) -> Verified:
 
     Without ``root`` it is found from the manifest's own place. ProvenanceError where the file is no replay manifest.
     """
+    settle(manifest_file.parent)
     provenance = _provenance(manifest_file)
     root = root or find_root(manifest_file, provenance)
+    settle_root(root)
     return Verified(root, tuple(_compare_all(provenance, root)), replay_command(provenance, root))
 
 
@@ -117,7 +120,7 @@ def _corpora_not_shipped(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def _provenance(manifest_file: Path) -> Mapping[str, Any]:
-    if not manifest_file.is_file():
+    if not place_to_read(manifest_file).is_file():
         raise ProvenanceError(
             f"{manifest_file}",
             found="found nothing there",
@@ -141,8 +144,8 @@ def _compare_all(provenance: Mapping[str, Any], root: DataRoot) -> Iterator[Comp
 
 def _compare(recorded: Mapping[str, Any], path: Path) -> Match:
     if not recorded["exists"]:
-        return Match.APPEARED if path.exists() else Match.ABSENT
-    if not path.exists():
+        return Match.APPEARED if place_to_read(path).exists() else Match.ABSENT
+    if not place_to_read(path).exists():
         return Match.GONE
     if recorded["kind"] == "dir":
         return Match.NOT_HASHED

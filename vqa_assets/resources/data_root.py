@@ -8,6 +8,7 @@ from pydantic import Field
 from vqa_assets.errors import VqaError
 from vqa_assets.tables.lock import hold_run
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import settle_root
 
 
 class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -19,10 +20,14 @@ class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Show that the run lives from its beginning on, before the first asset of it does anything."""
+        """Show that the run lives from its beginning on, before the first asset of it does anything.
+
+        What a killed run left half published is settled before this one reads anything.
+        """
         if context.run is not None:
             with suppress(VqaError):  # whoever needs the root says what is wrong with it
                 hold_run(self.root(), context.run.run_id)
+                settle_root(self.root())
 
     def root(self) -> DataRoot:
         """The data root; SettingsError where the folder is not there."""

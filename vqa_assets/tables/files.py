@@ -1,16 +1,15 @@
 """Atomic files and JSON Lines: no reader ever sees half a file. And what a disk refuses, in words.
 
-What is done about a refusal is the caller's. Parquet is in ``parquet``, paths of the data root are in ``paths``.
+What is done about a refusal is the caller's. Several files at once are in ``publication``, Parquet is in ``parquet``,
+paths of the data root are in ``paths``.
 """
 
 import errno
-import glob
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from vqa_assets.errors import SchemaError
 from vqa_assets.printing import plain_lines
 from vqa_assets.tables.formats import refuse_newer_document
 from vqa_assets.tables.makers import refuse_newer
+from vqa_assets.tables.paths import sibling
 
 LFS_POINTER = b"version https://git-lfs"
 """How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
@@ -30,9 +30,10 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROF
 """The errors by which a disk refuses a file: it is full, read-only, without permission, broken."""
 _MAY_BE_READING = (errno.EACCES, errno.EPERM, errno.EIO)
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error (\d+)\)")
-_LONGEST_NAME_BYTES = 255
 _SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _REMEDY = "materialize the asset that writes it again"
+_instead: dict[Path, tuple[Path, Path]] = {}
+"""Target → (where to read it, while what is there), of publications that this process may not settle."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,8 @@ class Draft:
 
     def publish(self) -> None:
         """Flush to disk and replace the target."""
-        self.flush()
-        self.path.replace(self.target)
-
-    def flush(self) -> None:
-        """Have the bytes on the disk."""
-        # Without it a crash of the machine may leave the new name with none of its bytes.
         sync_file(self.path)
+        self.path.replace(self.target)
 
 
 def file_identity(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -60,6 +56,7 @@ def file_identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 def sync_file(path: Path) -> None:
     """Have a file's bytes on the disk; OSError where the disk refuses them."""
+    # Without it a crash of the machine may leave the new name with none of its bytes.
     with path.open("rb") as written:
         os.fsync(written.fileno())
 
@@ -83,8 +80,8 @@ def drafting(target: Path) -> Iterator[Draft]:
     refuse_newer(target)
     # Beside the target, not in a temporary folder: a file can replace another at once on one file system only.
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned_drafts(target)
-    draft = Draft(_draft_path(target), target)
+    remove_abandoned(target, "tmp")
+    draft = Draft(draft_path(target), target)
     try:
         yield draft
     except Exception as error:
@@ -93,7 +90,9 @@ def drafting(target: Path) -> Iterator[Draft]:
             raise
         raise OSError(fault, os.strerror(fault), str(target)) from error
     finally:
-        draft.path.unlink(missing_ok=True)
+        # What cannot be removed is removed by the next draft: it takes nothing from what stands.
+        with suppress(OSError):
+            draft.path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -104,23 +103,20 @@ def replacing(path: Path) -> Iterator[Path]:
         draft.publish()
 
 
-@contextmanager
-def replacing_together(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
-    """A temporary path for each of ``paths``; when the block ends well they replace all, when it does not, none.
+def read_earlier_of(files: Mapping[Path, Path], *, while_there: Path) -> None:
+    """Have ``place_to_read`` name another file for each of ``files``, for as long as ``while_there`` is there."""
+    _instead.update({target.absolute(): (earlier, while_there) for target, earlier in files.items()})
 
-    One that the block did not write replaces nothing. All that can be refused is refused before the first replacement.
+
+def place_to_read(path: Path) -> Path:
+    """Where to read what stands at ``path``: elsewhere only where a publication was cut short and cannot be settled.
+
+    A file that was not there before is not there then, either: nothing is at the path that is named.
     """
-    with ExitStack() as stack:
-        drafts = {path: stack.enter_context(drafting(path)) for path in paths}
-        yield {path: draft.path for path, draft in drafts.items()}
-        written = [draft for draft in drafts.values() if draft.path.exists()]
-        for draft in written:
-            # A folder would be met only by the replacement, when others are new already.
-            if draft.target.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(draft.target))
-            draft.flush()
-        for draft in written:
-            draft.path.replace(draft.target)
+    if not _instead:
+        return path
+    earlier, while_there = _instead.get(path.absolute(), (path, path))
+    return earlier if while_there.exists() else path
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -144,7 +140,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; SchemaError where it is none, NewerFormatError where a later version wrote it."""
     cause: Exception | None = None
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(place_to_read(path).read_bytes())
         what = f"a JSON {type(value).__name__}"
     except (ValueError, RecursionError) as error:
         value, what, cause = None, f"not JSON ({error})", error
@@ -185,7 +181,7 @@ def read_json_lines(path: Path, remedy: str = _REMEDY) -> Iterator[JsonLine]:
     NewerFormatError where a later version of ours wrote the file.
     """
     refuse_newer(path)
-    with path.open("rb") as lines:
+    with place_to_read(path).open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             if raw.strip():
                 row = parse_json_line(raw, path, number, remedy)
@@ -221,23 +217,30 @@ def _no_object_in_line(path: Path, number: int, what: str, next_step: str) -> Sc
     return SchemaError(f"{path}:{number}", found=what, expected="one object a line", next_step=next_step)
 
 
-def _draft_path(target: Path) -> Path:
-    """Beside the target, hidden, of this process; of a name that leaves no room for that, by its hash."""
-    name = f".{target.name}.{os.getpid()}.tmp"
-    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
-        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()}.{os.getpid()}.tmp"
-    return target.with_name(name)
+def draft_path(target: Path) -> Path:
+    """Where this process writes what is to replace the target."""
+    return sibling(target, f".{os.getpid()}.tmp")
 
 
-def _remove_abandoned_drafts(target: Path) -> None:
-    """Remove drafts of ``target`` whose process is gone (a kill leaves them)."""
-    for draft in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        pid = draft.name.split(".")[-2]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            draft.unlink(missing_ok=True)
+def remove_abandoned(target: Path, kind: str) -> None:
+    """Remove what processes that are gone (a kill leaves it) had beside ``target``: drafts (``tmp``), backups."""
+    for path, pid in named_by_process(target.parent, kind):
+        if path.name == sibling(target, f".{pid}.{kind}").name and not is_alive(pid):
+            path.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def named_by_process(folder: Path, kind: str) -> list[tuple[Path, int]]:
+    """The hidden files of a kind in a folder, with the process that each says it is of."""
+    found = []
+    for path in sorted(folder.glob(f".*.{kind}")):
+        pid = path.name.split(".")[-2]
+        if pid.isdigit():
+            found.append((path, int(pid)))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
     with suppress(PermissionError):  # a process of somebody else is alive, too
         try:
             os.kill(pid, 0)

@@ -20,7 +20,7 @@ import orjson
 import polars as pl
 
 from vqa_assets.errors import SchemaError, TableError
-from vqa_assets.tables.files import LFS_POINTER, read_json_lines
+from vqa_assets.tables.files import LFS_POINTER, place_to_read, read_json_lines
 from vqa_assets.tables.makers import refuse_newer
 from vqa_assets.tables.parquet import column_names, json_texts
 
@@ -142,10 +142,13 @@ class ForeignTable:
         lines are no rows. A column of JSON values without a common type holds JSON texts.
         """
         if self.format is Format.PARQUET:
-            return pl.scan_parquet(self.path, glob=False)
+            return pl.scan_parquet(place_to_read(self.path), glob=False)
         if self.format is Format.CSV:
             rows = self._scan_csv(typed=typed, texts=texts)
-            with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            with (
+                place_to_read(self.path).open("rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            ):
                 may_have_empty_rows = any(content.find(sign) >= 0 for sign in _BEFORE_EMPTY_ROWS)
             # the filter costs a pass over all columns: only where the bytes show that it may find something
             return rows.filter(pl.any_horizontal(pl.all().is_not_null())) if may_have_empty_rows else rows
@@ -184,7 +187,7 @@ class ForeignTable:
         """The column names, and what separates values: a comma, a semicolon or a tab."""
         import csv
 
-        with self.path.open(encoding="utf-8-sig", newline="") as lines:
+        with place_to_read(self.path).open(encoding="utf-8-sig", newline="") as lines:
             try:
                 first = lines.readline()
                 separator = max(",;\t", key=first.count)
@@ -195,7 +198,7 @@ class ForeignTable:
 
     def _scan_csv(self, *, typed: bool, texts: Iterable[str] = ()) -> pl.LazyFrame:
         names, separator = self._csv_header
-        scan = partial(pl.scan_csv, self.path, glob=False, separator=separator, new_columns=names)
+        scan = partial(pl.scan_csv, place_to_read(self.path), glob=False, separator=separator, new_columns=names)
         as_texts = scan(infer_schema=False)
         if not typed:
             return as_texts
@@ -213,7 +216,7 @@ class ForeignTable:
         return scan(infer_schema_length=None, schema_overrides=overrides | digits) if digits else rows
 
     def _json_rows(self) -> list[dict[str, Any]]:
-        content = self.path.read_bytes()
+        content = place_to_read(self.path).read_bytes()
         try:
             try:
                 value = orjson.loads(content)
@@ -240,7 +243,7 @@ class ForeignTable:
         """The columns of a Parquet or CSV file."""
         kinds = selection.kinds(self.names)
         is_csv = self.format is Format.CSV
-        scan = self._scan_csv(typed=False) if is_csv else pl.scan_parquet(self.path, glob=False)
+        scan = self._scan_csv(typed=False) if is_csv else pl.scan_parquet(place_to_read(self.path), glob=False)
         decimal_comma = is_csv and self._csv_header[1] == ";"
         schema = scan.collect_schema()
         exprs, originals = [], []
@@ -273,7 +276,7 @@ class ForeignTable:
         DecodeError where a line needs more care.
         """
         decode = msgspec.json.Decoder(dict[str, Any]).decode
-        with self.path.open("rb") as lines:
+        with place_to_read(self.path).open("rb") as lines:
             first = [decode(raw) for raw in islice((raw for raw in lines if raw.strip()), _ROWS_OF_NAMES)]
             names = tuple(dict.fromkeys(name for row in first for name in row))
             kinds = selection.kinds((*names, *(n for n in selection.names if n not in names)))
@@ -323,11 +326,11 @@ def table_at(path: Path) -> ForeignTable:
 
 def check_present(path: Path, role: str, made_by: str) -> None:
     """TableError where a table is not there, empty, or a Git-LFS pointer."""
-    if not path.is_file():
+    if not place_to_read(path).is_file():
         found, next_step = "found a folder" if path.is_dir() else "found nothing there", made_by
     else:
         try:
-            with path.open("rb") as content:
+            with place_to_read(path).open("rb") as content:
                 begin = content.read(len(LFS_POINTER))
         except OSError as error:
             found = f"a file that cannot be opened ({error.strerror})"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vqa_assets.tables.formats import FORMATS, newer_format, schema_of, version_of
-from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.paths import manifest_path, sibling
 
 MARK_KEY = "vqa_assets"
 """The key of the mark in a file's metadata."""
@@ -75,6 +75,12 @@ class Sealed:
     sha256: str
     size_bytes: int
 
+    @classmethod
+    def of(cls, path: Path) -> "Sealed":
+        """Of the file at a path, which is left as it is; OSError where none can be read."""
+        with path.open("rb") as file:
+            return cls(hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size)
+
 
 def mark(stage: str, *, footer: bool = True) -> dict[str, str]:
     """The mark as file metadata, its digests still open: ``seal`` or ``sealed`` fills them in.
@@ -113,7 +119,7 @@ def sealed(content: bytes) -> bytes:
 
 def published_path(path: Path) -> Path:
     """The record of what a stage published last under this name."""
-    return path.with_name(f".{path.name}.published.json")
+    return sibling(path, ".published.json")
 
 
 def made_by(path: Path, *, compare: bool = True) -> Made | None:

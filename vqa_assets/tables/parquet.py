@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.errors import SchemaError
-from vqa_assets.tables.files import LFS_POINTER
+from vqa_assets.tables.files import LFS_POINTER, place_to_read
 from vqa_assets.tables.makers import refuse_newer_mark
 
 NO_VALUE = ("nan", "na", "n/a", "<na>", "null", "none")
@@ -24,7 +24,7 @@ def open_parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(place_to_read(path))
     except (pa.ArrowInvalid, OSError) as error:
         raise SchemaError(
             f"{path}",

@@ -1,5 +1,6 @@
 """The data root: where every artefact lies. Opens no file."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +15,20 @@ CODE = Path(__file__).parents[2]
 """The folder that holds the package: a checkout of the repository, or where packages are installed."""
 
 
+_LONGEST_NAME_BYTES = 255
+
+
 def manifest_path(artefact: Path) -> Path:
     """The replay manifest beside an artefact: ``x.ext`` → ``x.manifest.json``."""
     return artefact.with_name(f"{artefact.stem}.manifest.json")
+
+
+def sibling(target: Path, suffix: str) -> Path:
+    """A hidden file beside the target, named after it; after a hash of a name that leaves no room for the suffix."""
+    name = f".{target.name}{suffix}"
+    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()}{suffix}"
+    return target.with_name(name)
 
 
 @dataclass(frozen=True)

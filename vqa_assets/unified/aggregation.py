@@ -18,8 +18,9 @@ from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, utc_text, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import drafting, read_json_object, write_json
+from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import unified_corpus_of
 from vqa_assets.unified.croissant import croissant
 from vqa_assets.unified.description import UnifiedView, view_of
@@ -122,17 +123,17 @@ class UnifiedSettings:
 def make_unified_corpus(
     settings: UnifiedSettings, corpora: Mapping[str, Source], context: RunContext, workers: Workers | None = None
 ) -> UnifiedCorpus:
-    """Aggregate the shards into ``output``, a Parquet file and sidecars; earlier files stand until the new are valid.
+    """Aggregate the shards into ``output``, a Parquet file and sidecars; earlier files stand until all new are valid.
 
     Files whose content would stay the same but for time stamps are left alone.
     """
+    settle(settings.output.parent, *(shard.path.parent for shard in settings.shards))
     size_bytes = sum(shard.path.stat().st_size for shard in settings.shards if shard.path.is_file())
     workers = workers if workers and size_bytes > SMALL_BYTES else ThisProcess()
     aggregation = aggregate(settings.shards, corpora, utc_text(), workers)
-    report = aggregation.report
-    parquet = settings.output.with_suffix(".parquet")
     try:
-        version, report.losses.further_scores = _publish(aggregation.rows, settings.output, parquet, workers)
+        with publishing("unified_corpus", settings.output, MANIFEST_SCHEMA) as publication:
+            made = _publish(publication, settings, aggregation, corpora, context, workers)
     except OSError as error:
         raise AggregateError(
             f"{settings.output}",
@@ -140,17 +141,33 @@ def make_unified_corpus(
             expected="a folder with room for the new files beside the earlier ones",
             next_step="the earlier output stands; correct the folder or the disk, and materialize unified_corpus again",
         ) from error
-    for name, count in report.losses.further_scores.items():
+    for name, count in made.report.losses.further_scores.items():
         _log.warning("unified_corpus: %d %s are no numbers or outside their scale; they are unknown now", count, name)
-    # from the published file: what is described is what stands, also where it was left alone
-    view = view_of(parquet, corpora)
-    sidecars = Sidecars.beside(settings.output)
-    _keep_or_write(sidecars.related_clips, view.related.as_document())
-    _keep_or_write(sidecars.croissant, croissant(settings.output, parquet, version, view.licences))
+    _log.info("[unified-corpus] %s", ", ".join(f"{name} {value}" for name, value in made.report.counters().items()))
+    return made
+
+
+def _publish(
+    publication: Publication,
+    settings: UnifiedSettings,
+    aggregation: Aggregation,
+    corpora: Mapping[str, Source],
+    context: RunContext,
+    workers: Workers,
+) -> UnifiedCorpus:
+    """Write both files, unless what stands there holds the same rows, and all that says something of them."""
+    report, jsonl, parquet = aggregation.report, settings.output, settings.output.with_suffix(".parquet")
+    sidecars = Sidecars.beside(jsonl)
+    version, report.losses.further_scores = _write_rows(publication, aggregation.rows, jsonl, parquet, workers)
+    # what is described is what will stand, also where it is left alone
+    view = view_of(publication.lies_at(parquet), corpora)
+    _keep_or_write(publication, sidecars.related_clips, view.related.as_document())
+    _keep_or_write(publication, sidecars.croissant, croissant(publication, jsonl, parquet, version, view.licences))
     absent = tuple(s.corpus or context.root.shown(s.path) for s in settings.shards if not s.path.is_file())
     arguments = settings.by_name(context.root)
     manifest = write_manifest(
-        settings.manifest_out or manifest_path(settings.output),
+        publication,
+        settings.manifest_out or manifest_path(jsonl),
         Manifest(
             schema=MANIFEST_SCHEMA,
             body={
@@ -162,12 +179,11 @@ def make_unified_corpus(
             },
             args=with_origins(arguments, settings.defaults(context.root)),
             inputs={context.root.shown(s.path): s.path for s in settings.shards},
-            outputs={"unified_corpus": settings.output, "unified_corpus_parquet": parquet, **vars(sidecars)},
+            outputs={"unified_corpus": jsonl, "unified_corpus_parquet": parquet, **vars(sidecars)},
         ),
         context,
     )
-    _log.info("[unified-corpus] %s", ", ".join(f"{name} {value}" for name, value in report.counters().items()))
-    return UnifiedCorpus(settings.output, parquet, sidecars, view, report, absent, manifest, version)
+    return UnifiedCorpus(jsonl, parquet, sidecars, view, report, absent, manifest, version)
 
 
 def aggregate(
@@ -247,27 +263,29 @@ def write_unified_lines(rows: Block, path: Path, workers: Workers | None = None)
     return kinds, refused
 
 
-def _publish(rows: Block, jsonl: Path, parquet: Path, workers: Workers) -> tuple[str, Mapping[str, int]]:
-    """Put both files in their places, unless what stands there holds the same rows.
+def _write_rows(
+    publication: Publication, rows: Block, jsonl: Path, parquet: Path, workers: Workers
+) -> tuple[str, Mapping[str, int]]:
+    """Write both files, unless what stands there holds the same rows.
 
     Their data version, and the further scores that were left out.
     """
-    with drafting(parquet) as table, drafting(jsonl) as lines:
-        kinds, refused = write_unified_lines(rows, lines.path, workers)
-        specs = unified_corpus_of(scale.name for scale in rows.scales)
-        version = write_table(lines.path, table.path, kinds, partial(place_of, rows), specs)
-        if not stands(jsonl, parquet, version):
-            # the table names the JSONL it was made from: after a crash between the two they are no pair, and made again
-            table.publish()
-            lines.publish()
+    table, lines = publication.draft(parquet), publication.draft(jsonl)
+    kinds, refused = write_unified_lines(rows, lines, workers)
+    specs = unified_corpus_of(scale.name for scale in rows.scales)
+    version = write_table(publication.content(jsonl).sha256, lines, table, kinds, partial(place_of, rows), specs)
+    if stands(jsonl, parquet, version):
+        publication.keep(parquet)
+        publication.keep(jsonl)
     return version, refused
 
 
-def _keep_or_write(path: Path, document: Mapping[str, Any]) -> None:
+def _keep_or_write(publication: Publication, path: Path, document: Mapping[str, Any]) -> None:
     """Write a sidecar, unless the file says the same already."""
     try:
         if path.is_file() and read_json_object(path) == json.loads(json.dumps(document)):
+            publication.keep(path)
             return
     except SchemaError:
         pass  # a damaged file is written again
-    write_json(path, document)
+    publication.write_json(path, document)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vqa_assets.provenance import file_record
 from vqa_assets.tables.parquet import open_parquet
+from vqa_assets.tables.publication import Publication
 from vqa_assets.tables.specs import UNIFIED_CORPUS
 from vqa_assets.unified.description import CorpusLicence, Licences
 from vqa_assets.unified.table import unified_columns
@@ -60,15 +60,18 @@ _CONTEXT: Mapping[str, Any] = {
 """The context that the specification prescribes."""
 
 
-def croissant(jsonl: Path, parquet: Path, data_version: str, licences: Licences) -> dict[str, Any]:
-    """The Croissant document of two files of the same rows; equal files give an equal document."""
+def croissant(
+    publication: Publication, jsonl: Path, parquet: Path, data_version: str, licences: Licences
+) -> dict[str, Any]:
+    """The Croissant document of two files of the same rows as they will stand; equal files give an equal document."""
     import polars as pl
 
     corpora = licences.corpora
     clips = sum(one.clips for one in corpora)
     names = ", ".join(one.title for one in corpora)
     # when the newest row was made, not when this document was: rewritten, it stays equal
-    newest = unified_columns(parquet, ["aggregated_at_utc"]).select(pl.all().max()).collect().item()
+    table = publication.lies_at(parquet)
+    newest = unified_columns(table, ["aggregated_at_utc"]).select(pl.all().max()).collect().item()
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -86,8 +89,8 @@ def croissant(jsonl: Path, parquet: Path, data_version: str, licences: Licences)
         "isBasedOn": [_part(one) for one in corpora],
         "isLiveDataset": False,
         "distribution": [
-            _file(parquet, "application/x-parquet", "The rows as a table, one row a clip."),
-            _file(jsonl, "application/jsonlines", "The same rows as JSON Lines."),
+            _file(parquet, publication, "application/x-parquet", "The rows as a table, one row a clip."),
+            _file(jsonl, publication, "application/jsonlines", "The same rows as JSON Lines."),
         ],
         "recordSet": [
             {
@@ -96,7 +99,7 @@ def croissant(jsonl: Path, parquet: Path, data_version: str, licences: Licences)
                 "name": RECORD_SET,
                 "description": UNIFIED_CORPUS.row,
                 "key": {"@id": f"{RECORD_SET}/src_sha256"},
-                "field": _fields(parquet),
+                "field": _fields(table, parquet.name),
             }
         ],
     }
@@ -114,21 +117,21 @@ def _part(corpus: CorpusLicence) -> dict[str, Any]:
     }
 
 
-def _file(path: Path, kind: str, description: str) -> dict[str, Any]:
-    record = file_record(path)
+def _file(path: Path, publication: Publication, kind: str, description: str) -> dict[str, Any]:
+    content = publication.content(path)
     return {
         "@type": "cr:FileObject",
         "@id": path.name,
         "name": path.name,
         "description": description,
         "contentUrl": path.name,
-        "contentSize": f"{record['size_bytes']} B",
+        "contentSize": f"{content.size_bytes} B",
         "encodingFormat": kind,
-        "sha256": record["sha256"],
+        "sha256": content.sha256,
     }
 
 
-def _fields(parquet: Path) -> list[dict[str, Any]]:
+def _fields(parquet: Path, name: str) -> list[dict[str, Any]]:
     """Every column of the table; those without a column spec are the corpora's own."""
     specs = {column.name: column for column in UNIFIED_CORPUS.columns}
     kinds = {"int64": "integer", "double": "number", "bool": "boolean"}
@@ -142,7 +145,7 @@ def _fields(parquet: Path) -> list[dict[str, Any]]:
                 "name": column.name,
                 "description": spec.description if spec else "A field of some corpora's own, as published; else null",
                 "dataType": _TYPES[spec.kind if spec else kinds.get(str(column.type), "string")],
-                "source": {"fileObject": {"@id": parquet.name}, "extract": {"column": column.name}},
+                "source": {"fileObject": {"@id": name}, "extract": {"column": column.name}},
             }
         )
     return fields

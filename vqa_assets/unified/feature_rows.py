@@ -22,11 +22,12 @@ from vqa_assets.feature_names import MEASURED
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import drafting, fault_of
+from vqa_assets.tables.files import fault_of
 from vqa_assets.tables.foreign_tables import ForeignTable, check_present, key_text, table_at
 from vqa_assets.tables.makers import mark, seal
 from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, standing_version, table_version
 from vqa_assets.tables.paths import manifest_path
+from vqa_assets.tables.publication import publishing, settle
 from vqa_assets.tables.specs import CLIP_FACTS, LABELLED, MOS_FEATURES, STATUS_COLUMN, UNIFIED_FEATURES
 from vqa_assets.tables.validation import validate_frames
 from vqa_assets.unified.settings import FeatureRowsSettings
@@ -208,23 +209,26 @@ def make_unified_features(
     ``join_features``.
     """
     path = context.root.unified_features()
-    with drafting(path) as draft:
-        report = join_features(unified, files, columns, draft.path)
-        version = table_version(draft.path)
-        if standing_version(path) != version:
-            draft.publish()
+    settle(*(one.parent for one in (path, unified, *(file.path for file in files.files))))
     usual = FeatureRowsSettings().values()
-    manifest = write_manifest(
-        manifest_path(path),
-        Manifest(
-            schema=MANIFEST_SCHEMA,
-            body={**report.as_dict(), "data_version": version},
-            args=with_origins(settings.values(), usual),
-            inputs=files_read(unified, files),
-            outputs={"unified_features": path},
-        ),
-        context,
-    )
+    with publishing("unified_features", path, MANIFEST_SCHEMA) as publication:
+        draft = publication.draft(path)
+        report = join_features(unified, files, columns, draft)
+        version = table_version(draft)
+        if standing_version(path) == version:
+            publication.keep(path)
+        manifest = write_manifest(
+            publication,
+            manifest_path(path),
+            Manifest(
+                schema=MANIFEST_SCHEMA,
+                body={**report.as_dict(), "data_version": version},
+                args=with_origins(settings.values(), usual),
+                inputs=files_read(unified, files),
+                outputs={"unified_features": path},
+            ),
+            context,
+        )
     for line in report_lines(report):
         _log.warning("unified_features: %s", line)
     counts = ", ".join(f"{name} {value}" for name, value in report.counters().items())

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from vqa_assets.errors import SchemaError
 from vqa_assets.provenance import file_record
-from vqa_assets.tables.files import parse_json_line, read_json_lines
-from vqa_assets.tables.makers import mark, seal
+from vqa_assets.tables.files import parse_json_line, place_to_read, read_json_lines
+from vqa_assets.tables.makers import mark
 from vqa_assets.tables.parquet import TableDigest, column_names, json_texts, open_parquet
 from vqa_assets.tables.specs import UNIFIED_CORPUS, Table
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames, validate_rows
@@ -78,17 +78,20 @@ def unified_columns(parquet: Path, columns: Sequence[str]) -> "pl.LazyFrame":
             expected="the Parquet file of unified_corpus",
             next_step="materialize unified_corpus, or give its .parquet file",
         )
-    return pl.scan_parquet(parquet, glob=False).select(columns)
+    return pl.scan_parquet(place_to_read(parquet), glob=False).select(columns)
 
 
 def write_table(
+    jsonl_sha256: str,
     jsonl: Path,
     parquet: Path,
     extras: Kinds,
     place: Callable[[int], tuple[Path, int]],
     specs: Table = UNIFIED_CORPUS,
 ) -> str:
-    """Write the rows of ``jsonl`` as Parquet and return their data version.
+    """Write the rows of ``jsonl`` as Parquet, which names those bytes, and return their data version.
+
+    The maker's mark in it is left open: whoever publishes the file seals it.
 
     ``extras`` are all fields without a column spec, with some of the kinds of their values: where others turn up, all
     are looked at. SchemaError where a row breaks the column specs: it names file and line of the first one, which
@@ -97,14 +100,14 @@ def write_table(
     import pyarrow as pa
 
     try:
-        return _write(jsonl, parquet, extras, specs)
+        return _write(jsonl_sha256, jsonl, parquet, extras, specs)
     except (SchemaError, pa.ArrowInvalid) as error:
         # judged again, so that the message names the line; where no row is wrong, Arrow met other kinds of values than
         # the first row of each shape had
         _refuse_first_wrong(jsonl, place, specs)
         if isinstance(error, SchemaError):
             raise
-        return _write(jsonl, parquet, _all_kinds(jsonl, extras), specs)
+        return _write(jsonl_sha256, jsonl, parquet, _all_kinds(jsonl, extras), specs)
 
 
 def _refuse_first_wrong(jsonl: Path, place: Callable[[int], tuple[Path, int]], specs: Table) -> None:
@@ -137,7 +140,7 @@ def _each_once(specs: Table) -> Table:
     return replace(specs, columns=tuple(replace(column, unique=False) for column in specs.columns))
 
 
-def _write(jsonl: Path, parquet: Path, extras: Kinds, specs: Table) -> str:
+def _write(jsonl_sha256: str, jsonl: Path, parquet: Path, extras: Kinds, specs: Table) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -164,10 +167,9 @@ def _write(jsonl: Path, parquet: Path, extras: Kinds, specs: Table) -> str:
     with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
         validate_frames(frames(writer), _each_once(specs), str(parquet))
         version = digest.version()
-        origin = {"schema": ORIGIN_SCHEMA, "jsonl_sha256": file_record(jsonl)["sha256"], "data_version": version}
+        origin = {"schema": ORIGIN_SCHEMA, "jsonl_sha256": jsonl_sha256, "data_version": version}
         writer.add_key_value_metadata({_ORIGIN: json.dumps(origin).encode()})
         writer.add_key_value_metadata(mark("unified_corpus"))
-    seal(parquet)
     return version
 
 

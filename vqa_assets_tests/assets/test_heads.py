@@ -118,7 +118,8 @@ def test_an_experiment_lies_beside_the_head_that_stands_and_changes_nothing_of_i
     assert {path.name: path.read_bytes() for path in models.iterdir() if path.is_file()} == before
     stem = "konvid_1k_mos_head.two_2"
     ends = (".onnx", ".json", ".predictions.parquet", "_card.md", "_card.png")
-    assert {path.name for path in (models / "experiments").iterdir()} == {f"{stem}{end}" for end in ends}
+    published = {f".{stem}.onnx.published.json", *(f"{stem}{end}" for end in ends)}
+    assert {path.name for path in (models / "experiments").iterdir()} == published
     manifest = platform.manifest(f"experiments/{stem}")
     assert (manifest["id"], manifest["experiment"], manifest["onnx"]) == (stem, "two_2", f"{stem}.onnx")
     assert "An experiment: nothing else uses it." in (models / "experiments" / f"{stem}_card.md").read_text()
@@ -234,9 +235,8 @@ def test_a_head_that_is_not_exported_leaves_the_one_that_stands(platform):
     assert data_version(again, "mos_head") == data_version(first, "mos_head")
     after = {path.name: path.read_bytes() for path in (platform.root.path / "models").iterdir()}
     assert {name: after[name] for name in before} == before
-    assert set(after) - set(before) == {
-        f"konvid_1k_mos_head.unexported{end}" for end in (".json", ".predictions.parquet", "_card.md", "_card.png")
-    }
+    stem, ends = "konvid_1k_mos_head.unexported", (".json", ".predictions.parquet", "_card.md", "_card.png")
+    assert set(after) - set(before) == {f".{stem}.onnx.published.json", *(f"{stem}{end}" for end in ends)}
 
 
 def test_after_a_smoke_run_the_checks_alone_judge_the_real_head(platform):

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.features.corpus_table import MANIFEST_SCHEMA
-from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance import Manifest, RunContext
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CORPUS_JSONL
 from vqa_assets_tests.shared.fakes import KONVID
+from vqa_assets_tests.shared.manifests import publish_manifest
 from vqa_assets_tests.shared.platform import Platform, checks, failure, metadata
 
 
@@ -37,7 +38,7 @@ class LabelPlatform(Platform):
         pq.write_table(pa.table(columns), path)
         if ours:
             context = RunContext(self.root, {}, Path(__file__))
-            write_manifest(manifest_path(path), Manifest(MANIFEST_SCHEMA, {}, {}, {}, {"features": path}), context)
+            publish_manifest(manifest_path(path), Manifest(MANIFEST_SCHEMA, {}, {}, {}, {"features": path}), context)
 
     def labels(self, *rows: dict[str, Any]) -> None:
         self.root.corpus_jsonl(KONVID).write_text("".join(json.dumps(row) + "\n" for row in rows))

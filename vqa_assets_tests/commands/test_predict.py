@@ -26,12 +26,15 @@ from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.using import open_head
 from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.predict import main
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import publishing, settle
 from vqa_assets_tests.shared.clips import tiny_clip
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+from vqa_assets_tests.shared.kills import KILLED, killed_at
 
 NAME = "konvid_mos_head_v1"
 SETTINGS = TrainingSettings(epochs=2, device="cpu", protocol_splits=0)
@@ -49,6 +52,46 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         RunContext(root, {}, Path(__file__)),
     )
     return root.path
+
+
+@pytest.fixture(scope="module")
+def half_published(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root in which a killed run left the ONNX of a new head beside the manifest of the earlier one."""
+    place = tmp_path_factory.mktemp("cut") / "data"
+    shutil.copytree(root, place)
+    other, table = DataRoot(tmp_path_factory.mktemp("other")), root / "train.parquet"
+    settings = TrainingSettings(epochs=1, device="cpu", protocol_splits=0)
+    built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": table}, FACTS, settings, TorchTrainer(), quiet)
+    inputs = HeadInputs(NAME, settings, {"konvid-1k": table}, {"konvid-1k": [table]})
+    publish_head(built, inputs, RunContext(other, {}, Path(__file__)))
+
+    def publish() -> None:
+        onnx = place / "models" / f"{NAME}.onnx"
+        with publishing(NAME, onnx, "mos-head-manifest-v1") as publication:
+            for path in (onnx, onnx.with_suffix(".json")):
+                publication.write(path, (other.models() / path.name).read_bytes())
+
+    assert killed_at("replace", 2, publish) == KILLED
+    return place
+
+
+def test_what_a_killed_run_left_of_a_head_is_made_whole_before_it_scores(
+    half_published: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def used(root: Path) -> str:
+        assert main([NAME, str(table), "--root", str(root), "--json"]) == 0
+        return str(json.loads(capsys.readouterr().out)["sha256"])
+
+    table, place = written(labelled(20), tmp_path / "table.parquet"), tmp_path / "data"
+    earlier = used(root)
+    # Where nothing may be written the earlier head is used, and no half of it with half of another.
+    shutil.copytree(half_published, place)
+    settle(place / "models", may_write=False)
+    assert open_head(place / "models" / f"{NAME}.onnx").manifest.sha256 == earlier
+    new = used(place)
+    assert new not in (earlier, "")
+    assert open_head(place / "models" / f"{NAME}.onnx").manifest.sha256 == new
+    assert [path.name for path in (place / "models").glob(".*")] == [f".{NAME}.onnx.published.json"]
 
 
 @pytest.fixture

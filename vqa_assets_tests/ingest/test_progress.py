@@ -142,7 +142,9 @@ class TestInterrupts:
     def test_each_entry_is_in_the_log_at_once(self, path):
         with Progress(path) as progress:
             progress.set("a.mp4", GONE)
-            assert json.loads(log_of(path).read_text()) == {"name": "a.mp4", "state": "failed", "reason": "HTTP 404"}
+            continued, entry = map(json.loads, log_of(path).read_text().splitlines())
+            assert continued == {"continues": ""}
+            assert entry == {"name": "a.mp4", "state": "failed", "reason": "HTTP 404"}
             assert not path.exists()
 
     def test_what_a_killed_run_learnt_is_folded_at_the_next_start(self, path):
@@ -182,6 +184,34 @@ class TestInterrupts:
         killed(path, {"b.mp4": DONE})
         with Progress(path) as progress:
             assert progress.entries == {"b.mp4": DONE}
+
+    @pytest.mark.parametrize("newer", ["log", "json", "neither"])
+    def test_which_is_later_is_no_matter_of_a_clock(self, newer, path):
+        with Progress(path) as progress:
+            progress.set("a.mp4", GONE)
+        killed(path, {"b.mp4": DONE})
+        times = {"json": (1_000, 2_000), "log": (2_000, 1_000), "neither": (1_000, 1_000)}[newer]
+        os.utime(log_of(path), (times[0],) * 2)
+        os.utime(path, (times[1],) * 2)
+        with Progress(path) as progress:
+            assert progress.entries == {"a.mp4": GONE, "b.mp4": DONE}
+
+    @pytest.mark.parametrize("newer", ["log", "json"])
+    def test_a_json_that_was_edited_since_wins_whatever_the_clock_says(self, newer, path):
+        killed(path, {"a.mp4": GONE})
+        leave(path, json_text="{}", newer=newer)
+        os.utime(log_of(path), (5_000, 5_000))
+        with Progress(path) as progress:
+            assert progress.entries == {}
+
+    def test_a_kill_between_the_json_and_the_emptying_of_the_log_takes_nothing_back(self, path):
+        killed(path, {"a.mp4": GONE})
+        log = log_of(path).read_bytes()
+        with Progress(path) as progress:
+            progress.set("a.mp4", DONE)
+        log_of(path).write_bytes(log)
+        with Progress(path) as progress:
+            assert progress.entries == {"a.mp4": DONE}
 
     @pytest.mark.parametrize("torn", ['{"name": "b.mp4", "sta', '{"name"', "\0\0\0", "[1]", '"b.mp4"', "7", "{}"])
     def test_a_torn_last_line_is_left_out_with_a_warning(self, torn, path, caplog):
@@ -332,7 +362,7 @@ class TestWrites:
             for i in range(51):
                 progress.set(f"{i}.mp4", DONE)
             assert len(on_disk(path)) == 50
-            assert log_of(path).read_bytes() == b'{"name": "50.mp4", "state": "done"}\n'
+            assert log_of(path).read_bytes().splitlines()[1:] == [b'{"name": "50.mp4", "state": "done"}']
 
     def test_a_kill_after_a_write_loses_nothing(self, path, clock):
         run = Progress(path)

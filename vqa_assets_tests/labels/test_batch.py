@@ -186,7 +186,7 @@ class TestBatch:
 
     def test_reports_go_where_they_are_told_and_never_onto_an_input(self, bench):
         bench.run(report_json=bench.folder / "r" / "a.json", report_md=bench.folder / "r" / "a.md")
-        assert {p.name for p in (bench.folder / "r").iterdir()} == {"a.json", "a.md"}
+        assert {p.name for p in (bench.folder / "r").iterdir()} == {"a.json", "a.md", ".a.json.published.json"}
         for taken in ("one.jsonl", "batch.json", "out/one.parquet"):
             with pytest.raises(LabelError, match="it is the manifest, a table or an audit, too"):
                 bench.run(report_json=bench.folder / taken)
@@ -238,7 +238,7 @@ class TestShipped:
         settings = BatchSettings(manifest=manifest, base_dir=tmp_path)
         done = label_batch(settings, RunContext(DataRoot(tmp_path), {}, Path(__file__)))
         check_batch(done)
-        assert {path.name for path in tmp_path.glob("*.report.*")} == {
+        assert {path.name for path in tmp_path.glob("[!.]*.report.*")} == {
             f"{manifest.stem}.report.json",
             f"{manifest.stem}.report.md",
         }

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,10 @@ from vqa_assets.provenance import (
     presentable,
     run_provenance,
     utc_text,
-    write_manifest,
 )
 from vqa_assets.tables.paths import CODE, DataRoot
+from vqa_assets.tables.publication import publishing
+from vqa_assets_tests.shared.manifests import publish_manifest
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ class TestManifest:
     """The file beside the artefact."""
 
     def test_it_holds_everything_a_run_decided(self, manifest, context, root):
-        shown = write_manifest(root.path / "m.manifest.json", manifest, context)
+        shown = publish_manifest(root.path / "m.manifest.json", manifest, context)
         assert json.loads((root.path / "m.manifest.json").read_text()) == shown
         assert (shown["schema"], shown["zebra"], shown["attrition"]) == ("test-manifest-v1", 1, None)
         run = shown["run_provenance"]
@@ -100,7 +100,7 @@ class TestManifest:
         assert run["duration_s"] > 0
 
     def test_inputs_and_outputs_are_told_by_path_hash_and_size(self, manifest, context):
-        run = presentable(run_provenance(manifest, context), context.root)
+        run = publish_manifest(context.root.path / "m.json", manifest, context)["run_provenance"]
         assert run["outputs"] == {
             "corpus": {
                 "path": "out.jsonl",
@@ -115,13 +115,13 @@ class TestManifest:
         assert run["inputs"]["outside"]["path"] == "~/x.csv"
 
     def test_an_output_that_is_a_draft_yet_is_told_by_its_place_and_the_drafts_bytes(self, manifest, context, root):
-        (root.path / "draft").write_bytes(b"new")
-        drafted = replace(manifest, drafts={"corpus": root.path / "draft"})
-        (told,) = presentable(run_provenance(drafted, context), root)["outputs"].values()
+        with publishing("test", root.path / "out.jsonl", "test-manifest-v1") as publication:
+            publication.write(root.path / "out.jsonl", b"new")
+            (told,) = presentable(run_provenance(publication, manifest, context), root)["outputs"].values()
         assert (told["path"], told["sha256"]) == ("out.jsonl", hashlib.sha256(b"new").hexdigest())
 
     def test_keys_are_sorted_at_every_depth(self, manifest, context, root):
-        write_manifest(root.path / "m.json", manifest, context)
+        publish_manifest(root.path / "m.json", manifest, context)
         pairs = []
         json.loads((root.path / "m.json").read_text(), object_pairs_hook=lambda found: pairs.append(found) or 0)
         assert pairs
@@ -130,7 +130,7 @@ class TestManifest:
     def test_equal_runs_give_equal_bytes_but_for_the_duration(self, manifest, context, root):
         made = []
         for name in ("a.json", "b.json"):
-            shown = write_manifest(root.path / name, manifest, context)
+            shown = publish_manifest(root.path / name, manifest, context)
             shown["run_provenance"].pop("duration_s")
             made.append(json.dumps(shown))
         assert made[0] == made[1]
@@ -138,7 +138,7 @@ class TestManifest:
     def test_neither_user_root_nor_environment_stands_in_it(self, manifest, context, root, home, monkeypatch):
         monkeypatch.setenv("SOME_TOKEN", "s3cr3t-value")
         monkeypatch.setenv("USER", "alice-the-user")
-        write_manifest(root.path / "m.json", manifest, context)
+        publish_manifest(root.path / "m.json", manifest, context)
         text = (root.path / "m.json").read_text()
         for secret in ("s3cr3t-value", "alice", str(root.path), str(home), str(CODE)):
             assert secret not in text
@@ -148,7 +148,7 @@ class TestManifest:
         path.write_text("earlier")
         broken = Manifest("s", {"bad": object()}, {}, {}, {})
         with pytest.raises(TypeError):
-            write_manifest(path, broken, context)
+            publish_manifest(path, broken, context)
         assert path.read_text() == "earlier"
         assert [p.name for p in root.path.iterdir() if p.name.endswith(".tmp")] == []
 

@@ -17,12 +17,13 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs, defs
 from vqa_assets.errors import SettingsError
-from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance import Manifest, RunContext
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.dropped_files import make_drop_sensors
 from vqa_assets.sensors.schedules import Timing, make_schedules
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.shared.grids import small_report, tune_row, write_rows
+from vqa_assets_tests.shared.manifests import publish_manifest
 
 CATALOG = Catalog(CORPORA)
 SENSORS = {sensor.name: sensor for sensor in make_drop_sensors(CATALOG, 30)}
@@ -169,7 +170,7 @@ def test_a_feature_table_of_ones_own_starts_its_labels(root_path: Path) -> None:
 def test_a_feature_table_that_clip_features_wrote_starts_nothing(root_path: Path) -> None:
     table = feature_table(root_path)
     run = RunContext(DataRoot(root_path), {}, Path(__file__))
-    write_manifest(manifest_path(table), Manifest("clip-features-manifest-v1", {}, {}, {}, {"features": table}), run)
+    publish_manifest(manifest_path(table), Manifest("clip-features-manifest-v1", {}, {}, {}, {"features": table}), run)
     assert two_ticks(root_path, None, "changed_feature_tables")[0] == []
 
 
@@ -274,7 +275,7 @@ def test_an_old_corpus_fails_its_freshness_check_when_the_job_of_the_schedule_ru
     folder.mkdir()
     (folder / "konvid_150k.jsonl").write_text("{}\n")
     begun = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
-    write_manifest(
+    publish_manifest(
         folder / "konvid_150k.manifest.json",
         Manifest("mos-corpus-manifest-v1", {}, {}, {}, {}),
         RunContext(DataRoot(root_path), {}, Path(__file__), started=begun),

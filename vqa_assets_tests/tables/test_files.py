@@ -15,7 +15,6 @@ from vqa_assets.tables.files import (
     read_json_lines,
     read_json_object,
     replacing,
-    replacing_together,
     write_bytes,
     write_json,
     write_lines,
@@ -97,49 +96,6 @@ class TestAtomicReplace:
         write_bytes(target, b"new")
         assert names(tmp_path) == ["x.jsonl"]
         assert target.read_text() == "new"
-
-
-class TestTogether:
-    """Files of one thing are all new or all as they were."""
-
-    def test_all_are_replaced_at_the_end_and_one_that_was_not_written_stays(self, tmp_path):
-        one, _, three = paths = [tmp_path / name for name in ("a", "b", "c")]
-        for path in paths:
-            path.write_text("earlier")
-        with replacing_together(paths) as drafts:
-            drafts[one].write_text("new")
-            drafts[three].write_text("new")
-            assert one.read_text() == "earlier"
-        assert [path.read_text() for path in paths] == ["new", "earlier", "new"]
-        assert names(tmp_path) == ["a", "b", "c"]
-
-    @pytest.mark.parametrize("error", [ValueError, OSError(28, "full"), KeyboardInterrupt])
-    def test_an_error_on_the_way_replaces_none(self, tmp_path, error):
-        one, two = tmp_path / "a", tmp_path / "b"
-        one.write_text("earlier")
-
-        def write() -> None:
-            with replacing_together([one, two]) as drafts:
-                drafts[one].write_text("new")
-                raise error
-
-        with pytest.raises(type(error) if isinstance(error, OSError) else error):
-            write()
-        assert (one.read_text(), names(tmp_path)) == ("earlier", ["a"])
-
-    def test_a_folder_in_the_place_of_one_replaces_none(self, tmp_path):
-        one, two = tmp_path / "a", tmp_path / "b"
-        one.write_text("earlier")
-        two.mkdir()
-
-        def write() -> None:
-            with replacing_together([one, two]) as drafts:
-                for draft in drafts.values():
-                    draft.write_text("new")
-
-        with pytest.raises(IsADirectoryError):
-            write()
-        assert (one.read_text(), names(tmp_path)) == ("earlier", ["a", "b"])
 
 
 class TestJson:

@@ -628,6 +628,7 @@ class TestPublishing:
     def test_the_two_files_hold_the_same_rows_and_the_manifest_tells_of_them(self, make, shards, root_path):
         done = make(*shards)
         assert sorted(p.name for p in done.jsonl.parent.iterdir()) == [
+            ".unified_corpus.jsonl.published.json",
             "related_clips.json",
             "unified_corpus.croissant.json",
             "unified_corpus.jsonl",
@@ -680,7 +681,7 @@ class TestPublishing:
         again = make(*shards)
         after = self.contents(root_path)
         assert again.data_version == first.data_version
-        unchanged = sorted(set(before) - {"unified_corpus.manifest.json"})
+        unchanged = sorted(set(before) - {"unified_corpus.manifest.json", ".unified_corpus.jsonl.published.json"})
         assert len(unchanged) == 4
         for name in unchanged:
             assert after[name] == before[name]
@@ -781,6 +782,7 @@ class TestPublishing:
         assert done.parquet == tmp_path / "o" / "all.parquet"
         assert (tmp_path / "m.json").is_file()
         assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [
+            ".all.jsonl.published.json",
             "all.croissant.json",
             "all.jsonl",
             "all.parquet",

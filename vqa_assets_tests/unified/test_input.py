@@ -271,8 +271,9 @@ class TestPair:
         with pytest.raises(KeyboardInterrupt):
             unify(root_path, [good("a", 4.0)])
         monkeypatch.undo()
-        assert published == [".parquet", ".jsonl"]
+        assert published == [".parquet", ".jsonl", ".parquet"]  # the last puts the first back
         assert earlier.jsonl.read_bytes() == lines
+        assert pq.read_table(earlier.parquet)["mos_native"].to_pylist() == [3.0]
         again = unify(root_path, [good("a", 3.0)])
         assert again.data_version == earlier.data_version
         assert pq.read_table(again.parquet)["mos_native"].to_pylist() == [3.0]

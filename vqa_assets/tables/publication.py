@@ -1,0 +1,559 @@
+"""What a stage publishes, as one act: all of its files take the place of what stood, or none does.
+
+Everything is written, validated and on the disk before the first file is replaced. Then a journal beside the data,
+``.<name>.publishing.json``, says which draft goes where and which SHA-256 it has: a run that fails puts the earlier
+files back, and what a killed process left the next command finishes, or undoes where a draft is not whole
+(``settle``). What was published stays named, with its SHA-256, in ``.<name>.published.json``.
+
+How a single file is replaced is in ``files``; what a replay manifest says is in ``provenance``.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Container, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqa_assets.errors import LockedError, PublicationError, SchemaError
+from vqa_assets.printing import logger
+from vqa_assets.tables.files import (
+    draft_path,
+    fault_of,
+    is_alive,
+    json_bytes,
+    named_by_process,
+    read_earlier_of,
+    read_json_object,
+    refusal_of,
+    remove_abandoned,
+    sync_file,
+    sync_folder,
+)
+from vqa_assets.tables.makers import Sealed, published_path, refuse_newer, seal
+from vqa_assets.tables.paths import DataRoot, sibling
+
+JOURNAL_SCHEMA = "vqa-publishing-v1"
+PUBLISHED_SCHEMA = "vqa-published-v1"
+PATIENCE_S = 5.0
+"""How long another process's publication is waited for: its drafts are written, it only replaces files."""
+_JOURNAL_SUFFIX = ".publishing.json"
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+_NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+_log = logger("vqa_assets.tables")
+_published: list[Path] = []
+"""What this process published, in order."""
+
+
+def published_count() -> int:
+    """How many publications this process completed so far."""
+    return len(_published)
+
+
+def what_stands(since: int) -> str:
+    """What stands after a failure, where ``since`` is the ``published_count`` from before the work that failed."""
+    new = [target.name for target in _published[since:]]
+    return f"{', '.join(new)} was published before that, and stands" if new else "the earlier output stands"
+
+
+def journal_path(target: Path) -> Path:
+    """The journal of a publication whose first file is ``target``: there only while files are replaced."""
+    return sibling(target, _JOURNAL_SUFFIX)
+
+
+class Publication:
+    """The files that one run of a stage publishes together; ``publishing`` opens one.
+
+    A file is written to its ``draft``. Where the earlier file holds just what this run made, ``keep`` leaves it alone.
+    """
+
+    def __init__(self, stage: str, target: Path, schema: str) -> None:
+        self._stage, self._target, self._schema = stage, target, schema
+        self._drafts: dict[Path, Path] = {}
+        self._kept: dict[Path, None] = {}
+        self._contents: dict[Path, Sealed] = {}
+        self._settled: set[Path] = set()
+
+    def draft(self, target: Path) -> Path:
+        """Where to write what is to replace ``target``: beside it. A draft that is never written replaces nothing.
+
+        NewerFormatError where a later version of ours wrote what stands there.
+        """
+        if target not in self._drafts:
+            refuse_newer(target)
+            # Beside the target, not in a temporary folder: a file replaces another at once on one file system only.
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent not in self._settled:
+                settle(target.parent)
+                self._settled.add(target.parent)
+            # What a killed process left without a journal: drafts, and backups of a publication that never began.
+            if not _journals(target.parent):
+                remove_abandoned(target, "tmp")
+                remove_abandoned(target, "old")
+            self._drafts[target] = draft_path(target)
+            # Refused now where the folder may not be written, not when the work is done.
+            self._drafts[target].touch()
+            self._drafts[target].unlink()
+        return self._drafts[target]
+
+    def write(self, target: Path, content: bytes) -> None:
+        """The bytes that are to replace ``target``."""
+        self.draft(target).write_bytes(content)
+
+    def write_json(self, target: Path, value: Any) -> None:
+        """Readable JSON with sorted keys that is to replace ``target``; NaN is refused (ValueError)."""
+        self.write(target, json_bytes(value))
+
+    def keep(self, target: Path) -> None:
+        """Leave the file that stands: it holds what this run made, and its time of change stays, too."""
+        if target in self._drafts:
+            self._drafts[target].unlink(missing_ok=True)
+        self._contents.pop(target, None)
+        self._kept[target] = None
+
+    def replaces(self, target: Path) -> bool:
+        """Whether there is a draft to replace ``target``."""
+        return target not in self._kept and target in self._drafts and self._drafts[target].exists()
+
+    def lies_at(self, target: Path) -> Path:
+        """Where the content that will stand at ``target`` can be read now."""
+        return self._drafts[target] if self.replaces(target) else target
+
+    def content(self, target: Path) -> Sealed:
+        """SHA-256 and size of what will stand at ``target``; hashed once, so it must be whole."""
+        if target not in self._contents:
+            # A draft's mark says from here on which bytes it stands for.
+            self._contents[target] = seal(self._drafts[target]) if self.replaces(target) else Sealed.of(target)
+        return self._contents[target]
+
+    def contents(self, targets: Iterable[Path]) -> dict[Path, Sealed]:
+        """The same of several, hashed side by side; those that there will not be are left out."""
+        there = [target for target in targets if self.lies_at(target).is_file()]
+        # hashing lets go of the interpreter, so threads share the processor's cores
+        with ThreadPoolExecutor(thread_name_prefix="hash") as pool:
+            return dict(zip(there, pool.map(self.content, there), strict=True))
+
+    def commit(self) -> None:
+        """Put every draft in its place, as one act."""
+        written = [target for target in self._drafts if self.replaces(target)]
+        mark = published_path(self._target)
+        contents = self.contents([*written, *self._kept])
+        files = {os.path.relpath(target, mark.parent): vars(content) for target, content in contents.items()}
+        self.write_json(
+            mark, {"schema": PUBLISHED_SCHEMA, "stage": self._stage, "format": self._schema, "files": files}
+        )
+        replacements = []
+        for target in (*written, mark):
+            # A folder would be met only by the replacement, when others are new already.
+            if target.is_dir() and not target.is_symlink():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+            sync_file(self._drafts[target])
+            replacements.append(_Replacement.of(target, self._drafts[target], self.content(target)))
+        _replace_all(_Journal(journal_path(self._target), self._stage, tuple(replacements)))
+        _published.append(self._target)
+
+    def abandon(self) -> None:
+        """Remove the drafts that are left."""
+        for draft in self._drafts.values():
+            # What cannot be removed is removed by the next run: it takes nothing from what stands.
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+    def named(self, error: Exception) -> Exception:
+        """The error that names a target where the disk refused its draft, in whatever class a library says it."""
+        fault = fault_of(error)
+        if fault is None:
+            return error
+        names = [name for name in (getattr(error, "filename", None), getattr(error, "filename2", None)) if name]
+        for target, draft in self._drafts.items():
+            if {str(target), str(draft)} & {str(name) for name in names} or str(draft) in str(error):
+                return OSError(fault, os.strerror(fault), str(target))
+        if names:
+            return error  # another file: one that was read
+        return OSError(fault, os.strerror(fault), str(next(reversed(self._drafts), self._target)))
+
+
+@contextmanager
+def publishing(stage: str, target: Path, schema: str) -> Iterator[Publication]:
+    """A publication of ``stage`` that is named after its file ``target``; published when the block ends well.
+
+    ``schema`` names the format of what is published, with its version. After an error nothing is replaced, and what
+    the disk refuses, in whatever class a library says it, is an OSError that names the target. PublicationError where
+    the earlier files could not be put back.
+    """
+    publication = Publication(stage, target, schema)
+    try:
+        yield publication
+        publication.commit()
+    except PublicationError:
+        raise  # its drafts are needed by whoever settles it
+    except Exception as error:
+        named = publication.named(error)
+        publication.abandon()
+        if named is error:
+            raise
+        raise named from error
+    except BaseException:
+        publication.abandon()
+        raise
+    publication.abandon()
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    """One file of a journal. ``before`` are size and time of change of what stood, None where nothing did.
+
+    ``inode`` is the draft's where this process wrote it.
+    """
+
+    target: Path
+    draft: Path
+    backup: Path
+    content: Sealed
+    before: tuple[int, int] | None
+    inode: int | None = None
+
+    @classmethod
+    def of(cls, target: Path, draft: Path, content: Sealed) -> "_Replacement":
+        backup = sibling(target, f".{os.getpid()}.old")
+        return cls(target, draft, backup, content, _state(target), draft.lstat().st_ino)
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any], folder: Path) -> "_Replacement":
+        """From a journal in ``folder``; ValueError where it says what no journal of ours says."""
+        target, draft, backup = (
+            Path(os.path.normpath(folder / str(value[name]))) for name in ("target", "draft", "backup")
+        )
+        # A journal that came from elsewhere must not move files about: drafts and backups are ours, beside the target.
+        if draft.parent != target.parent or backup.parent != target.parent:
+            raise ValueError("a draft that is not beside its target")
+        if not (draft.name.startswith(".") and draft.suffix == ".tmp"):
+            raise ValueError(f"a draft called {draft.name}")
+        if not (backup.name.startswith(".") and backup.suffix == ".old"):
+            raise ValueError(f"a backup called {backup.name}")
+        before = value["before"]
+        content = Sealed(str(value["sha256"]), int(value["size_bytes"]))
+        return cls(target, draft, backup, content, None if before is None else (int(before[0]), int(before[1])))
+
+    def as_json(self, folder: Path) -> dict[str, Any]:
+        paths = {"target": self.target, "draft": self.draft, "backup": self.backup}
+        shown = {name: os.path.relpath(path, folder) for name, path in paths.items()}
+        return {**shown, **vars(self.content), "before": self.before}
+
+    def back_up(self) -> None:
+        """Have what stands under a second name."""
+        if self.before is None:
+            return
+        self.backup.unlink(missing_ok=True)
+        try:
+            # A link costs nothing and keeps owner and times; a link in the target's place is kept as a link.
+            os.link(self.target, self.backup, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            shutil.copy2(self.target, self.backup, follow_symlinks=False)
+            sync_file(self.backup)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the new file stands."""
+        if self.inode is None:
+            return _holds(self.target, self.content)
+        # Of this process's own drafts the file itself is known: no disk that fails to be read can hide it.
+        return os.path.lexists(self.target) and self.target.lstat().st_ino == self.inode
+
+    @property
+    def can_be_done(self) -> bool:
+        """Whether the draft is whole, and what it is to replace is still what it was."""
+        return _state(self.target) == self.before and _holds(self.draft, self.content)
+
+    def undo(self) -> None:
+        """Have the earlier file stand again where the new one does; what somebody else put there since is left."""
+        if self.is_done:
+            if self.before is None:
+                self.target.unlink()
+            elif self.backup.exists():
+                self.backup.replace(self.target)
+        elif self.before is not None and not os.path.lexists(self.target) and self.backup.exists():
+            self.backup.replace(self.target)
+
+    def tidy(self) -> None:
+        """Remove what is left beside the target."""
+        self.draft.unlink(missing_ok=True)
+        self.backup.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Journal:
+    """Which drafts replace which files, as it stands in ``path`` while they do."""
+
+    path: Path
+    stage: str
+    replacements: tuple[_Replacement, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "_Journal":
+        """SchemaError where the file is damaged, or not ours."""
+        document = read_json_object(path)
+        if document.get("schema") != JOURNAL_SCHEMA:
+            raise SchemaError(f"{path}", found=f"schema {document.get('schema')!r}", expected=JOURNAL_SCHEMA)
+        try:
+            folder = path.parent.absolute()
+            replacements = tuple(_Replacement.read(one, folder) for one in document["files"])
+            return cls(path, str(document["stage"]), replacements)
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise SchemaError(f"{path}", found=f"no journal ({error})", expected=JOURNAL_SCHEMA) from error
+
+    def as_bytes(self) -> bytes:
+        folder = self.path.parent
+        files = [one.as_json(folder) for one in self.replacements]
+        return json_bytes({"schema": JOURNAL_SCHEMA, "stage": self.stage, "files": files})
+
+    @property
+    def folders(self) -> set[Path]:
+        """Those whose entries change."""
+        return {self.path.parent, *(one.target.parent for one in self.replacements)}
+
+    def finish(self) -> None:
+        """Put every draft in its place that is not there yet."""
+        for one in self.replacements:
+            if not one.is_done:
+                one.draft.replace(one.target)
+        _sync_folders(self.folders)
+
+    def undo(self) -> None:
+        """Put every earlier file back."""
+        for one in reversed(self.replacements):
+            one.undo()
+        _sync_folders(self.folders)
+
+    def close(self) -> None:
+        """Remove backups, what is left of drafts, and last the journal itself."""
+        # In this order: while the journal is there, whoever meets it knows what the others are.
+        for one in self.replacements:
+            one.tidy()
+        self.path.unlink(missing_ok=True)
+
+
+def _replace_all(journal: _Journal) -> None:
+    """Replace the files of a journal as one act: where one cannot be replaced, all are put back."""
+    draft = draft_path(journal.path)
+    remove_abandoned(journal.path, "tmp")
+    with draft.open("wb") as file:
+        # Held until all is done, by the system: a killed process's journal is free, and a living one's is not.
+        with _let_pass(_NO_LOCKS):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            for one in journal.replacements:
+                one.back_up()
+            file.write(journal.as_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+            _sync_folders(journal.folders)  # the names of drafts and backups, before a journal speaks of them
+            _put_in_place(draft, journal)
+        except BaseException:
+            with suppress(OSError):
+                for one in journal.replacements:
+                    one.backup.unlink(missing_ok=True)
+            raise
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+        try:
+            _sync_folders([journal.path.parent])
+            for one in journal.replacements:
+                one.draft.replace(one.target)
+            _sync_folders(journal.folders)
+        except BaseException as error:
+            _put_back(journal, error)
+            raise
+        # All new files stand; what is left beside them the next command tidies up.
+        with suppress(OSError):
+            journal.close()
+
+
+@contextmanager
+def _let_pass(codes: Container[int | None]) -> Iterator[None]:
+    """Let OSErrors of these numbers pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in codes:
+            raise
+
+
+def _put_in_place(draft: Path, journal: _Journal) -> None:
+    """Have the journal at its path, where another run's may be: that one's is waited for, or settled first."""
+    settle(journal.path.parent)
+    try:
+        os.link(draft, journal.path)  # unlike a replacement it is refused where another is there
+    except FileExistsError as error:
+        raise LockedError(
+            f"{journal.path.parent}",
+            found=f"another run is publishing ({journal.path.name})",
+            expected="one run at a time",
+            next_step="run again when it is done; the earlier output stands",
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        draft.replace(journal.path)
+
+
+def _put_back(journal: _Journal, error: BaseException) -> None:
+    """Undo what was replaced; PublicationError where that is refused, too: then the journal stays."""
+    try:
+        journal.undo()
+        journal.close()
+    except OSError as second:
+        raise PublicationError(
+            f"{journal.path.parent}: the files of {journal.stage} are of two runs",
+            found=f"{error} while they were replaced, {second} while they were put back",
+            expected="all of one run",
+            next_step=f"{refusal_of(fault_of(second), None).remedy}; the next command makes them whole by "
+            f"{journal.path.name}",
+        ) from error
+
+
+def settle(*folders: Path, may_write: bool = True) -> None:
+    """Finish or undo what killed processes left half published in these folders; look before anything is read.
+
+    What a living process publishes is waited for a moment, then left alone. Where this process cannot write, or may
+    not, it says so, and ``place_to_read`` (``files``) names the earlier files.
+    """
+    for folder in dict.fromkeys(folders):
+        for path in _journals(folder):
+            _settle(path, may_write)
+
+
+def settle_root(root: DataRoot, *, may_write: bool = True) -> None:
+    """``settle`` of every folder of a data root that stages publish into."""
+    try:
+        folders = [Path(one.path) for one in os.scandir(root.path) if one.is_dir() and not one.name.startswith(".")]
+    except OSError:
+        return  # whoever reads it is told
+    settle(root.path, *folders, root.experiments(), may_write=may_write)
+
+
+def _journals(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.name.startswith(".") and e.name.endswith(_JOURNAL_SUFFIX)]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names)]
+
+
+def _settle(path: Path, may_write: bool) -> None:
+    try:
+        with _locked(path) as is_free:
+            if is_free and may_write:
+                _settle_locked(path)
+            elif is_free:
+                _read_earlier(path, "nothing is written here")
+            elif path.exists():
+                _log.warning("%s: another run is publishing; its files may be of two runs until it is done", path)
+    except FileNotFoundError:
+        return  # settled by another
+    except OSError as error:
+        _read_earlier(path, error.strerror or str(error))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether the journal's process is gone; it is held then. FileNotFoundError where the journal is gone."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except PermissionError:
+        file = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        file = os.open(path, os.O_RDONLY)
+    try:
+        yield _lock_within(file, PATIENCE_S) and _is_same(file, path)
+    finally:
+        os.close(file)
+
+
+def _lock_within(file: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def _is_same(file: int, path: Path) -> bool:
+    """Whether the path is still that of the open file: another process may have settled it meanwhile."""
+    there = path.stat()
+    return (there.st_dev, there.st_ino) == (os.fstat(file).st_dev, os.fstat(file).st_ino)
+
+
+def _settle_locked(path: Path) -> None:
+    try:
+        journal = _Journal.read(path)
+    except SchemaError as error:
+        _undo_without_journal(path, error)
+        return
+    if all(one.is_done or one.can_be_done for one in journal.replacements):
+        journal.finish()
+        what = "finished"
+    else:
+        journal.undo()
+        what = "undone: the earlier files stand"
+    journal.close()
+    _log.warning("%s: a publication of %s was cut short; it is %s", path.parent, journal.stage, what)
+
+
+def _undo_without_journal(path: Path, error: SchemaError) -> None:
+    """Of a journal that cannot be read the backups are found by their names."""
+    for backup, pid in named_by_process(path.parent, "old"):
+        if not is_alive(pid):
+            backup.replace(path.with_name(backup.name.removeprefix(".").rsplit(".", 2)[0]))
+    path.unlink()
+    _log.warning("%s: a publication was cut short and its journal is damaged; the earlier files stand", error)
+
+
+def _read_earlier(path: Path, why: str) -> None:
+    """Have the earlier files of an unsettled publication read in place of those that are new already."""
+    words = "%s: a publication was cut short and cannot be settled here (%s): the earlier files are read"
+    _log.warning(words, path, why)
+    with suppress(SchemaError, OSError):
+        done = {one: one.is_done for one in _Journal.read(path).replacements}
+        if not all(done.values()):
+            read_earlier_of({one.target: one.backup for one, new in done.items() if new}, while_there=path)
+
+
+def _holds(path: Path, content: Sealed) -> bool:
+    try:
+        return path.stat().st_size == content.size_bytes and Sealed.of(path) == content
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of change of what stands at a path, not of what a link there leads to; None for nothing."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _sync_folders(folders: Iterable[Path]) -> None:
+    """Have the names in these folders on the disk, where its file system has such a thing."""
+    for folder in sorted(set(folders)):
+        with _let_pass(_NO_SYNC):
+            sync_folder(folder)
