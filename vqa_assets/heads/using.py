@@ -29,6 +29,7 @@ from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
 from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, OWN_COLUMNS
 from vqa_assets.heads.weights import F32, encoder_onehot
 from vqa_assets.tables.files import place_to_read
+from vqa_assets.tables.makers import refuse_newer
 
 
 @dataclass(frozen=True)
@@ -191,9 +192,13 @@ def _check_metadata(content: bytes, path: Path, manifest: ReadManifest) -> None:
 
 
 def opened_session(model: bytes | str, path: Path, next_step: str) -> Any:
-    """onnxruntime's session of a model, its bytes or its file; HeadError, which names ``path``, where it opens none."""
+    """onnxruntime's session of a model, its bytes or its file; HeadError, which names ``path``, where it opens none.
+
+    NewerFormatError where a later version of ours wrote it.
+    """
     import onnxruntime
 
+    refuse_newer(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only, and those are raised below
     try:

@@ -27,6 +27,7 @@ _MARK = re.compile(
     rb'\{"digest":"([0-9a-f]{64})",(?:"footer":"([0-9a-f]{64})",)?"format":(\d+),"schema":"vqa-made-v1",'
     rb'"stage":"([a-z0-9_]+)"\}'
 )
+_ANY_MARK = re.compile(rb'"schema":"vqa-made-v(\d+)"')
 _PARQUET_END = b"PAR1"
 _TABLES = (".parquet", ".pq")
 _TAIL_BYTES = 1 << 20
@@ -156,9 +157,9 @@ def refuse_newer(path: Path) -> None:
 
 def refuse_newer_mark(metadata: Mapping[bytes, bytes], path: Path) -> None:
     """The same by the metadata of a file that is open anyway."""
-    found = _MARK.fullmatch(metadata.get(MARK_KEY.encode(), b""))
-    if found is not None and int(found[3]) > (newest := FORMATS.get(stage := found[4].decode(), 0)):
-        raise newer_format(path, stage, int(found[3]), newest)
+    made = _said_by(metadata.get(MARK_KEY.encode(), b""), path)
+    if made is not None and made.is_newer:
+        raise newer_format(path, made.stage, made.format, made.newest)
 
 
 def _sha256(path: Path) -> str:
@@ -171,12 +172,8 @@ def _marked(path: Path, *, compare: bool) -> Made | None:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         tail = _tail(file, size)
-        found = _mark_in(tail)
-        if found is None:
-            return None
-        stage = found[4].decode()
-        made = Made(stage, int(found[3]), FORMATS.get(stage, 0), Wrote.UNKNOWN, path)
-        if not compare:
+        found, made = _mark_in(tail), _said_by(tail, path)
+        if found is None or made is None or not compare:
             return made
         before, tail = _body(file, size)
     open_tail = _opened(tail, found)
@@ -189,6 +186,15 @@ def _marked(path: Path, *, compare: bool) -> Made | None:
     if whole.hexdigest() == found[1].decode():
         content = Wrote.SAME
     return replace(made, content=content, sha256=before.hexdigest())
+
+
+def _said_by(text: bytes, path: Path) -> Made | None:
+    """What the last mark in a text says, its content not compared; also one of a form that a later version gave it."""
+    if (found := _mark_in(text)) is not None:
+        stage = found[4].decode()
+        return Made(stage, int(found[3]), FORMATS.get(stage, 0), Wrote.UNKNOWN, path)
+    later = max((int(one[1]) for one in _ANY_MARK.finditer(text)), default=0)
+    return Made("vqa-made", later, 1, Wrote.UNKNOWN, path) if later > 1 else None
 
 
 def _tail(file: IO[bytes], size: int) -> bytes:
@@ -277,7 +283,9 @@ def _recorded(path: Path) -> Iterator[_Record]:
 def _object(path: Path) -> Mapping[str, Any]:
     """A JSON object, empty where none can be read: then nothing is said."""
     with suppress(OSError, ValueError, RecursionError):
-        document = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        # A progress file may hold a hundred thousand clips, and says no schema.
+        document = json.loads(content) if b'"schema"' in content else None
         if isinstance(document, dict):
             return document
     return {}

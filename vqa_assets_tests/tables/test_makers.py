@@ -205,6 +205,15 @@ def test_a_table_of_a_later_version_is_refused_by_name_with_what_to_do(
     assert made.is_newer
 
 
+def test_a_mark_of_a_form_that_only_a_later_version_knows_is_refused_too(tmp_path: Path) -> None:
+    path = tmp_path / "features.parquet"
+    with pq.ParquetWriter(path, TABLE.schema) as writer:
+        writer.add_key_value_metadata({"vqa_assets": '{"maker":"clip_features","schema":"vqa-made-v2"}'})
+    for opens in (makers.refuse_newer, open_parquet):
+        with pytest.raises(NewerFormatError, match="format 2"):
+            opens(path)
+
+
 @pytest.mark.parametrize(
     "document",
     [
