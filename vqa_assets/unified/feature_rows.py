@@ -24,7 +24,7 @@ from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import fault_of
 from vqa_assets.tables.foreign_tables import ForeignTable, check_present, key_text, table_at
-from vqa_assets.tables.makers import mark, seal
+from vqa_assets.tables.makers import mark
 from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, standing_version, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.publication import publishing, settle
@@ -297,7 +297,6 @@ def join_features(unified: Path, files: FeatureFiles, columns: FeatureColumns, o
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
             marked = mark("unified_features")
             pl.concat(frames).sink_parquet(out, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
-        seal(out)
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:
             raise
