@@ -24,6 +24,7 @@ from vqa_assets.assets.labels import (
     make_mos_label_batch_asset,
     make_mos_label_batch_checks,
 )
+from vqa_assets.assets.startable import Startable
 from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
 from vqa_assets.assets.unified_features import make_unified_features_asset, make_unified_features_checks
 from vqa_assets.corpora import Corpus
@@ -69,11 +70,12 @@ def build_defs(**resources: Any) -> dg.Definitions:
     unknown = sorted(set(resources) - set(chosen))
     if unknown:
         raise TypeError(f"build_defs: unknown resources {', '.join(unknown)}, expected some of {', '.join(chosen)}")
+    chosen |= resources
     catalog, timing = Catalog(declared_corpora()), Timing.of(os.environ)
     return dg.Definitions(
-        assets=with_automation(_assets(catalog)),
+        assets=with_automation(_assets(catalog), Startable(catalog, chosen["data_root"].root).why_not),
         asset_checks=_checks(catalog),
-        resources={**chosen, **resources},
+        resources=chosen,
         sensors=[
             *make_drop_sensors(catalog, timing.interval_s),
             make_automation_sensor(timing.interval_s),

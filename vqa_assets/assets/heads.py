@@ -192,7 +192,7 @@ def rows_of_head(
     named = {"tables": settings.tables, "extra_tables": settings.extra_tables}
     if recipe.every_corpus:
         with rows_of_run(catalog, root, FeatureRowsSettings(**named)) as (table, files):
-            yield HeadTables({corpus: [table] for corpus in _corpora_in(table)}, {"": files}, {"": [table]})
+            yield HeadTables({corpus: [table] for corpus in corpora_in(table)}, {"": files}, {"": [table]})
         return
     if recipe.target != MOS_TARGET:
         grid, what = training_corpus(root), "rows"
@@ -214,7 +214,7 @@ def rows_of_head(
     yield HeadTables(present, files_of_corpora, read)
 
 
-def _corpora_in(table: Path) -> list[str]:
+def corpora_in(table: Path) -> list[str]:
     """The corpora of the table of all, in its order; none where it is not there."""
     import polars as pl
 

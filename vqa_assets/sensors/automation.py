@@ -1,11 +1,12 @@
 """What makes downstream assets follow what they are made from: one condition, and the sensor that evaluates it.
 
 The condition compares data versions, so an input that was made again with equal content starts nothing, an input that
-is absent holds nothing up, and whatever changed while nobody looked is found by the next tick.
+is absent holds nothing up, and whatever changed while nobody looked is found by the next tick. What must fail is not
+started: which that is, says ``assets.startable``.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -20,12 +21,24 @@ _POINTER = "dagster/input_event_pointer/"
 _VERSION = "dagster/data_version"
 
 
+WhyNot = Callable[[str, str | None], str]
+"""Why an asset cannot be made now, by its name and partition; empty where nothing is known that speaks against it."""
+
+
+def _nothing_against(asset: str, partition: str | None) -> str:  # noqa: ARG001
+    return ""
+
+
 class InputsChanged(dg.AutomationCondition[dg.AssetKey]):
     """True for a partition whose inputs hold other data than its last materialization read, or that was never made.
 
     Inputs that were never made count for nothing, and without any input it is false. A run that was planned after the
-    change counts as the answer to it, whatever became of it: a run that fails is not begun again and again.
+    change counts as the answer to it, whatever became of it: a run that fails is not begun again and again. One that
+    must fail (``why_not``) is not begun: it waits until what it lacks is there.
     """
+
+    def __init__(self, why_not: WhyNot = _nothing_against) -> None:
+        self._why_not = why_not
 
     @property
     def name(self) -> str:
@@ -39,24 +52,33 @@ class InputsChanged(dg.AutomationCondition[dg.AssetKey]):
             one
             for one in context.candidate_subset.expensively_compute_asset_partitions()
             if _is_behind(view.instance, one.asset_key, one.partition_key, _inputs_of(context, one))
+            and not self._why_not(one.asset_key.to_user_string(), one.partition_key)
         }
         return dg.AutomationResult(context, view.get_asset_subset_from_asset_partitions(context.key, behind))
 
 
-def follow_inputs() -> dg.AutomationCondition[Any]:
+def follow_inputs(why_not: WhyNot = _nothing_against) -> dg.AutomationCondition[Any]:
     """The condition of every downstream asset: its inputs changed, and neither they nor it are being made."""
     made_first = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
     return (
-        InputsChanged()
+        InputsChanged(why_not)
         & ~made_first
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
     ).with_label("follows its inputs")
 
 
-def with_automation(assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+def with_automation(
+    assets: Iterable[dg.AssetsDefinition], why_not: WhyNot = _nothing_against
+) -> list[dg.AssetsDefinition]:
     """The same assets; those that have inputs and are not started otherwise follow their inputs."""
-    return [asset.map_asset_specs(_follower) for asset in assets]
+
+    def follower(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if spec.key.to_user_string() in STARTED_OTHERWISE or not list(spec.deps):
+            return spec
+        return spec.replace_attributes(automation_condition=follow_inputs(why_not))
+
+    return [asset.map_asset_specs(follower) for asset in assets]
 
 
 def make_automation_sensor(interval_s: int) -> dg.AutomationConditionSensorDefinition:
@@ -71,14 +93,8 @@ def make_automation_sensor(interval_s: int) -> dg.AutomationConditionSensorDefin
             emit_backfills=False,
             use_user_code_server=True,
             description="Makes unified corpus, features, labels and heads again when what they are made from has other "
-            "content. Absent corpora hold nothing up; equal content starts nothing.",
+            "content. Absent corpora hold nothing up; equal content starts nothing, nor does a run that must fail.",
         )
-
-
-def _follower(spec: dg.AssetSpec) -> dg.AssetSpec:
-    if spec.key.to_user_string() in STARTED_OTHERWISE or not list(spec.deps):
-        return spec
-    return spec.replace_attributes(automation_condition=follow_inputs())
 
 
 def _inputs_of(context: dg.AutomationContext[dg.AssetKey], one: Any) -> Iterator[tuple[dg.AssetKey, str | None]]:
