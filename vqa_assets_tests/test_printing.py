@@ -3,18 +3,30 @@
 import ast
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
+from dagster_shared.serdes import serialize_value
 
 import vqa_assets
 from vqa_assets.assets.runs import public_arguments
 from vqa_assets.errors import DownloadError, VqaError
 from vqa_assets.heads.card import _environment
 from vqa_assets.ingest.settings import IngestSettings
+from vqa_assets.labels.batch import label_batch
+from vqa_assets.labels.settings import BatchSettings
 from vqa_assets.printing import cell, logger, plain, plain_lines, plain_values, tell, without_logins, without_secrets
+from vqa_assets.provenance import RunContext
+from vqa_assets.rehearse import main as rehearse_main
 from vqa_assets.settings import SettingsError
+from vqa_assets.status import main as status_main
 from vqa_assets.tables.files import json_bytes, report_line
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.shared.clips import tiny_clips
+from vqa_assets_tests.shared.platform import Platform
 
 HOSTILE = "a\x1b[2Jb\u202egpj.exe\rc\nd\x85e\u2066f\u200f\u2028g\ud800h\x7f"
 SHOWN = r"a\u001b[2Jb\u202egpj.exe\u000dc\u000ad\u0085e\u2066f\u200f\u2028g\ud800h\u007f"
@@ -129,3 +141,80 @@ def test_the_address_of_a_webhook_is_cut_from_a_command_line(argument):
     assert "S3CRET" not in shown
     assert "<webhook>" in shown
     assert public_arguments(["--select", "mos_head"], {}) == ("--select", "mos_head")
+
+
+class Reading:
+    """Everything a run left for people: its log, its metadata, its checks, its reports, what commands print of it."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    def of(self, result: dg.ExecuteInProcessResult) -> list[str]:
+        texts = []
+        for entry in self.platform.instance.all_logs(result.run_id):
+            texts.append(entry.user_message)
+            if entry.dagster_event is not None and entry.dagster_event_type != dg.DagsterEventType.STEP_FAILURE:
+                texts.append(entry.dagster_event.message or "")
+        for event in result.get_asset_materialization_events():
+            for value in event.materialization.metadata.values():
+                texts.append(serialize_value(value))  # JSON in ASCII, which is read below
+        for evaluation in result.get_asset_check_evaluations():
+            texts += [evaluation.description or "", *(serialize_value(one) for one in evaluation.metadata.values())]
+        return texts
+
+
+def unseen_in(text: str) -> str:
+    """What a person would not see in a text, or in the JSON that it is."""
+    read = " ".join(texts_in(json.loads(text))) if text.startswith('{"__class__"') else text
+    return "".join(one for one in "\x1b\u202e\u2066\x85" if one in read)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from (key, *texts_in(item))
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+
+
+def test_hostile_names_of_clips_reach_no_log_no_metadata_no_report_and_no_terminal(platform, root_path, capsys):
+    names = ["\u202egpj.exe.mp4", "red\x1b[31m.mp4", "next\x85line.mp4", "\u2066inside.mp4"]
+    folder = root_path / "konvid-150k"
+    staged = tiny_clips(folder / "clips", 3)
+    (folder / "clips" / next(iter(staged))).rename(folder / "clips" / names[0])
+    (folder / "clips" / "\x1b]0;unclaimed\x07.mp4").write_bytes(b"no video")
+    listed = [*names, *list(staged)[1:]]
+    rows = "".join(f"{name},,{2 + i / 4},0.5,9\n" for i, name in enumerate(listed))
+    (folder / "manifest.csv").write_text("video_name,url,mos,sd,n\n" + rows, encoding="utf-8")
+    (folder / "ingest.toml").write_text("min_rows = 1\nattrition_warn_threshold = 0.0\n")
+    result = platform.run("corpus_annotations", "corpus_jsonl", partition="konvid-150k")
+    assert result.success
+    assert [text for text in Reading(platform).of(result) if unseen_in(text)] == []
+    losses = (folder / "konvid_150k.losses.jsonl").read_text(encoding="utf-8")
+    manifest = (folder / "konvid_150k.manifest.json").read_text(encoding="utf-8")
+    assert not any(one in losses + manifest for one in "\x1b\u202e\u2066\x85")
+    assert {json.loads(line)["src"] for line in losses.splitlines()} >= {*names[1:]}  # as data they are what they were
+    status_main(["--root", str(root_path)])
+    rehearse_main(["konvid-150k", "--root", str(root_path)])
+    rehearse_main(["konvid-150k", "--root", str(root_path), "--json"])
+    printed = "".join(capsys.readouterr())
+    assert not any(one in printed for one in "\x1b\u202e\u2066\x85")
+    row = json.loads((folder / "konvid_150k.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert row["src"] == names[0]
+
+
+def test_a_report_of_a_batch_shows_hostile_names_escaped(tmp_path):
+    table = "a|b\u202e<script>"
+    (tmp_path / "batch.json").write_text(
+        json.dumps({"tables": [{"id": table, "features": "no\x1bthing.csv", "labels": "none.csv", "out": "o.csv"}]})
+    )
+    context = RunContext(DataRoot(tmp_path), {}, Path(__file__))
+    batch = label_batch(BatchSettings(manifest=tmp_path / "batch.json"), context)
+    report = batch.reports.markdown.read_text(encoding="utf-8")
+    assert report.replace("\n", "").isprintable()
+    assert r"| a\|b\u202e&lt;script> |" in report
+    assert r"no\u001bthing.csv" in report
+    assert json.loads(batch.reports.json.read_text(encoding="utf-8"))["tables"][0]["id"] == table

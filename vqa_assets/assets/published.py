@@ -14,6 +14,7 @@ import dagster as dg
 
 from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import VqaError
+from vqa_assets.printing import plain, plain_values
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -62,7 +63,7 @@ class PublishedFile:
         if self.table is not None:
             own |= {"dagster/row_count": rows, "dagster/column_schema": column_schema(self.table)}
         return dg.MaterializeResult(
-            metadata={**own, **metadata, **manifest_metadata(manifest_file, manifest, root)},
+            metadata={**own, **_shown(metadata), **manifest_metadata(manifest_file, manifest, root)},
             data_version=dg.DataVersion(data_version),
         )
 
@@ -92,7 +93,12 @@ class PublishedFile:
             def check(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> dg.AssetCheckResult:
                 # How a check counts is part of its declaration: a judge says only whether it passed, and why.
                 with dagster_failures():
-                    return judge(Latest(self, data_root.root(), context))._replace(severity=severity or usual)
+                    result = judge(Latest(self, data_root.root(), context))
+                return result._replace(
+                    severity=severity or usual,
+                    description=result.description and plain(result.description),
+                    metadata=_shown(result.metadata or {}),
+                )
 
             return check
 
@@ -197,7 +203,20 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 def manifest_metadata(path: Path, manifest: Mapping[str, Any], root: DataRoot) -> dict[str, Any]:
     """The whole replay manifest and where it is."""
-    return {"manifest": dg.MetadataValue.json(dict(manifest)), "manifest_path": root.shown(path)}
+    return {"manifest": dg.MetadataValue.json(plain_values(manifest)), "manifest_path": root.shown(path)}
+
+
+def _shown(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata whose texts are as a person may see them; the web UI shows names as they are."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, dg.TextMetadataValue):
+            return dg.MetadataValue.text(plain(value.value or ""))
+        if isinstance(value, dg.JsonMetadataValue):
+            return dg.MetadataValue.json(plain_values(value.value))
+        return plain_values(value) if isinstance(value, str | list) else value
+
+    return {name: shown(value) for name, value in metadata.items()}
 
 
 def listed(examples: Iterable[str]) -> str:

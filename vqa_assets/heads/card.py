@@ -17,11 +17,12 @@ def render_card(manifest: Mapping[str, Any], picture: str = "") -> str:
 
     ``picture`` is the file beside the card that shows predictions and residuals, where there is one.
     """
+    manifest = plain_values(manifest)  # names of tables and columns come from outside
     target, (low, high) = target_of(manifest)
     run = manifest.get("run_provenance")  # nothing of a head that was not stored
     template = _environment().get_template(_TEMPLATE)
     return template.render(
-        m=plain_values(manifest),
+        m=manifest,
         picture=picture,
         target=target,
         range=f"{low:g}–{high:g}",
