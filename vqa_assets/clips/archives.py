@@ -267,7 +267,7 @@ def _version_of_part(file: LargeFile) -> str:
 
 
 # What macOS puts into the archives it makes, beside the files.
-_JUNK = ("__MACOSX", ".DS_Store")
+_JUNK = ("__MACOSX",)
 _PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)
 _ENCRYPTED = 0x1
 _NO_PLACE = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -307,18 +307,23 @@ def _checked(opened: zipfile.ZipFile, archive: Path, folder: Path) -> Iterator[t
     seen: set[str] = set()
     top = {folder.name}
     names = (PurePosixPath(name).parts for name in opened.namelist() if not name.endswith("/"))
-    if all(parts[0] == archive.stem and len(parts) > 1 for parts in names if parts and parts[0] not in _JUNK):
+    if all(parts[0] == archive.stem and len(parts) > 1 for parts in names if parts and not _is_junk(parts[0])):
         top.add(archive.stem)  # a folder of the archive's own name, with all that is in it
     for entry in opened.infolist():
         parts = PurePosixPath(entry.filename).parts
         _refuse(entry, archive, _why_unsafe(entry))
         inside = parts[1:] if parts and parts[0] in top else parts
-        if entry.is_dir() or not inside or any(part in _JUNK for part in parts):
+        if entry.is_dir() or not inside or any(map(_is_junk, parts)):
             continue
         name = "/".join(inside)
         _refuse(entry, archive, "stands there twice" if name in seen else "")
         seen.add(name)
         yield entry, name
+
+
+def _is_junk(name: str) -> bool:
+    """Whether a file or folder of an archive is none of the corpus: no hidden one may pass for a file of ours."""
+    return name in _JUNK or name.startswith(".")
 
 
 def _why_unsafe(entry: zipfile.ZipInfo) -> str:

@@ -24,7 +24,8 @@ from vqa_assets.ingest.layout import ARCHIVES
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.printing import logger
 from vqa_assets.provenance import clean_url, utc_text
-from vqa_assets.tables.files import read_json_object, write_json
+from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.publication import publishing
 
 LINE_BYTES_PER_S = 12_500_000
 """A line of 100 Mbit/s: the time that a log line gives is an example, nobody knows the server's pace beforehand."""
@@ -136,7 +137,10 @@ def fetch_archives(corpus: Corpus, settings: IngestSettings, folder: Path) -> No
             record = records.get(archive.file, {})
             if record := executor.submit(fetch.fetch, archive, record).result():
                 records[archive.file] = record
-            write_json(folder / FETCH_MANIFEST, {"schema": SCHEMA, "corpus": corpus.name, "archives": records})
+            with publishing("fetch", folder / FETCH_MANIFEST, SCHEMA) as publication:
+                publication.write_json(
+                    folder / FETCH_MANIFEST, {"schema": SCHEMA, "corpus": corpus.name, "archives": records}
+                )
 
 
 def _refuse_without_archives(corpus: Corpus, settings: IngestSettings) -> None:

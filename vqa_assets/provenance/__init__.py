@@ -104,7 +104,7 @@ def run_provenance(publication: Publication, manifest: Manifest, context: RunCon
         "packages": packages(),
         "git": dict(context.git),
         "started_at_utc": utc_text(context.started),
-        "duration_s": round(time.time() - context.started, 3),
+        "duration_s": round(max(0.0, time.time() - context.started), 3),  # a clock may be set back meanwhile
         "host": {"processor": _processor(), "cores": os.cpu_count(), "devices": list(context.devices)},
     }
 

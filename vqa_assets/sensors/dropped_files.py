@@ -53,7 +53,7 @@ class Cursor:
             self.seen[name] = state
 
     def change_of(self, name: str, files: Sequence[Path]) -> str | None:
-        """``<hash>:<mtime>`` where the files of a name are whole and have other bytes than before, else None.
+        """``<hash>:<mtime>:<number>`` where the files of a name are whole and have other bytes than before, else None.
 
         Files are whole when size and time of change were the same at an earlier tick, and still are once they were
         read. The time of change is not compared with our clock: copies keep old times, and servers have other clocks.
@@ -70,9 +70,15 @@ class Cursor:
         if _stamp(files) != stamp:  # written to while we read
             self.seen[name] = {**state, "waiting": _stamp(files)}
             return None
-        self.seen[name] = {"stamp": stamp, "sha256": digest}
-        # The time of change is in the key, since Dagster starts nothing twice under one: A, B, and A again are three.
-        return f"{digest}:{newest}" if files and digest != state.get("sha256") else None
+        if not files or digest == state.get("sha256"):
+            self.seen[name] = {**state, "stamp": stamp, "sha256": digest}
+            self.seen[name].pop("waiting", None)
+            return None
+        # Dagster starts nothing twice under one key: A, B, and A again are three changes, also where the file came back
+        # with its old time of change. That time tells them apart where a cursor was reset.
+        number = state.get("changes", 0) + 1
+        self.seen[name] = {"stamp": stamp, "sha256": digest, "changes": number}
+        return f"{digest}:{newest}:{number}"
 
 
 def _stamp(files: Iterable[Path]) -> str:

@@ -80,7 +80,7 @@ def drafting(target: Path) -> Iterator[Draft]:
     refuse_newer(target)
     # Beside the target, not in a temporary folder: a file can replace another at once on one file system only.
     target.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(target, "tmp")
+    remove_abandoned(target, named_by_process(target.parent, ".tmp"))
     draft = Draft(draft_path(target), target)
     try:
         yield draft
@@ -222,21 +222,19 @@ def draft_path(target: Path) -> Path:
     return sibling(target, f".{os.getpid()}.tmp")
 
 
-def remove_abandoned(target: Path, kind: str) -> None:
-    """Remove what processes that are gone (a kill leaves it) had beside ``target``: drafts (``tmp``), backups."""
-    for path, pid in named_by_process(target.parent, kind):
-        if path.name == sibling(target, f".{pid}.{kind}").name and not is_alive(pid):
+def remove_abandoned(target: Path, left: Iterable[tuple[Path, int]]) -> None:
+    """Remove those of the files ``left`` by processes that are gone (a kill leaves them) that are of ``target``."""
+    for path, pid in left:
+        if path.name == sibling(target, f".{pid}{path.suffix}").name and not is_alive(pid):
             path.unlink(missing_ok=True)
 
 
-def named_by_process(folder: Path, kind: str) -> list[tuple[Path, int]]:
-    """The hidden files of a kind in a folder, with the process that each says it is of."""
-    found = []
-    for path in sorted(folder.glob(f".*.{kind}")):
-        pid = path.name.split(".")[-2]
-        if pid.isdigit():
-            found.append((path, int(pid)))
-    return found
+def named_by_process(folder: Path, *suffixes: str) -> list[tuple[Path, int]]:
+    """The hidden files of these suffixes in a folder, with the process that each says it is of."""
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.name.startswith(".") and e.name.endswith(suffixes))
+    pids = [(name, name.split(".")[-2]) for name in names]
+    return [(folder / name, int(pid)) for name, pid in pids if pid.isdigit()]
 
 
 def is_alive(pid: int) -> bool:

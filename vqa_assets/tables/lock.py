@@ -80,7 +80,8 @@ def is_abandoned(root: DataRoot, run_id: str) -> bool:
     if path in _held:
         return False
     try:
-        if time.time() - path.stat().st_mtime < JUST_MADE_S:
+        # Either way: a clock that was set back must not keep a killed run's record for as long as it was wrong.
+        if abs(time.time() - path.stat().st_mtime) < JUST_MADE_S:
             return False
         # The system lets go of the lock of a process that is gone: where it can be taken, nobody works on the run.
         with FileLock(path, timeout=0):

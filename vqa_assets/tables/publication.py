@@ -78,7 +78,7 @@ class Publication:
         self._drafts: dict[Path, Path] = {}
         self._kept: dict[Path, None] = {}
         self._contents: dict[Path, Sealed] = {}
-        self._settled: set[Path] = set()
+        self._left: dict[Path, list[tuple[Path, int]]] = {}
 
     def draft(self, target: Path) -> Path:
         """Where to write what is to replace ``target``: beside it. A draft that is never written replaces nothing.
@@ -89,18 +89,19 @@ class Publication:
             refuse_newer(target)
             # Beside the target, not in a temporary folder: a file replaces another at once on one file system only.
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.parent not in self._settled:
-                settle(target.parent)
-                self._settled.add(target.parent)
-            # What a killed process left without a journal: drafts, and backups of a publication that never began.
-            if not _journals(target.parent):
-                remove_abandoned(target, "tmp")
-                remove_abandoned(target, "old")
+            remove_abandoned(target, self._left_in(target.parent))
             self._drafts[target] = draft_path(target)
             # Refused now where the folder may not be written, not when the work is done.
             self._drafts[target].touch()
             self._drafts[target].unlink()
         return self._drafts[target]
+
+    def _left_in(self, folder: Path) -> list[tuple[Path, int]]:
+        """What killed processes left without a journal: drafts, and backups of publications that never began."""
+        if folder not in self._left:
+            settle(folder)
+            self._left[folder] = [] if _journals(folder) else named_by_process(folder, ".tmp", ".old")
+        return self._left[folder]
 
     def write(self, target: Path, content: bytes) -> None:
         """The bytes that are to replace ``target``."""
@@ -148,14 +149,15 @@ class Publication:
         self.write_json(
             mark, {"schema": PUBLISHED_SCHEMA, "stage": self._stage, "format": self._schema, "files": files}
         )
-        replacements = []
         for target in (*written, mark):
             # A folder would be met only by the replacement, when others are new already.
             if target.is_dir() and not target.is_symlink():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
             sync_file(self._drafts[target])
-            replacements.append(_Replacement.of(target, self._drafts[target], self.content(target)))
-        _replace_all(_Journal(journal_path(self._target), self._stage, tuple(replacements)))
+        is_done = False
+        while not is_done:  # again where another run published in between: what it published is what stood before
+            replacements = tuple(_Replacement.of(one, self._drafts[one], self.content(one)) for one in (*written, mark))
+            is_done = _replace_all(_Journal(journal_path(self._target), self._stage, replacements))
         _published.append(self._target)
 
     def abandon(self) -> None:
@@ -209,7 +211,7 @@ def publishing(stage: str, target: Path, schema: str) -> Iterator[Publication]:
 class _Replacement:
     """One file of a journal. ``before`` are size and time of change of what stood, None where nothing did.
 
-    ``inode`` is the draft's where this process wrote it.
+    ``inode`` is the draft's; ``is_own`` where this process wrote it.
     """
 
     target: Path
@@ -217,12 +219,13 @@ class _Replacement:
     backup: Path
     content: Sealed
     before: tuple[int, int] | None
-    inode: int | None = None
+    inode: int
+    is_own: bool = False
 
     @classmethod
     def of(cls, target: Path, draft: Path, content: Sealed) -> "_Replacement":
         backup = sibling(target, f".{os.getpid()}.old")
-        return cls(target, draft, backup, content, _state(target), draft.lstat().st_ino)
+        return cls(target, draft, backup, content, _state(target), draft.lstat().st_ino, is_own=True)
 
     @classmethod
     def read(cls, value: Mapping[str, Any], folder: Path) -> "_Replacement":
@@ -239,12 +242,13 @@ class _Replacement:
             raise ValueError(f"a backup called {backup.name}")
         before = value["before"]
         content = Sealed(str(value["sha256"]), int(value["size_bytes"]))
-        return cls(target, draft, backup, content, None if before is None else (int(before[0]), int(before[1])))
+        state = None if before is None else (int(before[0]), int(before[1]))
+        return cls(target, draft, backup, content, state, int(value["inode"]))
 
     def as_json(self, folder: Path) -> dict[str, Any]:
         paths = {"target": self.target, "draft": self.draft, "backup": self.backup}
         shown = {name: os.path.relpath(path, folder) for name, path in paths.items()}
-        return {**shown, **vars(self.content), "before": self.before}
+        return {**shown, **vars(self.content), "before": self.before, "inode": self.inode}
 
     def back_up(self) -> None:
         """Have what stands under a second name."""
@@ -263,9 +267,12 @@ class _Replacement:
     @property
     def is_done(self) -> bool:
         """Whether the new file stands."""
-        if self.inode is None:
-            return _holds(self.target, self.content)
         # Of this process's own drafts the file itself is known: no disk that fails to be read can hide it.
+        return self._is_draft if self.is_own else _holds(self.target, self.content)
+
+    @property
+    def _is_draft(self) -> bool:
+        """Whether the file at the target is the one that was the draft."""
         return os.path.lexists(self.target) and self.target.lstat().st_ino == self.inode
 
     @property
@@ -276,9 +283,9 @@ class _Replacement:
     def undo(self) -> None:
         """Have the earlier file stand again where the new one does; what somebody else put there since is left."""
         if self.is_done:
-            if self.before is None:
+            if self.before is None and self._is_draft:  # never a file of those bytes that somebody else put there
                 self.target.unlink()
-            elif self.backup.exists():
+            elif self.before is not None and self.backup.exists():
                 self.backup.replace(self.target)
         elif self.before is not None and not os.path.lexists(self.target) and self.backup.exists():
             self.backup.replace(self.target)
@@ -333,6 +340,12 @@ class _Journal:
             one.undo()
         _sync_folders(self.folders)
 
+    def withdraw(self) -> None:
+        """Remove the journal and the backups before anything was replaced."""
+        self.path.unlink()
+        for one in self.replacements:
+            one.backup.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Remove backups, what is left of drafts, and last the journal itself."""
         # In this order: while the journal is there, whoever meets it knows what the others are.
@@ -341,10 +354,13 @@ class _Journal:
         self.path.unlink(missing_ok=True)
 
 
-def _replace_all(journal: _Journal) -> None:
-    """Replace the files of a journal as one act: where one cannot be replaced, all are put back."""
+def _replace_all(journal: _Journal) -> bool:
+    """Replace the files of a journal as one act: where one cannot be replaced, all are put back.
+
+    False, and nothing is replaced, where another file stands by now than the journal says.
+    """
     draft = draft_path(journal.path)
-    remove_abandoned(journal.path, "tmp")
+    remove_abandoned(journal.path, named_by_process(draft.parent, draft.suffix))
     with draft.open("wb") as file:
         # Held until all is done, by the system: a killed process's journal is free, and a living one's is not.
         with _let_pass(_NO_LOCKS):
@@ -365,6 +381,9 @@ def _replace_all(journal: _Journal) -> None:
         finally:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
+        if any(_state(one.target) != one.before for one in journal.replacements):
+            journal.withdraw()
+            return False
         try:
             _sync_folders([journal.path.parent])
             for one in journal.replacements:
@@ -376,6 +395,7 @@ def _replace_all(journal: _Journal) -> None:
         # All new files stand; what is left beside them the next command tidies up.
         with suppress(OSError):
             journal.close()
+    return True
 
 
 @contextmanager
@@ -519,7 +539,7 @@ def _settle_locked(path: Path) -> None:
 
 def _undo_without_journal(path: Path, error: SchemaError) -> None:
     """Of a journal that cannot be read the backups are found by their names."""
-    for backup, pid in named_by_process(path.parent, "old"):
+    for backup, pid in named_by_process(path.parent, ".old"):
         if not is_alive(pid):
             backup.replace(path.with_name(backup.name.removeprefix(".").rsplit(".", 2)[0]))
     path.unlink()

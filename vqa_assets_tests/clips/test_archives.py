@@ -207,6 +207,13 @@ class TestUnpacking:
     def test_what_a_mac_adds_is_left_out(self, tmp_path: Path) -> None:
         assert self.unpacked(archive({"1.mp4": b"1", "__MACOSX/._1.mp4": b"x", ".DS_Store": b"y"}), tmp_path).files == 1
 
+    def test_hidden_files_are_left_out_so_that_none_passes_for_a_cache_or_a_journal_of_ours(
+        self, tmp_path: Path
+    ) -> None:
+        hidden = dict.fromkeys((".x.jsonl.publishing.json", ".ingest-cache.sqlite", ".more/2.mp4"), b"x")
+        assert self.unpacked(archive({"1.mp4": b"1", **hidden}), tmp_path).files == 1
+        assert [path.name for path in (tmp_path / "videos").iterdir()] == ["1.mp4"]
+
     @pytest.mark.parametrize(
         "name", ["../out", "videos/../../out", "/out", "x\\..\\..\\out", "C:/out", "videos/a/../../../out"]
     )

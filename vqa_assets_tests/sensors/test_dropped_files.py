@@ -106,11 +106,13 @@ def test_a_touched_file_with_equal_bytes_starts_nothing(root_path: Path, annotat
     assert two_ticks(root_path, cursor)[0] == []
 
 
-def test_going_back_to_an_older_file_starts_again_under_a_key_of_its_own(
-    root_path: Path, annotation_file: Path
+@pytest.mark.parametrize("ages_s", [(900, 600, 300), (300, 600, 300), (600, 600, 600)])
+def test_going_back_to_an_older_file_starts_again_under_a_key_of_its_own_whatever_its_time(
+    ages_s: tuple[int, ...], root_path: Path, annotation_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys, cursor = [], None
-    for text, age_s in (("A", 900), ("B", 600), ("A", 300)):
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
+    for text, age_s in zip(("A", "BB", "A"), ages_s, strict=True):
         write(annotation_file, text, age_s)
         requests, cursor = two_ticks(root_path, cursor)
         keys += [request.run_key for request in requests]
@@ -268,13 +270,14 @@ def test_the_age_of_every_ingested_corpus_is_judged_without_a_run_of_it(
     assert [r.tags["dagster/partition"] for r in scheduled(root_path, "daily_freshness", instance)] == ["konvid-150k"]
 
 
-def test_an_old_corpus_fails_its_freshness_check_when_the_job_of_the_schedule_runs(
-    root_path: Path, instance: dg.DagsterInstance
+@pytest.mark.parametrize(("year", "words"), [(2020, "days ago"), (2900, "days in the future: was a clock wrong?")])
+def test_an_old_corpus_and_one_from_the_future_fail_the_freshness_check_when_the_job_of_the_schedule_runs(
+    year: int, words: str, root_path: Path, instance: dg.DagsterInstance
 ) -> None:
     folder = root_path / "konvid-150k"
     folder.mkdir()
     (folder / "konvid_150k.jsonl").write_text("{}\n")
-    begun = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+    begun = datetime(year, 1, 1, tzinfo=UTC).timestamp()
     publish_manifest(
         folder / "konvid_150k.manifest.json",
         Manifest("mos-corpus-manifest-v1", {}, {}, {}, {}),
@@ -290,6 +293,7 @@ def test_an_old_corpus_fails_its_freshness_check_when_the_job_of_the_schedule_ru
         False,
         dg.AssetCheckSeverity.WARN,
     )
+    assert words in str(found.description)
 
 
 def test_a_corpus_whose_file_is_gone_is_judged_too_and_said_to_be_gone(

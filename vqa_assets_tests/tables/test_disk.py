@@ -17,6 +17,7 @@ from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.run import disk_faults_in_words
 from vqa_assets.tables.files import drafting, fault_of
+from vqa_assets.tables.publication import publishing
 
 ROWS = list(range(100_000))
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full not found: Linux only")
@@ -95,3 +96,17 @@ def test_a_disk_that_fails_is_told_without_a_guess(tmp_path: Path) -> None:
     with pytest.raises(dg.Failure) as failed, dagster_failures():
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(tmp_path / "a"))
     assert str(failed.value.description).startswith(f"cannot read or write {tmp_path / 'a'}: Input/output error")
+
+
+def test_a_failure_after_a_publication_does_not_say_that_the_earlier_output_stands(tmp_path: Path) -> None:
+    def publish_and_fail() -> None:
+        with publishing("stage", tmp_path / "table.parquet", "stage-v1") as publication:
+            publication.write(tmp_path / "table.parquet", b"new")
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(tmp_path / "view"))
+
+    for told, context in ((dg.Failure, dagster_failures()), (IngestError, disk_faults_in_words(tmp_path))):
+        with pytest.raises(told) as failed, context:
+            publish_and_fail()
+        words = getattr(failed.value, "description", None) or str(failed.value)
+        assert "table.parquet was published before that, and stands" in words
+        assert "earlier" not in words

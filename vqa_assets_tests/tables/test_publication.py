@@ -270,12 +270,27 @@ class TestAfterAKill:
     @pytest.mark.parametrize("place", ["../../target", "/etc/hostname"])
     def test_a_journal_from_elsewhere_moves_no_files_about(self, tmp_path: Path, place: str) -> None:
         (tmp_path / ".evil.1.tmp").write_text("evil")
-        content = {"sha256": sha256(b"evil").hexdigest(), "size_bytes": 4, "before": None}
+        content = {"sha256": sha256(b"evil").hexdigest(), "size_bytes": 4, "before": None, "inode": 1}
         entry = {"target": place, "draft": ".evil.1.tmp", "backup": ".evil.1.old", **content}
         journal = journal_path(tmp_path / "x.jsonl")
         journal.write_text(json.dumps({"schema": "vqa-publishing-v1", "stage": "stage", "files": [entry]}))
         settle(tmp_path)
         assert listing(tmp_path) == [".evil.1.tmp"]
+
+    def test_a_journal_from_elsewhere_removes_no_file_whose_bytes_it_knows(self, tmp_path: Path) -> None:
+        (tmp_path / "root").mkdir()
+        own, digest = tmp_path / "own", sha256(b"own").hexdigest()
+        own.write_bytes(b"own")
+        content = {"sha256": digest, "size_bytes": 3, "before": None, "inode": 1}
+        entries = [
+            {"target": f"../{name}", "draft": f"../.{name}.1.tmp", "backup": f"../.{name}.1.old", **content}
+            for name in ("own", "none")
+        ]
+        journal = journal_path(tmp_path / "root" / "x.jsonl")
+        journal.write_text(json.dumps({"schema": "vqa-publishing-v1", "stage": "stage", "files": entries}))
+        settle(tmp_path / "root")
+        assert own.read_bytes() == b"own"
+        assert listing(tmp_path / "root") == []
 
     def test_what_a_living_process_publishes_is_left_alone(
         self, earlier: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -294,6 +309,32 @@ class TestAfterAKill:
             assert listing(earlier) == before
         settle(earlier)
         assert standing(earlier) == {"new"}
+
+    def test_what_another_run_published_meanwhile_is_what_comes_back(
+        self, earlier: Path, failing: Failing, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, others = module.settle, [lambda: publish(earlier, "another")]
+
+        def meanwhile(*folders: Path) -> None:
+            if (earlier / "about-to-publish").exists() and others:  # when the journal is about to be put there
+                assert killed_at("replace", 99, others.pop()) == 0
+                failing("replace", 3)
+            real(*folders)
+
+        def publish_new() -> None:
+            with publishing("stage", earlier / NAMES[0], "stage-v1") as publication:
+                for name in NAMES:
+                    publication.write(earlier / name, b"new")
+                (earlier / "about-to-publish").touch()
+
+        monkeypatch.setattr(module, "settle", meanwhile)
+        with pytest.raises(OSError, match="Input/output"):
+            publish_new()
+        monkeypatch.undo()
+        assert others == []
+        assert standing(earlier) == {"another"}
+        (earlier / "about-to-publish").unlink()
+        assert listing(earlier) == sorted([*NAMES, *HIDDEN])
 
     def test_where_nothing_may_be_written_it_says_so_and_the_earlier_files_are_read(
         self, earlier: Path, caplog: pytest.LogCaptureFixture
