@@ -2,24 +2,28 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import onnx
 import polars as pl
 import pytest
+from onnx import helper
 
-from vqa_assets.corpora import CORPORA
+from vqa_assets.describe import main as describe
 from vqa_assets.errors import NewerFormatError
 from vqa_assets.features.cache import CacheKey, FeatureCache
 from vqa_assets.heads.using import open_head
 from vqa_assets.ingest.cache import read_only
 from vqa_assets.ingest.progress import Progress
+from vqa_assets.judge import main as judge
 from vqa_assets.predict import main as predict
 from vqa_assets.provenance.verify import main as verify
+from vqa_assets.rehearse import main as rehearse
 from vqa_assets.status import main as status
 from vqa_assets.tables.files import read_json_object
-from vqa_assets.tables.formats import DOCUMENTS
-from vqa_assets.tables.makers import Wrote, made_by
+from vqa_assets.tables.makers import Wrote, made_by, mark, seal, sealed
 from vqa_assets_tests.shared.platform import Platform, failure
 from vqa_assets_tests.shared.released_formats import CLIPS, CORPUS, HEAD, unpack
 
@@ -98,8 +102,9 @@ def test_a_run_goes_on_from_it_and_what_did_not_change_stays_as_it_is(root: Path
         assert jsonl.read_bytes() == lines
         unified = platform.run("unified_corpus")
         assert unified.success, failure(unified)
-        again = platform.run("clip_features", partition=CORPUS)
-        assert again.success, failure(again)
+        for asset in ("clip_features", "mos_features"):
+            again = platform.run(asset, partition=CORPUS)
+            assert again.success, failure(again)
     assert pl.read_parquet(unified_corpus).select(rows.columns).equals(rows)
     made = made_by(features)
     assert made is not None
@@ -126,6 +131,73 @@ def test_a_corpus_whose_manifest_a_later_version_wrote_is_refused_by_every_stage
         read_json_object(manifest)
 
 
-def test_every_document_of_ours_names_a_stage_or_none_and_a_version() -> None:
-    assert CORPUS in CORPORA
-    assert all(newest >= 1 for _, newest in DOCUMENTS.values())
+def _later_document(path: Path) -> None:
+    document = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**document, "schema": f"{document['schema'].rpartition('-v')[0]}-v2"}))
+
+
+def _later_table(path: Path) -> None:
+    text = mark("clip_features")["vqa_assets"].replace('"format":1', '"format":2')
+    pl.read_parquet(path).write_parquet(path, metadata={"vqa_assets": text})
+    seal(path)
+
+
+def _later_head(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+    model = onnx.load(path)
+    text = mark("mos_head", footer=False)["vqa_assets"].replace('"format":1', '"format":2')
+    helper.set_model_props(model, {"vqa_assets": text})
+    path.write_bytes(sealed(model.SerializeToString()))
+
+
+def _later_cache(path: Path) -> None:
+    with sqlite3.connect(path) as cache:
+        cache.execute("PRAGMA user_version = 7")
+    cache.close()
+
+
+ONNX, LABELLED = f"models/{HEAD}.onnx", f"{CORPUS}/features_with_mos.parquet"
+
+
+@pytest.mark.parametrize(
+    ("name", "make_later", "command", "arguments"),
+    [
+        (f"models/{HEAD}.json", _later_document, predict, [ONNX, f"{CORPUS}/features.parquet"]),
+        (f"{CORPUS}/features.parquet", _later_table, predict, [ONNX, f"{CORPUS}/features.parquet"]),
+        (ONNX, _later_head, judge, [ONNX, LABELLED, "--columns", "adm2,vif_scale0,motion2,si"]),
+        (LABELLED, _later_table, judge, ["si", LABELLED]),
+        ("aggregated/unified_corpus.parquet", _later_table, describe, ["aggregated/unified_corpus.parquet"]),
+        (
+            "aggregated/unified_corpus.manifest.json",
+            _later_document,
+            verify,
+            ["verify", "aggregated/unified_corpus.manifest.json"],
+        ),
+        (f"{CORPUS}/konvid_150k.manifest.json", _later_document, status, []),
+        (f"{CORPUS}/konvid_150k.manifest.json", _later_document, rehearse, [CORPUS]),
+        (f"{CORPUS}/.ingest-cache.sqlite", _later_cache, rehearse, [CORPUS]),
+    ],
+    ids=lambda value: (
+        getattr(value, "__module__", str(value)).rpartition(".")[2] if not isinstance(value, list) else ""
+    ),
+)
+def test_every_command_fails_and_says_what_to_do_about_a_file_of_a_later_version(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    make_later: Callable[[Path], None],
+    command: Callable[[list[str]], int],
+    arguments: list[str],
+) -> None:
+    root = unpack(RELEASED[-1], tmp_path)
+    make_later(root / name)
+    before = (root / name).read_bytes()
+    monkeypatch.setenv("VQA_DATA_ROOT", str(root))
+    monkeypatch.chdir(root)
+    # 1 of judge says that a gate was missed
+    assert command(arguments) == (2 if command is judge else 1)
+    said = capsys.readouterr()
+    assert "which a later version of vqa-assets wrote" in said.out + said.err
+    assert "install that version" in said.out + said.err
+    assert (root / name).read_bytes() == before
