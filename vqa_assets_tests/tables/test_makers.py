@@ -14,10 +14,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from vqa_assets.errors import NewerFormatError, SchemaError
+from vqa_assets.heads.experiments import check_same_head
+from vqa_assets.heads.recipe import HEAD_RECIPES
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.tables import formats, makers
-from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.files import read_json_object, write_json
 from vqa_assets.tables.makers import Wrote, made_by, mark, published_path, seal, sealed
 from vqa_assets.tables.parquet import open_parquet
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import publishing
 
 TABLE = pa.table({"key": [f"{i}.mp4" for i in range(500)], "mos": [i / 100 for i in range(500)]})
 
@@ -237,6 +242,31 @@ def test_json_lines_of_a_later_version_are_refused_by_their_manifest(tmp_path: P
     _manifest(tmp_path / "konvid_1k.manifest.json", "mos-corpus-manifest-v2", path)
     with pytest.raises(NewerFormatError, match=r"konvid_1k\.manifest\.json: format 2"):
         makers.refuse_newer(path)
+
+
+def test_nothing_is_published_over_a_file_of_a_later_version(tmp_path: Path) -> None:
+    path = tmp_path / "related_clips.json"
+    path.write_text('{"schema": "related-clips-v2"}')
+    with pytest.raises(NewerFormatError, match="neither read nor replaced"):
+        write_json(path, {"schema": "related-clips-v1"})
+
+    def publish() -> None:
+        jsonl = tmp_path / "unified_corpus.jsonl"
+        with publishing("unified_corpus", jsonl, "unified-corpus-manifest-v1") as publication:
+            publication.write(jsonl, b'{"src": "a.mp4"}\n')
+            publication.write_json(path, {"schema": "related-clips-v1"})
+
+    with pytest.raises(NewerFormatError, match="neither read nor replaced"):
+        publish()
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {path.name: '{"schema": "related-clips-v2"}'}
+
+
+def test_a_head_of_a_later_version_stops_its_successor_before_the_training(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    root.models().mkdir()
+    (root.models() / "konvid_mos_head_v1.json").write_text('{"schema": "mos-head-manifest-v2"}')
+    with pytest.raises(NewerFormatError, match=r"konvid_mos_head_v1\.json: format 2"):
+        check_same_head(HEAD_RECIPES["konvid_mos_head_v1"], TrainingSettings(), root, print)
 
 
 def test_every_schema_that_this_version_writes_is_known_so_that_a_later_one_is_told() -> None:
