@@ -259,7 +259,7 @@ def fault_of(error: BaseException) -> int | None:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class DiskRefusal:
     """What could not be done, what would have been needed, and what helps."""
 
     what: str
@@ -267,13 +267,15 @@ class Refusal:
     remedy: str
 
 
-def refusal_of(code: int | None, path: Path | None) -> Refusal:
+def refusal_of(code: int | None, path: Path | None) -> DiskRefusal:
     """The words for a fault: a file that may not be read is called that, everything else is a matter of writing."""
     if path is not None and code in _MAY_BE_READING and path.is_file():
         # The rights that count are those of the user the process acts as, not of the one who started it.
         if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
-            return Refusal(f"cannot read {path}", "a file that this user may read", "mend its permissions")
+            return DiskRefusal(f"cannot read {path}", "a file that this user may read", "mend its permissions")
         if code == errno.EIO:
-            return Refusal(f"cannot read or write {path}", "a disk that works", "look at the system's log of the disk")
+            return DiskRefusal(
+                f"cannot read or write {path}", "a disk that works", "look at the system's log of the disk"
+            )
     what = "cannot write" if path is None else f"cannot write {path}"
-    return Refusal(what, "a folder with space that this user may write", "free space or mend the permissions")
+    return DiskRefusal(what, "a folder with space that this user may write", "free space or mend the permissions")

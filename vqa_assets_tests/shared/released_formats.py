@@ -1,8 +1,7 @@
 """A small data root with one file of every format that a version writes, made by that version's own code.
 
-``python -P vqa_assets_tests/shared/released_formats.py 45ead8c vqa_assets_tests/released/first.tar.gz`` makes what the
-tests open; it is run once for each version that is released. It imports nothing of this package but what the version
-it runs has, too.
+``python -P released_formats.py 45ead8c released/first.tar.gz``, in this folder, makes what the tests open; it is run
+once for each version that is released. It imports nothing of this package but what the version it runs has, too.
 """
 
 import gzip

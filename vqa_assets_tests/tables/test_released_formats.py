@@ -27,7 +27,7 @@ from vqa_assets.tables.makers import Wrote, made_by, mark, seal, sealed
 from vqa_assets_tests.shared.platform import Platform, failure
 from vqa_assets_tests.shared.released_formats import CLIPS, CORPUS, HEAD, unpack
 
-RELEASED = sorted((Path(__file__).parents[1] / "released").glob("*.tar.gz"))
+RELEASED = sorted((Path(__file__).parents[1] / "shared" / "released").glob("*.tar.gz"))
 MAKERS = {
     f"{CORPUS}/konvid_150k.jsonl": "corpus_jsonl",
     f"{CORPUS}/features.parquet": "clip_features",
