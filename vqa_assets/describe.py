@@ -12,6 +12,7 @@ from vqa_assets.corpora import EXTERNAL_SHARDS, Corpus, ExternalShard
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import VqaError
 from vqa_assets.printing import tell, tell_error
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
 from vqa_assets.unified.description import describe_clips, summarize_labels
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parquet = options.parquet or DataRoot.resolve(options.root).unified_corpus().with_suffix(".parquet")
         settle(parquet.parent)
         corpora: dict[str, Corpus | ExternalShard] = {**with_declared(corpora_folder(os.environ)), **EXTERNAL_SHARDS}
-        clips, labels = describe_clips(parquet), summarize_labels(parquet, corpora)
+        with reading(parquet):
+            clips, labels = describe_clips(parquet), summarize_labels(parquet, corpora)
     except VqaError as error:
         tell_error(error)
         return 1

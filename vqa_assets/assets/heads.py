@@ -26,6 +26,7 @@ from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.unified.settings import FeatureRowsSettings
 
@@ -229,7 +230,8 @@ def corpora_in(table: Path) -> list[str]:
             expected="the table of unified_features",
             next_step="materialize unified_features again",
         )
-    corpora = pl.scan_parquet(table, glob=False).select(pl.col("corpus").unique(maintain_order=True)).collect()
+    with reading(table):
+        corpora = pl.scan_parquet(table, glob=False).select(pl.col("corpus").unique(maintain_order=True)).collect()
     names: list[str] = corpora["corpus"].to_list()
     return names
 

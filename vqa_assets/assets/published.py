@@ -16,7 +16,7 @@ from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import VqaError
 from vqa_assets.printing import plain, plain_values
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.content_errors import library_words, read_document
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.specs import Table
 from vqa_assets.tables.validation import validate_file
@@ -141,7 +141,7 @@ class Latest:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Its replay manifest; SchemaError where that is no JSON object."""
-        return read_json_object(self.manifest_path)
+        return read_document(self.manifest_path)
 
     def schema_result(self) -> dg.AssetCheckResult:
         """Whether every row keeps the column specs of the file's table."""
@@ -179,7 +179,8 @@ def file_schema_result(path: Path, table: Table) -> dg.AssetCheckResult:
 def schema_result(validate: Callable[[], int]) -> dg.AssetCheckResult:
     """What ``validate`` says: the number of rows, or (a VqaError) what breaks the column specs."""
     try:
-        rows = validate()
+        with library_words():
+            rows = validate()
     except VqaError as error:
         details = {"found": error.found, "expected": error.expected}
         return dg.AssetCheckResult(passed=False, description=str(error), metadata=details)

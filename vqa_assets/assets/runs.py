@@ -21,6 +21,7 @@ from vqa_assets.errors import VqaError
 from vqa_assets.printing import public
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.notifier import WEBHOOK_NAME
+from vqa_assets.tables.content_errors import library_words
 from vqa_assets.tables.files import fault_of, refusal_of
 from vqa_assets.tables.lock import hold_run
 from vqa_assets.tables.paths import CODE, DataRoot
@@ -93,11 +94,13 @@ def _git(*arguments: str) -> str | None:
 def dagster_failures() -> Iterator[None]:
     """Turn a ``VqaError`` into a ``dagster.Failure`` that says what, found, expected and next, and is not retried.
 
-    A disk that refuses a file is reported in the same way; any other error passes as it is.
+    A disk that refuses a file is reported in the same way, and so is content that a library cannot read; any other
+    error passes as it is.
     """
     before = published_count()
     try:
-        yield
+        with library_words():
+            yield
     except VqaError as error:
         raise _failure(error) from error
     except OSError as error:

@@ -38,6 +38,7 @@ from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_vi
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import fault_of, parse_json_line
 from vqa_assets.tables.makers import Wrote, made_by, mark, refuse_newer
 from vqa_assets.tables.parquet import (
@@ -46,7 +47,6 @@ from vqa_assets.tables.parquet import (
     column_names,
     open_parquet,
     standing_version,
-    table_version,
 )
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.publication import Publication, publishing, settle
@@ -116,11 +116,19 @@ def make_clip_features(
     path = root.features(corpus)
     settle(path.parent, settings.jsonl.parent)
     foreign, standing = why_foreign(path), made_by(path)
-    if standing is not None and standing.content is Wrote.DAMAGED:
+    if standing is not None and not foreign and not standing.is_ours:
         _log.warning("%s: %s was damaged on the disk and is made again", corpus.name, path)
     if foreign and not settings.overwrite:
+        version = standing_version(path)
+        if version is None:
+            raise FeatureError(
+                f"{path}",
+                found=f"no table that can be read to its end, and {foreign}",
+                expected="a Parquet table of your own, or none",
+                next_step="mend it or move it away, or set overwrite to have it made here",
+            )
         _log.warning("%s: %s is left as it is: %s", corpus.name, path, foreign)
-        return MeasuredTable(path, _row_count(path), table_version(path), foreign)
+        return MeasuredTable(path, _row_count(path), version, foreign)
     begun = time.monotonic()
     with (
         CorpusClips(corpus, settings) as clips,
@@ -189,7 +197,8 @@ def why_foreign(path: Path) -> str:
         return nobody if path.exists() else ""
     if made.stage != "clip_features":
         return f"{made.stage} wrote it, not clip_features"
-    if made.content is Wrote.CHANGED:
+    # What cannot be read to its end is no edit, whatever it differs in.
+    if made.content is Wrote.CHANGED and standing_version(path) is not None:
         return (
             f"its bytes are not those that clip_features wrote ({made.said_by.name} says so), so it was changed since"
         )
@@ -381,9 +390,10 @@ def _written(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Rows of the written table with a few of its columns; a row lacks those that it has no value for."""
     file = open_parquet(path)
     names = [name for name in columns if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
-        for row in batch.to_pylist():
-            yield {name: value for name, value in row.items() if value is not None}
+    with reading(path):
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            for row in batch.to_pylist():
+                yield {name: value for name, value in row.items() if value is not None}
 
 
 def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, version: str) -> dict[str, Any]:

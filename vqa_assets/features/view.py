@@ -25,6 +25,7 @@ from vqa_assets.feature_names import (
 from vqa_assets.features.decoding import ClipFile, opened
 from vqa_assets.features.measuring import ClipToMeasure
 from vqa_assets.metrics import finite_or_none, srocc
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.parquet import open_parquet
 
 if TYPE_CHECKING:
@@ -63,7 +64,11 @@ def table_view(path: Path, mos: Mapping[str, float]) -> TableView:
 
     ``mos`` {key: native score, of which more is better}; keys that it lacks are left out of the correlation.
     """
-    file = open_parquet(path)
+    with reading(path):
+        return _view(open_parquet(path), mos)
+
+
+def _view(file: "ParquetFile", mos: Mapping[str, float]) -> TableView:
     names, rows = set(file.schema_arrow.names), file.metadata.num_rows
     keys = file.read(columns=["key"]).column("key").to_pylist()
     scores = np.array([mos.get(key, math.nan) for key in keys], dtype=np.float64)

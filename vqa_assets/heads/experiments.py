@@ -16,6 +16,7 @@ from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.heads.recipe import MOS_TARGET, HeadRecipe
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.makers import Wrote, made_by
 from vqa_assets.tables.paths import DataRoot
 
 _NAMED_IN_DIFFERENCES = 5
@@ -60,8 +61,19 @@ def check_same_head(recipe: HeadRecipe, settings: TrainingSettings, root: DataRo
     only said.
     """
     head_id = settings.head_id(recipe.name)
-    standing = standing_head(root, head_id, folder_of(root, settings))
-    if standing is None or settings.smoke or not settings.export:
+    folder = folder_of(root, settings)
+    standing = standing_head(root, head_id, folder)
+    if settings.smoke or not settings.export:
+        return
+    sidecar = (folder or root.models()) / f"{head_id}.json"
+    made = made_by(sidecar)
+    if standing is None and sidecar.is_file():
+        say(f"{head_id}: {sidecar.name} is damaged: the head is made again")
+    elif made is not None and made.content in (Wrote.CHANGED, Wrote.DAMAGED):
+        # What it says of the choices is not what was published: it is nothing to hold a run against.
+        say(f"{head_id}: {sidecar.name} was changed since it was published: the head is made again")
+        return
+    if standing is None:
         return
     differences = _differences(standing, recipe, settings, root)
     if not differences:

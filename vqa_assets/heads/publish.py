@@ -24,6 +24,7 @@ from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.table_checks import check_published, write_predictions
 from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import json_bytes
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.publication import publishing, settle
@@ -252,18 +253,23 @@ def near_duplicates(table: Path, corpora: Sequence[str], named: int = 50) -> dic
     """
     from vqa_assets.features.near_duplicates import COLUMN, near_duplicate_groups
 
-    scan = pl.scan_parquet(table, glob=False)
-    have = scan.collect_schema().names()
-    if COLUMN not in have:
-        return None
-    columns = [name for name in (*_SHAPE, COLUMN, "key", "corpus") if name in have]
-    hashed = pl.col("corpus").is_in(list(corpora)) & pl.col(COLUMN).is_not_null()
-    frame = scan.select(columns).filter(hashed).collect()
+    with reading(table):
+        frame = _hashed_clips(table, corpora, COLUMN)
     # Hashes within one corpus say nothing of what two corpora share.
-    if frame["corpus"].n_unique() < 2:
+    if frame is None or frame["corpus"].n_unique() < 2:
         return None
     rows = frame.to_dicts()
     groups = [[rows[i] for i in group] for group in near_duplicate_groups(rows)]
     across = [group for group in groups if len({row["corpus"] for row in group}) > 1]
     examples = [[f"{row['corpus']}: {row['key']}" for row in group] for group in across[:named]]
     return {"groups": len(across), "clips": sum(map(len, across)), "examples": examples}
+
+
+def _hashed_clips(table: Path, corpora: Sequence[str], hashes: str) -> pl.DataFrame | None:
+    """The clips of these corpora that have a perceptual hash; None where the table has no column of them."""
+    scan = pl.scan_parquet(table, glob=False)
+    have = scan.collect_schema().names()
+    if hashes not in have:
+        return None
+    columns = [name for name in (*_SHAPE, hashes, "key", "corpus") if name in have]
+    return scan.select(columns).filter(pl.col("corpus").is_in(list(corpora)) & pl.col(hashes).is_not_null()).collect()

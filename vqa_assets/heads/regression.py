@@ -30,6 +30,8 @@ from vqa_assets.tables.foreign_tables import table_at
 
 _LOWER_IS_BETTER = ("rmse",)
 _LEAST_CONTENTS = 2
+_OF_ANOTHER_SHAPE = (KeyError, TypeError, ValueError, AttributeError)
+"""What comes of a manifest that is JSON and yet not whole."""
 F64 = NDArray[np.float64]
 
 
@@ -82,7 +84,7 @@ def against_published(
             other = f"the head before learned {learned}, this one {target}"
             return {**result, "reason": "no row was held out" if learned == target else other}
         clips = _by_clip(held, open_head(onnx), tables)
-    except (VqaError, pl.exceptions.PolarsError, OSError, StopIteration) as error:
+    except (VqaError, pl.exceptions.PolarsError, OSError, StopIteration, *_OF_ANOTHER_SHAPE) as error:
         # Whatever is wrong with the head before, it must not keep its successor from being published.
         return {**result, "reason": f"the head before cannot be used: {error}"}
     return result | _compared(onnx, clips)

@@ -16,6 +16,7 @@ from vqa_assets.heads.columns import slots
 from vqa_assets.heads.manifest import SCHEMA, target_of
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.provenance import file_record
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.makers import mark, seal
 from vqa_assets.tables.parquet import iterate_frames
 from vqa_assets.tables.specs import (
@@ -101,7 +102,8 @@ def check_published(predictions: Path, manifest: Mapping[str, Any], manifest_fil
         )
     specs = on_range(HEAD_PREDICTIONS, *target_of(manifest)[1])
     rows = validate_frames(iterate_frames(predictions, [c.name for c in specs.columns]), specs, f"{predictions}")
-    of_folds = pl.scan_parquet(predictions).group_by("fold").len().sort("fold").collect().rows()
+    with reading(predictions, next_step=_AGAIN):
+        of_folds = pl.scan_parquet(predictions, glob=False).group_by("fold").len().sort("fold").collect().rows()
     expected = [(number, fold["rows"]) for number, fold in enumerate(manifest["folds"]["each"])]
     if of_folds != expected:
         raise SchemaError(

@@ -161,27 +161,25 @@ def _refuse_without_archives(corpus: Corpus, settings: IngestSettings) -> None:
 
 
 def _read_fetch_manifest(folder: Path) -> dict[str, Any]:
-    """What the fetch manifest says of each archive; IngestError where it is none."""
+    """What the fetch manifest says of each archive; nothing, with a warning, where it is damaged."""
     path = folder / FETCH_MANIFEST
     if not path.is_file():
         return {}
+    archives: Any = None
+    damage = "archives of another shape"
     try:
         archives = read_json_object(path).get("archives")
     except SchemaError as error:
-        raise _no_fetch_manifest(path, error.found) from error
-    if not isinstance(archives, dict) or not all(
-        isinstance(record, dict) and isinstance(record.get("files", 1), int) for record in archives.values()
-    ):
-        raise _no_fetch_manifest(path, "archives of another shape")
-    return archives
+        damage = error.found
+    if _are_archives(archives):
+        return dict(archives)
+    _log.warning("%s is damaged (%s) and is made again: what is unpacked is not written twice", path, damage)
+    return {}
 
 
-def _no_fetch_manifest(path: Path, content: str) -> IngestError:
-    return IngestError(
-        f"{path}",
-        found=content,
-        expected=f"a manifest of schema {SCHEMA}",
-        next_step="delete it, then run again: what is unpacked already is not written twice",
+def _are_archives(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(record, dict) and isinstance(record.get("files", 1), int) for record in value.values()
     )
 
 

@@ -18,6 +18,7 @@ from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
 from vqa_assets.printing import cell, logger, plain_values
 from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
+from vqa_assets.tables.content_errors import library_words
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import table_at
 from vqa_assets.tables.paths import CODE
@@ -172,7 +173,8 @@ def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[s
             outcomes.append(TableOutcome(table, "skipped"))
             continue
         try:
-            made = make_labelled_table(table.paths, table.settings, context, corpora)
+            with library_words():
+                made = make_labelled_table(table.paths, table.settings, context, corpora)
         except VqaError as error:
             _log.error("%s: %s", table.id, error)
             outcomes.append(TableOutcome(table, "failed", error=error))

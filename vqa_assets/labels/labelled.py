@@ -25,7 +25,7 @@ from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.tables.files import drafting, fault_of, read_json_lines
 from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
 from vqa_assets.tables.makers import made_by, mark, seal
-from vqa_assets.tables.parquet import iterate_frames, standing_version, table_version
+from vqa_assets.tables.parquet import iterate_frames, stands_as, table_version
 from vqa_assets.tables.publication import publishing, settle
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames
@@ -65,9 +65,9 @@ def make_labelled_table(
         draft = publication.draft(out.path)
         _write_validated(join, settings, out, draft)
         version = table_version(draft) if as_parquet else _bytes_version(draft)
-        standing = standing_version(out.path) if as_parquet else _standing_bytes_version(out.path)
+        stands = stands_as(out.path, version) if as_parquet else _standing_bytes_version(out.path) == version
         # an equal table is left alone, so that what is made from it stays fresh
-        if standing == version:
+        if stands:
             publication.keep(out.path)
         manifest = write_manifest(
             publication,

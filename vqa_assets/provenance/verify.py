@@ -18,7 +18,8 @@ from vqa_assets.corpora.declarations import corpora_folder
 from vqa_assets.errors import ProvenanceError, VqaError
 from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.provenance import SCHEMA, file_record
-from vqa_assets.tables.files import place_to_read, read_json_object
+from vqa_assets.tables.content_errors import read_document
+from vqa_assets.tables.files import place_to_read
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle, settle_root
 
@@ -127,7 +128,7 @@ def _provenance(manifest_file: Path) -> Mapping[str, Any]:
             expected="a replay manifest",
             next_step="it stands beside its artefact: x.manifest.json beside x.ext",
         )
-    provenance = read_json_object(manifest_file).get("run_provenance")
+    provenance = read_document(manifest_file).get("run_provenance")
     if not isinstance(provenance, Mapping) or provenance.get("schema") != SCHEMA:
         schema = provenance.get("schema") if isinstance(provenance, Mapping) else "no run_provenance"
         raise ProvenanceError(

@@ -6,13 +6,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.errors import SchemaError
+from vqa_assets.errors import SchemaError, VqaError
+from vqa_assets.printing import logger
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import LFS_POINTER, place_to_read
 from vqa_assets.tables.makers import refuse_newer_mark
 
 NO_VALUE = ("nan", "na", "n/a", "<na>", "null", "none")
 """What tables say, in any case, where a cell is empty."""
 _BATCH_ROWS = 65_536
+_log = logger("vqa_assets.tables")
 
 
 def open_parquet(path: Path) -> Any:
@@ -25,7 +28,7 @@ def open_parquet(path: Path) -> Any:
 
     try:
         file = pq.ParquetFile(place_to_read(path))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise SchemaError(
             f"{path}",
             found=f"found {_what_is_there(path, error)}",
@@ -55,20 +58,33 @@ def table_version(path: Path, without: Collection[str] = ()) -> str:
     """A hash of a Parquet file's columns and values, whatever its row groups, encodings and writer."""
     digest = TableDigest(name for name in column_names(path) if name not in without)
     # One column at a time: a batch of all columns of a wide table is large, of one column it is not.
-    for name in digest.names:
-        for batch in open_parquet(path).iter_batches(batch_size=_BATCH_ROWS, columns=[name]):
-            digest.update(batch)
+    with reading(path):
+        for name in digest.names:
+            for batch in open_parquet(path).iter_batches(batch_size=_BATCH_ROWS, columns=[name]):
+                digest.update(batch)
     return digest.version()
 
 
 def standing_version(path: Path) -> str | None:
     """``table_version`` of what stands at a path; None where that is no table that can be read to its end."""
-    import pyarrow as pa
+    return _version_or_damage(path)[0]
 
+
+def stands_as(path: Path, version: str) -> bool:
+    """Whether a table of that ``table_version`` stands; damage to it is told, for then its stage makes it again."""
+    standing, damage = _version_or_damage(path)
+    if damage and path.is_file():
+        _log.warning("%s was damaged and is made again: %s", path, damage)
+    return standing == version
+
+
+def _version_or_damage(path: Path) -> tuple[str | None, str]:
     try:
-        return table_version(path)
-    except (SchemaError, pa.ArrowException, OSError, UnicodeError):
-        return None
+        return table_version(path), ""
+    except VqaError as error:
+        return None, error.found
+    except OSError as error:
+        return None, str(error)
 
 
 class TableDigest:
@@ -102,8 +118,9 @@ def iterate_frames(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) 
     """The named columns that a Parquet file has, as pandas frames of so many rows; integers with nulls are floats."""
     file = open_parquet(path)
     present = [name for name in columns if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=rows, columns=present):
-        yield batch.to_pandas(ignore_metadata=True)
+    with reading(path):
+        for batch in file.iter_batches(batch_size=rows, columns=present):
+            yield batch.to_pandas(ignore_metadata=True)
 
 
 def json_texts(values: Iterable[Any]) -> Any:

@@ -144,6 +144,7 @@ class Publication:
         """Put every draft in its place, as one act."""
         written = [target for target in self._drafts if self.replaces(target)]
         mark = published_path(self._target)
+        _tell_changed(written, mark)
         contents = self.contents([*written, *self._kept])
         files = {os.path.relpath(target, mark.parent): vars(content) for target, content in contents.items()}
         self.write_json(
@@ -179,6 +180,27 @@ class Publication:
         if names:
             return error  # another file: one that was read
         return OSError(fault, os.strerror(fault), str(next(reversed(self._drafts), self._target)))
+
+
+def _tell_changed(targets: Iterable[Path], mark: Path) -> None:
+    """Warn of files that are not what was published under this name: damaged since, or edited, and made again now.
+
+    Those are looked into that have another size, or changed after the record of their publication was written.
+    """
+    try:
+        recorded, written_ns = read_json_object(mark)["files"], mark.stat().st_mtime_ns
+        for target in targets:
+            content = recorded.get(os.path.relpath(target, mark.parent))
+            if content is None or not target.is_file():
+                continue
+            there, expected = target.stat(), Sealed(content["sha256"], content["size_bytes"])
+            touched = there.st_size != expected.size_bytes or there.st_mtime_ns > written_ns
+            if touched and Sealed.of(target) != expected:
+                _log.warning("%s is not what was published (damaged, or edited since) and is made again", target)
+    except FileNotFoundError:
+        return  # the first publication of this name
+    except (OSError, SchemaError, KeyError, TypeError, AttributeError) as error:
+        _log.warning("%s is damaged and is made again: %s", mark, error)
 
 
 @contextmanager

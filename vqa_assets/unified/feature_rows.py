@@ -22,10 +22,11 @@ from vqa_assets.feature_names import MEASURED
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.settings import with_origins
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import fault_of
 from vqa_assets.tables.foreign_tables import ForeignTable, check_present, key_text, table_at
 from vqa_assets.tables.makers import mark
-from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, standing_version, table_version
+from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, stands_as, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.publication import publishing, settle
 from vqa_assets.tables.specs import CLIP_FACTS, LABELLED, MOS_FEATURES, STATUS_COLUMN, UNIFIED_FEATURES
@@ -215,7 +216,7 @@ def make_unified_features(
         draft = publication.draft(path)
         report = join_features(unified, files, columns, draft)
         version = table_version(draft)
-        if standing_version(path) == version:
+        if stands_as(path, version):
             publication.keep(path)
         manifest = write_manifest(
             publication,
@@ -340,7 +341,8 @@ def _clips(unified: Path, columns: FeatureColumns) -> tuple[pl.DataFrame, int]:
         )
     have = column_names(unified)
     optional = [n for n in (*_IDENTITY, "n_ratings", *_FACTS, *columns.of_corpora) if n in have]
-    rows = unified_columns(unified, list(dict.fromkeys((*_NEEDED, *optional)))).collect()
+    with reading(unified):
+        rows = unified_columns(unified, list(dict.fromkeys((*_NEEDED, *optional)))).collect()
     # A computed score is no opinion, whatever scale its rows say.
     computed = (pl.col("mos_native_scale") == VMAF_0_100.name) | pl.col("corpus_source").is_in(list(EXTERNAL_SHARDS))
     slope, intercept = UNIFIED.map_to(TRAINING)
@@ -583,7 +585,8 @@ def _refuse_words(name: str, tables: Iterable[_Opened]) -> None:
         if kind == pl.String:
             text = pl.col(name).str.strip_chars()
             wrong = text.cast(pl.Float64, strict=False).is_null() & ~text.str.to_lowercase().is_in(_NO_NUMBER)
-            example = table.scan.select(pl.col(name).filter(wrong).first()).collect().item()
+            with reading(table.file.path):
+                example = table.scan.select(pl.col(name).filter(wrong).first()).collect().item()
             found = "" if example is None else f"text ({example!r})"
         if found:
             raise TableError(

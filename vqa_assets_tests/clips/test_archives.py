@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import logging
+import re
 import stat
 import threading
 import zipfile
@@ -348,12 +349,15 @@ class TestFetch:
         "content",
         ["{", "null", '{"archives": []}', '{"archives": {"a.zip": 7}}', '{"archives": {"a.zip": {"files": "x"}}}'],
     )
-    def test_a_fetch_manifest_of_another_shape_is_told_with_its_remedy(
-        self, small: SmallCorpus, server: HostileServer, content: str
+    def test_a_damaged_fetch_manifest_is_made_again_and_told(
+        self, small: SmallCorpus, server: HostileServer, content: str, caplog: Any
     ) -> None:
-        small.drop("fetch_manifest.json", content)
-        with pytest.raises(IngestError, match=r"fetch_manifest\.json: .*; delete it, then run again"):
-            small.ingest(fetch=True, archive_base=server.url("/"))
+        manifest = small.drop("fetch_manifest.json", content)
+        server.on("/KoNViD_1k_videos.zip", ranged(VIDEOS))
+        server.on("/KoNViD_1k_metadata.zip", ranged(METADATA))
+        assert small.ingest(fetch=True, archive_base=server.url("/")).report.written == 3
+        assert re.search(r"fetch_manifest\.json is damaged \(.*\) and is made again", caplog.text)
+        assert json.loads(manifest.read_text())["archives"].keys() == {"KoNViD_1k_videos.zip", "KoNViD_1k_metadata.zip"}
 
     def test_the_log_says_what_was_unpacked(self, small: SmallCorpus, server: HostileServer, caplog: Any) -> None:
         caplog.set_level(logging.INFO, logger="vqa_assets")
