@@ -536,11 +536,12 @@ class TestPublishing:
         assert pq.read_table(paths.out).to_pylist()[0]["mos"] == 2.5
 
     @pytest.mark.parametrize("torn", [b"", b"PAR1", b"version https://git-lfs.github.com/spec/v1"])
-    def test_a_torn_earlier_table_is_made_again(self, torn, paths, context):
+    def test_a_torn_earlier_table_is_made_again(self, torn, paths, context, caplog):
         paths.out.parent.mkdir()
         paths.out.write_bytes(torn)
         make_labelled_table(paths, LabelSettings(), context)
         assert pq.read_table(paths.out).num_rows == 3
+        assert f"{paths.out} was damaged and is made again: " in caplog.text
 
     @pytest.mark.parametrize("status_column", ["mos_label_status", "state"])
     def test_the_table_is_validated_whatever_its_status_column(self, status_column, paths, context):

@@ -61,6 +61,27 @@ class TestOneAct:
         assert standing(earlier) == {"new"}
         assert listing(earlier) == sorted([*NAMES, *HIDDEN])
 
+    @pytest.mark.parametrize("damage", [b"", b"earlieR", b"earlier and more"])
+    def test_a_file_that_is_not_what_was_published_is_made_again_with_a_warning(
+        self, earlier: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (earlier / NAMES[1]).write_bytes(damage)
+        os.utime(earlier / NAMES[0])
+        publish(earlier, "new")
+        (told,) = caplog.messages
+        assert told == f"{earlier / NAMES[1]} is not what was published (damaged, or edited since) and is made again"
+        assert standing(earlier) == {"new"}
+
+    @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"files": []}', '{"files": {"x.jsonl": 7}}'])
+    def test_a_damaged_record_of_a_publication_is_made_again_with_a_warning(
+        self, earlier: Path, damage: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        record = published_path(earlier / NAMES[0])
+        record.write_text(damage)
+        publish(earlier, "new")
+        assert f"{record} is damaged and is made again" in caplog.text
+        assert read_json_object(record)["files"].keys() == set(NAMES)
+
     def test_what_was_published_is_named_with_its_hash_and_who_made_it(self, earlier: Path) -> None:
         digest = sha256(b"earlier").hexdigest()
         assert read_json_object(published_path(earlier / NAMES[0])) == {
