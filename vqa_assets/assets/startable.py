@@ -37,7 +37,7 @@ class Startable:
             return str(error)
 
     def _why_not(self, asset: str, corpus: str | None, root: DataRoot) -> str:
-        if corpus in self.catalog.corpora:
+        if corpus is not None and corpus in self.catalog.corpora:
             return self._of_corpus(asset, corpus, root)
         recipe = next((one for one in recipes(self.catalog) if one.name == asset), None)
         if recipe:
