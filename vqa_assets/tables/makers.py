@@ -140,7 +140,7 @@ def made_by(path: Path, *, compare: bool = True) -> Made | None:
         return said or next((one.made for one in records), None)
     sha256, other = "", said
     for record in records:
-        sha256 = sha256 or _sha256(path)
+        sha256 = sha256 or Sealed.of(path).sha256
         if sha256 == record.sha256:
             return replace(record.made, content=Wrote.SAME, sha256=sha256)
         if other is said:
@@ -149,8 +149,13 @@ def made_by(path: Path, *, compare: bool = True) -> Made | None:
 
 
 def refuse_newer(path: Path) -> None:
-    """NewerFormatError where a file is of ours in a format that a later version wrote; looks at no content."""
-    made = made_by(path, compare=False)
+    """NewerFormatError where a file is of ours in a format that a later version wrote; looks at no content.
+
+    Of a file that cannot be read nothing is known: whoever goes on to read it is told.
+    """
+    made = None
+    with suppress(OSError):
+        made = made_by(path, compare=False)
     if made is not None and made.is_newer:
         raise newer_format(made.said_by, made.stage, made.format, made.newest)
 
@@ -160,11 +165,6 @@ def refuse_newer_mark(metadata: Mapping[bytes, bytes], path: Path) -> None:
     made = _said_by(metadata.get(MARK_KEY.encode(), b""), path)
     if made is not None and made.is_newer:
         raise newer_format(path, made.stage, made.format, made.newest)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _marked(path: Path, *, compare: bool) -> Made | None:

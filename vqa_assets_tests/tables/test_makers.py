@@ -186,6 +186,20 @@ def test_a_damaged_record_says_nothing(tmp_path: Path, record: bytes) -> None:
     assert made_by(path) is None
 
 
+def test_a_file_that_cannot_be_read_is_no_later_version_and_may_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _parquet(tmp_path / "features.parquet")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(makers, "_marked", refused)
+    makers.refuse_newer(path)
+    with pytest.raises(PermissionError):
+        made_by(path)
+
+
 def test_nothing_and_a_folder_were_made_by_nobody(tmp_path: Path) -> None:
     assert made_by(tmp_path) is None
     assert made_by(tmp_path / "absent.parquet") is None
