@@ -14,7 +14,7 @@ import pytest
 
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.pages import PageDownloader, is_page, youtube_lacks
-from vqa_assets.definitions import build_defs
+from vqa_assets.definitions import build_defs, default_resources
 from vqa_assets.errors import DownloadError, SettingsError
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.programs import DOWNLOADING, PROBING, Choice
@@ -38,6 +38,20 @@ def test_the_program_is_taken_where_its_variable_names_it_or_it_is_asked_for(cho
     assert choice.binary(choice.program, named) == "/opt/one"
     with pytest.raises(SettingsError, match=f"one of auto, {choice.library}, {choice.program}"):
         choice.binary("gstreamer", {})
+
+
+def test_no_resource_has_a_setting_that_names_what_is_executed() -> None:
+    """Whoever adds a setting here asks first whether a page that may start a run could start a program by it."""
+    settings = {name: set(type(resource).model_fields) for name, resource in default_resources().items()}
+    assert settings == {
+        "data_root": {"path"},
+        "prober": {"implementation"},
+        "downloader": {"implementation"},
+        "clip_pool": set(),
+        "extractor": {"feature_sets", "perceptual_hash"},
+        "trainer": {"implementation", "device"},
+        "notifier": {"webhook", "timeout_s"},
+    }
 
 
 def ingest(root: Path, **implementations: str) -> dg.ExecuteInProcessResult:
