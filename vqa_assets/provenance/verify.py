@@ -71,9 +71,17 @@ def verify(manifest_file: Path, root: DataRoot | None = None) -> Verified:
     """
     settle(manifest_file.parent)
     provenance = _provenance(manifest_file)
-    root = root or find_root(manifest_file, provenance)
-    settle_root(root)
-    return Verified(root, tuple(_compare_all(provenance, root)), replay_command(provenance, root))
+    try:
+        root = root or find_root(manifest_file, provenance)
+        settle_root(root)
+        return Verified(root, tuple(_compare_all(provenance, root)), replay_command(provenance, root))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProvenanceError(
+            f"{manifest_file}",
+            found=f"entries of another shape ({error})",
+            expected="a whole replay manifest",
+            next_step="materialize the asset again",
+        ) from error
 
 
 def find_root(manifest_file: Path, provenance: Mapping[str, Any]) -> DataRoot:
