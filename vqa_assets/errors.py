@@ -14,6 +14,7 @@
     │   ├── TransientClipError  a time limit, a killed child process: another try may do
     │   └── DownloadError    the bytes never arrived
     ├── SchemaError          a table that breaks its column specs
+    ├── ChangedInputError    an input that was written to while a stage read it
     ├── TableError           a table file that cannot be read, or of no known format
     ├── NewerFormatError     a file of ours that a later version wrote
     ├── PublicationError     files of two runs that could not be put back
@@ -114,6 +115,10 @@ def _download_error(reason: str, permanent: bool, unreachable: bool) -> Download
 
 class SchemaError(VqaError):
     """A table that breaks its column specs."""
+
+
+class ChangedInputError(VqaError):
+    """An input that is not the file that was hashed when a stage began to read it."""
 
 
 class TableError(VqaError):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vqa_assets.heads.judging import Judgement, Predictor
     from vqa_assets.heads.recipe import HeadRecipe
     from vqa_assets.metrics import Scores
+    from vqa_assets.provenance import ReadInput
 
 JUDGEMENT, PICTURE = "judgement.json", "judgement.png"
 _SHOWN = {
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from vqa_assets.heads.judging import judge_table, read_judged
         from vqa_assets.metrics import Bootstrap
+        from vqa_assets.provenance.reading import refuse_changes
 
         settle(options.table.parent, Path(options.judged).expanduser().parent)
         recipe = _recipe(options.gate) if options.gate else None
@@ -51,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         judgement = judge_table(
             predictor, table, recipe, lower_is_better=options.lower_is_better, draw=Bootstrap(options.resamples)
         )
+        refuse_changes([table.as_read])
         if options.out:
             _publish(judgement, options, given)
         tell(as_text(judgement), end="", flush=True)
@@ -125,8 +128,10 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
     folder: Path = options.out
     if folder.exists() and not folder.is_dir():
         raise HeadError(f"--out {folder}", found="a file", expected="a folder", next_step="name a folder")
-    inputs = {"table": judgement.table.path, **judgement.predictor.files}
-    if {(folder / name).resolve() for name in (JUDGEMENT, PICTURE)} & {path.resolve() for path in inputs.values()}:
+    files = judgement.predictor.files
+    inputs: dict[str, Path | ReadInput] = {"table": judgement.table.as_read, **files}
+    read = {path.resolve() for path in (judgement.table.path, *files.values())}
+    if {(folder / name).resolve() for name in (JUDGEMENT, PICTURE)} & read:
         raise HeadError(
             f"--out {folder}", found="a file that is read", expected="a folder of its own", next_step="name another"
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from vqa_assets.annotations import VIDEO_SUFFIXES
+from vqa_assets.annotations.rows import VIDEO_SUFFIXES
 from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError

@@ -15,12 +15,11 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from vqa_assets.annotations.matlab import MATLAB, matlab_lines
-from vqa_assets.corpora import Corpus
+from vqa_assets.annotations.matlab import MATLAB, SheetFacts, matlab_lines
 from vqa_assets.errors import AnnotationError
 from vqa_assets.tables.files import HTML_PAGE, LFS_POINTER
 
@@ -97,17 +96,28 @@ def is_number(text: str) -> bool:
     return text.strip().lower() == "nan" or not math.isnan(number(text, decimal_comma=True))
 
 
-def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
+def import_reader(content: bytes) -> None:
+    """Import the library that reads such a file, where one does; that the extra for 7.3 is absent reading it says."""
+    if content.startswith(_ZIP):
+        import openpyxl  # noqa: F401
+    elif content.startswith(MATLAB):
+        import scipy.io  # noqa: F401
+
+        with suppress(ImportError):
+            import mat73  # noqa: F401
+
+
+def read_sheet(content: bytes, facts: SheetFacts) -> Sheet:
     """The lines of a file in any of the known formats; AnnotationError where it is none of them, empty or a pointer."""
-    what = f"{corpus.name}: {path}"
+    what = facts.what
     if content.startswith(LFS_POINTER):
         raise AnnotationError(
             what, found="a Git-LFS pointer", expected="the score file", next_step="run git lfs pull where it came from"
         )
     if content.startswith(_ZIP):  # an .xlsx is a zip file, whatever it is called
-        return Sheet(_workbook_lines(content, corpus, what))
+        return Sheet(_workbook_lines(content, facts))
     if content.startswith(MATLAB):
-        return Sheet(matlab_lines(content, corpus, what))
+        return Sheet(matlab_lines(content, facts))
     for at, start, kind, remedy in _BINARIES:
         if content.startswith(start, at):
             raise AnnotationError(what, found=kind, expected=_READABLE, next_step=remedy)
@@ -116,14 +126,14 @@ def read_sheet(content: bytes, corpus: Corpus, path: Path) -> Sheet:
             what,
             found="an HTML page",
             expected="the score file",
-            next_step=f"open it to see what it asks for, and download the file itself from {corpus.acquisition.where}",
+            next_step=f"open it to see what it asks for, and download the file itself from {facts.where}",
         )
     if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise AnnotationError(
             what,
             found="an empty file",
-            expected=f"a header and at least {corpus.min_rows} rows",
-            next_step=f"download it again from {corpus.acquisition.where}",
+            expected=f"a header and at least {facts.min_rows} rows",
+            next_step=f"download it again from {facts.where}",
         )
     if _is_utf16(content):
         raise _no_text(what, "UTF-16 text, no UTF-8 text")
@@ -283,7 +293,7 @@ def _json_text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
+def _workbook_lines(content: bytes, facts: SheetFacts) -> list[Line]:
     """The rows of an .xlsx workbook's sheet MOS, else of its first, values as a person sees them (3, not 3.0).
 
     AnnotationError where it is no workbook that can be read.
@@ -297,7 +307,7 @@ def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
         if not any(name.startswith("xl/") for name in names):
             is_ods = "content.xml" in names and "mimetype" in names
             raise AnnotationError(
-                what,
+                facts.what,
                 found="an OpenDocument spreadsheet (.ods)"
                 if is_ods
                 else f"a ZIP archive of {len(names)} files ({', '.join(map(short, names[:3]))})",
@@ -312,6 +322,7 @@ def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
             # reversed, so that of two sheets called MOS the first one counts
             sheets = {sheet.title.strip().lower(): sheet for sheet in reversed(workbook.worksheets)}
             sheet = sheets.get(_SCORE_SHEET, workbook.worksheets[0])
+            sheet.reset_dimensions()  # what the file says of its size, by which rows beyond it would be left out
             # a cell far beside the table is none of it: the first row says how far the table reaches
             header = next((values for _, values in _sheet_lines(sheet, _MOST_COLUMNS)), [""])
             width = max(column for column, value in enumerate(header, 1) if value or column == 1)
@@ -319,10 +330,10 @@ def _workbook_lines(content: bytes, corpus: Corpus, what: str) -> list[Line]:
         workbook.close()
     except _WORKBOOK_ERRORS as error:
         raise AnnotationError(
-            what,
+            facts.what,
             found=f"no UTF-8 text, and no .xlsx workbook that can be read ({short(str(error))})",
             expected=_READABLE,
-            next_step=f"download it again from {corpus.acquisition.where}, or save it as CSV",
+            next_step=f"download it again from {facts.where}, or save it as CSV",
         ) from error
     return lines
 

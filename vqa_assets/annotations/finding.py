@@ -8,6 +8,7 @@ from vqa_assets.annotations.dialects import without_preamble
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import AnnotationError
 from vqa_assets.printing import logger
+from vqa_assets.tables.files import kind_of_node
 
 _log = logger("vqa_assets.annotations")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".xls", ".ods", ".mat")
@@ -88,9 +89,9 @@ def _at(folder: Path, name: str) -> Path | None:
 
 
 def what_is_there(path: Path) -> str:
-    """What stands where a file should: nothing, a folder, a dangling link, or a file that only looks like a table."""
+    """What stands where a file should: nothing, a folder, a pipe, a dangling link, a file that only looks like one."""
     if path.exists():
-        return trap(path) or "something that is no file"
+        return trap(path) or kind_of_node(path.stat().st_mode)
     if path.is_symlink():
         return "a dangling link"
     return "nothing" if path.parent.is_dir() else "no folder"

@@ -9,10 +9,9 @@ import math
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from vqa_assets.corpora import Corpus
-from vqa_assets.corpora.corpus import says_dmos
 from vqa_assets.errors import AnnotationError
 
 MATLAB = b"MATLAB "
@@ -30,21 +29,38 @@ _READING_ERRORS = (
 """What scipy, h5py and mat73 raise on a file that is damaged or made by hand: it does not promise less."""
 
 
-def matlab_lines(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, list[str]]]:
+@dataclass(frozen=True)
+class SheetFacts:
+    """What is known of a score file before it is read: what messages call it, where it comes from, what it may say.
+
+    A plain record, which is handed to a process that knows no corpora: those take longer to import than files to read.
+    """
+
+    what: str
+    where: str
+    min_rows: int
+    clip: tuple[str, ...]
+    mos: tuple[str, ...]
+    polarity: str
+
+
+def matlab_lines(content: bytes, facts: SheetFacts) -> list[tuple[int, list[str]]]:
     """The clips numbered from 1, behind a header (number 0); other arrays of their length are further columns.
 
     AnnotationError where it cannot be read, or holds no names, no scores, or not as many of them.
     """
-    columns, arrays = (_columns_7_3 if content.startswith(_VERSION_7_3) else _columns)(content, what)
+    columns, arrays = (_columns_7_3 if content.startswith(_VERSION_7_3) else _columns)(content, facts.what)
     spelled = {name.lower(): name for name in columns}
     texts = [name for name, values in columns.items() if any(isinstance(value, str) for value in values)]
-    name = _first((*corpus.spellings.clip, *_NAMES), {s: n for s, n in spelled.items() if n in texts})
-    score = _first((*corpus.spellings.mos, *_SCORES), {s: n for s, n in spelled.items() if n not in texts})
+    name = _first((*facts.clip, *_NAMES), {s: n for s, n in spelled.items() if n in texts})
+    score = _first((*facts.mos, *_SCORES), {s: n for s, n in spelled.items() if n not in texts})
     if name is None or score is None:
-        expected = _NAMES if name is None else (*corpus.spellings.mos, *_SCORES)
-        dmos = name is not None and corpus.polarity == "mos" and any(map(says_dmos, columns))
+        expected = _NAMES if name is None else (*facts.mos, *_SCORES)
+        from vqa_assets.corpora.corpus import says_dmos  # only here: all corpora come with it
+
+        dmos = name is not None and facts.polarity == "mos" and any(map(says_dmos, columns))
         raise AnnotationError(
-            what,
+            facts.what,
             found=f"a MATLAB file without {'names of clips' if name is None else 'scores'} (it holds {arrays})",
             expected=f"an array of {'texts' if name is None else 'numbers'} called one of {', '.join(expected)}",
             next_step='declare polarity = "dmos" to read DMOS'
@@ -54,7 +70,7 @@ def matlab_lines(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, l
     count = len(columns[name])
     if len(columns[score]) != count:
         raise AnnotationError(
-            what,
+            facts.what,
             found=f"{count} names in {name} and {len(columns[score])} scores in {score}",
             expected="as many of one as of the other",
             next_step="correct the file, or save names and scores as CSV",
@@ -62,8 +78,8 @@ def matlab_lines(content: bytes, corpus: Corpus, what: str) -> list[tuple[int, l
     # both are called what the corpus's own files call them; an array of another length says nothing of the clips
     others = [other for other, values in columns.items() if len(values) == count and other not in (name, score)]
     header = [
-        name if name.lower() in _lower(corpus.spellings.clip) else corpus.spellings.clip[0],
-        score if score.lower() in _lower(corpus.spellings.mos) else corpus.spellings.mos[0],
+        name if name.lower() in _lower(facts.clip) else facts.clip[0],
+        score if score.lower() in _lower(facts.mos) else facts.mos[0],
         *others,
     ]
     rows = zip(*(columns[column] for column in (name, score, *others)), strict=True)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns, turned
-from vqa_assets.annotations.dialects import read_sheet, short
+from vqa_assets.annotations.dialects import short
+from vqa_assets.annotations.matlab import SheetFacts
 from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow, ReadingSettings, RowReader, stored
+from vqa_assets.annotations.score_files import ScoreFile, read_score_file
 from vqa_assets.annotations.splits import (
     SplitList,
     check_split_words,
@@ -26,12 +28,15 @@ from vqa_assets.corpora.opinions import LabelStatistics, Opinion, describe_label
 from vqa_assets.corpora.scales import MosScale, detect_scale
 from vqa_assets.errors import AnnotationError
 from vqa_assets.printing import logger
+from vqa_assets.provenance import ReadInput
+from vqa_assets.provenance.reading import refuse_changes
 
 _FEW_ROWS, _BAD_OF_FEW = 100, 5
 """A share says little of a file of so few rows: it may have so many bad ones."""
 _SAME_SCORE = 1e-6
 _NAMES_LOOKED_AT = 1_000
 _EXAMPLES = 5
+_HASHED_AT_ONCE = 1 << 20
 _log = logger("vqa_assets.annotations")
 
 
@@ -60,12 +65,12 @@ class FurtherScores:
 class Annotations:
     """A whole annotation, read: rows in file order, and what was decided for all of them.
 
-    ``files`` are those it was read from, the first one first, ``sha256_of_files`` their hashes; ``sha256`` is of the
-    one file, or of all one after another. ``scale`` is what the rows' scores are on, ``native_scale`` what the file's
-    are. ``votes`` are those of the files that hold single votes.
+    ``read`` are the files it was read from, as they were then, the first one first; ``sha256`` is of the one file, or
+    of all one after another. ``scale`` is what the rows' scores are on, ``native_scale`` what the file's are. ``votes``
+    are those of the files that hold single votes.
     """
 
-    files: tuple[Path, ...]
+    read: tuple[ReadInput, ...]
     sha256: str
     columns: Mapping[str, tuple[str, ...]]
     scale: MosScale
@@ -73,8 +78,12 @@ class Annotations:
     scale_from: str
     scores: tuple["FurtherScores", ...]
     rows: tuple[AnnotationRow, ...]
-    sha256_of_files: tuple[str, ...]
     votes: tuple[VotesFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where they lie."""
+        return tuple(one.path for one in self.read)
 
     @property
     def path(self) -> Path:
@@ -109,13 +118,15 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     parts_with_votes = {part.votes: part for part in corpus.parts if part.votes}
     voted = [path for path in paths[1:] if path.name in parts_with_votes]
     paths = tuple(path for path in paths if path not in voted)
-    contents = [path.read_bytes() for path in paths]
+    read: list[ReadInput] = []
     # a first file that is a part has labels, and so have all others; behind a whole file there are only split lists
     labelled = len(paths) if corpus.part_of(paths[0].name) is not None else 1
     roles: dict[str, tuple[str, ...]] = {}
     rows: list[AnnotationRow] = []
-    for path, content in zip(paths[:labelled], contents, strict=False):
-        columns, of_file = _read_file(corpus, settings, path, content, several=labelled > 1)
+    for path in paths[:labelled]:
+        file = _score_file(corpus, path)
+        read.append(file.as_read)
+        columns, of_file = _columns_and_rows(corpus, settings, file, several=labelled > 1)
         rows += of_file
         warn_of_named_split(of_file, corpus.part_of(path.name), f"{corpus.name}: {path}")
         for role, names in columns.roles.items():
@@ -132,8 +143,10 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
         _warn_of_unknown_contents(rows, what)
     # lists are read last: they mark rows that are judged, and are no rows themselves
     lists = []
-    for path, content in zip(paths[labelled:], contents[labelled:], strict=True):
-        listed = _read_file(corpus, settings, path, content)[1]
+    for path in paths[labelled:]:
+        file = _score_file(corpus, path)
+        read.append(file.as_read)
+        listed = _columns_and_rows(corpus, settings, file)[1]
         check_split_words(listed, f"{corpus.name}: {path}")
         warn_of_named_split(listed, corpus.part_of(path.name), f"{corpus.name}: {path}")
         lists.append(SplitList.of(path.name, listed))
@@ -142,22 +155,21 @@ def read_annotations(corpus: Corpus, settings: ReadingSettings, *paths: Path) ->
     for path in voted:
         part = parts_with_votes[path.name]
         of_part: dict[str, object] = {part.field: part.value}
-        rows, file = with_votes(rows, path, corpus, of_part=of_part, scale=native, settings=settings)
-        votes.append(file)
+        rows, of_path = with_votes(rows, path, corpus, of_part=of_part, scale=native, settings=settings)
+        votes.append(of_path)
     scale = corpus.stored_scale or native  # most corpora stay native until they are unified
     rows, scores = _with_further_scores(rows, corpus, native, scale, what)
     if scale != native:
         rows = [stored(row, native, scale) for row in rows]
     annotations = Annotations(
-        files=(*paths, *voted),
-        sha256=_sha256([*contents, *(file.sha256.encode() for file in votes)]),
+        read=(*read, *(file.as_read for file in votes)),
+        sha256=_sha256_of_all(read, votes),
         columns=roles,
         scale=scale,
         native_scale=native,
         scale_from=scale_from,
         scores=scores,
         rows=tuple(rows),
-        sha256_of_files=(*(_sha256([content]) for content in contents), *(file.sha256 for file in votes)),
         votes=tuple(votes),
     )
     bad = annotations.bad
@@ -173,24 +185,44 @@ def first_lines(bad: Iterable[AnnotationRow]) -> str:
     return lines + (f"; and {len(rows) - _EXAMPLES} more" if len(rows) > _EXAMPLES else "")
 
 
-def _sha256(contents: Iterable[bytes]) -> str:
+def _sha256_of_all(read: Sequence[ReadInput], votes: Sequence[VotesFile]) -> str:
+    """The hash of one file, or of all one after another; ChangedInputError where they are not what was read."""
+    if len(read) == 1 and not votes:
+        return str(read[0].record["sha256"])
     digest = hashlib.sha256()
-    for content in contents:
-        digest.update(content)
+    for one in read:
+        with one.path.open("rb") as content:
+            while part := content.read(_HASHED_AT_ONCE):
+                digest.update(part)
+    refuse_changes(read)
+    for file in votes:
+        digest.update(file.sha256.encode())
     return digest.hexdigest()
 
 
-def _read_file(
-    corpus: Corpus, settings: ReadingSettings, path: Path, content: bytes, *, several: bool = False
+def _score_file(corpus: Corpus, path: Path) -> ScoreFile:
+    facts = SheetFacts(
+        what=f"{corpus.name}: {path}",
+        where=corpus.acquisition.where,
+        min_rows=corpus.min_rows or 0,
+        clip=corpus.spellings.clip,
+        mos=corpus.spellings.mos,
+        polarity=corpus.polarity,
+    )
+    return read_score_file(path, facts)
+
+
+def _columns_and_rows(
+    corpus: Corpus, settings: ReadingSettings, file: ScoreFile, *, several: bool = False
 ) -> tuple[ScoreColumns, list[AnnotationRow]]:
     """A file's columns and rows; with ``several``, rows say of which file they are."""
-    sheet = read_sheet(content, corpus, path)
+    path = file.as_read.path
     what = f"{corpus.name}: {path}"
-    lines = turned(sheet.lines, corpus)
+    lines = turned(file.lines, corpus)
     columns = choose_columns(lines[0][1] if lines else [], corpus, what)
     part = corpus.part_of(path.name)
     check_names(columns, (values for _, values in lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
-    reader = RowReader(corpus, settings, columns, part, sheet.decimal_comma, path.name if several else "")
+    reader = RowReader(corpus, settings, columns, part, file.decimal_comma, path.name if several else "")
     return columns, [reader.row(line, values) for line, values in lines[columns.has_header :]]
 
 

@@ -5,7 +5,6 @@ and left out, and no row is lost for it. Votes of raters in a table of one's own
 """
 
 import csv
-import hashlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import VOTE_SPELLINGS
 from vqa_assets.corpora.scales import MosScale
 from vqa_assets.printing import logger
+from vqa_assets.provenance import ReadInput
+from vqa_assets.provenance.reading import refuse_changes
 
 _APART = 0.0125
 """A mean further from the published score than this share of the scale (0.05 of 1–5) is more than rounding."""
@@ -54,10 +55,9 @@ class _OfClip:
 
 @dataclass
 class VotesFile:
-    """One file of votes: which, its hash, and what its votes say; ``left_out`` says why it is not used."""
+    """One file of votes as it was read, and what its votes say; ``left_out`` says why it is not used."""
 
-    path: Path
-    sha256: str
+    as_read: ReadInput
     left_out: str = ""
     votes: int = 0
     unusable: int = 0
@@ -68,6 +68,16 @@ class VotesFile:
     apart: int = 0
     mean_difference: float = 0.0
     largest: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.as_read.path
+
+    @property
+    def sha256(self) -> str:
+        """The hash of its bytes."""
+        return str(self.as_read.record["sha256"])
 
     def described(self) -> dict[str, Any]:
         """What a manifest says of it."""
@@ -101,13 +111,14 @@ def with_votes(
     ``scale`` is what scores and votes are on. More than ``bad_rows_limit`` of votes that cannot be used, and none is.
     """
     with path.open("rb") as content:
-        file = VotesFile(path, hashlib.file_digest(content, "sha256").hexdigest())
+        file = VotesFile(ReadInput.of_opened(path, content))
     what = f"{corpus.name}: {path}"
     own = {row.src for row in rows if not row.problem and of_part.items() <= row.extra.items()}
     try:
         file.left_out = _read(file, own, corpus, scale, settings.clip_suffix)
     except (UnicodeDecodeError, csv.Error) as error:
         file.left_out = f"it cannot be read as CSV ({error})"
+    refuse_changes([file.as_read])
     seen = file.votes + file.of_no_row + file.unusable
     if not file.left_out and file.unusable > settings.bad_rows_limit * seen:
         file.left_out = f"{file.unusable} of {seen} votes cannot be used ({'; '.join(file.examples)})"

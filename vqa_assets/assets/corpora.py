@@ -26,7 +26,7 @@ from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.specs import CORPUS_JSONL, corpus_jsonl_of
 
 if TYPE_CHECKING:
-    from vqa_assets.annotations import Annotations
+    from vqa_assets.annotations.reading import Annotations
     from vqa_assets.ingest.run import Ingested
 
 CODE_VERSION = "1"
@@ -60,7 +60,7 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
         "hashed. Its data version is the file's SHA-256.",
     )
     def corpus_annotations(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.annotations import read_annotations
+        from vqa_assets.annotations.reading import read_annotations
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]

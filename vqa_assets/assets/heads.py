@@ -23,7 +23,8 @@ from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.errors import SchemaError, TrainingError
 from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, CorpusFacts, HeadRecipe, corpus_head_recipe
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
-from vqa_assets.provenance import file_record
+from vqa_assets.provenance import ReadInput, file_record
+from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.tables.content_errors import reading
@@ -143,7 +144,10 @@ def _train(
         check_same_head(recipe, settings, root, log_of(context))
         run, facts = run_context(context, root, __file__), corpora_facts(catalog)
         with rows_of_head(recipe, catalog, root, settings) as rows:
-            built = build_head(recipe, rows.tables, facts, settings, trainer.of_run(context), log_of(context))
+            training = trainer.of_run(context)
+            built = build_head(
+                recipe, rows.tables, facts, settings, training, log_of(context), when_read=rows.refuse_changes
+            )
             read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
             # While the rows are there: the head that stands is judged on them too.
             head = publish_head(built, HeadInputs(recipe.name, settings, read, rows.read), run)
@@ -172,13 +176,19 @@ class HeadTables:
 
     Of a head over every corpus, and of one that reads the encode grid, ``files`` stand for all corpora together.
     ``read`` are the tables with the rows of the run, by corpus; of a head over every corpus the one table of all.
+    The files are hashed before their rows are read: ``refuse_changes`` is for when they are.
     """
 
     tables: Mapping[str, Sequence[Path]]
-    files: Mapping[str, Mapping[str, Path]]
+    files: Mapping[str, Mapping[str, ReadInput]]
     read: Mapping[str, Sequence[Path]]
 
-    def files_of(self, corpora: Iterable[str]) -> dict[str, Path]:
+    def refuse_changes(self) -> None:
+        """ChangedInputError where rows may have been read of two states of a file; later changes are the next run's."""
+        for of_corpus in self.files.values():
+            refuse_changes(of_corpus.values())
+
+    def files_of(self, corpora: Iterable[str]) -> dict[str, ReadInput]:
         """The files that rows of these corpora came from."""
         read = set(corpora)
         each = [of for corpus, of in self.files.items() if corpus in read or not read <= set(self.files)]
@@ -209,7 +219,9 @@ def rows_of_head(
         for corpus in dict.fromkeys((*usual, *settings.extra_tables))
     }
     files_of_corpora = {
-        corpus: {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
+        corpus: read_now(
+            {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
+        )
         for corpus, paths in read.items()
     }
     yield HeadTables(present, files_of_corpora, read)
@@ -467,7 +479,10 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
             recipe = recipe_of(tuple(catalog.corpora))
             facts = corpora_facts(catalog)
             with rows_of_head(recipe, catalog, root, settings) as rows:
-                across = evaluate_across(recipe, rows.tables, facts, settings, trainer.of_run(context), log_of(context))
+                training = trainer.of_run(context)
+                across = evaluate_across(
+                    recipe, rows.tables, facts, settings, training, log_of(context), when_read=rows.refuse_changes
+                )
                 table = rows.tables[across.corpora[0]][0]
                 evaluation = publish_across(across, settings, table, rows.files_of(across.corpora), run)
         heat_map = heat_map_png({metric: across.matrix(metric) for metric in METRICS})

@@ -15,6 +15,7 @@ from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora.scales import TRAINING
 from vqa_assets.features.family import FeatureExtractor
+from vqa_assets.provenance import ReadInput
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.specs import UNIFIED_FEATURES
@@ -93,26 +94,28 @@ def _files(catalog: Catalog, root: DataRoot, settings: FeatureRowsSettings) -> "
 @contextmanager
 def rows_of_run(
     catalog: Catalog, root: DataRoot, settings: FeatureRowsSettings
-) -> Iterator[tuple[Path, dict[str, Path]]]:
+) -> Iterator[tuple[Path, dict[str, ReadInput]]]:
     """The table that a head over every corpus reads, and its inputs by the names that manifests give them.
 
     That is the published one; where a run names tables of its own, one made of them by the same decisions, for as long
     as the block lasts.
     """
+    from vqa_assets.provenance.reading import read_now
     from vqa_assets.tables.parquet import column_names
     from vqa_assets.unified.feature_rows import FeatureColumns, files_read, join_features
 
     published = root.unified_features()
     if not settings.tables and not settings.extra_tables:
-        yield published, {"unified_features": published}
+        yield published, read_now({"unified_features": published})
         return
     # A family of one's own is known by the columns that the published table has.
     families = column_names(published) if published.is_file() else []
     files, columns = _files(catalog, root, settings), FeatureColumns.declared(catalog.corpora.values(), families)
     with TemporaryDirectory(prefix="vqa-unified-features-") as folder:
         table = Path(folder) / published.name
+        inputs = read_now(files_read(unified_parquet(root), files))
         join_features(unified_parquet(root), files, columns, table)
-        yield table, files_read(unified_parquet(root), files)
+        yield table, inputs
 
 
 def make_unified_features_checks() -> list[dg.AssetChecksDefinition]:

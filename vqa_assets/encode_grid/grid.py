@@ -29,7 +29,8 @@ from vqa_assets.encode_grid.grid_rows import (
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.printing import logger
-from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
+from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import read_json_lines, write_lines
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -230,17 +231,19 @@ def make_grid(job: GridJob, context: RunContext) -> Grid:
             yield row
 
     settle(job.to.jsonl.parent, job.to.manifest.parent)
+    inputs = read_now(job.inputs)
     with publishing("encode_grid_jsonl", job.to.jsonl, GRID_SCHEMA) as publication:
         rows = counted_rows()
         version = _write(publication, job.to.jsonl, rows, ENCODE_GRID_JSONL, lambda: report.judge(job.source.name))
-        written = write_manifest(publication, job.to.manifest, _grid_manifest(job, report, version), context)
+        refuse_changes(inputs.values())
+        written = write_manifest(publication, job.to.manifest, _grid_manifest(job, inputs, report, version), context)
     _warn_of_models(context.root.shown(job.to.jsonl), report.vmaf_models)
     counters = ", ".join(f"{name} {value}" for name, value in report.counters().items() if value)
     _log.info("[%s-encode-grid] %s -> %s", job.source.name, counters, context.root.shown(job.to.jsonl))
     return Grid(job.to.jsonl, report, written, version)
 
 
-def _grid_manifest(job: GridJob, report: GridReport, version: str) -> Manifest:
+def _grid_manifest(job: GridJob, inputs: Mapping[str, ReadInput], report: GridReport, version: str) -> Manifest:
     body = {
         "source": {
             "name": job.source.name,
@@ -255,7 +258,7 @@ def _grid_manifest(job: GridJob, report: GridReport, version: str) -> Manifest:
         "losses": [vars(loss) for loss in report.losses],
         "data_version": version,
     }
-    return Manifest(GRID_SCHEMA, body, job.args, job.inputs, {"encode_grid_jsonl": job.to.jsonl})
+    return Manifest(GRID_SCHEMA, body, job.args, inputs, {"encode_grid_jsonl": job.to.jsonl})
 
 
 def choose_inputs(named: Iterable[Path], usual: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -283,10 +286,12 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
     """
     report = MergeReport()
     settle(*(path.parent for path in (settings.output, settings.manifest, *settings.inputs)))
+    inputs = read_now({context.root.shown(path): path for path in settings.inputs})
     with publishing("fr_training_corpus", settings.output, MERGE_SCHEMA) as publication:
         rows = merged(settings.inputs, report, context.root.shown)
         version = _write(publication, settings.output, rows, FR_TRAINING_CORPUS, report.judge)
-        described = _merge_manifest(settings, report, version, context.root)
+        refuse_changes(inputs.values())
+        described = _merge_manifest(settings, inputs, report, version, context.root)
         written = write_manifest(publication, settings.manifest, described, context)
     _warn_of_models(context.root.shown(settings.output), report.vmaf_models)
     counters = " ".join(f"{name}={value}" for name, value in report.counters().items())
@@ -294,7 +299,9 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
     return TrainingCorpus(settings.output, report, written, version)
 
 
-def _merge_manifest(settings: Merge, report: MergeReport, version: str, root: DataRoot) -> Manifest:
+def _merge_manifest(
+    settings: Merge, inputs: Mapping[str, ReadInput], report: MergeReport, version: str, root: DataRoot
+) -> Manifest:
     body = {
         "required_keys": list(ROW_KEYS),
         "natural_key": list(NATURAL_KEY),
@@ -316,7 +323,7 @@ def _merge_manifest(settings: Merge, report: MergeReport, version: str, root: Da
                 "output": training_corpus(root),
             },
         ),
-        {root.shown(path): path for path in settings.inputs},
+        inputs,
         {"fr_training_corpus": settings.output},
     )
 

@@ -36,10 +36,11 @@ from vqa_assets.features.near_duplicates import COMPARED, group_report
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_view, worst_and_best
 from vqa_assets.printing import logger
-from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
+from vqa_assets.provenance.reading import changed_input, compared
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.content_errors import reading
-from vqa_assets.tables.files import fault_of, parse_json_line
+from vqa_assets.tables.files import fault_of, file_identity, parse_json_line
 from vqa_assets.tables.makers import Wrote, made_by, mark, refuse_newer
 from vqa_assets.tables.parquet import (
     ColumnKinds,
@@ -165,7 +166,8 @@ def make_clip_features(
                     "audit": clip_audit(_written(table, AUDITED)).as_dict(),
                     "near_duplicates": group_report(list(_written(table, COMPARED))) if hashed else None,
                 }
-                inputs = {"corpus_jsonl": settings.jsonl, "clips": settings.clips.target}
+                clips.refuse_changes()
+                inputs: dict[str, Path | ReadInput] = {"corpus_jsonl": clips.as_read, "clips": settings.clips.target}
                 described = Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path})
                 manifest = write_manifest(publication, manifest_path(path), described, context)
                 rows, view = _row_count(table), table_view(table, mos)
@@ -226,6 +228,8 @@ class CorpusClips:
     def __enter__(self) -> Self:
         self._file = os.open(self._path, os.O_RDONLY)
         try:
+            with os.fdopen(os.dup(self._file), "rb") as content:
+                self.as_read = compared(ReadInput.of_opened(self._path, content))
             self._count = sum(1 for _ in self.rows())
             self._ladder = ladder_of(self._corpus, self.rows())
         except BaseException:
@@ -236,6 +240,11 @@ class CorpusClips:
 
     def __exit__(self, *exc: object) -> None:
         os.close(self._file)
+
+    def refuse_changes(self) -> None:
+        """ChangedInputError where somebody wrote into the file since it was opened."""
+        if file_identity(os.fstat(self._file)) != self.as_read.identity:
+            raise changed_input(self._path)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of the JSONL; SchemaError names file and line of one that is none."""

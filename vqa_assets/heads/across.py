@@ -4,7 +4,7 @@ Which rows there are is in ``choosing``; a head over every corpus reports its ow
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,13 +78,16 @@ def evaluate_across(
     settings: TrainingSettings,
     trainer: Trainer,
     say: Say,
+    *,
+    when_read: Callable[[], None] = lambda: None,
 ) -> Across:
     """Trains a head per corpus, its folds, and one without it, all at once, and judges each on what it never saw.
 
     ``tables`` {corpus: the table of unified_features} are those present. TrainingError with fewer than two corpora, and
-    as ``chosen_rows``.
+    as ``chosen_rows``. ``when_read`` as ``build_head``'s.
     """
     table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
+    when_read()
     check_training_rows(table)
     names = tuple(dict.fromkeys(table.corpora))
     if len(names) < 2:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,14 +58,18 @@ def build_head(
     settings: TrainingSettings,
     trainer: Trainer,
     say: Say,
+    *,
+    when_read: Callable[[], None] = lambda: None,
 ) -> BuiltHead:
     """Trains, judges and exports a head.
 
     ``tables`` {corpus: labelled tables} holds those present; the recipe's corpora without one are listed as
     absent. The shipped head is trained on all rows but the hold-out, so that the hold-out's numbers are its own.
+    ``when_read`` is called between the reading of the tables and the first training, and may raise.
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
     table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
+    when_read()
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
     least = recipe.least_sources

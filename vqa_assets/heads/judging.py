@@ -41,7 +41,8 @@ from vqa_assets.metrics import (
     score_fitted,
     srocc,
 )
-from vqa_assets.provenance import file_record
+from vqa_assets.provenance import ReadInput
+from vqa_assets.provenance.reading import read_now
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import check_present, table_at
 from vqa_assets.tables.specs import LABELLED, STATUS_COLUMN
@@ -71,8 +72,7 @@ class JudgedTable:
     ``corpora`` are empty where nothing says them; ``failed`` are encodes that ended in an error, whose score is NaN.
     """
 
-    path: Path
-    sha256: str
+    as_read: ReadInput
     rows: pl.LazyFrame
     target: str
     mos: F64
@@ -82,6 +82,16 @@ class JudgedTable:
     splits: tuple[str | None, ...]
     src_sha256: tuple[str | None, ...]
     failed: int
+
+    @property
+    def path(self) -> Path:
+        """The table's path."""
+        return self.as_read.path
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the table as it was read."""
+        return str(self.as_read.record["sha256"])
 
     def of_corpus(self, corpus: str) -> "JudgedTable":
         """The same where rows that name no corpus are of this one."""
@@ -197,6 +207,7 @@ def read_judged(path: Path, target: str) -> JudgedTable:
     """
     check_present(path, "labelled table", "name a table with scores, such as features_with_mos.parquet")
     table = table_at(path)
+    as_read = read_now({"table": path})["table"]
     names = table.names
     column = next((name for name in (target, f"mos_{target}") if name in names), None)
     raw = column is None and target == TRAINING_COLUMN and RAW_MOS in names
@@ -241,8 +252,7 @@ def read_judged(path: Path, target: str) -> JudgedTable:
         raise table.unreadable(error) from error
     texts = {name: tuple(read[name].to_list()) for name in ("key", "corpus", "content", "split", "sha256")}
     return JudgedTable(
-        path=path,
-        sha256=file_record(path)["sha256"],
+        as_read=as_read,
         rows=rows,
         target=f"{column}, as 1–5" if raw else column,
         mos=read["mos"].to_numpy().astype(np.float64),

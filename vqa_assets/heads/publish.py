@@ -22,7 +22,7 @@ from vqa_assets.heads.pictures import draw_dots, png_of
 from vqa_assets.heads.regression import against_published
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.table_checks import check_published, write_predictions
-from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
+from vqa_assets.provenance import Manifest, ReadInput, RunContext, content_version, write_manifest
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import json_bytes
@@ -65,7 +65,7 @@ class HeadInputs:
 
     recipe: str
     settings: TrainingSettings
-    files: Mapping[str, Path]
+    files: Mapping[str, ReadInput]
     rows: Mapping[str, Sequence[Path]]
 
 
@@ -124,7 +124,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     return PublishedHead(exported, predictions, sidecar, card, picture, manifest, version)
 
 
-def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path]:
+def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path | ReadInput]:
     profile = inputs.settings.display_profile_json if "display_profile" in manifest else None
     return {**inputs.files, **({"display_profile": Path(profile).expanduser()} if profile else {})}
 
@@ -178,7 +178,7 @@ class PublishedAcross:
 
 
 def publish_across(
-    across: Across, settings: TrainingSettings, table: Path, files: Mapping[str, Path], context: RunContext
+    across: Across, settings: TrainingSettings, table: Path, files: Mapping[str, ReadInput], context: RunContext
 ) -> PublishedAcross:
     """Write ``<root>/models/cross_corpus_evaluation.json`` and its replay manifest.
 

@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vqa_assets.annotations import VIDEO_SUFFIXES, AnnotationRow
-from vqa_assets.annotations.rows import leaves_folder
+from vqa_assets.annotations.rows import VIDEO_SUFFIXES, AnnotationRow, leaves_folder
 from vqa_assets.clips.hub import HubAccess, HubDataset, open_dataset, repository_and_revision
 from vqa_assets.errors import DownloadError, SchemaError
 from vqa_assets.ingest.layout import ClipsOnDisk, FoundFile

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vqa_assets.annotations import VIDEO_SUFFIXES, find_annotation_files, present_annotation_files
+from vqa_assets.annotations.finding import find_annotation_files, present_annotation_files
+from vqa_assets.annotations.rows import VIDEO_SUFFIXES
 from vqa_assets.clips.folders import ClipFolders, FileStamp, is_there, may_be_lfs_pointer, stamp_of
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError

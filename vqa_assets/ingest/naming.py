@@ -13,8 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Protocol
 
-from vqa_assets.annotations import VIDEO_SUFFIXES, AnnotationRow
-from vqa_assets.annotations.rows import ANNOTATED_AS, with_suffix
+from vqa_assets.annotations.rows import ANNOTATED_AS, VIDEO_SUFFIXES, AnnotationRow, with_suffix
 from vqa_assets.ingest.layout import FoundFile
 from vqa_assets.printing import logger
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vqa_assets.annotations import AnnotationRow, Annotations
-from vqa_assets.annotations.rows import CONTENT_ID
+from vqa_assets.annotations.reading import Annotations
+from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow
 from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
 from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.hub import HubAccess

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.annotations import Annotations, read_annotations
+from vqa_assets.annotations.reading import Annotations, read_annotations
 from vqa_assets.annotations.rows import ANNOTATED_AS
 from vqa_assets.clips.downloading import NO_TOKEN, TokenSite, address_of, told_address
 from vqa_assets.clips.folders import stamp_of

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from vqa_assets.annotations import AnnotationRow, Annotations
+from vqa_assets.annotations.reading import Annotations
+from vqa_assets.annotations.rows import AnnotationRow
 from vqa_assets.clips.geometry import Geometry
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.scales import MosScale, detect_scale

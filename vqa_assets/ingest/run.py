@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.annotations import Annotations, first_lines, read_annotations
+from vqa_assets.annotations.reading import Annotations, first_lines, read_annotations
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.cache import IngestCache
@@ -328,10 +328,7 @@ def _manifest(
     report: IngestReport,
 ) -> Manifest:
     settings = resolved.values
-    files = [
-        {"path": path, "sha256": sha256}
-        for path, sha256 in zip(annotations.files, annotations.sha256_of_files, strict=True)
-    ]
+    files = [{"path": one.path, "sha256": one.record["sha256"]} for one in annotations.read]
     body = {
         "corpus": corpus.name,
         "corpus_version": settings.corpus_version,
@@ -355,8 +352,8 @@ def _manifest(
         **({"hub": report.hub} if report.hub else {}),
     }
     inputs = {
-        "annotation_file" if number == 1 else f"annotation_file_{number}": path
-        for number, path in enumerate(annotations.files, start=1)
+        "annotation_file" if number == 1 else f"annotation_file_{number}": one
+        for number, one in enumerate(annotations.read, start=1)
     }
     return Manifest(
         schema=MANIFEST_SCHEMA,

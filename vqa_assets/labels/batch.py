@@ -16,7 +16,8 @@ from vqa_assets.labels.labelled import LabelledTable, make_labelled_table
 from vqa_assets.labels.scores import ScaleRule
 from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
 from vqa_assets.printing import cell, logger, plain_values
-from vqa_assets.provenance import Manifest, RunContext, content_version, write_manifest
+from vqa_assets.provenance import Manifest, ReadInput, RunContext, content_version, write_manifest
+from vqa_assets.provenance.reading import refuse_changes
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.content_errors import library_words
 from vqa_assets.tables.files import read_json_object
@@ -54,11 +55,16 @@ class Reports:
 
 @dataclass(frozen=True)
 class BatchManifest:
-    """A manifest that was read, and its tables with absolute paths."""
+    """A manifest as it was read, and its tables with absolute paths."""
 
-    path: Path
+    as_read: ReadInput
     base_dir: Path
     tables: tuple[BatchTable, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.as_read.path
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,9 @@ def read_manifest(path: Path, base_dir: Path | None = None, corpora: Mapping[str
             next_step=f"set manifest to a file of your own, or to {' or '.join(p.name for p in shipped_manifests())}",
         )
     base = (path.parent if base_dir is None else base_dir).absolute()
+    as_read = ReadInput.of(path)
     content = _without_comments(read_json_object(path))
+    refuse_changes([as_read])
     _check_keys(content, ("defaults", "tables"), "", f"{path}")
     defaults = _object(content.get("defaults", {}), "defaults", f"{path}")
     _check_keys(defaults, _OPTIONS, "defaults", f"{path}")
@@ -114,7 +122,7 @@ def read_manifest(path: Path, base_dir: Path | None = None, corpora: Mapping[str
             expected = f"one of {', '.join(names)}"
             raise _wrong(f"{path}", f"tables[{i}].mos_scale", table.settings.mos_scale, expected)
     _check_once(tables, f"{path}")
-    return BatchManifest(path, base, tuple(tables))
+    return BatchManifest(as_read, base, tuple(tables))
 
 
 def shipped_manifests() -> tuple[Path, ...]:
@@ -316,11 +324,15 @@ def _write_reports(
         "summary": {"tables": len(outcomes), **counts, **_rows(outcomes)},
         "tables": [_entry(outcome) for outcome in outcomes],
     }
-    inputs = {"manifest": manifest.path}
+    inputs: dict[str, Path | ReadInput] = {"manifest": manifest.as_read}
     outputs = {}
     for outcome in outcomes:
-        inputs[f"{outcome.table.id}:features"] = outcome.table.paths.features
-        inputs |= {f"{outcome.table.id}:labels_{i}": p for i, p in enumerate(outcome.table.paths.labels)}
+        paths = outcome.table.paths
+        of_table: dict[str, Path | ReadInput] = {"features": paths.features}
+        of_table |= {f"labels_{i}": path for i, path in enumerate(paths.labels)}
+        if outcome.made:  # as its rows were read, which may be long ago
+            of_table |= outcome.made.inputs
+        inputs |= {f"{outcome.table.id}:{name}": file for name, file in of_table.items()}
         outputs[f"{outcome.table.id}:out"] = outcome.table.paths.out
     # What a run has that states the manifest alone; a report's own default follows the base_dir that is stated.
     usual_reports = reports_of(settings.but(report_json=None, report_md=None), manifest.path)

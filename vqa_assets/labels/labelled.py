@@ -21,7 +21,8 @@ from vqa_assets.errors import LabelError, SchemaError
 from vqa_assets.labels.coverage import LabelAudit
 from vqa_assets.labels.joining import Join, further_of, plan
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
-from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
+from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.tables.files import drafting, fault_of, read_json_lines
 from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
 from vqa_assets.tables.makers import made_by, mark, seal
@@ -41,9 +42,10 @@ _ROWS_AT_ONCE = 4 * BATCH_ROWS
 
 @dataclass(frozen=True)
 class LabelledTable:
-    """A labelled table that stands: its audit, its replay manifest as written, its data version."""
+    """A labelled table that stands: its inputs as read, its audit, its replay manifest as written, its data version."""
 
     paths: LabelPaths
+    inputs: Mapping[str, ReadInput]
     audit: LabelAudit
     summaries: tuple[LabelSummary, ...]
     manifest: dict[str, Any]
@@ -59,11 +61,13 @@ def make_labelled_table(
     SchemaError say what of the input cannot be used.
     """
     settle(*(path.parent for path in (paths.out, paths.audit_json, paths.features, *paths.labels)))
+    inputs = read_now({"features": paths.features, **{f"labels_{i}": p for i, p in enumerate(paths.labels)}})
     join, out = _planned(paths, settings, corpora)
     as_parquet = out.format is Format.PARQUET
     with publishing("mos_features", paths.out, AUDIT_SCHEMA) as publication:
         draft = publication.draft(out.path)
         _write_validated(join, settings, out, draft)
+        refuse_changes(inputs.values())
         version = table_version(draft) if as_parquet else _bytes_version(draft)
         stands = stands_as(out.path, version) if as_parquet else _standing_bytes_version(out.path) == version
         # an equal table is left alone, so that what is made from it stays fresh
@@ -82,12 +86,12 @@ def make_labelled_table(
                     "data_version": version,
                 },
                 args={**settings.described(), **paths.described()},
-                inputs={"features": paths.features, **{f"labels_{i}": p for i, p in enumerate(paths.labels)}},
+                inputs=inputs,
                 outputs={"features_with_mos": paths.out},
             ),
             context,
         )
-    return LabelledTable(paths, join.audit, join.summaries, manifest, version)
+    return LabelledTable(paths, inputs, join.audit, join.summaries, manifest, version)
 
 
 def label_features(

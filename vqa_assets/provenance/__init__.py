@@ -14,15 +14,16 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from vqa_assets.tables.files import place_to_read
+from vqa_assets.tables.files import file_identity, place_to_read
 from vqa_assets.tables.makers import Sealed
 from vqa_assets.tables.paths import CODE, DataRoot
 from vqa_assets.tables.publication import Publication
@@ -63,18 +64,74 @@ class RunContext:
 
 
 @dataclass(frozen=True)
+class ReadInput:
+    """An input as it was when it was read: its ``file_record``, and which file it was, in which state.
+
+    ``identity`` is None where there was no file.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    identity: tuple[int, int, int, int] | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> "ReadInput":
+        """The file as it is now; of one that cannot be read only that it is there: whoever reads it says why."""
+        there = place_to_read(path)
+        if not there.is_file():
+            return cls(path, file_record(path))
+        try:
+            with there.open("rb") as content:
+                return cls.of_opened(path, content)
+        except OSError:
+            return cls(path, {"path": path, "kind": "file", "exists": True})
+
+    @classmethod
+    def of_opened(cls, path: Path, content: BufferedReader) -> "ReadInput":
+        """The file that is open, from where it stands to its end."""
+        status = os.fstat(content.fileno())
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        return cls.of_hashed(path, sha256, status.st_size, file_identity(status))
+
+    @classmethod
+    def of_hashed(
+        cls, path: Path, sha256: str, size_bytes: int, identity: tuple[int, int, int, int] | None = None
+    ) -> "ReadInput":
+        """A file whose bytes were hashed by whoever read them."""
+        return cls(
+            path, {"path": path, "kind": "file", "exists": True, "sha256": sha256, "size_bytes": size_bytes}, identity
+        )
+
+    def as_changed(self) -> "ReadInput":
+        """The same, not being what was published under its name."""
+        return replace(self, record={**self.record, "as_published": False})
+
+    def stands(self) -> bool:
+        """Whether the file that was read lies there still, in the same state."""
+        if self.identity is None:
+            return True
+        try:
+            return file_identity(place_to_read(self.path).stat()) == self.identity
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """A replay manifest before it is written: its schema, its body, and what the run read and wrote."""
+    """A replay manifest before it is written: its schema, its body, and what the run read and wrote.
+
+    An input that was hashed when it was read is a ``ReadInput``; any other is hashed when the manifest is written.
+    """
 
     schema: str
     body: Mapping[str, Any]
     args: Mapping[str, Any]
-    inputs: Mapping[str, Path]
+    inputs: Mapping[str, Path | ReadInput]
     outputs: Mapping[str, Path]
 
 
 def write_manifest(publication: Publication, path: Path, manifest: Manifest, context: RunContext) -> dict[str, Any]:
-    """Write a replay manifest as part of a publication, and return it. Hashes every input and output file.
+    """Write a replay manifest as part of a publication, and return it. Hashes outputs, and inputs that nobody did yet.
 
     What it says of outputs is what will stand when all is published: they must be whole.
     """
@@ -84,7 +141,7 @@ def write_manifest(publication: Publication, path: Path, manifest: Manifest, con
 
 
 def manifest_document(publication: Publication, manifest: Manifest, context: RunContext) -> dict[str, Any]:
-    """A replay manifest as it is written. Hashes every input and output file."""
+    """A replay manifest as it is written, hashed as ``write_manifest`` does."""
     provenance = run_provenance(publication, manifest, context)
     content = {"schema": manifest.schema, **manifest.body, "run_provenance": provenance}
     public: dict[str, Any] = presentable(content, context.root)
@@ -109,11 +166,15 @@ def run_provenance(publication: Publication, manifest: Manifest, context: RunCon
     }
 
 
-def _file_records(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+def _file_records(files: Mapping[str, Path | ReadInput]) -> dict[str, dict[str, Any]]:
     """The records by name; hashing lets go of the interpreter, so threads share the processor's cores."""
     names = sorted(files)
     with ThreadPoolExecutor(thread_name_prefix="hash") as pool:
-        return dict(zip(names, pool.map(file_record, (files[name] for name in names)), strict=True))
+        return dict(zip(names, pool.map(_record_of, (files[name] for name in names)), strict=True))
+
+
+def _record_of(file: Path | ReadInput) -> dict[str, Any]:
+    return dict(file.record) if isinstance(file, ReadInput) else file_record(file)
 
 
 def _output_records(publication: Publication, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,6 +53,19 @@ class Draft:
 def file_identity(status: os.stat_result) -> tuple[int, int, int, int]:
     """Which file lies somewhere, and its state: writing to it or putting another in its place changes one of these."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def kind_of_node(mode: int) -> str:
+    """What stands where a file should, by its mode: ``a folder``, ``a named pipe``, ``a device``, ``a socket``."""
+    kinds = {
+        stat.S_IFREG: "a file",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something that is no file")
 
 
 def sync_file(path: Path) -> None:

@@ -20,7 +20,7 @@ import orjson
 import polars as pl
 
 from vqa_assets.errors import SchemaError, TableError
-from vqa_assets.tables.files import LFS_POINTER, place_to_read, read_json_lines
+from vqa_assets.tables.files import LFS_POINTER, kind_of_node, place_to_read, read_json_lines
 from vqa_assets.tables.makers import refuse_newer
 from vqa_assets.tables.parquet import column_names, json_texts
 
@@ -327,7 +327,8 @@ def table_at(path: Path) -> ForeignTable:
 def check_present(path: Path, role: str, made_by: str) -> None:
     """TableError where a table is not there, empty, or a Git-LFS pointer."""
     if not place_to_read(path).is_file():
-        found, next_step = "found a folder" if path.is_dir() else "found nothing there", made_by
+        found = f"found {kind_of_node(path.stat().st_mode)}" if path.exists() else "found nothing there"
+        next_step = made_by
     else:
         try:
             with place_to_read(path).open("rb") as content:

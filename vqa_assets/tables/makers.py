@@ -148,6 +148,12 @@ def made_by(path: Path, *, compare: bool = True) -> Made | None:
     return other
 
 
+def recorded_otherwise(path: Path, sha256: str) -> Path | None:
+    """The file beside it that names other bytes than these for it; None where one names these, or none names any."""
+    records = [*_published(path), *_recorded(path)]
+    return None if not records or any(one.sha256 == sha256 for one in records) else records[0].made.said_by
+
+
 def refuse_newer(path: Path) -> None:
     """NewerFormatError where a file is of ours in a format that a later version wrote; looks at no content.
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from vqa_assets.errors import AggregateError, SchemaError
 from vqa_assets.printing import logger
-from vqa_assets.provenance import Manifest, RunContext, utc_text, write_manifest
+from vqa_assets.provenance import Manifest, ReadInput, RunContext, utc_text, write_manifest
+from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -130,10 +131,12 @@ def make_unified_corpus(
     settle(settings.output.parent, *(shard.path.parent for shard in settings.shards))
     size_bytes = sum(shard.path.stat().st_size for shard in settings.shards if shard.path.is_file())
     workers = workers if workers and size_bytes > SMALL_BYTES else ThisProcess()
+    inputs = read_now({context.root.shown(s.path): s.path for s in settings.shards})
     aggregation = aggregate(settings.shards, corpora, utc_text(), workers)
+    refuse_changes(inputs.values())  # what is read again after this is refused by ``shards``
     try:
         with publishing("unified_corpus", settings.output, MANIFEST_SCHEMA) as publication:
-            made = _publish(publication, settings, aggregation, corpora, context, workers)
+            made = _publish(publication, settings, inputs, aggregation, corpora, context, workers)
     except OSError as error:
         raise AggregateError(
             f"{settings.output}",
@@ -150,6 +153,7 @@ def make_unified_corpus(
 def _publish(
     publication: Publication,
     settings: UnifiedSettings,
+    inputs: Mapping[str, ReadInput],
     aggregation: Aggregation,
     corpora: Mapping[str, Source],
     context: RunContext,
@@ -178,7 +182,7 @@ def _publish(
                 "data_version": version,
             },
             args=with_origins(arguments, settings.defaults(context.root)),
-            inputs={context.root.shown(s.path): s.path for s in settings.shards},
+            inputs=inputs,
             outputs={"unified_corpus": jsonl, "unified_corpus_parquet": parquet, **vars(sidecars)},
         ),
         context,

@@ -21,6 +21,7 @@ from vqa_assets.errors import AggregateError, SettingsError, TableError
 from vqa_assets.feature_names import MEASURED
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
+from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import fault_of
@@ -211,10 +212,12 @@ def make_unified_features(
     """
     path = context.root.unified_features()
     settle(*(one.parent for one in (path, unified, *(file.path for file in files.files))))
+    inputs = read_now(files_read(unified, files))
     usual = FeatureRowsSettings().values()
     with publishing("unified_features", path, MANIFEST_SCHEMA) as publication:
         draft = publication.draft(path)
         report = join_features(unified, files, columns, draft)
+        refuse_changes(inputs.values())
         version = table_version(draft)
         if stands_as(path, version):
             publication.keep(path)
@@ -225,7 +228,7 @@ def make_unified_features(
                 schema=MANIFEST_SCHEMA,
                 body={**report.as_dict(), "data_version": version},
                 args=with_origins(settings.values(), usual),
-                inputs=files_read(unified, files),
+                inputs=inputs,
                 outputs={"unified_features": path},
             ),
             context,

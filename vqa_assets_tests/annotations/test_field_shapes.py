@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.annotations import Annotations, find_annotation_files, read_annotations
+from vqa_assets.annotations.finding import find_annotation_files
+from vqa_assets.annotations.reading import Annotations, read_annotations
 from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS
 from vqa_assets.corpora.scales import detect_scale
 from vqa_assets.errors import AnnotationError

@@ -6,8 +6,8 @@ import hashlib
 import io
 import lzma
 import math
+import os
 import re
-import sys
 import tarfile
 import zipfile
 
@@ -17,7 +17,9 @@ import polars as pl
 import pytest
 import scipy.io
 
-from vqa_assets.annotations import find_annotation_files, first_lines, read_annotations
+from vqa_assets.annotations.finding import find_annotation_files
+from vqa_assets.annotations.reading import first_lines, read_annotations
+from vqa_assets.annotations.score_files import stop_reading
 from vqa_assets.corpora import Spellings
 from vqa_assets.corpora.konvid_150k import KONVID_150K
 from vqa_assets.corpora.scales import ACR_1_5, CONTINUOUS_0_100
@@ -706,8 +708,12 @@ class TestMatlab:
         assert read(tmp_path, matlab_7_3(video_names=["a"], scores=[3.5])).usable[0].src == "a.mp4"
 
     def test_without_the_extra_a_file_of_version_7_3_names_it(self, monkeypatch, tmp_path):
-        monkeypatch.setitem(sys.modules, "mat73", None)
+        # In the process that reads: a module that stands before the real one, and is none.
+        (tmp_path / "mat73.py").write_text("raise ImportError\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        stop_reading()
         error = refused(tmp_path, matlab_7_3(video_names=["a", "b"], scores=[1.0, 2.0]))
+        stop_reading()
         assert error.found == "a MATLAB file of version 7.3"
         assert "vqa-assets[mat73]" in error.next_step
 
@@ -728,12 +734,12 @@ class TestFinding:
         other.write_text("name,mos\n")
         assert find_annotation_files(LITTLE, folder, other) == (other,)
 
-    @pytest.mark.parametrize("kind", ["nothing", "a dangling link", "something that is no file"])
+    @pytest.mark.parametrize("kind", ["nothing", "a dangling link", "a folder"])
     def test_a_named_file_that_is_missing_is_an_error_though_another_stands_there(self, kind, folder):
         named = folder / "named.csv"
         if kind == "a dangling link":
             named.symlink_to(folder / "gone.csv")
-        if kind == "something that is no file":
+        if kind == "a folder":
             named.mkdir()
         with pytest.raises(AnnotationError) as caught:
             find_annotation_files(LITTLE, folder, named)
@@ -749,14 +755,14 @@ class TestFinding:
         there = "(there lie Scores.xlsx, scores.CSV, ~$Scores.xlsx (a lock file of Excel, where the table is open))"
         assert caught.value.found.endswith(there)
 
-    @pytest.mark.parametrize("kind", ["no folder", "nothing", "a dangling link", "something that is no file"])
+    @pytest.mark.parametrize("kind", ["no folder", "nothing", "a dangling link", "a folder"])
     def test_an_absent_file_says_what_to_drop_and_where_to_get_it(self, kind, tmp_path):
         folder = tmp_path / "little"
         if kind != "no folder":
             folder.mkdir()
         if kind == "a dangling link":
             (folder / "manifest.csv").symlink_to(tmp_path / "gone.csv")
-        if kind == "something that is no file":
+        if kind == "a folder":
             (folder / "manifest.csv").mkdir()
         with pytest.raises(AnnotationError) as caught:
             find_annotation_files(LITTLE, folder, None)

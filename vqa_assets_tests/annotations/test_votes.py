@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from vqa_assets.annotations import find_annotation_files, read_annotations
+from vqa_assets.annotations.finding import find_annotation_files
+from vqa_assets.annotations.reading import read_annotations
 from vqa_assets.corpora import CORPORA
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.tables.paths import DataRoot

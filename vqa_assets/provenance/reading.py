@@ -1,0 +1,61 @@
+"""What a run reads: hashed as it is read, and compared with what stands beside it about who wrote it.
+
+A stage takes its inputs with ``read_now`` before it reads them, and asks ``refuse_changes`` when it has, before it
+publishes anything. What became of the files since is asked by ``verify``.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vqa_assets.errors import ChangedInputError
+from vqa_assets.printing import logger
+from vqa_assets.provenance import ReadInput
+from vqa_assets.tables.makers import recorded_otherwise
+
+_log = logger("vqa_assets.provenance")
+
+
+def read_now(files: Mapping[str, Path]) -> dict[str, ReadInput]:
+    """The files by their names in the manifest, as they are now; each is hashed once, and threads share the cores.
+
+    A file that is not what the record of its own making says is read all the same, with a warning; a manifest that
+    names it as an input says so.
+    """
+    paths = list(dict.fromkeys(files.values()))
+    with ThreadPoolExecutor(thread_name_prefix="hash") as pool:
+        inputs = dict(zip(paths, pool.map(ReadInput.of, paths), strict=True))
+    for path, one in inputs.items():
+        inputs[path] = compared(one)
+    return {name: inputs[path] for name, path in files.items()}
+
+
+def compared(one: ReadInput) -> ReadInput:
+    """The input, and with a warning that it is not what was published under its name, where something says so."""
+    sha256 = one.record.get("sha256")
+    record = recorded_otherwise(one.path, sha256) if sha256 else None
+    if record is None:
+        return one
+    _log.warning(
+        "%s: its bytes are not those that %s names: it was changed since, or a run did not finish; it is read as it is",
+        one.path,
+        record.name,
+    )
+    return one.as_changed()
+
+
+def refuse_changes(inputs: Iterable[ReadInput]) -> None:
+    """ChangedInputError where a file is not the one that was hashed: what was read may be of two states of it."""
+    for one in inputs:
+        if not one.stands():
+            raise changed_input(one.path)
+
+
+def changed_input(path: Path) -> ChangedInputError:
+    """The error of an input that somebody wrote to, or replaced, while a stage read it."""
+    return ChangedInputError(
+        f"{path}",
+        found="it changed while it was read",
+        expected="one state from the first byte to the last",
+        next_step="run again when what writes it is done; the earlier output stands",
+    )
