@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vqa_assets.metrics import Scores
     from vqa_assets.provenance import ReadInput
 
+STAGE = "judge"
 JUDGEMENT, PICTURE = "judgement.json", "judgement.png"
 _SHOWN = {
     "srocc": "SROCC",
@@ -123,7 +124,9 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
     """``judgement.json`` and ``judgement.png`` in the folder; an error leaves both as they were."""
     from vqa_assets.heads.judging import VERSION, judgement_png
     from vqa_assets.provenance import Manifest, RunContext, write_manifest
-    from vqa_assets.tables.publication import publishing
+    from vqa_assets.tables.makers import made_by
+    from vqa_assets.tables.publication import publishing, settle
+    from vqa_assets.tables.targets import Target, check_targets
 
     folder: Path = options.out
     if folder.exists() and not folder.is_dir():
@@ -135,6 +138,17 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
         raise HeadError(
             f"--out {folder}", found="a file that is read", expected="a folder of its own", next_step="name another"
         )
+
+    def is_of_judgement(_: Path) -> bool:
+        made = made_by(folder / JUDGEMENT, compare=False)
+        return made is not None and made.stage == STAGE
+
+    targets = [
+        Target(JUDGEMENT, folder / JUDGEMENT, STAGE),
+        Target(PICTURE, folder / PICTURE, STAGE, edited=True, is_own=is_of_judgement),
+    ]
+    settle(folder)
+    check_targets("--out", targets, {})
     folder.mkdir(parents=True, exist_ok=True)
     defaults = vars(parser().parse_args(["", ""]))
     args = {
@@ -143,7 +157,7 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
     }
     command = ("python", "-m", "vqa_assets.judge", *arguments)
     described = Manifest(VERSION, judgement.as_json(), args, inputs, {"picture": folder / PICTURE})
-    with publishing("judge", folder / JUDGEMENT, VERSION) as publication:
+    with publishing(STAGE, folder / JUDGEMENT, VERSION) as publication:
         publication.write(folder / PICTURE, judgement_png(judgement))
         context = RunContext(_root(options.root, folder), {}, Path(__file__), command)
         write_manifest(publication, folder / JUDGEMENT, described, context)

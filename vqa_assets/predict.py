@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +27,16 @@ from vqa_assets.printing import hand_out, plain, tell, tell_error
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
+from vqa_assets.tables.targets import Target, check_targets
 
 if TYPE_CHECKING:
     from vqa_assets.heads.using import Head
 
 VERSION = "predictions-v1"
+STAGE = "predict"
+_HEADER = re.compile(rb"source,key,\w+,reason\r?\n|key +\w+\n")
+"""The first line of a table of scores, as CSV and as aligned text."""
+_LONGEST_HEADER = 10_000
 _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro")
 _WINDOW = 4
 """Clips a worker that are waiting or measured, so that a long list is not all in memory."""
@@ -215,6 +221,14 @@ def _refuse_own_input(out: Path | None, inputs: Iterable[Path]) -> None:
         raise HeadError(
             f"--out {out}", found="a file that is read", expected="a new one", next_step="name another file"
         )
+    if out is not None:
+        check_targets(STAGE, [Target("--out", out, STAGE, is_own=_has_scores)], {})
+
+
+def _has_scores(path: Path) -> bool:
+    """Whether a file is a table of scores that this command wrote, by its first line."""
+    with path.open("rb") as table:
+        return _HEADER.fullmatch(table.readline(_LONGEST_HEADER)) is not None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

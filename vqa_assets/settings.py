@@ -115,6 +115,15 @@ class Declared(BaseModel):
 
 
 @dataclass(frozen=True)
+class StatedPath:
+    """A path that a setting names, and whether something is written there."""
+
+    name: str
+    path: Path
+    written: bool
+
+
+@dataclass(frozen=True)
 class Help:
     """What is said of a setting: what it does in a sentence, its default, its bounds in sentences of their own."""
 
@@ -137,20 +146,36 @@ class Settings(Declared):
         """Setting → what forms and docs say of it."""
         return {name: _help(field) for name, field in cls.model_fields.items()}
 
+    def named_paths(self, names: Iterable[str] | None = None) -> list[StatedPath]:
+        """Every path among the settings ``names``, else among those that were stated, lists and tables unfolded."""
+        return [
+            StatedPath(name, path, bool(_extra(type(self).model_fields[name], "written")))
+            for name in (sorted(self.model_fields_set) if names is None else names)
+            for path in _paths_in(getattr(self, name))
+        ]
+
     def values(self) -> dict[str, Any]:
         """Setting → value, for a manifest: lists for tuples, tables for records; paths stay paths."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self.model_dump().items()}
 
 
-def setting(default: Any, sentence: str, *, shown: str = "", of_corpus: str = "", **bounds: Any) -> Any:
+def setting(
+    default: Any, sentence: str, *, shown: str = "", of_corpus: str = "", written: bool = False, **bounds: Any
+) -> Any:
     """A field of ``Settings``: its default, what it does in a sentence, pydantic's bounds (``ge``, ``lt`` …).
 
     ``shown`` is what is said of the default where the value does not say it; ``of_corpus`` the field of ``Corpus``
-    that stands before it.
+    that stands before it; ``written`` says of a path that the stage writes there.
     """
-    return Field(
-        default=default, description=sentence, json_schema_extra={"shown": shown, "of_corpus": of_corpus}, **bounds
-    )
+    extra: dict[str, Any] = {"shown": shown, "of_corpus": of_corpus, "written": "yes" if written else ""}
+    return Field(default=default, description=sentence, json_schema_extra=extra, **bounds)
+
+
+def _paths_in(value: object) -> list[Path]:
+    if isinstance(value, Path):
+        return [value]
+    several = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    return [path for one in several for path in _paths_in(one)]
 
 
 @dataclass(frozen=True)

@@ -129,11 +129,13 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.clips.hub import HubAccess
         from vqa_assets.ingest.gather import Services
+        from vqa_assets.ingest.layout import check_paths_of_run
         from vqa_assets.ingest.run import ingest_corpus
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             resolved = resolve(corpus, run_config(context), root.ingest_toml(corpus))
+            check_paths_of_run(resolved, corpus, root)
             with log_level(resolved.values.log_level):
                 services = Services(prober, downloader, clip_pool, observer(context), HubAccess.of(os.environ))
                 ingested = ingest_corpus(corpus, resolved, services, run_context(context, root, __file__))

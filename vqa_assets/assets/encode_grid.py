@@ -70,7 +70,8 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         from vqa_assets.encode_grid.grid_rows import shown_name
 
         with dagster_failures():
-            root, settings = data_root.root(), stated(ReportsSettings, context)
+            root = data_root.root()
+            settings = stated(ReportsSettings, context, root)
             inputs = list_inputs(
                 settings.cache_dir or grid_files.reports_folder(root),
                 settings.input or grid_files.vmaf_tune_rows(root),
@@ -104,7 +105,7 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
 
         with dagster_failures():
             root, source = data_root.root(), ENCODE_GRID_SOURCES[context.partition_key]
-            job = _job(stated(EncodeGridSettings, context), source, root)
+            job = _job(stated(EncodeGridSettings, context, root), source, root)
             grid = make_grid(job, run_context(context, root, __file__))
         return GRID.result(
             root,
@@ -135,7 +136,8 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
         from vqa_assets.encode_grid.grid import Merge, choose_inputs, make_training_corpus
 
         with dagster_failures():
-            root, settings = data_root.root(), stated(MergeSettings, context)
+            root = data_root.root()
+            settings = stated(MergeSettings, context, root)
             present, absent = choose_inputs(list(settings.inputs), grid_files.every_grid_jsonl(root))
             for path in absent:  # no error: a place may have one source of encodes only
                 context.log.warning(plain(f"fr_training_corpus: nothing at {path}; its encodes are not among the rows"))

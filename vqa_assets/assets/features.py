@@ -62,7 +62,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
-            extraction = stated(ExtractionSettings, context)
+            extraction = stated(ExtractionSettings, context, root)
             layout = catalog.layout(root, corpus.name)
             settings = FeatureSettings(
                 jsonl=layout.output,

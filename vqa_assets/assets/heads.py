@@ -140,7 +140,8 @@ def _train(
     from vqa_assets.heads.publish import HeadInputs, publish_head
 
     with dagster_failures():
-        root, settings = data_root.root(), stated(TrainingSettings, context)
+        root = data_root.root()
+        settings = stated(TrainingSettings, context, root)
         check_same_head(recipe, settings, root, log_of(context))
         run, facts = run_context(context, root, __file__), corpora_facts(catalog)
         with rows_of_head(recipe, catalog, root, settings) as rows:
@@ -474,7 +475,8 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
         from vqa_assets.heads.publish import publish_across
 
         with dagster_failures():
-            root, settings = data_root.root(), stated(CrossCorpusSettings, context).training()
+            root = data_root.root()
+            settings = stated(CrossCorpusSettings, context, root).training()
             run = run_context(context, root, __file__)
             recipe = recipe_of(tuple(catalog.corpora))
             facts = corpora_facts(catalog)

@@ -64,7 +64,7 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
-            settings = stated(JoinSettings, context)
+            settings = stated(JoinSettings, context, root)
             paths = settings.paths(
                 LabelPaths(
                     features=root.features(corpus),
@@ -170,10 +170,11 @@ def make_mos_label_batch_asset(catalog: Catalog) -> dg.AssetsDefinition:
         "the others; the run fails at the end.",
     )
     def mos_label_batch(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.labels.batch import check_batch, label_batch
+        from vqa_assets.labels.batch import check_batch, find_manifest, is_shipped, label_batch
 
         with dagster_failures():
-            root, settings = data_root.root(), stated(BatchSettings, context)
+            root = data_root.root()
+            settings = stated(BatchSettings, context, root, trusted=lambda path: is_shipped(find_manifest(path)))
             batch = label_batch(settings, run_context(context, root, __file__), catalog.corpora)
         metadata = _batch_metadata(batch, root)
         if batch.failed:

@@ -1,6 +1,6 @@
 """A stage's settings as Dagster's run config: the form that the launchpad shows, and what a run states in it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -8,6 +8,8 @@ import dagster as dg
 from pydantic import BaseModel
 
 from vqa_assets.settings import Settings, core_type
+from vqa_assets.tables.allowed import AllowedPlaces
+from vqa_assets.tables.paths import DataRoot
 
 _SCALARS: Mapping[Any, Any] = {
     int: dg.IntSource,
@@ -42,12 +44,25 @@ def form(stage: type[Settings], *, decided_later: bool = False) -> dg.Field:
     return dg.Field(shape, description=(stage.__doc__ or "").split("\n\n")[0])
 
 
-def stated(stage: type[Stage], context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Stage:
-    """The settings that a run states, the others by default; SettingsError for a value that cannot be used."""
+def stated(
+    stage: type[Stage],
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    root: DataRoot,
+    trusted: Callable[[Path], bool] = lambda _: False,
+) -> Stage:
+    """The settings that a run states, the others by default; SettingsError for a value that cannot be used.
+
+    So is a path that a run config may not name (``tables.allowed``), but for those that are ``trusted``.
+    """
     values = run_config(context)
     # A path's field in which nothing is typed holds an empty text.
     paths = {name for name, field in stage.model_fields.items() if core_type(field.annotation) is Path}
-    return stage.of({n: v for n, v in values.items() if v or n not in paths}, "", "correct the run config")
+    settings = stage.of({n: v for n, v in values.items() if v or n not in paths}, "", "correct the run config")
+    places = AllowedPlaces.of(root)
+    for one in settings.named_paths():
+        if not trusted(one.path):
+            places.check(one.name, one.path, written=one.written)
+    return settings
 
 
 def run_config(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
         with dagster_failures():
             root = data_root.root()
-            settings = _settings(stated(AggregationSettings, context), catalog, root)
+            settings = _settings(stated(AggregationSettings, context, root), catalog, root)
             sources: dict[str, Source] = {**catalog.corpora, **EXTERNAL_SHARDS}
             with WorkerPool() as workers:
                 unified = make_unified_corpus(settings, sources, run_context(context, root, __file__), workers)

@@ -48,7 +48,8 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         from vqa_assets.unified.feature_rows import FeatureColumns, make_unified_features
 
         with dagster_failures():
-            root, settings = data_root.root(), stated(FeatureRowsSettings, context)
+            root = data_root.root()
+            settings = stated(FeatureRowsSettings, context, root)
             families = [name for family in extractor.families for name in family.columns]
             columns = FeatureColumns.declared(catalog.corpora.values(), families)
             files = _files(catalog, root, settings)

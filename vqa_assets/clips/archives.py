@@ -275,21 +275,25 @@ _NO_PLACE = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 @dataclass(frozen=True)
 class Unpacked:
-    """How many files an archive holds, and how many of them had to be written."""
+    """How many files an archive holds, how many of them had to be written, and which were left out."""
 
     files: int
     written: int
+    left_out: tuple[str, ...] = ()
 
 
 def unpack_zip(archive: Path, folder: Path) -> Unpacked:
     """Unpack into ``folder``; a top folder of its or the archive's name is that folder. Files of the right size stay.
+
+    A .toml file is left out: no archive says how the platform works.
 
     IngestError, before anything is written, where an entry would leave the folder, is a link or encrypted, or where
     there is no room; and where the archive's bytes are damaged.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            files = [(entry, folder / name) for entry, name in _checked(opened, archive, folder)]
+            named = list(_checked(opened, archive, folder))
+            files = [(entry, folder / name) for entry, name in named if not _steers(name)]
             todo = [(entry, path) for entry, path in files if not _is_there(path, entry)]
             _check_room(sum(entry.file_size for entry, _ in todo), archive, folder)
             for entry, path in todo:
@@ -299,7 +303,7 @@ def unpack_zip(archive: Path, folder: Path) -> Unpacked:
         raise IngestError(
             f"{archive}", found=f"a damaged archive ({error})", next_step="delete it, then run again"
         ) from error
-    return Unpacked(len(files), len(todo))
+    return Unpacked(len(files), len(todo), tuple(name for _, name in named if _steers(name)))
 
 
 def _checked(opened: zipfile.ZipFile, archive: Path, folder: Path) -> Iterator[tuple[zipfile.ZipInfo, str]]:
@@ -324,6 +328,11 @@ def _checked(opened: zipfile.ZipFile, archive: Path, folder: Path) -> Iterator[t
 def _is_junk(name: str) -> bool:
     """Whether a file or folder of an archive is none of the corpus: no hidden one may pass for a file of ours."""
     return name in _JUNK or name.startswith(".")
+
+
+def _steers(name: str) -> bool:
+    """Whether the platform would take the file for settings."""
+    return name.lower().endswith(".toml")
 
 
 def _why_unsafe(entry: zipfile.ZipInfo) -> str:

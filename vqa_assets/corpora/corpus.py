@@ -45,6 +45,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "encode-grid", "models"}
 """Names that mean something else under the data root."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
+_NO_CLIP_SUFFIXES = (".toml", ".json", ".jsonl", ".csv", ".parquet", ".sqlite", ".onnx", ".log", ".lock")
 _ADDRESS = re.compile(r"(?:https?://.*)?", re.DOTALL)
 _HUB_DATASET = re.compile(r"(?:[\w.-]+/[\w.-]+(?:@[\w./-]+)?)?", re.ASCII)
 _WORDS = re.compile(r"[a-z]+")
@@ -118,6 +119,11 @@ def _is_score_name(name: str) -> bool:
     return bool(_SCORE_NAME.fullmatch(name)) and not _SCORE_NAME_TAKEN.fullmatch(name)
 
 
+def _is_clip_suffix(suffix: str) -> bool:
+    """Whether clips can have it: a clip that is fetched must never stand where a file of settings or rows is read."""
+    return bool(_SUFFIX.fullmatch(suffix)) and not suffix.lower().endswith(_NO_CLIP_SUFFIXES)
+
+
 def _is_inside(path: str) -> bool:
     parts = PurePosixPath(path)
     return bool(path) and not parts.is_absolute() and ".." not in parts.parts
@@ -133,7 +139,7 @@ CorpusName = Annotated[
 Fact = Annotated[str, Shape(str.strip, "the fact as published")]
 InnerPath = Annotated[str, Shape(_is_inside, "a path inside the corpus's folder")]
 Template = Annotated[str, Shape(_is_template, "a template such as '{video}_{crf}.mp4'")]
-ClipSuffix = Annotated[str, Shape(_SUFFIX.fullmatch, "a suffix such as .mp4")]
+ClipSuffix = Annotated[str, Shape(_is_clip_suffix, "a suffix such as .mp4")]
 Address = Annotated[str, Shape(_ADDRESS.fullmatch, "an address that begins with https:// or http://")]
 HubDataset = Annotated[
     str, Shape(_HUB_DATASET.fullmatch, "a dataset of the Hugging Face Hub, as owner/name or owner/name@revision")

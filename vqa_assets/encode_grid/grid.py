@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.corpora import EncodeGridSource
-from vqa_assets.encode_grid.grid_files import every_grid_jsonl, training_corpus
+from vqa_assets.encode_grid.grid_files import every_grid_jsonl, grid_jsonl, training_corpus
 from vqa_assets.encode_grid.grid_rows import (
     NATURAL_KEY,
     ROW_KEYS,
@@ -36,8 +36,10 @@ from vqa_assets.tables.files import read_json_lines, write_lines
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Table
+from vqa_assets.tables.targets import Target, check_targets, is_written_for, why_other_manifest
 from vqa_assets.tables.validation import validate_rows
 
+GRID_STAGE, MERGE_STAGE = "encode_grid_jsonl", "fr_training_corpus"
 GRID_SCHEMA = "encode-grid-manifest-v1"
 MERGE_SCHEMA = "fr-training-corpus-manifest-v1"
 _LOSSES_IN_MESSAGE = 3
@@ -223,6 +225,9 @@ def make_grid(job: GridJob, context: RunContext) -> Grid:
 
     EncodeGridError where no row is usable.
     """
+    settle(job.to.jsonl.parent, job.to.manifest.parent)
+    usual = job.to.jsonl == grid_jsonl(context.root, job.source)
+    _check_targets(GRID_STAGE, job.to.jsonl, job.to.manifest, job.inputs, context.root, usual=usual)
     report = GridReport()
 
     def counted_rows() -> Iterator[dict[str, Any]]:
@@ -230,7 +235,6 @@ def make_grid(job: GridJob, context: RunContext) -> Grid:
             report.keep(row)
             yield row
 
-    settle(job.to.jsonl.parent, job.to.manifest.parent)
     inputs = read_now(job.inputs)
     with publishing("encode_grid_jsonl", job.to.jsonl, GRID_SCHEMA) as publication:
         rows = counted_rows()
@@ -284,8 +288,11 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
 
     EncodeGridError names file and line of a row that does not belong there.
     """
-    report = MergeReport()
     settle(*(path.parent for path in (settings.output, settings.manifest, *settings.inputs)))
+    uses = {f"input {number}": path for number, path in enumerate(settings.inputs, 1)}
+    usual = settings.output == training_corpus(context.root)
+    _check_targets(MERGE_STAGE, settings.output, settings.manifest, uses, context.root, usual=usual)
+    report = MergeReport()
     inputs = read_now({context.root.shown(path): path for path in settings.inputs})
     with publishing("fr_training_corpus", settings.output, MERGE_SCHEMA) as publication:
         rows = merged(settings.inputs, report, context.root.shown)
@@ -358,6 +365,35 @@ def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], 
             report.rows_per_input[shown(path)] += 1
             report.unique_sources = len(contents)
             yield row
+
+
+def _check_targets(
+    stage: str, output: Path, manifest: Path, inputs: Mapping[str, Path], root: DataRoot, *, usual: bool
+) -> None:
+    """SettingsError where an output that was stated would replace an input, or what another stage or person wrote."""
+    own_place = manifest == manifest_path(output)
+    others = {root.shown(path) for path in every_grid_jsonl(root)} if stage == GRID_STAGE and not usual else ()
+
+    def is_written(path: Path) -> bool:
+        return is_written_for(manifest, stage, path, root.shown)
+
+    def of_other_source(path: Path) -> str:
+        return "which is the place of another source's rows" if root.shown(path) in others else ""
+
+    check_targets(
+        stage,
+        [
+            Target("output", output, stage, usual, is_own=is_written, why_not=of_other_source),
+            Target(
+                "manifest_out",
+                manifest,
+                stage,
+                usual and own_place,
+                why_not=why_other_manifest(stage, output, root.shown),
+            ),
+        ],
+        inputs,
+    )
 
 
 def _warn_of_models(shown: str, models: Mapping[str, int]) -> None:

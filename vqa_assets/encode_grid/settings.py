@@ -39,8 +39,8 @@ class ReportsSettings(Settings):
 class EncodeGridSettings(ReportsSettings, EncodeLabels):
     """Settings of one grid: the labels and ``cache_dir`` are for bvi-dvc, ``input`` is for netflix."""
 
-    output: SettingPath | None = setting(None, _OUTPUT, shown="<root>/encode-grid/<source_>_corpus.jsonl")
-    manifest_out: SettingPath | None = setting(None, _REPLAY, shown="beside the output")
+    output: SettingPath | None = setting(None, _OUTPUT, shown="<root>/encode-grid/<source_>_corpus.jsonl", written=True)
+    manifest_out: SettingPath | None = setting(None, _REPLAY, shown="beside the output", written=True)
 
     @property
     def labels(self) -> EncodeLabels:
@@ -54,5 +54,7 @@ class MergeSettings(Settings):
     inputs: Many[SettingPath] = setting(
         (), "Grid JSONL files instead of every one present; of equal encodes the first wins."
     )
-    output: SettingPath | None = setting(None, _OUTPUT, shown="<root>/encode-grid/fr_v2_train_corpus.jsonl")
-    manifest_out: SettingPath | None = setting(None, _REPLAY, shown="beside the output")
+    output: SettingPath | None = setting(
+        None, _OUTPUT, shown="<root>/encode-grid/fr_v2_train_corpus.jsonl", written=True
+    )
+    manifest_out: SettingPath | None = setting(None, _REPLAY, shown="beside the output", written=True)

@@ -91,7 +91,7 @@ def _display(schema: FeatureSchema, settings: TrainingSettings, say: Say) -> Dis
     """The display that a run names, where its head reads one."""
     if settings.display_profile_json is None:
         return None
-    display = read_profile(Path(settings.display_profile_json).expanduser())
+    display = read_profile(settings.display_profile_json)
     if not set(schema.columns) & set(DISPLAY_COLUMNS):
         say(f"display profile {display.name} is not used: {schema.name} has no display columns")
         return None

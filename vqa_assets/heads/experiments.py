@@ -141,7 +141,7 @@ def _display_of(settings: TrainingSettings) -> dict[str, Any] | None:
     """The display that a run names, as a manifest has it."""
     if settings.display_profile_json is None:
         return None
-    return read_profile(Path(settings.display_profile_json).expanduser()).as_json()
+    return read_profile(settings.display_profile_json).as_json()
 
 
 def _display_text(display: Mapping[str, Any] | None) -> str:

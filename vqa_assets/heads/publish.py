@@ -126,7 +126,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
 
 def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path | ReadInput]:
     profile = inputs.settings.display_profile_json if "display_profile" in manifest else None
-    return {**inputs.files, **({"display_profile": Path(profile).expanduser()} if profile else {})}
+    return {**inputs.files, **({"display_profile": profile} if profile else {})}
 
 
 def card_png(predictions: Predictions, manifest: Mapping[str, Any]) -> bytes:

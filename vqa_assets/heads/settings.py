@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Annotated, Self
 
 from pydantic import model_validator
@@ -12,7 +11,7 @@ from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
 from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
-from vqa_assets.settings import Many, Settings, Shape, TableFiles, Unfit, setting
+from vqa_assets.settings import Many, SettingPath, Settings, Shape, TableFiles, Unfit, setting
 
 _SMALL = 5_000
 _METADATA = (
@@ -99,7 +98,7 @@ class TrainingSettings(CrossCorpusSettings):
         ge=0,
         le=1_000,
     )
-    display_profile_json: str | None = setting(None, "A display's JSON, for heads that read a display.")
+    display_profile_json: SettingPath | None = setting(None, "A display's JSON, for heads that read a display.")
     smoke: bool = setting(False, "Train on seeded synthetic rows into <head>.smoke.onnx.")
     allow_synthetic_fallback: bool = setting(
         False, "Without a labelled row, train on synthetic ones into <head>.synthetic.onnx."
@@ -122,7 +121,7 @@ class TrainingSettings(CrossCorpusSettings):
 
     def public_values(self) -> dict[str, object]:
         """Setting → value; of files the names only, since their paths and hashes are the replay manifest's inputs."""
-        profile = self.display_profile_json and PurePath(self.display_profile_json).name
+        profile = self.display_profile_json and self.display_profile_json.name
         files = {"tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
         return {**self.values(), **files, "display_profile_json": profile}
 

@@ -89,12 +89,12 @@ class _Published:
 def read_earlier(corpus: Corpus, layout: CorpusLayout) -> EarlierRows:
     """The earlier JSONL; empty where there is none.
 
-    IngestError for a file that no ingest published and that holds no row of a corpus, or rows of something else;
+    IngestError for a file that no ingest of this corpus published and that holds none of its rows, or others too;
     SchemaError for a Git-LFS pointer.
     """
     if not layout.output.exists():
         return EarlierRows()
-    published = _published(layout.manifest)
+    published = _published(layout.manifest, corpus)
     changed = published is not None and published.sha256 != _sha256_of(layout.output)
     columns = corpus_jsonl_of(corpus).columns if changed else ()
     lines: dict[str, JsonLine] = {}
@@ -103,7 +103,7 @@ def read_earlier(corpus: Corpus, layout: CorpusLayout) -> EarlierRows:
     for line in _lines(layout.output):
         if isinstance(line, DamagedLine):
             damaged.append(line)
-        elif wrong := _wrong_with(line.row, columns):
+        elif wrong := _wrong_with(line.row, columns) or _why_of_another(line.row, corpus):
             if published is None:  # it may be anybody's
                 raise _no_corpus_jsonl(f"{layout.output}:{line.number}", wrong)
             src = line.row.get("src")
@@ -172,10 +172,18 @@ def _wrong_with(row: Mapping[str, Any], columns: tuple[Column, ...]) -> str:
     return ""
 
 
-def _published(manifest: Path) -> _Published | None:
+def _why_of_another(row: Mapping[str, Any], corpus: Corpus) -> str:
+    """Why a row is not of this corpus; empty where it is."""
+    name = row.get("corpus")
+    return "" if name == corpus.name else f"a row of {name!r:.80}, not of {corpus.name}"
+
+
+def _published(manifest: Path, corpus: Corpus) -> _Published | None:
     """What was published, by a replay manifest that says it; one that is damaged or another's says nothing."""
     try:
         document = read_json_object(manifest)
+        if document["corpus"] != corpus.name:
+            return None
         record = document["run_provenance"]["outputs"]["corpus_jsonl"]
         return _Published(str(record["sha256"]), int(document["counters"]["rows_out"]))
     except (OSError, SchemaError, KeyError, TypeError, ValueError):

@@ -35,6 +35,7 @@ _MOST_ARCHIVE_BYTES = 1 << 42
 """A clip's bound would refuse archives of 100 GB."""
 _ANSWERS = ("HTML", "XML", "JSON")
 """What a server says in words where it does not give a table."""
+_LEFT_OUT_SHOWN = 10
 _log = logger("vqa_assets.ingest")
 
 
@@ -234,6 +235,13 @@ class _ArchiveFetch:
             record = self._fetched(archive, path)
         unpacked = unpack_zip(path, folder)
         _log.info("%s: %s: %d files, %d unpacked now", self.corpus.name, archive.file, unpacked.files, unpacked.written)
+        if unpacked.left_out:
+            _log.warning(
+                "%s: %s: settings are not unpacked: %s",
+                self.corpus.name,
+                archive.file,
+                ", ".join(unpacked.left_out[:_LEFT_OUT_SHOWN]),
+            )
         return {**record, "folder": archive.folder, "files": unpacked.files}
 
     def _fetch_as_it_is(self, archive: Archive, record: dict[str, Any]) -> dict[str, Any]:

@@ -14,15 +14,22 @@ from vqa_assets.annotations.finding import find_annotation_files, present_annota
 from vqa_assets.annotations.rows import VIDEO_SUFFIXES
 from vqa_assets.clips.folders import ClipFolders, FileStamp, is_there, may_be_lfs_pointer, stamp_of
 from vqa_assets.corpora import Corpus
-from vqa_assets.errors import SettingsError
-from vqa_assets.ingest.settings import IngestSettings, resolve
+from vqa_assets.errors import SchemaError, SettingsError
+from vqa_assets.ingest.progress import is_progress, is_progress_log, log_of
+from vqa_assets.ingest.settings import INGEST_TOML, IngestSettings, resolve
 from vqa_assets.settings import RUN_CONFIG, Resolved
+from vqa_assets.tables.allowed import AllowedPlaces
+from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.targets import Target, check_targets, is_written_for, why_other_manifest
 
+STAGE = "corpus_jsonl"
 ARCHIVES = "archives"
 """The folder that a corpus's archives are fetched into."""
 PART = ".part"
 """What a clip's file ends in while it is fetched."""
+PROGRESS = ".download-progress.json"
+"""The progress file of a corpus's folder."""
 _JUNK = (PART, ".tmp")
 SHARED_PLACES = ("corpus_dir", "manifest_csv", "output", "manifest_out", "clips_subdir", "raw_video")
 """The settings of an ingest by which other stages find a corpus's files, and read its raw clips."""
@@ -75,7 +82,7 @@ class CorpusLayout:
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
             losses=losses_path(output),
-            progress=settings.progress_path or folder / ".download-progress.json",
+            progress=settings.progress_path or folder / PROGRESS,
             cache=folder / ".ingest-cache.sqlite",
         )
 
@@ -122,6 +129,49 @@ class CorpusLayout:
                     expected="a path of its own for each file",
                     next_step="set another output, manifest_out, progress_path or manifest_csv",
                 )
+
+
+def check_targets_of(layout: CorpusLayout, root: DataRoot) -> None:
+    """SettingsError where an ingest would replace a file that is not this corpus's ingest's, by whatever setting.
+
+    A JSONL at its default place is judged by its rows (``earlier``). AnnotationError where there is no score file.
+    """
+    usual = layout.output == root.corpus_jsonl(layout.corpus)
+
+    def is_written(path: Path) -> bool:
+        return is_written_for(layout.manifest, STAGE, path, root.shown)
+
+    def is_of_losses(path: Path) -> bool:
+        return is_written(path) or _has_losses(path)
+
+    usual_manifest = usual and layout.manifest == manifest_path(layout.output)
+    usual_progress = layout.progress == layout.folder / PROGRESS
+    other = why_other_manifest(STAGE, layout.output, root.shown)
+    check_targets(
+        layout.corpus.name,
+        [
+            Target("output", layout.output, STAGE, usual, edited=True, is_own=is_written),
+            Target("manifest_out", layout.manifest, STAGE, usual_manifest, why_not=other),
+            Target("the losses beside output", layout.losses, STAGE, usual, edited=True, is_own=is_of_losses),
+            Target("progress_path", layout.progress, STAGE, usual_progress, is_own=is_progress),
+            Target("the log of progress_path", log_of(layout.progress), STAGE, usual_progress, is_own=is_progress_log),
+        ],
+        {
+            "the annotation file": layout.annotation_files[0],
+            **{f"part {n} of the annotation file": p for n, p in enumerate(layout.annotation_files[1:], 2)},
+            "the ingest cache": layout.cache,
+            INGEST_TOML: root.ingest_toml(layout.corpus),
+        },
+    )
+
+
+def _has_losses(path: Path) -> bool:
+    """Whether a file is a list of lost rows: of an ingest whose manifest lies elsewhere."""
+    try:
+        first = next(read_json_lines(path), None)
+    except (OSError, SchemaError):
+        return False
+    return first is not None and {"line", "src", "counter", "reason"} <= first.row.keys()
 
 
 def waits_for_ingest(corpus: Corpus, root: DataRoot) -> bool:
@@ -194,6 +244,22 @@ def unseen_by_others(resolved: Resolved[IngestSettings], corpus: Corpus, root: D
         return ()
     here, elsewhere = CorpusLayout.of(corpus, resolved.values, root), CorpusLayout.standing(corpus, root)
     return tuple(name for name in own if here.place(name) != elsewhere.place(name))
+
+
+def check_paths_of_run(resolved: Resolved[IngestSettings], corpus: Corpus, root: DataRoot) -> None:
+    """SettingsError where a run config names a path that it may not name (``tables.allowed``).
+
+    What ``ingest.toml`` names is the operator's word, and so is the corpus folder that it names.
+    """
+    values = resolved.values
+    own = {name for name, origin in resolved.origins.items() if origin == RUN_CONFIG}
+    layout, standing = CorpusLayout.of(corpus, values, root), CorpusLayout.standing(corpus, root)
+    if values.progress_path == layout.folder / PROGRESS:  # where it lies anyway, hidden though it is
+        own.discard("progress_path")
+    places = AllowedPlaces.of(root, also=[standing.folder])
+    places.check_stated(values, sorted(own), corpus.name)
+    if own & {"corpus_dir", "clips_subdir"}:
+        places.check(f"{corpus.name}: clips_subdir", layout.clips.target, written=True)
 
 
 class ClipsOnDisk:

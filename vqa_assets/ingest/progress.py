@@ -63,7 +63,7 @@ class Progress:
 
     def __init__(self, path: Path, now: Callable[[], float] | None = None) -> None:
         self.path, self._now = path, now or time.monotonic
-        self.log_path = path.with_name(f"{path.stem}.log" if path.suffix != ".log" else f"{path.name}.log")
+        self.log_path = log_of(path)
         self._entries, self._json_sha256 = _read_json(path)
         self._since_write = 0
         self._written_at = self._now()
@@ -150,6 +150,35 @@ class Progress:
         entries = dict(_log_entries(self.log_path, lines))
         self._entries.update(entries)
         return bool(entries)
+
+
+def is_progress(path: Path) -> bool:
+    """Whether a file is the progress of some corpus's downloads."""
+    try:
+        _read_json(path)
+    except (IngestError, OSError):
+        return False
+    return True
+
+
+def is_progress_log(path: Path) -> bool:
+    """Whether a file is the log of such progress: it says so, or its lines are entries but for the last one.
+
+    The last line a kill may have torn.
+    """
+    continued, lines = _log_lines(path)
+    try:
+        for line in lines[:-1] if continued is None else ():
+            value = json.loads(line)
+            _entry({k: v for k, v in value.items() if k != "name"}, path, str(value["name"]))
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, IngestError):
+        return False
+    return continued is not None or len(lines) > 1
+
+
+def log_of(progress: Path) -> Path:
+    """The log beside a progress file."""
+    return progress.with_name(f"{progress.stem}.log" if progress.suffix != ".log" else f"{progress.name}.log")
 
 
 def _json_of(entries: Mapping[str, Entry]) -> bytes:

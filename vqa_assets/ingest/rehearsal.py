@@ -39,7 +39,7 @@ from vqa_assets.ingest.fetching import (
     size_in_words,
 )
 from vqa_assets.ingest.gather import Services, arranged, gather_outcomes, refuse_dead_servers
-from vqa_assets.ingest.layout import CorpusLayout, unseen_by_others
+from vqa_assets.ingest.layout import CorpusLayout, check_paths_of_run, check_targets_of, unseen_by_others
 from vqa_assets.ingest.naming import LikeNames
 from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest
 from vqa_assets.ingest.progress import Progress
@@ -188,6 +188,8 @@ def rehearse(
     with stage.blocking(root.path):
         if unseen := unseen_by_others(resolved, corpus, root):
             rehearsal.doubts.append(this_run_only(unseen))
+        # The rehearsal's own arguments are the operator's; a run with the same run config is refused.
+        check_paths_of_run(resolved, corpus, root)
     return rehearsal
 
 
@@ -220,6 +222,7 @@ class _Stage:
         self._check_writable(layout)
         annotations = None
         with self.blocking(folder):
+            check_targets_of(layout, self.root)
             annotations = read_annotations(self.corpus, self.settings, *layout.annotation_files)
         if annotations is None:
             return

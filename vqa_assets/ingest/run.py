@@ -23,7 +23,7 @@ from vqa_assets.ingest.clip_task import ClipOutcome, ClipState
 from vqa_assets.ingest.earlier import EarlierRows, read_earlier
 from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.gather import Services, gather_outcomes, keep_in
-from vqa_assets.ingest.layout import CorpusLayout, unseen_by_others
+from vqa_assets.ingest.layout import CorpusLayout, check_targets_of, unseen_by_others
 from vqa_assets.ingest.naming import named_as_fetched
 from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest, rows_of_this_run
 from vqa_assets.ingest.progress import Progress
@@ -80,6 +80,7 @@ def ingest_corpus(
             fetch_archives(corpus, settings, layout.folder)
         layout = CorpusLayout.of(corpus, settings, context.root)  # with the folders that were unpacked
     files = layout.annotation_files
+    check_targets_of(layout, context.root)
     unseen = unseen_by_others(resolved, corpus, context.root)
     if unseen:
         _log.warning("%s: %s", corpus.name, this_run_only(unseen))

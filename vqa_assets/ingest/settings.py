@@ -56,16 +56,20 @@ class IngestSettings(Settings):
     ``max_rows`` None means no cap.
     """
 
-    corpus_dir: SettingPath | None = setting(None, "Folder of the corpus.", shown="<root>/<corpus>")
+    corpus_dir: SettingPath | None = setting(None, "Folder of the corpus.", shown="<root>/<corpus>", written=True)
     manifest_csv: SettingPath | None = setting(
         None,
         "Annotation file; one that is named and missing is an error, never a fallback.",
         shown="<corpus_dir>/manifest.csv",
     )
-    output: SettingPath | None = setting(None, "Corpus JSONL to write.", shown="<root>/<corpus>/<corpus_>.jsonl")
-    manifest_out: SettingPath | None = setting(None, "Replay manifest to write.", shown="beside the output")
+    output: SettingPath | None = setting(
+        None, "Corpus JSONL to write.", shown="<root>/<corpus>/<corpus_>.jsonl", written=True
+    )
+    manifest_out: SettingPath | None = setting(
+        None, "Replay manifest to write.", shown="beside the output", written=True
+    )
     progress_path: SettingPath | None = setting(
-        None, "Download progress file.", shown="<corpus_dir>/.download-progress.json"
+        None, "Download progress file.", shown="<corpus_dir>/.download-progress.json", written=True
     )
     clips_subdir: InnerFolder = setting(
         "clips",

@@ -19,12 +19,16 @@ from vqa_assets.printing import cell, logger, plain_values
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, content_version, write_manifest
 from vqa_assets.provenance.reading import refuse_changes
 from vqa_assets.settings import with_origins
+from vqa_assets.tables.allowed import AllowedPlaces
 from vqa_assets.tables.content_errors import library_words
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import table_at
-from vqa_assets.tables.paths import CODE
-from vqa_assets.tables.publication import publishing
+from vqa_assets.tables.paths import CODE, DataRoot
+from vqa_assets.tables.publication import publishing, settle
+from vqa_assets.tables.targets import Target, check_targets
 
+STAGE = "mos_label_batch"
+_TITLE = "# MOS label batch"
 REPORT_SCHEMA = "mos-label-materializer-batch-v1"
 SHIPPED = (CODE / "configs", Path(sys.prefix) / "share" / "vqa-assets" / "configs")
 """Where the manifests that come with the code lie: in a checkout, and where a wheel puts them."""
@@ -92,10 +96,16 @@ class Batch:
         return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
 
 
-def read_manifest(path: Path, base_dir: Path | None = None, corpora: Mapping[str, Corpus] = CORPORA) -> BatchManifest:
+def read_manifest(
+    path: Path,
+    base_dir: Path | None = None,
+    corpora: Mapping[str, Corpus] = CORPORA,
+    root: DataRoot | None = None,
+) -> BatchManifest:
     """The manifest at a path; relative paths in it are from its own folder, or from ``base_dir``.
 
-    LabelError names the entry that cannot be used.
+    All lie below that folder, in the data ``root``, or where the operator allows it. LabelError names the entry that
+    cannot be used, SettingsError the one that lies elsewhere.
     """
     if not path.is_file():
         raise LabelError(
@@ -122,6 +132,7 @@ def read_manifest(path: Path, base_dir: Path | None = None, corpora: Mapping[str
             expected = f"one of {', '.join(names)}"
             raise _wrong(f"{path}", f"tables[{i}].mos_scale", table.settings.mos_scale, expected)
     _check_once(tables, f"{path}")
+    _check_places(tables, AllowedPlaces.of(root or DataRoot(base), also=[base]), f"{path}")
     return BatchManifest(as_read, base, tuple(tables))
 
 
@@ -173,7 +184,12 @@ def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[s
             expected="the folder that this manifest's paths are from",
             next_step="set base_dir: tables, labels and reports are never looked for among the code's own files",
         )
-    manifest, reports = read_manifest(path, settings.base_dir, corpora), reports_of(settings, path)
+    manifest, reports = read_manifest(path, settings.base_dir, corpora, context.root), reports_of(settings, path)
+    # Beside a manifest that may be read nothing need be written: it may lie among declarations.
+    places = AllowedPlaces.of(context.root, also=[manifest.base_dir, path.parent])
+    places.check("report_json", reports.json, written=True)
+    places.check("report_md", reports.markdown, written=True)
+    settle(reports.json.parent, reports.markdown.parent)
     _check_reports(reports, manifest)
     outcomes: list[TableOutcome] = []
     for table in manifest.tables:
@@ -264,6 +280,16 @@ def _check_once(tables: Sequence[BatchTable], what: str) -> None:
                 raise _wrong(what, f"tables[{i}].{name}", str(value), f"another one than tables[{first}] has")
 
 
+def _check_places(tables: Sequence[BatchTable], places: AllowedPlaces, what: str) -> None:
+    for i, table in enumerate(tables):
+        paths, where = table.paths, f"{what}: tables[{i}]"
+        places.check(f"{where}.features", paths.features)
+        for number, labels in enumerate(paths.labels):
+            places.check(f"{where}.labels[{number}]", labels)
+        places.check(f"{where}.out", paths.out, written=True)
+        places.check(f"{where}.audit_json", paths.audit_json, written=True)
+
+
 def _without_comments(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_comments(v) for k, v in value.items() if not k.startswith("_")}
@@ -297,6 +323,7 @@ def _wrong(what: str, where: str, value: object, expected: str) -> LabelError:
 
 
 def _check_reports(reports: Reports, manifest: BatchManifest) -> None:
+    """LabelError where a report would replace a file of this batch, SettingsError where one that no batch wrote."""
     taken = {manifest.path.resolve()}
     for table in manifest.tables:
         paths = table.paths
@@ -309,6 +336,16 @@ def _check_reports(reports: Reports, manifest: BatchManifest) -> None:
                 expected="a file of its own",
                 next_step="set report_json and report_md to other files",
             )
+    targets = [
+        Target("report_json", reports.json, STAGE),
+        Target("report_md", reports.markdown, STAGE, is_own=_is_markdown_report),
+    ]
+    check_targets(STAGE, targets, {"the manifest": manifest.path})
+
+
+def _is_markdown_report(path: Path) -> bool:
+    with path.open("rb") as report:
+        return report.read(len(_TITLE) + 1).rstrip() == _TITLE.encode()
 
 
 def _write_reports(
@@ -394,7 +431,7 @@ def _markdown(report: Mapping[str, Any]) -> str:
     sentence = f"{summary['ok']} of {summary['tables']} tables labelled, {summary['failed']} failed, "
     sentence += f"{summary['skipped']} skipped; {summary['matched_rows']} of {summary['rows']} rows have a label."
     lines = [
-        "# MOS label batch",
+        _TITLE,
         "",
         sentence,
         "",

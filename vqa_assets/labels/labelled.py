@@ -23,14 +23,17 @@ from vqa_assets.labels.joining import Join, further_of, plan
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
 from vqa_assets.provenance.reading import read_now, refuse_changes
-from vqa_assets.tables.files import drafting, fault_of, read_json_lines
+from vqa_assets.tables.files import drafting, fault_of, read_json_lines, read_json_object
 from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
 from vqa_assets.tables.makers import made_by, mark, seal
 from vqa_assets.tables.parquet import iterate_frames, stands_as, table_version
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import publishing, settle
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
+from vqa_assets.tables.targets import Target, check_targets, is_written_for, why_other_manifest
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames
 
+STAGE = "mos_features"
 AUDIT_SCHEMA = "mos-label-audit-v1"
 _NOT_IN_OLDER = {"mos_scale"}
 _ROW_GROUP = 65_536
@@ -63,6 +66,7 @@ def make_labelled_table(
     settle(*(path.parent for path in (paths.out, paths.audit_json, paths.features, *paths.labels)))
     inputs = read_now({"features": paths.features, **{f"labels_{i}": p for i, p in enumerate(paths.labels)}})
     join, out = _planned(paths, settings, corpora)
+    _check_targets(paths, context.root)
     as_parquet = out.format is Format.PARQUET
     with publishing("mos_features", paths.out, AUDIT_SCHEMA) as publication:
         draft = publication.draft(out.path)
@@ -149,6 +153,32 @@ def _planned(paths: LabelPaths, settings: LabelSettings, corpora: Mapping[str, C
     return plan(features, labels, settings, corpora, out=out.format, conventional=conventional), out
 
 
+def _check_targets(paths: LabelPaths, root: DataRoot) -> None:
+    """SettingsError where a place that was stated holds what no join of these features wrote."""
+    audit = paths.audit_json
+
+    def of_other_features(_: Path) -> str:
+        try:
+            features = str(read_json_object(audit)["run_provenance"]["inputs"]["features"]["path"])
+        except (OSError, SchemaError, KeyError, TypeError):
+            return ""
+        return "" if features == root.shown(paths.features) else f"which mos_features made of {features}"
+
+    def is_written(out: Path) -> bool:
+        return is_written_for(audit, STAGE, out, root.shown)
+
+    usual = "out" in paths.by_default
+    other = why_other_manifest(STAGE, paths.out, root.shown)
+    check_targets(
+        STAGE,
+        [
+            Target("out", paths.out, STAGE, usual, is_own=is_written, why_not=of_other_features),
+            Target("audit_json", audit, STAGE, usual and "audit_json" in paths.by_default, why_not=other),
+        ],
+        {"the features": paths.features, **{f"label file {n}": p for n, p in enumerate(paths.labels, 1)}},
+    )
+
+
 def _written_by_clip_features(features: Path) -> bool:
     made = made_by(features)
     return made is not None and made.stage == "clip_features" and made.is_ours
@@ -188,7 +218,7 @@ def _write_parquet(join: Join, path: Path) -> None:
     rows = join.rows.select(join.added) if join.as_objects else join.rows
     try:
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
-            marked = mark("mos_features")
+            marked = mark(STAGE)
             rows.sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:

@@ -110,9 +110,10 @@ class LabelFiles(Settings):
         None,
         "Table to write, in the format that its suffix says.",
         shown="<root>/<corpus>/features_with_mos.parquet",
+        written=True,
     )
     audit_json: SettingPath | None = setting(
-        None, "Audit to write.", shown="<root>/<corpus>/features_with_mos.audit.json"
+        None, "Audit to write.", shown="<root>/<corpus>/features_with_mos.audit.json", written=True
     )
 
     def paths(self, corpus: LabelPaths) -> LabelPaths:
@@ -146,9 +147,10 @@ class BatchSettings(Settings):
         None,
         "Report to write.",
         shown="<manifest stem>.report.json beside the manifest, of a shipped one in base_dir",
+        written=True,
     )
     report_md: SettingPath | None = setting(
-        None, "The same for people.", shown="<manifest stem>.report.md beside that one"
+        None, "The same for people.", shown="<manifest stem>.report.md beside that one", written=True
     )
     fail_fast: bool = setting(False, "End at the first table that fails.")
 

@@ -36,8 +36,9 @@ def make_workflow_job() -> dg.JobDefinition:
         config_schema=form(WorkflowSettings),
     )
     def run_workflow(context: dg.OpExecutionContext, data_root: DataRootResource) -> None:
-        command = [sys.executable, "-m", "vqa_assets.workflow", "--root", str(data_root.root().path)]
-        command += ["--dry-run"] if stated(WorkflowSettings, context).dry_run else []
+        root = data_root.root()
+        command = [sys.executable, "-m", "vqa_assets.workflow", "--root", str(root.path)]
+        command += ["--dry-run"] if stated(WorkflowSettings, context, root).dry_run else []
         code, last = run_streamed(command, _environment(context.instance), context.log.info)
         if code != 0:
             description = f"the workflow ended with exit code {code}: {last[-1] if last else 'it said nothing'}"

@@ -57,6 +57,12 @@ class DataRoot:
             )
         return cls(path)
 
+    @classmethod
+    def named(cls, environment: Mapping[str, str] | None = None) -> "DataRoot":
+        """The root that the environment names, whether it is there or not."""
+        env = os.environ if environment is None else environment
+        return cls(Path(env.get(ENVIRONMENT_NAME) or DEFAULT_ROOT).expanduser().absolute())
+
     def corpus_dir(self, corpus: Corpus) -> Path:
         """``<root>/<c>``."""
         return self.path / corpus.name

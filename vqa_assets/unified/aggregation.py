@@ -23,6 +23,7 @@ from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import unified_corpus_of
+from vqa_assets.tables.targets import Target, check_targets, is_written_for, why_other_manifest
 from vqa_assets.unified.croissant import croissant
 from vqa_assets.unified.description import UnifiedView, view_of
 from vqa_assets.unified.duplicates import Duplicate, standing
@@ -31,6 +32,7 @@ from vqa_assets.unified.shards import OpenedShard, Shard, pieces_of, scan
 from vqa_assets.unified.table import Kinds, stands, write_table
 from vqa_assets.unified.unifying import Block, blocks_of, merged_kinds, place_of, read_unified, write_block
 
+STAGE = "unified_corpus"
 MANIFEST_SCHEMA = "unified-corpus-manifest-v1"
 SMALL_BYTES = 32 << 20
 """Shards that are smaller together are read in this process: others cost more to start than they save."""
@@ -129,6 +131,7 @@ def make_unified_corpus(
     Files whose content would stay the same but for time stamps are left alone.
     """
     settle(settings.output.parent, *(shard.path.parent for shard in settings.shards))
+    _check_targets(settings, context.root)
     size_bytes = sum(shard.path.stat().st_size for shard in settings.shards if shard.path.is_file())
     workers = workers if workers and size_bytes > SMALL_BYTES else ThisProcess()
     inputs = read_now({context.root.shown(s.path): s.path for s in settings.shards})
@@ -188,6 +191,32 @@ def _publish(
         context,
     )
     return UnifiedCorpus(jsonl, parquet, sidecars, view, report, absent, manifest, version)
+
+
+def _check_targets(settings: UnifiedSettings, root: DataRoot) -> None:
+    """SettingsError where an output that was stated, or a file beside it, would replace what is no unified corpus."""
+    manifest = settings.manifest_out or manifest_path(settings.output)
+    usual = settings.output == root.unified_corpus()
+
+    def is_written(path: Path) -> bool:
+        return is_written_for(manifest, STAGE, path, root.shown)
+
+    sidecars = Sidecars.beside(settings.output)
+    beside = {
+        "the Parquet file beside output": settings.output.with_suffix(".parquet"),
+        "the related clips beside output": sidecars.related_clips,
+        "the Croissant file beside output": sidecars.croissant,
+    }
+    other = why_other_manifest(STAGE, settings.output, root.shown)
+    check_targets(
+        STAGE,
+        [
+            Target("output", settings.output, STAGE, usual, is_own=is_written),
+            *(Target(name, path, STAGE, usual, is_own=is_written) for name, path in beside.items()),
+            Target("manifest_out", manifest, STAGE, usual and settings.manifest_out is None, why_not=other),
+        ],
+        {f"input {number}": shard.path for number, shard in enumerate(settings.shards, 1)},
+    )
 
 
 def aggregate(

@@ -19,8 +19,12 @@ class AggregationSettings(Settings):
         "Corpus, or path of an input → the scale of its scores, for shards that come from elsewhere; one of "
         "1-5-acr, 0-100-continuous, or of the corpus's own.",
     )
-    output: SettingPath | None = setting(None, "File to write.", shown="<root>/aggregated/unified_corpus.jsonl")
-    manifest_out: SettingPath | None = setting(None, "Replay manifest to write.", shown="beside the output")
+    output: SettingPath | None = setting(
+        None, "File to write.", shown="<root>/aggregated/unified_corpus.jsonl", written=True
+    )
+    manifest_out: SettingPath | None = setting(
+        None, "Replay manifest to write.", shown="beside the output", written=True
+    )
 
 
 class FeatureRowsSettings(Settings):

@@ -1,5 +1,6 @@
 """The launchpad's form: every setting of every asset has a sentence, its default and its bounds."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.labels.settings import BatchSettings, JoinSettings
 from vqa_assets.settings import Many, SettingPath, Settings, TableFiles, setting
+from vqa_assets.tables.allowed import ALLOW_NAME
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets.unified.settings import AggregationSettings, FeatureRowsSettings
 
 ASSETS = sorted(key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys())
@@ -167,11 +170,11 @@ def test_a_sentence_ends_with_default_and_bounds() -> None:
     }
 
 
-def test_a_value_out_of_bounds_ends_a_run_in_these_words() -> None:
+def test_a_value_out_of_bounds_ends_a_run_in_these_words(root_path: Path) -> None:
     @dg.asset(config_schema=form_of(Example))
     def example(context: dg.AssetExecutionContext) -> None:
         with dagster_failures():
-            stated(Example, context)
+            stated(Example, context, DataRoot(root_path))
 
     config = {"ops": {"example": {"config": {"few": 12}}}}
     done = dg.materialize([example], run_config=config, raise_on_error=False)
@@ -180,12 +183,15 @@ def test_a_value_out_of_bounds_ends_a_run_in_these_words() -> None:
     assert step_failure(event) == expected
 
 
-def test_a_form_takes_one_file_or_several_where_a_setting_does() -> None:
+def test_a_form_takes_one_file_or_several_where_a_setting_does(
+    root_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ALLOW_NAME, f"~{os.pathsep}{Path.cwd()}")
     taken: list[Mapping[str, object]] = []
 
     @dg.asset(config_schema=form_of(Example))
     def example(context: dg.AssetExecutionContext) -> None:
-        taken.append(stated(Example, context).files)
+        taken.append(stated(Example, context, DataRoot(root_path)).files)
 
     config = {"ops": {"example": {"config": {"files": {"one": "a.csv", "two": ["b.csv", "~/c.csv"]}}}}}
     assert dg.materialize([example], run_config=config).success

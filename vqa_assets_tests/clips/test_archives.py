@@ -215,6 +215,11 @@ class TestUnpacking:
         assert self.unpacked(archive({"1.mp4": b"1", **hidden}), tmp_path).files == 1
         assert [path.name for path in (tmp_path / "videos").iterdir()] == ["1.mp4"]
 
+    def test_an_archive_brings_no_settings(self, tmp_path: Path) -> None:
+        told = self.unpacked(archive({"1.mp4": b"1", "ingest.toml": b"x", "a/B.TOML": b"x"}), tmp_path)
+        assert told == Unpacked(1, 1, ("ingest.toml", "a/B.TOML"))
+        assert [path.name for path in (tmp_path / "videos").rglob("*")] == ["1.mp4"]
+
     @pytest.mark.parametrize(
         "name", ["../out", "videos/../../out", "/out", "x\\..\\..\\out", "C:/out", "videos/a/../../../out"]
     )

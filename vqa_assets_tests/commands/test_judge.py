@@ -227,6 +227,22 @@ class TestGate:
         assert judge("metric", other).status == 0
 
 
+class TestOut:
+    """The folder that it writes to."""
+
+    def test_a_judgement_replaces_a_judgement_and_no_other_file(self, judge, table, tmp_path):
+        assert judge("metric", table).status == judge("metric", table).status == 0
+        document, picture = tmp_path / "out" / "judgement.json", tmp_path / "out" / "judgement.png"
+        document.write_text('{"mine": 1}')
+        before = picture.read_bytes()
+        found = judge("metric", table)
+        assert (found.status, document.read_text(), picture.read_bytes()) == (2, '{"mine": 1}', before)
+        assert f"{document}, of which nothing says that judge wrote it" in found.err
+        document.unlink()  # without it the picture may be anybody's
+        assert f"{picture}, of which nothing says that judge wrote it" in judge("metric", table).err
+        assert picture.read_bytes() == before
+
+
 class TestOwnHeads:
     """A head of ours, whose manifest lies beside it."""
 

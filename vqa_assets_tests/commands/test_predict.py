@@ -430,6 +430,18 @@ def test_a_files_suffix_says_how_scores_are_written(root, tmp_path, out, flag, b
     assert (tmp_path / out).read_text().startswith(begins)
 
 
+@pytest.mark.parametrize("name", ["o.json", "o.csv", "o.txt"])
+def test_scores_replace_scores_and_no_other_file(root, tmp_path, capsys, name):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    out, arguments = tmp_path / name, [NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--out"]
+    assert main([*arguments, str(out)]) == main([*arguments, str(out)]) == 0
+    for text in ('{"mine": 1}', "source,key\n", "years of work\n"):
+        out.write_text(text)
+        assert main([*arguments, str(out)]) == 1
+        assert f"{out}, of which nothing says that predict wrote it" in capsys.readouterr().err
+        assert out.read_text() == text
+
+
 @pytest.mark.parametrize(("out", "flag"), [("o.csv", "--json"), ("o.json", "--csv"), ("o.parquet", "--csv")])
 def test_a_suffix_that_says_otherwise_is_refused(root, tmp_path, capsys, out, flag):
     FEATURES.write_parquet(tmp_path / "f.parquet")

@@ -1,6 +1,7 @@
 """Batches: what a manifest may say, what becomes of its tables, and what the reports tell."""
 
 import json
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vqa_assets.errors import LabelError, SchemaError
+from vqa_assets.errors import LabelError, SchemaError, SettingsError
 from vqa_assets.labels.batch import (
     check_batch,
     find_manifest,
@@ -65,6 +66,32 @@ class TestManifest:
         path = bench.manifest()
         assert read_manifest(path).tables[0].paths.features == bench.folder / "one.parquet"
         assert read_manifest(path, tmp_path / "else").tables[0].paths.out == tmp_path / "else" / "out" / "one.parquet"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"features": "../one.parquet"},
+            {"features": "/elsewhere/one.parquet"},
+            {"labels": ["one.jsonl", "x/../../one.jsonl"]},
+            {"out": "../one.parquet"},
+            {"audit_json": "/elsewhere/one.audit.json"},
+        ],
+    )
+    def test_paths_stay_below_their_base_unless_they_are_allowed(self, bench, tmp_path, monkeypatch, change):
+        base = bench.folder / "base"
+        base.mkdir()
+        bench.tables[0] |= change
+        with pytest.raises(SettingsError, match=r"tables\[0\]\.\w+.*lies outside.*VQA_ALLOW_PATHS") as caught:
+            read_manifest(bench.manifest(), base)
+        assert f"tables[0].{next(iter(change))}" in caught.value.what
+        monkeypatch.setenv("VQA_ALLOW_PATHS", f"/elsewhere{os.pathsep}{bench.folder}")
+        read_manifest(bench.manifest(), base)
+
+    @pytest.mark.parametrize("out", ["ingest.toml.parquet/../../x/ingest.toml", ".git/x.parquet", ".x.parquet"])
+    def test_nothing_is_written_that_steers_the_platform(self, bench, out):
+        bench.tables[0] |= {"audit_json": out}
+        with pytest.raises(SettingsError, match=r"tables\[0\]\.audit_json.*(hidden|\.toml)"):
+            read_manifest(bench.manifest(), bench.folder)
 
     def test_a_table_overrides_the_defaults_and_comments_are_left_out(self, bench):
         bench.tables[1] |= {"min_match_rate": 0.5, "_note": "why"}
