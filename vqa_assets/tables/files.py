@@ -27,8 +27,8 @@ LFS_POINTER = b"version https://git-lfs"
 """How a Git-LFS pointer begins: a file that stands where the content was never fetched."""
 HTML_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 """How a web page begins, such as a server sends for what it does not give."""
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-"""The errors by which a disk refuses a file: it is full, read-only, without permission, broken."""
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""The errors by which a disk refuses a file: it is full, has a limit, is read-only, without permission, broken."""
 _MAY_BE_READING = (errno.EACCES, errno.EPERM, errno.EIO)
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 _SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
