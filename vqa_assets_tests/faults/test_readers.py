@@ -240,7 +240,7 @@ def test_a_replay_manifest_is_verified_or_refused(folder: Path, content: bytes) 
     path = folder / "x.manifest.json"
     path.write_bytes(content)
     with suppress(VqaError):
-        assert verify(path).command
+        assert verify(path).holds in (True, False)
     with suppress(VqaError):
         read_json_object(path)
 
