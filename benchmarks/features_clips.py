@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from vqa_assets.clips.hashing import hash_file
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.extractor import FEATURE_SETS, ClipExtractor
 from vqa_assets.features.ffmpeg import ffmpeg_binary
@@ -79,7 +80,8 @@ def _cores(name: str, clips: Sequence[Path], folder: Path) -> None:
 
 
 def _measure(clips: Sequence[Path], extractor: ClipExtractor, folder: Path, workers: int) -> None:
-    todo = [ClipToMeasure(str(i), clip, sha256=str(i)) for i, clip in enumerate(clips)]
+    hashes = {clip: hash_file(clip, threading.Event()).sha256 for clip in set(clips)}
+    todo = [ClipToMeasure(str(i), clip, hashes[clip]) for i, clip in enumerate(clips)]
     path = folder / "cache.sqlite"
     with FeatureCache(path) as cache, ThreadPoolExecutor(workers) as executor:
         _, report = extract_features(todo, extractor, executor, cache, MeasuringRun(2 * workers, threading.Event()))

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vqa_assets.annotations import read_annotations
+from vqa_assets.annotations.reading import read_annotations
 from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
 from vqa_assets.corpora import CORPORA

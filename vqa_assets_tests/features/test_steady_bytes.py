@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+import vqa_assets
 from vqa_assets.clips.folders import stamp_of
 from vqa_assets.clips.hashing import StampedHash
 from vqa_assets.corpora.raw_video import RawVideo
@@ -197,6 +198,15 @@ def listing(path: Path) -> None:
     """A text that names another clip, which FFmpeg would open and take for this one."""
     tiny_clip(path.with_name("other.mp4"), 3)
     path.write_text(f"ffconcat version 1.0\nfile '{path.with_name('other.mp4')}'\n" * 9)
+
+
+def test_one_list_of_formats_stands_for_every_decoder() -> None:
+    package = Path(vqa_assets.__file__).parent
+    texts = {path.relative_to(package).as_posix(): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert [name for name, text in texts.items() if '"format_whitelist"' in text] == ["clips/containers.py"]
+    reading = {name: text for name, text in texts.items() if "av.open(" in text and not name.startswith("demo/")}
+    assert reading
+    assert all("ONLY_CLIPS" in text for text in reading.values())
 
 
 @pytest.mark.parametrize(
