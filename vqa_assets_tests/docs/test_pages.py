@@ -138,6 +138,13 @@ MESSAGES = [
 ]
 
 
+@pytest.mark.parametrize("page", ["docs/threat-model.md", "docs/deploying.md"])
+def test_a_variable_that_a_page_on_safety_names_is_one_that_the_code_reads(page: str) -> None:
+    named = set(re.findall(r"`((?:VQA|IMAGEIO)_[A-Z_]+|[A-Z]+_BIN)`", text_of(page)))
+    assert len(named) > 2
+    assert [name for name in named if name not in SOURCES] == []
+
+
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_the_failures_page_explains_is_one_the_code_says(message: str) -> None:
     assert message.removeprefix("expected ") in SOURCES
