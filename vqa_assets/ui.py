@@ -68,7 +68,7 @@ def serve(workspace: Path, listener: socket.socket, admission: Admission, *, dae
 def _daemon(workspace: Path, server: "Server") -> Iterator[threading.Event]:
     """The daemon as a child while the block runs; where it ends before that, the event is set and the server ends."""
     ended, over = threading.Event(), threading.Event()
-    command = [sys.executable, "-m", "vqa_assets.ui", "--as-daemon", "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "vqa_assets.ui", "--daemon-of", str(os.getpid()), "--workspace", str(workspace)]
     with Process(command, grace_s=_GRACE_S) as child:
 
         def watch() -> None:
@@ -92,11 +92,13 @@ def _no_daemon() -> Iterator[threading.Event]:
     yield threading.Event()
 
 
-def run_daemon(workspace: Path) -> None:
-    """Be the daemon: schedules, sensors, the queue of runs. It ends with the process that started it."""
+def run_daemon(workspace: Path, parent: int) -> None:
+    """Be the daemon: schedules, sensors, the queue of runs. It ends with ``parent``, the process that started it."""
+    end_with_parent()
+    if os.getppid() != parent:  # which was killed while this one was being loaded
+        return
     from dagster._daemon.cli import run_command
 
-    end_with_parent()
     run_command.main(["-w", str(workspace)], standalone_mode=False)
 
 
@@ -131,10 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on (default: {PORT})")
     parser.add_argument("--workspace", type=Path, default=WORKSPACE, help=f"what to load (default: {WORKSPACE})")
     parser.add_argument("--no-daemon", action="store_true", help="where the daemon is a service of its own")
-    parser.add_argument("--as-daemon", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--daemon-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.as_daemon:
-        run_daemon(options.workspace)
+    if options.daemon_of:
+        run_daemon(options.workspace, options.daemon_of)
         return 0
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # a service manager's way to say Ctrl-C
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -63,7 +63,8 @@ def children_of(pid: int) -> set[int]:
     return below - {pid}
 
 
-def test_it_listens_on_one_port_of_this_machine_and_is_gone_with_all_its_processes_after_ctrl_c(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_it_listens_on_one_port_of_this_machine_and_ends_with_all_its_processes(tmp_path, number):
     place = Place.made(tmp_path)
     (place.folder / "bare.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
     (place.folder / "workspace.yaml").write_text("load_from:\n  - python_module: bare\n")
@@ -78,7 +79,12 @@ def test_it_listens_on_one_port_of_this_machine_and_is_gone_with_all_its_process
         below = children_of(ui)
         assert len(below) >= 2  # the daemon, and who loads the definitions
         assert listening({ui, *below}) == [int(address.rpartition(":")[2])]
-        os.kill(ui, signal.SIGINT)
+        if (
+            number == signal.SIGKILL
+        ):  # who loads the definitions misses its heartbeat, and takes a minute: Dagster's own
+            below = {one for one in below if b"vqa_assets.ui" in cmdline(Path(f"/proc/{one}/cmdline"))}
+            assert len(below) == 1
+        os.kill(ui, number)
         until_gone({ui, *below})
     assert re.search(rf"the web UI is at {address}; Ctrl-C ends it", log.read_text())
     assert "Traceback" not in log.read_text()
