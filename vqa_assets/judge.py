@@ -126,7 +126,7 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
     from vqa_assets.provenance import Manifest, RunContext, write_manifest
     from vqa_assets.tables.makers import made_by
     from vqa_assets.tables.publication import publishing, settle
-    from vqa_assets.tables.targets import Target, check_targets
+    from vqa_assets.tables.targets import OwnTarget, check_targets
 
     folder: Path = options.out
     if folder.exists() and not folder.is_dir():
@@ -144,8 +144,8 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
         return made is not None and made.stage == STAGE
 
     targets = [
-        Target(JUDGEMENT, folder / JUDGEMENT, STAGE),
-        Target(PICTURE, folder / PICTURE, STAGE, edited=True, is_own=is_of_judgement),
+        OwnTarget(JUDGEMENT, folder / JUDGEMENT, STAGE),
+        OwnTarget(PICTURE, folder / PICTURE, STAGE, edited=True, is_own=is_of_judgement),
     ]
     settle(folder)
     check_targets("--out", targets, {})

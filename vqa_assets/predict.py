@@ -27,7 +27,7 @@ from vqa_assets.printing import hand_out, plain, tell, tell_error
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
-from vqa_assets.tables.targets import Target, check_targets
+from vqa_assets.tables.targets import OwnTarget, check_targets
 
 if TYPE_CHECKING:
     from vqa_assets.heads.using import Head
@@ -222,7 +222,7 @@ def _refuse_own_input(out: Path | None, inputs: Iterable[Path]) -> None:
             f"--out {out}", found="a file that is read", expected="a new one", next_step="name another file"
         )
     if out is not None:
-        check_targets(STAGE, [Target("--out", out, STAGE, is_own=_has_scores)], {})
+        check_targets(STAGE, [OwnTarget("--out", out, STAGE, is_own=_has_scores)], {})
 
 
 def _has_scores(path: Path) -> bool:

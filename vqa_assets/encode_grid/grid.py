@@ -36,7 +36,7 @@ from vqa_assets.tables.files import read_json_lines, write_lines
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Table
-from vqa_assets.tables.targets import Target, check_targets, is_written_for, why_other_manifest
+from vqa_assets.tables.targets import OwnTarget, check_targets, is_written_for, why_other_manifest
 from vqa_assets.tables.validation import validate_rows
 
 GRID_STAGE, MERGE_STAGE = "encode_grid_jsonl", "fr_training_corpus"
@@ -383,8 +383,8 @@ def _check_targets(
     check_targets(
         stage,
         [
-            Target("output", output, stage, usual, is_own=is_written, why_not=of_other_source),
-            Target(
+            OwnTarget("output", output, stage, usual, is_own=is_written, why_not=of_other_source),
+            OwnTarget(
                 "manifest_out",
                 manifest,
                 stage,

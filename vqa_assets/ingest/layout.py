@@ -21,7 +21,7 @@ from vqa_assets.settings import RUN_CONFIG, Resolved
 from vqa_assets.tables.allowed import AllowedPlaces
 from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.paths import DataRoot, manifest_path
-from vqa_assets.tables.targets import Target, check_targets, is_written_for, why_other_manifest
+from vqa_assets.tables.targets import OwnTarget, check_targets, is_written_for, why_other_manifest
 
 STAGE = "corpus_jsonl"
 ARCHIVES = "archives"
@@ -150,11 +150,13 @@ def check_targets_of(layout: CorpusLayout, root: DataRoot) -> None:
     check_targets(
         layout.corpus.name,
         [
-            Target("output", layout.output, STAGE, usual, edited=True, is_own=is_written),
-            Target("manifest_out", layout.manifest, STAGE, usual_manifest, why_not=other),
-            Target("the losses beside output", layout.losses, STAGE, usual, edited=True, is_own=is_of_losses),
-            Target("progress_path", layout.progress, STAGE, usual_progress, is_own=is_progress),
-            Target("the log of progress_path", log_of(layout.progress), STAGE, usual_progress, is_own=is_progress_log),
+            OwnTarget("output", layout.output, STAGE, usual, edited=True, is_own=is_written),
+            OwnTarget("manifest_out", layout.manifest, STAGE, usual_manifest, why_not=other),
+            OwnTarget("the losses beside output", layout.losses, STAGE, usual, edited=True, is_own=is_of_losses),
+            OwnTarget("progress_path", layout.progress, STAGE, usual_progress, is_own=is_progress),
+            OwnTarget(
+                "the log of progress_path", log_of(layout.progress), STAGE, usual_progress, is_own=is_progress_log
+            ),
         ],
         {
             "the annotation file": layout.annotation_files[0],

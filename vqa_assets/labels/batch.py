@@ -25,7 +25,7 @@ from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import table_at
 from vqa_assets.tables.paths import CODE, DataRoot
 from vqa_assets.tables.publication import publishing, settle
-from vqa_assets.tables.targets import Target, check_targets
+from vqa_assets.tables.targets import OwnTarget, check_targets
 
 STAGE = "mos_label_batch"
 _TITLE = "# MOS label batch"
@@ -337,8 +337,8 @@ def _check_reports(reports: Reports, manifest: BatchManifest) -> None:
                 next_step="set report_json and report_md to other files",
             )
     targets = [
-        Target("report_json", reports.json, STAGE),
-        Target("report_md", reports.markdown, STAGE, is_own=_is_markdown_report),
+        OwnTarget("report_json", reports.json, STAGE),
+        OwnTarget("report_md", reports.markdown, STAGE, is_own=_is_markdown_report),
     ]
     check_targets(STAGE, targets, {"the manifest": manifest.path})
 

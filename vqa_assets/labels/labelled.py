@@ -30,7 +30,7 @@ from vqa_assets.tables.parquet import iterate_frames, stands_as, table_version
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import publishing, settle
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
-from vqa_assets.tables.targets import Target, check_targets, is_written_for, why_other_manifest
+from vqa_assets.tables.targets import OwnTarget, check_targets, is_written_for, why_other_manifest
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames
 
 STAGE = "mos_features"
@@ -172,8 +172,8 @@ def _check_targets(paths: LabelPaths, root: DataRoot) -> None:
     check_targets(
         STAGE,
         [
-            Target("out", paths.out, STAGE, usual, is_own=is_written, why_not=of_other_features),
-            Target("audit_json", audit, STAGE, usual and "audit_json" in paths.by_default, why_not=other),
+            OwnTarget("out", paths.out, STAGE, usual, is_own=is_written, why_not=of_other_features),
+            OwnTarget("audit_json", audit, STAGE, usual and "audit_json" in paths.by_default, why_not=other),
         ],
         {"the features": paths.features, **{f"label file {n}": p for n, p in enumerate(paths.labels, 1)}},
     )

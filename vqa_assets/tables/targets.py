@@ -17,7 +17,7 @@ from vqa_assets.tables.makers import Wrote, made_by, refuse_newer
 
 
 @dataclass(frozen=True)
-class Target:
+class OwnTarget:
     """A file that a stage is to write, and the setting that names it, or that the place follows from.
 
     ``usual`` where it is the stage's default place: what stands there is the stage's. ``is_own`` looks at a file of
@@ -34,7 +34,7 @@ class Target:
     why_not: Callable[[Path], str] = lambda _: ""
 
 
-def check_targets(what: str, targets: Iterable[Target], inputs: Mapping[str, Path]) -> None:
+def check_targets(what: str, targets: Iterable[OwnTarget], inputs: Mapping[str, Path]) -> None:
     """SettingsError where a target is an input (use → path), another target, a folder, or a file of somebody else.
 
     ``what`` is the stage or the corpus, for the message. Links and spellings hide nothing. NewerFormatError where a
@@ -83,7 +83,7 @@ def _outputs(document: Mapping[str, Any]) -> list[str]:
         return []
 
 
-def _why_foreign(target: Target) -> str:
+def _why_foreign(target: OwnTarget) -> str:
     """Why the file that stands there is not the target's own; empty where it is, or where nothing is lost."""
     path = target.path
     if not os.path.lexists(path) or (path.is_file() and not path.stat().st_size):

@@ -23,7 +23,7 @@ from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import unified_corpus_of
-from vqa_assets.tables.targets import Target, check_targets, is_written_for, why_other_manifest
+from vqa_assets.tables.targets import OwnTarget, check_targets, is_written_for, why_other_manifest
 from vqa_assets.unified.croissant import croissant
 from vqa_assets.unified.description import UnifiedView, view_of
 from vqa_assets.unified.duplicates import Duplicate, standing
@@ -211,9 +211,9 @@ def _check_targets(settings: UnifiedSettings, root: DataRoot) -> None:
     check_targets(
         STAGE,
         [
-            Target("output", settings.output, STAGE, usual, is_own=is_written),
-            *(Target(name, path, STAGE, usual, is_own=is_written) for name, path in beside.items()),
-            Target("manifest_out", manifest, STAGE, usual and settings.manifest_out is None, why_not=other),
+            OwnTarget("output", settings.output, STAGE, usual, is_own=is_written),
+            *(OwnTarget(name, path, STAGE, usual, is_own=is_written) for name, path in beside.items()),
+            OwnTarget("manifest_out", manifest, STAGE, usual and settings.manifest_out is None, why_not=other),
         ],
         {f"input {number}": shard.path for number, shard in enumerate(settings.shards, 1)},
     )

@@ -21,7 +21,7 @@ from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.makers import mark, seal
 from vqa_assets.tables.paths import DataRoot, manifest_path
-from vqa_assets.tables.targets import Target, check_targets
+from vqa_assets.tables.targets import OwnTarget, check_targets
 from vqa_assets.unified.aggregation import UnifiedSettings, make_unified_corpus
 from vqa_assets.unified.shards import Shard
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
@@ -252,20 +252,22 @@ class TestRules:
         for name in ("in.csv", "link/in.csv", "x/../in.csv", "hard.csv"):
             with pytest.raises(SettingsError, match="which is the score file, too"):
                 check_targets(
-                    "stage", [Target("out", tmp_path / name, "s", usual=True)], {"the score file": tmp_path / "in.csv"}
+                    "stage",
+                    [OwnTarget("out", tmp_path / name, "s", usual=True)],
+                    {"the score file": tmp_path / "in.csv"},
                 )
 
     def test_two_targets_are_two_files(self, tmp_path: Path) -> None:
-        targets = [Target("out", tmp_path / "a.json", "s"), Target("manifest_out", tmp_path / "x/../a.json", "s")]
+        targets = [OwnTarget("out", tmp_path / "a.json", "s"), OwnTarget("manifest_out", tmp_path / "x/../a.json", "s")]
         with pytest.raises(SettingsError, match=r"stage: manifest_out: .*which is out, too"):
             check_targets("stage", targets, {})
 
     def test_an_empty_file_holds_nothing_and_a_pipe_is_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "empty").touch()
-        check_targets("stage", [Target("out", tmp_path / "empty", "s")], {})
+        check_targets("stage", [OwnTarget("out", tmp_path / "empty", "s")], {})
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(SettingsError, match="no plain file"):
-            check_targets("stage", [Target("out", tmp_path / "pipe", "s")], {})
+            check_targets("stage", [OwnTarget("out", tmp_path / "pipe", "s")], {})
 
     def test_a_later_versions_file_is_told_as_that(self, tmp_path: Path) -> None:
         path = tmp_path / "x.parquet"
@@ -273,4 +275,4 @@ class TestRules:
         pq.write_table(pa.table({"a": [1]}).replace_schema_metadata(newer), path)
         seal(path)
         with pytest.raises(NewerFormatError):
-            check_targets("stage", [Target("out", path, "mos_features")], {})
+            check_targets("stage", [OwnTarget("out", path, "mos_features")], {})
