@@ -17,31 +17,37 @@ from vqa_assets_tests.shared.platform import Platform
 from vqa_assets_tests.shared.web_ui import Place, WebUi, served
 
 TOOLS = {
+    "cc": "apt-get install gcc libc6-dev",
     "ffprobe": "apt-get install ffmpeg",
     "curl": "apt-get install curl",
     "chromium": "apt-get install chromium",
     "postgres": "apt-get install postgresql",
 }
 _OFF_THE_PATH = {"postgres": ("/usr/lib/postgresql", "*/bin/postgres")}
-_LEFT_OUT = "needs the tool "
+_ALL = "VQA_TEST_ALL"
+_LEFT_OUT = "left out: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; take back an ignored Ctrl-C, which processes started here would inherit."""
     config.addinivalue_line("markers", "needs_tool(name): runs where the system tool is found")
+    config.addinivalue_line("markers", f"takes_long(what): runs with {_ALL}=1 only")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A missing tool leaves its tests out; with VQA_TEST_ALL=1 it is a failure."""
+    """What takes long, and what a missing tool makes impossible, is left out; with VQA_TEST_ALL=1 nothing is."""
+    everything = os.environ.get(_ALL) == "1"
     for marker in item.iter_markers("needs_tool"):
         name = marker.args[0]
         if not is_there(name):
-            told = f"{_LEFT_OUT}{name}: {TOOLS[name]}"
-            if os.environ.get("VQA_TEST_ALL") == "1":
-                pytest.fail(told, pytrace=False)
-            pytest.skip(told)
+            if everything:
+                pytest.fail(f"needs the tool {name}: {TOOLS[name]}", pytrace=False)
+            pytest.skip(f"{_LEFT_OUT}need {name}: {TOOLS[name]}")
+    for marker in item.iter_markers("takes_long"):
+        if not everything:
+            pytest.skip(f"{_LEFT_OUT}take long ({marker.args[0]}): set {_ALL}=1")
 
 
 def is_there(tool: str) -> bool:
@@ -51,15 +57,15 @@ def is_there(tool: str) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end which tests were left out for want of a tool, and how to get it."""
+    """Say at the end which tests were left out, and how to run them."""
     found: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", []):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         if _LEFT_OUT in reason:
-            tool = reason.partition(_LEFT_OUT)[2]
-            found[tool] = found.get(tool, 0) + 1
-    for tool, count in sorted(found.items()):
-        terminalreporter.write_line(f"left out: {count} tests need {tool}")
+            why = reason.partition(_LEFT_OUT)[2]
+            found[why] = found.get(why, 0) + 1
+    for why, count in sorted(found.items()):
+        terminalreporter.write_line(f"left out: {count} tests {why}")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from vqa_assets.ingest.settings import resolve
 from vqa_assets_tests.shared.field_shapes import ACR, SHAPES, FieldShape, scores
 
 BY_NAME = {f"{shape.declaration.name}: {shape.what}": shape for shape in SHAPES}
+MANY_ROWS = 10_000
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,13 @@ def read_shape(shape: FieldShape, folder: Path) -> Annotations:
     return read_annotations(corpus, settings, *find_annotation_files(corpus, folder, None))
 
 
-@pytest.mark.parametrize("name", [name for name, shape in BY_NAME.items() if not shape.refused])
+def of_all_rows(name: str) -> object:
+    """A shape's name; that of a very long file is read on request."""
+    long = BY_NAME[name].rows > MANY_ROWS
+    return pytest.param(name, marks=pytest.mark.takes_long("a score file of all its rows")) if long else name
+
+
+@pytest.mark.parametrize("name", [of_all_rows(name) for name, shape in BY_NAME.items() if not shape.refused])
 def test_a_file_as_it_was_seen_is_read_whole(name: str, read: Callable[[str], Annotations]) -> None:
     shape = BY_NAME[name]
     annotations = read(name)
