@@ -10,12 +10,13 @@ PORT ?= 3000
 export DAGSTER_HOME VQA_DATA_ROOT
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo ui pictures test check bench clean
+.PHONY: help install demo ui pictures test campaign check bench clean
 help:
 	@echo "make demo     make a small corpus in demo-data, ingest it, train a head from it (under three minutes)"
 	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on \$$VQA_DATA_ROOT, else the demo's data"
 	@echo "make pictures the screenshots in docs/pictures, from the demo's data (needs chromium)"
-	@echo "make test     all tests"
+	@echo "make test     all tests (15 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
+	@echo "make campaign faults by the hundred, for up to an hour; its table goes into docs/reliability.md"
 	@echo "make check    lint, types, imports"
 	@echo "make bench    the figures, side by side with their baselines"
 	@echo "make install  only the virtual environment, in $(VENV)"
@@ -46,6 +47,9 @@ pictures: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+campaign: $(STAMP)
+	@$(BIN)/python -m vqa_assets_tests.faults --write $(CAMPAIGN_ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
