@@ -11,7 +11,9 @@
     │   └── ServerGoneError  no clip could be fetched because no server answered
     ├── ClipError            one clip: costs that clip only
     │   ├── BrokenClipError  bytes that no probe accepts
-    │   ├── TransientClipError  a time limit, a killed child process: another try may do
+    │   ├── TransientClipError  a time limit, a disk that fails: another try may do
+    │   │   └── ChildDiedError  the process that read the clip died
+    │   ├── TooLargeError    over a cap of pixels, length, frames or memory
     │   └── DownloadError    the bytes never arrived
     ├── SchemaError          a table that breaks its column specs
     ├── ChangedInputError    an input that was written to while a stage read it
@@ -88,10 +90,43 @@ class BrokenClipError(ClipError):
 
 
 class TransientClipError(ClipError):
-    """The clip failed this time for a reason that says nothing about its bytes: a time limit, a killed child process.
+    """The clip failed this time for a reason that says nothing about its bytes: a time limit, a disk, want of memory.
 
     Counted and named like any failure, and never remembered.
     """
+
+
+class ChildDiedError(TransientClipError):
+    """The child process that read the clip died: it ``crashed`` by itself, or was killed, for want of memory say.
+
+    One death says nothing about the clip; several do. ``memory_bytes`` is what it held last, 0 where that is not known.
+    """
+
+    def __init__(self, reason: str, *, crashed: bool, memory_bytes: int = 0, next_step: str = "") -> None:
+        super().__init__(reason, next_step=next_step)
+        self.crashed, self.memory_bytes = crashed, memory_bytes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_child_died_error, (self.what, self.crashed, self.memory_bytes, self.next_step))
+
+
+def _child_died_error(reason: str, crashed: bool, memory_bytes: int, next_step: str) -> ChildDiedError:
+    return ChildDiedError(reason, crashed=crashed, memory_bytes=memory_bytes, next_step=next_step)
+
+
+class TooLargeError(ClipError):
+    """The clip is over a cap of pixels, length, frames or memory: whole perhaps, and not decoded.
+
+    ``header`` is its width, height, frames a second and seconds, where its header says them.
+    """
+
+    def __init__(self, what: str, *, header: tuple[int, int, float, float] | None = None, **parts: str) -> None:
+        super().__init__(what, **parts)
+        self.header = header
+
+    def __reduce__(self) -> tuple[object, ...]:
+        parts = {"found": self.found, "expected": self.expected, "next_step": self.next_step}
+        return (partial(type(self), self.what, header=self.header, **parts), ())
 
 
 class DownloadError(ClipError):

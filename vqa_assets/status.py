@@ -17,7 +17,7 @@ from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import AnnotationError, SettingsError, VqaError
 from vqa_assets.ingest.earlier import MENDED_BY_INGEST, read_earlier
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
-from vqa_assets.ingest.rows import LOST
+from vqa_assets.ingest.rows import LATER_COUNTERS, LOST
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.provenance import CLOCKS_DIFFER_DAYS, age_days, file_record
@@ -30,6 +30,8 @@ INGEST = (
     "materialize corpus_jsonl (dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl "
     f"--partition {{name}}), or {WORKFLOW}"
 )
+_STAGE = "stage the clips that are absent, then ingest again"
+_NONE = f"none: materialize what follows ({WORKFLOW})"
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatu
     replay = root.shown(layout.manifest)
     try:
         manifest = read_json_object(layout.manifest)
-        lost = {name: manifest["counters"][name] for name in LOST if manifest["counters"][name]}
+        counters = {**dict.fromkeys(LATER_COUNTERS, 0), **manifest["counters"]}
+        lost = {name: counters[name] for name in LOST if counters[name]}
         age = age_days(manifest["run_provenance"]["started_at_utc"])
         next_step = _next_step(corpus, manifest, layout.settings, files)
         return replace(
@@ -199,9 +202,14 @@ def _next_step(
     counters = manifest["counters"]
     if manifest["attrition"] > settings.attrition_warn_threshold:
         return "many rows were lost to downloads: ingest again, with retry_failed for those that failed for good"
-    if counters["skipped_missing"] or counters["retained_unavailable"]:
-        return "stage the clips that are absent, then ingest again"
-    return f"none: materialize what follows ({WORKFLOW})"
+    steps = {
+        "skipped_probe": "correct what kept clips from being read (a disk, rights, memory), then ingest again",
+        "skipped_missing": _STAGE,
+        "retained_unavailable": _STAGE,
+        "skipped_too_large": "raise the cap that clips are over (max_pixels …) and ingest again, or do without them",
+    }
+    # Of an older version's manifest some counters are not known.
+    return next((step for name, step in steps.items() if counters.get(name)), _NONE)
 
 
 def report(statuses: Iterable[CorpusStatus], *, as_json: bool, absent_too: bool) -> str:

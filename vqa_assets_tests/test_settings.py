@@ -58,6 +58,10 @@ SAMPLES = {
     "log_level": ("DEBUG", "ERROR"),
     "workers": (3, 4),
     "per_host": (3, 4),
+    "max_pixels": (1_000, 2_000),
+    "max_duration_s": (10.0, 20.0),
+    "max_frames": (100, 200),
+    "memory_budget": (5_000_000, 6_000_000),
     "lock_wait_s": (3.0, 4.0),
 }
 

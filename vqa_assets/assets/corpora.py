@@ -184,9 +184,9 @@ def make_corpus_jsonl_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         "Rows in are rows kept plus rows lost, each with its counter; rows out are in the file.", blocking=True
     )
     def corpus_jsonl_reconciles(latest: Latest) -> dg.AssetCheckResult:
-        from vqa_assets.ingest.rows import KEPT, LOST
+        from vqa_assets.ingest.rows import KEPT, LATER_COUNTERS, LOST
 
-        counters: dict[str, int] = latest.manifest["counters"]
+        counters: dict[str, int] = {**dict.fromkeys(LATER_COUNTERS, 0), **latest.manifest["counters"]}
         with latest.path.open("rb") as lines:
             in_file = sum(1 for _ in lines)
         kept, lost = sum(counters[name] for name in KEPT), sum(counters[name] for name in LOST)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,8 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             extraction = stated(ExtractionSettings, context, root)
             layout = catalog.layout(root, corpus.name)
+            caps = {name: getattr(extraction, name) for name in asdict(layout.settings.caps())}
+            stated_caps = {name: value for name, value in caps.items() if value is not None}
             settings = FeatureSettings(
                 jsonl=layout.output,
                 clips=layout.clips,
@@ -72,6 +75,8 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 raw=layout.settings.raw_video,
                 observe=observer(context),
                 hashes=partial(hashes_of, layout.cache),
+                caps=replace(layout.settings.caps(), **stated_caps),
+                stated_caps=frozenset(stated_caps),
             )
             measured = make_clip_features(corpus, settings, extractor, clip_pool, run_context(context, root, __file__))
         if measured.manifest is None:
@@ -100,9 +105,10 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
 def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers that are plotted from one materialization to the next, what failed, and how the columns look."""
     counters, audit = manifest["counters"], manifest["audit"]
-    failed = measured.report.failed[:_FAILURES_SHOWN] if measured.report else []
+    report = measured.report
+    failed = [*report.failed, *report.too_large][:_FAILURES_SHOWN] if report else []
     metadata: dict[str, Any] = {
-        "coverage": round((counters["rows_in"] - counters["failed"]) / counters["rows_in"], 4),
+        "coverage": round((counters["measured"] + counters["cached"]) / counters["rows_in"], 4),
         "no_reference": counters["no_reference"],
         "malformed_hdr": audit["malformed_hdr"],
         "damaged_clips": audit["damaged"],

@@ -5,6 +5,7 @@ only. What PyAV is asked of one clip is in ``pyav``, what a file is by its own b
 cut where only decoding tells in ``last_picture``.
 """
 
+import errno
 import json
 import math
 import os
@@ -18,38 +19,74 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.clips.containers import ONLY_CLIPS_ARGUMENTS, clearer_reason, refuse_what_is_no_clip, says_no_end
 from vqa_assets.clips.geometry import Geometry, ProbeAnswer, geometry_of
 from vqa_assets.clips.last_picture import refuse_cut_end
 from vqa_assets.clips.processes import DEVNULL, WORKER, Completed, Worker, WorkerDiedError, run, why_unfit
-from vqa_assets.clips.pyav import answer_of, silence
+from vqa_assets.clips.pyav import answer_of, refuse_by_header, silence
+from vqa_assets.clips.trouble import PASSING, is_crash, trouble_in_words
 from vqa_assets.clips.work import StoppedError
-from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
+from vqa_assets.errors import BrokenClipError, ChildDiedError, IngestError, TooLargeError, TransientClipError
 
 _START_LIMIT_S = 120.0
 _ALARM_GRACE_S = 5
+_READ_BYTES = 1 << 20
+_DEATHS_OF_ONE_PROBE = 2
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 """For glibc (mallopt(3)): a worker that gives memory back after each clip spends more on page faults than on clips."""
 
 
 @dataclass(frozen=True)
 class ProbeTask:
-    """What a worker is asked: the clip's absolute path, and how long the answer is waited for, in seconds."""
+    """What a worker is asked: the clip's absolute path, how long the answer is waited for, in seconds, and the caps."""
 
     path: str
     limit_s: float
+    caps: ClipCaps | None = None
 
 
 def probe_here(task: ProbeTask) -> ProbeAnswer:
-    """Ask PyAV, in a worker; BrokenClipError where it gives no answer, whatever the reason."""
+    """Ask PyAV, in a worker; BrokenClipError where it gives no answer for a reason that is the clip's.
+
+    OSError for one that is the machine's, TooLargeError for a clip over a cap.
+    """
     # A library that hangs holds the interpreter too. SIGALRM ends the process even so, should the parent be gone.
     signal.alarm(math.ceil(task.limit_s) + _ALARM_GRACE_S)
+    path = Path(task.path)
     try:
-        return answer_of(Path(task.path))
-    except BrokenClipError:
+        try:
+            return answer_of(path, task.caps)
+        except OSError:  # of the disk, or for want of descriptors: once more
+            return answer_of(path, task.caps)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        # Some demuxers say EIO themselves where a file ends too early; a disk's stands in the way of reading too.
+        _read_to_end(path)
+        raise BrokenClipError(os.strerror(errno.EIO)) from None
+    except MemoryError:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
+    except (BrokenClipError, TooLargeError):
         raise
     except Exception as error:
         raise BrokenClipError(f"the probe failed: {type(error).__name__}: {error}"[:300]) from None
+    finally:
+        signal.alarm(0)
+
+
+def _read_to_end(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(_READ_BYTES):
+            pass
+
+
+def look_at_header(task: ProbeTask) -> None:
+    """Judge a clip by its header alone, in a worker; TooLargeError where that shows it to be over a cap."""
+    signal.alarm(math.ceil(task.limit_s) + _ALARM_GRACE_S)
+    try:
+        if task.caps is not None:
+            refuse_by_header(Path(task.path), task.caps)
     finally:
         signal.alarm(0)
 
@@ -73,64 +110,75 @@ class PyAvProber:
 
     There are as many workers as probes run at once, each kept for the next clip: a question and its answer cost a
     fraction of a millisecond, where a process per clip costs a hundred. ``worker`` is the command of a process that
-    serves as ``processes.serve`` does.
+    serves as ``processes.serve`` does. With ``caps`` a clip over one is not decoded.
     """
 
-    def __init__(self, worker: Sequence[str] = WORKER) -> None:
-        self._command = worker
+    def __init__(self, worker: Sequence[str] = WORKER, caps: ClipCaps | None = None) -> None:
+        self._command, self._caps = worker, caps
         self._workers = _ProbeWorkers()
         weakref.finalize(self, self._workers.end)
 
     def probe(self, path: Path, timeout_s: float) -> Geometry:
         """The clip's geometry.
 
-        BrokenClipError where it is no whole clip; TransientClipError where no answer comes within ``timeout_s``;
-        OSError where it cannot be read; StoppedError where ``close`` is called meanwhile; IngestError where PyAV cannot
-        be started.
+        BrokenClipError where it is no whole clip, or crashes the library twice; TooLargeError where it is over a cap;
+        ChildDiedError where the worker was killed, and another one too; TransientClipError where no answer comes within
+        ``timeout_s``; OSError where it cannot be read; StoppedError where ``close`` is called meanwhile; IngestError
+        where PyAV cannot be started.
         """
         refuse_what_is_no_clip(path)
-        task = ProbeTask(os.fspath(path.absolute()), timeout_s)
+        task = ProbeTask(os.fspath(path.absolute()), timeout_s, self._caps)
         try:
             geometry = geometry_of(self._asked(probe_here, task))
             if says_no_end(path):
                 self._asked(look_at_end, task)
-        except WorkerDiedError as death:
-            raise BrokenClipError(f"the probe crashes on it ({death})") from None
         except BrokenClipError as error:
             raise BrokenClipError(clearer_reason(str(error), path)) from None
         return geometry
 
     def refuse_cut_end(self, path: Path, timeout_s: float) -> None:
         """BrokenClipError where a clip without an index has a cut end; the other errors as ``probe``'s."""
-        try:
-            self._asked(look_at_end, ProbeTask(os.fspath(path.absolute()), timeout_s))
-        except WorkerDiedError as death:
-            raise BrokenClipError(f"the probe crashes on it ({death})") from None
+        self._asked(look_at_end, ProbeTask(os.fspath(path.absolute()), timeout_s))
+
+    def refuse_too_large(self, path: Path, timeout_s: float) -> None:
+        """TooLargeError where a clip's header shows it to be over a cap; the other errors as ``probe``'s."""
+        if self._caps is not None:
+            self._asked(look_at_header, ProbeTask(os.fspath(path.absolute()), timeout_s, self._caps))
 
     def close(self) -> None:
         """End all workers, those at work too; a later probe starts new ones."""
         self._workers.end()
 
     def _asked(self, question: Callable[[ProbeTask], Any], task: ProbeTask) -> Any:
-        try:
-            return self._ask(self._workers.idle() or self._new_worker(), question, task)
-        except WorkerDiedError:
-            # Of this clip, or of an earlier one, or for want of memory: a new worker tells.
-            return self._ask(self._new_worker(), question, task)
+        """A worker's answer; where it dies of the question, that of a new one."""
+        deaths: list[WorkerDiedError] = []
+        worker = self._workers.idle()
+        while len(deaths) < _DEATHS_OF_ONE_PROBE:
+            is_new = worker is None
+            try:
+                return self._ask(worker or self._new_worker(), question, task)
+            except WorkerDiedError as death:
+                # Of this clip, or of an earlier one, or for want of memory: a new worker tells.
+                if death.began or is_new:  # else it died while it waited
+                    deaths.append(death)
+                worker = None
+        raise _verdict(deaths)
 
     def _ask(self, worker: Worker, question: Callable[[ProbeTask], Any], task: ProbeTask) -> Any:
         """One question; WorkerDiedError where the worker is dead, or died of it."""
         try:
             worker.ask(question, task)
             answer = worker.answer(task.limit_s)
-        except BrokenClipError:
-            self._workers.keep(worker)
-            raise
         except BaseException as error:
+            # What it answers in the words of an OSError has an errno, a deadline that passed has none.
+            is_late = isinstance(error, TimeoutError) and error.errno is None
+            if isinstance(error, (BrokenClipError, TooLargeError, OSError)) and not is_late:
+                self._workers.keep(worker)
+                raise
             self._workers.drop(worker)
             if worker.stopped:
                 raise StoppedError from None
-            if isinstance(error, TimeoutError):
+            if is_late:
                 raise TransientClipError(f"no answer within {task.limit_s:g} s") from None
             raise
         self._workers.keep(worker)
@@ -140,6 +188,8 @@ class PyAvProber:
         try:
             worker = self._workers.add(Worker(self._command, environment=_KEEP_MEMORY, stderr=DEVNULL))
         except OSError as error:
+            if error.errno in PASSING:  # too many processes or descriptors, no memory: of this moment
+                raise
             raise _not_started(error.strerror or str(error)) from error
         try:
             worker.ask(begin, None)
@@ -150,10 +200,21 @@ class PyAvProber:
                 raise StoppedError from None
             if isinstance(error, TimeoutError):
                 raise _not_started(f"no answer within {_START_LIMIT_S:g} s") from None
+            if isinstance(error, WorkerDiedError) and error.status < 0:  # killed before it was asked anything
+                raise ChildDiedError(f"the probe was killed ({error})", crashed=False) from None
             if isinstance(error, (WorkerDiedError, ImportError)):
                 raise _not_started(str(error)) from None
             raise
         return worker
+
+
+def _verdict(deaths: Sequence[WorkerDiedError]) -> Exception:
+    """What it says of a clip that so many workers died of it: broken where all crashed, else nothing that lasts."""
+    crashes, last = [death for death in deaths if is_crash(death.status)], deaths[-1]
+    if len(crashes) == _DEATHS_OF_ONE_PROBE:
+        return BrokenClipError(f"the probe crashes on it ({last})")
+    reason = f"the probe crashed on it ({crashes[0]}), or was killed" if crashes else f"the probe was killed ({last})"
+    return ChildDiedError(reason, crashed=bool(crashes), memory_bytes=last.memory_bytes)
 
 
 def _not_started(reason: str) -> IngestError:
@@ -219,16 +280,18 @@ _UNKNOWN_OPTION = re.compile(r"Unrecognized option|Option .* not found|Failed to
 class FfprobeProber:
     """Satisfies the ingest loop's Prober with the program ``binary`` (a name on PATH, or a path)."""
 
-    def __init__(self, binary: str = "ffprobe") -> None:
+    def __init__(self, binary: str = "ffprobe", caps: ClipCaps | None = None) -> None:
         self._binary = binary
         self._stop = threading.Event()
         self._trusted = False
-        # The program decodes a whole file or a part by time, and neither is the end of a stream without an index.
-        self._ends = PyAvProber()
+        # The program decodes before it answers, and a whole file or a part by time: it can be asked neither for the
+        # header alone nor for the end of a stream without an index.
+        self._library = PyAvProber(caps=caps)
 
     def probe(self, path: Path, timeout_s: float) -> Geometry:
         """The clip's geometry; errors as ``PyAvProber``'s, IngestError where the program is absent or no ffprobe."""
         refuse_what_is_no_clip(path)
+        self._library.refuse_too_large(path, timeout_s)
         try:
             geometry = geometry_of(_answer(json.loads(self._run(path, timeout_s))))
         except BrokenClipError as error:
@@ -237,24 +300,29 @@ class FfprobeProber:
             self.check()
             raise _unfit(self._binary, f"an answer that is no JSON ({error})") from error
         if says_no_end(path):
-            self._ends.refuse_cut_end(path, timeout_s)
+            self._library.refuse_cut_end(path, timeout_s)
         return geometry
 
     def close(self) -> None:
         """End the probes under way, which raise StoppedError; a later probe starts anew."""
         stop, self._stop = self._stop, threading.Event()
         stop.set()
-        self._ends.close()
+        self._library.close()
 
     def _run(self, path: Path, timeout_s: float) -> bytes:
         """The program's JSON."""
         name, stop = f"file:{path.absolute()}", self._stop
         command = [self._binary, *_OPTIONS, "-show_entries", _ENTRIES, name]
         done = self._once(command, timeout_s, stop)
-        if done.status < 0:  # killed, which may be for want of memory: once more
-            done = self._once(command, timeout_s, stop)
-        if done.status < 0:
-            raise BrokenClipError(f"the probe crashes on it (signal {-done.status})")
+        if done.status < 0 or trouble_in_words(done.last_complaint()):  # of this moment perhaps
+            first, done = done, self._once(command, timeout_s, stop)
+            if done.status < 0:
+                ends = [WorkerDiedError(one.status, one.memory_bytes) for one in (first, done) if one.status < 0]
+                raise _verdict(ends)
+            if done.status and (number := trouble_in_words(done.last_complaint())):
+                if number != errno.EIO:
+                    raise OSError(number, os.strerror(number))
+                _read_to_end(path)  # as ``probe_here``
         if done.status:
             self.check(done.complaints.decode("utf-8", "replace"))
             reason = done.last_complaint().removeprefix(f"{name}: ")[:200]
@@ -265,6 +333,8 @@ class FfprobeProber:
         try:
             done = run(command, limit_s=timeout_s, stop=stop)
         except OSError as error:
+            if error.errno in PASSING:
+                raise
             raise IngestError(
                 f"the ffprobe program {self._binary!r}",
                 found=(error.strerror or str(error)).lower(),

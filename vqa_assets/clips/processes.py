@@ -63,6 +63,8 @@ class Process:
         grace_s: float = 0.0,
     ) -> None:
         self._grace_s = grace_s
+        self.memory_bytes = 0
+        """The most memory that it was seen to hold; 0 where nobody looked, or it was gone too soon."""
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             list(command),
             bufsize=0,  # ``feed`` writes as much as there is room for, and a poll sees all that has arrived
@@ -164,13 +166,14 @@ class Process:
                         self._process.wait(_LOOK_AROUND_S)
                 if stop is not None and stop.is_set():
                     raise StoppedError
+                self.look_at_memory()
                 late = time.monotonic() > deadline
                 if killed and late:
                     break  # what has left its session holds the pipes open, and is not waited for
                 if not killed and (late or is_too_large()):
                     self.kill()
                     killed, timed_out, deadline = True, late, time.monotonic() + _LAST_WORDS_S
-        return Completed(self._process.wait(), bytes(output), bytes(complaints), timed_out)
+        return Completed(self._process.wait(), bytes(output), bytes(complaints), timed_out, self.memory_bytes)
 
     def wait(self, limit_s: float = math.inf, stop: threading.Event | None = None) -> int:
         """Its exit status, once it has ended by itself; negative: the signal that ended it. Errors as ``feed``'s."""
@@ -181,6 +184,13 @@ class Process:
                 return self._process.wait(_LOOK_AROUND_S)
             except subprocess.TimeoutExpired:
                 _look_around(deadline, stop)
+
+    def look_at_memory(self) -> None:
+        """Note the most memory that it has held so far, where the system tells (Linux does)."""
+        # Not what wait4 says of it: of a child that begins as a copy of this process, that is at least this one's.
+        with suppress(OSError, ValueError), Path(f"/proc/{self.pid}/status").open(encoding="ascii") as lines:
+            peak = next((line for line in lines if line.startswith("VmHWM:")), "VmHWM: 0")
+            self.memory_bytes = max(self.memory_bytes, 1024 * int(peak.split()[1]))
 
     def kill(self) -> None:
         """Kill it and all that it started in its session; from any thread. Whoever waits for it reaps it."""
@@ -238,13 +248,14 @@ def _look_around(deadline: float, stop: threading.Event | None) -> None:
 class Completed:
     """How a program ended: its exit status (negative: the signal that ended it), and what it wrote.
 
-    ``timed_out``: it was killed because its time was up.
+    ``timed_out``: it was killed because its time was up. ``memory_bytes`` is the most that it was seen to hold.
     """
 
     status: int
     output: bytes
     complaints: bytes
     timed_out: bool = False
+    memory_bytes: int = 0
 
     def last_complaint(self) -> str:
         """The last line of ``complaints``; empty where there is none."""
@@ -322,28 +333,39 @@ WORKER = (sys.executable, "-m", "vqa_assets.clips.processes")
 
 
 class WorkerDiedError(Exception):
-    """A worker ended instead of answering, with this exit status; the message says how (``signal 11``)."""
+    """A worker ended instead of answering, with this exit status; the message says how (``signal 11``).
 
-    def __init__(self, status: int) -> None:
+    ``memory_bytes`` is the most that it was seen to hold; ``began`` is false where it was dead before it was asked.
+    """
+
+    def __init__(self, status: int, memory_bytes: int = 0, *, began: bool = True) -> None:
         super().__init__(f"signal {-status}" if status < 0 else f"exit code {status}")
-        self.status = status
+        self.status, self.memory_bytes, self.began = status, memory_bytes, began
 
 
 class _AnswerPipe(io.RawIOBase):
-    """A pipe that is read until ``deadline``, a moment of the monotonic clock: TimeoutError from then on."""
+    """A pipe that is read until ``deadline``, a moment of the monotonic clock: TimeoutError from then on.
+
+    ``meanwhile`` is called now and then while nothing arrives.
+    """
 
     deadline = math.inf
 
-    def __init__(self, pipe: int) -> None:
-        self._pipe, self._arrived = pipe, select.poll()
+    def __init__(self, pipe: int, meanwhile: Callable[[], None]) -> None:
+        self._pipe, self._meanwhile, self._arrived = pipe, meanwhile, select.poll()
         self._arrived.register(pipe, select.POLLIN)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self.deadline < math.inf and not self._arrived.poll(1000 * max(0.0, self.deadline - time.monotonic())):
-            raise TimeoutError
+        while self.deadline < math.inf:
+            left = max(0.0, self.deadline - time.monotonic())
+            if self._arrived.poll(1000 * min(left, _LOOK_AROUND_S)):
+                break
+            if left <= _LOOK_AROUND_S:
+                raise TimeoutError
+            self._meanwhile()
         return os.readv(self._pipe, [buffer])
 
 
@@ -371,7 +393,7 @@ class Worker(Process):
             stderr=stderr,
             environment={**(environment or {}), **os.environ, "PYTHONPATH": paths},
         )
-        self._pipe = _AnswerPipe(self.stdout)
+        self._pipe = _AnswerPipe(self.stdout, self.look_at_memory)
         self._answers = io.BufferedReader(self._pipe, _READ_BYTES)
 
     def ask(self, work: Callable[[_Task], Any], task: _Task) -> None:
@@ -379,7 +401,7 @@ class Worker(Process):
         try:
             self.feed(pickle.dumps((work, task), protocol=pickle.HIGHEST_PROTOCOL))
         except BrokenPipeError:
-            raise WorkerDiedError(self._last_status()) from None
+            raise WorkerDiedError(self._last_status(), self.memory_bytes, began=False) from None
 
     def answer(self, limit_s: float = math.inf) -> Any:
         """The result, or the exception that the work raised.
@@ -390,7 +412,7 @@ class Worker(Process):
         try:
             failure, result = pickle.load(self._answers)  # noqa: S301  # from a child of ours
         except (EOFError, pickle.UnpicklingError):
-            raise WorkerDiedError(self._last_status()) from None
+            raise WorkerDiedError(self._last_status(), self.memory_bytes) from None
         if failure is not None:
             raise failure
         return result

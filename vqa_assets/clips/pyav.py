@@ -12,8 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import ONLY_CLIPS, is_iso
 from vqa_assets.clips.geometry import ProbeAnswer
+from vqa_assets.clips.trouble import MACHINES
 from vqa_assets.errors import BrokenClipError
 
 _SLICE_HEAD_BYTES = 128
@@ -77,6 +79,8 @@ _TELLING = "hevc,libdav1d,av1,mpeg4,prores,mjpeg,vp9"
 """Decoders that know the pixel format once they are open; to open others, those of sound above all, tells nothing."""
 _GLANCE = {**ONLY_CLIPS, "skip_frame": "all", "probesize": "65536", "codec_whitelist": _TELLING}
 """Little is read and no picture decoded: the tables of an MP4 that is not in fragments say the rest."""
+_HEADER = {**ONLY_CLIPS, "skip_frame": "all", "probesize": "65536", "codec_whitelist": "none"}
+"""Little is read, and no decoder is opened: of pictures that are too large, even one may be too much."""
 _ISO = "mp4"
 _HEAD_BYTES = 8
 
@@ -88,17 +92,43 @@ def silence() -> None:
     av.logging.set_libav_level(av.logging.PANIC)
 
 
-def answer_of(path: Path) -> ProbeAnswer:
+def answer_of(path: Path, caps: ClipCaps | None = None) -> ProbeAnswer:
     """What PyAV says of a clip; BrokenClipError where it cannot be opened, or holds no video.
 
-    Of an MP4 or MOV, first without decoding a picture; in full where that leaves a question open.
+    Of an MP4 or MOV, first without decoding a picture; in full where that leaves a question open. TooLargeError where
+    it is over one of the ``caps``, which its header shows before a picture is decoded; OSError where it is the machine
+    that stands in the way.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    return (is_iso(head) and _glance(path)) or _look(path)
+    if is_iso(head):
+        if answer := _glance(path, caps):
+            return answer
+    elif caps is not None:
+        refuse_by_header(path, caps)
+    return _look(path)
 
 
-def _glance(path: Path) -> ProbeAnswer | None:
+def refuse_by_header(path: Path, caps: ClipCaps) -> None:
+    """TooLargeError where a clip's header shows it to be over a cap; nothing where it does not say, or is no clip's."""
+    import av
+
+    try:
+        with av.open(f"file:{path.absolute()}", options=_HEADER, metadata_errors="replace") as container:
+            answer = _answer(container, _first_real_video(container))
+    except (av.error.FFmpegError, BrokenClipError):
+        return
+    caps.check(_size_of(answer))
+
+
+def _size_of(answer: ProbeAnswer) -> ClipSize:
+    rate = answer.average_rate or answer.base_rate
+    duration_s = answer.stream_duration_s or answer.container_duration_s or 0.0
+    frames = answer.frames or round(duration_s * rate if rate else 0)
+    return ClipSize(answer.width or 0, answer.height or 0, duration_s, frames)
+
+
+def _glance(path: Path, caps: ClipCaps | None) -> ProbeAnswer | None:
     """The answer without a picture decoded; None where it is not all there, or where decoder and container differ."""
     import av
 
@@ -108,6 +138,8 @@ def _glance(path: Path) -> ProbeAnswer | None:
         with av.open(name, format=_ISO, options=_GLANCE, metadata_errors="replace") as container:
             stream = _first_real_video(container)
             answer, context = _answer(container, stream), stream.codec_context
+            if caps is not None:
+                caps.check(_size_of(answer))
             if not stream.frames:  # in fragments: its tables say neither rate nor duration
                 return None
             if answer.pix_fmt is None:
@@ -127,6 +159,8 @@ def _look(path: Path) -> ProbeAnswer:
         with av.open(f"file:{path.absolute()}", options=ONLY_CLIPS, metadata_errors="replace") as container:
             answer = _answer(container, _first_real_video(container))
     except av.error.FFmpegError as error:
+        if error.errno in MACHINES:
+            raise OSError(error.errno, error.strerror) from error
         raise BrokenClipError(error.strerror or str(error)) from error
     return answer
 

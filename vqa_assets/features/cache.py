@@ -49,12 +49,14 @@ class CacheKey:
 class Outcome:
     """What came of one clip and family: the measured columns, or the reason why there are none.
 
-    ``lasting`` is false for a failure that the same bytes need not repeat; such a one is not kept.
+    ``lasting`` is false for a failure that the same bytes need not repeat; such a one is not kept. ``too_large`` is
+    true where it is over a cap.
     """
 
     row: Measured | None = None
     reason: str = ""
     lasting: bool = True
+    too_large: bool = False
 
 
 class FeatureCache:

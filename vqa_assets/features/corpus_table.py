@@ -8,12 +8,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from vqa_assets.clips.folders import ClipFolders
+from vqa_assets.clips.caps import ClipCaps, ClipSize
+from vqa_assets.clips.folders import ClipFolders, is_there
 from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, unobserved
 from vqa_assets.corpora import Corpus
@@ -38,7 +39,7 @@ from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_vi
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
 from vqa_assets.provenance.reading import changed_input, compared
-from vqa_assets.settings import with_origins
+from vqa_assets.settings import RUN_CONFIG, with_origins
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import fault_of, file_identity, parse_json_line
 from vqa_assets.tables.makers import Wrote, made_by, mark, refuse_newer
@@ -69,6 +70,7 @@ MOST_SHAPES = 1_024
 """Different sets of columns and types of rows that are kept apart while a table's schema is gathered."""
 
 _READ_BYTES = 1 << 20
+_INGEST_TOML = "ingest.toml"
 
 _log = logger("vqa_assets.features")
 
@@ -78,7 +80,7 @@ class FeatureSettings:
     """``jsonl`` is the corpus's JSONL, ``clips`` where the clips lie, ``workers`` how many are measured at once.
 
     ``raw`` is what clips without a container are, ``observe`` hears now and then how far the run is, ``hashes`` knows
-    the clips that ingest read.
+    the clips that ingest read, ``caps`` are on what is decoded, of which the run states ``stated_caps``.
     """
 
     jsonl: Path
@@ -88,6 +90,8 @@ class FeatureSettings:
     raw: RawVideo | None = None
     observe: Observer = unobserved
     hashes: KnownHashes = nothing_known
+    caps: ClipCaps = field(default_factory=ClipCaps)
+    stated_caps: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,9 @@ def make_clip_features(
     ):
         extra = frozenset(column.field for column in corpus.extra_columns)
         watch = Watch(ProgressLine(f"{corpus.name}-features", len(clips), _log.info), settings.observe)
+        window = WINDOW_PER_WORKER * settings.workers
         run = MeasuringRun(
-            WINDOW_PER_WORKER * settings.workers, threading.Event(), watch.update, watch.look, settings.hashes
+            window, threading.Event(), watch.update, watch.look, hashes=settings.hashes, caps=settings.caps
         )
         measured, report = extract_features(clips, extractor, executor, cache, run, extra)
         watch.end()
@@ -183,8 +188,15 @@ def make_clip_features(
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
+    # Where a cap was not stated by the run, every stage takes it from the corpus's own file.
     defaults = {**ExtractionSettings().values(), "workers": os.cpu_count() or 1}
-    return with_origins({name: getattr(settings, name) for name in defaults}, defaults)
+    values = {"overwrite": settings.overwrite, "workers": settings.workers, **asdict(settings.caps)}
+    of_toml = {name for name in asdict(settings.caps) if name not in settings.stated_caps}
+    args = with_origins(values, {**defaults, **asdict(ClipCaps())})
+    return {
+        name: {**arg, "from": _INGEST_TOML} if name in of_toml and arg["from"] == RUN_CONFIG else arg
+        for name, arg in args.items()
+    }
 
 
 def why_foreign(path: Path) -> str:
@@ -277,6 +289,7 @@ class CorpusClips:
                 reference_key=reference["src"] if reference is not None and beside else "",
                 ladder=self._ladder is not None,
                 raw=self._settings.raw if is_raw(row["src"]) else None,
+                size=_size_of(row),
             )
 
     def _path_of(self, row: Row) -> Path:
@@ -285,8 +298,17 @@ class CorpusClips:
     def _file_of(self, reference: Row) -> Path | None:
         if reference["src"] not in self._references:
             path = self._path_of(reference)
-            self._references[reference["src"]] = path if path.is_file() else None
+            self._references[reference["src"]] = path if is_there(path) else None
         return self._references[reference["src"]]
+
+
+def _size_of(row: Row) -> ClipSize:
+    """What a corpus row says of its clip's size; rows of an older version, or of elsewhere, may say nothing."""
+    width, height, rate, seconds = (
+        value if isinstance(value := row.get(name), int | float) else 0
+        for name in ("width", "height", "framerate", "duration_s")
+    )
+    return ClipSize(int(width), int(height), float(seconds), round(rate * seconds))
 
 
 @dataclass(frozen=True)
@@ -332,7 +354,7 @@ def reference_field(corpus: Corpus) -> str:
 
 def _check_report(corpus: Corpus, report: FeatureReport) -> None:
     """Log what failed; FeatureError where clips do not reconcile, or none could be measured."""
-    for key, reason in report.failed:
+    for key, reason in (*report.failed, *report.too_large):
         _log.warning("%s: %s could not be measured: %s", corpus.name, key, reason)
     if report.again:
         _log.info("%s: %s", corpus.name, report.again)
@@ -341,10 +363,11 @@ def _check_report(corpus: Corpus, report: FeatureReport) -> None:
     if not report.reconciles:
         raise FeatureError(f"{corpus.name}: clips do not reconcile", found=f"{report}", next_step="report this defect")
     if not report.measured + report.cached:
-        first = "; ".join(f"{key}: {reason}" for key, reason in report.failed[:3])
+        failed = [*report.failed, *report.too_large]
+        first = "; ".join(f"{key}: {reason}" for key, reason in failed[:3])
         raise FeatureError(
             f"{corpus.name}: no clip could be measured",
-            found=f"{len(report.failed)} of {report.rows_in} failed ({first})",
+            found=f"{len(failed)} of {report.rows_in} failed ({first})",
             expected="at least one clip",
             next_step="are the clips where the corpus JSONL says they are?",
         )
@@ -415,11 +438,12 @@ def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, ve
             "measured": report.measured,
             "cached": report.cached,
             "failed": len(report.failed),
+            "skipped_too_large": len(report.too_large),
             "no_reference": len(report.no_reference),
         },
         "measured_again": report.again,
         "no_reference": report.no_reference[:50],
-        "failures": [{"key": key, "reason": reason} for key, reason in report.failed[:50]],
+        "failures": [{"key": key, "reason": reason} for key, reason in (*report.failed, *report.too_large)[:50]],
     }
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqa_assets.clips.containers import ONLY_CLIPS_ARGUMENTS
-from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
+from vqa_assets.clips.trouble import is_crash
+from vqa_assets.errors import BrokenClipError, ChildDiedError, ClipError, FeatureError, TransientClipError
 from vqa_assets.feature_names import CANONICAL_6, VMAF
 from vqa_assets.features.decoding import ClipFile, Picture, Samples
 from vqa_assets.features.ffmpeg import Child, Finished
@@ -53,7 +54,6 @@ _READ = ("-threads", "1", "-r", str(ENCODE_RATE), "-i")
 _TO_NULL = ("-fps_mode", "passthrough", "-f", "null", "-")
 _COUNTED = ("-stats_enc_pre", COUNT_FILE, "-stats_enc_pre_fmt", "{n}")
 _TRUNCATED = ("File ended prematurely", ": partial file")
-_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _UNABLE = ("Unrecognized option", "No such filter", "Unknown encoder", "No space left on device")
 
@@ -217,10 +217,11 @@ def _check_end(comparison: Comparison, finished: Finished) -> None:
         raise BrokenClipError(f"{name}: its reference is cut short", found=last, next_step="fetch or stage it again")
     if any(sign in message for sign in _UNABLE):
         raise FeatureError("ffmpeg: cannot compare", found=last, next_step="free space, or upgrade imageio-ffmpeg")
-    if finished.status in _KILLED:
-        raise TransientClipError(f"{name}: ffmpeg was killed", next_step="give it more memory, or fewer workers")
-    if finished.status < 0:
+    if is_crash(finished.status):
         died = signal.Signals(-finished.status).name
-        raise ClipError(f"{name}: libvmaf crashes on it", found=died, next_step="leave the clip out")
+        raise ChildDiedError(f"{name}: libvmaf crashes on it: {died}", crashed=True, next_step="leave the clip out")
+    if finished.status < 0:
+        remedy = "give it more memory, or fewer workers"
+        raise ChildDiedError(f"{name}: ffmpeg was killed", crashed=False, next_step=remedy)
     if finished.status:
         raise ClipError(f"{name}: ffmpeg failed", found=f"status {finished.status}: {last or 'no message'}")

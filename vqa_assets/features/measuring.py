@@ -14,16 +14,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import clearer_reason, refuse_what_is_no_clip
 from vqa_assets.clips.geometry import Geometry, geometry_of, raw_geometry
 from vqa_assets.clips.hashing import HashedFile, StampedHash, of_steady_files
-from vqa_assets.clips.pyav import answer_of
+from vqa_assets.clips.pyav import answer_of, refuse_by_header
 from vqa_assets.clips.work import StoppedError, completed, stopping
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
+from vqa_assets.errors import (
+    BrokenClipError,
+    ChildDiedError,
+    ClipError,
+    FeatureError,
+    TooLargeError,
+    TransientClipError,
+)
 from vqa_assets.feature_names import CANONICAL_6, VMAF, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome, family_key
 from vqa_assets.features.family import FamilyVersion, FeatureExtractor, Measured, joined
+from vqa_assets.features.memory import MEMORY
 
 IDENTITY = ("key", "src_sha256")
 """Which clip a feature row is of."""
@@ -46,7 +55,7 @@ class ClipToMeasure:
     """One clip of the table: its key, its file and hash, and those of its reference in a ladder corpus.
 
     The hashes are the corpus rows': what is measured is of these bytes, or of none. ``ladder`` without a reference is a
-    clip whose reference is missing. ``raw`` is what it is without a container.
+    clip whose reference is missing. ``raw`` is what it is without a container, ``size`` what its row says of it.
     """
 
     key: str
@@ -57,6 +66,7 @@ class ClipToMeasure:
     reference_key: str = ""
     ladder: bool = False
     raw: RawVideo | None = None
+    size: ClipSize | None = None
 
     @property
     def alone(self) -> bool:
@@ -78,7 +88,7 @@ class MeasuringRun:
     """How a run goes: clips outstanding at once, the stop signal, and who shows how far it is.
 
     ``progress`` gets the counts of clips done and failed; ``meanwhile`` is called while a long clip is measured.
-    ``hashes`` says what is known of clips before they are opened.
+    ``hashes`` says what is known of clips before they are opened, ``caps`` are on what is decoded.
     """
 
     window: int
@@ -86,13 +96,15 @@ class MeasuringRun:
     progress: Callable[[int, int], None] | None = None
     meanwhile: Callable[[], None] = lambda: None
     hashes: KnownHashes = nothing_known
+    caps: ClipCaps = field(default_factory=ClipCaps)
 
 
 @dataclass(frozen=True)
 class FeatureReport:
     """What became of the clips: measured now, taken from the cache, or failed (key, reason), now or earlier.
 
-    A clip of which one family had to be measured counts as measured; one of which one family failed has failed. Of
+    ``too_large`` are those over a cap (key, reason), which are asked again by the next run. A clip of which one family
+    had to be measured counts as measured; one of which one family failed has failed. Of
     those with features, ``no_reference`` are the keys of ladder clips without their reference. ``again`` tells how many
     clips were measured before by another version, and what differs.
     """
@@ -103,11 +115,12 @@ class FeatureReport:
     failed: list[tuple[str, str]]
     no_reference: list[str] = field(default_factory=list)
     again: str = ""
+    too_large: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def reconciles(self) -> bool:
         """Whether every clip is accounted for once."""
-        return self.rows_in == self.measured + self.cached + len(self.failed)
+        return self.rows_in == self.measured + self.cached + len(self.failed) + len(self.too_large)
 
 
 @dataclass(frozen=True)
@@ -164,7 +177,7 @@ def extract_features(
         ),
         run.hashes,
     )
-    work = partial(_measure, extractor, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
+    work = partial(_measure, extractor, run.caps, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
     with stopping(run.stop, executor):
         for task, future in completed(executor, work, tasks, run.window, run.meanwhile):
             measured, key = future.result(), _clip_key(task.clip)
@@ -175,7 +188,7 @@ def extract_features(
                 run.progress(done, len(ledger.failed))
             if run.stop.is_set():
                 raise StoppedError
-    return MeasuredRows(clips, families, frozenset(ledger.failed), cache), ledger.report()
+    return MeasuredRows(clips, families, frozenset((*ledger.failed, *ledger.too_large)), cache), ledger.report()
 
 
 @dataclass
@@ -189,15 +202,16 @@ class _Ledger:
     cached: int = 0
     lacking: dict[int, tuple[FamilyVersion, ...]] = field(default_factory=dict)
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    too_large: dict[int, tuple[str, str]] = field(default_factory=dict)
     alone: dict[int, str] = field(default_factory=dict)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def judge(self, index: int, clip: ClipToMeasure, outcomes: Iterable[Outcome | None]) -> bool:
         """Whether none of a clip's families has failed; the first that has is the clip's reason."""
-        reasons = [outcome.reason for outcome in outcomes if outcome is not None and outcome.row is None]
-        if reasons:
-            self.failed[index] = clip.key, reasons[0]
-        return not reasons
+        failures = [outcome for outcome in outcomes if outcome is not None and outcome.row is None]
+        if failures:
+            (self.too_large if failures[0].too_large else self.failed)[index] = clip.key, failures[0].reason
+        return not failures
 
     def report(self) -> FeatureReport:
         """The report of the clips, all of them measured by now."""
@@ -207,11 +221,14 @@ class _Ledger:
             again = f"{self.changes.total()} clips are measured again: {gone} became {new}"
         return FeatureReport(
             rows_in=self.count,
-            measured=sum(index not in self.failed for index in self.lacking),
+            measured=len(self.lacking.keys() - self.failed.keys() - self.too_large.keys()),
             cached=self.cached,
             failed=[self.failed[index] for index in sorted(self.failed)],
-            no_reference=[key for index, key in self.alone.items() if index not in self.failed],
+            no_reference=[
+                self.alone[i] for i in sorted(self.alone.keys() - self.failed.keys() - self.too_large.keys())
+            ],
             again=again,
+            too_large=[self.too_large[index] for index in sorted(self.too_large)],
         )
 
 
@@ -316,17 +333,31 @@ def _version_change(
     return None
 
 
-def _measure(extractor: FeatureExtractor, stop: threading.Event | None, task: MeasuringTask) -> dict[str, Outcome]:
-    """What came of one clip, by family; failures that are the clip's own are outcomes, all others are raised."""
+def _measure(
+    extractor: FeatureExtractor, caps: ClipCaps, stop: threading.Event | None, task: MeasuringTask
+) -> dict[str, Outcome]:
+    """What came of one clip, by family; failures that are the clip's own are outcomes, all others are raised.
+
+    Where the machine stood in the way, or a process died over the clip, it is tried once more.
+    """
+    MEMORY.keep_to(caps)  # here: the process may be another than the run's
+    measured = _tried(extractor, caps, stop, task)
+    again = tuple(name for name, values in measured.items() if _may_pass(values))
+    if again:
+        measured = {**measured, **_tried(extractor, caps, stop, replace(task, families=again))}
+    return {name: _outcome(values) for name, values in measured.items()}
+
+
+def _tried(
+    extractor: FeatureExtractor, caps: ClipCaps, stop: threading.Event | None, task: MeasuringTask
+) -> Mapping[str, Measured | ClipError]:
+    """What the families of a task measure of its clip in one go, or why they do not."""
     clip = task.clip
     if stop is not None and stop.is_set():
         raise StoppedError
     sides = {"clip": (clip.path, clip.sha256)}
     if clip.reference not in (None, clip.path):  # a ladder's reference is its own
         sides["reference"] = (clip.reference, clip.reference_sha256 or "")
-    for what, (path, _) in sides.items():
-        if not path.exists():
-            return dict.fromkeys(task.families, Outcome(reason=f"{what} file absent", lasting=False))
 
     def measure(hashed: Sequence[HashedFile]) -> Mapping[str, Measured | ClipError]:
         for one, (what, (_, sha256)) in zip(hashed, sides.items(), strict=True):
@@ -341,16 +372,45 @@ def _measure(extractor: FeatureExtractor, stop: threading.Event | None, task: Me
 
     paths = [path for path, _ in sides.values()]
     try:
-        measured = of_steady_files(measure, paths, stop or threading.Event(), task.known)
+        for what, (path, _) in sides.items():
+            if not path.exists():
+                raise TransientClipError(f"{what} file absent")
+        if clip.size is not None:
+            caps.check(clip.size)
+        for path in paths:
+            refuse_too_large(path, clip.raw, caps)
+        return of_steady_files(measure, paths, stop or threading.Event(), task.known)
     except ClipError as error:
-        return dict.fromkeys(task.families, _failure(error))
-    except OSError as error:
-        unreadable = f"cannot be read: {error.strerror or error}"
-        return dict.fromkeys(task.families, Outcome(reason=unreadable, lasting=False))
-    return {
-        name: _failure(values) if isinstance(values, ClipError) else Outcome(row=values)
-        for name, values in measured.items()
-    }
+        return dict.fromkeys(task.families, error)
+    except (OSError, MemoryError) as error:
+        unreadable = TransientClipError(f"cannot be read: {getattr(error, 'strerror', None) or error or 'no memory'}")
+        unreadable.__cause__ = error
+        return dict.fromkeys(task.families, unreadable)
+
+
+def _may_pass(values: Measured | ClipError) -> bool:
+    """Whether a family failed by the machine's fault, or a first death; a time limit that passed is not waited twice."""
+    return isinstance(values, ChildDiedError) or (
+        isinstance(values, TransientClipError) and isinstance(values.__cause__, OSError | MemoryError)
+    )
+
+
+def _outcome(values: Measured | ClipError) -> Outcome:
+    if not isinstance(values, ClipError):
+        return Outcome(row=values)
+    # A process that crashed on the second try too has crashed on the clip.
+    crashed = isinstance(values, ChildDiedError) and values.crashed
+    passing = isinstance(values, (TransientClipError, TooLargeError)) and not crashed
+    return Outcome(reason=str(values), lasting=not passing, too_large=isinstance(values, TooLargeError))
+
+
+def refuse_too_large(path: Path, raw: RawVideo | None, caps: ClipCaps) -> None:
+    """TooLargeError where a clip is over a cap, by its header or by what it is without one; nothing is decoded."""
+    if raw is None:
+        refuse_by_header(path, caps)
+    else:
+        frames = path.stat().st_size // raw.frame_bytes
+        caps.check(ClipSize(raw.width, raw.height, frames / raw.framerate, frames))
 
 
 def _with_hashes(tasks: Iterable[MeasuringTask], hashes: KnownHashes) -> Iterator[MeasuringTask]:
@@ -365,10 +425,6 @@ def _with_hashes(tasks: Iterable[MeasuringTask], hashes: KnownHashes) -> Iterato
             yield replace(task, known={path: known[key] for path, key in files if path and key in known})
 
 
-def _failure(error: ClipError) -> Outcome:
-    return Outcome(reason=str(error), lasting=not isinstance(error, TransientClipError))
-
-
 def one_clip_row(
     clip: Path,
     extractor: FeatureExtractor,
@@ -380,8 +436,9 @@ def one_clip_row(
     """The columns of the feature table for one file: measured ones, geometry, size and hash; ``key`` is its name.
 
     With ``reference`` the clip is a ladder clip compared with it. ``raw`` is what it is where it has no
-    container. ``corpus`` is None. Raises ``BrokenClipError`` for a file that is no whole clip, ``ClipError`` for one
-    that cannot be measured, ``TransientClipError`` where it cannot be read, ``FeatureError`` where no clip could be.
+    container. ``corpus`` is None. Raises ``BrokenClipError`` for a file that is no whole clip, ``TooLargeError`` for
+    one that is over a cap, ``ClipError`` for one that cannot be measured, ``TransientClipError`` where it cannot be
+    read, ``FeatureError`` where no clip could be.
     """
 
     def row(hashed: Sequence[HashedFile]) -> dict[str, Any]:
@@ -399,15 +456,20 @@ def one_clip_row(
         if clip.name in error.what:
             raise
         raise BrokenClipError(f"{clip.name}: {error}", next_step="fetch or stage the clip again") from None
+    except TooLargeError as error:
+        raise TooLargeError(f"{clip.name}: {error}") from None
     except OSError as error:
         raise TransientClipError(f"{clip.name}: cannot be read", found=error.strerror or str(error)) from error
 
 
 def _geometry(clip: Path, raw: RawVideo | None, size_bytes: int) -> Geometry:
-    """The same geometry that ingest reads from the file; BrokenClipError where it has none."""
+    """The same geometry that ingest reads from the file; BrokenClipError where it has none, TooLargeError by a cap."""
+    caps = ClipCaps()
     if raw is not None:
-        return raw_geometry(raw, size_bytes, "")
+        geometry = raw_geometry(raw, size_bytes, "")
+        caps.check(ClipSize.of(geometry))
+        return geometry
     try:
-        return geometry_of(answer_of(clip))
+        return geometry_of(answer_of(clip, caps))
     except BrokenClipError as error:
         raise BrokenClipError(clearer_reason(str(error), clip)) from None

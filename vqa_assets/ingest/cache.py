@@ -1,19 +1,22 @@
 """The ingest cache: hash and probe of clips already read, so that an unchanged clip costs one ``stat``.
 
-A row that is not as it was put counts as none. And which of a corpus's address templates worked last.
+A row that is not as it was put counts as none. And which of a corpus's address templates worked last, and over which
+clips the processes that read them died.
 """
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Self
 
 from vqa_assets.clips.cache import CacheFile, CacheFormat, ask_read_only, checksum_of, is_whole
 from vqa_assets.clips.folders import FileStamp
 from vqa_assets.clips.geometry import Geometry
 from vqa_assets.clips.hashing import StampedHash
+from vqa_assets.clips.trouble import Deaths
 from vqa_assets.printing import logger
 
 _COLUMNS = (
@@ -23,9 +26,11 @@ _COLUMNS = (
 _FORMAT = CacheFormat(
     name="ingest_cache",
     tables=f"CREATE TABLE IF NOT EXISTS clips ({_COLUMNS}) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS worked (what TEXT PRIMARY KEY, template TEXT) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS worked (what TEXT PRIMARY KEY, template TEXT) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS deaths (name TEXT PRIMARY KEY, sha256 TEXT, crashes INTEGER, killed_runs INTEGER, "
+    "memory_bytes INTEGER) WITHOUT ROWID",
     cost="every clip is read again",
-    checked=("clips",),
+    checked=("clips", "deaths"),
 )
 _PLACES = f"({','.join('?' * (1 + _COLUMNS.count(',')))})"
 _INSERT = "INSERT OR REPLACE INTO clips VALUES "
@@ -38,12 +43,16 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReadClip:
-    """A clip that was read: its stamp, its hash, and its geometry or the reason why it is broken."""
+    """A clip that was read: its stamp, its hash, and its geometry or the reason why it is broken.
+
+    ``header`` is all that is known of one over a cap: nothing of it was decoded, and its pixel format is not known.
+    """
 
     stamp: FileStamp
     sha256: str
     geometry: Geometry | None
     broken: str = ""
+    header: Geometry | None = None
 
 
 class IngestCache:
@@ -72,6 +81,23 @@ class IngestCache:
     def template(self, template: str) -> None:
         self._file.ask(lambda file: file.execute("INSERT OR REPLACE INTO worked VALUES ('address', ?)", [template]))
 
+    def deaths(self) -> Mapping[str, Deaths]:
+        """How often processes died over a clip that is not settled yet, by name."""
+        return self._file.ask(_every_death)
+
+    def put_deaths(self, deaths: Mapping[str, Deaths | None]) -> None:
+        """Commit deaths at once, by clip name; None for a clip that is settled."""
+        gone = [(name,) for name, one in deaths.items() if one is None]
+        rows = [(name, *astuple(one)) for name, one in deaths.items() if one is not None]
+        checked = [(*row, checksum_of(row)) for row in rows]
+
+        def write(file: sqlite3.Connection) -> None:
+            file.executemany("DELETE FROM deaths WHERE name = ?", gone)
+            file.executemany("INSERT OR REPLACE INTO deaths VALUES (?, ?, ?, ?, ?, ?)", checked)
+
+        if gone or rows:
+            self._file.ask(write)
+
     def put(self, name: str, clip: ReadClip) -> None:
         """Commit one clip at once."""
         self.put_all({name: clip})
@@ -80,7 +106,10 @@ class IngestCache:
         """Commit clips at once, by name; a statement and a commit for all of them costs little more than for one."""
         rows: list[list[object]] = []
         for name, clip in clips.items():
-            geometry = [None] * 6 if clip.geometry is None else list(clip.geometry.as_dict().values())
+            probed = clip.geometry or clip.header
+            geometry = [None] * 6 if probed is None else list(probed.as_dict().values())
+            if clip.header is not None:  # whose nulls an older edition takes for damage: it reads the clip again
+                geometry[4:] = None, None
             row = [name, clip.stamp.size_bytes, clip.stamp.mtime_ns, clip.sha256, clip.broken, *geometry]
             rows.append([*row, checksum_of(row)])
 
@@ -93,10 +122,13 @@ class IngestCache:
         self._file.ask(write)
 
 
-def read_only(path: Path) -> tuple[Mapping[str, ReadClip], str]:
-    """All clips of a cache that is left as it is, by name, and its ``template``; empty where a run would begin it."""
-    nothing: tuple[Mapping[str, ReadClip], str] = {}, ""
-    return ask_read_only(path, _FORMAT, lambda file: (_every_clip(file, path), _template(file)), nothing)
+def read_only(path: Path) -> tuple[Mapping[str, ReadClip], str, Mapping[str, Deaths]]:
+    """All clips of a cache that is left as it is, by name, its ``template`` and ``deaths``; empty where a run would
+    begin it."""
+    nothing: tuple[Mapping[str, ReadClip], str, Mapping[str, Deaths]] = {}, "", {}
+    return ask_read_only(
+        path, _FORMAT, lambda file: (_every_clip(file, path), _template(file), _every_death(file)), nothing
+    )
 
 
 def hashes_of(path: Path, names: Sequence[str]) -> Mapping[str, StampedHash]:
@@ -140,9 +172,25 @@ def _whole(rows: Iterable[tuple[object, ...]], path: Path) -> Mapping[str, ReadC
     return clips
 
 
+def _has_table(file: sqlite3.Connection, name: str) -> bool:
+    # A file of an older version gets its later tables when a run opens it, and may be only read here.
+    return file.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [name]).fetchone() is not None
+
+
+def _every_death(file: sqlite3.Connection) -> Mapping[str, Deaths]:
+    if not _has_table(file, "deaths"):
+        return {}
+    deaths: dict[str, Deaths] = {}
+    for row in file.execute("SELECT * FROM deaths"):
+        name, sha256, *counts, _ = row
+        # A count that is damaged begins anew: nothing but patience hangs on it.
+        if is_whole(row) and _of_kinds((name, sha256, *counts), (str, str, int, int, int)):
+            deaths[name] = Deaths(sha256, *counts)
+    return deaths
+
+
 def _template(file: sqlite3.Connection) -> str:
-    # A file of an older version gets this table when a run opens it, and is only read here.
-    if not file.execute("SELECT 1 FROM sqlite_master WHERE name = 'worked'").fetchone():
+    if not _has_table(file, "worked"):
         return ""
     row = file.execute("SELECT template FROM worked").fetchone()
     return str(row[0]) if row else ""
@@ -152,10 +200,15 @@ def _read_clip(row: tuple[object, ...]) -> ReadClip:
     size, mtime, sha256, broken, *geometry = row
     if not _of_kinds((size, mtime, sha256), (int, int, str)):
         raise ValueError(f"a row of other values: {row!r:.200}")
-    if geometry[0] is not None and not _of_kinds(geometry, (int, int, float, float, str, str)):
+    stamp = FileStamp(size, mtime)  # type: ignore[arg-type]
+    if geometry[0] is None:
+        return ReadClip(stamp, str(sha256), None, str(broken or ""))
+    is_header = geometry[4:] == [None, None]
+    if not _of_kinds(geometry, (int, int, float, float, *([NoneType] * 2 if is_header else [str] * 2))):
         raise ValueError(f"a geometry of other values: {geometry!r:.200}")
-    probed = None if geometry[0] is None else Geometry(*geometry)  # type: ignore[arg-type]
-    return ReadClip(FileStamp(size, mtime), str(sha256), probed, str(broken or ""))  # type: ignore[arg-type]
+    if is_header:
+        return ReadClip(stamp, str(sha256), None, header=Geometry(*geometry[:4], "", ""))  # type: ignore[call-arg,arg-type]
+    return ReadClip(stamp, str(sha256), Geometry(*geometry), str(broken or ""))  # type: ignore[arg-type]
 
 
 def _of_kinds(values: Sequence[object], kinds: Sequence[type]) -> bool:

@@ -2,6 +2,7 @@
 
 What was fetched and is no whole video is the server's fault until three runs have fetched the same container: it is not
 kept, and no clip is called broken for it. What a person put in a clip's place is read as it is, and never deleted.
+What the machine stands in the way of (a disk, memory, descriptors) is tried twice, and says nothing about the clip.
 Nothing is committed here. Which clips need a worker, and what becomes of outcomes, is in ``gather``.
 """
 
@@ -10,18 +11,27 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import HEAD_BYTES, begins_as_container, kind_of_text
 from vqa_assets.clips.downloading import DownloadLimits, pause_s, told_address
 from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
-from vqa_assets.clips.geometry import raw_geometry
+from vqa_assets.clips.geometry import Geometry, raw_geometry
 from vqa_assets.clips.hashing import CHANGED, ClipBytes, of_steady_files
+from vqa_assets.clips.trouble import Deaths, tried_again
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import BrokenClipError, DownloadError, IngestError, TransientClipError
+from vqa_assets.errors import (
+    BrokenClipError,
+    ChildDiedError,
+    DownloadError,
+    IngestError,
+    TooLargeError,
+    TransientClipError,
+)
 from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.layout import PART
 from vqa_assets.ingest.tools import ClipTools, OpenTools, open_tools
@@ -36,10 +46,13 @@ NO_WHOLE_VIDEO = "no whole video came: "
 
 
 class ClipState(StrEnum):
-    """How it ended with one clip: row, broken clip, neither clip nor URL, lost for good, lost for this time."""
+    """How it ended with one clip: row, broken clip, over a cap, there and not readable this time, neither clip nor URL,
+    lost for good, lost for this time."""
 
     READ = "read"
     BROKEN = "broken"
+    TOO_LARGE = "too large"
+    UNPROBED = "unprobed"
     MISSING = "missing"
     FAILED = "failed"
     UNAVAILABLE = "unavailable"
@@ -64,7 +77,8 @@ class ClipTask:
     ``refused_sha256`` is of the container that the last run fetched and did not keep, ``refused_runs`` the number of
     runs in a row that did.
     ``cut_from`` is the size in bytes of the clip that an earlier run read, where its file is shorter by now: if that is
-    no whole clip, ``fetching`` is the task that brings it again, where it has an address.
+    no whole clip, ``fetching`` is the task that brings it again, where it has an address. ``deaths`` are those that
+    earlier runs saw over the clip.
     """
 
     name: str
@@ -77,25 +91,26 @@ class ClipTask:
     sources: tuple[ClipSource, ...] = ()
     cut_from: int = 0
     fetching: "ClipTask | None" = None
+    deaths: Deaths | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClipLimits:
-    """What bounds the work on each clip of a run: its download, and the seconds of its probe."""
+    """What bounds the work on each clip of a run: its download, the seconds of its probe, what may be decoded."""
 
     download: DownloadLimits
     probe_timeout_s: float
+    caps: ClipCaps = field(default_factory=ClipCaps)
 
 
 @dataclass(frozen=True, slots=True)
 class ClipOutcome:
     """What became of one clip. ``fetched_bytes`` came over the network, ``read_bytes`` were hashed.
 
-    ``present`` is true where an unavailable clip is there, and the disk gives it to nobody; ``lasting`` is false where
-    another try may find otherwise, though the clip stays as it is. ``address`` is where a clip failed for good (as
-    ``told_addresses`` has it); ``refused_sha256`` and ``refused_runs`` are for the next run's task. ``source`` is the
-    one of several that the clip came from. ``fetched_to`` is where a fetched clip lies: its bytes are on the disk, its
-    name in the folder is the coordinator's to sync.
+    ``present`` is true where a clip is there that gives no row now, so that its earlier row is never pruned.
+    ``address`` is where a clip failed for good (as ``told_addresses`` has it); ``refused_sha256``, ``refused_runs`` and
+    ``deaths`` are for the next run's task. ``source`` is the one of several that the clip came from. ``fetched_to`` is
+    where a fetched clip lies: its bytes are on the disk, its name in the folder is the coordinator's to sync.
     """
 
     state: ClipState
@@ -103,7 +118,6 @@ class ClipOutcome:
     reason: str = ""
     unreachable: bool = False
     present: bool = False
-    lasting: bool = True
     fetched_bytes: int = 0
     read_bytes: int = 0
     address: str = ""
@@ -111,6 +125,7 @@ class ClipOutcome:
     refused_runs: int = 0
     source: ClipSource | None = None
     fetched_to: Path | None = None
+    deaths: Deaths | None = None
 
 
 def told_addresses(urls: Iterable[str]) -> str:
@@ -143,7 +158,7 @@ def read_clip(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutco
         raise StoppedError
     if not task.url:
         outcome = _read_present(task, limits, tools)
-        if not (task.cut_from and outcome.state is ClipState.BROKEN and outcome.lasting):
+        if not (task.cut_from and outcome.state is ClipState.BROKEN):
             return outcome
         if task.fetching is None:
             # What an earlier run read of it stands: bytes were lost, and nobody replaced the clip by another.
@@ -157,12 +172,16 @@ def read_clip(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutco
 
 def _read_present(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
     """Hash and probe a clip that is there: one state of the file, or a copy under way, which the next run reads."""
-    try:
+
+    def read() -> ClipOutcome:
         return of_steady_files(
             lambda hashed: _measure(task, task.path, hashed[0].content, limits, tools), [task.path], tools.stop
         )
+
+    try:
+        return tried_again(read, tools.stop.wait)
     except TransientClipError:
-        return ClipOutcome(ClipState.UNAVAILABLE, reason=CHANGED, present=True)
+        return ClipOutcome(ClipState.UNPROBED, reason=CHANGED, present=True)
     except OSError as error:
         return unreadable(error)
 
@@ -180,12 +199,15 @@ def _fetch_from_any(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> Cli
     for source in task.sources:
         one = replace(task, url=source.url, path=source.path, sources=())
         outcomes.append(_fetch_in_words(one, limits, tools))
-        if outcomes[-1].clip is not None or outcomes[-1].unreachable:  # all of them lie on one server
+        came = outcomes[-1].clip is not None or outcomes[-1].state is ClipState.UNPROBED
+        if came or outcomes[-1].unreachable:  # all of them lie on one server
             break
     fetched_bytes = sum(outcome.fetched_bytes for outcome in outcomes)
     last = outcomes[-1]
     if last.clip is not None:
         return replace(last, fetched_bytes=fetched_bytes, source=task.sources[len(outcomes) - 1])
+    if last.state is ClipState.UNPROBED:
+        return replace(last, fetched_bytes=fetched_bytes)
     return replace(outcome_of_none(task, outcomes), fetched_bytes=fetched_bytes)
 
 
@@ -221,7 +243,7 @@ def unreadable(error: OSError) -> ClipOutcome:
     """What the disk refuses says nothing about the clip."""
     present, reason = not isinstance(error, FileNotFoundError), error.strerror or os.strerror(errno.EIO)
     what = "the clip is there and cannot be read" if present else "cannot be read"
-    return ClipOutcome(ClipState.UNAVAILABLE, reason=f"{what}: {reason}", present=present)
+    return ClipOutcome(ClipState.UNPROBED, reason=f"{what}: {reason}", present=present)
 
 
 def part_of(path: Path) -> Path:
@@ -267,13 +289,13 @@ def _fetch(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
         try:
             # Before it has the clip's name: after a kill in between nobody could tell it from what a person staged.
             outcome = _measure(task, part, content, limits, tools)
-            if outcome.state is ClipState.BROKEN and outcome.lasting:
+            if outcome.state is ClipState.BROKEN and outcome.deaths is None:
                 outcome = _doubt(task, part, outcome)
             if outcome.clip is None:
-                return replace(outcome, present=False, fetched_bytes=content.size_bytes)
+                return replace(outcome, fetched_bytes=content.size_bytes)
             sync_file(part)  # or a power cut may leave the name, and the cache's word for it, without the bytes
             part.replace(task.path)
-            return replace(outcome, present=False, fetched_bytes=content.size_bytes, fetched_to=task.path)
+            return replace(outcome, fetched_bytes=content.size_bytes, fetched_to=task.path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
@@ -306,31 +328,51 @@ def _doubt(task: ClipTask, part: Path, broken: ClipOutcome) -> ClipOutcome:
 
 
 def _measure(task: ClipTask, path: Path, content: ClipBytes, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
-    """Probe a clip whose bytes are known, at ``path``. A raw clip has no header to probe: its size says what it is."""
-    geometry, broken, lasting = None, "", True
+    """Probe a clip whose bytes are known, at ``path``."""
+    geometry, header, broken, deaths = None, None, "", None
     try:
         try:
-            if task.raw is None:
-                with tools.probes:
-                    if tools.stop.is_set():  # while it waited for its turn
-                        raise StoppedError
-                    geometry = tools.prober.probe(path, limits.probe_timeout_s)
+            geometry = tried_again(lambda: _probed(task, path, limits, tools), tools.stop.wait)
         except BrokenClipError as error:
             broken = str(error)
+        except TooLargeError as error:
+            if error.header is None:
+                return ClipOutcome(ClipState.TOO_LARGE, reason=str(error), present=True)
+            header = Geometry(*error.header, "", "")
+        except ChildDiedError as death:
+            known = task.deaths if task.deaths and task.deaths.sha256 == content.sha256 else Deaths(content.sha256)
+            deaths = known.and_one(death)
+            broken = deaths.verdict()
+            if not broken:
+                return ClipOutcome(ClipState.UNPROBED, reason=str(death), present=True, deaths=deaths)
         except TransientClipError as error:
-            broken, lasting = str(error), False
+            return ClipOutcome(ClipState.UNPROBED, reason=str(error), present=True)
         stamp = stamp_of(path)
     except OSError as error:
         return unreadable(error)
     # The hash and the probe must be of the same bytes, or the row would be of neither.
     if stamp is None or stamp.size_bytes != content.size_bytes:
-        return ClipOutcome(ClipState.UNAVAILABLE, reason=CHANGED, present=stamp is not None)
-    clip = ReadClip(stamp, content.sha256, geometry, broken)
+        return ClipOutcome(ClipState.UNPROBED, reason=CHANGED, present=stamp is not None)
+    clip = ReadClip(stamp, content.sha256, geometry, broken, header)
     clip = as_raw(clip, task.raw, task.codec) if task.raw else clip
-    return ClipOutcome(
-        ClipState.BROKEN if clip.broken else ClipState.READ,
-        clip,
-        reason=clip.broken,
-        lasting=lasting,
-        read_bytes=content.size_bytes,
-    )
+    return replace(settled(clip, limits.caps), read_bytes=content.size_bytes, deaths=deaths)
+
+
+def settled(clip: ReadClip, caps: ClipCaps) -> ClipOutcome:
+    """What a clip that was read comes to, now or in an earlier run, under the caps of this one."""
+    size = clip.geometry or clip.header
+    if clip.broken or size is None:
+        return ClipOutcome(ClipState.BROKEN, clip, clip.broken)
+    if reason := caps.why_too_large(ClipSize.of(size)):
+        return ClipOutcome(ClipState.TOO_LARGE, clip, f"too large: {reason}", present=True)
+    return ClipOutcome(ClipState.READ, clip)
+
+
+def _probed(task: ClipTask, path: Path, limits: ClipLimits, tools: OpenTools) -> Geometry | None:
+    """What the probe says; None for a raw clip, which has no header: its size says what it is."""
+    if task.raw is not None:
+        return None
+    with tools.probes:
+        if tools.stop.is_set():  # while it waited for its turn
+            raise StoppedError
+        return tools.prober.probe(path, limits.probe_timeout_s)

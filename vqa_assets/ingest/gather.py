@@ -59,16 +59,16 @@ def keep_in(progress: Progress, cache: IngestCache) -> Keep:
     A fetched clip's name is on the disk before, as its bytes are: the cache knows of none that a power cut takes.
     A clip is kept by the name of the source that it came from, and its template goes first in the next runs.
     """
-    worked = cache.template
+    worked, dying = cache.template, set(cache.deaths())
 
     def keep(outcomes: Mapping[str, ClipOutcome]) -> None:
         nonlocal worked
         kept_as = {name: outcome.source.name if outcome.source else name for name, outcome in outcomes.items()}
         for folder in {outcome.fetched_to.parent for outcome in outcomes.values() if outcome.fetched_to}:
             sync_folder(folder)
-        cache.put_all(
-            {kept_as[name]: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes and o.lasting}
-        )
+        cache.put_all({kept_as[name]: o.clip for name, o in outcomes.items() if o.clip is not None and o.read_bytes})
+        deaths = {name: None if o.clip else o.deaths for name, o in outcomes.items() if o.deaths or name in dying}
+        cache.put_deaths({name: one for name, one in deaths.items() if one or outcomes[name].clip})
         if (template := _template_of(outcomes)) not in ("", worked):
             cache.template = worked = template
         entries: dict[str, Entry] = {}
@@ -104,7 +104,7 @@ def gather_outcomes(
     _log.info("[%s-jsonl] %d rows: %s, %d to read, the rest known", name, len(plan.run), to_fetch, to_read)
     check_space(plan.corpus, fetch, plan.clips.folders.target)
     if tasks:
-        tools = ClipTools.of(services.prober, services.downloader)
+        tools = ClipTools.of(services.prober, services.downloader, plan.settings.caps())
         watch = Watch(ProgressLine(f"{name}-jsonl", len(tasks), _log.info), services.observe)
         # The tools close after the pool, when no thread of it is left that could open them again.
         with tools_of_run(tools) as here, services.pool.open(workers_of(plan.settings)) as executor:
@@ -118,7 +118,8 @@ def gather_outcomes(
 
 def refuse_dead_servers(corpus: str, outcomes: Mapping[str, ClipOutcome], unreachable: int) -> None:
     """ServerGoneError where no clip is there from before, and none of ``unreachable`` transfers got an answer."""
-    if {outcome.state for outcome in outcomes.values()} & {ClipState.READ, ClipState.BROKEN}:
+    are_there = {ClipState.READ, ClipState.BROKEN, ClipState.TOO_LARGE, ClipState.UNPROBED}
+    if {outcome.state for outcome in outcomes.values()} & are_there:
         return
     reason = next(outcome.reason for outcome in outcomes.values() if outcome.unreachable)
     raise ServerGoneError(
@@ -172,7 +173,7 @@ class _Gathering:
         settings = self.settings
         download = replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host)
         # All that is submitted can be pickled: the executor's workers may be processes, here or elsewhere.
-        read = partial(read_clips, tools, ClipLimits(download, settings.probe_timeout_s))
+        read = partial(read_clips, tools, ClipLimits(download, settings.probe_timeout_s, settings.caps()))
         # One after another, as they are handed out: what worked for the clips before goes first.
         starts = range(0, len(tasks), TASKS_PER_CHUNK)
         chunks = (
@@ -216,7 +217,7 @@ class _Gathering:
     def _count(self, outcome: ClipOutcome) -> None:
         """Count what a worker did."""
         self.done += 1
-        self.failed += outcome.state in (ClipState.FAILED, ClipState.UNAVAILABLE)
+        self.failed += outcome.state not in (ClipState.READ, ClipState.BROKEN)
         self.broken += outcome.state is ClipState.BROKEN
         self.unreachable += outcome.unreachable
         self.report.read_clips += outcome.read_bytes > 0

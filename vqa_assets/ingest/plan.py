@@ -4,19 +4,32 @@
 """
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from vqa_assets.annotations.reading import Annotations
 from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow
+from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
 from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.hub import HubAccess
+from vqa_assets.clips.trouble import Deaths, tried_again
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.ingest.cache import ReadClip
-from vqa_assets.ingest.clip_task import ClipOutcome, ClipSource, ClipState, ClipTask, as_raw, told_addresses, unreadable
+from vqa_assets.ingest.clip_task import (
+    ClipOutcome,
+    ClipSource,
+    ClipState,
+    ClipTask,
+    as_raw,
+    settled,
+    told_addresses,
+    unreadable,
+)
 from vqa_assets.ingest.fetching import FetchPlan
 from vqa_assets.ingest.hub import HubClips, rows_with_hub_addresses
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
@@ -30,12 +43,14 @@ from vqa_assets.tables.files import JsonLine
 class KnownClips:
     """What earlier runs left, by clip name: the clips they read, and how their downloads ended.
 
-    ``template`` is the address template by which the last clip came.
+    ``template`` is the address template by which the last clip came; ``deaths`` are those of the processes that read a
+    clip that is not settled yet.
     """
 
     read: Mapping[str, ReadClip] = field(default_factory=dict)
     downloads: Mapping[str, Entry] = field(default_factory=dict)
     template: str = ""
+    deaths: Mapping[str, Deaths] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ def plan_ingest(
         run = rows_of_this_run(annotations, settings.max_rows)
     taken = {*earlier, *(row.src for row in annotations.rows)}
     earlier_runs = known()
-    sorting = _Sorting(settings, clips, earlier_runs, LikeNames(named.unclaimed), taken, hub)
+    sorting = _Sorting(settings, clips, earlier_runs, LikeNames(named.unclaimed), taken, hub, settings.caps())
     settled: dict[str, ClipOutcome] = {}
     tasks: list[ClipTask] = []
     for row in run:
@@ -130,7 +145,7 @@ class _Sorting:
 
     ``unclaimed`` are the clips on disk that no row names; ``taken`` are the names that no fetched clip may get instead
     of its own, ``given`` those that one may get now. ``hub`` says of a row without clip and address what the Hugging
-    Face Hub had to say.
+    Face Hub had to say; ``caps`` what may be decoded.
     """
 
     settings: IngestSettings
@@ -139,6 +154,7 @@ class _Sorting:
     unclaimed: LikeNames
     taken: Collection[str]
     hub: HubClips
+    caps: ClipCaps
     given: set[str] = field(default_factory=set)
 
     def sizes(self, tasks: Iterable[ClipTask]) -> dict[str, int]:
@@ -156,9 +172,7 @@ class _Sorting:
             return outcome
         path = clips.folders.path_of(row.src, drop)
         try:
-            stamp = stamp or stamp_of(path)
-            if stamp is not None and is_lfs_pointer(path, stamp):
-                stamp = None
+            stamp = tried_again(partial(_stamp_at, path, stamp), time.sleep)
         except OSError as error:
             return unreadable(error)
         raw = settings.raw_video if is_raw(row.src) else None
@@ -173,7 +187,7 @@ class _Sorting:
 
         A power cut leaves such files. Another clip in its place, which may be shorter, is read as it is.
         """
-        task = ClipTask(row.src, path, "", raw, row.codec)
+        task = ClipTask(row.src, path, "", raw, row.codec, deaths=self.earlier_runs.deaths.get(row.src))
         clip = self.earlier_runs.read.get(row.src)
         if clip is None or clip.broken or clip.stamp.size_bytes <= stamp.size_bytes:
             return task
@@ -188,6 +202,7 @@ class _Sorting:
         if entry is not None and entry.forbids(told_addresses(urls)) and not self.settings.retry_failed:
             return ClipOutcome(ClipState.FAILED, reason=entry.reason, address=entry.address)
         task = ClipTask(row.src, path, row.url, raw, row.codec, sources=self._sources(row, path))
+        task = replace(task, deaths=self.earlier_runs.deaths.get(row.src))
         return replace(task, refused_sha256=entry.sha256, refused_runs=entry.runs) if entry else task
 
     def _sources(self, row: AnnotationRow, path: Path) -> tuple[ClipSource, ...]:
@@ -217,7 +232,15 @@ class _Sorting:
             return None
         if settings.raw_video is not None and is_raw(row.src):
             clip = as_raw(clip, settings.raw_video, row.codec)  # the setting may be another than when it was read
-        return ClipOutcome(ClipState.BROKEN if clip.broken else ClipState.READ, clip, clip.broken)
+        outcome = settled(clip, self.caps)
+        # Of a clip that was over a cap, and is no more, nothing but its header is known.
+        return None if outcome.state is ClipState.READ and clip.geometry is None else outcome
+
+
+def _stamp_at(path: Path, listed: FileStamp | None) -> FileStamp | None:
+    """The stamp of the clip at a path, which a listing may have told already; None where none is there."""
+    stamp = listed or stamp_of(path)
+    return None if stamp is not None and is_lfs_pointer(path, stamp) else stamp
 
 
 def _why_missing(places: Iterable[Path], without: str, like: str) -> str:

@@ -234,8 +234,8 @@ class _Stage:
                 self.told.doubts.append(f"{layout.output.name}: {wrong}; whole rows stay, the others are made again")
         known = KnownClips()
         with self.blocking(folder):
-            read_clips, template = cache.read_only(layout.cache)
-            known = KnownClips(read_clips, Progress(layout.progress).entries, template)
+            read_clips, template, deaths = cache.read_only(layout.cache)
+            known = KnownClips(read_clips, Progress(layout.progress).entries, template, deaths)
         with self.blocking(folder):
             hub = self.services.hub
             plan = plan_ingest(self.corpus, self.settings, layout, annotations, earlier.lines, hub, lambda: known)

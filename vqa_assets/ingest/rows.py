@@ -23,8 +23,19 @@ from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.tables.files import JsonLine, json_line
 
 KEPT = ("written", "unchanged", "relabelled", "retained_unavailable")
-LOST = ("dedups", "duplicate_labels", "skipped_missing", "skipped_download", "skipped_broken", "skipped_bad_row")
+LOST = (
+    *("dedups", "duplicate_labels", "skipped_missing", "skipped_download", "skipped_broken", "skipped_probe"),
+    *("skipped_too_large", "skipped_bad_row"),
+)
 """The counters of ``IngestReport`` for annotation rows that gave a row, and for those that gave none."""
+LATER_COUNTERS = ("skipped_probe", "skipped_too_large")
+"""Those that a manifest of an older version does not name: there they are 0."""
+_COUNTER_OF = {
+    ClipState.MISSING: "skipped_missing",
+    ClipState.UNPROBED: "skipped_probe",
+    ClipState.TOO_LARGE: "skipped_too_large",
+}
+"""Of clips without a row, by how it ended with them; ``skipped_download`` for all others."""
 STAMP = "ingested_at_utc"
 _BYTES_FIELDS = ("src_sha256", "src_size_bytes")
 _CLIP_FIELDS = (*_BYTES_FIELDS, *(field.name for field in fields(Geometry)))
@@ -32,6 +43,7 @@ _CLIP_FIELDS = (*_BYTES_FIELDS, *(field.name for field in fields(Geometry)))
 _ROUNDED = ("framerate", "duration_s")
 _ROUNDED_BY = 1e-6
 """Probes round to six decimals; older rows hold the same rates and durations unrounded."""
+_WITH_SIZES = ("skipped_broken", "skipped_probe", "skipped_too_large")
 _SIZES = re.compile(r"\b\d{3,}\b")
 
 
@@ -52,7 +64,7 @@ class Loss:
             reason = "the same bytes as an earlier clip"
         elif self.counter in ("skipped_bad_row", "skipped_missing"):
             reason = reason.partition(":")[0]
-        elif self.counter == "skipped_broken" or reason.startswith(NO_WHOLE_VIDEO):
+        elif self.counter in _WITH_SIZES or reason.startswith(NO_WHOLE_VIDEO):
             reason = _SIZES.sub("…", reason)
         return f"{self.counter}: {reason}"
 
@@ -67,8 +79,9 @@ class IngestReport:
 
     ``rows_in`` is the sum of ``KEPT`` and ``LOST``; ``rows_out`` the sum of ``KEPT`` and ``retained_outside``.
     Of the ``damaged_rows`` of the earlier JSONL some are ``rebuilt_rows``, the others ``lost_rows``: ``lost_to_damage``
-    has those of which more is known. ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were
-    found on disk → their number; ``hub`` is the dataset of the Hugging Face Hub that was declared, with its commit.
+    has those of which more is known. ``held`` are rows that stay though their clip, which is there, gave none now;
+    ``unclaimed`` are the clips that no row names; ``names_found`` is how clips were found on disk → their number;
+    ``hub`` is the dataset of the Hugging Face Hub that was declared, with its commit.
     """
 
     rows_in: int = 0
@@ -82,6 +95,8 @@ class IngestReport:
     skipped_missing: int = 0
     skipped_download: int = 0
     skipped_broken: int = 0
+    skipped_probe: int = 0
+    skipped_too_large: int = 0
     skipped_bad_row: int = 0
     retained_outside: int = 0
     outside_dedups: int = 0
@@ -96,6 +111,7 @@ class IngestReport:
     read_bytes: int = 0
     losses: list[Loss] = field(default_factory=list)
     lost_to_damage: list[Loss] = field(default_factory=list)
+    held: list[Loss] = field(default_factory=list)
     unclaimed: tuple[str, ...] = ()
     names_found: Mapping[str, int] = field(default_factory=dict)
     withdrawn: list[str] = field(default_factory=list)
@@ -160,6 +176,7 @@ class IngestReport:
             "reasons": self.reasons(),
             "losses": [loss.as_dict() for loss in self.losses[:examples]],
             "losses_total": len(self.losses),
+            "held": [loss.as_dict() for loss in self.held[:examples]],
             "names_found": dict(self.names_found),
             "unlabelled": list(self.unclaimed[:examples]),
             "withdrawn": self.withdrawn[:examples],
@@ -281,7 +298,7 @@ class RowJudge:
 
     def _unavailable(self, row: AnnotationRow, outcome: ClipOutcome) -> Iterator[OutputRow]:
         before = self._earlier.get(row.src) or self._rebuilt(row.src)
-        counter = "skipped_missing" if outcome.state is ClipState.MISSING else "skipped_download"
+        counter = _COUNTER_OF.get(outcome.state, "skipped_download")
         if before is None or (self._labelling.settings.prune and not outcome.present):
             self._report.pruned += before is not None
             self._lose(row, counter, outcome.reason)
@@ -295,6 +312,8 @@ class RowJudge:
             content = _content_of(cached)
         fresh = {**content, **self._labelling.label(row)}
         self._report.keep("retained_unavailable")
+        if outcome.state in (ClipState.UNPROBED, ClipState.TOO_LARGE):
+            self._report.held.append(Loss(row.line, row.src, "retained_unavailable", outcome.reason))
         yield self._output(fresh, before)
 
     def _output(self, fresh: dict[str, Any], before: JsonLine | None) -> OutputRow:

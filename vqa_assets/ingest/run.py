@@ -43,7 +43,7 @@ EXAMPLES = 3
 """Names that a message shows; all of them are in the losses file."""
 MANIFEST_SCHEMA = "mos-corpus-manifest-v1"
 MOST_LOSSES_TOLD = 50
-_TOLD_BY_ROW = ("skipped_missing", "skipped_download", "skipped_broken")
+_TOLD_BY_ROW = ("skipped_missing", "skipped_download", "skipped_broken", "skipped_probe", "skipped_too_large")
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 _log = logger("vqa_assets.ingest")
 
@@ -192,7 +192,7 @@ def _gather_and_judge(
 
 
 def _known(progress: Progress, cache: IngestCache) -> KnownClips:
-    return KnownClips(cache.load(), progress.entries, cache.template)
+    return KnownClips(cache.load(), progress.entries, cache.template, cache.deaths())
 
 
 def count_names(plan: IngestPlan, report: IngestReport) -> None:
@@ -319,6 +319,10 @@ def _log_losses(corpus: Corpus, report: IngestReport) -> None:
         _log.warning("%s:%d: %s: %s: %s", corpus.name, loss.line, loss.src, loss.counter, loss.reason)
     if len(losses) > MOST_LOSSES_TOLD:
         _log.warning("%s: and %d more rows were lost", corpus.name, len(losses) - MOST_LOSSES_TOLD)
+    for held in report.held[:MOST_LOSSES_TOLD]:
+        _log.warning("%s:%d: %s: its earlier row stays: %s", corpus.name, held.line, held.src, held.reason)
+    if len(report.held) > MOST_LOSSES_TOLD:
+        _log.warning("%s: and %d more earlier rows stay", corpus.name, len(report.held) - MOST_LOSSES_TOLD)
 
 
 def _manifest(

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from uuid import uuid4
@@ -17,6 +17,7 @@ from uuid import uuid4
 from vqa_assets.clips.hub import HubAccess
 
 if TYPE_CHECKING:
+    from vqa_assets.clips.caps import ClipCaps
     from vqa_assets.clips.downloading import DownloadLimits
     from vqa_assets.clips.geometry import Geometry
     from vqa_assets.clips.hashing import ClipBytes
@@ -42,7 +43,9 @@ class Prober(Protocol):
     def probe(self, path: Path, timeout_s: float) -> "Geometry":
         """The geometry of a clip.
 
-        BrokenClipError with a short reason where it has none, TransientClipError where the probe took too long.
+        BrokenClipError with a short reason where it has none; TransientClipError where the probe took too long,
+        ChildDiedError where it was killed, OSError where the machine stands in the way; TooLargeError where the header
+        shows that decoding it would be too much.
         """
         ...
 
@@ -76,15 +79,19 @@ DownloaderSource = Downloader | Described[Downloader]
 
 @dataclass(frozen=True)
 class ProberDescription:
-    """PyAV in child processes that outlive a clip, or the program ``binary`` (FFmpeg's ffprobe), one process a clip."""
+    """PyAV in child processes that outlive a clip, or the program ``binary`` (FFmpeg's ffprobe), one process a clip.
+
+    ``caps`` are the run's: of a clip over one not even the picture is decoded that a probe may need.
+    """
 
     binary: str | None = None
+    caps: "ClipCaps | None" = None
 
     def open_tool(self) -> Prober:
         """The prober."""
         from vqa_assets.clips.probing import FfprobeProber, PyAvProber
 
-        return PyAvProber() if self.binary is None else FfprobeProber(self.binary)
+        return PyAvProber(caps=self.caps) if self.binary is None else FfprobeProber(self.binary, self.caps)
 
     def check(self) -> None:
         """IngestError where the program is absent or no ffprobe; the library is always there."""
@@ -132,10 +139,14 @@ class ClipTools:
     run_id: str = field(default_factory=lambda: uuid4().hex)
 
     @classmethod
-    def of(cls, prober: ProberSource, downloader: DownloaderSource) -> "ClipTools":
-        """The tools of a new run; SettingsError where a resource's configuration names none."""
+    def of(cls, prober: ProberSource, downloader: DownloaderSource, caps: "ClipCaps | None" = None) -> "ClipTools":
+        """The tools of a new run, whose ``caps`` a prober of ours keeps before it decodes.
+
+        SettingsError where a resource's configuration names no tool.
+        """
+        described = prober.describe_tool() if isinstance(prober, Described) else prober
         return cls(
-            prober.describe_tool() if isinstance(prober, Described) else prober,
+            replace(described, caps=caps) if isinstance(described, ProberDescription) else described,
             downloader.describe_tool() if isinstance(downloader, Described) else downloader,
         )
 

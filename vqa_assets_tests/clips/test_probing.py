@@ -1,5 +1,6 @@
 """Probing real clips, encoded here, and files that pose as clips."""
 
+import errno
 import hashlib
 import json
 import os
@@ -24,14 +25,16 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.clips.containers import refuse_what_is_no_clip
 from vqa_assets.clips.geometry import Geometry, ProbeAnswer
 from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes, hash_file
 from vqa_assets.clips.probing import FfprobeProber, ProbeTask, PyAvProber, probe_here
 from vqa_assets.clips.processes import Worker
 from vqa_assets.clips.pyav import answer_of
+from vqa_assets.clips.trouble import MACHINES
 from vqa_assets.clips.work import StoppedError
-from vqa_assets.errors import BrokenClipError, IngestError, TransientClipError
+from vqa_assets.errors import BrokenClipError, ChildDiedError, IngestError, TooLargeError, TransientClipError
 
 CLUSTER = bytes.fromhex("1F43B675")
 PLAIN = Geometry(width=96, height=64, framerate=30.0, duration_s=1.0, pix_fmt="yuv420p", encoder_upstream="h264")
@@ -387,7 +390,7 @@ def test_mutated_files_in_four_threads_give_a_geometry_or_a_reason(pyav, tmp_pat
 # Isolation
 
 
-def fake_worker(tmp_path: Path, body: str) -> PyAvProber:
+def fake_worker(tmp_path: Path, body: str, before: str = "") -> PyAvProber:
     """A prober whose workers run ``body`` for each question; ``path`` is the clip's name."""
     lines = "\n".join(f"    {line}" for line in body.splitlines())
     script = tmp_path / "worker.py"
@@ -395,6 +398,7 @@ def fake_worker(tmp_path: Path, body: str) -> PyAvProber:
         "import os, signal, time\n"
         "from vqa_assets.clips import probing, processes\n"
         "from vqa_assets.errors import BrokenClipError\n"
+        f"{before}"
         f"def answer(task):\n    path = task.path\n{lines}\n"
         "probing.probe_here = answer\n"
         "processes.serve()\n"
@@ -430,7 +434,7 @@ def test_a_worker_that_died_meanwhile_is_replaced(tmp_path, clip):
     prober.close()
 
 
-def test_a_clip_that_hangs_the_library_is_broken_when_its_time_is_up(tmp_path, clip):
+def test_a_clip_that_hangs_the_library_is_given_up_when_its_time_is_up(tmp_path, clip):
     prober = fake_worker(tmp_path, "if 'bad' in path: time.sleep(60)\nraise BrokenClipError('fine otherwise')")
     bad = clip.with_name("bad.mp4")
     shutil.copy(clip, bad)
@@ -439,6 +443,148 @@ def test_a_clip_that_hangs_the_library_is_broken_when_its_time_is_up(tmp_path, c
     assert time.monotonic() - begun < 3
     assert refusal(prober, clip) == "fine otherwise"
     prober.close()
+
+
+@pytest.mark.parametrize("number", [n for n in MACHINES if n != errno.EIO])
+def test_what_the_machine_refuses_the_library_is_no_fault_of_the_clip(tmp_path, clip, number):
+    prober = fake_worker(tmp_path, f"raise OSError({number}, os.strerror({number}))")
+    for _ in range(2):
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
+            prober.probe(clip, LIMIT_S)
+        assert caught.value.errno == number
+    prober.close()
+
+
+def test_a_disk_that_fails_once_is_asked_again(tmp_path, clip):
+    prober = library_worker(tmp_path, errno.EIO, times=1)
+    assert prober.probe(clip, LIMIT_S) == PLAIN
+    prober.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.ESTALE])
+def test_an_error_that_the_library_passes_on_from_the_machine_is_one_of_the_machine(tmp_path, clip, number):
+    prober = library_worker(tmp_path, number, times=9)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        prober.probe(clip, LIMIT_S)
+    prober.close()
+
+
+def test_a_library_that_speaks_of_the_disk_where_the_file_can_be_read_speaks_of_the_clip(tmp_path, clip):
+    prober = library_worker(tmp_path, errno.EIO, times=9)
+    assert refusal(prober, clip) == "Input/output error"
+    prober.close()
+
+
+def library_worker(tmp_path: Path, number: int, times: int) -> PyAvProber:
+    """A prober whose workers have a library that cannot open a clip for a reason of the machine's, so many times."""
+    script = tmp_path / "library.py"
+    script.write_text(
+        "import av\nfrom vqa_assets.clips import processes\n"
+        f"really, left = av.open, [2 * {times}]\n"  # a probe opens a clip twice: at a glance, then in full
+        "def failing(*args, **kwargs):\n"
+        "    left[0] -= 1\n"
+        f"    if left[0] >= 0:\n        av.error.err_check(-{number})\n"
+        "    return really(*args, **kwargs)\n"
+        "av.open = failing\n"
+        "processes.serve()\n"
+    )
+    return PyAvProber((sys.executable, str(script)))
+
+
+def test_a_worker_without_descriptors_is_no_fault_of_the_clip(tmp_path, clip):
+    body = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\nreturn really(task)"
+    prober = fake_worker(tmp_path, body, "really = probing.probe_here\n")
+    with pytest.raises(OSError, match="Too many open files"):
+        prober.probe(clip, LIMIT_S)
+    prober.close()
+
+
+def test_a_clip_that_crashes_the_library_once_is_asked_again_and_is_whole(tmp_path, clip):
+    body = (
+        "if not os.path.exists(path + '.died'):\n"
+        "    open(path + '.died', 'w').close()\n    os.kill(os.getpid(), signal.SIGABRT)\n"
+        "return really(task)"
+    )
+    prober = fake_worker(tmp_path, body, "really = probing.probe_here\n")
+    assert prober.probe(clip, LIMIT_S) == PLAIN
+    prober.close()
+
+
+@pytest.mark.parametrize(("signal_name", "crashed"), [("SIGKILL", False), ("SIGBUS", False)])
+def test_a_worker_that_is_killed_says_nothing_of_the_clip_but_what_it_held(tmp_path, clip, signal_name, crashed):
+    body = f"kept = bytearray(150_000_000)\ntime.sleep(0.5)\nos.kill(os.getpid(), signal.{signal_name})"
+    prober = fake_worker(tmp_path, body)
+    with pytest.raises(ChildDiedError, match=r"the probe was killed \(signal") as caught:
+        prober.probe(clip, LIMIT_S)
+    assert caught.value.crashed is crashed
+    assert 150_000_000 < caught.value.memory_bytes < 1_000_000_000
+    prober.close()
+
+
+def test_a_worker_that_died_while_it_waited_is_no_death_of_the_next_clip(tmp_path, clip):
+    body = (
+        "if os.path.exists(path + '.begun'):\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "raise BrokenClipError(str(os.getpid()))"
+    )
+    prober = fake_worker(tmp_path, body)
+    os.kill(int(refusal(prober, clip)), signal.SIGKILL)
+    time.sleep(0.1)
+    clip.with_name("clip.mp4.begun").touch()
+    assert refusal(prober, clip) == "the probe crashes on it (signal 11)"
+    prober.close()
+
+
+@pytest.mark.parametrize("complaint", ["Too many open files", "Cannot allocate memory", "Stale file handle"])
+def test_a_program_that_complains_of_the_machine_condemns_no_clip(tmp_path, clip, complaint):
+    prober = fake_ffprobe(tmp_path, f"echo 'file:{clip}: {complaint}' >&2; exit 1")
+    with pytest.raises(OSError, match=complaint):
+        prober.probe(clip, LIMIT_S)
+    prober = fake_ffprobe(tmp_path, "kill -KILL $$")
+    with pytest.raises(ChildDiedError, match="was killed"):
+        prober.probe(clip, LIMIT_S)
+    prober = fake_ffprobe(tmp_path, "kill -SEGV $$")
+    assert refusal(prober, clip) == "the probe crashes on it (signal 11)"
+
+
+# Caps
+
+OVER = {
+    "pixels": (ClipCaps(max_pixels=96 * 64 - 1), "too large: 96×64 are 6144 pixels, at most 6143 (max_pixels)"),
+    "length": (ClipCaps(max_duration_s=0.9), "too large: 1 s, at most 0.9 (max_duration_s)"),
+    "frames": (ClipCaps(max_frames=29), "too large: 30 frames, at most 29 (max_frames)"),
+    "memory": (ClipCaps(memory_budget=100_000), "too large: decoding takes about 0 MB, at most 0 MB (memory_budget)"),
+}
+
+
+@pytest.mark.parametrize("cap", OVER)
+def test_a_clip_over_a_cap_is_told_by_its_header_and_not_decoded(tmp_path, cap):
+    caps, reason = OVER[cap]
+    script = tmp_path / "library.py"
+    script.write_text(
+        "import os\nfrom vqa_assets.clips import processes, pyav\n"
+        "pyav._look = pyav.settle_pixel_format = lambda *_: os.abort()\nprocesses.serve()\n"
+    )
+    prober = PyAvProber((sys.executable, str(script)), caps=caps)
+    for name in ("h264.mp4", "fragmented.mp4", "vp9.webm", "h264.mkv", "ffv1.avi", "h264.ts"):
+        CLIPS.get(name, (encode, PLAIN))[0](tmp_path / name)
+        with pytest.raises(TooLargeError) as caught:
+            prober.probe(tmp_path / name, LIMIT_S)
+        assert str(caught.value) == reason
+    prober.close()
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "vp9.webm", "h264.mkv"])
+def test_a_clip_at_its_caps_is_probed(tmp_path, name):
+    make, geometry = CLIPS[name]
+    make(tmp_path / name)
+    prober = PyAvProber(caps=ClipCaps(max_pixels=96 * 64, max_duration_s=1.0, max_frames=30))
+    assert prober.probe(tmp_path / name, LIMIT_S) == geometry
+    prober.close()
+
+
+def test_the_program_is_not_asked_of_a_clip_over_a_cap(clip):
+    with pytest.raises(TooLargeError, match="max_pixels"):
+        FfprobeProber("no-such-program", ClipCaps(max_pixels=100)).probe(clip, LIMIT_S)
 
 
 def test_closing_stops_a_probe_under_way(tmp_path, clip):

@@ -366,7 +366,7 @@ def test_a_clip_that_cannot_be_read_is_told_as_there(corpus: SmallCorpus) -> Non
     (corpus.folder / "clips").mkdir()
     (corpus.folder / "clips" / "loop.mp4").symlink_to("loop.mp4")
     (loss,) = corpus.ingest().report.losses
-    assert (loss.counter, loss.reason.partition(":")[0]) == ("skipped_download", "the clip is there and cannot be read")
+    assert (loss.counter, loss.reason.partition(":")[0]) == ("skipped_probe", "the clip is there and cannot be read")
 
 
 def test_an_error_of_the_loop_leaves_the_earlier_output_whole(corpus: SmallCorpus) -> None:
