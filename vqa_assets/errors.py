@@ -30,6 +30,8 @@
     └── ProvenanceError      replay manifests
 """
 
+from functools import partial
+
 from vqa_assets.printing import public
 
 
@@ -102,16 +104,13 @@ class ChildDiedError(TransientClipError):
     One death says nothing about the clip; several do. ``memory_bytes`` is what it held last, 0 where that is not known.
     """
 
-    def __init__(self, reason: str, *, crashed: bool, memory_bytes: int = 0, next_step: str = "") -> None:
-        super().__init__(reason, next_step=next_step)
+    def __init__(self, what: str, *, crashed: bool = False, memory_bytes: int = 0, **parts: str) -> None:
+        super().__init__(what, **parts)
         self.crashed, self.memory_bytes = crashed, memory_bytes
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_child_died_error, (self.what, self.crashed, self.memory_bytes, self.next_step))
-
-
-def _child_died_error(reason: str, crashed: bool, memory_bytes: int, next_step: str) -> ChildDiedError:
-    return ChildDiedError(reason, crashed=crashed, memory_bytes=memory_bytes, next_step=next_step)
+        parts = {"found": self.found, "expected": self.expected, "next_step": self.next_step}
+        return (partial(type(self), self.what, crashed=self.crashed, memory_bytes=self.memory_bytes, **parts), ())
 
 
 class TooLargeError(ClipError):

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from vqa_assets import errors
-from vqa_assets.errors import ClipError, DownloadError, IngestError, VqaError
+from vqa_assets.errors import ChildDiedError, ClipError, DownloadError, IngestError, VqaError
 
 
 def every_class(base=VqaError):
@@ -49,6 +49,11 @@ def test_a_download_error_comes_back_with_what_the_caller_decides_by(permanent, 
     assert type(again) is DownloadError
     assert (again.reason, again.permanent, again.unreachable) == ("curl-rc=22", permanent, unreachable)
     assert str(again) == "curl-rc=22"
+
+
+def test_the_death_of_a_child_comes_back_with_what_the_caller_decides_by():
+    again = pickle.loads(pickle.dumps(ChildDiedError("killed", crashed=True, memory_bytes=7, next_step="wait")))
+    assert (type(again), str(again), again.crashed, again.memory_bytes) == (ChildDiedError, "killed; wait", True, 7)
 
 
 def test_the_docstring_draws_the_whole_tree_and_nothing_else():

@@ -19,7 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.clips.caps import ClipCaps
+from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import ONLY_CLIPS_ARGUMENTS, clearer_reason, refuse_what_is_no_clip, says_no_end
 from vqa_assets.clips.geometry import Geometry, ProbeAnswer, geometry_of
 from vqa_assets.clips.last_picture import refuse_cut_end
@@ -130,6 +130,8 @@ class PyAvProber:
         task = ProbeTask(os.fspath(path.absolute()), timeout_s, self._caps)
         try:
             geometry = geometry_of(self._asked(probe_here, task))
+            if self._caps is not None:  # a header need not say it
+                self._caps.check(ClipSize.of(geometry))
             if says_no_end(path):
                 self._asked(look_at_end, task)
         except BrokenClipError as error:

@@ -164,7 +164,8 @@ def make_clip_features(
                 mos = {row["src"]: corpus.upward_score(row) for row in clips.rows() if row.get("mos") is not None}
                 keys = worst_and_best([row["key"] for row in _written(table, ("key",))], mos)
                 captions = [row for row in _written(table, ("key", *CAPTION)) if row["key"] in keys]
-                sheet = contact_sheet(captions, mos, [clip for clip in clips if clip.key in keys])
+                shown = [clip for clip in clips if clip.key in keys]
+                sheet = contact_sheet(captions, mos, shown, settings.caps)
                 hashed = PHASH_COLUMN in column_names(table)
                 body = _body(corpus, extractor, report, version) | {
                     "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,

@@ -219,14 +219,13 @@ class _Ledger:
         if self.changes:
             (gone, new), _ = self.changes.most_common(1)[0]
             again = f"{self.changes.total()} clips are measured again: {gone} became {new}"
+        lost = self.failed.keys() | self.too_large.keys()
         return FeatureReport(
             rows_in=self.count,
-            measured=len(self.lacking.keys() - self.failed.keys() - self.too_large.keys()),
+            measured=len(self.lacking.keys() - lost),
             cached=self.cached,
             failed=[self.failed[index] for index in sorted(self.failed)],
-            no_reference=[
-                self.alone[i] for i in sorted(self.alone.keys() - self.failed.keys() - self.too_large.keys())
-            ],
+            no_reference=[self.alone[index] for index in sorted(self.alone.keys() - lost)],
             again=again,
             too_large=[self.too_large[index] for index in sorted(self.too_large)],
         )
@@ -389,7 +388,7 @@ def _tried(
 
 
 def _may_pass(values: Measured | ClipError) -> bool:
-    """Whether a family failed by the machine's fault, or a first death; a time limit that passed is not waited twice."""
+    """Whether the machine or a first death was in the way; a time limit that passed is not waited for twice."""
     return isinstance(values, ChildDiedError) or (
         isinstance(values, TransientClipError) and isinstance(values.__cause__, OSError | MemoryError)
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.errors import ClipError
 from vqa_assets.feature_names import (
     KONVID_V1,
@@ -23,7 +24,7 @@ from vqa_assets.feature_names import (
     TIME_VARYING,
 )
 from vqa_assets.features.decoding import ClipFile, opened
-from vqa_assets.features.measuring import ClipToMeasure
+from vqa_assets.features.measuring import ClipToMeasure, refuse_too_large
 from vqa_assets.metrics import finite_or_none, srocc
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.parquet import open_parquet
@@ -121,11 +122,13 @@ def worst_and_best(keys: Sequence[str], mos: Mapping[str, float]) -> Collection[
     return {*scored[:CLIPS], *scored[-CLIPS:]}
 
 
-def contact_sheet(rows: Sequence[Mapping[str, Any]], mos: Mapping[str, float], clips: Sequence[ClipToMeasure]) -> bytes:
+def contact_sheet(
+    rows: Sequence[Mapping[str, Any]], mos: Mapping[str, float], clips: Sequence[ClipToMeasure], caps: ClipCaps
+) -> bytes:
     """A JPEG of at most ``MOST_BYTES``: a row of the worst clips and one of the best, a frame from the middle of each.
 
-    Frames are shown by their codes, HDR without tone mapping. A clip that does not decode leaves its tile empty. No
-    bytes where fewer than two clips have both features and a score.
+    Frames are shown by their codes, HDR without tone mapping. A clip that does not decode, or is over one of ``caps``,
+    leaves its tile empty. No bytes where fewer than two clips have both features and a score.
     """
     from PIL import Image
 
@@ -138,7 +141,7 @@ def contact_sheet(rows: Sequence[Mapping[str, Any]], mos: Mapping[str, float], c
     sheet = Image.new("RGB", (count * width, 2 * height), "white")
     for line, chosen in enumerate((scored[:count], scored[-count:][::-1])):
         for place, row in enumerate(chosen):
-            tile = _tile(row, mos[row["key"]], files[row["key"]])
+            tile = _tile(row, mos[row["key"]], files[row["key"]], caps)
             sheet.paste(tile, (place * width, line * height))
     content = io.BytesIO()
     for quality in _QUALITIES:
@@ -149,12 +152,12 @@ def contact_sheet(rows: Sequence[Mapping[str, Any]], mos: Mapping[str, float], c
     return content.getvalue()
 
 
-def _tile(row: Mapping[str, Any], score: float, clip: ClipFile) -> "Image":
+def _tile(row: Mapping[str, Any], score: float, clip: ClipFile, caps: ClipCaps) -> "Image":
     """One clip's picture over two lines of text."""
     from PIL import Image, ImageDraw
 
     tile = Image.new("RGB", (_TILE[0], _TILE[1] + _CAPTION), "white")
-    picture = _middle(clip)
+    picture = _middle(clip, caps)
     if picture is not None:
         tile.paste(picture, ((_TILE[0] - picture.width) // 2, (_TILE[1] - picture.height) // 2))
     features = " ".join(f"{name} {row[name]:.2g}" for name in CAPTION if isinstance(row.get(name), float))
@@ -164,11 +167,12 @@ def _tile(row: Mapping[str, Any], score: float, clip: ClipFile) -> "Image":
     return tile
 
 
-def _middle(clip: ClipFile) -> "Image | None":
+def _middle(clip: ClipFile, caps: ClipCaps) -> "Image | None":
     """A frame from the middle, within ``_TILE``; None where there is none."""
     from PIL import Image
 
     try:
+        refuse_too_large(clip.path, clip.raw, caps)
         with opened(clip) as source:
             source.seek_middle()
             frame = next(iter(source.frames(1)))

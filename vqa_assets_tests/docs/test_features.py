@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from vqa_assets.clips.caps import SHARE
 from vqa_assets.definitions import defs
 from vqa_assets.feature_names import CANONICAL_6, NO_REFERENCE, NO_REFERENCE_CLIP, NSS, SHOT_FEATURES, TRANSFERS
 from vqa_assets.features.decoding import SMALLEST_SIDE as SMALLEST_MEASURED
@@ -14,7 +15,6 @@ from vqa_assets.features.extractor import FEATURE_SETS, MAX_FRAMES
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.libvmaf import FRAMES_HELD, RECOMPRESSION, Comparison
 from vqa_assets.features.libvmaf import SMALLEST_SIDE as SMALLEST_COMPARED
-from vqa_assets.features.memory import SHARE
 from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.resources.extractor import ClipExtractorResource

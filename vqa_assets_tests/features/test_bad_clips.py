@@ -8,22 +8,26 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
+from vqa_assets.clips.caps import ClipCaps, ClipSize, available_bytes
 from vqa_assets.clips.work import StoppedError
-from vqa_assets.errors import BrokenClipError, ClipError, FeatureError, TransientClipError
+from vqa_assets.corpora.raw_video import RawVideo
+from vqa_assets.errors import BrokenClipError, FeatureError, TooLargeError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.decoding import ClipFile, read_picture
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.libvmaf import Comparison
-from vqa_assets.features.measuring import MeasuringRun, extract_features
-from vqa_assets.features.memory import Memory, available_bytes
+from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, one_clip_row
+from vqa_assets.features.memory import Memory
 from vqa_assets_tests.shared.clips import to_measure
 
 EXTRACT = ClipExtractor()
@@ -237,19 +241,121 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str) -> N
     build_version.cache_clear()
 
 
-def test_a_crash_of_libvmaf_costs_its_clip(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def measured_alone(clip: Path, cache: Path, **run: Any) -> FeatureReport:
+    with FeatureCache(cache) as kept, ThreadPoolExecutor(1) as executor:
+        return extract_features([to_measure(clip)], EXTRACT, executor, kept, MeasuringRun(1, threading.Event(), **run))[
+            1
+        ]
+
+
+ONCE = 'if [ ! -e {flag} ]; then touch {flag}; {dies}; fi; exec {real} "$@"'
+
+
+@pytest.mark.parametrize("dies", ["kill -SEGV $$", "kill -KILL $$"])
+def test_a_child_that_dies_once_is_asked_again(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str
+) -> None:
+    once = ONCE.format(flag=tmp_path / "died", dies=dies, real=ffmpeg_binary())
+    stand_in(tmp_path, monkeypatch, once)
+    assert measured_alone(plain, tmp_path / "cache").measured == 1
+    assert (tmp_path / "died").exists()
+
+
+def test_a_crash_of_libvmaf_twice_costs_its_clip_and_is_remembered(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand_in(tmp_path, monkeypatch, "head -c 1000 > /dev/null; kill -SEGV $$")
-    with pytest.raises(ClipError, match=r"plain\.mp4: libvmaf crashes on it: SIGSEGV") as caught:
-        EXTRACT.extract(plain)
-    assert not isinstance(caught.value, TransientClipError)
+    for _ in range(2):
+        report = measured_alone(plain, tmp_path / "cache")
+        assert report.failed == [("plain.mp4", "plain.mp4: libvmaf crashes on it: SIGSEGV; leave the clip out")]
+        stand_in(tmp_path, monkeypatch, "exit 1")
 
 
 def test_a_killed_child_says_nothing_lasting_about_the_clip(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(tmp_path, monkeypatch, "kill -KILL $$")
-    with pytest.raises(TransientClipError, match=r"plain\.mp4: ffmpeg was killed; give it more memory"):
-        EXTRACT.extract(plain)
+    ((_, reason),) = measured_alone(plain, tmp_path / "cache").failed
+    assert reason == "plain.mp4: ffmpeg was killed; give it more memory, or fewer workers"
+    monkeypatch.undo()
+    build_version.cache_clear()
+    assert measured_alone(plain, tmp_path / "cache").measured == 1
+
+
+@pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), PermissionError(13, "Permission denied")])
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_disk_that_fails_costs_a_clip_this_run_at_most(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: OSError, times: int
+) -> None:
+    left, really = [times], Path.exists
+
+    def exists(self: Path) -> bool:
+        if self == plain and left[0] > 0:
+            left[0] -= 1
+            raise trouble
+        return really(self)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    report = measured_alone(plain, tmp_path / "cache")
+    assert (report.measured, len(report.failed)) == ((1, 0) if times == 1 else (0, 1))
+    monkeypatch.undo()
+    assert not measured_alone(plain, tmp_path / "cache").failed
+
+
+def test_want_of_memory_in_this_process_costs_a_clip_this_run_at_most(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ClipExtractor, "measure", hungry)
+    assert measured_alone(plain, tmp_path / "cache").failed == [("plain.mp4", "cannot be read: no memory")]
+    monkeypatch.undo()
+    assert measured_alone(plain, tmp_path / "cache").measured == 1
+
+
+CAPS = {
+    "max_pixels": 160 * 96 - 1,
+    "max_duration_s": 0.4,
+    "max_frames": 11,
+    "memory_budget": 40_000_000,  # the decoder fits, and the comparison does not
+}
+
+
+@pytest.mark.parametrize("cap", CAPS)
+def test_a_clip_over_a_cap_is_told_and_measured_when_the_cap_changes(plain: Path, tmp_path: Path, cap: str) -> None:
+    report = measured_alone(plain, tmp_path / "cache", caps=ClipCaps(**{cap: CAPS[cap]}))
+    ((key, reason),) = report.too_large
+    assert (key, report.failed, report.reconciles) == ("plain.mp4", [], True)
+    assert f"({cap})" in reason
+    assert measured_alone(plain, tmp_path / "cache").measured == 1
+    again = measured_alone(plain, tmp_path / "cache", caps=ClipCaps(**{cap: CAPS[cap]}))
+    assert again.cached == 1, "what was measured stays"
+
+
+def test_what_is_over_a_cap_by_its_row_its_header_or_its_reference_is_not_decoded(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClipExtractor, "measure", lambda *_, **__: pytest.fail("decoded"))
+    large = made(tmp_path / "large.mkv", "testsrc2=size=320x192:rate=25:duration=0.2")
+    raw = RawVideo(width=320, height=192)
+    (tmp_path / "large.yuv").write_bytes(bytes(raw.frame_bytes))
+    clips = [
+        replace(to_measure(plain), key="row", size=ClipSize(320, 192)),
+        replace(to_measure(large), key="header"),
+        ClipToMeasure("reference", plain, sha256="3", reference=large, reference_sha256="2", ladder=True),
+        ClipToMeasure("raw", tmp_path / "large.yuv", sha256="4", raw=raw),
+    ]
+    run = MeasuringRun(4, threading.Event(), caps=ClipCaps(max_pixels=160 * 96))
+    with FeatureCache(tmp_path / "cache") as cache, ThreadPoolExecutor(1) as executor:
+        _, report = extract_features(clips, EXTRACT, executor, cache, run)
+    assert [key for key, _ in report.too_large] == ["row", "header", "reference", "raw"]
+
+
+def test_one_clip_over_a_cap_is_told_by_name(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vqa_assets.features.measuring.ClipCaps", lambda: ClipCaps(max_frames=11))
+    with pytest.raises(TooLargeError, match=r"plain\.mp4: too large: 12 frames, at most 11 \(max_frames\)"):
+        one_clip_row(plain, EXTRACT)
 
 
 def test_a_full_disk_in_the_child_ends_the_run(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,8 +425,12 @@ def test_memory_is_held_and_given_back() -> None:
     assert [one[0] for one in order] == ["in", "out"] * 3
 
 
-def test_a_clip_larger_than_all_memory_is_measured_alone() -> None:
-    with Memory(budget=100).held(10_000):
+def test_a_clip_that_needs_more_than_all_memory_is_too_large_whatever_is_held() -> None:
+    memory = Memory(budget=100_000_000)
+    with memory.held(60_000_000), pytest.raises(TooLargeError, match=r"takes about 200 MB, at most 100 MB"):
+        memory.held(200_000_000).__enter__()
+    memory.keep_to(ClipCaps(memory_budget=300_000_000))
+    with memory.held(60_000_000), memory.held(200_000_000):
         pass
 
 

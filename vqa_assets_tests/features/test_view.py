@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.features.measuring import ClipToMeasure
 from vqa_assets.features.view import MOST_BYTES, TableView, contact_sheet, table_view
 from vqa_assets.resources.extractor import ClipExtractorResource
@@ -56,11 +57,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[ClipToMeasure]:
 
 
 def test_a_contact_sheet_is_small_and_shows_the_worst_above_the_best(clips: list[ClipToMeasure]) -> None:
-    content = contact_sheet(ROWS[:5], MOS, clips)
+    content = contact_sheet(ROWS[:5], MOS, clips, ClipCaps())
     assert len(content) <= MOST_BYTES
     sheet = Image.open(io.BytesIO(content))
     assert (sheet.format, sheet.size) == ("JPEG", (2 * 168, 2 * 142))
-    upside_down = Image.open(io.BytesIO(contact_sheet(ROWS[:5], {k: -v for k, v in MOS.items()}, clips)))
+    upside_down = Image.open(io.BytesIO(contact_sheet(ROWS[:5], {k: -v for k, v in MOS.items()}, clips, ClipCaps())))
     worst, best = np.asarray(sheet)[:110].astype(float), np.asarray(sheet)[142:252].astype(float)
     assert np.abs(np.asarray(upside_down)[:110] - best).mean() < 8
     assert np.abs(worst - best).mean() > 20
@@ -69,13 +70,18 @@ def test_a_contact_sheet_is_small_and_shows_the_worst_above_the_best(clips: list
 def test_a_clip_that_does_not_decode_leaves_its_place_empty(clips: list[ClipToMeasure], tmp_path: Path) -> None:
     (tmp_path / "0.mp4").write_bytes(b"no clip")
     broken = [ClipToMeasure("0.mp4", tmp_path / "0.mp4", "0"), clips[1]]
-    sheet = np.asarray(Image.open(io.BytesIO(contact_sheet(ROWS[:2], MOS, broken))))
+    sheet = np.asarray(Image.open(io.BytesIO(contact_sheet(ROWS[:2], MOS, broken, ClipCaps()))))
     assert sheet[:110].min() > 240
     assert sheet[142:252].min() < 100
 
 
+def test_a_clip_over_a_cap_is_not_decoded_for_its_picture(clips: list[ClipToMeasure]) -> None:
+    shown, left_out = (contact_sheet(ROWS[:5], MOS, clips, caps) for caps in (ClipCaps(), ClipCaps(max_pixels=1)))
+    assert len(left_out) < len(shown)
+
+
 def test_without_scores_there_is_no_contact_sheet(clips: list[ClipToMeasure]) -> None:
-    assert contact_sheet(ROWS[:5], {"0.mp4": 3.0}, clips) == b""
+    assert contact_sheet(ROWS[:5], {"0.mp4": 3.0}, clips, ClipCaps()) == b""
 
 
 def test_the_asset_shows_coverage_ranges_transfers_and_clips(root_path, platform: Path) -> None:
