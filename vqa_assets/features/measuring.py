@@ -382,7 +382,8 @@ def _tried(
     except ClipError as error:
         return dict.fromkeys(task.families, error)
     except (OSError, MemoryError) as error:
-        unreadable = TransientClipError(f"cannot be read: {getattr(error, 'strerror', None) or error or 'no memory'}")
+        reason = getattr(error, "strerror", None) or str(error) or "no memory"
+        unreadable = TransientClipError(f"cannot be read: {reason}")
         unreadable.__cause__ = error
         return dict.fromkeys(task.families, unreadable)
 

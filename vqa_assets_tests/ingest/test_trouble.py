@@ -5,11 +5,12 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from vqa_assets.clips.geometry import Geometry
-from vqa_assets.clips.hashing import hash_file
+from vqa_assets.clips.hashing import HashedFile, StampedHash, hash_as_opened
 from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.clips.trouble import MACHINES, Deaths
 from vqa_assets.errors import ChildDiedError
@@ -96,13 +97,13 @@ def test_a_clip_whose_bytes_the_disk_does_not_give_is_tried_again(
 ) -> None:
     left = [times]
 
-    def failing(path: Path, stop: object) -> object:
+    def failing(path: Path, stop: Event, known: StampedHash | None = None) -> HashedFile:
         if path.name == "a.mp4" and left[0] > 0:
             left[0] -= 1
             raise os_error(errno.EIO)
-        return hash_file(path, stop)  # type: ignore[arg-type]
+        return hash_as_opened(path, stop, known)
 
-    monkeypatch.setattr("vqa_assets.ingest.clip_task.hash_file", failing)
+    monkeypatch.setattr("vqa_assets.clips.hashing.hash_as_opened", failing)
     report = corpus.ingest().report
     assert (report.written, report.skipped_probe) == ((2, 0) if times == 1 else (1, 1))
 
