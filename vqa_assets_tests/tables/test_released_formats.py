@@ -69,7 +69,7 @@ def test_every_document_opens_and_its_files_are_what_it_says(root: Path, capsys:
 
 
 def test_caches_and_progress_hold_all_that_was_found_out(root: Path) -> None:
-    clips, _ = read_only(root / CORPUS / ".ingest-cache.sqlite")
+    clips, *_ = read_only(root / CORPUS / ".ingest-cache.sqlite")
     assert len(clips) == CLIPS
     assert Progress(root / CORPUS / ".download-progress.json").entries["gone.mp4"].state == "failed"
     cache = root / CORPUS / ".feature-cache.sqlite"
