@@ -58,7 +58,7 @@ def test_every_file_that_an_ingest_leaves_is_named(root_path: Path) -> None:
     corpus = SmallCorpus(DataRoot(root_path), downloader=FakeDownloader({"http://h/a.mp4": b"a"}))
     corpus.annotate([("a.mp4", "http://h/a.mp4", 3, "", ""), ("b.mp4", "http://h/b.mp4", 3, "", "")])
     corpus.ingest()
-    named = first_cells("What is where").replace("<corpus_>", KONVID.stem)
+    named = first_cells("What is where").replace("<corpus_>", KONVID.stem).replace("<name>", f"{KONVID.stem}.jsonl")
     left = {path.name + "/" * path.is_dir() for path in corpus.folder.iterdir()} - {"manifest.csv"}
     assert {".download-progress.json", ".ingest-cache.sqlite", "clips/"} <= left
     assert [name for name in left if f"`{name}`" not in named] == []
