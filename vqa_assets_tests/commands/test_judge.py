@@ -237,8 +237,9 @@ class TestOut:
         before = picture.read_bytes()
         found = judge("metric", table)
         assert (found.status, document.read_text(), picture.read_bytes()) == (2, '{"mine": 1}', before)
-        assert f"{document}, of which nothing says that judge wrote it" in found.err
-        document.unlink()  # without it the picture may be anybody's
+        assert f"{document}, which was changed since judge wrote it" in found.err
+        document.unlink()  # without it, and the record of its publication, the picture may be anybody's
+        document.with_name(".judgement.json.published.json").unlink()
         assert f"{picture}, of which nothing says that judge wrote it" in judge("metric", table).err
         assert picture.read_bytes() == before
 
