@@ -18,6 +18,7 @@ from vqa_assets.printing import plain, plain_values
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.content_errors import library_words, read_document
 from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.publication import settle
 from vqa_assets.tables.specs import Table
 from vqa_assets.tables.validation import validate_file
 
@@ -128,7 +129,9 @@ class Latest:
     @cached_property
     def path(self) -> Path:
         """Where the file is."""
-        return self._path("path", lambda: self.file.place(self.root, self.partition))
+        path = self._path("path", lambda: self.file.place(self.root, self.partition))
+        settle(path.parent)  # it may lie outside the data root, which is settled already
+        return path
 
     @cached_property
     def manifest_path(self) -> Path:
@@ -141,6 +144,7 @@ class Latest:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Its replay manifest; SchemaError where that is no JSON object."""
+        settle(self.path.parent)
         return read_document(self.manifest_path)
 
     def schema_result(self) -> dg.AssetCheckResult:

@@ -12,6 +12,7 @@ from vqa_assets.errors import ChangedInputError
 from vqa_assets.printing import logger
 from vqa_assets.provenance import ReadInput
 from vqa_assets.tables.makers import recorded_otherwise
+from vqa_assets.tables.publication import settle
 
 _log = logger("vqa_assets.provenance")
 
@@ -19,10 +20,12 @@ _log = logger("vqa_assets.provenance")
 def read_now(files: Mapping[str, Path]) -> dict[str, ReadInput]:
     """The files by their names in the manifest, as they are now; each is hashed once, and threads share the cores.
 
+    What a killed run left half published beside them is settled first, inside the data root or outside.
     A file that is not what the record of its own making says is read all the same, with a warning; a manifest that
     names it as an input says so.
     """
     paths = list(dict.fromkeys(files.values()))
+    settle(*(path.parent for path in paths))
     with ThreadPoolExecutor(thread_name_prefix="hash") as pool:
         inputs = dict(zip(paths, pool.map(ReadInput.of, paths), strict=True))
     for path, one in inputs.items():

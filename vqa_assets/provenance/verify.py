@@ -74,6 +74,9 @@ def verify(manifest_file: Path, root: DataRoot | None = None) -> Verified:
     try:
         root = root or find_root(manifest_file, provenance)
         settle_root(root)
+        records = [record for role in ("inputs", "outputs") for record in provenance[role].values()]
+        settle(*(root.located(record["path"]).parent for record in records))
+        provenance = _provenance(manifest_file)  # it may have been replaced by that
         return Verified(root, tuple(_compare_all(provenance, root)), replay_command(provenance, root))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProvenanceError(

@@ -5,13 +5,17 @@ paths of the data root are in ``paths``.
 """
 
 import errno
+import hashlib
 import json
 import os
+import platform
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,9 @@ _MAY_BE_READING = (errno.EACCES, errno.EPERM, errno.EIO)
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 _SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _REMEDY = "materialize the asset that writes it again"
+_PROCESS = re.compile(r"[0-9]{1,9}(-[0-9a-f]{8})?")
+_LEFT_BEHIND_S = 86_400
+"""A draft of a process that cannot be seen, in another container, is taken for abandoned when it is that old."""
 _instead: dict[Path, tuple[Path, Path]] = {}
 """Target → (where to read it, while what is there), of publications that this process may not settle."""
 
@@ -119,7 +126,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def read_earlier_of(files: Mapping[Path, Path], *, while_there: Path) -> None:
     """Have ``place_to_read`` name another file for each of ``files``, for as long as ``while_there`` is there."""
-    _instead.update({target.absolute(): (earlier, while_there) for target, earlier in files.items()})
+    _instead.update({found_place(target): (earlier, while_there) for target, earlier in files.items()})
 
 
 def place_to_read(path: Path) -> Path:
@@ -129,8 +136,13 @@ def place_to_read(path: Path) -> Path:
     """
     if not _instead:
         return path
-    earlier, while_there = _instead.get(path.absolute(), (path, path))
+    earlier, while_there = _instead.get(found_place(path), (path, path))
     return earlier if while_there.exists() else path
+
+
+def found_place(path: Path) -> Path:
+    """A path by the folder in which it lies, however that is spelled; a link in its own place is not followed."""
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -233,26 +245,67 @@ def _no_object_in_line(path: Path, number: int, what: str, next_step: str) -> Sc
 
 def draft_path(target: Path) -> Path:
     """Where this process writes what is to replace the target."""
-    return sibling(target, f".{os.getpid()}.tmp")
+    return sibling(target, f".{this_process()}.tmp")
 
 
-def remove_abandoned(target: Path, left: Iterable[tuple[Path, int]]) -> None:
+def remove_abandoned(target: Path, left: Iterable[tuple[Path, str]]) -> None:
     """Remove those of the files ``left`` by processes that are gone (a kill leaves them) that are of ``target``."""
-    for path, pid in left:
-        if path.name == sibling(target, f".{pid}{path.suffix}").name and not is_alive(pid):
+    for path, process in left:
+        if path.name == named_for(target, process, path.suffix) and _is_abandoned(path, process):
             path.unlink(missing_ok=True)
 
 
-def named_by_process(folder: Path, *suffixes: str) -> list[tuple[Path, int]]:
+def named_for(target: Path, process: str, suffix: str) -> str:
+    """The name of the hidden file beside ``target`` that is of a process."""
+    return sibling(target, f".{process}{suffix}").name
+
+
+def named_by_process(folder: Path, *suffixes: str) -> list[tuple[Path, str]]:
     """The hidden files of these suffixes in a folder, with the process that each says it is of."""
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.name.startswith(".") and e.name.endswith(suffixes))
-    pids = [(name, name.split(".")[-2]) for name in names]
-    return [(folder / name, int(pid)) for name, pid in pids if pid.isdigit()]
+    return [(folder / name, process) for name in names if _PROCESS.fullmatch(process := process_named(name))]
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
+def process_named(name: str) -> str:
+    """The process that the name of a hidden file says it is of, where it says one."""
+    return name.split(".")[-2]
+
+
+def this_process() -> str:
+    """The name of this process among all that may share a folder, those of other containers and machines too."""
+    return f"{os.getpid()}-{_process_table()}"
+
+
+@cache
+def _process_table() -> str:
+    """By what the processes that see each other's numbers are known: numbers are given again in each container."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:8]
+
+
+def _is_abandoned(path: Path, process: str) -> bool:
+    """Whether the process of a file is gone; of one that cannot be seen from here its file's age says so."""
+    if _is_seen(process):
+        return not is_alive(process)
+    with suppress(FileNotFoundError):
+        # Not the time of change of its content: a backup has that of what it is the backup of.
+        return abs(time.time() - path.stat().st_ctime) > _LEFT_BEHIND_S
+    return False
+
+
+def _is_seen(process: str) -> bool:
+    """Whether a process would be seen from here; earlier versions wrote the number alone."""
+    return process.partition("-")[2] in ("", _process_table())
+
+
+def is_alive(process: str) -> bool:
+    """Whether a process is seen from here."""
+    if not _is_seen(process):
+        return False
+    pid = int(process.partition("-")[0])
     with suppress(PermissionError):  # a process of somebody else is alive, too
         try:
             os.kill(pid, 0)

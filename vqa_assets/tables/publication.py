@@ -10,8 +10,10 @@ How a single file is replaced is in ``files``; what a replay manifest says is in
 
 import errno
 import fcntl
+import filecmp
 import os
 import shutil
+import stat
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,15 +27,20 @@ from vqa_assets.printing import logger
 from vqa_assets.tables.files import (
     draft_path,
     fault_of,
+    found_place,
     is_alive,
     json_bytes,
+    kind_of_node,
     named_by_process,
+    named_for,
+    process_named,
     read_earlier_of,
     read_json_object,
     refusal_of,
     remove_abandoned,
     sync_file,
     sync_folder,
+    this_process,
 )
 from vqa_assets.tables.makers import Sealed, published_path, refuse_newer, seal
 from vqa_assets.tables.paths import DataRoot, sibling
@@ -76,9 +83,9 @@ class Publication:
     def __init__(self, stage: str, target: Path, schema: str) -> None:
         self._stage, self._target, self._schema = stage, target, schema
         self._drafts: dict[Path, Path] = {}
-        self._kept: dict[Path, None] = {}
+        self._kept: dict[Path, tuple[int, int] | None] = {}
         self._contents: dict[Path, Sealed] = {}
-        self._left: dict[Path, list[tuple[Path, int]]] = {}
+        self._left: dict[Path, list[tuple[Path, str]]] = {}
 
     def draft(self, target: Path) -> Path:
         """Where to write what is to replace ``target``: beside it. A draft that is never written replaces nothing.
@@ -96,7 +103,7 @@ class Publication:
             self._drafts[target].unlink()
         return self._drafts[target]
 
-    def _left_in(self, folder: Path) -> list[tuple[Path, int]]:
+    def _left_in(self, folder: Path) -> list[tuple[Path, str]]:
         """What killed processes left without a journal: drafts, and backups of publications that never began."""
         if folder not in self._left:
             settle(folder)
@@ -116,7 +123,7 @@ class Publication:
         if target in self._drafts:
             self._drafts[target].unlink(missing_ok=True)
         self._contents.pop(target, None)
-        self._kept[target] = None
+        self._kept[target] = _state(target)
 
     def replaces(self, target: Path) -> bool:
         """Whether there is a draft to replace ``target``."""
@@ -157,9 +164,21 @@ class Publication:
             sync_file(self._drafts[target])
         is_done = False
         while not is_done:  # again where another run published in between: what it published is what stood before
+            self._refuse_other_kept()
             replacements = tuple(_Replacement.of(one, self._drafts[one], self.content(one)) for one in (*written, mark))
-            is_done = _replace_all(_Journal(journal_path(self._target), self._stage, replacements))
+            is_done = _replace_all(_Journal(journal_path(self._target), self._stage, replacements), self._kept)
         _published.append(self._target)
+
+    def _refuse_other_kept(self) -> None:
+        """LockedError where another file stands by now in the place of one that was left alone: nothing replaces it."""
+        for target, state in self._kept.items():
+            if _state(target) != state:
+                raise LockedError(
+                    f"{target}",
+                    found="another file than when this run read it: another run published meanwhile, or it was edited",
+                    expected="one run at a time",
+                    next_step="run again when that is done; what stands there stays",
+                )
 
     def abandon(self) -> None:
         """Remove the drafts that are left."""
@@ -246,7 +265,7 @@ class _Replacement:
 
     @classmethod
     def of(cls, target: Path, draft: Path, content: Sealed) -> "_Replacement":
-        backup = sibling(target, f".{os.getpid()}.old")
+        backup = sibling(target, f".{this_process()}.old")
         return cls(target, draft, backup, content, _state(target), draft.lstat().st_ino, is_own=True)
 
     @classmethod
@@ -255,13 +274,14 @@ class _Replacement:
         target, draft, backup = (
             Path(os.path.normpath(folder / str(value[name]))) for name in ("target", "draft", "backup")
         )
+        if b"\0" in os.fsencode(target):  # which also is where it is a name that no file can have
+            raise ValueError("a name with a zero byte")
         # A journal that came from elsewhere must not move files about: drafts and backups are ours, beside the target.
         if draft.parent != target.parent or backup.parent != target.parent:
             raise ValueError("a draft that is not beside its target")
-        if not (draft.name.startswith(".") and draft.suffix == ".tmp"):
-            raise ValueError(f"a draft called {draft.name}")
-        if not (backup.name.startswith(".") and backup.suffix == ".old"):
-            raise ValueError(f"a backup called {backup.name}")
+        process = process_named(draft.name)
+        if (draft.name, backup.name) != tuple(named_for(target, process, suffix) for suffix in (".tmp", ".old")):
+            raise ValueError(f"a draft called {draft.name} and a backup called {backup.name}")
         before = value["before"]
         content = Sealed(str(value["sha256"]), int(value["size_bytes"]))
         state = None if before is None else (int(before[0]), int(before[1]))
@@ -269,7 +289,8 @@ class _Replacement:
 
     def as_json(self, folder: Path) -> dict[str, Any]:
         paths = {"target": self.target, "draft": self.draft, "backup": self.backup}
-        shown = {name: os.path.relpath(path, folder) for name, path in paths.items()}
+        # From where the journal is found: a link on the way to it leads others past where ".." leads in words.
+        shown = {name: os.path.relpath(found_place(path), folder) for name, path in paths.items()}
         return {**shown, **vars(self.content), "before": self.before, "inode": self.inode}
 
     def back_up(self) -> None:
@@ -300,7 +321,16 @@ class _Replacement:
     @property
     def can_be_done(self) -> bool:
         """Whether the draft is whole, and what it is to replace is still what it was."""
-        return _state(self.target) == self.before and _holds(self.draft, self.content)
+        return (_state(self.target) == self.before or self._is_backed_up) and _holds(self.draft, self.content)
+
+    @property
+    def _is_backed_up(self) -> bool:
+        """Whether a backup of its own holds just what stands there: in a copy of the folder times are others."""
+        with suppress(OSError):
+            # What is written into a file is in the backup, too, where that is a second name of it.
+            is_copy = not self.target.samefile(self.backup)
+            return is_copy and filecmp.cmp(self.target, self.backup, shallow=False)
+        return False
 
     def undo(self) -> None:
         """Have the earlier file stand again where the new one does; what somebody else put there since is left."""
@@ -333,14 +363,14 @@ class _Journal:
         if document.get("schema") != JOURNAL_SCHEMA:
             raise SchemaError(f"{path}", found=f"schema {document.get('schema')!r}", expected=JOURNAL_SCHEMA)
         try:
-            folder = path.parent.absolute()
+            folder = Path(os.path.realpath(path.parent))
             replacements = tuple(_Replacement.read(one, folder) for one in document["files"])
             return cls(path, str(document["stage"]), replacements)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise SchemaError(f"{path}", found=f"no journal ({error})", expected=JOURNAL_SCHEMA) from error
 
     def as_bytes(self) -> bytes:
-        folder = self.path.parent
+        folder = Path(os.path.realpath(self.path.parent))
         files = [one.as_json(folder) for one in self.replacements]
         return json_bytes({"schema": JOURNAL_SCHEMA, "stage": self.stage, "files": files})
 
@@ -376,10 +406,11 @@ class _Journal:
         self.path.unlink(missing_ok=True)
 
 
-def _replace_all(journal: _Journal) -> bool:
+def _replace_all(journal: _Journal, kept: Mapping[Path, tuple[int, int] | None]) -> bool:
     """Replace the files of a journal as one act: where one cannot be replaced, all are put back.
 
-    False, and nothing is replaced, where another file stands by now than the journal says.
+    False, and nothing is replaced, where another file stands by now than the journal says, or one in the place of what
+    is ``kept``.
     """
     draft = draft_path(journal.path)
     remove_abandoned(journal.path, named_by_process(draft.parent, draft.suffix))
@@ -403,7 +434,8 @@ def _replace_all(journal: _Journal) -> bool:
         finally:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
-        if any(_state(one.target) != one.before for one in journal.replacements):
+        stood = {**kept, **{one.target: one.before for one in journal.replacements}}
+        if any(_state(target) != state for target, state in stood.items()):
             journal.withdraw()
             return False
         try:
@@ -432,20 +464,40 @@ def _let_pass(codes: Container[int | None]) -> Iterator[None]:
 
 def _put_in_place(draft: Path, journal: _Journal) -> None:
     """Have the journal at its path, where another run's may be: that one's is waited for, or settled first."""
-    settle(journal.path.parent)
-    try:
-        os.link(draft, journal.path)  # unlike a replacement it is refused where another is there
-    except FileExistsError as error:
-        raise LockedError(
-            f"{journal.path.parent}",
-            found=f"another run is publishing ({journal.path.name})",
-            expected="one run at a time",
-            next_step="run again when it is done; the earlier output stands",
-        ) from error
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        draft.replace(journal.path)
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        settle(journal.path.parent)
+        try:
+            os.link(draft, journal.path)  # unlike a replacement it is refused where another is there
+        except FileExistsError as error:
+            _refuse_no_file(journal.path)
+            if time.monotonic() < until:
+                continue  # one run after the other may be before this one
+            raise LockedError(
+                f"{journal.path.parent}",
+                found=f"another run is publishing ({journal.path.name})",
+                expected="one run at a time",
+                next_step="run again when it is done; the earlier output stands",
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            draft.replace(journal.path)
+        return
+
+
+def _refuse_no_file(path: Path) -> None:
+    """SchemaError where something stands in a journal's place that is no file."""
+    with suppress(FileNotFoundError):  # gone since
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a link" if stat.S_ISLNK(mode) else kind_of_node(mode)
+            raise SchemaError(
+                f"{path}",
+                found=f"{what} where a publication has its journal",
+                expected="nothing there",
+                next_step="move it away, then run again; the earlier output stands",
+            )
 
 
 def _put_back(journal: _Journal, error: BaseException) -> None:
@@ -486,10 +538,11 @@ def settle_root(root: DataRoot, *, may_write: bool = True) -> None:
 def _journals(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.startswith(".") and e.name.endswith(_JOURNAL_SUFFIX)]
+            # Nothing but a file: whatever opened a pipe would wait for good.
+            names = [e.name for e in entries if e.name.endswith(_JOURNAL_SUFFIX) and e.is_file(follow_symlinks=False)]
     except OSError:
         return []
-    return [folder / name for name in sorted(names)]
+    return [folder / name for name in sorted(names) if name.startswith(".")]
 
 
 def _settle(path: Path, may_write: bool) -> None:
@@ -510,22 +563,31 @@ def _settle(path: Path, may_write: bool) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Whether the journal's process is gone; it is held then. FileNotFoundError where the journal is gone."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        file = _opened(path)
+        try:
+            is_free = _lock_until(file, until)
+            # Another process may have settled it meanwhile, and a third one have its own there.
+            if not is_free or _is_same(file, path):
+                yield is_free
+                return
+        finally:
+            os.close(file)
+
+
+def _opened(path: Path) -> int:
     try:
-        file = os.open(path, os.O_RDWR)
+        return os.open(path, os.O_RDWR)
     except PermissionError:
-        file = os.open(path, os.O_RDONLY)
+        return os.open(path, os.O_RDONLY)
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        file = os.open(path, os.O_RDONLY)
-    try:
-        yield _lock_within(file, PATIENCE_S) and _is_same(file, path)
-    finally:
-        os.close(file)
+        return os.open(path, os.O_RDONLY)
 
 
-def _lock_within(file: int, seconds: float) -> bool:
-    until = time.monotonic() + seconds
+def _lock_until(file: int, until: float) -> bool:
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -538,7 +600,7 @@ def _lock_within(file: int, seconds: float) -> bool:
 
 
 def _is_same(file: int, path: Path) -> bool:
-    """Whether the path is still that of the open file: another process may have settled it meanwhile."""
+    """Whether the path is still that of the open file."""
     there = path.stat()
     return (there.st_dev, there.st_ino) == (os.fstat(file).st_dev, os.fstat(file).st_ino)
 
@@ -561,8 +623,8 @@ def _settle_locked(path: Path) -> None:
 
 def _undo_without_journal(path: Path, error: SchemaError) -> None:
     """Of a journal that cannot be read the backups are found by their names."""
-    for backup, pid in named_by_process(path.parent, ".old"):
-        if not is_alive(pid):
+    for backup, process in named_by_process(path.parent, ".old"):
+        if not is_alive(process):
             backup.replace(path.with_name(backup.name.removeprefix(".").rsplit(".", 2)[0]))
     path.unlink()
     _log.warning("%s: a publication was cut short and its journal is damaged; the earlier files stand", error)

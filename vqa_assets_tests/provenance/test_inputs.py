@@ -24,10 +24,12 @@ from vqa_assets.provenance import RunContext
 from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import publishing
 from vqa_assets.unified import aggregation
 from vqa_assets_tests.shared.clips import sha256_of, tiny_clip
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
 from vqa_assets_tests.shared.grids import tune_row
+from vqa_assets_tests.shared.kills import KILLED, killed_at
 from vqa_assets_tests.shared.label_tables import label
 from vqa_assets_tests.shared.unified_corpora import clip, unify
 
@@ -186,3 +188,16 @@ def test_what_is_absent_or_cannot_be_read_is_left_to_whoever_reads_it(tmp_path: 
     assert not any("sha256" in one.record for one in inputs.values())
     (tmp_path / "absent").touch()
     refuse_changes(inputs.values())
+
+
+def test_a_publication_cut_short_beside_an_input_is_settled_before_it_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "outside" / "x.jsonl"
+
+    def publish(word: bytes) -> None:
+        with publishing("stage", table, "stage-v1") as publication:
+            publication.write(table, word)
+
+    publish(b"earlier")
+    assert killed_at("replace", 1, lambda: publish(b"new")) == KILLED
+    record = read_now({"table": table})["table"].record
+    assert (record["size_bytes"], record.get("as_published")) == (3, None)

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.errors import ProvenanceError
+from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.provenance.verify import Match, main, verify
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import publishing
 from vqa_assets_tests.shared.clips import tiny_clips
+from vqa_assets_tests.shared.kills import KILLED, killed_at
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -165,3 +168,23 @@ def test_what_is_no_replay_manifest_is_refused_by_name(tmp_path: Path, content: 
     with pytest.raises(ProvenanceError, match=told):
         verify(path)
     assert run("-m", "vqa_assets.provenance", "verify", str(path)).returncode == 1
+
+
+def test_a_publication_cut_short_outside_the_data_root_is_settled_before_it_is_compared(
+    root_path: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    output, manifest_file = outside / "x.jsonl", root_path / "x.manifest.json"
+
+    def publish(word: bytes) -> None:
+        with publishing("stage", output, "stage-v1") as publication:
+            publication.write(output, word)
+            described = Manifest("stage-v1", {"word": word.decode()}, {}, {}, {"x": output})
+            write_manifest(publication, manifest_file, described, RunContext(DataRoot(root_path), {}, Path(__file__)))
+
+    publish(b"earlier")
+    assert killed_at("replace", 2, lambda: publish(b"new")) == KILLED
+    assert json.loads(manifest_file.read_text())["word"] == "earlier"
+    assert verify(manifest_file, DataRoot(root_path)).holds
+    assert (output.read_bytes(), json.loads(manifest_file.read_text())["word"]) == (b"new", "new")

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from vqa_assets.errors import LockedError, PublicationError
+from vqa_assets.errors import LockedError, PublicationError, SchemaError
+from vqa_assets.tables import files
 from vqa_assets.tables import publication as module
 from vqa_assets.tables.files import place_to_read, read_json_object
 from vqa_assets.tables.makers import made_by, published_path
@@ -153,6 +155,55 @@ class TestOneAct:
         assert (earlier / NAMES[0]).is_symlink()
         assert standing(earlier) == {"earlier"}
 
+    def test_another_run_that_publishes_meanwhile_leaves_no_manifest_of_another_file(self, earlier: Path) -> None:
+        kept, manifest = earlier / NAMES[0], earlier / NAMES[2]
+
+        def keep_and_describe() -> None:
+            with publishing("stage", kept, "stage-v1") as publication:
+                publication.keep(kept)
+                publication.write(manifest, b"of earlier")
+                assert killed_at("replace", 99, lambda: publish(earlier, "another")) == 0
+
+        with pytest.raises(LockedError, match="another file than when this run read it"):
+            keep_and_describe()
+        assert standing(earlier) == {"another"}
+        assert listing(earlier) == sorted([*NAMES, *HIDDEN])
+
+    def test_runs_in_two_containers_share_no_draft_and_remove_none_of_each_other(
+        self, earlier: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Processes there have the same numbers, and do not see each other."""
+        with publishing("stage", earlier / NAMES[0], "stage-v1") as publication:
+            for name in NAMES:
+                publication.write(earlier / name, b"first")
+            monkeypatch.setattr(files, "_process_table", lambda: "0123abcd")
+            publish(earlier, "second")
+            monkeypatch.undo()
+        assert standing(earlier) == {"first"}
+        assert listing(earlier) == sorted([*NAMES, *HIDDEN])
+
+    def test_what_another_container_left_is_removed_a_day_later(
+        self, earlier: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        left = [earlier / f".{NAMES[0]}.{os.getpid()}-0123abcd{suffix}" for suffix in (".tmp", ".old")]
+        for path in left:
+            path.touch()
+            os.utime(path, (0, 0))
+        publish(earlier, "new")
+        assert [path.exists() for path in left] == [True, True]
+        monkeypatch.setattr(files, "_LEFT_BEHIND_S", 0)
+        publish(earlier, "newer")
+        assert [path.exists() for path in left] == [False, False]
+
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+    def test_what_is_no_file_in_the_journals_place_is_told(self, earlier: Path, make: Callable[[Path], object]) -> None:
+        make(journal_path(earlier / NAMES[0]))
+        settle(earlier)
+        with pytest.raises(SchemaError, match="where a publication has its journal, expected nothing there"):
+            publish(earlier, "new")
+        assert standing(earlier) == {"earlier"}
+        assert [name for name in listing(earlier) if name.endswith((".tmp", ".old"))] == []
+
 
 Failing = Callable[..., Callable[[], bool]]
 CODES = (errno.EIO, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
@@ -287,6 +338,54 @@ class TestAfterAKill:
         settle(earlier)
         assert [(earlier / name).read_text() for name in NAMES] == ["earlier", "earlier", "an operator's own edit"]
         assert listing(earlier) == sorted([*NAMES, *HIDDEN])
+
+    @pytest.mark.parametrize("number", [1, 2, 3, 4])
+    def test_a_copy_whose_times_are_others_becomes_whole(self, earlier: Path, tmp_path: Path, number: int) -> None:
+        (earlier / NAMES[0]).unlink()
+        assert killed(earlier, "new", "replace", number) == KILLED
+        copy = tmp_path / "copy"
+        shutil.copytree(earlier, copy, copy_function=shutil.copy, ignore=shutil.ignore_patterns("copy"))
+        settle(copy)
+        assert standing(copy) == {"new"}
+        assert listing(copy) == sorted([*NAMES, *HIDDEN])
+
+    def test_a_folder_behind_a_link_is_settled_however_it_is_spelled(self, tmp_path: Path) -> None:
+        (tmp_path / "disk" / "deep").mkdir(parents=True)
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root" / "a").symlink_to(tmp_path / "disk" / "deep")
+        names = ("root/a/x.jsonl", "root/x.manifest.json")
+        publish(tmp_path, "earlier", names)
+        assert killed_at("replace", 2, lambda: publish(tmp_path, "new", names)) == KILLED
+        settle(tmp_path / "disk" / "deep", may_write=False)
+        assert {place_to_read(tmp_path / name).read_text() for name in names} == {"earlier"}
+        settle(tmp_path / "disk" / "deep")
+        assert standing(tmp_path, names) == {"new"}
+        assert listing(tmp_path / "root") == ["a", "x.manifest.json"]
+
+    @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+    def test_a_journal_of_names_that_no_file_can_have_is_told_as_damaged(
+        self, earlier: Path, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        content = {"sha256": "0" * 64, "size_bytes": 4, "before": None, "inode": 1}
+        entry = {"target": name, "draft": f".{name}.1.tmp", "backup": f".{name}.1.old", **content}
+        journal = journal_path(earlier / NAMES[0])
+        journal.write_text(json.dumps({"schema": "vqa-publishing-v1", "stage": "stage", "files": [entry]}))
+        settle(earlier)
+        assert "its journal is damaged; the earlier files stand" in caplog.text
+        assert listing(earlier) == sorted([*NAMES, *HIDDEN])
+
+    def test_a_journal_from_elsewhere_removes_no_hidden_file_that_is_no_draft_of_its_target(
+        self, earlier: Path
+    ) -> None:
+        own = [earlier / ".own.tmp", earlier / ".own.1.old"]
+        for path in own:
+            path.touch()
+        content = {"sha256": "0" * 64, "size_bytes": 4, "before": None, "inode": 1}
+        entry = {"target": "x", "draft": own[0].name, "backup": own[1].name, **content}
+        journal = journal_path(earlier / "y.jsonl")
+        journal.write_text(json.dumps({"schema": "vqa-publishing-v1", "stage": "stage", "files": [entry]}))
+        settle(earlier)
+        assert own[0].exists()
 
     @pytest.mark.parametrize("place", ["../../target", "/etc/hostname"])
     def test_a_journal_from_elsewhere_moves_no_files_about(self, tmp_path: Path, place: str) -> None:
