@@ -121,8 +121,9 @@ def test_the_unified_head_reads_it_and_decides_of_no_duplicate(
 
 
 def test_a_run_s_own_tables_go_through_the_same_decision(
-    platform: UnifiedPlatform, made: dg.ExecuteInProcessResult, tmp_path: Path
+    platform: UnifiedPlatform, made: dg.ExecuteInProcessResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("VQA_ALLOW_PATHS", str(tmp_path))
     one, two = (pl.read_parquet(platform.root.path / c / "features_with_mos.parquet") for c in ("konvid-1k", "lsvq"))
     # scores of its own are nobody's: those of unified_corpus count
     one.head(40).with_columns(mos=pl.lit(1.0)).write_csv(tmp_path / "one.csv")

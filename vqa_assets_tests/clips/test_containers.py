@@ -37,7 +37,7 @@ def _quiet():
 )
 def test_it_says_what_a_full_look_says(tmp_path, codec, pix_fmt, suffix, times):
     clip = encode(tmp_path / f"a{suffix}", codec, pix_fmt, times)
-    found = pyav._glance(clip)
+    found = pyav._glance(clip, None)
     assert found is not None
     assert geometry_of(found) == geometry_of(pyav._look(clip))
     assert found.pix_fmt == pix_fmt
@@ -56,19 +56,19 @@ def test_sizes_that_are_cropped_from_whole_blocks_are_told_too(tmp_path, codec, 
             picture = np.zeros((size[1], size[0], 3), dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
-    found = pyav._glance(clip)
+    found = pyav._glance(clip, None)
     assert found == pyav._look(clip)
     assert (found.width, found.height) == size
 
 
 def test_sound_beside_the_pictures_changes_nothing(tmp_path):
     clip = encode(tmp_path / "a.mp4", mux={"movflags": "faststart"}, audio_s=1.0)
-    assert pyav._glance(clip) == pyav._look(clip)
+    assert pyav._glance(clip, None) == pyav._look(clip)
 
 
 def test_fragments_have_no_tables_to_believe(tmp_path):
     clip = encode(tmp_path / "a.mp4", mux={"movflags": "frag_keyframe+empty_moov"})
-    assert pyav._glance(clip) is None
+    assert pyav._glance(clip, None) is None
     assert pyav.answer_of(clip) == pyav._look(clip)
 
 
@@ -88,7 +88,7 @@ def test_a_clip_larger_than_what_is_read_is_told_from_its_tables(tmp_path, gaps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert clip.stat().st_size > 1_000_000
-    assert geometry_of(pyav._glance(clip)) == geometry_of(pyav._look(clip))
+    assert geometry_of(pyav._glance(clip, None)) == geometry_of(pyav._look(clip))
 
 
 def test_what_is_damaged_is_judged_as_by_a_full_look(tmp_path):
@@ -102,7 +102,7 @@ def test_what_is_damaged_is_judged_as_by_a_full_look(tmp_path):
         else:
             del data[dice.randrange(100, len(data)) :]
         damaged.write_bytes(data)
-        found = pyav._glance(damaged)
+        found = pyav._glance(damaged, None)
         if found is not None:
             assert (found.width, found.height) == sizes(damaged)
 

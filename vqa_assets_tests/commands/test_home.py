@@ -136,7 +136,7 @@ def test_make_the_units_and_the_pages_prepare_the_home_before_anything_opens_it(
     for target in ("demo", "ui"):
         recipe = makefile.split(f"\n{target}: ")[1].split("\n\n")[0]
         assert recipe.index("-m vqa_assets.home") < recipe.index(
-            "$(BIN)/dagster" if target == "ui" else "vqa_assets.demo"
+            "-m vqa_assets.ui" if target == "ui" else "vqa_assets.demo"
         )
     for unit in ("vqa-daemon", "vqa-webserver"):
         service = (REPOSITORY / "deploy" / f"{unit}.service").read_text()

@@ -18,7 +18,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from vqa_assets.errors import TrainingError
+from vqa_assets.errors import NewerFormatError, TrainingError
 from vqa_assets.heads import training
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.settings import TrainingSettings
@@ -80,8 +80,11 @@ def test_paths_of_tables_do_not_leave_with_a_job(tmp_path):
 def test_a_job_of_another_version_is_refused(tmp_path):
     write_job(tmp_path, job())
     told = json.loads((tmp_path / "job.json").read_text())
+    (tmp_path / "job.json").write_text(json.dumps({**told, "schema": "training-job-v0"}))
+    with pytest.raises(TrainingError, match=r"job\.json of schema 'training-job-v0', expected training-job-v1"):
+        read_job(tmp_path)
     (tmp_path / "job.json").write_text(json.dumps({**told, "schema": "training-job-v9"}))
-    with pytest.raises(TrainingError, match=r"job\.json of schema 'training-job-v9', expected training-job-v1"):
+    with pytest.raises(NewerFormatError, match=r"job\.json: format 9 \(training-job-v9\)"):
         read_job(tmp_path)
 
 
