@@ -76,14 +76,17 @@ class ReadInput:
 
     @classmethod
     def of(cls, path: Path) -> "ReadInput":
-        """The file as it is now; of one that cannot be read only that it is there: whoever reads it says why."""
+        """The file as it is now; of one that may not be read only that it is there: whoever reads it says why.
+
+        OSError where the disk fails: it may not fail whoever reads next, and a record without a hash proves nothing.
+        """
         there = place_to_read(path)
         if not there.is_file():
             return cls(path, file_record(path))
         try:
             with there.open("rb") as content:
                 return cls.of_opened(path, content)
-        except OSError:
+        except PermissionError:
             return cls(path, {"path": path, "kind": "file", "exists": True})
 
     @classmethod
