@@ -5,6 +5,9 @@ A stage's model is in its own room (``ingest/settings``, ``labels/settings``, ``
 values that cannot be used are made from it. No setting is named here, and nothing of Dagster is.
 """
 
+import errno
+import os
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,14 @@ _KINDS: Mapping[Any, str] = {
 }
 _LONGEST_FOUND = 200
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def toml_table(path: Path) -> dict[str, Any]:
+    """What a TOML file holds; ValueError or RecursionError where it is none, OSError where it cannot be read."""
+    # A pipe would be waited for; of what is no file, only the null device is an empty one.
+    if path.exists() and not path.is_file() and not path.samefile(os.devnull):
+        raise OSError(errno.ENXIO, "no file stands there")
+    return tomllib.loads(path.read_text(encoding="utf-8-sig"))
 
 
 class Unfit(ValueError):  # noqa: N818  # it is no error until it is known where the value stands

@@ -4,13 +4,13 @@ What every declaration must keep is in ``corpus``; whether a file's rows belong 
 (``annotations``).
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.corpus import Corpus, by_name
 from vqa_assets.errors import SettingsError
+from vqa_assets.settings import toml_table
 
 _NEXT = "correct the declaration; docs/corpora.md names every field"
 _NOTES = ("._", ".#", "~$")
@@ -54,7 +54,7 @@ def with_declared(folder: Path | None) -> Mapping[str, Corpus]:
 def read_declaration(path: Path) -> Corpus:
     """One corpus from its TOML file; SettingsError names the file, the field and the remedy."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        table = toml_table(path)
     except (ValueError, RecursionError, OSError) as error:
         raise SettingsError(
             f"{path}", found=f"not TOML ({error})", expected='lines such as name = "my-clips"', next_step="correct it"

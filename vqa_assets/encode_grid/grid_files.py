@@ -12,6 +12,7 @@ from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
 from vqa_assets.corpora.external import BVI_DVC, NETFLIX
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.provenance import content_version
+from vqa_assets.tables.files import no_file_at
 from vqa_assets.tables.paths import DataRoot
 
 _NO_REPORT = (".", "~$")
@@ -90,6 +91,9 @@ def list_inputs(reports_folder: Path, rows: Path) -> GridInputs:
     paths = [*reports, *([rows] if rows.is_file() else [])]
     files, unreadable = [], []
     for path in paths:
+        if no_file_at(path):
+            unreadable.append(path)
+            continue
         try:
             with path.open("rb") as content:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()

@@ -33,6 +33,7 @@ from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.printing import logger
 from vqa_assets.settings import with_origins
+from vqa_assets.tables.files import no_file_at
 from vqa_assets.tables.paths import DataRoot
 
 _NAME = re.compile(r"^(?P<clip>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<rate>\d+(?:\.\d+)?)fps(?:_|$)")
@@ -159,6 +160,8 @@ class _Scored:
 def _read_report(path: Path, model: str | None) -> _ReadReport:
     if not is_unicode(path.stem):
         raise EncodeGridError("a file name that is no UTF-8")
+    if what := no_file_at(path):
+        raise EncodeGridError("it cannot be read", found=what)
     try:
         content = path.read_bytes()
     except OSError as error:

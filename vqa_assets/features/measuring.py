@@ -465,11 +465,9 @@ def one_clip_row(
 def _geometry(clip: Path, raw: RawVideo | None, size_bytes: int) -> Geometry:
     """The same geometry that ingest reads from the file; BrokenClipError where it has none, TooLargeError by a cap."""
     caps = ClipCaps()
-    if raw is not None:
-        geometry = raw_geometry(raw, size_bytes, "")
-        caps.check(ClipSize.of(geometry))
-        return geometry
     try:
-        return geometry_of(answer_of(clip, caps))
+        geometry = raw_geometry(raw, size_bytes, "") if raw else geometry_of(answer_of(clip, caps))
     except BrokenClipError as error:
         raise BrokenClipError(clearer_reason(str(error), clip)) from None
+    caps.check(ClipSize.of(geometry))  # a header need not say it
+    return geometry

@@ -15,6 +15,7 @@ from typing import Any
 
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import DISPLAY_COLUMNS
+from vqa_assets.tables.files import no_file_at
 
 _PEAK, _BLACK, _CONTRAST, _AMBIENT, _BT2020, _P3, _OLED, _QLED, _LCD, _DIMMING, _TONE = DISPLAY_COLUMNS
 _NESTED = ("display", "panel", "profile")
@@ -135,6 +136,8 @@ class DisplayProfile:
 def read_profile(path: Path) -> DisplayProfile:
     """The profile in a JSON file. SettingsError where it cannot be read, or has no known field."""
     what = f"display_profile_json: {path.name}"
+    if kind := no_file_at(path):
+        raise SettingsError(what, found=kind, expected="a JSON file")
     try:
         content = path.read_bytes()
         document = json.loads(content)

@@ -15,7 +15,14 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError, SchemaError
 from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.layout import CorpusLayout
-from vqa_assets.tables.files import LFS_POINTER, JsonLine, parse_json_line, read_json_lines, read_json_object
+from vqa_assets.tables.files import (
+    LFS_POINTER,
+    JsonLine,
+    no_file_at,
+    parse_json_line,
+    read_json_lines,
+    read_json_object,
+)
 from vqa_assets.tables.specs import CLIP_FACTS, Column, corpus_jsonl_of
 
 MENDED_BY_INGEST = "whole lines stay, the others are made again from cache and clips"
@@ -94,6 +101,8 @@ def read_earlier(corpus: Corpus, layout: CorpusLayout) -> EarlierRows:
     """
     if not layout.output.exists():
         return EarlierRows()
+    if what := no_file_at(layout.output):
+        raise _no_corpus_jsonl(f"{layout.output}", what)
     published = _published(layout.manifest, corpus)
     changed = published is not None and published.sha256 != _sha256_of(layout.output)
     columns = corpus_jsonl_of(corpus).columns if changed else ()

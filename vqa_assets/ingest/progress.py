@@ -15,7 +15,7 @@ from typing import IO, Literal
 
 from vqa_assets.errors import IngestError
 from vqa_assets.printing import logger
-from vqa_assets.tables.files import write_bytes
+from vqa_assets.tables.files import no_file_at, write_bytes
 
 State = Literal["done", "failed", "retry"]
 LEAST_CLIPS_BETWEEN_WRITES = 50
@@ -140,6 +140,8 @@ class Progress:
         """Take in the log a killed run left; a JSON that was edited since wins over it."""
         if not self.log_path.exists():
             return False
+        if what := no_file_at(self.log_path):
+            raise _broken(self.log_path, what)
         continued, lines = _log_lines(self.log_path)
         if continued is None:  # a log of an older version: which is later only the clock can say
             if self.path.exists() and self.path.stat().st_mtime_ns > self.log_path.stat().st_mtime_ns:
@@ -219,6 +221,8 @@ def _read_json(path: Path) -> tuple[dict[str, Entry], str]:
     """The entries of the JSON, and its SHA-256; none and an empty text where there is no JSON."""
     if not path.exists():
         return {}, ""
+    if what := no_file_at(path):
+        raise _broken(path, what)
     content = path.read_bytes()
     try:
         value = json.loads(content or b"{}")

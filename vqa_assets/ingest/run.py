@@ -44,7 +44,7 @@ EXAMPLES = 3
 MANIFEST_SCHEMA = "mos-corpus-manifest-v1"
 MOST_LOSSES_TOLD = 50
 _TOLD_BY_ROW = ("skipped_missing", "skipped_download", "skipped_broken", "skipped_probe", "skipped_too_large")
-_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+_IN_THE_WAY = (errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 _log = logger("vqa_assets.ingest")
 
 

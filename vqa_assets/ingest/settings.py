@@ -4,7 +4,6 @@ Other stages ask here where a corpus's clips and files are. What a setting is, i
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -28,6 +27,7 @@ from vqa_assets.settings import (
     core_type,
     resolve_levels,
     setting,
+    toml_table,
 )
 
 INGEST_TOML = "ingest.toml"
@@ -202,7 +202,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        table = toml_table(path)
     except (ValueError, RecursionError, OSError) as error:
         raise SettingsError(
             f"{path}",

@@ -75,6 +75,12 @@ def kind_of_node(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "something that is no file")
 
 
+def no_file_at(path: Path) -> str:
+    """What stands there that has no end one could wait for: ``a named pipe``, ``a device``; empty for all else."""
+    mode = path.stat().st_mode if path.exists() else stat.S_IFREG
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else kind_of_node(mode)
+
+
 def sync_file(path: Path) -> None:
     """Have a file's bytes on the disk; OSError where the disk refuses them."""
     # Without it a crash of the machine may leave the new name with none of its bytes.
@@ -165,9 +171,11 @@ def json_bytes(value: Any) -> bytes:
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; SchemaError where it is none, NewerFormatError where a later version wrote it."""
     cause: Exception | None = None
+    there = place_to_read(path)
     try:
-        value = json.loads(place_to_read(path).read_bytes())
-        what = f"a JSON {type(value).__name__}"
+        what = no_file_at(there)
+        value = None if what else json.loads(there.read_bytes())
+        what = what or f"a JSON {type(value).__name__}"
     except (ValueError, RecursionError) as error:
         value, what, cause = None, f"not JSON ({error})", error
     if isinstance(value, dict):
@@ -207,7 +215,10 @@ def read_json_lines(path: Path, remedy: str = _REMEDY) -> Iterator[JsonLine]:
     NewerFormatError where a later version of ours wrote the file.
     """
     refuse_newer(path)
-    with place_to_read(path).open("rb") as lines:
+    there = place_to_read(path)
+    if what := no_file_at(there):
+        raise SchemaError(f"{path}", found=what, expected="JSON Lines", next_step=remedy)
+    with there.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             if raw.strip():
                 row = parse_json_line(raw, path, number, remedy)

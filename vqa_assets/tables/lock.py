@@ -50,8 +50,11 @@ def locked(folder: Path, state: str) -> LockedError:
 
 def is_corpus_locked(folder: Path) -> bool:
     """Whether a run holds the folder's lock; looked at without making the lock's file, or holding it."""
+    path = folder / LOCK_NAME
+    if not path.is_file():
+        return False
     try:
-        with (folder / LOCK_NAME).open("rb") as lock:
+        with path.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # and let go of when the file closes
     except BlockingIOError:
         return True

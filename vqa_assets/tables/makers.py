@@ -289,7 +289,7 @@ def _recorded(path: Path) -> Iterator[_Record]:
 def _object(path: Path) -> Mapping[str, Any]:
     """A JSON object, empty where none can be read: then nothing is said."""
     with suppress(OSError, ValueError, RecursionError):
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for
         # A progress file may hold a hundred thousand clips, and says no schema.
         document = json.loads(content) if b'"schema"' in content else None
         if isinstance(document, dict):

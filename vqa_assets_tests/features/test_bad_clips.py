@@ -28,7 +28,7 @@ from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.libvmaf import Comparison
 from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, one_clip_row
 from vqa_assets.features.memory import Memory
-from vqa_assets_tests.shared.clips import to_measure
+from vqa_assets_tests.shared.clips import tiny_clip, to_measure
 
 EXTRACT = ClipExtractor()
 BY_ITSELF = ClipExtractor(feature_sets=("nr-v1",))
@@ -356,6 +356,20 @@ def test_one_clip_over_a_cap_is_told_by_name(plain: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("vqa_assets.features.measuring.ClipCaps", lambda: ClipCaps(max_frames=11))
     with pytest.raises(TooLargeError, match=r"plain\.mp4: too large: 12 frames, at most 11 \(max_frames\)"):
         one_clip_row(plain, EXTRACT)
+
+
+def test_one_clip_whose_header_tells_less_than_its_pictures_is_measured_against_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = tmp_path / "small.mp4"
+    content = bytearray(tiny_clip(clip, seed=1))
+    size_at = content.index(b"avc1", content.index(b"stsd")) + 4 + 24  # ISO/IEC 14496-12, 12.1.3
+    content[size_at : size_at + 4] = (16).to_bytes(2) * 2
+    clip.write_bytes(content)
+    monkeypatch.setattr("vqa_assets.features.measuring.ClipCaps", lambda: ClipCaps(max_pixels=64 * 48 - 1))
+    monkeypatch.setattr(ClipExtractor, "measure", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(TooLargeError, match="64×48 are 3072 pixels, at most 3071"):
+        one_clip_row(clip, EXTRACT)
 
 
 def test_a_full_disk_in_the_child_ends_the_run(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
