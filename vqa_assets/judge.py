@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vqa_assets.errors import HeadError, SettingsError, VqaError
 from vqa_assets.predict import find_head
 from vqa_assets.printing import plain, tell, tell_error
+from vqa_assets.settings import typed_path
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vqa_assets.metrics import Bootstrap
         from vqa_assets.provenance.reading import refuse_changes
 
-        settle(options.table.parent, Path(options.judged).expanduser().parent)
+        settle(options.table.parent, typed_path(options.judged).parent)
         recipe = _recipe(options.gate) if options.gate else None
         predictor = _predictor(options)
         table = read_judged(options.table, options.target or predictor.learned)
@@ -76,7 +77,7 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     from vqa_assets.tables.foreign_tables import check_present, table_at
 
     name, columns = options.judged, tuple(filter(None, (one.strip() for one in (options.columns or "").split(","))))
-    onnx = Path(name).expanduser().with_suffix(".onnx") if Path(name).suffix in (".onnx", ".json") else None
+    onnx = typed_path(name).with_suffix(".onnx") if Path(name).suffix in (".onnx", ".json") else None
     if onnx is None:
         check_present(options.table, "labelled table", "name a table with scores, such as features_with_mos.parquet")
         names = table_at(options.table).names

@@ -24,6 +24,7 @@ from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
 from vqa_assets.printing import hand_out, plain, tell, tell_error
+from vqa_assets.settings import typed_path
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
@@ -64,7 +65,7 @@ def find_head(name: str, root: str | None) -> Path:
 
     An experiment's name is ``<head>.<name>``.
     """
-    path = Path(name).expanduser()
+    path = typed_path(name)
     if path.suffix in (".onnx", ".json"):
         return path
     data_root = DataRoot.resolve(root)

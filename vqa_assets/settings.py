@@ -34,6 +34,8 @@ _KINDS: Mapping[Any, str] = {
     Mapping: "a table",
 }
 _LONGEST_FOUND = 200
+LONGEST_NAME_BYTES, LONGEST_PATH_BYTES = 255, 4095
+"""What Linux, and every file system in use there, takes."""
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -75,10 +77,26 @@ def _as_path(value: Any) -> Any:
         return value  # an empty text would be the working folder, which nobody means: it is refused as no path
     if "\0" in value:
         raise Unfit(repr(value), "a path, which holds no null")
+    if not fits_a_disk(value):
+        raise Unfit(repr(value), "a path that a disk can hold")
     try:
         return Path(value).expanduser()
     except RuntimeError as error:  # ~somebody
         raise Unfit(f"{value!r} ({error})", "a path; ~ is the home folder of whoever runs this") from error
+
+
+def fits_a_disk(path: str | Path) -> bool:
+    """Whether a disk can hold such a path: its names have at most 255 bytes, all of it 4095, no half of a character."""
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return len(name) <= LONGEST_PATH_BYTES and all(len(part) <= LONGEST_NAME_BYTES for part in name.split(b"/"))
+
+
+def typed_path(text: str | Path) -> Path:
+    """A path that a person typed: ``~`` is the home folder; that of nobody is a name like any other."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  pathlib's raises for ~nobody
 
 
 SettingPath = Annotated[Path, BeforeValidator(_as_path)]

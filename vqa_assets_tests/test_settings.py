@@ -242,7 +242,15 @@ def test_relative_paths_in_ingest_toml_begin_at_its_folder(toml, tmp_path, monke
 
 
 @pytest.mark.parametrize("level", ["run config", "ingest.toml"])
-@pytest.mark.parametrize(("path", "expected"), [("~nobody-here/k", "~ is the home folder"), ("/a\0b", "holds no null")])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("~nobody-here/k", "~ is the home folder"),
+        ("/a\0b", "holds no null"),
+        ("/a/" + "b" * 256, "a path that a disk can hold"),
+        ("/" + "ab/" * 1400, "a path that a disk can hold"),
+    ],
+)
 def test_a_path_that_cannot_be_is_refused_in_words(level, path, expected, toml):
     in_toml = "corpus_dir = " + json.dumps(path) if level == "ingest.toml" else ""
     with pytest.raises(SettingsError, match=expected):

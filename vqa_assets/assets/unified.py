@@ -16,6 +16,7 @@ from vqa_assets.corpora.opinions import SOS_ORDINARY
 from vqa_assets.corpora.scales import OPINION_SCALES, MosScale
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.settings import typed_path
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.specs import UNIFIED_CORPUS, unified_corpus_of
 from vqa_assets.unified.settings import AggregationSettings
@@ -138,7 +139,7 @@ def _by_input(setting: str, value_of: Mapping[str, str], paths: Sequence[Path], 
     inputs = {path.resolve() for path in paths}
     values: dict[Path, str] = {}
     for spelled, value in value_of.items():
-        named = {Path(spelled).expanduser().resolve(), root.located(spelled).resolve()} & inputs
+        named = {typed_path(spelled).resolve(), root.located(spelled).resolve()} & inputs
         if not named:
             raise SettingsError(
                 setting,

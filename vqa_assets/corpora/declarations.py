@@ -10,7 +10,7 @@ from pathlib import Path
 from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.corpus import Corpus, by_name
 from vqa_assets.errors import SettingsError
-from vqa_assets.settings import toml_table
+from vqa_assets.settings import toml_table, typed_path
 
 _NEXT = "correct the declaration; docs/corpora.md names every field"
 _NOTES = ("._", ".#", "~$")
@@ -20,7 +20,7 @@ _NOTES = ("._", ".#", "~$")
 def corpora_folder(environment: Mapping[str, str]) -> Path | None:
     """The folder that ``$VQA_CORPORA_DIR`` names, or None."""
     folder = environment.get("VQA_CORPORA_DIR")
-    return Path(folder).expanduser() if folder else None
+    return typed_path(folder) if folder else None
 
 
 def with_declared(folder: Path | None) -> Mapping[str, Corpus]:

@@ -1,5 +1,6 @@
 """The data root, resolved when it is used: the resource's path, else ``$VQA_DATA_ROOT``, else ``data``."""
 
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -43,5 +44,8 @@ class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         root = DataRoot.resolve(self.path)
         if self._is_of_run:
             # Whoever names the root allows every path below it: that is the operator's to say.
-            AllowedPlaces.of(DataRoot.named()).check(f"resources: {NAME}: path", root.path)
+            named = DataRoot.named()
+            # What a run writes lies below the root it names: an only readable folder cannot be one.
+            is_other = os.path.realpath(root.path) != os.path.realpath(named.path)
+            AllowedPlaces.of(named).check(f"resources: {NAME}: path", root.path, written=is_other)
         return root

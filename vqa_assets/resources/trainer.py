@@ -20,6 +20,7 @@ from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.printing import plain
 from vqa_assets.resources.programs import AUTO
 from vqa_assets.resources.training_process import CONTEXT, MESSAGES
+from vqa_assets.settings import typed_path
 
 if TYPE_CHECKING:
     from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, Trainer, TrainingRows
@@ -119,7 +120,7 @@ class ProcessTrainer:
     def _jobs(self) -> Path | None:
         if self.jobs is None:
             return None
-        folder = Path(self.jobs).expanduser()
+        folder = typed_path(self.jobs)
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise SettingsError(
                 JOBS_NAME,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqa_assets.errors import SettingsError
-from vqa_assets.settings import Settings
+from vqa_assets.settings import Settings, typed_path
 from vqa_assets.tables.paths import DataRoot
 
 ALLOW_NAME = "VQA_ALLOW_PATHS"
@@ -46,10 +46,11 @@ class AllowedPlaces:
         named = [env[name] for name in _KEPT_BY_NAME if env.get(name)]
         return cls(
             root=_resolved(root.path),
-            folders=tuple(map(_resolved, [*map(_of_person, listed), *also])),
+            folders=tuple(map(_resolved, [*map(typed_path, listed), *also])),
             kept=(
-                *(_resolved(root.path / name) for name in KEPT_FOLDERS),
-                *(_resolved(_of_person(one)) for one in named),
+                # Of the operator's root too, where a run named a wider one.
+                *(_resolved(one / name) for one in (root.path, DataRoot.named(env).path) for name in KEPT_FOLDERS),
+                *(_resolved(typed_path(one)) for one in named),
             ),
         )
 
@@ -125,11 +126,6 @@ class AllowedPlaces:
         absolute = path.absolute()
         above = next((one for one in (absolute, *absolute.parents) if _resolved(one) == self.root), absolute)
         return absolute.relative_to(above).parts
-
-
-def _of_person(text: str) -> Path:
-    """A path of the environment: ``~`` is the home folder where there is one."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111  pathlib's raises for ~somebody
 
 
 def _resolved(path: Path) -> Path:

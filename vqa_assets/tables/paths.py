@@ -8,14 +8,12 @@ from pathlib import Path
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SettingsError
+from vqa_assets.settings import LONGEST_NAME_BYTES, typed_path
 
 ENVIRONMENT_NAME = "VQA_DATA_ROOT"
 DEFAULT_ROOT = "data"
 CODE = Path(__file__).parents[2]
 """The folder that holds the package: a checkout of the repository, or where packages are installed."""
-
-
-_LONGEST_NAME_BYTES = 255
 
 
 def manifest_path(artefact: Path) -> Path:
@@ -26,7 +24,7 @@ def manifest_path(artefact: Path) -> Path:
 def sibling(target: Path, suffix: str) -> Path:
     """A hidden file beside the target, named after it; after a hash of a name that leaves no room for the suffix."""
     name = f".{target.name}{suffix}"
-    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+    if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
         name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()}{suffix}"
     return target.with_name(name)
 
@@ -46,14 +44,14 @@ class DataRoot:
         env = os.environ if environment is None else environment
         named = env.get(ENVIRONMENT_NAME)
         origin = "data root" if folder else f"${ENVIRONMENT_NAME}" if named else "default data root"
-        path = Path(folder or named or DEFAULT_ROOT).expanduser().absolute()
-        if not path.is_dir():
+        path = typed_path(folder or named or DEFAULT_ROOT).absolute()
+        if not os.path.isdir(path):  # noqa: PTH112  pathlib's raises for a name that no disk can hold
             set_it = f"set {ENVIRONMENT_NAME} to the folder that holds the corpora"
             raise SettingsError(
                 f"{origin} {path}",
-                found="found something that is not a folder" if path.exists() else "found nothing there",
+                found="found something that is not a folder" if os.path.lexists(path) else "found nothing there",
                 expected="an existing folder",
-                next_step=set_it if path.exists() else f"create it (mkdir -p {path}) or {set_it}",
+                next_step=set_it if os.path.lexists(path) else f"create it (mkdir -p {path}) or {set_it}",
             )
         return cls(path)
 
@@ -61,7 +59,7 @@ class DataRoot:
     def named(cls, environment: Mapping[str, str] | None = None) -> "DataRoot":
         """The root that the environment names, whether it is there or not."""
         env = os.environ if environment is None else environment
-        return cls(Path(env.get(ENVIRONMENT_NAME) or DEFAULT_ROOT).expanduser().absolute())
+        return cls(typed_path(env.get(ENVIRONMENT_NAME) or DEFAULT_ROOT).absolute())
 
     def corpus_dir(self, corpus: Corpus) -> Path:
         """``<root>/<c>``."""
@@ -123,7 +121,7 @@ class DataRoot:
 
     def located(self, shown: str) -> Path:
         """The path that ``shown`` gave."""
-        path = Path(shown).expanduser()
+        path = typed_path(shown)
         if path.is_absolute():
             return path
         # A relative path is from the root or from the code; a file that is gone was most likely in the root.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.errors import SchemaError, SettingsError
+from vqa_assets.settings import fits_a_disk
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.formats import schema_of
 from vqa_assets.tables.makers import Wrote, made_by, refuse_newer
@@ -44,6 +45,8 @@ def check_targets(what: str, targets: Iterable[OwnTarget], inputs: Mapping[str, 
     for target in targets:
         role = next((roles[place] for place in _places(target.path) if place in roles), "")
         why = f"which is {role}, too" if role else ""
+        if not fits_a_disk(target.path):  # one that follows from a setting may be longer than what is stated
+            why = "a path that no disk can hold"
         if not why and not target.usual:  # at its usual place a stage says in its own words what is in the way
             why = _why_foreign(target)
         if why:

@@ -107,6 +107,7 @@ def test_a_refused_run_fails_and_reads_and_writes_nothing(root: DataRoot) -> Non
 
 def test_a_run_config_names_no_other_data_root(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VQA_DATA_ROOT", str(root.path))
+    monkeypatch.setenv("DAGSTER_HOME", str(root.path / "home"))
     other = root.path.parent / "other"
     other.mkdir()
     with dg.DagsterInstance.ephemeral() as instance:
@@ -119,6 +120,11 @@ def test_a_run_config_names_no_other_data_root(root: DataRoot, monkeypatch: pyte
         assert told.startswith(f"resources: data_root: path: {other}, which lies outside the data root {root.path}")
         assert list(other.iterdir()) == []
         assert "no input JSONL files exist" in run_on(root.path)
+        for name, why in ((".dagster", "hidden"), ("corpora", "in "), ("backbones/x", "in "), ("home", "in ")):
+            (root.path / name).mkdir(parents=True)
+            assert f"{root.path / name}, which is {why}" in run_on(root.path / name)
+        for missing in ("~nobody-of-that-name/x", "x" * 300, "a\0b"):
+            assert ": found nothing there, expected an existing folder" in run_on(Path(missing))
         monkeypatch.setenv(ALLOW_NAME, str(other))
         assert "no input JSONL files exist" in run_on(other)
 

@@ -143,3 +143,13 @@ class TestWriting:
         root = DataRoot(tmp_path / ".hidden" / "data")
         root.path.mkdir(parents=True)
         places(root).check("output", root.path / "lsvq" / "x.jsonl", written=True)
+
+
+def test_a_wider_root_that_a_run_names_opens_no_folder_of_the_operators_root(root, tmp_path):
+    wider = AllowedPlaces.of(
+        DataRoot(tmp_path), environment={"VQA_DATA_ROOT": str(root.path), ALLOW_NAME: str(tmp_path)}
+    )
+    wider.check("output", tmp_path / "x.jsonl", written=True)
+    for name in ("corpora", "backbones"):
+        refused(wider, root.path / name / "x.jsonl", written=True)
+        refused(wider, tmp_path / name / "x.jsonl", written=True)

@@ -262,6 +262,11 @@ class TestRules:
         with pytest.raises(SettingsError, match=r"stage: manifest_out: .*which is out, too"):
             check_targets("stage", targets, {})
 
+    def test_a_name_that_no_disk_can_hold_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match="stage: out: .*a path that no disk can hold"):
+            check_targets("stage", [OwnTarget("out", tmp_path / f"{'é' * 128}.json", "s")], {})
+        check_targets("stage", [OwnTarget("out", tmp_path / f"{'x' * 250}.json", "s")], {})
+
     def test_an_empty_file_holds_nothing_and_a_pipe_is_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "empty").touch()
         check_targets("stage", [OwnTarget("out", tmp_path / "empty", "s")], {})
