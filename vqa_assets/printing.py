@@ -18,10 +18,12 @@ _UNSEEN = (
     "\U000e0000-\U000e007f"
 )
 _HOSTILE, _HOSTILE_IN_LINES = re.compile(f"[{_UNSEEN}]"), re.compile(f"(?!\n)[{_UNSEEN}]")
+# A scheme of any length is found by its end: without the bound, and the anchor below, a long text takes minutes.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
 _SECRETS = re.compile(
-    r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*:/{1,3})(?P<user>[^\s/?#]*@)?(?P<rest>[^\s?#'\"<>]*)(?P<query>\?[^\s#'\"<>][^\s'\"<>]*)?"
+    rf"(?P<scheme>{_SCHEME}/{{1,3}})(?P<user>[^\s/?#]*@)?(?P<rest>[^\s?#'\"<>]*)(?P<query>\?[^\s#'\"<>][^\s'\"<>]*)?"
 )
-_LOGINS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*:/+).*@|(?P<user>[^\s'\",]*:[^\s'\",]*)@", re.DOTALL)
+_LOGINS = re.compile(rf"(?P<scheme>{_SCHEME}/+).*@|(?<![^\s'\",])(?P<user>[^\s'\",]*)@", re.DOTALL)
 
 
 def plain(text: str) -> str:
@@ -56,7 +58,9 @@ def without_secrets(text: str) -> str:
 
 def without_logins(text: str) -> str:
     """As ``without_secrets``, of what was refused as an address: wherever a password could stand in it, it is cut."""
-    return without_secrets(_LOGINS.sub(lambda match: f"{match['scheme'] or ''}…@", text) if "@" in text else text)
+    # Up to the last @ only: behind it each scheme would be tried to the end of the text.
+    logins, at, rest = text.rpartition("@")
+    return without_secrets(_LOGINS.sub(_cut_login, logins + at) + rest)
 
 
 def public(text: str) -> str:
@@ -100,6 +104,12 @@ def _escaped(match: re.Match[str]) -> str:
     # As JSON writes it: a character beyond the first 65 536 as two halves.
     halves = match[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{halves[i]:02x}{halves[i + 1]:02x}" for i in range(0, len(halves), 2))
+
+
+def _cut_login(match: re.Match[str]) -> str:
+    if match["scheme"]:
+        return f"{match['scheme']}…@"
+    return "…@" if ":" in match["user"] else match[0]
 
 
 def _cut(match: re.Match[str]) -> str:

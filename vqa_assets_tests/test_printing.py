@@ -3,6 +3,7 @@
 import ast
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,26 @@ def test_a_report_of_a_batch_shows_hostile_names_escaped(tmp_path):
     assert r"| a\|b\u202e&lt;script> |" in report
     assert r"no\u001bthing.csv" in report
     assert json.loads(batch.reports.json.read_text(encoding="utf-8"))["tables"][0]["id"] == table
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 50_000 + " :/",
+        ":" * 50_000 + " @",
+        "a" * 50_000 + " @",
+        "@" + "a://" * 20_000,
+        "a:/b@" * 20_000,
+        "@" * 50_000,
+    ],
+    ids=lambda text: text[:6],
+)
+def test_a_long_text_is_cleared_of_secrets_in_a_moment(text):
+    begun = time.process_time()
+    without_logins(text)
+    assert time.process_time() - begun < 1
+
+
+def test_a_scheme_of_any_length_and_after_any_letter_begins_an_address():
+    for scheme in ("https", "x" * 100, "1https", "(https"):
+        assert without_secrets(f"{scheme}://user:s3cret@h/x?key=s3cret") == f"{scheme}://…@h/x?…"
