@@ -11,7 +11,7 @@ import binascii
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -76,6 +76,10 @@ class Admission:
                 next_step="make one by: python -c 'import secrets; print(secrets.token_urlsafe())'",
             )
         return cls(frozenset((*_THIS_MACHINE, *named)), token)
+
+    def at(self, name: str) -> "Admission":
+        """The same, also by the name or address that the operator has it listen at."""
+        return replace(self, hosts=self.hosts | {name.lower()})
 
     def refusal(self, scope: "Scope") -> Refusal | None:
         """Why a request (an ASGI scope of type http or websocket) is refused; None for one that gets through."""

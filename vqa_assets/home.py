@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.pool_limits import set_missing_limits
 from vqa_assets.printing import tell, tell_error
+from vqa_assets.settings import typed_path
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import CODE
 
@@ -27,7 +28,8 @@ SETTINGS = "dagster.yaml"
 LOCK_NAME = ".home.lock"
 LONGEST_WAIT_S = 300.0
 """A migration of a long history takes minutes; whoever else prepares the same home waits for it."""
-_UNUSABLE = (CommandError, SQLAlchemyError, dg.DagsterError, yaml.YAMLError, OSError)
+UNUSABLE = (CommandError, SQLAlchemyError, dg.DagsterError, yaml.YAMLError, OSError)
+"""What Dagster raises where it cannot open a home."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def prepare_home(folder: Path) -> PreparedHome:
             found=f"another process prepares it and did not end within {LONGEST_WAIT_S:g} s",
             next_step="wait for it, or stop it",
         ) from error
-    except _UNUSABLE as error:
-        raise _unusable(folder, error) from error
+    except UNUSABLE as error:
+        raise unusable(folder, error) from error
 
 
 def _write_settings(folder: Path) -> bool:
@@ -93,7 +95,8 @@ def _migrate(instance: dg.DagsterInstance) -> bool:
     return True
 
 
-def _unusable(folder: Path, error: Exception) -> SettingsError:
+def unusable(folder: Path, error: Exception) -> SettingsError:
+    """What to say of a home that cannot be opened, one of the ``UNUSABLE``."""
     name = getattr(error, "filename", None) or f"the Dagster home {folder}"
     torn = "more than one head" in str(error)
     return SettingsError(
@@ -121,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 expected="the folder that is to keep the runs",
                 next_step="name it: python -m vqa_assets.home FOLDER, or set DAGSTER_HOME",
             )
-        home = prepare_home(Path(named).expanduser().absolute())
+        home = prepare_home(typed_path(named).absolute())
     except VqaError as error:
         tell_error(error)
         return 1

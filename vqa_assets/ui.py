@@ -22,6 +22,7 @@ import dagster as dg
 from vqa_assets.clips.processes import Process, end_with_parent
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.guard import TOKEN_NAME, Admission, Guard
+from vqa_assets.home import UNUSABLE, unusable
 from vqa_assets.printing import logger, tell, tell_error
 
 if TYPE_CHECKING:
@@ -44,11 +45,18 @@ def serve(workspace: Path, listener: socket.socket, admission: Admission, *, dae
     from dagster_webserver.app import create_app_from_workspace_process_context
     from dagster_webserver.version import __version__
 
-    with dg.DagsterInstance.get() as instance:
+    with _opened_home() as instance:
         instance.optimize_for_webserver(_STATEMENT_LIMIT_MS, _RECYCLE_S, _MOST_CONNECTIONS)
-        with WorkspaceProcessContext(
-            instance, workspace_load_target=WorkspaceFileTarget([str(workspace)]), version=__version__
-        ) as context:
+        try:
+            loaded = WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)]), version=__version__)
+        except UNUSABLE as error:
+            raise SettingsError(
+                f"--workspace {workspace}",
+                found=" ".join(str(error).split())[:300],
+                expected="a file as the repository's workspace.yaml",
+                next_step="correct it, or name another",
+            ) from error
+        with loaded as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_RATE_MS)
             server = uvicorn.Server(
                 uvicorn.Config(
@@ -62,6 +70,13 @@ def serve(workspace: Path, listener: socket.socket, admission: Admission, *, dae
             with _daemon(workspace, server) if daemon else _no_daemon() as ended:
                 server.run(sockets=[listener])
                 return 1 if ended.is_set() else 0
+
+
+def _opened_home() -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.get()
+    except UNUSABLE as error:
+        raise unusable(Path(os.environ["DAGSTER_HOME"]), error) from error
 
 
 @contextmanager
@@ -126,6 +141,11 @@ def bound(host: str, port: int, admission: Admission) -> socket.socket:
     return listener
 
 
+def authority_of(host: str) -> str:
+    """A host as an address in a browser has it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 after an interrupt, 1 where the UI cannot be started or the daemon ended."""
     parser = argparse.ArgumentParser(prog="python -m vqa_assets.ui", description=__doc__)
@@ -145,8 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_places(options.workspace)
         with bound(options.host, options.port, admission) as listener:
             _log_to_stderr()
-            tell(f"the web UI is at http://{options.host}:{listener.getsockname()[1]}; Ctrl-C ends it", flush=True)
-            return serve(options.workspace, listener, admission, daemon=not options.no_daemon)
+            name = authority_of(options.host)
+            tell(f"the web UI is at http://{name}:{listener.getsockname()[1]}; Ctrl-C ends it", flush=True)
+            return serve(options.workspace, listener, admission.at(name), daemon=not options.no_daemon)
     except VqaError as error:
         tell_error(error)
         return 1
@@ -162,12 +183,20 @@ def _check_places(workspace: Path) -> None:
             expected="the repository's workspace.yaml",
             next_step="start it in the checkout, or name the file",
         )
-    if not os.environ.get("DAGSTER_HOME"):
+    home = os.environ.get("DAGSTER_HOME")
+    if not home:
         raise SettingsError(
             "DAGSTER_HOME",
             found="not set",
             expected="the folder that keeps the runs",
             next_step="set it, and prepare it by python -m vqa_assets.home",
+        )
+    if not (Path(home).is_absolute() and Path(home).is_dir()):
+        raise SettingsError(
+            f"DAGSTER_HOME {home}",
+            found="no folder there" if Path(home).is_absolute() else "a path from the working folder",
+            expected="the absolute path of an existing folder",
+            next_step="correct it, and prepare it by python -m vqa_assets.home",
         )
 
 

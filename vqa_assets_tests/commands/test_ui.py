@@ -23,6 +23,8 @@ from vqa_assets_tests.shared.web_ui import REPOSITORY, Place, running_ui
         (["--host", "name.invalid"], {}, "port 3000 of name.invalid: "),
         (["--port", "70000"], {}, "port 70000 of 127.0.0.1: "),
         ([], {"VQA_UI_TOKEN": "short"}, "VQA_UI_TOKEN: 5 characters"),
+        ([], {"DAGSTER_HOME": "home"}, "DAGSTER_HOME home: a path from the working folder"),
+        ([], {"DAGSTER_HOME": "/nowhere/home"}, "DAGSTER_HOME /nowhere/home: no folder there"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -35,6 +37,43 @@ def test_what_it_cannot_start_with_is_named(tmp_path, monkeypatch, capsys, argum
     signal.signal(signal.SIGTERM, handler)
     assert capsys.readouterr().err.startswith(f"error: {message}")
     assert list(tmp_path.iterdir()) == []  # nothing was started
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("dagster.yaml", "{ : x", "error: the Dagster home {folder}: while parsing a flow node"),
+        ("dagster.yaml", "nonsense: 3", "error: the Dagster home {folder}: Errors whilst loading dagster instance"),
+        ("workspace.yaml", "{ : x", "error: --workspace {folder}/workspace.yaml: while parsing a flow node"),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path, monkeypatch, capsys, name, content, message):
+    for one in ("dagster.yaml", "workspace.yaml"):
+        (tmp_path / one).write_text(content if one == name else "")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    handler = signal.getsignal(signal.SIGTERM)
+    assert main(["--no-daemon", "--port", "0", "--workspace", str(tmp_path / "workspace.yaml")]) == 1
+    signal.signal(signal.SIGTERM, handler)
+    assert message.format(folder=tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "name"), [("::1", "[::1]"), ("LocalHost", "LocalHost"), ("0.0.0.0", "0.0.0.0")])
+def test_the_address_that_it_tells_is_let_in(tmp_path, monkeypatch, capsys, host, name):
+    admitted = []
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("VQA_UI_TOKEN", "a-token-of-some-length")
+    monkeypatch.setattr("vqa_assets.ui.bound", lambda *_: socket.create_server(("127.0.0.1", 0)))
+    monkeypatch.setattr("vqa_assets.ui.serve", lambda *given, **_: admitted.append(given[2]) or 0)
+    monkeypatch.setattr("vqa_assets.ui._log_to_stderr", lambda: None)
+    handler = signal.getsignal(signal.SIGTERM)
+    assert main(["--host", host, "--port", "0"]) == 0
+    signal.signal(signal.SIGTERM, handler)
+    told = re.search(r"http://(\S+);", capsys.readouterr().out)[1]
+    assert told.startswith(f"{name}:")
+    headers = [(b"host", told.encode()), (b"authorization", b"Bearer a-token-of-some-length")]
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": headers}
+    assert admitted[0].refusal(scope) is None
 
 
 def test_a_port_that_is_taken_is_named(tmp_path, monkeypatch, capsys):
