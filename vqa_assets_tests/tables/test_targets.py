@@ -263,7 +263,7 @@ class TestRules:
             check_targets("stage", targets, {})
 
     def test_a_name_that_no_disk_can_hold_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match="stage: out: .*a path that no disk can hold"):
+        with pytest.raises(SettingsError, match=r"stage: out: .*a path that no disk can hold"):
             check_targets("stage", [OwnTarget("out", tmp_path / f"{'é' * 128}.json", "s")], {})
         check_targets("stage", [OwnTarget("out", tmp_path / f"{'x' * 250}.json", "s")], {})
 
