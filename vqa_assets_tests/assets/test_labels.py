@@ -165,12 +165,13 @@ def test_a_table_broken_after_the_run_fails_its_schema_check(platform: LabelPlat
 
     platform.features(key=["a.mp4"])
     platform.labels(corpus_row("a.mp4", 3.0))
-    for name in ("t.parquet", "t.csv", "t.jsonl"):
+    # each beside an audit of its own: that of another table is not replaced
+    for name in ("t.parquet", "u.csv", "v.jsonl"):
         out = platform.root.path / "elsewhere" / name
         result = platform.join(out=str(out))
         assert result.success
         assert all(e.passed for e in checks(result).values())
-        assert metadata(result, "mos_features")["manifest_path"] == "elsewhere/t.audit.json"
+        assert metadata(result, "mos_features")["manifest_path"] == f"elsewhere/{out.stem}.audit.json"
     out.write_text(out.read_text().replace('"ok"', '"maybe"'))
     with pytest.raises(SchemaError, match="mos_label_status: 1 break"):
         validate_labelled(out, "mos_label_status")
