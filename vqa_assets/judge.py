@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.out:
             _publish(judgement, options, given)
         tell(as_text(judgement), end="", flush=True)
+        if options.out:
+            tell(f"written: {options.out / JUDGEMENT}, {options.out / PICTURE}", flush=True)
     except BrokenPipeError:  # who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2

@@ -188,7 +188,7 @@ def first_lines(bad: Iterable[AnnotationRow]) -> str:
 def _sha256_of_all(read: Sequence[ReadInput], votes: Sequence[VotesFile]) -> str:
     """The hash of one file, or of all one after another; ChangedInputError where they are not what was read."""
     if len(read) == 1 and not votes:
-        return str(read[0].record["sha256"])
+        return read[0].sha256
     digest = hashlib.sha256()
     for one in read:
         with one.path.open("rb") as content:
@@ -196,7 +196,7 @@ def _sha256_of_all(read: Sequence[ReadInput], votes: Sequence[VotesFile]) -> str
                 digest.update(part)
     refuse_changes(read)
     for file in votes:
-        digest.update(file.sha256.encode())
+        digest.update(file.as_read.sha256.encode())
     return digest.hexdigest()
 
 

@@ -74,14 +74,9 @@ class VotesFile:
         """Where it lies."""
         return self.as_read.path
 
-    @property
-    def sha256(self) -> str:
-        """The hash of its bytes."""
-        return str(self.as_read.record["sha256"])
-
     def described(self) -> dict[str, Any]:
         """What a manifest says of it."""
-        told: dict[str, Any] = {"path": self.path, "sha256": self.sha256}
+        told: dict[str, Any] = {"path": self.path, "sha256": self.as_read.sha256}
         if self.left_out:
             return {**told, "left_out": self.left_out}
         return {

@@ -88,11 +88,6 @@ class JudgedTable:
         """The table's path."""
         return self.as_read.path
 
-    @property
-    def sha256(self) -> str:
-        """The hash of the table as it was read."""
-        return str(self.as_read.record["sha256"])
-
     def of_corpus(self, corpus: str) -> "JudgedTable":
         """The same where rows that name no corpus are of this one."""
         return replace(self, corpora=tuple(own or corpus for own in self.corpora)) if corpus else self
@@ -345,7 +340,7 @@ def judge_table(
     and where the scores are off the range of the head or of the gate.
     """
     if predictor.training:
-        table = table.of_corpus(predictor.training.corpus_of(table.sha256))
+        table = table.of_corpus(predictor.training.corpus_of(table.as_read.sha256))
     predicted = np.asarray(predictor.scores(table.rows, str(table.path)), dtype=np.float64)
     labelled, known = np.isfinite(table.mos), np.isfinite(predicted)
     used = labelled & known
@@ -371,7 +366,7 @@ def judge_table(
     mos, groups = table.mos[used], _chosen(table.groups, used)
     scores = -predicted[used] if lower_is_better else predicted[used]
     rows = KnownRows(*(_chosen(of, used) for of in (table.keys, table.corpora, table.groups, table.splits)))
-    seen = predictor.training.seen(rows, table.sha256) if predictor.training else None
+    seen = predictor.training.seen(rows, table.as_read.sha256) if predictor.training else None
     contents_known = any(_chosen(table.contents, used))
     draw = draw or Bootstrap()
     parts = _parts(mos, scores, rows, seen, draw)

@@ -116,7 +116,7 @@ class Rehearsal:
     to_fetch: WorkAhead = field(default_factory=WorkAhead)
     to_read: WorkAhead = field(default_factory=WorkAhead)
     asked: list[AskedAddress] = field(default_factory=list)
-    free_bytes: int = 0
+    free_bytes: int | None = None
 
     @property
     def would_publish(self) -> bool:
@@ -139,7 +139,7 @@ class Rehearsal:
             ("to fetch", _work_in_words(self.to_fetch)),
             *(("asked", _asked_in_words(one)) for one in self.asked),
             ("in archives", f"{self.in_archives} rows wait for the archives" if self.in_archives else ""),
-            ("free space", size_in_words(self.free_bytes) if self.free_bytes else ""),
+            ("free space", "" if self.free_bytes is None else size_in_words(self.free_bytes)),
             *(("lost", line) for line in self._losses_in_words()),
             ("no row names", _several(self.unlabelled)),
             *(("doubt", doubt) for doubt in self.doubts),
@@ -381,8 +381,9 @@ class _Stage:
             basis = "sizes that an earlier run saw"
         seconds = max(total / self.pace.bytes_per_s, len(names) / self.pace.clips_per_s)
         self.told.to_fetch = WorkAhead(len(names), total, seconds, basis) if names else WorkAhead()
-        if total > self.told.free_bytes and plan.fetch.sized_bytes <= self.told.free_bytes:
-            free = size_in_words(self.told.free_bytes)
+        room = free_bytes(plan.clips.folders.target)
+        if total > room and plan.fetch.sized_bytes <= room:
+            free = size_in_words(room)
             words = f"{len(names)} clips to fetch need about {size_in_words(total)}, and {free} are free"
             # By sizes that servers announced it is as good as certain; the declared one is a guess.
             (self.told.blocks if announced else self.told.doubts).append(f"{self.corpus.name}: {words}")

@@ -211,21 +211,25 @@ def refuse_nothing(
     """IngestError where a run gave no clip, unless ``allow_empty``: the names it looked for, and what lies there."""
     if settings.allow_empty or any(outcome.state is ClipState.READ for outcome in outcomes.values()):
         return
+    # Of a cap the setting and the size count; of any other reason what comes after its kind is of one clip only.
+    too_large = [outcome.reason for outcome in outcomes.values() if outcome.state is ClipState.TOO_LARGE]
     reasons = Counter(outcome.reason.partition(":")[0] for outcome in outcomes.values())
     found = f"none of the {len(outcomes)} usable rows of this run has a clip that could be read"
     if reasons:
         found += f" ({'; '.join(f'{count} × {reason}' for reason, count in reasons.most_common(EXAMPLES))})"
+        found += f", the first: {too_large[0]}" if too_large else ""
         found += f"; looked for {', '.join(list(outcomes)[:EXAMPLES])}"
     lies = ", ".join(report.unclaimed[:EXAMPLES]) or "no video that no row names"
     kept = f", {report.retained_unavailable} rows have a clip from before: is its disk mounted?" * bool(
         report.retained_unavailable
     )
+    remedy = "raise the cap, " if too_large else ""
     raise IngestError(
         f"{corpus.name}: every row came to nothing",
         found=f"{found}; below {layout.folder} lies {lies}{kept}",
         expected="at least one clip",
-        next_step=f"correct the names or stage the clips in {layout.clips.target}, or set allow_empty; nothing was "
-        "published, and what was there stands",
+        next_step=f"{remedy}correct the names or stage the clips in {layout.clips.target}, or set allow_empty; nothing "
+        "was published, and what was there stands",
     )
 
 
@@ -333,7 +337,7 @@ def _manifest(
     report: IngestReport,
 ) -> Manifest:
     settings = resolved.values
-    files = [{"path": one.path, "sha256": one.record["sha256"]} for one in annotations.read]
+    files = [{"path": one.path, "sha256": one.sha256} for one in annotations.read]
     body = {
         "corpus": corpus.name,
         "corpus_version": settings.corpus_version,

@@ -208,7 +208,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             f"{path}",
             found=f"not TOML ({error})",
             expected='lines such as max_rows = 500 or mos_scale = "1-5-acr"',
-            next_step="correct the line it names",
+            next_step="correct it, or move it away to ingest by what the corpus declares",
         ) from error
     paths = {name for name, field in IngestSettings.model_fields.items() if core_type(field.annotation) is Path}
     # A home folder's ~ is expanded where the value is checked; joined to a folder it would be none.

@@ -105,6 +105,11 @@ class ReadInput:
             path, {"path": path, "kind": "file", "exists": True, "sha256": sha256, "size_bytes": size_bytes}, identity
         )
 
+    @property
+    def sha256(self) -> str:
+        """The hash of its bytes; KeyError where there was no file, or none that could be read."""
+        return str(self.record["sha256"])
+
     def as_changed(self) -> "ReadInput":
         """The same, not being what was published under its name."""
         return replace(self, record={**self.record, "as_published": False})

@@ -231,8 +231,9 @@ class TestOut:
     """The folder that it writes to."""
 
     def test_a_judgement_replaces_a_judgement_and_no_other_file(self, judge, table, tmp_path):
-        assert judge("metric", table).status == judge("metric", table).status == 0
         document, picture = tmp_path / "out" / "judgement.json", tmp_path / "out" / "judgement.png"
+        assert f"written: {document}, {picture}" in judge("metric", table).out
+        assert judge("metric", table).status == 0
         document.write_text('{"mine": 1}')
         before = picture.read_bytes()
         found = judge("metric", table)

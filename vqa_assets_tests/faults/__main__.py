@@ -45,7 +45,7 @@ def table(tallies: dict[tuple[str, str], Tally], seed: int, rounds: int) -> str:
     for stage in dict.fromkeys(stage for stage, _ in tallies):
         cells = [_cell(tallies.get((stage, column), Tally())) for column in COLUMNS]
         lines.append(f"| `{stage}` | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"Seed {seed}, {rounds} rounds: **{total}**."])
+    return "\n".join([*lines, "", f"Seed {seed}, {rounds} round{'s' * (rounds != 1)}: **{total}**."])
 
 
 def _cell(tally: Tally) -> str:

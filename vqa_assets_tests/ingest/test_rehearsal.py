@@ -247,6 +247,7 @@ def test_the_verdict_and_the_counts_are_those_of_the_ingest_that_follows(
     told = rehearsed(corpus, **settings)
     blocks = CASES[case]
     assert told.would_publish == (not blocks), told.blocks
+    assert (told.free_bytes is None) == (not told.rows_in)  # not known where nothing was looked at, and never 0
     if blocks:
         assert [blocks in block for block in told.blocks] == [True], told.blocks
         with pytest.raises(VqaError) as caught:

@@ -13,7 +13,7 @@ from vqa_assets.clips.geometry import Geometry
 from vqa_assets.clips.hashing import HashedFile, StampedHash, hash_as_opened
 from vqa_assets.clips.probing import PyAvProber
 from vqa_assets.clips.trouble import MACHINES, Deaths
-from vqa_assets.errors import ChildDiedError
+from vqa_assets.errors import ChildDiedError, IngestError
 from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.fakes import FakeDownloader, FakeProber
 from vqa_assets.ingest.rehearsal import rehearse
@@ -269,6 +269,8 @@ def test_pixels_and_memory_have_caps_too(clips: SmallCorpus) -> None:
     report = clips.ingest(max_pixels=64 * 48 - 1).report
     assert (report.skipped_too_large, report.rows_out) == (2, 0)
     assert report.losses[0].reason == "too large: 64×48 are 3072 pixels, at most 3071 (max_pixels)"
+    with pytest.raises(IngestError, match=r"2 × too large\), the first: .* at most 3071 \(max_pixels\).*raise the cap"):
+        clips.ingest(max_pixels=64 * 48 - 1, allow_empty=False)
     wide = Geometry(1920, 1080, 25.0, 1.0, "yuv420p10le", "h264")
     clips.prober = type("Wide", (FakeProber,), {"probe": lambda *_: wide})()
     report = clips.ingest(memory_budget=100_000_000).report
