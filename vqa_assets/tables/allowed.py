@@ -17,7 +17,7 @@ from vqa_assets.tables.paths import DataRoot
 ALLOW_NAME = "VQA_ALLOW_PATHS"
 KEPT_FOLDERS = (".dagster", "corpora", "backbones")
 """The folders of the data root that only an operator writes to: runs, declarations, networks."""
-_KEPT_BY_NAME = ("DAGSTER_HOME", "VQA_CORPORA_DIR")
+_KEPT_BY_NAME = ("DAGSTER_HOME", "VQA_CORPORA_DIR", "VQA_BACKBONES_DIR")
 """The variables that say where such folders are instead."""
 _STEERS = (".toml",)
 _NOT_HIDDEN = {os.pardir, ".workingdir2"}
