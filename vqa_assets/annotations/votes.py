@@ -7,13 +7,15 @@ and left out, and no row is lost for it. Votes of raters in a table of one's own
 import csv
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vqa_assets.annotations.dialects import DELIMITERS, number, short
 from vqa_assets.annotations.rows import AnnotationRow, ReadingSettings, src_of
+from vqa_assets.annotations.score_files import MOST_BYTES, MOST_SECONDS
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import VOTE_SPELLINGS
 from vqa_assets.corpora.scales import MosScale
@@ -24,7 +26,7 @@ from vqa_assets.provenance.reading import refuse_changes
 _APART = 0.0125
 """A mean further from the published score than this share of the scale (0.05 of 1–5) is more than rounding."""
 _MOST_APART = 0.1
-_LONGEST_HEADER_CHARACTERS = 65_536
+_LONGEST_HEADER_CHARACTERS = _LONGEST_LINE_CHARACTERS = 65_536
 _SHOWN, _EXAMPLES = 20, 3
 _MOST_KNOWN = 10_000
 """Votes are few words: each is made a number once."""
@@ -113,6 +115,8 @@ def with_votes(
         file.left_out = _read(file, own, corpus, scale, settings.clip_suffix)
     except (UnicodeDecodeError, csv.Error) as error:
         file.left_out = f"it cannot be read as CSV ({error})"
+    except _TooMuchError as error:
+        file.left_out = str(error)
     refuse_changes([file.as_read])
     seen = file.votes + file.of_no_row + file.unusable
     if not file.left_out and file.unusable > settings.bad_rows_limit * seen:
@@ -134,8 +138,11 @@ def with_votes(
 def _read(file: VotesFile, own: set[str], corpus: Corpus, scale: MosScale, suffix: str) -> str:
     """Add up the votes of the clips ``own``; why the file is of no use, empty where it is.
 
-    Nothing is kept of a line, nor of a clip that no row has: the file may have millions of lines.
+    Nothing is kept of a line, nor of a clip that no row has: the file may have millions of lines. _TooMuchError by the
+    limits of score files, which hold here without a process apart: the file is streamed.
     """
+    if (size_bytes := file.as_read.record["size_bytes"]) > MOST_BYTES:
+        raise _TooMuchError(f"it has {size_bytes >> 20} MiB, at most {MOST_BYTES >> 20} are read")
     of_name: dict[str, _OfClip] = {}
     known: dict[str, float] = {}
     with file.path.open(encoding="utf-8-sig", newline="") as lines:
@@ -151,7 +158,7 @@ def _read(file: VotesFile, own: set[str], corpus: Corpus, scale: MosScale, suffi
                 f"named one of {', '.join(corpus.spellings.clip)}, and a vote column named one of "
                 f"{', '.join(VOTE_SPELLINGS)}"
             )
-        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+        reader = csv.reader(_bearable(lines), delimiter=delimiter, skipinitialspace=True)
         for record in reader:
             try:
                 name, text = record[clip_at], record[vote_at]
@@ -181,6 +188,21 @@ def _read(file: VotesFile, own: set[str], corpus: Corpus, scale: MosScale, suffi
             votes.squares += vote * vote
     file.votes = sum(votes.count for votes in file.clips.values())
     return ""
+
+
+class _TooMuchError(Exception):
+    """A file of votes takes more than it may."""
+
+
+def _bearable(lines: TextIO) -> Iterator[str]:
+    """The lines of a file; _TooMuchError at one that does not end, and once ``MOST_SECONDS`` have passed."""
+    ends = time.monotonic() + MOST_SECONDS
+    while line := lines.readline(_LONGEST_LINE_CHARACTERS):
+        if len(line) == _LONGEST_LINE_CHARACTERS:
+            raise _TooMuchError(f"it has a line of more than {_LONGEST_LINE_CHARACTERS} characters")
+        if time.monotonic() > ends:
+            raise _TooMuchError(f"it takes more than {MOST_SECONDS:g} s to read")
+        yield line
 
 
 def _place(header: Sequence[str], names: Sequence[str]) -> int | None:

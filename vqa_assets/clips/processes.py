@@ -358,10 +358,14 @@ class _AnswerPipe(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def is_ready(self, within_s: float) -> bool:
+        """Whether something can be read, or nothing ever will, within so many seconds."""
+        return bool(self._arrived.poll(1000 * within_s))
+
     def readinto(self, buffer: Any) -> int:
         while self.deadline < math.inf:
             left = max(0.0, self.deadline - time.monotonic())
-            if self._arrived.poll(1000 * min(left, _LOOK_AROUND_S)):
+            if self.is_ready(min(left, _LOOK_AROUND_S)):
                 break
             if left <= _LOOK_AROUND_S:
                 raise TimeoutError
@@ -402,6 +406,11 @@ class Worker(Process):
             self.feed(pickle.dumps((work, task), protocol=pickle.HIGHEST_PROTOCOL))
         except BrokenPipeError:
             raise WorkerDiedError(self._last_status(), self.memory_bytes, began=False) from None
+
+    def has_answer(self, within_s: float) -> bool:
+        """Whether an answer begins, or the worker ends, within so many seconds."""
+        self.look_at_memory()
+        return self._pipe.is_ready(within_s)
 
     def answer(self, limit_s: float = math.inf) -> Any:
         """The result, or the exception that the work raised.

@@ -3,6 +3,8 @@
 One row per clip, reference and version of a family. The first edition kept all families of a clip in one row, under
 one version of them all: such rows stay in the same table and are read, and it reads its own beside ours. What a family
 measures is its own affair; which clips are asked for is in ``measuring``.
+
+Beside them stand the clips in hand: a run that dies leaves them there, and one of them may be why.
 """
 
 import json
@@ -23,10 +25,12 @@ from vqa_assets.printing import logger
 _LAYOUT = CacheFormat(
     name="feature_cache",
     cost="clips are measured again",
-    checked=("measured",),
+    checked=("measured", "in_hand"),
     tables="""CREATE TABLE IF NOT EXISTS measured (
     sha256 TEXT, reference_sha256 TEXT, version TEXT, row TEXT, reason TEXT, checksum INTEGER,
-    PRIMARY KEY (sha256, reference_sha256, version)) WITHOUT ROWID""",
+    PRIMARY KEY (sha256, reference_sha256, version)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS in_hand (sha256 TEXT PRIMARY KEY, killed_runs INTEGER, checksum INTEGER)
+    WITHOUT ROWID""",
 )
 _SELECT = "SELECT * FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND version = ?"
 _EARLIER = "SELECT * FROM measured WHERE sha256 = ? AND version = ?"
@@ -50,13 +54,14 @@ class Outcome:
     """What came of one clip and family: the measured columns, or the reason why there are none.
 
     ``lasting`` is false for a failure that the same bytes need not repeat; such a one is not kept. ``too_large`` is
-    true where it is over a cap.
+    true where it is over a cap, ``killed`` where the process that measured it was killed.
     """
 
     row: Measured | None = None
     reason: str = ""
     lasting: bool = True
     too_large: bool = False
+    killed: bool = False
 
 
 class FeatureCache:
@@ -163,6 +168,21 @@ class FeatureCache:
 
         if rows:
             self._ask(write)
+
+    def suspects(self) -> dict[str, int]:
+        """The clips (by their hashes) that a run which died had in hand, and in how many runs a child that measured
+        them was killed."""
+        rows = self._ask(lambda c: c.execute("SELECT * FROM in_hand").fetchall())
+        return {str(row[0]): int(row[1]) for row in rows if is_whole(row)}
+
+    def take(self, sha256: str, killed_runs: int = 0) -> None:
+        """Note a clip before anything reads it: should this process die, the next run finds it among the suspects."""
+        row = (sha256, killed_runs)
+        self._ask(lambda c: c.execute("INSERT OR REPLACE INTO in_hand VALUES (?, ?, ?)", (*row, checksum_of(row))))
+
+    def release(self, sha256: str) -> None:
+        """Forget that a clip was in hand."""
+        self._ask(lambda c: c.execute("DELETE FROM in_hand WHERE sha256 = ?", (sha256,)))
 
     def _ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
         try:

@@ -1,6 +1,9 @@
 """Measuring clips with the cache between, and the rows of the feature table: of many clips, or of one file.
 
 One clip is measured in ``extractor``; which clips a corpus has, and the file, are in ``corpus_table``.
+
+Clips are decoded in the run's own process, which a clip that crashes its decoder takes with it. So the clips in hand
+are noted before they are read: those that a dead run left are measured by the next one in a process apart.
 """
 
 import math
@@ -8,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -18,7 +22,9 @@ from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import clearer_reason, refuse_what_is_no_clip
 from vqa_assets.clips.geometry import Geometry, geometry_of, raw_geometry
 from vqa_assets.clips.hashing import HashedFile, StampedHash, of_steady_files
+from vqa_assets.clips.processes import Worker, WorkerDiedError
 from vqa_assets.clips.pyav import answer_of, refuse_by_header
+from vqa_assets.clips.trouble import RUNS_UNTIL_BROKEN, is_crash
 from vqa_assets.clips.work import StoppedError, completed, stopping
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import (
@@ -43,6 +49,7 @@ CARRIED = ("width", "height", "framerate", "duration_s", "pix_fmt", "encoder_ups
 CARRIED_WHERE_PRESENT = ("content_id", "score_drop")
 """Corpus-row fields that a feature row has where the corpus row does, beside those that the corpus declares."""
 
+_LOOK_AROUND_S = 0.2
 _ASKED_AT_ONCE = 1_024
 """Clips whose known hashes are asked for together."""
 
@@ -127,13 +134,15 @@ class FeatureReport:
 class MeasuringTask:
     """A clip to measure, its place among the clips, and the families of which the cache has nothing.
 
-    ``known`` are the hashes known of its file and of its reference's.
+    ``known`` are the hashes known of its file and of its reference's. ``apart`` is a clip that must not be decoded in
+    this process: a run died that had it in hand.
     """
 
     index: int
     clip: ClipToMeasure
     families: tuple[str, ...]
     known: Mapping[Path, StampedHash] = field(default_factory=dict)
+    apart: bool = False
 
 
 def extract_features(
@@ -178,9 +187,9 @@ def extract_features(
         run.hashes,
     )
     work = partial(_measure, extractor, run.caps, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
-    with stopping(run.stop, executor):
-        for task, future in completed(executor, work, tasks, run.window, run.meanwhile):
-            measured, key = future.result(), _clip_key(task.clip)
+    with _clips_in_hand(cache) as hand, stopping(run.stop, executor):
+        for task, future in completed(executor, work, hand.taken(tasks), run.window, run.meanwhile):
+            measured, key = hand.given_back(task, future.result()), _clip_key(task.clip)
             cache.put_all({family_key(family, key): measured[family.name] for family in ledger.lacking[task.index]})
             ledger.judge(task.index, task.clip, measured.values())
             done += 1
@@ -189,6 +198,54 @@ def extract_features(
             if run.stop.is_set():
                 raise StoppedError
     return MeasuredRows(clips, families, frozenset((*ledger.failed, *ledger.too_large)), cache), ledger.report()
+
+
+class _ClipsInHand:
+    """The clips of a run while they are measured, as the cache knows them."""
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache, self.suspects, self.mine = cache, cache.suspects(), set[str]()
+
+    def taken(self, tasks: Iterable[MeasuringTask]) -> Iterator[MeasuringTask]:
+        """The tasks, each noted as it is handed out."""
+        for task in tasks:
+            sha256 = task.clip.sha256
+            suspected = sha256 in self.suspects
+            if not suspected:
+                self.cache.take(sha256)
+                self.mine.add(sha256)
+            yield replace(task, apart=suspected)
+
+    def given_back(self, task: MeasuringTask, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+        """The outcomes of a clip that is done with; one whose child was killed in so many runs is to blame."""
+        sha256 = task.clip.sha256
+        killed_runs = self.suspects.get(sha256, 0) + 1
+        if not any(outcome.killed for outcome in outcomes.values()):
+            self.cache.release(sha256)
+        elif killed_runs < RUNS_UNTIL_BROKEN:
+            self.cache.take(sha256, killed_runs)
+        else:
+            self.cache.release(sha256)
+            outcomes = {
+                name: replace(outcome, reason=f"in {killed_runs} runs: {outcome.reason}", lasting=True)
+                if outcome.killed
+                else outcome
+                for name, outcome in outcomes.items()
+            }
+        self.mine.discard(sha256)
+        return outcomes
+
+
+@contextmanager
+def _clips_in_hand(cache: FeatureCache) -> Iterator[_ClipsInHand]:
+    """Nothing is in hand any more after the block: a run that ends by itself leaves no suspects."""
+    hand = _ClipsInHand(cache)
+    try:
+        yield hand
+    finally:
+        with suppress(FeatureError):  # what ended the block says more than a cache that cannot be written either
+            for sha256 in hand.mine:
+                cache.release(sha256)
 
 
 @dataclass
@@ -367,6 +424,8 @@ def _tried(
                     expected=f"{sha256}, the corpus JSONL's",
                     next_step="materialize corpus_jsonl again, or bring the clip back",
                 )
+        if task.apart:
+            return _measured_apart(_Question(extractor, caps, clip, task.families), stop)
         return extractor.measure(clip.path, families=task.families, reference=clip.reference, raw=clip.raw, stop=stop)
 
     paths = [path for path, _ in sides.values()]
@@ -388,6 +447,41 @@ def _tried(
         return dict.fromkeys(task.families, unreadable)
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What another process is asked to measure."""
+
+    extractor: FeatureExtractor
+    caps: ClipCaps
+    clip: ClipToMeasure
+    families: tuple[str, ...]
+
+
+def _answered(question: _Question) -> dict[str, Measured | ClipError]:
+    MEMORY.keep_to(question.caps)
+    clip = question.clip
+    measured = question.extractor.measure(clip.path, families=question.families, reference=clip.reference, raw=clip.raw)
+    return dict(measured)
+
+
+def _measured_apart(question: _Question, stop: threading.Event | None) -> Mapping[str, Measured | ClipError]:
+    """What a process of its own measures of a clip; ChildDiedError where that dies of it."""
+    worker = Worker()
+    try:
+        worker.ask(_answered, question)
+        while not worker.has_answer(_LOOK_AROUND_S):
+            if stop is not None and stop.is_set():
+                raise StoppedError
+        measured: Mapping[str, Measured | ClipError] = worker.answer()
+    except WorkerDiedError as death:
+        crashed = is_crash(death.status)
+        what = f"its decoder {'crashes on it' if crashed else 'was killed'} ({death})"
+        raise ChildDiedError(what, crashed=crashed, memory_bytes=death.memory_bytes) from None
+    finally:
+        worker.end()
+    return measured
+
+
 def _may_pass(values: Measured | ClipError) -> bool:
     """Whether the machine or a first death was in the way; a time limit that passed is not waited for twice."""
     return isinstance(values, ChildDiedError) or (
@@ -401,7 +495,12 @@ def _outcome(values: Measured | ClipError) -> Outcome:
     # A process that crashed on the second try too has crashed on the clip.
     crashed = isinstance(values, ChildDiedError) and values.crashed
     passing = isinstance(values, (TransientClipError, TooLargeError)) and not crashed
-    return Outcome(reason=str(values), lasting=not passing, too_large=isinstance(values, TooLargeError))
+    return Outcome(
+        reason=str(values),
+        lasting=not passing,
+        too_large=isinstance(values, TooLargeError),
+        killed=isinstance(values, ChildDiedError) and not values.crashed,
+    )
 
 
 def refuse_too_large(path: Path, raw: RawVideo | None, caps: ClipCaps) -> None:

@@ -101,7 +101,7 @@ def test_equal_votes_and_a_single_one_have_no_known_sd(
         ("a.mp4,3\n", "it has the columns a.mp4, 3; expected"),
         ("", "it has the columns none; expected"),
         (b"video_name,vote\na.mp4,\xff\n", "it cannot be read as CSV ('utf-8' codec"),
-        ("video_name,vote\na.mp4,3\n" + "x" * 200_000, "it cannot be read as CSV (field larger"),
+        ("video_name,vote\na.mp4,3\n" + "x" * 200_000, "it has a line of more than 65536 characters"),
         (votes(**{"z.mp4": (3, 4)}), "none of its 2 votes is of a clip in the score file"),
         (votes(**{"a.mp4": (3, 99, "x")}), "2 of 3 votes cannot be used (line 3: '99'; line 4: 'x')"),
         (votes(**{"a.mp4": (30, 70)}), "2 of 2 votes cannot be used"),
@@ -115,6 +115,18 @@ def test_votes_that_cannot_be_used_are_told_and_left_out_and_cost_no_row(
     assert "k150ka_votes.csv is left out, and SD and count stay unknown: " in caplog.text
     assert why in caplog.text
     assert why in annotations.votes[0].described()["left_out"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "why"),
+    [("MOST_SECONDS", -1.0, "it takes more than -1 s to read"), ("MOST_BYTES", 20, "it has 0 MiB, at most 0 are read")],
+)
+def test_a_file_of_votes_may_take_what_a_score_file_may(
+    limit: str, value: float, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"vqa_assets.annotations.votes.{limit}", value)
+    annotations = read(tmp_path, k150ka_scores=SCORES, k150ka_votes=votes())
+    assert (opinions(annotations), annotations.votes[0].left_out) == (UNKNOWN, why)
 
 
 def test_a_few_bad_votes_are_left_out_and_told_by_their_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,13 +2,15 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ from vqa_assets.clips.caps import ClipCaps, ClipSize, available_bytes
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, FeatureError, TooLargeError
-from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.feature_names import CANONICAL_6, FeatureColumn
 from vqa_assets.features.cache import FeatureCache
-from vqa_assets.features.decoding import ClipFile, read_picture
+from vqa_assets.features.decoding import ClipFile, DecodedClip, Frame, read_picture
 from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.features.family import Family, FrameRequest, Measured
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.libvmaf import Comparison
 from vqa_assets.features.measuring import ClipToMeasure, FeatureReport, MeasuringRun, extract_features, one_clip_row
@@ -280,6 +283,80 @@ def test_a_killed_child_says_nothing_lasting_about_the_clip(
     monkeypatch.undo()
     build_version.cache_clear()
     assert measured_alone(plain, tmp_path / "cache").measured == 1
+
+
+def test_a_child_that_is_killed_in_three_runs_condemns_its_clip(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, "kill -KILL $$")
+    reasons = [measured_alone(plain, tmp_path / "cache").failed[0][1] for _ in range(3)]
+    assert [reason.startswith("in 3 runs: ") for reason in reasons] == [False, False, True]
+    monkeypatch.undo()
+    build_version.cache_clear()
+    assert measured_alone(plain, tmp_path / "cache").failed == [("plain.mp4", reasons[-1])]
+
+
+@dataclass(frozen=True)
+class Deadly(Family):
+    """Dies by ``signal`` of the clip that is called ``deadly.mp4``."""
+
+    signal: int
+    algorithm = 1
+    frames = FrameRequest(every=True)
+    name = "deadly"
+    columns = (FeatureColumn("deadly_frames", "integer", "Frames"),)
+
+    @contextmanager
+    def open(self, clip: DecodedClip) -> "Iterator[Counted]":
+        if clip.name == "deadly.mp4":
+            os.kill(os.getpid(), self.signal)
+        yield Counted()
+
+
+@dataclass
+class Counted:
+    count: int = 0
+
+    def add(self, frame: Frame) -> None:
+        self.count += frame.index >= 0
+
+    def columns(self) -> Measured:
+        return {"deadly_frames": self.count}
+
+
+def run_over(clips: Path, cache: Path, died: int) -> FeatureReport:
+    """A run over a folder of clips with a family that dies of one of them."""
+    extractor = ClipExtractor(feature_sets=("nr-v1",), further=(Deadly(died),))
+    each = [to_measure(path) for path in sorted(clips.iterdir())]
+    with FeatureCache(cache) as kept, ThreadPoolExecutor(2) as executor:
+        return extract_features(each, extractor, executor, kept, MeasuringRun(1, threading.Event()))[1]
+
+
+DEADLY = """import sys
+from pathlib import Path
+from vqa_assets_tests.features.test_bad_clips import run_over
+run_over(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("died", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_clip_that_takes_the_run_with_it_is_measured_apart_by_the_next_and_costs_no_neighbour(
+    plain: Path, tmp_path: Path, died: signal.Signals
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    # A free box behind the rest changes the bytes and nothing else.
+    for name in ("a", "deadly", "z"):
+        box = (8 + 6).to_bytes(4) + b"free" + name[:6].rjust(6).encode()
+        (clips / f"{name}.mp4").write_bytes(plain.read_bytes() + box)
+    first = subprocess.run([sys.executable, "-c", DEADLY, clips, tmp_path / "cache", str(int(died))], check=False)
+    assert first.returncode == -died
+    # A crash condemns it at once: it crashed the run, and twice the process apart.
+    for verdict in {signal.SIGSEGV: ("crashes on it", "crashes on it"), signal.SIGKILL: ("was killed",)}[died]:
+        report = run_over(clips, tmp_path / "cache", died)
+        assert report.measured + report.cached == 2
+        ((key, reason),) = report.failed
+        assert (key, verdict in reason) == ("deadly.mp4", True), reason
 
 
 @pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), PermissionError(13, "Permission denied")])
