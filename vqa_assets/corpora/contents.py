@@ -18,6 +18,11 @@ SPLIT_SYNONYMS = {"validation": "val"}
 """What score files say instead of them; any other word is an error."""
 _WORDS_SHOWN = 10
 
+_LEAST_OF_FOLD, _LEAST_FOLDS = 2, 2
+"""Of one content a correlation says how its own rows differ, not how contents do."""
+LEAST_CONTENTS = _LEAST_FOLDS * _LEAST_OF_FOLD
+"""Of fewer contents no head is trained: there would be nothing to judge it by."""
+
 KEY_COLUMNS = (
     *("key", "clip_key", "clip_id", "video_id", "chug_video_id", "clip_name", "file_name", "filename", "basename"),
     *("name", "src", "source", "src_path", "distorted_path", "dis_path", "path", "content_id"),
@@ -36,6 +41,11 @@ def content_groups(content_ids: Sequence[str | None], keys: Sequence[str]) -> tu
 def content_of_group(group: str) -> str:
     """What a group of ``content_groups`` was named by: the content id, else the clip."""
     return group.partition(":")[2]
+
+
+def is_clip(group: str) -> bool:
+    """Whether a group of ``content_groups`` is a clip of which no content id is known."""
+    return group.startswith("clip:")
 
 
 def joined_groups(groups: Sequence[str], marks: Sequence[str | None]) -> tuple[str, ...]:
@@ -65,17 +75,43 @@ def fold_of(group: str, k: int, seed: int) -> int:
 
 
 def assign_folds(groups: Sequence[str], k: int, seed: int) -> tuple[int, ...]:
-    """Per row, the fold of its group. TrainingError where a fold stays empty."""
+    """Per row, the fold of its group, from 0; a fold holds at least two groups.
+
+    Drawn by hash where that fills ``k`` folds: then a group's place never moves when rows are added. Else the groups
+    are dealt out evenly, into ``k`` folds or as many as there are groups for. TrainingError under four groups.
+    """
+    check_contents(groups)
     of_group = {group: fold_of(group, k, seed) for group in dict.fromkeys(groups)}
-    empty = sorted(set(range(k)) - set(of_group.values()))
-    if empty:
-        raise TrainingError(
-            f"{len(empty)} of {k} folds are empty",
-            found=f"{len(of_group)} content groups",
-            expected="at least one group in each fold",
-            next_step="label clips of more contents, or lower k_folds",
-        )
+    filled = Counter(of_group.values())
+    if len(filled) < k or min(filled.values()) < _LEAST_OF_FOLD:
+        of_group = _dealt(groups, min(k, len(of_group) // _LEAST_OF_FOLD), seed)
     return tuple(of_group[group] for group in groups)
+
+
+def check_contents(groups: Sequence[str]) -> None:
+    """TrainingError that names the contents where they are too few for any head to be judged."""
+    names = list(dict.fromkeys(groups))
+    if len(names) >= LEAST_CONTENTS:
+        return
+    rows, contents = ("s" if len(of) != 1 else "" for of in (groups, names))
+    named = ", ".join(map(content_of_group, names)) or "none"
+    raise TrainingError(
+        "too few contents to train on and to judge by",
+        found=f"{len(groups)} row{rows} of {len(names)} content{contents}: {named}",
+        expected=f"at least {LEAST_CONTENTS}: two folds of two contents each",
+        next_step="label clips of more contents; content_id says which clips show the same",
+    )
+
+
+def _dealt(groups: Sequence[str], k: int, seed: int) -> dict[str, int]:
+    """Group → fold, where each fold gets as many groups as any other, but for one, and about as many rows."""
+    sizes = Counter(groups)
+    folds: dict[str, int] = {}
+    dealt = [(0, 0)] * k
+    for group in sorted(sizes, key=lambda name: (-sizes[name], _draw(f"{seed}:{name}"))):
+        folds[group] = fold = dealt.index(min(dealt))
+        dealt[fold] = (dealt[fold][0] + 1, dealt[fold][1] + sizes[group])
+    return folds
 
 
 def balanced_folds(groups: Sequence[str], k: int, seed: int) -> tuple[int, ...]:
@@ -100,14 +136,14 @@ def holdout(groups: Sequence[str], share: float, seed: int) -> tuple[bool, ...]:
 
 
 def drawn_parts(groups: Sequence[str], share: float, count: int, seed: int) -> Iterator[tuple[bool, ...]]:
-    """``count`` times, per row, whether its group is in the ``share`` (0–1) of the groups that is drawn, at least one.
+    """``count`` times, per row, whether its group is in the ``share`` (0–1) of the groups that is drawn, at least two.
 
     Groups are drawn anew each time, by hash: the same groups, count and seed give the same parts. No part comes twice,
-    so that there are fewer where so few groups allow no more; none where no group would be left.
+    so that there are fewer where so few groups allow no more; none where fewer than two groups would be left.
     """
     names = sorted(set(groups))
-    size = max(1, round(share * len(names)))
-    possible = math.comb(len(names), size) if size < len(names) else 0
+    size = max(_LEAST_OF_FOLD, round(share * len(names)))
+    possible = math.comb(len(names), size) if size + _LEAST_OF_FOLD <= len(names) else 0
     seen: set[frozenset[str]] = set()
     for number in itertools.count():
         if len(seen) == min(count, possible):

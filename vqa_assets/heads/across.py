@@ -31,12 +31,14 @@ METRICS = ("srocc", "plcc")
 class Across:
     """Everything measured between corpora.
 
-    ``cells`` {(trained on, tested on): scores}; a corpus on itself is folded by content. None where a corpus has too
-    few contents to be trained on, or to be folded. ``left_out`` is each corpus by a head of all others.
+    ``cells`` {(trained on, tested on): scores}; a corpus on itself is folded by content, into so many ``folds`` as it
+    has contents for. None where a corpus has too few contents to be trained on, or to be folded. ``left_out`` is each
+    corpus by a head of all others.
     """
 
     table: TrainingTable
     chosen: Chosen
+    folds: Mapping[str, int]
     cells: Mapping[tuple[str, str], Scores | None]
     left_out: Mapping[str, Judged]
     device: str
@@ -118,7 +120,7 @@ def evaluate_across(
         out_of_fold = joined([predicted(table, part.test, heads[part.name]) for part in folds[name]])
         cells[name, name] = score(out_of_fold.mos, out_of_fold.predicted) if folds[name] else None
     left_out = {n: judge(table, part.test, heads[part.name], settings.seed) for n, part in without.items()}
-    across = Across(table, chosen, cells, left_out, trained.device)
+    across = Across(table, chosen, {name: len(of) for name, of in folds.items()}, cells, left_out, trained.device)
     if shared := across.shared_contents:
         say(
             f"{len(shared)} contents stand in several corpora, such as {shared[0]}: no head is judged by one that it "
@@ -134,8 +136,7 @@ def _folds(table: TrainingTable, corpus: str, settings: TrainingSettings) -> tup
         folds = np.array(assign_folds([table.groups[row] for row in rows], settings.k_folds, settings.seed))
     except TrainingError:
         return ()
-    parts = tuple(Part(f"{corpus}-{k}", rows[folds != k], rows[folds == k]) for k in range(settings.k_folds))
-    return parts if all(_can_train(table, part) for part in parts) else ()
+    return tuple(Part(f"{corpus}-{k}", rows[folds != k], rows[folds == k]) for k in range(folds.max() + 1))
 
 
 def _can_train(table: TrainingTable, part: Part) -> bool:

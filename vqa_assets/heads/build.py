@@ -21,6 +21,7 @@ from vqa_assets.heads.evaluation import (
     judge,
     protocol_parts,
     run_protocol,
+    unmeasured,
     verdict,
 )
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
@@ -74,6 +75,8 @@ def build_head(
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
     least = recipe.least_sources
     plan = plan_sources(table, least, settings.seed) if least else plan_splits(table, settings)
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
     table = refilled(table, plan.final)
     check_training_rows(table)  # as they are trained on: what was not known is filled now
     without = corpora_out(table) if recipe.every_corpus else {}
@@ -86,7 +89,7 @@ def build_head(
     protocol = run_protocol(table, repeated, rest[len(without) :], settings.seed, say)
     evaluation = replace(evaluate(table, plan, own, settings), protocol=protocol)
     gate = SMOKE_GATE if settings.smoke else recipe.gate
-    judged = _never_production(_verdict(gate, plan, evaluation.folds, recipe), table.synthetic)
+    judged = _never_production(_verdict(gate, plan, evaluation.folds, recipe, table), table.synthetic)
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
     corpora = {name: judge(table, part.test, others[name], settings.seed) for name, part in without.items()}
     ran = (plan, own[-1], trained.device, evaluation, judged, corpora)
@@ -123,12 +126,15 @@ def _weights(table: TrainingTable, settings: TrainingSettings) -> F32 | None:
     return weights if np.ptp(weights) > 0 else None
 
 
-def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadRecipe) -> Verdict:
+def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadRecipe, table: TrainingTable) -> Verdict:
     """The gate's, that what it read is no measure, or that there is nothing to read it from."""
     judged = verdict(gate, folds)
-    if plan.leaking_groups:
-        reason = f"{plan.leaking_groups} contents stand on both sides of the given split"
-        return replace(judged, passed=False, status=PROPOSED, reasons=(reason, *judged.reasons))
+    if plan.not_measured:
+        return unmeasured(judged, plan.not_measured)
+    # Numbers that are read, and flatter: of new content they say nothing.
+    leaking = f"{plan.leaking_groups} contents stand on both sides of the given split" if plan.leaking_groups else ""
+    if flattering := [reason for reason in (leaking, table.copies and table.copies.reason) if reason]:
+        return replace(judged, passed=False, status=PROPOSED, reasons=(*flattering, *judged.reasons))
     if plan.kind != "insufficient-sources":
         return judged
     sources = f"{plan.sources} source{'' if plan.sources == 1 else 's'}"

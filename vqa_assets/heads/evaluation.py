@@ -29,7 +29,7 @@ from vqa_assets.heads.baselines import (
 from vqa_assets.heads.recipe import Gate
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, SplitPlan
+from vqa_assets.heads.splitting import Part, SplitPlan, bootstrap_of
 from vqa_assets.heads.weights import F32, I64, HeadWeights
 from vqa_assets.metrics import (
     Bootstrap,
@@ -79,7 +79,7 @@ class Verdict:
     """A gate's answer: Production or Proposed, a sentence per miss, and the numbers it read.
 
     A number that is not defined, or not measured, is NaN. ``not_asked`` are thresholds that the gate has and did not
-    ask for, because what they limit was not measured.
+    ask for, because what they limit was not measured. Where ``measured`` is False there was nothing to read it from.
     """
 
     passed: bool
@@ -87,6 +87,7 @@ class Verdict:
     reasons: tuple[str, ...]
     numbers: Mapping[str, float]
     not_asked: tuple[str, ...] = ()
+    measured: bool = True
 
 
 def verdict(gate: Gate, folds: Sequence[Scores]) -> Verdict:
@@ -102,6 +103,12 @@ def verdict(gate: Gate, folds: Sequence[Scores]) -> Verdict:
     limits = {name: limit for name, limit in limits.items() if name not in not_asked}
     reasons = tuple(r for name, limit in limits.items() if (r := _miss(name, numbers[name], limit, folds)))
     return Verdict(not reasons, PROPOSED if reasons else PRODUCTION, reasons, numbers, not_asked)
+
+
+def unmeasured(judged: Verdict, reason: str) -> Verdict:
+    """No pass, and no numbers, where what a verdict read is no measure."""
+    numbers = dict.fromkeys(judged.numbers, math.nan)
+    return Verdict(passed=False, status=PROPOSED, reasons=(reason,), numbers=numbers, measured=False)
 
 
 def _miss(name: str, value: float, limit: float, folds: Sequence[Scores]) -> str:
@@ -214,7 +221,7 @@ def evaluate(
     return Evaluation(
         folds=tuple(score(p.mos, p.predicted) for p in parts),
         fold_groups=tuple(len(set(p.groups)) for p in parts),
-        pooled=_judged(pooled, seed),
+        pooled=_judged(pooled, bootstrap_of(table.groups, seed)),
         per_corpus={c: score(pooled.mos[corpora == c], pooled.predicted[corpora == c]) for c in dict.fromkeys(corpora)},
         baselines=_baselines(table, plan, seed),
         holdout=judge(table, plan.holdout, shipped, seed) if len(plan.holdout) else None,
@@ -229,7 +236,7 @@ def evaluate(
 
 def judge(table: TrainingTable, rows: I64, head: HeadWeights, seed: int) -> Judged:
     """A head on rows that it was not trained on."""
-    return _judged(predicted(table, rows, head), seed)
+    return _judged(predicted(table, rows, head), bootstrap_of(table.groups, seed))
 
 
 def predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0) -> Predictions:
@@ -252,8 +259,8 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(keys, corpora, groups, mos, predicted, np.concatenate([p.fold for p in parts]))
 
 
-def _judged(predictions: Predictions, seed: int) -> Judged:
-    mos, groups, draw = predictions.mos, predictions.groups, Bootstrap(seed=seed)
+def _judged(predictions: Predictions, draw: Bootstrap) -> Judged:
+    mos, groups = predictions.mos, predictions.groups
     return Judged(
         rows=len(predictions.keys),
         groups=len(set(groups)),
@@ -401,12 +408,15 @@ def _median(values: Sequence[float]) -> float:
 
 
 class _Resampling:
-    """Resamples of whole contents: one that is drawn twice counts twice in every split that it judges."""
+    """Resamples of whole contents: one that is drawn twice counts twice in every split that it judges.
+
+    ``groups`` are those of all rows of the table.
+    """
 
     def __init__(self, each: Sequence[_SplitPredictions], groups: Sequence[str], seed: int) -> None:
         self.groups = [groups[row] for one in each for row in one.rows]
         self.ends = np.cumsum([len(one.rows) for one in each])
-        self.draw = Bootstrap(samples=_PROTOCOL_RESAMPLES, seed=seed)
+        self.draw = bootstrap_of(groups, seed, _PROTOCOL_RESAMPLES)
 
     def medians(self, of: Mapping[str, tuple[Metric, Sequence[tuple[F64, F64]]]]) -> dict[str, F64]:
         """Per name, the median over the splits of a metric of each split's (MOS, predictions), in every resample."""

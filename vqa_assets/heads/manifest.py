@@ -22,7 +22,6 @@ from vqa_assets.heads.method import SHIPPED
 from vqa_assets.heads.recipe import (
     ENCODER_VOCAB,
     ENCODER_VOCAB_VERSION,
-    HOLDOUT_SHARE,
     MOS_TARGET,
     Gate,
     HeadRecipe,
@@ -139,12 +138,11 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
             "rows": len(made.plan.final),
             "trained_on": _TRAINED_ON.get(made.plan.kind, "all rows"),
         },
-        "folds": _folds(made.plan, made.evaluation),
+        "folds": _folds(made),
         "beats_ridge": made.evaluation.beats_ridge,
         "protocol": _protocol(made.evaluation),
         "holdout": {
-            # Of a given split its own test rows judge; nothing is held out beside them.
-            "share": HOLDOUT_SHARE if made.plan.kind == "folds" else 0.0,
+            "share": made.plan.holdout_share,
             "rows": len(made.plan.holdout),
             **(_judged(made.evaluation.holdout) if made.evaluation.holdout else {}),
             "vmaf": made.evaluation.holdout_vmaf,
@@ -159,6 +157,7 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
             "thresholds": {name: limit for name, limit in asdict(made.gate).items() if limit is not None},
             "numbers": made.verdict.numbers,
             "not_asked": made.verdict.not_asked,
+            "measured": made.verdict.measured,
             "passed": made.verdict.passed,
             "reasons": made.verdict.reasons,
         },
@@ -200,11 +199,14 @@ def as_plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _folds(plan: "SplitPlan", evaluation: "Evaluation") -> dict[str, Any]:
+def _folds(made: MadeHead) -> dict[str, Any]:
     """The folds the gate read, the mean over them, all their predictions together, and baselines on the same rows."""
+    plan, evaluation, copies = made.plan, made.evaluation, made.table.copies
     counted = zip(plan.parts, evaluation.folds, evaluation.fold_groups, strict=True)
     return {
         "kind": plan.kind,
+        "asked": plan.folds_asked or len(plan.parts),
+        "warnings": plan.warnings,
         "each": [{"name": p.name, "train_rows": len(p.train), "groups": g, **s.as_json()} for p, s, g in counted],
         "mean": mean_scores(evaluation.folds),
         "pooled": _judged(evaluation.pooled),
@@ -213,6 +215,7 @@ def _folds(plan: "SplitPlan", evaluation: "Evaluation") -> dict[str, Any]:
         "baselines": {n: {"each": s, "mean": mean_scores(s)} for n, s in evaluation.baselines.items()},
         "vmaf_rows": evaluation.vmaf_rows,
         "left_out_same_content_as_test": plan.left_out,
+        "copies_without_content_id": copies.rows if copies else 0,
         "groups_in_train_and_test": plan.leaking_groups,
     }
 

@@ -219,6 +219,7 @@ def report(across: Across, settings: TrainingSettings, table: Path) -> dict[str,
                 "licence": facts[name].licence,
                 "rows": counts[name].used,
                 "contents": len(np.unique(groups[corpora == name])),
+                "folds": across.folds[name],
                 "counts": asdict(counts[name]),
             }
             for name in across.corpora
@@ -226,7 +227,8 @@ def report(across: Across, settings: TrainingSettings, table: Path) -> dict[str,
         "absent": across.chosen.absent,
         "excluded": across.chosen.excluded,
         "unused": across.chosen.unused,
-        "diagonal": f"within a corpus: {settings.k_folds} folds by content, all their predictions together",
+        "diagonal": f"within a corpus: {settings.k_folds} folds by content, or as many as its contents fill, all their "
+        "predictions together",
         **{metric: across.matrix(metric) for metric in METRICS},
         "cells": [
             {"trained_on": one, "tested_on": other, **(cell.as_json() if cell else {"rows": 0})}

@@ -5,6 +5,7 @@ must not be trained on is refused by name. Which tables a run reads is in ``choo
 table in ``columns``; how rows are split in ``splitting``; rows made up for a smoke run are in ``synthetic``.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES
-from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
+from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, is_clip, joined_groups
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.external import NETFLIX
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, SLACK, TRAINING, MosScale
@@ -47,7 +48,10 @@ _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 _VMAF_MODE, _NOT_STATED = "feature_reference", "not stated"
 _OWN_NUMBERS = ("mos", RAW_MOS, "mos_std_dev", *_VMAF_COLUMNS)
 _OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _VMAF_MODE, STATUS_COLUMN)
+MOST_COLUMNS = 16_384
+"""A head holds a matrix with a row of each column; of more columns it is too large to be handed on."""
 _SD_FIGURES = 9
+_NUMBERS_AT_ONCE = 4_000_000
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
 _GRID_COLUMNS: Mapping[str, Any] = {
@@ -80,6 +84,22 @@ class Filled:
 
 
 @dataclass(frozen=True)
+class Copies:
+    """Rows of clips that stand under several names, none of which a content id joins: the same bytes or features.
+
+    They are one content all the same, so that no split parts them. ``examples`` are two such names.
+    """
+
+    rows: int
+    examples: tuple[str, str]
+
+    @property
+    def reason(self) -> str:
+        """Why a head of them is no Production: who has copies has near copies, and nothing joins those."""
+        return f"{self.rows} rows are copies ({' and '.join(self.examples)}), and no content_id says what is the same"
+
+
+@dataclass(frozen=True)
 class TrainingTable:
     """N rows for training, in the order of the corpora and of their files.
 
@@ -89,7 +109,8 @@ class TrainingTable:
     which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was;
     ``versions`` are the releases that each corpus's rows say they are of. ``encodes`` say of an encode grid's rows how
     they were made (encoder, preset, CRF, size), whatever of. ``vmaf_modes`` say of each row what its VMAF was measured
-    against (``feature_reference``), None where its table does not.
+    against (``feature_reference``), None where its table does not. ``copies`` are clips that nothing but their bytes or
+    features shows to be the same.
     """
 
     schema: FeatureSchema
@@ -112,6 +133,7 @@ class TrainingTable:
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     encodes: tuple[str | None, ...] = ()
     vmaf_modes: tuple[str | None, ...] = ()
+    copies: Copies | None = None
 
     def vmaf_mode(self, row: int) -> str:
         """What a row's VMAF was measured against, in a word."""
@@ -306,6 +328,13 @@ def _training_table(
     With ``encoders`` the one-hot is over the tables' own encoders, by name. Where clips are ``distinct``, none is in
     two corpora.
     """
+    if len(schema.columns) > MOST_COLUMNS:
+        raise TrainingError(
+            f"columns of {schema.name}",
+            found=f"{len(schema.columns)} columns",
+            expected=f"at most {MOST_COLUMNS}",
+            next_step="bring them down first (a projection, pooled values), or name the columns that matter",
+        )
     unknown = sorted(set(allow_missing) - set(schema.columns))
     if unknown:
         raise TrainingError(
@@ -346,6 +375,10 @@ def _training_table(
     # Names alike in two corpora are two clips.
     clips = [f"{corpus}/{key}" for corpus, key in zip(text["corpus"], text["key"], strict=True)]
     features = np.ascontiguousarray(rows.select(slots(schema)).to_numpy().astype(np.float32))
+    named = content_groups(text["content_id"], clips)
+    groups = joined_groups(named, text["src_sha256"])
+    if None in text["content_id"]:
+        groups = joined_groups(groups, _looks(features, _telling(schema, filled)))
     vocabulary, onehot = _own_encoders(rows["encoder"]) if encoders else (ENCODER_VOCAB, encoder_onehot(len(rows)))
     table = TrainingTable(
         schema=schema,
@@ -353,7 +386,7 @@ def _training_table(
         mos=rows["mos"].to_numpy().astype(np.float32),
         vmaf=rows["vmaf"].fill_null(np.nan).to_numpy().astype(np.float32),
         keys=text["key"],
-        groups=joined_groups(content_groups(text["content_id"], clips), text["src_sha256"]),
+        groups=groups,
         corpora=text["corpus"],
         src_sha256=text["src_sha256"],
         split=text["split"],
@@ -367,6 +400,7 @@ def _training_table(
         encodes=tuple(rows["grid_encode"].to_list()) if encoders else (),
         vmaf_modes=tuple(rows[_VMAF_MODE].to_list()),
         versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in once.items()},
+        copies=_copies(named, groups, text["key"]),
     )
     _refuse_unteachable(table, allow_missing)
     return table
@@ -492,6 +526,46 @@ def _each_clip_once(frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFram
         corpus: frame.join(winners, on="src_sha256", how="left", maintain_order="left").filter(own)
         for corpus, frame in frames.items()
     }
+
+
+def _telling(schema: FeatureSchema, filled: Collection[str]) -> I64:
+    """The columns whose values tell clips apart: measured, and known in every row."""
+    names = enumerate(schema.columns)
+    return np.array([i for i, name in names if name in schema.measured and name not in filled], dtype=np.int64)
+
+
+def _looks(features: F32, telling: I64) -> tuple[str | None, ...]:
+    """Per row of features (N, F) a mark that is equal where all features are; None where no other row has its features.
+
+    None too where every ``telling`` column holds a whole number: counts agree by chance, measurements never do.
+    """
+    seeds = np.random.default_rng(0).integers(0, 2**64, features.shape[1], dtype=np.uint64)
+    codes = np.empty(len(features), dtype=np.uint64)
+    at_once = max(1, _NUMBERS_AT_ONCE // features.shape[1])
+    for first in range(0, len(features), at_once):
+        part = slice(first, first + at_once)
+        codes[part] = features[part].view(np.uint32).astype(np.uint64) @ seeds
+    _, of_row, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    marks: list[str | None] = [None] * len(features)
+    for row in np.flatnonzero(counts[of_row] > 1):
+        own = features[row]
+        if np.any(own[telling] % 1):
+            marks[row] = hashlib.sha256(own.tobytes()).hexdigest()
+    return tuple(marks)
+
+
+def _copies(named: Sequence[str], groups: Sequence[str], keys: Sequence[str]) -> Copies | None:
+    """The rows of clips whose ``groups`` hold several ``named`` ones, a clip without a content id among them."""
+    if groups == named:  # of a million rows, too, this is nearly always so
+        return None
+    names: dict[str, dict[str, str]] = {}
+    for own, group, key in zip(named, groups, keys, strict=True):
+        names.setdefault(group, {}).setdefault(own, key)
+    copied = {g: of for g, of in names.items() if len(of) > 1 and any(map(is_clip, of))}
+    if not copied:
+        return None
+    first, second, *_ = next(iter(copied.values())).values()
+    return Copies(sum(group in copied for group in groups), (first, second))
 
 
 def _own_encoders(encoders: pl.Series) -> tuple[tuple[str, ...], F32]:

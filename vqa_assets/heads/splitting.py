@@ -3,21 +3,24 @@
 How groups are drawn is in ``corpora.contents``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.contents import assign_folds, balanced_folds, check_split_words, holdout
+from vqa_assets.corpora.contents import assign_folds, balanced_folds, check_contents, check_split_words, holdout
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import I64
+from vqa_assets.metrics import Bootstrap
 
 Mask = NDArray[np.bool_]
+ENOUGH_CONTENTS = 10
+"""Of fewer contents none is held out, and no interval is drawn: a handful of them tells little of others."""
 _MOST_SOURCE_FOLDS, _LEAST_FOLD_ROWS, _LEAST_FOLD_ENCODES = 5, 3, 2
 
 
@@ -40,6 +43,8 @@ class SplitPlan:
     (no parts).
     ``given_tests`` are test rows per corpus that has a split while others have none; ``left_out`` counts rows in no set
     because their content is among those. ``leaking_groups`` counts contents on both sides of a given split.
+    ``contents`` counts those that are folded. Where they are few, there are fewer ``parts`` than ``folds_asked``, and
+    nothing is held out (``holdout_share`` is 0).
     """
 
     kind: Literal["folds", "split", "sources", "insufficient-sources"]
@@ -50,15 +55,39 @@ class SplitPlan:
     left_out: int = 0
     leaking_groups: int = 0
     sources: int = 0
+    contents: int = 0
+    folds_asked: int = 0
+    holdout_share: float = 0.0
 
     @property
     def judging(self) -> I64:
         """The rows that the shipped head is judged by once: the hold-out, or those of a given split."""
         return self.parts[0].test if self.kind == "split" else self.holdout
 
+    @property
+    def not_measured(self) -> str:
+        """Why the gate cannot be read: folds are fewer than the run asks for. Empty where it can."""
+        if len(self.parts) >= self.folds_asked:
+            return ""
+        return f"not measured: {self.contents} contents fill {len(self.parts)} folds, not {self.folds_asked}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person must know of a plan for few contents, a sentence each."""
+        contents = f"{self.contents} contents"
+        gate = f"{contents} fill {len(self.parts)} folds, not {self.folds_asked}: the gate is not measured"
+        few = f"{contents}: nothing is held out, and nothing has an interval ({ENOUGH_CONTENTS} are needed)"
+        is_few = self.kind == "folds" and not self.holdout_share
+        return (*([gate] if self.not_measured else []), *([few] if is_few else []))
+
+
+def bootstrap_of(groups: Sequence[str], seed: int, samples: int = Bootstrap.samples) -> Bootstrap:
+    """How intervals are drawn on a table whose rows are of these groups: not at all (NaN) where contents are few."""
+    return Bootstrap(samples if len(set(groups)) >= ENOUGH_CONTENTS else 0, seed)
+
 
 def plan_splits(table: TrainingTable, settings: TrainingSettings) -> SplitPlan:
-    """The plan of a table; TrainingError on unknown split words, an empty fold, or a split without train or test."""
+    """The plan of a table; TrainingError on unknown split words, under four contents, a split without train or test."""
     words, corpora = np.asarray(table.split, dtype=object), np.asarray(table.corpora)
     with_split = {c for c in dict.fromkeys(table.corpora) if any(w is not None for w in words[corpora == c])}
     has_split = np.isin(corpora, sorted(with_split))
@@ -120,6 +149,7 @@ def _given(table: TrainingTable, words: NDArray[np.object_]) -> SplitPlan:
             "the split column", found=f"{train.sum()} train rows, {judges.sum()} to judge by", expected="both"
         )
     part = Part(str(words[judges][0]), np.flatnonzero(train), np.flatnonzero(judges))
+    check_contents([table.groups[row] for row in (*part.train, *part.test)])
     leaking = _groups_of(table, train) & _groups_of(table, judges)
     nothing = np.empty(0, dtype=np.int64)
     return SplitPlan("split", (part,), part.train, nothing, {}, leaking_groups=len(leaking))
@@ -129,13 +159,27 @@ def _folded(table: TrainingTable, settings: TrainingSettings, given: Mask) -> Sp
     """Folds by content of all rows but the given test rows, their contents, and the hold-out."""
     tested = _groups_of(table, given)
     near = np.array([group in tested for group in table.groups]) & ~given
-    held = np.array(holdout(table.groups, HOLDOUT_SHARE, settings.seed)) & ~given & ~near
-    rows = np.flatnonzero(~(given | near | held))
+    free = ~(given | near)
+    held = np.array(holdout(table.groups, HOLDOUT_SHARE, settings.seed)) & free
+    few = len(_groups_of(table, free)) < ENOUGH_CONTENTS
+    if few:  # each is needed to learn from, and one or two tell nothing of a head
+        held &= False
+    rows = np.flatnonzero(free & ~held)
     folds = np.array(assign_folds([table.groups[row] for row in rows], settings.k_folds, settings.seed))
-    parts = (Part(f"fold-{k}", rows[folds != k], rows[folds == k]) for k in range(settings.k_folds))
+    parts = (Part(f"fold-{k}", rows[folds != k], rows[folds == k]) for k in range(folds.max() + 1))
     corpora = np.asarray(table.corpora)
     tests = {str(c): np.flatnonzero(given & (corpora == c)) for c in dict.fromkeys(corpora[given])}
-    return SplitPlan("folds", tuple(parts), rows, np.flatnonzero(held), tests, left_out=int(near.sum()))
+    return SplitPlan(
+        "folds",
+        tuple(parts),
+        rows,
+        np.flatnonzero(held),
+        tests,
+        left_out=int(near.sum()),
+        contents=len(_groups_of(table, free & ~held)),
+        folds_asked=settings.k_folds,
+        holdout_share=0.0 if few else HOLDOUT_SHARE,
+    )
 
 
 def _groups_of(table: TrainingTable, mask: Mask) -> set[str]:

@@ -45,9 +45,25 @@ def test_folds_are_of_about_equal_size_and_depend_on_the_seed():
     assert folds != assign_folds(GROUPS, 5, 8)
 
 
-def test_an_empty_fold_is_an_error_that_tells_the_number_of_groups():
-    with pytest.raises(TrainingError, match="folds are empty: 2 content groups"):
-        assign_folds(["a", "b", "a"], 5, 1)
+def test_under_four_groups_are_an_error_that_names_them():
+    with pytest.raises(TrainingError, match=r"3 rows of 2 contents: a, b\.mp4, expected at least 4: two folds of two"):
+        assign_folds(["content:a", "clip:b.mp4", "content:a"], 5, 1)
+
+
+@pytest.mark.parametrize(("groups", "folds"), [(4, 2), (5, 2), (7, 3), (9, 4), (10, 5), (13, 5), (25, 5)])
+def test_a_fold_holds_two_groups_at_least_and_there_are_as_many_as_that_allows(groups: int, folds: int):
+    for seed in range(20):
+        names = [f"content:{n}" for n in range(groups)]
+        drawn = dict(zip(names, assign_folds(names, 5, seed), strict=True))
+        sizes = Counter(drawn.values())
+        assert set(sizes) == set(range(folds))
+        assert min(sizes.values()) >= 2
+
+
+def test_few_groups_of_unequal_size_are_dealt_evenly():
+    groups = [*["a"] * 90, *["b"] * 30, *"cd"]
+    of = dict(zip(groups, assign_folds(groups, 5, 1), strict=True))
+    assert of["a"] == of["d"] != of["b"] == of["c"] or of["a"] == of["c"] != of["b"] == of["d"]
 
 
 def test_the_holdout_takes_its_share_of_whole_groups_whatever_the_fold():

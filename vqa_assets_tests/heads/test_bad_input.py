@@ -43,9 +43,10 @@ def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (labelled(3), "of 5 folds are empty: [12] content groups, expected at least one group in each fold"),
-        (one_content(labelled(40)), "4 of 5 folds are empty: 1 content groups, expected at least one group in each"),
-        (contents(labelled(40), 3), "folds are empty"),
+        (labelled(1), r"1 row of 1 content: content-0-0, expected at least 4: two folds of two contents each"),
+        (one_content(labelled(40)), "40 rows of 1 content: the only one, expected at least 4"),
+        (contents(labelled(40), 2), "40 rows of 2 contents: 0, 1, expected at least 4"),
+        (contents(labelled(40), 3), "40 rows of 3 contents: 0, 1, 2, expected at least 4"),
         (labelled(40).with_columns(mos=pl.lit(2.5)), "all 40 labels are equal: 2.5, expected scores that differ"),
         (labelled(40).with_columns(mos=pl.col("mos") + 3), r"MOS off the training scale: .*expected 1 to 5"),
         (
@@ -90,7 +91,7 @@ def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
         ),
     ],
     ids=[
-        *("three rows", "one content", "fewer contents than folds", "equal labels", "off the scale", "split word"),
+        *("one clip", "one content", "two contents", "three contents", "equal labels", "off the scale", "split word"),
         *(
             "text",
             "some text",
@@ -187,7 +188,6 @@ def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
         ),
         ({"columns": ("adm2", "gone")}, r"konvid-1k: gone \(absent or all missing\)"),
         ({"display_profile_json": "/nowhere/tv.json"}, "which reads no display"),
-        ({"k_folds": 100}, "of 100 folds are empty"),
         ({"seed": -1}, "seed: -1, expected a whole number of at least 0"),
         ({"columns": ("adm2", "mos", "mos_std_dev")}, r"columns: \['mos', 'mos_std_dev'\], expected features"),
         ({"columns": ("adm2", "Quality", "DMOS")}, r"columns: \['Quality', 'DMOS'\], expected features"),
@@ -199,7 +199,6 @@ def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
         "table",
         "column",
         "display",
-        "folds",
         "seed",
         "label",
         "label by another name",

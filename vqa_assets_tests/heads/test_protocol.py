@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +59,22 @@ def test_a_fifth_of_the_contents_judges_each_split_and_the_splits_differ():
     assert list(drawn_parts(groups, 0.2, 7, seed=1))[:5] == masks
 
 
-def test_a_draw_takes_one_group_at_least():
-    assert sum(next(drawn_parts(["a", "b"], 0.2, 1, seed=0))) == 1
+def test_a_draw_takes_two_groups_at_least_and_leaves_as_many():
+    assert sum(next(drawn_parts("abcdefg", 0.2, 1, seed=0))) == 2
+    assert sum(next(drawn_parts("abcd", 0.2, 1, seed=0))) == 2
 
 
 def test_no_draw_comes_twice_and_few_groups_give_all_there_are():
-    groups = ["a", "b", "b", "c", "d", "e"]
+    groups = ["a", "b", "b", "c", "d"]
     masks = list(drawn_parts(groups, 0.2, 10, seed=3))
-    assert len(masks) == len(set(masks)) == 5
-    assert {tuple(sorted({g for g, m in zip(groups, mask, strict=True) if m})) for mask in masks} == {*zip("abcde")}
+    assert len(masks) == len(set(masks)) == 6
+    drawn = {tuple(sorted({g for g, m in zip(groups, mask, strict=True) if m})) for mask in masks}
+    assert drawn == set(combinations("abcd", 2))
 
 
-def test_one_content_alone_gives_no_draw():
-    assert list(drawn_parts(["a", "a"], 0.2, 10, seed=0)) == []
-    assert list(drawn_parts([], 0.2, 10, seed=0)) == []
+@pytest.mark.parametrize("groups", ["", "aa", "abbc"])
+def test_under_four_contents_there_is_no_draw(groups):
+    assert list(drawn_parts(groups, 0.2, 10, seed=0)) == []
 
 
 def test_protocol_splits_keep_contents_together_and_never_touch_the_holdout():
@@ -165,11 +168,11 @@ def test_the_card_and_the_log_tell_of_the_protocol(built, told):
 
 
 def test_a_card_says_that_so_few_contents_allow_no_more_splits(tmp_path):
-    path = written(labelled(14), tmp_path / "few.parquet")
-    manifest = build(path, SETTINGS.but(k_folds=2, protocol_splits=10)).manifest
-    contents = manifest["protocol"]["groups"]
-    assert manifest["protocol"]["splits"] == contents <= 7
-    assert f"Medians over {contents} splits by content (all that there are) (80 % train" in render_card(manifest)
+    path = written(labelled(8), tmp_path / "few.parquet")
+    manifest = build(path, SETTINGS.but(protocol_splits=10)).manifest
+    assert (manifest["protocol"]["splits"], manifest["protocol"]["groups"]) == (6, 4)
+    told = "Medians over 6 splits by content (all that there are) (two contents judge, the others train)"
+    assert told in render_card(manifest)
 
 
 def test_vmaf_that_is_known_of_some_rows_says_of_how_many(tmp_path):

@@ -89,10 +89,37 @@ def test_contents_of_a_given_test_never_train():
     assert not {*plan.final, *plan.holdout} & set(range(295, 300))
 
 
-def test_too_few_contents_for_the_folds_is_an_error():
-    few = replace(TABLE, groups=tuple(f"content:{i % 3}" for i in range(300)))
-    with pytest.raises(TrainingError, match="folds are empty"):
-        plan_splits(few, SETTINGS)
+def of_contents(count: int) -> TrainingTable:
+    return replace(TABLE, groups=tuple(f"content:c{i % count}" for i in range(300)))
+
+
+@pytest.mark.parametrize(("contents", "folds"), [(4, 2), (5, 2), (6, 3), (7, 3), (8, 4), (9, 4)])
+def test_under_ten_contents_folds_are_as_many_as_two_contents_each_fill_and_nothing_is_held_out(contents, folds):
+    table = of_contents(contents)
+    plan = plan_splits(table, SETTINGS)
+    assert (plan.kind, len(plan.parts), len(plan.holdout), plan.holdout_share) == ("folds", folds, 0, 0.0)
+    assert sorted(row for part in plan.parts for row in part.test) == list(range(300)) == list(plan.final)
+    for part in plan.parts:
+        tested = {table.groups[row] for row in part.test}
+        assert len(tested) >= 2
+        assert not tested & {table.groups[row] for row in part.train}
+    assert plan.not_measured == f"not measured: {contents} contents fill {folds} folds, not 5"
+    assert plan.warnings == (
+        f"{contents} contents fill {folds} folds, not 5: the gate is not measured",
+        f"{contents} contents: nothing is held out, and nothing has an interval (10 are needed)",
+    )
+
+
+def test_from_ten_contents_on_some_are_held_out_and_folds_that_are_full_are_measured():
+    plan = plan_splits(of_contents(40), SETTINGS)
+    assert (len(plan.parts), plan.holdout_share, plan.not_measured, plan.warnings) == (5, 0.1, "", ())
+    assert len(plan.holdout)
+
+
+@pytest.mark.parametrize("split", [(None,) * 300, WORDS])
+def test_under_four_contents_are_an_error_that_names_them(split):
+    with pytest.raises(TrainingError, match=r"contents: c0, c1, c2, expected at least 4: two folds of two contents"):
+        plan_splits(replace(of_contents(3), split=split), SETTINGS)
 
 
 def grid(*contents: tuple[str, int, int]) -> TrainingTable:

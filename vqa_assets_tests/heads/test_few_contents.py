@@ -1,0 +1,120 @@
+"""Heads of a handful of contents, and of clips that stand twice: what is still measured, and what is only told."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from vqa_assets.corpora.contents import content_of_group
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.build import BuiltHead, build_head
+from vqa_assets.heads.card import render_card
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate
+from vqa_assets.heads.rows import TrainingTable, read_training_table
+from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.splitting import plan_splits
+from vqa_assets.heads.training import TorchTrainer
+from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+
+QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=2)
+EASY = Gate(mean_plcc=-1.0, mean_srocc=None, mean_rmse=None, plcc_spread=None)
+"""A gate that every head passes of which anything is measured."""
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def seven(told, tmp_path_factory) -> BuiltHead:
+    """A head of seven contents of three clips."""
+    path = written(of_contents(21, 7), tmp_path_factory.mktemp("few") / "t.parquet")
+    return build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": path}, FACTS, QUICK, TorchTrainer(), told.append)
+
+
+def of_contents(rows: int, contents: int) -> pl.DataFrame:
+    return labelled(rows).with_columns(content_id=pl.format("scene {}", pl.int_range(rows) % contents))
+
+
+def read(frame: pl.DataFrame, tmp_path) -> TrainingTable:
+    return read_training_table({"mine": written(frame, tmp_path / "t.parquet")}, KONVID_V1)
+
+
+def test_where_folds_cannot_be_filled_the_gate_is_not_measured_and_says_the_number_of_contents(seven, told):
+    gate, folds = seven.manifest["gate"], seven.manifest["folds"]
+    assert (seven.manifest["status"], gate["passed"], gate["measured"]) == ("Proposed", False, False)
+    assert gate["reasons"] == ["not measured: 7 contents fill 3 folds, not 5"]
+    assert set(gate["numbers"].values()) == {None}
+    assert (len(folds["each"]), folds["asked"]) == (3, 5)
+    assert all(fold["groups"] >= 2 and fold["srocc"] is not None for fold in folds["each"])
+    assert "warning: 7 contents fill 3 folds, not 5: the gate is not measured" in told
+    card = render_card(seven.manifest)
+    assert "**Proposed**. Its gate is not measured: 7 contents fill 3 folds, not 5." in card
+    assert "| mean_plcc | not measured | 0.85 |" in card
+
+
+def test_under_ten_contents_nothing_is_held_out_and_nothing_has_an_interval(seven, told):
+    manifest = seven.manifest
+    assert (manifest["holdout"]["share"], manifest["holdout"]["rows"]) == (0.0, 0)
+    assert manifest["training_recipe"]["rows"] == 21
+    of_protocol = manifest["protocol"]
+    intervals = [*manifest["folds"]["pooled"]["interval_95"].values(), of_protocol["head_minus"]["ridge"]["interval"]]
+    intervals += [one for of in of_protocol["interval_95"].values() for one in of.values()]
+    assert {tuple(interval) for interval in intervals} == {(None, None)}
+    assert of_protocol["median"]["head"]["srocc"] is not None
+    line = "7 contents: nothing is held out, and nothing has an interval (10 are needed)"
+    assert f"warning: {line}" in told
+    assert f"- **{line}.**" in render_card(manifest)
+
+
+@pytest.mark.parametrize("mark", ["bytes", "features"])
+def test_copies_that_no_content_id_joins_are_one_content_and_never_production(tmp_path, mark):
+    frame = labelled(24).drop("content_id")
+    again = frame.with_columns(key=pl.format("copy of {}", "key"))
+    if mark == "features":  # what shows the same, packed anew
+        again = again.with_columns(src_sha256=pl.lit(None, pl.String), mos=pl.col("mos") * 0.9 + 0.3)
+    twice = pl.concat([frame, again])
+    table = read(twice, tmp_path)
+    assert table.groups[:24] == table.groups[24:]
+    assert (len(set(table.groups)), table.copies.rows) == (24, 48)
+    for part in plan_splits(table, QUICK).parts:
+        assert not {table.groups[row] for row in part.train} & {table.groups[row] for row in part.test}
+    if mark == "bytes":
+        return
+    easy = replace(KONVID_MOS_HEAD_V1, gate=EASY)
+    settings = QUICK.but(protocol_splits=0, export=False)
+    of_both = (
+        {"konvid-1k": written(one, tmp_path / name)} for one, name in ((twice, "2.parquet"), (frame, "1.parquet"))
+    )
+    manifest, honest = (build_head(easy, tables, FACTS, settings, TorchTrainer(), quiet).manifest for tables in of_both)
+    assert (manifest["status"], manifest["gate"]["passed"]) == ("Proposed", False)
+    told = "48 rows are copies (clip-0-0.mp4 and copy of clip-0-0.mp4), and no content_id says what is the same"
+    assert manifest["gate"]["reasons"] == [told]
+    assert manifest["folds"]["copies_without_content_id"] == 48
+    assert f"**Proposed**. It missed its gate: {told}." in render_card(manifest)
+    assert honest["status"] == "Production"
+
+
+def test_clips_of_which_content_ids_say_what_they_show_are_no_copies(tmp_path):
+    frame = labelled(24)
+    again = frame.with_columns(key=pl.format("copy of {}", "key"), src_sha256=pl.lit(None, pl.String))
+    table = read(pl.concat([frame, again]), tmp_path)
+    assert (table.copies, len(set(table.groups))) == (None, 12)
+    apart = read(pl.concat([frame, again.with_columns(content_id=pl.format("other {}", "content_id"))]), tmp_path)
+    assert (apart.copies, len(set(apart.groups))) == (None, 24)
+
+
+def test_counts_that_agree_by_chance_make_no_copies(tmp_path):
+    counts = [(pl.int_range(40) % (2 + i)).cast(pl.Float64).alias(name) for i, name in enumerate(KONVID_V1.columns)]
+    whole = labelled(80).drop("content_id").with_columns(*pl.concat([pl.select(counts)] * 2))
+    table = read(whole, tmp_path)
+    assert (table.copies, len(set(table.groups))) == (None, 80)
+
+
+def test_a_clip_without_a_content_id_joins_the_content_that_it_is_a_copy_of(tmp_path):
+    frame = labelled(24)
+    copy = frame[:1].with_columns(key=pl.lit("z.mp4"), content_id=pl.lit(None, pl.String), src_sha256=pl.lit("f" * 64))
+    table = read(pl.concat([frame, copy]), tmp_path)
+    assert content_of_group(table.groups[0]) == content_of_group(table.groups[-1])
+    assert table.copies.rows == 3
