@@ -1,9 +1,11 @@
 """Tables and settings that a head must not be trained on: each ends in an error that says what and what to do."""
 
+import json
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
+import onnxruntime
 import polars as pl
 import pytest
 
@@ -221,3 +223,47 @@ def test_a_ladder_whose_contents_are_not_known_is_never_folded_by_clip(tmp_path)
     assert (
         train(tmp_path, bare.with_columns(split=pl.Series(halves)), columns=("adm2", "motion2"))["status"] == "Proposed"
     )
+
+
+ROW = pl.int_range(pl.len())
+ODD_BUT_TRAINED_ON = {
+    "values up to 1e30": labelled(40).with_columns(motion2=pl.when(ROW % 2 == 0).then(1e30).otherwise(-1e30)),
+    "one value of 1e30": labelled(40).with_columns(motion2=pl.when(ROW == 7).then(1e30).otherwise("motion2")),
+    "whole numbers of two values": labelled(40).with_columns(motion2=ROW % 2),
+    "a column twice": labelled(40).with_columns(motion2="adm2"),
+    "labels all 3.0 but one": labelled(40).with_columns(mos=pl.when(ROW == 7).then(4.0).otherwise(3.0)),
+}
+
+
+@pytest.mark.parametrize("frame", ODD_BUT_TRAINED_ON.values(), ids=ODD_BUT_TRAINED_ON)
+def test_a_table_that_is_odd_gives_a_head_whose_every_score_is_a_number_on_its_range(tmp_path, frame):
+    settings = TrainingSettings(epochs=1, device="cpu", protocol_splits=0)
+    tables = {"konvid-1k": written(frame, tmp_path / "t.parquet")}
+    built = build_head(KONVID_MOS_HEAD_V1, tables, FACTS, settings, TorchTrainer(), quiet)
+    scored = built.predictions.predicted
+    assert np.isfinite(scored).all()
+    assert ((scored >= 1) & (scored <= 5)).all()
+    assert built.manifest["parity"]["max_abs_difference"] <= built.manifest["parity"]["limit"]
+    assert json.loads(json.dumps(built.manifest, allow_nan=False))["status"] == "Proposed"
+    session = onnxruntime.InferenceSession(built.onnx, providers=["CPUExecutionProvider"])
+    extremes = np.float32([[0.0], [1e30], [-1e30], [3e38]]) * np.ones(11, dtype=np.float32)
+    (scores,) = session.run(["mos"], {"features": extremes, "encoder_onehot": np.ones((4, 1), dtype=np.float32)})
+    assert np.isfinite(scores).all()
+
+
+def test_where_one_fold_alone_lacks_a_feature_its_clips_are_left_out_or_filled_and_folds_are_full(tmp_path):
+    whole = read_training_table({"konvid-1k": written(labelled(80), tmp_path / "t.parquet")}, KONVID_V1)
+    fold = plan_splits(whole, TrainingSettings()).parts[2].test
+    frame = labelled(80).with_columns(adm2=pl.when(ROW.is_in(fold)).then(float("nan")).otherwise("adm2"))
+    out = train(tmp_path, frame)
+    assert out["corpora"]["konvid-1k"]["counts"]["rows_missing_features"] == len(fold)  # type: ignore[index]
+    filled = train(tmp_path, frame, allow_missing_features=("adm2",))
+    assert filled["filled"]["adm2"]["rows"] == len(fold)  # type: ignore[index]
+    for manifest in (out, filled):
+        assert [one["srocc"] is None for one in manifest["folds"]["each"]] == [False] * 5  # type: ignore[index]
+
+
+def test_a_hundred_thousand_columns_are_told_before_anything_is_read(tmp_path):
+    names = tuple(f"v{i}" for i in range(100_000))
+    with pytest.raises(TrainingError, match="100000 columns, expected at most 16384; bring them down first"):
+        train(tmp_path, labelled(40), columns=names)

@@ -6,9 +6,10 @@ import pytest
 
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.baselines import svr_predictions
-from vqa_assets.heads.evaluation import Evaluation, evaluate
+from vqa_assets.heads.evaluation import PROPOSED, Evaluation, evaluate, verdict
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
+from vqa_assets.heads.recipe import Gate
 from vqa_assets.heads.rows import read_training_table
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
@@ -69,6 +70,7 @@ def test_shuffled_labels_are_not_predicted(tmp_path):
     evaluation, _ = judged(tmp_path, shuffled)
     assert abs(evaluation.pooled.scores.plcc) < 0.12
     assert abs(evaluation.pooled.scores.srocc) < 0.12
+    assert verdict(Gate(), evaluation.folds).status == PROPOSED
     assert evaluation.pooled.scores.rmse_over_sd > 0.98
 
 
