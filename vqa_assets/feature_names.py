@@ -52,10 +52,13 @@ def pooled_columns(feature: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """A column that a family measures: its name, its kind, what it means, and what holds for every value of it."""
+    """A column that a family measures: its name, its kind, what it means, and what holds for every value of it.
+
+    A ``vector`` is a list of float32, as long in every row.
+    """
 
     name: str
-    kind: Literal["string", "integer", "number"]
+    kind: Literal["string", "integer", "number", "vector"]
     description: str
     nullable: bool = False
     low: float | None = None

@@ -17,6 +17,7 @@ from vqa_assets.clips.work import ClipPool
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FEATURES
 
@@ -78,7 +79,9 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 caps=replace(layout.settings.caps(), **stated_caps),
                 stated_caps=frozenset(stated_caps),
             )
-            measured = make_clip_features(corpus, settings, extractor, clip_pool, run_context(context, root, __file__))
+            # Backbones lie in the data root, which only the run knows.
+            measuring = extractor.at(root) if isinstance(extractor, ClipExtractorResource) else extractor
+            measured = make_clip_features(corpus, settings, measuring, clip_pool, run_context(context, root, __file__))
         if measured.manifest is None:
             # A table of somebody else's: nothing is known of its columns, and no manifest of ours describes it.
             return dg.MaterializeResult(
@@ -106,7 +109,7 @@ def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[st
     """Numbers that are plotted from one materialization to the next, what failed, and how the columns look."""
     counters, audit = manifest["counters"], manifest["audit"]
     report = measured.report
-    failed = [*report.failed, *report.too_large][:_FAILURES_SHOWN] if report else []
+    failed = [*report.failed, *report.too_large, *report.failed_alone][:_FAILURES_SHOWN] if report else []
     metadata: dict[str, Any] = {
         "coverage": round((counters["measured"] + counters["cached"]) / counters["rows_in"], 4),
         "no_reference": counters["no_reference"],
@@ -116,6 +119,7 @@ def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[st
         "counters": counted(counters, "counter"),
         "failures": records([{"clip": key, "reason": reason} for key, reason in failed]),
         "extractor": manifest["extractor"],
+        "families": records([{"family": name, **counts} for name, counts in manifest["families"].items()]),
     }
     # What only some materializations have is left out of the others: the web UI plots numbers, and a null is none.
     if manifest["clips_per_s"] is not None:

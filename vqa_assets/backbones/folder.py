@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from vqa_assets.backbones.declaration import (
@@ -95,14 +96,14 @@ class Backbone:
             for pooling in self.sampling.pooling
         )
 
-    @property
+    @cached_property
     def content(self) -> str:
         """A hash of the network: of the ONNX file, and of the files of its weights."""
         if not self.file.weights:
             return self.file.sha256
         return hashlib.sha256(f"{self.file.sha256} {hash_of(iter(self.file.weights))}".encode()).hexdigest()
 
-    @property
+    @cached_property
     def numbers(self) -> str:
         """A hash of all in the declaration that changes numbers: not of title, version, licence or citation."""
         said = {

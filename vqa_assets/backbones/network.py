@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from vqa_assets.backbones.folder import Backbone, NetworkInput
 from vqa_assets.errors import FeatureError, SettingsError
@@ -128,6 +128,16 @@ def tried_out(network: Network) -> Mapping[str, int]:
                 backbone, name, graph, "other numbers beside another picture", "numbers of each picture by itself"
             )
     return {name: together[name].shape[1] for name, _ in backbone.outputs}
+
+
+def device_named(name: str) -> Device:
+    """The device that a setting names; SettingsError where it is none."""
+    for device in get_args(Device):
+        if device == name:
+            return cast(Device, device)
+    raise SettingsError(
+        "backbone_device", found=repr(name), expected=f"one of {', '.join(get_args(Device))}", next_step="correct it"
+    )
 
 
 def _bad_output(backbone: Backbone, name: str, graph: str, found: str, expected: str) -> SettingsError:

@@ -7,6 +7,7 @@ measures is its own affair; which clips are asked for is in ``measuring``.
 Beside them stand the clips in hand: a run that dies leaves them there, and one of them may be why.
 """
 
+import base64
 import json
 import sqlite3
 import sys
@@ -35,6 +36,9 @@ _LAYOUT = CacheFormat(
 _SELECT = "SELECT * FROM measured WHERE sha256 = ? AND reference_sha256 = ? AND version = ?"
 _EARLIER = "SELECT * FROM measured WHERE sha256 = ? AND version = ?"
 _VERSIONS = "SELECT reference_sha256, version FROM measured WHERE sha256 = ?"
+
+_VECTOR = "float32"
+"""The key under which a vector's bytes stand in a row."""
 
 _log = logger(__name__)
 Answer = TypeVar("Answer")
@@ -154,7 +158,7 @@ class FeatureCache:
     def put_all(self, outcomes: Mapping[CacheKey, Outcome]) -> None:
         """``put`` of several, in one commit."""
         contents = (
-            (*_columns(key), None if outcome.row is None else json.dumps(outcome.row), outcome.reason)
+            (*_columns(key), None if outcome.row is None else json.dumps(outcome.row, default=_kept), outcome.reason)
             for key, outcome in outcomes.items()
             if outcome.lasting
         )
@@ -224,4 +228,17 @@ def _outcome(row: str | None, reason: str) -> Outcome | None:
             return None
     if not isinstance(stored, dict):
         return None
-    return Outcome(row={sys.intern(name): value for name, value in stored.items()})
+    return Outcome(row={sys.intern(name): _as_measured(value) for name, value in stored.items()})
+
+
+def _kept(value: Any) -> dict[str, str]:
+    """A vector as JSON: thousands of float32 as the bytes that they are, lowest byte first."""
+    return {_VECTOR: base64.b64encode(value.astype("<f4").tobytes()).decode()}
+
+
+def _as_measured(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(value[_VECTOR]), "<f4")

@@ -43,18 +43,42 @@ class ClipFacts(Family):
         yield _Description(clip)
 
 
+@dataclass(frozen=True)
+class FirstFrame:
+    """The plan to look at the first frame."""
+
+    def positions(self, count: int, rate: float) -> list[int]:  # noqa: ARG002  the plan's shape
+        """The first, of any frames."""
+        return [0][:count]
+
+
+@dataclass(frozen=True)
+class SoughtFacts(ClipFacts):
+    """The same columns of a clip that is not decoded whole: ``n_feature_frames`` are those of which its packets tell,
+    ``clip_damaged`` counts among those decoded."""
+
+    name = "clip-sought"
+    frames = FrameRequest(plan=FirstFrame())
+
+    @contextmanager
+    def open(self, clip: DecodedClip) -> "Iterator[_Description]":
+        """Nothing to begin."""
+        yield _Description(clip, clip.timeline.count)
+
+
 @dataclass
 class _Description:
     clip: DecodedClip
+    frames: int | None = None
 
     def add(self, frame: Frame) -> None:
-        """No frame is asked for."""
+        """Whatever is handed over, only what the decoder says of it counts."""
 
     def columns(self) -> Measured:
         """What the decoder saw."""
         source = self.clip.source
         return {
-            "n_feature_frames": source.count,
+            "n_feature_frames": source.count if self.frames is None else self.frames,
             "clip_transfer": transfer_name(source.tags["transfer"]),
             "clip_primaries": primaries_name(source.tags["primaries"]),
             "clip_bitdepth": self.clip.picture.bit_depth,

@@ -20,6 +20,7 @@ from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, unobs
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError
+from vqa_assets.features.backbone import open_devices
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.clip_description import AUDITED, clip_audit
 from vqa_assets.features.family import FeatureExtractor
@@ -65,6 +66,9 @@ WINDOW_PER_WORKER = 2
 
 BATCH_ROWS = 8_192
 """Rows of the table in memory at once, and in a row group: about 100 MB of 250 columns."""
+
+BATCH_NUMBERS = 256 * BATCH_ROWS
+"""Numbers of the table in memory at once: a vector's each count."""
 
 MOST_SHAPES = 1_024
 """Different sets of columns and types of rows that are kept apart while a table's schema is gathered."""
@@ -355,7 +359,7 @@ def reference_field(corpus: Corpus) -> str:
 
 def _check_report(corpus: Corpus, report: FeatureReport) -> None:
     """Log what failed; FeatureError where clips do not reconcile, or none could be measured."""
-    for key, reason in (*report.failed, *report.too_large):
+    for key, reason in (*report.failed, *report.too_large, *report.failed_alone):
         _log.warning("%s: %s could not be measured: %s", corpus.name, key, reason)
     if report.again:
         _log.info("%s: %s", corpus.name, report.again)
@@ -372,6 +376,16 @@ def _check_report(corpus: Corpus, report: FeatureReport) -> None:
             expected="at least one clip",
             next_step="are the clips where the corpus JSONL says they are?",
         )
+    for name, counts in report.families.items():
+        # Else it would be a table whose columns are all null, or missing.
+        if counts.failed and not counts.measured + counts.known:
+            first = "; ".join(f"{key}: {reason}" for key, reason in report.failed_alone[:3])
+            raise FeatureError(
+                f"{corpus.name}: {name} could measure no clip",
+                found=f"{counts.failed} of {report.rows_in} failed ({first})",
+                expected="at least one clip",
+                next_step=f"leave {name} out of feature_sets, or correct what it was declared with",
+            )
 
 
 def _write_table(publication: Publication, table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> str:
@@ -411,12 +425,18 @@ def _write(
     specified = [c.name for c in CLIP_FEATURES.columns]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         writer.add_key_value_metadata(mark("clip_features"))
-        while batch := list(islice(rows, BATCH_ROWS)):
+        while batch := list(islice(rows, _rows_at_once(schema))):
             met = set().union(*batch)
             yield pd.DataFrame({name: [row.get(name) for row in batch] for name in specified if name in met})
             table = kinds.batch(batch, schema)
             digest.update(table)
             writer.write_table(table)
+
+
+def _rows_at_once(schema: Any) -> int:
+    """``BATCH_ROWS``, and fewer where vectors make a row long."""
+    numbers = sum(getattr(field.type, "list_size", 1) for field in schema)
+    return int(min(BATCH_ROWS, max(BATCH_NUMBERS // numbers, 1)))
 
 
 def _written(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -430,6 +450,11 @@ def _written(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, version: str) -> dict[str, Any]:
+    devices = open_devices()
+    families = {
+        name: {**vars(counts), **({"device": devices[name]} if counts.measured and name in devices else {})}
+        for name, counts in report.families.items()
+    }
     return {
         "corpus": corpus.name,
         "extractor": extractor.version,
@@ -442,9 +467,13 @@ def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, ve
             "skipped_too_large": len(report.too_large),
             "no_reference": len(report.no_reference),
         },
+        "families": families,
         "measured_again": report.again,
         "no_reference": report.no_reference[:50],
-        "failures": [{"key": key, "reason": reason} for key, reason in (*report.failed, *report.too_large)[:50]],
+        "failures": [
+            {"key": key, "reason": reason}
+            for key, reason in (*report.failed, *report.too_large, *report.failed_alone)[:50]
+        ],
     }
 
 

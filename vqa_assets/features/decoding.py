@@ -5,11 +5,11 @@ ingest asks of a clip is in ``probing``.
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,7 +36,12 @@ SHORT_SIDE_AT_LEAST = 8
 FALLBACK_RATE = 25.0
 """Frames per second where neither the timestamps nor the container tell."""
 
+HIGH_DEFINITION = 720
+"""Lines from which a picture that does not say its matrix is taken for one of BT.709."""
+
 _FULL_RANGE = 2
+_NO_MATRIX = (2, 3)
+"""Code points of ITU-T H.273 of a matrix that is not said."""
 _PLANAR = {"yuv420p": "yuv420p", "yuvj420p": "yuv420p", "yuv420p10le": "yuv420p10le"}
 _AGAIN = "fetch or stage the clip again"
 
@@ -118,6 +123,31 @@ class Frame:
         )
         return np.asarray(self._turned(small.to_ndarray()), dtype=np.uint8)
 
+    def rgb(self, width: int, height: int) -> NDArray[np.uint8]:
+        """The frame as shown, bilinearly brought to that size, (height, width, 3) in red, green, blue, full range.
+
+        Range and matrix are the frame's own where it says them; a frame that does not say its matrix is of BT.709 from
+        720 lines on, else of BT.601, as players take it. PQ and HLG stay as coded, without tone mapping, in 8 bits.
+        """
+        from av.video.reformatter import Colorspace
+
+        across, down = (height, width) if self.turns % 2 else (width, height)
+        matrix = None
+        if self.coded.colorspace in _NO_MATRIX and not self.coded.format.is_rgb:
+            is_high = min(self.picture.width, self.picture.height) >= HIGH_DEFINITION
+            matrix = Colorspace.ITU709 if is_high else Colorspace.ITU601
+        picture = self.coded.reformat(
+            across,
+            down,
+            "rgb24",
+            interpolation="BILINEAR",
+            src_colorspace=matrix,
+            src_color_range=_FULL_RANGE if _says_full_range(self.coded) else 0,
+            dst_color_range=_FULL_RANGE,
+            threads=1,
+        )
+        return np.asarray(self._turned(picture.to_ndarray()), dtype=np.uint8)
+
     def small_luma(self) -> NDArray[np.uint8]:
         """The small luma, (height, width), full range: ``SmallFrames`` has those of all frames."""
         return self.scaled(*small_size(self.picture.width, self.picture.height), "gray")
@@ -157,6 +187,43 @@ class SmallFrames:
         return self.count / self.duration_s
 
 
+class NotSoughtError(Exception):
+    """A clip whose frames are not found by their times: it has to be decoded whole."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What a clip's packets say of its frames, in the order shown, without decoding: how many, and when.
+
+    ``times`` are in units of the stream's time base, ``keys`` those of the key frames; both are empty where packets
+    have no times.
+    """
+
+    count: int
+    times: tuple[int, ...] = ()
+    keys: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, clip: ClipFile, most: int) -> "Timeline":
+        """The first ``most`` frames of a clip; raises as ``opened``."""
+        with opened(clip) as source, _clip_errors(clip):
+            packets = [
+                (packet.pts, packet.is_keyframe)
+                for packet in source.container.demux(source.stream)
+                if packet.size and not packet.is_discard
+            ]
+        if any(time is None for time, _ in packets):
+            return cls(min(len(packets), most))
+        times = sorted(time for time, _ in packets)[:most]
+        return cls(len(times), tuple(times), tuple(sorted(time for time, is_key in packets if is_key)))
+
+    def reached(self, frame: Frame, position: int) -> bool:
+        """Whether a frame is the one at this place, or the first after it where that one does not decode."""
+        if self.times and frame.coded.pts is not None:
+            return bool(frame.coded.pts >= self.times[position])
+        return frame.index >= position
+
+
 @dataclass
 class Source:
     """An open clip: its frames once, and afterwards what was seen of them.
@@ -187,9 +254,49 @@ class Source:
                     raise StoppedError
                 self._times.append(frame.time)
                 self.damaged += bool(frame.is_corrupt)
-                yield self._upright(frame)
+                yield self._upright(frame, self.count - 1)
         if self.picture is None:
             raise BrokenClipError(f"{self.clip.name}: no frame decodes", next_step=_AGAIN)
+
+    def frames_at(
+        self, positions: Sequence[int], timeline: Timeline, stop: threading.Event | None = None
+    ) -> Iterator[Frame]:
+        """The frames at these places, in order; what no key frame leads to is not decoded. Raises as ``frames``.
+
+        The same frames as of the clip decoded whole. NotSoughtError where they are not found by their times.
+        """
+        if not timeline.times:
+            raise NotSoughtError
+        with _clip_errors(self.clip):
+            decoded, last, frame = self._decoded(), None, None
+            for position in positions:
+                target = timeline.times[position]
+                if last is not None and last >= target:  # it stands in for one that does not decode
+                    yield self._upright(frame, position)
+                    continue
+                key = max((time for time in timeline.keys if time <= target), default=None)
+                if key is None:
+                    raise NotSoughtError
+                if (last is None and key != timeline.times[0]) or (last is not None and key > last):
+                    self.container.seek(key, stream=self.stream)
+                    decoded = self._decoded()
+                    frame = next(decoded, None)
+                    # A demuxer may have gone past it, and a decoder may begin with what it cannot show.
+                    if frame is None or frame.pts is None or frame.pts > target or frame.is_corrupt:
+                        raise NotSoughtError
+                    decoded = chain([frame], decoded)
+                for frame in decoded:
+                    if stop is not None and stop.is_set():
+                        raise StoppedError
+                    if frame.pts is None:
+                        raise NotSoughtError
+                    self.damaged += bool(frame.is_corrupt)
+                    last = frame.pts
+                    if last >= target:
+                        yield self._upright(frame, position)
+                        break
+        if self.picture is None:
+            raise NotSoughtError
 
     def seek_middle(self) -> None:
         """Go on from a key frame near the middle; where that cannot be, from the beginning."""
@@ -240,7 +347,7 @@ class Source:
                 self.packet_bytes += packet.size
             yield from packet.decode()
 
-    def _upright(self, frame: Any) -> Frame:
+    def _upright(self, frame: Any, index: int) -> Frame:
         turns = round(frame.rotation / 90) % 4
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         picture = Picture(width, height, frame.format.components[0].bits)
@@ -254,7 +361,7 @@ class Source:
                 expected="one size",
                 next_step="re-encode the clip, or leave it out",
             )
-        return Frame(frame, turns, self.picture, self.count - 1)
+        return Frame(frame, turns, self.picture, index)
 
     def _check_size(self, picture: Picture) -> None:
         if min(picture.width, picture.height) < SMALLEST_SIDE:
@@ -281,6 +388,7 @@ class DecodedClip:
     reference: ClipFile | None = None
     stop: threading.Event | None = None
     small_luma: list[NDArray[np.uint8]] = field(default_factory=list)
+    known_timeline: Timeline | None = None
 
     @property
     def name(self) -> str:
@@ -291,6 +399,11 @@ class DecodedClip:
     def expected_frames(self) -> int:
         """About how many frames will be decoded; 0 where the container does not say."""
         return min(self.source.expected_frames, self.max_frames)
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """What the clip's packets say of the frames that are decoded: for families that plan which they look at."""
+        return self.known_timeline or Timeline.of(self.source.clip, self.max_frames)
 
     @cached_property
     def small(self) -> SmallFrames:

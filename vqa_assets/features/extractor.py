@@ -5,9 +5,9 @@ is kept of them, is in ``measuring``.
 """
 
 import threading
-from collections import Counter
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,17 @@ import numpy as np
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, FeatureError, SettingsError
 from vqa_assets.feature_names import KONVID_V1, NR_V1
-from vqa_assets.features.clip_description import ClipFacts
-from vqa_assets.features.decoding import LONG_SIDE, ClipFile, DecodedClip, Frame, opened
+from vqa_assets.features.clip_description import ClipFacts, SoughtFacts
+from vqa_assets.features.decoding import (
+    LONG_SIDE,
+    ClipFile,
+    DecodedClip,
+    Frame,
+    NotSoughtError,
+    Source,
+    Timeline,
+    opened,
+)
 from vqa_assets.features.family import ClipMeasurement, Family, FamilyVersion, Measured, joined
 from vqa_assets.features.ffmpeg import build_version, ffmpeg_binary
 from vqa_assets.features.konvid_v1 import KonvidV1
@@ -40,8 +49,9 @@ FIRST_EDITION_ALGORITHM = 5
 class ClipExtractor:
     """The shipped families, by PyAV and the ffmpeg of the imageio-ffmpeg wheel, and ``further`` ones.
 
-    ``feature_sets`` are some of ``FEATURE_SETS``; with ``perceptual_hash`` there is ``clip_phash`` too. Columns are in
-    the docstrings of ``KonvidV1``, ``NrV1``, ``PerceptualHash`` and ``ClipFacts``.
+    ``feature_sets`` are some of ``FEATURE_SETS``, none only where there are further ones; with ``perceptual_hash``
+    there is ``clip_phash`` too. Columns are in the docstrings of ``KonvidV1``, ``NrV1``, ``PerceptualHash`` and
+    ``ClipFacts``.
     """
 
     max_frames: int = MAX_FRAMES
@@ -51,7 +61,7 @@ class ClipExtractor:
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.feature_sets) - set(FEATURE_SETS))
-        if unknown or not self.feature_sets:
+        if unknown or not (self.feature_sets or self.further):
             raise SettingsError(
                 "feature_sets", found=", ".join(unknown) or "none", expected=f"some of {', '.join(FEATURE_SETS)}"
             )
@@ -74,7 +84,9 @@ class ClipExtractor:
             shipped.append(NrV1())
         if self.perceptual_hash:
             shipped.append(PerceptualHash())
-        return [*shipped, ClipFacts(), *self.further]
+        # What needs no frame but a few must not have all of them decoded for the description's sake.
+        facts = SoughtFacts() if not shipped and all(one.frames.plan for one in self.further) else ClipFacts()
+        return [*shipped, facts, *self.further]
 
     @property
     def version(self) -> str:
@@ -87,21 +99,26 @@ class ClipExtractor:
         else:
             sets = " + ".join(f"{family.name}.{family.algorithm}" for family in chosen)
         further = [family.version for family in self.further]
-        return "; ".join([_version(sets, self.max_frames, self.perceptual_hash), *further])
+        shipped = [_version(sets, self.max_frames, self.perceptual_hash)] if self.feature_sets else [self._decoder]
+        return "; ".join([*shipped, *further])
+
+    @property
+    def _decoder(self) -> str:
+        import av
+
+        return f"av {av.__version__}; first {self.max_frames} frames"
 
     @property
     def families(self) -> list[FamilyVersion]:
         """Each family with the version of its values in this pass: its own, the decoder, and how many frames."""
-        import av
-
-        decoder = f"av {av.__version__}; first {self.max_frames} frames"
         return [
             FamilyVersion(
                 name=family.name,
-                version=f"{family.version}; {decoder}",
+                version=f"{family.version}; {self._decoder}",
                 columns=tuple(column.name for column in family.columns),
                 compares=family.compares,
                 earlier=self._earlier(family),
+                costs_clip=family.costs_clip,
             )
             for family in self._families()
         ]
@@ -132,14 +149,35 @@ class ClipExtractor:
         chosen = [family for family in self._families() if families is None or family.name in families]
         # An ffmpeg that cannot measure is no fault of the clip, and shows before anything is decoded.
         build_version(ffmpeg_binary())
-        beside = None if reference is None else ClipFile(reference, raw)
-        with opened(ClipFile(clip, raw)) as source, ExitStack() as stack:
+        file, beside = ClipFile(clip, raw), None if reference is None else ClipFile(reference, raw)
+        plans = [family.frames.plan for family in chosen if family.frames.plan is not None]
+        if chosen and len(plans) == len(chosen):
+            timeline = Timeline.of(file, self.max_frames)
+            with suppress(NotSoughtError), opened(file) as source:
+                rate = source.rate
+                positions = sorted({one for plan in plans for one in plan.positions(timeline.count, rate)})
+                return self._measured(
+                    chosen, source, source.frames_at(positions, timeline, stop), beside, stop, timeline
+                )
+        with opened(file) as source:
+            return self._measured(chosen, source, source.frames(self.max_frames, stop), beside, stop)
+
+    def _measured(
+        self,
+        chosen: Sequence[Family],
+        source: Source,
+        frames: Iterator[Frame],
+        beside: ClipFile | None,
+        stop: threading.Event | None,
+        timeline: Timeline | None = None,
+    ) -> dict[str, Measured | ClipError]:
+        with ExitStack() as stack:
             under_way: list[_FamilyOnClip] = []
             decoded: DecodedClip | None = None
-            for frame in source.frames(self.max_frames, stop):
+            for frame in frames:
                 if decoded is None:
                     # Only the first frame tells the size that a comparison needs to know before it begins.
-                    decoded = DecodedClip(source, frame.picture, self.max_frames, beside, stop)
+                    decoded = DecodedClip(source, frame.picture, self.max_frames, beside, stop, known_timeline=timeline)
                     under_way = [_FamilyOnClip(family, decoded, stack.enter_context(ExitStack())) for family in chosen]
                 if any(one.family.frames.small_luma and one.error is None for one in under_way):
                     decoded.small_luma.append(frame.small_luma())
@@ -162,7 +200,12 @@ class ClipExtractor:
         return joined(self.measure(clip, reference=reference, raw=raw, stop=stop))
 
 
-_TYPES: Mapping[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float), "string": (str,)}
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "string": (str,),
+    "vector": (np.ndarray,),
+}
 
 
 class _FamilyOnClip:
@@ -173,18 +216,27 @@ class _FamilyOnClip:
         self.error: ClipError | None = None
         self._resources = resources
         self._step = family.frames.step(clip.source.rate, clip.expected_frames)
+        self._planned: deque[int] = deque()
+        self._clip = clip
         self._measurement: ClipMeasurement | None = None
         try:
+            if family.frames.plan is not None:
+                self._planned.extend(family.frames.plan.positions(clip.timeline.count, clip.source.rate))
             self._measurement = resources.enter_context(family.open(clip))
         except ClipError as error:
             self._fail(error)
 
     def add(self, frame: Frame) -> None:
-        """Hand over a frame if the family asked for it."""
-        if self._measurement is None or not self.family.frames.include(frame.index, self._step):
+        """Hand over a frame if the family asked for it, for each place of its plan that the frame is at."""
+        asked = self.family.frames.include(frame.index, self._step)
+        if self._measurement is None or not (asked or self._planned):
             return
         try:
-            self._measurement.add(frame)
+            if asked:
+                self._measurement.add(frame)
+            while self._planned and self._clip.timeline.reached(frame, self._planned[0]):
+                self._planned.popleft()
+                self._measurement.add(frame)
         except ClipError as error:
             self._fail(error)
 
@@ -211,12 +263,13 @@ class _FamilyOnClip:
         kinds = {column.name: column.kind for column in self.family.columns}
         return {name: self._plain(name, value, kinds[name]) for name, value in row.items()}
 
-    def _plain(self, name: str, value: Any, kind: str) -> float | int | str | None:
+    def _plain(self, name: str, value: Any, kind: str) -> Any:
         """A value as the cache and the table keep it; FeatureError where it is not of the column's kind."""
         # NumPy's scalars are what a family computes with, and JSON has none.
-        plain: float | int | str | None = value.item() if isinstance(value, np.generic) else value
-        if plain is None or type(plain) in _TYPES[kind]:  # not isinstance: True is no number here
-            return plain
+        plain = value.item() if isinstance(value, np.generic) else value
+        is_vector = isinstance(plain, np.ndarray) and plain.dtype == np.float32 and plain.ndim == 1
+        if plain is None or (type(plain) in _TYPES[kind] and (is_vector or kind != "vector")):
+            return plain  # by its type, not isinstance: True is no number here
         raise FeatureError(
             f"{self.family.name}: {name}",
             found=repr(value)[:200],

@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 
     from vqa_assets.features.decoding import DecodedClip, Frame
 
-Measured = dict[str, float | int | str | None]
-"""What was measured of one clip, by column name."""
+Measured = dict[str, "float | int | str | NDArray[np.float32] | None"]
+"""What was measured of one clip, by column name; an array is a vector, one of a list column."""
+
+
+class FramePlan(Protocol):
+    """Which frames of a clip a family looks at, where that depends on how many there are."""
+
+    def positions(self, count: int, rate: float) -> Sequence[int]:
+        """The places of these frames, from 0 and in order, of ``count`` frames at ``rate`` a second."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class FrameRequest:
     ``every`` is every frame. ``per_s`` samples evenly: the first frame and every n-th after it, so many a second of
     video, and more of a short clip, so that there are ``at_least`` if it has so many; ``and_next`` adds the frame after
     each. ``small_luma`` asks for no frame, but for the small luma of all of them together, when the clip has ended.
+    ``plan`` are a few frames by their places; where all families plan, the others need not be decoded.
     """
 
     every: bool = False
@@ -41,6 +50,7 @@ class FrameRequest:
     at_least: int = 1
     and_next: bool = False
     small_luma: bool = False
+    plan: FramePlan | None = None
 
     def step(self, rate: float, expected_frames: int) -> int:
         """Every which frame is sampled, at ``rate`` frames a second; ``expected_frames`` is 0 where not known."""
@@ -73,7 +83,8 @@ class Family(ABC):
 
     ``name`` and column names stand once among the families that are measured together. ``algorithm`` is raised with
     every change of the code that can change a value. ``compares`` says whether values depend on the clip's reference;
-    those of other families outlive a change of it.
+    those of other families outlive a change of it. A clip that a family which ``costs_clip`` cannot measure has no row;
+    what another could not is null in its row.
     """
 
     name: str
@@ -81,6 +92,7 @@ class Family(ABC):
     columns: tuple[FeatureColumn, ...]
     frames: FrameRequest
     compares: bool = False
+    costs_clip: bool = True
 
     def made_with(self) -> tuple[str, ...]:
         """Tools with their builds, and settings: all that changes a value beside the algorithm and the decoder."""
@@ -113,6 +125,7 @@ class FamilyVersion:
     columns: tuple[str, ...] = ()
     compares: bool = True
     earlier: tuple[str, ...] = ()
+    costs_clip: bool = True
 
 
 class FeatureExtractor(Protocol):

@@ -106,14 +106,24 @@ class MeasuringRun:
     caps: ClipCaps = field(default_factory=ClipCaps)
 
 
+@dataclass
+class FamilyCounts:
+    """Clips by what became of them in one family: measured by this run, known before it, without values."""
+
+    measured: int = 0
+    known: int = 0
+    failed: int = 0
+
+
 @dataclass(frozen=True)
 class FeatureReport:
     """What became of the clips: measured now, taken from the cache, or failed (key, reason), now or earlier.
 
     ``too_large`` are those over a cap (key, reason), which are asked again by the next run. A clip of which one family
-    had to be measured counts as measured; one of which one family failed has failed. Of
-    those with features, ``no_reference`` are the keys of ladder clips without their reference. ``again`` tells how many
-    clips were measured before by another version, and what differs.
+    had to be measured counts as measured; one of which one family failed has failed. Of those with features,
+    ``no_reference`` are the keys of ladder clips without their reference, and ``failed_alone`` those that only a family
+    which costs no clip could not measure (key, reason). ``again`` tells how many clips were measured before by another
+    version, and what differs. ``families`` has each family's own counts.
     """
 
     rows_in: int
@@ -123,6 +133,8 @@ class FeatureReport:
     no_reference: list[str] = field(default_factory=list)
     again: str = ""
     too_large: list[tuple[str, str]] = field(default_factory=list)
+    families: Mapping[str, "FamilyCounts"] = field(default_factory=dict)
+    failed_alone: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def reconciles(self) -> bool:
@@ -191,7 +203,7 @@ def extract_features(
         for task, future in completed(executor, work, hand.taken(tasks), run.window, run.meanwhile):
             measured, key = hand.given_back(task, future.result()), _clip_key(task.clip)
             cache.put_all({family_key(family, key): measured[family.name] for family in ledger.lacking[task.index]})
-            ledger.judge(task.index, task.clip, measured.values())
+            ledger.judge(task.index, task.clip, {one: measured[one.name] for one in ledger.lacking[task.index]})
             done += 1
             if run.progress is not None:
                 run.progress(done, len(ledger.failed))
@@ -261,14 +273,34 @@ class _Ledger:
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     too_large: dict[int, tuple[str, str]] = field(default_factory=dict)
     alone: dict[int, str] = field(default_factory=dict)
+    failed_alone: dict[int, tuple[str, str]] = field(default_factory=dict)
+    families: dict[str, FamilyCounts] = field(default_factory=dict)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def judge(self, index: int, clip: ClipToMeasure, outcomes: Iterable[Outcome | None]) -> bool:
-        """Whether none of a clip's families has failed; the first that has is the clip's reason."""
-        failures = [outcome for outcome in outcomes if outcome is not None and outcome.row is None]
-        if failures:
-            (self.too_large if failures[0].too_large else self.failed)[index] = clip.key, failures[0].reason
-        return not failures
+    def judge(
+        self, index: int, clip: ClipToMeasure, outcomes: Mapping[FamilyVersion, Outcome | None], *, known: bool = False
+    ) -> bool:
+        """Whether no family that costs a clip has failed of these; the first that has is the clip's reason.
+
+        ``known`` outcomes are the cache's.
+        """
+        costly = None
+        for family, outcome in outcomes.items():
+            if outcome is None:
+                continue
+            counts = self.families.setdefault(family.name, FamilyCounts())
+            if outcome.row is None:
+                counts.failed += 1
+                costly = costly or (outcome if family.costs_clip else None)
+                if not family.costs_clip:
+                    self.failed_alone.setdefault(index, (clip.key, f"{family.name}: {outcome.reason}"))
+            elif known:
+                counts.known += 1
+            else:
+                counts.measured += 1
+        if costly is not None:
+            (self.too_large if costly.too_large else self.failed)[index] = clip.key, costly.reason
+        return costly is None
 
     def report(self) -> FeatureReport:
         """The report of the clips, all of them measured by now."""
@@ -285,6 +317,8 @@ class _Ledger:
             no_reference=[self.alone[index] for index in sorted(self.alone.keys() - lost)],
             again=again,
             too_large=[self.too_large[index] for index in sorted(self.too_large)],
+            families=self.families,
+            failed_alone=[self.failed_alone[index] for index in sorted(self.failed_alone.keys() - lost)],
         )
 
 
@@ -292,16 +326,16 @@ def _looked_up(
     clips: Iterable[ClipToMeasure], families: Sequence[FamilyVersion], pass_version: str, cache: FeatureCache
 ) -> _Ledger:
     """What the cache has of the clips, and what it lacks."""
-    ledger = _Ledger()
+    ledger = _Ledger(families={family.name: FamilyCounts() for family in families})
     for index, clip in enumerate(clips):
         ledger.count += 1
         if clip.alone:
             ledger.alone[index] = clip.key
         key = _clip_key(clip)
-        outcomes = [cache.of_family(family, key) for family in families]
-        lacking = tuple(family for family, outcome in zip(families, outcomes, strict=True) if outcome is None)
-        # Without one of its families a clip has no row: measuring the others would change nothing.
-        if not ledger.judge(index, clip, outcomes):
+        outcomes = {family: cache.of_family(family, key) for family in families}
+        lacking = tuple(family for family, outcome in outcomes.items() if outcome is None)
+        # Without one that costs it a clip has no row: measuring the others would change nothing.
+        if not ledger.judge(index, clip, outcomes, known=True):
             continue
         if lacking:
             ledger.lacking[index] = lacking
@@ -356,6 +390,10 @@ class MeasuredRows:
         row: Measured = {}
         for family in self.families:
             outcome = self.cache.of_family(family, _clip_key(clip))
+            if not family.costs_clip and (outcome is None or outcome.row is None):
+                # Why is in the report; a failure that need not last is not kept.
+                row |= dict.fromkeys(family.columns)
+                continue
             if outcome is None or outcome.row is None:
                 # Only a cache that turned out damaged, or that somebody deleted, in the middle of a run lost a row.
                 raise FeatureError(

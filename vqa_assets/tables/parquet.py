@@ -131,7 +131,10 @@ def json_texts(values: Iterable[Any]) -> Any:
 
 
 def _kind(value: object) -> type:
-    """bool, int, float or str for these and their subclasses (NumPy's float64 is a float), else the value's own."""
+    """bool, int, float or str for these and their subclasses (NumPy's float64 is a float), else the value's own.
+
+    NumPy's arrays are vectors, which ``ColumnKinds`` keeps as lists of float32.
+    """
     # bool comes first: a bool is an int, too.
     return next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), type(value))
 
@@ -139,11 +142,13 @@ def _kind(value: object) -> type:
 class ColumnKinds:
     """The columns of rows that come one by one, in the order they are met, and the Arrow type each will have.
 
-    Whole numbers and floats together are floats; any other mixture of types becomes JSON texts.
+    Whole numbers and floats together are floats, vectors of one length fixed-size lists of float32; any other mixture
+    of types becomes JSON texts.
     """
 
     def __init__(self) -> None:
         self._kinds: dict[str, set[type]] = {}
+        self._lengths: dict[str, int] = {}
 
     @property
     def names(self) -> list[str]:
@@ -156,6 +161,8 @@ class ColumnKinds:
             kinds = self._kinds.setdefault(name, set())
             if value is not None:
                 kinds.add(_kind(value))
+                if hasattr(value, "dtype") and getattr(value, "ndim", 0) == 1:
+                    self._lengths.setdefault(name, len(value))
 
     def schema(self, columns: Sequence[str]) -> Any:
         """The ``pyarrow.Schema`` of these columns."""
@@ -163,12 +170,15 @@ class ColumnKinds:
 
         types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 
-        def type_of(kinds: set[type]) -> Any:
+        def type_of(name: str) -> Any:
+            kinds = self._kinds.get(name, set())
+            if name in self._lengths:
+                return pa.list_(pa.float32(), self._lengths[name])
             if kinds == {int, float}:
                 return pa.float64()
             return types.get(next(iter(kinds)), pa.string()) if len(kinds) == 1 else pa.string()
 
-        return pa.schema([(name, type_of(self._kinds.get(name, set()))) for name in columns])
+        return pa.schema([(name, type_of(name)) for name in columns])
 
     def batch(self, rows: Sequence[Mapping[str, Any]], schema: Any) -> Any:
         """Rows as a ``pyarrow.Table`` of that schema; a column of mixed types becomes JSON texts."""
@@ -219,6 +229,9 @@ def _encoded(array: Any) -> tuple[str, bytes, bytes, bytes]:
     if pa.types.is_floating(array.type):
         numbers = array.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
         return "number", valid, np.where(np.isnan(numbers), np.nan, numbers).tobytes(), b""
+    if pa.types.is_fixed_size_list(array.type) and pa.types.is_floating(array.type.value_type):
+        numbers = array.drop_null().flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return f"vector {array.type.list_size}", valid, np.asarray(numbers).tobytes(), b""
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         array = pa.array([None if v is None else _text(v) for v in array.to_pylist()], pa.large_string())
     content, lengths = _texts(array)

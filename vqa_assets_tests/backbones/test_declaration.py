@@ -337,3 +337,32 @@ def test_cuda_without_a_runtime_that_has_it_is_an_error_that_names_the_swap(tmp_
         FeatureError, match=r"device cuda: an onnxruntime with .*CPUExecutionProvider only.*onnxruntime-gpu"
     ):
         Network(backbone, "cuda")
+
+
+@pytest.mark.parametrize("is_opened", [True, False])
+def test_cuda_is_opened_without_tf32_and_a_fall_back_to_the_cpu_is_told(
+    tmp_path: Path, is_opened: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    asked: list[Any] = []
+
+    class Session:
+        def __init__(self, content: bytes, options: Any, providers: list[Any]) -> None:
+            asked.append(providers)
+
+        def get_providers(self) -> list[str]:
+            return [cuda, cpu] if is_opened else [cpu]
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [cuda, cpu])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    backbone = read_backbone(backbone_folder(tmp_path))
+    network = Network(backbone, "auto")
+    assert asked == [[(cuda, {"use_tf32": "0"}), cpu]]
+    assert network.device == ("cuda" if is_opened else "cpu")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ([] if is_opened else ["backbones run on the CPU: onnxruntime could not open a CUDA device"])
+    if not is_opened:
+        with pytest.raises(FeatureError, match="device cuda: no device that onnxruntime could open"):
+            Network(backbone, "cuda")
+    assert Network(backbone, "cpu").device == "cpu"
+    assert asked[-1] == [cpu]

@@ -19,6 +19,7 @@ from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
 from vqa_assets.features.family import FamilyVersion
 from vqa_assets.features.measuring import (
     CARRIED,
+    FamilyCounts,
     FeatureReport,
     MeasuringRun,
     extract_features,
@@ -76,7 +77,9 @@ def measure(clips, extractor, cache, progress=None, workers=2):
 def test_rows_come_in_input_order(clips, cache):
     rows, report = measure(clips, CountingExtractor(), cache, workers=3)
     assert [row["adm2"] for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert report == FeatureReport(rows_in=5, measured=5, cached=0, failed=[])
+    assert report == FeatureReport(
+        rows_in=5, measured=5, cached=0, failed=[], families={"counting": FamilyCounts(measured=5)}
+    )
 
 
 def test_a_second_run_measures_nothing(clips, cache):
@@ -157,7 +160,13 @@ def test_a_lasting_failure_is_remembered_and_a_passing_one_is_not(clips, cache):
     healed = CountingExtractor()
     _, report = measure(clips, healed, cache)
     assert healed.calls == ["2.mp4"]
-    assert report == FeatureReport(rows_in=5, measured=1, cached=3, failed=[("1.mp4", "1.mp4: broken")])
+    assert report == FeatureReport(
+        rows_in=5,
+        measured=1,
+        cached=3,
+        failed=[("1.mp4", "1.mp4: broken")],
+        families={"counting": FamilyCounts(measured=1, known=3, failed=1)},
+    )
 
 
 def test_an_absent_file_is_a_failure_that_is_not_remembered(clips, cache, tmp_path):

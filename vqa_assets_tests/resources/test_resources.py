@@ -48,7 +48,7 @@ def test_no_resource_has_a_setting_that_names_what_is_executed() -> None:
         "prober": {"implementation"},
         "downloader": {"implementation"},
         "clip_pool": set(),
-        "extractor": {"feature_sets", "perceptual_hash"},
+        "extractor": {"feature_sets", "perceptual_hash", "backbone_device", "backbone_batch"},
         "trainer": {"implementation", "device"},
         "notifier": {"webhook", "timeout_s"},
     }
