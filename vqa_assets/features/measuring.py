@@ -513,7 +513,7 @@ def _measured_apart(question: _Question, stop: threading.Event | None) -> Mappin
         measured: Mapping[str, Measured | ClipError] = worker.answer()
     except WorkerDiedError as death:
         crashed = is_crash(death.status)
-        what = f"its decoder {'crashes on it' if crashed else 'was killed'} ({death})"
+        what = f"its decoder crashes on it ({death})" if crashed else f"its decoder was killed ({death})"
         raise ChildDiedError(what, crashed=crashed, memory_bytes=death.memory_bytes) from None
     finally:
         worker.end()
