@@ -1,20 +1,20 @@
-"""What a head is compared with on the same rows, and the ridge regression that a member's skip begins at.
+"""What a head is compared with on the same rows.
 
 The baselines are a constant, a ridge regression, support vector regression, and VMAF where it is known. A baseline is
 tuned on its training rows as anybody would tune it, and never sees a test row.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import fold_of
 from vqa_assets.corpora.scales import TRAINING, VMAF_0_100
+from vqa_assets.heads.closed_form import PENALTIES
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN, standardisation, standardised
+from vqa_assets.heads.weights import I64, standardisation, standardised
 
 F64 = NDArray[np.float64]
 BASELINES = ("constant", "ridge", "vmaf")
@@ -25,13 +25,10 @@ SVR_FIT_ROWS = 5_000
 SVR_CHOICE_ROWS = 1_500
 """The most rows that its C and gamma are chosen on."""
 
-_PENALTIES = tuple(10.0**e for e in range(-2, 5))
 _RIDGE_FOLDS, _SVR_FOLDS = 5, 3
 _SVR_C = (0.1, 1.0, 10.0)
 _SVR_GAMMA_TIMES_FEATURES = (0.1, 0.3, 1.0)
 _SVR_EPSILON = 0.1
-_LOGIT_MARGIN = 0.02
-"""The ends of the MOS range have no logit: what is nearer to them counts as so near."""
 
 
 def baseline_predictions(table: TrainingTable, part: Part, seed: int) -> dict[str, F64]:
@@ -53,7 +50,7 @@ def _ridge_predictions(table: TrainingTable, part: Part, seed: int) -> F64:
     cuts = [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in range(_RIDGE_FOLDS)]
     # With very few contents a fold may be empty; with one left, leave-one-out is all there is.
     usable = [cut for cut in cuts if all(map(len, cut))]
-    model = RidgeCV(_PENALTIES, cv=usable or None, scoring="neg_mean_squared_error" if usable else None)
+    model = RidgeCV(PENALTIES, cv=usable or None, scoring="neg_mean_squared_error" if usable else None)
     predicted: F64 = model.fit(x[part.train], table.mos[part.train].astype(np.float64)).predict(x[part.test])
     return predicted
 
@@ -102,75 +99,3 @@ def bounded(rows: I64, groups: Sequence[str], most: int, seed: int) -> I64:
     names, of_row = np.unique(np.asarray(groups, dtype=object)[rows].astype(str), return_inverse=True)
     rank = np.random.default_rng(seed).permutation(len(names))
     return rows[np.argsort(rank[of_row], kind="stable")[:most]]
-
-
-@dataclass(frozen=True)
-class RidgeRows:
-    """Standardised ``features`` (N, F), ``mos`` (N,) on 1–5, and how much each row counts (N,); None: all alike."""
-
-    features: F32
-    mos: F32
-    weights: F32 | None = None
-
-    def __getitem__(self, chosen: I64 | NDArray[np.bool_]) -> "RidgeRows":
-        weights = None if self.weights is None else self.weights[chosen]
-        return RidgeRows(self.features[chosen], self.mos[chosen], weights)
-
-
-def logit_ridge(rows: RidgeRows, penalty: float) -> tuple[F64, float]:
-    """Weights (F,) and bias of a ridge regression of the MOS before the sigmoid: where a member's skip begins."""
-    return _RidgeSums.of(rows).solved(penalty)
-
-
-def best_penalty(rows: RidgeRows, part: I64) -> float:
-    """The penalty whose ``logit_ridge`` predicts each part of the rows best from all others; ``part`` is (N,).
-
-    The sums of a part are taken once and subtracted from those of all: each penalty and part costs one small system
-    of equations, however many the rows.
-    """
-    sums = {k: _RidgeSums.of(rows[part == k]) for k in np.unique(part)}
-    first, *others = sums.values()
-    whole = sum(others, start=first)
-    losses = np.zeros(len(_PENALTIES))
-    for k, own in sums.items():
-        left_out = rows[part == k]
-        x, share = left_out.features.astype(np.float64), 1.0 if left_out.weights is None else left_out.weights
-        for i, penalty in enumerate(_PENALTIES):
-            weights, bias = (whole - own).solved(penalty)
-            mos = MOS_LOW + MOS_SPAN / (1 + np.exp(-(x @ weights + bias)))
-            losses[i] += float(np.sum(share * (mos - left_out.mos) ** 2))
-    return _PENALTIES[int(np.argmin(losses))]
-
-
-@dataclass(frozen=True)
-class _RidgeSums:
-    """What ridge needs of rows: their weight, the sums of x and of the logit, and the sums of products."""
-
-    rows: float
-    x: F64
-    logit: float
-    xx: F64
-    x_logit: F64
-
-    @classmethod
-    def of(cls, rows: RidgeRows) -> "_RidgeSums":
-        share = (rows.mos.astype(np.float64) - MOS_LOW) / MOS_SPAN
-        share = np.clip(share, _LOGIT_MARGIN, 1 - _LOGIT_MARGIN)
-        x, logit = rows.features.astype(np.float64), np.log(share / (1 - share))
-        w = np.ones(len(x)) if rows.weights is None else rows.weights.astype(np.float64)
-        weighted = x if rows.weights is None else x * w[:, None]
-        return cls(float(w.sum()), weighted.sum(axis=0), float(w @ logit), weighted.T @ x, weighted.T @ logit)
-
-    def __add__(self, other: "_RidgeSums") -> "_RidgeSums":
-        return _RidgeSums(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
-
-    def __sub__(self, other: "_RidgeSums") -> "_RidgeSums":
-        return _RidgeSums(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)})
-
-    def solved(self, penalty: float) -> tuple[F64, float]:
-        """Weights (F,) and bias; the bias carries no penalty."""
-        centre, level = self.x / self.rows, self.logit / self.rows
-        gram = self.xx - self.rows * np.outer(centre, centre)
-        moment = self.x_logit - self.rows * level * centre
-        weights: F64 = np.asarray(np.linalg.solve(gram + penalty * np.eye(len(gram)), moment), dtype=np.float64)
-        return weights, level - float(centre @ weights)

@@ -1,6 +1,6 @@
 """A trained head as one ONNX file, built node by node, and the proof that onnxruntime computes the same numbers.
 
-The architecture is explained in ``model``; what the file's metadata says comes from ``build``.
+The architecture is explained in ``model`` and ``feature_map``; what the file's metadata says comes from ``build``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.weights import CLIP, F32, MOS_SPAN, HeadWeights, MemberWeights, encoder_onehot
+from vqa_assets.heads.feature_map import FeatureMap
+from vqa_assets.heads.random_features import RandomFeatureRidge
+from vqa_assets.heads.weights import CLIP, F32, MOS_LOW, MOS_SPAN, HeadWeights, NetworkWeights, encoder_onehot
 from vqa_assets.tables.makers import mark, sealed
 
 OPSET = 17
@@ -33,23 +35,24 @@ PARITY_LIMIT = 1e-5
 
 PARITY_ROWS = 4_096
 
+MEMBERS = "members"
+"""The inner tensor (N, M) that holds what each member says; no output, but one may make it an output."""
+
 
 def build_onnx(head: HeadWeights, name: str, metadata: Mapping[str, str]) -> bytes:
     """The file's bytes, with the mark of their maker; equal weights and metadata give equal bytes.
 
     Inputs ``features`` float32 (N, F) raw and ``encoder_onehot`` float32 (N, V); one output, float32 (N,), of the name
-    and range of the head's target (``mos`` in 1–5), NaN for a row with an input that is not finite. N is dynamic.
+    and range of the head's target (``mos`` in 1–5), NaN for a row with an input that is not finite. N is dynamic. An
+    inner tensor ``members`` (N, M) holds what each member says on that range.
     """
-    graph = _Graph()
-    x = graph.add("Concat", [_standardised(graph, head), "encoder_onehot"], axis=1)
-    members = [_member(graph, x, member, f"member{i}") for i, member in enumerate(head.members)]
-    share = graph.add("Mean", members)
+    graph = Graph()
     target = head.target
-    score = graph.add("Add", [graph.add("Mul", [share, graph.number(target.span)]), graph.number(target.low)])
-    honest = graph.add("Add", [score, _nan_where_not_finite(graph)])
+    honest = graph.add("Add", [add_head(graph, head), _nan_where_not_finite(graph)])
     graph.add("Squeeze", [honest, graph.array("axis", np.array([1], dtype=np.int64))], output=target.name)
-    encoders = head.members[0].skip.shape[0] - len(head.mean)
-    sizes = {"features": len(head.mean), "encoder_onehot": encoders}
+    columns = len(head.map.mean)
+    encoders = head.networks[0].skip.shape[0] - head.map.outputs
+    sizes = {"features": columns, "encoder_onehot": encoders}
     takes = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", size]) for n, size in sizes.items()]
     gives = [helper.make_tensor_value_info(target.name, TensorProto.FLOAT, ["batch"])]
     model = helper.make_model(
@@ -63,7 +66,7 @@ def build_onnx(head: HeadWeights, name: str, metadata: Mapping[str, str]) -> byt
     return sealed(bytes(model.SerializeToString(deterministic=True)))
 
 
-class _Graph:
+class Graph:
     """Nodes and arrays in the order they were added; outputs are named by number where no name is given."""
 
     def __init__(self) -> None:
@@ -86,27 +89,69 @@ class _Graph:
         return self.array(f"number_{len(self.arrays)}", np.array(value, dtype=np.float32))
 
 
-def _standardised(graph: _Graph, head: HeadWeights) -> str:
-    centred = graph.add("Sub", ["features", graph.array("feature_mean", head.mean)])
-    scaled = graph.add("Div", [centred, graph.array("feature_std", head.std)])
-    return graph.add("Clip", [scaled, graph.number(-CLIP), graph.number(CLIP)])
+def add_head(graph: Graph, head: HeadWeights, prefix: str = "") -> str:
+    """Adds a head to a graph with the inputs ``features`` and ``encoder_onehot``; returns the name of its score (N, 1).
+
+    The score is on the range of the head's target; for a row with an input that is not finite it is any number. Arrays
+    have ``prefix`` before their names, as has the tensor ``members`` (N, M): a graph may hold several heads.
+    """
+    z = graph.add("Concat", [_mapped(graph, head.map, prefix), "encoder_onehot"], axis=1)
+    on_range = [_network(graph, z, network, f"{prefix}network{i}") for i, network in enumerate(head.networks)]
+    if head.ridge is not None:
+        on_range.append(_ridge(graph, z, head.ridge, f"{prefix}ridge"))
+    target = head.target
+    shares = graph.add("Concat", on_range, axis=1)
+    scaled = graph.add("Mul", [shares, graph.number(target.span)])
+    members = graph.add("Add", [scaled, graph.number(target.low)], output=f"{prefix}{MEMBERS}")
+    return graph.add("MatMul", [members, graph.array(f"{prefix}member_shares", head.shares[:, None])])
 
 
-def _member(graph: _Graph, x: str, member: MemberWeights, name: str) -> str:
-    """A member's share of the range, (N, 1) in 0–1."""
+def _mapped(graph: Graph, of: FeatureMap, prefix: str) -> str:
+    """Z (N, Z): the mean of the standardised value and the normal score, to SD 1, projected where the map says so."""
 
-    def linear(takes: str, matrix: F32, bias: F32, layer: str) -> str:
-        arrays = [graph.array(f"{name}_{layer}_{k}", a) for k, a in (("weight", matrix), ("bias", bias))]
-        return graph.add("Gemm", [takes, *arrays])
+    def array(name: str, values: F32) -> str:
+        return graph.array(f"{prefix}feature_{name}", values)
 
-    h = graph.add("Relu", [linear(x, member.hidden1, member.bias1, "hidden1")])
-    h = graph.add("Relu", [linear(h, member.hidden2, member.bias2, "hidden2")])
-    residual = linear(h, member.hidden3, member.bias3, "hidden3")
-    skip = linear(x, member.skip, member.skip_bias, "skip")
+    centred = graph.add("Sub", ["features", array("mean", of.mean)])
+    scaled = graph.add("Div", [centred, array("std", of.std)])
+    both = graph.add("Clip", [scaled, graph.number(-CLIP), graph.number(CLIP)])
+    both = graph.add("Add", [both, array("score", of.scores[:, 0])])
+    # A segment at a time: all at once would be a tensor 32 times as large as the features.
+    for j, (begin, width, rise) in enumerate(of.segments()):
+        if np.any(rise):
+            within = graph.add("Sub", ["features", array(f"knot{j}", begin)])
+            within = graph.add("Div", [within, array(f"width{j}", width)])
+            within = graph.add("Clip", [within, graph.number(0), graph.number(1)])
+            both = graph.add("Add", [both, graph.add("Mul", [within, array(f"rise{j}", rise)])])
+    mean = graph.add("Mul", [both, graph.number(0.5)])
+    z = graph.add("Div", [graph.add("Sub", [mean, array("centre", of.centre)]), array("scale", of.scale)])
+    return z if of.projection is None else graph.add("MatMul", [z, array("projection", of.projection)])
+
+
+def _linear(graph: Graph, takes: str, matrix: F32, bias: F32, name: str) -> str:
+    arrays = [graph.array(f"{name}_{k}", a) for k, a in (("weight", matrix), ("bias", bias))]
+    return graph.add("Gemm", [takes, *arrays])
+
+
+def _network(graph: Graph, z: str, network: NetworkWeights, name: str) -> str:
+    """A network's share of the range, (N, 1) in 0–1."""
+    h = graph.add("Relu", [_linear(graph, z, network.hidden1, network.bias1, f"{name}_hidden1")])
+    h = graph.add("Relu", [_linear(graph, h, network.hidden2, network.bias2, f"{name}_hidden2")])
+    residual = _linear(graph, h, network.hidden3, network.bias3, f"{name}_hidden3")
+    skip = _linear(graph, z, network.skip, network.skip_bias, f"{name}_skip")
     return graph.add("Sigmoid", [graph.add("Add", [skip, residual])])
 
 
-def _nan_where_not_finite(graph: _Graph) -> str:
+def _ridge(graph: Graph, z: str, ridge: RandomFeatureRidge, name: str) -> str:
+    """The ridge member's share of the range, (N, 1) in 0–1."""
+    drawn = graph.add("Relu", [_linear(graph, z, ridge.scaled_directions, ridge.shifts, f"{name}_directions")])
+    bias = np.array([ridge.bias], dtype=np.float32)
+    mos = _linear(graph, drawn, ridge.weights[:, None], bias, f"{name}_last")
+    share = graph.add("Div", [graph.add("Sub", [mos, graph.number(MOS_LOW)]), graph.number(MOS_SPAN)])
+    return graph.add("Clip", [share, graph.number(0), graph.number(1)])
+
+
+def _nan_where_not_finite(graph: Graph) -> str:
     """(N, 1): 0 where all inputs are finite, else NaN. What Clip and Relu make of a NaN, ONNX leaves to the runtime."""
     both = graph.add("Concat", ["features", "encoder_onehot"], axis=1)
     return graph.add("ReduceMean", [graph.add("Sub", [both, both])], axes=[1], keepdims=1)

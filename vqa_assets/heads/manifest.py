@@ -18,7 +18,9 @@ from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FR_V2
 from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
+from vqa_assets.heads.feature_map import KNOTS, PROJECTED_ABOVE
 from vqa_assets.heads.method import SHIPPED
+from vqa_assets.heads.random_features import FEATURES
 from vqa_assets.heads.recipe import (
     ENCODER_VOCAB,
     ENCODER_VOCAB_VERSION,
@@ -43,10 +45,13 @@ AGAIN = "materialize the head again, or put both its files back"
 """What to do about files of a head that are not each other's."""
 
 _ARCHITECTURE = (
-    f"features standardised and clipped to ±{CLIP:g} SD, beside the encoder one-hot; the sum of a linear skip and a "
-    f"residual MLP ([Linear {HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then {{range}} · sigmoid; the "
-    f"mean of {SHIPPED.members} such members, whose skips begin at a ridge regression, each "
-    "stopped early on another fifth of the contents"
+    f"per column the mean of the value, standardised and clipped to ±{CLIP:g} SD, and its normal score by {KNOTS} "
+    f"quantiles, brought to SD 1 (over {PROJECTED_ABOVE} columns then projected), beside the encoder one-hot; half of "
+    f"the head is the mean of {SHIPPED.members} networks: the sum of a linear skip and a residual MLP ([Linear "
+    f"{HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then {{range}} · sigmoid, whose skips begin at a "
+    "ridge regression, each stopped early on another fifth of the contents; the other half is a ridge regression on "
+    f"{FEATURES} random features relu(gain · W z + shift), gain and penalty chosen by the same fifths, clipped to the "
+    "range"
 )
 _TRAINED_ON = {
     "folds": "all rows but the hold-out and given test rows",
@@ -120,8 +125,8 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
         "ir_version": IR_VERSION,
         "feature_schema": table.schema.name,
         "feature_order": table.schema.columns,
-        "feature_mean": head.mean,
-        "feature_std": head.std,
+        "feature_mean": head.map.mean,
+        "feature_std": head.map.std,
         "filled": {name: asdict(filled) for name, filled in table.filled.items()},
         "constant": table.constant,
         "encoder_vocab": table.encoder_vocab,
@@ -134,6 +139,7 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
             "batch_rows": made.settings.batch_rows(len(made.plan.final)),
             "members": SHIPPED.members,
             "best_epochs": head.best_epochs,
+            "ridge": head.ridge and {"gain": head.ridge.gain, "penalty": head.ridge.penalty, "features": FEATURES},
             "device": made.device,
             "rows": len(made.plan.final),
             "trained_on": _TRAINED_ON.get(made.plan.kind, "all rows"),

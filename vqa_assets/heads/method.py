@@ -22,10 +22,11 @@ Progress = Callable[[int, int, float], None]
 class Method:
     """How a head's members are made.
 
-    The contents are cut into ``parts`` parts, and member i stops by part i: five members of five parts see every row.
-    Without ``early_stopping`` all rows train every member, to the last epoch. A linear skip begins at a ridge
-    regression, at zero, or (``mixed``) at one and the other by turns. ``mse+plcc`` adds 1 − PLCC of the batch,
-    ``mse+rank`` a logistic loss of pairs in the wrong order.
+    The contents are cut into ``parts`` parts, and network i of ``members`` stops by part i: five networks of five parts
+    see every row. Without ``early_stopping`` all rows train every network, to the last epoch. A linear skip begins at a
+    ridge regression, at zero, or (``mixed``) at one and the other by turns. ``mse+plcc`` adds 1 − PLCC of the batch,
+    ``mse+rank`` a logistic loss of pairs in the wrong order. ``quantiles`` are the second view of the map, ``ridge``
+    the member on random features beside the networks.
     """
 
     members: int = 5
@@ -34,6 +35,8 @@ class Method:
     dropout: float = 0.1
     loss: Literal["mse", "mse+plcc", "mse+rank"] = "mse"
     early_stopping: bool = True
+    quantiles: bool = True
+    ridge: bool = True
 
 
 SHIPPED = Method()

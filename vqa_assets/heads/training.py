@@ -1,9 +1,10 @@
-"""Training: the members of all heads learn at once. Importing this imports torch.
+"""Training: the networks of all heads learn at once. Importing this imports torch.
 
-Members that take equally many steps an epoch are stacked, and each stack has its own optimizer; so no member waits for
-another, or is moved by a step that has no rows of its own. A member's randomness (start, order of rows, dropout) is
-drawn by numpy from its own seed: it ends the same whichever others are beside it. The network is in ``model``, which
-rows train which head in ``splitting``, and what goes in and comes out in ``method``.
+Each head first maps its own rows, once (``feature_map``), and fits its ridge member in closed form
+(``random_features``). Networks that take equally many steps an epoch are stacked, and each stack has its own optimizer;
+so none waits for another, or is moved by a step that has no rows of its own. A network's randomness (start, order of
+rows, dropout) is drawn by numpy from its own seed: it ends the same whichever others are beside it. The network is in
+``model``, which rows train which head in ``splitting``, and what goes in and comes out in ``method``.
 """
 
 import hashlib
@@ -11,18 +12,21 @@ import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import accumulate, groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.baselines import RidgeRows, best_penalty, logit_ridge
+from vqa_assets.heads.closed_form import RidgeRows, logit_skips
+from vqa_assets.heads.feature_map import FeatureMap
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, Progress, TrainedHeads, TrainingRows
 from vqa_assets.heads.model import SILENT, Members, one_thread
+from vqa_assets.heads.random_features import RandomFeatureRidge
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.weights import F32, HIDDEN, I64, HeadWeights, MemberWeights, standardisation, standardised
+from vqa_assets.heads.weights import F32, HIDDEN, I64, HeadWeights, NetworkWeights
 
 _ROWS_AT_ONCE = 100_000
 """Rows that all members together read in a step. A hidden layer of so many is 26 MB; the C library hands larger pieces
@@ -104,23 +108,33 @@ def train(
     progress: Progress,
     method: Method = SHIPPED,
 ) -> list[HeadWeights]:
-    """Trains all heads for ``settings.epochs``; a member keeps the weights of its best epoch on its stopping rows."""
+    """Trains all heads for ``settings.epochs``; a network keeps the weights of its best epoch on its stopping rows."""
     _, contents = np.unique(np.asarray(data.groups), return_inverse=True)
-    members = [member for head in heads for member in members_of(data, contents, head, settings, method)]
-    table = DeviceRows(data, device)
-    stacks = [Stack(table, alike, settings, method) for alike in stacked(members, device)]
-    # A stack's steps are too small for several threads to share; stacks know nothing of each other, so each has one.
-    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    # A stack's steps are too small for several threads to share; stacks and heads know nothing of each other, so each
+    # has one thread, and no number depends on how many there are.
+    cores = torch.get_num_threads()
     with one_thread(), ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        learners = list(pool.map(lambda head: Learner.of(data, contents, head, settings, method), heads))
+        ridges = (
+            list(pool.map(lambda learner: learner.ridge(settings), learners)) if method.ridge else [None] * len(heads)
+        )
+        table = DeviceRows(learners, device)
+        members = [
+            member
+            for learner, first in zip(learners, table.first_rows, strict=True)
+            for member in members_of(learner, first, settings, method)
+        ]
+        stacks = [Stack(table, alike, settings, method) for alike in stacked(members, device)]
         for epoch in range(1, settings.epochs + 1):
-            losses = list(pool.map(lambda stack, epoch=epoch: stack.train_epoch(epoch), stacks))
+            train_epoch = partial(Stack.train_epoch, epoch=epoch)
+            losses = list(pool.map(train_epoch, stacks) if device.type == "cpu" else map(train_epoch, stacks))
             progress(epoch, settings.epochs, float(torch.cat(losses).mean().sqrt()))
     trained = {id(member): pair for stack in stacks for member, pair in stack.best_weights()}
     result = []
-    for first in range(0, len(members), method.members):
-        of_head = members[first : first + method.members]
+    for i, (learner, ridge) in enumerate(zip(learners, ridges, strict=True)):
+        of_head = members[i * method.members : (i + 1) * method.members]
         weights, epochs = zip(*(trained[id(member)] for member in of_head), strict=True)
-        result.append(HeadWeights(of_head[0].mean, of_head[0].std, weights, epochs))
+        result.append(HeadWeights(learner.map, weights, ridge, epochs))
     return result
 
 
@@ -133,17 +147,62 @@ def stacked(members: Sequence["Member"], device: torch.device) -> Iterator[Seque
         yield from (alike[first : first + size] for first in range(0, len(alike), size))
 
 
+@dataclass(frozen=True)
+class Learner:
+    """A head before its training: its map, and its own n rows as its members see them.
+
+    ``inputs`` (n, I) are mapped features and one-hot, ``mos`` (n,) on 1–5, ``weights`` (n,) or None. ``contents`` (n,)
+    number what a row shows, and ``part`` (n,) the parts of them that its members stop by and choose by.
+    """
+
+    name: str
+    map: FeatureMap
+    inputs: F32
+    mos: F32
+    weights: F32 | None
+    contents: I64
+    part: I64
+
+    @classmethod
+    def of(
+        cls, data: TrainingRows, contents: I64, head: HeadRows, settings: TrainingSettings, method: Method
+    ) -> "Learner":
+        """The learner of a head; ``contents`` (N,) number what each row of the data shows.
+
+        TrainingError where all of the head's rows show one content.
+        """
+        rows = head.rows
+        # Whole contents, in parts of nearly as many; fewer parts where contents are fewer.
+        own, of_row = np.unique(contents[rows], return_inverse=True)
+        if len(own) < 2:
+            raise TrainingError(
+                f"training {head.name}",
+                found=f"{len(rows)} rows of {len(own)} content groups",
+                expected="two groups or more, one to stop by",
+                next_step="label clips of more contents",
+            )
+        parts = min(method.parts, len(own))
+        part = _randomness(f"{settings.seed}:{head.name}").permutation(np.arange(len(own)) % parts)[of_row]
+        mapped = FeatureMap.fitted(data.features, rows, seed=settings.seed, quantiles=method.quantiles)
+        inputs = mapped.inputs(data.features, data.onehot, rows)
+        weights = None if data.weights is None else data.weights[rows]
+        return cls(head.name, mapped, inputs, data.mos[rows], weights, of_row, part)
+
+    def ridge(self, settings: TrainingSettings) -> RandomFeatureRidge:
+        """Its ridge member."""
+        rng = _randomness(f"{settings.seed}:{self.name}:ridge")
+        return RandomFeatureRidge.fitted(self.inputs, self.mos, self.part, self.contents, self.weights, rng)
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One member to be: rows it is fitted on and rows it stops by, its randomness, its scaling, its first weights."""
+    """One network to be: rows of ``DeviceRows`` it is fitted on and stops by, its randomness, its first weights."""
 
     fit: I64
     stop: I64
     batch_rows: int
     rng: np.random.Generator
-    mean: F32
-    std: F32
-    start: MemberWeights
+    start: NetworkWeights
 
     @property
     def steps(self) -> int:
@@ -155,40 +214,24 @@ class Member:
         return np.array_split(self.rng.permutation(self.fit), self.steps)
 
 
-def members_of(
-    data: TrainingRows, contents: I64, head: HeadRows, settings: TrainingSettings, method: Method
-) -> Iterator[Member]:
-    """The members of one head before their first step; ``contents`` (N,) numbers what each row shows.
-
-    TrainingError where all of the head's rows show one content.
-    """
-    mean, std = standardisation(data.features[head.rows])
-    weights = None if data.weights is None else data.weights[head.rows]
-    rows = RidgeRows(standardised(data.features[head.rows], mean, std), data.mos[head.rows], weights)
-
-    # Whole contents, in parts of nearly as many; fewer parts where contents are fewer.
-    own, of_row = np.unique(contents[head.rows], return_inverse=True)
-    if len(own) < 2:
-        raise TrainingError(
-            f"training {head.name}",
-            found=f"{len(head.rows)} rows of {len(own)} content groups",
-            expected="two groups or more, one to stop by",
-            next_step="label clips of more contents",
-        )
-    parts = min(method.parts, len(own))
-    part = _randomness(f"{settings.seed}:{head.name}").permutation(np.arange(len(own)) % parts)[of_row]
-
-    penalty = best_penalty(rows, part) if method.start != "zero" else None
+def members_of(learner: Learner, first_row: int, settings: TrainingSettings, method: Method) -> Iterator[Member]:
+    """The networks of one head before their first step; its rows are those of ``DeviceRows`` from ``first_row`` on."""
+    columns, inputs = learner.map.outputs, learner.inputs.shape[1]
+    parts = int(learner.part.max()) + 1
+    skips = None
+    if method.start != "zero":
+        rows = RidgeRows(learner.inputs[:, :columns], learner.mos, learner.weights)
+        skips = logit_skips(rows, learner.part, whole=not method.early_stopping)
     for number in range(method.members):
-        rng = _randomness(f"{settings.seed}:{head.name}:{number}")
-        stops = part == number % parts
+        rng = _randomness(f"{settings.seed}:{learner.name}:{number}")
+        stops = learner.part == number % parts
         fits = ~stops if method.early_stopping else np.ones_like(stops)
-        skip, skip_bias = np.zeros(data.features.shape[1]), 0.0
-        if penalty is not None and not (method.start == "mixed" and number % 2):
-            skip, skip_bias = logit_ridge(rows[fits], penalty)
-        start = starting_weights(skip, skip_bias, data.onehot.shape[1], rng)
-        batch_rows = settings.batch_rows(len(head.rows))
-        yield Member(head.rows[fits], head.rows[stops], batch_rows, rng, mean, std, start)
+        skip, skip_bias = np.zeros(columns), 0.0
+        if skips is not None and not (method.start == "mixed" and number % 2):
+            skip, skip_bias = skips[number % parts]
+        start = starting_weights(skip, skip_bias, inputs - columns, rng)
+        own, batch_rows = first_row + np.arange(len(stops)), settings.batch_rows(len(stops))
+        yield Member(own[fits], own[stops], batch_rows, rng, start)
 
 
 def _randomness(salt: str) -> np.random.Generator:
@@ -198,7 +241,7 @@ def _randomness(salt: str) -> np.random.Generator:
 
 def starting_weights(
     skip: np.typing.NDArray[np.float64], skip_bias: float, encoders: int, rng: np.random.Generator
-) -> MemberWeights:
+) -> NetworkWeights:
     """Where a member begins: random hidden layers, a silent last layer, and this skip, zero for the encoders.
 
     With few rows, thirty epochs are some sixty steps of 0.001, which cannot move a linear layer from zero to where
@@ -210,7 +253,7 @@ def starting_weights(
         """U(−1/√in, 1/√in), torch's own start of a Linear layer."""
         return rng.uniform(-(fan_in**-0.5), fan_in**-0.5, shape).astype(np.float32)
 
-    return MemberWeights(
+    return NetworkWeights(
         hidden1=uniform(inputs, inputs, HIDDEN),
         bias1=uniform(inputs, HIDDEN),
         hidden2=uniform(HIDDEN, HIDDEN, HIDDEN),
@@ -223,16 +266,22 @@ def starting_weights(
 
 
 class DeviceRows:
-    """The rows of a training on the device: ``inputs`` (N, F + V) and ``mos`` (N,); their weights stay here."""
+    """The rows of all heads in training on the device, one head's after another's: a row that several heads learn from
+    is seen by each through a map of its own.
 
-    def __init__(self, data: TrainingRows, device: torch.device) -> None:
+    ``inputs`` (N, Z + V) and ``mos`` (N,) are on the device, weights stay here; head i begins at ``first_rows[i]``.
+    """
+
+    def __init__(self, learners: Sequence[Learner], device: torch.device) -> None:
         self.device = device
-        self.inputs = torch.from_numpy(np.hstack([data.features, data.onehot])).to(device)
-        self.mos = torch.from_numpy(np.ascontiguousarray(data.mos)).to(device)
-        self.weights = data.weights
+        self.first_rows = [0, *accumulate(len(learner.mos) for learner in learners)][: len(learners)]
+        self.inputs = torch.cat([torch.from_numpy(learner.inputs) for learner in learners]).to(device)
+        self.mos = torch.cat([torch.from_numpy(learner.mos) for learner in learners]).to(device)
+        weights = [learner.weights for learner in learners if learner.weights is not None]
+        self.weights = np.concatenate(weights) if weights else None
 
     def inputs_of(self, rows: Tensor) -> Tensor:
-        """Inputs (L, B, F + V) of row numbers (L, B)."""
+        """Inputs (L, B, Z + V) of row numbers (L, B)."""
         return torch.index_select(self.inputs, 0, rows.reshape(-1)).view(*rows.shape, -1)
 
     def padded(self, rows: Sequence[I64]) -> tuple[Tensor, Tensor]:
@@ -255,8 +304,7 @@ class Stack:
         self, table: DeviceRows, members: Sequence[Member], settings: TrainingSettings, method: Method
     ) -> None:
         self.table, self.members, self.method = table, members, method
-        mean, std = np.stack([member.mean for member in members]), np.stack([member.std for member in members])
-        self.network = Members([member.start for member in members], mean, std, method.dropout).to(table.device)
+        self.network = Members([member.start for member in members], method.dropout).to(table.device)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=settings.lr,
@@ -293,7 +341,7 @@ class Stack:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
-    def best_weights(self) -> Iterator[tuple[Member, tuple[MemberWeights, int]]]:
+    def best_weights(self) -> Iterator[tuple[Member, tuple[NetworkWeights, int]]]:
         """Each member with its best weights and the epoch they are of."""
         self.network.load_state_dict(self.best, strict=False)
         for member, weights, epoch in zip(self.members, self.network.weights(), self.best_epoch, strict=True):

@@ -13,15 +13,18 @@ import numpy as np
 
 from vqa_assets import errors
 from vqa_assets.errors import TrainingError, VqaError
+from vqa_assets.heads.feature_map import KNOTS, FeatureMap
 from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, TrainingRows
+from vqa_assets.heads.random_features import FEATURES, RandomFeatureRidge
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, MemberWeights
+from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, NetworkWeights
 from vqa_assets.tables.files import read_json_object, write_json
 
 JOB_SCHEMA, RESULT_SCHEMA, FAILURE_SCHEMA = "training-job-v1", "training-result-v1", "training-failure-v1"
 _JOB, _RESULT, _FAILURE = "job.json", "result.json", "failure.json"
 _ROWS, _WEIGHTS = "rows.npz", "weights.npz"
 _FILES = ("tables", "extra_tables", "display_profile_json")
+_OF_COLUMNS = ("mean", "std", "centre", "scale")
 _REASON = ("what", "found", "expected", "next_step")
 
 
@@ -87,11 +90,13 @@ def write_result(folder: Path, trained: TrainedHeads) -> None:
     """The heads as ``weights.npz``, then ``result.json``, which says that they are whole."""
     arrays: dict[str, Any] = {}
     for h, head in enumerate(trained.heads):
-        arrays |= {f"{h}.mean": head.mean, f"{h}.std": head.std}
-        for m, member in enumerate(head.members):
-            arrays |= {f"{h}.{m}.{f.name}": getattr(member, f.name) for f in fields(member)}
+        arrays |= {f"{h}.map.{name}": array for name, array in vars(head.map).items() if array is not None}
+        for m, network in enumerate(head.networks):
+            arrays |= {f"{h}.{m}.{name}": array for name, array in network.named()}
+        if head.ridge is not None:
+            arrays |= {f"{h}.ridge.{name}": np.asarray(value) for name, value in vars(head.ridge).items()}
     np.savez(folder / _WEIGHTS, **arrays)
-    heads = [{"best_epochs": head.best_epochs} for head in trained.heads]
+    heads = [{"best_epochs": head.best_epochs, "ridge": head.ridge is not None} for head in trained.heads]
     write_json(folder / _RESULT, {"schema": RESULT_SCHEMA, "device": trained.device, "heads": heads})
 
 
@@ -103,7 +108,7 @@ def read_result(folder: Path, job: Job) -> TrainedHeads:
     try:
         with (folder / _WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = dict(held)
-        heads = tuple(_head(arrays, h, tuple(one["best_epochs"])) for h, one in enumerate(content["heads"]))
+        heads = tuple(_head(arrays, h, one) for h, one in enumerate(content["heads"]))
         device = str(content["device"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise _no_result(f"{_RESULT} and {_WEIGHTS} that cannot be read ({type(error).__name__}: {error})") from error
@@ -115,13 +120,20 @@ def _check_whole(heads: Sequence[HeadWeights], job: Job) -> None:
     """TrainingError where heads are missing, of another shape, or hold numbers that are none."""
     if len(heads) != len(job.heads):
         raise _no_result(f"{len(heads)} heads of {len(job.heads)}")
-    features = job.data.features.shape[1]
-    inputs = features + job.data.onehot.shape[1]
-    matrices = (inputs, HIDDEN), (HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (HIDDEN, 1), (1,), (inputs, 1), (1,)
+    columns, encoders = job.data.features.shape[1], job.data.onehot.shape[1]
     for head, asked in zip(heads, job.heads, strict=True):
-        arrays: list[tuple[F32, tuple[int, ...]]] = [(head.mean, (features,)), (head.std, (features,))]
-        arrays += [pair for member in head.members for pair in zip(member.arrays(), matrices, strict=True)]
-        if not head.members or any(a.shape != shape or not np.isfinite(a).all() for a, shape in arrays):
+        inputs = head.map.outputs + encoders
+        arrays: list[tuple[F32, tuple[int, ...]]] = [(getattr(head.map, name), (columns,)) for name in _OF_COLUMNS]
+        arrays += [(array, (columns, KNOTS)) for array in (head.map.knots, head.map.scores)]
+        if head.map.projection is not None:
+            arrays.append((head.map.projection, (columns, head.map.outputs)))
+        matrices = (inputs, HIDDEN), (HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (HIDDEN, 1), (1,), (inputs, 1), (1,)
+        arrays += [pair for network in head.networks for pair in zip(network.arrays(), matrices, strict=True)]
+        if head.ridge is not None:
+            drawn = (inputs, FEATURES), (FEATURES,), (FEATURES,)
+            arrays += zip(head.ridge.arrays(), drawn, strict=True)
+            arrays.append((np.array([head.ridge.gain, head.ridge.bias, head.ridge.penalty]), (3,)))
+        if not head.networks or any(a.shape != shape or not np.isfinite(a).all() for a, shape in arrays):
             raise _no_result(f"weights of {asked.name} that are of another shape, or no numbers")
 
 
@@ -134,10 +146,21 @@ def _no_result(found: str) -> TrainingError:
     )
 
 
-def _head(arrays: Mapping[str, Any], number: int, best_epochs: tuple[int, ...]) -> HeadWeights:
-    names = [f.name for f in fields(MemberWeights)]
-    members = (MemberWeights(*(arrays[f"{number}.{m}.{name}"] for name in names)) for m in range(len(best_epochs)))
-    return HeadWeights(arrays[f"{number}.mean"], arrays[f"{number}.std"], tuple(members), best_epochs)
+def _head(arrays: Mapping[str, Any], number: int, said: Mapping[str, Any]) -> HeadWeights:
+    of_map: dict[str, Any] = {f.name: arrays.get(f"{number}.map.{f.name}") for f in fields(FeatureMap)}
+    if missing := [name for name, array in of_map.items() if array is None and name != "projection"]:
+        raise KeyError(missing[0])
+    best_epochs = tuple(said["best_epochs"])
+    networks = (
+        NetworkWeights(*(arrays[f"{number}.{m}.{f.name}"] for f in fields(NetworkWeights)))
+        for m in range(len(best_epochs))
+    )
+    ridge = None
+    if said["ridge"]:
+        of_ridge = {f.name: arrays[f"{number}.ridge.{f.name}"] for f in fields(RandomFeatureRidge)}
+        numbers: dict[str, Any] = {name: array if array.ndim else float(array) for name, array in of_ridge.items()}
+        ridge = RandomFeatureRidge(**numbers)
+    return HeadWeights(FeatureMap(**of_map), tuple(networks), ridge, best_epochs)
 
 
 def _failure(content: Mapping[str, Any]) -> VqaError:

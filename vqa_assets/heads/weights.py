@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, Target
+
+if TYPE_CHECKING:  # both are made of the arrays that are named here
+    from vqa_assets.heads.feature_map import FeatureMap
+    from vqa_assets.heads.random_features import RandomFeatureRidge
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -19,8 +24,8 @@ MOS_LOW, MOS_SPAN = 1.0, 4.0
 
 
 @dataclass(frozen=True)
-class MemberWeights:
-    """One member, float32; I = F features + V encoders. Matrices are (in, out), vectors (out,)."""
+class NetworkWeights:
+    """One network, float32; I = Z mapped features + V encoders. Matrices are (in, out), vectors (out,)."""
 
     hidden1: F32
     bias1: F32
@@ -42,21 +47,31 @@ class MemberWeights:
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """A head: ``mean`` and ``std`` (F,) of its training rows, its members, and each member's best epoch (0 = start).
+    """A head: the map of its training rows, its members, and each network's best epoch (0 = start).
 
-    Members are trained on 1–5; what the head gives is on the range of its ``target``.
+    Members are networks, then one ridge on random features, or none where a method has none. The head is the mean of
+    the networks' mean and the ridge member. Members are trained on 1–5; what the head gives is on the range of its
+    ``target``.
     """
 
-    mean: F32
-    std: F32
-    members: tuple[MemberWeights, ...]
+    map: "FeatureMap"
+    networks: tuple[NetworkWeights, ...]
+    ridge: "RandomFeatureRidge | None"
     best_epochs: tuple[int, ...]
     target: Target = MOS_TARGET
 
     @property
+    def shares(self) -> F32:
+        """How much each member counts (M,), the ridge member last: half, and the networks the rest alike."""
+        count = len(self.networks)
+        each = 1 / count if self.ridge is None else 1 / (2 * count)
+        return np.array([each] * count + ([] if self.ridge is None else [0.5]), dtype=np.float32)
+
+    @property
     def n_parameters(self) -> int:
-        """Trained numbers over all members; mean and SD are not among them."""
-        return sum(int(a.size) for member in self.members for a in member.arrays())
+        """Trained numbers over all members; the map and what was drawn at random are not among them."""
+        ridge = 0 if self.ridge is None else self.ridge.weights.size + 1
+        return ridge + sum(int(a.size) for network in self.networks for a in network.arrays())
 
 
 def standardisation(features: F32) -> tuple[F32, F32]:
@@ -67,7 +82,7 @@ def standardisation(features: F32) -> tuple[F32, F32]:
 
 
 def standardised(features: F32, mean: F32, std: F32) -> F32:
-    """Features (N, F) as the members see them: ``(x − mean) / std``, clipped."""
+    """Features (N, F) standardised: ``(x − mean) / std``, clipped."""
     clipped: F32 = np.clip((features - mean) / std, -CLIP, CLIP)
     return clipped
 

@@ -9,8 +9,10 @@ from onnx import TensorProto, helper
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.export import OPERATORS, build_onnx, check_operators, check_parity, run_onnx
-from vqa_assets.heads.model import predict
-from vqa_assets.heads.weights import HIDDEN, HeadWeights, MemberWeights, encoder_onehot
+from vqa_assets.heads.feature_map import FeatureMap
+from vqa_assets.heads.model import member_scores, predict
+from vqa_assets.heads.random_features import RandomFeatureRidge
+from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights, NetworkWeights, encoder_onehot
 
 METADATA = {"id": "a_head", "smoke": "false"}
 FEATURES = np.random.default_rng(1).normal(3, 2, (50, 11)).astype(np.float32)
@@ -24,14 +26,15 @@ def random_head(features: int = 11, seed: int = 0) -> HeadWeights:
         return rng.normal(0, 0.3, shape).astype(np.float32)
 
     wide = features + 1
-    members = tuple(
-        MemberWeights(
+    networks = tuple(
+        NetworkWeights(
             *(draw(wide, HIDDEN), draw(HIDDEN), draw(HIDDEN, HIDDEN), draw(HIDDEN)),
             *(draw(HIDDEN, 1), draw(1), draw(wide, 1), draw(1)),
         )
         for _ in range(3)
     )
-    return HeadWeights(np.full(features, 3, np.float32), np.full(features, 2, np.float32), members, (1, 2, 3))
+    ridge = RandomFeatureRidge(draw(wide, 4_096), draw(4_096), 0.5, draw(4_096) / 30, 3.0, 0.1)
+    return HeadWeights(FeatureMap.fitted(FEATURES[:, :features]), networks, ridge, (1, 2, 3))
 
 
 HEAD = random_head()
@@ -51,6 +54,15 @@ def test_the_file_is_opset_17_ir_8_with_the_declared_tensors_and_metadata():
     assert json.loads(metadata.pop("vqa_assets"))["stage"] == "mos_head"
     assert metadata == METADATA
     assert all(not tensor.external_data for tensor in model.graph.initializer)
+
+
+def test_an_inner_tensor_holds_what_each_member_says():
+    model = onnx.load_from_string(ONNX)
+    model.graph.output.append(helper.make_tensor_value_info("members", TensorProto.FLOAT, ["batch", 4]))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    mos, members = session.run(None, {"features": FEATURES, "encoder_onehot": encoder_onehot(50)})
+    np.testing.assert_allclose(members, member_scores(HEAD, FEATURES, encoder_onehot(50)), atol=1e-5)
+    np.testing.assert_allclose(mos, (members[:, :3].mean(1) + members[:, 3]) / 2, atol=1e-5)
 
 
 def test_equal_weights_give_equal_bytes_and_others_do_not():
@@ -88,14 +100,18 @@ def test_onnxruntime_and_torch_agree_on_any_batch(rows):
 
 
 def test_the_graph_is_the_formula():
-    row = FEATURES[:1].astype(np.float64)
-    x = np.concatenate([np.clip((row - 3) / 2, -4, 4), [[1.0]]], axis=1)
+    row, of, ridge = FEATURES[0].astype(np.float64), HEAD.map, HEAD.ridge
+    scores = [np.interp(value, knots, scores) for value, knots, scores in zip(row, of.knots, of.scores, strict=True)]
+    z = ((np.clip((row - of.mean) / of.std, -CLIP, CLIP) + scores) / 2 - of.centre) / of.scale
+    x = np.append(z, 1.0)[None]
     shares = []
-    for m in HEAD.members:
+    for m in HEAD.networks:
         h = np.maximum(np.maximum(x @ m.hidden1 + m.bias1, 0) @ m.hidden2 + m.bias2, 0)
         summed = h @ m.hidden3 + m.bias3 + x @ m.skip + m.skip_bias
         shares.append(1 / (1 + np.exp(-summed)))
-    assert run_onnx(ONNX, FEATURES[:1], encoder_onehot(1))[0] == pytest.approx(1 + 4 * np.mean(shares), abs=1e-5)
+    closed = np.maximum(ridge.gain * x @ ridge.directions + ridge.shifts, 0) @ ridge.weights + ridge.bias
+    both = (1 + 4 * np.mean(shares) + np.clip(closed[0], 1, 5)) / 2
+    assert run_onnx(ONNX, FEATURES[:1], encoder_onehot(1))[0] == pytest.approx(both, abs=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -118,12 +134,12 @@ def test_wild_inputs_stay_within_1_and_5():
 
 
 def test_a_file_of_other_weights_fails_parity():
-    nudged = dataclasses.replace(HEAD, mean=HEAD.mean + np.float32(0.01))
+    nudged = dataclasses.replace(HEAD, map=dataclasses.replace(HEAD.map, mean=HEAD.map.mean + np.float32(0.01)))
     with pytest.raises(TrainingError, match="torch and onnxruntime differ by"):
         check_parity(ONNX, nudged, FEATURES)
 
 
 def test_a_head_that_predicts_nan_fails_parity():
-    broken = dataclasses.replace(HEAD, mean=HEAD.mean * np.float32("nan"))
+    broken = dataclasses.replace(HEAD, map=dataclasses.replace(HEAD.map, mean=HEAD.map.mean * np.float32("nan")))
     with pytest.raises(TrainingError, match="differ by nan"):
         check_parity(build_onnx(broken, "a_head", METADATA), broken, FEATURES)

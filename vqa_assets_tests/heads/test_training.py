@@ -13,13 +13,24 @@ from vqa_assets.heads.model import Members, predict
 from vqa_assets.heads.rows import TrainingTable, read_training_table
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.training import DeviceRows, Stack, TorchTrainer, loss_of, members_of, silence_of, train
+from vqa_assets.heads.training import (
+    DeviceRows,
+    Learner,
+    Member,
+    Stack,
+    TorchTrainer,
+    loss_of,
+    members_of,
+    silence_of,
+    train,
+)
 from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
 from vqa_assets.metrics import mean_scores, plcc
 from vqa_assets_tests.shared.head_tables import labelled, written
 
 META = torch.device("meta")
 """Memory without numbers: what it holds does not mix with what is here, as on any other device."""
+CPU = torch.device("cpu")
 SHORT = TrainingSettings(epochs=6, device="cpu")
 
 
@@ -36,8 +47,21 @@ def trained(table: TrainingTable, heads: list[HeadRows], settings: TrainingSetti
     return TorchTrainer().train(rows_of(table), heads, settings, lambda *_: None)
 
 
+def stack_rows(
+    data: TrainingRows,
+    rows: int,
+    settings: TrainingSettings = SHORT,
+    method: Method = SHIPPED,
+    device: torch.device = CPU,
+) -> tuple[DeviceRows, list[Member]]:
+    """The first rows as one head's on the device, and its networks before their first step."""
+    _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
+    learner = Learner.of(data, codes, HeadRows("a", np.arange(rows)), settings, method)
+    return DeviceRows([learner], device), list(members_of(learner, 0, settings, method))
+
+
 def numbers(head: HeadWeights) -> np.ndarray:
-    return np.concatenate([array.ravel() for member in head.members for array in member.arrays()])
+    return np.concatenate([array.ravel() for network in head.networks for array in network.arrays()])
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
@@ -63,8 +87,8 @@ def test_a_head_trained_beside_larger_ones_is_the_one_trained_alone(tmp_path):
 
 def test_members_differ_and_training_moves_the_silent_layer(tmp_path):
     head = trained(table_of(tmp_path, 300, bend=0.5), [HeadRows("a", np.arange(300))]).heads[0]
-    assert len({member.hidden1.tobytes() for member in head.members}) == len(head.members) == SHIPPED.members
-    assert any(np.any(member.hidden3) for member in head.members)
+    assert len({network.hidden1.tobytes() for network in head.networks}) == len(head.networks) == SHIPPED.members
+    assert any(np.any(network.hidden3) for network in head.networks)
     assert all(0 <= epoch <= 6 for epoch in head.best_epochs)
 
 
@@ -120,9 +144,7 @@ def test_on_a_bent_signal_the_head_beats_ridge(tmp_path):
 
 def test_every_row_stops_one_member_and_fits_the_others(tmp_path):
     table = table_of(tmp_path, 100)
-    data = rows_of(table)
-    _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
-    members = list(members_of(data, codes, HeadRows("a", np.arange(100)), SHORT, SHIPPED))
+    _, members = stack_rows(rows_of(table), 100)
     assert sorted(np.concatenate([member.stop for member in members])) == list(range(100))
     for member in members:
         assert sorted((*member.fit, *member.stop)) == list(range(100))
@@ -185,10 +207,8 @@ def test_the_device_is_recorded(tmp_path):
 
 @pytest.mark.parametrize("loss", ["mse", "mse+plcc", "mse+rank"])
 def test_all_of_a_step_lies_on_the_devices_own_memory(tmp_path, loss):
-    data = rows_of(table_of(tmp_path, 60))
-    _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
     method = replace(SHIPPED, loss=loss)
-    table, members = DeviceRows(data, META), list(members_of(data, codes, HeadRows("a", np.arange(60)), SHORT, method))
+    table, members = stack_rows(rows_of(table_of(tmp_path, 60)), 60, method=method, device=META)
     stack = Stack(table, members, SHORT, method)
     for batch in zip(*(member.batches() for member in members), strict=True):
         stack.step(batch)  # an operation on what lies here and what lies there is an error
@@ -214,17 +234,15 @@ def test_on_cuda_a_head_scores_as_on_the_processor_and_is_the_same_bytes_twice(t
 def step_of(tmp_path, share: float = 0.3) -> tuple[Members, torch.Tensor, torch.Tensor]:
     """Three trained members, five rows of inputs each, and 16 random bits for each hidden unit, all from one seed."""
     head = trained(table_of(tmp_path, 60), [HeadRows("a", np.arange(60))]).heads[0]
-    mean, std = np.stack([head.mean] * 3), np.stack([head.std] * 3)
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(5, 3, (3, 5, 12)).astype(np.float32))
     bits = torch.from_numpy(rng.integers(-(2**15), 2**15, (2, 3, 5, HIDDEN)).astype(np.int16))
-    return Members(head.members[:3], mean, std, share), x, bits
+    return Members(head.networks[:3], share), x, bits
 
 
 def by_the_formula(members: Members, x: torch.Tensor, bits: torch.Tensor, share: float) -> torch.Tensor:
     """What a member gives, as the architecture is written."""
     of = dict(members.named_parameters())
-    x = torch.clamp((x - members.mean) / members.std, -4, 4)
     kept = [1.0 * (layer >= (share * 2 - 1) * 2**15) / (1 - share) for layer in bits]
     h = torch.relu(x @ of["hidden1"] + of["bias1"]) * kept[0]
     h = torch.relu(h @ of["hidden2"] + of["bias2"]) * kept[1]
@@ -255,11 +273,9 @@ def test_a_backward_pass_gives_the_gradients_of_the_formula(tmp_path, share):
 
 
 def test_a_step_is_adamw_with_decoupled_weight_decay_for_each_member_alone(tmp_path):
-    data, settings = rows_of(table_of(tmp_path, 60)), SHORT.but(weight_decay=0.1)
-    _, codes = np.unique(np.asarray(data.groups), return_inverse=True)
-    method = replace(SHIPPED, dropout=0.0)
-    members = list(members_of(data, codes, HeadRows("a", np.arange(60)), settings, method))
-    stack = Stack(DeviceRows(data, torch.device("cpu")), members, settings, method)
+    settings, method = SHORT.but(weight_decay=0.1), replace(SHIPPED, dropout=0.0)
+    table, members = stack_rows(rows_of(table_of(tmp_path, 60)), 60, settings, method)
+    stack = Stack(table, members, settings, method)
     before = dict(members[1].start.named())
     stack.step([member.fit for member in members])
     gradients = {name: parameter.grad[1].numpy() for name, parameter in stack.network.named_parameters()}

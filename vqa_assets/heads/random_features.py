@@ -1,0 +1,194 @@
+"""The second kind of member: ridge regression on random features of z, in closed form. No torch here.
+
+``relu(gain · (W · z) + shift)`` with W normal and fixed is a random feature (Rahimi and Recht 2007); a ridge regression
+on 4 096 of them is close to a kernel machine, but holds no row of a corpus, and needs no exponential. Gain and penalty
+are chosen by parts of the contents that are left out, the same that the networks stop by.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqa_assets.heads.closed_form import F64, KernelRidge, RidgeSums
+from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
+
+FEATURES = 4_096
+GAINS = (0.5, 1.0, 2.0)
+RIDGE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Over the mean square of a row's centred features, so that one list serves any columns and gain."""
+DEFAULT_GAIN, DEFAULT_PENALTY = 1.0, 0.3
+"""Where contents are too few to choose by: fewer than ``LEAST_CONTENTS``."""
+LEAST_CONTENTS = 3
+_SHIFT = 1.5
+_GAIN_ROWS = 1_024
+"""The most rows that the gain is chosen on, drawn by content: it is a property of the law, not of the rows."""
+_ROWS_AT_ONCE = 2_048
+
+
+@dataclass(frozen=True)
+class RandomFeatureRidge:
+    """One ridge member, float32; I = Z + V inputs, D random features.
+
+    ``directions`` (I, D) and ``shifts`` (D,) are drawn, ``weights`` (D,) and ``bias`` fitted. ``penalty`` is in units
+    of the mean square of a row's centred features.
+    """
+
+    directions: F32
+    shifts: F32
+    gain: float
+    weights: F32
+    bias: float
+    penalty: float
+
+    @classmethod
+    def fitted(
+        cls,
+        inputs: F32,
+        mos: F32,
+        part: I64,
+        contents: I64,
+        weights: F32 | None,
+        rng: np.random.Generator,
+    ) -> "RandomFeatureRidge":
+        """The member of mapped rows (N, I) with their MOS (N,) on 1–5.
+
+        ``part`` (N,) are the parts of the contents that gain and penalty are chosen by, ``contents`` (N,) number what
+        rows show; ``weights`` (N,) how much a row counts, or None. Equal arguments give equal bytes on one thread.
+        """
+        width = inputs.shape[1]
+        directions = (rng.standard_normal((width, FEATURES), dtype=np.float32) / np.sqrt(width)).astype(np.float32)
+        shifts = rng.uniform(-_SHIFT, _SHIFT, FEATURES).astype(np.float32)
+        even = None if weights is None else (weights / weights.mean(dtype=np.float64)).astype(np.float32)
+        rows = _Rows(inputs, mos.astype(np.float64), part, contents, even, directions, shifts)
+        chosen = len(np.unique(contents)) >= LEAST_CONTENTS
+        gain = _best_gain(rows.some(_GAIN_ROWS, rng)) if chosen else DEFAULT_GAIN
+        solve = _by_rows if len(inputs) <= FEATURES else _by_features
+        weights_of, bias, penalty = solve(rows, gain, RIDGE_PENALTIES if chosen else (DEFAULT_PENALTY,))
+        return cls(directions, shifts, gain, weights_of.astype(np.float32), float(np.float32(bias)), penalty)
+
+    @property
+    def scaled_directions(self) -> F32:
+        """Directions (I, D) times the gain, as they are multiplied with."""
+        scaled: F32 = self.directions * np.float32(self.gain)
+        return scaled
+
+    def arrays(self) -> Iterator[F32]:
+        """The arrays alone."""
+        return iter((self.directions, self.shifts, self.weights))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a member is fitted on: inputs (N, I), MOS (N,), parts, contents, weights, and what was drawn for it."""
+
+    inputs: F32
+    mos: F64
+    part: I64
+    contents: I64
+    weights: F32 | None
+    directions: F32
+    shifts: F32
+
+    def some(self, most: int, rng: np.random.Generator) -> "_Rows":
+        """At most so many of them: contents are drawn one after another, and the last may be cut."""
+        if len(self.mos) <= most:
+            return self
+        rank = rng.permutation(int(self.contents.max()) + 1)
+        own = np.sort(np.argsort(rank[self.contents], kind="stable")[:most])
+        weights = None if self.weights is None else self.weights[own]
+        return _Rows(
+            self.inputs[own],
+            self.mos[own],
+            self.part[own],
+            self.contents[own],
+            weights,
+            self.directions,
+            self.shifts,
+        )
+
+    def features(self, gain: float, rows: slice | I64 = slice(None)) -> F32:
+        """Random features (n, D) of some rows."""
+        h = self.inputs[rows] @ (self.directions * np.float32(gain))
+        h += self.shifts
+        return np.maximum(h, 0, out=h)
+
+    def squared_error(self, predicted: F64, rows: slice | I64 = slice(None)) -> float:
+        """The summed squared error of what is predicted for rows, clipped as the member's own output is."""
+        share = 1.0 if self.weights is None else self.weights[rows]
+        return float(np.sum(share * (np.clip(predicted, MOS_LOW, MOS_LOW + MOS_SPAN) - self.mos[rows]) ** 2))
+
+
+def _kernel(rows: _Rows, gain: float) -> tuple[F64, float, F64, F32]:
+    """Of the rows' random features: their products (N, N), the unit of penalties, the mean (D,), and they, centred."""
+    features = rows.features(gain)
+    centre = np.average(features, axis=0, weights=rows.weights).astype(np.float32)
+    features -= centre
+    kernel = (features @ features.T).astype(np.float64)
+    unit = float(np.average(np.diagonal(kernel), weights=rows.weights)) or 1.0
+    return kernel, unit, centre.astype(np.float64), features
+
+
+def _best_gain(rows: _Rows) -> float:
+    """The gain of the least squared error on parts left out, by the best penalty for each."""
+    least = {}
+    for gain in GAINS:
+        kernel, unit, _, _ = _kernel(rows, gain)
+        ridge = KernelRidge(kernel, rows.mos, rows.weights)
+        least[gain] = min(
+            rows.squared_error(ridge.left_out(penalty * unit, rows.part)) for penalty in RIDGE_PENALTIES[::2]
+        )
+    return min(least, key=lambda gain: least[gain])
+
+
+def _by_rows(rows: _Rows, gain: float, penalties: tuple[float, ...]) -> tuple[F64, float, float]:
+    """Weights (D,), bias and the best penalty, by a system of as many equations as there are rows."""
+    kernel, unit, centre, features = _kernel(rows, gain)
+    ridge = KernelRidge(kernel, rows.mos, rows.weights)
+    penalty = penalties[0]
+    if len(penalties) > 1:
+        errors = [rows.squared_error(ridge.left_out(one * unit, rows.part)) for one in penalties]
+        penalty = penalties[int(np.argmin(errors))]
+    coefficients, intercept = ridge.solved(penalty * unit)
+    weights = features.T.astype(np.float64) @ coefficients
+    return weights, intercept - float(centre @ weights), penalty
+
+
+def _by_features(rows: _Rows, gain: float, penalties: tuple[float, ...]) -> tuple[F64, float, float]:
+    """The same by a system of as many equations as there are random features: one pass, one Gram matrix a part."""
+    names = np.unique(rows.part)
+    # Near the mean float32 loses least; the exact mean is taken out of the sums.
+    centre = rows.features(gain, np.linspace(0, len(rows.mos) - 1, _ROWS_AT_ONCE).astype(np.int64)).mean(axis=0)
+    sums = [_part_sums(rows, gain, centre, np.flatnonzero(rows.part == k)) for k in names]
+    whole = sum(sums[1:], start=sums[0])
+    unit = float(np.trace(whole.xx) - whole.x @ whole.x / whole.rows) / whole.rows or 1.0
+    penalty = penalties[0]
+    if len(penalties) > 1:
+        errors = np.zeros(len(penalties))
+        for k, own in zip(names, sums, strict=True):
+            rest, left_out = whole - own, np.flatnonzero(rows.part == k)
+            fits = [rest.solved(one * unit) for one in penalties]
+            weights, biases = np.stack([w for w, _ in fits], axis=1), np.array([b for _, b in fits])
+            for first in range(0, len(left_out), _ROWS_AT_ONCE):
+                some = left_out[first : first + _ROWS_AT_ONCE]
+                predicted = (rows.features(gain, some) - centre) @ weights.astype(np.float32) + biases
+                errors += [rows.squared_error(one, some) for one in predicted.T]
+        penalty = penalties[int(np.argmin(errors))]
+    weights, intercept = whole.solved(penalty * unit)
+    return weights, intercept - float(centre.astype(np.float64) @ weights), penalty
+
+
+def _part_sums(rows: _Rows, gain: float, centre: F32, own: I64) -> RidgeSums:
+    """The sums of one part's random features less ``centre``, some rows at a time; the Gram matrix in float32."""
+    count, x, y = 0.0, np.zeros(FEATURES), 0.0
+    xx, xy = np.zeros((FEATURES, FEATURES), dtype=np.float32), np.zeros(FEATURES)
+    for first in range(0, len(own), _ROWS_AT_ONCE):
+        some = own[first : first + _ROWS_AT_ONCE]
+        features, mos = rows.features(gain, some) - centre, rows.mos[some]
+        w = np.ones(len(some)) if rows.weights is None else rows.weights[some].astype(np.float64)
+        count, x, y = count + float(w.sum()), x + w @ features, y + float(w @ mos)
+        xy += (w * mos) @ features
+        if rows.weights is not None:
+            features *= np.sqrt(w, dtype=np.float32)[:, None]
+        xx += features.T @ features
+    return RidgeSums(count, x, y, xx, xy)
