@@ -22,6 +22,10 @@ _LEAST_OF_FOLD, _LEAST_FOLDS = 2, 2
 """Of one content a correlation says how its own rows differ, not how contents do."""
 LEAST_CONTENTS = _LEAST_FOLDS * _LEAST_OF_FOLD
 """Of fewer contents no head is trained: there would be nothing to judge it by."""
+LEAST_TO_CHOOSE = 3
+"""Of fewer contents to learn from, none is left out to choose by: it would tell of that content, not of a choice."""
+ENOUGH_CONTENTS = 10
+"""Of fewer contents none is held out, no interval is drawn, and what is chosen by contents leaves out one at a time."""
 
 KEY_COLUMNS = (
     *("key", "clip_key", "clip_id", "video_id", "chug_video_id", "clip_name", "file_name", "filename", "basename"),

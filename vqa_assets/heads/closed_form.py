@@ -131,14 +131,21 @@ class RidgeRows:
 def logit_skips(rows: RidgeRows, part: I64, whole: bool = False) -> list[tuple[F64, float]]:
     """Per part of the rows, the weights (Z,) and bias of a ridge regression of the logit on all other parts.
 
-    With ``whole``, on all parts, for each. The penalty is the one that predicts parts best from all others. Where
-    columns are more than rows the regression is solved by rows.
+    With ``whole``, on all parts, for each. The penalty is the one that predicts parts best from all others, the middle
+    one where there is but one part. Where columns are more than rows the regression is solved by rows.
     """
-    return (
-        _skips_by_rows(rows, part, whole)
-        if len(rows.mos) < rows.features.shape[1]
-        else _skips_by_columns(rows, part, whole)
-    )
+    by_rows = len(rows.mos) < rows.features.shape[1]
+    if part.min() == part.max():  # nothing is left out that could choose
+        return [_by_middle_penalty(rows, by_rows)]
+    return _skips_by_rows(rows, part, whole) if by_rows else _skips_by_columns(rows, part, whole)
+
+
+def _by_middle_penalty(rows: RidgeRows, by_rows: bool) -> tuple[F64, float]:
+    x, penalty = rows.features.astype(np.float64), PENALTIES[len(PENALTIES) // 2]
+    if not by_rows:
+        return RidgeSums.of(x, rows.logit, rows.weights).solved(penalty)
+    coefficients, bias = KernelRidge(x @ x.T, rows.logit, rows.weights).solved(penalty)
+    return x.T @ coefficients, bias
 
 
 def _skips_by_columns(rows: RidgeRows, part: I64, whole: bool) -> list[tuple[F64, float]]:

@@ -138,6 +138,7 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
             "settings": made.settings.public_values(),
             "batch_rows": made.settings.batch_rows(len(made.plan.final)),
             "members": SHIPPED.members,
+            "chosen_by": SHIPPED.chooses_by(len({table.groups[row] for row in made.plan.final})),
             "best_epochs": head.best_epochs,
             "ridge": head.ridge and {"gain": head.ridge.gain, "penalty": head.ridge.penalty, "features": FEATURES},
             "device": made.device,

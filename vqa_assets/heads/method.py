@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from vqa_assets.corpora.contents import ENOUGH_CONTENTS, LEAST_TO_CHOOSE
+
 if TYPE_CHECKING:
     from vqa_assets.heads.settings import TrainingSettings
     from vqa_assets.heads.weights import F32, I64, HeadWeights
@@ -23,10 +25,10 @@ class Method:
     """How a head's members are made.
 
     The contents are cut into ``parts`` parts, and network i of ``members`` stops by part i: five networks of five parts
-    see every row. Without ``early_stopping`` all rows train every network, to the last epoch. A linear skip begins at a
-    ridge regression, at zero, or (``mixed``) at one and the other by turns. ``mse+plcc`` adds 1 − PLCC of the batch,
-    ``mse+rank`` a logistic loss of pairs in the wrong order. ``quantiles`` are the second view of the map, ``ridge``
-    the member on random features beside the networks.
+    see every row. Of few contents each is a part of its own; of two, and without ``early_stopping``, all rows train
+    every network, to the last epoch. A linear skip begins at a ridge regression, at zero, or (``mixed``) at one and the
+    other by turns. ``mse+plcc`` adds 1 − PLCC of the batch, ``mse+rank`` a logistic loss of pairs in the wrong order.
+    ``quantiles`` are the second view of the map, ``ridge`` the member on random features beside the networks.
     """
 
     members: int = 5
@@ -37,6 +39,19 @@ class Method:
     early_stopping: bool = True
     quantiles: bool = True
     ridge: bool = True
+
+    def parts_of(self, contents: int) -> int:
+        """How many parts so many contents are cut into: each is one where they are few, all are one under three."""
+        if contents < LEAST_TO_CHOOSE:
+            return 1
+        return contents if contents < ENOUGH_CONTENTS else self.parts
+
+    def chooses_by(self, contents: int) -> str:
+        """What networks stop by, and gain and penalty are chosen by, in words."""
+        parts = self.parts_of(contents)
+        if parts == 1:
+            return "nothing, of so few contents: gain 1, the middle penalty, all epochs"
+        return f"{parts} parts of the contents" if parts < contents else f"{contents} contents one by one"
 
 
 SHIPPED = Method()

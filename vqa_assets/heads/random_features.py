@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vqa_assets.corpora.contents import LEAST_TO_CHOOSE
 from vqa_assets.heads.closed_form import F64, KernelRidge, RidgeSums
 from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
 
@@ -18,8 +19,7 @@ GAINS = (0.5, 1.0, 2.0)
 RIDGE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Over the mean square of a row's centred features, so that one list serves any columns and gain."""
 DEFAULT_GAIN, DEFAULT_PENALTY = 1.0, 0.3
-"""Where contents are too few to choose by: fewer than ``LEAST_CONTENTS``."""
-LEAST_CONTENTS = 3
+"""Where contents are too few to choose by: fewer than ``LEAST_TO_CHOOSE``."""
 _SHIFT = 1.5
 _GAIN_ROWS = 1_024
 """The most rows that the gain is chosen on, drawn by content: it is a property of the law, not of the rows."""
@@ -61,7 +61,7 @@ class RandomFeatureRidge:
         shifts = rng.uniform(-_SHIFT, _SHIFT, FEATURES).astype(np.float32)
         even = None if weights is None else (weights / weights.mean(dtype=np.float64)).astype(np.float32)
         rows = _Rows(inputs, mos.astype(np.float64), part, contents, even, directions, shifts)
-        chosen = len(np.unique(contents)) >= LEAST_CONTENTS
+        chosen = len(np.unique(contents)) >= LEAST_TO_CHOOSE
         gain = _best_gain(rows.some(_GAIN_ROWS, rng)) if chosen else DEFAULT_GAIN
         solve = _by_rows if len(inputs) <= FEATURES else _by_features
         weights_of, bias, penalty = solve(rows, gain, RIDGE_PENALTIES if chosen else (DEFAULT_PENALTY,))

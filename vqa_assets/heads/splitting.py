@@ -10,7 +10,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.contents import assign_folds, balanced_folds, check_contents, check_split_words, holdout
+from vqa_assets.corpora.contents import (
+    ENOUGH_CONTENTS,
+    assign_folds,
+    balanced_folds,
+    check_contents,
+    check_split_words,
+    holdout,
+)
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.rows import TrainingTable
@@ -19,8 +26,6 @@ from vqa_assets.heads.weights import I64
 from vqa_assets.metrics import Bootstrap
 
 Mask = NDArray[np.bool_]
-ENOUGH_CONTENTS = 10
-"""Of fewer contents none is held out, and no interval is drawn: a handful of them tells little of others."""
 _MOST_SOURCE_FOLDS, _LEAST_FOLD_ROWS, _LEAST_FOLD_ENCODES = 5, 3, 2
 
 

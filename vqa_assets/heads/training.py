@@ -178,10 +178,10 @@ class Learner:
             raise TrainingError(
                 f"training {head.name}",
                 found=f"{len(rows)} rows of {len(own)} content groups",
-                expected="two groups or more, one to stop by",
+                expected="two groups or more",
                 next_step="label clips of more contents",
             )
-        parts = min(method.parts, len(own))
+        parts = method.parts_of(len(own))
         part = _randomness(f"{settings.seed}:{head.name}").permutation(np.arange(len(own)) % parts)[of_row]
         mapped = FeatureMap.fitted(data.features, rows, seed=settings.seed, quantiles=method.quantiles)
         inputs = mapped.inputs(data.features, data.onehot, rows)
@@ -196,13 +196,17 @@ class Learner:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One network to be: rows of ``DeviceRows`` it is fitted on and stops by, its randomness, its first weights."""
+    """One network to be: rows of ``DeviceRows`` it is fitted on and stops by, its randomness, its first weights.
+
+    Where it does not ``stops_early`` it is fitted on all rows and keeps its last epoch.
+    """
 
     fit: I64
     stop: I64
     batch_rows: int
     rng: np.random.Generator
     start: NetworkWeights
+    stops_early: bool = True
 
     @property
     def steps(self) -> int:
@@ -218,20 +222,21 @@ def members_of(learner: Learner, first_row: int, settings: TrainingSettings, met
     """The networks of one head before their first step; its rows are those of ``DeviceRows`` from ``first_row`` on."""
     columns, inputs = learner.map.outputs, learner.inputs.shape[1]
     parts = int(learner.part.max()) + 1
+    stops_early = method.early_stopping and parts > 1
     skips = None
     if method.start != "zero":
         rows = RidgeRows(learner.inputs[:, :columns], learner.mos, learner.weights)
-        skips = logit_skips(rows, learner.part, whole=not method.early_stopping)
+        skips = logit_skips(rows, learner.part, whole=not stops_early)
     for number in range(method.members):
         rng = _randomness(f"{settings.seed}:{learner.name}:{number}")
         stops = learner.part == number % parts
-        fits = ~stops if method.early_stopping else np.ones_like(stops)
+        fits = ~stops if stops_early else np.ones_like(stops)
         skip, skip_bias = np.zeros(columns), 0.0
         if skips is not None and not (method.start == "mixed" and number % 2):
             skip, skip_bias = skips[number % parts]
         start = starting_weights(skip, skip_bias, inputs - columns, rng)
         own, batch_rows = first_row + np.arange(len(stops)), settings.batch_rows(len(stops))
-        yield Member(own[fits], own[stops], batch_rows, rng, start)
+        yield Member(own[fits], own[stops], batch_rows, rng, start, stops_early)
 
 
 def _randomness(salt: str) -> np.random.Generator:
@@ -314,6 +319,7 @@ class Stack:
         self.stop_rows, self.stop_shares = table.padded([member.stop for member in members])
         self.best = {name: parameter.detach().clone() for name, parameter in self.network.named_parameters()}
         self.best_epoch = torch.zeros(len(members), dtype=torch.int64)
+        self.keeps_last = torch.tensor([not member.stops_early for member in members]).to(table.device)
         self.best_loss = self.stopping_loss()
 
     def train_epoch(self, epoch: int) -> Tensor:
@@ -324,7 +330,7 @@ class Stack:
         for batch in zip(*(member.batches() for member in self.members), strict=True):
             self.step(batch)
         loss = self.stopping_loss()
-        better = loss < self.best_loss if self.method.early_stopping else torch.ones_like(loss, dtype=torch.bool)
+        better = (loss < self.best_loss) | self.keeps_last
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_epoch[better.cpu()] = epoch
         for name, parameter in self.network.named_parameters():

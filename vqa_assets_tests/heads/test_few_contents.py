@@ -2,18 +2,23 @@
 
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
+from sklearn.linear_model import Ridge
 
 from vqa_assets.corpora.contents import content_of_group
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
+from vqa_assets.heads.closed_form import PENALTIES, RidgeRows
+from vqa_assets.heads.method import SHIPPED, HeadRows, TrainingRows
+from vqa_assets.heads.random_features import RIDGE_PENALTIES
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate
 from vqa_assets.heads.rows import TrainingTable, read_training_table
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.training import Learner, TorchTrainer, members_of
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 
 QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=2)
@@ -52,6 +57,7 @@ def test_where_folds_cannot_be_filled_the_gate_is_not_measured_and_says_the_numb
     card = render_card(seven.manifest)
     assert "**Proposed**. Its gate is not measured: 7 contents fill 3 folds, not 5." in card
     assert "| mean_plcc | not measured | 0.85 |" in card
+    assert "- stopped and chosen by 7 contents one by one\n" in card
 
 
 def test_under_ten_contents_nothing_is_held_out_and_nothing_has_an_interval(seven, told):
@@ -118,3 +124,43 @@ def test_a_clip_without_a_content_id_joins_the_content_that_it_is_a_copy_of(tmp_
     table = read(pl.concat([frame, copy]), tmp_path)
     assert content_of_group(table.groups[0]) == content_of_group(table.groups[-1])
     assert table.copies.rows == 3
+
+
+def learner_of(tmp_path, contents: int) -> Learner:
+    """A head of so many contents of three clips each, before its first step."""
+    table = read(of_contents(3 * contents, contents), tmp_path)
+    rows = TrainingRows(table.features, table.onehot, table.mos, table.groups)
+    _, numbers = np.unique(np.asarray(table.groups), return_inverse=True)
+    return Learner.of(rows, numbers, HeadRows("a", np.arange(3 * contents)), QUICK, SHIPPED)
+
+
+@pytest.mark.parametrize("contents", [3, 7, 9])
+def test_under_ten_contents_what_is_chosen_inside_leaves_out_one_at_a_time(tmp_path, contents):
+    learner = learner_of(tmp_path, contents)
+    assert len({*zip(learner.part, learner.contents, strict=True)}) == len({*learner.part}) == contents
+    stops = [learner.contents[member.stop] for member in members_of(learner, 0, QUICK, SHIPPED)]
+    assert all(len(set(of_member)) == 1 for of_member in stops)
+    assert len(set(map(tuple, stops))) == min(contents, SHIPPED.members)
+
+
+def test_from_ten_contents_on_they_are_cut_into_five_parts(tmp_path):
+    assert len({*learner_of(tmp_path, 10).part}) == SHIPPED.parts
+    assert SHIPPED.chooses_by(10) == "5 parts of the contents"
+
+
+@pytest.mark.parametrize("columns", [11, 4])
+def test_two_contents_choose_nothing_gain_1_the_middle_penalty_and_all_epochs(tmp_path, columns):
+    table = read(of_contents(10, 2), tmp_path)
+    rows = TrainingRows(table.features[:, :columns], table.onehot, table.mos, table.groups)
+    (head,) = TorchTrainer().train(rows, [HeadRows("a", np.arange(10))], QUICK, lambda *_: None).heads
+    assert head.best_epochs == (QUICK.epochs,) * SHIPPED.members
+    assert (head.ridge.gain, head.ridge.penalty) == (1.0, RIDGE_PENALTIES[len(RIDGE_PENALTIES) // 2])
+    assert SHIPPED.chooses_by(2) == "nothing, of so few contents: gain 1, the middle penalty, all epochs"
+    learner = Learner.of(rows, np.arange(10) % 2, HeadRows("a", np.arange(10)), QUICK, SHIPPED)
+    z = learner.inputs[:, :-1].astype(np.float64)
+    logit = RidgeRows(z, table.mos).logit
+    expected = Ridge(alpha=PENALTIES[len(PENALTIES) // 2]).fit(z, logit)
+    for member in members_of(learner, 0, QUICK, SHIPPED):
+        assert list(member.fit) == list(range(10))
+        np.testing.assert_allclose(member.start.skip[:-1, 0], expected.coef_, atol=1e-5)
+        np.testing.assert_allclose(member.start.skip_bias, expected.intercept_, atol=1e-5)
