@@ -13,6 +13,7 @@ BENCHMARKS = (
     "ingest_local",
     "ingest_progress",
     "features_clips",
+    "backbones",
     "features_table",
     "head_training",
     "head_architecture",

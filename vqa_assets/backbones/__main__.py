@@ -87,6 +87,7 @@ def _add(options: argparse.Namespace, root: DataRoot) -> int:
         made = add_backbone(onnx, parent, {**facts, "input": inputs})
     tell(f"{made.file.path.parent}: look through its backbone.toml, then")
     tell("\n".join(plain(line) for line in lines_of(made.file.path.parent, {})))
+    tell(f"  measured    with backbone:{made.id} among the feature_sets of clip_features")
     return 0
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Pictures = NDArray[np.float32]
+    Pictures = NDArray[np.uint8 | np.float32]
+    Vectors = NDArray[np.float32]
 
 BATCH_ON_CPU, BATCH_ON_CUDA = 16, 256
 """Pictures at once, at most: on a processor more brings nothing."""
@@ -34,7 +35,7 @@ class _Request:
 
     inputs: "Sequence[Pictures]"
     done: int = 0
-    parts: "list[dict[str, Pictures]]" = field(default_factory=list)
+    parts: "list[dict[str, Vectors]]" = field(default_factory=list)
     error: Exception | None = None
 
     @property
@@ -60,8 +61,8 @@ class Batches:
         self._adding, self._running = threading.Lock(), threading.Lock()
         self._told = False
 
-    def embed(self, inputs: "Sequence[Pictures]") -> "dict[str, Pictures]":
-        """The vectors of pictures on 0–1, (N, T, H, W, 3), one array an input: by output, (N, numbers).
+    def embed(self, inputs: "Sequence[Pictures]") -> "dict[str, Vectors]":
+        """The vectors of pictures (N, T, H, W, 3), as ``as_batch`` takes them, one array an input: by output.
 
         ClipError where the network fails on them, TransientClipError where there is no memory for one picture.
         """
@@ -93,7 +94,8 @@ class Batches:
             room -= count
         try:
             batch = [
-                as_batch(np.concatenate([request.inputs[place][part] for request, part in taken]), layout)
+                # Each by itself: differences are on another scale than pictures.
+                np.concatenate([as_batch(request.inputs[place][part], layout) for request, part in taken])
                 for place, layout in enumerate(self.network.backbone.inputs)
             ]
             vectors = self.network.embed(batch)

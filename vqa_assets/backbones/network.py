@@ -85,20 +85,25 @@ def over_places(output: "NDArray[Any]") -> "Floats":
     return np.concatenate([means, output.std(axis=places, dtype=np.float64)], axis=1).astype(np.float32)
 
 
-def as_batch(pictures: "Floats", layout: NetworkInput) -> "Floats":
-    """Pixels on 0–1, (N, T, H, W, 3) in red, green, blue, as the network wants them; T is 1 for pictures."""
+def as_batch(pictures: "NDArray[Any]", layout: NetworkInput) -> "Floats":
+    """Pixels (N, T, H, W, 3) in red, green, blue, as the network wants them; T is 1 for pictures.
+
+    They are uint8, or float32 on 0–1.
+    """
     import numpy as np
 
     low, high = layout.range
-    scaled: NDArray[Any] = low + pictures * np.float32(high - low)
-    scaled = (scaled - np.asarray(layout.mean, np.float32)) / np.asarray(layout.sd, np.float32)
-    if layout.colour == "bgr":
-        scaled = scaled[..., ::-1]
-    if layout.layout == "NCHW":
-        scaled = scaled[:, 0].transpose(0, 3, 1, 2)
-    else:
-        scaled = scaled.transpose((0, 4, 1, 2, 3) if layout.layout == "NCTHW" else (0, 1, 4, 2, 3))
-    return np.ascontiguousarray(scaled, dtype=np.float32)
+    whole = 255.0 if pictures.dtype == np.uint8 else 1.0
+    batch = np.empty(layout.shape(len(pictures)), np.float32)
+    # Channel by channel into its place: of thousands of pictures a copy more is a tenth of the network's time.
+    for place in range(3):
+        channel = place if layout.colour == "rgb" else 2 - place
+        target = batch[:, :, place] if layout.layout == "NTCHW" else batch[:, place]
+        source = pictures[:, 0, ..., channel] if layout.layout == "NCHW" else pictures[..., channel]
+        mean, sd = layout.mean[channel], layout.sd[channel]
+        np.multiply(source, np.float32((high - low) / (whole * sd)), out=target)
+        target += np.float32((low - mean) / sd)
+    return batch
 
 
 def tried_out(network: Network) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,19 +197,16 @@ class _Embedding:
     def _has(self, position: int) -> bool:
         return position in self._shown
 
-    def _inputs(self, view: str, pieces: Sequence[int]) -> list[Vectors]:
-        """The pieces as a view shows them, on 0–1: an array (N, T, H, W, 3) for each input."""
-
-        def shown(position: int) -> Vectors:
-            return self._shown[position][view].astype(np.float32) / np.float32(255)
-
+    def _inputs(self, view: str, pieces: Sequence[int]) -> list[NDArray[Any]]:
+        """The pieces as a view shows them, an array (N, T, H, W, 3) for each input: uint8, differences on 0–1."""
+        shown = {position: views[view] for position, views in self._shown.items()}
         if view == "difference":
             # A clip of one frame does not change.
             neighbours = list(pairwise(pieces)) or [(pieces[0], pieces[0])]
-            changes = [0.5 + (shown(after) - shown(this)) / 2 for this, after in neighbours]
-            return [np.stack(changes)[:, None].astype(np.float32)]
+            changes = [shown[after].astype(np.float32) - shown[this] for this, after in neighbours]
+            return [np.float32(0.5) + np.stack(changes)[:, None] / np.float32(510)]
         return [
-            np.stack([np.stack([shown(start + offset) for offset in offsets]) for start in pieces])
+            np.stack([np.stack([shown[start + offset] for offset in offsets]) for start in pieces])
             for offsets in self._plan.offsets
         ]
 

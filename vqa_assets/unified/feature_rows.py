@@ -544,8 +544,10 @@ def _layout(
     each = [table.features for table in tables]
     met = dict.fromkeys(chain.from_iterable(each))
     shared = [name for name in met if all(name in one for one in each)]
+    # A vector is a family's, though the backbone that it is of is known to the run that measured it only.
+    vectors = [name for name in met if any(isinstance(one.get(name), pl.Array) for one in each)]
     taken = dict.fromkeys(
-        (*(n for n in columns.families if n in met), *shared, *(n for n in columns.of_corpora if n in met))
+        (*(n for n in columns.families if n in met), *shared, *vectors, *(n for n in columns.of_corpora if n in met))
     )
     of_clips = [n for n in clips.columns if n != _CLIP]
     layout: dict[str, pl.DataType] = {n: clips.schema[n] for n in of_clips if n not in taken}

@@ -39,6 +39,7 @@ def test_a_network_is_added_with_a_declaration_in_full_that_says_what_was_decide
     assert main(["add", str(onnx_file), *stated]) == 0
     told = capsys.readouterr().out
     assert 'licence     the "free" one; what is made with it may be passed on if every corpus is named' in told
+    assert "measured    with backbone:my-net among the feature_sets of clip_features" in told
     folder = command / "my-net"
     assert sorted(path.name for path in command.iterdir()) == ["my-net"]
     declared = tomllib.loads((folder / "backbone.toml").read_text())

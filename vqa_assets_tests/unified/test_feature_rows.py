@@ -105,6 +105,24 @@ def test_score_spread_and_the_clip_that_stands_are_the_unified_corpus_s(bench: B
     assert (found["l.mp4"]["mos_raw_0_100"], found["l.mp4"]["mos_std_dev"]) == (60.5, pytest.approx(0.4))
 
 
+def test_vectors_of_one_table_are_taken_and_null_elsewhere_and_those_of_two_lengths_are_not(bench: Bench) -> None:
+    def vectors(*clips: Mapping[str, Any], **lengths: int) -> pl.DataFrame:
+        values = {name: [[0.5] * length] * len(clips) for name, length in lengths.items()}
+        kinds = {name: pl.Array(pl.Float32, length) for name, length in lengths.items()}
+        return features(*clips, adm2=0.1).with_columns(pl.Series(name, values[name], kinds[name]) for name in lengths)
+
+    unify(bench.root.path, [A, B], [L])
+    made = bench.make({"konvid-1k": vectors(A, B, tiny=3, other=2), "lsvq": vectors(L, other=4)})
+    table = pl.read_parquet(bench.root.unified_features())
+    assert table.schema["tiny"] == pl.Array(pl.Float32, 3)
+    assert dict(zip(table["key"], table["tiny"].to_list(), strict=True)) == {
+        "a.mp4": [0.5] * 3,
+        "b.mp4": [0.5] * 3,
+        "l.mp4": None,
+    }
+    assert made.report.left_out_columns == {"other": "their types do not go together"}
+
+
 def test_every_row_is_counted_once_on_both_sides(bench: Bench) -> None:
     unify(bench.root.path, [A, B, C], [L, SAME_AS_A], [VMAF])
     strange = clip("strange.mp4", 3, "konvid-1k")
