@@ -294,6 +294,20 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "absent_corpora": list(manifest["absent"]),
         "redistribution": manifest["redistribution"]["consequence"] if manifest["redistribution"] else "synthetic rows",
         "n_parameters": manifest["n_parameters"],
+        **_scales_metadata(manifest.get("corpus_scales")),
+    }
+
+
+def _scales_metadata(scales: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Of a head of several corpora: whose scale its scores are on, and what decided whether scales are learned."""
+    if scales is None:
+        return {}
+    within = scales["srocc_within_corpora"]
+    each = [{"scales": way, "mean": of["mean"], **of["each"]} for way, of in within.items()]
+    learned = scales["ships"] == "learned"
+    return {
+        "scale": f"that of {scales['reference']}" if learned else "1–5 as scores stand",
+        "srocc_within_corpora": records(each),
     }
 
 

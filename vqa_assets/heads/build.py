@@ -13,6 +13,7 @@ from vqa_assets.clips.work import ProgressLine, clock
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.choosing import Say, chosen_rows
+from vqa_assets.heads.corpus_scales import numbered
 from vqa_assets.heads.evaluation import (
     PROPOSED,
     Predictions,
@@ -30,10 +31,11 @@ from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRow
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
 from vqa_assets.heads.regression import HeldOut, held_out
 from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
+from vqa_assets.heads.scale_choice import LEARNED, UNION, ScaleChoice, compared
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
 from vqa_assets.heads.table_checks import check_training_rows
-from vqa_assets.heads.weights import F32, on_training_range
+from vqa_assets.heads.weights import F32, HeadWeights, on_training_range
 from vqa_assets.metrics import Scores
 
 
@@ -83,17 +85,23 @@ def build_head(
     parts = _own_parts(plan)
     repeated = protocol_parts(table, plan, settings)
     alike = settings.but(batch_size=settings.batch_rows(len(plan.final)))  # what is judged learns as what ships
-    trained = train_parts(table, (*parts, *without.values(), *repeated), alike, trainer, say)
-    own, rest = trained.heads[: len(parts)], trained.heads[len(parts) :]
-    others = dict(zip(without, rest, strict=False))
-    protocol = run_protocol(table, repeated, rest[len(without) :], settings.seed, say)
+    scales, heads, device = _scales(table, plan, without, alike, trainer, say)
+    others = [part for part in (*parts, *without.values(), *repeated) if part.name not in heads]
+    # Of a given split without a protocol all may be there already: its part is the head that ships.
+    if others:
+        learn = scales is not None and scales.learns
+        trained = train_parts(table, others, alike, trainer, say, learn_scales=learn)
+        heads |= {part.name: head for part, head in zip(others, trained.heads, strict=True)}
+        device = trained.device
+    own = [heads[part.name] for part in parts]
+    protocol = run_protocol(table, repeated, [heads[part.name] for part in repeated], settings.seed, say)
     evaluation = replace(evaluate(table, plan, own, settings), protocol=protocol)
     gate = SMOKE_GATE if settings.smoke else recipe.gate
     judged = _never_production(_verdict(gate, plan, evaluation.folds, recipe, table), table.synthetic)
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
-    corpora = {name: judge(table, part.test, others[name], settings.seed) for name, part in without.items()}
-    ran = (plan, own[-1], trained.device, evaluation, judged, corpora)
-    made = MadeHead(recipe, settings, gate, chosen, table, *ran)
+    corpora = {name: judge(table, part.test, heads[part.name], settings.seed) for name, part in without.items()}
+    ran = (plan, own[-1], device, evaluation, judged, corpora)
+    made = MadeHead(recipe, settings, gate, chosen, table, *ran, scales=scales, fold_heads=own[: len(plan.parts)])
     stem = made.id + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     held = held_out(table, plan, own[-1])
@@ -106,14 +114,51 @@ def _own_parts(plan: SplitPlan) -> tuple[Part, ...]:
     return (*plan.parts, *shipped)
 
 
+def _scales(
+    table: TrainingTable,
+    plan: SplitPlan,
+    without: Mapping[str, Part],
+    settings: TrainingSettings,
+    trainer: Trainer,
+    say: Say,
+) -> tuple[ScaleChoice | None, dict[str, HeadWeights], str]:
+    """Whether a head of several corpora learns their scales, the heads of parts that it was tried on, as it ships, and
+    the device; None where all scores are of one corpus, or the head is not over all corpora.
+    """
+    if not without or not plan.parts:
+        return None, {}, ""
+    tried = (*plan.parts, *without.values())
+    heads: dict[str, dict[str, HeadWeights]] = {}
+    device = ""
+    for way in (UNION, LEARNED):
+        trained = train_parts(table, tried, settings, trainer, say, learn_scales=way == LEARNED)
+        device = trained.device
+        heads[way] = {part.name: head for part, head in zip(tried, trained.heads, strict=True)}
+    choice = compared(table, plan.parts, without, {way: [of[part.name] for part in tried] for way, of in heads.items()})
+    ships = LEARNED if choice.learns else UNION
+    said = ", ".join(f"{way} {mean:.4f}" for way, mean in choice.means.items())
+    say(f"scales of {len(choice.corpora)} corpora: mean SROCC within them {said}; {ships} ships")
+    return choice, heads[ships], device
+
+
 def train_parts(
-    table: TrainingTable, parts: Sequence[Part], settings: TrainingSettings, trainer: Trainer, say: Say
+    table: TrainingTable,
+    parts: Sequence[Part],
+    settings: TrainingSettings,
+    trainer: Trainer,
+    say: Say,
+    *,
+    learn_scales: bool = False,
 ) -> TrainedHeads:
-    """One head per part, trained on its ``train`` rows; all at once, with a line of progress every few seconds."""
+    """One head per part, trained on its ``train`` rows; all at once, with a line of progress every few seconds.
+
+    With ``learn_scales`` each learns a map to every corpus's own scores, and gives those of the reference.
+    """
     begun = time.monotonic()
     line = ProgressLine(f"training {len(parts)} heads at once", settings.epochs, say, unit="epochs")
     target = on_training_range(table.mos, table.target)
-    rows = TrainingRows(table.features, table.onehot, target, table.groups, _weights(table, settings))
+    numbers = numbered(table.corpora)[1] if learn_scales else None
+    rows = TrainingRows(table.features, table.onehot, target, table.groups, _weights(table, settings), numbers)
     trained = trainer.train(
         rows, [HeadRows(part.name, part.train) for part in parts], settings, lambda done, *_: line.update(done)
     )

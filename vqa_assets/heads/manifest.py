@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # a head is put to use without what trains and judges one
     from vqa_assets.heads.choosing import Chosen
     from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
     from vqa_assets.heads.rows import TrainingTable
+    from vqa_assets.heads.scale_choice import ScaleChoice
     from vqa_assets.heads.splitting import SplitPlan
 
 SCHEMA = "mos-head-manifest-v1"
@@ -72,7 +73,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class MadeHead:
-    """All that one build came to. ``corpora_out``: each corpus by a head that was trained on the others."""
+    """All that one build came to. ``corpora_out``: each corpus by a head that was trained on the others.
+
+    ``scales`` says of a head of several corpora whether it learned their scales; ``fold_heads`` are those of the plan's
+    parts.
+    """
 
     recipe: HeadRecipe
     settings: TrainingSettings
@@ -85,6 +90,8 @@ class MadeHead:
     evaluation: "Evaluation"
     verdict: "Verdict"
     corpora_out: Mapping[str, "Judged"] = field(default_factory=dict)
+    scales: "ScaleChoice | None" = None
+    fold_heads: "Sequence[HeadWeights]" = ()
 
     @property
     def target(self) -> str:
@@ -158,6 +165,8 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
     }
     if made.recipe.every_corpus:
         manifest["leave_one_corpus_out"] = {corpus: _judged(judged) for corpus, judged in made.corpora_out.items()}
+    if made.scales:
+        manifest["corpus_scales"] = made.scales.as_json(head, table, made.plan.parts, made.fold_heads)
     manifest |= {
         "gate": {
             "target": made.target,

@@ -62,7 +62,9 @@ SHIPPED = Method()
 class TrainingRows:
     """All rows that heads are trained on: ``features`` (N, F), ``onehot`` (N, V), ``mos`` (N,) on 1–5, N groups.
 
-    ``weights`` (N,) say how much a row counts in the loss; None: all alike.
+    ``weights`` (N,) say how much a row counts in the loss; None: all alike. With ``corpora`` (N,), the
+    numbers of the rows' corpora, heads learn a map to each one's scores, and give those of the lowest number that they
+    are trained on. None: all scores are on one scale.
     """
 
     features: F32
@@ -70,6 +72,7 @@ class TrainingRows:
     mos: F32
     groups: tuple[str, ...]
     weights: F32 | None = None
+    corpora: I64 | None = None
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,23 @@ import hashlib
 import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, groupby
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.closed_form import RidgeRows, logit_skips
+from vqa_assets.heads.corpus_scales import CorpusScales, first_scales, mean_of
 from vqa_assets.heads.feature_map import FeatureMap
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, Progress, TrainedHeads, TrainingRows
 from vqa_assets.heads.model import SILENT, Members, one_thread
 from vqa_assets.heads.random_features import RandomFeatureRidge
+from vqa_assets.heads.scale_maps import RANK_TIMES, RATE_TIMES, ScaleMaps, rank_loss
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import F32, HIDDEN, I64, HeadWeights, NetworkWeights
 
@@ -115,9 +118,14 @@ def train(
     cores = torch.get_num_threads()
     with one_thread(), ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         learners = list(pool.map(lambda head: Learner.of(data, contents, head, settings, method), heads))
-        ridges = (
-            list(pool.map(lambda learner: learner.ridge(settings), learners)) if method.ridge else [None] * len(heads)
-        )
+
+        def fitted(scales: Sequence[CorpusScales | None]) -> list[RandomFeatureRidge | None]:
+            if not method.ridge:
+                return [None] * len(heads)
+            return list(pool.map(partial(Learner.ridge, settings=settings), learners, scales))
+
+        # A ridge member that fits several corpora's scores does so on the scale that the networks brought them to.
+        ridges = [] if data.corpora is not None else fitted([None] * len(heads))
         table = DeviceRows(learners, device)
         members = [
             member
@@ -129,13 +137,23 @@ def train(
             train_epoch = partial(Stack.train_epoch, epoch=epoch)
             losses = list(pool.map(train_epoch, stacks) if device.type == "cpu" else map(train_epoch, stacks))
             progress(epoch, settings.epochs, float(torch.cat(losses).mean().sqrt()))
-    trained = {id(member): pair for stack in stacks for member, pair in stack.best_weights()}
-    result = []
-    for i, (learner, ridge) in enumerate(zip(learners, ridges, strict=True)):
-        of_head = members[i * method.members : (i + 1) * method.members]
-        weights, epochs = zip(*(trained[id(member)] for member in of_head), strict=True)
-        result.append(HeadWeights(learner.map, weights, ridge, epochs))
-    return result
+        trained = {id(member): best for stack in stacks for member, best in stack.best_weights()}
+        of_heads = [
+            [trained[id(member)] for member in members[first : first + method.members]]
+            for first in range(0, len(members), method.members)
+        ]
+        scales = [mean_of([one.maps for one in own]) for own in of_heads]
+        ridges = ridges or fitted(scales)
+        return [
+            HeadWeights(
+                learner.map,
+                tuple(one.weights for one in own),
+                ridge,
+                tuple(one.epoch for one in own),
+                scales=maps,
+            )
+            for learner, own, maps, ridge in zip(learners, of_heads, scales, ridges, strict=True)
+        ]
 
 
 def stacked(members: Sequence["Member"], device: torch.device) -> Iterator[Sequence["Member"]]:
@@ -152,7 +170,8 @@ class Learner:
     """A head before its training: its map, and its own n rows as its members see them.
 
     ``inputs`` (n, I) are mapped features and one-hot, ``mos`` (n,) on 1–5, ``weights`` (n,) or None. ``contents`` (n,)
-    number what a row shows, and ``part`` (n,) the parts of them that its members stop by and choose by.
+    number what a row shows, and ``part`` (n,) the parts of them that its members stop by and choose by. ``corpora``
+    (n,) are their corpora's numbers where it learns their scales, which begin at ``scales``.
     """
 
     name: str
@@ -162,6 +181,8 @@ class Learner:
     weights: F32 | None
     contents: I64
     part: I64
+    corpora: I64 | None = None
+    scales: CorpusScales | None = None
 
     @classmethod
     def of(
@@ -186,19 +207,33 @@ class Learner:
         mapped = FeatureMap.fitted(data.features, rows, seed=settings.seed, quantiles=method.quantiles)
         inputs = mapped.inputs(data.features, data.onehot, rows)
         weights = None if data.weights is None else data.weights[rows]
-        return cls(head.name, mapped, inputs, data.mos[rows], weights, of_row, part)
+        learner = cls(head.name, mapped, inputs, data.mos[rows], weights, of_row, part)
+        if data.corpora is None:
+            return learner
+        corpora, z = data.corpora[rows], RidgeRows(inputs[:, : mapped.outputs], learner.mos, weights)
+        scales = first_scales(z, corpora, part, int(data.corpora.max()) + 1)
+        return replace(learner, corpora=corpora, scales=scales)
 
-    def ridge(self, settings: TrainingSettings) -> RandomFeatureRidge:
+    def on_reference(self, scales: CorpusScales | None) -> "Learner":
+        """The same with its rows' MOS on the reference scale of ``scales``, and what they count there."""
+        if scales is None or self.corpora is None:
+            return self
+        mos = scales.on_reference(self.mos, self.corpora)
+        return replace(self, mos=mos, weights=scales.weights(self.corpora, self.weights))
+
+    def ridge(self, scales: CorpusScales | None, settings: TrainingSettings) -> RandomFeatureRidge:
         """Its ridge member."""
         rng = _randomness(f"{settings.seed}:{self.name}:ridge")
-        return RandomFeatureRidge.fitted(self.inputs, self.mos, self.part, self.contents, self.weights, rng)
+        own = self.on_reference(scales)
+        return RandomFeatureRidge.fitted(self.inputs, own.mos, self.part, self.contents, own.weights, rng)
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
     """One network to be: rows of ``DeviceRows`` it is fitted on and stops by, its randomness, its first weights.
 
-    Where it does not ``stops_early`` it is fitted on all rows and keeps its last epoch.
+    Where it does not ``stops_early`` it is fitted on all rows and keeps its last epoch. ``scales`` are the first of its
+    corpora, where it learns them.
     """
 
     fit: I64
@@ -207,6 +242,7 @@ class Member:
     rng: np.random.Generator
     start: NetworkWeights
     stops_early: bool = True
+    scales: CorpusScales | None = None
 
     @property
     def steps(self) -> int:
@@ -218,6 +254,15 @@ class Member:
         return np.array_split(self.rng.permutation(self.fit), self.steps)
 
 
+@dataclass(frozen=True)
+class Best:
+    """What a network is at its best epoch, and its maps (C, 9) to the corpora's scales, where it learned them."""
+
+    weights: NetworkWeights
+    epoch: int
+    maps: F32 | None
+
+
 def members_of(learner: Learner, first_row: int, settings: TrainingSettings, method: Method) -> Iterator[Member]:
     """The networks of one head before their first step; its rows are those of ``DeviceRows`` from ``first_row`` on."""
     columns, inputs = learner.map.outputs, learner.inputs.shape[1]
@@ -225,7 +270,8 @@ def members_of(learner: Learner, first_row: int, settings: TrainingSettings, met
     stops_early = method.early_stopping and parts > 1
     skips = None
     if method.start != "zero":
-        rows = RidgeRows(learner.inputs[:, :columns], learner.mos, learner.weights)
+        aligned = learner.on_reference(learner.scales)
+        rows = RidgeRows(learner.inputs[:, :columns], aligned.mos, aligned.weights)
         skips = logit_skips(rows, learner.part, whole=not stops_early)
     for number in range(method.members):
         rng = _randomness(f"{settings.seed}:{learner.name}:{number}")
@@ -236,7 +282,7 @@ def members_of(learner: Learner, first_row: int, settings: TrainingSettings, met
             skip, skip_bias = skips[number % parts]
         start = starting_weights(skip, skip_bias, inputs - columns, rng)
         own, batch_rows = first_row + np.arange(len(stops)), settings.batch_rows(len(stops))
-        yield Member(own[fits], own[stops], batch_rows, rng, start, stops_early)
+        yield Member(own[fits], own[stops], batch_rows, rng, start, stops_early, learner.scales)
 
 
 def _randomness(salt: str) -> np.random.Generator:
@@ -275,6 +321,7 @@ class DeviceRows:
     is seen by each through a map of its own.
 
     ``inputs`` (N, Z + V) and ``mos`` (N,) are on the device, weights stay here; head i begins at ``first_rows[i]``.
+    Where heads learn the scales of corpora, ``numbers`` (N,) are those of the rows' corpora.
     """
 
     def __init__(self, learners: Sequence[Learner], device: torch.device) -> None:
@@ -284,10 +331,18 @@ class DeviceRows:
         self.mos = torch.cat([torch.from_numpy(learner.mos) for learner in learners]).to(device)
         weights = [learner.weights for learner in learners if learner.weights is not None]
         self.weights = np.concatenate(weights) if weights else None
+        corpora = [learner.corpora for learner in learners if learner.corpora is not None]
+        self.numbers = np.concatenate(corpora) if corpora else np.empty(0, dtype=np.int64)
+        count = max((len(learner.scales.values) for learner in learners if learner.scales), default=1)
+        self.corpora = torch.eye(count)[self.numbers].to(device)
 
     def inputs_of(self, rows: Tensor) -> Tensor:
         """Inputs (L, B, Z + V) of row numbers (L, B)."""
         return torch.index_select(self.inputs, 0, rows.reshape(-1)).view(*rows.shape, -1)
+
+    def corpora_of(self, rows: Tensor) -> Tensor:
+        """The corpora of row numbers (L, B), one-hot in (L, B, C), where heads learn their scales."""
+        return torch.index_select(self.corpora, 0, rows.reshape(-1)).view(*rows.shape, -1)
 
     def padded(self, rows: Sequence[I64]) -> tuple[Tensor, Tensor]:
         """Row numbers (L, B), and each row's share in its member's mean by its weight (L, B); 0 for no row."""
@@ -310,17 +365,30 @@ class Stack:
     ) -> None:
         self.table, self.members, self.method = table, members, method
         self.network = Members([member.start for member in members], method.dropout).to(table.device)
+        learned = [member.scales for member in members if member.scales is not None]
+        rows = [len(member.fit) for member in members]
+        self.maps = ScaleMaps(learned, rows).to(table.device) if learned else None
+        groups: list[dict[str, Any]] = [{"params": list(self.network.parameters())}]
+        if self.maps is not None:
+            # A scale is pulled nowhere, and a few numbers must go farther in as many steps.
+            groups.append({"params": list(self.maps.parameters()), "lr": settings.lr * RATE_TIMES, "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
+            groups,
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             fused=table.device.type in ("cpu", "cuda"),  # a third of the time; other devices have none
         )
         self.stop_rows, self.stop_shares = table.padded([member.stop for member in members])
-        self.best = {name: parameter.detach().clone() for name, parameter in self.network.named_parameters()}
+        self.best = {name: parameter.detach().clone() for name, parameter in self.parameters()}
         self.best_epoch = torch.zeros(len(members), dtype=torch.int64)
         self.keeps_last = torch.tensor([not member.stops_early for member in members]).to(table.device)
         self.best_loss = self.stopping_loss()
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What is learned, by name: the networks', and their maps' where they learn scales."""
+        yield from self.network.named_parameters()
+        if self.maps is not None:
+            yield from self.maps.named_parameters(prefix="maps")
 
     def train_epoch(self, epoch: int) -> Tensor:
         """One pass of every member over its rows; then their stopping loss (L,).
@@ -333,25 +401,36 @@ class Stack:
         better = (loss < self.best_loss) | self.keeps_last
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_epoch[better.cpu()] = epoch
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self.parameters():
             self.best[name] = torch.where(better[:, None, None], parameter.detach(), self.best[name])
         return loss
 
     def step(self, batch: Sequence[I64]) -> None:
         """One step of every member on rows of its own."""
+        if self.maps is not None:
+            # Pairs of one corpus are neighbours then, still at random.
+            batch = [own[np.argsort(self.table.numbers[own], kind="stable")] for own in batch]
         rows, shares = self.table.padded(batch)
-        mos = self.network(self.table.inputs_of(rows), self.silence(batch))
+        mos, scores = self.network(self.table.inputs_of(rows), self.silence(batch)), self.table.mos[rows]
         # The losses of members add up: a member's gradient is of its own loss alone.
-        loss = loss_of(self.method, mos, self.table.mos[rows], shares)
+        if self.maps is None:
+            loss = loss_of(self.method, mos, scores, shares)
+        else:
+            corpora = self.table.corpora_of(rows)
+            loss = loss_of(self.method, self.maps(mos, corpora), scores, shares)
+            loss = loss + self.maps.roughness() + RANK_TIMES * rank_loss(mos, scores, corpora, shares)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
-    def best_weights(self) -> Iterator[tuple[Member, tuple[NetworkWeights, int]]]:
-        """Each member with its best weights and the epoch they are of."""
-        self.network.load_state_dict(self.best, strict=False)
-        for member, weights, epoch in zip(self.members, self.network.weights(), self.best_epoch, strict=True):
-            yield member, (weights, int(epoch))
+    def best_weights(self) -> Iterator[tuple[Member, "Best"]]:
+        """Each member with its best weights."""
+        with torch.no_grad():
+            for name, parameter in self.parameters():
+                parameter.copy_(self.best[name])
+        maps = [None] * len(self.members) if self.maps is None else self.maps.values()
+        for member, *best in zip(self.members, self.network.weights(), self.best_epoch.tolist(), maps, strict=True):
+            yield member, Best(*best)
 
     @torch.no_grad()
     def stopping_loss(self) -> Tensor:
@@ -360,6 +439,8 @@ class Stack:
         for first in range(0, self.stop_rows.shape[1], _CHUNK):
             rows, shares = (of[:, first : first + _CHUNK] for of in (self.stop_rows, self.stop_shares))
             mos = self.network(self.table.inputs_of(rows))
+            if self.maps is not None:
+                mos = self.maps(mos, self.table.corpora_of(rows))
             loss += (shares * (mos - self.table.mos[rows]) ** 2).sum(1)
         return loss
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from vqa_assets import errors
 from vqa_assets.errors import TrainingError, VqaError
+from vqa_assets.heads.corpus_scales import KNOTS as SCALE_KNOTS
+from vqa_assets.heads.corpus_scales import CorpusScales
 from vqa_assets.heads.feature_map import KNOTS, FeatureMap
 from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, TrainingRows
 from vqa_assets.heads.random_features import FEATURES, RandomFeatureRidge
@@ -49,8 +51,7 @@ def write_job(folder: Path, job: Job) -> None:
         "groups": codes,
         "group_names": names,
     }
-    if data.weights is not None:
-        arrays["weights"] = data.weights
+    arrays |= {name: of for name in ("weights", "corpora") if (of := getattr(data, name)) is not None}
     arrays |= {f"head{i}": head.rows for i, head in enumerate(job.heads)}
     np.savez(folder / _ROWS, **arrays)
     settings = {name: value for name, value in job.settings.values().items() if name not in _FILES}
@@ -65,7 +66,8 @@ def read_job(folder: Path) -> Job:
     with np.load(folder / _ROWS, allow_pickle=False) as held:
         arrays: dict[str, Any] = dict(held)
     groups = tuple(str(name) for name in arrays["group_names"][arrays["groups"]])
-    data = TrainingRows(arrays["features"], arrays["onehot"], arrays["mos"], groups, arrays.get("weights"))
+    of_rows = {name: arrays.get(name) for name in ("weights", "corpora")}
+    data = TrainingRows(arrays["features"], arrays["onehot"], arrays["mos"], groups, **of_rows)
     heads = [HeadRows(name, arrays[f"head{i}"]) for i, name in enumerate(content["heads"])]
     settings = TrainingSettings.of(content["settings"], f"{folder / _JOB}: settings")
     return Job(data, heads, settings, content["device"])
@@ -93,6 +95,8 @@ def write_result(folder: Path, trained: TrainedHeads) -> None:
         arrays |= {f"{h}.map.{name}": array for name, array in vars(head.map).items() if array is not None}
         for m, network in enumerate(head.networks):
             arrays |= {f"{h}.{m}.{name}": array for name, array in network.named()}
+        if head.scales is not None:
+            arrays[f"{h}.scales"] = head.scales.values
         if head.ridge is not None:
             arrays |= {f"{h}.ridge.{name}": np.asarray(value) for name, value in vars(head.ridge).items()}
     np.savez(folder / _WEIGHTS, **arrays)
@@ -133,8 +137,19 @@ def _check_whole(heads: Sequence[HeadWeights], job: Job) -> None:
             drawn = (inputs, FEATURES), (FEATURES,), (FEATURES,)
             arrays += zip(head.ridge.arrays(), drawn, strict=True)
             arrays.append((np.array([head.ridge.gain, head.ridge.bias, head.ridge.penalty]), (3,)))
-        if not head.networks or any(a.shape != shape or not np.isfinite(a).all() for a, shape in arrays):
+        broken = any(a.shape != shape or not np.isfinite(a).all() for a, shape in arrays)
+        if not head.networks or broken or not _has_scales(head, job):
             raise _no_result(f"weights of {asked.name} that are of another shape, or no numbers")
+
+
+def _has_scales(head: HeadWeights, job: Job) -> bool:
+    """Whether a head learned scales where it was asked to, and only there; a corpus that it never saw has none."""
+    if head.scales is None or job.data.corpora is None:
+        return head.scales is None and job.data.corpora is None
+    values = head.scales.values
+    known = values[np.isfinite(values).any(axis=1)] if values.ndim == 2 else values
+    whole = values.shape == (int(job.data.corpora.max()) + 1, len(SCALE_KNOTS)) and len(known) > 0
+    return whole and bool((np.diff(known, axis=1) > 0).all())
 
 
 def _no_result(found: str) -> TrainingError:
@@ -160,7 +175,8 @@ def _head(arrays: Mapping[str, Any], number: int, said: Mapping[str, Any]) -> He
         of_ridge = {f.name: arrays[f"{number}.ridge.{f.name}"] for f in fields(RandomFeatureRidge)}
         numbers: dict[str, Any] = {name: array if array.ndim else float(array) for name, array in of_ridge.items()}
         ridge = RandomFeatureRidge(**numbers)
-    return HeadWeights(FeatureMap(**of_map), tuple(networks), ridge, best_epochs)
+    scales = CorpusScales(arrays[f"{number}.scales"]) if f"{number}.scales" in arrays else None
+    return HeadWeights(FeatureMap(**of_map), tuple(networks), ridge, best_epochs, scales=scales)
 
 
 def _failure(content: Mapping[str, Any]) -> VqaError:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, Target
 
-if TYPE_CHECKING:  # both are made of the arrays that are named here
+if TYPE_CHECKING:  # all are made of the arrays that are named here
+    from vqa_assets.heads.corpus_scales import CorpusScales
     from vqa_assets.heads.feature_map import FeatureMap
     from vqa_assets.heads.random_features import RandomFeatureRidge
 
@@ -51,7 +52,8 @@ class HeadWeights:
 
     Members are networks, then one ridge on random features, or none where a method has none. The head is the mean of
     the networks' mean and the ridge member. Members are trained on 1–5; what the head gives is on the range of its
-    ``target``.
+    ``target``. ``scales`` are what a head of several corpora learned of their scores; what it gives is on the
+    reference's.
     """
 
     map: "FeatureMap"
@@ -59,6 +61,7 @@ class HeadWeights:
     ridge: "RandomFeatureRidge | None"
     best_epochs: tuple[int, ...]
     target: Target = MOS_TARGET
+    scales: "CorpusScales | None" = None
 
     @property
     def shares(self) -> F32:

@@ -106,8 +106,12 @@ def test_the_unified_head_reads_it_and_decides_of_no_duplicate(
 ) -> None:
     result = platform.run("unified_mos_head_v1", protocol_splits=0, **QUICK)
     assert result.success, failure(result)
-    assert "chug" in metadata(result, "unified_mos_head_v1")["absent_corpora"]
+    told = metadata(result, "unified_mos_head_v1")
+    assert "chug" in told["absent_corpora"]
     m = platform.manifest("unified_mos_head_v1")
+    assert m["corpus_scales"]["reference"] == "konvid-1k"  # most rows
+    assert told["scale"] in {"that of konvid-1k", "1–5 as scores stand"}
+    assert [dict(record.data)["scales"] for record in told["srocc_within_corpora"].records] == ["union", "learned"]
     assert set(m["corpora"]) == set(m["leave_one_corpus_out"]) == {"konvid-1k", "lsvq"}
     counts = {name: corpus["counts"] for name, corpus in m["corpora"].items()}
     assert {n: (c["rows_in"], c["used"], c["duplicates"]) for n, c in counts.items()} == {
