@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import t
 
 from benchmarks.head_laws import LAWS
-from vqa_assets.heads.baselines import baseline_predictions, svr_predictions
+from vqa_assets.heads.baselines import rivals_of_parts
 from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainingRows
 from vqa_assets.heads.model import predict
 from vqa_assets.heads.rows import TrainingTable
@@ -62,10 +62,11 @@ def _cell(values: Sequence[float], shipped: Sequence[float]) -> str:
 def _mean_plcc(table: TrainingTable) -> dict[str, float]:
     parts = plan_splits(table, DEFAULT).parts
     means = {name: _mean_over(table, parts, _heads(table, parts, *way)) for name, way in WAYS.items()}
-    ridge = [baseline_predictions(table, part, DEFAULT.seed)["ridge"] for part in parts]
-    svr = [svr_predictions(table, part, DEFAULT.seed) for part in parts]
-    baselines = {"ridge regression": ridge, "RBF-SVR": svr}
-    baseline_means = {name: _mean_over(table, parts, lambda k, own=own: own[k]) for name, own in baselines.items()}
+    rivals = list(rivals_of_parts(table, parts, DEFAULT.seed))
+    names = {"ridge": "ridge regression", "svr": "RBF-SVR", "kernel_ridge": "kernel ridge"}
+    baseline_means = {
+        shown: _mean_over(table, parts, lambda k, name=name: rivals[k][name].scores) for name, shown in names.items()
+    }
     return {"shipped": means.pop("shipped"), **baseline_means, **means}
 
 

@@ -53,7 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         predictor = _predictor(options)
         table = read_judged(options.table, options.target or predictor.learned)
         judgement = judge_table(
-            predictor, table, recipe, lower_is_better=options.lower_is_better, draw=Bootstrap(options.resamples)
+            predictor,
+            table,
+            recipe,
+            lower_is_better=options.lower_is_better,
+            with_baselines=not options.no_baselines,
+            draw=Bootstrap(options.resamples),
         )
         refuse_changes([table.as_read])
         if options.out:
@@ -187,8 +192,11 @@ def as_text(judgement: "Judgement") -> str:
         "of encodes that failed": counts["failed"],
     }
     missing = "".join(f", {rows} {why}" for why, rows in left_out.items() if rows)
-    names = [part.name if part.by in ("all", "seen") else f"{part.by} {part.name}" for part in judgement.parts]
-    width = max(map(len, names))
+    judged_rows = {
+        part.name if part.by in ("all", "seen") else f"{part.by} {part.name}": part.judged for part in judgement.parts
+    }
+    judged_rows |= {f"baseline {one.name}": one.judged for one in judgement.baselines}
+    width = max(map(len, judged_rows))
     of = "contents" if judgement.contents_known else "clips"
     lines = [
         f"{judgement.predictor.name} against {table.target} of {table.path.name}",
@@ -196,8 +204,7 @@ def as_text(judgement: "Judgement") -> str:
         "",
         f"{'':<{width}}{'rows':>8}{of:>10}" + "".join(f"{shown:>{_WIDTH}}" for shown in _SHOWN.values()),
     ]
-    for name, part in zip(names, judgement.parts, strict=True):
-        judged = part.judged
+    for name, judged in judged_rows.items():
         lines.append(f"{name:<{width}}{judged.scores.rows:>8}{judged.groups:>10}{_numbers(judged.scores)}")
         limits = "".join(f"{_limits(judged.interval.get(metric)):>{_WIDTH}}" for metric in _SHOWN)
         lines.append(f"{'':<{width + 18}}{limits}")
@@ -237,6 +244,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--columns", metavar="A,B,…", help="what a head without our manifest reads, in its order")
     command.add_argument("--target", help="the column of scores (default: the one that a head learned, else mos)")
     command.add_argument("--lower-is-better", action="store_true", help="turn the sign of the predictions")
+    command.add_argument(
+        "--no-baselines", action="store_true", help="leave out the baselines of a head's columns, which take longest"
+    )
     command.add_argument("--out", type=Path, metavar="FOLDER", help=f"also write {JUDGEMENT} and {PICTURE} there")
     command.add_argument("--resamples", type=_positive, default=1000, help="resamples of an interval (default: 1000)")
     command.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")

@@ -185,7 +185,27 @@ def bootstrap_interval(
     return percentile_interval(np.concatenate(values), draw) if values else (math.nan, math.nan)
 
 
-def resamples(groups: Sequence[str], draw: Bootstrap) -> Iterator[Floats]:
+def bootstrap_difference(
+    metric: Metric,
+    truth: ArrayLike,
+    ours: ArrayLike,
+    theirs: ArrayLike,
+    groups: Sequence[str],
+    draw: Bootstrap | None = None,
+) -> tuple[float, float]:
+    """The interval, as ``bootstrap_interval``'s, of a metric of ``ours`` minus that of ``theirs``.
+
+    Both are judged on the same resamples of the groups.
+    """
+    draw = draw or Bootstrap()
+    values = [
+        metric_of_resamples(metric, truth, ours, counts) - metric_of_resamples(metric, truth, theirs, counts)
+        for counts in resamples(groups, draw)
+    ]
+    return percentile_interval(np.concatenate(values), draw) if values else (math.nan, math.nan)
+
+
+def resamples(groups: Sequence[str] | NDArray[np.int64], draw: Bootstrap) -> Iterator[Floats]:
     """How often each of the rows (N,) counts in each resample of whole groups: (S, N), some resamples at a time.
 
     Nothing under two groups.

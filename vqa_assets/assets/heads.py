@@ -41,6 +41,13 @@ A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
 _GRID = "encode-grid"
 _AGAIN = "materialize the head again"
+RIVALS = {
+    "ridge": "a ridge regression",
+    "svr": "a support vector regression",
+    "kernel_ridge": "a kernel ridge regression",
+    "constant": "a constant",
+}
+"""What a head has to beat, in words."""
 
 
 def published_head(asset: str, partitions: dg.PartitionsDefinition[str] | None) -> PublishedFile:
@@ -289,7 +296,7 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "gate_reasons": records([{"reason": reason} for reason in manifest["gate"]["reasons"]]),
         **means,
         "folds": records(manifest["folds"]["each"]),
-        **({"protocol": records(medians)} if medians else {}),
+        **({"protocol": records(medians), "beside_baselines": records(_beside_baselines(protocol))} if medians else {}),
         "trained_on": records(corpora),
         "absent_corpora": list(manifest["absent"]),
         "redistribution": manifest["redistribution"]["consequence"] if manifest["redistribution"] else "synthetic rows",
@@ -311,13 +318,26 @@ def _scales_metadata(scales: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
+def _beside_baselines(protocol: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The SROCC of the head minus that of each baseline, and its interval."""
+    return [
+        {
+            "baseline": name,
+            "srocc_of_head_minus_its_own": one["srocc"],
+            "low": one["interval"][0],
+            "high": one["interval"][1],
+        }
+        for name, one in protocol["head_minus"].items()
+    ]
+
+
 def _without_picture(card: str) -> str:
     """The card without the link to the file beside it: the web UI shows that as metadata of its own."""
     return "".join(line for line in card.splitlines(keepends=True) if not line.startswith("!["))
 
 
 def make_head_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """Gate, ridge baseline, columns, the head before (WARN); tables, operators and parity (blocking); per head."""
+    """Gate, baselines, columns, the head before (WARN); tables, operators and parity (blocking); per head."""
     heads = [published_head("mos_head", catalog.partitions), *(published_head(name, None) for name in HEAD_RECIPES)]
     return [check for head in heads for check in _checks_of(head)]
 
@@ -332,17 +352,6 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
         target = verdict.get("target", "")  # a head of an earlier edition says none
         on = f" on {target}" if is_further_score(target) else ""
         return dg.AssetCheckResult(passed=verdict["passed"], description=f"{latest.manifest['status']}{on}: {reasons}")
-
-    @head.check("The head is better than a ridge regression on the same folds.", name=f"{head.asset}_beats_ridge")
-    def beats_ridge(latest: Latest) -> dg.AssetCheckResult:
-        folds = latest.manifest["folds"]
-        plcc, ridge = folds["mean"]["plcc"], folds["baselines"]["ridge"]["mean"]["plcc"]
-        of_head, of_ridge = ("not defined" if value is None else f"{value:.4f}" for value in (plcc, ridge))
-        return dg.AssetCheckResult(
-            passed=bool(latest.manifest["beats_ridge"]),
-            description=f"mean PLCC of the head {of_head}, of the ridge regression {of_ridge}",
-            metadata={"plcc": plcc, "ridge_plcc": ridge},
-        )
 
     @head.check("Every column the head reads was known in all rows, and varies.", name=f"{head.asset}_columns")
     def columns(latest: Latest) -> dg.AssetCheckResult:
@@ -376,7 +385,48 @@ def _checks_of(head: PublishedFile) -> list[dg.AssetChecksDefinition]:
     def regression(latest: Latest) -> dg.AssetCheckResult:
         return regression_result(latest.manifest.get("regression"))
 
-    return [gate, beats_ridge, columns, runs_anywhere, schema, regression]
+    return [gate, *(_beats(head, rival) for rival in RIVALS), columns, runs_anywhere, schema, regression]
+
+
+def _beats(head: PublishedFile, rival: str) -> dg.AssetChecksDefinition:
+    @head.check(
+        f"Over the splits of the field's protocol, the SROCC of the head is above that of {RIVALS[rival]} on the same "
+        "columns: the whole 95 % interval of the difference, by resampled contents, lies above zero.",
+        name=f"{head.asset}_beats_{rival}",
+    )
+    def beats(latest: Latest) -> dg.AssetCheckResult:
+        return beats_result(latest.manifest, rival)
+
+    return beats
+
+
+def beats_result(manifest: Mapping[str, Any], rival: str) -> dg.AssetCheckResult:
+    """Passes where the head is better than a baseline beyond the interval; what was not measured has not passed."""
+    protocol = manifest["protocol"]
+    if protocol is None:
+        return _unmeasured("the field's protocol was not run (protocol_splits: 0, smoke, or nothing to judge by)")
+    if rival not in protocol["head_minus"]:
+        return _unmeasured("made by an older version, which did not compare them")
+    apart = protocol["head_minus"][rival]
+    low, high = apart["interval"]
+    metadata = {"difference": apart["srocc"], "interval_95": [low, high], "splits": protocol["splits"]}
+    if apart["srocc"] is None:
+        return _unmeasured("in one split or more the head tells no clips apart, or the scores are equal", metadata)
+    counted = ", whose own counts as 0," if rival == "constant" else ""
+    compared = f"SROCC of the head minus that of {RIVALS[rival]}{counted} over {protocol['splits']} splits"
+    said = f"{compared}: {apart['srocc']:.3f}"
+    if low is None:
+        return _unmeasured(f"{said}; too few contents for an interval", metadata)
+    where = "above" if low > 0 else "below" if high < 0 else "on both sides of"
+    return dg.AssetCheckResult(
+        passed=low > 0,
+        description=f"{said}, 95 % {low:.3f} to {high:.3f}, {where} zero",
+        metadata=metadata,
+    )
+
+
+def _unmeasured(why: str, metadata: Mapping[str, Any] | None = None) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, description=f"not measured: {why}", metadata=metadata)
 
 
 def _tables_result(latest: Latest) -> dg.AssetCheckResult:
@@ -414,10 +464,16 @@ def regression_result(regression: Mapping[str, Any] | None) -> dg.AssetCheckResu
     )
     worse = f"worse by {', '.join(name.upper() for name in regression['worse'])}: " if regression["worse"] else ""
     judged = f"on {regression['clips']} clips of {regression['groups']} contents"
+    baselines = regression.get("baselines", {})  # none in a manifest of an earlier edition
+    beside = ", ".join(f"{name} {_number(one['srocc'])}" for name, one in baselines.items())
+    beside = f"; SROCC of baselines on the same clips: {beside}" if beside else ""
     return dg.AssetCheckResult(
         passed=not regression["worse"],
-        description=f"{worse}{numbers}, {judged}{told}",
-        metadata={"metrics": dg.MetadataValue.json(regression["metrics"])},
+        description=f"{worse}{numbers}, {judged}{beside}{told}",
+        metadata={
+            "metrics": dg.MetadataValue.json(regression["metrics"]),
+            **({"baselines": dg.MetadataValue.json(baselines)} if baselines else {}),
+        },
     )
 
 

@@ -316,7 +316,12 @@ def end_with_parent() -> None:
     # Not PR_SET_PDEATHSIG: it tells of the end of the thread that started us, and workers outlive theirs.
     parent = os.getppid()
     if os.environ.get(_PARENT) == str(parent):
-        threading.Thread(target=_end_after, args=(parent,), name="end with parent", daemon=True).start()
+        end_after(parent)
+
+
+def end_after(parent: int) -> None:
+    """In a process that a library started for ``parent``: end it soon after that one has died, even of SIGKILL."""
+    threading.Thread(target=_end_after, args=(parent,), name="end with parent", daemon=True).start()
 
 
 def _end_after(parent: int) -> None:

@@ -27,7 +27,7 @@ from vqa_assets.heads.evaluation import (
 )
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
 from vqa_assets.heads.manifest import Exported, MadeHead, build_manifest
-from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingRows
+from vqa_assets.heads.method import EPOCHS, RIDGE_MEMBERS, HeadRows, TrainedHeads, Trainer, TrainingRows
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
 from vqa_assets.heads.regression import HeldOut, held_out
 from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
@@ -104,7 +104,7 @@ def build_head(
     made = MadeHead(recipe, settings, gate, chosen, table, *ran, scales=scales, fold_heads=own[: len(plan.parts)])
     stem = made.id + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
-    held = held_out(table, plan, own[-1])
+    held = held_out(table, plan, own[-1], settings)
     return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions, held)
 
 
@@ -155,13 +155,19 @@ def train_parts(
     With ``learn_scales`` each learns a map to every corpus's own scores, and gives those of the reference.
     """
     begun = time.monotonic()
-    line = ProgressLine(f"training {len(parts)} heads at once", settings.epochs, say, unit="epochs")
+    what = f"training {len(parts)} heads at once"
+    lines = {
+        EPOCHS: ProgressLine(what, settings.epochs, say, unit=EPOCHS),
+        RIDGE_MEMBERS: ProgressLine(what, len(parts), say, unit=RIDGE_MEMBERS),
+    }
     target = on_training_range(table.mos, table.target)
     numbers = numbered(table.corpora)[1] if learn_scales else None
     rows = TrainingRows(table.features, table.onehot, target, table.groups, _weights(table, settings), numbers)
-    trained = trainer.train(
-        rows, [HeadRows(part.name, part.train) for part in parts], settings, lambda done, *_: line.update(done)
-    )
+
+    def progress(done: int, _total: int, _rmse: float, what: str = EPOCHS) -> None:
+        lines[what].update(done)
+
+    trained = trainer.train(rows, [HeadRows(part.name, part.train) for part in parts], settings, progress)
     say(f"trained {len(parts)} heads in {clock(time.monotonic() - begun)}")
     return replace(trained, heads=tuple(replace(head, target=table.target) for head in trained.heads))
 

@@ -21,11 +21,13 @@ from vqa_assets.clips.work import ProgressLine
 from vqa_assets.corpora.contents import drawn_parts
 from vqa_assets.heads.baselines import (
     BASELINES,
-    SVR_FIT_ROWS,
+    KERNEL_FIT_ROWS,
+    RIVALS,
     baseline_predictions,
-    svr_predictions,
+    kernel_predictions,
     vmaf_on_training_scale,
 )
+from vqa_assets.heads.kernel_machines import Tuned
 from vqa_assets.heads.recipe import Gate
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
@@ -69,7 +71,6 @@ _FOLDS_SHOWN = 10
 _ROUNDING = 1e-9
 """What binary fractions lose: 0.905 − 0.9 is 0.005, and seven times 0.85 has the mean 0.85."""
 _PROTOCOL_RESAMPLES = 200
-_COMPARED = ("ridge", "svr")
 F64 = NDArray[np.float64]
 Say = Callable[[str], None]
 
@@ -164,7 +165,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """The median over splits of a metric of the head minus that of another predictor, with a 95 % interval."""
+    """The median over splits of the head's SROCC minus that of another predictor, with a 95 % interval.
+
+    On the rows that both could be judged on. A predictor that tells no clips of a split apart (a constant) has no SROCC
+    there, and it counts as 0; where the head has none, the difference is not defined.
+    """
 
     srocc: float
     interval: tuple[float, float]
@@ -172,14 +177,19 @@ class Difference:
 
 @dataclass(frozen=True)
 class Protocol:
-    """The protocol's result: ``predictors`` by name (head, constant, ridge, svr, and vmaf where it is known)."""
+    """The protocol's result: ``predictors`` by name (head, ``RIVALS``, and vmaf where it is known).
+
+    ``head_minus`` compares the head with each of ``RIVALS``. ``settings`` are what a tuned predictor chose, per split;
+    the kernel machines were fitted on ``kernel_rows`` rows at most.
+    """
 
     splits: int
     rows: int
     groups: int
-    svr_rows: int
+    kernel_rows: int
     predictors: Mapping[str, Summary]
     head_minus: Mapping[str, Difference]
+    settings: Mapping[str, Sequence[Mapping[str, float | str]]]
 
 
 @dataclass(frozen=True)
@@ -274,7 +284,7 @@ def _baselines(table: TrainingTable, plan: SplitPlan, seed: int) -> dict[str, tu
     each = [(part, baseline_predictions(table, part, seed)) for part in plan.parts]
     result = {}
     for name in BASELINES:
-        scores = tuple(_score_where_known(table.mos[part.test], predicted[name]) for part, predicted in each)
+        scores = tuple(_score_where_known(table.mos[part.test], predicted[name].scores) for part, predicted in each)
         if all(one.rows for one in scores):
             result[name] = scores
     return result
@@ -317,36 +327,58 @@ class _SplitPredictions:
     raw: F64
     fitted: F64
 
+    def on(self, rows: I64) -> "_SplitPredictions":
+        """The same for some of the rows."""
+        own = np.isin(self.rows, rows)
+        return _SplitPredictions(self.rows[own], self.mos[own], self.raw[own], self.fitted[own])
+
 
 def run_protocol(
     table: TrainingTable, parts: Sequence[Part], heads: Sequence[HeadWeights], seed: int, say: Say
 ) -> Protocol | None:
     """Judges the heads of ``parts``, in that order, beside the baselines; None without parts."""
+    from threadpoolctl import threadpool_limits
+
     if not parts:
         return None
+    # One thread for each piece of algebra: rounding must not tell how many cores there are.
+    with threadpool_limits(1):
+        return _run_protocol(table, parts, heads, seed, say)
+
+
+def _run_protocol(
+    table: TrainingTable, parts: Sequence[Part], heads: Sequence[HeadWeights], seed: int, say: Say
+) -> Protocol:
     of_predictor: dict[str, list[_SplitPredictions]] = {}
+    settings: dict[str, list[Mapping[str, float | str]]] = {}
     line = ProgressLine("protocol: baselines", len(parts), say, unit="splits")
-    for done, (part, mos_by_predictor) in enumerate(_mos_of_splits(table, parts, heads, seed), 1):
-        for name, predicted in mos_by_predictor.items():
-            finite = np.isfinite(predicted)
-            mos, raw = table.mos[part.test][finite].astype(np.float64), predicted[finite]
+    for done, (part, predictors) in enumerate(_predictors_of_splits(table, parts, heads, seed), 1):
+        for name, tuned in predictors.items():
+            finite = np.isfinite(tuned.scores)
+            mos, raw = table.mos[part.test][finite].astype(np.float64), tuned.scores[finite]
             fitted = mapped(mos, raw)
             split = _SplitPredictions(part.test[finite], mos, raw, raw if fitted is None else fitted)
             of_predictor.setdefault(name, []).append(split)
+            if tuned.settings:
+                settings.setdefault(name, []).append(tuned.settings)
         line.update(done)
     # A predictor that a split has nothing of (VMAF, mostly) is left out.
     whole = {name: each for name, each in of_predictor.items() if all(len(one.rows) for one in each)}
-    summaries = {name: partial(_summary, each, table.groups, seed) for name, each in whole.items()}
-    differences = {n: partial(_difference, whole["head"], whole[n], table.groups, seed) for n in _COMPARED}
+    # Contents as numbers: of a million rows in ten splits, their names are gigabytes.
+    names, contents = np.unique(np.asarray(table.groups, dtype=object), return_inverse=True)
+    draw = bootstrap_of(names.tolist(), seed, _PROTOCOL_RESAMPLES)
+    summaries = {name: partial(_summary, each, contents, draw) for name, each in whole.items()}
+    differences = {n: partial(_difference, whole["head"], whole[n], contents, draw) for n in RIVALS}
     results = iter(_side_by_side([*summaries.values(), *differences.values()], say))
-    rows = {row for part in parts for row in (*part.train, *part.test)}
+    rows = np.unique(np.concatenate([rows for part in parts for rows in (part.train, part.test)]))
     return Protocol(
         splits=len(parts),
         rows=len(rows),
-        groups=len({table.groups[row] for row in rows}),
-        svr_rows=min(SVR_FIT_ROWS, max(len(part.train) for part in parts)),
+        groups=len(np.unique(contents[rows])),
+        kernel_rows=min(KERNEL_FIT_ROWS, max(len(part.train) for part in parts)),
         predictors={name: next(results) for name in summaries},
         head_minus={name: next(results) for name in differences},
+        settings=settings,
     )
 
 
@@ -362,44 +394,65 @@ def _side_by_side(works: Sequence[Callable[[], Any]], say: Say) -> Iterator[Any]
         pool.shutdown(cancel_futures=True)
 
 
-def _mos_of_splits(
+def _predictors_of_splits(
     table: TrainingTable, parts: Sequence[Part], heads: Sequence[HeadWeights], seed: int
-) -> Iterator[tuple[Part, dict[str, F64]]]:
-    """Per split, each predictor's MOS of the test rows; splits side by side on all cores, in order."""
+) -> Iterator[tuple[Part, dict[str, Tuned]]]:
+    """Per split, what each predictor makes of the test rows."""
     from vqa_assets.heads.model import predict
 
-    def baselines(part: Part) -> dict[str, F64]:
-        return {**baseline_predictions(table, part, seed), "svr": svr_predictions(table, part, seed)}
-
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for part, head, others in zip(parts, heads, pool.map(baselines, parts), strict=True):
-            mos = predict(head, table.features[part.test], table.onehot[part.test])
-            yield part, {"head": mos.astype(np.float64), **others}
-    finally:
-        pool.shutdown(cancel_futures=True)
+    machines = kernel_predictions(table, parts, seed)
+    for part, head in zip(parts, heads, strict=True):
+        mos = predict(head, table.features[part.test], table.onehot[part.test])
+        # These are made here while other processes are at the machines of the next splits.
+        plain = baseline_predictions(table, part, seed)
+        yield part, {"head": Tuned(mos.astype(np.float64), {}), **plain, **next(machines)}
 
 
-def _summary(each: Sequence[_SplitPredictions], groups: Sequence[str], seed: int) -> Summary:
+def _summary(each: Sequence[_SplitPredictions], contents: I64, draw: Bootstrap) -> Summary:
     metrics = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse, "rmse_over_sd": rmse_over_sd}
     fitted = ("plcc", "rmse", "rmse_over_sd")
     pairs = {name: [(one.mos, one.fitted if name in fitted else one.raw) for one in each] for name in metrics}
     medians = {n: _median([metrics[n](*pair) for pair in pairs[n]]) for n in metrics}
-    resampling = _Resampling(each, groups, seed)
-    rows = len({row for one in each for row in one.rows})
+    resampling = _Resampling(each, contents, draw)
+    rows = len(np.unique(np.concatenate([one.rows for one in each])))
     medians_drawn = resampling.medians({name: (metrics[name], pairs[name]) for name in metrics})
-    return Summary(rows, medians, {name: percentile_interval(medians_drawn[name], resampling.draw) for name in metrics})
+    return Summary(rows, medians, {name: percentile_interval(medians_drawn[name], draw) for name in metrics})
 
 
 def _difference(
-    ours: Sequence[_SplitPredictions], theirs: Sequence[_SplitPredictions], groups: Sequence[str], seed: int
+    ours: Sequence[_SplitPredictions], theirs: Sequence[_SplitPredictions], contents: I64, draw: Bootstrap
 ) -> Difference:
-    pairs = {name: [(one.mos, one.raw) for one in each] for name, each in (("ours", ours), ("theirs", theirs))}
-    ours_median, theirs_median = (_median([srocc(*pair) for pair in pairs[name]]) for name in pairs)
-    resampling = _Resampling(ours, groups, seed)
-    drawn = resampling.medians({name: (srocc, pairs[name]) for name in pairs})
-    interval = percentile_interval(drawn["ours"] - drawn["theirs"], resampling.draw)
-    return Difference(ours_median - theirs_median, interval)
+    both = [np.intersect1d(a.rows, b.rows) for a, b in zip(ours, theirs, strict=True)]
+    us, them = ([one.on(rows) for one, rows in zip(each, both, strict=True)] for each in (ours, theirs))
+    measured = [np.array([srocc(one.mos, one.raw) for one in each]) for each in (us, them)]
+    resampling = _Resampling(us, contents, draw)
+    pairs = {name: [(one.mos, one.raw) for one in each] for name, each in (("us", us), ("them", them))}
+    drawn = resampling.of_splits({name: (srocc, of) for name, of in pairs.items()})
+    interval = percentile_interval(_median_apart(drawn["us"], drawn["them"]), draw)
+    return Difference(float(_median_apart(*measured)), interval)
+
+
+def srocc_difference(
+    mos: F64, ours: F64, theirs: F64, groups: Sequence[str], draw: Bootstrap | None = None
+) -> Difference:
+    """As ``Difference``, of one set of rows (N,) that both were judged on."""
+    draw = draw or Bootstrap()
+    drawn = [
+        _median_apart(*(metric_of_resamples(srocc, mos, one, counts)[None] for one in (ours, theirs)))
+        for counts in resamples(groups, draw)
+    ]
+    apart = float(_median_apart(*(np.array([srocc(mos, one)]) for one in (ours, theirs))))
+    return Difference(apart, percentile_interval(np.concatenate([np.empty(0), *drawn]), draw))
+
+
+def _median_apart(ours: F64, theirs: F64) -> F64:
+    """The median over splits, the first axis, of a correlation of ours minus that of theirs.
+
+    Where only theirs is not defined, they tell nothing apart, and theirs counts as 0.
+    """
+    told_apart = np.where(np.isnan(theirs) & ~np.isnan(ours), 0.0, theirs)
+    apart: F64 = np.median(ours, axis=0) - np.median(told_apart, axis=0)
+    return apart
 
 
 def _median(values: Sequence[float]) -> float:
@@ -410,20 +463,25 @@ def _median(values: Sequence[float]) -> float:
 class _Resampling:
     """Resamples of whole contents: one that is drawn twice counts twice in every split that it judges.
 
-    ``groups`` are those of all rows of the table.
+    ``contents`` number what all rows of the table show.
     """
 
-    def __init__(self, each: Sequence[_SplitPredictions], groups: Sequence[str], seed: int) -> None:
-        self.groups = [groups[row] for one in each for row in one.rows]
+    def __init__(self, each: Sequence[_SplitPredictions], contents: I64, draw: Bootstrap) -> None:
+        self.contents = contents[np.concatenate([one.rows for one in each])]
         self.ends = np.cumsum([len(one.rows) for one in each])
-        self.draw = bootstrap_of(groups, seed, _PROTOCOL_RESAMPLES)
+        self.draw = draw
 
     def medians(self, of: Mapping[str, tuple[Metric, Sequence[tuple[F64, F64]]]]) -> dict[str, F64]:
         """Per name, the median over the splits of a metric of each split's (MOS, predictions), in every resample."""
+        return {name: np.median(values, axis=0) for name, values in self.of_splits(of).items()}
+
+    def of_splits(self, of: Mapping[str, tuple[Metric, Sequence[tuple[F64, F64]]]]) -> dict[str, F64]:
+        """Per name, a metric of each split's (MOS, predictions), in every resample: (splits, S)."""
         drawn: dict[str, list[F64]] = {name: [] for name in of}
-        for counts in resamples(self.groups, self.draw):
+        for counts in resamples(self.contents, self.draw):
             each = np.split(counts, self.ends[:-1], axis=1)
             for name, (metric, pairs) in of.items():
                 of_splits = [metric_of_resamples(metric, *pair, own) for pair, own in zip(pairs, each, strict=True)]
-                drawn[name].append(np.median(np.stack(of_splits), axis=0))
-        return {name: np.concatenate(values) if values else np.empty(0) for name, values in drawn.items()}
+                drawn[name].append(np.stack(of_splits))
+        nothing = np.empty((len(self.ends), 0))
+        return {name: np.concatenate([nothing, *values], axis=1) for name, values in drawn.items()}

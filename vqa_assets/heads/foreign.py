@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.columns import columns_of_text, columns_without_numbers, feature_columns, number_sources, slots
 from vqa_assets.heads.recipe import OWN_COLUMNS
 from vqa_assets.heads.using import opened_session
-from vqa_assets.heads.weights import F32
+from vqa_assets.heads.weights import F32, encoder_onehot
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 _ONEHOT = ("onehot", "one_hot", "one-hot", "encoder")
@@ -44,7 +45,22 @@ class ForeignHead:
     def scores(self, table: pl.LazyFrame, what: str) -> F32:
         """The output (N,) of a table's rows; NaN where a column is not known, whatever the graph makes of NaN.
 
-        HeadError, which names the table by ``what``, where it lacks a column, holds text in one, or the graph fails.
+        HeadError as ``inputs``, and where the graph fails.
+        """
+        features, onehot = self.inputs(table, what)
+        known = np.isfinite(features).all(axis=1)
+        feed = {self.features.name: np.nan_to_num(features)}
+        if self.onehot is not None:
+            known &= onehot.any(axis=1)
+            feed[self.onehot.name] = onehot.astype(_FLOATS[self.onehot.type])
+        predicted = self.run(feed, len(features))
+        scores: F32 = np.where(known, predicted, np.float32(np.nan))
+        return scores
+
+    def inputs(self, table: pl.LazyFrame, what: str) -> tuple[NDArray[Any], F32]:
+        """Features (N, F) in the type that the graph takes, and one-hot (N, V), of one place where it takes none.
+
+        HeadError, which names the table by ``what``, where it lacks a column or holds text in one.
         """
         have = frozenset(table.collect_schema().names())
         schema = FeatureSchema(OWN_COLUMNS, self.columns, frozenset())
@@ -67,15 +83,8 @@ class ForeignHead:
                 next_step="name the table's columns with --columns, in the order of the head's input",
             )
         features = frame.select(slots(schema)).to_numpy().astype(_FLOATS[self.features.type])
-        known = np.isfinite(features).all(axis=1)
-        feed = {self.features.name: np.nan_to_num(features)}
-        if self.onehot is not None:
-            onehot = self._onehot(table, what, len(features))
-            known &= onehot.any(axis=1)
-            feed[self.onehot.name] = onehot.astype(_FLOATS[self.onehot.type])
-        predicted = self.run(feed, len(features))
-        scores: F32 = np.where(known, predicted, np.float32(np.nan))
-        return scores
+        onehot = encoder_onehot(len(features)) if self.onehot is None else self._onehot(table, what, len(features))
+        return features, onehot
 
     def _onehot(self, table: pl.LazyFrame, what: str, rows: int) -> F32:
         if self.onehot.shape[1] == 1:

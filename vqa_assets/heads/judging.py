@@ -17,14 +17,18 @@ from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_grou
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.scales import RAW_MOS, SLACK, TRAINING, UNIFIED
 from vqa_assets.errors import HeadError, LabelError, SchemaError
+from vqa_assets.heads.baselines import RIVALS, inner_parts, rivals_of_parts
 from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
-from vqa_assets.heads.evaluation import Judged, Verdict, verdict
+from vqa_assets.heads.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
 from vqa_assets.heads.foreign import open_foreign
-from vqa_assets.heads.manifest import SCHEMA
+from vqa_assets.heads.manifest import SCHEMA, as_plain
+from vqa_assets.heads.method import TrainingRows
 from vqa_assets.heads.pictures import draw_dots, png_of
 from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
 from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
+from vqa_assets.heads.splitting import Part
 from vqa_assets.heads.using import open_head
+from vqa_assets.heads.weights import F32
 from vqa_assets.labels.keys import absent_column
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
 from vqa_assets.metrics import (
@@ -61,6 +65,7 @@ _FITTED = {"plcc_fitted": plcc, "rmse_fitted": rmse}
 _LEAST_OF_CONTENT = 3
 """Rows of a content below which its own correlation says nothing."""
 _CURVE = 100
+_BASELINE_PARTS = 5
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -104,7 +109,8 @@ class Predictor:
     """What is judged: ``kind`` is ``head``, ``foreign head`` or ``column``; ``files`` are those that it was read from.
 
     ``target`` is None where nothing says on which range it predicts, ``learned`` the column of scores that it learned.
-    ``scores`` gives (N,) numbers of a table's rows.
+    ``scores`` gives (N,) numbers of a table's rows, and ``inputs`` of a head what it reads of them: features (N, F) and
+    a one-hot (N, V).
     """
 
     name: str
@@ -116,6 +122,7 @@ class Predictor:
     learned: str = TRAINING_COLUMN
     training: Training | None = None
     warnings: tuple[str, ...] = ()
+    inputs: Callable[[pl.LazyFrame, str], tuple[NDArray[Any], F32]] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,15 @@ class JudgedPart:
     by: str
     name: str
     judged: Judged
+
+
+@dataclass(frozen=True)
+class JudgedBaseline:
+    """A baseline of the columns that a head reads, and by how much the head's SROCC is above its own, on equal rows."""
+
+    name: str
+    judged: Judged
+    head_minus: Difference
 
 
 @dataclass(frozen=True)
@@ -154,6 +170,7 @@ class Judgement:
     predicted: F64
     notes: tuple[str, ...]
     gate: GateRead | None = None
+    baselines: tuple[JudgedBaseline, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The judgement for ``judgement.json``, without what the run says of itself."""
@@ -176,21 +193,22 @@ class Judgement:
             "counts": dict(self.counts),
             "intervals_by": "content" if self.contents_known else "clip",
             "trained_on": self.seen and {"rows": int(self.seen.rows.sum()), "told_by": self.seen.by},
-            "parts": [
-                {
-                    "by": part.by,
-                    "name": part.name,
-                    "groups": part.judged.groups,
-                    **part.judged.scores.as_json(),
-                    "interval_95": {
-                        name: [finite_or_none(end) for end in ends] for name, ends in part.judged.interval.items()
-                    },
+            "parts": [{"by": part.by, "name": part.name, **_as_json(part.judged)} for part in self.parts],
+            "baselines": {
+                baseline.name: {
+                    **_as_json(baseline.judged),
+                    "head_minus": as_plain(asdict(baseline.head_minus)),
                 }
-                for part in self.parts
-            ],
+                for baseline in self.baselines
+            },
             "gate": gate,
             "notes": list(self.notes),
         }
+
+
+def _as_json(judged: Judged) -> dict[str, Any]:
+    interval = {name: [finite_or_none(end) for end in ends] for name, ends in judged.interval.items()}
+    return {"groups": judged.groups, **judged.scores.as_json(), "interval_95": interval}
 
 
 def read_judged(path: Path, target: str) -> JudgedTable:
@@ -299,6 +317,7 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
             columns=head.schema.columns,
             files=files,
             scores=head.scores,
+            inputs=head.inputs,
             target=VMAF_TARGET if of_vmaf else MOS_TARGET,
             learned=GRID_TARGET if of_vmaf else head.target,
             training=training,
@@ -314,7 +333,15 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
         )
     foreign = open_foreign(onnx, columns)
     note = "what it was trained on is not known: no manifest of ours lies beside it"
-    return Predictor(onnx.stem, "foreign head", tuple(columns), {"head": onnx}, foreign.scores, warnings=(note,))
+    return Predictor(
+        name=onnx.stem,
+        kind="foreign head",
+        columns=tuple(columns),
+        files={"head": onnx},
+        scores=foreign.scores,
+        inputs=foreign.inputs,
+        warnings=(note,),
+    )
 
 
 def _is_ours(sidecar: Path) -> bool:
@@ -331,13 +358,15 @@ def judge_table(
     recipe: HeadRecipe | None = None,
     *,
     lower_is_better: bool = False,
+    with_baselines: bool = True,
     draw: Bootstrap | None = None,
 ) -> Judgement:
     """Judges what is predicted of a table's rows against their scores.
 
     With ``lower_is_better`` the predictions' sign is turned. The gate of ``recipe`` is read on the rows that the head
-    was not trained on, where some are known to be; its spread is not measured. HeadError where no row can be judged,
-    and where the scores are off the range of the head or of the gate.
+    was not trained on, where some are known to be; its spread is not measured. A head stands beside baselines, which
+    read the same columns and are cross-fitted by content on the table. HeadError where no row can be judged, and where
+    the scores are off the range of the head or of the gate.
     """
     if predictor.training:
         table = table.of_corpus(predictor.training.corpus_of(table.as_read.sha256))
@@ -372,6 +401,7 @@ def judge_table(
     parts = _parts(mos, scores, rows, seen, draw)
     if contents_known:
         parts += _by_content(mos, scores, groups, draw)
+    judging = _judging_rows(seen, len(mos))
     judgement = Judgement(
         predictor=predictor,
         table=table,
@@ -383,6 +413,7 @@ def judge_table(
         mos=mos,
         predicted=scores,
         notes=(),
+        baselines=_baselines(predictor, table, used, judging, scores, draw) if with_baselines else (),
     )
     judgement = replace(judgement, notes=tuple(_notes(judgement)))
     return judgement if recipe is None else replace(judgement, gate=_read_gate(recipe, judgement))
@@ -461,6 +492,45 @@ def _by_content(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap
     return [*parts, JudgedPart("content", "within: mean", Judged(rows, len(each), inside, interval))]
 
 
+def _judging_rows(seen: Seen | None, rows: int) -> Mask:
+    """The rows that a head was not trained on, where it is known which were and some were not; else all."""
+    return np.ones(rows, dtype=bool) if seen is None or seen.rows.all() else ~seen.rows
+
+
+def _baselines(
+    predictor: Predictor, table: JudgedTable, used: Mask, judging: Mask, scores: F64, draw: Bootstrap
+) -> tuple[JudgedBaseline, ...]:
+    """Each of ``RIVALS`` on the judging ones of the used rows: every row is judged by those of other contents.
+
+    None of a column, which reads nothing, and none of a single content.
+    """
+    groups = _chosen(table.groups, used)
+    if predictor.inputs is None or len(set(groups)) < 2:
+        return ()
+    features, onehot = predictor.inputs(table.rows, str(table.path))
+    mos = table.mos[used]
+    rows = TrainingRows(features[used].astype(np.float32), onehot[used], mos.astype(np.float32), groups)
+    everything = np.arange(len(mos))
+    part_of = inner_parts(groups, everything, _BASELINE_PARTS, draw.seed)
+    parts = [Part(f"part-{k}", np.flatnonzero(part_of != k), np.flatnonzero(part_of == k)) for k in np.unique(part_of)]
+    predicted = {name: np.full(len(mos), np.nan) for name in RIVALS}
+    for part, rivals in zip(parts, rivals_of_parts(rows, parts, draw.seed), strict=True):
+        for name, tuned in rivals.items():
+            predicted[name][part.test] = tuned.scores
+    each = []
+    for name, theirs in predicted.items():
+        both = judging & np.isfinite(theirs)
+        own = _chosen(groups, both)
+        each.append(
+            JudgedBaseline(
+                name,
+                _judged(mos[both], theirs[both], own, draw),
+                srocc_difference(mos[both], scores[both], theirs[both], own, draw),
+            )
+        )
+    return tuple(each)
+
+
 def _notes(judgement: Judgement) -> list[str]:
     """What a reader must know beside the numbers."""
     notes, counts, predictor = list(judgement.predictor.warnings), judgement.counts, judgement.predictor
@@ -487,7 +557,23 @@ def _notes(judgement: Judgement) -> list[str]:
         notes.append(
             "whether rows are of its training is not known: neither they nor what lies beside the head tell it"
         )
+    if judgement.baselines:
+        seen = judgement.seen
+        some_seen = seen is not None and seen.rows.any() and not seen.rows.all()
+        judged_on = "the rows that it was not trained on" if some_seen else "all rows"
+        notes.append(
+            f"baselines read the columns of {predictor.name} and are cross-fitted by content on this table: each row "
+            f"is predicted from other contents; judged on {judged_on}"
+        )
+        notes.append("SROCC minus theirs: " + ", ".join(map(_apart, judgement.baselines)))
     return notes
+
+
+def _apart(baseline: JudgedBaseline) -> str:
+    value, (low, high) = baseline.head_minus.srocc, baseline.head_minus.interval
+    if math.isnan(value):
+        return f"{baseline.name} –"
+    return f"{baseline.name} {value:.3f}" + ("" if math.isnan(low) else f" ({low:.3f} to {high:.3f})")
 
 
 def _read_gate(recipe: HeadRecipe, judgement: Judgement) -> GateRead:

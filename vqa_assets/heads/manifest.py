@@ -249,6 +249,7 @@ def _residuals(evaluation: "Evaluation") -> dict[str, dict[str, float]]:
 
 def _protocol(evaluation: "Evaluation") -> dict[str, Any] | None:
     """The field's protocol: medians over splits and 95 % intervals, per predictor; None where it was not run."""
+    from vqa_assets.heads.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
     from vqa_assets.heads.evaluation import TEST_SHARE
 
     protocol = evaluation.protocol
@@ -259,7 +260,14 @@ def _protocol(evaluation: "Evaluation") -> dict[str, Any] | None:
         "test_share": TEST_SHARE,
         "rows": protocol.rows,
         "groups": protocol.groups,
-        "svr_rows_at_most": protocol.svr_rows,
+        "svr_rows_at_most": protocol.kernel_rows,
+        "kernel_machines": {
+            "fitted_on_at_most": KERNEL_FIT_ROWS,
+            "chosen_on_at_most": KERNEL_CHOICE_ROWS,
+            "judged_on_at_most": KERNEL_JUDGED_ROWS,
+            "rows_drawn_by": "content",
+        },
+        "settings_chosen": protocol.settings,
         "rows_judged": {name: one.rows for name, one in protocol.predictors.items()},
         "median": {name: one.median for name, one in protocol.predictors.items()},
         "interval_95": {name: one.interval for name, one in protocol.predictors.items()},

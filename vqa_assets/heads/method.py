@@ -6,7 +6,7 @@ itself is in ``training``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from vqa_assets.heads.settings import TrainingSettings
     from vqa_assets.heads.weights import F32, I64, HeadWeights
 
-Progress = Callable[[int, int, float], None]
-"""(epochs done, epochs in all, RMSE of all members on the rows they stop by, on 1–5)."""
+EPOCHS, RIDGE_MEMBERS = "epochs", "ridge members"
+
+
+class Progress(Protocol):
+    """Hears how far a training is."""
+
+    def __call__(self, done: int, total: int, rmse: float, what: str = EPOCHS, /) -> None:
+        """``done`` of ``total`` epochs of all networks, with their RMSE (1–5) on the rows they stop by; where ``what``
+        says so, of the ridge members of all heads, which have none (NaN)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,34 +1,41 @@
 """A new head beside the published one, on the rows that both have never seen: is it worse than what it replaces?
 
+The baselines that were fitted on the new head's training rows stand beside both.
+
 Which files lie where is for ``publish``; which rows a head has seen is told by ``seen``.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import VqaError
-from vqa_assets.heads.evaluation import WITH_INTERVAL, Predictions, joined, predicted
+from vqa_assets.heads.baselines import rivals_of_parts
+from vqa_assets.heads.evaluation import WITH_INTERVAL, Predictions, joined, predicted, srocc_difference
 from vqa_assets.heads.manifest import target_of
 from vqa_assets.heads.recipe import MOS_TARGET
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.seen import KnownRows, training_of
-from vqa_assets.heads.splitting import SplitPlan
+from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.splitting import Part, SplitPlan
 from vqa_assets.heads.using import Head, open_head
 from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
-from vqa_assets.metrics import Metric, bootstrap_interval
+from vqa_assets.metrics import Metric, bootstrap_difference, krocc
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import table_at
 
+_METRICS: Mapping[str, Metric] = {**WITH_INTERVAL, "krocc": krocc}
 _LOWER_IS_BETTER = ("rmse",)
+_BASELINE = "baseline:"
+"""Before the names of their columns."""
 _LEAST_CONTENTS = 2
 _OF_ANOTHER_SHAPE = (KeyError, TypeError, ValueError, AttributeError)
 """What comes of a manifest that is JSON and yet not whole."""
@@ -37,17 +44,29 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The shipped head's predictions for rows that it was not trained on, and each row's word in a given split."""
+    """The shipped head's predictions for rows that it was not trained on, and each row's word in a given split.
+
+    ``baselines`` are the scores of the same rows by baselines that were fitted on the head's training rows.
+    """
 
     predictions: Predictions
     splits: tuple[str | None, ...]
+    baselines: Mapping[str, F64] = field(default_factory=dict)
 
 
-def held_out(table: TrainingTable, plan: SplitPlan, head: HeadWeights) -> HeldOut:
-    """The hold-out, or of a given split the rows that judge; none where every row was trained on."""
-    rows = plan.parts[0].test if plan.kind == "split" else plan.holdout
-    predictions = predicted(table, rows, head) if len(rows) else joined(())
-    return HeldOut(predictions, tuple(table.split[row] for row in rows))
+def held_out(table: TrainingTable, plan: SplitPlan, head: HeadWeights, settings: TrainingSettings) -> HeldOut:
+    """The hold-out, or of a given split the rows that judge; none where every row was trained on.
+
+    The kernel machines, which take longest, are among the baselines where the field's protocol is asked for.
+    """
+    rows = plan.judging
+    if not len(rows):
+        return HeldOut(joined(()), ())
+    with_machines = settings.protocol_splits > 0 and not settings.smoke
+    part = Part("shipped", plan.final, rows)
+    (rivals,) = rivals_of_parts(table, [part], settings.seed, with_machines=with_machines)
+    baselines = {name: tuned.scores for name, tuned in rivals.items()}
+    return HeldOut(predicted(table, rows, head), tuple(table.split[row] for row in rows), baselines)
 
 
 def against_published(
@@ -64,7 +83,7 @@ def against_published(
     ``sha256`` and ``target`` are the new head's, ``tables`` {corpus: files} those that it was trained from.
     ``compared`` is False where there is nothing to compare, and ``reason`` says why; else ``metrics`` holds both heads'
     numbers, their difference and its 95 % interval by content, and ``worse`` the metrics of which the interval lies on
-    the bad side.
+    the bad side; ``baselines`` holds the same numbers of the baselines, and by how much the new head's SROCC is above.
     """
     sidecar = onnx.with_suffix(".json")
     result: dict[str, Any] = {"compared": False, "reason": "", "before": None, "metrics": {}, "worse": []}
@@ -104,10 +123,12 @@ def _by_clip(held: HeldOut, before: Head, tables: Mapping[str, Sequence[Path]]) 
             "split": pl.Series(held.splits, dtype=pl.String),
             "mos": predictions.mos.astype(np.float64),
             "now": predictions.predicted.astype(np.float64),
+            **{f"{_BASELINE}{name}": scores for name, scores in held.baselines.items()},
         }
     )
+    numbers = ("mos", "now", *(name for name in of_now.columns if name.startswith(_BASELINE)))
     clips = of_now.group_by("corpus", "key", maintain_order=True).agg(
-        pl.col("group", "split").first(), pl.col("mos", "now").mean()
+        pl.col("group", "split").first(), pl.col(numbers).mean()
     )
     corpora = set(predictions.corpora)
     scored = [_scored(before, name, path, corpora) for name, paths in tables.items() for path in paths]
@@ -147,24 +168,28 @@ def _compared(onnx: Path, clips: pl.DataFrame) -> dict[str, Any]:
     if contents < _LEAST_CONTENTS:
         return {**counts, "reason": f"{contents} held-out contents are left that both heads can be judged on"}
     mos, now, before = (used[name].to_numpy() for name in ("mos", "now", "before"))
+    groups = used["group"].to_list()
     metrics, worse = {}, []
-    for name, metric in WITH_INTERVAL.items():
-        low, high = _interval(metric, mos, now, before, used["group"].to_list())
+    for name, metric in _METRICS.items():
+        low, high = bootstrap_difference(metric, mos, now, before, groups)
         values = {"now": metric(mos, now), "before": metric(mos, before)}
         metrics[name] = {**values, "difference": values["now"] - values["before"], "interval_95": (low, high)}
         is_worse = low > 0 if name in _LOWER_IS_BETTER else high < 0
         # A head that gives one score to all is worse than any that tells clips apart.
         if is_worse or (math.isnan(values["now"]) and not math.isnan(values["before"])):
             worse.append(name)
-    return {**counts, "compared": True, "metrics": metrics, "worse": worse}
+    baselines = {
+        column.removeprefix(_BASELINE): _beside(mos, now, used[column].to_numpy(), groups)
+        for column in used.columns
+        if column.startswith(_BASELINE)
+    }
+    return {**counts, "compared": True, "metrics": metrics, "worse": worse, "baselines": baselines}
 
 
-def _interval(metric: Metric, mos: F64, now: F64, before: F64, groups: Sequence[str]) -> tuple[float, float]:
-    """The 95 % interval of the difference: both heads are judged on the same resamples of the contents."""
-    places = np.arange(len(mos))
-
-    def difference(drawn: ArrayLike, _: ArrayLike) -> float:
-        rows = np.asarray(drawn).astype(np.int64)
-        return metric(mos[rows], now[rows]) - metric(mos[rows], before[rows])
-
-    return bootstrap_interval(difference, places, places, groups)
+def _beside(mos: F64, now: F64, baseline: F64, groups: Sequence[str]) -> dict[str, Any]:
+    """A baseline's numbers on the clips that it was asked about, and the new head's SROCC minus its own."""
+    known = np.isfinite(baseline)
+    mos, now, baseline = mos[known], now[known], baseline[known]
+    apart = srocc_difference(mos, now, baseline, [group for group, own in zip(groups, known, strict=True) if own])
+    numbers = {name: metric(mos, baseline) for name, metric in _METRICS.items()}
+    return {**numbers, "clips": int(known.sum()), "now_minus": asdict(apart)}

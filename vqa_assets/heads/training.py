@@ -8,6 +8,7 @@ rows, dropout) is drawn by numpy from its own seed: it ends the same whichever o
 """
 
 import hashlib
+import math
 import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,16 @@ from vqa_assets.errors import TrainingError
 from vqa_assets.heads.closed_form import RidgeRows, logit_skips
 from vqa_assets.heads.corpus_scales import CorpusScales, first_scales, mean_of
 from vqa_assets.heads.feature_map import FeatureMap
-from vqa_assets.heads.method import SHIPPED, HeadRows, Method, Progress, TrainedHeads, TrainingRows
+from vqa_assets.heads.method import (
+    EPOCHS,
+    RIDGE_MEMBERS,
+    SHIPPED,
+    HeadRows,
+    Method,
+    Progress,
+    TrainedHeads,
+    TrainingRows,
+)
 from vqa_assets.heads.model import SILENT, Members, one_thread
 from vqa_assets.heads.random_features import RandomFeatureRidge
 from vqa_assets.heads.scale_maps import RANK_TIMES, RATE_TIMES, ScaleMaps, rank_loss
@@ -64,10 +74,12 @@ class TorchTrainer:
         trained: list[HeadWeights] = []
         for number, lot in enumerate(lots):
 
-            def progress_of_all(done: int, epochs: int, rmse: float, before: int = number * settings.epochs) -> None:
+            def progress_of_all(done: int, total: int, rmse: float, what: str = EPOCHS, lot: int = number) -> None:
+                if what == RIDGE_MEMBERS:
+                    progress(lot * size + done, len(heads), rmse, what)
                 # In whole epochs of all lots; of the first lot of many, the first epochs are none yet.
-                if (whole := (before + done) // len(lots)) > 0:
-                    progress(whole, epochs, rmse)
+                elif (whole := (lot * total + done) // len(lots)) > 0:
+                    progress(whole, total, rmse)
 
             try:
                 trained += train(data, lot, settings, device, progress_of_all)
@@ -122,7 +134,11 @@ def train(
         def fitted(scales: Sequence[CorpusScales | None]) -> list[RandomFeatureRidge | None]:
             if not method.ridge:
                 return [None] * len(heads)
-            return list(pool.map(partial(Learner.ridge, settings=settings), learners, scales))
+            members: list[RandomFeatureRidge | None] = []
+            for ridge in pool.map(partial(Learner.ridge, settings=settings), learners, scales):
+                members.append(ridge)
+                progress(len(members), len(heads), math.nan, RIDGE_MEMBERS)
+            return members
 
         # A ridge member that fits several corpora's scores does so on the scale that the networks brought them to.
         ridges = [] if data.corpora is not None else fitted([None] * len(heads))

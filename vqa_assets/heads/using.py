@@ -62,6 +62,17 @@ class Head:
     def scores(self, table: pl.LazyFrame, what: str) -> F32:
         """The target (N,) of a feature table's rows; NaN where a feature or the encoder is not known.
 
+        HeadError as ``inputs``.
+        """
+        features, onehot = self.inputs(table, what)
+        predicted = self.session.run(None, {"features": features, "encoder_onehot": onehot})[0]
+        # A row of zeros is an encoder that the head does not know.
+        scores: F32 = np.where(onehot.any(1), predicted, np.float32(np.nan))
+        return scores
+
+    def inputs(self, table: pl.LazyFrame, what: str) -> tuple[F32, F32]:
+        """Features (N, F) and one-hot (N, V) of a feature table's rows; NaN where a feature is not known.
+
         What training filled, and the display it took, are filled alike. HeadError, which names the table by ``what``,
         where it lacks a column of the head or holds text in one.
         """
@@ -81,11 +92,7 @@ class Head:
                 next_step="extract them, or use a head of the table's own schema",
             )
         features = np.ascontiguousarray(frame.select(slots(self.schema)).to_numpy().astype(np.float32))
-        onehot = self._onehot(table, what) if self.encoders else encoder_onehot(len(features))
-        predicted = self.session.run(None, {"features": features, "encoder_onehot": onehot})[0]
-        # A row of zeros is an encoder that the head does not know.
-        scores: F32 = np.where(onehot.any(1), predicted, np.float32(np.nan))
-        return scores
+        return features, self._onehot(table, what) if self.encoders else encoder_onehot(len(features))
 
     def _onehot(self, table: pl.LazyFrame, what: str) -> F32:
         """(N, V) by the table's encoders; a row of zeros for one that the head does not know."""

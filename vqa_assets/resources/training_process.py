@@ -54,18 +54,22 @@ def _ends(folder: Path) -> PipesParamsLoader:
 
 
 def _train(folder: Path, pipes: PipesContext) -> None:
+    from vqa_assets.heads.method import EPOCHS
     from vqa_assets.heads.training_job import run_job
 
     begun = reported = time.monotonic()
 
-    def progress(done: int, epochs: int, rmse: float) -> None:
+    def progress(done: int, total: int, rmse: float, what: str = EPOCHS) -> None:
         nonlocal reported
         now = time.monotonic()
-        if 1 < done < epochs and now - reported < _REPORT_EVERY_S:
+        if 1 < done < total and now - reported < _REPORT_EVERY_S:
             return
         reported, seconds = now, now - begun
+        if what != EPOCHS:
+            pipes.log.info(f"{done} of {total} {what}")
+            return
         rate = done / max(seconds, 1e-9)
-        pipes.log.info(f"epoch {done} of {epochs}, stopping RMSE {rmse:.4f}, {rate:.1f} epochs/s")
+        pipes.log.info(f"epoch {done} of {total}, stopping RMSE {rmse:.4f}, {rate:.1f} epochs/s")
         pipes.report_custom_message({"epoch": done, "stopping_rmse": rmse, "seconds": round(seconds, 3)})
 
     trained = run_job(folder, progress)

@@ -44,7 +44,8 @@ WARNING = {
     "mos_features_labels",
     "mos_label_batch_split_leakage",
     "unified_features_coverage",
-    *(f"{head}_{check}" for head in HEADS for check in ("gate", "beats_ridge", "columns", "regression")),
+    *(f"{head}_{check}" for head in HEADS for check in ("gate", "columns", "regression")),
+    *(f"{head}_beats_{rival}" for head in HEADS for rival in ("ridge", "svr", "kernel_ridge", "constant")),
     "encode_grid_jsonl_dropped",
     "fr_training_corpus_conflicts",
 }

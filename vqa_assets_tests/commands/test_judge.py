@@ -31,6 +31,7 @@ from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 NAME = "konvid_mos_head_v1"
 SETTINGS = TrainingSettings(epochs=2, device="cpu", protocol_splits=0)
 ROWS = 90
+BASELINES = "with baselines"
 
 
 def with_metric(seed: int = 7) -> pl.DataFrame:
@@ -80,7 +81,9 @@ class Result:
 
     def __init__(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str | Path, ...]) -> None:
         out = tmp_path / "out"
-        self.status = main(["--resamples", "12", "--out", str(out), *map(str, arguments)])
+        # The baselines take longest: they are left out, unless a test is about them.
+        usual = ["--resamples", "12", "--out", str(out), *([] if BASELINES in arguments else ["--no-baselines"])]
+        self.status = main([*usual, *(str(one) for one in arguments if one != BASELINES)])
         told = capsys.readouterr()
         self.out, self.err = told.out, told.err
         self.judgement = json.loads((out / "judgement.json").read_text()) if self.status != 2 else {}
@@ -453,6 +456,44 @@ class TestForeignHeads:
         for text in ('{"schema": "theirs"}', "[1, 2]", "no JSON"):
             (tmp_path / "theirs.json").write_text(text)
             assert "theirs.json, which is no manifest of a head" in judge(tmp_path / "theirs.onnx", table).err
+
+
+class TestBaselines:
+    """Baselines of the columns that a head reads, cross-fitted by content on the judged table."""
+
+    def test_beside_a_head_of_ours_they_are_judged_on_the_rows_that_it_was_not_trained_on(self, judge, root):
+        found = judge(NAME, root / "train.parquet", "--root", root, BASELINES)
+        never, baselines = found.part("not trained on"), found.judgement["baselines"]
+        assert set(baselines) == {"ridge", "svr", "kernel_ridge", "constant"}
+        for name, one in baselines.items():
+            assert (one["rows"], one["groups"]) == (never["rows"], never["groups"])
+            low, high = one["head_minus"]["interval"]
+            assert low <= one["head_minus"]["srocc"] <= high
+            assert one["head_minus"]["srocc"] == pytest.approx(never["srocc"] - (one["srocc"] or 0.0))
+            assert f"baseline {name}" in found.out
+            if name != "constant":
+                assert {"srocc", "krocc", "plcc", "rmse"} <= set(one["interval_95"])
+        assert "cross-fitted by content on this table: each row is predicted from other contents" in found.out
+        assert "judged on the rows that it was not trained on" in found.out
+        assert "SROCC minus theirs: ridge " in found.out
+
+    def test_they_read_the_columns_of_a_foreign_head_and_know_no_row_that_they_judge(self, judge, tmp_path):
+        path = graph(tmp_path / "theirs.onnx", [("x", FLOAT, ["n", 2])])
+        found = judge(path, written(TWO, tmp_path / "two.parquet"), "--columns", "half,other", BASELINES)
+        baselines = found.judgement["baselines"]
+        assert baselines["ridge"]["rows"] == ROWS
+        assert baselines["ridge"]["srocc"] > 0.9
+        # Each row is told by the mean of other contents: never by its own.
+        assert baselines["constant"]["rmse_over_sd"] > 1
+        noise = TWO.with_columns(half=pl.col("mos").shuffle(seed=2), other=pl.col("mos").shuffle(seed=3))
+        found = judge(path, written(noise, tmp_path / "noise.parquet"), "--columns", "half,other", BASELINES)
+        assert all(abs(one["srocc"] or 0) < 0.4 for one in found.judgement["baselines"].values())
+
+    def test_a_column_and_a_single_content_have_none_and_they_may_be_left_out(self, judge, table, root, tmp_path):
+        assert judge("metric", table, BASELINES).judgement["baselines"] == {}
+        alone = written(labelled(20, seed=3).with_columns(content_id=pl.lit("one")), tmp_path / "one.parquet")
+        assert judge(NAME, alone, "--root", root, BASELINES).judgement["baselines"] == {}
+        assert "baseline" not in judge(NAME, root / "train.parquet", "--root", root).out
 
 
 def test_what_is_written_says_what_was_read_and_can_be_verified(judge, root, tmp_path):

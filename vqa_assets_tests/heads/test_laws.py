@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.baselines import svr_predictions
+from vqa_assets.heads.baselines import kernel_predictions
 from vqa_assets.heads.evaluation import PROPOSED, Evaluation, evaluate, verdict
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
@@ -105,7 +105,7 @@ def test_the_shipped_head_is_no_worse_than_ridge_and_an_rbf_svr(tmp_path, rows, 
         table = read_training_table({"mine": path}, KONVID_V1)
         parts = plan_splits(table, SETTINGS).parts
         evaluation, _ = judged(tmp_path, labelled(rows, seed, bend))
-        svr = [svr_predictions(table, part, 1) for part in parts]
+        svr = [tuned["svr"].scores for tuned in kernel_predictions(table, parts, 1)]
         theirs += [plcc(table.mos[part.test], svr[k]) for k, part in enumerate(parts)]
         ours += [fold.plcc for fold in evaluation.folds]
         ridges += [fold.plcc for fold in evaluation.baselines["ridge"]]

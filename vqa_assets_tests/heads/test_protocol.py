@@ -1,3 +1,9 @@
+import copy
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -5,12 +11,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import RidgeCV
+from sklearn.svm import SVR
 
+from vqa_assets.assets.heads import beats_result
 from vqa_assets.corpora.contents import drawn_parts
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.baselines import bounded, svr_predictions
+from vqa_assets.heads import baselines
+from vqa_assets.heads.baselines import RIVALS, bounded, inner_parts, kernel_predictions, rivals_of_parts
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
+from vqa_assets.heads.closed_form import PENALTIES
 from vqa_assets.heads.evaluation import METRICS, protocol_parts, run_protocol
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
@@ -19,8 +31,8 @@ from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, plan_splits
 from vqa_assets.heads.synthetic import synthetic_table
 from vqa_assets.heads.training import TorchTrainer
-from vqa_assets.heads.weights import encoder_onehot
-from vqa_assets.metrics import plcc, score
+from vqa_assets.heads.weights import encoder_onehot, standardisation, standardised
+from vqa_assets.metrics import plcc, score, srocc
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, written
 
 SETTINGS = TrainingSettings(epochs=3, device="cpu", protocol_splits=4)
@@ -101,7 +113,7 @@ def test_with_a_split_everywhere_the_protocol_draws_from_all_rows():
 def test_the_manifest_has_medians_and_intervals_of_all_predictors(built):
     protocol = built.manifest["protocol"]
     assert (protocol["splits"], protocol["test_share"]) == (4, 0.2)
-    assert set(protocol["median"]) == {"head", "constant", "ridge", "svr", "vmaf"}
+    assert set(protocol["median"]) == {"head", "constant", "ridge", "svr", "kernel_ridge", "vmaf"}
     for name, medians in protocol["median"].items():
         assert set(medians) == set(METRICS)
         for metric, median in medians.items():
@@ -130,12 +142,39 @@ def test_the_medians_are_those_of_the_splits_heads():
 
 def test_differences_to_the_baselines_have_intervals(built):
     protocol = built.manifest["protocol"]
-    assert set(protocol["head_minus"]) == {"ridge", "svr"}
+    assert set(protocol["head_minus"]) == set(RIVALS) == {"ridge", "svr", "kernel_ridge", "constant"}
     for name, difference in protocol["head_minus"].items():
         low, high = difference["interval"]
         assert low <= difference["srocc"] <= high
-        apart = protocol["median"]["head"]["srocc"] - protocol["median"][name]["srocc"]
-        assert difference["srocc"] == pytest.approx(apart)
+        # A constant tells nothing apart: it has no SROCC, which counts as 0.
+        of_baseline = protocol["median"][name]["srocc"] or 0.0
+        assert difference["srocc"] == pytest.approx(protocol["median"]["head"]["srocc"] - of_baseline)
+    assert protocol["head_minus"]["constant"]["interval"] == protocol["interval_95"]["head"]["srocc"]
+
+
+def test_the_settings_that_each_baseline_chose_in_each_split_stand_in_the_manifest(built):
+    chosen = built.manifest["protocol"]["settings_chosen"]
+    assert {name: [set(one) for one in each] for name, each in chosen.items()} == {
+        "constant": [{"score"}] * 4,
+        "ridge": [{"penalty"}] * 4,
+        "svr": [{"scaling", "gamma", "C", "epsilon"}] * 4,
+        "kernel_ridge": [{"scaling", "gamma", "penalty"}] * 4,
+    }
+    assert built.manifest["protocol"]["kernel_machines"] == {
+        "fitted_on_at_most": 5_000,
+        "chosen_on_at_most": 1_500,
+        "judged_on_at_most": 20_000,
+        "rows_drawn_by": "content",
+    }
+
+
+def test_the_baselines_stand_on_the_hold_out_too(built, path):
+    held = built.held_out
+    assert {name: len(scores) for name, scores in held.baselines.items()} == dict.fromkeys(
+        RIVALS, built.manifest["holdout"]["rows"]
+    )
+    assert np.corrcoef(held.baselines["kernel_ridge"], held.predictions.mos)[0, 1] > 0.5
+    assert set(build(path, SETTINGS.but(protocol_splits=0, epochs=1)).held_out.baselines) == {"ridge", "constant"}
 
 
 def test_the_gates_folds_are_the_same_with_and_without_the_protocol(built, path):
@@ -161,8 +200,11 @@ def test_labels_that_hardly_differ_leave_numbers_undefined_and_warn_of_nothing(t
 def test_the_card_and_the_log_tell_of_the_protocol(built, told):
     card = render_card(built.manifest)
     assert "Medians over 4 splits by content" in card
-    for row in ("| the head | 0.", "| constant | – | – | – |", "| ridge regression |", "| RBF-SVR |", "| VMAF |"):
+    machines = ("| RBF-SVR |", "| RBF kernel ridge regression |")
+    for row in ("| the head | 0.", "| constant | – | – | – |", "| ridge regression |", *machines, "| VMAF |"):
         assert row in card
+    assert "fitted on at most 5000 rows, choose their settings on at most 1500 and are judged on at most 20000" in card
+    assert "SROCC of the head minus that of a constant, which counts as 0: 0." in card
     assert "SROCC of the head minus that of RBF-SVR:" in card
     assert any("trained 10 heads in" in line for line in told)
 
@@ -183,21 +225,134 @@ def test_vmaf_that_is_known_of_some_rows_says_of_how_many(tmp_path):
     assert f"| VMAF (known of {judged['vmaf']} of {judged['head']} rows) |" in render_card(manifest)
 
 
-def test_svr_learns_a_bent_signal_from_training_rows_alone():
-    frame = labelled(400, bend=0.6)
-    mos = frame["mos"].to_numpy().astype(np.float32)
-    table = replace(
-        synthetic_table(KONVID_V1, rows=400),
-        features=frame.select(KONVID_V1.columns).to_numpy().astype(np.float32),
-        mos=mos,
+def known(rows: int, bend: float = 0.6, features=lambda z: z):
+    """A table whose scores follow its features, which are seen as ``features`` makes them."""
+    frame = labelled(rows, bend=bend)
+    return replace(
+        synthetic_table(KONVID_V1, rows=rows),
+        features=features(frame.select(KONVID_V1.columns).to_numpy()).astype(np.float32),
+        mos=frame["mos"].to_numpy().astype(np.float32),
         groups=tuple(frame["content_id"]),
     )
-    part = Part("a", np.arange(300), np.arange(300, 400))
-    predicted = svr_predictions(table, part, seed=1)
-    assert plcc(mos[300:], predicted) > 0.7
-    spoilt = mos.copy()
-    spoilt[300:] = 1.0
-    np.testing.assert_array_equal(svr_predictions(replace(table, mos=spoilt), part, seed=1), predicted)
+
+
+def test_the_kernel_machines_learn_a_bent_signal_from_training_rows_alone():
+    table, part = known(300), Part("a", np.arange(240), np.arange(240, 300))
+    spoilt = table.mos.copy()
+    spoilt[240:] = 1.0
+    (tuned,), (blind,) = (list(rivals_of_parts(one, [part], seed=1)) for one in (table, replace(table, mos=spoilt)))
+    for name in RIVALS:
+        assert name == "constant" or plcc(table.mos[240:], tuned[name].scores) > (0.7 if name != "ridge" else 0.5)
+        np.testing.assert_array_equal(blind[name].scores, tuned[name].scores)
+        assert blind[name].settings == tuned[name].settings
+
+
+@pytest.mark.parametrize("columns", [11, 150])
+def test_each_baseline_is_scikit_learns_with_the_settings_that_it_says(columns):
+    """And ridge's penalty is the one that its own search by left-out contents finds, by columns and by rows."""
+    draw = np.random.default_rng(3)
+    features = draw.standard_normal((120, columns)).astype(np.float32)
+    mos = (3 + 0.4 * features[:, 0] + 0.3 * draw.standard_normal(120)).astype(np.float32)
+    rows = TrainingRows(features, encoder_onehot(120), mos, tuple(f"c{i // 2}" for i in range(120)))
+    part = Part("a", np.arange(100), np.arange(100, 120))
+    (tuned,) = rivals_of_parts(rows, [part], 1)
+    mean, std = standardisation(features[:100])
+    x, y = standardised(features, mean, std).astype(np.float64), mos[:100].astype(np.float64)
+    inner = inner_parts(rows.groups, part.train, 5, 1)
+    cuts = [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in range(5)]
+    ridge = RidgeCV(PENALTIES, cv=cuts, scoring="neg_mean_squared_error").fit(x[:100], y)
+    assert tuned["ridge"].settings["penalty"] == ridge.alpha_
+    np.testing.assert_allclose(tuned["ridge"].scores, ridge.predict(x[100:]), atol=1e-9)
+    low, high = features[:100].min(axis=0).astype(np.float64), features[:100].max(axis=0).astype(np.float64)
+    scaled = {"standardised": x, "min-max": np.clip((features - low) / (high - low), 0, 1)}
+    for name in ("svr", "kernel_ridge"):
+        chosen = dict(tuned[name].settings)
+        scaling, gamma = chosen.pop("scaling"), chosen.pop("gamma")
+        machine = (
+            SVR(gamma=gamma, **chosen) if name == "svr" else KernelRidge(chosen["penalty"], kernel="rbf", gamma=gamma)
+        )
+        machine.fit(scaled[scaling][:100], (y - y.mean()) / y.std())
+        expected = y.mean() + y.std() * machine.predict(scaled[scaling][100:])
+        np.testing.assert_allclose(tuned[name].scores, expected, atol=1e-6)
+
+
+def test_other_processes_give_the_same_numbers(monkeypatch):
+    monkeypatch.setattr(baselines, "KERNEL_JUDGED_ROWS", 25)
+    table = known(90)
+    parts = [Part(f"{k}", np.arange(90)[np.arange(90) // 30 != k], np.arange(30) + 30 * k) for k in range(3)]
+    here, elsewhere = (list(kernel_predictions(table, parts, 1, processes=n)) for n in (1, 2))
+    for ours, theirs in zip(here, elsewhere, strict=True):
+        for name, tuned in ours.items():
+            np.testing.assert_array_equal(theirs[name].scores, tuned.scores)
+            assert theirs[name].settings == tuned.settings
+            assert np.isfinite(tuned.scores).sum() == 25  # the others of 30 are not asked
+
+
+PROGRAM = """
+import numpy as np
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.baselines import kernel_predictions
+from vqa_assets.heads.splitting import Part
+from vqa_assets.heads.synthetic import synthetic_table
+table = synthetic_table(KONVID_V1, rows=400)
+parts = [Part(f"{k}", np.arange(k, 400), np.arange(k)) for k in range(1, 100)]
+for _ in kernel_predictions(table, parts, 1, processes=2):
+    print("one", flush=True)
+"""
+
+
+@pytest.mark.takes_long("processes that are killed")
+def test_the_processes_end_with_a_run_that_is_killed():
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, start_new_session=True) as run:
+        assert run.stdout
+        run.stdout.readline()
+        run.kill()
+        group = run.pid
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("they outlive it")
+
+
+def test_left_out_contents_choose_the_scaling_that_suits_the_columns():
+    """Standardising makes noise as large as a column of two values; between its ends, it makes a tail all there is."""
+    draw = np.random.default_rng(0)
+    two = draw.integers(0, 2, (160, 3)).astype(float)
+    tail = np.exp(2 * draw.standard_normal((160, 3)))
+    noise = {"min-max": draw.standard_normal((160, 20)), "standardised": draw.random((160, 3))}
+    laws = {"min-max": (two, two @ [1.0, 1.0, 1.0]), "standardised": (tail, np.log(tail) @ [0.5, 0.4, 0.3])}
+    for scaling, (causes, law) in laws.items():
+        features = np.hstack([causes, noise[scaling]]).astype(np.float32)
+        mos = (3 + 0.4 * (law - law.mean())).astype(np.float32)
+        rows = TrainingRows(features, encoder_onehot(160), mos, tuple(f"c{i // 2}" for i in range(160)))
+        (tuned,) = kernel_predictions(rows, [Part("a", np.arange(120), np.arange(120, 160))], 1)
+        assert {tuned[name].settings["scaling"] for name in tuned} == {scaling}
+        assert srocc(mos[120:], tuned["kernel_ridge"].scores) > 0.6
+
+
+def test_with_one_content_to_learn_from_nothing_is_chosen_and_with_two_it_is():
+    table = replace(known(60), groups=("a",) * 20 + ("b",) * 20 + ("c",) * 20)
+    one, two = (Part("x", np.arange(rows), np.arange(40, 60)) for rows in (20, 40))
+    (of_one,) = rivals_of_parts(table, [one], 1)
+    assert of_one["svr"].settings["C"] == 1.0
+    assert of_one["kernel_ridge"].settings["scaling"] == "standardised"
+    (of_two,) = rivals_of_parts(table, [two], 1)
+    assert all(np.isfinite(tuned.scores).all() for tuned in (*of_one.values(), *of_two.values()))
+
+
+@pytest.mark.parametrize("scores", [np.full(60, 3.0), np.where(np.arange(60) == 7, 4.0, 3.0)])
+def test_scores_that_hardly_differ_and_columns_of_one_value_or_huge_ones_are_fitted_without_a_word(scores):
+    features = known(60).features.copy()
+    features[:, 0], features[:, 1], features[3, 1] = 1.0, 0.0, 1e30
+    features[:, 2] = np.where(np.arange(60) % 2, 1e30, -1e30)
+    table = replace(known(60), features=features, mos=scores.astype(np.float32))
+    (tuned,) = rivals_of_parts(table, [Part("x", np.arange(45), np.arange(45, 60))], 1)
+    for one in tuned.values():
+        assert np.abs(one.scores - 3).max() < 1
 
 
 def test_svr_reads_a_bounded_number_of_rows_of_whole_contents():
@@ -208,3 +363,60 @@ def test_svr_reads_a_bounded_number_of_rows_of_whole_contents():
     assert set(few) <= set(rows)
     assert len({groups[row] for row in few}) == 5
     assert bounded(rows, groups, 900, seed=1) is rows
+
+
+def apart(low: float | None, high: float | None, srocc: float | None = 0.01) -> dict:
+    return {"srocc": srocc, "interval": [low, high]}
+
+
+class TestBeats:
+    """The checks ``<asset>_beats_<baseline>``, and the card's first line."""
+
+    @pytest.mark.parametrize(
+        ("difference", "passed", "told"),
+        [
+            (apart(0.002, 0.03), True, "over 4 splits: 0.010, 95 % 0.002 to 0.030, above zero"),
+            (apart(-0.002, 0.03), False, "on both sides of zero"),
+            (apart(-0.03, -0.001, -0.01), False, "-0.010, 95 % -0.030 to -0.001, below zero"),
+            (
+                apart(None, None),
+                False,
+                "not measured: SROCC of the head minus that of a ridge regression over 4 splits",
+            ),
+            (apart(None, None, None), False, "not measured: in one split or more the head tells no clips apart"),
+        ],
+    )
+    def test_only_what_lies_above_zero_passes(self, difference, passed, told):
+        checked = beats_result({"protocol": {"splits": 4, "head_minus": {"ridge": difference}}}, "ridge")
+        assert (checked.passed, told in str(checked.description)) == (passed, True)
+
+    def test_what_was_not_measured_is_told_and_has_not_passed(self):
+        for manifest in ({"protocol": None}, {"protocol": {"splits": 4, "head_minus": {"svr": apart(0.1, 0.2)}}}):
+            checked = beats_result(manifest, "kernel_ridge")
+            assert not checked.passed
+            assert str(checked.description).startswith("not measured: ")
+
+    def test_the_head_of_a_known_signal_beats_a_constant(self, built):
+        checked = beats_result(built.manifest, "constant")
+        assert checked.passed, checked.description
+        assert "a constant, whose own counts as 0, over 4 splits" in str(checked.description)
+
+    def test_a_head_that_is_worse_says_so_in_the_first_line_of_its_card_and_what_to_use_instead(self, built):
+        manifest = copy.deepcopy(built.manifest)
+        assert render_card(manifest).startswith("# ")
+        manifest["protocol"]["head_minus"] |= {
+            "svr": apart(-0.03, -0.001, -0.01),
+            "kernel_ridge": apart(-0.05, -0.002, -0.02),
+            "ridge": apart(-0.05, 0.002, -0.03),
+            "constant": apart(0.4, 0.6, 0.5),
+        }
+        first = render_card(manifest).splitlines()[0]
+        assert first.startswith(
+            "**On the same features RBF kernel ridge regression (SROCC of the head minus its own: -0.020 ["
+        )
+        assert "RBF-SVR (SROCC of the head minus its own: -0.010 [-0.030, -0.001]) do better." in first
+        assert "Use RBF kernel ridge regression instead" in first
+        assert "ridge regression (SROCC of the head minus its own: -0.030" not in first.replace("kernel ridge", "")
+        manifest["protocol"]["head_minus"] = {"constant": apart(-0.4, -0.1, -0.2)}
+        assert "a constant" in (first := render_card(manifest).splitlines()[0])
+        assert "does better. Use no head of these features." in first

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import kendalltau
 
 from vqa_assets.assets.heads import regression_result
 from vqa_assets.corpora.contents import content_groups, holdout
@@ -86,6 +87,8 @@ def test_a_head_of_more_rows_is_compared_on_its_hold_out_of_which_the_head_befor
     rows = MORE.filter(pl.Series(held))
     features = rows.select(KONVID_V1.columns).to_numpy().astype(np.float32)
     before = run_onnx(history["onnx"], features, encoder_onehot(len(rows)))
+    assert set(regression["metrics"]) == {"srocc", "krocc", "plcc", "rmse"}
+    assert regression["metrics"]["krocc"]["before"] == pytest.approx(kendalltau(rows["mos"], before).statistic)
     numbers = regression["metrics"]["srocc"]
     assert numbers["before"] == pytest.approx(srocc(rows["mos"], before))
     assert numbers["now"] == pytest.approx(history["more"]["holdout"]["srocc"])
@@ -93,6 +96,21 @@ def test_a_head_of_more_rows_is_compared_on_its_hold_out_of_which_the_head_befor
     low, high = numbers["interval_95"]
     assert low <= numbers["difference"] <= high
     assert regression_result(regression).passed
+
+
+def test_baselines_of_the_new_heads_rows_stand_beside_both_heads(history):
+    regression = history["more"]["regression"]
+    assert set(regression["baselines"]) == {"ridge", "constant"}  # the kernel machines where the protocol is run
+    ridge, constant = regression["baselines"]["ridge"], regression["baselines"]["constant"]
+    now = regression["metrics"]["srocc"]["now"]
+    assert ridge["clips"] == constant["clips"] == regression["clips"]
+    assert ridge["now_minus"]["srocc"] == pytest.approx(now - ridge["srocc"])
+    assert (constant["srocc"], constant["now_minus"]["srocc"]) == (None, pytest.approx(now))
+    for one in (ridge, constant):
+        low, high = one["now_minus"]["interval"]
+        assert low <= one["now_minus"]["srocc"] <= high
+    told = f"SROCC of baselines on the same clips: ridge {ridge['srocc']:.3f}, constant not defined"
+    assert told in str(regression_result(regression).description)
 
 
 def test_a_head_that_is_worse_beyond_the_interval_is_a_warning_also_after_it_was_made_again(history):

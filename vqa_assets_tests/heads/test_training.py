@@ -183,12 +183,15 @@ def test_each_loss_is_its_formula_and_a_row_of_no_share_counts_for_nothing(loss)
         assert found == pytest.approx(wanted, rel=1e-4)
 
 
-def test_progress_counts_epochs(tmp_path):
-    told: list[tuple[int, int, float]] = []
+def test_progress_counts_the_ridge_members_of_all_heads_then_epochs(tmp_path):
+    told: list[tuple] = []
     table = table_of(tmp_path, 60)
-    TorchTrainer().train(rows_of(table), [HeadRows("a", np.arange(60))], SHORT, lambda *at: told.append(at))
-    assert [(done, epochs) for done, epochs, _ in told] == [(epoch, 6) for epoch in range(1, 7)]
-    assert all(0 < rmse < 2 for _, _, rmse in told)
+    heads = [HeadRows("a", np.arange(60)), HeadRows("b", np.arange(50))]
+    TorchTrainer().train(rows_of(table), heads, SHORT, lambda *at: told.append(at))
+    members, epochs = told[:2], told[2:]
+    assert [(done, total, what) for done, total, _, what in members] == [(n, 2, "ridge members") for n in (1, 2)]
+    assert [(done, total) for done, total, _ in epochs] == [(epoch, 6) for epoch in range(1, 7)]
+    assert all(0 < rmse < 2 for _, _, rmse in epochs)
 
 
 def test_one_content_has_nothing_to_stop_by(tmp_path):
