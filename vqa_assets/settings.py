@@ -72,7 +72,8 @@ class Shape:
         return value
 
 
-def _as_path(value: Any) -> Any:
+def as_path(value: Any) -> Any:
+    """A text as a path, where a disk can hold it; Unfit otherwise. What is no text stays as it is."""
     if not isinstance(value, str) or not value:
         return value  # an empty text would be the working folder, which nobody means: it is refused as no path
     if "\0" in value:
@@ -99,13 +100,13 @@ def typed_path(text: str | Path) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111  pathlib's raises for ~nobody
 
 
-SettingPath = Annotated[Path, BeforeValidator(_as_path)]
+SettingPath = Annotated[Path, BeforeValidator(as_path)]
 """A path that a person writes: a home folder's ``~`` is expanded, an empty text is refused."""
 
 
 def _as_files(value: Any) -> tuple[Path, ...]:
     several = [value] if isinstance(value, (str, Path)) else value
-    files = tuple(_as_path(one) for one in several) if isinstance(several, (list, tuple)) else ()
+    files = tuple(as_path(one) for one in several) if isinstance(several, (list, tuple)) else ()
     if not files or not all(isinstance(one, Path) for one in files):
         raise Unfit(repr(value), "a path, or a list of paths")
     return files

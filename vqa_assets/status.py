@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.corpora import Corpus
+from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import AnnotationError, SettingsError, VqaError
 from vqa_assets.ingest.earlier import MENDED_BY_INGEST, read_earlier
@@ -40,7 +40,8 @@ class CorpusStatus:
 
     ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why. ``tables`` are
     the feature table and the labelled table that are there, ``old`` is what an ingest of today would write otherwise,
-    ``with_features`` are its rows in unified_features, None where that was not made.
+    ``with_features`` are its rows in unified_features, None where that was not made; ``advice`` is what would make a
+    better head of it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class CorpusStatus:
     next_step: str = ""
     error: str = ""
     with_features: int | None = None
+    advice: str = ""
 
     @property
     def present(self) -> bool:
@@ -76,6 +78,7 @@ class CorpusStatus:
             "tables": ", ".join(self.tables),
             "old": "; ".join(self.old),
             "error": self.error,
+            "advice": self.advice,
             "next": self.next_step,
         }
         return [self.name, *(f"  {what + ':':<16} {fact}" for what, fact in facts.items() if fact)]
@@ -95,8 +98,8 @@ def _age_in_words(days: float) -> str:
     return f"{days:.1f} days" if days > -CLOCKS_DIFFER_DAYS else f"{-days:.1f} days in the future: was a clock wrong?"
 
 
-def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
-    """The status of one corpus; what cannot be read stands in ``error``.
+def status_of(corpus: Corpus, root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA) -> CorpusStatus:
+    """The status of one of ``corpora``; what cannot be read stands in ``error``.
 
     Where its ``ingest.toml`` cannot be used, the rest is that of a corpus without one.
     """
@@ -116,6 +119,10 @@ def status_of(corpus: Corpus, root: DataRoot) -> CorpusStatus:
     except (VqaError, OSError, ValueError, TypeError, AttributeError) as problem:
         # A file of all corpora: what is known of this one stays, and one of which nothing is there has no part in it.
         status = replace(status, error=status.error or str(problem)) if status.present else status
+    try:
+        status = replace(status, advice=_advice(corpus, root, corpora))
+    except (VqaError, OSError, ValueError, TypeError, AttributeError) as problem:
+        status = replace(status, error=status.error or str(problem))
     if not error and status.clips is not None:
         return status
     return replace(status, error=error or status.error, next_step="correct what the error names")
@@ -181,6 +188,26 @@ def _with_features(corpus: Corpus, root: DataRoot) -> int | None:
     return int(rows.get(corpus.name, 0))
 
 
+def _advice(corpus: Corpus, root: DataRoot, corpora: Mapping[str, Corpus]) -> str:
+    """That other corpora could help a head of this one, where its labels are few and its head has no help yet."""
+    table = root.labelled(corpus)
+    labelled = {one.name: root.labelled(one) for one in corpora.values()}
+    if not table.is_file() or not any(path.is_file() for name, path in labelled.items() if name != corpus.name):
+        return ""
+    from vqa_assets.heads.advice import LEAST_LABELS, advice_on, could_help, labels_in
+    from vqa_assets.heads.recipe import corpus_head_recipe
+    from vqa_assets.heads.settings import TrainingSettings
+
+    labels = labels_in(table)
+    if not 0 < labels < LEAST_LABELS:
+        return ""
+    recipe = corpus_head_recipe(corpus.name)
+    manifest = root.models() / f"{recipe.name}.json"
+    if manifest.is_file() and read_json_object(manifest).get("help") is not None:
+        return ""
+    return advice_on(labels, could_help(recipe, TrainingSettings(), labelled))
+
+
 def _annotation_files(layout: CorpusLayout) -> tuple[tuple[Path, ...], str]:
     """The annotation files, or what to do to have one."""
     try:
@@ -238,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         root = DataRoot.resolve(options.root)
         settle_root(root)
         corpora = with_declared(corpora_folder(os.environ))
-        statuses = [status_of(corpus, root) for corpus in corpora.values()]
+        statuses = [status_of(corpus, root, corpora) for corpus in corpora.values()]
     except VqaError as error:
         tell_error(error)
         return 1

@@ -144,6 +144,7 @@ def _train(
 ) -> dg.MaterializeResult[Any]:
     from vqa_assets.heads.build import build_head
     from vqa_assets.heads.experiments import check_same_head
+    from vqa_assets.heads.helpers import sources_of_help
     from vqa_assets.heads.publish import HeadInputs, publish_head
 
     with dagster_failures():
@@ -151,12 +152,28 @@ def _train(
         settings = stated(TrainingSettings, context, root)
         check_same_head(recipe, settings, root, log_of(context))
         run, facts = run_context(context, root, __file__), corpora_facts(catalog)
+        labelled = {corpus.name: root.labelled(corpus) for corpus in catalog.corpora.values()}
+        help_from = sources_of_help(recipe, settings, labelled)
         with rows_of_head(recipe, catalog, root, settings) as rows:
-            training = trainer.of_run(context)
+            of_helpers = read_now(help_from.files)
+
+            def refuse_what_changed() -> None:
+                rows.refuse_changes()
+                refuse_changes(of_helpers.values())
+
             built = build_head(
-                recipe, rows.tables, facts, settings, training, log_of(context), when_read=rows.refuse_changes
+                recipe,
+                rows.tables,
+                facts,
+                settings,
+                trainer.of_run(context),
+                log_of(context),
+                help_from=help_from,
+                when_read=refuse_what_changed,
             )
             read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
+            if built.manifest["help"] is not None:
+                read |= of_helpers
             # While the rows are there: the head that stands is judged on them too.
             head = publish_head(built, HeadInputs(recipe.name, settings, read, rows.read), run)
     result = published.result(
@@ -277,6 +294,7 @@ def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:
             citation=corpus.citation,
             version=corpus.version,
             redistribution=corpus.redistribution,
+            name_ids=corpus.name_ids,
         )
         for corpus in catalog.corpora.values()
     }
@@ -302,6 +320,7 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "redistribution": manifest["redistribution"]["consequence"] if manifest["redistribution"] else "synthetic rows",
         "n_parameters": manifest["n_parameters"],
         **_scales_metadata(manifest.get("corpus_scales")),
+        **_help_metadata(manifest),
     }
 
 
@@ -329,6 +348,18 @@ def _beside_baselines(protocol: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name, one in protocol["head_minus"].items()
     ]
+
+
+def _help_metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What others added to a head in numbers, or that they could."""
+    if (help_ := manifest["help"]) is None:
+        return {"advice": manifest["advice"]} if manifest["advice"] else {}
+    apart = help_["same_splits"]["srocc_difference"]
+    return {
+        "help_from": list(help_["from"]),
+        "help": help_["reason"] or "in the head",
+        **({} if apart is None else {"help_srocc_difference": apart}),
+    }
 
 
 def _without_picture(card: str) -> str:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from vqa_assets.clips.work import ProgressLine, clock
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
+from vqa_assets.heads.advice import advice_on
 from vqa_assets.heads.choosing import Say, chosen_rows
 from vqa_assets.heads.corpus_scales import numbered
 from vqa_assets.heads.evaluation import (
@@ -26,16 +29,18 @@ from vqa_assets.heads.evaluation import (
     verdict,
 )
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
+from vqa_assets.heads.helped import HelpReport, line_of, report_of, what_is_left
+from vqa_assets.heads.helpers import Helper, HelpSources, read_helper
 from vqa_assets.heads.manifest import Exported, MadeHead, build_manifest
 from vqa_assets.heads.method import EPOCHS, RIDGE_MEMBERS, HeadRows, TrainedHeads, Trainer, TrainingRows
-from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
+from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe, Target
 from vqa_assets.heads.regression import HeldOut, held_out
 from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
 from vqa_assets.heads.scale_choice import LEARNED, UNION, ScaleChoice, compared
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, plan_sources, plan_splits
 from vqa_assets.heads.table_checks import check_training_rows
-from vqa_assets.heads.weights import F32, HeadWeights, on_training_range
+from vqa_assets.heads.weights import F32, Assistance, HeadWeights, OnnxHelper, on_training_range
 from vqa_assets.metrics import Scores
 
 
@@ -62,16 +67,21 @@ def build_head(
     trainer: Trainer,
     say: Say,
     *,
+    help_from: HelpSources | None = None,
     when_read: Callable[[], None] = lambda: None,
 ) -> BuiltHead:
     """Trains, judges and exports a head.
 
     ``tables`` {corpus: labelled tables} holds those present; the recipe's corpora without one are listed as
     absent. The shipped head is trained on all rows but the hold-out, so that the hold-out's numbers are its own.
+    ``help_from`` is who helps it, or who is advised where labels are few and nobody does.
     ``when_read`` is called between the reading of the tables and the first training, and may raise.
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
     table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
+    helper = None
+    if help_from and not table.synthetic:
+        helper = read_helper(help_from, table, chosen, settings, corpora_facts, say)
     when_read()
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
@@ -93,6 +103,9 @@ def build_head(
         trained = train_parts(table, others, alike, trainer, say, learn_scales=learn)
         heads |= {part.name: head for part, head in zip(others, trained.heads, strict=True)}
         device = trained.device
+    help_report = None
+    if helper is not None:
+        heads, help_report = _with_help(table, plan, repeated, heads, helper, settings, trainer, say)
     own = [heads[part.name] for part in parts]
     protocol = run_protocol(table, repeated, [heads[part.name] for part in repeated], settings.seed, say)
     evaluation = replace(evaluate(table, plan, own, settings), protocol=protocol)
@@ -101,7 +114,19 @@ def build_head(
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
     corpora = {name: judge(table, part.test, heads[part.name], settings.seed) for name, part in without.items()}
     ran = (plan, own[-1], device, evaluation, judged, corpora)
-    made = MadeHead(recipe, settings, gate, chosen, table, *ran, scales=scales, fold_heads=own[: len(plan.parts)])
+    advice = advice_on(len(table.mos), help_from.able) if help_from is not None and not table.synthetic else ""
+    made = MadeHead(
+        recipe,
+        settings,
+        gate,
+        chosen,
+        table,
+        *ran,
+        scales=scales,
+        fold_heads=own[: len(plan.parts)],
+        help=help_report,
+        advice=advice,
+    )
     stem = made.id + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     held = held_out(table, plan, own[-1], settings)
@@ -141,6 +166,51 @@ def _scales(
     return choice, heads[ships], device
 
 
+def _with_help(
+    table: TrainingTable,
+    plan: SplitPlan,
+    repeated: Sequence[Part],
+    heads: Mapping[str, HeadWeights],
+    helper: Helper,
+    settings: TrainingSettings,
+    trainer: Trainer,
+    say: Say,
+) -> tuple[dict[str, HeadWeights], HelpReport]:
+    """Heads by the names of their parts, with help where it is worth it, and what it was worth.
+
+    The helper is trained once: rows of contents that this corpus has too were left out whole. Each part decides by its
+    own training rows whether and how it is helped.
+    """
+    from vqa_assets.heads.model import helper_scores, one_thread
+
+    by: HeadWeights | OnnxHelper
+    if isinstance(helper.source, OnnxHelper):
+        by = helper.source
+    else:
+        part = Part("helper", helper.source.rows, np.empty(0, dtype=np.int64))
+        (by,) = train_parts(helper.source.table, [part], settings, trainer, say).heads
+    scores = helper_scores(by, table.features, table.onehot)
+    parts = (*_own_parts(plan), *repeated)
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        lines = list(pool.map(lambda part: line_of(table, part.train, scores, None, settings.seed), parts))
+    worth = [(part, line) for part, line in zip(parts, lines, strict=True) if not line.reason]
+    rest = [Part(f"{part.name}-rest", part.train, part.test) for part, _ in worth]
+    left = [what_is_left(table, part.train, line.of(scores)) for part, line in worth]
+    alike = settings.but(batch_size=settings.batch_rows(len(plan.final)))
+    trained = train_parts(table, rest, alike, trainer, say, left=left).heads if rest else ()
+    helped = {
+        part.name: replace(heads[part.name], help=Assistance(by, line.slope, line.intercept, head))
+        for (part, line), head in zip(worth, trained, strict=True)
+    }
+    heads = {**heads, **helped}
+    lines_of = {part.name: line for part, line in zip(parts, lines, strict=True)}
+    report = report_of(table, helper, lines_of, heads, _own_parts(plan)[-1], plan.parts, repeated, settings.seed)
+    say(f"help_from: SROCC of all folds together {report.difference:+.3f} with help")
+    if not report.used:
+        say(f"help_from: no weight in the shipped head: {report.line.reason}")
+    return heads, report
+
+
 def train_parts(
     table: TrainingTable,
     parts: Sequence[Part],
@@ -149,10 +219,12 @@ def train_parts(
     say: Say,
     *,
     learn_scales: bool = False,
+    left: Sequence[tuple[F32, Target]] = (),
 ) -> TrainedHeads:
     """One head per part, trained on its ``train`` rows; all at once, with a line of progress every few seconds.
 
-    With ``learn_scales`` each learns a map to every corpus's own scores, and gives those of the reference.
+    With ``learn_scales`` each learns a map to every corpus's own scores, and gives those of the reference. ``left``,
+    one a part, is what a head learns of its rows (n,) instead of the table's scores, and the range of that.
     """
     begun = time.monotonic()
     what = f"training {len(parts)} heads at once"
@@ -163,13 +235,21 @@ def train_parts(
     target = on_training_range(table.mos, table.target)
     numbers = numbered(table.corpora)[1] if learn_scales else None
     rows = TrainingRows(table.features, table.onehot, target, table.groups, _weights(table, settings), numbers)
+    learned: list[F32 | None] = [on_training_range(*of) for of in left]
+    learned = learned or [None] * len(parts)
+    heads = [HeadRows(part.name, part.train, mos) for part, mos in zip(parts, learned, strict=True)]
 
     def progress(done: int, _total: int, _rmse: float, what: str = EPOCHS) -> None:
         lines[what].update(done)
 
-    trained = trainer.train(rows, [HeadRows(part.name, part.train) for part in parts], settings, progress)
+    trained = trainer.train(rows, heads, settings, progress)
     say(f"trained {len(parts)} heads in {clock(time.monotonic() - begun)}")
-    return replace(trained, heads=tuple(replace(head, target=table.target) for head in trained.heads))
+    targets = [target for _, target in left] or [table.target] * len(parts)
+    return replace(trained, heads=tuple(map(_of_target, trained.heads, targets)))
+
+
+def _of_target(head: HeadWeights, target: Target) -> HeadWeights:
+    return replace(head, target=target)
 
 
 def _weights(table: TrainingTable, settings: TrainingSettings) -> F32 | None:
@@ -217,7 +297,7 @@ def _export(made: MadeHead, stem: str) -> tuple[bytes, Exported]:
 
 def _metadata(made: MadeHead) -> dict[str, str]:
     """What the file says of itself, wherever it is found."""
-    facts = made.chosen.facts
+    facts = made.licensed
     return {
         "id": made.id,
         "kind": made.recipe.kind,

@@ -97,6 +97,12 @@ def number_sources(feature: str) -> tuple[str, ...]:
     return (feature, f"{feature}_mean", *(_DERIVED[feature].numbers if feature in _DERIVED else ()))
 
 
+def sources_of(feature: str) -> tuple[str, ...]:
+    """The columns of numbers or words any of which may give a feature; a display's are the profile's, too."""
+    words = _DERIVED[feature].words if feature in _DERIVED else ()
+    return (*number_sources(feature), *words)
+
+
 def word_sources(schema: FeatureSchema) -> tuple[str, ...]:
     """The columns of words that features are made from."""
     own = [word for name in schema.columns if name in _DERIVED for word in _DERIVED[name].words]

@@ -1,7 +1,7 @@
 """Which head a run makes: the one that stands under a name, or another that would take its place without a word.
 
-A head is what was chosen for it: columns, tables, weights, excluded corpora, display. A run that chooses otherwise is
-an experiment and needs a name of its own, or says that it replaces. Nothing is trained here.
+A head is what was chosen for it: columns, tables, weights, excluded corpora, display, help. A run that chooses
+otherwise is an experiment and needs a name of its own, or says that it replaces. Nothing is trained here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +39,7 @@ def chosen_by(settings: TrainingSettings, root: DataRoot) -> dict[str, Any]:
         "corpus_weights": dict(sorted(settings.corpus_weights.items())),
         "exclude_corpora": sorted(set(settings.exclude_corpora)),
         "target": settings.target,
+        "help_from": [root.shown(one) if isinstance(one, Path) else one for one in settings.help_from],
     }
 
 

@@ -14,7 +14,16 @@ from onnx import TensorProto, helper, numpy_helper
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.feature_map import FeatureMap
 from vqa_assets.heads.random_features import RandomFeatureRidge
-from vqa_assets.heads.weights import CLIP, F32, MOS_LOW, MOS_SPAN, HeadWeights, NetworkWeights, encoder_onehot
+from vqa_assets.heads.weights import (
+    CLIP,
+    F32,
+    MOS_LOW,
+    MOS_SPAN,
+    HeadWeights,
+    NetworkWeights,
+    OnnxHelper,
+    encoder_onehot,
+)
 from vqa_assets.tables.makers import mark, sealed
 
 OPSET = 17
@@ -95,6 +104,48 @@ def add_head(graph: Graph, head: HeadWeights, prefix: str = "") -> str:
     The score is on the range of the head's target; for a row with an input that is not finite it is any number. Arrays
     have ``prefix`` before their names, as has the tensor ``members`` (N, M): a graph may hold several heads.
     """
+    members = _members(graph, head, prefix)
+    return graph.add("MatMul", [members, graph.array(f"{prefix}member_shares", head.shares[:, None])])
+
+
+def _members(graph: Graph, head: HeadWeights, prefix: str) -> str:
+    """The tensor ``members`` (N, M) of a head; of a helped one, those that learned what the helper leaves are last."""
+    name = f"{prefix}{MEMBERS}"
+    if head.help is None:
+        return _own_members(graph, head, prefix, name)
+    own = _own_members(graph, head, prefix, f"{prefix}own_{MEMBERS}")
+    helper = _helper(graph, head.help.helper, f"{prefix}helper_")
+    scaled = graph.add("Mul", [helper, graph.number(head.help.slope)])
+    line = graph.add("Add", [scaled, graph.number(head.help.intercept)])
+    rest = _members(graph, head.help.rest, f"{prefix}rest_")
+    ends = graph.number(head.target.low), graph.number(head.target.low + head.target.span)
+    helped = graph.add("Clip", [graph.add("Add", [line, rest]), *ends])
+    return graph.add("Concat", [own, helped], output=name, axis=1)
+
+
+def _helper(graph: Graph, helper: HeadWeights | OnnxHelper, prefix: str) -> str:
+    """Adds a helper and returns the name of its score (N, 1); of another head's file every node and array is taken."""
+    if isinstance(helper, HeadWeights):
+        return add_head(graph, helper, prefix)
+    other = onnx.load_from_string(helper.onnx).graph
+
+    def renamed(name: str) -> str:
+        # An input that a node leaves open has an empty name.
+        return name if name in ("", "features", "encoder_onehot") else f"{prefix}{name}"
+
+    for array in other.initializer:
+        array.name = renamed(array.name)
+        graph.arrays.append(array)
+    for node in other.node:
+        node.input[:], node.output[:] = map(renamed, node.input), map(renamed, node.output)
+        node.name = renamed(node.name)
+        graph.nodes.append(node)
+    score = renamed(other.output[0].name)
+    return graph.add("Unsqueeze", [score, graph.array(f"{prefix}as_column", np.array([1], dtype=np.int64))])
+
+
+def _own_members(graph: Graph, head: HeadWeights, prefix: str, output: str) -> str:
+    """What a head's own members say (N, M), on the range of its target."""
     z = graph.add("Concat", [_mapped(graph, head.map, prefix), "encoder_onehot"], axis=1)
     on_range = [_network(graph, z, network, f"{prefix}network{i}") for i, network in enumerate(head.networks)]
     if head.ridge is not None:
@@ -102,8 +153,7 @@ def add_head(graph: Graph, head: HeadWeights, prefix: str = "") -> str:
     target = head.target
     shares = graph.add("Concat", on_range, axis=1)
     scaled = graph.add("Mul", [shares, graph.number(target.span)])
-    members = graph.add("Add", [scaled, graph.number(target.low)], output=f"{prefix}{MEMBERS}")
-    return graph.add("MatMul", [members, graph.array(f"{prefix}member_shares", head.shares[:, None])])
+    return graph.add("Add", [scaled, graph.number(target.low)], output=output)
 
 
 def _mapped(graph: Graph, of: FeatureMap, prefix: str) -> str:

@@ -25,6 +25,7 @@ from vqa_assets.heads.recipe import (
     ENCODER_VOCAB,
     ENCODER_VOCAB_VERSION,
     MOS_TARGET,
+    CorpusFacts,
     Gate,
     HeadRecipe,
     Target,
@@ -37,6 +38,7 @@ from vqa_assets.tables.files import read_json_object
 if TYPE_CHECKING:  # a head is put to use without what trains and judges one
     from vqa_assets.heads.choosing import Chosen
     from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
+    from vqa_assets.heads.helped import HelpReport
     from vqa_assets.heads.rows import TrainingTable
     from vqa_assets.heads.scale_choice import ScaleChoice
     from vqa_assets.heads.splitting import SplitPlan
@@ -53,6 +55,10 @@ _ARCHITECTURE = (
     "ridge regression, each stopped early on another fifth of the contents; the other half is a ridge regression on "
     f"{FEATURES} random features relu(gain · W z + shift), gain and penalty chosen by the same fifths, clipped to the "
     "range"
+)
+_HELPED = (
+    "; the mean of such a head and of a helped one: a line of the score of a head of other corpora, plus a second such "
+    "head of what the line leaves, cut to the range"
 )
 _TRAINED_ON = {
     "folds": "all rows but the hold-out and given test rows",
@@ -77,6 +83,7 @@ class MadeHead:
 
     ``scales`` says of a head of several corpora whether it learned their scales; ``fold_heads`` are those of the plan's
     parts.
+    ``help`` says what others added, where they were asked to; ``advice`` what would make a better head.
     """
 
     recipe: HeadRecipe
@@ -92,12 +99,20 @@ class MadeHead:
     corpora_out: Mapping[str, "Judged"] = field(default_factory=dict)
     scales: "ScaleChoice | None" = None
     fold_heads: "Sequence[HeadWeights]" = ()
+    help: "HelpReport | None" = None
+    advice: str = ""
 
     @property
     def target(self) -> str:
         """The column of the score that was learned: ``mos``, a further score, or ``vmaf``."""
         is_mos = self.recipe.target == MOS_TARGET
         return self.settings.target if is_mos else self.recipe.target.name
+
+    @property
+    def licensed(self) -> dict[str, CorpusFacts]:
+        """The corpora whose licences the head is under: those it was trained on, and those whose help is in it."""
+        helpers = self.help.helper.facts if self.help and self.help.used else {}
+        return {**self.chosen.facts, **{name: fact for name, fact in helpers.items() if name not in self.chosen.facts}}
 
     @property
     def id(self) -> str:
@@ -141,7 +156,7 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
         f"{target.name}_range": (target.low, target.low + target.span),
         "n_parameters": head.n_parameters,
         "training_recipe": {
-            "architecture": architecture_of(made.recipe.target),
+            "architecture": architecture_of(made.recipe.target) + (_HELPED if head.help else ""),
             "settings": made.settings.public_values(),
             "batch_rows": made.settings.batch_rows(len(made.plan.final)),
             "members": SHIPPED.members,
@@ -162,6 +177,8 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
             "vmaf": made.evaluation.holdout_vmaf,
         },
         "given_tests": {corpus: _judged(judged) for corpus, judged in made.evaluation.given_tests.items()},
+        "help": made.help and made.help.as_json(made.settings.helpers_named),
+        "advice": made.advice,
     }
     if made.recipe.every_corpus:
         manifest["leave_one_corpus_out"] = {corpus: _judged(judged) for corpus, judged in made.corpora_out.items()}
@@ -177,7 +194,7 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
             "passed": made.verdict.passed,
             "reasons": made.verdict.reasons,
         },
-        **_corpora(made.chosen, table),
+        **_corpora(made.chosen, table, made.licensed),
     }
     if made.chosen.display:
         manifest["display_profile"] = made.chosen.display.as_json()
@@ -279,9 +296,9 @@ def _judged(judged: "Judged") -> dict[str, Any]:
     return {"groups": judged.groups, **judged.scores.as_json(), "interval_95": judged.interval}
 
 
-def _corpora(chosen: "Chosen", table: "TrainingTable") -> dict[str, Any]:
-    """What was read, what was not, and what the licences of all that was read allow together."""
-    strictest_word = strictest(fact.redistribution for fact in chosen.facts.values())
+def _corpora(chosen: "Chosen", table: "TrainingTable", licensed: Mapping[str, CorpusFacts]) -> dict[str, Any]:
+    """What was read, what was not, and what the licences of all that the head learned from allow together."""
+    strictest_word = strictest(fact.redistribution for fact in licensed.values())
     corpora = {
         name: {
             **{k: getattr(fact, k) for k in ("title", "licence", "citation", "redistribution")},

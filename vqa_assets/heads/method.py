@@ -85,10 +85,14 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class HeadRows:
-    """One head to train: its name, which seeds it, and the row numbers it may read."""
+    """One head to train: its name, which seeds it, and the row numbers it may read.
+
+    ``mos`` (n,) is what it learns of them, on 1–5; None: as ``TrainingRows.mos`` says.
+    """
 
     name: str
     rows: I64
+    mos: F32 | None = None
 
 
 @dataclass(frozen=True)

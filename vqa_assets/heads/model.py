@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vqa_assets.heads.random_features import RandomFeatureRidge
-from vqa_assets.heads.weights import F32, MOS_LOW, MOS_SPAN, HeadWeights, NetworkWeights, on_target_range
+from vqa_assets.heads.weights import F32, MOS_LOW, MOS_SPAN, HeadWeights, NetworkWeights, OnnxHelper, on_target_range
 
 SILENT = -1e9
 """Added to a hidden unit before its ReLU, it silences the unit."""
@@ -85,8 +85,28 @@ def predict(head: HeadWeights, features: F32, onehot: F32) -> F32:
 def member_scores(head: HeadWeights, features: F32, onehot: F32) -> F32:
     """What each member says (N, M) of rows as of ``predict``: the networks, then the ridge member where there is one.
 
-    On the range of the head's target, NaN where an input of the row is not finite.
+    Of a helped head those that learned what the helper leaves come after, each with the helper's line. On the range of
+    the head's target, NaN where an input of the row is not finite.
     """
+    own = _own_scores(head, features, onehot)
+    if head.help is None:
+        return own
+    line = np.float32(head.help.slope) * helper_scores(head.help.helper, features, onehot)
+    line += np.float32(head.help.intercept)
+    helped = line[:, None] + _own_scores(head.help.rest, features, onehot)
+    return np.hstack([own, np.clip(helped, head.target.low, head.target.low + head.target.span)])
+
+
+def helper_scores(helper: HeadWeights | OnnxHelper, features: F32, onehot: F32) -> F32:
+    """A helper's scores (N,) of rows as of ``predict``."""
+    if isinstance(helper, HeadWeights):
+        return predict(helper, features, onehot)
+    from vqa_assets.heads.export import run_onnx
+
+    return run_onnx(helper.onnx, features, onehot)
+
+
+def _own_scores(head: HeadWeights, features: F32, onehot: F32) -> F32:
     networks = Members(head.networks)
     ridge = None if head.ridge is None else _Ridge(head.ridge)
 
@@ -102,7 +122,7 @@ def member_scores(head: HeadWeights, features: F32, onehot: F32) -> F32:
 
     firsts = range(0, len(features), _ROWS_AT_ONCE)
     if not firsts:
-        return np.empty((0, len(head.shares)), dtype=np.float32)
+        return np.empty((0, len(head.alone.shares)), dtype=np.float32)
     # Each thread computes on its own, so that the bytes do not depend on how many there are.
     workers = min(len(firsts), torch.get_num_threads())
     with one_thread():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
-from vqa_assets.corpora.corpus import REDISTRIBUTION
+from vqa_assets.corpora.corpus import REDISTRIBUTION, IdFamily
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import (
     CANONICAL_6,
@@ -92,6 +92,7 @@ class CorpusFacts:
     """One corpus as a head's manifest and card name it. ``redistribution`` is a key of ``REDISTRIBUTION``.
 
     ``opinion_scores`` is False for a corpus whose target is a computed score (VMAF): no MOS head is trained on it.
+    ``name_ids`` are the sites whose ids stand in the names of its clips.
     """
 
     title: str
@@ -100,6 +101,7 @@ class CorpusFacts:
     version: str
     redistribution: str
     opinion_scores: bool = True
+    name_ids: tuple[IdFamily, ...] = ()
 
     def __post_init__(self) -> None:
         if self.redistribution not in REDISTRIBUTION:
@@ -122,8 +124,9 @@ class HeadRecipe:
     """The declaration of one head. ``name`` is its id and its file's stem; ``feature_schema`` the default one.
 
     ``display_schema`` is what a display profile makes of it, where the head can read one. A head of ``every_corpus``
-    is also judged on each corpus by one trained on the others. ``least_sources`` folds an encode
-    grid by what its sources show, and asks for so many contents.
+    is also judged on each corpus by one trained on the others; one that ``takes_help`` is of one corpus, which others
+    may help (``help_from``). ``least_sources`` folds an encode grid by what its sources show, and asks for so many
+    contents.
     """
 
     name: str
@@ -137,6 +140,7 @@ class HeadRecipe:
     display_schema: str | None = None
     target: Target = MOS_TARGET
     every_corpus: bool = False
+    takes_help: bool = False
     least_sources: int | None = None
 
 
@@ -208,6 +212,7 @@ def corpus_head_recipe(corpus: str) -> HeadRecipe:
         corpora=(corpus,),
         feature_schema=CHUG_HDR_MOS_HEAD_V1.feature_schema if ladder else KONVID_V1.name,
         display_schema=CHUG_HDR_MOS_HEAD_V1.display_schema if ladder else None,
+        takes_help=True,
         intended_use=f"the mean opinion score of clips like those of {corpus}, from pooled features",
         not_for=_NOT_FOR,
     )

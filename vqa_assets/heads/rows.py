@@ -378,7 +378,7 @@ def _training_table(
     named = content_groups(text["content_id"], clips)
     groups = joined_groups(named, text["src_sha256"])
     if None in text["content_id"]:
-        groups = joined_groups(groups, _looks(features, _telling(schema, filled)))
+        groups = joined_groups(groups, looks(features, schema, filled))
     vocabulary, onehot = _own_encoders(rows["encoder"]) if encoders else (ENCODER_VOCAB, encoder_onehot(len(rows)))
     table = TrainingTable(
         schema=schema,
@@ -528,17 +528,14 @@ def _each_clip_once(frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFram
     }
 
 
-def _telling(schema: FeatureSchema, filled: Collection[str]) -> I64:
-    """The columns whose values tell clips apart: measured, and known in every row."""
-    names = enumerate(schema.columns)
-    return np.array([i for i, name in names if name in schema.measured and name not in filled], dtype=np.int64)
-
-
-def _looks(features: F32, telling: I64) -> tuple[str | None, ...]:
+def looks(features: F32, schema: FeatureSchema, filled: Collection[str]) -> tuple[str | None, ...]:
     """Per row of features (N, F) a mark that is equal where all features are; None where no other row has its features.
 
-    None too where every ``telling`` column holds a whole number: counts agree by chance, measurements never do.
+    None too where every column that is measured, and known in every row, holds a whole number: counts agree by chance,
+    measurements never do.
     """
+    names = enumerate(schema.columns)
+    telling = np.array([i for i, name in names if name in schema.measured and name not in filled], dtype=np.int64)
     seeds = np.random.default_rng(0).integers(0, 2**64, features.shape[1], dtype=np.uint64)
     codes = np.empty(len(features), dtype=np.uint64)
     at_once = max(1, _NUMBERS_AT_ONCE // features.shape[1])

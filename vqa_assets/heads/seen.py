@@ -20,8 +20,8 @@ from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import read_json_object
 
 Mask = NDArray[np.bool_]
-_TABLE = "features_with_mos_"
-_OF_EVERY_ROW = ("folds", "sources")
+_TABLE, _HELP = "features_with_mos_", "help_"
+OF_EVERY_ROW = ("folds", "sources")
 """Kinds of split whose out-of-fold predictions are those of all rows that the head was trained on."""
 
 
@@ -48,7 +48,8 @@ class Training:
     """What a head's manifest says of the rows that it was trained on.
 
     ``tables`` are SHA-256 → corpus (empty where a table is of several) of what was read; ``predictions`` is the file of
-    its out-of-fold predictions, where that is there and the head's own.
+    its out-of-fold predictions, where that is there and the head's own. ``helpers`` are the corpora that helped it: of
+    those nothing tells which clips it has not learned from.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Training:
     tables: Mapping[str, str]
     synthetic: bool
     predictions: Path | None
+    helpers: tuple[str, ...] = ()
 
     def corpus_of(self, table_sha256: str) -> str:
         """The corpus of rows that name none, where the head was trained on just that table; else empty."""
@@ -68,7 +70,16 @@ class Training:
         """Which of the rows the head has learned from; None where nothing tells."""
         if self.synthetic:
             return Seen(np.zeros(len(rows.keys), dtype=bool), "it was trained on made-up rows only")
-        predictions = self.predictions if self.kind in _OF_EVERY_ROW else None
+        own = self._learned(rows, table_sha256)
+        of_helpers = np.isin(np.asarray(rows.corpora, dtype=object), self.helpers)
+        if not of_helpers.any():
+            return own
+        by = "it was helped by a head of this corpus"
+        return Seen(of_helpers if own is None else own.rows | of_helpers, f"{own.by}; {by}" if own else by)
+
+    def _learned(self, rows: KnownRows, table_sha256: str) -> Seen | None:
+        """The rows that the head itself was trained on."""
+        predictions = self.predictions if self.kind in OF_EVERY_ROW else None
         by_name = _by_predictions(predictions, rows) if predictions else None
         if by_name is not None:
             return Seen(by_name, "its out-of-fold predictions name the clips and contents it was trained on")
@@ -107,6 +118,8 @@ def training_of(onnx: Path) -> Training | None:
         if manifest.get("schema") != SCHEMA:
             return None
         inputs, corpora = manifest.get("run_provenance", {}).get("inputs", {}), tuple(manifest["corpora"])
+        helped = manifest.get("help") or {"used": False}  # a head of an earlier edition says none
+        helpers = tuple(helped["corpora"]) if helped["used"] else ()
         return Training(
             kind=manifest["folds"]["kind"],
             seed=int(manifest["training_recipe"]["settings"]["seed"]),
@@ -114,12 +127,13 @@ def training_of(onnx: Path) -> Training | None:
             corpora=corpora,
             given_tests=tuple(manifest["given_tests"]),
             tables={
-                str(record["sha256"]): _corpus_of(name, corpora)
+                str(record["sha256"]): _corpus_of(name, (*corpora, *helpers))
                 for name, record in inputs.items()
                 if record.get("sha256")
             },
             synthetic=bool(manifest["synthetic"]),
             predictions=_own_predictions(onnx, manifest),
+            helpers=helpers,
         )
     except (SchemaError, KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -127,9 +141,10 @@ def training_of(onnx: Path) -> Training | None:
 
 def _corpus_of(name: str, corpora: Sequence[str]) -> str:
     """The corpus of a table by its name in a manifest, whose further tables are numbered; empty where it says none."""
-    if not name.startswith(_TABLE):
+    table = name.removeprefix(_HELP)
+    if not table.startswith(_TABLE):
         return ""
-    corpus = name.removeprefix(_TABLE)
+    corpus = table.removeprefix(_TABLE)
     first, _, number = corpus.rpartition("_")
     return first if corpus not in corpora and number.isdecimal() else corpus
 

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Self
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
 from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
-from vqa_assets.settings import Many, SettingPath, Settings, Shape, TableFiles, Unfit, setting
+from vqa_assets.settings import Many, SettingPath, Settings, Shape, TableFiles, Unfit, as_path, setting
 
 _SMALL = 5_000
 _METADATA = (
@@ -41,6 +42,26 @@ ScoreColumn = Annotated[
         "the column mos, or that of a further score (mos_technical)",
     ),
 ]
+
+EVERY_CORPUS = "all"
+"""In ``help_from``: every other corpus that has a labelled table."""
+
+
+def _as_help(value: Any) -> tuple[str | Path, ...]:
+    several = [value] if isinstance(value, (str, Path)) else value
+    if not isinstance(several, (list, tuple)) or not all(isinstance(one, (str, Path)) for one in several):
+        raise Unfit(repr(value), f"corpora, {EVERY_CORPUS}, or the path of a head's .onnx")
+    # A form's field in which nothing is typed holds an empty text.
+    named = [str(one) for one in several if one != ""]
+    if len(named) > 1 and any(one == EVERY_CORPUS or one.endswith(".onnx") for one in named):
+        raise Unfit(repr(named), f"corpora, or {EVERY_CORPUS} alone, or one head's .onnx alone")
+    if len(set(named)) < len(named):
+        raise Unfit(repr(named), "each corpus once")
+    return tuple(as_path(one) if one.endswith(".onnx") else one for one in named)
+
+
+HelpFrom = Annotated[Any, BeforeValidator(_as_help)]
+"""Who helps a head, kept as a tuple of corpora, or of one path. Any to pydantic and to forms, as ``TableFiles``."""
 
 
 class CrossCorpusSettings(Settings):
@@ -98,6 +119,11 @@ class TrainingSettings(CrossCorpusSettings):
         ge=0,
         le=1_000,
     )
+    help_from: HelpFrom = setting(
+        (),
+        "Whom a corpus of few labels is helped by: corpora with labelled tables, all (every one that is there), or the "
+        "ONNX of a head on the same columns that has seen none of its clips; of mos_head.",
+    )
     display_profile_json: SettingPath | None = setting(None, "A display's JSON, for heads that read a display.")
     smoke: bool = setting(False, "Train on seeded synthetic rows into <head>.smoke.onnx.")
     allow_synthetic_fallback: bool = setting(
@@ -119,10 +145,16 @@ class TrainingSettings(CrossCorpusSettings):
         """What a head is called that this run makes: ``head``, an experiment with it ``<head>.<name>``."""
         return f"{head}.{self.name}" if self.name else head
 
+    @property
+    def helpers_named(self) -> list[str]:
+        """Whom ``help_from`` names: corpora, or a file by its name."""
+        return [one.name if isinstance(one, Path) else one for one in self.help_from]
+
     def public_values(self) -> dict[str, object]:
         """Setting → value; of files the names only, since their paths and hashes are the replay manifest's inputs."""
         profile = self.display_profile_json and self.display_profile_json.name
         files = {"tables": sorted(self.tables), "extra_tables": sorted(self.extra_tables)}
+        files["help_from"] = self.helpers_named
         return {**self.values(), **files, "display_profile_json": profile}
 
 

@@ -223,7 +223,8 @@ class Learner:
         mapped = FeatureMap.fitted(data.features, rows, seed=settings.seed, quantiles=method.quantiles)
         inputs = mapped.inputs(data.features, data.onehot, rows)
         weights = None if data.weights is None else data.weights[rows]
-        learner = cls(head.name, mapped, inputs, data.mos[rows], weights, of_row, part)
+        mos = data.mos[rows] if head.mos is None else head.mos
+        learner = cls(head.name, mapped, inputs, mos, weights, of_row, part)
         if data.corpora is None:
             return learner
         corpora, z = data.corpora[rows], RidgeRows(inputs[:, : mapped.outputs], learner.mos, weights)

@@ -25,7 +25,7 @@ from vqa_assets.tables.files import read_json_object, write_json
 JOB_SCHEMA, RESULT_SCHEMA, FAILURE_SCHEMA = "training-job-v1", "training-result-v1", "training-failure-v1"
 _JOB, _RESULT, _FAILURE = "job.json", "result.json", "failure.json"
 _ROWS, _WEIGHTS = "rows.npz", "weights.npz"
-_FILES = ("tables", "extra_tables", "display_profile_json")
+_FILES = ("tables", "extra_tables", "help_from", "display_profile_json")
 _OF_COLUMNS = ("mean", "std", "centre", "scale")
 _REASON = ("what", "found", "expected", "next_step")
 
@@ -53,6 +53,7 @@ def write_job(folder: Path, job: Job) -> None:
     }
     arrays |= {name: of for name in ("weights", "corpora") if (of := getattr(data, name)) is not None}
     arrays |= {f"head{i}": head.rows for i, head in enumerate(job.heads)}
+    arrays |= {f"head{i}.mos": head.mos for i, head in enumerate(job.heads) if head.mos is not None}
     np.savez(folder / _ROWS, **arrays)
     settings = {name: value for name, value in job.settings.values().items() if name not in _FILES}
     heads = [head.name for head in job.heads]
@@ -68,7 +69,7 @@ def read_job(folder: Path) -> Job:
     groups = tuple(str(name) for name in arrays["group_names"][arrays["groups"]])
     of_rows = {name: arrays.get(name) for name in ("weights", "corpora")}
     data = TrainingRows(arrays["features"], arrays["onehot"], arrays["mos"], groups, **of_rows)
-    heads = [HeadRows(name, arrays[f"head{i}"]) for i, name in enumerate(content["heads"])]
+    heads = [HeadRows(name, arrays[f"head{i}"], arrays.get(f"head{i}.mos")) for i, name in enumerate(content["heads"])]
     settings = TrainingSettings.of(content["settings"], f"{folder / _JOB}: settings")
     return Job(data, heads, settings, content["device"])
 

@@ -1,7 +1,7 @@
 """A trained head as plain arrays: what training hands to evaluation, export and manifest. No torch here."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,9 +51,9 @@ class HeadWeights:
     """A head: the map of its training rows, its members, and each network's best epoch (0 = start).
 
     Members are networks, then one ridge on random features, or none where a method has none. The head is the mean of
-    the networks' mean and the ridge member. Members are trained on 1–5; what the head gives is on the range of its
-    ``target``. ``scales`` are what a head of several corpora learned of their scores; what it gives is on the
-    reference's.
+    the networks' mean and the ridge member; a helped one is the mean of that and of what its ``help`` says. Members are
+    trained on 1–5; what the head gives is on the range of its ``target``. ``scales`` are what a head of several corpora
+    learned of their scores; what it gives is on the reference's.
     """
 
     map: "FeatureMap"
@@ -62,19 +62,54 @@ class HeadWeights:
     best_epochs: tuple[int, ...]
     target: Target = MOS_TARGET
     scales: "CorpusScales | None" = None
+    help: "Assistance | None" = None
+
+    @property
+    def alone(self) -> "HeadWeights":
+        """The same head without its help."""
+        return replace(self, help=None)
 
     @property
     def shares(self) -> F32:
-        """How much each member counts (M,), the ridge member last: half, and the networks the rest alike."""
+        """How much each member counts (M,), the ridge member last: half, and the networks the rest alike.
+
+        Of a helped head its own members come first, then those that learned what the helper leaves; each half counts
+        the same.
+        """
         count = len(self.networks)
         each = 1 / count if self.ridge is None else 1 / (2 * count)
-        return np.array([each] * count + ([] if self.ridge is None else [0.5]), dtype=np.float32)
+        own = np.array([each] * count + ([] if self.ridge is None else [0.5]), dtype=np.float32)
+        return own if self.help is None else np.concatenate([own, self.help.rest.shares]) * np.float32(0.5)
 
     @property
     def n_parameters(self) -> int:
         """Trained numbers over all members; the map and what was drawn at random are not among them."""
         ridge = 0 if self.ridge is None else self.ridge.weights.size + 1
-        return ridge + sum(int(a.size) for network in self.networks for a in network.arrays())
+        own = ridge + sum(int(a.size) for network in self.networks for a in network.arrays())
+        return own if self.help is None else own + self.help.helper.n_parameters + self.help.rest.n_parameters + 2
+
+
+@dataclass(frozen=True)
+class OnnxHelper:
+    """Another head as its file: it reads the same columns, and gives the score of the same name."""
+
+    onnx: bytes
+    id: str
+    sha256: str
+    n_parameters: int
+
+
+@dataclass(frozen=True)
+class Assistance:
+    """What a helper adds to a head: ``slope · helper + intercept + rest``, cut to the range of the head's target.
+
+    ``rest`` is a second own head, of what the line leaves of the scores; its ``target`` has the range of that.
+    """
+
+    helper: HeadWeights | OnnxHelper
+    slope: float
+    intercept: float
+    rest: HeadWeights
 
 
 def standardisation(features: F32) -> tuple[F32, F32]:

@@ -5,7 +5,7 @@ content. Equal bytes are the aggregation's affair. Which corpora's names hold id
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,17 +82,13 @@ def find_related(parquet: Path, corpora: Mapping[str, Corpus | ExternalShard]) -
     import polars as pl
 
     rows = unified_columns(parquet, (CORPUS, "src", "src_sha256"))
-    name = pl.col("src").str.extract(r"([^/]+)$")
-    # only the file's own name: a folder called after a year, say, is no Flickr id
-    ids = {"flickr": name.str.extract(_FLICKR), "youtube": _youtube_id(pl.col("src"), name)}
+    ids = _site_ids(pl.col("src"))
     families: dict[IdFamily, list[str]] = {}
     for corpus in corpora.values():
         for family in corpus.name_ids if isinstance(corpus, Corpus) else ():
             families.setdefault(family, []).append(corpus.name)
     parts = [
-        rows.filter(pl.col(CORPUS).is_in(names))
-        .with_columns(pl.format(f"{family}:{{}}", ids[family]).alias("id"))
-        .drop_nulls("id")
+        rows.filter(pl.col(CORPUS).is_in(names)).with_columns(ids[family].alias("id")).drop_nulls("id")
         for family, names in families.items()
         if len(names) > 1  # ids of one corpus alone link nothing
     ]
@@ -103,6 +99,28 @@ def find_related(parquet: Path, corpora: Mapping[str, Corpus | ExternalShard]) -
     for corpus_name, src, sha256, clip_id in shared.iter_rows():
         clips.setdefault(clip_id, []).append(RelatedClip(corpus_name, src, sha256))
     return RelatedClips(tuple(RelatedGroup(clip_id, tuple(group)) for clip_id, group in clips.items()))
+
+
+def upload_ids(names: Sequence[str], families: Sequence[IdFamily]) -> list[str | None]:
+    """Per name of a clip, the id that it holds of one of these sites (``flickr:2999049224``); None without one."""
+    import polars as pl
+
+    if not families:
+        return [None] * len(names)
+    ids = _site_ids(pl.col("src"))
+    frame = pl.DataFrame({"src": names}, schema={"src": pl.String})
+    marks: list[str | None] = frame.select(pl.coalesce(*(ids[family] for family in families))).to_series().to_list()
+    return marks
+
+
+def _site_ids(src: "pl.Expr") -> "dict[IdFamily, pl.Expr]":
+    """Per site the id in a clip's name, with the site before it; null where there is none."""
+    import polars as pl
+
+    # only the file's own name: a folder called after a year, say, is no Flickr id
+    name = src.str.extract(r"([^/]+)$")
+    ids: dict[IdFamily, pl.Expr] = {"flickr": name.str.extract(_FLICKR), "youtube": _youtube_id(src, name)}
+    return {family: pl.format(f"{family}:{{}}", found) for family, found in ids.items()}
 
 
 def _youtube_id(src: "pl.Expr", name: "pl.Expr") -> "pl.Expr":

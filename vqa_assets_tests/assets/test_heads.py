@@ -273,3 +273,27 @@ def test_the_manifest_says_which_settings_were_chosen(platform):
 def test_a_number_out_of_its_bounds_is_told_as_any_other_setting(platform, setting, value, expected):
     told = failure(platform.run("mos_head", partition="konvid-1k", **{setting: value}))
     assert told.startswith(f"{setting}: {value!r}, expected {expected}; correct the run config")
+
+
+def test_other_corpora_help_a_head_and_stand_among_what_it_read(platform):
+    platform.put("konvid-1k", labelled(40))
+    platform.put("live-vqc", labelled(80, seed=2))
+    platform.put("lsvq", labelled(20, seed=3).drop("adm2"))
+    result = platform.run("mos_head", partition="konvid-1k", help_from="all", k_folds=2)
+    assert all(checks(result)[f"mos_head_{check}"].passed for check in ("schema", "runs_anywhere"))
+    manifest = platform.manifest("konvid_1k_mos_head")
+    assert set(manifest["run_provenance"]["inputs"]) == {
+        "features_with_mos_konvid-1k",
+        "help_features_with_mos_live-vqc",
+        "help_features_with_mos_lsvq",
+    }
+    assert verify(platform.root.models() / "konvid_1k_mos_head.json", platform.root).holds
+    assert list(manifest["help"]["corpora"]) == ["live-vqc"]
+    assert manifest["help"]["left_out"]["lsvq"].startswith("features that cannot be trained on: lsvq: adm2")
+    shown = metadata(result, "mos_head")
+    assert "- Help from all (80 rows of live-vqc)" in shown["card"]
+    assert (shown["help_from"], shown["help"]) == (["all"], manifest["help"]["reason"] or "in the head")
+    # a run that says nothing of help would make another head
+    assert "help_from: all there, none here" in failure(platform.run("mos_head", partition="konvid-1k", k_folds=2))
+    told = failure(platform.run("konvid_mos_head_v1", help_from=["live-vqc"]))
+    assert told.startswith("help_from: help for konvid_mos_head_v1, which is trained on all its corpora")

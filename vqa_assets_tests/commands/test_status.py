@@ -12,6 +12,7 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.status import main, status_of
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
+from vqa_assets_tests.shared.head_tables import labelled
 
 
 @pytest.fixture
@@ -265,3 +266,22 @@ def test_whoever_reads_may_stop_and_may_know_ascii_only(corpus: SmallCorpus) -> 
     for line in (f"{command} | head -c 1", f"PYTHONIOENCODING=ascii {command}"):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
         assert done.stderr == ""
+
+
+def test_of_few_labels_beside_other_corpora_the_advice_names_the_setting(root_path: Path) -> None:
+    """Until the corpus has a head that was helped, or labels enough; tables without its columns are no help."""
+    root, frame = DataRoot(root_path), labelled(40)
+    few, others = CORPORA["live-vqc"], CORPORA["lsvq"]
+    for one in (few, others, CORPORA["chug"]):
+        (root.path / one.name).mkdir()
+    frame.write_parquet(root.labelled(few))
+    assert status_of(few, root).advice == ""
+    frame.drop("adm2").write_parquet(root.labelled(CORPORA["chug"]))
+    assert status_of(few, root).advice == ""
+    labelled(400, seed=1).write_parquet(root.labelled(others))
+    told = "40 labels are few: mos_head with help_from (all, or some of lsvq) learns from other corpora too"
+    assert f"  advice:          {told}" in status_of(few, root).lines()
+    assert status_of(others, root).advice == ""
+    root.models().mkdir()
+    (root.models() / "live_vqc_mos_head.json").write_text(json.dumps({"help": {"from": ["lsvq"]}}))
+    assert status_of(few, root).advice == ""

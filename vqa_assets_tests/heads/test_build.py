@@ -57,6 +57,7 @@ MANIFEST_KEYS = {
         "protocol",
     ),
     *("holdout", "given_tests", "gate", "corpora", "absent", "excluded", "unused", "redistribution", "parity"),
+    *("help", "advice"),
 }
 
 

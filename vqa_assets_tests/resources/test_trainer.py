@@ -45,7 +45,8 @@ def rows(count: int = 60, contents: int = 20) -> TrainingRows:
 
 def job(**settings: Any) -> Job:
     chosen = TrainingSettings(**{"epochs": 3, "device": "cpu", **settings})
-    return Job(rows(), [HeadRows("a", np.arange(40)), HeadRows("b", np.arange(10, 60))], chosen, "cpu")
+    of_its_own = np.linspace(2, 4, 50, dtype=np.float32)
+    return Job(rows(), [HeadRows("a", np.arange(40)), HeadRows("b", np.arange(10, 60), of_its_own)], chosen, "cpu")
 
 
 def numbers(trained: Any) -> list[bytes]:
@@ -67,6 +68,8 @@ def test_a_job_and_its_result_survive_their_files(tmp_path):
     assert found.data.groups == wanted.data.groups
     np.testing.assert_array_equal(found.data.features, wanted.data.features)
     assert [(h.name, h.rows.tolist()) for h in found.heads] == [(h.name, h.rows.tolist()) for h in wanted.heads]
+    assert found.heads[0].mos is None
+    np.testing.assert_array_equal(found.heads[1].mos, wanted.heads[1].mos)
     trained = TorchTrainer().train(wanted.data, wanted.heads, wanted.settings, no_progress)
     write_result(tmp_path, trained)
     again = read_result(tmp_path, read_job(tmp_path))

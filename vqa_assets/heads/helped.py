@@ -1,0 +1,226 @@
+"""What a helper adds to a head: a line of its scores, and a second own head on what the line leaves.
+
+The helper's scale is brought to this corpus's by a line; a head on what is left learns how this corpus differs; its sum
+with the line, averaged with the head that had no help, is the helped head. So help can correct a head, and is corrected
+by it (a union of the rows would bring the other laboratory's scale and clips in unasked). Line, remainder and the
+decision whether a helper counts at all are of the head's own training rows. Who helps is in ``helpers``; no torch here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqa_assets.corpora.contents import balanced_folds
+from vqa_assets.heads.baselines import bounded
+from vqa_assets.heads.closed_form import KernelRidge
+from vqa_assets.heads.evaluation import WITH_INTERVAL, Predictions, joined, predicted
+from vqa_assets.heads.feature_map import FeatureMap
+from vqa_assets.heads.helpers import Helper
+from vqa_assets.heads.random_features import RIDGE_PENALTIES
+from vqa_assets.heads.recipe import Target
+from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.splitting import Part, bootstrap_of
+from vqa_assets.heads.weights import F32, I64, HeadWeights
+from vqa_assets.metrics import metric_of_resamples, percentile_interval, resamples, srocc
+
+F64 = NDArray[np.float64]
+
+STEEPEST = 10.0
+"""The slope of a line above which a helper hardly tells clips apart: what it says would be mostly rounding."""
+_LEAST_GAIN = 0.02
+"""The share of the squared error that help must take away: the mean of two heads gains nearly as much by chance."""
+_CHOICE_ROWS = 800
+"""The most rows that are decided by, drawn by content: a system of as many equations per penalty."""
+_PARTS = 5
+_PENALTIES = RIDGE_PENALTIES[1::2]
+_MARGIN = 0.1
+"""How far the range of what is left reaches beyond it at either end, in its own width: a sigmoid never gets there."""
+_LEAST_RANGE = 0.2
+
+
+@dataclass(frozen=True)
+class Line:
+    """``slope · helper + intercept`` is the helper's score on this corpus's scale.
+
+    ``reason`` says why it has no weight, and is empty where it has. ``gained`` is by how much the squared error on
+    left-out contents falls with help, as a share of that without.
+    """
+
+    slope: float
+    intercept: float
+    gained: float = 0.0
+    reason: str = ""
+
+    def of(self, scores: F32) -> F32:
+        """A helper's scores (N,) on this corpus's scale."""
+        mapped: F32 = np.float32(self.slope) * scores + np.float32(self.intercept)
+        return mapped
+
+
+def line_of(table: TrainingTable, rows: I64, scores: F32, weights: F32 | None, seed: int) -> Line:
+    """The line for a head that is trained on some rows, of a helper's ``scores`` (N,) of all rows of the table.
+
+    ``weights`` (n,) say how much each of the rows counts, None that all are alike. The helper has no weight where its
+    scores fall as this corpus's rise, and where heads in closed form predict left-out contents no better with it. For
+    the same digits whatever the number of cores, whoever calls this limits algebra to one thread.
+    """
+    share = np.ones(len(rows)) if weights is None else weights.astype(np.float64)
+    x, y = scores[rows].astype(np.float64), table.mos[rows].astype(np.float64)
+    x_mean, y_mean = (float(np.average(of, weights=share)) for of in (x, y))
+    spread = float(np.average((x - x_mean) ** 2, weights=share))
+    slope = float(np.average((x - x_mean) * (y - y_mean), weights=share)) / spread if spread > 0 else np.inf
+    if not slope > 0:
+        return Line(slope, y_mean - slope * x_mean, reason="its scores fall where those of this corpus rise")
+    if slope > STEEPEST:
+        return Line(0.0, y_mean, reason="it tells hardly any clip of this corpus from another")
+    line = Line(slope, y_mean - slope * x_mean)
+    gained = _gained(table, rows, line.of(scores), weights, seed)
+    reason = "" if gained > _LEAST_GAIN else "contents left out are predicted no better with it"
+    return Line(line.slope, line.intercept, gained, reason)
+
+
+def _gained(table: TrainingTable, rows: I64, on_line: F32, weights: F32 | None, seed: int) -> float:
+    """The share of the squared error that help takes away, by kernel ridge regressions with contents left out.
+
+    They stand in for the heads, whose training costs a hundred times as much. ``on_line`` (N,) is the helper's line.
+    """
+    from sklearn.metrics.pairwise import rbf_kernel
+
+    own = np.sort(bounded(rows, table.groups, _CHOICE_ROWS, seed))
+    share = None if weights is None else weights[np.searchsorted(rows, own)]
+    contents = [table.groups[row] for row in own]
+    parts = min(_PARTS, len(set(contents)))
+    if parts < 2:
+        return 0.0
+    part = np.array(balanced_folds(contents, parts, seed))
+    z = FeatureMap.fitted(table.features, own, seed=seed).map(table.features[own])
+    kernel = rbf_kernel(z.astype(np.float64), gamma=1 / z.shape[1])
+    mos, line = table.mos[own].astype(np.float64), on_line[own].astype(np.float64)
+
+    def left_out(target: F64) -> F64:
+        """What is predicted of left-out parts (n,), by the penalty that predicts them best."""
+        each = [KernelRidge(kernel, target, share).left_out(penalty, part) for penalty in _PENALTIES]
+        return min(each, key=lambda predicted: _squared_error(predicted, target, share))
+
+    alone, helped = left_out(mos), line + left_out(mos - line)
+    ends = table.target.low, table.target.low + table.target.span
+    without = _squared_error(np.clip(alone, *ends), mos, share)
+    both = _squared_error((np.clip(alone, *ends) + np.clip(helped, *ends)) / 2, mos, share)
+    return (without - both) / without if without > 0 else 0.0
+
+
+def _squared_error(predicted: F64, target: F64, weights: F32 | None) -> float:
+    return float(np.average((predicted - target) ** 2, weights=weights))
+
+
+def what_is_left(table: TrainingTable, rows: I64, on_line: F32) -> tuple[F32, Target]:
+    """What the line (N,) leaves of the scores of a head's training rows (n,), and the range of a head of that."""
+    left: F32 = (table.mos[rows] - on_line[rows]).astype(np.float32)
+    low, high = float(left.min()), float(left.max())
+    width = max(high - low, _LEAST_RANGE)
+    middle, half = (low + high) / 2, width * (0.5 + _MARGIN)
+    return left, Target("rest", middle - half, 2 * half)
+
+
+@dataclass(frozen=True)
+class SameSplits:
+    """Heads with and without help on the same splits: ``metrics`` {with, without: {srocc, plcc, rmse}}.
+
+    They are means over folds, or medians over the protocol's splits. ``helped`` of ``parts`` heads took the help.
+    """
+
+    parts: int
+    helped: int
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class HelpReport:
+    """By how much a helper helped: ``line`` is the shipped head's, ``folds`` and ``protocol`` what was measured.
+
+    ``difference`` is the SROCC with help minus that without, of all folds' predictions together, and ``interval`` its
+    95 % bootstrap limits by content.
+    """
+
+    helper: Helper
+    line: Line
+    folds: SameSplits | None
+    protocol: SameSplits | None
+    difference: float
+    interval: tuple[float, float]
+
+    @property
+    def used(self) -> bool:
+        """Whether the shipped head has help in it."""
+        return not self.line.reason
+
+    def as_json(self, named: Sequence[str]) -> dict[str, Any]:
+        """What a manifest says of it; ``named`` are those that the run named."""
+        return {
+            "from": list(named),
+            "used": self.used,
+            "reason": self.line.reason,
+            "line": asdict(self.line),
+            **self.helper.as_json(),
+            "same_splits": {
+                "folds": self.folds and asdict(self.folds),
+                "protocol": self.protocol and asdict(self.protocol),
+                "srocc_difference": self.difference,
+                "interval_95": self.interval,
+            },
+        }
+
+
+def report_of(
+    table: TrainingTable,
+    helper: Helper,
+    lines: Mapping[str, Line],
+    heads: Mapping[str, HeadWeights],
+    shipped: Part,
+    parts: Sequence[Part],
+    repeated: Sequence[Part],
+    seed: int,
+) -> HelpReport:
+    """What helped heads show beside themselves without help, on the same splits.
+
+    ``lines`` and ``heads`` go by the names of parts: the ``shipped`` head's, the plan's, and those of the protocol
+    (``repeated``).
+    """
+
+    def both(parts: Sequence[Part]) -> dict[str, list[Predictions]]:
+        return {
+            "with": [predicted(table, part.test, heads[part.name]) for part in parts],
+            "without": [predicted(table, part.test, heads[part.name].alone) for part in parts],
+        }
+
+    def same_splits(of: Mapping[str, list[Predictions]], parts: Sequence[Part], over: Any) -> SameSplits | None:
+        if not parts:
+            return None
+        metrics = {
+            way: {name: float(over([m(one.mos, one.predicted) for one in each])) for name, m in WITH_INTERVAL.items()}
+            for way, each in of.items()
+        }
+        return SameSplits(len(parts), sum(not lines[part.name].reason for part in parts), metrics)
+
+    folds, protocol = both(parts), both(repeated)
+    together = {way: joined(each) for way, each in folds.items()}
+    ours, theirs = together["with"], together["without"]
+    apart = srocc(ours.mos, ours.predicted) - srocc(theirs.mos, theirs.predicted)
+    draw = bootstrap_of(table.groups, seed)
+    drawn = [
+        metric_of_resamples(srocc, ours.mos, ours.predicted, counts)
+        - metric_of_resamples(srocc, ours.mos, theirs.predicted, counts)
+        for counts in resamples(ours.groups, draw)
+    ]
+    interval = percentile_interval(np.concatenate([np.empty(0), *drawn]), draw)
+    return HelpReport(
+        helper,
+        lines[shipped.name],
+        same_splits(folds, parts, np.mean),
+        same_splits(protocol, repeated, np.median),
+        apart,
+        interval,
+    )
