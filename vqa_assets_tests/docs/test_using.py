@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.head_architecture import WAYS
 from benchmarks.head_laws import LAWS
 from vqa_assets import judge
-from vqa_assets.heads.baselines import SVR_FIT_ROWS
+from vqa_assets.heads.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
 from vqa_assets.heads.evaluation import PROPOSED, TEST_SHARE
 from vqa_assets.heads.judging import VERSION as JUDGEMENT_VERSION
 from vqa_assets.heads.method import SHIPPED
@@ -44,7 +44,10 @@ def test_the_numbers_of_the_evaluation_are_the_codes() -> None:
     assert TEST_SHARE == 0.2
     assert "80 % of the contents to train and 20 % to judge" in USING
     assert HOLDOUT_SHARE == 0.1
-    assert f"at most {SVR_FIT_ROWS // 1000} 000 rows" in USING
+    fit, choice, judged = (
+        f"{rows:,}".replace(",", " ") for rows in (KERNEL_FIT_ROWS, KERNEL_CHOICE_ROWS, KERNEL_JUDGED_ROWS)
+    )
+    assert f"fitted on at most {fit} rows, chosen on at most {choice} and judged on at most {judged}," in USING
     assert f"`{PROPOSED}`" in USING
 
 
