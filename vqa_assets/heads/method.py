@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EPOCHS, RIDGE_MEMBERS = "epochs", "ridge members"
 
 
-class Progress(Protocol):
+class TrainingProgress(Protocol):
     """Hears how far a training is."""
 
     def __call__(self, done: int, total: int, rmse: float, what: str = EPOCHS, /) -> None:
@@ -107,7 +107,7 @@ class Trainer(Protocol):
     """Trains several heads at once."""
 
     def train(
-        self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: Progress
+        self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: TrainingProgress
     ) -> TrainedHeads:
         """Weights per head. The same data, heads, seed and device give the same bytes.
 

@@ -31,8 +31,8 @@ from vqa_assets.heads.method import (
     SHIPPED,
     HeadRows,
     Method,
-    Progress,
     TrainedHeads,
+    TrainingProgress,
     TrainingRows,
 )
 from vqa_assets.heads.model import SILENT, Members, one_thread
@@ -63,7 +63,7 @@ class TorchTrainer:
         self.device = device
 
     def train(
-        self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: Progress
+        self, data: TrainingRows, heads: Sequence[HeadRows], settings: TrainingSettings, progress: TrainingProgress
     ) -> TrainedHeads:
         """As ``Trainer.train``; TrainingError where the device is not there."""
         device = device_named(self.device if settings.device == "auto" else settings.device)
@@ -120,7 +120,7 @@ def train(
     heads: Sequence[HeadRows],
     settings: TrainingSettings,
     device: torch.device,
-    progress: Progress,
+    progress: TrainingProgress,
     method: Method = SHIPPED,
 ) -> list[HeadWeights]:
     """Trains all heads for ``settings.epochs``; a network keeps the weights of its best epoch on its stopping rows."""

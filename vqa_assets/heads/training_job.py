@@ -16,7 +16,7 @@ from vqa_assets.errors import TrainingError, VqaError
 from vqa_assets.heads.corpus_scales import KNOTS as SCALE_KNOTS
 from vqa_assets.heads.corpus_scales import CorpusScales
 from vqa_assets.heads.feature_map import KNOTS, FeatureMap
-from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, TrainingRows
+from vqa_assets.heads.method import HeadRows, TrainedHeads, TrainingProgress, TrainingRows
 from vqa_assets.heads.random_features import FEATURES, RandomFeatureRidge
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, NetworkWeights
@@ -74,7 +74,7 @@ def read_job(folder: Path) -> Job:
     return Job(data, heads, settings, content["device"])
 
 
-def run_job(folder: Path, progress: Progress) -> TrainedHeads:
+def run_job(folder: Path, progress: TrainingProgress) -> TrainedHeads:
     """Trains a folder's job and leaves the result in it; a failure is left there and raised."""
     from vqa_assets.heads.training import TorchTrainer  # torch; the process that asks does not need it
 

@@ -23,7 +23,7 @@ from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 from vqa_assets.settings import typed_path
 
 if TYPE_CHECKING:
-    from vqa_assets.heads.method import HeadRows, Progress, TrainedHeads, Trainer, TrainingRows
+    from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingProgress, TrainingRows
     from vqa_assets.heads.settings import TrainingSettings
 
 HERE, PROCESS = "torch", "process"
@@ -105,7 +105,7 @@ class ProcessTrainer:
         data: "TrainingRows",
         heads: "Sequence[HeadRows]",
         settings: "TrainingSettings",
-        progress: "Progress",  # noqa: ARG002  the process tells its own, through Pipes
+        progress: "TrainingProgress",  # noqa: ARG002  the process tells its own, through Pipes
     ) -> "TrainedHeads":
         """As ``heads.method.Trainer``; TrainingError as the process met it, or where it ended without a word."""
         from vqa_assets.heads.training_job import Job, read_result, write_job
