@@ -31,12 +31,15 @@ from vqa_assets.tables.publication import settle
 from vqa_assets.tables.targets import OwnTarget, check_targets
 
 if TYPE_CHECKING:
-    from vqa_assets.heads.using import Head
+    from vqa_assets.heads.using import Head, ScoredRows
 
 VERSION = "predictions-v1"
 STAGE = "predict"
-_HEADER = re.compile(rb"source,key,\w+,reason\r?\n|key +\w+\n")
-"""The first line of a table of scores, as CSV and as aligned text."""
+_HEADER = re.compile(
+    rb"source,key,\w+,reason(?:,\w+_low,\w+_high,out_of_range)?\r?\n|key +\w+(?: +\w+_low +\w+_high)?\n"
+)
+"""The first line of a table of scores, as CSV and as aligned text; earlier ones had no intervals."""
+_COLUMNS_SHOWN = 3
 _LONGEST_HEADER = 10_000
 _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro")
 _WINDOW = 4
@@ -47,17 +50,36 @@ _ENCODE = ("encoder", "preset", "crf")
 
 @dataclass(frozen=True)
 class Scored:
-    """One clip's score by a head, NaN with the ``reason`` where there is none."""
+    """One clip's score by a head, NaN with the ``reason`` where there is none.
+
+    ``low`` and ``high`` are the ends of its interval, NaN where the head has none. ``out_of_range`` are the columns
+    that lie beyond what the head was trained on, None where that is not known.
+    """
 
     source: str
     key: str
     score: float
     reason: str = ""
+    low: float = math.nan
+    high: float = math.nan
+    out_of_range: tuple[str, ...] | None = None
 
     def as_json(self, target: str) -> dict[str, Any]:
-        """The same under the name of the head's target, with None for no score."""
-        score = None if math.isnan(self.score) else round(self.score, 4)
-        return {"source": self.source, "key": self.key, target: score, "reason": self.reason}
+        """The same under the name of the head's target, with None for what is not known."""
+
+        def known(number: float) -> float | None:
+            return None if math.isnan(number) else round(number, 4)
+
+        return {
+            "source": self.source,
+            "key": self.key,
+            target: known(self.score),
+            "reason": self.reason,
+            # After what earlier versions wrote, for whoever reads columns by their place.
+            f"{target}_low": known(self.low),
+            f"{target}_high": known(self.high),
+            "out_of_range": None if self.out_of_range is None else list(self.out_of_range),
+        }
 
 
 def find_head(name: str, root: str | None) -> Path:
@@ -121,15 +143,14 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     # A head that tells encoders apart scores encodes, many of one source, whose name alone would say too little.
     naming = [key, *(column for column in _ENCODE if head.encoders and column in table.names)] if key else []
     try:
-        scores = head.scores(rows, str(path))
-        keys = [""] * len(scores)
+        scored = head.scored(rows, str(path))
+        keys = [""] * len(scored.scores)
         if naming:
             words = [pl.col(column).cast(pl.String) for column in naming]
             keys = rows.select(pl.concat_str(words, separator=" ", ignore_nulls=True)).collect().to_series().to_list()
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path}", found=str(error).partition("\n")[0], expected="a whole table") from error
-    of_rows = enumerate(zip(keys, scores, strict=True), 1)
-    return [_scored(head, path, name or f"row {number}", score) for number, (name, score) in of_rows]
+    return [_scored(head, path, name or f"row {row + 1}", scored, row) for row, name in enumerate(keys)]
 
 
 def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[Scored]:
@@ -154,32 +175,49 @@ def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[S
             except ClipError as error:
                 scored[clip] = Scored(str(clip), clip.name, math.nan, str(error))
             else:
-                (score,) = head.scores(pl.DataFrame([row]).lazy(), str(clip))
-                scored[clip] = _scored(head, clip, clip.name, score)
+                of_clip = head.scored(pl.DataFrame([row]).lazy(), str(clip))
+                scored[clip] = _scored(head, clip, clip.name, of_clip, 0)
             line.update(done)
     yield from (scored[clip] for clip in clips)
 
 
-def _scored(head: "Head", source: Path, key: str, score: float) -> Scored:
+def _scored(head: "Head", source: Path, key: str, rows: "ScoredRows", row: int) -> Scored:
     unknown = "a feature or the encoder is not known" if head.encoders else "a feature is not known"
-    return Scored(str(source), key, float(score), "" if math.isfinite(score) else unknown)
+    score, low, high = (float(of[row]) for of in (rows.scores, rows.low, rows.high))
+    beyond = None if rows.out_of_range is None else rows.out_of_range[row]
+    return Scored(str(source), key, score, "" if math.isfinite(score) else unknown, low, high, beyond)
 
 
 def as_table(target: str, scored: Sequence[Scored]) -> str:
-    """Keys and scores in two columns, with the reason where there is no score."""
+    """Keys, scores and the ends of their intervals, with the reason where there is no score, and what is out of range.
+
+    A head without an interval leaves both ends blank.
+    """
     keys = [plain(one.key) for one in scored]
+    ends = (f"{target}_low", f"{target}_high")
     width = max(map(len, keys), default=0)
-    rows = zip(keys, scored, strict=True)
-    lines = (f"{key:<{width}}  {one.score:6.3f}  {plain(one.reason)}".rstrip() for key, one in rows)
-    return "\n".join([f"{'key':<{width}}  {target:>6}", *lines]) + "\n"
+    lines = [f"{'key':<{width}}  {target:>6}  {ends[0]}  {ends[1]}"]
+    for key, one in zip(keys, scored, strict=True):
+        cells = [("" if math.isnan(v) else f"{v:.3f}", len(n)) for v, n in zip((one.low, one.high), ends, strict=True)]
+        of_ends = "  ".join(f"{cell:>{size}}" for cell, size in cells)
+        beyond = one.out_of_range or ()
+        more = f" and {len(beyond) - _COLUMNS_SHOWN} more" if beyond[_COLUMNS_SHOWN:] else ""
+        outside = f"out of range: {', '.join(beyond[:_COLUMNS_SHOWN])}{more}" if beyond else ""
+        told = "; ".join(text for text in (one.reason, outside) if text)
+        lines.append(f"{key:<{width}}  {one.score:6.3f}  {of_ends}  {plain(told)}".rstrip())
+    return "\n".join(lines) + "\n"
 
 
 def as_csv(target: str, scored: Sequence[Scored]) -> str:
-    """``source,key,<target>,reason``; no score is an empty cell."""
+    """``source,key,<target>,reason,<target>_low,<target>_high,out_of_range``; what is not known is an empty cell.
+
+    Columns out of range are joined by ``;``.
+    """
     out = io.StringIO()
-    writer = csv.DictWriter(out, ("source", "key", target, "reason"), lineterminator="\n")
+    columns = ("source", "key", target, "reason", f"{target}_low", f"{target}_high", "out_of_range")
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(one.as_json(target) for one in scored)
+    writer.writerows(one.as_json(target) | {"out_of_range": ";".join(one.out_of_range or ())} for one in scored)
     return out.getvalue()
 
 
@@ -273,6 +311,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = [one for one in scored if math.isnan(one.score)]
     if missing:
         tell(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
+    if beyond := [one for one in scored if one.out_of_range]:
+        columns = ", ".join((beyond[0].out_of_range or ())[:_COLUMNS_SHOWN])
+        tell(
+            f"{len(beyond)} of {len(scored)} out of the range that {head.manifest.id} was trained on; "
+            f"first: {beyond[0].key} ({columns})",
+            file=sys.stderr,
+        )
     # A table's rows may well lack a feature; a clip without a score is a clip that could not be measured.
     of_clips = {str(clip) for clip in clips}
     return int(len(missing) == len(scored) or any(one.source in of_clips for one in missing))

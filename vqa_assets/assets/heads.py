@@ -309,8 +309,14 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     # The field's protocol as a table: medians over its splits; a run may leave the protocol out.
     protocol = manifest["protocol"]
     medians = [{"predictor": name, **median} for name, median in protocol["median"].items()] if protocol else []
+    interval, ends = manifest["interval"], manifest["no_interval"]
+    if interval is not None:
+        held = interval["coverage"]["holdout"]
+        ends = f"{interval['level']:.0%} by the residuals of {interval['groups']} contents"
+        ends += f"; holds {held['share']:.1%} of {held['rows']} rows held out" if held else ""
     return {
         "status": manifest["status"],
+        "interval": ends,
         "gate_reasons": records([{"reason": reason} for reason in manifest["gate"]["reasons"]]),
         **means,
         "folds": records(manifest["folds"]["each"]),

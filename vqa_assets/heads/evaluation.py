@@ -27,6 +27,7 @@ from vqa_assets.heads.baselines import (
     kernel_predictions,
     vmaf_on_training_scale,
 )
+from vqa_assets.heads.intervals import Intervals, disagreement, measured_intervals
 from vqa_assets.heads.kernel_machines import Tuned
 from vqa_assets.heads.recipe import Gate
 from vqa_assets.heads.rows import TrainingTable
@@ -130,7 +131,10 @@ def _miss(name: str, value: float, limit: float, folds: Sequence[Scores]) -> str
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for rows whose clip the predicting head never saw, one entry per row; ``fold`` counts the parts."""
+    """Predictions for rows whose clip the predicting head never saw, one entry per row; ``fold`` counts the parts.
+
+    ``disagreement`` is the SD of what the members of that head give.
+    """
 
     keys: tuple[str, ...]
     corpora: tuple[str, ...]
@@ -138,6 +142,7 @@ class Predictions:
     mos: F32
     predicted: F32
     fold: I64
+    disagreement: F64
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,8 @@ class Evaluation:
     folds' predictions together. ``holdout`` is the shipped head on its held-out rows and ``holdout_vmaf`` VMAF on them
     (of a given split: on the rows that judge) where it is known, by what it was measured against; ``vmaf_rows`` counts
     the folds' rows where it is known, by the same. ``given_tests`` is the shipped head on the test rows that a corpus
-    brought along; ``protocol`` the field's protocol, where it was asked for.
+    brought along; ``protocol`` the field's protocol, where it was asked for; ``intervals`` say how far from a score the
+    opinions lie.
     """
 
     folds: tuple[Scores, ...]
@@ -213,6 +219,7 @@ class Evaluation:
     vmaf_rows: Mapping[str, int]
     given_tests: Mapping[str, Judged]
     predictions: Predictions
+    intervals: Intervals
     protocol: Protocol | None = None
 
     @property
@@ -227,20 +234,28 @@ def evaluate(
     """Judges the heads of ``plan.parts``, in that order, and the shipped head, the last of ``heads``."""
     parts = [predicted(table, part.test, heads[k], k) for k, part in enumerate(plan.parts)]
     pooled, seed, shipped = joined(parts), settings.seed, heads[-1]
+    draw = bootstrap_of(table.groups, seed)
     corpora = np.asarray(pooled.corpora)
+    held = predicted(table, plan.holdout, shipped) if len(plan.holdout) else None
+    # Residuals on contents that were trained on are too small, and so would the intervals be.
+    leaking = f"not measured: {plan.leaking_groups} contents stand on both sides of the given split"
+    intervals = (
+        Intervals(None, leaking) if plan.leaking_groups else measured_intervals(pooled, held, table.target, seed)
+    )
     return Evaluation(
         folds=tuple(score(p.mos, p.predicted) for p in parts),
         fold_groups=tuple(len(set(p.groups)) for p in parts),
-        pooled=_judged(pooled, bootstrap_of(table.groups, seed)),
+        pooled=_judged(pooled, draw),
         per_corpus={c: score(pooled.mos[corpora == c], pooled.predicted[corpora == c]) for c in dict.fromkeys(corpora)},
         baselines=_baselines(table, plan, seed),
-        holdout=judge(table, plan.holdout, shipped, seed) if len(plan.holdout) else None,
+        holdout=_judged(held, draw) if held else None,
         holdout_vmaf=_vmaf_scores(table, plan.judging),
         vmaf_rows=Counter(
             table.vmaf_mode(row) for part in plan.parts for row in part.test if np.isfinite(table.vmaf[row])
         ),
         given_tests={c: judge(table, rows, shipped, seed) for c, rows in plan.given_tests.items()},
         predictions=pooled,
+        intervals=intervals,
     )
 
 
@@ -251,22 +266,24 @@ def judge(table: TrainingTable, rows: I64, head: HeadWeights, seed: int) -> Judg
 
 def predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0) -> Predictions:
     """What a head makes of rows of the table."""
-    from vqa_assets.heads.model import predict
+    from vqa_assets.heads.model import member_scores
 
     keys, corpora, groups = (tuple(of[r] for r in rows) for of in (table.keys, table.corpora, table.groups))
-    scores = predict(head, table.features[rows], table.onehot[rows])
-    return Predictions(keys, corpora, groups, table.mos[rows], scores, np.full(len(rows), fold, dtype=np.int64))
+    members = member_scores(head, table.features[rows], table.onehot[rows])
+    scores, parts = members @ head.shares, np.full(len(rows), fold, dtype=np.int64)
+    return Predictions(keys, corpora, groups, table.mos[rows], scores, parts, disagreement(members))
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """All parts' predictions together."""
     if not parts:
         nothing = np.empty(0, dtype=np.float32)
-        return Predictions((), (), (), nothing, nothing, np.empty(0, dtype=np.int64))
+        return Predictions((), (), (), nothing, nothing, np.empty(0, dtype=np.int64), np.empty(0))
     names = ("keys", "corpora", "groups")
     keys, corpora, groups = (tuple(x for p in parts for x in getattr(p, name)) for name in names)
-    mos, predicted = (np.concatenate([getattr(p, name) for p in parts]) for name in ("mos", "predicted"))
-    return Predictions(keys, corpora, groups, mos, predicted, np.concatenate([p.fold for p in parts]))
+    numbers = ("mos", "predicted", "fold", "disagreement")
+    mos, predicted, fold, spread = (np.concatenate([getattr(p, name) for p in parts]) for name in numbers)
+    return Predictions(keys, corpora, groups, mos, predicted, fold, spread)
 
 
 def _judged(predictions: Predictions, draw: Bootstrap) -> Judged:

@@ -19,6 +19,7 @@ from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FR_V2
 from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
 from vqa_assets.heads.feature_map import KNOTS, PROJECTED_ABOVE
+from vqa_assets.heads.intervals import Interval
 from vqa_assets.heads.method import SHIPPED
 from vqa_assets.heads.random_features import FEATURES
 from vqa_assets.heads.recipe import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # a head is put to use without what trains and judges one
     from vqa_assets.heads.choosing import Chosen
     from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
     from vqa_assets.heads.helped import HelpReport
+    from vqa_assets.heads.intervals import Intervals
     from vqa_assets.heads.rows import TrainingTable
     from vqa_assets.heads.scale_choice import ScaleChoice
     from vqa_assets.heads.splitting import SplitPlan
@@ -149,6 +151,9 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
         "feature_order": table.schema.columns,
         "feature_mean": head.map.mean,
         "feature_std": head.map.std,
+        # Beyond these a head was never trained: ``predict`` names the columns that lie there.
+        "feature_low": head.map.knots[:, 0],
+        "feature_high": head.map.knots[:, -1],
         "filled": {name: asdict(filled) for name, filled in table.filled.items()},
         "constant": table.constant,
         "encoder_vocab": table.encoder_vocab,
@@ -179,6 +184,8 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
         "given_tests": {corpus: _judged(judged) for corpus, judged in made.evaluation.given_tests.items()},
         "help": made.help and made.help.as_json(made.settings.helpers_named),
         "advice": made.advice,
+        "interval": _interval(made.evaluation.intervals),
+        "no_interval": made.evaluation.intervals.lacking,
     }
     if made.recipe.every_corpus:
         manifest["leave_one_corpus_out"] = {corpus: _judged(judged) for corpus, judged in made.corpora_out.items()}
@@ -261,6 +268,21 @@ def _residuals(evaluation: "Evaluation") -> dict[str, dict[str, float]]:
     return {
         name: {"mean": own.mean(), "sd": own.std(), "p05": np.quantile(own, 0.05), "p95": np.quantile(own, 0.95)}
         for name, own in each.items()
+    }
+
+
+def _interval(intervals: "Intervals") -> dict[str, Any] | None:
+    """The interval that ``predict`` writes beside a score, and how often it held; None where it was not measured."""
+    if intervals.interval is None:
+        return None
+    return {
+        **asdict(intervals.interval),
+        "rows": intervals.rows,
+        "groups": intervals.groups,
+        "coverage": {
+            "holdout": intervals.holdout and asdict(intervals.holdout),
+            "corpora": {name: asdict(one) for name, one in intervals.corpora.items()},
+        },
     }
 
 
@@ -353,6 +375,15 @@ class _Display(_Read):
         return values
 
 
+class _ReadInterval(_Read):
+    level: Annotated[float, Field(gt=0, lt=1)]
+    quantile: Annotated[_Finite, Field(ge=0)]
+    floor: Annotated[_Finite, Field(ge=0)]
+
+    def as_interval(self) -> Interval:
+        return Interval(self.level, self.quantile, self.floor)
+
+
 class ReadManifest(_Read):
     """What is read of a head's manifest."""
 
@@ -369,6 +400,9 @@ class ReadManifest(_Read):
     filled: dict[str, _Filled]
     gate: _Gate
     display_profile: _Display | None = None
+    interval: _ReadInterval | None = None
+    feature_low: list[_Finite] | None = None
+    feature_high: list[_Finite] | None = None
 
     @field_validator("filled")
     @classmethod

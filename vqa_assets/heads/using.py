@@ -5,7 +5,7 @@ Which tables and clips there are, and how scores are printed, is for ``predict``
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,40 @@ from vqa_assets.heads.columns import (
     word_sources,
 )
 from vqa_assets.heads.display import DisplayProfile
-from vqa_assets.heads.export import check_operators
+from vqa_assets.heads.export import MEMBERS, check_operators
+from vqa_assets.heads.intervals import F64, disagreement
 from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
-from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, OWN_COLUMNS
+from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, MOS_TARGET, OWN_COLUMNS, VMAF_TARGET, Target
 from vqa_assets.heads.weights import F32, encoder_onehot
 from vqa_assets.tables.files import place_to_read
 from vqa_assets.tables.makers import refuse_newer
 
+BEYOND = 0.1
+"""How far outside its training rows' range a column may lie, as a share of that range."""
+_FLOAT32 = 1e-6
+"""What a column's value loses as float32, and more: without it a column of one value would lie outside itself."""
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """N rows of a table: their ``scores`` (N,) and the ends of their intervals (N,), NaN where there is none.
+
+    ``out_of_range`` names per row the columns that lie beyond what the head was trained on; None where its manifest,
+    one of an earlier edition, does not say what that was.
+    """
+
+    scores: F32
+    low: F64
+    high: F64
+    out_of_range: tuple[tuple[str, ...], ...] | None
+
 
 @dataclass(frozen=True)
 class Head:
-    """A head whose ONNX is the one that its manifest describes."""
+    """A head whose ONNX is the one that its manifest describes.
+
+    Where the manifest holds an interval, the session gives ``members`` (N, M) beside the score.
+    """
 
     manifest: ReadManifest
     schema: FeatureSchema
@@ -64,11 +87,7 @@ class Head:
 
         HeadError as ``inputs``.
         """
-        features, onehot = self.inputs(table, what)
-        predicted = self.session.run(None, {"features": features, "encoder_onehot": onehot})[0]
-        # A row of zeros is an encoder that the head does not know.
-        scores: F32 = np.where(onehot.any(1), predicted, np.float32(np.nan))
-        return scores
+        return self._run(*self.inputs(table, what))[0]
 
     def inputs(self, table: pl.LazyFrame, what: str) -> tuple[F32, F32]:
         """Features (N, F) and one-hot (N, V) of a feature table's rows; NaN where a feature is not known.
@@ -93,6 +112,37 @@ class Head:
             )
         features = np.ascontiguousarray(frame.select(slots(self.schema)).to_numpy().astype(np.float32))
         return features, self._onehot(table, what) if self.encoders else encoder_onehot(len(features))
+
+    def scored(self, table: pl.LazyFrame, what: str) -> ScoredRows:
+        """As ``scores``, with intervals and what lies out of range."""
+        features, onehot = self.inputs(table, what)
+        scores, *members = self._run(features, onehot)
+        low = high = np.full(len(scores), np.nan)
+        if self.manifest.interval is not None:
+            low, high = self.manifest.interval.as_interval().ends(scores, disagreement(members[0]), self._target())
+        return ScoredRows(scores, low, high, self._out_of_range(features))
+
+    def _target(self) -> Target:
+        return VMAF_TARGET if self.target == VMAF_TARGET.name else MOS_TARGET
+
+    def _out_of_range(self, features: F32) -> tuple[tuple[str, ...], ...] | None:
+        """Per row of features (N, F), the columns that lie outside the training rows' range by over a tenth of it."""
+        if self.manifest.feature_low is None or self.manifest.feature_high is None:
+            return None
+        low, high = np.array(self.manifest.feature_low), np.array(self.manifest.feature_high)
+        slack = BEYOND * (high - low) + _FLOAT32 * np.maximum(np.abs(low), np.abs(high))
+        # Compared as float32: a copy of the table as float64 would be the largest thing here. A NaN is not outside.
+        with np.errstate(over="ignore"):
+            least, most = (low - slack).astype(np.float32), (high + slack).astype(np.float32)
+        outside = (features < least) | (features > most)
+        columns = np.asarray(self.schema.columns, dtype=object)
+        return tuple(tuple(columns[row]) if any_of else () for row, any_of in zip(outside, outside.any(1), strict=True))
+
+    def _run(self, features: F32, onehot: F32) -> list[F32]:
+        """What the session gives for inputs (N, F) and (N, V), the scores first."""
+        scores, *others = self.session.run(None, {"features": features, "encoder_onehot": onehot})
+        # A row of zeros is an encoder that the head does not know.
+        return [np.where(onehot.any(1), scores, np.float32(np.nan)), *others]
 
     def _onehot(self, table: pl.LazyFrame, what: str) -> F32:
         """(N, V) by the table's encoders; a row of zeros for one that the head does not know."""
@@ -149,7 +199,33 @@ def open_head(path: Path) -> Head:
     _check_metadata(content, onnx, manifest)
     head = Head(manifest, schema, opened_session(content, onnx, AGAIN))
     _check_tensors(head, onnx)
-    return head
+    for name, ends in (("feature_low", manifest.feature_low), ("feature_high", manifest.feature_high)):
+        if ends is not None and len(ends) != len(schema.columns):
+            raise HeadError(
+                f"{path.with_suffix('.json')}: {name}",
+                found=f"{len(ends)} numbers",
+                expected=f"one for each of {len(schema.columns)} columns",
+                next_step=AGAIN,
+            )
+    if manifest.interval is None:
+        return head
+    return replace(head, session=opened_session(_with_members(content, onnx), onnx, AGAIN))
+
+
+def _with_members(content: bytes, path: Path) -> bytes:
+    """The model with what each member gives as an output more, after the score. The file keeps its one output."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    if MEMBERS not in {name for node in model.graph.node for name in node.output}:
+        raise HeadError(
+            f"{path}",
+            found=f"no tensor {MEMBERS} in it",
+            expected="what each member gives: its manifest holds an interval",
+            next_step=AGAIN,
+        )
+    model.graph.output.append(onnx.helper.make_tensor_value_info(MEMBERS, onnx.TensorProto.FLOAT, ["batch", "members"]))
+    return bytes(model.SerializeToString())
 
 
 def _schema(manifest: ReadManifest) -> FeatureSchema:

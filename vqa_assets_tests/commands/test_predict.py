@@ -10,9 +10,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import polars as pl
 import pytest
 from onnx import helper
@@ -169,7 +171,7 @@ def test_a_clip_named_alone_is_printed_with_its_score(root, tmp_path):
     done = command(NAME, tmp_path / "a.mp4", root=root)
     assert done.returncode == 0, done.stderr
     header, line = done.stdout.splitlines()
-    assert header.split() == ["key", "mos"]
+    assert header.split() == ["key", "mos", "mos_low", "mos_high"]
     assert line.split()[0] == "a.mp4"
     assert 1 <= float(line.split()[1]) <= 5
 
@@ -268,6 +270,11 @@ def test_a_manifest_of_another_schema_or_version_is_refused(head, tmp_path, caps
         ({"encoder_vocab": [1]}, "encoder_vocab.0: 1, expected a valid string"),
         ({"synthetic": "no"}, "synthetic: 'no', expected a valid boolean"),
         ({"display_profile": [1]}, "display_profile: [1], expected an object"),
+        ({"interval": {"level": 0.9, "quantile": 1.0}}, "interval.floor: nothing, expected a value"),
+        ({"interval": {"level": 0.9, "quantile": -1.0, "floor": 0.1}}, "interval.quantile: -1.0, expected greater"),
+        ({"interval": {"level": 90, "quantile": 1.0, "floor": 0.1}}, "interval.level: 90, expected less than 1"),
+        ({"feature_low": [0.0, 1.0]}, "feature_low: 2 numbers, expected one for each of 11 columns"),
+        ({"feature_high": [math.inf] * 11}, "feature_high.0: inf, expected a finite number"),
         ({"display_profile": DISPLAY}, "display_profile.values: {}, expected a value of each display column, also of "),
     ],
 )
@@ -469,3 +476,119 @@ def test_an_operator_of_another_domain_is_none_of_the_list(head, tmp_path, spoil
     done = command(head, tmp_path / "f.parquet", root=tmp_path)
     assert done.returncode == 1
     assert f"operators {'mine.' + last.op_type if spoil == 'domain' else 'function Identity'}" in done.stderr
+
+
+def scored(capsys: pytest.CaptureFixture[str], head: Path | str, table: Path, *more: str) -> list[dict[str, Any]]:
+    assert main([str(head), str(table), "--json", *more]) == 0
+    scores: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["scores"]
+    return scores
+
+
+def members_of(head: Path, frame: pl.DataFrame) -> np.ndarray:
+    """What each member gives, by an output that this test adds itself."""
+    model = onnx.load(head)
+    model.graph.output.append(helper.make_tensor_value_info("members", onnx.TensorProto.FLOAT, None))
+    features = frame.select(KONVID_V1.columns).to_numpy().astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    members: np.ndarray = session.run(
+        ["members"], {"features": features, "encoder_onehot": encoder_onehot(len(frame))}
+    )[0]
+    return members
+
+
+def test_every_score_has_an_interval_by_what_its_members_give(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    scores, manifest = scored(capsys, head, tmp_path / "f.parquet"), json.loads(head.with_suffix(".json").read_text())
+    interval, members = manifest["interval"], members_of(head, FEATURES)
+    assert interval["level"] == 0.9
+    half = interval["quantile"] * (members.astype(np.float64).std(axis=1) + interval["floor"])
+    mos = np.array([one["mos"] for one in scores])
+    np.testing.assert_allclose([one["mos_low"] for one in scores], np.clip(mos - half, 1, 5), atol=2e-4)
+    np.testing.assert_allclose([one["mos_high"] for one in scores], np.clip(mos + half, 1, 5), atol=2e-4)
+    # Written in the other forms too; the file itself still gives one output.
+    assert main([str(head), str(tmp_path / "f.parquet"), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row["mos_low"]) for row in rows] == [one["mos_low"] for one in scores]
+    assert [row["out_of_range"] for row in rows] == [";".join(one["out_of_range"]) for one in scores]
+    assert main([str(head), str(tmp_path / "f.parquet")]) == 0
+    header, first, *_ = capsys.readouterr().out.splitlines()
+    assert header.split() == ["key", "mos", "mos_low", "mos_high"]
+    assert [float(cell) for cell in first.split()[1:4]] == pytest.approx(
+        [scores[0][name] for name in ("mos", "mos_low", "mos_high")], abs=6e-4
+    )
+    assert [tensor.name for tensor in onnx.load(head).graph.output] == ["mos"]
+
+
+def test_intervals_hold_most_scores_of_clips_that_the_head_never_saw(root, tmp_path, capsys):
+    new = labelled(300, seed=9)
+    new.write_parquet(tmp_path / "f.parquet")
+    scores = scored(capsys, root / "models" / f"{NAME}.onnx", tmp_path / "f.parquet")
+    inside = [one["mos_low"] <= mos <= one["mos_high"] for one, mos in zip(scores, new["mos"], strict=True)]
+    assert 0.82 < np.mean(inside) < 0.99
+    assert np.mean([one["mos_high"] - one["mos_low"] for one in scores]) < 3
+
+
+def test_a_clip_without_a_score_has_no_interval(root, tmp_path, capsys):
+    holes = FEATURES.with_columns(adm2=pl.when(pl.int_range(30) == 3).then(None).otherwise("adm2"))
+    holes.write_parquet(tmp_path / "f.parquet")
+    one = scored(capsys, root / "models" / f"{NAME}.onnx", tmp_path / "f.parquet")[3]
+    assert (one["mos"], one["mos_low"], one["mos_high"]) == (None, None, None)
+    assert one["reason"] == "a feature is not known"
+
+
+def test_a_head_without_an_interval_or_ranges_leaves_those_columns_empty(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    sidecar = head.with_suffix(".json")
+    manifest = json.loads(sidecar.read_text())
+    before = scored(capsys, head, tmp_path / "f.parquet")
+    for name in ("interval", "no_interval", "feature_low", "feature_high"):
+        del manifest[name]
+    sidecar.write_text(json.dumps(manifest))
+    scores = scored(capsys, head, tmp_path / "f.parquet")
+    assert [one["mos"] for one in scores] == pytest.approx([one["mos"] for one in before], abs=2e-4)
+    assert {(one["mos_low"], one["mos_high"], one["out_of_range"]) for one in scores} == {(None, None, None)}
+    assert main([str(head), str(tmp_path / "f.parquet"), "--csv"]) == 0
+    row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert (row["mos_low"], row["mos_high"], row["out_of_range"]) == ("", "", "")
+
+
+def test_columns_beyond_the_training_rows_by_over_a_tenth_of_their_range_are_listed(root, tmp_path, capsys):
+    train = pl.read_parquet(root / "train.parquet")
+    manifest = json.loads((root / "models" / f"{NAME}.json").read_text())
+    low, high = (dict(zip(KONVID_V1.columns, manifest[end], strict=True)) for end in ("feature_low", "feature_high"))
+    for name in KONVID_V1.columns:
+        least, *_, most = sorted(train[name].cast(pl.Float32))
+        assert least <= low[name] < high[name] <= most
+    names = {"adm2": 1.09, "motion2": 1.11}  # so many ranges above the lowest value
+    middle = train.select(*KONVID_V1.columns).mean()
+    rows = pl.concat([middle, middle.with_columns(**{n: low[n] + t * (high[n] - low[n]) for n, t in names.items()})])
+    rows = pl.concat([rows, middle.with_columns(vif_scale0=low["vif_scale0"] - 1e6, motion2=1e30)])
+    rows.with_columns(key=pl.Series(["in", "near", "far"])).write_parquet(tmp_path / "f.parquet")
+    assert main([NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--json"]) == 0
+    told = capsys.readouterr()
+    found = {one["key"]: one["out_of_range"] for one in json.loads(told.out)["scores"]}
+    assert found == {"in": [], "near": ["motion2"], "far": ["vif_scale0", "motion2"]}
+    assert f"2 of 3 out of the range that {NAME} was trained on; first: near (motion2)" in told.err
+    assert main([NAME, str(tmp_path / "f.parquet"), "--root", str(root)]) == 0
+    assert capsys.readouterr().out.splitlines()[3].endswith("  out of range: vif_scale0, motion2")
+
+
+def test_a_column_of_one_value_in_training_is_out_of_range_at_any_other(head, tmp_path, capsys):
+    sidecar = head.with_suffix(".json")
+    manifest = json.loads(sidecar.read_text())
+    place = manifest["feature_order"].index("adm2")
+    manifest["feature_low"][place] = manifest["feature_high"][place] = float(np.float32(0.1))
+    sidecar.write_text(json.dumps(manifest))
+    FEATURES[:2].with_columns(adm2=pl.Series([0.1, 0.2])).write_parquet(tmp_path / "f.parquet")
+    assert ["adm2" in one["out_of_range"] for one in scored(capsys, head, tmp_path / "f.parquet")] == [False, True]
+
+
+def test_an_onnx_that_does_not_say_what_its_members_give_is_not_its_manifests(head, tmp_path, capsys):
+    FEATURES.write_parquet(tmp_path / "f.parquet")
+    model = onnx.load(head)
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["others" if name == "members" else name for name in names]
+    with_model(head, model)
+    told = refused(capsys, head, tmp_path / "f.parquet")
+    assert "no tensor members in it, expected what each member gives: its manifest holds an interval" in told

@@ -7,12 +7,16 @@ from pathlib import Path
 from benchmarks.head_architecture import WAYS
 from benchmarks.head_laws import LAWS
 from vqa_assets import judge
+from vqa_assets.corpora.contents import ENOUGH_CONTENTS
 from vqa_assets.heads.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
 from vqa_assets.heads.evaluation import PROPOSED, TEST_SHARE
+from vqa_assets.heads.export import MEMBERS
+from vqa_assets.heads.intervals import LEVEL
 from vqa_assets.heads.judging import VERSION as JUDGEMENT_VERSION
 from vqa_assets.heads.method import SHIPPED
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.using import BEYOND
 from vqa_assets.heads.weights import CLIP, HIDDEN
 from vqa_assets.predict import VERSION, parser
 
@@ -49,6 +53,14 @@ def test_the_numbers_of_the_evaluation_are_the_codes() -> None:
     )
     assert f"fitted on at most {fit} rows, chosen on at most {choice} and judged on at most {judged}," in USING
     assert f"`{PROPOSED}`" in USING
+
+
+def test_what_the_page_says_of_intervals_is_so() -> None:
+    assert (LEVEL, ENOUGH_CONTENTS, BEYOND) == (0.9, 10, 0.1)
+    assert "nine of ten clips" in USING
+    assert "under ten contents" in USING
+    assert "by more than a tenth of that range" in USING
+    assert f"inner tensor `{MEMBERS}` (N, M)" in USING
 
 
 def test_the_architecture_is_the_shipped_one_and_every_other_way_has_its_row() -> None:

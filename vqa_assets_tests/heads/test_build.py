@@ -46,6 +46,7 @@ MANIFEST_KEYS = {
         "sha256",
     ),
     *("opset", "ir_version", "feature_schema", "feature_order", "feature_mean", "feature_std", "filled", "constant"),
+    *("feature_low", "feature_high", "interval", "no_interval"),
     *(
         "encoder_vocab",
         "encoder_vocab_version",
@@ -124,6 +125,19 @@ def test_rows_are_accounted_for(built):
     assert m["corpora"]["konvid-1k"]["rows"] == m["holdout"]["rows"] + m["training_recipe"]["rows"] == 200
     assert sum(fold["rows"] for fold in m["folds"]["each"]) == m["training_recipe"]["rows"]
     assert (m["absent"], m["excluded"]) == (["konvid-150k"], [])
+
+
+def test_how_often_intervals_held_stands_in_the_manifest_and_the_card(built):
+    m, card = built.manifest, render_card(built.manifest)
+    interval = m["interval"]
+    assert (interval["level"], m["no_interval"]) == (0.9, "")
+    assert (interval["rows"], interval["groups"]) == (m["folds"]["pooled"]["rows"], m["folds"]["pooled"]["groups"])
+    held, of_corpora = interval["coverage"]["holdout"], interval["coverage"]["corpora"]
+    assert (held["rows"], held["groups"]) == (m["holdout"]["rows"], m["holdout"]["groups"])
+    assert {name: one["rows"] for name, one in of_corpora.items()} == {"konvid-1k": interval["rows"]}
+    assert 0.8 < of_corpora["konvid-1k"]["share"] <= 1
+    assert f"It held {100 * held['share']:.1f} % of the {held['rows']} rows held out (±{held['width'] / 2:.3f}" in card
+    assert f"konvid-1k {100 * of_corpora['konvid-1k']['share']:.1f} % of {interval['rows']} (±" in card
 
 
 def test_baselines_and_vmaf_stand_on_the_same_folds(built):

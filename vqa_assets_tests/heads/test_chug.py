@@ -58,6 +58,10 @@ def test_a_ladder_split_at_random_is_told_and_never_production(tmp_path):
     assert "- **40 contents stand on both sides of the split: these numbers say nothing of new content.**" in card
     assert "All folds together" not in card
     assert "out of fold" not in card
+    # What is off on contents that were trained on says nothing of how far off others are.
+    assert m["interval"] is None
+    assert m["no_interval"] == "not measured: 40 contents stand on both sides of the given split"
+    assert f"- No interval stands beside its scores: {m['no_interval']}." in card
 
 
 def test_a_display_profile_makes_the_wider_head_and_is_recorded(table, display):

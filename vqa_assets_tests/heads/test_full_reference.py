@@ -160,9 +160,9 @@ def test_an_encoder_it_does_not_know_has_no_score_and_the_others_stand(on_disk, 
     assert main([str(on_disk), str(tmp_path / "grid.parquet"), "--csv"]) == 0
     out, err = capsys.readouterr()
     head, first, *others = out.splitlines()
-    assert head == "source,key,vmaf,reason"
+    assert head == "source,key,vmaf,reason,vmaf_low,vmaf_high,out_of_range"
     assert 0 <= float(first.split(",")[2]) <= 100
-    assert [line.split(",")[2:] for line in others] == [["", "a feature or the encoder is not known"]] * 2
+    assert [line.split(",")[2:6] for line in others] == [["", "a feature or the encoder is not known", "", ""]] * 2
     assert "2 of 3 without a score" in err
 
 
@@ -194,6 +194,8 @@ def test_the_card_speaks_of_sources(built):
     assert "Full-reference regressor" in card
     assert "fold-4" in card
     assert "## Results, folds by source content" in card
+    # Six sources left out are too few for an interval.
+    assert "- No interval stands beside its scores: not measured: 6 contents, at least 10 are needed." in card
 
 
 @pytest.mark.parametrize("sources", [2, 4])

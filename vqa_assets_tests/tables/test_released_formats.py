@@ -87,6 +87,8 @@ def test_its_head_scores_its_table(root: Path, capsys: pytest.CaptureFixture[str
     assert predict([str(onnx), str(root / CORPUS / "features.parquet"), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert str(scores).count(".mp4") >= CLIPS
+    # Heads of earlier editions say neither how far off they may be nor what they were trained on.
+    assert {(one["mos_low"], one["mos_high"], one["out_of_range"]) for one in scores["scores"]} == {(None, None, None)}
 
 
 def test_a_run_goes_on_from_it_and_what_did_not_change_stays_as_it_is(root: Path) -> None:
