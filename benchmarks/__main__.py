@@ -17,6 +17,8 @@ BENCHMARKS = (
     "features_table",
     "head_training",
     "head_architecture",
+    "head_members",
+    "head_sizes",
     "unified_corpus",
     "ingest_again",
 )

@@ -83,3 +83,51 @@ def wide_sparse(draw: int) -> TrainingTable:
 LAWS: dict[str, Callable[[int], TrainingTable]] = {
     law.__name__: law for law in (few_sources, many_weak, handcrafted, small_linear, bent, wide_sparse)
 }
+
+
+def heavy_tails(draw: int) -> TrainingTable:
+    """600 clips with 20 columns of heavy tails; what counts is order, not distance."""
+    rng = np.random.default_rng(draw)
+    z = rng.standard_normal((600, 20))
+    signal = z[:, :4] @ _WEIGHTS + 0.3 * z[:, 4] * z[:, 5]
+    return table_of(np.sinh(2 * z), signal + 0.35 * rng.standard_normal(600), np.arange(600) // 2)
+
+
+def thresholds(draw: int) -> TrainingTable:
+    """600 clips with 12 columns; four of them matter only beyond a point."""
+    rng = np.random.default_rng(draw)
+    z = rng.standard_normal((600, 12))
+    signal = 0.8 * (z[:, 0] > 0.5) - 0.6 * (z[:, 1] > -0.3) + 0.5 * np.maximum(z[:, 2] - 0.4, 0) - 0.4 * (z[:, 3] > 1)
+    return table_of(z, signal + 0.35 * rng.standard_normal(600), np.arange(600) // 2)
+
+
+def interactions(draw: int) -> TrainingTable:
+    """600 clips with ten columns that count in pairs and in threes."""
+    rng = np.random.default_rng(draw)
+    z = rng.standard_normal((600, 10))
+    signal = 0.4 * z[:, 0] * z[:, 1] - 0.4 * z[:, 2] * np.abs(z[:, 3]) + 0.3 * z[:, 4] * (z[:, 5] > 0) + 0.3 * z[:, 6]
+    return table_of(z, signal + 0.3 * rng.standard_normal(600), np.arange(600) // 2)
+
+
+def more_columns_than_rows(draw: int) -> TrainingTable:
+    """300 clips with 1 500 columns, like vectors of a pretrained network: twenty causes seen 1 500 ways."""
+    rng = np.random.default_rng(draw)
+    causes = rng.standard_normal((300, 20))
+    features = np.tanh(causes @ rng.standard_normal((20, 1_500)) / 4) + 0.5 * rng.standard_normal((300, 1_500))
+    signal = 0.5 * causes[:, 0] + 0.4 * np.tanh(2 * causes[:, 1]) + 0.3 * causes[:, 2] * causes[:, 3]
+    return table_of(features, signal + 0.3 * rng.standard_normal(300), np.arange(300) // 2)
+
+
+def few_contents(draw: int) -> TrainingTable:
+    """120 clips of 12 contents, each with an effect of its own."""
+    rng = np.random.default_rng(draw)
+    content = np.arange(120) % 12
+    z = rng.standard_normal((120, 8)) + 0.7 * rng.standard_normal((12, 8))[content]
+    signal = z[:, :4] @ _WEIGHTS + 0.3 * rng.standard_normal(12)[content]
+    return table_of(z, signal + 0.3 * rng.standard_normal(120), content)
+
+
+HARD_LAWS: dict[str, Callable[[int], TrainingTable]] = {
+    law.__name__: law for law in (heavy_tails, thresholds, interactions, more_columns_than_rows, few_contents)
+}
+"""What the map and the ridge member of a head are for."""

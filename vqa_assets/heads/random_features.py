@@ -5,8 +5,8 @@ on 4 096 of them is close to a kernel machine, but holds no row of a corpus, and
 are chosen by parts of the contents that are left out, the same that the networks stop by.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,8 +21,8 @@ RIDGE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 DEFAULT_GAIN, DEFAULT_PENALTY = 1.0, 0.3
 """Where contents are too few to choose by: fewer than ``LEAST_TO_CHOOSE``."""
 _SHIFT = 1.5
-_GAIN_ROWS = 1_024
-"""The most rows that the gain is chosen on, drawn by content: it is a property of the law, not of the rows."""
+_GAIN_ROWS = 768
+"""The most rows that the gain is chosen on, drawn by content: how bent a law is does not depend on how many rows."""
 _ROWS_AT_ONCE = 2_048
 
 
@@ -61,10 +61,11 @@ class RandomFeatureRidge:
         shifts = rng.uniform(-_SHIFT, _SHIFT, FEATURES).astype(np.float32)
         even = None if weights is None else (weights / weights.mean(dtype=np.float64)).astype(np.float32)
         rows = _Rows(inputs, mos.astype(np.float64), part, contents, even, directions, shifts)
-        chosen = len(np.unique(contents)) >= LEAST_TO_CHOOSE
-        gain = _best_gain(rows.some(_GAIN_ROWS, rng)) if chosen else DEFAULT_GAIN
+        gain, start = DEFAULT_GAIN, None
+        if len(np.unique(contents)) >= LEAST_TO_CHOOSE:
+            gain, start = _best_gain(rows.some(_GAIN_ROWS, rng))
         solve = _by_rows if len(inputs) <= FEATURES else _by_features
-        weights_of, bias, penalty = solve(rows, gain, RIDGE_PENALTIES if chosen else (DEFAULT_PENALTY,))
+        weights_of, bias, penalty = solve(rows, gain, start)
         return cls(directions, shifts, gain, weights_of.astype(np.float32), float(np.float32(bias)), penalty)
 
     @property
@@ -91,11 +92,15 @@ class _Rows:
     shifts: F32
 
     def some(self, most: int, rng: np.random.Generator) -> "_Rows":
-        """At most so many of them: contents are drawn one after another, and the last may be cut."""
+        """At most so many of them, of every content as nearly alike as can be: no part of the contents may be empty."""
         if len(self.mos) <= most:
             return self
-        rank = rng.permutation(int(self.contents.max()) + 1)
-        own = np.sort(np.argsort(rank[self.contents], kind="stable")[:most])
+        drawn = rng.permutation(len(self.mos))
+        by_content = drawn[np.argsort(self.contents[drawn], kind="stable")]
+        names, firsts = np.unique(self.contents[by_content], return_index=True)
+        turn = np.arange(len(drawn)) - np.repeat(firsts, np.diff([*firsts, len(drawn)]))
+        rank = np.repeat(rng.permutation(len(names)), np.diff([*firsts, len(drawn)]))
+        own = np.sort(by_content[np.lexsort((rank, turn))[:most]])
         weights = None if self.weights is None else self.weights[own]
         return _Rows(
             self.inputs[own],
@@ -119,61 +124,77 @@ class _Rows:
         return float(np.sum(share * (np.clip(predicted, MOS_LOW, MOS_LOW + MOS_SPAN) - self.mos[rows]) ** 2))
 
 
-def _kernel(rows: _Rows, gain: float) -> tuple[F64, float, F64, F32]:
+def _kernel(rows: _Rows, gain: float) -> tuple[F32, float, F64, F32]:
     """Of the rows' random features: their products (N, N), the unit of penalties, the mean (D,), and they, centred."""
     features = rows.features(gain)
     centre = np.average(features, axis=0, weights=rows.weights).astype(np.float32)
     features -= centre
-    kernel = (features @ features.T).astype(np.float64)
-    unit = float(np.average(np.diagonal(kernel), weights=rows.weights)) or 1.0
+    kernel = features @ features.T
+    unit = float(np.average(np.diagonal(kernel).astype(np.float64), weights=rows.weights)) or 1.0
     return kernel, unit, centre.astype(np.float64), features
 
 
-def _best_gain(rows: _Rows) -> float:
-    """The gain of the least squared error on parts left out, by the best penalty for each."""
-    least = {}
+def _best_gain(rows: _Rows) -> tuple[float, int]:
+    """The gain of the least squared error on parts left out, and which penalty it is least with, of every second."""
+    errors = {}
     for gain in GAINS:
         kernel, unit, _, _ = _kernel(rows, gain)
         ridge = KernelRidge(kernel, rows.mos, rows.weights)
-        least[gain] = min(
-            rows.squared_error(ridge.left_out(penalty * unit, rows.part)) for penalty in RIDGE_PENALTIES[::2]
-        )
-    return min(least, key=lambda gain: least[gain])
+        for number in range(1, len(RIDGE_PENALTIES), 2):
+            predicted = ridge.left_out(RIDGE_PENALTIES[number] * unit, rows.part)
+            errors[gain, number] = rows.squared_error(predicted)
+    return min(errors, key=lambda pair: errors[pair])
 
 
-def _by_rows(rows: _Rows, gain: float, penalties: tuple[float, ...]) -> tuple[F64, float, float]:
+def _best_penalty(squared_error: Callable[[float], float], start: int) -> float:
+    """The penalty of the least error, walking from one of them to the better neighbour: each costs a fit or several."""
+    errors = {start: squared_error(RIDGE_PENALTIES[start])}
+    for step in (-1, 1):
+        number = start + step
+        while 0 <= number < len(RIDGE_PENALTIES):
+            errors[number] = squared_error(RIDGE_PENALTIES[number])
+            if errors[number] >= errors[number - step]:
+                break
+            number += step
+    return RIDGE_PENALTIES[min(errors, key=lambda one: errors[one])]
+
+
+def _by_rows(rows: _Rows, gain: float, start: int | None) -> tuple[F64, float, float]:
     """Weights (D,), bias and the best penalty, by a system of as many equations as there are rows."""
     kernel, unit, centre, features = _kernel(rows, gain)
     ridge = KernelRidge(kernel, rows.mos, rows.weights)
-    penalty = penalties[0]
-    if len(penalties) > 1:
-        errors = [rows.squared_error(ridge.left_out(one * unit, rows.part)) for one in penalties]
-        penalty = penalties[int(np.argmin(errors))]
-    coefficients, intercept = ridge.solved(penalty * unit)
+
+    def squared_error(penalty: float) -> float:
+        return rows.squared_error(ridge.left_out(penalty * unit, rows.part))
+
+    penalty = DEFAULT_PENALTY if start is None else _best_penalty(squared_error, start)
+    coefficients, intercept = replace(ridge, kernel=kernel.astype(np.float64)).solved(penalty * unit)
     weights = features.T.astype(np.float64) @ coefficients
     return weights, intercept - float(centre @ weights), penalty
 
 
-def _by_features(rows: _Rows, gain: float, penalties: tuple[float, ...]) -> tuple[F64, float, float]:
+def _by_features(rows: _Rows, gain: float, start: int | None) -> tuple[F64, float, float]:
     """The same by a system of as many equations as there are random features: one pass, one Gram matrix a part."""
     names = np.unique(rows.part)
     # Near the mean float32 loses least; the exact mean is taken out of the sums.
     centre = rows.features(gain, np.linspace(0, len(rows.mos) - 1, _ROWS_AT_ONCE).astype(np.int64)).mean(axis=0)
-    sums = [_part_sums(rows, gain, centre, np.flatnonzero(rows.part == k)) for k in names]
-    whole = sum(sums[1:], start=sums[0])
+    sums = {k: _part_sums(rows, gain, centre, np.flatnonzero(rows.part == k)) for k in names}
+    first, *others = sums.values()
+    whole = sum(others, start=first)
     unit = float(np.trace(whole.xx) - whole.x @ whole.x / whole.rows) / whole.rows or 1.0
-    penalty = penalties[0]
-    if len(penalties) > 1:
-        errors = np.zeros(len(penalties))
-        for k, own in zip(names, sums, strict=True):
-            rest, left_out = whole - own, np.flatnonzero(rows.part == k)
-            fits = [rest.solved(one * unit) for one in penalties]
-            weights, biases = np.stack([w for w, _ in fits], axis=1), np.array([b for _, b in fits])
-            for first in range(0, len(left_out), _ROWS_AT_ONCE):
-                some = left_out[first : first + _ROWS_AT_ONCE]
-                predicted = (rows.features(gain, some) - centre) @ weights.astype(np.float32) + biases
-                errors += [rows.squared_error(one, some) for one in predicted.T]
-        penalty = penalties[int(np.argmin(errors))]
+
+    def squared_error(penalty: float) -> float:
+        error = 0.0
+        for k, own in sums.items():
+            weights, bias = (whole - own).solved(penalty * unit)
+            left_out = np.flatnonzero(rows.part == k)
+            for at in range(0, len(left_out), _ROWS_AT_ONCE):
+                some = left_out[at : at + _ROWS_AT_ONCE]
+                predicted = (rows.features(gain, some) - centre) @ weights.astype(np.float32) + bias
+                error += rows.squared_error(predicted, some)
+        return error
+
+    penalty = DEFAULT_PENALTY if start is None else _best_penalty(squared_error, start)
     weights, intercept = whole.solved(penalty * unit)
     return weights, intercept - float(centre.astype(np.float64) @ weights), penalty
 

@@ -11,9 +11,11 @@ from vqa_assets.corpora.contents import ENOUGH_CONTENTS
 from vqa_assets.heads.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
 from vqa_assets.heads.evaluation import PROPOSED, TEST_SHARE
 from vqa_assets.heads.export import MEMBERS
+from vqa_assets.heads.feature_map import KNOTS
 from vqa_assets.heads.intervals import LEVEL
 from vqa_assets.heads.judging import VERSION as JUDGEMENT_VERSION
 from vqa_assets.heads.method import SHIPPED
+from vqa_assets.heads.random_features import FEATURES
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.using import BEYOND
@@ -65,7 +67,9 @@ def test_what_the_page_says_of_intervals_is_so() -> None:
 
 def test_the_architecture_is_the_shipped_one_and_every_other_way_has_its_row() -> None:
     assert (SHIPPED.members, SHIPPED.parts, SHIPPED.dropout, SHIPPED.loss, SHIPPED.start) == (5, 5, 0.1, "mse", "ridge")
-    assert "mean of five members" in ARCHITECTURE
+    assert "mean of five networks" in ARCHITECTURE
+    assert f"{KNOTS} quantiles" in ARCHITECTURE
+    assert f"{FEATURES:,}".replace(",", " ") + " random features" in ARCHITECTURE
     assert f"(2 × {HIDDEN}, dropout {SHIPPED.dropout:g})" in ARCHITECTURE
     assert f"clipped to ±{CLIP:g} SD" in ARCHITECTURE
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in ARCHITECTURE.splitlines() if "|" in line]
