@@ -50,7 +50,7 @@ def _parts(data: TrainingRows) -> None:
         begun = [time.perf_counter()]
         learner = Learner.of(data, contents, head, settings, SHIPPED)
         begun.append(time.perf_counter())
-        learner.ridge(settings)
+        learner.ridge(None, settings)
         begun.append(time.perf_counter())
         members = list(members_of(learner, 0, settings, SHIPPED))
         begun.append(time.perf_counter())
