@@ -59,8 +59,9 @@ def test_a_known_law_is_found_as_far_as_its_noise_lets_anyone(tmp_path):
     assert ceiling == pytest.approx(1 / np.sqrt(1 + NOISE**2 / law.var()), abs=0.02)
     evaluation, _ = judged(tmp_path, frame)
     found = mean_scores(evaluation.folds)
-    # Of an interaction networks make more than kernels do: by themselves they come to .96 of the ceiling, a tuned kernel
-    # ridge to .935; a head is the mean of both kinds, which gains where columns have tails (benchmarks/head_laws).
+    # Of an interaction networks make more than kernels do: by themselves they come to .96 of the ceiling, a tuned
+    # kernel ridge to .935; a head is the mean of both kinds, which gains where columns have tails
+    # (benchmarks/head_laws).
     assert found["plcc"] > 0.945 * ceiling > 0.79
     assert found["rmse"] < 1.35 * NOISE
     assert evaluation.beats_ridge
