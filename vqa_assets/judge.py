@@ -1,7 +1,8 @@
 """``python -m vqa_assets.judge <head.onnx | column> <labelled table>``: how well it predicts opinion scores.
 
 Any ONNX head, or any column of numbers in the table, against its scores: SROCC, KROCC, PLCC and RMSE, raw and after a
-logistic fit, with 95 % intervals, in all, per corpus, per split and by content. No Dagster, no network.
+logistic fit, with 95 % intervals, in all, per corpus, per split and by content, beside the ceiling that the errors of
+the scores set where SD and count are known. No Dagster, no network.
 """
 
 import argparse
@@ -192,9 +193,8 @@ def as_text(judgement: "Judgement") -> str:
         "of encodes that failed": counts["failed"],
     }
     missing = "".join(f", {rows} {why}" for why, rows in left_out.items() if rows)
-    judged_rows = {
-        part.name if part.by in ("all", "seen") else f"{part.by} {part.name}": part.judged for part in judgement.parts
-    }
+    parts = {part.name if part.by in ("all", "seen") else f"{part.by} {part.name}": part for part in judgement.parts}
+    judged_rows = {name: part.judged for name, part in parts.items()}
     judged_rows |= {f"baseline {one.name}": one.judged for one in judgement.baselines}
     width = max(map(len, judged_rows))
     of = "contents" if judgement.contents_known else "clips"
@@ -208,6 +208,10 @@ def as_text(judgement: "Judgement") -> str:
         lines.append(f"{name:<{width}}{judged.scores.rows:>8}{judged.groups:>10}{_numbers(judged.scores)}")
         limits = "".join(f"{_limits(judged.interval.get(metric)):>{_WIDTH}}" for metric in _SHOWN)
         lines.append(f"{'':<{width + 18}}{limits}")
+        if name in parts and (above := parts[name].above):
+            most = {"srocc": above.srocc, "plcc": above.plcc}
+            numbers = "".join(f"{f'{most[metric]:.3f}' if metric in most else '':>{_WIDTH}}" for metric in _SHOWN)
+            lines.append(f"{'  ceiling':<{width + 18}}{numbers}".rstrip())
     lines += ["", *(f"- {note}" for note in judgement.notes)]
     if gate := judgement.gate:
         rows = f"the {gate.rows} rows that it was not trained on" if gate.read_on == NEVER_SEEN else "all rows"

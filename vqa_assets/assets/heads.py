@@ -314,11 +314,18 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         held = interval["coverage"]["holdout"]
         ends = f"{interval['level']:.0%} by the residuals of {interval['groups']} contents"
         ends += f"; holds {held['share']:.1%} of {held['rows']} rows held out" if held else ""
+    noise = manifest["label_noise"]
+    above = {place: noise["ceiling"][place] or {} for place in ("folds", "protocol")}
+    ceilings = {place: {name: of.get(name, "not known") for name in ("srocc", "plcc")} for place, of in above.items()}
+    if medians:
+        medians.append({"predictor": "ceiling of the labels", **ceilings["protocol"]})
     return {
         "status": manifest["status"],
         "interval": ends,
         "gate_reasons": records([{"reason": reason} for reason in manifest["gate"]["reasons"]]),
         **means,
+        **{f"{name}_ceiling": value for name, value in ceilings["folds"].items()},
+        "label_noise": f"{'weighted' if noise['weighted'] else 'not weighted'}: {noise['reason']}",
         "folds": records(manifest["folds"]["each"]),
         **({"protocol": records(medians), "beside_baselines": records(_beside_baselines(protocol))} if medians else {}),
         "trained_on": records(corpora),

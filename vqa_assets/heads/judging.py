@@ -21,10 +21,12 @@ from vqa_assets.heads.baselines import RIVALS, inner_parts, rivals_of_parts
 from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
 from vqa_assets.heads.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
 from vqa_assets.heads.foreign import open_foreign
+from vqa_assets.heads.label_noise import Ceiling, ceiling, error_variance
 from vqa_assets.heads.manifest import SCHEMA, as_plain
 from vqa_assets.heads.method import TrainingRows
 from vqa_assets.heads.pictures import draw_dots, png_of
 from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
+from vqa_assets.heads.rows import COUNT_COLUMNS
 from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
 from vqa_assets.heads.splitting import Part
 from vqa_assets.heads.using import open_head
@@ -75,6 +77,7 @@ class JudgedTable:
     """N rows of a labelled table. ``target`` names the column that ``mos`` (N,) came from; NaN is no score.
 
     ``corpora`` are empty where nothing says them; ``failed`` are encodes that ended in an error, whose score is NaN.
+    ``error_variance`` (N,) is that of the errors of the scores; NaN where SD or count are not known.
     """
 
     as_read: ReadInput
@@ -87,6 +90,7 @@ class JudgedTable:
     splits: tuple[str | None, ...]
     src_sha256: tuple[str | None, ...]
     failed: int
+    error_variance: F64
 
     @property
     def path(self) -> Path:
@@ -128,11 +132,12 @@ class Predictor:
 @dataclass(frozen=True)
 class JudgedPart:
     """Some of the rows, and how well they were predicted: ``by`` says what they have in common (``corpus``), ``name``
-    which of them (the name of one)."""
+    which of them (the name of one). ``above`` is the ceiling that the errors of their scores set, where it is known."""
 
     by: str
     name: str
     judged: Judged
+    above: Ceiling | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,15 @@ class Judgement:
             "counts": dict(self.counts),
             "intervals_by": "content" if self.contents_known else "clip",
             "trained_on": self.seen and {"rows": int(self.seen.rows.sum()), "told_by": self.seen.by},
-            "parts": [{"by": part.by, "name": part.name, **_as_json(part.judged)} for part in self.parts],
+            "parts": [
+                {
+                    "by": part.by,
+                    "name": part.name,
+                    **_as_json(part.judged),
+                    "ceiling": part.above and asdict(part.above),
+                }
+                for part in self.parts
+            ],
             "baselines": {
                 baseline.name: {
                     **_as_json(baseline.judged),
@@ -260,6 +273,7 @@ def read_judged(path: Path, target: str) -> JudgedTable:
             content=pl.coalesce(*map(text, _CONTENT)),
             split=text("split"),
             sha256=text("src_sha256").str.to_lowercase(),
+            **_opinions(names, column, mapped_onto_1_5=raw),
         ).collect()
     except pl.exceptions.PolarsError as error:
         raise table.unreadable(error) from error
@@ -275,7 +289,33 @@ def read_judged(path: Path, target: str) -> JudgedTable:
         splits=texts["split"],
         src_sha256=texts["sha256"],
         failed=int(read["failed"].sum()),
+        error_variance=_errors(read),
     )
+
+
+def _opinions(names: Sequence[str], column: str, *, mapped_onto_1_5: bool) -> dict[str, pl.Expr]:
+    """``sd`` of the opinions, in the unit of the scores as they are judged, and ``opinions``, their number.
+
+    Null where unknown; of further scores, and of any other column, nothing is known.
+    """
+    nothing = pl.lit(None, pl.Float64)
+    # Rows of the unified corpus keep the SD of their native score beside that of mos.
+    spreads = ("mos_std_dev_unified", "mos_std_dev") if column == "mos" else ("mos_std_dev",)
+    sd_column = next((name for name in spreads if name in names), None)
+    if sd_column is None or column not in ("mos", RAW_MOS):
+        return {"sd": nothing, "opinions": nothing}
+    slope, _ = UNIFIED.map_to(TRAINING)
+    # An SD is in the unit of mos where that is there, which is on 1–5 then; else in that of the raw score.
+    unit = slope if mapped_onto_1_5 else 1 / slope if column == RAW_MOS and "mos" in names else 1.0
+    counts = [number_column(name) for name in COUNT_COLUMNS if name in names]
+    return {"sd": number_column(sd_column) * unit, "opinions": pl.coalesce(*counts, nothing)}
+
+
+def _errors(read: pl.DataFrame) -> F64:
+    """The variance of the scores' errors (N,), NaN where unknown."""
+    mos, sd, count = (read[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in ("mos", "sd", "opinions"))
+    on_1_5 = not (mos > TRAINING.high + SLACK).any()
+    return error_variance(sd, count, TRAINING.span if on_1_5 else UNIFIED.span)
 
 
 def column_predictor(name: str) -> Predictor:
@@ -398,7 +438,7 @@ def judge_table(
     seen = predictor.training.seen(rows, table.as_read.sha256) if predictor.training else None
     contents_known = any(_chosen(table.contents, used))
     draw = draw or Bootstrap()
-    parts = _parts(mos, scores, rows, seen, draw)
+    parts = _parts(mos, scores, rows, seen, draw, table.error_variance[used])
     if contents_known:
         parts += _by_content(mos, scores, groups, draw)
     judging = _judging_rows(seen, len(mos))
@@ -437,7 +477,9 @@ def _check_range(table: JudgedTable, used: Mask, target: Target, whose: str) -> 
         )
 
 
-def _parts(mos: F64, predicted: F64, rows: KnownRows, seen: Seen | None, draw: Bootstrap) -> list[JudgedPart]:
+def _parts(
+    mos: F64, predicted: F64, rows: KnownRows, seen: Seen | None, draw: Bootstrap, variance: F64
+) -> list[JudgedPart]:
     """All rows; those that were trained on and the others; each corpus and each split, where there are several."""
     named: list[tuple[str, str, Mask]] = [("all", "all", np.ones(len(mos), dtype=bool))]
     if seen is not None and seen.rows.any():
@@ -451,7 +493,8 @@ def _parts(mos: F64, predicted: F64, rows: KnownRows, seen: Seen | None, draw: B
     # Two names of the same rows, such as a table's only corpus, are judged once.
     judged = {mask.tobytes(): mask for _, _, mask in named}
     each = {key: _judged(mos[mask], predicted[mask], _chosen(rows.groups, mask), draw) for key, mask in judged.items()}
-    return [JudgedPart(by, name, each[mask.tobytes()]) for by, name, mask in named]
+    above = {key: ceiling(mos[mask], variance[mask], draw.seed) for key, mask in judged.items()}
+    return [JudgedPart(by, name, each[key], above[key]) for by, name, mask in named for key in [mask.tobytes()]]
 
 
 def _judged(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap) -> Judged:
@@ -547,6 +590,8 @@ def _notes(judgement: Judgement) -> list[str]:
         notes.append("lower is better: the predictions' sign is turned")
     if counts["without_prediction"]:
         notes.append(f"{counts['without_prediction']} rows with a score have no prediction (NaN), and are left out")
+    if judgement.parts[0].above is None and column in (TRAINING_COLUMN, RAW_MOS, f"{RAW_MOS}, as 1–5"):
+        notes.append("the ceiling that the scores' own errors set is not known: the table has no SD and count of most")
     if not judgement.contents_known:
         notes.append("contents are not known: intervals are drawn by clip, too narrow where clips share contents")
     if judgement.seen is not None:

@@ -83,6 +83,7 @@ class Exported:
 class MadeHead:
     """All that one build came to. ``corpora_out``: each corpus by a head that was trained on the others.
 
+    ``label_noise`` is what the manifest says of the errors of scores.
     ``scales`` says of a head of several corpora whether it learned their scales; ``fold_heads`` are those of the plan's
     parts.
     ``help`` says what others added, where they were asked to; ``advice`` what would make a better head.
@@ -99,6 +100,7 @@ class MadeHead:
     evaluation: "Evaluation"
     verdict: "Verdict"
     corpora_out: Mapping[str, "Judged"] = field(default_factory=dict)
+    label_noise: Mapping[str, Any] = field(default_factory=dict)
     scales: "ScaleChoice | None" = None
     fold_heads: "Sequence[HeadWeights]" = ()
     help: "HelpReport | None" = None
@@ -175,6 +177,7 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
         "folds": _folds(made),
         "beats_ridge": made.evaluation.beats_ridge,
         "protocol": _protocol(made.evaluation),
+        "label_noise": made.label_noise,
         "holdout": {
             "share": made.plan.holdout_share,
             "rows": len(made.plan.holdout),

@@ -88,11 +88,13 @@ class HeadRows:
     """One head to train: its name, which seeds it, and the row numbers it may read.
 
     ``mos`` (n,) is what it learns of them, on 1–5; None: as ``TrainingRows.mos`` says.
+    ``weights`` (n,) say how much each of these counts for this head; None: as ``TrainingRows.weights`` do.
     """
 
     name: str
     rows: I64
     mos: F32 | None = None
+    weights: F32 | None = None
 
 
 @dataclass(frozen=True)

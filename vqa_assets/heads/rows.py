@@ -46,7 +46,9 @@ _CONTENT = ("content_id", *columns_in_role("content"))
 _LADDER = frozenset(columns_in_role("rung", "bitrate"))
 _VMAF_COLUMNS = ("vmaf", "vmaf_mean")
 _VMAF_MODE, _NOT_STATED = "feature_reference", "not stated"
-_OWN_NUMBERS = ("mos", RAW_MOS, "mos_std_dev", *_VMAF_COLUMNS)
+COUNT_COLUMNS = ("mos_n_ratings", "n_ratings")
+"""The number of opinions that a score is the mean of, as labelled tables and corpus JSONLs call it."""
+_OWN_NUMBERS = ("mos", RAW_MOS, "mos_std_dev", *COUNT_COLUMNS, *_VMAF_COLUMNS)
 _OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _VMAF_MODE, STATUS_COLUMN)
 MOST_COLUMNS = 16_384
 """Of more columns a head of some 16 MB keeps so few projections that they tell no clips apart."""
@@ -110,7 +112,8 @@ class TrainingTable:
     ``versions`` are the releases that each corpus's rows say they are of. ``encodes`` say of an encode grid's rows how
     they were made (encoder, preset, CRF, size), whatever of. ``vmaf_modes`` say of each row what its VMAF was measured
     against (``feature_reference``), None where its table does not. ``copies`` are clips that nothing but their bytes or
-    features shows to be the same.
+    features shows to be the same. ``opinion_sd`` (N,) is the SD of the opinions that a score is the mean of, in its
+    unit, ``opinion_count`` (N,) their number; NaN where unknown, None where all are.
     """
 
     schema: FeatureSchema
@@ -134,6 +137,8 @@ class TrainingTable:
     encodes: tuple[str | None, ...] = ()
     vmaf_modes: tuple[str | None, ...] = ()
     copies: Copies | None = None
+    opinion_sd: F32 | None = None
+    opinion_count: F32 | None = None
 
     def vmaf_mode(self, row: int) -> str:
         """What a row's VMAF was measured against, in a word."""
@@ -195,7 +200,9 @@ def read_training_table(
             parts = [part.filter(pl.col("corpus") == corpus) for part in parts]
         rows = parts[0] if len(parts) == 1 else _together(corpus, files_of(files), parts)
         scans[corpus] = _with_target(corpus, rows, target)
-    return _training_table(scans, schema, allow_missing, MOS_TARGET, display, distinct=unified)
+    table = _training_table(scans, schema, allow_missing, MOS_TARGET, display, distinct=unified)
+    # SD and count are those of the first score's opinions; of a further score's nothing is known.
+    return table if target == "mos" else replace(table, opinion_sd=None, opinion_count=None)
 
 
 def _opened(corpus: str, path: Path, schema: FeatureSchema) -> pl.LazyFrame:
@@ -399,11 +406,21 @@ def _training_table(
         unknown={name: rows[f"unknown:{name}"].to_numpy() for name in filled},
         encodes=tuple(rows["grid_encode"].to_list()) if encoders else (),
         vmaf_modes=tuple(rows[_VMAF_MODE].to_list()),
+        opinion_sd=_known_numbers(rows["sd"]),
+        opinion_count=_known_numbers(rows["opinions"]),
         versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in once.items()},
         copies=_copies(named, groups, text["key"]),
     )
     _refuse_unteachable(table, allow_missing)
     return table
+
+
+def _known_numbers(values: pl.Series) -> F32 | None:
+    """Numbers (N,), NaN for null; None where all are null."""
+    if values.null_count() == len(values):
+        return None
+    numbers: F32 = values.fill_null(np.nan).to_numpy().astype(np.float32)
+    return numbers
 
 
 def _read(
@@ -478,6 +495,8 @@ def _own_columns(key: str, have: frozenset[str]) -> dict[str, pl.Expr]:
     sd = number_column("mos_std_dev") if "mos_std_dev" in have else nothing
     # A spread is in the unit of the score beside it.
     sd = sd if "mos" in have else sd * slope
+    counts = [number_column(name) for name in COUNT_COLUMNS if name in have]
+    counts = [pl.when(count > 0).then(count) for count in counts]
     return {
         "key": pl.col(key).cast(pl.String),
         "mos": mos,
@@ -485,6 +504,7 @@ def _own_columns(key: str, have: frozenset[str]) -> dict[str, pl.Expr]:
         "labelled": (mos.is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
         "on_ladder": pl.any_horizontal(pl.lit(value=False), *(pl.col(n).is_not_null() for n in _LADDER & have)),
         "sd": pl.when(sd > 0).then(sd),
+        "opinions": pl.coalesce(*counts, nothing),
         "vmaf": pl.coalesce(*vmaf, pl.lit(None, pl.Float64)),
         "content_id": pl.coalesce(*map(text, _CONTENT)),
         "src_sha256": text("src_sha256").str.to_lowercase(),

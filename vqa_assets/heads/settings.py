@@ -35,6 +35,8 @@ ExperimentName = Annotated[
 ]
 
 
+NoiseWord = Annotated[str, Shape({"auto", "always", "never"}.__contains__, "auto, always or never")]
+
 ScoreColumn = Annotated[
     str,
     Shape(
@@ -123,6 +125,10 @@ class TrainingSettings(CrossCorpusSettings):
         (),
         "Whom a corpus of few labels is helped by: corpora with labelled tables, all (every one that is there), or the "
         "ONNX of a head on the same columns that has seen none of its clips; of mos_head.",
+    )
+    label_noise: NoiseWord = setting(
+        "auto",
+        "Whether a clip counts by the error of its score (SD and count): auto: where that is better on the folds.",
     )
     display_profile_json: SettingPath | None = setting(None, "A display's JSON, for heads that read a display.")
     smoke: bool = setting(False, "Train on seeded synthetic rows into <head>.smoke.onnx.")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import (
     ENOUGH_CONTENTS,
+    LEAST_CONTENTS,
     assign_folds,
     balanced_folds,
     check_contents,
@@ -144,6 +145,15 @@ def corpora_out(table: TrainingTable) -> dict[str, Part]:
         if len(_groups_of(table, others)) > 1:
             result[name] = Part(f"without-{name}", np.flatnonzero(others), np.flatnonzero(own))
     return result
+
+
+def folds_of(table: TrainingTable, rows: I64, settings: TrainingSettings) -> tuple[Part, ...]:
+    """Folds by content of some rows, for choices that no judging row may make; none where contents are too few."""
+    groups = [table.groups[row] for row in rows]
+    if len(set(groups)) < LEAST_CONTENTS:
+        return ()
+    folds = np.array(assign_folds(groups, settings.k_folds, settings.seed))
+    return tuple(Part(f"choice-{k}", rows[folds != k], rows[folds == k]) for k in range(folds.max() + 1))
 
 
 def _given(table: TrainingTable, words: NDArray[np.object_]) -> SplitPlan:

@@ -222,7 +222,9 @@ class Learner:
         part = _randomness(f"{settings.seed}:{head.name}").permutation(np.arange(len(own)) % parts)[of_row]
         mapped = FeatureMap.fitted(data.features, rows, seed=settings.seed, quantiles=method.quantiles)
         inputs = mapped.inputs(data.features, data.onehot, rows)
-        weights = None if data.weights is None else data.weights[rows]
+        weights = head.weights
+        if weights is None and data.weights is not None:
+            weights = data.weights[rows]
         mos = data.mos[rows] if head.mos is None else head.mos
         learner = cls(head.name, mapped, inputs, mos, weights, of_row, part)
         if data.corpora is None:
@@ -346,8 +348,9 @@ class DeviceRows:
         self.first_rows = [0, *accumulate(len(learner.mos) for learner in learners)][: len(learners)]
         self.inputs = torch.cat([torch.from_numpy(learner.inputs) for learner in learners]).to(device)
         self.mos = torch.cat([torch.from_numpy(learner.mos) for learner in learners]).to(device)
-        weights = [learner.weights for learner in learners if learner.weights is not None]
-        self.weights = np.concatenate(weights) if weights else None
+        # A head whose rows count alike may stand beside one whose rows do not.
+        each = [np.ones(len(of.mos), dtype=np.float32) if of.weights is None else of.weights for of in learners]
+        self.weights = None if all(of.weights is None for of in learners) else np.concatenate(each)
         corpora = [learner.corpora for learner in learners if learner.corpora is not None]
         self.numbers = np.concatenate(corpora) if corpora else np.empty(0, dtype=np.int64)
         count = max((len(learner.scales.values) for learner in learners if learner.scales), default=1)

@@ -54,6 +54,7 @@ def write_job(folder: Path, job: Job) -> None:
     arrays |= {name: of for name in ("weights", "corpora") if (of := getattr(data, name)) is not None}
     arrays |= {f"head{i}": head.rows for i, head in enumerate(job.heads)}
     arrays |= {f"head{i}.mos": head.mos for i, head in enumerate(job.heads) if head.mos is not None}
+    arrays |= {f"head{i}.weights": head.weights for i, head in enumerate(job.heads) if head.weights is not None}
     np.savez(folder / _ROWS, **arrays)
     settings = {name: value for name, value in job.settings.values().items() if name not in _FILES}
     heads = [head.name for head in job.heads]
@@ -69,7 +70,10 @@ def read_job(folder: Path) -> Job:
     groups = tuple(str(name) for name in arrays["group_names"][arrays["groups"]])
     of_rows = {name: arrays.get(name) for name in ("weights", "corpora")}
     data = TrainingRows(arrays["features"], arrays["onehot"], arrays["mos"], groups, **of_rows)
-    heads = [HeadRows(name, arrays[f"head{i}"], arrays.get(f"head{i}.mos")) for i, name in enumerate(content["heads"])]
+    heads = [
+        HeadRows(name, arrays[f"head{i}"], arrays.get(f"head{i}.mos"), arrays.get(f"head{i}.weights"))
+        for i, name in enumerate(content["heads"])
+    ]
     settings = TrainingSettings.of(content["settings"], f"{folder / _JOB}: settings")
     return Job(data, heads, settings, content["device"])
 

@@ -138,6 +138,34 @@ class TestColumns:
         low, high = inside["interval_95"]["srocc"]
         assert low < np.mean(within) < high
 
+    def test_the_ceiling_of_the_scores_stands_beside_the_numbers_where_sd_and_count_are_known(self, judge, tmp_path):
+        known = FRAME.with_columns(mos_std_dev=pl.lit(0.9), mos_n_ratings=pl.lit(9))
+        found = judge("metric", written(known, tmp_path / "known.parquet"))
+        mos = FRAME["mos"].to_numpy()
+        above = found.part("all")["ceiling"]
+        assert (above["rows"], above["of"]) == (ROWS, ROWS)
+        assert above["plcc"] == pytest.approx(mos.std() / np.hypot(mos.std(), 0.3), abs=0.005)
+        assert above["srocc"] < 1
+        assert found.part("chug")["ceiling"]["rows"] == 50
+        assert found.part("between: means")["ceiling"] is None
+        (line, *_) = (line for line in found.out.splitlines() if line.startswith("  ceiling"))
+        assert line.split() == ["ceiling", f"{above['srocc']:.3f}", f"{above['plcc']:.3f}"]
+        raw = known.select(pl.exclude("mos", "mos_std_dev"), mos_raw_0_100=(pl.col("mos") - 1) * 25, mos_std_dev=22.5)
+        beside = known.with_columns(mos_raw_0_100=(pl.col("mos") - 1) * 25)
+        for table, arguments in (
+            (raw, ()),
+            (raw, ("--target", "mos_raw_0_100")),
+            (beside, ("--target", "mos_raw_0_100")),
+        ):
+            same = judge("metric", written(table, tmp_path / "raw.parquet"), *arguments).part("all")["ceiling"]
+            assert same["srocc"] == pytest.approx(above["srocc"], abs=1e-6)
+
+    def test_where_sd_and_count_are_not_known_neither_is_the_ceiling(self, judge, table):
+        found = judge("metric", table)
+        assert found.part("all")["ceiling"] is None
+        assert "the ceiling that the scores' own errors set is not known" in found.out
+        assert "  ceiling" not in found.out
+
     def test_contents_of_one_clip_have_no_part_of_their_own_and_unknown_ones_are_told(self, judge, tmp_path):
         own = FRAME.with_columns(content_id=pl.col("key"))
         found = judge("metric", written(own, tmp_path / "own.parquet"))

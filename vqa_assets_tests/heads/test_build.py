@@ -56,6 +56,7 @@ MANIFEST_KEYS = {
         "folds",
         "beats_ridge",
         "protocol",
+        "label_noise",
     ),
     *("holdout", "given_tests", "gate", "corpora", "absent", "excluded", "unused", "redistribution", "parity"),
     *("help", "advice"),
