@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.feature_map import FeatureMap
+from vqa_assets.heads.feature_map import FeatureMap, as_bytes
 from vqa_assets.heads.random_features import RandomFeatureRidge
 from vqa_assets.heads.weights import (
     CLIP,
@@ -175,7 +175,17 @@ def _mapped(graph: Graph, of: FeatureMap, prefix: str) -> str:
             both = graph.add("Add", [both, graph.add("Mul", [within, array(f"rise{j}", rise)])])
     mean = graph.add("Mul", [both, graph.number(0.5)])
     z = graph.add("Div", [graph.add("Sub", [mean, array("centre", of.centre)]), array("scale", of.scale)])
-    return z if of.projection is None else graph.add("MatMul", [z, array("projection", of.projection)])
+    if of.projection is None:
+        return z
+    return graph.add("MatMul", [z, _drawn(graph, of.projection, of.projection_scale, f"{prefix}feature_projection")])
+
+
+def _drawn(graph: Graph, matrix: F32, scale: np.float32, name: str) -> str:
+    """A matrix of ``in_steps`` times ``scale``: the file has a byte a number, and the runtime makes floats of them."""
+    steps, width = as_bytes(matrix)
+    numbers = graph.add("Cast", [graph.array(name, steps)], to=TensorProto.FLOAT)
+    # A step is a power of two: the product is the same to the last bit.
+    return graph.add("Mul", [numbers, graph.number(float(scale) * width)])
 
 
 def _linear(graph: Graph, takes: str, matrix: F32, bias: F32, name: str) -> str:
@@ -194,7 +204,9 @@ def _network(graph: Graph, z: str, network: NetworkWeights, name: str) -> str:
 
 def _ridge(graph: Graph, z: str, ridge: RandomFeatureRidge, name: str) -> str:
     """The ridge member's share of the range, (N, 1) in 0–1."""
-    drawn = graph.add("Relu", [_linear(graph, z, ridge.scaled_directions, ridge.shifts, f"{name}_directions")])
+    directions = _drawn(graph, ridge.directions, ridge.scale, f"{name}_directions_weight")
+    shifts = graph.array(f"{name}_directions_bias", ridge.shifts)
+    drawn = graph.add("Relu", [graph.add("Gemm", [z, directions, shifts])])
     bias = np.array([ridge.bias], dtype=np.float32)
     mos = _linear(graph, drawn, ridge.weights[:, None], bias, f"{name}_last")
     share = graph.add("Div", [graph.add("Sub", [mos, graph.number(MOS_LOW)]), graph.number(MOS_SPAN)])

@@ -2,7 +2,7 @@
 
 Per column the mean of two views: the standardised value, clipped, which keeps distances, and the normal score of its
 rank, which keeps order and does not mind tails (the rank-based inverse normal transform, by 33 quantiles). Both are of
-the head's own training rows. More than 1 024 columns are then projected onto fewer. The same map in ONNX is in
+the head's own training rows. Very many columns are then projected onto fewer. The same map in ONNX is in
 ``export``.
 """
 
@@ -10,15 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vqa_assets.heads.weights import F32, I64, standardisation, standardised
 
 KNOTS = 33
-PROJECTED_ABOVE = 1_024
-"""Columns from which on z is projected."""
-_HEAD_NUMBERS = 4_000_000
-"""Float32 numbers that knots, projection and random directions may hold together: a head of 16 MB."""
-_DIRECTIONS = 4_096
+PROJECTED_ABOVE = 2_700
+"""Columns from which on z is projected: so many fit into a head of ``_HEAD_BYTES`` as they are."""
+_HEAD_BYTES = 16_000_000
+_BYTES_OF_COLUMN = 4 * (3 * KNOTS + 5)
+"""What a column takes in a file: its knots, their widths and rises, mean, SD and the like, in float32."""
+_BYTES_OF_OUTPUT = 4_096 + 4 * 5 * 65
+"""What an output takes: its random directions, a byte each, and the first layers and skips of five networks."""
+_STEPS = 32
 _LEAST_PROJECTED = 64
 _OUTERMOST = 1 / 128
 """The level that the lowest knot stands for, a quarter of the way to the next: the least value of a column may be of
@@ -35,7 +39,8 @@ class FeatureMap:
 
     ``mean`` and ``std`` (F,) standardise. ``knots`` (F, 33) are a column's quantiles from its least to its greatest
     value, ``scores`` (F, 33) their normal scores: linear between knots, flat beyond. ``centre`` and ``scale`` (F,)
-    bring the mean of both views to mean 0 and SD 1. ``projection`` (F, P) is there over 1 024 columns only.
+    bring the mean of both views to mean 0 and SD 1. ``projection`` (F, P), drawn as ``in_steps``, is there over
+    ``PROJECTED_ABOVE`` columns only.
     """
 
     mean: F32
@@ -71,10 +76,16 @@ class FeatureMap:
     def map(self, features: F32) -> F32:
         """Z (N, Z) of raw features (N, F), all finite."""
         z = np.empty((len(features), self.outputs), dtype=np.float32)
+        projection = None if self.projection is None else self.projection * self.projection_scale
         for part in _row_parts(features):
             mapped = _both_views(features[part], self)
-            z[part] = mapped if self.projection is None else mapped @ self.projection
+            z[part] = mapped if projection is None else mapped @ projection
         return z
+
+    @property
+    def projection_scale(self) -> np.float32:
+        """What the projection is multiplied by, 1/√F: what comes out has an SD near 1 too (Johnson, Lindenstrauss)."""
+        return np.float32(len(self.mean) ** -0.5)
 
     def inputs(self, features: F32, onehot: F32, rows: I64 | None = None) -> F32:
         """What members see (N, Z + V): z, then the one-hot (N, V) as it is."""
@@ -152,14 +163,23 @@ def _row_parts(features: F32) -> Iterator[slice]:
     return (slice(first, first + size) for first in range(0, len(features), size))
 
 
-def _projection(columns: int, seed: int) -> F32 | None:
-    """A seeded normal matrix (F, P), of the most columns that keep a head small; None where z is small already.
+def in_steps(drawn: NDArray[np.floating]) -> F32:
+    """Standard normal numbers rounded to steps of 1/32 and cut off at ±127/32: a byte holds one as well as four do.
 
-    Its SD is 1/√F, so that what comes out has an SD near 1 too (the lemma of Johnson and Lindenstrauss).
+    A matrix that is drawn need not be exact, only the same wherever it is multiplied with.
     """
+    rounded: F32 = np.clip(np.rint(drawn * _STEPS), -127, 127).astype(np.float32) / np.float32(_STEPS)
+    return rounded
+
+
+def as_bytes(values: F32) -> tuple[NDArray[np.int8], float]:
+    """Numbers of ``in_steps`` as one byte each, and the width of a step."""
+    return np.rint(values * _STEPS).astype(np.int8), 1 / _STEPS
+
+
+def _projection(columns: int, seed: int) -> F32 | None:
+    """A seeded normal matrix (F, P), of the most columns that keep a head small; None where z is small already."""
     if columns <= PROJECTED_ABOVE:
         return None
-    fits = (_HEAD_NUMBERS - 2 * KNOTS * columns) // (columns + _DIRECTIONS)
-    drawn = np.random.default_rng([seed, columns]).standard_normal((columns, max(_LEAST_PROJECTED, fits)))
-    projection: F32 = (drawn / np.sqrt(columns)).astype(np.float32)
-    return projection
+    fits = (_HEAD_BYTES - _BYTES_OF_COLUMN * columns) // (columns + _BYTES_OF_OUTPUT)
+    return in_steps(np.random.default_rng([seed, columns]).standard_normal((columns, max(_LEAST_PROJECTED, fits))))

@@ -1,8 +1,8 @@
 """The second kind of member: ridge regression on random features of z, in closed form. No torch here.
 
-``relu(gain · (W · z) + shift)`` with W normal and fixed is a random feature (Rahimi and Recht 2007); a ridge regression
-on 4 096 of them is close to a kernel machine, but holds no row of a corpus, and needs no exponential. Gain and penalty
-are chosen by parts of the contents that are left out, the same that the networks stop by.
+``relu(gain · (W · z) + shift)`` with W normal, of SD 1/√I, and fixed is a random feature (Rahimi and Recht 2007); a
+ridge regression on 4 096 of them is close to a kernel machine, but holds no row of a corpus, and needs no exponential.
+Gain and penalty are chosen by parts of the contents that are left out, the same that the networks stop by.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ import numpy as np
 
 from vqa_assets.corpora.contents import LEAST_TO_CHOOSE
 from vqa_assets.heads.closed_form import F64, KernelRidge, RidgeSums
+from vqa_assets.heads.feature_map import in_steps
 from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
 
 FEATURES = 4_096
@@ -30,8 +31,8 @@ _ROWS_AT_ONCE = 2_048
 class RandomFeatureRidge:
     """One ridge member, float32; I = Z + V inputs, D random features.
 
-    ``directions`` (I, D) and ``shifts`` (D,) are drawn, ``weights`` (D,) and ``bias`` fitted. ``penalty`` is in units
-    of the mean square of a row's centred features.
+    ``directions`` (I, D), as ``in_steps``, and ``shifts`` (D,) are drawn, ``weights`` (D,) and ``bias`` fitted.
+    ``penalty`` is in units of the mean square of a row's centred features.
     """
 
     directions: F32
@@ -57,7 +58,7 @@ class RandomFeatureRidge:
         rows show; ``weights`` (N,) how much a row counts, or None. Equal arguments give equal bytes on one thread.
         """
         width = inputs.shape[1]
-        directions = (rng.standard_normal((width, FEATURES), dtype=np.float32) / np.sqrt(width)).astype(np.float32)
+        directions = in_steps(rng.standard_normal((width, FEATURES), dtype=np.float32))
         shifts = rng.uniform(-_SHIFT, _SHIFT, FEATURES).astype(np.float32)
         even = None if weights is None else (weights / weights.mean(dtype=np.float64)).astype(np.float32)
         rows = _Rows(inputs, mos.astype(np.float64), part, contents, even, directions, shifts)
@@ -70,9 +71,14 @@ class RandomFeatureRidge:
 
     @property
     def scaled_directions(self) -> F32:
-        """Directions (I, D) times the gain, as they are multiplied with."""
-        scaled: F32 = self.directions * np.float32(self.gain)
+        """Directions (I, D) as they are multiplied with."""
+        scaled: F32 = self.directions * self.scale
         return scaled
+
+    @property
+    def scale(self) -> np.float32:
+        """What directions are multiplied by: gain/√I."""
+        return _scale(self.gain, len(self.directions))
 
     def arrays(self) -> Iterator[F32]:
         """The arrays alone."""
@@ -114,7 +120,7 @@ class _Rows:
 
     def features(self, gain: float, rows: slice | I64 = slice(None)) -> F32:
         """Random features (n, D) of some rows."""
-        h = self.inputs[rows] @ (self.directions * np.float32(gain))
+        h = self.inputs[rows] @ (self.directions * _scale(gain, len(self.directions)))
         h += self.shifts
         return np.maximum(h, 0, out=h)
 
@@ -122,6 +128,10 @@ class _Rows:
         """The summed squared error of what is predicted for rows, clipped as the member's own output is."""
         share = 1.0 if self.weights is None else self.weights[rows]
         return float(np.sum(share * (np.clip(predicted, MOS_LOW, MOS_LOW + MOS_SPAN) - self.mos[rows]) ** 2))
+
+
+def _scale(gain: float, inputs: int) -> np.float32:
+    return np.float32(gain * inputs**-0.5)
 
 
 def _kernel(rows: _Rows, gain: float) -> tuple[F32, float, F64, F32]:

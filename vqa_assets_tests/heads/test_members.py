@@ -9,7 +9,7 @@ from scipy.stats import norm
 from vqa_assets.heads import random_features
 from vqa_assets.heads.closed_form import KernelRidge, RidgeRows, RidgeSums, logit_skips
 from vqa_assets.heads.export import build_onnx, check_parity
-from vqa_assets.heads.feature_map import KNOTS, FeatureMap
+from vqa_assets.heads.feature_map import KNOTS, FeatureMap, as_bytes, in_steps
 from vqa_assets.heads.method import SHIPPED, HeadRows, TrainingRows
 from vqa_assets.heads.model import member_scores, predict
 from vqa_assets.heads.random_features import RandomFeatureRidge
@@ -75,14 +75,26 @@ def test_the_map_is_of_the_rows_that_it_is_given_alone():
         np.testing.assert_array_equal(array, getattr(again, name), err_msg=name)
 
 
-def test_over_1_024_columns_z_is_projected_and_a_head_stays_under_16_mb():
-    data = rows(20, 1_100)
+@pytest.mark.parametrize(("columns", "outputs"), [(2_700, 2_700), (4_096, 1_506)])
+def test_a_head_stays_at_16_mb_and_of_very_many_columns_z_is_projected(columns, outputs):
+    data = rows(20, columns)
     (head,) = TorchTrainer().train(data, [HeadRows("a", np.arange(20))], SHORT, lambda *_: None).heads
-    assert head.map.projection.shape == (1_100, head.map.outputs)
-    assert 256 < head.map.outputs < 1_024
+    assert head.map.outputs == outputs
+    assert (head.map.projection is None) == (outputs == columns)
     onnx = build_onnx(head, "wide", {})
-    assert len(onnx) < 18e6
+    assert 15e6 < len(onnx) < 16.5e6
     assert check_parity(onnx, head, data.features) <= 1e-5
+
+
+def test_what_is_drawn_is_normal_and_a_byte_a_number():
+    drawn = in_steps(np.random.default_rng(0).standard_normal((1_000, 300)))
+    steps, width = as_bytes(drawn)
+    assert steps.dtype == np.int8
+    np.testing.assert_array_equal(steps.astype(np.float32) * np.float32(width), drawn)
+    assert drawn.mean() == pytest.approx(0, abs=0.01)
+    assert drawn.std() == pytest.approx(1, abs=0.01)
+    levels = np.quantile(drawn, [0.02, 0.2, 0.8, 0.98])
+    np.testing.assert_allclose(levels, norm.ppf([0.02, 0.2, 0.8, 0.98]), atol=0.03)
 
 
 def test_left_out_parts_are_predicted_as_by_a_fit_to_all_others():
@@ -114,7 +126,7 @@ def test_the_ridge_member_is_the_same_by_rows_and_by_random_features(monkeypatch
     weights = np.random.default_rng(2).uniform(0.5, 2, 100).astype(np.float32)
     inputs = FeatureMap.fitted(data.features).inputs(data.features, data.onehot)
     drawn = np.random.default_rng(3)
-    directions, shifts = drawn.standard_normal((5, 64)).astype(np.float32), np.zeros(64, np.float32)
+    directions, shifts = in_steps(drawn.standard_normal((5, 64))), np.zeros(64, np.float32)
     rows_of = random_features._Rows(inputs, data.mos.astype(float), contents % 5, contents, weights, directions, shifts)
     by_rows, by_features = (
         solve(rows_of, 1.0, 3) for solve in (random_features._by_rows, random_features._by_features)
