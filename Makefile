@@ -15,7 +15,7 @@ help:
 	@echo "make demo     make a small corpus in demo-data, ingest it, train a head from it (under three minutes)"
 	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on \$$VQA_DATA_ROOT, else the demo's data"
 	@echo "make pictures the screenshots in docs/pictures, from the demo's data (needs chromium)"
-	@echo "make test     all tests (15 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
+	@echo "make test     all tests (about 20 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
 	@echo "make campaign faults by the hundred, for up to an hour; its table goes into docs/reliability.md"
 	@echo "make check    lint, types, imports"
 	@echo "make bench    the figures, side by side with their baselines"
