@@ -192,7 +192,7 @@ def _batch_metadata(batch: "Batch", root: DataRoot) -> dict[str, Any]:
     return {
         **manifest_metadata(reports.json, batch.report, root),
         "tables": records([_table_row(outcome, root) for outcome in batch.outcomes]),
-        "report": dg.MetadataValue.md(reports.markdown.read_text(encoding="utf-8")),
+        "report": dg.MetadataValue.md(batch.markdown),
         "report_path": root.shown(reports.markdown),
         "dagster/row_count": batch.report["summary"]["rows"],
     }

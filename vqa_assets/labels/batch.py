@@ -83,11 +83,12 @@ class TableOutcome:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch that ran: its outcomes in the manifest's order, its report as written and where, its data version."""
+    """A batch that ran: its outcomes in the manifest's order, its reports as written and where, its data version."""
 
     reports: Reports
     outcomes: tuple[TableOutcome, ...]
     report: dict[str, Any]
+    markdown: str
     data_version: str
 
     @property
@@ -132,6 +133,7 @@ def read_manifest(
             expected = f"one of {', '.join(names)}"
             raise _wrong(f"{path}", f"tables[{i}].mos_scale", table.settings.mos_scale, expected)
     _check_once(tables, f"{path}")
+    _refuse_chains(tables, f"{path}")
     _check_places(tables, AllowedPlaces.of(root or DataRoot(base), also=[base]), f"{path}")
     return BatchManifest(as_read, base, tuple(tables))
 
@@ -172,7 +174,7 @@ def reports_of(settings: BatchSettings, manifest: Path) -> Reports:
 
 
 def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[str, Corpus] = CORPORA) -> Batch:
-    """Label every table of the manifest and write both reports; one table's failure does not stop the others.
+    """Label every table of the manifest and write both reports, as one act; one table's failure stops no other.
 
     LabelError where the manifest itself cannot be used. Failures of tables are in the outcomes, and raise nothing.
     """
@@ -192,23 +194,28 @@ def label_batch(settings: BatchSettings, context: RunContext, corpora: Mapping[s
     settle(reports.json.parent, reports.markdown.parent)
     _check_reports(reports, manifest)
     outcomes: list[TableOutcome] = []
-    for table in manifest.tables:
-        if settings.fail_fast and any(outcome.status == "failed" for outcome in outcomes):
-            outcomes.append(TableOutcome(table, "skipped"))
-            continue
-        try:
-            with library_words():
-                made = make_labelled_table(table.paths, table.settings, context, corpora)
-        except VqaError as error:
-            _log.error("%s: %s", table.id, error)
-            outcomes.append(TableOutcome(table, "failed", error=error))
-        else:
-            _log.info("%s: %d of %d rows labelled", table.id, made.audit.matched_rows, made.audit.input_rows)
-            outcomes.append(TableOutcome(table, "ok", made=made))
-    report = _write_reports(manifest, settings, reports, outcomes, context)
+    # Tables and reports are one act: after a kill no table stands that the report does not know.
+    with publishing(STAGE, reports.json, REPORT_SCHEMA) as publication:
+        for table in manifest.tables:
+            if settings.fail_fast and any(outcome.status == "failed" for outcome in outcomes):
+                outcomes.append(TableOutcome(table, "skipped"))
+                continue
+            try:
+                with library_words():
+                    made = make_labelled_table(table.paths, table.settings, context, corpora, publication)
+            except VqaError as error:
+                _log.error("%s: %s", table.id, error)
+                outcomes.append(TableOutcome(table, "failed", error=error))
+            else:
+                _log.info("%s: %d of %d rows labelled", table.id, made.audit.matched_rows, made.audit.input_rows)
+                outcomes.append(TableOutcome(table, "ok", made=made))
+        described = _described(manifest, settings, reports, outcomes)
+        report = write_manifest(publication, reports.json, described, context)
+        for_people = _markdown(plain_values(report))
+        publication.write(reports.markdown, for_people.encode())
     versions = [o.made.data_version if o.made else o.status for o in outcomes]
     version = content_version(f"{o.table.id}\0{v}\0".encode() for o, v in zip(outcomes, versions, strict=True))
-    return Batch(reports, tuple(outcomes), report, version)
+    return Batch(reports, tuple(outcomes), report, for_people, version)
 
 
 def check_batch(batch: Batch) -> None:
@@ -280,6 +287,22 @@ def _check_once(tables: Sequence[BatchTable], what: str) -> None:
                 raise _wrong(what, f"tables[{i}].{name}", str(value), f"another one than tables[{first}] has")
 
 
+def _refuse_chains(tables: Sequence[BatchTable], what: str) -> None:
+    """LabelError where a table reads what another of the batch writes: all of them are published at the end."""
+    written = {table.paths.out.resolve(): i for i, table in enumerate(tables)}
+    for i, table in enumerate(tables):
+        read = [("features", table.paths.features), *((f"labels[{n}]", p) for n, p in enumerate(table.paths.labels))]
+        for name, path in read:
+            writer = written.get(path.resolve(), i)
+            if writer != i:
+                raise LabelError(
+                    f"{what}: tables[{i}].{name}",
+                    found=f"{path}, which tables[{writer}] writes",
+                    expected="a file that stands before the batch",
+                    next_step=f"give {table.id} a manifest of its own, and run that after this one",
+                )
+
+
 def _check_places(tables: Sequence[BatchTable], places: AllowedPlaces, what: str) -> None:
     for i, table in enumerate(tables):
         paths, where = table.paths, f"{what}: tables[{i}]"
@@ -348,13 +371,10 @@ def _is_markdown_report(path: Path) -> bool:
         return report.read(len(_TITLE) + 1).rstrip() == _TITLE.encode()
 
 
-def _write_reports(
-    manifest: BatchManifest,
-    settings: BatchSettings,
-    reports: Reports,
-    outcomes: Sequence[TableOutcome],
-    context: RunContext,
-) -> dict[str, Any]:
+def _described(
+    manifest: BatchManifest, settings: BatchSettings, reports: Reports, outcomes: Sequence[TableOutcome]
+) -> Manifest:
+    """The report as a replay manifest."""
     counts = {status: sum(o.status == status for o in outcomes) for status in ("ok", "failed", "skipped")}
     body = {
         "status": "failed" if counts["failed"] else "ok",
@@ -386,11 +406,7 @@ def _write_reports(
         "report_md": reports.markdown,
         "fail_fast": settings.fail_fast,
     }
-    described = Manifest(REPORT_SCHEMA, body, with_origins(values, defaults), inputs, outputs)
-    with publishing("mos_label_batch", reports.json, REPORT_SCHEMA) as publication:
-        report = write_manifest(publication, reports.json, described, context)
-        publication.write(reports.markdown, _markdown(plain_values(report)).encode())
-    return report
+    return Manifest(REPORT_SCHEMA, body, with_origins(values, defaults), inputs, outputs)
 
 
 def _rows(outcomes: Sequence[TableOutcome]) -> dict[str, int]:

@@ -28,7 +28,7 @@ from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Form
 from vqa_assets.tables.makers import made_by, mark, seal
 from vqa_assets.tables.parquet import iterate_frames, stands_as, table_version
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.tables.publication import publishing, settle
+from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
 from vqa_assets.tables.targets import OwnTarget, check_targets, is_written_for, why_other_manifest
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames
@@ -45,7 +45,10 @@ _ROWS_AT_ONCE = 4 * BATCH_ROWS
 
 @dataclass(frozen=True)
 class LabelledTable:
-    """A labelled table that stands: its inputs as read, its audit, its replay manifest as written, its data version."""
+    """A labelled table that stands, or will when its batch is published.
+
+    Its inputs as read, its audit, its replay manifest as written, its data version.
+    """
 
     paths: LabelPaths
     inputs: Mapping[str, ReadInput]
@@ -56,9 +59,13 @@ class LabelledTable:
 
 
 def make_labelled_table(
-    paths: LabelPaths, settings: LabelSettings, context: RunContext, corpora: Mapping[str, Corpus] = CORPORA
+    paths: LabelPaths,
+    settings: LabelSettings,
+    context: RunContext,
+    corpora: Mapping[str, Corpus] = CORPORA,
+    batch: Publication | None = None,
 ) -> LabelledTable:
-    """Join, validate, publish, and write the audit.
+    """Join, validate, publish, and write the audit; as a part of ``batch`` where there is one, which publishes it.
 
     A table whose content would stay the same is left alone; after an error the earlier one stands. LabelError or
     SchemaError say what of the input cannot be used.
@@ -68,7 +75,8 @@ def make_labelled_table(
     join, out = _planned(paths, settings, corpora)
     _check_targets(paths, context.root)
     as_parquet = out.format is Format.PARQUET
-    with publishing("mos_features", paths.out, AUDIT_SCHEMA) as publication:
+    opened = publishing if batch is None else batch.part
+    with opened(STAGE, paths.out, AUDIT_SCHEMA) as publication:
         draft = publication.draft(out.path)
         _write_validated(join, settings, out, draft)
         refuse_changes(inputs.values())

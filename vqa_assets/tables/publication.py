@@ -78,6 +78,7 @@ class Publication:
     """The files that one run of a stage publishes together; ``publishing`` opens one.
 
     A file is written to its ``draft``. Where the earlier file holds just what this run made, ``keep`` leaves it alone.
+    A run of several artefacts publishes each as a ``part``.
     """
 
     def __init__(self, stage: str, target: Path, schema: str) -> None:
@@ -86,6 +87,22 @@ class Publication:
         self._kept: dict[Path, tuple[int, int] | None] = {}
         self._contents: dict[Path, Sealed] = {}
         self._left: dict[Path, list[tuple[Path, str]]] = {}
+        self._parts: list[Publication] = []
+
+    @contextmanager
+    def part(self, stage: str, target: Path, schema: str) -> Iterator["Publication"]:
+        """Files that have a record of their own, named after ``target``, and are published in one act with these.
+
+        After an error in the block they are left out, and what stood there stays.
+        """
+        part = Publication(stage, target, schema)
+        with _abandoned_after_errors(part):
+            yield part
+        self._parts.append(part)
+
+    def _part_of(self, target: Path) -> "Publication":
+        """The part that decided about ``target``; this publication itself where none did."""
+        return next((part for part in self._parts if target in part._drafts or target in part._kept), self)
 
     def draft(self, target: Path) -> Path:
         """Where to write what is to replace ``target``: beside it. A draft that is never written replaces nothing.
@@ -127,18 +144,20 @@ class Publication:
 
     def replaces(self, target: Path) -> bool:
         """Whether there is a draft to replace ``target``."""
-        return target not in self._kept and target in self._drafts and self._drafts[target].exists()
+        part = self._part_of(target)
+        return target not in part._kept and target in part._drafts and part._drafts[target].exists()
 
     def lies_at(self, target: Path) -> Path:
         """Where the content that will stand at ``target`` can be read now."""
-        return self._drafts[target] if self.replaces(target) else target
+        return self._part_of(target)._drafts[target] if self.replaces(target) else target
 
     def content(self, target: Path) -> Sealed:
         """SHA-256 and size of what will stand at ``target``; hashed once, so it must be whole."""
-        if target not in self._contents:
+        contents = self._part_of(target)._contents
+        if target not in contents:
             # A draft's mark says from here on which bytes it stands for.
-            self._contents[target] = seal(self._drafts[target]) if self.replaces(target) else Sealed.of(target)
-        return self._contents[target]
+            contents[target] = seal(self.lies_at(target)) if self.replaces(target) else Sealed.of(target)
+        return contents[target]
 
     def contents(self, targets: Iterable[Path]) -> dict[Path, Sealed]:
         """The same of several, hashed side by side; those that there will not be are left out."""
@@ -148,7 +167,20 @@ class Publication:
             return dict(zip(there, pool.map(self.content, there), strict=True))
 
     def commit(self) -> None:
-        """Put every draft in its place, as one act."""
+        """Put every draft in its place, those of its parts too, as one act."""
+        all_parts = (*self._parts, self)
+        written = [one for part in all_parts for one in part._finish_drafts()]
+        kept = {target: state for part in all_parts for target, state in part._kept.items()}
+        is_done = False
+        while not is_done:  # again where another run published in between: what it published is what stood before
+            for part in all_parts:
+                part._refuse_other_kept()
+            replacements = tuple(_Replacement.of(one, self.lies_at(one), self.content(one)) for one in written)
+            is_done = _replace_all(_Journal(journal_path(self._target), self._stage, replacements), kept)
+        _published.extend(part._target for part in all_parts)
+
+    def _finish_drafts(self) -> list[Path]:
+        """Write the record of this publication; what is to be replaced, the record last, on the disk by now."""
         written = [target for target in self._drafts if self.replaces(target)]
         mark = published_path(self._target)
         _tell_changed(written, mark)
@@ -162,12 +194,7 @@ class Publication:
             if target.is_dir() and not target.is_symlink():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
             sync_file(self._drafts[target])
-        is_done = False
-        while not is_done:  # again where another run published in between: what it published is what stood before
-            self._refuse_other_kept()
-            replacements = tuple(_Replacement.of(one, self._drafts[one], self.content(one)) for one in (*written, mark))
-            is_done = _replace_all(_Journal(journal_path(self._target), self._stage, replacements), self._kept)
-        _published.append(self._target)
+        return [*written, mark]
 
     def _refuse_other_kept(self) -> None:
         """LockedError where another file stands by now in the place of one that was left alone: nothing replaces it."""
@@ -181,8 +208,8 @@ class Publication:
                 )
 
     def abandon(self) -> None:
-        """Remove the drafts that are left."""
-        for draft in self._drafts.values():
+        """Remove the drafts that are left, those of its parts too."""
+        for draft in self._all_drafts().values():
             # What cannot be removed is removed by the next run: it takes nothing from what stands.
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
@@ -193,12 +220,15 @@ class Publication:
         if fault is None:
             return error
         names = [name for name in (getattr(error, "filename", None), getattr(error, "filename2", None)) if name]
-        for target, draft in self._drafts.items():
+        for target, draft in self._all_drafts().items():
             if {str(target), str(draft)} & {str(name) for name in names} or str(draft) in str(error):
                 return OSError(fault, os.strerror(fault), str(target))
         if names:
             return error  # another file: one that was read
         return OSError(fault, os.strerror(fault), str(next(reversed(self._drafts), self._target)))
+
+    def _all_drafts(self) -> dict[Path, Path]:
+        return {target: draft for part in (*self._parts, self) for target, draft in part._drafts.items()}
 
 
 def _tell_changed(targets: Iterable[Path], mark: Path) -> None:
@@ -231,9 +261,17 @@ def publishing(stage: str, target: Path, schema: str) -> Iterator[Publication]:
     the earlier files could not be put back.
     """
     publication = Publication(stage, target, schema)
-    try:
+    with _abandoned_after_errors(publication):
         yield publication
         publication.commit()
+    publication.abandon()
+
+
+@contextmanager
+def _abandoned_after_errors(publication: Publication) -> Iterator[None]:
+    """Remove the drafts after an error of the block, which is raised as the error that names a target."""
+    try:
+        yield
     except PublicationError:
         raise  # its drafts are needed by whoever settles it
     except Exception as error:
@@ -245,7 +283,6 @@ def publishing(stage: str, target: Path, schema: str) -> Iterator[Publication]:
     except BaseException:
         publication.abandon()
         raise
-    publication.abandon()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from vqa_assets.labels.batch import (
 )
 from vqa_assets.labels.settings import BatchSettings
 from vqa_assets.provenance import RunContext
+from vqa_assets.tables.makers import published_path
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.label_tables import label
 from vqa_assets_tests.shared.platform import Platform, failure, metadata
@@ -217,6 +218,26 @@ class TestBatch:
         for taken in ("one.jsonl", "batch.json", "out/one.parquet"):
             with pytest.raises(LabelError, match="it is the manifest, a table or an audit, too"):
                 bench.run(report_json=bench.folder / taken)
+
+    def test_tables_and_reports_are_one_act(self, bench):
+        before = bench.run().report
+        bench.labels("one", label("one.mp4", 4))
+        # A folder in the place of the report's record is met when both tables are written.
+        record = published_path(bench.folder / "batch.report.json")
+        record.unlink()
+        record.mkdir()
+        with pytest.raises(IsADirectoryError, match=record.name):
+            bench.run()
+        assert pq.read_table(bench.folder / "out" / "one.parquet")["mos"].to_pylist() == [3.0]
+        assert json.loads((bench.folder / "batch.report.json").read_text()) == before
+        assert not list(bench.folder.rglob("*.tmp"))
+
+    @pytest.mark.parametrize("key", ["features", "labels"])
+    def test_a_table_that_reads_what_another_writes_is_refused(self, bench, key):
+        out = "out/one.parquet"
+        bench.tables[1] |= {key: out if key == "features" else [out]}
+        with pytest.raises(LabelError, match=r"tables\[1\]\.(features|labels\[0\]): .*which tables\[0\] writes"):
+            bench.run()
 
     def test_equal_inputs_give_an_equal_data_version_and_a_changed_score_another(self, bench):
         first = bench.run().data_version

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -44,6 +44,17 @@ def listing(folder: Path) -> list[str]:
 
 def killed(folder: Path, content: str, call: str, number: int) -> int:
     return killed_at(call, number, lambda: publish(folder, content))
+
+
+def publish_parts(folder: Path, content: str, failing: str = "") -> None:
+    """Two artefacts and a report on both, which all say the same word; one of them may fail."""
+    with publishing("stage", folder / "report.json", "stage-v1") as publication:
+        for name in ("a/a.parquet", "b.parquet"):
+            with suppress(ValueError), publication.part("part", folder / name, "part-v1") as part:
+                part.write(folder / name, content.encode())
+                if name == failing:
+                    raise ValueError(name)
+        publication.write(folder / "report.json", content.encode())
 
 
 @pytest.fixture
@@ -348,6 +359,34 @@ class TestAfterAKill:
         settle(copy)
         assert standing(copy) == {"new"}
         assert listing(copy) == sorted([*NAMES, *HIDDEN])
+
+    def test_parts_are_of_one_run_with_what_they_are_parts_of(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        names = ("a/a.parquet", "b.parquet", "report.json")
+        outcomes, number, status = [], 0, KILLED
+        while status == KILLED:
+            number += 1
+            publish_parts(tmp_path, "earlier")
+            status = killed_at("replace", number, lambda: publish_parts(tmp_path, "new"))
+            settle(tmp_path)
+            (word,) = standing(tmp_path, names)
+            outcomes.append(word)
+        assert status == 0
+        assert number == len(names) * 2 + 1  # each has a record of its own
+        assert outcomes == sorted(outcomes)
+        assert outcomes[-1] == "new"
+        for name in names:
+            assert list(read_json_object(published_path(tmp_path / name))["files"]) == [Path(name).name]
+
+    def test_a_part_that_fails_is_left_out_and_what_stood_there_stays(self, tmp_path: Path) -> None:
+        publish_parts(tmp_path, "earlier")
+        publish_parts(tmp_path, "new", failing="b.parquet")
+        assert [(tmp_path / name).read_text() for name in ("a/a.parquet", "b.parquet", "report.json")] == [
+            "new",
+            "earlier",
+            "new",
+        ]
+        assert not list(tmp_path.rglob("*.tmp"))
 
     def test_a_folder_behind_a_link_is_settled_however_it_is_spelled(self, tmp_path: Path) -> None:
         (tmp_path / "disk" / "deep").mkdir(parents=True)
