@@ -48,7 +48,8 @@ class InputDeclaration(Declared):
     """One input of the network: how pictures are laid out and scaled.
 
     ``name``, ``layout``, ``height`` and ``width`` (pixels) and ``frames_per_piece`` are the graph's where it tells
-    them. A piece of video is ``frames_per_piece`` frames, ``stride`` frames of the clip apart. A pixel is mapped from
+    them. A piece of video is ``frames_per_piece`` frames, ``stride`` frames of the clip apart: where it is left out 1,
+    and of an input with fewer frames than another's what makes both last equally long. A pixel is mapped from
     0–1 onto ``range``, then ``mean`` is taken off and what is left divided by ``sd``, channel by channel; mean and SD
     are of red, green and blue, whatever the order of ``colour``.
     """
@@ -58,7 +59,7 @@ class InputDeclaration(Declared):
     height: AtLeastOne | None = None
     width: AtLeastOne | None = None
     frames_per_piece: AtLeastOne | None = None
-    stride: AtLeastOne = 1
+    stride: AtLeastOne | None = None
     range: PixelRange = (0.0, 1.0)
     mean: ThreeNumbers = IMAGENET_MEAN
     sd: ThreeSpreads = IMAGENET_SD

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -262,7 +262,12 @@ def _inputs(where: str, stated: BackboneDeclaration, file: OnnxFile) -> tuple[Ne
             expected="one size for all inputs",
             next_step="export the network with inputs of one size",
         )
-    return tuple(decided_inputs)
+    # Two rates of one piece (SlowFast): the input with fewer frames has them further apart.
+    longest = max(one.frames * one.stride for one in decided_inputs)
+    return tuple(
+        one if declared.stride is not None else replace(one, stride=max(1, longest // one.frames))
+        for one, declared in zip(decided_inputs, stated.input, strict=True)
+    )
 
 
 def _input(key: str, declared: InputDeclaration, graph: GraphInput, file: str) -> NetworkInput:
@@ -294,7 +299,7 @@ def _input(key: str, declared: InputDeclaration, graph: GraphInput, file: str) -
     frames = 1
     if "T" in places:
         frames = _side(f"{key}.frames_per_piece", declared.frames_per_piece, graph.sides[places["T"]], file)
-    elif declared.frames_per_piece is not None or declared.stride != 1:
+    elif declared.frames_per_piece is not None or declared.stride not in (None, 1):
         pieces = "frames_per_piece" if declared.frames_per_piece is not None else "stride"
         raise SettingsError(
             f"{key}.{pieces}",
@@ -312,7 +317,7 @@ def _input(key: str, declared: InputDeclaration, graph: GraphInput, file: str) -
         height=height,
         width=width,
         frames=frames,
-        stride=declared.stride,
+        stride=declared.stride or 1,
         range=(declared.range[0], declared.range[1]),
         mean=(declared.mean[0], declared.mean[1], declared.mean[2]),
         sd=(declared.sd[0], declared.sd[1], declared.sd[2]),

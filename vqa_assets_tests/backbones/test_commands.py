@@ -96,7 +96,7 @@ def test_a_network_of_several_inputs_is_declared_input_by_input(command: Path, t
     assert main(["add", str(saved(tmp_path / "slowfast.onnx", [*means, join], inputs, ["joined"]))]) == 0
     declared = tomllib.loads((command / "slowfast" / "backbone.toml").read_text())
     assert [(one["name"], one["frames_per_piece"], one["stride"]) for one in declared["input"]] == [
-        ("slow", 2, 1),
+        ("slow", 2, 4),
         ("fast", 8, 1),
     ]
 

@@ -105,9 +105,12 @@ def test_an_input_each_where_there_are_several_with_strides_of_their_own(tmp_pat
     ]
     join = helper.make_node("Concat", ["slow_mean", "fast_mean"], ["joined"], axis=1)
     saved(folder / "a.onnx", [*means, join], {"slow": ("n", 3, 2, 8, 8), "fast": ("n", 3, 8, 8, 8)}, ["joined"])
-    (folder / "backbone.toml").write_text('[[input]]\nname = "slow"\nstride = 4\n[[input]]\nname = "fast"\n')
+    (folder / "backbone.toml").write_text('[[input]]\nname = "slow"\nstride = 3\n[[input]]\nname = "fast"\n')
     backbone = read_backbone(folder)
-    assert [(one.name, one.frames, one.span) for one in backbone.inputs] == [("slow", 2, 5), ("fast", 8, 8)]
+    assert [(one.name, one.frames, one.span) for one in backbone.inputs] == [("slow", 2, 4), ("fast", 8, 8)]
+    (folder / "backbone.toml").write_text('[[input]]\nname = "slow"\n[[input]]\nname = "fast"\nstride = 2\n')
+    backbone = read_backbone(folder)
+    assert [(one.name, one.stride) for one in backbone.inputs] == [("slow", 8), ("fast", 2)]
     assert tried_out(Network(backbone, "cpu")) == {"joined": 6}
     (folder / "backbone.toml").write_text('[input]\nname = "slow"\n')
     assert refusal(folder).endswith(
