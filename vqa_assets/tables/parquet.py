@@ -56,11 +56,14 @@ def column_names(path: Path) -> list[str]:
 
 def table_version(path: Path, without: Collection[str] = ()) -> str:
     """A hash of a Parquet file's columns and values, whatever its row groups, encodings and writer."""
-    digest = TableDigest(name for name in column_names(path) if name not in without)
-    # One column at a time: a batch of all columns of a wide table is large, of one column it is not.
+    file = open_parquet(path)
+    digest = TableDigest(name for name in file.schema_arrow.names if name not in without)
+    # A batch of all columns of a long table is large: as many columns are read at once as hold no more cells than one
+    # column's batch does. The file is opened once, for to open one of many columns is slow.
+    at_once = max(_BATCH_ROWS // max(file.metadata.num_rows, 1), 1)
     with reading(path):
-        for name in digest.names:
-            for batch in open_parquet(path).iter_batches(batch_size=_BATCH_ROWS, columns=[name]):
+        for first in range(0, len(digest.names), at_once):
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=digest.names[first : first + at_once]):
                 digest.update(batch)
     return digest.version()
 
@@ -117,7 +120,8 @@ class TableDigest:
 def iterate_frames(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
     """The named columns that a Parquet file has, as pandas frames of so many rows; integers with nulls are floats."""
     file = open_parquet(path)
-    present = [name for name in columns if name in file.schema_arrow.names]
+    there = set(file.schema_arrow.names)
+    present = [name for name in columns if name in there]
     with reading(path):
         for batch in file.iter_batches(batch_size=rows, columns=present):
             yield batch.to_pandas(ignore_metadata=True)
