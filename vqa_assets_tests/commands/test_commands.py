@@ -1,4 +1,4 @@
-"""The commands a person or CI types, in fresh processes: exit codes and what is said."""
+"""The commands a person or CI types: exit codes and what is said; a fresh process where that is the point."""
 
 import os
 import shutil
@@ -6,14 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from vqa_assets.corpora import CORPORA
+from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
 from vqa_assets.ingest.layout import Present, waits_for_ingest
+from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.workflow import plan, summary_lines
+from vqa_assets.workflow import plan, run_steps, summary_lines
 from vqa_assets_tests.shared.clips import tiny_clips
+from vqa_assets_tests.shared.command_line import materialize_here
 from vqa_assets_tests.shared.grids import small_report, tune_row, write_rows
 from vqa_assets_tests.shared.hostile_server import HostileServer
 
@@ -65,18 +69,18 @@ def test_a_warning_leaves_exit_code_0(tmp_path: Path) -> None:
 )
 def test_bad_input_gives_exit_code_1_and_its_message(tmp_path: Path, rows: list[str], settings: str, told: str) -> None:
     corpus(tmp_path, rows, settings)
-    done = run(tmp_path, *MATERIALIZE, "--partition", "konvid-150k")
+    done = materialize_here("corpus_jsonl", "konvid-150k", home=tmp_path / "home", data=tmp_path / "data")
     assert done.returncode == 1
-    assert told in done.stderr
+    assert told in done.text
 
 
 def test_a_server_that_is_gone_gives_exit_code_1_and_condemns_no_clip(tmp_path: Path) -> None:
     with HostileServer() as server:
         port = server.port
     path = corpus(tmp_path, [f"a,http://127.0.0.1:{port}/a.mp4,3,0.5,5"])
-    done = run(tmp_path, *MATERIALIZE, "--partition", "konvid-150k")
+    done = materialize_here("corpus_jsonl", "konvid-150k", home=tmp_path / "home", data=tmp_path / "data")
     assert done.returncode == 1
-    assert "konvid-150k: no server answered: 1 of 1 transfers without an answer" in done.stderr
+    assert "konvid-150k: no server answered: 1 of 1 transfers without an answer" in done.text
     assert not (path / "konvid_150k.jsonl").exists()
     assert not (path / ".download-progress.json").exists()
 
@@ -218,7 +222,10 @@ def test_a_dry_run_goes_from_clips_to_a_labelled_table_and_from_the_rows_alone(t
     (path / "ingest.toml").unlink()
     shutil.rmtree(path / "clips")
     (path / "features_with_mos.parquet").unlink()
-    again = run(tmp_path, "-m", "vqa_assets.workflow", "--dry-run")
-    assert again.returncode == 0, again.stderr
-    assert "3 of 3 steps succeeded" in again.stdout
+    root = DataRoot(tmp_path / "data")
+    with dg.DagsterInstance.ephemeral() as instance:
+        defs = build_defs(data_root=DataRootResource(path=str(root.path)))
+        again = run_steps(plan(root, training=False), defs, instance, lambda _: None)
+    assert [step.failures for step in again] == [()] * 3
+    assert all(step.succeeded for step in again)
     assert (path / "features_with_mos.parquet").is_file()

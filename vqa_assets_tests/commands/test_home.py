@@ -14,6 +14,13 @@ from vqa_assets.tables.paths import CODE
 
 REPOSITORY = Path(__file__).parents[2]
 TRIVIAL = "import dagster as dg\n\n\n@dg.asset\ndef trivial() -> None:\n    pass\n"
+RUNS = (
+    TRIVIAL
+    + """
+with dg.DagsterInstance.get() as instance:
+    dg.materialize([trivial], instance=instance)
+"""
+)
 
 
 def started(*command: str, home_folder: Path, cwd: Path = REPOSITORY) -> "subprocess.Popen[str]":
@@ -30,13 +37,16 @@ def started(*command: str, home_folder: Path, cwd: Path = REPOSITORY) -> "subpro
 
 def test_a_home_that_two_prepare_at_once_serves_four_commands_at_once(tmp_path: Path) -> None:
     (tmp_path / "trivial.py").write_text(TRIVIAL)
+    (tmp_path / "program.py").write_text(RUNS)
     folder = tmp_path / "deep" / "home"
     preparing = [started("vqa_assets.home", home_folder=folder) for _ in range(2)]
     told = [process.communicate(timeout=120)[0] for process in preparing]
     assert [process.returncode for process in preparing] == [0, 0], told
     assert sorted("dagster.yaml written" in text for text in told) == [False, True]
     command = ("dagster", "asset", "materialize", "-f", "trivial.py", "--select", "*")
-    running = [started(*command, home_folder=folder, cwd=tmp_path) for _ in range(4)]
+    # Dagster's own command line takes twice as long to start as a program that opens the home in the same way.
+    commands = (command, ("program",), ("program",), ("program",))
+    running = [started(*command, home_folder=folder, cwd=tmp_path) for command in commands]
     said = [process.communicate(timeout=180)[0] for process in running]
     assert [process.returncode for process in running] == [0] * 4, said
     with dg.DagsterInstance.from_config(str(folder)) as instance:

@@ -21,12 +21,13 @@ from vqa_assets.sensors.failed_runs import end_abandoned_runs
 from vqa_assets.tables.lock import JUST_MADE_S
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.clips import tiny_clips
+from vqa_assets_tests.shared.command_line import materialize_here
 from vqa_assets_tests.shared.hostile_server import Behaviour, HostileServer, gives, stalls
 
 CLIPS = 48
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = ("-m", "dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", "corpus_jsonl")
-KILLED_AFTER = (3, 14, 27, 40)
+KILLED_AFTER = (3, 20, 40)
 """Requests that the server has seen when each run is killed."""
 
 
@@ -81,8 +82,9 @@ class Folder:
                 process.wait(30)
 
     def run(self) -> int:
-        with self.running() as process:
-            return process.wait(120)
+        """The same command, undisturbed, in this process: what an earlier one left is on the disk."""
+        done = materialize_here("corpus_jsonl", "konvid-150k", home=self.path / "home", data=self.path / "data")
+        return done.returncode
 
     def committed(self) -> set[str]:
         """The clips in the ingest cache."""
