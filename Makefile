@@ -7,15 +7,19 @@ DAGSTER_HOME ?= $(CURDIR)/.dagster
 DEMO_ROOT := $(CURDIR)/demo-data
 VQA_DATA_ROOT ?= $(DEMO_ROOT)
 PORT ?= 3000
+# The rooms whose tests need no training, no browser and, but for a few, no run of Dagster.
+FAST := annotations corpora encode_grid labels tables unified
+FAST_WITHOUT := --ignore=vqa_assets_tests/tables/test_released_formats.py
 export DAGSTER_HOME VQA_DATA_ROOT
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo ui pictures test campaign check bench clean
+.PHONY: help install demo ui pictures test test-fast campaign check bench clean
 help:
 	@echo "make demo     make a small corpus in demo-data, ingest it, train a head from it (under three minutes)"
 	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on \$$VQA_DATA_ROOT, else the demo's data"
 	@echo "make pictures the screenshots in docs/pictures, from the demo's data (needs chromium)"
 	@echo "make test     all tests (about 20 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
+	@echo "make test-fast the tests of tables, scores and corpora, without trainings and browsers (under two minutes)"
 	@echo "make campaign faults by the hundred, for up to an hour; its table goes into docs/reliability.md"
 	@echo "make check    lint, types, imports"
 	@echo "make bench    the figures, side by side with their baselines"
@@ -47,6 +51,9 @@ pictures: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+test-fast: $(STAMP)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix vqa_assets_tests/,$(FAST)) $(FAST_WITHOUT) $(PYTEST_ARGS)
 
 campaign: $(STAMP)
 	@$(BIN)/python -m vqa_assets_tests.faults --write $(CAMPAIGN_ARGS)

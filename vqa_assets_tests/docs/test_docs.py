@@ -31,11 +31,19 @@ def blocks(language: str) -> list[str]:
 
 
 def test_every_make_target_that_is_named_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     documents = README + (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s,.]|$)", documents)) - {"and", "a", "it", "suffice"}
+    named = set(re.findall(r"\bmake ([a-z-]+)\b(?=[`\s,.]|$)", documents)) - {"and", "a", "it", "suffice"}
     assert named
     assert named <= targets
+    assert "test-fast" in named
+
+
+def test_the_fast_tests_are_those_of_rooms_that_are_there() -> None:
+    (rooms,) = re.findall(r"^FAST := (.+)$", MAKEFILE, re.MULTILINE)
+    (left_out,) = re.findall(r"^FAST_WITHOUT := --ignore=(.+)$", MAKEFILE, re.MULTILINE)
+    assert [room for room in rooms.split() if not (REPOSITORY / "vqa_assets_tests" / room).is_dir()] == []
+    assert (REPOSITORY / left_out).is_file()
 
 
 def test_the_settings_of_the_example_exist_with_their_types() -> None:
