@@ -19,7 +19,7 @@ from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import FeatureError
+from vqa_assets.errors import FeatureError, SchemaError
 from vqa_assets.features.backbone import open_devices
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.clip_description import AUDITED, clip_audit
@@ -53,8 +53,8 @@ from vqa_assets.tables.parquet import (
 )
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.publication import Publication, publishing, settle
-from vqa_assets.tables.specs import CLIP_FEATURES
-from vqa_assets.tables.validation import validate_frames
+from vqa_assets.tables.specs import CLIP_FEATURES, Column, corpus_jsonl_of
+from vqa_assets.tables.validation import validate_frames, why_no_clip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +74,9 @@ MOST_SHAPES = 1_024
 """Different sets of columns and types of rows that are kept apart while a table's schema is gathered."""
 
 _READ_BYTES = 1 << 20
+_CHECKED = ("src_sha256", "mos", "mos_scale", "mos_polarity")
+_CONTENT = Column("content_id", "string", "What the clip shows", required=False, nullable=True)
+"""These are read of a corpus row; what the table only carries its own schema judges."""
 _INGEST_TOML = "ingest.toml"
 
 _log = logger("vqa_assets.features")
@@ -247,7 +250,7 @@ class CorpusClips:
         try:
             with os.fdopen(os.dup(self._file), "rb") as content:
                 self.as_read = compared(ReadInput.of_opened(self._path, content))
-            self._count = sum(1 for _ in self.rows())
+            self._count = self._checked_count()
             self._ladder = ladder_of(self._corpus, self.rows())
         except BaseException:
             os.close(self._file)
@@ -262,6 +265,21 @@ class CorpusClips:
         """ChangedInputError where somebody wrote into the file since it was opened."""
         if file_identity(os.fstat(self._file)) != self.as_read.identity:
             raise changed_input(self._path)
+
+    def _checked_count(self) -> int:
+        """The number of rows; SchemaError for one that lacks what is read here, or has it as another kind of value."""
+        columns = [c for c in corpus_jsonl_of(self._corpus).columns if c.name in _CHECKED] + [_CONTENT]
+        count = 0
+        for row in self.rows():
+            count += 1
+            if why := why_no_clip(row, columns):
+                raise SchemaError(
+                    f"{self._path}: row {count}",
+                    found=why,
+                    expected="a clip's row",
+                    next_step="the file was damaged or edited; materialize corpus_jsonl for this corpus again",
+                )
+        return count
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of the JSONL; SchemaError names file and line of one that is none."""

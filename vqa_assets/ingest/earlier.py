@@ -23,17 +23,12 @@ from vqa_assets.tables.files import (
     read_json_lines,
     read_json_object,
 )
-from vqa_assets.tables.specs import CLIP_FACTS, Column, corpus_jsonl_of
+from vqa_assets.tables.specs import corpus_jsonl_of
+from vqa_assets.tables.validation import why_no_clip
 
 MENDED_BY_INGEST = "whole lines stay, the others are made again from cache and clips"
 """What another ingest does with a damaged corpus JSONL."""
 _SRC_IN_TORN_LINE = re.compile(rb'"src":\s*("(?:[^"\\]|\\.)*")')
-_OF_KIND: Mapping[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +107,7 @@ def read_earlier(corpus: Corpus, layout: CorpusLayout) -> EarlierRows:
     for line in _lines(layout.output):
         if isinstance(line, DamagedLine):
             damaged.append(line)
-        elif wrong := _wrong_with(line.row, columns) or _why_of_another(line.row, corpus):
+        elif wrong := why_no_clip(line.row, columns) or _why_of_another(line.row, corpus):
             if published is None:  # it may be anybody's
                 raise _no_corpus_jsonl(f"{layout.output}:{line.number}", wrong)
             src = line.row.get("src")
@@ -157,28 +152,6 @@ def _src_of(raw: bytes) -> str:
         return str(parse_json_line(b'{"src":' + found[1] + b"}", Path(), 0)["src"]) if found else ""
     except SchemaError:
         return ""
-
-
-def _wrong_with(row: Mapping[str, Any], columns: tuple[Column, ...]) -> str:
-    """Why a row is none that an ingest wrote; empty where nothing speaks against it.
-
-    Without ``columns`` only what no row may lack: those of older versions lack some of today's.
-    """
-    sha256 = row.get("src_sha256")
-    if not isinstance(row.get("src"), str) or not isinstance(sha256, str):
-        return "a row without src or src_sha256"
-    for column in columns:
-        value = row.get(column.name)
-        if value is None:
-            if column in CLIP_FACTS:
-                return f"a row without {column.name}"
-            continue
-        kinds = _OF_KIND[column.kind]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and column.kind != "boolean"):
-            return f"{column.name} is {value!r:.80}"
-        if column.pattern and not re.fullmatch(column.pattern, str(value)):
-            return f"{column.name} is {value!r:.80}"
-    return ""
 
 
 def _why_of_another(row: Mapping[str, Any], corpus: Corpus) -> str:

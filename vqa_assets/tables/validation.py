@@ -4,6 +4,7 @@ The pandera model of a table is built when first used: pandera is slow to import
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vqa_assets.errors import SchemaError
 from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.parquet import iterate_frames
-from vqa_assets.tables.specs import Column, Kind, Table
+from vqa_assets.tables.specs import CLIP_FACTS, Column, Kind, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 BATCH_ROWS = 50_000
 _EXAMPLES = 5
 _PLAIN_DTYPES = {"integer": "iu", "number": "iuf", "boolean": "b"}
+_OF_KIND: Mapping[Kind, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
 _NEXT_STEP = "correct what made these values; no file is replaced by such a table"
 
 
@@ -64,6 +71,26 @@ def validate_file(path: Path, table: Table) -> int:
     if path.suffix == ".parquet":
         return validate_frames(iterate_frames(path, [c.name for c in table.columns]), table, str(path))
     return validate_rows((line.row for line in read_json_lines(path)), table, str(path))
+
+
+def why_no_clip(row: Mapping[str, Any], columns: Iterable[Column] = ()) -> str:
+    """Why a row of a corpus JSONL names no clip, or holds another kind of value than ``columns`` say; empty if it does.
+
+    For files that may be damaged, row by row. Rows of older versions lack some of today's columns: that is no fault.
+    """
+    if not isinstance(row.get("src"), str) or not isinstance(row.get("src_sha256"), str):
+        return "a row without src or src_sha256"
+    for column in columns:
+        value = row.get(column.name)
+        if value is None:
+            if column in CLIP_FACTS:
+                return f"a row without {column.name}"
+            continue
+        if not isinstance(value, _OF_KIND[column.kind]) or (isinstance(value, bool) and column.kind != "boolean"):
+            return f"{column.name} is {value!r:.80}"
+        if column.pattern and not re.fullmatch(column.pattern, str(value)):
+            return f"{column.name} is {value!r:.80}"
+    return ""
 
 
 def validate_rows(rows: Iterable[Mapping[str, Any]], table: Table, what: str, *, first: int = 1) -> int:

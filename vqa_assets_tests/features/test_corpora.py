@@ -14,7 +14,7 @@ from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import FeatureError
+from vqa_assets.errors import FeatureError, SchemaError
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.features.corpus_table import (
     FeatureSettings,
@@ -84,6 +84,29 @@ def encoded(source: Path, target: Path, *options: str) -> Path:
     tool = [ffmpeg_binary(), "-y", "-loglevel", "error", "-i", source]
     subprocess.run([*tool, *options, target], check=True)
     return target
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"src_shaA56": "0" * 64}, "a row without src or src_sha256"),
+        ({"src": 7}, "a row without src or src_sha256"),
+        ({"src": "b.mp4", "src_sha256": "0" * 63}, "src_sha256 is '000"),
+        ({"src": "b.mp4", "src_sha256": "0" * 64, "mos": "3.5"}, "mos is '3.5'"),
+        ({"src": "b.mp4", "src_sha256": "0" * 64, "content_id": ["a"]}, r"content_id is \['a'\]"),
+    ],
+)
+def test_a_row_that_was_damaged_or_edited_is_named_before_anything_is_measured(
+    change: dict[str, Any], why: str, root_path: Path
+) -> None:
+    corpus = Measurable(root_path, KONVID)
+    tiny_clip(corpus.add("a.mp4"), 1)
+    jsonl = corpus.write_jsonl()
+    jsonl.write_text(jsonl.read_text() + json.dumps(change) + "\n")
+    chosen = FeatureSettings(jsonl, ClipFolders(corpus.clips), workers=1)
+    context = RunContext(corpus.root, {}, Path(__file__))
+    with pytest.raises(SchemaError, match=rf"konvid_150k\.jsonl: row 2: {why}.*materialize corpus_jsonl"):
+        make_clip_features(corpus.corpus, chosen, ClipExtractor(), ThreadClipPool(), context)
 
 
 @pytest.fixture
@@ -256,7 +279,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from vqa_assets.corpora import CORPORA
-from vqa_assets.errors import FeatureError
+from vqa_assets.errors import FeatureError, SchemaError
 from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.clips.folders import ClipFolders
