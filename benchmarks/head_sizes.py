@@ -64,8 +64,8 @@ def _parts(data: TrainingRows) -> None:
 
 def _build(table: object, protocol: bool) -> float:
     """Seconds of splits, training and judging, as ``build_head`` does them once its rows are read."""
-    from vqa_assets.heads.build import train_parts
     from vqa_assets.heads.evaluation import evaluate, protocol_parts, run_protocol
+    from vqa_assets.heads.part_training import train_parts
     from vqa_assets.heads.settings import TrainingSettings
     from vqa_assets.heads.splitting import Part, plan_splits
     from vqa_assets.heads.training import TorchTrainer

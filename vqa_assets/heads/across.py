@@ -12,10 +12,10 @@ import numpy as np
 
 from vqa_assets.corpora.contents import assign_folds
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.build import train_parts
 from vqa_assets.heads.choosing import Chosen, Say, chosen_rows
 from vqa_assets.heads.evaluation import Judged, joined, judge, predicted
 from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, CorpusFacts, HeadRecipe
 from vqa_assets.heads.rows import TableFiles, TrainingTable
 from vqa_assets.heads.settings import TrainingSettings

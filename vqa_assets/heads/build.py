@@ -2,60 +2,39 @@
 
 import hashlib
 import json
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from vqa_assets.clips.work import ProgressLine, clock
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.advice import advice_on
 from vqa_assets.heads.choosing import Say, chosen_rows
-from vqa_assets.heads.corpus_scales import numbered
 from vqa_assets.heads.evaluation import (
     PROPOSED,
-    WITH_INTERVAL,
     Predictions,
     Verdict,
     evaluate,
     judge,
-    predicted,
     protocol_parts,
     run_protocol,
     unmeasured,
     verdict,
 )
 from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
-from vqa_assets.heads.helped import HelpReport, line_of, report_of, what_is_left
-from vqa_assets.heads.helpers import Helper, HelpSources, read_helper
-from vqa_assets.heads.label_noise import (
-    ALWAYS,
-    NEVER,
-    UNWEIGHTED,
-    WEIGHTED,
-    NoiseWeights,
-    Weighing,
-    ceilings,
-    decided,
-    label_noise_of,
-    noise_weights,
-    nothing_to_weigh,
-)
+from vqa_assets.heads.helped import PlainHeads, with_help
+from vqa_assets.heads.helpers import HelpSources, read_helper
+from vqa_assets.heads.label_noise import ceilings, label_noise_of, noise_weights, tried_weighing
 from vqa_assets.heads.manifest import Exported, MadeHead, build_manifest
-from vqa_assets.heads.method import EPOCHS, RIDGE_MEMBERS, HeadRows, TrainedHeads, Trainer, TrainingRows
-from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe, Target
+from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.part_training import train_parts
+from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
 from vqa_assets.heads.regression import HeldOut, held_out
 from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
-from vqa_assets.heads.scale_choice import LEARNED, UNION, ScaleChoice, compared
+from vqa_assets.heads.scale_choice import chosen_scales
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, SplitPlan, corpora_out, folds_of, plan_sources, plan_splits
+from vqa_assets.heads.splitting import SplitPlan, corpora_out, own_parts, plan_sources, plan_splits
 from vqa_assets.heads.table_checks import check_training_rows
-from vqa_assets.heads.weights import F32, Assistance, HeadWeights, OnnxHelper, on_training_range
 from vqa_assets.metrics import Scores
 
 
@@ -107,16 +86,16 @@ def build_head(
     table = refilled(table, plan.final)
     check_training_rows(table)  # as they are trained on: what was not known is filled now
     without = corpora_out(table) if recipe.every_corpus else {}
-    parts = _own_parts(plan)
+    parts = own_parts(plan)
     repeated = protocol_parts(table, plan, settings)
     alike = settings.but(batch_size=settings.batch_rows(len(plan.final)))  # what is judged learns as what ships
-    weighing, tried = _weighing(table, plan, alike, trainer, say)
+    weighing, tried = tried_weighing(table, plan, alike, trainer, say)
     weights = (
         {p.name: noise_weights(table, p.train, settings.seed) for p in (*parts, *without.values(), *repeated)}
         if weighing.weighted
         else {}
     )
-    scales, heads, device = _scales(table, plan, without, alike, trainer, say, weights, tried)
+    scales, heads, device = chosen_scales(table, plan, without, alike, trainer, say, weights, tried)
     others = [part for part in (*parts, *without.values(), *repeated) if part.name not in heads]
     own_weights = [weights.get(part.name) for part in others]
     learn = scales is not None and scales.learns
@@ -127,8 +106,8 @@ def build_head(
         device = trained.device
     help_report = None
     if helper is not None:
-        known = _Trained(heads, weights)
-        heads, help_report = _with_help(table, plan, repeated, known, helper, settings, trainer, say)
+        plain = PlainHeads(heads, weights)
+        heads, help_report = with_help(table, plan, repeated, plain, helper, settings, trainer, say)
     own = [heads[part.name] for part in parts]
     protocol = run_protocol(table, repeated, [heads[part.name] for part in repeated], settings.seed, say)
     evaluation = replace(evaluate(table, plan, own, settings), protocol=protocol)
@@ -156,206 +135,6 @@ def build_head(
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     held = held_out(table, plan, own[-1], settings)
     return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions, held)
-
-
-def _own_parts(plan: SplitPlan) -> tuple[Part, ...]:
-    """What is trained of a plan: one head per part, then the shipped one, which a given split's part is already."""
-    shipped = () if plan.kind == "split" else (Part("shipped", plan.final, plan.holdout),)
-    return (*plan.parts, *shipped)
-
-
-def _weighing(
-    table: TrainingTable, plan: SplitPlan, settings: TrainingSettings, trainer: Trainer, say: Say
-) -> tuple[Weighing, dict[str, HeadWeights]]:
-    """Whether clips count by the errors of their scores, and the heads of ``plan.parts`` where that was tried on them.
-
-    It is tried where it may make a difference, on the folds. Test rows of a given split are for judging alone: there
-    the contents of the train rows are folded to decide.
-    """
-    if settings.label_noise == NEVER:
-        return Weighing(False, "label_noise: never", {}), {}
-    weights = noise_weights(table, plan.final, settings.seed)
-    reason = nothing_to_weigh(table, plan.final, weights)
-    if settings.label_noise == ALWAYS and not table.synthetic:
-        if weights is None:
-            raise TrainingError(
-                "label_noise: always",
-                found=reason,
-                expected="mos_std_dev and mos_n_ratings in the labelled tables",
-                next_step="label the features with them, or set label_noise: auto",
-            )
-        return Weighing(True, "label_noise: always", {}), {}
-    if reason:
-        return Weighing(False, reason, {}), {}
-    folds = folds_of(table, plan.final, settings) if plan.kind == "split" else plan.parts
-    if not folds:
-        return Weighing(False, "too few contents to decide by", {}), {}
-    ways: dict[str, list[NoiseWeights | None]] = {
-        UNWEIGHTED: [None] * len(folds),
-        WEIGHTED: [noise_weights(table, part.train, settings.seed) for part in folds],
-    }
-    both = [weights for way in ways.values() for weights in way]
-    heads = train_parts(table, [*folds, *folds], settings, trainer, say, both).heads
-    of_ways = dict(zip(ways, (heads[: len(folds)], heads[len(folds) :]), strict=True))
-    weighing = decided({way: _means_over(table, folds, own) for way, own in of_ways.items()})
-    said = ", ".join(f"{way} {of['srocc']:.4f}" for way, of in weighing.means.items())
-    say(f"label noise: mean SROCC {said}: weights are {weighing.reason}")
-    chosen = of_ways[WEIGHTED if weighing.weighted else UNWEIGHTED]
-    kept = {} if plan.kind == "split" else {part.name: head for part, head in zip(folds, chosen, strict=True)}
-    return weighing, kept
-
-
-def _means_over(table: TrainingTable, folds: Sequence[Part], heads: Sequence[HeadWeights]) -> dict[str, float]:
-    """The mean over folds of each metric that is said with an interval; NaN as soon as one fold's is."""
-    each = [predicted(table, part.test, head) for part, head in zip(folds, heads, strict=True)]
-    return {
-        name: float(np.mean([metric(one.mos, one.predicted) for one in each])) for name, metric in WITH_INTERVAL.items()
-    }
-
-
-def _scales(
-    table: TrainingTable,
-    plan: SplitPlan,
-    without: Mapping[str, Part],
-    settings: TrainingSettings,
-    trainer: Trainer,
-    say: Say,
-    weights: Mapping[str, NoiseWeights | None],
-    plain: Mapping[str, HeadWeights],
-) -> tuple[ScaleChoice | None, dict[str, HeadWeights], str]:
-    """Whether a head of several corpora learns their scales, the heads of parts that are trained already, as it ships,
-    and the device; None where all scores are of one corpus, or the head is not over all corpora.
-
-    ``weights`` of rows by name of their part; ``plain`` are heads of parts that take all scores as they stand.
-    """
-    if not without or not plan.parts:
-        return None, dict(plain), ""
-    tried = (*plan.parts, *without.values())
-    heads: dict[str, dict[str, HeadWeights]] = {UNION: dict(plain), LEARNED: {}}
-    device = ""
-    for way, known in heads.items():
-        rest = [part for part in tried if part.name not in known]
-        own_weights = [weights.get(part.name) for part in rest]
-        trained = train_parts(table, rest, settings, trainer, say, own_weights, learn_scales=way == LEARNED)
-        device = trained.device
-        known |= {part.name: head for part, head in zip(rest, trained.heads, strict=True)}
-    choice = compared(table, plan.parts, without, {way: [of[part.name] for part in tried] for way, of in heads.items()})
-    ships = LEARNED if choice.learns else UNION
-    said = ", ".join(f"{way} {mean:.4f}" for way, mean in choice.means.items())
-    say(f"scales of {len(choice.corpora)} corpora: mean SROCC within them {said}; {ships} ships")
-    return choice, heads[ships], device
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """Heads by the names of their parts, and how much the rows of a part count by the errors of their scores."""
-
-    heads: Mapping[str, HeadWeights]
-    weights: Mapping[str, NoiseWeights | None]
-
-
-def _with_help(
-    table: TrainingTable,
-    plan: SplitPlan,
-    repeated: Sequence[Part],
-    known: _Trained,
-    helper: Helper,
-    settings: TrainingSettings,
-    trainer: Trainer,
-    say: Say,
-) -> tuple[dict[str, HeadWeights], HelpReport]:
-    """Heads by the names of their parts, with help where it is worth it, and what it was worth.
-
-    The helper is trained once: rows of contents that this corpus has too were left out whole. Each part decides by its
-    own training rows whether and how it is helped.
-    """
-    from vqa_assets.heads.model import helper_scores, one_thread
-
-    by: HeadWeights | OnnxHelper
-    if isinstance(helper.source, OnnxHelper):
-        by = helper.source
-    else:
-        part = Part("helper", helper.source.rows, np.empty(0, dtype=np.int64))
-        (by,) = train_parts(helper.source.table, [part], settings, trainer, say).heads
-    scores = helper_scores(by, table.features, table.onehot)
-    parts = (*_own_parts(plan), *repeated)
-    count = {part.name: _both_weights(part, known.weights.get(part.name), None) for part in parts}
-    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        lines = list(pool.map(lambda p: line_of(table, p.train, scores, count[p.name], settings.seed), parts))
-    worth = [(part, line) for part, line in zip(parts, lines, strict=True) if not line.reason]
-    rest = [Part(f"{part.name}-rest", part.train, part.test) for part, _ in worth]
-    left = [what_is_left(table, part.train, line.of(scores)) for part, line in worth]
-    alike = settings.but(batch_size=settings.batch_rows(len(plan.final)))
-    own_weights = [known.weights.get(part.name) for part, _ in worth]
-    trained = train_parts(table, rest, alike, trainer, say, own_weights, left=left).heads if rest else ()
-    helped = {
-        part.name: replace(known.heads[part.name], help=Assistance(by, line.slope, line.intercept, head))
-        for (part, line), head in zip(worth, trained, strict=True)
-    }
-    heads = {**known.heads, **helped}
-    lines_of = {part.name: line for part, line in zip(parts, lines, strict=True)}
-    report = report_of(table, helper, lines_of, heads, _own_parts(plan)[-1], plan.parts, repeated, settings.seed)
-    say(f"help_from: SROCC of all folds together {report.difference:+.3f} with help")
-    if not report.used:
-        say(f"help_from: no weight in the shipped head: {report.line.reason}")
-    return heads, report
-
-
-def train_parts(
-    table: TrainingTable,
-    parts: Sequence[Part],
-    settings: TrainingSettings,
-    trainer: Trainer,
-    say: Say,
-    weights: Sequence[NoiseWeights | None] = (),
-    *,
-    learn_scales: bool = False,
-    left: Sequence[tuple[F32, Target]] = (),
-) -> TrainedHeads:
-    """One head per part, trained on its ``train`` rows; all at once, with a line of progress every few seconds.
-
-    ``weights``, one a part, say how much its rows count by the errors of their scores; without them all are alike. With
-    ``learn_scales`` each learns a map to every corpus's own scores, and gives those of the reference. ``left``, one a
-    part, is what a head learns of its rows (n,) instead of the table's scores, and the range of that.
-    """
-    begun = time.monotonic()
-    what = f"training {len(parts)} heads at once"
-    lines = {
-        EPOCHS: ProgressLine(what, settings.epochs, say, unit=EPOCHS),
-        RIDGE_MEMBERS: ProgressLine(what, len(parts), say, unit=RIDGE_MEMBERS),
-    }
-    target = on_training_range(table.mos, table.target)
-    of_corpora = _weights(table, settings)
-    numbers = numbered(table.corpora)[1] if learn_scales else None
-    rows = TrainingRows(table.features, table.onehot, target, table.groups, of_corpora, numbers)
-    learned: list[F32 | None] = [on_training_range(*of) for of in left]
-    each = zip(parts, learned or [None] * len(parts), weights or [None] * len(parts), strict=True)
-    heads = [HeadRows(part.name, part.train, mos, _both_weights(part, own, of_corpora)) for part, mos, own in each]
-
-    def progress(done: int, _total: int, _rmse: float, what: str = EPOCHS) -> None:
-        lines[what].update(done)
-
-    trained = trainer.train(rows, heads, settings, progress)
-    say(f"trained {len(parts)} heads in {clock(time.monotonic() - begun)}")
-    targets = [target for _, target in left] or [table.target] * len(parts)
-    return replace(trained, heads=tuple(map(_of_target, trained.heads, targets)))
-
-
-def _of_target(head: HeadWeights, target: Target) -> HeadWeights:
-    return replace(head, target=target)
-
-
-def _weights(table: TrainingTable, settings: TrainingSettings) -> F32 | None:
-    weights = np.array([settings.corpus_weights.get(corpus, 1.0) for corpus in table.corpora], dtype=np.float32)
-    return weights if np.ptp(weights) > 0 else None
-
-
-def _both_weights(part: Part, own: NoiseWeights | None, of_corpora: F32 | None) -> F32 | None:
-    """The weights of a part's rows by their errors and by their corpora; None where errors have none."""
-    if own is None:
-        return None
-    weights: F32 = own.of_rows if of_corpora is None else own.of_rows * of_corpora[part.train]
-    return weights
 
 
 def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadRecipe, table: TrainingTable) -> Verdict:

@@ -6,8 +6,10 @@ by it (a union of the rows would bring the other laboratory's scale and clips in
 decision whether a helper counts at all are of the head's own training rows. Who helps is in ``helpers``; no torch here.
 """
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,20 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import balanced_folds
 from vqa_assets.heads.baselines import bounded
+from vqa_assets.heads.choosing import Say
 from vqa_assets.heads.closed_form import KernelRidge
 from vqa_assets.heads.evaluation import WITH_INTERVAL, Predictions, joined, predicted
 from vqa_assets.heads.feature_map import FeatureMap
 from vqa_assets.heads.helpers import Helper
+from vqa_assets.heads.label_noise import NoiseWeights
+from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.part_training import both_weights, train_parts
 from vqa_assets.heads.random_features import RIDGE_PENALTIES
 from vqa_assets.heads.recipe import Target
 from vqa_assets.heads.rows import TrainingTable
-from vqa_assets.heads.splitting import Part, bootstrap_of
-from vqa_assets.heads.weights import F32, I64, HeadWeights
+from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.splitting import Part, SplitPlan, bootstrap_of, own_parts
+from vqa_assets.heads.weights import F32, I64, Assistance, HeadWeights, OnnxHelper
 from vqa_assets.metrics import metric_of_resamples, percentile_interval, resamples, srocc
 
 F64 = NDArray[np.float64]
@@ -172,6 +179,61 @@ class HelpReport:
                 "interval_95": self.interval,
             },
         }
+
+
+@dataclass(frozen=True)
+class PlainHeads:
+    """Heads by the names of their parts, and how much the rows of a part count by the errors of their scores."""
+
+    heads: Mapping[str, HeadWeights]
+    weights: Mapping[str, NoiseWeights | None]
+
+
+def with_help(
+    table: TrainingTable,
+    plan: SplitPlan,
+    repeated: Sequence[Part],
+    known: PlainHeads,
+    helper: Helper,
+    settings: TrainingSettings,
+    trainer: Trainer,
+    say: Say,
+) -> tuple[dict[str, HeadWeights], HelpReport]:
+    """Heads by the names of their parts, with help where it is worth it, and what it was worth.
+
+    The helper is trained once: rows of contents that this corpus has too were left out whole. Each part decides by its
+    own training rows whether and how it is helped.
+    """
+    from vqa_assets.heads.model import helper_scores, one_thread
+
+    by: HeadWeights | OnnxHelper
+    if isinstance(helper.source, OnnxHelper):
+        by = helper.source
+    else:
+        part = Part("helper", helper.source.rows, np.empty(0, dtype=np.int64))
+        (by,) = train_parts(helper.source.table, [part], settings, trainer, say).heads
+    scores = helper_scores(by, table.features, table.onehot)
+    parts = (*own_parts(plan), *repeated)
+    count = {part.name: both_weights(part, known.weights.get(part.name), None) for part in parts}
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        lines = list(pool.map(lambda p: line_of(table, p.train, scores, count[p.name], settings.seed), parts))
+    worth = [(part, line) for part, line in zip(parts, lines, strict=True) if not line.reason]
+    rest = [Part(f"{part.name}-rest", part.train, part.test) for part, _ in worth]
+    left = [what_is_left(table, part.train, line.of(scores)) for part, line in worth]
+    alike = settings.but(batch_size=settings.batch_rows(len(plan.final)))
+    own_weights = [known.weights.get(part.name) for part, _ in worth]
+    trained = train_parts(table, rest, alike, trainer, say, own_weights, left=left).heads if rest else ()
+    helped = {
+        part.name: replace(known.heads[part.name], help=Assistance(by, line.slope, line.intercept, head))
+        for (part, line), head in zip(worth, trained, strict=True)
+    }
+    heads = {**known.heads, **helped}
+    lines_of = {part.name: line for part, line in zip(parts, lines, strict=True)}
+    report = report_of(table, helper, lines_of, heads, own_parts(plan)[-1], plan.parts, repeated, settings.seed)
+    say(f"help_from: SROCC of all folds together {report.difference:+.3f} with help")
+    if not report.used:
+        say(f"help_from: no weight in the shipped head: {report.line.reason}")
+    return heads, report
 
 
 def report_of(

@@ -1,7 +1,7 @@
 """Opinion scores have errors of their own: what a clip counts for in training, and how far any head can come.
 
-The error of a mean opinion score has the variance SD²/n: that of its opinions over their number. Which heads are
-trained with weights and without is in ``build``; how a weight enters a loss, in ``training``.
+The error of a mean opinion score has the variance SD²/n: that of its opinions over their number. How a
+weight enters a loss is in ``training``.
 """
 
 import math
@@ -12,12 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vqa_assets.errors import TrainingError
 from vqa_assets.heads.baselines import bounded
+from vqa_assets.heads.choosing import Say
 from vqa_assets.heads.closed_form import PENALTIES, KernelRidge
+from vqa_assets.heads.evaluation import WITH_INTERVAL, predicted
 from vqa_assets.heads.feature_map import FeatureMap
+from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.rows import TrainingTable
-from vqa_assets.heads.splitting import Part, SplitPlan
-from vqa_assets.heads.weights import F32, I64
+from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.splitting import Part, SplitPlan, folds_of
+from vqa_assets.heads.weights import F32, I64, HeadWeights
 from vqa_assets.metrics import finite_or_none, plcc
 
 F64 = NDArray[np.float64]
@@ -223,6 +229,55 @@ def decided(means: Mapping[str, Mapping[str, float]]) -> Weighing:
     """Weights, where the mean SROCC over the same splits is higher with them; a NaN is never higher."""
     weighted = means[WEIGHTED]["srocc"] > means[UNWEIGHTED]["srocc"]
     return Weighing(weighted, f"{'' if weighted else 'not '}better on the same splits", means)
+
+
+def tried_weighing(
+    table: TrainingTable, plan: SplitPlan, settings: TrainingSettings, trainer: Trainer, say: Say
+) -> tuple[Weighing, dict[str, HeadWeights]]:
+    """Whether clips count by the errors of their scores, and the heads of ``plan.parts`` where that was tried on them.
+
+    It is tried where it may make a difference, on the folds. Test rows of a given split are for judging alone: there
+    the contents of the train rows are folded to decide.
+    """
+    if settings.label_noise == NEVER:
+        return Weighing(False, "label_noise: never", {}), {}
+    weights = noise_weights(table, plan.final, settings.seed)
+    reason = nothing_to_weigh(table, plan.final, weights)
+    if settings.label_noise == ALWAYS and not table.synthetic:
+        if weights is None:
+            raise TrainingError(
+                "label_noise: always",
+                found=reason,
+                expected="mos_std_dev and mos_n_ratings in the labelled tables",
+                next_step="label the features with them, or set label_noise: auto",
+            )
+        return Weighing(True, "label_noise: always", {}), {}
+    if reason:
+        return Weighing(False, reason, {}), {}
+    folds = folds_of(table, plan.final, settings) if plan.kind == "split" else plan.parts
+    if not folds:
+        return Weighing(False, "too few contents to decide by", {}), {}
+    ways: dict[str, list[NoiseWeights | None]] = {
+        UNWEIGHTED: [None] * len(folds),
+        WEIGHTED: [noise_weights(table, part.train, settings.seed) for part in folds],
+    }
+    both = [weights for way in ways.values() for weights in way]
+    heads = train_parts(table, [*folds, *folds], settings, trainer, say, both).heads
+    of_ways = dict(zip(ways, (heads[: len(folds)], heads[len(folds) :]), strict=True))
+    weighing = decided({way: _means_over(table, folds, own) for way, own in of_ways.items()})
+    said = ", ".join(f"{way} {of['srocc']:.4f}" for way, of in weighing.means.items())
+    say(f"label noise: mean SROCC {said}: weights are {weighing.reason}")
+    chosen = of_ways[WEIGHTED if weighing.weighted else UNWEIGHTED]
+    kept = {} if plan.kind == "split" else {part.name: head for part, head in zip(folds, chosen, strict=True)}
+    return weighing, kept
+
+
+def _means_over(table: TrainingTable, folds: Sequence[Part], heads: Sequence[HeadWeights]) -> dict[str, float]:
+    """The mean over folds of each metric that is said with an interval; NaN as soon as one fold's is."""
+    each = [predicted(table, part.test, head) for part, head in zip(folds, heads, strict=True)]
+    return {
+        name: float(np.mean([metric(one.mos, one.predicted) for one in each])) for name, metric in WITH_INTERVAL.items()
+    }
 
 
 def label_noise_of(

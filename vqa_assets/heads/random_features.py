@@ -72,8 +72,7 @@ class RandomFeatureRidge:
     @property
     def scaled_directions(self) -> F32:
         """Directions (I, D) as they are multiplied with."""
-        scaled: F32 = self.directions * self.scale
-        return scaled
+        return _scaled(self.directions, self.gain)
 
     @property
     def scale(self) -> np.float32:
@@ -120,7 +119,7 @@ class _Rows:
 
     def features(self, gain: float, rows: slice | I64 = slice(None)) -> F32:
         """Random features (n, D) of some rows."""
-        h = self.inputs[rows] @ (self.directions * _scale(gain, len(self.directions)))
+        h: F32 = self.inputs[rows] @ _scaled(self.directions, gain)
         h += self.shifts
         return np.maximum(h, 0, out=h)
 
@@ -132,6 +131,11 @@ class _Rows:
 
 def _scale(gain: float, inputs: int) -> np.float32:
     return np.float32(gain * inputs**-0.5)
+
+
+def _scaled(directions: F32, gain: float) -> F32:
+    scaled: F32 = directions * _scale(gain, len(directions))
+    return scaled
 
 
 def _kernel(rows: _Rows, gain: float) -> tuple[F32, float, F64, F32]:

@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from vqa_assets.heads.choosing import Say
 from vqa_assets.heads.corpus_scales import KNOTS, numbered
 from vqa_assets.heads.evaluation import joined, predicted
+from vqa_assets.heads.label_noise import NoiseWeights
+from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.rows import TrainingTable
-from vqa_assets.heads.splitting import Part
+from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.splitting import Part, SplitPlan
 from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import Scores, score, srocc
 
@@ -63,6 +68,39 @@ class ScaleChoice:
             maps = dict(zip(self.corpora, head.scales.values, strict=True))
             said |= {"at": KNOTS, "maps": maps, "after_map": _after_map(table, parts, heads)}
         return said
+
+
+def chosen_scales(
+    table: TrainingTable,
+    plan: SplitPlan,
+    without: Mapping[str, Part],
+    settings: TrainingSettings,
+    trainer: Trainer,
+    say: Say,
+    weights: Mapping[str, NoiseWeights | None],
+    plain: Mapping[str, HeadWeights],
+) -> tuple[ScaleChoice | None, dict[str, HeadWeights], str]:
+    """Whether a head of several corpora learns their scales, the heads of parts that are trained already, as it ships,
+    and the device; None where all scores are of one corpus, or the head is not over all corpora.
+
+    ``weights`` of rows by name of their part; ``plain`` are heads of parts that take all scores as they stand.
+    """
+    if not without or not plan.parts:
+        return None, dict(plain), ""
+    tried = (*plan.parts, *without.values())
+    heads: dict[str, dict[str, HeadWeights]] = {UNION: dict(plain), LEARNED: {}}
+    device = ""
+    for way, known in heads.items():
+        rest = [part for part in tried if part.name not in known]
+        own_weights = [weights.get(part.name) for part in rest]
+        trained = train_parts(table, rest, settings, trainer, say, own_weights, learn_scales=way == LEARNED)
+        device = trained.device
+        known |= {part.name: head for part, head in zip(rest, trained.heads, strict=True)}
+    choice = compared(table, plan.parts, without, {way: [of[part.name] for part in tried] for way, of in heads.items()})
+    ships = LEARNED if choice.learns else UNION
+    said = ", ".join(f"{way} {mean:.4f}" for way, mean in choice.means.items())
+    say(f"scales of {len(choice.corpora)} corpora: mean SROCC within them {said}; {ships} ships")
+    return choice, heads[ships], device
 
 
 def compared(

@@ -199,3 +199,9 @@ def _folded(table: TrainingTable, settings: TrainingSettings, given: Mask) -> Sp
 
 def _groups_of(table: TrainingTable, mask: Mask) -> set[str]:
     return {table.groups[row] for row in np.flatnonzero(mask)}
+
+
+def own_parts(plan: SplitPlan) -> tuple[Part, ...]:
+    """What is trained of a plan: one head per part, then the shipped one, which a given split's part is already."""
+    shipped = () if plan.kind == "split" else (Part("shipped", plan.final, plan.holdout),)
+    return (*plan.parts, *shipped)

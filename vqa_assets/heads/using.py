@@ -5,7 +5,7 @@ Which tables and clips there are, and how scores are printed, is for ``predict``
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,9 @@ def open_head(path: Path) -> Head:
         )
     schema = _schema(manifest)
     _check_metadata(content, onnx, manifest)
-    head = Head(manifest, schema, opened_session(content, onnx, AGAIN))
+    # One session is opened, and what the file itself gives is checked in it: members come after that.
+    model = content if manifest.interval is None else _with_members(content, onnx)
+    head = Head(manifest, schema, opened_session(model, onnx, AGAIN))
     _check_tensors(head, onnx)
     for name, ends in (("feature_low", manifest.feature_low), ("feature_high", manifest.feature_high)):
         if ends is not None and len(ends) != len(schema.columns):
@@ -207,9 +209,7 @@ def open_head(path: Path) -> Head:
                 expected=f"one for each of {len(schema.columns)} columns",
                 next_step=AGAIN,
             )
-    if manifest.interval is None:
-        return head
-    return replace(head, session=opened_session(_with_members(content, onnx), onnx, AGAIN))
+    return head
 
 
 def _with_members(content: bytes, path: Path) -> bytes:
@@ -294,7 +294,8 @@ def opened_session(model: bytes | str, path: Path, next_step: str) -> Any:
 
 def _check_tensors(head: Head, path: Path) -> None:
     """HeadError where the ONNX takes or gives other tensors than its manifest says."""
-    inputs, outputs = head.session.get_inputs(), head.session.get_outputs()
+    inputs = head.session.get_inputs()
+    outputs = head.session.get_outputs()[: None if head.manifest.interval is None else -1]
     batches = {str(tensor.name): tensor.shape[:1] for tensor in (*inputs, *outputs)}
     fixed = [name for name, batch in batches.items() if not batch or isinstance(batch[0], int)]
     gives = [(tensor.name, len(tensor.shape)) for tensor in outputs]

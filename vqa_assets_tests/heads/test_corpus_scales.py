@@ -10,12 +10,13 @@ import pytest
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.build import BuiltHead, build_head, train_parts
+from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.corpus_scales import KNOTS, CorpusScales, numbered
 from vqa_assets.heads.export import run_onnx
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
+from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1
 from vqa_assets.heads.rows import TrainingTable, read_training_table
 from vqa_assets.heads.settings import TrainingSettings

@@ -10,7 +10,8 @@ import pytest
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.build import build_head, train_parts
+from vqa_assets.heads.build import build_head
+from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, UNIFIED_MOS_HEAD_V1
 from vqa_assets.heads.rows import read_training_table
 from vqa_assets.heads.settings import TrainingSettings
