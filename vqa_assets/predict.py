@@ -1,6 +1,7 @@
 """``python -m vqa_assets.predict <head> <clips or tables…>``: scores by a trained head.
 
-A clip is measured first, as ``clip_features`` measures it; a feature table is read as it is. A head that wants a
+A clip is measured first, as ``clip_features`` measures it; a feature table is read as it is. With ``--every 1s`` clips
+are scored window by window (``window_scores``). A head that wants a
 reference (``fr_regressor_v2``) scores tables only. No Dagster, no network.
 """
 
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 VERSION = "predictions-v1"
 STAGE = "predict"
 _HEADER = re.compile(
-    rb"source,key,\w+,reason(?:,\w+_low,\w+_high,out_of_range)?\r?\n|key +\w+(?: +\w+_low +\w+_high)?\n"
+    rb"source,key,(?:\w+,reason(?:,\w+_low,\w+_high,out_of_range)?|start_s,end_s,\w+,\w+_low,\w+_high,out_of_range,reason)"
+    rb"\r?\n|key +(?:start_s +end_s +)?\w+(?: +\w+_low +\w+_high)?\n"
 )
 """The first line of a table of scores, as CSV and as aligned text; earlier ones had no intervals."""
 _COLUMNS_SHOWN = 3
@@ -44,6 +47,10 @@ _LONGEST_HEADER = 10_000
 _OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro")
 _WINDOW = 4
 """Clips a worker that are waiting or measured, so that a long list is not all in memory."""
+_DURATION = re.compile(r"(?P<number>[0-9]{1,6}(?:\.[0-9]{1,6})?) *(?P<unit>ms|s)?")
+_SHORTEST_WINDOW_S = Fraction(1, 10)
+"""Under it a window holds two or three frames: too few for what changes over time."""
+_CLIPS_TOLD = 10
 _ENCODE = ("encoder", "preset", "crf")
 """The columns that tell the encodes of one source apart."""
 
@@ -252,16 +259,30 @@ def _format_of(options: argparse.Namespace) -> str:
     return asked or (suffix if suffix in ("json", "csv") else "table")
 
 
-def _refuse_own_input(out: Path | None, inputs: Iterable[Path]) -> None:
-    """HeadError where the scores would be written over what they are made from, or over a folder."""
+def _refuse_own_input(out: Path | None, inputs: Sequence[Path], every_s: Fraction | None) -> None:
+    """HeadError where the scores would be written over what they are made from, or over a folder.
+
+    SettingsError where they, or the picture of windows, would replace what this command did not write.
+    """
     if out is not None and (out.is_dir() or not out.name):
         raise HeadError(f"--out {out}", found="a folder", expected="a file", next_step="name a file in it")
     if out is not None and out.resolve() in {path.resolve() for path in inputs}:
         raise HeadError(
             f"--out {out}", found="a file that is read", expected="a new one", next_step="name another file"
         )
-    if out is not None:
-        check_targets(STAGE, [OwnTarget("--out", out, STAGE, is_own=_has_scores)], {})
+    if out is None:
+        return
+    targets = [OwnTarget("--out", out, STAGE, is_own=_has_scores)]
+    if every_s is not None:
+        from vqa_assets.window_scores import is_picture
+
+        targets.append(OwnTarget("the picture beside --out", _picture(out), STAGE, is_own=is_picture))
+    check_targets(STAGE, targets, {})
+
+
+def _picture(out: Path) -> Path:
+    """The picture of scores by window, beside their table."""
+    return out.with_suffix(".png")
 
 
 def _has_scores(path: Path) -> bool:
@@ -277,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tables, clips = sources_of(options.sources)
         kind, onnx = _format_of(options), find_head(options.head, options.root)
         settle(onnx.parent, *(table.parent for table in tables))
-        _refuse_own_input(options.out, (*tables, *clips, onnx, onnx.with_suffix(".json")))
+        _refuse_own_input(options.out, (*tables, *clips, onnx, onnx.with_suffix(".json")), options.every)
         from vqa_assets.heads.using import open_head
 
         head = open_head(onnx)
@@ -290,6 +311,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 expected=f"a table with the columns {', '.join(head.schema.columns)} (or crf and preset) and encoder",
                 next_step="score the rows of fr_training_corpus, or use a head of opinion scores",
             )
+        if options.every is not None:
+            return _by_windows(head, tables, clips, options, kind)
         scored = [one for table in tables for one in score_table(head, table)]
         scored += score_clips(head, clips, options.workers)
         if kind == "json":
@@ -323,9 +346,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(len(missing) == len(scored) or any(one.source in of_clips for one in missing))
 
 
-def _write(path: Path, text: str) -> None:
+def _by_windows(
+    head: "Head", tables: Sequence[Path], clips: Sequence[Path], options: argparse.Namespace, kind: str
+) -> int:
+    """The scores of windows as asked for, with a picture beside a file; exit status 1 for a clip without any."""
+    from vqa_assets import window_scores as by_windows
+
+    if tables:
+        raise HeadError(
+            f"--every: {tables[0]}",
+            found="a feature table, whose rows are of whole clips",
+            expected="clips, or folders of clips",
+            next_step="name the clips themselves",
+        )
+    by_windows.check_windows(head)
+    scored = list(by_windows.score_windows(head, clips, options.every, options.workers))
+    if kind == "json":
+        text = by_windows.as_json(head, scored)
+    else:
+        text = (by_windows.as_csv if kind == "csv" else by_windows.as_table)(head.target, scored)
+    if options.out:
+        _write(options.out, text)
+        ends = (head.scale.low, head.scale.low + head.scale.span)
+        _write(_picture(options.out), by_windows.picture_png(head.target, scored, ends))
+    else:
+        hand_out(text)
+    for clip in scored[:_CLIPS_TOLD]:
+        tell(by_windows.summary(clip), file=sys.stderr)
+    windows = [one for clip in scored for one in clip.rows]
+    if missing := sum(math.isnan(one.score) for one in windows):
+        tell(f"{missing} of {len(windows)} windows without a score; each says why", file=sys.stderr)
+    if beyond := sum(bool(one.out_of_range) for one in windows):
+        range_of = f"the range that {head.manifest.id} was trained on"
+        tell(f"{beyond} of {len(windows)} windows out of {range_of}: it saw whole clips", file=sys.stderr)
+    return int(any(math.isnan(clip.mean_of_windows) for clip in scored))
+
+
+def _write(path: Path, content: str | bytes) -> None:
     try:
-        write_bytes(path, text.encode())
+        write_bytes(path, content if isinstance(content, bytes) else content.encode())
     except OSError as error:
         raise HeadError(
             f"{path}: the scores cannot be written",
@@ -344,8 +403,21 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--csv", action="store_true", help="print CSV")
     command.add_argument("--out", type=Path, help="write there instead of printing; .json and .csv say how")
+    command.add_argument(
+        "--every", type=_seconds, metavar="1s", help="a score per window of a clip; with --out a picture beside, too"
+    )
     command.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="clips measured at once")
     return command
+
+
+def _seconds(text: str) -> Fraction:
+    found = _DURATION.fullmatch(text.strip())
+    seconds = Fraction(found["number"]) / (1000 if found["unit"] == "ms" else 1) if found else Fraction(0)
+    if seconds < _SHORTEST_WINDOW_S:
+        raise argparse.ArgumentTypeError(
+            f"{text}, expected a time such as 1s, 0.5s or 500ms, a tenth of a second or more"
+        )
+    return seconds
 
 
 def _positive(text: str) -> int:

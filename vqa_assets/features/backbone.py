@@ -19,7 +19,6 @@ from vqa_assets.backbones.batching import Batches
 from vqa_assets.backbones.declaration import FragmentsView
 from vqa_assets.backbones.folder import Backbone, backbone_named
 from vqa_assets.backbones.network import Device, Network, tried_out
-from vqa_assets.clips.hashing import hash_file
 from vqa_assets.errors import ClipError
 from vqa_assets.feature_names import FeatureColumn
 from vqa_assets.features.decoding import DecodedClip, Frame
@@ -222,7 +221,7 @@ class _Embedding:
     @cached_property
     def _seed(self) -> int:
         """The clip's hash: the same bytes are cut into the same fragments, wherever they lie."""
-        sha256 = hash_file(self._clip.source.clip.path, self._clip.stop or threading.Event()).sha256
+        sha256 = self._clip.source.content_sha256(self._clip.stop or threading.Event())
         return int(sha256[:16], 16)
 
 

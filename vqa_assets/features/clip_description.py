@@ -36,6 +36,7 @@ class ClipFacts(Family):
     name = "clip"
     columns = tuple(MEASURED[name] for name in CLIP_COLUMNS)
     frames = FrameRequest()
+    of_file = CLIP_COLUMNS
 
     @contextmanager
     def open(self, clip: DecodedClip) -> "Iterator[_Description]":

@@ -7,20 +7,25 @@ ingest asks of a clip is in ``probing``.
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.clips.containers import ONLY_CLIPS, clearer_reason, refuse_what_is_no_clip
+from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import BrokenClipError, ClipError, TransientClipError
 from vqa_assets.printing import public
+
+if TYPE_CHECKING:
+    from vqa_assets.features.windows import Window
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -148,6 +153,12 @@ class Frame:
         )
         return np.asarray(self._turned(picture.to_ndarray()), dtype=np.uint8)
 
+    def of_window(self, index: int) -> "Frame":
+        """The same frame at this place of a window; what is converted already is not converted again."""
+        frame = copy(self)
+        object.__setattr__(frame, "index", index)
+        return frame
+
     def small_luma(self) -> NDArray[np.uint8]:
         """The small luma, (height, width), full range: ``SmallFrames`` has those of all frames."""
         return self.scaled(*small_size(self.picture.width, self.picture.height), "gray")
@@ -217,6 +228,10 @@ class Timeline:
         times = sorted(time for time, _ in packets)[:most]
         return cls(len(times), tuple(times), tuple(sorted(time for time, is_key in packets if is_key)))
 
+    def first(self, most: int) -> "Timeline":
+        """The first ``most`` frames."""
+        return self if self.count <= most else Timeline(most, self.times[:most], self.keys)
+
     def reached(self, frame: Frame, position: int) -> bool:
         """Whether a frame is the one at this place, or the first after it where that one does not decode."""
         if self.times and frame.coded.pts is not None:
@@ -240,6 +255,7 @@ class Source:
     packets: int = 0
     packet_bytes: int = 0
     damaged: int = 0
+    sha256: str = ""
     _times: list[float | None] = field(default_factory=list)
 
     def frames(self, most: int, stop: threading.Event | None = None) -> Iterator[Frame]:
@@ -297,6 +313,11 @@ class Source:
                         break
         if self.picture is None:
             raise NotSoughtError
+
+    def content_sha256(self, stop: threading.Event) -> str:
+        """The SHA-256 of the clip's bytes, read once whoever asks."""
+        self.sha256 = self.sha256 or hash_file(self.clip.path, stop).sha256
+        return self.sha256
 
     def seek_middle(self) -> None:
         """Go on from a key frame near the middle; where that cannot be, from the beginning."""
@@ -379,7 +400,8 @@ class DecodedClip:
 
     ``source`` knows the first frame's picture and tags; counts, durations and damage are known when the clip has ended.
     At most its first ``max_frames`` frames are decoded. With ``reference`` it is the distorted side of that clip.
-    ``stop`` is set where nobody waits for an answer any more.
+    ``stop`` is set where nobody waits for an answer any more. With ``window`` it is that stretch of the clip: frames,
+    counts and durations are the window's, what ``source`` tells is the whole clip's so far.
     """
 
     source: Source
@@ -389,6 +411,7 @@ class DecodedClip:
     stop: threading.Event | None = None
     small_luma: list[NDArray[np.uint8]] = field(default_factory=list)
     known_timeline: Timeline | None = None
+    window: "Window | None" = None
 
     @property
     def name(self) -> str:
@@ -398,7 +421,8 @@ class DecodedClip:
     @property
     def expected_frames(self) -> int:
         """About how many frames will be decoded; 0 where the container does not say."""
-        return min(self.source.expected_frames, self.max_frames)
+        expected = self.source.expected_frames if self.window is None else self.window.timeline.count
+        return min(expected, self.max_frames)
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -408,7 +432,8 @@ class DecodedClip:
     @cached_property
     def small(self) -> SmallFrames:
         """The small luma of all frames, once the clip has ended, for the families that ask for it."""
-        return SmallFrames(self.picture, np.stack(self.small_luma), self.source.duration_s)
+        duration_s = self.source.duration_s if self.window is None else self.window.duration_s
+        return SmallFrames(self.picture, np.stack(self.small_luma), duration_s)
 
 
 @contextmanager

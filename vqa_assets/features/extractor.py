@@ -4,15 +4,18 @@ What a family is stands in ``family``, how each measures in the module of its na
 is kept of them, is in ``measuring``.
 """
 
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, FeatureError, SettingsError
@@ -34,6 +37,7 @@ from vqa_assets.features.konvid_v1 import KonvidV1
 from vqa_assets.features.libvmaf import ENCODE_RATE, RECOMPRESSION
 from vqa_assets.features.near_duplicates import PerceptualHash
 from vqa_assets.features.no_reference import SAMPLES_AT_LEAST, SAMPLES_PER_S, NrV1
+from vqa_assets.features.windows import MeasuredWindows, Window, WindowPlan, planned_windows
 
 MAX_FRAMES = 1800
 """Features are of a clip's first frames, at most so many (a minute at 30 fps); ``n_feature_frames`` tells how many."""
@@ -172,21 +176,57 @@ class ClipExtractor:
         timeline: Timeline | None = None,
     ) -> dict[str, Measured | ClipError]:
         with ExitStack() as stack:
-            under_way: list[_FamilyOnClip] = []
-            decoded: DecodedClip | None = None
+            under_way: _Families | None = None
             for frame in frames:
-                if decoded is None:
+                if under_way is None:
                     # Only the first frame tells the size that a comparison needs to know before it begins.
                     decoded = DecodedClip(source, frame.picture, self.max_frames, beside, stop, known_timeline=timeline)
-                    under_way = [_FamilyOnClip(family, decoded, stack.enter_context(ExitStack())) for family in chosen]
-                if any(one.family.frames.small_luma and one.error is None for one in under_way):
-                    decoded.small_luma.append(frame.small_luma())
-                # A frame is converted where a family looks at its planes, once for all of them.
-                for one in under_way:
-                    one.add(frame)
-                if all(one.error for one in under_way):
+                    under_way = _Families(chosen, decoded, stack)
+                under_way.add(frame, frame.small_luma() if under_way.want_small_luma else None)
+                if under_way.have_failed:
                     break
-            return {one.family.name: one.columns() for one in under_way}
+            return under_way.columns() if under_way is not None else {}
+
+    def measure_windows(self, clip: Path, every_s: Fraction, stop: threading.Event | None = None) -> MeasuredWindows:
+        """What the families measure of each window of a clip, and of the clip as ``measure`` does, in one decode.
+
+        Windows go to the clip's end, beyond ``max_frames`` too; ``planned_windows`` says where they begin. What cannot
+        be measured costs its window. Raises as ``measure``, and SettingsError for a family that measures no windows.
+        """
+        families = self._families()
+        if unfit := [family.name for family in families if not family.measures_windows]:
+            raise SettingsError(
+                "windows",
+                found=f"{', '.join(unfit)}, which looks at a clip as a whole",
+                expected="families whose measures of a window are those of the clip there",
+                next_step="measure nr-v1 or a backbone",
+            )
+        file = ClipFile(clip)
+        timeline = Timeline.of(file, sys.maxsize)
+        with opened(file) as source, ExitStack() as stack:
+            if not timeline.count:
+                next(source.frames(1, stop))  # says what is wrong with it
+            plan = planned_windows(timeline, source.stream.time_base, source.rate, every_s)
+            windows = _WindowByWindow(families, source, plan, stop, stack)
+            whole: _Families | None = None
+            measured: dict[str, Measured | ClipError] = {}
+            for frame in source.frames(sys.maxsize, stop):
+                if whole is None:
+                    first = timeline.first(self.max_frames)
+                    clip_ = DecodedClip(source, frame.picture, self.max_frames, stop=stop, known_timeline=first)
+                    whole = _Families(families, clip_, stack)
+                window = windows.of(frame)
+                wanted = window.want_small_luma or (not measured and whole.want_small_luma)
+                small_luma = frame.small_luma() if wanted else None
+                if not measured:
+                    whole.add(frame, small_luma)
+                # After the whole clip's: what that converted serves the window too.
+                windows.add(frame, small_luma)
+                if source.count == self.max_frames:
+                    measured = whole.columns()  # now: what the source tells is still of these frames only
+            if whole is not None and not measured:
+                measured = whole.columns()
+            return MeasuredWindows(measured, windows.rows(measured))
 
     def extract(
         self,
@@ -198,6 +238,102 @@ class ClipExtractor:
     ) -> Measured:
         """One row of what all families measure, for one clip by itself; raises what any of them cannot measure."""
         return joined(self.measure(clip, reference=reference, raw=raw, stop=stop))
+
+
+class _Families:
+    """All families on one clip, or on one window of it, frame by frame."""
+
+    def __init__(self, families: Sequence[Family], clip: DecodedClip, stack: ExitStack) -> None:
+        self.clip = clip
+        self._each = [_FamilyOnClip(family, clip, stack.enter_context(ExitStack())) for family in families]
+
+    @property
+    def want_small_luma(self) -> bool:
+        """Whether one of them that has not failed asks for it."""
+        return any(one.family.frames.small_luma and one.error is None for one in self._each)
+
+    @property
+    def have_failed(self) -> bool:
+        """Whether no frame more is of use to any."""
+        return all(one.error for one in self._each)
+
+    def add(self, frame: Frame, small_luma: NDArray[np.uint8] | None) -> None:
+        """Hand over the next frame, converted where a family looks at its planes, once for all of them."""
+        if small_luma is not None and self.want_small_luma:
+            self.clip.small_luma.append(small_luma)
+        for one in self._each:
+            one.add(frame)
+
+    def columns(self) -> dict[str, Measured | ClipError]:
+        """What each measured, by its name, or why it did not."""
+        return {one.family.name: one.columns() for one in self._each}
+
+
+class _WindowByWindow:
+    """The windows of a clip while it is decoded: one is open at a time, and closed by the first frame of the next."""
+
+    def __init__(
+        self,
+        families: Sequence[Family],
+        source: Source,
+        plan: WindowPlan,
+        stop: threading.Event | None,
+        stack: ExitStack,
+    ) -> None:
+        self._families = [one for one in families if {column.name for column in one.columns} - set(one.of_file)]
+        self._source, self._plan, self._stop = source, plan, stop
+        self._of_file = {name for one in families for name in one.of_file}
+        self._measured: dict[int, Mapping[str, Measured | ClipError]] = {}
+        self._open: _Families | None = None
+        self._place, self._frames = -1, 0
+        self._stack = stack.enter_context(ExitStack())
+
+    def of(self, frame: Frame) -> _Families:
+        """The window that a frame is of, opened where it is the first."""
+        # Times may run backwards in a damaged clip; windows do not.
+        place = max(self._plan.place(frame), self._place)
+        if self._open is None or place != self._place:
+            self.close()
+            window = self._plan.windows[place]
+            clip = DecodedClip(
+                self._source, frame.picture, sys.maxsize, stop=self._stop, known_timeline=window.timeline, window=window
+            )
+            self._open, self._place, self._frames = _Families(self._families, clip, self._stack), place, 0
+        return self._open
+
+    def add(self, frame: Frame, small_luma: NDArray[np.uint8] | None) -> None:
+        """Hand the open window its next frame."""
+        if self._open is not None:
+            self._open.add(frame.of_window(self._frames), small_luma)
+            self._frames += 1
+
+    def close(self) -> None:
+        """Measure the open window, of which there are no frames more; also frees what it held."""
+        if self._open is not None:
+            self._measured[self._place], self._open = self._open.columns(), None
+        self._stack.close()
+
+    def rows(self, whole: Mapping[str, Measured | ClipError]) -> list[tuple[Window, Measured | ClipError]]:
+        """Each window with its columns, in the clip's order of columns, or why it has none."""
+        self.close()
+        of_clip: Measured = {}
+        for values in whole.values():
+            of_clip |= {} if isinstance(values, ClipError) else values
+        rows: list[tuple[Window, Measured | ClipError]] = []
+        for place, window in enumerate(self._plan.windows):
+            if place not in self._measured:
+                name = self._source.clip.name
+                reason = f"{name}: no frame begins between {window.start_s:g} s and {window.end_s:g} s"
+                rows.append((window, ClipError(reason)))
+                continue
+            try:
+                row = joined(self._measured[place])
+            except ClipError as error:
+                rows.append((window, error))
+            else:
+                own = {name: value for name, value in row.items() if name not in self._of_file}
+                rows.append((window, {**of_clip, **own}))
+        return rows
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {

@@ -84,7 +84,9 @@ class Family(ABC):
     ``name`` and column names stand once among the families that are measured together. ``algorithm`` is raised with
     every change of the code that can change a value. ``compares`` says whether values depend on the clip's reference;
     those of other families outlive a change of it. A clip that a family which ``costs_clip`` cannot measure has no row;
-    what another could not is null in its row.
+    what another could not is null in its row. ``of_file`` are columns that tell of the file and not of its pictures: of
+    a window of the clip they are the clip's own. ``measures_windows`` is not set where a window measured by itself is
+    not the same as that window of the clip.
     """
 
     name: str
@@ -93,6 +95,8 @@ class Family(ABC):
     frames: FrameRequest
     compares: bool = False
     costs_clip: bool = True
+    of_file: tuple[str, ...] = ()
+    measures_windows: bool = True
 
     def made_with(self) -> tuple[str, ...]:
         """Tools with their builds, and settings: all that changes a value beside the algorithm and the decoder."""

@@ -43,6 +43,8 @@ class KonvidV1(Family):
     columns = tuple(MEASURED[name] for name in KONVID_V1_COLUMNS)
     frames = FrameRequest(every=True, small_luma=True)
     compares = True
+    # The re-encode spends its bits over the whole clip: a second encoded by itself has other losses.
+    measures_windows = False
 
     def made_with(self) -> tuple[str, ...]:
         """The ffmpeg build that compares, the re-encode, and the size of the small frames."""

@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import clearer_reason, refuse_what_is_no_clip
@@ -39,6 +40,12 @@ from vqa_assets.feature_names import CANONICAL_6, VMAF, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome, family_key
 from vqa_assets.features.family import FamilyVersion, FeatureExtractor, Measured, joined
 from vqa_assets.features.memory import MEMORY
+from vqa_assets.features.windows import Window
+
+if TYPE_CHECKING:
+    from vqa_assets.features.extractor import ClipExtractor
+
+_Answer = TypeVar("_Answer")
 
 IDENTITY = ("key", "src_sha256")
 """Which clip a feature row is of."""
@@ -578,17 +585,53 @@ def one_clip_row(
     read, ``FeatureError`` where no clip could be.
     """
 
-    def row(hashed: Sequence[HashedFile]) -> dict[str, Any]:
+    def row(facts: Mapping[str, Any]) -> dict[str, Any]:
+        return feature_row(facts, joined(extractor.measure(clip, reference=reference, raw=raw, stop=stop)))
+
+    return _of_one_clip(clip, raw, stop, row)
+
+
+@dataclass(frozen=True)
+class ClipByWindows:
+    """The row of a clip as ``one_clip_row`` gives it, and a row of each of its windows, or why it has none."""
+
+    row: Mapping[str, Any]
+    windows: Sequence[tuple[Window, Mapping[str, Any] | ClipError]]
+
+
+def one_clip_windows(
+    clip: Path, extractor: "ClipExtractor", every_s: Fraction, *, stop: threading.Event | None = None
+) -> ClipByWindows:
+    """The columns of the feature table for a clip and for each window of it; raises as ``one_clip_row``."""
+
+    def rows(facts: Mapping[str, Any]) -> ClipByWindows:
+        measured = extractor.measure_windows(clip, every_s, stop)
+        windows = [
+            (window, row if isinstance(row, ClipError) else feature_row(facts, row)) for window, row in measured.windows
+        ]
+        return ClipByWindows(feature_row(facts, joined(measured.whole)), windows)
+
+    return _of_one_clip(clip, None, stop, rows)
+
+
+def _of_one_clip(
+    clip: Path,
+    raw: RawVideo | None,
+    stop: threading.Event | None,
+    measure: Callable[[Mapping[str, Any]], _Answer],
+) -> _Answer:
+    """What ``measure`` makes of a clip, given what its corpus row would say of the file; errors name the clip."""
+
+    def answer(hashed: Sequence[HashedFile]) -> _Answer:
         content = hashed[0].content
         geometry = _geometry(clip, raw, content.size_bytes)
-        measured = joined(extractor.measure(clip, reference=reference, raw=raw, stop=stop))
         identity = {"src": clip.name, "src_sha256": content.sha256, "src_size_bytes": content.size_bytes}
-        return feature_row({**identity, **geometry.as_dict()}, measured)
+        return measure({**identity, **geometry.as_dict()})
 
     try:
         if raw is None:
             refuse_what_is_no_clip(clip)
-        return of_steady_files(row, [clip], stop or threading.Event())
+        return of_steady_files(answer, [clip], stop or threading.Event())
     except BrokenClipError as error:
         if clip.name in error.what:
             raise

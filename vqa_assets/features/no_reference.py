@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.feature_names import MEASURED, NO_REFERENCE, NR_V1, NR_V1_COLUMNS
+from vqa_assets.feature_names import MEASURED, NO_REFERENCE, NO_REFERENCE_CLIP, NR_V1, NR_V1_COLUMNS
 from vqa_assets.features import distortions
 from vqa_assets.features.decoding import LONG_SIDE, DecodedClip, Frame, SmallFrames, small_size
 from vqa_assets.features.family import Family, FrameRequest, Measured, pooled
@@ -40,6 +40,8 @@ class NrV1(Family):
     name = NR_V1.name
     columns = tuple(MEASURED[name] for name in NR_V1_COLUMNS)
     frames = FrameRequest(per_s=SAMPLES_PER_S, at_least=SAMPLES_AT_LEAST, and_next=True, small_luma=True)
+    # Bits a pixel too: those of one second say more of where key frames lie than of quality.
+    of_file = NO_REFERENCE_CLIP
 
     def made_with(self) -> tuple[str, ...]:
         """How frames are sampled, and the size of the small frames."""

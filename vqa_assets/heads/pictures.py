@@ -20,11 +20,13 @@ def draw_dots(axes: "Axes", x: NDArray, y: NDArray) -> None:  # type: ignore[typ
     axes.plot(x[drawn], y[drawn], ".", markersize=4, alpha=dense, color="tab:blue", mew=0)
 
 
-def png_of(figure: "Figure") -> bytes:
-    """The figure as a PNG; equal figures give equal bytes."""
+def png_of(figure: "Figure", title: str | None = None) -> bytes:
+    """The figure as a PNG, which says its ``title`` where it has one; equal figures give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     png = io.BytesIO()
     FigureCanvasAgg(figure)  # no pyplot: no display, and no state that runs in one process would share
-    figure.savefig(png, format="png", metadata={"Software": None})  # no version of matplotlib in the bytes
+    figure.savefig(
+        png, format="png", metadata={"Software": None, "Title": title}
+    )  # no version of matplotlib in the bytes
     return png.getvalue()

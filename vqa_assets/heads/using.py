@@ -119,10 +119,12 @@ class Head:
         scores, *members = self._run(features, onehot)
         low = high = np.full(len(scores), np.nan)
         if self.manifest.interval is not None:
-            low, high = self.manifest.interval.as_interval().ends(scores, disagreement(members[0]), self._target())
+            low, high = self.manifest.interval.as_interval().ends(scores, disagreement(members[0]), self.scale)
         return ScoredRows(scores, low, high, self._out_of_range(features))
 
-    def _target(self) -> Target:
+    @property
+    def scale(self) -> Target:
+        """The range of what it gives."""
         return VMAF_TARGET if self.target == VMAF_TARGET.name else MOS_TARGET
 
     def _out_of_range(self, features: F32) -> tuple[tuple[str, ...], ...] | None:

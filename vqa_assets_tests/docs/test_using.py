@@ -30,7 +30,7 @@ ARCHITECTURE = (REPOSITORY / "docs/head-architecture.md").read_text(encoding="ut
 
 def test_the_commands_are_what_the_command_takes() -> None:
     commands = re.findall(r"^\.venv/bin/python -m vqa_assets\.predict (.*)$", USING, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         assert parser().parse_args(shlex.split(command)).sources
     assert f"`{VERSION}`" in USING
