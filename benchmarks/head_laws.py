@@ -131,3 +131,66 @@ HARD_LAWS: dict[str, Callable[[int], TrainingTable]] = {
     law.__name__: law for law in (heavy_tails, thresholds, interactions, more_columns_than_rows, few_contents)
 }
 """What the map and the ridge member of a head are for."""
+
+
+def _natural(draw: int, clips: int, columns: int, of_content: int, noise: float) -> TrainingTable:
+    """Hand-made measures of natural clips, as ``nr-v1`` has.
+
+    Six causes, of which content moves the first three, are seen many times over by columns that overlap: some have
+    heavy tails, some saturate, a fifth say nothing. What is noticed of one cause depends on another (masking).
+    """
+    rng = np.random.default_rng(draw)
+    content = np.arange(clips) // of_content
+    causes = rng.standard_normal((clips, 6))
+    causes[:, :3] = (causes[:, :3] + rng.standard_normal((content[-1] + 1, 3))[content]) / np.sqrt(2)
+    mixing = rng.standard_normal((6, columns)) * (rng.uniform(size=(6, columns)) < 0.5)
+    seen = causes @ mixing / np.sqrt(3) + 0.4 * rng.standard_normal((clips, columns))
+    kinds = rng.integers(5, size=columns)
+    features = np.select([kinds == 0, kinds == 1], [np.exp(1.2 * seen), np.tanh(1.5 * seen)], seen)
+    features[:, kinds == 4] = rng.gamma(1.5, size=(clips, int((kinds == 4).sum())))
+    a, b, c, d, e = causes.T[:5]
+    quality = 0.5 * np.tanh(a + 0.4 * b) - 0.4 * np.maximum(c, -0.3) / (1 + np.exp(-1.5 * d)) + 0.25 * e - 0.15 * d * d
+    return table_of(features, 0.8 * (quality + noise * rng.standard_normal(clips)), content)
+
+
+def _embedded(draw: int, clips: int, columns: int, noise: float) -> TrainingTable:
+    """Pooled vectors of a pretrained network: many causes of falling strength behind a ReLU, few of which say anything
+    of quality, and those not the strongest."""
+    rng = np.random.default_rng(draw)
+    strength = np.arange(1, 61) ** -0.6
+    causes = rng.standard_normal((clips, 60))
+    mixing = rng.standard_normal((60, columns)) * strength[:, None]
+    features = np.maximum(causes @ mixing / 2 + 0.15 * rng.standard_normal((clips, columns)) - 0.3, 0)
+    of_quality = causes[:, rng.permutation(20)[:6]]
+    signal = of_quality @ np.array([0.4, 0.3, -0.3, 0.25, 0.2, 0.2]) + 0.2 * of_quality[:, 0] * of_quality[:, 1]
+    return table_of(features, np.tanh(signal) + noise * rng.standard_normal(clips), np.arange(clips))
+
+
+def _with_reference(draw: int, sources: int, of_source: int, columns: int) -> TrainingTable:
+    """Full-reference measures: each falls as distortion grows, faster on some kinds of it and on some sources."""
+    rng = np.random.default_rng(draw)
+    source = np.repeat(np.arange(sources), of_source)
+    kind = np.tile(np.arange(of_source) % 4, sources)
+    level = rng.uniform(0, 1, len(source))
+    busy = rng.standard_normal(sources)
+    of_kind = 1 + 0.35 * rng.standard_normal((4, columns))
+    of_busy = 0.35 * rng.standard_normal(columns)
+    seen = level[:, None] * of_kind[kind] * np.exp(busy[source, None] * of_busy)
+    features = np.exp(-2 * seen) + 0.05 * rng.standard_normal(seen.shape)
+    noticed = level * np.array([1.0, 1.3, 0.8, 1.1])[kind] * np.exp(-0.3 * busy[source])
+    quality = 1.2 - 2.4 / (1 + np.exp(-5 * (noticed - 0.5))) + 0.15 * rng.standard_normal(sources)[source]
+    return table_of(features, quality + 0.3 * rng.standard_normal(len(source)), source)
+
+
+PUBLIC_LIKE: dict[str, Callable[[int], TrainingTable]] = {
+    "natural_240": lambda draw: _natural(draw, 240, 36, 1, 0.4),
+    "natural_585": lambda draw: _natural(draw, 585, 60, 1, 0.4),
+    "natural_1200": lambda draw: _natural(draw, 1_200, 60, 1, 0.5),
+    "distorted_200": lambda draw: _natural(draw, 200, 120, 20, 0.3),
+    "embedded_200": lambda draw: _embedded(draw, 200, 2_048, 0.25),
+    "embedded_480": lambda draw: _embedded(draw, 480, 2_048, 0.4),
+    "embedded_1200": lambda draw: _embedded(draw, 1_200, 748, 0.5),
+    "reference_88": lambda draw: _with_reference(draw, 11, 8, 6),
+    "reference_480": lambda draw: _with_reference(draw, 24, 20, 12),
+}
+"""Like the tables that are public: hand-made, deep and full-reference features of as many clips."""

@@ -39,9 +39,13 @@ STEEPEST = 10.0
 """The slope of a line above which a helper hardly tells clips apart: what it says would be mostly rounding."""
 _LEAST_GAIN = 0.02
 """The share of the squared error that help must take away: the mean of two heads gains nearly as much by chance."""
+_STANDARD_ERRORS = 1.64
+"""By how many of them, over contents, the gain must be above none: of helpers that do nothing one in twenty passes."""
 _CHOICE_ROWS = 800
 """The most rows that are decided by, drawn by content: a system of as many equations per penalty."""
 _PARTS = 5
+_DEALS, _DEALS_UNDER = 3, 300
+"""How often contents of so few rows are dealt into parts anew: of sixty clips, one deal says little."""
 _PENALTIES = RIDGE_PENALTIES[1::2]
 _MARGIN = 0.1
 """How far the range of what is left reaches beyond it at either end, in its own width: a sigmoid never gets there."""
@@ -53,13 +57,15 @@ class Line:
     """``slope · helper + intercept`` is the helper's score on this corpus's scale.
 
     ``reason`` says why it has no weight, and is empty where it has. ``gained`` is by how much the squared error on
-    left-out contents falls with help, as a share of that without.
+    left-out contents falls with help, as a share of that without, and ``gained_at_least`` the lower limit of it, which
+    by chance is passed once in twenty.
     """
 
     slope: float
     intercept: float
     gained: float = 0.0
     reason: str = ""
+    gained_at_least: float = 0.0
 
     def of(self, scores: F32) -> F32:
         """A helper's scores (N,) on this corpus's scale."""
@@ -71,52 +77,81 @@ def line_of(table: TrainingTable, rows: I64, scores: F32, weights: F32 | None, s
     """The line for a head that is trained on some rows, of a helper's ``scores`` (N,) of all rows of the table.
 
     ``weights`` (n,) say how much each of the rows counts, None that all are alike. The helper has no weight where its
-    scores fall as this corpus's rise, and where heads in closed form predict left-out contents no better with it. For
-    the same digits whatever the number of cores, whoever calls this limits algebra to one thread.
+    scores fall as this corpus's rise, and where heads in closed form predict left-out contents no better with it, or
+    better by no more than chance may do. For the same digits whatever the number of cores, whoever calls this limits
+    algebra to one thread.
     """
     share = np.ones(len(rows)) if weights is None else weights.astype(np.float64)
     x, y = scores[rows].astype(np.float64), table.mos[rows].astype(np.float64)
+    slope, intercept = _least_squares(x, y, share)
+    if not slope > 0:
+        return Line(slope, intercept, reason="its scores fall where those of this corpus rise")
+    if slope > STEEPEST:
+        level = float(np.average(y, weights=share))
+        return Line(0.0, level, reason="it tells hardly any clip of this corpus from another")
+    gained, at_least = _gained(table, rows, scores, weights, seed)
+    reason = ""
+    if gained <= _LEAST_GAIN:
+        reason = "contents left out are predicted no better with it"
+    elif at_least <= 0:
+        reason = "contents left out are predicted better with it, but by no more than chance may do"
+    return Line(slope, intercept, gained, reason, at_least)
+
+
+def _least_squares(x: F64, y: F64, share: F64) -> tuple[float, float]:
+    """Slope and intercept of y (n,) by x (n,), each row by its share; of an x of one value inf and the mean."""
     x_mean, y_mean = (float(np.average(of, weights=share)) for of in (x, y))
     spread = float(np.average((x - x_mean) ** 2, weights=share))
-    slope = float(np.average((x - x_mean) * (y - y_mean), weights=share)) / spread if spread > 0 else np.inf
-    if not slope > 0:
-        return Line(slope, y_mean - slope * x_mean, reason="its scores fall where those of this corpus rise")
-    if slope > STEEPEST:
-        return Line(0.0, y_mean, reason="it tells hardly any clip of this corpus from another")
-    line = Line(slope, y_mean - slope * x_mean)
-    gained = _gained(table, rows, line.of(scores), weights, seed)
-    reason = "" if gained > _LEAST_GAIN else "contents left out are predicted no better with it"
-    return Line(line.slope, line.intercept, gained, reason)
+    if not spread > 0:
+        return np.inf, y_mean
+    slope = float(np.average((x - x_mean) * (y - y_mean), weights=share)) / spread
+    return slope, y_mean - slope * x_mean
 
 
-def _gained(table: TrainingTable, rows: I64, on_line: F32, weights: F32 | None, seed: int) -> float:
-    """The share of the squared error that help takes away, by kernel ridge regressions with contents left out.
+def _gained(table: TrainingTable, rows: I64, scores: F32, weights: F32 | None, seed: int) -> tuple[float, float]:
+    """The share of the squared error that help takes away, and the lower limit of that over contents.
 
-    They stand in for the heads, whose training costs a hundred times as much. ``on_line`` (N,) is the helper's line.
+    By kernel ridge regressions with contents left out, which stand in for the heads, whose training costs a hundred
+    times as much. ``scores`` (N,) are the helper's; a part that is left out has no say in its line either.
     """
     from sklearn.metrics.pairwise import rbf_kernel
 
     own = np.sort(bounded(rows, table.groups, _CHOICE_ROWS, seed))
     share = None if weights is None else weights[np.searchsorted(rows, own)]
     contents = [table.groups[row] for row in own]
-    parts = min(_PARTS, len(set(contents)))
+    names, content = np.unique(contents, return_inverse=True)
+    parts = min(_PARTS, len(names))
     if parts < 2:
-        return 0.0
-    part = np.array(balanced_folds(contents, parts, seed))
+        return 0.0, 0.0
     z = FeatureMap.fitted(table.features, own, seed=seed).map(table.features[own])
     kernel = rbf_kernel(z.astype(np.float64), gamma=1 / z.shape[1])
-    mos, line = table.mos[own].astype(np.float64), on_line[own].astype(np.float64)
-
-    def left_out(target: F64) -> F64:
-        """What is predicted of left-out parts (n,), by the penalty that predicts them best."""
-        each = [KernelRidge(kernel, target, share).left_out(penalty, part) for penalty in _PENALTIES]
-        return min(each, key=lambda predicted: _squared_error(predicted, target, share))
-
-    alone, helped = left_out(mos), line + left_out(mos - line)
+    mos, x = table.mos[own].astype(np.float64), scores[own].astype(np.float64)
+    counts = np.ones(len(own)) if share is None else share.astype(np.float64)
     ends = table.target.low, table.target.low + table.target.span
-    without = _squared_error(np.clip(alone, *ends), mos, share)
-    both = _squared_error((np.clip(alone, *ends) + np.clip(helped, *ends)) / 2, mos, share)
-    return (without - both) / without if without > 0 else 0.0
+    without, both = np.zeros(len(own)), np.zeros(len(own))
+    for deal in range(_DEALS if len(own) < _DEALS_UNDER else 1):
+        part = np.array(balanced_folds(contents, parts, seed + deal))
+        line = np.empty(len(own))
+        for k in range(parts):
+            slope, intercept = _least_squares(x[part != k], mos[part != k], counts[part != k])
+            line[part == k] = (slope * x[part == k] if np.isfinite(slope) else 0.0) + intercept
+        alone = np.clip(_left_out(kernel, mos, share, part), *ends)
+        helped = np.clip(line + _left_out(kernel, mos - line, share, part), *ends)
+        without += counts * (alone - mos) ** 2
+        both += counts * ((alone + helped) / 2 - mos) ** 2
+    error = float(without.sum())
+    if not error > 0:
+        return 0.0, 0.0
+    # Clips of a content err together: contents are what is drawn.
+    gains = np.bincount(content, without - both) / error
+    limit = float(gains.sum() - _STANDARD_ERRORS * gains.std(ddof=1) * np.sqrt(len(names)))
+    return float(gains.sum()), limit
+
+
+def _left_out(kernel: F64, target: F64, weights: F32 | None, part: I64) -> F64:
+    """What is predicted of left-out parts (n,), by the penalty that predicts them best."""
+    each = [KernelRidge(kernel, target, weights).left_out(penalty, part) for penalty in _PENALTIES]
+    return min(each, key=lambda predicted: _squared_error(predicted, target, weights))
 
 
 def _squared_error(predicted: F64, target: F64, weights: F32 | None) -> float:

@@ -16,7 +16,7 @@ from vqa_assets.heads.card import render_card
 from vqa_assets.heads.choosing import Chosen
 from vqa_assets.heads.experiments import check_same_head
 from vqa_assets.heads.export import MEMBERS, check_operators, run_onnx
-from vqa_assets.heads.helped import line_of
+from vqa_assets.heads.helped import Line, line_of
 from vqa_assets.heads.helpers import HelpSources, read_helper, shared_contents, sources_of_help
 from vqa_assets.heads.publish import HeadInputs, PublishedHead, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, CorpusFacts, corpus_head_recipe
@@ -178,6 +178,25 @@ def test_a_helper_that_tells_nothing_has_no_weight(folder):
     line = line_of(few, rows, ramp if few.mos @ (ramp - 3) > 0 else ramp[::-1], None, 0)
     assert (line.slope > 0, line.reason) == (True, "contents left out are predicted no better with it")
     assert line_of(few, rows, few.mos, None, 0).gained > 0.5
+
+
+def test_a_helper_counts_only_where_it_helps_by_more_than_chance_may(folder):
+    few = table(clips(60, 1), folder)
+    standardised = (few.mos - few.mos.mean()) / few.mos.std()
+
+    def line_by(noise: float, seed: int) -> Line:
+        of = noise * np.random.default_rng(seed).standard_normal(60)
+        return line_of(few, np.arange(60), (standardised + of).astype(np.float32), None, 0)
+
+    # of helpers whose scores hardly go with these, some seem to take an eighth of the error away
+    barely = [line_by(3, seed) for seed in range(8)]
+    assert max(line.gained for line in barely) > 0.05
+    assert sum(not line.reason for line in barely) <= 1
+    assert "contents left out are predicted better with it, but by no more than chance may do" in {
+        line.reason for line in barely
+    }
+    good = line_by(0.6, 0)
+    assert (good.reason, good.gained > good.gained_at_least > 0.2) == ("", True)
 
 
 def test_with_few_labels_the_card_advises_help_by_the_name_of_the_setting(helped, without, own):
