@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import counted, picture, records
+from vqa_assets.assets.metadata import counted, embeddings_png, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, observer, run_context
@@ -130,6 +130,8 @@ def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[st
         metadata["near_duplicate_groups"] = manifest["near_duplicates"]["groups"]
         groups = manifest["near_duplicates"]["examples"][:_GROUPS_SHOWN]
         metadata["near_duplicates"] = records([{"clips": ", ".join(keys)} for keys in groups])
+    if measured.planes:
+        metadata["embeddings"] = picture(embeddings_png(measured.planes, measured.scores), "embeddings by MOS")
     if measured.view is not None:
         silent = [{"column": name, "why": "no value in any row"} for name in measured.view.missing]
         silent += [{"column": name, "why": "one value in all rows"} for name in measured.view.constant]

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from vqa_assets.features.embeddings import EmbeddingPlane
+
 Matrix = Mapping[str, Mapping[str, float | None]]
 """{trained on: {tested on: value}}, None where it is not defined."""
 
 PANELS_DRAWN = 12
 """How many corpora one picture shows: more would be neither small nor readable."""
 _COLOURS = 32
+_CORPORA_NAMED = 10
 
 
 def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
@@ -120,6 +123,42 @@ def heat_map_png(matrices: Mapping[str, Matrix]) -> bytes:
             defined = bool(np.isfinite(value))
             text, ink = f"{value:.2f}" if defined else "–", "white" if defined and value < 0.6 else "black"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
+    return _few_colours(figure)
+
+
+def embeddings_png(planes: "Sequence[EmbeddingPlane]", mos: Sequence[float], corpora: Sequence[str] = ()) -> bytes:
+    """A row for each backbone: its clips in the plane of an ``EmbeddingPlane``, coloured by MOS and, beside, by corpus.
+
+    ``mos`` and ``corpora`` are a table's columns; clips whose score is NaN are grey. Of more than 12 backbones the
+    first ones are drawn, of more than ten corpora the largest ten are named.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    drawn, across = planes[:PANELS_DRAWN], 2 if corpora else 1
+    figure = Figure(figsize=(4.4 * across, 3.2 * len(drawn)), dpi=72, layout="tight")
+    scores, names = np.asarray(mos, dtype=np.float64), np.asarray(corpora, dtype=object)
+    for plane, panels in zip(drawn, figure.subplots(len(drawn), across, squeeze=False), strict=True):
+        x, y = plane.points.T
+        of_clips = scores[plane.rows]
+        known = np.isfinite(of_clips)
+        panels[0].scatter(x[~known], y[~known], s=9, color="0.8")
+        dots = panels[0].scatter(x[known], y[known], c=of_clips[known], s=9, cmap="viridis")
+        figure.colorbar(dots, ax=panels[0], label="MOS")
+        if corpora:
+            found, counts = np.unique(names[plane.rows].astype(str), return_counts=True)
+            largest = found[np.argsort(-counts, kind="stable")][:_CORPORA_NAMED]
+            for name in largest:
+                chosen = names[plane.rows] == name
+                panels[1].scatter(x[chosen], y[chosen], s=9, label=name)
+            others = ~np.isin(names[plane.rows].astype(str), largest)
+            panels[1].scatter(x[others], y[others], s=9, color="0.8", label="others" if others.any() else None)
+            panels[1].legend(fontsize=6)
+        for axes in panels:
+            axes.set_title(plane.column, fontsize=8, parse_math=False)
+            axes.set_xlabel(f"first component, {plane.shares[0]:.0%} of the variance", fontsize=7)
+            axes.set_ylabel(f"second, {plane.shares[1]:.0%}", fontsize=7)
+            axes.tick_params(labelsize=6)
     return _few_colours(figure)
 
 

@@ -1,5 +1,6 @@
 """``unified_features``: the opinion scores of the unified corpus with their features, for heads over every corpus."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import counted, histogram_png, picture, records
+from vqa_assets.assets.metadata import counted, embeddings_png, histogram_png, picture, records
 from vqa_assets.assets.published import Latest, PublishedFile
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
@@ -74,11 +75,26 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 "absent": list(report.absent),
                 "columns": len(report.columns),
                 "mos_histogram": picture(histogram, "MOS histogram"),
+                **_embeddings(made.path),
                 "left_out_columns": records([{"column": n, "why": why} for n, why in report.left_out_columns.items()]),
             },
         )
 
     return unified_features
+
+
+def _embeddings(table: Path) -> dict[str, Any]:
+    """The picture of the table's embeddings, where it has any."""
+    from vqa_assets.features.embeddings import embedding_planes
+    from vqa_assets.tables.parquet import open_parquet
+
+    planes = embedding_planes(table)
+    if not planes:
+        return {}
+    columns = open_parquet(table).read(columns=["mos", "corpus"])
+    mos = [math.nan if score is None else float(score) for score in columns.column("mos").to_pylist()]
+    content = embeddings_png(planes, mos, columns.column("corpus").to_pylist())
+    return {"embeddings": picture(content, "embeddings by MOS and by corpus")}
 
 
 def unified_parquet(root: DataRoot) -> Path:

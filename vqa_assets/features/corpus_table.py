@@ -4,6 +4,7 @@ Memory is bounded by a batch of rows, not by the corpus: its JSONL is read again
 was measured stays in the cache until its batch is written.
 """
 
+import math
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from vqa_assets.errors import FeatureError, SchemaError
 from vqa_assets.features.backbone import open_devices
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.clip_description import AUDITED, clip_audit
+from vqa_assets.features.embeddings import EmbeddingPlane, embedding_planes
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.measuring import (
     ClipToMeasure,
@@ -104,7 +106,10 @@ class FeatureSettings:
 @dataclass(frozen=True)
 class MeasuredTable:
     """A feature table that stands: ours with its manifest, report, view and contact sheet (a JPEG), or somebody else's,
-    left as it is."""
+    left as it is.
+
+    ``planes`` are of its embeddings; where there are any, ``scores`` are each row's native score, NaN for none.
+    """
 
     path: Path
     rows: int
@@ -114,6 +119,8 @@ class MeasuredTable:
     report: FeatureReport | None = None
     view: TableView | None = None
     sheet: bytes = b""
+    planes: Sequence[EmbeddingPlane] = ()
+    scores: Sequence[float] = ()
 
 
 def make_clip_features(
@@ -184,6 +191,8 @@ def make_clip_features(
                 described = Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path})
                 manifest = write_manifest(publication, manifest_path(path), described, context)
                 rows, view = _row_count(table), table_view(table, mos)
+                planes = embedding_planes(table)
+                scores = [mos.get(row["key"], math.nan) for row in _written(table, ("key",))] if planes else []
         except OSError as error:
             if fault_of(error) is None:
                 raise
@@ -192,7 +201,9 @@ def make_clip_features(
                 found=error.strerror or str(error),
                 next_step="free space or mend its permissions, then materialize again: what was measured is kept",
             ) from error
-    return MeasuredTable(path, rows, version, manifest=manifest, report=report, view=view, sheet=sheet)
+    return MeasuredTable(
+        path, rows, version, manifest=manifest, report=report, view=view, sheet=sheet, planes=planes, scores=scores
+    )
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:

@@ -349,7 +349,10 @@ def test_vectors_pass_through_labels_and_the_table_of_all_corpora_and_csv_is_ref
     labelled = pl.read_parquet(root.labelled(corpus.corpus))
     assert labelled.schema["tiny.resize.embedding_mean"] == pl.Array(pl.Float32, 3)
     assert platform.run("unified_corpus").success
-    assert platform.run("unified_features").success
+    over_all = platform.run("unified_features")
+    assert over_all.success
+    for picture in (metadata(run, "clip_features"), metadata(over_all, "unified_features")):
+        assert picture["embeddings"].startswith("![embeddings by MOS")
     unified = pl.read_parquet(root.unified_features())
     assert sorted(unified["tiny.resize.embedding_mean"].to_list()) == sorted(
         labelled["tiny.resize.embedding_mean"].to_list()
