@@ -119,9 +119,9 @@ def test_windows_come_as_json_and_as_a_table_too(head, clips, tmp_path, capsys):
     assert first.split()[:3] == ["long.mp4", "0.000", "0.500"]
     assert len(others) == 4
     assert (tmp_path / "scores.png").is_file()
-    for name in ("scores.txt", "scores.json"):
-        assert main([*arguments, "--out", str(tmp_path / name)]) == 0
-        assert main([*arguments, "--out", str(tmp_path / name)]) == 0
+    # What stands there by this command is replaced in either form.
+    for name in ("scores.txt", "scores.json", "scores.json"):
+        assert main([str(head), str(clips / "short.mp4"), "--every", "1", "--out", str(tmp_path / name)]) == 0
 
 
 @pytest.mark.parametrize("name", ["scores.csv", "scores.png"])
