@@ -120,7 +120,30 @@ def dagster_failures() -> Iterator[None]:
 def _failure(error: VqaError) -> dg.Failure:
     parts = {"what": error.what, "found": error.found, "expected": error.expected, "next": error.next_step}
     metadata = {name: text for name, text in parts.items() if text}
-    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
+    message = str(error)
+    try:
+        from dagster._utils.error import SerializableErrorInfo
+
+        told = SerializableErrorInfo(f"Failure: {message}", stack=[], cls_name="Failure")
+        return _told_failure()(  # type: ignore[no-any-return]
+            description=message, metadata=metadata, allow_retries=False, user_code_process_error_infos=[told]
+        )
+    except (ImportError, AttributeError, TypeError):  # a Dagster whose inside is another: a failure with its stack
+        return dg.Failure(description=message, metadata=metadata, allow_retries=False)
+
+
+@cache
+def _told_failure() -> Any:
+    """A failure that Dagster prints as its message alone; otherwise it prints the stack of every cause, twice.
+
+    An error that another process told Dagster of is shown as that process told it. This rests on private modules
+    (``dagster._utils.error.serializable_error_info_from_exc_info``). A defect of ours is no such failure: it keeps its
+    stack.
+    """
+    from dagster._core.errors import DagsterUserCodeProcessError
+
+    # In this order each one's __init__ hands on to the other's what is meant for it.
+    return type("Failure", (DagsterUserCodeProcessError, dg.Failure), {})
 
 
 def step_failure(event: dg.DagsterEvent) -> str:

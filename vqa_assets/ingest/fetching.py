@@ -67,9 +67,16 @@ class FetchPlan:
         return self.sized_bytes + self.estimated_bytes
 
     def in_words(self) -> str:
-        """Bytes and time in words."""
-        about = "about " if self.estimated else ""
-        return f"{about}{size_in_words(self.total_bytes)}, {clock(self.total_bytes / LINE_BYTES_PER_S)} at 100 Mbit/s"
+        """Bytes, what they rest on, and time, in words."""
+        return f"{self.bytes_in_words()}, {clock(self.total_bytes / LINE_BYTES_PER_S)} at 100 Mbit/s"
+
+    def bytes_in_words(self) -> str:
+        """Bytes in words; where some are estimated, by what."""
+        total = size_in_words(self.total_bytes)
+        if not self.estimated:
+            return total
+        which = f", {self.estimated} clips of them" if self.sized else ""
+        return f"about {total}{which} at the declared {size_in_words(self.estimated_bytes // self.estimated)} a clip"
 
 
 def free_bytes(folder: Path) -> int:
@@ -91,11 +98,10 @@ def check_space(corpus: Corpus, fetch: FetchPlan, folder: Path) -> None:
         )
     if fetch.total_bytes > free:
         _log.warning(
-            "%s: %d clips to fetch need about %s (%s each), and %s are free; %s",
+            "%s: %d clips to fetch need %s, and %s are free; %s",
             corpus.name,
             fetch.clips,
-            size_in_words(fetch.total_bytes),
-            size_in_words(fetch.total_bytes // max(1, fetch.clips)),
+            fetch.bytes_in_words(),
             size_in_words(free),
             remedy,
         )

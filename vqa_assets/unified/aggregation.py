@@ -229,9 +229,8 @@ def aggregate(
     """
     shards = tuple(shards)
     present = [shard for shard in shards if shard.path.is_file()]
-    for shard in shards:
-        if shard not in present:
-            _log.warning("unified_corpus: absent: %s", shard.path)
+    if absent := [str(shard.path) for shard in shards if shard not in present]:
+        _log.info("unified_corpus: absent: %s", ", ".join(absent))  # one line: most people have few of the corpora
     if not present:
         raise AggregateError(
             "no input JSONL files exist",

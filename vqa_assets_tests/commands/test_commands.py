@@ -9,9 +9,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
+from vqa_assets.errors import SettingsError
 from vqa_assets.ingest.layout import Present, waits_for_ingest
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
@@ -20,8 +22,10 @@ from vqa_assets_tests.shared.clips import tiny_clips
 from vqa_assets_tests.shared.command_line import materialize_here
 from vqa_assets_tests.shared.grids import small_report, tune_row, write_rows
 from vqa_assets_tests.shared.hostile_server import HostileServer
+from vqa_assets_tests.shared.platform import QUIET
 
 REPOSITORY = Path(__file__).parents[2]
+MOST_LINES_OF_A_FAILURE = 20
 MATERIALIZE = ("-m", "dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", "corpus_jsonl")
 
 
@@ -71,7 +75,46 @@ def test_bad_input_gives_exit_code_1_and_its_message(tmp_path: Path, rows: list[
     corpus(tmp_path, rows, settings)
     done = materialize_here("corpus_jsonl", "konvid-150k", home=tmp_path / "home", data=tmp_path / "data")
     assert done.returncode == 1
-    assert told in done.text
+    lines = done.text.splitlines()
+    assert len(lines) <= MOST_LINES_OF_A_FAILURE
+    # The command's own warning comes first, and has nothing to do with the failure.
+    failure = lines[next(n for n, line in enumerate(lines) if "STEP_FAILURE" in line) :]
+    assert [line.startswith("Failure: ") and told in line for line in failure[:3]] == [False, False, True]
+    assert any(line.startswith("Failure: ") and told in line for line in failure[-3:]), failure
+
+
+def test_no_asset_has_so_many_checks_that_its_failure_is_longer() -> None:
+    graph = build_defs().resolve_asset_graph()
+    checks = [len(graph.get_check_keys_for_assets({key})) for key in graph.materializable_asset_keys]
+    # two lines warn of the command, three tell the step's failure, three the run's, one the command's
+    assert 2 + 3 + max(checks) + 3 + 1 <= MOST_LINES_OF_A_FAILURE
+
+
+def test_a_defect_of_ours_keeps_its_stack() -> None:
+    error = SettingsError("a setting", found="7", expected="8", next_step="correct it")
+
+    @dg.asset
+    def bad_setting() -> None:
+        with dagster_failures():
+            raise error
+
+    @dg.asset
+    def defect() -> None:
+        with dagster_failures():
+            raise ZeroDivisionError
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([bad_setting, defect], instance=instance, raise_on_error=False, run_config=QUIET)
+    failures = {e.step_key: e.step_failure_data for e in result.filter_events(lambda e: e.is_step_failure)}
+    told, of_ours = failures["bad_setting"], failures["defect"]
+    assert (told.error.message, told.error.stack, told.error.cause) == (f"Failure: {error}", [], None)
+    assert {name: value.text for name, value in told.user_failure_data.metadata.items()} == {
+        "what": "a setting",
+        "found": "7",
+        "expected": "8",
+        "next": "correct it",
+    }
+    assert of_ours.error.cause.stack
 
 
 def test_a_server_that_is_gone_gives_exit_code_1_and_condemns_no_clip(tmp_path: Path) -> None:

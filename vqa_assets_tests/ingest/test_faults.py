@@ -530,8 +530,9 @@ def test_an_estimate_that_does_not_fit_only_warns(
     with caplog.at_level(logging.INFO):
         assert corpus.ingest().report.written == 1
     size = KONVID.bytes_per_clip / 1e6
-    assert f"1 clips to fetch (about {size:.1f} MB, 0 s at 100 Mbit/s), 0 to read" in caplog.text
-    assert f"1 clips to fetch need about {size:.1f} MB" in caplog.text
+    rests_on = f"about {size:.1f} MB at the declared {size:.1f} MB a clip"
+    assert f"1 clips to fetch ({rests_on}, 0 s at 100 Mbit/s), 0 to read" in caplog.text
+    assert f"1 clips to fetch need {rests_on}, and" in caplog.text
     assert "500 KB are free" in caplog.text
 
 
