@@ -3,14 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DAGSTER_HOME ?= $(CURDIR)/.dagster
 DEMO_ROOT := $(CURDIR)/demo-data
 VQA_DATA_ROOT ?= $(DEMO_ROOT)
 PORT ?= 3000
 # The rooms whose tests need no training, no browser and, but for a few, no run of Dagster.
 FAST := annotations corpora encode_grid labels tables unified
 FAST_WITHOUT := --ignore=vqa_assets_tests/tables/test_released_formats.py
-export DAGSTER_HOME VQA_DATA_ROOT
+export VQA_DATA_ROOT
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help install demo ui pictures test test-fast campaign check bench clean
@@ -37,17 +36,14 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/python -m vqa_assets.home
-	@$(BIN)/python -m vqa_assets.demo --root "$(DEMO_ROOT)"
+	@$(BIN)/python -m vqa_assets demo --root "$(DEMO_ROOT)"
 
 ui: $(STAMP)
 	@mkdir -p "$(VQA_DATA_ROOT)"
-	@$(BIN)/python -m vqa_assets.home
-	@echo "on the data in $(VQA_DATA_ROOT)"
-	@$(BIN)/python -m vqa_assets.ui --port $(PORT)
+	@$(BIN)/python -m vqa_assets ui --port $(PORT)
 
 pictures: $(STAMP)
-	@VQA_DATA_ROOT="$(DEMO_ROOT)" $(BIN)/python -m vqa_assets_tests.shared.pictures
+	@VQA_DATA_ROOT="$(DEMO_ROOT)" DAGSTER_HOME="$(DEMO_ROOT)/.dagster" $(BIN)/python -m vqa_assets_tests.shared.pictures
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
@@ -68,4 +64,4 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .dagster demo-data .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) demo-data .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

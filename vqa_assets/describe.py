@@ -1,6 +1,5 @@
 """``python -m vqa_assets.describe``: what the unified corpus holds, per corpus and in total, as tables or as JSON."""
 
-import argparse
 import json
 import os
 import sys
@@ -8,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.corpora import EXTERNAL_SHARDS, Corpus, ExternalShard
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import VqaError
@@ -20,7 +20,7 @@ from vqa_assets.unified.description import describe_clips, summarize_labels
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 1 where there is no unified corpus to describe."""
-    parser = argparse.ArgumentParser(prog="python -m vqa_assets.describe", description=__doc__)
+    parser = CommandParser(prog="vqa-assets describe", description=__doc__)
     parser.add_argument("parquet", nargs="?", type=Path, help="a unified corpus's .parquet (default: the root's)")
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--json", action="store_true", help="print JSON, as in the replay manifest")

@@ -3,6 +3,7 @@
 ::
 
     VqaError
+    ├── ArgumentError        a word of a command line that names nothing there is
     ├── SettingsError        a setting, an ingest.toml, a corpus declaration
     ├── AnnotationError      the annotation file: absent, empty, of another corpus, unusable
     ├── ScaleError           opinion scores that fit no declared scale
@@ -57,6 +58,10 @@ class VqaError(Exception):
 
 def _rebuilt(kind: type[VqaError], what: str, found: str, expected: str, next_step: str) -> VqaError:
     return kind(what, found=found, expected=expected, next_step=next_step)
+
+
+class ArgumentError(VqaError):
+    """A word of a command line that names nothing there is; nothing was done."""
 
 
 class SettingsError(VqaError):

@@ -2,6 +2,8 @@
 
 Processes that first meet in a fresh home make its storage at the same time, and may ruin it for good (a fault of
 Dagster's): let this command meet it first. What somebody set there already is left as it is.
+
+The home belongs to the data root: where ``DAGSTER_HOME`` names no other, every command of ours keeps its runs there.
 """
 
 import argparse
@@ -22,10 +24,12 @@ from vqa_assets.pool_limits import set_missing_limits
 from vqa_assets.printing import tell, tell_error
 from vqa_assets.settings import typed_path
 from vqa_assets.tables.files import write_bytes
-from vqa_assets.tables.paths import CODE
+from vqa_assets.tables.paths import CODE, DataRoot
 
 SETTINGS = "dagster.yaml"
 LOCK_NAME = ".home.lock"
+VARIABLE, FOLDER = "DAGSTER_HOME", ".dagster"
+"""The environment's name of a home, and the folder of the data root that is one where the environment names none."""
 LONGEST_WAIT_S = 300.0
 """A migration of a long history takes minutes; whoever else prepares the same home waits for it."""
 UNUSABLE = (CommandError, SQLAlchemyError, dg.DagsterError, yaml.YAMLError, OSError)
@@ -47,6 +51,21 @@ class PreparedHome:
         settings = "written" if self.wrote_settings else "left as it was"
         storage = "migrated" if self.migrated else "up to date"
         return [f"{self.folder}: {SETTINGS} {settings}, storage {storage}, {limits}"]
+
+
+def home_of(root: DataRoot) -> Path:
+    """The home of a data root's runs: what ``$DAGSTER_HOME`` names, else ``<root>/.dagster``."""
+    named = os.environ.get(VARIABLE)
+    return typed_path(named).absolute() if named else root.path / FOLDER
+
+
+def instance_of(root: DataRoot) -> dg.DagsterInstance:
+    """The instance in the home of a data root, prepared; SettingsError where there can be none."""
+    home = prepare_home(home_of(root))
+    try:
+        return dg.DagsterInstance.from_config(str(home.folder))
+    except UNUSABLE as error:
+        raise unusable(home.folder, error) from error
 
 
 def prepare_home(folder: Path) -> PreparedHome:
@@ -113,18 +132,11 @@ def unusable(folder: Path, error: Exception) -> SettingsError:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 where the home is ready, 1 where there is none, or none that can be used."""
     parser = argparse.ArgumentParser(prog="python -m vqa_assets.home", description=__doc__)
-    parser.add_argument("folder", nargs="?", help="the home (default: $DAGSTER_HOME)")
+    parser.add_argument("folder", nargs="?", help="the home (default: $DAGSTER_HOME, else <data root>/.dagster)")
     options = parser.parse_args(arguments)
-    named = options.folder or os.environ.get("DAGSTER_HOME")
+    named = options.folder or os.environ.get(VARIABLE)
     try:
-        if not named:
-            raise SettingsError(
-                "the Dagster home",
-                found="no folder named, and DAGSTER_HOME is not set",
-                expected="the folder that is to keep the runs",
-                next_step="name it: python -m vqa_assets.home FOLDER, or set DAGSTER_HOME",
-            )
-        home = prepare_home(typed_path(named).absolute())
+        home = prepare_home(typed_path(named).absolute() if named else home_of(DataRoot.resolve(None)))
     except VqaError as error:
         tell_error(error)
         return 1

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.errors import HeadError, SettingsError, VqaError
 from vqa_assets.predict import find_head
 from vqa_assets.printing import plain, tell, tell_error
@@ -236,8 +237,8 @@ def _limits(interval: tuple[float, float] | None) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
-    command = argparse.ArgumentParser(
-        prog="python -m vqa_assets.judge",
+    command = CommandParser(
+        prog="vqa-assets judge",
         description=__doc__,
         epilog="Exit status: 0 judged, 1 the gate that was named is missed, 2 nothing could be judged.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

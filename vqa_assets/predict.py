@@ -22,6 +22,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from vqa_assets.annotations.rows import VIDEO_SUFFIXES
+from vqa_assets.arguments import CommandParser
 from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
@@ -395,7 +396,7 @@ def _write(path: Path, content: str | bytes) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
-    command = argparse.ArgumentParser(prog="python -m vqa_assets.predict", description=__doc__)
+    command = CommandParser(prog="vqa-assets predict", description=__doc__)
     command.add_argument("head", help="a head's .onnx, with its .json beside it, or its name under <root>/models")
     command.add_argument("sources", nargs="+", help="clips, folders of clips, or feature tables (Parquet, JSON, CSV)")
     command.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.clips.work import ClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
-    command = argparse.ArgumentParser(prog="python -m vqa_assets.rehearse", description=__doc__)
+    command = CommandParser(prog="vqa-assets rehearse", description=__doc__)
     command.add_argument("corpus", help="a corpus's name, such as konvid-150k")
     command.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     command.add_argument("--config-json", default="{}", help="settings of the run, such as '{\"max_rows\": 50}'")

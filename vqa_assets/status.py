@@ -3,7 +3,6 @@
 Reads the data root and nothing else: no Dagster, no network, no clip is opened.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import AnnotationError, SettingsError, VqaError
@@ -256,7 +256,7 @@ def report(statuses: Iterable[CorpusStatus], *, as_json: bool, absent_too: bool)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when everything could be read, 1 for a data root or a corpus that could not."""
-    parser = argparse.ArgumentParser(prog="python -m vqa_assets.status", description=__doc__)
+    parser = CommandParser(prog="vqa-assets status", description=__doc__)
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--json", action="store_true", help="print a JSON array, one object a corpus")
     parser.add_argument("--all", action="store_true", help="also of corpora of which nothing is there")

@@ -1,4 +1,4 @@
-"""``python -m vqa_assets.ui``: the Dagster web UI behind its guard, and the daemon beside it, until Ctrl-C.
+"""``vqa-assets ui``: the Dagster web UI behind its guard, and the daemon beside it, until Ctrl-C.
 
 Dagster's web server runs inside this process, so there is no other way to it than through the guard (``guard``): no
 port of its own that a page in a browser could find.
@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.clips.processes import Process, end_with_parent
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.guard import TOKEN_NAME, Admission, Guard
-from vqa_assets.home import UNUSABLE, unusable
+from vqa_assets.home import UNUSABLE, VARIABLE, home_of, prepare_home, unusable
 from vqa_assets.printing import logger, tell, tell_error
+from vqa_assets.tables.paths import CODE, ENVIRONMENT_NAME, DataRoot
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -32,7 +34,7 @@ WORKSPACE, PORT = "workspace.yaml", 3000
 _POLL_RATE_MS = 2000
 _STATEMENT_LIMIT_MS, _RECYCLE_S, _MOST_CONNECTIONS = 15_000, 3_600, 20
 """What ``dagster-webserver`` itself takes for questions to the storage of runs."""
-_LAST_ANSWERS_S = 3
+_LAST_ANSWERS_S, _HIGHEST_PORT = 3, (1 << 16) - 1
 _GRACE_S = 30.0
 _log = logger("vqa_assets.ui")
 
@@ -120,7 +122,7 @@ def run_daemon(workspace: Path, parent: int) -> None:
 def bound(host: str, port: int, admission: Admission) -> socket.socket:
     """A socket that listens; SettingsError where it cannot, or where other machines would come in without a token."""
     try:
-        if not 0 <= port < 1 << 16:  # which the resolver would take modulo 65 536
+        if not 0 <= port <= _HIGHEST_PORT:  # which the resolver would take modulo 65 536
             raise OverflowError("no port")  # noqa: TRY301
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         if not ip_address(address[0]).is_loopback and not admission.token:
@@ -136,7 +138,8 @@ def bound(host: str, port: int, admission: Admission) -> socket.socket:
             f"port {port} of {host}",
             found=str(getattr(error, "strerror", None) or error).lower(),
             expected="an address of this machine and a port that nobody uses",
-            next_step="name another by --port (PORT=3001 make ui)",
+            next_step=f"name another: vqa-assets ui --port {port + 1 if 0 < port < _HIGHEST_PORT else PORT} "
+            "(PORT=… make ui)",
         ) from error
     return listener
 
@@ -148,10 +151,11 @@ def authority_of(host: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 after an interrupt, 1 where the UI cannot be started or the daemon ended."""
-    parser = argparse.ArgumentParser(prog="python -m vqa_assets.ui", description=__doc__)
+    parser = CommandParser(prog="vqa-assets ui", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on (default: {PORT})")
-    parser.add_argument("--workspace", type=Path, default=WORKSPACE, help=f"what to load (default: {WORKSPACE})")
+    parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
+    parser.add_argument("--workspace", type=Path, default=Path(WORKSPACE), help=f"what to load (default: {WORKSPACE})")
     parser.add_argument("--no-daemon", action="store_true", help="where the daemon is a service of its own")
     parser.add_argument("--daemon-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -162,12 +166,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         admission = Admission.of(os.environ)
-        _check_places(options.workspace)
+        # Where the home is elsewhere, the data root may be on another machine.
+        elsewhere = os.environ.get(VARIABLE) and not options.root
+        root = DataRoot.named() if elsewhere else DataRoot.resolve(options.root)
+        workspace = options.workspace if options.workspace.exists() else _shipped(options.workspace)
+        _check_places(workspace, home_of(root))
         with bound(options.host, options.port, admission) as listener:
+            # Once the port is ours: a second UI ends before it touches the home. The daemon and the code location
+            # are children, and read both from the environment.
+            os.environ[VARIABLE] = str(prepare_home(home_of(root)).folder)
+            os.environ[ENVIRONMENT_NAME] = str(root.path)
             _log_to_stderr()
             name = authority_of(options.host)
+            tell(f"on the data in {root.path}")
             tell(f"the web UI is at http://{name}:{listener.getsockname()[1]}; Ctrl-C ends it", flush=True)
-            return serve(options.workspace, listener, admission.at(name), daemon=not options.no_daemon)
+            return serve(workspace, listener, admission.at(name), daemon=not options.no_daemon)
     except VqaError as error:
         tell_error(error)
         return 1
@@ -175,7 +188,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _check_places(workspace: Path) -> None:
+def _shipped(workspace: Path) -> Path:
+    """The repository's own workspace file from wherever the command is typed; what a person named stays."""
+    return CODE / WORKSPACE if str(workspace) == WORKSPACE else workspace
+
+
+def _check_places(workspace: Path, home: Path) -> None:
     if not workspace.is_file():
         raise SettingsError(
             f"--workspace {workspace}",
@@ -183,20 +201,13 @@ def _check_places(workspace: Path) -> None:
             expected="the repository's workspace.yaml",
             next_step="start it in the checkout, or name the file",
         )
-    home = os.environ.get("DAGSTER_HOME")
-    if not home:
+    named = os.environ.get(VARIABLE)
+    if named and not (Path(named).is_absolute() and home.is_dir()):
         raise SettingsError(
-            "DAGSTER_HOME",
-            found="not set",
-            expected="the folder that keeps the runs",
-            next_step="set it, and prepare it by python -m vqa_assets.home",
-        )
-    if not (Path(home).is_absolute() and Path(home).is_dir()):
-        raise SettingsError(
-            f"DAGSTER_HOME {home}",
-            found="no folder there" if Path(home).is_absolute() else "a path from the working folder",
+            f"DAGSTER_HOME {named}",
+            found="no folder there" if Path(named).is_absolute() else "a path from the working folder",
             expected="the absolute path of an existing folder",
-            next_step="correct it, and prepare it by python -m vqa_assets.home",
+            next_step="correct it, or unset it: the runs are then kept in the data root",
         )
 
 

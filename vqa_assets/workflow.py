@@ -1,13 +1,11 @@
-"""``python -m vqa_assets.workflow``: all stages, in order, for every corpus of which something is present.
+"""``vqa-assets run``: all stages, in order, for every corpus of which something is present.
 
 A corpus begins with its annotation file, else with a corpus JSONL, a feature table or a labelled table that is there.
 
 The stages are the assets; each is materialized through Dagster, so that runs, checks and lineage are in the web UI.
 """
 
-import argparse
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.assets.runs import step_failure
 from vqa_assets.clips.processes import end_with_parent
 from vqa_assets.clips.work import clock
@@ -25,6 +24,7 @@ from vqa_assets.definitions import build_defs, declared_corpora
 from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, HeadRecipe
+from vqa_assets.home import instance_of
 from vqa_assets.ingest.layout import Present
 from vqa_assets.printing import logger, plain, tell, tell_error
 from vqa_assets.resources.data_root import DataRootResource
@@ -113,16 +113,12 @@ def run_steps(
     results = []
     for number, step in enumerate(steps, 1):
         log(f"→ {number}/{len(steps)} {step.title}")
-        results.append(_run_step(step, job, instance, log))
+        outcome = run_step(step, job, instance)
+        results.append(outcome)
+        log(f"  {'done' if outcome.succeeded else 'FAILED'} in {clock(outcome.seconds)}")
+        for line in (*outcome.failures, *outcome.warned):
+            log(f"  ! {line}")
     return results
-
-
-def instance_for_commands() -> dg.DagsterInstance:
-    """The instance of ``$DAGSTER_HOME``; one of memory where that is not set: nothing is kept for the UI."""
-    if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
-    _log.warning("DAGSTER_HOME is not set: the files are written, the runs will not be in the web UI")
-    return dg.DagsterInstance.ephemeral()
 
 
 def log_to_stderr() -> None:
@@ -135,9 +131,8 @@ def log_to_stderr() -> None:
     logger.propagate = False
 
 
-def _run_step(
-    step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, log: Callable[[str], None]
-) -> StepResult:
+def run_step(step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance) -> StepResult:
+    """Run one step of the job that holds every asset; what went wrong is in the result."""
     begun = time.monotonic()
     # Dagster's console log is silenced, since it says a failure in a hundred lines: its events say it in one.
     result = job.execute_in_process(
@@ -150,11 +145,7 @@ def _run_step(
     evaluations = result.get_asset_check_evaluations()
     warned = tuple(f"{e.check_name}: {e.description or 'failed'}" for e in evaluations if not e.passed)
     failures = tuple(step_failure(e) for e in result.filter_events(lambda e: e.is_step_failure))
-    outcome = StepResult(step, result.success, time.monotonic() - begun, failures, warned)
-    log(f"  {'done' if outcome.succeeded else 'FAILED'} in {clock(outcome.seconds)}")
-    for line in (*failures, *warned):
-        log(f"  ! {line}")
-    return outcome
+    return StepResult(step, result.success, time.monotonic() - begun, failures, warned)
 
 
 def summary_lines(
@@ -169,7 +160,7 @@ def summary_lines(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when every step succeeded, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m vqa_assets.workflow", description=__doc__)
+    parser = CommandParser(prog="vqa-assets run", description=__doc__)
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--dry-run", action="store_true", help="stop before training")
     options = parser.parse_args(arguments)
@@ -193,7 +184,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(message, file=sys.stderr)
         return 1
     defs = build_defs(data_root=DataRootResource(path=str(root.path)))
-    results = run_steps(steps, defs, instance_for_commands(), _log.info)
+    try:
+        instance = instance_of(root)
+    except VqaError as error:
+        tell_error(error)
+        return 1
+    results = run_steps(steps, defs, instance, _log.info)
     absent = [name for name, one in present.items() if not (one.rows or one.features or one.labelled)]
     tell("\n".join(map(plain, [*summary_lines(results, absent, left_out), f"under {root.path}"])))
     return 0 if all(r.succeeded for r in results) else 1

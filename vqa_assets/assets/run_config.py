@@ -20,7 +20,16 @@ _SCALARS: Mapping[Any, Any] = {
 Stage = TypeVar("Stage", bound=Settings)
 
 
-def form(stage: type[Settings], *, decided_later: bool = False) -> dg.Field:
+class SettingsForm(dg.Field):
+    """The config schema of an asset; ``stage`` are the settings it is the form of."""
+
+    def __init__(self, stage: type[Settings], fields: Mapping[str, dg.Field]) -> None:
+        shape = dg.Shape(dict(fields))  # type: ignore[no-untyped-call]
+        super().__init__(shape, description=(stage.__doc__ or "").split("\n\n")[0])
+        self.stage = stage
+
+
+def form(stage: type[Settings], *, decided_later: bool = False) -> SettingsForm:
     """The config schema of an asset whose settings these are: every field optional, with its sentence.
 
     ``decided_later`` where what a run leaves open is taken from a file or a table before it is the default: the form
@@ -40,8 +49,7 @@ def form(stage: type[Settings], *, decided_later: bool = False) -> dg.Field:
         )
         for name, field in stage.model_fields.items()
     }
-    shape = dg.Shape(fields)  # type: ignore[no-untyped-call]
-    return dg.Field(shape, description=(stage.__doc__ or "").split("\n\n")[0])
+    return SettingsForm(stage, fields)
 
 
 def stated(

@@ -122,7 +122,7 @@ def _failure(error: VqaError) -> dg.Failure:
     metadata = {name: text for name, text in parts.items() if text}
     message = str(error)
     try:
-        from dagster._utils.error import SerializableErrorInfo
+        from dagster_shared.error import SerializableErrorInfo
 
         told = SerializableErrorInfo(f"Failure: {message}", stack=[], cls_name="Failure")
         return _told_failure()(  # type: ignore[no-any-return]

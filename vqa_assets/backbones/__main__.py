@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.backbones.efficientnet_lite0 import FACTS as EFFICIENTNET_LITE0
 from vqa_assets.backbones.efficientnet_lite0 import ID, export_onnx
 from vqa_assets.backbones.folder import Backbone, backbone_folders, place_of_new, read_backbone
@@ -97,7 +98,7 @@ def _input_names(onnx: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 1 where a backbone cannot be made, or one of those listed cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m vqa_assets.backbones", description=__doc__)
+    parser = CommandParser(prog="vqa-assets backbones", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     add = commands.add_parser("add", help="make a backbone's folder")
     add.add_argument("what", help=f"an .onnx file, or {ID} (needs the extra of that name)")

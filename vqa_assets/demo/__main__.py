@@ -3,7 +3,6 @@
 The pictures are procedural and the scores made up: what comes out shows the platform, and says nothing of video.
 """
 
-import argparse
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs
@@ -18,13 +18,14 @@ from vqa_assets.demo.demo_corpus import DemoCorpus, is_demo_manifest, make_demo_
 from vqa_assets.demo.server import ClipServer
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
+from vqa_assets.home import instance_of
 from vqa_assets.ingest.layout import CorpusLayout
 from vqa_assets.ingest.rows import LOST
 from vqa_assets.printing import logger, tell, tell_error
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object, write_bytes
 from vqa_assets.tables.paths import DataRoot, manifest_path
-from vqa_assets.workflow import StepResult, instance_for_commands, log_to_stderr, plan, run_steps
+from vqa_assets.workflow import StepResult, log_to_stderr, plan, run_steps
 
 CORPUS = CORPORA["konvid-150k"]
 PORT = 38_150
@@ -67,7 +68,7 @@ def run_demo(root: DataRoot, clips: int, port: int) -> tuple[DemoCorpus, list[St
         annotation_file = root.corpus_dir(CORPUS) / CORPUS.acquisition.file
         write_manifest(demo, server.base_url, annotation_file)
         defs = build_defs(data_root=DataRootResource(path=str(root.path)))
-        return demo, run_steps(plan(root), defs, instance_for_commands(), _log.info)
+        return demo, run_steps(plan(root), defs, instance_of(root), _log.info)
 
 
 def summary_lines(root: DataRoot, demo: DemoCorpus) -> Iterator[str]:
@@ -151,7 +152,7 @@ def _scores(scores: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when every stage succeeded."""
-    parser = argparse.ArgumentParser(prog="python -m vqa_assets.demo", description=__doc__)
+    parser = CommandParser(prog="vqa-assets demo", description=__doc__)
     parser.add_argument("--root", default="demo-data", help="data root to make (default: demo-data)")
     parser.add_argument("--clips", type=int, default=120, help="clips to make (default: 120)")
     parser.add_argument("--port", type=int, default=PORT, help=f"port of the clips' server (default: {PORT}, if free)")

@@ -3,7 +3,6 @@
 It is a command, too: ``python -m vqa_assets.provenance verify <manifest>``. Writing manifests is in the package itself.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -13,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vqa_assets.arguments import CommandParser
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
 from vqa_assets.corpora.declarations import corpora_folder
 from vqa_assets.errors import ProvenanceError, VqaError
@@ -166,8 +166,8 @@ def _compare(recorded: Mapping[str, Any], path: Path) -> Match:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when every file is as recorded, 1 otherwise."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vqa_assets.provenance",
+    parser = CommandParser(
+        prog="vqa-assets",
         description="Is everything that a replay manifest names still what it was, and how is it made again?",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)

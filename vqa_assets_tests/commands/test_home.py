@@ -125,12 +125,16 @@ def test_what_cannot_be_a_home_is_told_in_one_line(
     assert told.count("\n") == 1
 
 
-def test_without_a_folder_it_says_what_to_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_a_folder_it_is_the_data_roots_and_says_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("VQA_DATA_ROOT", str(tmp_path / "data"))
     assert main([]) == 1
-    assert "DAGSTER_HOME is not set" in capsys.readouterr().err
+    assert f"$VQA_DATA_ROOT {tmp_path}/data: found nothing there" in capsys.readouterr().err
+    (tmp_path / "data").mkdir()
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/data/.dagster: dagster.yaml written")
 
 
 def test_a_package_without_its_repository_says_which_file_to_copy(
@@ -143,15 +147,13 @@ def test_a_package_without_its_repository_says_which_file_to_copy(
 
 def test_make_the_units_and_the_pages_prepare_the_home_before_anything_opens_it() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
-    for target in ("demo", "ui"):
-        recipe = makefile.split(f"\n{target}: ")[1].split("\n\n")[0]
-        assert recipe.index("-m vqa_assets.home") < recipe.index(
-            "-m vqa_assets.ui" if target == "ui" else "vqa_assets.demo"
-        )
+    for target in ("demo", "ui"):  # commands that prepare it themselves, each its data root's own
+        assert f"-m vqa_assets {target} " in makefile.split(f"\n{target}: ")[1].split("\n\n")[0]
+    assert "DAGSTER_HOME ?=" not in makefile
     for unit in ("vqa-daemon", "vqa-webserver"):
         service = (REPOSITORY / "deploy" / f"{unit}.service").read_text()
         assert service.index("ExecStartPre=/srv/vqa/code/.venv/bin/python -m vqa_assets.home\n") < service.index(
             "ExecStart="
         )
-    for page in ("README.md", "docs/deploying.md", "docs/operating.md"):
+    for page in ("docs/deploying.md", "docs/operating.md"):
         assert "python -m vqa_assets.home" in (REPOSITORY / page).read_text()

@@ -17,7 +17,7 @@ from vqa_assets_tests.shared.web_ui import REPOSITORY, Place, running_ui
 @pytest.mark.parametrize(
     ("arguments", "variables", "message"),
     [
-        ([], {"DAGSTER_HOME": ""}, "DAGSTER_HOME: not set"),
+        ([], {"DAGSTER_HOME": "", "VQA_DATA_ROOT": "/nowhere"}, "$VQA_DATA_ROOT /nowhere: found nothing there"),
         (["--workspace", "nowhere.yaml"], {}, "--workspace nowhere.yaml: nothing there"),
         (["--host", "0.0.0.0"], {}, "--host 0.0.0.0: an address that other machines reach, and no VQA_UI_TOKEN"),
         (["--host", "name.invalid"], {}, "port 3000 of name.invalid: "),
@@ -50,7 +50,8 @@ def test_what_it_cannot_start_with_is_named(tmp_path, monkeypatch, capsys, argum
 def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path, monkeypatch, capsys, name, content, message):
     for one in ("dagster.yaml", "workspace.yaml"):
         (tmp_path / one).write_text(content if one == name else "")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    for variable in ("DAGSTER_HOME", "VQA_DATA_ROOT"):
+        monkeypatch.setenv(variable, str(tmp_path))
     handler = signal.getsignal(signal.SIGTERM)
     assert main(["--no-daemon", "--port", "0", "--workspace", str(tmp_path / "workspace.yaml")]) == 1
     signal.signal(signal.SIGTERM, handler)
@@ -60,16 +61,23 @@ def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(("host", "name"), [("::1", "[::1]"), ("LocalHost", "LocalHost"), ("0.0.0.0", "0.0.0.0")])
 def test_the_address_that_it_tells_is_let_in(tmp_path, monkeypatch, capsys, host, name):
     admitted = []
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # where no workspace.yaml is: the repository's is served
+    # What it gives its children: the home is that of the data root.
+    for variable in ("DAGSTER_HOME", "VQA_DATA_ROOT"):
+        monkeypatch.setenv(variable, "")
     monkeypatch.setenv("VQA_UI_TOKEN", "a-token-of-some-length")
     monkeypatch.setattr("vqa_assets.ui.bound", lambda *_: socket.create_server(("127.0.0.1", 0)))
     monkeypatch.setattr("vqa_assets.ui.serve", lambda *given, **_: admitted.append(given[2]) or 0)
     monkeypatch.setattr("vqa_assets.ui._log_to_stderr", lambda: None)
     handler = signal.getsignal(signal.SIGTERM)
-    assert main(["--host", host, "--port", "0"]) == 0
+    assert main(["--host", host, "--port", "0", "--root", str(tmp_path)]) == 0
     signal.signal(signal.SIGTERM, handler)
-    told = re.search(r"http://(\S+);", capsys.readouterr().out)[1]
+    assert os.environ["VQA_DATA_ROOT"] == str(tmp_path)
+    assert os.environ["DAGSTER_HOME"] == str(tmp_path / ".dagster")
+    assert (tmp_path / ".dagster" / "dagster.yaml").is_file()
+    said = capsys.readouterr().out
+    assert f"on the data in {tmp_path}\n" in said
+    told = re.search(r"http://(\S+);", said)[1]
     assert told.startswith(f"{name}:")
     headers = [(b"host", told.encode()), (b"authorization", b"Bearer a-token-of-some-length")]
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": headers}
@@ -84,7 +92,10 @@ def test_a_port_that_is_taken_is_named(tmp_path, monkeypatch, capsys):
         port = other.getsockname()[1]
         assert main(["--port", str(port)]) == 1
     signal.signal(signal.SIGTERM, handler)
-    assert f"error: port {port} of 127.0.0.1: address already in use" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: port {port} of 127.0.0.1: address already in use")
+    assert f"name another: vqa-assets ui --port {port + 1} " in told
+    assert list(tmp_path.iterdir()) == []  # it was said before anything started
 
 
 def children_of(pid: int) -> set[int]:

@@ -1,0 +1,175 @@
+"""``vqa-assets``: one command for everything a person does. It loads nothing that its subcommand does not need.
+
+What a subcommand does is in the module of its name; here stand what is typed and the exit statuses: 0 done, 1 failed or
+not as it should be, 2 typed wrongly (``judge`` has its own). Errors are lines of ours, never boxes.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from vqa_assets.arguments import WRONG_ARGUMENT, known_word, stated_values
+from vqa_assets.errors import ArgumentError, VqaError
+from vqa_assets.printing import tell, tell_error
+
+NAME = "vqa-assets"
+# Typer keeps click inside itself, and exports of its errors only some: this one is the root of all about typed words.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app = typer.Typer(
+    name=NAME,
+    help="Video-quality corpora with opinion scores become labelled tables and ONNX quality heads.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Root = Annotated[str | None, typer.Option("--root", help="Data root (default: $VQA_DATA_ROOT, else data).")]
+Stated = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the run; several are several.")
+]
+
+
+def _corpus_names(incomplete: str) -> Iterable[str]:
+    """The corpora that a shell completes."""
+    return [name for name in _corpora() if name.startswith(incomplete)]
+
+
+def _corpora() -> Mapping[str, Any]:
+    from vqa_assets.corpora.declarations import corpora_folder, with_declared
+
+    return with_declared(corpora_folder(os.environ))
+
+
+@app.command(name="init")
+def make_root(
+    folder: Annotated[str | None, typer.Argument(help="The data root (default: $VQA_DATA_ROOT, else data).")] = None,
+) -> int:
+    """Make a data root, with the home of its runs in it."""
+    from vqa_assets.home import home_of, prepare_home
+    from vqa_assets.settings import typed_path
+    from vqa_assets.tables.paths import ENVIRONMENT_NAME, DataRoot
+
+    path = typed_path(folder).absolute() if folder else DataRoot.named().path
+    if path.exists() and not path.is_dir():
+        raise ArgumentError(f"{path}", found="a file", expected="a folder, or nothing there yet")
+    path.mkdir(parents=True, exist_ok=True)
+    root = DataRoot(path)
+    tell("\n".join(prepare_home(home_of(root)).lines()))
+    tell(f"the data root is {path}; every command finds it after: export {ENVIRONMENT_NAME}={path}")
+    return 0
+
+
+@app.command()
+def ingest(
+    corpus: Annotated[str, typer.Argument(help="A corpus's name.", autocompletion=_corpus_names)],
+    max_rows: Annotated[int | None, typer.Option(help="Only the first rows of the score file.")] = None,
+    stated: Stated = None,
+    root: Root = None,
+) -> int:
+    """Read a corpus's score file and clips: its JSONL of rows."""
+    from vqa_assets.clips.hub import HubAccess
+    from vqa_assets.ingest.settings import IngestSettings, resolve
+    from vqa_assets.ingest.unchanged import unchanged_corpus
+
+    corpora = _corpora()
+    one = corpora[known_word(corpus, corpora, "corpus", otherwise="one of your own is declared in VQA_CORPORA_DIR")]
+    data = _root(root)
+    texts = [*(stated or []), *([f"max_rows={max_rows}"] if max_rows is not None else [])]
+    values = stated_values(texts, {"corpus_jsonl": IngestSettings}).get("corpus_jsonl", {})
+    try:
+        resolved, hub = resolve(one, values, data.ingest_toml(one)), HubAccess.of(os.environ)
+        found = unchanged_corpus(one, resolved, data, hub)
+    except VqaError:
+        found = None  # the run says what is wrong, and is recorded
+    if found is not None:
+        where = f"{found.rows} rows in {data.shown(found.layout.output)}"
+        tell(f"{one.name}: nothing changed since the ingest of {found.ingested_at_utc}: {where}; no run is recorded")
+        return 0
+    return _materialize(data, ["corpus_annotations", "corpus_jsonl"], [one.name], texts)
+
+
+@app.command()
+def materialize(
+    assets: Annotated[list[str], typer.Argument(help="Assets of one run, such as unified_corpus.")],
+    partition: Annotated[
+        list[str] | None, typer.Option(help="A corpus; several are run in turn.", autocompletion=_corpus_names)
+    ] = None,
+    stated: Stated = None,
+    root: Root = None,
+) -> int:
+    """Make chosen assets, in a run of Dagster."""
+    names = [name for text in assets for name in text.split(",") if name]
+    return _materialize(_root(root), names, partition or [], stated or [])
+
+
+def _materialize(root: Any, assets: Sequence[str], partitions: Sequence[str], stated: Sequence[str]) -> int:
+    from vqa_assets import materialize as runs
+    from vqa_assets.workflow import log_to_stderr
+
+    log_to_stderr()
+    return runs.materialize(root, assets, partitions, stated)
+
+
+def _root(named: str | None) -> Any:
+    from vqa_assets.tables.paths import DataRoot
+    from vqa_assets.tables.publication import settle_root
+
+    root = DataRoot.resolve(named)
+    settle_root(root)
+    return root
+
+
+def _passed_on(name: str, module: str, sentence: str, *first: str) -> None:
+    """A subcommand whose words are read by the ``main`` of a module; ``first`` are words that come before them."""
+
+    def command(context: typer.Context) -> int:
+        main: Callable[[Sequence[str]], int] = import_module(module).main
+        return main([*first, *context.args])
+
+    command.__doc__ = sentence
+    app.command(name=name, context_settings=_PASSED_ON)(command)
+
+
+_passed_on("run", "vqa_assets.workflow", "Make everything, for every corpus that is there.")
+_passed_on("rehearse", "vqa_assets.rehearse", "What an ingest would do; nothing is written.")
+_passed_on("status", "vqa_assets.status", "What is there, what was lost, the next step.")
+_passed_on("describe", "vqa_assets.describe", "What the unified corpus holds.")
+_passed_on("verify", "vqa_assets.provenance.verify", "Is an artefact what its manifest says?", "verify")
+_passed_on("judge", "vqa_assets.judge", "How well a head or a column predicts opinions.")
+_passed_on("predict", "vqa_assets.predict", "Score clips or tables with a head.")
+_passed_on("backbones", "vqa_assets.backbones.__main__", "Networks that embed pictures: add, list.")
+_passed_on("ui", "vqa_assets.ui", "The web UI, on the data of a root.")
+_passed_on("demo", "vqa_assets.demo.__main__", "A small corpus, made on the spot, to a judged head.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return int(app(given or ["--help"], prog_name=NAME, standalone_mode=False) or 0)
+    except _USAGE_ERROR as error:
+        usage: Any = error
+        command = usage.ctx.command_path if usage.ctx else NAME
+        message = " ".join(usage.format_message().split())
+        tell_error(f"{message.rstrip('.')}; {command} --help says what it takes")
+        return WRONG_ARGUMENT
+    except ArgumentError as error:
+        tell_error(error)
+        return WRONG_ARGUMENT
+    except typer.Exit as ended:
+        return ended.exit_code
+    except (VqaError, OSError) as error:
+        tell_error(error)
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        tell("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
