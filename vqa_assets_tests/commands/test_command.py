@@ -3,12 +3,13 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from vqa_assets.command import main
+from vqa_assets.command import NAME, main
 from vqa_assets.home import home_of
 from vqa_assets.printing import cell
 from vqa_assets.tables.paths import DataRoot
@@ -71,7 +72,7 @@ def test_the_likeliest_mistakes_take_three_lines_at_most_and_stand_in_the_docs(
         message = " ".join(lines).replace(str(empty_root.parent), "…").removeprefix("error: ")
         shown = message if len(message) <= 120 else f"{message[:117]}…"
         rows.append(f"| `vqa-assets {typed}` | {status} | {len(lines)} | {cell(shown)} |")
-    page = (REPOSITORY / "docs" / "failures.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
     table = page.split("<!-- mistakes: made by vqa_assets_tests.commands.test_command -->\n")[1]
     assert table.split("\n<!-- /mistakes -->")[0].splitlines() == rows, "\n".join(rows)
     assert {row.split(" | ")[1] for row in rows[2:]} == {"1", "2"}
@@ -90,6 +91,11 @@ def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, lines)) <= 80
     assert main([]) == 0
     assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_it_is_installed_as_a_program_of_its_name() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {NAME: f"{main.__module__}:{main.__name__}"}
 
 
 PASSED_ON = ("run", "rehearse", "status", "describe", "verify", "judge", "predict", "backbones", "ui", "demo")
