@@ -30,7 +30,7 @@ app = typer.Typer(
 
 Root = Annotated[str | None, typer.Option("--root", help="Data root (default: $VQA_DATA_ROOT, else data).")]
 Stated = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the run; several are several.")
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the run; one each time.")
 ]
 
 

@@ -1,6 +1,6 @@
 """Runs of chosen assets, as the commands ``ingest`` and ``materialize`` start them: what was typed, judged, then run.
 
-A word that names nothing there is ends the command before anything runs (``ArgumentError``, exit status 2); a run that
+A word that names nothing there is, ends the command before anything runs (``ArgumentError``, exit status 2); a run that
 fails ends it with the run's own message (exit status 1).
 """
 
