@@ -29,7 +29,7 @@ from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_co
 from vqa_assets.assets.unified_features import make_unified_features_asset, make_unified_features_checks
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
-from vqa_assets.resources.clip_pool import ThreadClipPool
+from vqa_assets.resources.clip_pool import ClipPoolResource
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.downloader import DownloaderResource
 from vqa_assets.resources.extractor import ClipExtractorResource
@@ -49,7 +49,7 @@ def default_resources() -> dict[str, Any]:
         "data_root": DataRootResource(),
         "prober": ProberResource(),
         "downloader": DownloaderResource(),
-        "clip_pool": ThreadClipPool(),
+        "clip_pool": ClipPoolResource(),
         "extractor": ClipExtractorResource(),
         "trainer": TrainerResource(),
         "notifier": NotifierResource(),

@@ -25,6 +25,7 @@
     ├── EncodeGridError      libvmaf reports and rows that cannot become an encode grid
     ├── LabelError           features and labels that do not join
     ├── FeatureError         measuring clips
+    ├── ClusterError         workers elsewhere: none there, unfit, or gone in the middle of a run
     ├── TrainingError        tables a head must not be trained on
     │   └── NoLabelledRowsError  real input without one labelled row
     ├── HeadError            a trained head's files, or rows that it cannot score
@@ -189,6 +190,10 @@ class LabelError(VqaError):
 
 class FeatureError(VqaError):
     """Features that could not be measured."""
+
+
+class ClusterError(VqaError):
+    """Workers of another process or machine that are not there, not fit for the work, or gone."""
 
 
 class TrainingError(VqaError):

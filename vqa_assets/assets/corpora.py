@@ -21,6 +21,7 @@ from vqa_assets.corpora.scales import MosScale, ScaleEvidence
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.ingest.tools import DownloaderSource, ProberSource
 from vqa_assets.provenance import CLOCKS_DIFFER_DAYS, age_days
+from vqa_assets.resources.clip_pool import pool_metadata
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.specs import CORPUS_JSONL, corpus_jsonl_of
@@ -146,7 +147,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
             manifest=ingested.manifest,
             manifest_file=ingested.layout.manifest,
             data_version=ingested.data_version,
-            metadata=_jsonl_metadata(ingested, corpus),
+            metadata=_jsonl_metadata(ingested, corpus) | pool_metadata(clip_pool),
         )
 
     return corpus_jsonl

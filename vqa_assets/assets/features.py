@@ -16,6 +16,7 @@ from vqa_assets.assets.runs import dagster_failures, observer, run_context
 from vqa_assets.clips.work import ClipPool
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.settings import ExtractionSettings
+from vqa_assets.resources.clip_pool import pool_metadata
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.extractor import ClipExtractorResource
 from vqa_assets.tables.paths import manifest_path
@@ -99,7 +100,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             manifest=measured.manifest,
             manifest_file=manifest_path(measured.path),
             data_version=measured.data_version,
-            metadata=_metadata(measured, measured.manifest),
+            metadata=_metadata(measured, measured.manifest) | pool_metadata(clip_pool),
         )
 
     return clip_features

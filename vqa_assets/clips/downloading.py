@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from vqa_assets.clips.elsewhere import place_of_run
 from vqa_assets.clips.hashing import ClipBytes
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import DownloadError, IngestError
@@ -272,7 +273,8 @@ class Hosts:
                 host.changed.wait(_LOOK_AROUND_S)
             host.busy += 1
         try:
-            yield
+            with place_of_run(name, per_host, stop):  # where workers are elsewhere, the places are all of theirs
+                yield
         finally:
             with host.changed:
                 host.busy -= 1

@@ -11,8 +11,9 @@ from concurrent.futures import Executor, Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,6 +41,28 @@ class PoolContext(Protocol):
     def __exit__(self, *exc: object) -> object: ...
 
 
+@runtime_checkable
+class Remote(Protocol):
+    """What an executor is beside, whose workers are other processes that somebody else started, elsewhere perhaps."""
+
+    @property
+    def window(self) -> int:
+        """Calls outstanding at once, so that none of its workers is idle; it changes with what calls take."""
+        ...
+
+    def check_sees(self, folder: Path) -> None:
+        """ClusterError where a worker does not see this folder as it is here."""
+        ...
+
+    def prefer(self, resource: str) -> None:
+        """Send what comes only to workers that have this resource (``GPU``), where any has it."""
+        ...
+
+    def in_words(self) -> str:
+        """How many workers there are: ``4 workers``."""
+        ...
+
+
 def completed(
     executor: Executor,
     work: Callable[[Item], Result],
@@ -50,7 +73,7 @@ def completed(
     """Submit ``work(item)`` for each item, at most ``window`` outstanding, and yield (item, future) as each completes.
 
     Closing the generator, or an exception in its consumer, cancels what has not begun. ``meanwhile`` is called every
-    half second while nothing completes.
+    half second while nothing completes. An executor with workers elsewhere may have a wider window.
     """
     with closing(completed_together(executor, work, items, window, meanwhile)) as batches:
         for batch in batches:
@@ -73,7 +96,8 @@ def completed_together(
     done: SimpleQueue[Future[Result]] = SimpleQueue()  # costs the same however wide the window is; ``wait`` does not
     try:
         while True:
-            for item in islice(queue, window - len(pending)):
+            wide = max(window, executor.window) if isinstance(executor, Remote) else window
+            for item in islice(queue, max(wide - len(pending), 0)):
                 future = executor.submit(work, item)
                 pending[future] = item
                 future.add_done_callback(done.put)
@@ -190,6 +214,12 @@ class Watch:
         self._begun = self._observed = line.now()
         self._counts = {"done": 0, "failed": 0}
         self._cached: int | None = None
+        self._where: Callable[[], str] = str
+
+    def at(self, executor: Executor) -> None:
+        """From now on lines say how many workers elsewhere there are, where the executor has such."""
+        if isinstance(executor, Remote):
+            self._where = executor.in_words
 
     def update(self, done: int, failed: int, **counts: int) -> None:
         """Take the counts as they are now, and say what is due.
@@ -219,7 +249,8 @@ class Watch:
         self._observe(PassCounts(**self._counts, total=self._line.total, cached=self._cached or 0, seconds=seconds))
 
     def _lost(self) -> str:
-        return ", ".join(f"{self._counts[name]} {name}" for name in ("failed", "broken") if name in self._counts)
+        lost = [f"{self._counts[name]} {name}" for name in ("failed", "broken") if name in self._counts]
+        return ", ".join(filter(None, [*lost, self._where()]))
 
 
 def clock(seconds: float) -> str:

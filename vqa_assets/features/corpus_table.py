@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.folders import ClipFolders, is_there
 from vqa_assets.clips.geometry import is_raw
-from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, unobserved
+from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Remote, Watch, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError, SchemaError
@@ -156,6 +156,9 @@ def make_clip_features(
     ):
         extra = frozenset(column.field for column in corpus.extra_columns)
         watch = Watch(ProgressLine(f"{corpus.name}-features", len(clips), _log.info), settings.observe)
+        watch.at(executor)
+        if isinstance(executor, Remote):
+            executor.check_sees(settings.clips.target)
         window = WINDOW_PER_WORKER * settings.workers
         run = MeasuringRun(
             window, threading.Event(), watch.update, watch.look, hashes=settings.hashes, caps=settings.caps

@@ -10,7 +10,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import clearer_reason, refuse_what_is_no_clip
+from vqa_assets.clips.elsewhere import run_here
 from vqa_assets.clips.geometry import Geometry, geometry_of, raw_geometry
 from vqa_assets.clips.hashing import HashedFile, StampedHash, of_steady_files
 from vqa_assets.clips.processes import Worker, WorkerDiedError
 from vqa_assets.clips.pyav import answer_of, refuse_by_header
 from vqa_assets.clips.trouble import RUNS_UNTIL_BROKEN, is_crash
-from vqa_assets.clips.work import StoppedError, completed, stopping
+from vqa_assets.clips.work import Remote, StoppedError, completed, stopping
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import (
     BrokenClipError,
@@ -37,6 +38,7 @@ from vqa_assets.errors import (
     TransientClipError,
 )
 from vqa_assets.feature_names import CANONICAL_6, VMAF, pooled_columns
+from vqa_assets.features.backbone import PREFIX
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome, family_key
 from vqa_assets.features.family import FamilyVersion, FeatureExtractor, Measured, joined
 from vqa_assets.features.memory import MEMORY
@@ -180,8 +182,8 @@ def extract_features(
 
     Each clip's outcomes are committed to the cache as it completes, in the calling thread: an interrupt loses the clips
     in hand and no others. A ``ClipError`` costs its clip, though not what other families measured of it; any other
-    error, ``FeatureError`` and ``StoppedError`` included, ends the run. Only the threads of a ``ThreadPoolExecutor``
-    see ``run.stop`` within a clip.
+    error, ``FeatureError`` and ``StoppedError`` included, ends the run. Threads of a
+    ``ThreadPoolExecutor`` see ``run.stop`` within a clip, workers elsewhere that of their own process.
     """
     families = tuple(extractor.families)
     measured_columns = {name for family in families for name in family.columns}
@@ -207,8 +209,10 @@ def extract_features(
     )
     work = partial(_measure, extractor, run.caps, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
     with _clips_in_hand(cache) as hand, stopping(run.stop, executor):
+        if isinstance(executor, Remote) and any(family.name.startswith(PREFIX) for family in families):
+            executor.prefer("GPU")
         for task, future in completed(executor, work, hand.taken(tasks), run.window, run.meanwhile):
-            measured, key = hand.given_back(task, future.result()), _clip_key(task.clip)
+            measured, key = hand.given_back(task, _result(task, future)), _clip_key(task.clip)
             cache.put_all({family_key(family, key): measured[family.name] for family in ledger.lacking[task.index]})
             ledger.judge(task.index, task.clip, {one: measured[one.name] for one in ledger.lacking[task.index]})
             done += 1
@@ -434,6 +438,14 @@ def _version_change(
     return None
 
 
+def _result(task: MeasuringTask, future: "Future[dict[str, Outcome]]") -> dict[str, Outcome]:
+    """What a worker made of a clip; where it died of it, alone with it and twice, that is what became of it."""
+    try:
+        return future.result()
+    except ChildDiedError as death:
+        return dict.fromkeys(task.families, _outcome(death))
+
+
 def _measure(
     extractor: FeatureExtractor, caps: ClipCaps, stop: threading.Event | None, task: MeasuringTask
 ) -> dict[str, Outcome]:
@@ -442,6 +454,8 @@ def _measure(
     Where the machine stood in the way, or a process died over the clip, it is tried once more.
     """
     MEMORY.keep_to(caps)  # here: the process may be another than the run's
+    if stop is None and (here := run_here()):
+        stop = here.stop
     measured = _tried(extractor, caps, stop, task)
     again = tuple(name for name, values in measured.items() if _may_pass(values))
     if again:

@@ -9,6 +9,7 @@ Nothing is committed here. Which clips need a worker, and what becomes of outcom
 import errno
 import hashlib
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from vqa_assets.clips.containers import HEAD_BYTES, begins_as_container, kind_of
 from vqa_assets.clips.downloading import DownloadLimits, pause_s, told_address
 from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
 from vqa_assets.clips.geometry import Geometry, raw_geometry
-from vqa_assets.clips.hashing import CHANGED, ClipBytes, of_steady_files
+from vqa_assets.clips.hashing import CHANGED, ClipBytes, hash_file, of_steady_files
 from vqa_assets.clips.trouble import Deaths, tried_again
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
@@ -229,6 +230,26 @@ def outcome_of_error(error: DownloadError, url: str) -> ClipOutcome:
     if error.permanent:
         return ClipOutcome(ClipState.FAILED, reason=error.reason, address=told_addresses([url]))
     return ClipOutcome(ClipState.UNAVAILABLE, reason=error.reason, unreachable=error.unreachable)
+
+
+def died_over(task: ClipTask, death: ChildDiedError) -> ClipOutcome:
+    """What a clip comes to over which a worker died, alone with it and twice: broken by crashes, else tried again.
+
+    A killed one counts as a killed probe does. Only the coordinator calls it: the clip is hashed here.
+    """
+    try:
+        stamp = stamp_of(task.path)
+        if stamp is None:
+            return ClipOutcome(ClipState.UNAVAILABLE, reason=str(death))
+        sha256 = hash_file(task.path, threading.Event()).sha256
+    except OSError as error:
+        return unreadable(error)
+    known = task.deaths if task.deaths and task.deaths.sha256 == sha256 else Deaths(sha256)
+    deaths = known.and_one(death)
+    if reason := str(death) if death.crashed else deaths.verdict():
+        clip = ReadClip(stamp, sha256, None, reason, None)
+        return ClipOutcome(ClipState.BROKEN, clip, reason, read_bytes=stamp.size_bytes, deaths=deaths)
+    return ClipOutcome(ClipState.UNPROBED, reason=str(death), present=True, deaths=deaths)
 
 
 def as_raw(clip: ReadClip, raw: RawVideo, codec: str) -> ReadClip:

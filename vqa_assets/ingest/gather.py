@@ -13,10 +13,19 @@ from functools import partial
 
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.hub import HubAccess
-from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Watch, completed_together, stopping, unobserved
-from vqa_assets.errors import ServerGoneError
+from vqa_assets.clips.work import (
+    ClipPool,
+    Observer,
+    ProgressLine,
+    Remote,
+    Watch,
+    completed_together,
+    stopping,
+    unobserved,
+)
+from vqa_assets.errors import ChildDiedError, ServerGoneError
 from vqa_assets.ingest.cache import IngestCache
-from vqa_assets.ingest.clip_task import ClipLimits, ClipOutcome, ClipState, ClipTask, read_clips
+from vqa_assets.ingest.clip_task import ClipLimits, ClipOutcome, ClipState, ClipTask, died_over, read_clips
 from vqa_assets.ingest.fetching import check_space
 from vqa_assets.ingest.plan import IngestPlan
 from vqa_assets.ingest.progress import DONE, Entry, Progress
@@ -108,6 +117,9 @@ def gather_outcomes(
         watch = Watch(ProgressLine(f"{name}-jsonl", len(tasks), _log.info), services.observe)
         # The tools close after the pool, when no thread of it is left that could open them again.
         with tools_of_run(tools) as here, services.pool.open(workers_of(plan.settings)) as executor:
+            if isinstance(executor, Remote):
+                executor.check_sees(plan.clips.folders.target)
+            watch.at(executor)
             watch.update(done=0, failed=0, broken=0, read_bytes=0, fetched_bytes=0)
             with stopping(here.stop, executor, partial(stop_run, tools.run_id)):
                 gathering.work(tasks, tools, executor, watch)
@@ -195,7 +207,11 @@ class _Gathering:
         failures: list[BaseException] = []
         for tasks, future in batch:
             failure = future.exception()  # of the executor, such as a worker process that died
-            results = future.result() if failure is None else [failure]
+            if isinstance(failure, ChildDiedError):
+                # A worker elsewhere died of these clips, alone with them.
+                results: Sequence[ClipOutcome | BaseException] = [died_over(task, failure) for task in tasks]
+            else:
+                results = future.result() if failure is None else [failure]
             for task, result in zip(tasks, results, strict=False):  # nothing comes after the error that ended a chunk
                 if isinstance(result, ClipOutcome):
                     outcomes[task.name] = result

@@ -10,10 +10,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from uuid import uuid4
 
+from vqa_assets.clips.elsewhere import run_here
 from vqa_assets.clips.hub import HubAccess
 
 if TYPE_CHECKING:
@@ -188,6 +190,9 @@ def open_tools(tools: ClipTools) -> OpenTools:
     with _opening:
         if key not in _opened:
             _opened[key] = OpenTools(tools)
+            if here := run_here():  # a worker elsewhere: what stops and ends there stops and closes these
+                here.at_stop.append(partial(stop_run, tools.run_id))
+                here.at_end.append(partial(close_run, tools.run_id))
         return _opened[key]
 
 

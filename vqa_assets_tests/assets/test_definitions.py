@@ -124,6 +124,7 @@ def test_a_resource_can_be_injected_and_a_misspelt_one_is_refused() -> None:
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
     heavy = ("torch", "onnx", "onnxruntime", "av", "pandas", "pandera", "polars", "numpy", "scipy", "pyarrow", "pycurl")
+    heavy += ("dask", "distributed")
     program = f"import sys, vqa_assets.definitions; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

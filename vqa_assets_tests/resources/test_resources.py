@@ -47,7 +47,7 @@ def test_no_resource_has_a_setting_that_names_what_is_executed() -> None:
         "data_root": {"path"},
         "prober": {"implementation"},
         "downloader": {"implementation"},
-        "clip_pool": set(),
+        "clip_pool": {"implementation", "chunk_clips"},
         "extractor": {"feature_sets", "perceptual_hash", "backbone_device", "backbone_batch"},
         "trainer": {"implementation", "device"},
         "notifier": {"webhook", "timeout_s"},

@@ -1,0 +1,442 @@
+"""The clip pool on Dask: worker processes over TCP that give the same bytes, die, are unfit, or are not there."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from vqa_assets.clips import dask_cluster, elsewhere
+from vqa_assets.clips.dask_cluster import ADDRESS, CLUSTER, place_named, read_cluster_file
+from vqa_assets.clips.dask_engine import DaskExecutor
+from vqa_assets.clips.folders import ClipFolders
+from vqa_assets.clips.work import PassCounts
+from vqa_assets.corpora import CORPORA
+from vqa_assets.definitions import build_defs
+from vqa_assets.errors import ClusterError, SettingsError, VqaError
+from vqa_assets.features.corpus_table import FeatureSettings, MeasuredTable, make_clip_features
+from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.provenance import RunContext
+from vqa_assets.resources.clip_pool import ClipPoolResource
+from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.resources.downloader import DownloaderResource
+from vqa_assets.resources.prober import ProberResource
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.shared.clips import tiny_clips
+from vqa_assets_tests.shared.dask_work import DeadlyExtractor, DeadlyProber
+from vqa_assets_tests.shared.fakes import SmallCorpus
+from vqa_assets_tests.shared.hostile_server import HostileServer, gives
+
+pytestmark = pytest.mark.usefixtures("no_proxy")
+KONVID = CORPORA["konvid-150k"]
+DASK = ClipPoolResource(implementation="dask")
+
+
+class Cluster:
+    """A scheduler and workers in processes of their own, under nannies."""
+
+    def __init__(self, workers: int) -> None:
+        import dask
+        from distributed import LocalCluster
+
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+            self.cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+        self.address = str(self.cluster.scheduler_address)
+
+    def scale(self, workers: int) -> None:
+        self.cluster.scale(workers)
+        wait(lambda: len(self.cluster.scheduler.workers) == workers)
+
+
+def wait(condition: Callable[[], object], within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Cluster]:
+    """Two workers that the tests of this file share."""
+    made = Cluster(2)
+    yield made
+    made.cluster.close()
+
+
+@pytest.fixture
+def cluster(workers: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Those workers, as the environment names them."""
+    monkeypatch.delenv(CLUSTER, raising=False)
+    monkeypatch.setenv(ADDRESS, workers.address)
+    return workers
+
+
+def staged(root: Path, bodies: dict[str, bytes], **services: Any) -> SmallCorpus:
+    """A corpus whose clips are there, read by a fake prober on Dask unless told otherwise."""
+    root.mkdir(parents=True, exist_ok=True)
+    chosen = {"downloader": DownloaderResource(), "prober": DeadlyProber(), "pool": DASK, **services}
+    corpus = SmallCorpus(DataRoot(root), **chosen)
+    corpus.annotate([(name, "", 3, 0.5, 5) for name in bodies])
+    for name, body in bodies.items():
+        corpus.stage(name, body)
+    return corpus
+
+
+def measured(corpus: SmallCorpus, extractor: Any) -> MeasuredTable:
+    clips = ClipFolders(corpus.folder / "clips")
+    settings = FeatureSettings(corpus.root.corpus_jsonl(corpus.corpus), clips, workers=2)
+    return make_clip_features(corpus.corpus, settings, extractor, corpus.pool, RunContext(corpus.root, {}, Path("x")))
+
+
+# The same bytes
+
+
+def outputs(root: Path, pool: ClipPoolResource, bodies: dict[str, bytes], server: HostileServer, extractor: Any) -> Any:
+    """All that an ingest of staged, fetched, torn and absent clips and a measuring write, on a pool."""
+    names = list(bodies)
+    rows = [(name, "", 3, 0.5, 5) for name in (*names[:4], "torn.mp4", "nowhere.mp4")]
+    rows += [(name, server.on(f"/{name}", gives(bodies[name], after_s=0.05)), 2, 0.5, 5) for name in names[4:]]
+    root.mkdir()
+    corpus = SmallCorpus(DataRoot(root), prober=ProberResource(), downloader=DownloaderResource(), pool=pool)
+    corpus.annotate(rows)
+    for name in names[:4]:
+        corpus.stage(name, bodies[name])
+    corpus.stage("torn.mp4", bodies[names[0]][:900])
+    server.peak = 0
+    report = corpus.ingest(per_host=2).report
+    assert report.written == 8
+    assert server.peak <= 2, "over all workers together"
+    made = measured(corpus, extractor)
+    fetched = {path.name: path.read_bytes() for path in (corpus.folder / "clips").iterdir()}
+    files = (corpus.root.corpus_jsonl(KONVID), corpus.folder / "konvid_150k.losses.jsonl", made.path)
+    return [path.read_bytes() for path in files], report.counters(), fetched, made.data_version
+
+
+def test_threads_and_workers_write_the_same_bytes(
+    cluster: Cluster, tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqa_assets.ingest.run.utc_text", lambda: "2026-01-01T00:00:00+00:00")
+    bodies, extractor = tiny_clips(tmp_path / "made", 8), DeadlyExtractor()
+    by_threads = outputs(tmp_path / "threads", ClipPoolResource(), bodies, server, extractor)
+    assert outputs(tmp_path / "dask", DASK, bodies, server, extractor) == by_threads
+
+
+@pytest.mark.takes_long("six worker processes that measure")
+def test_threads_and_one_and_four_workers_write_the_same_features(
+    cluster: Cluster, tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqa_assets.ingest.run.utc_text", lambda: "2026-01-01T00:00:00+00:00")
+    bodies, extractor = tiny_clips(tmp_path / "made", 8), ClipExtractor(feature_sets=("nr-v1",))
+    by_threads = outputs(tmp_path / "threads", ClipPoolResource(), bodies, server, extractor)
+    for count in (4, 1):
+        cluster.scale(count)
+        assert outputs(tmp_path / str(count), DASK, bodies, server, extractor) == by_threads
+    cluster.scale(2)
+
+
+# Deaths
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGSEGV, pytest.param(signal.SIGKILL, marks=pytest.mark.takes_long("workers that are killed"))]
+)
+def test_a_clip_that_kills_its_workers_is_found_by_name_and_its_neighbours_are_kept(
+    cluster: Cluster, tmp_path: Path, how: signal.Signals
+) -> None:
+    bodies = {f"{number}.mp4": bytes([number, int(how)]) for number in range(5)}
+    pool = ClipPoolResource(implementation="dask", chunk_clips=2)
+    corpus = staged(tmp_path / "data", bodies, prober=DeadlyProber("2.mp4", how), pool=pool)
+    report = corpus.ingest().report
+    assert {row["src"] for row in corpus.rows()} == set(bodies) - {"2.mp4"}
+    (loss,) = report.losses
+    assert loss.src == "2.mp4"
+    if how is signal.SIGSEGV:
+        assert (report.skipped_broken, report.skipped_probe) == (1, 0)
+        assert loss.reason == "its worker crashed on it (signal 11)"
+    else:  # it may have been the machine: three runs decide
+        assert (report.skipped_broken, report.skipped_probe) == (0, 1)
+        assert loss.reason == "its worker was killed (signal 9)"
+
+
+@pytest.mark.takes_long("workers that are killed")
+def test_a_clip_that_kills_its_workers_costs_its_feature_row_only(cluster: Cluster, tmp_path: Path) -> None:
+    corpus = staged(tmp_path / "data", {f"{number}.mp4": bytes([number]) * (number + 1) for number in range(6)})
+    corpus.ingest()
+    report = measured(corpus, DeadlyExtractor("3.mp4")).report
+    assert report is not None
+    assert report.failed == [("3.mp4", "its worker crashed on it (signal 11)")]
+    assert report.measured == 5
+
+
+@pytest.mark.takes_long("workers that are killed")
+def test_a_worker_that_is_killed_in_mid_run_costs_no_clip(cluster: Cluster, tmp_path: Path) -> None:
+    corpus = staged(tmp_path / "data", {f"{number}.mp4": bytes([number]) for number in range(30)})
+    corpus.ingest()
+    pids = [nanny.pid for nanny in cluster.cluster.workers.values()]
+    killer = threading.Timer(0.5, os.kill, (pids[0], signal.SIGKILL))
+    killer.start()
+    report = measured(corpus, DeadlyExtractor(pause_s=0.05)).report
+    killer.join()
+    assert report is not None
+    assert (report.measured, report.failed) == (30, [])
+    wait(lambda: len(cluster.cluster.scheduler.workers) == 2)
+
+
+def test_an_interrupt_stops_the_workers_within_two_seconds(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqa_assets.clips.work.OBSERVED_EVERY_S", 0.0)
+    corpus = staged(tmp_path / "data", {f"{number}.mp4": bytes([number]) for number in range(4)})
+    corpus.ingest()
+    begun: list[float] = []
+
+    def interrupt(counts: PassCounts) -> None:
+        begun.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    clips = ClipFolders(corpus.folder / "clips")
+    settings = FeatureSettings(corpus.root.corpus_jsonl(KONVID), clips, workers=2, observe=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_clip_features(
+            KONVID, settings, DeadlyExtractor(pause_s=60.0), DASK, RunContext(corpus.root, {}, Path("x"))
+        )
+    wait(lambda: not any(state.processing for state in cluster.cluster.scheduler.workers.values()), 2.0)
+    assert time.monotonic() - begun[0] < 4.0
+
+
+# Unfit, or not there
+
+
+@contextmanager
+def answering(with_bytes: bytes | None) -> Iterator[int]:
+    """A port where something listens that says these bytes to whoever connects; None: it says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        kept: list[socket.socket] = []
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                kept.append(connection)
+                if with_bytes:
+                    connection.sendall(with_bytes)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in kept:
+            connection.close()
+
+
+def refusal(environment: dict[str, str]) -> VqaError:
+    """What a pool on Dask says of an environment, before twenty seconds have passed."""
+    begun = time.monotonic()
+    with pytest.raises(VqaError) as error, dask_cluster.dask_executor(environment):
+        pass
+    assert time.monotonic() - begun < 20
+    assert error.value.next_step
+    return error.value
+
+
+def test_an_address_where_nobody_listens_is_an_error_that_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = refusal({ADDRESS: f"tcp://127.0.0.1:{port}"})
+    assert str(error).startswith(f"{ADDRESS}: no Dask scheduler at tcp://127.0.0.1:{port}: connection refused")
+
+
+@pytest.mark.parametrize("says", [None, b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100])
+def test_an_address_where_something_else_answers_is_an_error(
+    says: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_cluster, "_ANSWER_WITHIN_S", 1.0)  # of the one that says nothing
+    with answering(says) as port:
+        error = refusal({ADDRESS: f"tcp://127.0.0.1:{port}"})
+    assert error.found == "an answer that is not Dask's"
+
+
+def test_a_worker_s_address_is_no_scheduler_s(cluster: Cluster) -> None:
+    worker = next(iter(cluster.cluster.scheduler.workers))
+    assert refusal({ADDRESS: worker}).found == "a Dask worker"
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, f"neither {ADDRESS} nor {CLUSTER}"),
+        ({ADDRESS: "tcp://h:1", CLUSTER: "c.toml"}, f"{ADDRESS} and {CLUSTER} both"),
+        ({ADDRESS: "http://h:1"}, "http://h:1"),
+        ({ADDRESS: "tcp://127.0.0.1"}, "no address"),
+        ({ADDRESS: "tls://127.0.0.1:8786"}, "no keys"),
+    ],
+)
+def test_an_environment_that_names_no_cluster_is_told_what_it_needs(environment: dict[str, str], found: str) -> None:
+    assert found in refusal(environment).found
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "found"),
+    [
+        ("workers = 2", "class", "nothing"),
+        ('class = "LocalCluster"\nworkers = 2', "class", "'LocalCluster'"),
+        ('class = "distributed.LocalCluster"\nworkers = 0', "workers", "0"),
+        ('class = "distributed.LocalCluster"\nworkers = true', "workers", "True"),
+        ('class = "distributed.LocalCluster"', "workers", "nothing"),
+        ('class = "distributed.LocalCluster"\nworkers = 1\nnanny = 1', "nanny", "no setting of that name"),
+        ('class = "distributed.LocalCluster"\nworkers = 1\noptions = 3', "options", "3"),
+        ("class =", "", "no TOML"),
+    ],
+)
+def test_a_cluster_file_that_cannot_be_used_says_what_is_wrong(
+    tmp_path: Path, text: str, what: str, found: str
+) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as error:
+        read_cluster_file(path)
+    assert error.value.what == f"{CLUSTER}: {path}" + (f": {what}" if what else "")
+    assert error.value.found.startswith(found)
+    with pytest.raises(SettingsError, match="no such file"):
+        place_named({CLUSTER: str(tmp_path / "absent.toml")})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "found"),
+    [
+        ("dask_of_nobody.Cluster", "", "No module named 'dask_of_nobody'"),
+        ("distributed.NoSuchCluster", "", "has no attribute 'NoSuchCluster'"),
+        ("distributed.LocalCluster", 'host = "256.0.0.1"', "LocalCluster"),
+        ("pathlib.Path", "", "TypeError"),
+    ],
+)
+def test_a_cluster_that_does_not_exist_or_does_not_start_is_an_error(
+    tmp_path: Path, name: str, options: str, found: str
+) -> None:
+    (tmp_path / "cluster.toml").write_text(f'class = "{name}"\nworkers = 1\n[options]\n{options}\n')
+    error = refusal({CLUSTER: str(tmp_path / "cluster.toml")})
+    assert found in str(error)
+
+
+@pytest.mark.parametrize(
+    ("package", "version"), [("vqa-assets", "0.0.1"), ("av", elsewhere.ABSENT), ("onnxruntime", "1.0")]
+)
+def test_a_worker_of_another_version_or_without_pyav_is_an_error_before_work_starts(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, package: str, version: str
+) -> None:
+    theirs = elsewhere.packages_here()
+    really = theirs[package]
+    monkeypatch.setattr(dask_cluster, "everywhere", lambda client, work: {"tcp://w:1": {**theirs, package: version}})
+    error = refusal({ADDRESS: cluster.address})
+    assert str(error).startswith(
+        f"the Dask worker tcp://w:1 is of another version: {package} {version}, expected {package} {really}"
+    )
+
+
+def test_workers_that_do_not_see_the_clips_are_an_error_before_work_starts(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = staged(tmp_path / "data", {"a.mp4": b"a"})
+
+    own, stat = tmp_path / "of this machine only", Path.stat
+
+    def write(path: Path, content: bytes) -> int:
+        with own.open("wb") as file:
+            return file.write(content)
+
+    def looked_at(path: Path, **options: Any) -> os.stat_result:
+        return stat(own if path.name.startswith(".seen-by-workers") else path, **options)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    monkeypatch.setattr(Path, "stat", looked_at)
+    with pytest.raises(ClusterError) as error, DASK.open(1) as executor:
+        executor.check_sees(corpus.folder / "clips")  # type: ignore[attr-defined]
+    assert error.value.what == "2 of 2 Dask workers do not see the clips"
+    assert "no such file or directory" in error.value.found
+
+
+@pytest.mark.takes_long("a scheduler that is killed")
+def test_a_scheduler_that_dies_in_mid_run_is_an_error_within_thirty_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = staged(tmp_path / "data", {f"{number}.mp4": bytes([number]) for number in range(4)})
+    corpus.pool = ClipPoolResource()
+    corpus.ingest()
+    file = tmp_path / "scheduler.json"
+    begin = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+    scheduler = subprocess.Popen(
+        [*begin, "--scheduler-file", str(file), "--host", "127.0.0.1"], stderr=subprocess.DEVNULL
+    )
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--no-dashboard"]
+    worker_process = subprocess.Popen([*worker, "--nthreads", "1", "--no-nanny"], stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: file.exists() and file.stat().st_size)
+        monkeypatch.setenv(ADDRESS, json.loads(file.read_text())["address"])
+        monkeypatch.delenv(CLUSTER, raising=False)
+        corpus.pool = DASK
+        killed: list[float] = []
+
+        really = DaskExecutor._send
+
+        def sent(executor: DaskExecutor, chunk: Any) -> None:
+            really(executor, chunk)
+            if not killed:
+                killed.append(time.monotonic())
+                scheduler.kill()
+
+        monkeypatch.setattr(DaskExecutor, "_send", sent)
+        with pytest.raises(ClusterError, match="the Dask scheduler is gone"):
+            measured(corpus, DeadlyExtractor(pause_s=60.0))
+        assert time.monotonic() - killed[0] < 30
+    finally:
+        for process in (scheduler, worker_process):
+            process.kill()
+            process.wait()
+
+
+# As a run
+
+
+def test_a_run_on_workers_says_how_many_and_where_dask_shows_them(cluster: Cluster, root_path: Path) -> None:
+    corpus = SmallCorpus(DataRoot(root_path))
+    corpus.annotate([(name, "", 3, 0.5, 5) for name in tiny_clips(corpus.folder / "clips", 3)])
+    (corpus.folder / "ingest.toml").write_text("min_rows = 1\n")
+    defs = build_defs(data_root=DataRootResource(path=str(root_path)))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            asset_selection=[dg.AssetKey("corpus_jsonl")],
+            partition_key="konvid-150k",
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "ERROR"}}},
+                "resources": {"clip_pool": {"config": {"implementation": "dask"}}},
+            },
+            instance=instance,
+        )
+    metadata = result.asset_materializations_for_node("corpus_jsonl")[0].metadata
+    assert metadata["dask_workers"].value == 2
+    assert str(metadata["dask_dashboard"].value).startswith("http://127.0.0.1:")
+    assert len(corpus.rows()) == 3
+
+
+@pytest.mark.takes_long("a cluster that is started and ended")
+def test_a_cluster_of_the_run_s_own_starts_and_ends_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text('class = "distributed.LocalCluster"\nworkers = 1\n')
+    with dask_cluster.dask_executor({CLUSTER: str(file)}) as connected:
+        assert connected.executor.in_words() == "1 worker"
+        assert list(connected.executor.map(len, ["a", "bc"])) == [1, 2]
+        (pid,) = connected.executor.everywhere(os.getpid).values()
+    wait(lambda: not Path(f"/proc/{pid}").exists())
