@@ -18,6 +18,7 @@ VMAF = "vmaf"
 TIME_VARYING = (*CANONICAL_6, "saliency", "saliency_var")
 """Features with one value a frame; their table columns are ``pooled_columns``."""
 
+_SHOT = "shot_"
 SHOT_FEATURES = ("shot_count_norm", "shot_mean_len_norm", "shot_cut_density")
 """Features with one value a clip."""
 
@@ -160,11 +161,19 @@ DISPLAY_COLUMNS = (
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """The columns a head reads, in order. ``measured`` are those that may not be constant."""
+    """The columns a head reads, in order; ``measured`` are those that say what a picture looks like."""
 
     name: str
     columns: tuple[str, ...]
     measured: frozenset[str]
+
+    @property
+    def must_vary(self) -> frozenset[str]:
+        """The columns of which one value in all rows means that they were measured wrongly.
+
+        Shots are none of them: a corpus of clips without a cut is an honest one.
+        """
+        return frozenset(name for name in self.measured if not name.startswith(_SHOT))
 
 
 KONVID_V1 = FeatureSchema(

@@ -2,7 +2,7 @@
 
 Any ONNX head, or any column of numbers in the table, against its scores: SROCC, KROCC, PLCC and RMSE, raw and after a
 logistic fit, with 95 % intervals, in all, per corpus, per split and by content, beside the ceiling that the errors of
-the scores set where SD and count are known. No Dagster, no network.
+the scores set where SD and count are known, and how often a head's own intervals hold. No Dagster, no network.
 """
 
 import argparse
@@ -213,6 +213,9 @@ def as_text(judgement: "Judgement") -> str:
             most = {"srocc": above.srocc, "plcc": above.plcc}
             numbers = "".join(f"{f'{most[metric]:.3f}' if metric in most else '':>{_WIDTH}}" for metric in _SHOWN)
             lines.append(f"{'  ceiling':<{width + 18}}{numbers}".rstrip())
+        if name in parts and (held := parts[name].coverage):
+            of_level = f"{judgement.predictor.level:.0%} intervals hold {held.share:.1%} of these scores"
+            lines.append(f"  {of_level} (±{held.width / 2:.2f} on average)")
     lines += ["", *(f"- {note}" for note in judgement.notes)]
     if gate := judgement.gate:
         rows = f"the {gate.rows} rows that it was not trained on" if gate.read_on == NEVER_SEEN else "all rows"

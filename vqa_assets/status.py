@@ -14,7 +14,7 @@ from typing import Any
 from vqa_assets.arguments import CommandParser
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
-from vqa_assets.errors import AnnotationError, SettingsError, VqaError
+from vqa_assets.errors import AnnotationError, SchemaError, SettingsError, VqaError
 from vqa_assets.ingest.earlier import MENDED_BY_INGEST, read_earlier
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
 from vqa_assets.ingest.rows import LATER_COUNTERS, LOST
@@ -40,8 +40,8 @@ class CorpusStatus:
 
     ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why. ``tables`` are
     the feature table and the labelled table that are there, ``old`` is what an ingest of today would write otherwise,
-    ``with_features`` are its rows in unified_features, None where that was not made; ``advice`` is what would make a
-    better head of it.
+    ``with_features`` are its rows in unified_features, None where that was not made; ``head`` is the verdict of its own
+    head and how that stands beside baselines, ``advice`` what would make a better one.
     """
 
     name: str
@@ -57,6 +57,7 @@ class CorpusStatus:
     error: str = ""
     with_features: int | None = None
     advice: str = ""
+    head: str = ""
 
     @property
     def present(self) -> bool:
@@ -76,6 +77,7 @@ class CorpusStatus:
             "age": "" if self.age_days is None else _age_in_words(self.age_days),
             "scale": self.scale or "",
             "tables": ", ".join(self.tables),
+            "head": self.head,
             "old": "; ".join(self.old),
             "error": self.error,
             "advice": self.advice,
@@ -121,6 +123,7 @@ def status_of(corpus: Corpus, root: DataRoot, corpora: Mapping[str, Corpus] = CO
         status = replace(status, error=status.error or str(problem)) if status.present else status
     try:
         status = replace(status, advice=_advice(corpus, root, corpora))
+        status = replace(status, head=_head_of(corpus, root))
     except (VqaError, OSError, ValueError, TypeError, AttributeError) as problem:
         status = replace(status, error=status.error or str(problem))
     if not error and status.clips is not None:
@@ -186,6 +189,28 @@ def _with_features(corpus: Corpus, root: DataRoot) -> int | None:
         return None
     rows = read_json_object(replay).get("rows_per_corpus", {})
     return int(rows.get(corpus.name, 0))
+
+
+def _head_of(corpus: Corpus, root: DataRoot) -> str:
+    """The verdict of the corpus's own head, by its manifest, and its SROCC minus that of each baseline."""
+    from vqa_assets.heads.recipe import corpus_head_recipe
+    from vqa_assets.heads.verdicts import PREDICTORS, differences, verdict_in_a_line, with_limits
+
+    manifest = root.models() / f"{corpus_head_recipe(corpus.name).name}.json"
+    if not manifest.is_file():
+        return ""
+    told = read_json_object(manifest)
+    try:
+        apart = {PREDICTORS[name]: with_limits(of["srocc"], of["interval"]) for name, of in differences(told).items()}
+        beside = ", ".join(f"{name} {number}" for name, number in apart.items())
+        return verdict_in_a_line(told) + (f" SROCC minus that of {beside}." if beside else "")
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise SchemaError(
+            root.shown(manifest),
+            found=f"no usable {problem}",
+            expected="a head's manifest as this version writes it",
+            next_step="materialize mos_head again",
+        ) from problem
 
 
 def _advice(corpus: Corpus, root: DataRoot, corpora: Mapping[str, Corpus]) -> str:

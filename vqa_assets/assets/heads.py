@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import heat_map_png, picture, records
+from vqa_assets.assets.metadata import heat_map_png, picture, records, shortened
 from vqa_assets.assets.published import Latest, PublishedFile, schema_result
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, log_of, run_context
@@ -41,6 +41,8 @@ A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
 _GRID = "encode-grid"
 _AGAIN = "materialize the head again"
+_FOLD_COLUMNS = ("name", "rows", "groups", "srocc", "plcc", "rmse")
+"""What is shown of a fold; all of it stands in the manifest."""
 RIVALS = {
     "ridge": "a ridge regression",
     "svr": "a support vector regression",
@@ -301,7 +303,9 @@ def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:
 
 
 def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    means = {f"mean_{name}": value for name, value in manifest["folds"]["mean"].items() if value is not None}
+    from vqa_assets.heads.verdicts import verdict_in_a_line
+
+    means = {f"mean_{name}": shortened(value) for name, value in manifest["folds"]["mean"].items() if value is not None}
     corpora = [
         {"corpus": name, **{k: facts[k] for k in ("rows", "licence", "redistribution", "citation")}}
         for name, facts in manifest["corpora"].items()
@@ -319,16 +323,19 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     ceilings = {place: {name: of.get(name, "not known") for name in ("srocc", "plcc")} for place, of in above.items()}
     if medians:
         medians.append({"predictor": "ceiling of the labels", **ceilings["protocol"]})
+    reasons = [{"reason": reason} for reason in manifest["gate"]["reasons"]]
+    folds = [{name: fold[name] for name in _FOLD_COLUMNS} for fold in manifest["folds"]["each"]]
     return {
+        "verdict": verdict_in_a_line(manifest),
         "status": manifest["status"],
+        **({"gate_reasons": records(reasons)} if reasons else {}),
         "interval": ends,
-        "gate_reasons": records([{"reason": reason} for reason in manifest["gate"]["reasons"]]),
         **means,
-        **{f"{name}_ceiling": value for name, value in ceilings["folds"].items()},
+        **{f"{name}_ceiling": shortened(value) for name, value in ceilings["folds"].items()},
         "label_noise": f"{'weighted' if noise['weighted'] else 'not weighted'}: {noise['reason']}",
-        "folds": records(manifest["folds"]["each"]),
+        **({"folds": records(folds)} if folds else {}),
         **({"protocol": records(medians), "beside_baselines": records(_beside_baselines(protocol))} if medians else {}),
-        "trained_on": records(corpora),
+        **({"trained_on": records(corpora)} if corpora else {}),
         "absent_corpora": list(manifest["absent"]),
         "redistribution": manifest["redistribution"]["consequence"] if manifest["redistribution"] else "synthetic rows",
         "n_parameters": manifest["n_parameters"],
@@ -371,7 +378,7 @@ def _help_metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "help_from": list(help_["from"]),
         "help": help_["reason"] or "in the head",
-        **({} if apart is None else {"help_srocc_difference": apart}),
+        **({} if apart is None else {"help_srocc_difference": shortened(apart)}),
     }
 
 
@@ -453,7 +460,8 @@ def beats_result(manifest: Mapping[str, Any], rival: str) -> dg.AssetCheckResult
         return _unmeasured("made by an older version, which did not compare them")
     apart = protocol["head_minus"][rival]
     low, high = apart["interval"]
-    metadata = {"difference": apart["srocc"], "interval_95": [low, high], "splits": protocol["splits"]}
+    interval = [shortened(low), shortened(high)]
+    metadata = {"difference": shortened(apart["srocc"]), "interval_95": interval, "splits": protocol["splits"]}
     if apart["srocc"] is None:
         return _unmeasured("in one split or more the head tells no clips apart, or the scores are equal", metadata)
     counted = ", whose own counts as 0," if rival == "constant" else ""

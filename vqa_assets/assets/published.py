@@ -64,7 +64,8 @@ class PublishedFile:
         if self.table is not None:
             own |= {"dagster/row_count": rows, "dagster/column_schema": column_schema(self.table)}
         return dg.MaterializeResult(
-            metadata={**own, **_shown(metadata), **manifest_metadata(manifest_file, manifest, root)},
+            # What came of it first, then where it lies.
+            metadata={**_shown(metadata), **own, **manifest_metadata(manifest_file, manifest, root)},
             data_version=dg.DataVersion(data_version),
         )
 

@@ -84,6 +84,8 @@ def build_head(
     for warning in plan.warnings:
         say(f"warning: {warning}")
     table = refilled(table, plan.final)
+    if table.constant:
+        say(f"warning: of one value in all rows, and kept: {', '.join(table.constant)}")
     check_training_rows(table)  # as they are trained on: what was not known is filled now
     without = corpora_out(table) if recipe.every_corpus else {}
     parts = own_parts(plan)

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from vqa_assets.heads.manifest import target_of
+from vqa_assets.heads.verdicts import PREDICTORS, verdict_in_a_line
 from vqa_assets.printing import cell, plain_values
 
 _TEMPLATE = "card.md.j2"
@@ -24,20 +25,13 @@ def render_card(manifest: Mapping[str, Any], picture: str = "") -> str:
     return template.render(
         m=manifest,
         picture=picture,
-        better=better_baselines(manifest),
+        verdict=verdict_in_a_line(manifest, bold=True),
+        predictor_names=PREDICTORS,
         target=target,
         range=f"{low:g}–{high:g}",
         run=run,
         made_by=_made_by(run) if run else [],
     )
-
-
-def better_baselines(manifest: Mapping[str, Any]) -> list[str]:
-    """The baselines that a head is worse than beyond the interval of the difference, the best of them first."""
-    protocol = manifest.get("protocol")
-    apart = protocol["head_minus"] if protocol else {}
-    better = [name for name, one in apart.items() if one["interval"][1] is not None and one["interval"][1] < 0]
-    return sorted(better, key=lambda name: apart[name]["srocc"])
 
 
 def _environment() -> Environment:

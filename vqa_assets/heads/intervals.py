@@ -7,7 +7,7 @@ that the predicting head never saw. Nothing is trained here, and no torch is nee
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,13 +106,15 @@ def measured_intervals(
         low[own], high[own] = of_others.ends(residuals.predicted[own], residuals.spread[own], target)
     corpora = np.array([left_out.corpora[row] for row in rows])
     of_corpus = {
-        str(name): _coverage(residuals.chosen(corpora == name), low[corpora == name], high[corpora == name])
+        str(name): coverage_of(residuals.mos[own], residuals.content[own], low[own], high[own])
         for name in dict.fromkeys(corpora)
+        for own in [corpora == name]
     }
     held = None
     if holdout is not None and len(known := np.flatnonzero(np.isfinite(holdout.predicted))):
         of_holdout = _Residuals.of(holdout, known)
-        held = _coverage(of_holdout, *interval.ends(of_holdout.predicted, of_holdout.spread, target))
+        ends = interval.ends(of_holdout.predicted, of_holdout.spread, target)
+        held = coverage_of(of_holdout.mos, of_holdout.content, *ends)
     return Intervals(interval, rows=len(rows), groups=contents, holdout=held, corpora=of_corpus)
 
 
@@ -180,7 +182,8 @@ def _numbered(names: Sequence[str] | NDArray[np.int64]) -> NDArray[np.int64]:
     return numbers
 
 
-def _coverage(rows: _Residuals, low: F64, high: F64) -> Coverage:
+def coverage_of(mos: F64, contents: NDArray[Any], low: F64, high: F64) -> Coverage:
+    """How intervals from ``low`` to ``high`` (N,) did on scores (N,) of ``contents`` (N,), by number or name."""
     # A score is written as float32: the end of the range must not lie a rounding error beside it.
-    inside = (rows.mos >= low - _ROUNDING) & (rows.mos <= high + _ROUNDING)
-    return Coverage(len(inside), len(np.unique(rows.content)), float(inside.mean()), float((high - low).mean()))
+    inside = (mos >= low - _ROUNDING) & (mos <= high + _ROUNDING)
+    return Coverage(len(inside), len(np.unique(contents)), float(inside.mean()), float((high - low).mean()))

@@ -21,6 +21,7 @@ from vqa_assets.heads.baselines import RIVALS, inner_parts, rivals_of_parts
 from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
 from vqa_assets.heads.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
 from vqa_assets.heads.foreign import open_foreign
+from vqa_assets.heads.intervals import Coverage, coverage_of
 from vqa_assets.heads.label_noise import Ceiling, ceiling, error_variance
 from vqa_assets.heads.manifest import SCHEMA, as_plain
 from vqa_assets.heads.method import TrainingRows
@@ -29,7 +30,7 @@ from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
 from vqa_assets.heads.rows import COUNT_COLUMNS
 from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
 from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.using import open_head
+from vqa_assets.heads.using import ScoredRows, open_head
 from vqa_assets.heads.weights import F32
 from vqa_assets.labels.keys import absent_column
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
@@ -114,7 +115,8 @@ class Predictor:
 
     ``target`` is None where nothing says on which range it predicts, ``learned`` the column of scores that it learned.
     ``scores`` gives (N,) numbers of a table's rows, and ``inputs`` of a head what it reads of them: features (N, F) and
-    a one-hot (N, V).
+    a one-hot (N, V). Of a head whose manifest holds an interval, ``scored`` gives both ends beside the numbers, and
+    ``level`` is the share of clips that it is to hold.
     """
 
     name: str
@@ -127,17 +129,21 @@ class Predictor:
     training: Training | None = None
     warnings: tuple[str, ...] = ()
     inputs: Callable[[pl.LazyFrame, str], tuple[NDArray[Any], F32]] | None = None
+    scored: Callable[[pl.LazyFrame, str], ScoredRows] | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True)
 class JudgedPart:
     """Some of the rows, and how well they were predicted: ``by`` says what they have in common (``corpus``), ``name``
-    which of them (the name of one). ``above`` is the ceiling that the errors of their scores set, where it is known."""
+    which of them (the name of one). ``above`` is the ceiling that the errors of their scores set, where it is known,
+    ``coverage`` how often the head's intervals held, where it has some."""
 
     by: str
     name: str
     judged: Judged
     above: Ceiling | None = None
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +203,7 @@ class Judgement:
             "lower_is_better": self.negated,
             "counts": dict(self.counts),
             "intervals_by": "content" if self.contents_known else "clip",
+            "interval_level": predictor.level,
             "trained_on": self.seen and {"rows": int(self.seen.rows.sum()), "told_by": self.seen.by},
             "parts": [
                 {
@@ -204,6 +211,7 @@ class Judgement:
                     "name": part.name,
                     **_as_json(part.judged),
                     "ceiling": part.above and asdict(part.above),
+                    "coverage": part.coverage and asdict(part.coverage),
                 }
                 for part in self.parts
             ],
@@ -349,6 +357,7 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
         head = open_head(onnx)
         files = {"head": onnx, "head_manifest": sidecar}
         training, of_vmaf = training_of(onnx), head.target == VMAF_TARGET.name
+        interval = head.manifest.interval
         if training and training.predictions:
             files["head_predictions"] = predictions_path(onnx)
         return Predictor(
@@ -358,6 +367,8 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
             files=files,
             scores=head.scores,
             inputs=head.inputs,
+            scored=None if interval is None else head.scored,
+            level=None if interval is None else interval.level,
             target=VMAF_TARGET if of_vmaf else MOS_TARGET,
             learned=GRID_TARGET if of_vmaf else head.target,
             training=training,
@@ -410,7 +421,10 @@ def judge_table(
     """
     if predictor.training:
         table = table.of_corpus(predictor.training.corpus_of(table.as_read.sha256))
-    predicted = np.asarray(predictor.scores(table.rows, str(table.path)), dtype=np.float64)
+    # Ends of intervals are on the head's own scale: turned round, there is nothing that they could hold.
+    of_rows = predictor.scored(table.rows, str(table.path)) if predictor.scored and not lower_is_better else None
+    own = predictor.scores(table.rows, str(table.path)) if of_rows is None else of_rows.scores
+    predicted = np.asarray(own, dtype=np.float64)
     labelled, known = np.isfinite(table.mos), np.isfinite(predicted)
     used = labelled & known
     counts = {
@@ -438,7 +452,8 @@ def judge_table(
     seen = predictor.training.seen(rows, table.as_read.sha256) if predictor.training else None
     contents_known = any(_chosen(table.contents, used))
     draw = draw or Bootstrap()
-    parts = _parts(mos, scores, rows, seen, draw, table.error_variance[used])
+    ends = None if of_rows is None else (of_rows.low[used], of_rows.high[used])
+    parts = _parts(mos, scores, rows, seen, draw, table.error_variance[used], ends)
     if contents_known:
         parts += _by_content(mos, scores, groups, draw)
     judging = _judging_rows(seen, len(mos))
@@ -478,9 +493,18 @@ def _check_range(table: JudgedTable, used: Mask, target: Target, whose: str) -> 
 
 
 def _parts(
-    mos: F64, predicted: F64, rows: KnownRows, seen: Seen | None, draw: Bootstrap, variance: F64
+    mos: F64,
+    predicted: F64,
+    rows: KnownRows,
+    seen: Seen | None,
+    draw: Bootstrap,
+    variance: F64,
+    ends: tuple[F64, F64] | None,
 ) -> list[JudgedPart]:
-    """All rows; those that were trained on and the others; each corpus and each split, where there are several."""
+    """All rows; those that were trained on and the others; each corpus and each split, where there are several.
+
+    ``ends`` are those of the rows' intervals, low and high, each (N,); None where the predictor gives none.
+    """
     named: list[tuple[str, str, Mask]] = [("all", "all", np.ones(len(mos), dtype=bool))]
     if seen is not None and seen.rows.any():
         named += [("seen", name, mask) for name, mask in ((SEEN, seen.rows), (NEVER_SEEN, ~seen.rows)) if mask.any()]
@@ -494,7 +518,13 @@ def _parts(
     judged = {mask.tobytes(): mask for _, _, mask in named}
     each = {key: _judged(mos[mask], predicted[mask], _chosen(rows.groups, mask), draw) for key, mask in judged.items()}
     above = {key: ceiling(mos[mask], variance[mask], draw.seed) for key, mask in judged.items()}
-    return [JudgedPart(by, name, each[key], above[key]) for by, name, mask in named for key in [mask.tobytes()]]
+    groups = np.asarray(rows.groups)
+    held = {
+        key: ends and coverage_of(mos[mask], groups[mask], *(end[mask] for end in ends)) for key, mask in judged.items()
+    }
+    return [
+        JudgedPart(by, name, each[key], above[key], held[key]) for by, name, mask in named for key in [mask.tobytes()]
+    ]
 
 
 def _judged(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap) -> Judged:

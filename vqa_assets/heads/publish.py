@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NO_HEAD = "no-head"
+_LABEL_POINTS = 8
 CORPORA_DRAWN = 12
 """The most corpora whose residuals are drawn: those with most rows."""
 
@@ -149,8 +150,9 @@ def card_png(predictions: Predictions, manifest: Mapping[str, Any]) -> bytes:
 def _scatter(axes: "Axes", predictions: Predictions, name: str, ends: tuple[float, float]) -> None:
     axes.plot(ends, ends, color="0.5", linewidth=1)
     draw_dots(axes, predictions.mos, predictions.predicted)
-    label = f"{name.upper()} ({ends[0]:g}–{ends[1]:g})"
-    axes.set(xlim=ends, ylim=ends, xlabel=label, ylabel="predicted, not trained on")
+    axes.set(xlim=ends, ylim=ends)
+    axes.set_xlabel(f"{name.upper()} ({ends[0]:g}–{ends[1]:g})", fontsize=_LABEL_POINTS)
+    axes.set_ylabel("predicted, not trained on", fontsize=_LABEL_POINTS)
 
 
 def _residuals(axes: "Axes", predictions: Predictions, name: str) -> None:
@@ -163,7 +165,8 @@ def _residuals(axes: "Axes", predictions: Predictions, name: str) -> None:
         each = [apart[corpora == n] for n in drawn]
         axes.boxplot(each, orientation="horizontal", tick_labels=drawn, whis=(5, 95), showfliers=False)
     axes.tick_params(labelsize=8)
-    axes.set_xlabel(f"predicted − {name.upper()}: median, quarters, 5–95 %")
+    # In two lines: beside long names of corpora the axes are narrower than the words, which would be cut off.
+    axes.set_xlabel(f"predicted − {name.upper()}\n(median, quarters, 5–95 %)", fontsize=_LABEL_POINTS)
 
 
 @dataclass(frozen=True)

@@ -652,7 +652,7 @@ def _refuse_unmeasured(
                 continue
             elif not len(values):
                 wrong.append(f"{corpus}: {name} (absent or all missing)")
-            elif name in schema.measured and len(values) > 1 and values.min() == values.max():
+            elif name in schema.must_vary and len(values) > 1 and values.min() == values.max():
                 wrong.append(f"{corpus}: {name} (constant {values[0]:g})")
     if wrong:
         raise TrainingError(
@@ -673,7 +673,7 @@ def _refuse_unteachable(table: TrainingTable, allowed: Collection[str]) -> None:
             next_step="check the score column that labelled the table",
         )
     # A column that varies in its corpus may vary in the rows that fell out only.
-    still = [name for name in table.constant if name in table.schema.measured and name not in allowed]
+    still = [name for name in table.constant if name in table.schema.must_vary and name not in allowed]
     if still and len(table.mos) > 1:
         raise TrainingError(
             "features that cannot be trained on",

@@ -167,7 +167,7 @@ class TrainingSettings(CrossCorpusSettings):
 def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
     """The features of a run: its own columns, else its schema, else what a display profile implies, else the recipe's.
 
-    Of own columns all are measured, and must vary, but those whose name says geometry, duration, display or ladder.
+    Of own columns all are measured but those whose name says geometry, duration, display or ladder.
     SettingsError for a display profile that a head has no columns for.
     """
     if settings.columns:

@@ -132,6 +132,7 @@ class TestColumns:
         assert between["rows"] == between["groups"] == 30
         assert between["plcc"] == pytest.approx(pearsonr(means["mos"], means["metric"]).statistic)
         within = [spearmanr(one["mos"], one["metric"]).statistic for one in FRAME.partition_by("content_id")]
+        assert between["coverage"] is None  # a column has no intervals
         inside = found.part("within: mean")
         assert (inside["rows"], inside["groups"]) == (90, 30)
         assert inside["srocc"] == pytest.approx(np.mean(within))
@@ -292,6 +293,13 @@ class TestOwnHeads:
         assert found.judgement["gate"]["rows"] == held["rows"]
         assert f"{manifest['training_recipe']['rows']} of 120 rows are of its training: this is the table" in found.out
         assert f"{NAME} is Proposed: " in found.out
+        # Its intervals held as often as its manifest says, of the rows that had no part in them.
+        coverage = manifest["interval"]["coverage"]["holdout"]
+        assert never["coverage"] == pytest.approx(coverage, abs=1e-5)
+        assert found.judgement["interval_level"] == 0.9
+        assert f"90% intervals hold {coverage['share']:.1%} of these scores (±" in found.out
+        turned = judge(NAME, root / "train.parquet", "--root", root, "--lower-is-better")
+        assert turned.part("not trained on")["coverage"] is None
 
     def test_its_out_of_fold_predictions_tell_clips_and_contents_of_any_other_table(self, judge, root, tmp_path):
         for suffix in (".onnx", ".json"):

@@ -14,6 +14,20 @@ from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
 from vqa_assets_tests.shared.head_tables import labelled
 
+HEAD = {
+    "status": "Proposed",
+    "gate": {"passed": False, "reasons": ["mean SROCC 0.7100, needs at least 0.82"]},
+    "redistribution": {"consequence": "is for research use only; every corpus must be cited"},
+    "corpora": {"live-vqc": {"rows": 40}},
+    "absent": ["lsvq"],
+    "protocol": {
+        "head_minus": {
+            "svr": {"srocc": -0.02, "interval": [-0.03, -0.01]},
+            "constant": {"srocc": 0.1, "interval": [-0.1, 0.3]},
+        }
+    },
+}
+
 
 @pytest.fixture
 def corpus(root_path: Path) -> SmallCorpus:
@@ -283,5 +297,30 @@ def test_of_few_labels_beside_other_corpora_the_advice_names_the_setting(root_pa
     assert f"  advice:          {told}" in status_of(few, root).lines()
     assert status_of(others, root).advice == ""
     root.models().mkdir()
-    (root.models() / "live_vqc_mos_head.json").write_text(json.dumps({"help": {"from": ["lsvq"]}}))
+    manifest = {**HEAD, "help": {"from": ["lsvq"], "used": True, "corpora": {"lsvq": {"rows": 400}}}}
+    (root.models() / "live_vqc_mos_head.json").write_text(json.dumps(manifest))
     assert status_of(few, root).advice == ""
+    assert "Trained on 40 rows of live-vqc, 400 rows of lsvq (help); absent: lsvq." in status_of(few, root).head
+
+
+def test_a_corpus_says_the_verdict_of_its_head_and_how_it_stands_beside_baselines(root_path: Path) -> None:
+    root, corpus = DataRoot(root_path), CORPORA["live-vqc"]
+    root.models().mkdir()
+    manifest = root.models() / "live_vqc_mos_head.json"
+    manifest.write_text(json.dumps({**HEAD, "protocol": None}))
+    verdict = (
+        "Proposed. It missed its gate: mean SROCC 0.7100, needs at least 0.82. Do not ship it. It is for research use "
+        "only; every corpus must be cited. Trained on 40 rows of live-vqc; absent: lsvq."
+    )
+    assert status_of(corpus, root).head == verdict
+    manifest.write_text(json.dumps(HEAD))
+    (root.path / corpus.name).mkdir()
+    labelled(40).write_parquet(root.labelled(corpus))
+    head = status_of(corpus, root).head
+    assert f"  head:            {head}" in status_of(corpus, root).lines()
+    worse = "On the same features RBF-SVR (SROCC of the head minus its own: -0.020 [-0.030, -0.010]) does better."
+    assert head.startswith(worse)
+    assert "It is no better than a constant (SROCC 0.100 [-0.100, 0.300])." in head
+    assert head.endswith("SROCC minus that of RBF-SVR -0.020 [-0.030, -0.010], a constant 0.100 [-0.100, 0.300].")
+    manifest.write_text('{"protocol": {}}')
+    assert status_of(corpus, root).error.startswith("models/live_vqc_mos_head.json: no usable 'gate', expected")

@@ -11,7 +11,7 @@ import pytest
 
 from vqa_assets.assets.heads import columns_result
 from vqa_assets.errors import SettingsError, TableError, TrainingError, VqaError
-from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.feature_names import KONVID_V1, SHOT_FEATURES
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
@@ -143,6 +143,17 @@ def test_some_values_that_are_not_finite_cost_their_rows_only(tmp_path):
     checked = columns_result(manifest)
     assert (checked.passed, checked.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert checked.description == "rows left out for a feature that is not known: konvid-1k 4"
+
+
+def test_clips_without_a_cut_make_a_head_whose_shot_columns_are_listed_with_an_sd_of_1(tmp_path):
+    manifest = train(tmp_path, labelled(60).with_columns(pl.lit(0.25).alias(name) for name in SHOT_FEATURES))
+    assert manifest["constant"] == list(SHOT_FEATURES)
+    sd = dict(zip(manifest["feature_order"], manifest["feature_std"], strict=True))  # type: ignore[call-overload]
+    assert [sd[name] for name in SHOT_FEATURES] == [1, 1, 1]
+    checked = columns_result(manifest)
+    assert (checked.passed, checked.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert checked.description == f"of one value: {', '.join(SHOT_FEATURES)}"
+    assert f"Columns of one value: {', '.join(SHOT_FEATURES)}." in render_card(manifest)
 
 
 def test_what_is_held_out_fills_nothing(tmp_path):

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import polars as pl
 import pytest
+from PIL import Image
 
 from vqa_assets.errors import SchemaError, SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
@@ -370,6 +372,14 @@ def test_what_is_published_has_a_picture_and_a_card_that_says_what_was_read(buil
     sha256 = hashlib.sha256(table.read_bytes()).hexdigest()
     assert f"- read features_with_mos_konvid-1k: SHA-256 `{sha256}`" in card
     assert f"- made {done.manifest['run_provenance']['started_at_utc']}" in card
+
+
+def test_nothing_is_cut_off_in_the_cards_picture(built):
+    names = tuple(["youtube-ugc-with-a-long-name", "konvid-150k"][i % 2] for i in range(len(built.predictions.keys)))
+    drawn = card_png(replace(built.predictions, corpora=names), {**built.manifest, "target": "mos_technical"})
+    pixels = np.asarray(Image.open(io.BytesIO(drawn)).convert("L"))
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert edge.min() == 255
 
 
 def test_the_predictions_are_published_beside_the_onnx_and_are_an_output_of_the_run(built, table, tmp_path):

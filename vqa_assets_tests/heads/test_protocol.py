@@ -403,7 +403,7 @@ class TestBeats:
 
     def test_a_head_that_is_worse_says_so_in_the_first_line_of_its_card_and_what_to_use_instead(self, built):
         manifest = copy.deepcopy(built.manifest)
-        assert render_card(manifest).startswith("# ")
+        assert render_card(manifest).startswith(f"**{manifest['status']}**. It ")
         manifest["protocol"]["head_minus"] |= {
             "svr": apart(-0.03, -0.001, -0.01),
             "kernel_ridge": apart(-0.05, -0.002, -0.02),

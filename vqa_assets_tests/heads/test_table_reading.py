@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 
 from vqa_assets.errors import NoLabelledRowsError, SchemaError, TableError, TrainingError
-from vqa_assets.feature_names import KONVID_V1, FeatureSchema
+from vqa_assets.feature_names import KONVID_V1, SHOT_FEATURES, FeatureSchema
+from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
 from vqa_assets.heads.rows import RowCounts, TrainingTable, read_training_table
+from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.heads.synthetic import synthetic_table
 from vqa_assets_tests.shared.head_tables import labelled, written
 
@@ -49,13 +51,13 @@ def test_the_mean_stands_in_for_a_missing_value(tmp_path, missing):
 
 def test_every_column_that_cannot_be_trained_on_is_listed(tmp_path):
     frame = labelled(20).drop("motion2")
-    frame = frame.with_columns(saliency_mean=pl.lit(math.nan), shot_cut_density=pl.lit(0.25), vif_scale0=pl.lit("?"))
+    frame = frame.with_columns(saliency_mean=pl.lit(math.nan), saliency_var=pl.lit(0.25), vif_scale0=pl.lit("?"))
     with pytest.raises(TrainingError) as told:
         read(tmp_path, labelled(30, seed=1), frame)
     for part in (
         "konvid-150k: motion2 (absent or all missing)",
         "konvid-150k: saliency_mean (absent or all missing)",
-        "konvid-150k: shot_cut_density (constant 0.25)",
+        "konvid-150k: saliency_var (constant 0.25)",
         "konvid-150k: vif_scale0 (text: '?')",
     ):
         assert part in str(told.value)
@@ -63,8 +65,8 @@ def test_every_column_that_cannot_be_trained_on_is_listed(tmp_path):
 
 
 def test_allowed_columns_are_filled_and_recorded(tmp_path):
-    gone = labelled(20, seed=1).drop("motion2").with_columns(shot_cut_density=pl.lit(0.25))
-    table = read(tmp_path, labelled(20), gone, allow=("motion2", "shot_cut_density"))
+    gone = labelled(20, seed=1).drop("motion2").with_columns(saliency_var=pl.lit(0.25))
+    table = read(tmp_path, labelled(20), gone, allow=("motion2", "saliency_var"))
     known = labelled(20)["motion2"].mean()
     assert table.filled["motion2"].rows == 20
     assert table.filled["motion2"].value == pytest.approx(known)
@@ -80,6 +82,14 @@ def test_a_column_known_nowhere_is_filled_with_zero_and_listed_as_constant(tmp_p
 def test_allowing_a_column_the_head_does_not_have_is_an_error(tmp_path):
     with pytest.raises(TrainingError, match="adm3, expected columns of konvid-v1"):
         read(tmp_path, labelled(20), allow=("adm3",))
+
+
+def test_clips_without_a_cut_keep_their_shot_columns_in_own_columns_too(tmp_path):
+    still = labelled(40).with_columns(pl.lit(0.25).alias(name) for name in SHOT_FEATURES)
+    assert read(tmp_path, still).constant == SHOT_FEATURES
+    own = schema_of(KONVID_MOS_HEAD_V1, TrainingSettings(columns=["adm2", "shot_cut_density"]))
+    table = read_training_table({"mine": written(still, tmp_path / "own.parquet")}, own)
+    assert table.constant == ("shot_cut_density",)
 
 
 def test_constant_metadata_is_kept_and_listed(tmp_path):
