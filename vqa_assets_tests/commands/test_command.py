@@ -1,9 +1,11 @@
 """``vqa-assets``: what it says of what was typed wrongly, in how many lines, and what its own subcommands do."""
 
 import re
+import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -41,14 +43,18 @@ MISTAKES = (
 
 
 @pytest.fixture
-def empty_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A data root with a folder for a corpus; what commands change in their process is put back."""
+    handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv("VQA_DATA_ROOT", str(tmp_path / "data"))
     # It gives the package's logger another handler, for as long as the process lives.
     monkeypatch.setattr("vqa_assets.workflow.log_to_stderr", lambda: None)
+    monkeypatch.setattr("vqa_assets.workflow.end_with_parent", lambda: None)
     (tmp_path / "data" / "konvid-150k").mkdir(parents=True)
-    return tmp_path / "data"
+    yield tmp_path / "data"
+    signal.signal(signal.SIGTERM, handler)
 
 
 def said(capsys: pytest.CaptureFixture[str], typed: str) -> tuple[int, list[str]]:
