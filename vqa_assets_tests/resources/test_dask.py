@@ -54,8 +54,16 @@ class Cluster:
         self.address = str(self.cluster.scheduler_address)
 
     def scale(self, workers: int) -> None:
+        """As many workers, all of them whole: of one that dies while it begins, a nanny starts no other."""
         self.cluster.scale(workers)
-        wait(lambda: len(self.cluster.scheduler.workers) == workers)
+        wait(lambda: self.whole == workers)
+
+    @property
+    def whole(self) -> int:
+        """How many workers the scheduler knows whose nannies have seen them begin; 0 while any is not."""
+        running = [nanny.status.name == "running" for nanny in self.cluster.workers.values()]
+        known = len(self.cluster.scheduler.workers)
+        return known if all(running) and len(running) == known else 0
 
 
 def wait(condition: Callable[[], object], within_s: float = 60.0) -> None:
@@ -78,6 +86,7 @@ def cluster(workers: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """Those workers, as the environment names them."""
     monkeypatch.delenv(CLUSTER, raising=False)
     monkeypatch.setenv(ADDRESS, workers.address)
+    workers.scale(2)
     return workers
 
 
@@ -189,7 +198,6 @@ def test_a_worker_that_is_killed_in_mid_run_costs_no_clip(cluster: Cluster, tmp_
     killer.join()
     assert report is not None
     assert (report.measured, report.failed) == (30, [])
-    wait(lambda: len(cluster.cluster.scheduler.workers) == 2)
 
 
 def test_an_interrupt_stops_the_workers_within_two_seconds(
