@@ -78,7 +78,7 @@ def build_head(
         helper = read_helper(help_from, table, chosen, settings, corpora_facts, say)
     when_read()
     for corpus, counts in table.counts.items():
-        say(f"{corpus}: {counts.used} of {counts.rows_in} rows")
+        say(f"{corpus}: {counts.told(table.missing.get(corpus, {}))}")
     least = recipe.least_sources
     plan = plan_sources(table, least, settings.seed) if least else plan_splits(table, settings)
     for warning in plan.warnings:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _NAMED = 3
 """How many clips or columns a message names."""
+_FACTS = ("title", "licence", "citation", "version", "redistribution")
+"""What a manifest says of each corpus that its head learned from."""
 _REMEDY = "name other corpora in help_from, or leave it out"
 
 
@@ -88,7 +90,7 @@ class Helper:
         """What a manifest says of it."""
         corpora = {
             name: {
-                **{k: getattr(fact, k) for k in ("title", "licence", "citation", "redistribution", "version")},
+                **{k: getattr(fact, k) for k in _FACTS},
                 "rows": self.counts[name],
             }
             for name, fact in self.facts.items()
@@ -277,8 +279,8 @@ def _head_that_helps(
             expected=f"the {len(ours)} columns of {own.schema.name}{_apart(ours, theirs)}, in the same order",
             next_step="train that head on these columns, or name its corpora in help_from",
         )
-    document = read_json_object(onnx.with_suffix(".json"))
-    if (document.get("help") or {}).get("used"):
+    document = _ManifestOfHelp.of(onnx)
+    if document.helped:
         raise HeadError(
             what,
             found="a head that was helped itself: nothing tells which clips its helper learned from",
@@ -305,13 +307,36 @@ def _head_that_helps(
             expected="one that has seen none of this corpus",
             next_step="name the other corpora in help_from: then their shared contents are left out",
         )
-    corpora = document["corpora"]
-    facts = {
-        name: CorpusFacts(**{k: one[k] for k in ("title", "licence", "citation", "version", "redistribution")})
-        for name, one in corpora.items()
-    }
-    helper = OnnxHelper(place_to_read(onnx).read_bytes(), manifest.id, manifest.sha256, document["n_parameters"])
-    return Helper(helper, facts, {name: one["rows"] for name, one in corpora.items()})
+    helper = OnnxHelper(place_to_read(onnx).read_bytes(), manifest.id, manifest.sha256, document.n_parameters)
+    return Helper(helper, document.facts, document.rows)
+
+
+@dataclass(frozen=True)
+class _ManifestOfHelp:
+    """What the manifest of a helping head says beyond what using it takes: its corpora, their rows, its own help."""
+
+    helped: bool
+    n_parameters: int
+    facts: Mapping[str, CorpusFacts]
+    rows: Mapping[str, int]
+
+    @classmethod
+    def of(cls, onnx: Path) -> "_ManifestOfHelp":
+        """HeadError where it does not say them: whose clips a helper learned, under what licence, must be known."""
+        document = read_json_object(onnx.with_suffix(".json"))
+        try:
+            help_ = document.get("help") or {"used": False}  # a head of an earlier edition says none
+            corpora = document["corpora"]
+            facts = {name: CorpusFacts(**{k: one[k] for k in _FACTS}) for name, one in corpora.items()}
+            rows = {name: int(one["rows"]) for name, one in corpora.items()}
+            return cls(bool(help_["used"]), int(document["n_parameters"]), facts, rows)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HeadError(
+                f"help_from: {onnx.with_suffix('.json').name}",
+                found=f"no usable help, n_parameters or corpora ({type(error).__name__}: {error})",
+                expected="a manifest as the head's run wrote it",
+                next_step="put the file back, train that head again, or name its corpora in help_from",
+            ) from error
 
 
 def _same_uploads(

@@ -69,6 +69,23 @@ def _is_impossible(sd: F64, count: F64, span: float) -> NDArray[np.bool_]:
     return impossible
 
 
+def _impossible(table: TrainingTable) -> NDArray[np.bool_]:
+    """Which rows (N,) have an SD larger than opinions can have: one that is in another unit than the score, mostly."""
+    if table.opinion_sd is None or table.opinion_count is None:
+        return np.zeros(len(table.mos), dtype=bool)
+    return _is_impossible(_f64(table.opinion_sd), _f64(table.opinion_count), table.target.span)
+
+
+def _why_impossible(table: TrainingTable) -> str:
+    """What is wrong with the SDs of a table, after a colon; empty where nothing is."""
+    wrong = _impossible(table)
+    if not wrong.any() or table.opinion_sd is None:
+        return ""
+    low, high = table.target.low, table.target.low + table.target.span
+    largest = f"{table.opinion_sd[wrong].max():.4g}"
+    return f": {wrong.sum()} SDs, up to {largest}, are larger than opinions from {low:g} to {high:g} can have"
+
+
 def errors_of(table: TrainingTable) -> F64:
     """``error_variance`` (N,) of a table's rows."""
     if table.opinion_sd is None or table.opinion_count is None:
@@ -216,10 +233,9 @@ class Weighing:
 def nothing_to_weigh(table: TrainingTable, rows: I64, weights: NoiseWeights | None) -> str:
     """Why ``weights`` change nothing in a head of these rows; empty where they may."""
     known = int(np.isfinite(errors_of(table)[rows]).sum())
-    if not known:
-        return "SD and count are known of no row"
-    if weights is None:
-        return f"SD and count are known of {known} of {len(rows)} rows, too few"
+    if not known or weights is None:
+        of_rows = f"{known} of {len(rows)} rows, too few" if known else "no row"
+        return f"SD and count are known of {of_rows}{_why_impossible(table)}"
     if float(weights.of_rows.std()) < _ALIKE:
         return "the errors of the scores are too much alike, or too small beside the head's own, to weigh by"
     return ""
@@ -243,6 +259,8 @@ def tried_weighing(
         return Weighing(False, "label_noise: never", {}), {}
     weights = noise_weights(table, plan.final, settings.seed)
     reason = nothing_to_weigh(table, plan.final, weights)
+    if wrong := _why_impossible(table):
+        say(f"warning: label noise{wrong}; they count as unknown: an SD is in the unit of the score beside it")
     if settings.label_noise == ALWAYS and not table.synthetic:
         if weights is None:
             raise TrainingError(
@@ -286,12 +304,10 @@ def label_noise_of(
     """What a manifest says of the labels' errors; numbers that are not known are None."""
     variance = errors_of(table)
     known = variance[np.isfinite(variance)]
-    sd, count = table.opinion_sd, table.opinion_count
-    impossible = sd is not None and count is not None and _is_impossible(_f64(sd), _f64(count), table.target.span)
     return {
         "rows": len(variance),
         "rows_known": len(known),
-        "rows_sd_impossible": int(np.sum(impossible)),
+        "rows_sd_impossible": int(_impossible(table).sum()),
         "median_standard_error": float(np.median(np.sqrt(known))) if len(known) else None,
         "weighted": weighing.weighted,
         "reason": weighing.reason,

@@ -52,6 +52,7 @@ _OWN_NUMBERS = ("mos", RAW_MOS, "mos_std_dev", *COUNT_COLUMNS, *_VMAF_COLUMNS)
 _OWN_WORDS = (*_CONTENT, "src_sha256", "split", "encoder", "corpus_version", _VMAF_MODE, STATUS_COLUMN)
 MOST_COLUMNS = 16_384
 """Of more columns a head of some 16 MB keeps so few projections that they tell no clips apart."""
+_COLUMNS_TOLD = 3
 _SD_FIGURES = 9
 _NUMBERS_AT_ONCE = 4_000_000
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
@@ -75,6 +76,19 @@ class RowCounts:
     rows_missing_features: int
     duplicates: int
     rows_failed: int = 0
+
+    def told(self, missing: Mapping[str, int]) -> str:
+        """How many rows are used and why the others are not, in a line; ``missing`` {feature: rows that lack it}."""
+        most = ", ".join(f"{name} in {rows}" for name, rows in list(missing.items())[:_COLUMNS_TOLD])
+        more = f" and {len(missing) - _COLUMNS_TOLD} more columns" if len(missing) > _COLUMNS_TOLD else ""
+        reasons = {
+            "without a label": self.rows_unlabelled,
+            f"without a feature ({most}{more})": self.rows_missing_features,
+            "whose clip is taken from another corpus": self.duplicates,
+            "of encodes that failed": self.rows_failed,
+        }
+        left_out = ", ".join(f"{rows} {why}" for why, rows in reasons.items() if rows)
+        return f"{self.used} of {self.rows_in} rows" + (f"; left out: {left_out}" if left_out else "")
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,7 @@ class TrainingTable:
     against (``feature_reference``), None where its table does not. ``copies`` are clips that nothing but their bytes or
     features shows to be the same. ``opinion_sd`` (N,) is the SD of the opinions that a score is the mean of, in its
     unit, ``opinion_count`` (N,) their number; NaN where unknown, None where all are.
+    ``missing`` {corpus: {feature: labelled rows that lack it}}.
     """
 
     schema: FeatureSchema
@@ -139,6 +154,7 @@ class TrainingTable:
     copies: Copies | None = None
     opinion_sd: F32 | None = None
     opinion_count: F32 | None = None
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def vmaf_mode(self, row: int) -> str:
         """What a row's VMAF was measured against, in a word."""
@@ -356,16 +372,26 @@ def _training_table(
         read[corpus], texts[corpus] = _read(corpus, scan, schema, target, display)
     labelled = {corpus: rows.filter(pl.col("labelled")) for corpus, rows in read.items()}
     if not sum(map(len, labelled.values())):
-        found = ", ".join(f"{corpus}: {len(rows)} rows" for corpus, rows in read.items()) or "no table"
+        found = ", ".join(f"{corpus}: {len(rows)} rows{_why_unlabelled(rows)}" for corpus, rows in read.items())
         raise NoLabelledRowsError(
-            "no labelled row", found=found, expected="rows with a MOS", next_step="label the features first"
+            "no labelled row",
+            found=found or "no table",
+            expected="rows with a MOS",
+            next_step="label the features first",
         )
     _refuse_ladders_without_contents(labelled)
     _refuse_unmeasured(labelled, schema, allow_missing, texts)
     labelled, filled = _fill(labelled, schema, allow_missing)
     whole = {corpus: rows.drop_nulls(slots(schema)) for corpus, rows in labelled.items()}
     if not sum(map(len, whole.values())):
-        raise TrainingError("no labelled row has all features", expected=", ".join(schema.columns))
+        lacking = {corpus: _missing(rows, schema) for corpus, rows in labelled.items()}
+        found = "; ".join(f"{c}: {', '.join(list(of)[:_COLUMNS_TOLD])}" for c, of in lacking.items() if of)
+        raise TrainingError(
+            "no labelled row has all features",
+            found=f"missing most often: {found}",
+            expected=", ".join(schema.columns),
+            next_step="extract them, or name them in allow_missing_features",
+        )
     once = whole if distinct else _each_clip_once(whole)
     counts = {
         corpus: RowCounts(
@@ -410,9 +436,23 @@ def _training_table(
         opinion_count=_known_numbers(rows["opinions"]),
         versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in once.items()},
         copies=_copies(named, groups, text["key"]),
+        missing={corpus: _missing(rows, schema) for corpus, rows in labelled.items()},
     )
     _refuse_unteachable(table, allow_missing)
     return table
+
+
+def _why_unlabelled(rows: pl.DataFrame) -> str:
+    """That rows with a score lack their clip's name, in brackets; empty where none does."""
+    nameless = len(rows.filter(pl.col("mos").is_not_null() & pl.col("key").is_null()))
+    return f" ({nameless} with a MOS, and without the name of their clip)" if nameless else ""
+
+
+def _missing(labelled: pl.DataFrame, schema: FeatureSchema) -> dict[str, int]:
+    """Per feature that is unknown in some rows, in how many; the most first."""
+    unknown = labelled.select(slots(schema)).null_count().row(0) if len(labelled) else ()
+    each = {name: rows for name, rows in zip(schema.columns, unknown, strict=False) if rows}
+    return dict(sorted(each.items(), key=lambda one: -one[1]))
 
 
 def _known_numbers(values: pl.Series) -> F32 | None:
@@ -593,8 +633,8 @@ def _own_encoders(encoders: pl.Series) -> tuple[tuple[str, ...], F32]:
 
 
 def _refuse_types(corpus: str, scan: pl.LazyFrame, *, numbers: Collection[str], words: Collection[str]) -> None:
-    """Refuses columns of a type without numbers or words, and text for a MOS."""
-    texts = {name: repr(text) for name, text in columns_of_text(scan, ("mos", RAW_MOS)).items()}
+    """Refuses columns of a type without numbers or words, and text for a score or what stands beside it."""
+    texts = {name: repr(text) for name, text in columns_of_text(scan, _OWN_NUMBERS).items()}
     no_numbers = {**columns_without_numbers(scan, numbers), **texts}
     for kind, columns in (("numbers", no_numbers), ("words", columns_of_lists(scan, words))):
         if columns:

@@ -74,6 +74,13 @@ def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
         (labelled(40).with_columns(adm2=pl.lit(float("nan"))), r"konvid-1k: adm2 \(absent or all missing\)"),
         (labelled(40).with_columns(adm2=pl.lit(float("inf"))), r"konvid-1k: adm2 \(absent or all missing\)"),
         (labelled(40).with_columns(adm2=pl.lit(0.5)), r"konvid-1k: adm2 \(constant 0.5\)"),
+        (
+            labelled(40).with_columns(key=pl.lit(None, pl.String)),
+            r"no labelled row: konvid-1k: 40 rows \(40 with a MOS, and without the name of their clip\)",
+        ),
+        # An SD in words would be an SD that is not known, and its clip weighed like any other.
+        (labelled(40).with_columns(mos_std_dev=pl.lit("high")), "columns that hold no numbers: mos_std_dev: 'high'"),
+        (labelled(40).with_columns(mos_n_ratings=pl.lit("20 people")), "mos_n_ratings: '20 people'"),
         (labelled(40).clear(), "no labelled row: konvid-1k: 0 rows"),
         (
             labelled(40).with_columns(adm2=pl.lit([0.5])),
@@ -103,6 +110,9 @@ def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
             "nan",
             "infinity",
             "constant",
+            "no names",
+            "SD in words",
+            "count in words",
             "empty",
         ),
         *("list", "label text", "label as a feature", "rounded label as a feature"),

@@ -357,6 +357,28 @@ def test_a_head_helps_only_where_it_is_told_that_it_has_seen_none_of_these_clips
     assert "a head that was helped itself" in refused(helped_head, clips(20, 5))
 
 
+def test_a_helper_whose_manifest_says_too_little_of_it_is_refused(other_head, folder):
+    ours = read_training_table({OWN: written(clips(20, 1), folder / "ours.parquet")}, schema_of(RECIPE, QUICK))
+    manifest = json.loads(other_head.with_suffix(".json").read_text())
+    spoilt = folder / "spoilt"
+    spoilt.mkdir()
+    for suffix in (".onnx", ".predictions.parquet"):
+        copied = spoilt / f"{other_head.stem}{suffix}"
+        copied.write_bytes(other_head.with_name(copied.name).read_bytes())
+    corpus = manifest["corpora"][OTHER]
+    without_licence = {OTHER: {name: word for name, word in corpus.items() if name != "licence"}}
+    for change, words in (
+        ({"n_parameters": None}, "TypeError"),
+        ({"help": "none"}, "TypeError"),
+        ({"corpora": without_licence}, "KeyError: 'licence'"),
+        ({"corpora": {OTHER: corpus | {"rows": "many"}}}, "ValueError"),
+        ({"corpora": {OTHER: corpus | {"redistribution": "all"}}}, "redistribution of LIVE-VQC: 'all'"),
+    ):
+        (spoilt / f"{other_head.stem}.json").write_text(json.dumps(manifest | change))
+        with pytest.raises((HeadError, TrainingError), match=words):
+            read_helper(HelpSources(onnx=spoilt / other_head.name), ours, Chosen({}, (), ()), QUICK, FACTS, quiet)
+
+
 def test_other_help_is_another_head_and_needs_a_name_or_replace(helped_head, models):
     assert helped_head.is_file()
     check_same_head(RECIPE, QUICK.but(help_from=[OTHER]), models.root, quiet)

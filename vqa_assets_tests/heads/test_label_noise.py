@@ -392,3 +392,15 @@ class TestHead:
         assert m["label_noise"]["reason"] == "label_noise: never"
         assert (m["label_noise"]["rows_sd_impossible"], m["label_noise"]["rows_known"]) == (7, 53)
         assert "**7 SDs are larger than opinions on this scale can have" in render_card(m)
+
+    def test_sds_in_another_unit_than_the_scores_are_told_before_anything_is_trained(self, tmp_path):
+        frame, told = noisy(60).with_columns(mos_std_dev=pl.col("mos_std_dev") * 25 + 3), []
+
+        wrong = ": 60 SDs, up to {}, are larger than opinions from 1 to 5 can have"
+        largest = f"{frame['mos_std_dev'].max():.4g}"
+        path = written(frame, tmp_path / "a.parquet")
+        with pytest.raises(TrainingError, match="seen enough"):
+            build(path, QUICK, trainer=Recorded(trains=False), say=told.append)
+        assert f"warning: label noise{wrong.format(largest)}" in told[-1]
+        with pytest.raises(TrainingError, match="known of no row" + wrong.format(largest)):
+            build(path, QUICK.but(label_noise="always"))

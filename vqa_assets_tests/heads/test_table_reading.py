@@ -176,8 +176,20 @@ def test_zero_labelled_rows_are_an_error(tmp_path):
 def test_no_row_with_all_features_is_an_error(tmp_path):
     even = pl.int_range(20) % 2 == 0
     frame = labelled(20).with_columns(adm2=pl.when(even).then("adm2"), motion2=pl.when(~even).then("motion2"))
-    with pytest.raises(TrainingError, match="no labelled row has all features"):
+    with pytest.raises(TrainingError, match=r"missing most often: konvid-1k: adm2, motion2,"):
         read(tmp_path, frame)
+
+
+def test_rows_that_are_left_out_are_told_with_the_features_they_lack(tmp_path):
+    row = pl.int_range(40)
+    frame = labelled(40).with_columns(
+        adm2=pl.when(row >= 3).then("adm2"),
+        motion2=pl.when(row >= 9).then("motion2"),
+        mos=pl.when(row < 36).then("mos"),
+    )
+    table = read(tmp_path, frame)
+    told = table.counts["konvid-1k"].told(table.missing["konvid-1k"])
+    assert told == "27 of 40 rows; left out: 4 without a label, 9 without a feature (motion2 in 9, adm2 in 3)"
 
 
 def test_a_mos_off_the_training_scale_names_the_rows(tmp_path):
