@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from vqa_assets.corpora.contents import ENOUGH_CONTENTS
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.advice import advice_on
@@ -36,6 +39,9 @@ from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import SplitPlan, corpora_out, own_parts, plan_sources, plan_splits
 from vqa_assets.heads.table_checks import check_training_rows
 from vqa_assets.metrics import Scores
+
+_BACKWARDS = -0.3
+"""The SROCC below which a head of other corpora does not merely tell nothing: one of the scores is turned round."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ def build_head(
     when_read()
     for corpus, counts in table.counts.items():
         say(f"{corpus}: {counts.told(table.missing.get(corpus, {}))}")
+    for corpus, score in _of_one_score(table).items():
+        say(f"warning: {corpus}: all its labels are {score:g}, and pull the head there: exclude_corpora leaves it out")
     least = recipe.least_sources
     plan = plan_sources(table, least, settings.seed) if least else plan_splits(table, settings)
     for warning in plan.warnings:
@@ -117,6 +125,12 @@ def build_head(
     judged = _never_production(_verdict(gate, plan, evaluation.folds, recipe, table), table.synthetic)
     say(f"{recipe.name}: {judged.status}" + "".join(f"; {reason}" for reason in judged.reasons))
     corpora = {name: judge(table, part.test, heads[part.name], settings.seed) for name, part in without.items()}
+    for name, of_others in corpora.items():
+        if of_others.scores.srocc < _BACKWARDS and of_others.groups >= ENOUGH_CONTENTS:
+            say(
+                f"warning: {name}: a head of the other corpora ranks its clips backwards (SROCC "
+                f"{of_others.scores.srocc:.2f}): do the scores of {' or '.join(corpora)} fall as quality rises?"
+            )
     ran = (plan, own[-1], device, evaluation, judged, corpora)
     advice = advice_on(len(table.mos), help_from.able) if help_from is not None and not table.synthetic else ""
     noise = label_noise_of(table, weighing, weights.get(parts[-1].name), ceilings(table, plan, repeated, settings.seed))
@@ -137,6 +151,16 @@ def build_head(
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     held = held_out(table, plan, own[-1], settings)
     return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions, held)
+
+
+def _of_one_score(table: TrainingTable) -> dict[str, float]:
+    """The corpora whose clips all have one score: a placeholder, mostly, once there are several clips."""
+    corpora, found = np.asarray(table.corpora), {}
+    for corpus in dict.fromkeys(table.corpora):
+        own = table.mos[corpora == corpus]
+        if len(own) > 1 and np.ptp(own) == 0:
+            found[corpus] = float(own[0])
+    return found
 
 
 def _verdict(gate: Gate, plan: SplitPlan, folds: Sequence[Scores], recipe: HeadRecipe, table: TrainingTable) -> Verdict:

@@ -78,6 +78,23 @@ def test_each_corpus_is_judged_by_a_head_of_the_others(manifest):
     assert all(low <= told[c]["plcc"] <= high for c in told for low, high in [told[c]["interval_95"]["plcc"]])
 
 
+def test_a_corpus_whose_scores_run_the_other_way_is_told(tmp_path):
+    turned, told = labelled(50, seed=1).with_columns(mos=6 - pl.col("mos")), []
+    of_both = unified({"konvid-1k": labelled(60), "konvid-150k": turned}, tmp_path / "unified_features.parquet")
+    build(of_both, QUICK.but(k_folds=2), told.append)
+    backwards = "warning: konvid-150k: a head of the other corpora ranks its clips backwards (SROCC -0."
+    assert any(line.startswith(backwards) and line.endswith("fall as quality rises?") for line in told)
+
+
+def test_a_corpus_of_one_score_is_told(tmp_path):
+    told = []
+    of_both = {"konvid-1k": labelled(40), "konvid-150k": labelled(20, seed=1).with_columns(mos=pl.lit(3.0))}
+    build(unified(of_both, tmp_path / "unified_features.parquet"), QUICK.but(k_folds=2, epochs=1), told.append)
+    assert [line.partition(", and")[0] for line in told if "labels are" in line] == [
+        "warning: konvid-150k: all its labels are 3"
+    ]
+
+
 def test_a_head_of_one_corpus_has_no_other_to_be_judged_by(tables):
     assert build(tables, QUICK.but(exclude_corpora=("konvid-150k",)))["leave_one_corpus_out"] == {}
 
