@@ -4,7 +4,8 @@ A column is stated here once, light enough for tables and heads to import. How a
 ``features/``; how a head reads it, and every schema by name, is in ``heads/``.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -159,13 +160,52 @@ DISPLAY_COLUMNS = (
 """What a display and its room say, in the order of the heads that read it."""
 
 
+BACKBONE_PREFIX = "backbone:"
+"""Begins the name of a backbone's family, where families are named and where a head's columns are."""
+
+_BLOCK = re.compile(r"(?P<column>.+)\[0:(?P<size>[1-9][0-9]{0,6})\]")
+
+
+@dataclass(frozen=True)
+class VectorColumn:
+    """A column of vectors, which a head reads as a block of ``size`` numbers; 0 until a table has told it."""
+
+    name: str
+    size: int = 0
+
+    @property
+    def block(self) -> str:
+        """The whole block as ``feature_order`` has it: ``<column>[0:1280]``."""
+        return f"{self.name}[0:{self.size}]"
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """A name for each number: ``<column>[17]``."""
+        return tuple(f"{self.name}[{number}]" for number in range(self.size))
+
+
 @dataclass(frozen=True)
 class FeatureSchema:
-    """The columns a head reads, in order; ``measured`` are those that say what a picture looks like."""
+    """The columns a head reads, in order; ``measured`` are those that say what a picture looks like.
+
+    ``columns`` are a name for each number that a head is fed: first ``scalars``, the columns of one number a row, then
+    the blocks of ``vectors``.
+    """
 
     name: str
     columns: tuple[str, ...]
     measured: frozenset[str]
+    vectors: tuple[VectorColumn, ...] = ()
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The columns of a table that hold one number a row."""
+        return self.columns[: len(self.columns) - sum(vector.size for vector in self.vectors)]
+
+    @property
+    def feature_order(self) -> tuple[str, ...]:
+        """The same as people and manifests read it: a block is one entry, ``<column>[0:1280]``."""
+        return (*self.scalars, *(vector.block for vector in self.vectors))
 
     @property
     def must_vary(self) -> frozenset[str]:
@@ -174,6 +214,26 @@ class FeatureSchema:
         Shots are none of them: a corpus of clips without a cut is an honest one.
         """
         return frozenset(name for name in self.measured if not name.startswith(_SHOT))
+
+    def block_of(self, vector: VectorColumn) -> slice:
+        """Where a vector's numbers stand among ``columns``."""
+        before = sum(one.size for one in self.vectors[: self.vectors.index(vector)])
+        first = len(self.scalars) + before
+        return slice(first, first + vector.size)
+
+    def with_vectors(self, vectors: Sequence[VectorColumn]) -> "FeatureSchema":
+        """The same scalars with these blocks after them."""
+        numbers = [number for vector in vectors for number in vector.numbers]
+        # A vector is measured as a whole: which of its numbers never vary is nobody's fault.
+        return FeatureSchema(self.name, (*self.scalars, *numbers), self.measured | set(numbers), tuple(vectors))
+
+
+def schema_in_order(name: str, feature_order: Sequence[str]) -> FeatureSchema:
+    """The schema whose ``feature_order`` this is, with every scalar before the first block; nothing in it is measured
+    but vectors."""
+    blocks = {entry: found for entry in feature_order if (found := _BLOCK.fullmatch(entry))}
+    scalars = FeatureSchema(name, tuple(entry for entry in feature_order if entry not in blocks), frozenset())
+    return scalars.with_vectors([VectorColumn(one["column"], int(one["size"])) for one in blocks.values()])
 
 
 KONVID_V1 = FeatureSchema(

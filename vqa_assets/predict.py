@@ -34,6 +34,7 @@ from vqa_assets.tables.publication import settle
 from vqa_assets.tables.targets import OwnTarget, check_targets
 
 if TYPE_CHECKING:
+    from vqa_assets.features.extractor import ClipExtractor
     from vqa_assets.heads.using import Head, ScoredRows
 
 VERSION = "predictions-v1"
@@ -161,15 +162,35 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     return [_scored(head, path, name or f"row {row + 1}", scored, row) for row, name in enumerate(keys)]
 
 
-def score_clips(head: "Head", clips: Sequence[Path], workers: int) -> Iterator[Scored]:
+def extractor_of(head: "Head", options: argparse.Namespace) -> "ClipExtractor":
+    """What measures of a clip, or of its windows, all that a head reads.
+
+    Backbones are those of the data root, which need not be there for a head that is named by its file.
+    SettingsError where one is not there, HeadError where it is not the one that the head learned from.
+    """
+    from vqa_assets.feature_names import NR_V1
+    from vqa_assets.features.backbone import backbone_family
+    from vqa_assets.features.extractor import FEATURE_SETS, ClipExtractor
+    from vqa_assets.heads.vectors import backbones_of, families_in, refuse_other_network
+
+    root = DataRoot.resolve(options.root) if options.root else DataRoot.named()
+    backbones = backbones_of(head.schema.name, root)
+    for name, backbone in backbones.items():
+        refuse_other_network(head.manifest.id, head.manifest.backbones.get(name), backbone)
+    shipped = families_in(head.schema.name)
+    # Of columns that a run named itself nobody says whose they are.
+    own = FEATURE_SETS if options.every is None else (NR_V1.name,)
+    sets = shipped if set(shipped) <= set(FEATURE_SETS) else own
+    return ClipExtractor(feature_sets=sets, further=tuple(map(backbone_family, backbones.values())))
+
+
+def score_clips(head: "Head", clips: Sequence[Path], workers: int, extractor: "ClipExtractor") -> Iterator[Scored]:
     """Each clip measured and scored, in the order given; one that fails has a reason and costs itself only."""
     import polars as pl
 
-    from vqa_assets.features.extractor import FEATURE_SETS, ClipExtractor
     from vqa_assets.features.measuring import one_clip_row
 
-    sets = (head.schema.name,) if head.schema.name in FEATURE_SETS else FEATURE_SETS
-    extractor, stop = ClipExtractor(feature_sets=sets), Event()
+    stop = Event()
     line = ProgressLine("predict", len(clips), lambda text: tell(text, file=sys.stderr))
 
     def work(clip: Path) -> dict[str, Any]:
@@ -315,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.every is not None:
             return _by_windows(head, tables, clips, options, kind)
         scored = [one for table in tables for one in score_table(head, table)]
-        scored += score_clips(head, clips, options.workers)
+        scored += score_clips(head, clips, options.workers, extractor_of(head, options)) if clips else ()
         if kind == "json":
             text = as_json(head, scored)
         else:
@@ -361,7 +382,7 @@ def _by_windows(
             next_step="name the clips themselves",
         )
     by_windows.check_windows(head)
-    scored = list(by_windows.score_windows(head, clips, options.every, options.workers))
+    scored = list(by_windows.score_windows(head, clips, options.every, options.workers, extractor_of(head, options)))
     if kind == "json":
         text = by_windows.as_json(head, scored)
     else:

@@ -24,6 +24,7 @@ from vqa_assets.printing import plain, tell
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from vqa_assets.features.extractor import ClipExtractor
     from vqa_assets.features.measuring import ClipByWindows
     from vqa_assets.heads.using import Head, ScoredRows
 
@@ -96,18 +97,18 @@ def check_windows(head: "Head") -> None:
             f"--every: {head.manifest.id} scores whole clips only",
             found=f"it reads {', '.join(reads[:3])}{more}, of the family konvid-v1: what a re-encode of the clip "
             "loses, and a second encoded by itself loses something else",
-            expected="a head that reads nr-v1",
+            expected="a head that reads nr-v1, backbones, or both",
             next_step="train one with feature_schema nr-v1, or leave --every out",
         )
 
 
-def score_windows(head: "Head", clips: Sequence[Path], every_s: Fraction, workers: int) -> Iterator[ScoresByWindow]:
+def score_windows(
+    head: "Head", clips: Sequence[Path], every_s: Fraction, workers: int, extractor: "ClipExtractor"
+) -> Iterator[ScoresByWindow]:
     """The windows of each clip, in the order given; a clip that fails has a reason and costs itself only."""
-    from vqa_assets.feature_names import NR_V1
-    from vqa_assets.features.extractor import ClipExtractor
     from vqa_assets.features.measuring import one_clip_windows
 
-    extractor, stop = ClipExtractor(feature_sets=(NR_V1.name,)), Event()
+    stop = Event()
     line = ProgressLine("predict", len(clips), lambda text: tell(text, file=sys.stderr))
 
     def work(clip: Path) -> "ClipByWindows":

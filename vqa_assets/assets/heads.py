@@ -148,10 +148,12 @@ def _train(
     from vqa_assets.heads.experiments import check_same_head
     from vqa_assets.heads.helpers import sources_of_help
     from vqa_assets.heads.publish import HeadInputs, publish_head
+    from vqa_assets.heads.vectors import with_backbones
 
     with dagster_failures():
         root = data_root.root()
         settings = stated(TrainingSettings, context, root)
+        recipe = with_backbones(recipe, settings.feature_schema, root)
         check_same_head(recipe, settings, root, log_of(context))
         run, facts = run_context(context, root, __file__), corpora_facts(catalog)
         labelled = {corpus.name: root.labelled(corpus) for corpus in catalog.corpora.values()}
@@ -595,12 +597,13 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.heads.across import METRICS, evaluate_across, recipe_of
         from vqa_assets.heads.publish import publish_across
+        from vqa_assets.heads.vectors import with_backbones
 
         with dagster_failures():
             root = data_root.root()
             settings = stated(CrossCorpusSettings, context, root).training()
             run = run_context(context, root, __file__)
-            recipe = recipe_of(tuple(catalog.corpora))
+            recipe = with_backbones(recipe_of(tuple(catalog.corpora)), settings.feature_schema, root)
             facts = corpora_facts(catalog)
             with rows_of_head(recipe, catalog, root, settings) as rows:
                 training = trainer.of_run(context)

@@ -19,10 +19,14 @@ Layout = Literal["NCHW", "NCTHW", "NTCHW"]
 Pooling = Literal["mean", "sd", "p10", "p90"]
 """Over the pictures or pieces of a clip; ``sd`` by N, percentiles linear."""
 
+POOLINGS: Mapping[Pooling, str] = {"mean": "mean", "sd": "SD", "p10": "10th percentile", "p90": "90th percentile"}
+"""The poolings in words."""
+
 IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's training pictures in 0–1, red first: what torchvision's and most of timm's networks expect."""
 
-_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+BACKBONE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""What a backbone may be called."""
 _OUTPUT = re.compile(r"[a-z][a-z0-9_]*")
 _ONE_WORD = "a word of small letters, digits and _"
 
@@ -36,7 +40,7 @@ def _are_positive(values: tuple[float, ...]) -> bool:
     return len(values) == 3 and min(values) > 0
 
 
-BackboneId = Annotated[str, Shape(_ID.fullmatch, "lower-case words joined by -")]
+BackboneId = Annotated[str, Shape(BACKBONE_ID.fullmatch, "lower-case words joined by -")]
 OutputName = Annotated[str, Shape(_OUTPUT.fullmatch, _ONE_WORD)]
 Positive = Annotated[float, Field(gt=0)]
 PixelRange = Annotated[Many[float], Shape(lambda ends: len(ends) == 2 and ends[0] < ends[1], "two numbers, low first")]

@@ -5,7 +5,7 @@ by their times, so that they are the same ones whether a clip is decoded whole o
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,23 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.backbones.batching import Batches
-from vqa_assets.backbones.declaration import FragmentsView
+from vqa_assets.backbones.declaration import POOLINGS, FragmentsView
 from vqa_assets.backbones.folder import Backbone, backbone_named
 from vqa_assets.backbones.network import Device, Network, tried_out
 from vqa_assets.errors import ClipError
-from vqa_assets.feature_names import FeatureColumn
+from vqa_assets.feature_names import BACKBONE_PREFIX, FeatureColumn
 from vqa_assets.features.decoding import DecodedClip, Frame
 from vqa_assets.features.family import Family, FrameRequest, Measured
 from vqa_assets.tables.paths import DataRoot
 
-PREFIX = "backbone:"
-"""Begins the name of a backbone's family, as ``feature_sets`` has it."""
-
 Pixels = NDArray[np.uint8]
 """A picture, (height, width, 3), red, green, blue."""
 Vectors = NDArray[np.float32]
-
-_POOLINGS: Mapping[str, str] = {"mean": "mean", "sd": "SD", "p10": "10th percentile", "p90": "90th percentile"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ def backbone_family(backbone: Backbone, device: Device = "auto", batch: int = 0)
         FeatureColumn(
             f"{backbone.id}.{view}.{output}_{pooling}",
             "vector",
-            f"{_POOLINGS[pooling]} over time of {backbone.title}'s {output}, shown as {view}",
+            f"{POOLINGS[pooling]} over time of {backbone.title}'s {output}, shown as {view}",
             nullable=True,
         )
         for view in backbone.views.names
@@ -118,14 +113,16 @@ def backbone_family(backbone: Backbone, device: Device = "auto", batch: int = 0)
         for pooling in backbone.sampling.pooling
     )
     frames = FrameRequest(plan=SampledFrames.of(backbone))
-    return BackboneFamily(backbone, f"{PREFIX}{backbone.id}", columns, frames, device, batch)
+    return BackboneFamily(backbone, f"{BACKBONE_PREFIX}{backbone.id}", columns, frames, device, batch)
 
 
 def families_named(
     names: Sequence[str], root: DataRoot | None, device: Device = "auto", batch: int = 0
 ) -> tuple[BackboneFamily, ...]:
     """The families of ``backbone:<id>`` names; SettingsError where one is not there or cannot be used."""
-    return tuple(backbone_family(backbone_named(name.removeprefix(PREFIX), root), device, batch) for name in names)
+    return tuple(
+        backbone_family(backbone_named(name.removeprefix(BACKBONE_PREFIX), root), device, batch) for name in names
+    )
 
 
 _OPEN: dict[tuple[str, str, str, int], Batches] = {}
@@ -146,7 +143,7 @@ def _batches(backbone: Backbone, device: Device, batch: int) -> Batches:
 def open_devices() -> dict[str, str]:
     """The devices of the backbones whose networks are open in this process, by their families' names."""
     with _OPENING:
-        return {f"{PREFIX}{batches.network.backbone.id}": batches.network.device for batches in _OPEN.values()}
+        return {f"{BACKBONE_PREFIX}{batches.network.backbone.id}": batches.network.device for batches in _OPEN.values()}
 
 
 class _Embedding:

@@ -37,8 +37,7 @@ from vqa_assets.errors import (
     TooLargeError,
     TransientClipError,
 )
-from vqa_assets.feature_names import CANONICAL_6, VMAF, pooled_columns
-from vqa_assets.features.backbone import PREFIX
+from vqa_assets.feature_names import BACKBONE_PREFIX, CANONICAL_6, VMAF, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome, family_key
 from vqa_assets.features.family import FamilyVersion, FeatureExtractor, Measured, joined
 from vqa_assets.features.memory import MEMORY
@@ -209,7 +208,7 @@ def extract_features(
     )
     work = partial(_measure, extractor, run.caps, run.stop if isinstance(executor, ThreadPoolExecutor) else None)
     with _clips_in_hand(cache) as hand, stopping(run.stop, executor):
-        if isinstance(executor, Remote) and any(family.name.startswith(PREFIX) for family in families):
+        if isinstance(executor, Remote) and any(family.name.startswith(BACKBONE_PREFIX) for family in families):
             executor.prefer("GPU")
         for task, future in completed(executor, work, hand.taken(tasks), run.window, run.meanwhile):
             measured, key = hand.given_back(task, _result(task, future)), _clip_key(task.clip)

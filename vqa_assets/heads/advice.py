@@ -26,8 +26,8 @@ def could_help(recipe: HeadRecipe, settings: TrainingSettings, labelled: Mapping
     """
     if not recipe.takes_help:
         return ()
-    columns = schema_of(recipe, settings).columns
-    sources = [set(sources_of(name)) for name in columns]
+    schema = schema_of(recipe, settings)
+    sources = [set(sources_of(name)) for name in schema.scalars] + [{vector.name} for vector in schema.vectors]
     own = {*(settings.tables or recipe.corpora), *settings.extra_tables}
     able = []
     for name, path in labelled.items():

@@ -213,7 +213,7 @@ def _metadata(made: MadeHead) -> dict[str, str]:
         "citations": "\n".join(fact.citation for fact in facts.values()),
         "redistribution": REDISTRIBUTION[strictest(f.redistribution for f in facts.values())] if facts else "nothing",
         "feature_schema": made.table.schema.name,
-        "feature_order": json.dumps(made.table.schema.columns),
+        "feature_order": json.dumps(made.table.schema.feature_order),
         "encoder_vocab": json.dumps(made.table.encoder_vocab),
         "encoder_vocab_version": str(ENCODER_VOCAB_VERSION),
         "smoke": json.dumps(made.settings.smoke),

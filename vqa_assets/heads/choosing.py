@@ -4,8 +4,9 @@ How a table is read is in ``rows``; who trains on which of its rows, in ``splitt
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vqa_assets.errors import NoLabelledRowsError, SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FeatureSchema
@@ -15,6 +16,9 @@ from vqa_assets.heads.rows import TableFiles, TrainingTable, files_of, read_grid
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.heads.synthetic import synthetic_table
 
+if TYPE_CHECKING:
+    from vqa_assets.backbones.folder import Backbone
+
 Say = Callable[[str], None]
 
 
@@ -22,7 +26,7 @@ Say = Callable[[str], None]
 class Chosen:
     """What a head read: facts of the corpora it has rows of, the recipe's without a table, those excluded, the display.
 
-    ``unused`` had a table, and no row of it could be used.
+    ``unused`` had a table, and no row of it could be used. ``backbones`` are those whose vectors were read.
     """
 
     facts: Mapping[str, CorpusFacts]
@@ -30,6 +34,7 @@ class Chosen:
     excluded: tuple[str, ...]
     display: DisplayProfile | None = None
     unused: tuple[str, ...] = ()
+    backbones: "Mapping[str, Backbone]" = field(default_factory=dict)
 
 
 def chosen_rows(
@@ -84,7 +89,7 @@ def chosen_rows(
     _refuse_unknown("corpus_weights", settings.corpus_weights, (*recipe.corpora, *table.counts))
     unused = tuple(name for name in chosen.facts if name in table.counts and not table.counts[name].used)
     facts = {name: fact for name, fact in chosen.facts.items() if name not in unused}
-    return table, replace(chosen, facts=facts, display=display, unused=unused)
+    return table, replace(chosen, facts=facts, display=display, unused=unused, backbones=recipe.backbones)
 
 
 def _display(schema: FeatureSchema, settings: TrainingSettings, say: Say) -> DisplayProfile | None:

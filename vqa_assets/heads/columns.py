@@ -14,8 +14,17 @@ import polars as pl
 from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.corpus import ColumnRole
 from vqa_assets.errors import SettingsError, TrainingError
-from vqa_assets.feature_names import DISPLAY_COLUMNS, NORMALISED, FeatureSchema, Scaled, crf_norm, preset_rank
+from vqa_assets.feature_names import (
+    DISPLAY_COLUMNS,
+    NORMALISED,
+    FeatureSchema,
+    Scaled,
+    VectorColumn,
+    crf_norm,
+    preset_rank,
+)
 from vqa_assets.heads.display import FIELDS, DisplayField, DisplayProfile, contrast_log_norm
+from vqa_assets.heads.weights import F32
 from vqa_assets.tables.parquet import NO_VALUE
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -29,7 +38,7 @@ _COVERAGES = ("display_bt2020_coverage", "display_p3_coverage")
 
 def slots(schema: FeatureSchema) -> list[str]:
     """What readers call the features' columns: a feature's name could be any other column's."""
-    return [f"feature:{name}" for name in schema.columns]
+    return [f"feature:{name}" for name in (*schema.scalars, *(vector.name for vector in schema.vectors))]
 
 
 def feature_columns(
@@ -37,14 +46,16 @@ def feature_columns(
 ) -> dict[str, pl.Expr]:
     """Per slot, the expression of a feature as float32, the heads' input type; null where it is not known or finite.
 
+    A vector stays one fixed-size list, and is null as a whole where one of its numbers is not finite.
     With a ``display`` its values stand where a row has none of its own. TrainingError where a table's display columns
     hold what cannot be read.
     """
-    have = frozenset(table.collect_schema().names())
+    types = table.collect_schema()
+    have = frozenset(types.names())
     reads_display = not set(DISPLAY_COLUMNS).isdisjoint(schema.columns)
     of_display = _display_columns(table, have, display) if reads_display else {}
     expressions = {}
-    for name in schema.columns:
+    for name in schema.scalars:
         if name in of_display:
             ways = [of_display[name]]
         else:
@@ -52,7 +63,38 @@ def feature_columns(
             ways += _DERIVED[name].ways(have) if name in _DERIVED else []
         # Row by row: what is missing in one column is taken from the next.
         expressions[f"feature:{name}"] = pl.coalesce(*ways, pl.lit(None, pl.Float64)).cast(pl.Float32)
+    for vector in schema.vectors:
+        expressions[f"feature:{vector.name}"] = _whole_vectors(vector, have_type=types.get(vector.name))
     return expressions
+
+
+def feature_matrix(frame: pl.DataFrame, schema: FeatureSchema) -> F32:
+    """The features (N, F) of rows whose columns are ``slots``; NaN for null."""
+    scalars = slots(schema)[: len(schema.scalars)]
+    if not schema.vectors:
+        return np.ascontiguousarray(frame.select(scalars).to_numpy().astype(np.float32))
+    features = np.empty((len(frame), len(schema.columns)), dtype=np.float32)
+    for number, slot in enumerate(scalars):
+        features[:, number] = frame[slot].to_numpy()
+    for vector in schema.vectors:
+        # The numbers of a column of vectors lie in a row already: they are copied once, and never column by column.
+        features[:, schema.block_of(vector)] = frame[f"feature:{vector.name}"].to_numpy()
+    return features
+
+
+def _whole_vectors(vector: VectorColumn, have_type: pl.DataType | None) -> pl.Expr:
+    kind = pl.Array(pl.Float32, vector.size)
+    if have_type is None:
+        return pl.lit(None, kind)
+    values = pl.col(vector.name)
+    # A row that was measured just now, and JSON, bring lists, whose length their type does not say.
+    as_array = values.list.to_array(vector.size) if isinstance(have_type, pl.List) else values
+    numbers = as_array.cast(kind)
+    return pl.when(numbers.map_batches(_are_finite, return_dtype=pl.Boolean)).then(numbers)
+
+
+def _are_finite(vectors: pl.Series) -> pl.Series:
+    return pl.Series(vectors.name, np.isfinite(vectors.to_numpy()).all(axis=1), dtype=pl.Boolean)
 
 
 def number_column(column: str) -> pl.Expr:

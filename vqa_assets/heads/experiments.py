@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.errors import SchemaError, SettingsError
-from vqa_assets.feature_names import DISPLAY_COLUMNS
+from vqa_assets.feature_names import DISPLAY_COLUMNS, schema_in_order
 from vqa_assets.heads.choosing import Say
 from vqa_assets.heads.display import read_profile
 from vqa_assets.heads.manifest import SCHEMA
@@ -99,9 +99,15 @@ def _differences(
     differences = []
     if standing.get("feature_schema") != schema.name:
         differences.append(_difference("feature_schema", standing.get("feature_schema"), schema.name))
-    before, now = list(standing.get("feature_order") or ()), list(schema.columns)
+    there = schema_in_order("", standing.get("feature_order") or ())
+    # How long vectors are, only the tables of this run say.
+    before, now = ([*one.scalars, *(vector.name for vector in one.vectors)] for one in (there, schema))
     if before != now:
         differences.append(_columns_difference(before, now))
+    for name, recorded in (standing.get("backbones") or {}).items():
+        here = recipe.backbones.get(name)
+        if here and (recorded.get("sha256"), recorded.get("declaration")) != (here.content, here.numbers):
+            differences.append(f"backbone {name}: another network, or one that is shown other pictures")
     # A head of an earlier edition kept no choices; then what its settings say of them has to do.
     recorded = standing.get("choices") or standing.get("training_recipe", {}).get("settings", {})
     # Neither did it say the usual target.

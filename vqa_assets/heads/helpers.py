@@ -21,6 +21,7 @@ from vqa_assets.heads.rows import TableFiles, TrainingTable, looks, read_trainin
 from vqa_assets.heads.seen import OF_EVERY_ROW, KnownRows, predictions_path, training_of
 from vqa_assets.heads.settings import EVERY_CORPUS, TrainingSettings
 from vqa_assets.heads.using import open_head
+from vqa_assets.heads.vectors import refuse_other_network
 from vqa_assets.heads.weights import I64, OnnxHelper
 from vqa_assets.tables.files import place_to_read, read_json_object
 
@@ -167,7 +168,7 @@ def read_helper(
     TrainingError where it lacks the head's columns, or nothing of it is left; HeadError for a head that cannot help.
     """
     if sources.onnx is not None:
-        return _head_that_helps(sources.onnx, own, settings, corpora_facts)
+        return _head_that_helps(sources.onnx, own, chosen, settings, corpora_facts)
     tables, left_out = dict(sources.tables), {}
     if sources.every:
         reasons = {name: _refused(name, files, own, chosen, settings) for name, files in tables.items()}
@@ -179,7 +180,7 @@ def read_helper(
             raise TrainingError(
                 "help_from: all",
                 found="; ".join(f"{name}: {why}" for name, why in left_out.items()),
-                expected=f"a corpus with the {len(own.schema.columns)} columns of {own.schema.name}",
+                expected=f"a corpus with the {len(own.schema.feature_order)} columns of {own.schema.name}",
                 next_step="measure its features, or leave help_from out",
             )
     try:
@@ -257,7 +258,11 @@ def _uploads(keys: Sequence[str], corpora: Sequence[str], corpora_facts: Mapping
 
 
 def _head_that_helps(
-    onnx: Path, own: TrainingTable, settings: TrainingSettings, corpora_facts: Mapping[str, CorpusFacts]
+    onnx: Path,
+    own: TrainingTable,
+    chosen: Chosen,
+    settings: TrainingSettings,
+    corpora_facts: Mapping[str, CorpusFacts],
 ) -> Helper:
     """Another head, as its files say it is; HeadError where it cannot help, or where nothing tells that it may."""
     head = open_head(onnx)
@@ -271,7 +276,7 @@ def _head_that_helps(
         )
     if manifest.synthetic:
         raise HeadError(what, found="a head of made-up rows", expected="one of real clips", next_step=_REMEDY)
-    theirs, ours = head.schema.columns, own.schema.columns
+    theirs, ours = head.schema.feature_order, own.schema.feature_order
     if theirs != ours:
         raise HeadError(
             what,
@@ -279,6 +284,8 @@ def _head_that_helps(
             expected=f"the {len(ours)} columns of {own.schema.name}{_apart(ours, theirs)}, in the same order",
             next_step="train that head on these columns, or name its corpora in help_from",
         )
+    for name, backbone in chosen.backbones.items():
+        refuse_other_network(what, manifest.backbones.get(name), backbone)
     document = _ManifestOfHelp.of(onnx)
     if document.helped:
         raise HeadError(

@@ -363,7 +363,7 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
         return Predictor(
             name=head.manifest.id,
             kind="head",
-            columns=head.schema.columns,
+            columns=head.schema.feature_order,
             files=files,
             scores=head.scores,
             inputs=head.inputs,

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import HeadError
-from vqa_assets.feature_names import DISPLAY_COLUMNS, FR_V2
+from vqa_assets.feature_names import BACKBONE_PREFIX, DISPLAY_COLUMNS, FR_V2
 from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
 from vqa_assets.heads.feature_map import KNOTS, PROJECTED_ABOVE
 from vqa_assets.heads.intervals import Interval
@@ -32,11 +32,13 @@ from vqa_assets.heads.recipe import (
     Target,
 )
 from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.vectors import backbones_as_json, backbones_in
 from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
 from vqa_assets.tables.files import read_json_object
 
 if TYPE_CHECKING:  # a head is put to use without what trains and judges one
+    from vqa_assets.backbones.folder import Backbone
     from vqa_assets.heads.choosing import Chosen
     from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
     from vqa_assets.heads.helped import HelpReport
@@ -113,10 +115,12 @@ class MadeHead:
         return self.settings.target if is_mos else self.recipe.target.name
 
     @property
-    def licensed(self) -> dict[str, CorpusFacts]:
-        """The corpora whose licences the head is under: those it was trained on, and those whose help is in it."""
+    def licensed(self) -> "dict[str, CorpusFacts | Backbone]":
+        """Whose licences the head is under: corpora it was trained on or helped by, and backbones it read."""
         helpers = self.help.helper.facts if self.help and self.help.used else {}
-        return {**self.chosen.facts, **{name: fact for name, fact in helpers.items() if name not in self.chosen.facts}}
+        backbones = {f"{BACKBONE_PREFIX}{name}": one for name, one in self.chosen.backbones.items()}
+        own = self.chosen.facts
+        return {**own, **{name: fact for name, fact in helpers.items() if name not in own}, **backbones}
 
     @property
     def id(self) -> str:
@@ -150,7 +154,7 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
         "opset": OPSET,
         "ir_version": IR_VERSION,
         "feature_schema": table.schema.name,
-        "feature_order": table.schema.columns,
+        "feature_order": table.schema.feature_order,
         "feature_mean": head.map.mean,
         "feature_std": head.map.std,
         # Beyond these a head was never trained: ``predict`` names the columns that lie there.
@@ -158,6 +162,7 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
         "feature_high": head.map.knots[:, -1],
         "filled": {name: asdict(filled) for name, filled in table.filled.items()},
         "constant": table.constant,
+        "backbones": backbones_as_json(table.schema, made.chosen.backbones),
         "encoder_vocab": table.encoder_vocab,
         "encoder_vocab_version": ENCODER_VOCAB_VERSION,
         f"{target.name}_range": (target.low, target.low + target.span),
@@ -321,7 +326,9 @@ def _judged(judged: "Judged") -> dict[str, Any]:
     return {"groups": judged.groups, **judged.scores.as_json(), "interval_95": judged.interval}
 
 
-def _corpora(chosen: "Chosen", table: "TrainingTable", licensed: Mapping[str, CorpusFacts]) -> dict[str, Any]:
+def _corpora(
+    chosen: "Chosen", table: "TrainingTable", licensed: "Mapping[str, CorpusFacts | Backbone]"
+) -> dict[str, Any]:
     """What was read, what was not, and what the licences of all that the head learned from allow together."""
     strictest_word = strictest(fact.redistribution for fact in licensed.values())
     corpora = {
@@ -387,6 +394,11 @@ class _ReadInterval(_Read):
         return Interval(self.level, self.quantile, self.floor)
 
 
+class _ReadBackbone(_Read):
+    sha256: str
+    declaration: str
+
+
 class ReadManifest(_Read):
     """What is read of a head's manifest."""
 
@@ -406,6 +418,16 @@ class ReadManifest(_Read):
     interval: _ReadInterval | None = None
     feature_low: list[_Finite] | None = None
     feature_high: list[_Finite] | None = None
+    backbones: dict[str, _ReadBackbone] = {}
+
+    @field_validator("backbones")
+    @classmethod
+    def _all_backbones(cls, backbones: dict[str, _ReadBackbone], info: ValidationInfo) -> dict[str, _ReadBackbone]:
+        read = backbones_in(info.data.get("feature_schema", ""))
+        # Made-up vectors are nobody's.
+        if (lacking := set(read) - set(backbones)) and not info.data.get("synthetic"):
+            raise PydanticCustomError("backbones", "the network of {first}", {"first": min(lacking)})
+        return backbones
 
     @field_validator("filled")
     @classmethod

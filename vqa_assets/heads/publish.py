@@ -215,7 +215,7 @@ def report(across: Across, settings: TrainingSettings, table: Path) -> dict[str,
     document = {
         "schema": ACROSS_SCHEMA,
         "feature_schema": across.table.schema.name,
-        "feature_order": across.table.schema.columns,
+        "feature_order": across.table.schema.feature_order,
         "corpora": {
             name: {
                 "title": facts[name].title,

@@ -5,8 +5,9 @@ trained and judged is in the other modules. The definitions read this, so nothin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
 from vqa_assets.corpora.corpus import REDISTRIBUTION, IdFamily
@@ -20,6 +21,9 @@ from vqa_assets.feature_names import (
     NR_V1,
     FeatureSchema,
 )
+
+if TYPE_CHECKING:
+    from vqa_assets.backbones.folder import Backbone
 
 ENCODER_VOCAB = ("ugc-mixed",)
 """What ``encoder_onehot`` stands for, in order: user-generated clips come through encoders nobody recorded."""
@@ -126,7 +130,7 @@ class HeadRecipe:
     ``display_schema`` is what a display profile makes of it, where the head can read one. A head of ``every_corpus``
     is also judged on each corpus by one trained on the others; one that ``takes_help`` is of one corpus, which others
     may help (``help_from``). ``least_sources`` folds an encode grid by what its sources show, and asks for so many
-    contents.
+    contents. ``backbones`` are those whose vectors a run has it read, as their folders declare them (``vectors``).
     """
 
     name: str
@@ -142,6 +146,7 @@ class HeadRecipe:
     every_corpus: bool = False
     takes_help: bool = False
     least_sources: int | None = None
+    backbones: "Mapping[str, Backbone]" = field(default_factory=dict, hash=False)
 
 
 _NOT_FOR = (

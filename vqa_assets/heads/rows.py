@@ -29,6 +29,7 @@ from vqa_assets.heads.columns import (
     columns_of_text,
     columns_without_numbers,
     feature_columns,
+    feature_matrix,
     number_column,
     number_sources,
     slots,
@@ -36,6 +37,7 @@ from vqa_assets.heads.columns import (
 )
 from vqa_assets.heads.display import DisplayProfile
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
+from vqa_assets.heads.vectors import with_sizes
 from vqa_assets.heads.weights import F32, I64, encoder_onehot
 from vqa_assets.tables.foreign_tables import check_present, key_text, table_at
 from vqa_assets.tables.specs import LABELLED, STATUS_COLUMN
@@ -121,7 +123,7 @@ class TrainingTable:
 
     ``features`` (N, F) are raw values in the order of ``schema.columns``, all finite; ``mos`` (N,) is the target, on
     1–5 (of a full-reference head it is VMAF on 0–100); ``vmaf`` (N,) on 0–100 is NaN where unknown. ``split`` is a
-    row's word, None where its corpus has no split. ``constant`` are the columns of one value. ``onehot`` (N, V) says
+    row's word, None where its corpus has no split. ``constant`` are the scalars of one value. ``onehot`` (N, V) says
     which of ``encoder_vocab`` made a row. ``unknown`` (N,) are, per filled column, the rows where it was;
     ``versions`` are the releases that each corpus's rows say they are of. ``encodes`` say of an encode grid's rows how
     they were made (encoder, preset, CRF, size), whatever of. ``vmaf_modes`` say of each row what its VMAF was measured
@@ -171,13 +173,15 @@ def refilled(table: TrainingTable, rows: I64) -> TrainingTable:
         values = features[rows, column][~unknown[rows]]
         filled[name] = replace(before, value=float(values.mean(dtype=np.float64)) if len(values) else 0.0)
         features[unknown, column] = filled[name].value
-    return replace(table, features=features, filled=filled, constant=constant_columns(features, table.schema.columns))
+    return replace(table, features=features, filled=filled, constant=constant_columns(features, table.schema))
 
 
-def constant_columns(features: F32, columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns (F,) of features (N, F) that hold one value only."""
-    still = np.ptp(features, axis=0) == 0 if len(features) else np.zeros(len(columns), dtype=bool)
-    return tuple(name for name, same in zip(columns, still, strict=True) if same)
+def constant_columns(features: F32, schema: FeatureSchema) -> tuple[str, ...]:
+    """The scalars of features (N, F) that hold one value only; of a vector's many numbers some always may."""
+    if not len(features):
+        return ()
+    still = np.ptp(features[:, : len(schema.scalars)], axis=0) == 0
+    return tuple(name for name, same in zip(schema.scalars, still, strict=True) if same)
 
 
 def files_of(files: TableFiles) -> tuple[Path, ...]:
@@ -351,6 +355,7 @@ def _training_table(
     With ``encoders`` the one-hot is over the tables' own encoders, by name. Where clips are ``distinct``, none is in
     two corpora.
     """
+    schema = with_sizes(schema, scans)
     if len(schema.columns) > MOST_COLUMNS:
         raise TrainingError(
             f"columns of {schema.name}",
@@ -358,13 +363,15 @@ def _training_table(
             expected=f"at most {MOST_COLUMNS}",
             next_step="bring them down first (a projection, pooled values), or name the columns that matter",
         )
-    unknown = sorted(set(allow_missing) - set(schema.columns))
+    unknown = sorted(set(allow_missing) - set(schema.scalars))
     if unknown:
+        # A mean of vectors is no clip's: where one is missing nothing is made up.
+        of_vectors = "; clips without a vector are left out and counted" if schema.vectors else ""
         raise TrainingError(
-            "allow_missing_features names no feature of the head",
+            "allow_missing_features names no feature of the head" + (" that could be filled" if schema.vectors else ""),
             found=", ".join(unknown),
-            expected=f"columns of {schema.name}: {', '.join(schema.columns)}",
-            next_step="correct the setting",
+            expected=f"columns of {schema.name}: {', '.join(schema.scalars) or 'none, all are vectors'}",
+            next_step=f"correct the setting{of_vectors}",
         )
     texts: dict[str, dict[str, str]] = {}
     read: dict[str, pl.DataFrame] = {}
@@ -389,7 +396,7 @@ def _training_table(
         raise TrainingError(
             "no labelled row has all features",
             found=f"missing most often: {found}",
-            expected=", ".join(schema.columns),
+            expected=", ".join(schema.feature_order),
             next_step="extract them, or name them in allow_missing_features",
         )
     once = whole if distinct else _each_clip_once(whole)
@@ -407,7 +414,7 @@ def _training_table(
     text = {name: tuple(rows[name].to_list()) for name in ("key", "corpus", "src_sha256", "split", "content_id")}
     # Names alike in two corpora are two clips.
     clips = [f"{corpus}/{key}" for corpus, key in zip(text["corpus"], text["key"], strict=True)]
-    features = np.ascontiguousarray(rows.select(slots(schema)).to_numpy().astype(np.float32))
+    features = feature_matrix(rows, schema)
     named = content_groups(text["content_id"], clips)
     groups = joined_groups(named, text["src_sha256"])
     if None in text["content_id"]:
@@ -425,7 +432,7 @@ def _training_table(
         split=text["split"],
         counts=counts,
         filled=filled,
-        constant=constant_columns(features, schema.columns),
+        constant=constant_columns(features, schema),
         onehot=onehot,
         encoder_vocab=vocabulary,
         target=target,
@@ -479,7 +486,7 @@ def _read(
             expected=f"mos or {RAW_MOS}, and one of {', '.join(KEY_COLUMNS)}",
             next_step="label the feature table first",
         )
-    of_features = [source for name in schema.columns for source in number_sources(name)]
+    of_features = [source for name in schema.scalars for source in number_sources(name)]
     try:
         _refuse_types(
             corpus, scan, numbers=(*_OWN_NUMBERS, *of_features), words=(key, *_OWN_WORDS, *word_sources(schema))
@@ -558,7 +565,7 @@ def _fill(
     """The same rows with the allowed columns' missing values filled, marked as ``unknown:<name>``."""
     filled, result = {}, dict(frames)
     # By the mean of all rows for now: once it is known which rows train, ``refilled`` takes the mean of those alone.
-    for name in (n for n in schema.columns if n in allowed):
+    for name in (n for n in schema.scalars if n in allowed):
         slot = f"feature:{name}"
         column = pl.concat([frame[slot] for frame in frames.values()])
         values = column.drop_nulls().to_numpy()
@@ -679,10 +686,19 @@ def _refuse_unmeasured(
     allowed: Collection[str],
     texts: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Refuses text, what is known in no row of a corpus, and measured features of one value in all rows of a corpus."""
+    """Refuses text, what is known in no row of a corpus, and measured features of one value in all rows of a corpus.
+
+    A vector is one feature: refused where it is the same in all rows, whatever some of its numbers are.
+    """
     wrong = []
     for corpus, frame in frames.items():
-        for name in schema.columns if len(frame) else ():
+        for vector in schema.vectors if len(frame) else ():
+            vectors = frame[f"feature:{vector.name}"].drop_nulls().to_numpy()
+            if not len(vectors):
+                wrong.append(f"{corpus}: {vector.block} (all missing)")
+            elif len(vectors) > 1 and not np.any(vectors != vectors[0]):
+                wrong.append(f"{corpus}: {vector.block} (the same vector in all {len(vectors)} rows)")
+        for name in schema.scalars if len(frame) else ():
             values = frame[f"feature:{name}"].drop_nulls()
             # Words among numbers are no missing values: filled, they would hide a column that went wrong.
             if source := next((column for column in number_sources(name) if column in texts[corpus]), None):
@@ -698,8 +714,10 @@ def _refuse_unmeasured(
         raise TrainingError(
             "features that cannot be trained on",
             found="; ".join(wrong),
-            expected=f"varying values of all {len(schema.columns)} columns of {schema.name}",
-            next_step="extract them, or name them in allow_missing_features",
+            expected=f"varying values of all {len(schema.feature_order)} columns of {schema.name}",
+            next_step="extract them, or name them in allow_missing_features"
+            if schema.scalars
+            else "measure them again, or leave the backbone out",
         )
 
 
@@ -714,6 +732,9 @@ def _refuse_unteachable(table: TrainingTable, allowed: Collection[str]) -> None:
         )
     # A column that varies in its corpus may vary in the rows that fell out only.
     still = [name for name in table.constant if name in table.schema.must_vary and name not in allowed]
+    for vector in table.schema.vectors:
+        of_vector = table.features[:, table.schema.block_of(vector)]
+        still += [] if np.any(of_vector != of_vector[0]) else [vector.block]
     if still and len(table.mos) > 1:
         raise TrainingError(
             "features that cannot be trained on",

@@ -12,6 +12,7 @@ from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
 from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
+from vqa_assets.heads.vectors import is_schema_name, schema_named
 from vqa_assets.settings import Many, SettingPath, Settings, Shape, TableFiles, Unfit, as_path, setting
 
 _SMALL = 5_000
@@ -22,7 +23,13 @@ _METADATA = (
 """How the names of columns begin that describe a clip, its ladder or its display: they may be constant."""
 _LABELS = ("mos", "mean_mos", "raw_mos", "dmos", "score", "quality")
 
-SchemaName = Annotated[str, Shape(FEATURE_SCHEMAS.__contains__, f"one of {', '.join(FEATURE_SCHEMAS)}")]
+SchemaName = Annotated[
+    str,
+    Shape(
+        is_schema_name,
+        f"one of {', '.join(FEATURE_SCHEMAS)}, backbone:<id>, or some of them joined by + whose columns differ",
+    ),
+]
 Weight = Annotated[
     float,
     Shape(
@@ -168,6 +175,7 @@ def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
     """The features of a run: its own columns, else its schema, else what a display profile implies, else the recipe's.
 
     Of own columns all are measured but those whose name says geometry, duration, display or ladder.
+    Vectors are of no length yet.
     SettingsError for a display profile that a head has no columns for.
     """
     if settings.columns:
@@ -176,7 +184,7 @@ def schema_of(recipe: HeadRecipe, settings: TrainingSettings) -> FeatureSchema:
         measured = frozenset(n for n in settings.columns if not n.startswith(_METADATA) and n not in of_clips)
         return FeatureSchema(OWN_COLUMNS, settings.columns, measured)
     if settings.feature_schema:
-        return FEATURE_SCHEMAS[settings.feature_schema]
+        return schema_named(settings.feature_schema, recipe.backbones)
     if settings.display_profile_json is None:
         return FEATURE_SCHEMAS[recipe.feature_schema]
     if recipe.display_schema is None:

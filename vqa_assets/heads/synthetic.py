@@ -1,5 +1,7 @@
 """Made-up training rows with a known signal, for smoke runs and the fallback. Never mixed with real rows."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from vqa_assets.feature_names import FeatureSchema
@@ -10,6 +12,8 @@ from vqa_assets.heads.weights import encoder_onehot, on_target_range
 SYNTHETIC_ROWS = 600
 _SIBLINGS, _ENCODES = 3, 60
 _NOISE = 0.25
+_NUMBERS = 16
+"""Of a vector, which no table tells the length of here."""
 
 
 def synthetic_table(
@@ -19,8 +23,9 @@ def synthetic_table(
 
     Features are uniform in 0–1. MOS is 3 plus a sum of the features with falling weights and one product, plus noise;
     another target is the same on its range. A content has three rows; of another target it has sixty, as an encode
-    grid's sources have.
+    grid's sources have. Vectors are short ones.
     """
+    schema = schema.with_vectors([replace(vector, size=_NUMBERS) for vector in schema.vectors])
     rng = np.random.default_rng(seed)
     features = rng.uniform(size=(rows, len(schema.columns)))
     centred = features - 0.5

@@ -12,6 +12,7 @@ import polars as pl
 
 from vqa_assets.corpora.contents import content_of_group
 from vqa_assets.errors import SchemaError
+from vqa_assets.feature_names import schema_in_order
 from vqa_assets.heads.columns import slots
 from vqa_assets.heads.manifest import SCHEMA, target_of
 from vqa_assets.heads.rows import TrainingTable
@@ -41,7 +42,8 @@ _AGAIN = "materialize the head again"
 def check_training_rows(table: TrainingTable) -> int:
     """The number of rows, all of which keep the column specs; SchemaError names columns and values otherwise."""
     low, high = table.target.low, table.target.low + table.target.span
-    features = slots(table.schema)
+    # Vectors are whole and finite as they are read; a column spec for each of thousands of numbers says no more.
+    features = slots(table.schema)[: len(table.schema.scalars)]
     specs = with_features(on_range(HEAD_TRAINING_ROWS, low, high), features)
 
     def frames() -> Iterator["pd.DataFrame"]:
@@ -59,7 +61,7 @@ def check_training_rows(table: TrainingTable) -> int:
                     "vmaf": table.vmaf[rows],
                 }
             )
-            yield pd.concat([own, pd.DataFrame(table.features[rows], columns=features)], axis=1)
+            yield pd.concat([own, pd.DataFrame(table.features[rows, : len(features)], columns=features)], axis=1)
 
     return validate_frames(frames(), specs, f"training rows of {', '.join(dict.fromkeys(table.corpora))}")
 
@@ -121,7 +123,8 @@ def _check_manifest(manifest: Mapping[str, Any], what: str) -> None:
     try:
         folds, corpora, order = manifest["folds"]["each"], manifest["corpora"].items(), manifest["feature_order"]
         of_corpora = [{"corpus": name, **facts} for name, facts in corpora]
-        lengths = {name: len(manifest[name]) for name in ("feature_order", "feature_mean", "feature_std")}
+        lengths = {name: len(manifest[name]) for name in ("feature_mean", "feature_std")}
+        columns = len(schema_in_order(manifest["feature_schema"], order).columns)
         target_of(manifest)
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         found = f"no usable {error.args[0] if error.args else 'range of its target'}"
@@ -131,7 +134,8 @@ def _check_manifest(manifest: Mapping[str, Any], what: str) -> None:
     validate_rows([manifest], HEAD_MANIFEST, what)
     validate_rows(folds, HEAD_FOLDS, f"{what}: folds")
     validate_rows(of_corpora, HEAD_CORPORA, f"{what}: corpora")
-    if set(lengths.values()) != {len(order)} or not order:
+    if set(lengths.values()) != {columns} or not order:
+        lengths = {"feature_order": columns, **lengths}
         raise SchemaError(what, found=f"{lengths}", expected="as many means and SDs as columns", next_step=_AGAIN)
 
 

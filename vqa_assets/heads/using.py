@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from vqa_assets.errors import HeadError, TrainingError
 from vqa_assets.feature_names import FeatureSchema
@@ -19,8 +20,8 @@ from vqa_assets.heads.columns import (
     columns_of_text,
     columns_without_numbers,
     feature_columns,
+    feature_matrix,
     number_sources,
-    slots,
     word_sources,
 )
 from vqa_assets.heads.display import DisplayProfile
@@ -28,12 +29,15 @@ from vqa_assets.heads.export import MEMBERS, check_operators
 from vqa_assets.heads.intervals import F64, disagreement
 from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
 from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, MOS_TARGET, OWN_COLUMNS, VMAF_TARGET, Target
+from vqa_assets.heads.vectors import schema_of_manifest, vector_size
 from vqa_assets.heads.weights import F32, encoder_onehot
 from vqa_assets.tables.files import place_to_read
 from vqa_assets.tables.makers import refuse_newer
 
 BEYOND = 0.1
 """How far outside its training rows' range a column may lie, as a share of that range."""
+BEYOND_OF_VECTOR = 0.05
+"""The share of a vector's numbers that lie so far outside where the vector does."""
 _FLOAT32 = 1e-6
 """What a column's value loses as float32, and more: without it a column of one value would lie outside itself."""
 
@@ -96,21 +100,23 @@ class Head:
         where it lacks a column of the head or holds text in one.
         """
         self._refuse_text(table, what)
+        self._refuse_other_vectors(table, what)
         have = frozenset(table.collect_schema().names())
         frame = table.select(**feature_columns(table, self.schema, self._display())).collect()
         frame = frame.with_columns(
             pl.col(f"feature:{name}").fill_null(filled.value) for name, filled in self.manifest.filled.items()
         )
-        named = {name for name in self.schema.columns if {name, f"{name}_mean"} & have}
-        absent = [n for n in self.schema.columns if n not in named and not frame[f"feature:{n}"].count()]
+        named = {name for name in self.schema.scalars if {name, f"{name}_mean"} & have}
+        absent = [n for n in self.schema.scalars if n not in named and not frame[f"feature:{n}"].count()]
+        absent += [vector.block for vector in self.schema.vectors if vector.name not in have]
         if absent and len(frame):
             raise HeadError(
                 f"{what}: not the features of {self.manifest.id}",
                 found=f"no column for {', '.join(absent)}",
-                expected=f"the {len(self.schema.columns)} columns of {self.schema.name}",
+                expected=f"the {len(self.schema.feature_order)} columns of {self.schema.name}",
                 next_step="extract them, or use a head of the table's own schema",
             )
-        features = np.ascontiguousarray(frame.select(slots(self.schema)).to_numpy().astype(np.float32))
+        features = feature_matrix(frame, self.schema)
         return features, self._onehot(table, what) if self.encoders else encoder_onehot(len(features))
 
     def scored(self, table: pl.LazyFrame, what: str) -> ScoredRows:
@@ -128,7 +134,10 @@ class Head:
         return VMAF_TARGET if self.target == VMAF_TARGET.name else MOS_TARGET
 
     def _out_of_range(self, features: F32) -> tuple[tuple[str, ...], ...] | None:
-        """Per row of features (N, F), the columns that lie outside the training rows' range by over a tenth of it."""
+        """Per row of features (N, F), the columns that lie outside the training rows' range by over a tenth of it.
+
+        A vector does where at least a twentieth of its numbers do: of thousands, some do in any clip.
+        """
         if self.manifest.feature_low is None or self.manifest.feature_high is None:
             return None
         low, high = np.array(self.manifest.feature_low), np.array(self.manifest.feature_high)
@@ -136,9 +145,14 @@ class Head:
         # Compared as float32: a copy of the table as float64 would be the largest thing here. A NaN is not outside.
         with np.errstate(over="ignore"):
             least, most = (low - slack).astype(np.float32), (high + slack).astype(np.float32)
-        outside = (features < least) | (features > most)
-        columns = np.asarray(self.schema.columns, dtype=object)
-        return tuple(tuple(columns[row]) if any_of else () for row, any_of in zip(outside, outside.any(1), strict=True))
+        outside: NDArray[np.bool_] = (features < least) | (features > most)
+        of_vectors = [
+            outside[:, self.schema.block_of(vector)].mean(1) >= BEYOND_OF_VECTOR for vector in self.schema.vectors
+        ]
+        outside = np.column_stack([outside[:, : len(self.schema.scalars)], *of_vectors])
+        columns = np.array([*self.schema.scalars, *(vector.name for vector in self.schema.vectors)], dtype=object)
+        any_of = np.logical_or.reduce(outside, axis=1)
+        return tuple(tuple(columns[row]) if some else () for row, some in zip(outside, any_of, strict=True))
 
     def _run(self, features: F32, onehot: F32) -> list[F32]:
         """What the session gives for inputs (N, F) and (N, V), the scores first."""
@@ -168,8 +182,31 @@ class Head:
             display.file, display.sha256, display.values, tuple(display.lacking), tuple(display.ignored)
         )
 
+    def _refuse_other_vectors(self, table: pl.LazyFrame, what: str) -> None:
+        """HeadError where a column of vectors holds others than those that the head learned from."""
+        types = table.collect_schema()
+        wrong = []
+        for vector in self.schema.vectors:
+            kind = types.get(vector.name)
+            if kind is None or vector_size(kind) == vector.size:
+                continue
+            lengths: list[int] = []
+            if isinstance(kind, pl.List) and kind.inner.is_numeric():  # a row that was measured just now, or JSON
+                lengths = (
+                    table.select(pl.col(vector.name).list.len().drop_nulls().unique()).collect().to_series().to_list()
+                )
+            if lengths != [vector.size]:
+                wrong.append(f"{vector.name}: {kind}{f' of {lengths}' if lengths else ''}")
+        if wrong:
+            raise HeadError(
+                f"{what}: not the vectors of {self.manifest.id}",
+                found="; ".join(wrong),
+                expected=", ".join(vector.block for vector in self.schema.vectors),
+                next_step="measure the clips with the backbone that the head learned from",
+            )
+
     def _refuse_text(self, table: pl.LazyFrame, what: str) -> None:
-        columns = [source for name in self.schema.columns for source in number_sources(name)]
+        columns = [source for name in self.schema.scalars for source in number_sources(name)]
         types = {**columns_without_numbers(table, columns), **columns_of_lists(table, word_sources(self.schema))}
         wrong = {**types, **{name: repr(text) for name, text in columns_of_text(table, columns).items()}}
         if wrong:
@@ -235,12 +272,12 @@ def _schema(manifest: ReadManifest) -> FeatureSchema:
     name, order = manifest.feature_schema, tuple(manifest.feature_order)
     if name == OWN_COLUMNS:
         return FeatureSchema(name, order, frozenset())
-    schema = FEATURE_SCHEMAS.get(name)
-    if schema is None or schema.columns != order:
+    schema = schema_of_manifest(name, order)
+    if schema is None:
         raise HeadError(
             f"{manifest.id}: feature schema {name}",
             found=f"{len(order)} columns ({', '.join(order[:3])}, …)",
-            expected=f"one of {', '.join(FEATURE_SCHEMAS)} as this version knows them",
+            expected=f"one of {', '.join(FEATURE_SCHEMAS)}, or vectors, as this version knows them",
             next_step="train the head again with this version",
         )
     return schema

@@ -5,6 +5,7 @@ It is a command, too: ``python -m vqa_assets.provenance verify <manifest>``. Wri
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ class Match(StrEnum):
     def good(self) -> bool:
         """True where nothing speaks against the recorded state."""
         return self in (Match.SAME, Match.ABSENT, Match.NOT_HASHED)
+
+
+_BACKBONE = re.compile(r"backbone:([a-z0-9]+(?:-[a-z0-9]+)*)")
+"""A backbone in a run config: among a run's ``feature_sets``, or in a head's ``feature_schema``."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,11 @@ def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
     if declared or own:
         # A manifest holds no value of the environment, so whoever replays from another shell is asked for the folder.
         environment["VQA_CORPORA_DIR"] = str(declared or f"<the folder that declares {', '.join(own)}>")
+    if read := sorted(set(_BACKBONE.findall(json.dumps(config)))):
+        named = os.environ.get("VQA_BACKBONES_DIR")
+        absent = [name for name in read if not (root.path / "backbones" / name).is_dir()]
+        if named or absent:
+            environment["VQA_BACKBONES_DIR"] = named or f"<the folder of the backbones {', '.join(absent)}>"
     return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in environment.items()), shlex.join(words)])
 
 

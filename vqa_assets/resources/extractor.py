@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError
-from vqa_assets.feature_names import KONVID_V1, NR_V1
+from vqa_assets.feature_names import BACKBONE_PREFIX, KONVID_V1, NR_V1
 from vqa_assets.features.family import FamilyVersion, Measured
 from vqa_assets.tables.paths import DataRoot
 
@@ -71,10 +71,10 @@ class ClipExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _extractor(self, root: DataRoot | None = None) -> "ClipExtractor":
         from vqa_assets.backbones.network import device_named
-        from vqa_assets.features.backbone import PREFIX, families_named
+        from vqa_assets.features.backbone import families_named
         from vqa_assets.features.extractor import ClipExtractor
 
-        backbones = [name for name in self.feature_sets if name.startswith(PREFIX)]
+        backbones = [name for name in self.feature_sets if name.startswith(BACKBONE_PREFIX)]
         return ClipExtractor(
             feature_sets=tuple(name for name in self.feature_sets if name not in backbones),
             perceptual_hash=self.perceptual_hash,

@@ -47,7 +47,17 @@ MANIFEST_KEYS = {
         "onnx",
         "sha256",
     ),
-    *("opset", "ir_version", "feature_schema", "feature_order", "feature_mean", "feature_std", "filled", "constant"),
+    *(
+        "opset",
+        "ir_version",
+        "feature_schema",
+        "feature_order",
+        "feature_mean",
+        "feature_std",
+        "filled",
+        "constant",
+        "backbones",
+    ),
     *("feature_low", "feature_high", "interval", "no_interval"),
     *(
         "encoder_vocab",

@@ -148,6 +148,22 @@ def test_the_command_names_the_folder_of_declarations_where_it_needs_one(
     assert f"VQA_DATA_ROOT={tmp_path} VQA_CORPORA_DIR='/srv/my corpora' dagster" in command("street-clips")
 
 
+def test_the_command_names_the_folder_of_backbones_where_it_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(schema: str) -> str:
+        dagster = {"asset_key": "mos_head", "partition_key": "lsvq", "config": {"feature_schema": schema}}
+        return verify(recorded(tmp_path, {}, dagster, {}), DataRoot(tmp_path)).command
+
+    monkeypatch.delenv("VQA_BACKBONES_DIR", raising=False)
+    assert "VQA_BACKBONES_DIR='<the folder of the backbones tiny>' dagster" in command("nr-v1+backbone:tiny")
+    assert "VQA_BACKBONES_DIR" not in command("nr-v1")
+    (tmp_path / "backbones" / "tiny").mkdir(parents=True)
+    assert "VQA_BACKBONES_DIR" not in command("nr-v1+backbone:tiny")
+    monkeypatch.setenv("VQA_BACKBONES_DIR", "/srv/nets")
+    assert f"VQA_DATA_ROOT={tmp_path} VQA_BACKBONES_DIR=/srv/nets dagster" in command("backbone:tiny")
+
+
 def test_the_root_is_found_from_the_manifests_place_or_given(made: Path) -> None:
     assert verify(manifest(made)).root.path == made / "data"
     assert not verify(manifest(made), DataRoot(made)).holds
