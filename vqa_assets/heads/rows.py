@@ -456,9 +456,12 @@ def _why_unlabelled(rows: pl.DataFrame) -> str:
 
 
 def _missing(labelled: pl.DataFrame, schema: FeatureSchema) -> dict[str, int]:
-    """Per feature that is unknown in some rows, in how many; the most first."""
-    unknown = labelled.select(slots(schema)).null_count().row(0) if len(labelled) else ()
-    each = {name: rows for name, rows in zip(schema.columns, unknown, strict=False) if rows}
+    """Per feature, or vector, that is unknown in some rows, in how many; the most first."""
+    if labelled.is_empty():
+        return {}
+    names = [slot.removeprefix("feature:") for slot in slots(schema)]
+    unknown = labelled.select(slots(schema)).null_count().row(0)
+    each = {name: rows for name, rows in zip(names, unknown, strict=True) if rows}
     return dict(sorted(each.items(), key=lambda one: -one[1]))
 
 
