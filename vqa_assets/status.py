@@ -25,13 +25,10 @@ from vqa_assets.tables.files import place_to_read, read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.publication import settle, settle_root
 
-WORKFLOW = "python -m vqa_assets.workflow"
-INGEST = (
-    "materialize corpus_jsonl (dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl "
-    f"--partition {{name}}), or {WORKFLOW}"
-)
+WORKFLOW = "vqa-assets run"
+INGEST = f"vqa-assets ingest {{name}}, or {WORKFLOW} for every corpus that is there"
 _STAGE = "stage the clips that are absent, then ingest again"
-_NONE = f"none: materialize what follows ({WORKFLOW})"
+_NONE = f"none for its rows; {WORKFLOW} makes what follows from them"
 
 
 @dataclass(frozen=True)

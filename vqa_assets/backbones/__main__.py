@@ -66,7 +66,7 @@ def _list(root: DataRoot) -> int:
     settle_root(root)
     folders = backbone_folders(root)
     if not folders:
-        tell(f"no backbone in {place_of_new(root)}: python -m vqa_assets.backbones add makes one")
+        tell(f"no backbone in {place_of_new(root)}: vqa-assets backbones add makes one")
     tables = _tables(root) if folders else {}
     said = [lines_of(folder, tables) for folder in folders.values()]
     tell("\n".join(plain(line) for lines in said for line in lines))

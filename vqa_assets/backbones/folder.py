@@ -34,7 +34,7 @@ DEFAULT_SIDE = 224
 """Pixels of an input whose size neither graph nor declaration says: what networks on ImageNet are trained at."""
 
 _LAYOUTS: Mapping[Layout, int] = {"NCHW": 4, "NCTHW": 5, "NTCHW": 5}
-_ADD = "python -m vqa_assets.backbones add makes one"
+_ADD = "vqa-assets backbones add makes one"
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,11 @@ def differences(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def with_limits(value: float | None, interval: tuple[float | None, float | None]) -> str:
-    """``0.012 [-0.003, 0.031]``; ``–`` for what is not defined."""
-    number = ("–" if one is None else f"{one:.3f}" for one in interval)
-    return "–" if value is None else f"{value:.3f} [{', '.join(number)}]"
+    """``0.012 [-0.003, 0.031]``; ``0.012`` where there is no interval, ``–`` where there is no number."""
+    if value is None:
+        return "–"
+    low, high = interval
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _better_baselines(manifest: Mapping[str, Any]) -> list[str]:

@@ -95,6 +95,6 @@ def library_words() -> Iterator[None]:
             "a file could not be read",
             found=f"{type(error).__name__}: {in_words(error)}",
             expected="whole files",
-            next_step="python -m vqa_assets.status and the replay manifests (python -m vqa_assets.provenance verify) "
+            next_step="vqa-assets status and the replay manifests (vqa-assets verify) "
             "say which file changed; if none did, report this as a defect",
         ) from error

@@ -105,7 +105,7 @@ def test_the_list_shows_licences_and_corpora_and_what_cannot_be_used(
     command: Path, root_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["list"]) == 0
-    assert f"no backbone in {command}: python -m vqa_assets.backbones add makes one" in capsys.readouterr().out
+    assert f"no backbone in {command}: vqa-assets backbones add makes one" in capsys.readouterr().out
     backbone_folder(command, 'title = "Tiny one"\nlicence = "CC0"\nredistribution = "research-only"\n')
     features = DataRoot(root_path).features(CORPORA["konvid-1k"])
     features.parent.mkdir()

@@ -47,7 +47,7 @@ def test_an_absent_corpus_says_what_to_drop(root_path: Path) -> None:
 def test_a_dropped_corpus_says_how_to_ingest_it(corpus: SmallCorpus) -> None:
     found = status_of(KONVID, corpus.root)
     assert (found.annotation_file, found.clips, found.rows) == ("konvid-150k/manifest.csv", 2, None)
-    assert "--select corpus_jsonl --partition konvid-150k" in found.next_step
+    assert found.next_step.startswith("vqa-assets ingest konvid-150k, or vqa-assets run ")
 
 
 def test_an_ingested_corpus_says_its_rows_losses_age_and_scale(corpus: SmallCorpus) -> None:
@@ -147,7 +147,7 @@ def test_a_damaged_manifest_is_told_with_the_rows_and_what_to_do(corpus: SmallCo
     found = status_of(KONVID, corpus.root)
     assert (found.annotation_file, found.clips, found.rows) == ("konvid-150k/manifest.csv", 2, 2)
     assert told in found.error
-    assert "--select corpus_jsonl --partition konvid-150k" in found.next_step
+    assert found.next_step.startswith("vqa-assets ingest konvid-150k, or vqa-assets run ")
 
 
 def of_the_scripts(corpus: SmallCorpus, manifest: str | None) -> None:
@@ -177,7 +177,7 @@ def test_a_drop_of_the_older_scripts_is_no_error_and_what_is_old_about_it_is_tol
     found = status_of(KONVID, corpus.root)
     assert (found.annotation_file, found.clips, found.rows, found.lost) == ("konvid-150k/manifest.csv", 2, 2, None)
     assert found.old == ("2 rows do not say their scale", told)
-    assert found.next_step.startswith("materialize corpus_jsonl")
+    assert found.next_step.startswith("vqa-assets ingest konvid-150k")
     assert main(["--root", str(corpus.root.path)]) == 0
     assert f"old:             2 rows do not say their scale; {told}" in capsys.readouterr().out
     corpus.ingest()
@@ -188,7 +188,7 @@ def test_rows_without_an_annotation_file_lead_on_and_say_how_to_ingest_again(cor
     of_the_scripts(corpus, None)
     (corpus.folder / "manifest.csv").unlink()
     step = status_of(KONVID, corpus.root).next_step
-    assert step.startswith("python -m vqa_assets.workflow goes on from these rows; to ingest them again: ")
+    assert step.startswith("vqa-assets run goes on from these rows; to ingest them again: ")
     assert "drop it as manifest.csv" in step
 
 
@@ -322,5 +322,8 @@ def test_a_corpus_says_the_verdict_of_its_head_and_how_it_stands_beside_baseline
     assert head.startswith(worse)
     assert "It is no better than a constant (SROCC 0.100 [-0.100, 0.300])." in head
     assert head.endswith("SROCC minus that of RBF-SVR -0.020 [-0.030, -0.010], a constant 0.100 [-0.100, 0.300].")
+    few = {"ridge": {"srocc": -0.012, "interval": [None, None]}}  # too few contents for an interval
+    manifest.write_text(json.dumps({**HEAD, "protocol": {**HEAD["protocol"], "head_minus": few}}))
+    assert status_of(corpus, root).head.endswith("SROCC minus that of ridge regression -0.012.")
     manifest.write_text('{"protocol": {}}')
     assert status_of(corpus, root).error.startswith("models/live_vqc_mos_head.json: no usable 'gate', expected")
