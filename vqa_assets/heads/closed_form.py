@@ -4,6 +4,7 @@ The linear skip of a network begins at such a ridge regression (of the logit of 
 ``random_features`` is one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,6 +14,7 @@ from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
 
 F64 = NDArray[np.float64]
 PENALTIES = tuple(10.0**e for e in range(-2, 5))
+_ROWS_AT_ONCE = 65_536
 _LOGIT_MARGIN = 0.02
 """The ends of the MOS range have no logit: what is nearer to them counts as so near."""
 
@@ -103,7 +105,9 @@ class RidgeSums:
         from scipy.linalg import lapack
 
         centre, level = self.x / self.rows, self.y / self.rows
-        system = np.asarray(self.xx - self.rows * np.outer(centre, centre), dtype=np.float64)
+        # In one piece of memory: of 4 096 columns each further one would be 128 MB.
+        system = np.outer(centre, centre)
+        np.subtract(self.xx, np.multiply(system, self.rows, out=system), out=system)
         system[np.diag_indices(len(system))] += penalty
         moment = self.xy - self.rows * level * centre
         _, weights, failed = lapack.dposv(system.T, moment, lower=1, overwrite_a=1)
@@ -123,6 +127,10 @@ class RidgeRows:
     def __getitem__(self, chosen: I64 | NDArray[np.bool_]) -> "RidgeRows":
         weights = None if self.weights is None else self.weights[chosen]
         return RidgeRows(self.features[chosen], self.mos[chosen], weights)
+
+    def pieces(self, chosen: I64) -> Iterator["RidgeRows"]:
+        """Some of the rows, as many at a time as are copied without harm."""
+        return (self[chosen[first : first + _ROWS_AT_ONCE]] for first in range(0, len(chosen), _ROWS_AT_ONCE))
 
     @property
     def logit(self) -> F64:
@@ -153,16 +161,27 @@ def _by_middle_penalty(rows: RidgeRows, by_rows: bool) -> tuple[F64, float]:
 
 
 def _skips_by_columns(rows: RidgeRows, part: I64, whole: bool) -> list[tuple[F64, float]]:
-    parts = [rows[part == k] for k in np.unique(part)]
-    sums = [RidgeSums.of(own.features.astype(np.float64), own.logit, own.weights) for own in parts]
+    parts = [np.flatnonzero(part == k) for k in np.unique(part)]
+    sums = [_sums_of_pieces(rows, own) for own in parts]
     everything = sum(sums[1:], start=sums[0])
     # Per penalty and part one small system of equations, however many the rows.
     fits = [[(everything - own).solved(penalty) for own in sums] for penalty in PENALTIES]
     losses = [
-        sum(_squared_error(own, own.features @ w + b) for own, (w, b) in zip(parts, each, strict=True)) for each in fits
+        sum(
+            _squared_error(piece, piece.features @ w + b)
+            for own, (w, b) in zip(parts, each, strict=True)
+            for piece in rows.pieces(own)
+        )
+        for each in fits
     ]
     best = int(np.argmin(losses))
     return [everything.solved(PENALTIES[best])] * len(parts) if whole else fits[best]
+
+
+def _sums_of_pieces(rows: RidgeRows, chosen: I64) -> RidgeSums:
+    pieces = rows.pieces(chosen)
+    first, *others = (RidgeSums.of(own.features.astype(np.float64), own.logit, own.weights) for own in pieces)
+    return sum(others, start=first)
 
 
 def _skips_by_rows(rows: RidgeRows, part: I64, whole: bool) -> list[tuple[F64, float]]:

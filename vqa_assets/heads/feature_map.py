@@ -31,6 +31,7 @@ _LEAST_SCALE = 0.25
 """A column that hardly ever varies is not blown up to SD 1 by more than this: one odd clip would outweigh the rest."""
 _WIDEST = 3e38
 _VALUES_AT_ONCE = 2_000_000
+_GATHERED_TIMES = 8
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,14 @@ class FeatureMap:
         """
         count = len(features) if rows is None else len(rows)
         columns = max(1, _VALUES_AT_ONCE // max(1, count))
+        # Rows lie one after another, so that each gathering reads them all: of many rows, more columns than are worked
+        # on at once.
+        gathered = columns * _GATHERED_TIMES
         pieces = []
-        for first in range(0, features.shape[1], columns):
-            own = features[:, first : first + columns]
-            pieces.append(_of_columns(own if rows is None else own[rows], quantiles))
+        for start in range(0, features.shape[1], gathered):
+            block = features[:, start : start + gathered]
+            block = block if rows is None else block[rows]
+            pieces += [_of_columns(block[:, at : at + columns], quantiles) for at in range(0, block.shape[1], columns)]
         names = ("mean", "std", "knots", "scores", "centre", "scale")
         arrays = {name: np.concatenate([piece[i] for piece in pieces]) for i, name in enumerate(names)}
         return cls(**arrays, projection=_projection(features.shape[1], seed))

@@ -6,7 +6,9 @@ Gain and penalty are chosen by parts of the contents that are left out, the same
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -51,11 +53,14 @@ class RandomFeatureRidge:
         contents: I64,
         weights: F32 | None,
         rng: np.random.Generator,
+        *,
+        threads: int = 1,
     ) -> "RandomFeatureRidge":
         """The member of mapped rows (N, I) with their MOS (N,) on 1–5.
 
         ``part`` (N,) are the parts of the contents that gain and penalty are chosen by, ``contents`` (N,) number what
-        rows show; ``weights`` (N,) how much a row counts, or None. Equal arguments give equal bytes on one thread.
+        rows show; ``weights`` (N,) how much a row counts, or None. Equal arguments give equal bytes on one thread of
+        algebra, whatever the number of ``threads`` that many rows are dealt to.
         """
         width = inputs.shape[1]
         directions = in_steps(rng.standard_normal((width, FEATURES), dtype=np.float32))
@@ -65,8 +70,8 @@ class RandomFeatureRidge:
         gain, start = DEFAULT_GAIN, None
         if len(np.unique(contents)) >= LEAST_TO_CHOOSE:
             gain, start = _best_gain(rows.some(_GAIN_ROWS, rng))
-        solve = _by_rows if len(inputs) <= FEATURES else _by_features
-        weights_of, bias, penalty = solve(rows, gain, start)
+        fit = _by_rows(rows, gain, start) if len(inputs) <= FEATURES else _by_features(rows, gain, start, threads)
+        weights_of, bias, penalty = fit
         return cls(directions, shifts, gain, weights_of.astype(np.float32), float(np.float32(bias)), penalty)
 
     @property
@@ -187,12 +192,17 @@ def _by_rows(rows: _Rows, gain: float, start: int | None) -> tuple[F64, float, f
     return weights, intercept - float(centre @ weights), penalty
 
 
-def _by_features(rows: _Rows, gain: float, start: int | None) -> tuple[F64, float, float]:
-    """The same by a system of as many equations as there are random features: one pass, one Gram matrix a part."""
-    names = np.unique(rows.part)
+def _by_features(rows: _Rows, gain: float, start: int | None, threads: int = 1) -> tuple[F64, float, float]:
+    """The same by a system of as many equations as there are random features: one pass, one Gram matrix a part.
+
+    Parts are added up side by side, each on one thread, and then summed in their order.
+    """
+    parts = {k: np.flatnonzero(rows.part == k) for k in np.unique(rows.part)}
     # Near the mean float32 loses least; the exact mean is taken out of the sums.
     centre = rows.features(gain, np.linspace(0, len(rows.mos) - 1, _ROWS_AT_ONCE).astype(np.int64)).mean(axis=0)
-    sums = {k: _part_sums(rows, gain, centre, np.flatnonzero(rows.part == k)) for k in names}
+    with ThreadPoolExecutor(threads) as pool:
+        of_parts = pool.map(partial(_part_sums, rows, gain, centre), parts.values())
+        sums: dict[np.int64, RidgeSums] = dict(zip(parts, of_parts, strict=True))
     first, *others = sums.values()
     whole = sum(others, start=first)
     unit = float(np.trace(whole.xx) - whole.x @ whole.x / whole.rows) / whole.rows or 1.0
@@ -201,7 +211,7 @@ def _by_features(rows: _Rows, gain: float, start: int | None) -> tuple[F64, floa
         error = 0.0
         for k, own in sums.items():
             weights, bias = (whole - own).solved(penalty * unit)
-            left_out = np.flatnonzero(rows.part == k)
+            left_out = parts[k]
             for at in range(0, len(left_out), _ROWS_AT_ONCE):
                 some = left_out[at : at + _ROWS_AT_ONCE]
                 predicted = (rows.features(gain, some) - centre) @ weights.astype(np.float32) + bias

@@ -44,12 +44,16 @@ from vqa_assets.heads.weights import F32, HIDDEN, I64, HeadWeights, NetworkWeigh
 _ROWS_AT_ONCE = 100_000
 """Rows that all members together read in a step. A hidden layer of so many is 26 MB; the C library hands larger pieces
 back to the system and fetches them anew in every step, which takes longer than the arithmetic."""
+_NUMBERS_AT_ONCE = 64_000_000
+"""Mapped numbers of all heads that are trained at once, 256 MB: of large tables it is one head after another."""
 _STACK_ROWS = 4_096
 """Rows of a step that one core works on; not by the number of cores, so that any number gives the same bytes."""
 _CHUNK = 4_096
 """Rows of each member that are judged at once after an epoch."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
 """CUDA's and the processor's words, and those of cuBLAS and cuDNN (``CUBLAS_STATUS_ALLOC_FAILED``)."""
+_RIDGE_THREADS = 2
+"""Of one head's ridge member: each holds 130 MB of random features and their products."""
 _TINY = 1e-8
 
 
@@ -67,9 +71,10 @@ class TorchTrainer:
     ) -> TrainedHeads:
         """As ``Trainer.train``; TrainingError where the device is not there."""
         device = device_named(self.device if settings.device == "auto" else settings.device)
-        # What is on the device at once stays below ``_ROWS_AT_ONCE``, or is one head.
+        # What is on the device at once stays below ``_ROWS_AT_ONCE`` and ``_NUMBERS_AT_ONCE``, or is one head.
         batch = max((min(len(head.rows), settings.batch_rows(len(head.rows))) for head in heads), default=1)
-        size = max(1, _ROWS_AT_ONCE // max(1, batch * SHIPPED.members))
+        numbers = max((len(head.rows) for head in heads), default=1) * (data.features.shape[1] + data.onehot.shape[1])
+        size = max(1, min(_ROWS_AT_ONCE // max(1, batch * SHIPPED.members), _NUMBERS_AT_ONCE // max(1, numbers)))
         lots = [heads[first : first + size] for first in range(0, len(heads), size)]
         trained: list[HeadWeights] = []
         for number, lot in enumerate(lots):
@@ -124,7 +129,7 @@ def train(
     method: Method = SHIPPED,
 ) -> list[HeadWeights]:
     """Trains all heads for ``settings.epochs``; a network keeps the weights of its best epoch on its stopping rows."""
-    _, contents = np.unique(np.asarray(data.groups), return_inverse=True)
+    contents = np.unique(np.asarray(data.groups), return_inverse=True)[1]
     # A stack's steps are too small for several threads to share; stacks and heads know nothing of each other, so each
     # has one thread, and no number depends on how many there are.
     cores = torch.get_num_threads()
@@ -135,7 +140,11 @@ def train(
             if not method.ridge:
                 return [None] * len(heads)
             members: list[RandomFeatureRidge | None] = []
-            for ridge in pool.map(partial(Learner.ridge, settings=settings), learners, scales):
+            # One head alone has several cores for the parts of its rows.
+            ridge_of = partial(
+                Learner.ridge, settings=settings, threads=min(_RIDGE_THREADS, max(1, cores // max(1, len(heads))))
+            )
+            for ridge in pool.map(ridge_of, learners, scales):
                 members.append(ridge)
                 progress(len(members), len(heads), math.nan, RIDGE_MEMBERS)
             return members
@@ -240,11 +249,13 @@ class Learner:
         mos = scales.on_reference(self.mos, self.corpora)
         return replace(self, mos=mos, weights=scales.weights(self.corpora, self.weights))
 
-    def ridge(self, scales: CorpusScales | None, settings: TrainingSettings) -> RandomFeatureRidge:
-        """Its ridge member."""
+    def ridge(self, scales: CorpusScales | None, settings: TrainingSettings, *, threads: int = 1) -> RandomFeatureRidge:
+        """Its ridge member; the same whatever the number of ``threads``."""
         rng = _randomness(f"{settings.seed}:{self.name}:ridge")
         own = self.on_reference(scales)
-        return RandomFeatureRidge.fitted(self.inputs, own.mos, self.part, self.contents, own.weights, rng)
+        return RandomFeatureRidge.fitted(
+            self.inputs, own.mos, self.part, self.contents, own.weights, rng, threads=threads
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,7 +357,9 @@ class DeviceRows:
     def __init__(self, learners: Sequence[Learner], device: torch.device) -> None:
         self.device = device
         self.first_rows = [0, *accumulate(len(learner.mos) for learner in learners)][: len(learners)]
-        self.inputs = torch.cat([torch.from_numpy(learner.inputs) for learner in learners]).to(device)
+        inputs = [torch.from_numpy(learner.inputs) for learner in learners]
+        # Of a large table, whose heads are trained one by one, no second copy is made.
+        self.inputs = (torch.cat(inputs) if len(inputs) > 1 else inputs[0]).to(device)
         self.mos = torch.cat([torch.from_numpy(learner.mos) for learner in learners]).to(device)
         # A head whose rows count alike may stand beside one whose rows do not.
         each = [np.ones(len(of.mos), dtype=np.float32) if of.weights is None else of.weights for of in learners]
