@@ -206,6 +206,8 @@ def _ridge(graph: Graph, z: str, ridge: RandomFeatureRidge, name: str) -> str:
     """The ridge member's share of the range, (N, 1) in 0–1."""
     directions = _drawn(graph, ridge.directions, ridge.scale, f"{name}_directions_weight")
     shifts = graph.array(f"{name}_directions_bias", ridge.shifts)
+    if ridge.relevance is not None:
+        z = graph.add("Mul", [z, graph.array(f"{name}_relevance", ridge.relevance)])
     drawn = graph.add("Relu", [graph.add("Gemm", [z, directions, shifts])])
     bias = np.array([ridge.bias], dtype=np.float32)
     mos = _linear(graph, drawn, ridge.weights[:, None], bias, f"{name}_last")

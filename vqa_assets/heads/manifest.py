@@ -57,8 +57,8 @@ _ARCHITECTURE = (
     f"the head is the mean of {SHIPPED.members} networks: the sum of a linear skip and a residual MLP ([Linear "
     f"{HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then {{range}} · sigmoid, whose skips begin at a "
     "ridge regression, each stopped early on another fifth of the contents; the other half is a ridge regression on "
-    f"{FEATURES} random features relu(gain · W z + shift), gain and penalty chosen by the same fifths, clipped to the "
-    "range"
+    f"{FEATURES} random features relu(gain · W z + shift) of inputs stretched by how much they matter for a first fit, "
+    "gain and penalty chosen by the same fifths, clipped to the range"
 )
 _HELPED = (
     "; the mean of such a head and of a helped one: a line of the score of a head of other corpora, plus a second such "

@@ -2,7 +2,9 @@
 
 ``relu(gain · (W · z) + shift)`` with W normal, of SD 1/√I, and fixed is a random feature (Rahimi and Recht 2007); a
 ridge regression on 4 096 of them is close to a kernel machine, but holds no row of a corpus, and needs no exponential.
-Gain and penalty are chosen by parts of the contents that are left out, the same that the networks stop by.
+Gain and penalty are chosen by parts of the contents that are left out, the same that the networks stop by. Inputs that
+matter more for a first fit are stretched before the second, as recursive feature machines do (Radhakrishnan et al.
+2024): of two hundred columns a kernel of equal ones hardly sees the six that count.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +28,8 @@ DEFAULT_GAIN, DEFAULT_PENALTY = 1.0, 0.3
 _SHIFT = 1.5
 _GAIN_ROWS = 768
 """The most rows that the gain is chosen on, drawn by content: how bent a law is does not depend on how many rows."""
+_LEAST_TO_WEIGH = 15
+"""Under so many contents, or with more inputs than rows, all inputs are alike: what a first fit says is chance."""
 _ROWS_AT_ONCE = 2_048
 
 
@@ -34,7 +38,8 @@ class RandomFeatureRidge:
     """One ridge member, float32; I = Z + V inputs, D random features.
 
     ``directions`` (I, D), as ``in_steps``, and ``shifts`` (D,) are drawn, ``weights`` (D,) and ``bias`` fitted.
-    ``penalty`` is in units of the mean square of a row's centred features.
+    ``penalty`` is in units of the mean square of a row's centred features. Inputs are multiplied by ``relevance`` (I,),
+    of mean square 1; None: all alike.
     """
 
     directions: F32
@@ -43,6 +48,7 @@ class RandomFeatureRidge:
     weights: F32
     bias: float
     penalty: float
+    relevance: F32 | None = None
 
     @classmethod
     def fitted(
@@ -67,17 +73,25 @@ class RandomFeatureRidge:
         shifts = rng.uniform(-_SHIFT, _SHIFT, FEATURES).astype(np.float32)
         even = None if weights is None else (weights / weights.mean(dtype=np.float64)).astype(np.float32)
         rows = _Rows(inputs, mos.astype(np.float64), part, contents, even, directions, shifts)
-        gain, start = DEFAULT_GAIN, None
-        if len(np.unique(contents)) >= LEAST_TO_CHOOSE:
-            gain, start = _best_gain(rows.some(_GAIN_ROWS, rng))
+        gain, start, relevance = DEFAULT_GAIN, None, None
+        if (count := len(np.unique(contents))) >= LEAST_TO_CHOOSE:
+            some = rows.some(_GAIN_ROWS, rng)
+            if count >= _LEAST_TO_WEIGH and len(inputs) > width:
+                relevance = _relevance(some)
+                # Stretched directions are stretched inputs, of which no copy is made.
+                stretched = directions * relevance[:, None]
+                some, rows = (replace(of, directions=stretched) for of in (some, rows))
+            gain, start = _best_gain(some)
         fit = _by_rows(rows, gain, start) if len(inputs) <= FEATURES else _by_features(rows, gain, start, threads)
         weights_of, bias, penalty = fit
-        return cls(directions, shifts, gain, weights_of.astype(np.float32), float(np.float32(bias)), penalty)
+        fitted = weights_of.astype(np.float32), float(np.float32(bias))
+        return cls(directions, shifts, gain, *fitted, penalty, relevance)
 
     @property
     def scaled_directions(self) -> F32:
         """Directions (I, D) as they are multiplied with."""
-        return _scaled(self.directions, self.gain)
+        stretched = self.directions if self.relevance is None else self.directions * self.relevance[:, None]
+        return _scaled(stretched, self.gain)
 
     @property
     def scale(self) -> np.float32:
@@ -151,6 +165,26 @@ def _kernel(rows: _Rows, gain: float) -> tuple[F32, float, F64, F32]:
     kernel = features @ features.T
     unit = float(np.average(np.diagonal(kernel).astype(np.float64), weights=rows.weights)) or 1.0
     return kernel, unit, centre.astype(np.float64), features
+
+
+def _relevance(rows: _Rows) -> F32:
+    """How much each input matters (I,), of mean square 1: the root mean square slope of a first fit along it,
+    in its own SD."""
+    kernel, unit, centre, features = _kernel(rows, DEFAULT_GAIN)
+    ridge = KernelRidge(kernel, rows.mos, rows.weights)
+
+    def squared_error(penalty: float) -> float:
+        return rows.squared_error(ridge.left_out(penalty * unit, rows.part))
+
+    penalty = _best_penalty(squared_error, RIDGE_PENALTIES.index(DEFAULT_PENALTY))
+    coefficients, _ = ridge.solved(penalty * unit)
+    weights = features.T @ coefficients.astype(np.float32)
+    # A random feature that is at rest, which is at 0 less the mean, slopes nowhere.
+    slopes = ((features > -centre.astype(np.float32)) * weights) @ rows.directions.T
+    power = np.average(slopes.astype(np.float64) ** 2, axis=0, weights=rows.weights) * rows.inputs.var(axis=0)
+    mean = float(power.mean())
+    relevance = np.sqrt(power / mean) if mean > 0 else np.ones(len(power))
+    return relevance.astype(np.float32)
 
 
 def _best_gain(rows: _Rows) -> tuple[float, int]:

@@ -103,7 +103,8 @@ def write_result(folder: Path, trained: TrainedHeads) -> None:
         if head.scales is not None:
             arrays[f"{h}.scales"] = head.scales.values
         if head.ridge is not None:
-            arrays |= {f"{h}.ridge.{name}": np.asarray(value) for name, value in vars(head.ridge).items()}
+            of_ridge = {name: value for name, value in vars(head.ridge).items() if value is not None}
+            arrays |= {f"{h}.ridge.{name}": np.asarray(value) for name, value in of_ridge.items()}
     np.savez(folder / _WEIGHTS, **arrays)
     heads = [{"best_epochs": head.best_epochs, "ridge": head.ridge is not None} for head in trained.heads]
     write_json(folder / _RESULT, {"schema": RESULT_SCHEMA, "device": trained.device, "heads": heads})
@@ -142,6 +143,8 @@ def _check_whole(heads: Sequence[HeadWeights], job: Job) -> None:
             drawn = (inputs, FEATURES), (FEATURES,), (FEATURES,)
             arrays += zip(head.ridge.arrays(), drawn, strict=True)
             arrays.append((np.array([head.ridge.gain, head.ridge.bias, head.ridge.penalty]), (3,)))
+            if head.ridge.relevance is not None:
+                arrays.append((head.ridge.relevance, (inputs,)))
         broken = any(a.shape != shape or not np.isfinite(a).all() for a, shape in arrays)
         if not head.networks or broken or not _has_scales(head, job):
             raise _no_result(f"weights of {asked.name} that are of another shape, or no numbers")
@@ -177,9 +180,10 @@ def _head(arrays: Mapping[str, Any], number: int, said: Mapping[str, Any]) -> He
     )
     ridge = None
     if said["ridge"]:
-        of_ridge = {f.name: arrays[f"{number}.ridge.{f.name}"] for f in fields(RandomFeatureRidge)}
+        names = [f.name for f in fields(RandomFeatureRidge) if f.name != "relevance"]
+        of_ridge = {name: arrays[f"{number}.ridge.{name}"] for name in names}
         numbers: dict[str, Any] = {name: array if array.ndim else float(array) for name, array in of_ridge.items()}
-        ridge = RandomFeatureRidge(**numbers)
+        ridge = RandomFeatureRidge(**numbers, relevance=arrays.get(f"{number}.ridge.relevance"))
     scales = CorpusScales(arrays[f"{number}.scales"]) if f"{number}.scales" in arrays else None
     return HeadWeights(FeatureMap(**of_map), tuple(networks), ridge, best_epochs, scales=scales)
 

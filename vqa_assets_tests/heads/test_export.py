@@ -33,7 +33,9 @@ def random_head(features: int = 11, seed: int = 0) -> HeadWeights:
         )
         for _ in range(3)
     )
-    ridge = RandomFeatureRidge(in_steps(draw(wide, 4_096)), draw(4_096), 0.5, draw(4_096) / 30, 3.0, 0.1)
+    ridge = RandomFeatureRidge(
+        in_steps(draw(wide, 4_096)), draw(4_096), 0.5, draw(4_096) / 30, 3.0, 0.1, relevance=1 + draw(wide)
+    )
     return HeadWeights(FeatureMap.fitted(FEATURES[:, :features]), networks, ridge, (1, 2, 3))
 
 
@@ -109,10 +111,8 @@ def test_the_graph_is_the_formula():
         h = np.maximum(np.maximum(x @ m.hidden1 + m.bias1, 0) @ m.hidden2 + m.bias2, 0)
         summed = h @ m.hidden3 + m.bias3 + x @ m.skip + m.skip_bias
         shares.append(1 / (1 + np.exp(-summed)))
-    closed = (
-        np.maximum(ridge.gain * x @ ridge.directions / np.sqrt(x.shape[1]) + ridge.shifts, 0) @ ridge.weights
-        + ridge.bias
-    )
+    h = np.maximum(ridge.gain * (x * ridge.relevance) @ ridge.directions / np.sqrt(x.shape[1]) + ridge.shifts, 0)
+    closed = h @ ridge.weights + ridge.bias
     both = (1 + 4 * np.mean(shares) + np.clip(closed[0], 1, 5)) / 2
     assert run_onnx(ONNX, FEATURES[:1], encoder_onehot(1))[0] == pytest.approx(both, abs=1e-5)
 

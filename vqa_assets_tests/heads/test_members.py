@@ -154,6 +154,33 @@ def test_with_fewer_than_three_contents_gain_and_penalty_are_the_defaults():
     assert fitted(rows(80)).gain in (0.5, 1.0, 2.0)
 
 
+def test_inputs_that_matter_are_stretched_and_so_are_found_among_many_that_do_not(monkeypatch):
+    rng = np.random.default_rng(4)
+    z = rng.standard_normal((400, 100)).astype(np.float32)
+    mos = np.clip(3 + 0.6 * z[:, 0] + 0.5 * np.tanh(2 * z[:, 1]) - 0.4 * z[:, 2], 1, 5)
+    data = TrainingRows(z[:200], encoder_onehot(200), mos[:200], tuple(map(str, range(200))))
+    found = {}
+    for least in (15, 1_000):
+        monkeypatch.setattr(random_features, "_LEAST_TO_WEIGH", least)
+        of = FeatureMap.fitted(data.features)
+        member = fitted(data)
+        inputs = of.inputs(z[200:], encoder_onehot(200))
+        drawn = np.maximum(inputs @ member.scaled_directions + member.shifts, 0)
+        found[least] = member.relevance, srocc(mos[200:], drawn @ member.weights)
+    relevance, with_it = found[15]
+    assert set(np.argsort(relevance)[-3:]) == {0, 1, 2}
+    assert np.square(relevance).mean() == pytest.approx(1, abs=1e-5)
+    assert relevance[100:].max() == 0  # the encoder, of which there is one
+    assert found[1_000][0] is None
+    assert 1 - with_it < (1 - found[1_000][1]) / 3
+
+
+@pytest.mark.parametrize(("columns", "contents"), [(5, 14), (90, 40)])
+def test_of_few_contents_or_more_columns_than_rows_all_inputs_are_alike(columns, contents):
+    assert fitted(rows(80, columns, contents=contents)).relevance is None
+    assert fitted(rows(80, 5, contents=15)).relevance is not None
+
+
 def test_the_head_is_half_the_mean_of_its_networks_and_half_its_ridge_member():
     data = rows()
     (head,) = TorchTrainer().train(data, [HeadRows("a", np.arange(80))], SHORT, lambda *_: None).heads
