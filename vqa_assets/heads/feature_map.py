@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vqa_assets.heads.large_tables import let_go
 from vqa_assets.heads.weights import F32, I64, standardisation, standardised
 
 KNOTS = 33
@@ -101,6 +102,7 @@ class FeatureMap:
             own = chosen[first : first + size]
             inputs[first : first + size, : self.outputs] = self.map(features[own])
             inputs[first : first + size, self.outputs :] = onehot[own]
+            let_go(features)
         return inputs
 
     def segments(self) -> Iterator[tuple[F32, F32, F32]]:

@@ -6,7 +6,7 @@ table in ``columns``; how rows are split in ``splitting``; rows made up for a sm
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,12 @@ from vqa_assets.heads.columns import (
     columns_of_text,
     columns_without_numbers,
     feature_columns,
-    feature_matrix,
     number_column,
     number_sources,
-    slots,
     word_sources,
 )
 from vqa_assets.heads.display import DisplayProfile
+from vqa_assets.heads.large_tables import empty_features, let_go
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
 from vqa_assets.heads.vectors import with_sizes
 from vqa_assets.heads.weights import F32, I64, encoder_onehot
@@ -57,6 +56,8 @@ MOST_COLUMNS = 16_384
 _COLUMNS_TOLD = 3
 _SD_FIGURES = 9
 _NUMBERS_AT_ONCE = 4_000_000
+_NUMBERS_OF_COLUMNS = 16_000_000
+"""Of a table that is read, or looked at, some columns at a time: the numbers that are copied at once."""
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
 _GRID_COLUMNS: Mapping[str, Any] = {
@@ -374,12 +375,17 @@ def _training_table(
             next_step=f"correct the setting{of_vectors}",
         )
     texts: dict[str, dict[str, str]] = {}
-    read: dict[str, pl.DataFrame] = {}
+    rows_in: dict[str, int] = {}
+    labelled: dict[str, pl.DataFrame] = {}
+    features_of: dict[str, F32] = {}
+    told: list[str] = []
     for corpus, scan in scans.items():
-        read[corpus], texts[corpus] = _read(corpus, scan, schema, target, display)
-    labelled = {corpus: rows.filter(pl.col("labelled")) for corpus, rows in read.items()}
+        rows, texts[corpus] = _read(corpus, scan, schema, target)
+        rows_in[corpus], labelled[corpus] = len(rows), rows.filter(pl.col("labelled"))
+        told.append(f"{corpus}: {len(rows)} rows{_why_unlabelled(rows)}")
+        features_of[corpus] = _read_features(corpus, scan, schema, display, rows["labelled"])
     if not sum(map(len, labelled.values())):
-        found = ", ".join(f"{corpus}: {len(rows)} rows{_why_unlabelled(rows)}" for corpus, rows in read.items())
+        found = ", ".join(told)
         raise NoLabelledRowsError(
             "no labelled row",
             found=found or "no table",
@@ -387,11 +393,11 @@ def _training_table(
             next_step="label the features first",
         )
     _refuse_ladders_without_contents(labelled)
-    _refuse_unmeasured(labelled, schema, allow_missing, texts)
-    labelled, filled = _fill(labelled, schema, allow_missing)
-    whole = {corpus: rows.drop_nulls(slots(schema)) for corpus, rows in labelled.items()}
+    _refuse_unmeasured(features_of, schema, allow_missing, texts)
+    labelled, filled = _fill(labelled, features_of, schema, allow_missing)
+    whole = {corpus: rows.filter(_are_whole(features_of[corpus])) for corpus, rows in labelled.items()}
     if not sum(map(len, whole.values())):
-        lacking = {corpus: _missing(rows, schema) for corpus, rows in labelled.items()}
+        lacking = {corpus: _missing(of, schema) for corpus, of in features_of.items()}
         found = "; ".join(f"{c}: {', '.join(list(of)[:_COLUMNS_TOLD])}" for c, of in lacking.items() if of)
         raise TrainingError(
             "no labelled row has all features",
@@ -402,20 +408,26 @@ def _training_table(
     once = whole if distinct else _each_clip_once(whole)
     counts = {
         corpus: RowCounts(
-            rows_in=len(read[corpus]),
+            rows_in=rows_in[corpus],
             used=len(once[corpus]),
-            rows_unlabelled=len(read[corpus]) - len(labelled[corpus]),
+            rows_unlabelled=rows_in[corpus] - len(labelled[corpus]),
             rows_missing_features=len(labelled[corpus]) - len(whole[corpus]),
             duplicates=len(whole[corpus]) - len(once[corpus]),
         )
-        for corpus in read
+        for corpus in rows_in
     }
+    features = _kept_features(features_of, {corpus: of["row"].to_numpy() for corpus, of in once.items()})
+    missing = {corpus: _missing(of, schema) for corpus, of in features_of.items()}
+    features_of.clear()
+    constant = constant_columns(features, schema)
+    let_go(features)
     rows = pl.concat(list(once.values()))
-    text = {name: tuple(rows[name].to_list()) for name in ("key", "corpus", "src_sha256", "split", "content_id")}
+    text = {name: tuple(rows[name].to_list()) for name in ("key", "src_sha256", "split", "content_id")}
+    corpora = tuple(corpus for corpus, of in once.items() for _ in range(len(of)))
     # Names alike in two corpora are two clips.
-    clips = [f"{corpus}/{key}" for corpus, key in zip(text["corpus"], text["key"], strict=True)]
-    features = feature_matrix(rows, schema)
+    clips = [f"{corpus}/{key}" for corpus, key in zip(corpora, text["key"], strict=True)]
     named = content_groups(text["content_id"], clips)
+    del clips
     groups = joined_groups(named, text["src_sha256"])
     if None in text["content_id"]:
         groups = joined_groups(groups, looks(features, schema, filled))
@@ -427,12 +439,12 @@ def _training_table(
         vmaf=rows["vmaf"].fill_null(np.nan).to_numpy().astype(np.float32),
         keys=text["key"],
         groups=groups,
-        corpora=text["corpus"],
+        corpora=corpora,
         src_sha256=text["src_sha256"],
         split=text["split"],
         counts=counts,
         filled=filled,
-        constant=constant_columns(features, schema),
+        constant=constant,
         onehot=onehot,
         encoder_vocab=vocabulary,
         target=target,
@@ -443,9 +455,10 @@ def _training_table(
         opinion_count=_known_numbers(rows["opinions"]),
         versions={c: tuple(f["corpus_version"].drop_nulls().unique().sort()) for c, f in once.items()},
         copies=_copies(named, groups, text["key"]),
-        missing={corpus: _missing(rows, schema) for corpus, rows in labelled.items()},
+        missing=missing,
     )
     _refuse_unteachable(table, allow_missing)
+    let_go(features)
     return table
 
 
@@ -455,14 +468,11 @@ def _why_unlabelled(rows: pl.DataFrame) -> str:
     return f" ({nameless} with a MOS, and without the name of their clip)" if nameless else ""
 
 
-def _missing(labelled: pl.DataFrame, schema: FeatureSchema) -> dict[str, int]:
+def _missing(features: F32, schema: FeatureSchema) -> dict[str, int]:
     """Per feature, or vector, that is unknown in some rows, in how many; the most first."""
-    if labelled.is_empty():
-        return {}
-    names = [slot.removeprefix("feature:") for slot in slots(schema)]
-    unknown = labelled.select(slots(schema)).null_count().row(0)
-    each = {name: rows for name, rows in zip(names, unknown, strict=True) if rows}
-    return dict(sorted(each.items(), key=lambda one: -one[1]))
+    each = {name: len(features) - len(known) for name, known in _known_values(features, schema.scalars)}
+    each |= {of.name: int(np.isnan(features[:, schema.block_of(of).start]).sum()) for of in schema.vectors}
+    return dict(sorted(((name, rows) for name, rows in each.items() if rows), key=lambda one: -one[1]))
 
 
 def _known_numbers(values: pl.Series) -> F32 | None:
@@ -474,9 +484,9 @@ def _known_numbers(values: pl.Series) -> F32 | None:
 
 
 def _read(
-    corpus: str, scan: pl.LazyFrame, schema: FeatureSchema, target: Target, display: DisplayProfile | None
+    corpus: str, scan: pl.LazyFrame, schema: FeatureSchema, target: Target
 ) -> tuple[pl.DataFrame, dict[str, str]]:
-    """One table's rows under our own names, and an example of each column of numbers that holds text.
+    """One table's rows under our own names, without features, and an example of each column of numbers that holds text.
 
     A table without a score or a clip's key is refused, and so are a score off the scale, and two that differ.
     """
@@ -495,13 +505,70 @@ def _read(
             corpus, scan, numbers=(*_OWN_NUMBERS, *of_features), words=(key, *_OWN_WORDS, *word_sources(schema))
         )
         texts = columns_of_text(scan, of_features)
-        rows = scan.select(**_own_columns(key, have), **feature_columns(scan, schema, display)).collect()
+        rows = scan.select(**_own_columns(key, have)).collect()
     except pl.exceptions.PolarsError as error:
         raise _unreadable(corpus, error) from error
     labelled = rows.filter(pl.col("labelled"))
     _refuse_two_scores(corpus, labelled)
     _refuse_off_scale(corpus, labelled, target)
     return rows.with_columns(corpus=pl.lit(corpus)), texts
+
+
+def _read_features(
+    corpus: str, scan: pl.LazyFrame, schema: FeatureSchema, display: DisplayProfile | None, labelled: pl.Series
+) -> F32:
+    """The features (n, F) of the rows that are ``labelled`` (N,), NaN where one is not known; some columns at a time.
+
+    A column stands in its file by itself, so that none is read twice, and a table is never in memory twice.
+    """
+    # Of columns that a table does not have alone no number of rows would be known.
+    key = next(name for name in KEY_COLUMNS if name in scan.collect_schema())
+    features = empty_features(int(labelled.sum()), len(schema.columns))
+    try:
+        expressions = feature_columns(scan, schema, display)
+        scalars = list(expressions)[: len(schema.scalars)]
+        for columns in _column_blocks(len(scalars), len(labelled)):
+            own = {name: expressions[name] for name in scalars[columns]}
+            features[:, columns] = scan.select(pl.col(key), **own).collect().filter(labelled).drop(key).to_numpy()
+            let_go(features)
+        for vector in schema.vectors:
+            vectors = scan.select(pl.col(key), vector=expressions[f"feature:{vector.name}"]).collect().filter(labelled)
+            features[:, schema.block_of(vector)] = vectors["vector"].to_numpy()
+            let_go(features)
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(corpus, error) from error
+    return features
+
+
+def _are_whole(features: F32) -> pl.Series:
+    """Of which rows all features are known, (N,)."""
+    whole = np.empty(len(features), dtype=bool)
+    for rows in _row_blocks(features):
+        whole[rows] = ~np.isnan(features[rows]).any(axis=1)
+        let_go(features)
+    return pl.Series(whole)
+
+
+def _kept_features(features_of: Mapping[str, F32], kept: Mapping[str, NDArray[np.integer]]) -> F32:
+    """The features of all corpora's rows that are ``kept``, by number, one corpus after the other."""
+    alone = next(iter(features_of.values()))
+    count = sum(map(len, kept.values()))
+    if len(features_of) == 1 and len(alone) == count:
+        return alone
+    features, at = empty_features(count, alone.shape[1]), 0
+    for corpus, numbers in kept.items():
+        for rows in _row_blocks(features[: len(numbers)]):
+            own = features_of[corpus][numbers[rows]]
+            features[at : at + len(own)] = own
+            at += len(own)
+            let_go(features_of[corpus])
+            let_go(features)
+    return features
+
+
+def _row_blocks(features: F32) -> Iterator[slice]:
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, features.shape[1]))
+    return (slice(first, first + at_once) for first in range(0, len(features), at_once))
 
 
 def _refuse_ladders_without_contents(labelled: Mapping[str, pl.DataFrame]) -> None:
@@ -563,24 +630,50 @@ def _own_columns(key: str, have: frozenset[str]) -> dict[str, pl.Expr]:
 
 
 def _fill(
-    frames: Mapping[str, pl.DataFrame], schema: FeatureSchema, allowed: Collection[str]
+    frames: Mapping[str, pl.DataFrame], features_of: Mapping[str, F32], schema: FeatureSchema, allowed: Collection[str]
 ) -> tuple[dict[str, pl.DataFrame], dict[str, Filled]]:
-    """The same rows with the allowed columns' missing values filled, marked as ``unknown:<name>``."""
-    filled, result = {}, dict(frames)
+    """Fills the allowed columns' missing values in the features; the same rows, where marked as ``unknown:<name>``.
+
+    A row has its place among the features as ``row``.
+    """
+    filled, result = {}, {corpus: frame.with_row_index("row") for corpus, frame in frames.items()}
     # By the mean of all rows for now: once it is known which rows train, ``refilled`` takes the mean of those alone.
     for name in (n for n in schema.scalars if n in allowed):
-        slot = f"feature:{name}"
-        column = pl.concat([frame[slot] for frame in frames.values()])
-        values = column.drop_nulls().to_numpy()
-        if len(values) < len(column):
-            filled[name] = Filled(len(column) - len(values), float(values.mean()) if len(values) else 0.0)
-            marked = pl.col(slot).is_null().alias(f"unknown:{name}")
-            result = {c: f.with_columns(marked, pl.col(slot).fill_null(filled[name].value)) for c, f in result.items()}
+        number = schema.columns.index(name)
+        column = np.concatenate([features[:, number] for features in features_of.values()])
+        values = column[~np.isnan(column)]
+        if len(values) == len(column):
+            continue
+        filled[name] = Filled(len(column) - len(values), float(values.mean()) if len(values) else 0.0)
+        for corpus, features in features_of.items():
+            missing = np.isnan(features[:, number])
+            features[missing, number] = filled[name].value
+            result[corpus] = result[corpus].with_columns(pl.Series(f"unknown:{name}", missing))
     return result, filled
+
+
+def _likeness(features: F32, mos: F32) -> NDArray[np.float64]:
+    """How straight a line each column (F,) of the rows makes with their scores: |PLCC|, NaN where it is constant."""
+    y = mos.astype(np.float64) - mos.mean(dtype=np.float64)
+    each = []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for columns in _column_blocks(features.shape[1], len(mos)):
+            x = features[:, columns].astype(np.float64)
+            x -= x.mean(0)
+            each.append(np.abs(y @ x) / np.sqrt((x * x).sum(0) * (y @ y)))
+    return np.concatenate(each)
+
+
+def _column_blocks(columns: int, rows: int) -> Iterator[slice]:
+    """Columns by as many as hold no more numbers at once than is well."""
+    at_once = max(1, _NUMBERS_OF_COLUMNS // max(1, rows))
+    return (slice(first, min(first + at_once, columns)) for first in range(0, columns, at_once))
 
 
 def _each_clip_once(frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """Of a clip in several corpora only the winner's rows; several rows of one clip in one corpus all stay."""
+    if len(frames) == 1:
+        return dict(frames)
     clips = [
         frame.filter(pl.col("src_sha256").is_not_null())
         .group_by("src_sha256")
@@ -684,7 +777,7 @@ def _refuse_off_scale(corpus: str, labelled: pl.DataFrame, target: Target) -> No
 
 
 def _refuse_unmeasured(
-    frames: Mapping[str, pl.DataFrame],
+    features_of: Mapping[str, F32],
     schema: FeatureSchema,
     allowed: Collection[str],
     texts: Mapping[str, Mapping[str, str]],
@@ -694,15 +787,15 @@ def _refuse_unmeasured(
     A vector is one feature: refused where it is the same in all rows, whatever some of its numbers are.
     """
     wrong = []
-    for corpus, frame in frames.items():
-        for vector in schema.vectors if len(frame) else ():
-            vectors = frame[f"feature:{vector.name}"].drop_nulls().to_numpy()
+    for corpus, features in features_of.items():
+        for vector in schema.vectors if len(features) else ():
+            vectors = features[:, schema.block_of(vector)]
+            vectors = vectors[~np.isnan(vectors[:, 0])]
             if not len(vectors):
                 wrong.append(f"{corpus}: {vector.block} (all missing)")
             elif len(vectors) > 1 and not np.any(vectors != vectors[0]):
                 wrong.append(f"{corpus}: {vector.block} (the same vector in all {len(vectors)} rows)")
-        for name in schema.scalars if len(frame) else ():
-            values = frame[f"feature:{name}"].drop_nulls()
+        for name, values in _known_values(features, schema.scalars):
             # Words among numbers are no missing values: filled, they would hide a column that went wrong.
             if source := next((column for column in number_sources(name) if column in texts[corpus]), None):
                 where = "" if source == name else f" in {source}"
@@ -722,6 +815,14 @@ def _refuse_unmeasured(
             if schema.scalars
             else "measure them again, or leave the backbone out",
         )
+
+
+def _known_values(features: F32, columns: Sequence[str]) -> Iterator[tuple[str, F32]]:
+    """Per column, its values that are known; no column without rows."""
+    for block in _column_blocks(len(columns) if len(features) else 0, len(features)):
+        of_columns = np.ascontiguousarray(features[:, block].T)
+        let_go(features)
+        yield from ((name, own[~np.isnan(own)]) for name, own in zip(columns[block], of_columns, strict=True))
 
 
 def _refuse_unteachable(table: TrainingTable, allowed: Collection[str]) -> None:
@@ -748,9 +849,7 @@ def _refuse_unteachable(table: TrainingTable, allowed: Collection[str]) -> None:
     if len(table.mos) < _ENOUGH_TO_TELL:
         return
     # The label on another scale, rounded maybe, follows a straight line of it: no measurement agrees so well.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x, y = (a - a.mean(0) for a in (table.features.astype(np.float64), table.mos.astype(np.float64)))
-        likeness = np.abs(y @ x) / np.sqrt((x * x).sum(0) * (y * y).sum())
+    likeness = _likeness(table.features, table.mos)
     limit = _THE_SAME if table.target == MOS_TARGET else _THE_SAME_SCORE
     labels = [name for name, like in zip(table.schema.columns, likeness, strict=True) if like > limit]
     if labels:

@@ -1,13 +1,18 @@
-"""Heads of large tables are the same, one after another and in pieces."""
+"""Tables that are too large to be held in memory: the same rows and heads, from a file and in pieces."""
+
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads import closed_form, feature_map, random_features, training
+from vqa_assets.heads import closed_form, feature_map, large_tables, random_features, rows, training
 from vqa_assets.heads.closed_form import RidgeRows, RidgeSums, logit_skips
+from vqa_assets.heads.large_tables import empty_features, let_go
 from vqa_assets.heads.method import HeadRows, TrainingRows
-from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.rows import TrainingTable, read_training_table
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.shared.head_tables import labelled, written
@@ -15,8 +20,56 @@ from vqa_assets_tests.shared.head_tables import labelled, written
 
 @pytest.fixture
 def everything_is_large(monkeypatch):
-    """A few columns are too many to be worked on at once."""
+    """A few rows are too many to be held in memory, and a few columns to be worked on at once."""
+    monkeypatch.setattr(large_tables, "NUMBERS_IN_MEMORY", 10)
+    monkeypatch.setattr(rows, "_NUMBERS_OF_COLUMNS", 300)
+    monkeypatch.setattr(rows, "_NUMBERS_AT_ONCE", 300)
     monkeypatch.setattr(feature_map, "_VALUES_AT_ONCE", 300)
+
+
+def tables(folder: Path) -> dict[str, Path]:
+    """Two corpora: of the one a row has no label, one no feature, and one an allowed column's missing; both share a
+    clip."""
+    ours, theirs = labelled(60), labelled(40, seed=1)
+    second, third, name = KONVID_V1.columns[1], KONVID_V1.columns[2], pl.int_range(pl.len())
+    ours = ours.with_columns(
+        pl.when(name != 3).then("mos").alias("mos"),
+        pl.when(name != 5).then(second).alias(second),
+        pl.when(name != 7).then(third).alias(third),
+    )
+    theirs = theirs.with_columns(
+        src_sha256=pl.when(name == 0).then(pl.lit(ours["src_sha256"][9])).otherwise("src_sha256")
+    )
+    frames = {"konvid-1k": ours, "konvid-150k": theirs}
+    return {corpus: written(frame, folder / f"{corpus}.parquet") for corpus, frame in frames.items()}
+
+
+def same(one: TrainingTable, other: TrainingTable) -> None:
+    for field in fields(TrainingTable):
+        if field.name != "features":
+            np.testing.assert_equal(getattr(other, field.name), getattr(one, field.name), err_msg=field.name)
+    assert other.features.tobytes() == one.features.tobytes()
+
+
+def test_a_table_in_a_file_holds_the_same_rows(tmp_path, request):
+    read_from, allowed = tables(tmp_path), (KONVID_V1.columns[2],)
+    both, alone = (read_training_table(of, KONVID_V1, allowed) for of in (read_from, {"mine": read_from["konvid-1k"]}))
+    assert [both.counts["konvid-1k"].used, both.counts["konvid-150k"].used, alone.counts["mine"].used] == [58, 39, 58]
+    request.getfixturevalue("everything_is_large")
+    same(both, read_training_table(read_from, KONVID_V1, allowed))
+    same(alone, read_training_table({"mine": read_from["konvid-1k"]}, KONVID_V1, allowed))
+
+
+def test_features_in_a_file_come_back_after_their_memory_was_given_back(everything_is_large, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    features = empty_features(30, 4)
+    features[:] = np.arange(120).reshape(30, 4)
+    let_go(features)
+    let_go(features[2:, 1:])
+    assert features.sum() == 119 * 60
+    assert features[2:, 1:][0].tolist() == [9, 10, 11]
+    assert not list(tmp_path.iterdir())  # nothing that a kill could leave behind
+    let_go(np.ones((2, 2), dtype=np.float32))  # which lie in memory: nothing happens
 
 
 def test_heads_of_a_large_table_are_trained_one_by_one_and_are_the_same(tmp_path, request, monkeypatch):
@@ -31,8 +84,10 @@ def test_heads_of_a_large_table_are_trained_one_by_one_and_are_the_same(tmp_path
 
     together = trained(table.features)
     request.getfixturevalue("everything_is_large")
+    in_file = empty_features(*table.features.shape)
+    in_file[:] = table.features
     monkeypatch.setattr(training, "_NUMBERS_AT_ONCE", 1)
-    for one, other in zip(together, trained(table.features), strict=True):
+    for one, other in zip(together, trained(in_file), strict=True):
         for name, of_map in vars(one.map).items():
             np.testing.assert_array_equal(getattr(other.map, name), of_map, err_msg=name)
         assert one.ridge is not None
