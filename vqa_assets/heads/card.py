@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from vqa_assets.heads.manifest import target_of
-from vqa_assets.heads.verdicts import PREDICTORS, verdict_in_a_line
+from vqa_assets.heads.verdicts import PREDICTORS, beside_ridge, verdict_in_a_line
 from vqa_assets.printing import cell, plain_values
 
 _TEMPLATE = "card.md.j2"
@@ -26,6 +26,7 @@ def render_card(manifest: Mapping[str, Any], picture: str = "") -> str:
         m=manifest,
         picture=picture,
         verdict=verdict_in_a_line(manifest, bold=True),
+        beside_ridge=beside_ridge(manifest),
         predictor_names=PREDICTORS,
         target=target,
         range=f"{low:g}–{high:g}",

@@ -40,6 +40,22 @@ def differences(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return dict(protocol.get("head_minus", {}))
 
 
+def beside_ridge(manifest: Mapping[str, Any]) -> str:
+    """How the head's means over folds stand to those of ridge regression, as Markdown: PLCC and SROCC may disagree."""
+    own, ridge = manifest["folds"]["mean"], manifest["folds"]["baselines"]["ridge"]["mean"]
+    known = [name for name in ("plcc", "srocc") if own[name] is not None and ridge[name] is not None]
+    above = {name.upper(): own[name] - ridge[name] for name in known}
+    numbers = ", ".join(f"{name} {by:+.3f}" for name, by in above.items()) or "not known"
+    better = [name for name, by in above.items() if by > 0]
+    if len(better) == 2:
+        words = "The head beats a ridge regression"
+    elif better:
+        words = f"**The head beats a ridge regression in {better[0]} only**"
+    else:
+        words = "**The head does not beat a ridge regression**"
+    return f"{words}: the means over folds differ by {numbers}."
+
+
 def with_limits(value: float | None, interval: tuple[float | None, float | None]) -> str:
     """``0.012 [-0.003, 0.031]``; ``0.012`` where there is no interval, ``–`` where there is no number."""
     if value is None:
