@@ -58,6 +58,8 @@ def test_where_folds_cannot_be_filled_the_gate_is_not_measured_and_says_the_numb
     assert "**Proposed**. Its gate is not measured: 7 contents fill 3 folds, not 5." in card
     assert "| mean_plcc | not measured | 0.85 |" in card
     assert "- stopped and chosen by 7 contents one by one\n" in card
+    assert "(no interval)" in card
+    assert "[–" not in card
 
 
 def test_under_ten_contents_nothing_is_held_out_and_nothing_has_an_interval(seven, told):
