@@ -68,6 +68,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"left out: {count} tests {why}")
 
 
+@pytest.fixture(autouse=True)
+def _environment_as_it_was() -> Iterator[None]:
+    """What a command sets for its children in this process is put back: no test decides about the next one's root."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def root_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data root in a folder that the operator allows: runs may name what a test puts beside the root."""

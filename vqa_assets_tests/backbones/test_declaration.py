@@ -327,7 +327,7 @@ def test_the_folder_that_the_variable_names_wins_over_the_data_roots(root_path: 
     assert backbone_named("tiny", root, {}).title == "of the root"
     assert place_of_new(root, elsewhere) == tmp_path / "elsewhere"
     with pytest.raises(
-        SettingsError, match=r"backbone other: no such folder in .*, expected one of second, tiny; python"
+        SettingsError, match=r"backbone other: no such folder in .*, expected one of second, tiny; vqa-assets"
     ):
         backbone_named("other", root, {})
 

@@ -178,7 +178,7 @@ def test_make_demo_keeps_to_its_own_folder_whatever_data_root_is_set(tmp_path: P
         text=True,
         check=True,
     ).stdout
-    assert f'vqa_assets.demo --root "{REPOSITORY / "demo-data"}"' in recipe
+    assert f'vqa_assets demo --root "{REPOSITORY / "demo-data"}"' in recipe
     assert f"root {tmp_path}" not in recipe
 
 

@@ -1,6 +1,7 @@
 """Downstream assets follow their inputs: they miss no change, run for nothing never, and need no absent corpus."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -198,7 +199,14 @@ def test_every_asset_with_inputs_follows_them_but_those_that_are_started_otherwi
         assert (spec.automation_condition is not None) == follows, spec.key
 
 
-def test_in_the_real_definitions_a_new_corpus_starts_what_is_made_from_it_and_nothing_of_absent_ones() -> None:
+def test_in_the_real_definitions_a_new_corpus_starts_what_is_made_from_it_and_nothing_of_absent_ones(
+    root_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VQA_DATA_ROOT", str(root_path))
+    # What they read is there: nothing is started that must fail.
+    (root_path / "lsvq" / "clips").mkdir(parents=True)
+    for name in ("lsvq.jsonl", "clips/a.mp4"):
+        (root_path / "lsvq" / name).touch()
     with dg.DagsterInstance.ephemeral() as instance:
         made = dg.AssetMaterialization("corpus_jsonl", partition="lsvq", tags={"dagster/data_version": "1"})
         instance.report_runless_asset_event(made)
