@@ -53,6 +53,7 @@ _JOURNAL_SUFFIX = ".publishing.json"
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 _NO_SYNC = (errno.EINVAL, errno.EOPNOTSUPP)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+_NO_RECORD = (OSError, SchemaError, KeyError, TypeError, AttributeError)
 _log = logger("vqa_assets.tables")
 _published: list[Path] = []
 """What this process published, in order."""
@@ -231,24 +232,40 @@ class Publication:
         return {target: draft for part in (*self._parts, self) for target, draft in part._drafts.items()}
 
 
-def _tell_changed(targets: Iterable[Path], mark: Path) -> None:
-    """Warn of files that are not what was published under this name: damaged since, or edited, and made again now.
-
-    Those are looked into that have another size, or changed after the record of their publication was written.
-    """
+def is_as_published(target: Path, first: Path) -> bool:
+    """Whether a file holds what was published, in a publication named after ``first``; True where no record says so."""
     try:
-        recorded, written_ns = read_json_object(mark)["files"], mark.stat().st_mtime_ns
-        for target in targets:
-            content = recorded.get(os.path.relpath(target, mark.parent))
-            if content is None or not target.is_file():
-                continue
-            there, expected = target.stat(), Sealed(content["sha256"], content["size_bytes"])
-            touched = there.st_size != expected.size_bytes or there.st_mtime_ns > written_ns
-            if touched and Sealed.of(target) != expected:
-                _log.warning("%s is not what was published (damaged, or edited since) and is made again", target)
+        return not _changed([target], published_path(first))
+    except _NO_RECORD:
+        return True
+
+
+def _changed(targets: Iterable[Path], mark: Path) -> list[Path]:
+    """The files that are not what the record at ``mark`` says: damaged since, or edited.
+
+    Those are looked into that have another size, or changed after the record was written. Raises one of ``_NO_RECORD``.
+    """
+    recorded, written_ns = read_json_object(mark)["files"], mark.stat().st_mtime_ns
+    changed = []
+    for target in targets:
+        content = recorded.get(os.path.relpath(target, mark.parent))
+        if content is None or not target.is_file():
+            continue
+        there, expected = target.stat(), Sealed(content["sha256"], content["size_bytes"])
+        touched = there.st_size != expected.size_bytes or there.st_mtime_ns > written_ns
+        if touched and Sealed.of(target) != expected:
+            changed.append(target)
+    return changed
+
+
+def _tell_changed(targets: Iterable[Path], mark: Path) -> None:
+    """Warn of files that are not what was published under this name, and are made again now."""
+    try:
+        for target in _changed(targets, mark):
+            _log.warning("%s is not what was published (damaged, or edited since) and is made again", target)
     except FileNotFoundError:
         return  # the first publication of this name
-    except (OSError, SchemaError, KeyError, TypeError, AttributeError) as error:
+    except _NO_RECORD as error:
         _log.warning("%s is damaged and is made again: %s", mark, error)
 
 

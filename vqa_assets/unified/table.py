@@ -16,6 +16,7 @@ from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import parse_json_line, place_to_read, read_json_lines
 from vqa_assets.tables.makers import mark
 from vqa_assets.tables.parquet import TableDigest, column_names, json_texts, open_parquet
+from vqa_assets.tables.publication import is_as_published
 from vqa_assets.tables.specs import UNIFIED_CORPUS, Table
 from vqa_assets.tables.validation import BATCH_ROWS, validate_frames, validate_rows
 
@@ -55,9 +56,12 @@ def origin_of(parquet: Path) -> Origin | None:
 
 
 def stands(jsonl: Path, parquet: Path, data_version: str) -> bool:
-    """Whether both files are there, of one run, with these rows."""
+    """Whether both files are there, of one run, with these rows, and undamaged."""
     origin = origin_of(parquet)
-    return origin is not None and origin.data_version == data_version and made_from(jsonl, parquet)
+    if origin is None or origin.data_version != data_version or not made_from(jsonl, parquet):
+        return False
+    # What a table says of itself stays readable where its pages rot.
+    return is_as_published(parquet, jsonl)
 
 
 def made_from(jsonl: Path, parquet: Path) -> bool:

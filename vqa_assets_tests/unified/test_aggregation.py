@@ -696,6 +696,17 @@ class TestPublishing:
         assert pq.read_table(done.parquet).num_rows == 4
         assert done.jsonl.stat().st_ino != before
 
+    def test_a_page_that_rots_behind_a_whole_footer_is_told_and_written_again(self, make, shards, caplog):
+        done = make(*shards)
+        held = bytearray(done.parquet.read_bytes())
+        held[4] ^= 0xFF  # the header of the first page, just behind the magic number
+        done.parquet.write_bytes(held)
+        with pytest.raises(OSError, match="deserialize"):
+            pq.read_table(done.parquet)
+        make(*shards)
+        assert pq.read_table(done.parquet).num_rows == 4
+        assert f"{done.parquet} is not what was published (damaged, or edited since) and is made again" in caplog.text
+
     def test_equal_inputs_give_equal_bytes_but_for_the_time_stamp(self, make, shards, root_path, monkeypatch):
         make(*shards)
         before = self.contents(root_path)["unified_corpus.jsonl"][0]
