@@ -1,5 +1,6 @@
 """What tests share: tools that may be absent, a data root, small real clips, fakes for faults on demand."""
 
+import logging
 import os
 import shutil
 import signal
@@ -69,13 +70,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _environment_as_it_was() -> Iterator[None]:
-    """What a command sets for its children in this process is put back: no test decides about the next one's root."""
-    before = dict(os.environ)
+def _process_as_it_was() -> Iterator[None]:
+    """What a command changes in its process is put back: its children's environment, where our lines are shown.
+
+    Else a test would decide about the next one's data root, and write to a terminal that is closed.
+    """
+    environment, logger = dict(os.environ), logging.getLogger("vqa_assets")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
     yield
-    for name in os.environ.keys() - before.keys():
+    for name in os.environ.keys() - environment.keys():
         del os.environ[name]
-    os.environ.update(before)
+    os.environ.update(environment)
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture
