@@ -17,7 +17,7 @@ help:
 	@echo "make demo     make a small corpus in demo-data, ingest it, train a head from it (under three minutes)"
 	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on \$$VQA_DATA_ROOT, else the demo's data"
 	@echo "make pictures the screenshots in docs/pictures, from the demo's data (needs chromium)"
-	@echo "make test     all tests (about 20 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
+	@echo "make test     all tests (about 15 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
 	@echo "make test-fast the tests of tables, scores and corpora, without trainings and browsers (under two minutes)"
 	@echo "make campaign faults by the hundred, for up to an hour; its table goes into docs/reliability.md"
 	@echo "make check    lint, types, imports"
