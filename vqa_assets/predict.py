@@ -254,11 +254,7 @@ def as_json(head: "Head", scored: Sequence[Scored]) -> str:
     """One object: the head, its gate's verdict, and ``scores`` in order."""
     document = {
         "schema": VERSION,
-        "head": head.manifest.id,
-        "sha256": head.manifest.sha256,
-        "status": head.manifest.status,
-        "feature_schema": head.schema.name,
-        "target": head.target,
+        **head.as_json(),
         "scores": [one.as_json(head.target) for one in scored],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -188,11 +188,7 @@ def as_json(head: "Head", scored: Sequence[ScoresByWindow]) -> str:
     """One object: the head, and per clip its score, the mean of its windows, and these in order."""
     document = {
         "schema": VERSION,
-        "head": head.manifest.id,
-        "sha256": head.manifest.sha256,
-        "status": head.manifest.status,
-        "feature_schema": head.schema.name,
-        "target": head.target,
+        **head.as_json(),
         "clips": [
             {
                 "source": clip.source,

@@ -80,6 +80,16 @@ class Head:
         """What it gives: ``mos`` or a further score on 1–5, or ``vmaf`` on 0–100 where a reference is known."""
         return self.manifest.target or str(self.session.get_outputs()[0].name)
 
+    def as_json(self) -> dict[str, Any]:
+        """Which head gave the scores of a document, and what its gate says of it."""
+        return {
+            "head": self.manifest.id,
+            "sha256": self.manifest.sha256,
+            "status": self.manifest.status,
+            "feature_schema": self.schema.name,
+            "target": self.target,
+        }
+
     @property
     def encoders(self) -> tuple[str, ...]:
         """The encoders it tells apart by a table's column ``encoder``; none where it takes every clip as it comes."""
