@@ -42,6 +42,9 @@ from vqa_assets.sensors.failed_runs import make_abandoned_runs_sensor, make_fail
 from vqa_assets.sensors.schedules import Timing, make_schedules
 from vqa_assets.sensors.whole_workflow import make_workflow_job
 
+# Stages hand on files and no values; Dagster's own default would let a run config name a folder for values.
+_VALUES = dg.IOManagerDefinition(lambda _: dg.InMemoryIOManager(), config_schema={})
+
 
 def default_resources() -> dict[str, Any]:
     """Every resource by name, as a fresh machine can run it: no system package, no GPU."""
@@ -75,7 +78,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=with_automation(_assets(catalog), Startable(catalog, chosen["data_root"].root).why_not),
         asset_checks=_checks(catalog),
-        resources=chosen,
+        resources={**chosen, "io_manager": _VALUES},
         sensors=[
             *make_drop_sensors(catalog, timing.interval_s),
             make_automation_sensor(timing.interval_s),

@@ -54,6 +54,14 @@ def test_no_resource_has_a_setting_that_names_what_is_executed() -> None:
     }
 
 
+def test_no_run_config_names_a_folder_for_values() -> None:
+    """Dagster's own default for values would take one, though no stage hands on any."""
+    job = build_defs().resolve_implicit_global_asset_job_def()
+    config = {"resources": {"io_manager": {"config": {"base_dir": "/tmp"}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError, match=r'unexpected config entry "base_dir"'):
+        dg.validate_run_config(job, config)
+
+
 def ingest(root: Path, **implementations: str) -> dg.ExecuteInProcessResult:
     defs = build_defs(data_root=DataRootResource(path=str(root)))
     resources = {name: {"config": {"implementation": value}} for name, value in implementations.items()}
