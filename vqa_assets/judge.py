@@ -82,7 +82,8 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
 
     A file by its suffix, else the table's column of that name, else a head by its name under the data root's models.
     """
-    from vqa_assets.heads.judging import column_predictor, head_predictor
+    from vqa_assets.heads.judging import column_predictor, head_predictor, number_of_vector
+    from vqa_assets.heads.vectors import with_blocks
     from vqa_assets.tables.foreign_tables import check_present, table_at
 
     name, columns = options.judged, tuple(filter(None, (one.strip() for one in (options.columns or "").split(","))))
@@ -90,7 +91,7 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     if onnx is None:
         check_present(options.table, "labelled table", "name a table with scores, such as features_with_mos.parquet")
         names = table_at(options.table).names
-        if name in names:
+        if name in names or number_of_vector(name, names):
             if columns:
                 raise HeadError(
                     "--columns",
@@ -110,6 +111,10 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
                 expected="an .onnx file, a head's name, or a column of numbers in the table",
                 next_step="name one of these",
             ) from error
+    if columns:
+        check_present(options.table, "labelled table", "name a table with scores, such as features_with_mos.parquet")
+        # How long vectors are, only the table says.
+        columns = tuple(with_blocks(columns, table_at(options.table).rows()))
     return head_predictor(onnx, columns)
 
 

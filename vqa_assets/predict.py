@@ -142,11 +142,14 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     """Every row of a feature table, in its order; HeadError where the head cannot read it."""
     import polars as pl
 
+    from vqa_assets.heads.vectors import refuse_other_vectors
     from vqa_assets.labels.scores import IDENTITY_COLUMNS
     from vqa_assets.tables.foreign_tables import check_present, table_at
 
     check_present(path, "feature table", "name a feature table, such as features.parquet")
     table = table_at(path)
+    if unknown := refuse_other_vectors(head.manifest.id, head.manifest.backbones, path):
+        tell(f"{path}: nothing says which network measured its vectors of {', '.join(unknown)}", file=sys.stderr)
     key = next((name for name in KEY_COLUMNS if name in table.names), None)
     rows = table.rows((key or "", *IDENTITY_COLUMNS))
     # A head that tells encoders apart scores encodes, many of one source, whose name alone would say too little.

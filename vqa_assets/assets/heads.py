@@ -159,11 +159,11 @@ def _train(
         labelled = {corpus.name: root.labelled(corpus) for corpus in catalog.corpora.values()}
         help_from = sources_of_help(recipe, settings, labelled)
         with rows_of_head(recipe, catalog, root, settings) as rows:
-            of_helpers = read_now(help_from.files)
+            of_helpers, of_backbones = read_now(help_from.files), _backbones_read(recipe)
 
             def refuse_what_changed() -> None:
                 rows.refuse_changes()
-                refuse_changes(of_helpers.values())
+                refuse_changes((*of_helpers.values(), *of_backbones.values()))
 
             built = build_head(
                 recipe,
@@ -178,6 +178,8 @@ def _train(
             read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
             if built.manifest["help"] is not None:
                 read |= of_helpers
+            if built.manifest["backbones"]:
+                read |= of_backbones
             # While the rows are there: the head that stands is judged on them too.
             head = publish_head(built, HeadInputs(recipe.name, settings, read, rows.read), run)
     result = published.result(
@@ -197,6 +199,11 @@ def _train(
     beside = settings.name or ("" if settings.export else "unexported")
     tags = {SYNTHETIC_TAG: "true"} if synthetic else {EXPERIMENT_TAG: beside} if beside else {}
     return result._replace(tags=tags)
+
+
+def _backbones_read(recipe: HeadRecipe) -> dict[str, ReadInput]:
+    """The files of the backbones whose vectors a head reads: no row is read of them, but their hashes are in it."""
+    return read_now({name: path for one in recipe.backbones.values() for name, path in one.files.items()})
 
 
 @dataclass(frozen=True)
@@ -611,7 +618,8 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
                     recipe, rows.tables, facts, settings, training, log_of(context), when_read=rows.refuse_changes
                 )
                 table = rows.tables[across.corpora[0]][0]
-                evaluation = publish_across(across, settings, table, rows.files_of(across.corpora), run)
+                read = rows.files_of(across.corpora) | _backbones_read(recipe)
+                evaluation = publish_across(across, settings, table, read, run)
         heat_map = heat_map_png({metric: across.matrix(metric) for metric in METRICS})
         return ACROSS.result(
             root,

@@ -24,6 +24,7 @@ from vqa_assets.backbones.declaration import (
 from vqa_assets.backbones.graph import GraphInput, OnnxFile, hash_of, read_onnx
 from vqa_assets.errors import SettingsError
 from vqa_assets.settings import toml_table, typed_path
+from vqa_assets.tables.networks import RecordedNetwork
 from vqa_assets.tables.paths import DataRoot
 
 DECLARATION = "backbone.toml"
@@ -73,6 +74,7 @@ class Backbone:
     declaration states the hash of the ONNX file.
     """
 
+    folder: Path
     id: str
     title: str
     version: str
@@ -95,6 +97,18 @@ class Backbone:
             for output, _ in self.outputs
             for pooling in self.sampling.pooling
         )
+
+    @property
+    def recorded(self) -> RecordedNetwork:
+        """What tables of its vectors, and heads that read them, record of it."""
+        return RecordedNetwork(self.content, self.numbers)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Its files, under the names that replay manifests give them."""
+        name = f"backbone_{self.id}"
+        weights = {f"{name}_weights_{number}": path for number, path in enumerate(self.file.weights)}
+        return {name: self.file.path, f"{name}_declaration": self.folder / DECLARATION, **weights}
 
     @cached_property
     def content(self) -> str:
@@ -197,6 +211,7 @@ def decided(folder: Path, stated: BackboneDeclaration) -> Backbone:
         )
     inputs = _inputs(where, stated, file)
     return Backbone(
+        folder=folder,
         id=folder.name,
         title=stated.title or folder.name,
         version=stated.version or file.sha256[:12],

@@ -5,11 +5,12 @@ by their times, so that they are the same ones whether a clip is decoded whole o
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from vqa_assets.errors import ClipError
 from vqa_assets.feature_names import BACKBONE_PREFIX, FeatureColumn
 from vqa_assets.features.decoding import DecodedClip, Frame
 from vqa_assets.features.family import Family, FrameRequest, Measured
+from vqa_assets.tables.networks import RecordedNetwork
 from vqa_assets.tables.paths import DataRoot
 
 Pixels = NDArray[np.uint8]
@@ -91,6 +93,14 @@ class BackboneFamily(Family):
     def made_with(self) -> tuple[str, ...]:
         """The network by its bytes, and all in its declaration that changes numbers."""
         return f"onnx {self.backbone.content[:16]}", f"declaration {self.backbone.numbers[:16]}"
+
+    def network(self) -> RecordedNetwork:
+        """The backbone's network."""
+        return self.backbone.recorded
+
+    def reads(self) -> Mapping[str, Path]:
+        """The backbone's files."""
+        return self.backbone.files
 
     @contextmanager
     def open(self, clip: DecodedClip) -> "Iterator[_Embedding]":

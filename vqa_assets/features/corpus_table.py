@@ -21,6 +21,7 @@ from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Remote, Watc
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError, SchemaError
+from vqa_assets.feature_names import BACKBONE_PREFIX
 from vqa_assets.features.backbone import open_devices
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.clip_description import AUDITED, clip_audit
@@ -46,6 +47,7 @@ from vqa_assets.settings import RUN_CONFIG, with_origins
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import fault_of, file_identity, parse_json_line
 from vqa_assets.tables.makers import Wrote, made_by, mark, refuse_newer
+from vqa_assets.tables.networks import Networks, networks_mark, networks_of
 from vqa_assets.tables.parquet import (
     ColumnKinds,
     TableDigest,
@@ -175,7 +177,7 @@ def make_clip_features(
 
         try:
             with publishing("clip_features", path, MANIFEST_SCHEMA) as publication:
-                version = _write_table(publication, table_rows, path)
+                version = _write_table(publication, table_rows, path, _networks(extractor))
                 # What follows is read from the table as it will stand, before anything stands otherwise than it did.
                 table = publication.lies_at(path)
                 mos = {row["src"]: corpus.upward_score(row) for row in clips.rows() if row.get("mos") is not None}
@@ -185,12 +187,16 @@ def make_clip_features(
                 sheet = contact_sheet(captions, mos, shown, settings.caps)
                 hashed = PHASH_COLUMN in column_names(table)
                 body = _body(corpus, extractor, report, version) | {
+                    "backbones": {name: asdict(network) for name, network in _networks(extractor).items()},
                     "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
                     "audit": clip_audit(_written(table, AUDITED)).as_dict(),
                     "near_duplicates": group_report(list(_written(table, COMPARED))) if hashed else None,
                 }
                 clips.refuse_changes()
-                inputs: dict[str, Path | ReadInput] = {"corpus_jsonl": clips.as_read, "clips": settings.clips.target}
+                inputs: dict[str, Path | ReadInput] = {
+                    **{"corpus_jsonl": clips.as_read, "clips": settings.clips.target},
+                    **{name: file for family in extractor.families for name, file in family.reads},
+                }
                 described = Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path})
                 manifest = write_manifest(publication, manifest_path(path), described, context)
                 rows, view = _row_count(table), table_view(table, mos)
@@ -420,7 +426,17 @@ def _check_report(corpus: Corpus, report: FeatureReport) -> None:
             )
 
 
-def _write_table(publication: Publication, table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> str:
+def _networks(extractor: FeatureExtractor) -> Networks:
+    return {
+        family.name.removeprefix(BACKBONE_PREFIX): family.network
+        for family in extractor.families
+        if family.network is not None
+    }
+
+
+def _write_table(
+    publication: Publication, table_rows: Callable[[], Iterator[dict[str, Any]]], path: Path, networks: Networks
+) -> str:
     """Write in batches and validate; a table whose content would stay the same is left alone. Its data version.
 
     The rows are read twice: what types the columns have is known only when all have been seen.
@@ -439,16 +455,24 @@ def _write_table(publication: Publication, table_rows: Callable[[], Iterator[dic
     schema = kinds.schema(list(dict.fromkeys((*declared, *met))))
     digest = TableDigest(schema.names)
     draft = publication.draft(path)
-    validate_frames(_write(table_rows(), kinds, schema, draft, digest), CLIP_FEATURES, str(path))
+    marks = mark("clip_features") | networks_mark(networks)
+    validate_frames(_write(table_rows(), kinds, schema, draft, digest, marks), CLIP_FEATURES, str(path))
     version = digest.version()
     standing = made_by(path)
-    if standing is not None and standing.is_ours and standing_version(path) == version:
+    # An earlier edition's table does not say whose vectors it holds.
+    alike = standing is not None and standing.is_ours and standing_version(path) == version
+    if alike and networks_of(path) == networks:
         publication.keep(path)
     return version
 
 
 def _write(
-    rows: Iterator[dict[str, Any]], kinds: ColumnKinds, schema: Any, path: Path, digest: TableDigest
+    rows: Iterator[dict[str, Any]],
+    kinds: ColumnKinds,
+    schema: Any,
+    path: Path,
+    digest: TableDigest,
+    marks: Mapping[str, str],
 ) -> "Iterator[pd.DataFrame]":
     """Write the rows batch by batch, each after the caller has judged it as a frame of the specified columns."""
     import pandas as pd
@@ -456,7 +480,7 @@ def _write(
 
     specified = [c.name for c in CLIP_FEATURES.columns]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        writer.add_key_value_metadata(mark("clip_features"))
+        writer.add_key_value_metadata(marks)
         while batch := list(islice(rows, _rows_at_once(schema))):
             met = set().union(*batch)
             yield pd.DataFrame({name: [row.get(name) for row in batch] for name in specified if name in met})

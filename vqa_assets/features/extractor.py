@@ -123,6 +123,8 @@ class ClipExtractor:
                 compares=family.compares,
                 earlier=self._earlier(family),
                 costs_clip=family.costs_clip,
+                network=family.network(),
+                reads=tuple(family.reads().items()),
             )
             for family in self._families()
         ]

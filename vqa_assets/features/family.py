@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError
 from vqa_assets.feature_names import FeatureColumn, pooled_columns
+from vqa_assets.tables.networks import RecordedNetwork
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,6 +103,14 @@ class Family(ABC):
         """Tools with their builds, and settings: all that changes a value beside the algorithm and the decoder."""
         return ()
 
+    def network(self) -> RecordedNetwork | None:
+        """The network whose vectors it gives, where it is a backbone's."""
+        return None
+
+    def reads(self) -> Mapping[str, Path]:
+        """The files that it reads beside the clips, under the names that a replay manifest gives them."""
+        return {}
+
     @property
     def version(self) -> str:
         """Name, algorithm, tools and settings; whoever decodes adds what they depend on beside (``extractor``)."""
@@ -121,7 +130,8 @@ class FamilyVersion:
     """What is to be known of a family to keep its values: see ``Family``.
 
     ``version`` changes whenever a value of it could. ``earlier`` are texts under which an earlier edition, which kept
-    all families of a clip in one row, measured the very same values.
+    all families of a clip in one row, measured the very same values. ``network`` and ``reads`` (name, file) are those
+    of a backbone.
     """
 
     name: str
@@ -130,6 +140,8 @@ class FamilyVersion:
     compares: bool = True
     earlier: tuple[str, ...] = ()
     costs_clip: bool = True
+    network: RecordedNetwork | None = None
+    reads: tuple[tuple[str, Path], ...] = ()
 
 
 class FeatureExtractor(Protocol):

@@ -15,6 +15,7 @@ from vqa_assets.heads.recipe import MOS_TARGET, UNDECLARED, CorpusFacts, HeadRec
 from vqa_assets.heads.rows import TableFiles, TrainingTable, files_of, read_grid_table, read_training_table
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.heads.synthetic import synthetic_table
+from vqa_assets.heads.vectors import refuse_vectors_of_others
 
 if TYPE_CHECKING:
     from vqa_assets.backbones.folder import Backbone
@@ -66,6 +67,9 @@ def chosen_rows(
     try:
         if recipe.target == MOS_TARGET:
             present, chosen = _labelled_tables(recipe, tables, corpora_facts, settings)
+            files = {corpus: files_of(own) for corpus, own in present.items()}
+            if unknown := refuse_vectors_of_others(files, recipe.backbones):
+                say(f"warning: nothing says which network measured the vectors of {', '.join(unknown)}")
             table = read_training_table(
                 present,
                 schema,

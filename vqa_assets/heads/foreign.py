@@ -6,6 +6,7 @@ A head of ours is opened by ``using``.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vqa_assets.errors import HeadError
-from vqa_assets.feature_names import FeatureSchema
-from vqa_assets.heads.columns import columns_of_text, columns_without_numbers, feature_columns, number_sources, slots
+from vqa_assets.feature_names import FeatureSchema, schema_in_order
+from vqa_assets.heads.columns import (
+    columns_of_text,
+    columns_without_numbers,
+    feature_columns,
+    feature_matrix,
+    number_sources,
+)
 from vqa_assets.heads.recipe import OWN_COLUMNS
 from vqa_assets.heads.using import opened_session
+from vqa_assets.heads.vectors import wrong_vectors
 from vqa_assets.heads.weights import F32, encoder_onehot
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -30,6 +38,7 @@ _TRIED_ROWS = 2
 class ForeignHead:
     """A graph that takes (N, F) features of ``columns``, in their order, and gives one number a row.
 
+    A column of vectors is one entry, its block ``<column>[0:1280]``, and as many features.
     ``onehot`` is the input of the encoder, where there is one, and ``encoders`` what its places stand for; of a single
     place every row is.
     """
@@ -63,18 +72,20 @@ class ForeignHead:
         HeadError, which names the table by ``what``, where it lacks a column or holds text in one.
         """
         have = frozenset(table.collect_schema().names())
-        schema = FeatureSchema(OWN_COLUMNS, self.columns, frozenset())
-        sources = [source for name in self.columns for source in number_sources(name)]
-        wrong = {**columns_without_numbers(table, sources), **columns_of_text(table, sources)}
+        schema = self._schema
+        sources = [source for name in schema.scalars for source in number_sources(name)]
+        texts = {**columns_without_numbers(table, sources), **columns_of_text(table, sources)}
+        wrong = [f"{name}: {example}" for name, example in texts.items()] + wrong_vectors(table, schema.vectors)
         if wrong:
             raise HeadError(
                 f"{what}: feature columns that hold no numbers",
-                found=", ".join(f"{name}: {example}" for name, example in wrong.items()),
-                expected="numbers",
+                found=", ".join(wrong),
+                expected=", ".join(["numbers", *(vector.block for vector in schema.vectors)]),
                 next_step="correct the table, or name other columns",
             )
         frame = table.select(**feature_columns(table, schema)).collect()
-        absent = [n for n in self.columns if not {n, f"{n}_mean"} & have and not frame[f"feature:{n}"].count()]
+        absent = [n for n in schema.scalars if not {n, f"{n}_mean"} & have and not frame[f"feature:{n}"].count()]
+        absent += [vector.block for vector in schema.vectors if vector.name not in have]
         if absent:
             raise HeadError(
                 f"{what}: not the features of {self.path.name}",
@@ -82,9 +93,27 @@ class ForeignHead:
                 expected=f"the {len(self.columns)} columns that it reads",
                 next_step="name the table's columns with --columns, in the order of the head's input",
             )
-        features = frame.select(slots(schema)).to_numpy().astype(_FLOATS[self.features.type])
+        features = feature_matrix(frame, schema)[:, self._order].astype(_FLOATS[self.features.type])
         onehot = encoder_onehot(len(features)) if self.onehot is None else self._onehot(table, what, len(features))
         return features, onehot
+
+    @property
+    def width(self) -> int:
+        """How many features a row has."""
+        return len(self._schema.columns)
+
+    @cached_property
+    def _schema(self) -> FeatureSchema:
+        """The columns as they are read: vectors after all others."""
+        return schema_in_order(OWN_COLUMNS, self.columns)
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """Where each feature of the graph stands among those that are read."""
+        blocks = {vector.block: self._schema.block_of(vector) for vector in self._schema.vectors}
+        places = np.arange(self.width)
+        each = [places[blocks[n]] if n in blocks else [self._schema.scalars.index(n)] for n in self.columns]
+        return np.concatenate(each).astype(np.int64)
 
     def _onehot(self, table: pl.LazyFrame, what: str, rows: int) -> F32:
         if self.onehot.shape[1] == 1:
@@ -118,7 +147,10 @@ class ForeignHead:
 
 
 def open_foreign(path: Path, columns: Sequence[str]) -> ForeignHead:
-    """The head of an ONNX file that reads ``columns``; HeadError where its graph is none of a head's."""
+    """The head of an ONNX file that reads ``columns``; HeadError where its graph is none of a head's.
+
+    Of a column of vectors the block is named (``vectors.with_blocks``).
+    """
     if not path.is_file():
         raise HeadError(f"{path}", found="found nothing there", expected="an ONNX file", next_step="name another file")
     # By its path, since weights may lie in a file beside it.
@@ -142,19 +174,21 @@ def open_foreign(path: Path, columns: Sequence[str]) -> ForeignHead:
             expected="any number of rows",
             next_step="export it with a dynamic first axis",
         )
-    features, onehot = _told_apart(path, inputs, len(columns))
-    if isinstance(features.shape[1], int) and features.shape[1] != len(columns):
+    width = len(schema_in_order(OWN_COLUMNS, columns).columns)
+    features, onehot = _told_apart(path, inputs, width)
+    if isinstance(features.shape[1], int) and features.shape[1] != width:
+        numbers = f"{width} columns" if width == len(columns) else f"{width} numbers a row"
         raise HeadError(
             f"{path}",
-            found=f"input {_shown(features)} and {len(columns)} columns: {', '.join(columns)}",
-            expected=f"{features.shape[1]} columns, in the order of the input",
+            found=f"input {_shown(features)} and {numbers}: {', '.join(columns)}",
+            expected=f"{features.shape[1]} {numbers.partition(' ')[2]}, in the order of the input",
             next_step="name them with --columns",
         )
     head = ForeignHead(
         path, session, tuple(columns), features, outputs[0].name, onehot, _encoders(path, session, onehot)
     )
     # The graph says little of shapes inside: two rows show what it gives.
-    tried = {features.name: np.zeros((_TRIED_ROWS, len(columns)), dtype=_FLOATS[features.type])}
+    tried = {features.name: np.zeros((_TRIED_ROWS, width), dtype=_FLOATS[features.type])}
     if onehot is not None:
         tried[onehot.name] = np.eye(_TRIED_ROWS, onehot.shape[1], dtype=_FLOATS[onehot.type])
     head.run(tried, _TRIED_ROWS)

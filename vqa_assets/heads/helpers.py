@@ -17,11 +17,11 @@ from vqa_assets.errors import HeadError, SettingsError, TrainingError
 from vqa_assets.heads.advice import could_help
 from vqa_assets.heads.choosing import Chosen, Say
 from vqa_assets.heads.recipe import UNDECLARED, CorpusFacts, HeadRecipe
-from vqa_assets.heads.rows import TableFiles, TrainingTable, looks, read_training_table
+from vqa_assets.heads.rows import TableFiles, TrainingTable, files_of, looks, read_training_table
 from vqa_assets.heads.seen import OF_EVERY_ROW, KnownRows, predictions_path, training_of
 from vqa_assets.heads.settings import EVERY_CORPUS, TrainingSettings
 from vqa_assets.heads.using import open_head
-from vqa_assets.heads.vectors import refuse_other_network
+from vqa_assets.heads.vectors import refuse_other_network, refuse_vectors_of_others
 from vqa_assets.heads.weights import I64, OnnxHelper
 from vqa_assets.tables.files import place_to_read, read_json_object
 
@@ -211,6 +211,7 @@ def read_helper(
 def _rows_of(
     tables: Mapping[str, TableFiles], own: TrainingTable, chosen: Chosen, settings: TrainingSettings
 ) -> TrainingTable:
+    refuse_vectors_of_others({corpus: files_of(files) for corpus, files in tables.items()}, chosen.backbones)
     return read_training_table(
         tables, own.schema, settings.allow_missing_features, chosen.display, target=settings.target
     )

@@ -4,8 +4,9 @@ No folds: what is judged is taken as it is. Trains nothing; how the result is pr
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from vqa_assets.heads.rows import COUNT_COLUMNS
 from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
 from vqa_assets.heads.splitting import Part
 from vqa_assets.heads.using import ScoredRows, open_head
+from vqa_assets.heads.vectors import refuse_other_vectors, vector_size
 from vqa_assets.heads.weights import F32
 from vqa_assets.labels.keys import absent_column
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
@@ -52,6 +54,7 @@ from vqa_assets.provenance import ReadInput
 from vqa_assets.provenance.reading import read_now
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import check_present, table_at
+from vqa_assets.tables.networks import Networks
 from vqa_assets.tables.specs import LABELLED, STATUS_COLUMN
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ _FITTED = {"plcc_fitted": plcc, "rmse_fitted": rmse}
 _LEAST_OF_CONTENT = 3
 """Rows of a content below which its own correlation says nothing."""
 _CURVE = 100
+_NUMBER_OF_VECTOR = re.compile(r"(?P<column>.+)\[(?P<place>\d{1,6})\]")
 _BASELINE_PARTS = 5
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -116,7 +120,7 @@ class Predictor:
     ``target`` is None where nothing says on which range it predicts, ``learned`` the column of scores that it learned.
     ``scores`` gives (N,) numbers of a table's rows, and ``inputs`` of a head what it reads of them: features (N, F) and
     a one-hot (N, V). Of a head whose manifest holds an interval, ``scored`` gives both ends beside the numbers, and
-    ``level`` is the share of clips that it is to hold.
+    ``level`` is the share of clips that it is to hold. ``networks`` are those whose vectors a head learned from.
     """
 
     name: str
@@ -131,6 +135,7 @@ class Predictor:
     inputs: Callable[[pl.LazyFrame, str], tuple[NDArray[Any], F32]] | None = None
     scored: Callable[[pl.LazyFrame, str], ScoredRows] | None = None
     level: float | None = None
+    networks: Networks = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -327,9 +332,18 @@ def _errors(read: pl.DataFrame) -> F64:
 
 
 def column_predictor(name: str) -> Predictor:
-    """A metric that stands in the table itself."""
+    """A metric that stands in the table itself; of a column of vectors one number, ``<column>[17]``."""
 
     def scores(rows: pl.LazyFrame, what: str) -> F64:
+        if (of_vector := number_of_vector(name, rows.collect_schema().names())) is not None:
+            return _number_of_vectors(rows, *of_vector, what)
+        if size := vector_size(rows.collect_schema()[name]):
+            raise HeadError(
+                f"{what}: {name}",
+                found=f"vectors of {size} numbers",
+                expected="one number a row",
+                next_step=f"name one of them, {name}[0] to {name}[{size - 1}], or a head that reads them",
+            )
         if wrong := {**columns_without_numbers(rows, [name]), **columns_of_text(rows, [name])}:
             raise HeadError(
                 f"{what}: {name}",
@@ -341,6 +355,27 @@ def column_predictor(name: str) -> Predictor:
         return values
 
     return Predictor(name, "column", (name,), {}, scores)
+
+
+def number_of_vector(name: str, columns: Sequence[str]) -> tuple[str, int] | None:
+    """The column and the place of ``<column>[17]``; None for what is a column itself, or names none of these."""
+    found = None if name in columns else _NUMBER_OF_VECTOR.fullmatch(name)
+    return (found["column"], int(found["place"])) if found and found["column"] in columns else None
+
+
+def _number_of_vectors(rows: pl.LazyFrame, column: str, place: int, what: str) -> F64:
+    kind = rows.collect_schema()[column]
+    size = vector_size(kind)
+    if place >= size:
+        raise HeadError(
+            f"{what}: {column}[{place}]",
+            found=f"vectors of {size} numbers" if size else f"{column} of type {kind}",
+            expected=f"a place from 0 to {size - 1}" if size else "a column of vectors",
+            next_step="name another number, or another column",
+        )
+    number = pl.col(column).arr.get(place).cast(pl.Float64).fill_null(math.nan)
+    values: F64 = rows.select(number=number).collect()["number"].to_numpy()
+    return values
 
 
 def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
@@ -372,6 +407,7 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
             target=VMAF_TARGET if of_vmaf else MOS_TARGET,
             learned=GRID_TARGET if of_vmaf else head.target,
             training=training,
+            networks=head.manifest.backbones,
             warnings=tuple(f"{head.manifest.id} is {warning}" for warning in head.warnings),
         )
     if not columns:
@@ -419,6 +455,9 @@ def judge_table(
     read the same columns and are cross-fitted by content on the table. HeadError where no row can be judged, and where
     the scores are off the range of the head or of the gate.
     """
+    if unknown := refuse_other_vectors(predictor.name, predictor.networks, table.path):
+        note = f"nothing says which network measured the table's vectors of {', '.join(unknown)}"
+        predictor = replace(predictor, warnings=(*predictor.warnings, note))
     if predictor.training:
         table = table.of_corpus(predictor.training.corpus_of(table.as_read.sha256))
     # Ends of intervals are on the head's own scale: turned round, there is nothing that they could hold.

@@ -36,6 +36,7 @@ from vqa_assets.heads.vectors import backbones_as_json, backbones_in
 from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
 from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.networks import RecordedNetwork
 
 if TYPE_CHECKING:  # a head is put to use without what trains and judges one
     from vqa_assets.backbones.folder import Backbone
@@ -394,11 +395,6 @@ class _ReadInterval(_Read):
         return Interval(self.level, self.quantile, self.floor)
 
 
-class _ReadBackbone(_Read):
-    sha256: str
-    declaration: str
-
-
 class ReadManifest(_Read):
     """What is read of a head's manifest."""
 
@@ -418,11 +414,11 @@ class ReadManifest(_Read):
     interval: _ReadInterval | None = None
     feature_low: list[_Finite] | None = None
     feature_high: list[_Finite] | None = None
-    backbones: dict[str, _ReadBackbone] = {}
+    backbones: dict[str, RecordedNetwork] = {}
 
     @field_validator("backbones")
     @classmethod
-    def _all_backbones(cls, backbones: dict[str, _ReadBackbone], info: ValidationInfo) -> dict[str, _ReadBackbone]:
+    def _all_backbones(cls, backbones: dict[str, RecordedNetwork], info: ValidationInfo) -> dict[str, RecordedNetwork]:
         read = backbones_in(info.data.get("feature_schema", ""))
         # Made-up vectors are nobody's.
         if (lacking := set(read) - set(backbones)) and not info.data.get("synthetic"):

@@ -29,7 +29,7 @@ from vqa_assets.heads.export import MEMBERS, check_operators
 from vqa_assets.heads.intervals import F64, disagreement
 from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
 from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, MOS_TARGET, OWN_COLUMNS, VMAF_TARGET, Target
-from vqa_assets.heads.vectors import schema_of_manifest, vector_size
+from vqa_assets.heads.vectors import schema_of_manifest, wrong_vectors
 from vqa_assets.heads.weights import F32, encoder_onehot
 from vqa_assets.tables.files import place_to_read
 from vqa_assets.tables.makers import refuse_newer
@@ -194,20 +194,7 @@ class Head:
 
     def _refuse_other_vectors(self, table: pl.LazyFrame, what: str) -> None:
         """HeadError where a column of vectors holds others than those that the head learned from."""
-        types = table.collect_schema()
-        wrong = []
-        for vector in self.schema.vectors:
-            kind = types.get(vector.name)
-            if kind is None or vector_size(kind) == vector.size:
-                continue
-            lengths: list[int] = []
-            if isinstance(kind, pl.List) and kind.inner.is_numeric():  # a row that was measured just now, or JSON
-                lengths = (
-                    table.select(pl.col(vector.name).list.len().drop_nulls().unique()).collect().to_series().to_list()
-                )
-            if lengths != [vector.size]:
-                wrong.append(f"{vector.name}: {kind}{f' of {lengths}' if lengths else ''}")
-        if wrong:
+        if wrong := wrong_vectors(table, self.schema.vectors):
             raise HeadError(
                 f"{what}: not the vectors of {self.manifest.id}",
                 found="; ".join(wrong),

@@ -5,28 +5,20 @@ backbone gives, its declaration says; how long they are, the tables. How they ar
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vqa_assets.backbones.declaration import BACKBONE_ID, POOLINGS
 from vqa_assets.backbones.folder import Backbone, backbone_named
 from vqa_assets.errors import HeadError, SettingsError, TrainingError
 from vqa_assets.feature_names import BACKBONE_PREFIX, FeatureSchema, VectorColumn, schema_in_order
 from vqa_assets.heads.recipe import FEATURE_SCHEMAS, FR_REGRESSOR_V2, HeadRecipe
+from vqa_assets.tables.networks import Networks, RecordedNetwork, networks_of
 from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-class RecordedNetwork(Protocol):
-    """What a manifest keeps of a network: its hash, and one of all in its declaration that changes numbers."""
-
-    @property
-    def sha256(self) -> str: ...
-
-    @property
-    def declaration(self) -> str: ...
 
 
 _JOIN = "+"
@@ -151,6 +143,42 @@ def vector_size(kind: "pl.DataType | None") -> int:
     return kind.shape[0] if is_vector else 0  # type: ignore[union-attr]
 
 
+def wrong_vectors(table: "pl.LazyFrame", vectors: Sequence[VectorColumn]) -> list[str]:
+    """The columns of a table that hold no vectors of these lengths, with what they hold; absent ones are not among."""
+    types = table.collect_schema()
+    wrong = []
+    for vector in vectors:
+        kind = types.get(vector.name)
+        if kind is None or vector_size(kind) == vector.size:
+            continue
+        lengths = list_lengths(table, vector.name)
+        if lengths != [vector.size]:
+            wrong.append(f"{vector.name}: {kind}{f' of {lengths}' if lengths else ''}")
+    return wrong
+
+
+def list_lengths(table: "pl.LazyFrame", column: str) -> list[int]:
+    """How long the lists of numbers of a column are, each length once: a row measured just now, and JSON, have such."""
+    import polars as pl
+
+    kind = table.collect_schema().get(column)
+    if not (isinstance(kind, pl.List) and kind.inner.is_numeric()):
+        return []
+    lengths: list[int] = table.select(pl.col(column).list.len().drop_nulls().unique()).collect().to_series().to_list()
+    return lengths
+
+
+def with_blocks(columns: Sequence[str], table: "pl.LazyFrame") -> list[str]:
+    """The columns in their order, one of a table's vectors by its block, ``<column>[0:1280]``."""
+    types = table.collect_schema()
+    named = []
+    for name in columns:
+        size = vector_size(types.get(name))
+        lengths = [size] if size else list_lengths(table, name)
+        named.append(VectorColumn(name, lengths[0]).block if len(lengths) == 1 else name)
+    return named
+
+
 def refuse_other_network(head: str, recorded: RecordedNetwork | None, backbone: Backbone) -> None:
     """HeadError where a backbone is not the one whose vectors a head learned from, as its manifest recorded it."""
     what, again = f"{head} reads vectors of {backbone.id}", "train the head again"
@@ -172,13 +200,58 @@ def refuse_other_network(head: str, recorded: RecordedNetwork | None, backbone: 
         )
 
 
+def refuse_vectors_of_others(tables: Mapping[str, Sequence[Path]], backbones: Mapping[str, Backbone]) -> list[str]:
+    """TrainingError where tables {corpus: files} say that another network measured their vectors than is there now.
+
+    What is returned are the corpora, with the backbones, whose tables do not say whose vectors they hold.
+    """
+    unknown = []
+    for corpus, paths in tables.items() if backbones else ():
+        for path in paths:
+            told = networks_of(path)
+            for name, backbone in backbones.items():
+                if (network := told.get(name)) is None:
+                    unknown.append(f"{corpus} ({name})")
+                elif network != backbone.recorded:
+                    raise TrainingError(
+                        f"labelled table of {corpus}: {path}",
+                        found=f"vectors of {name} {_apart(network, backbone.recorded)}",
+                        expected=f"those of the network that is there, SHA-256 {backbone.content}",
+                        next_step=f"put back what measured them in {backbone.folder}, or {_MEASURE}",
+                    )
+    return list(dict.fromkeys(unknown))
+
+
+def refuse_other_vectors(head: str, recorded: Networks, path: Path) -> list[str]:
+    """HeadError where a table says that its vectors are of another network than those that a head learned from.
+
+    What is returned are the backbones of which the table does not say.
+    """
+    told = networks_of(path) if recorded else {}
+    for name, network in recorded.items():
+        if name in told and told[name] != network:
+            raise HeadError(
+                f"{path}: not the vectors of {head}",
+                found=f"vectors of {name} {_apart(told[name], network)}",
+                expected=f"those of a network with SHA-256 {network.sha256}, which it learned from",
+                next_step="measure the clips with that network, or use a head that learned from this one",
+            )
+    return [name for name in recorded if name not in told]
+
+
+def _apart(one: RecordedNetwork, other: RecordedNetwork) -> str:
+    """In what a network differs from another, in words."""
+    if one.sha256 != other.sha256:
+        return f"by a network with SHA-256 {one.sha256}"
+    return "by that network, under a declaration that gives other numbers"
+
+
 def backbones_as_json(schema: FeatureSchema, backbones: Mapping[str, Backbone]) -> dict[str, dict[str, Any]]:
     """What a manifest says of the backbones whose vectors a head reads, and of their blocks in words."""
     return {
         name: {
             **{k: getattr(one, k) for k in ("title", "version", "citation", "licence", "redistribution")},
-            "sha256": one.content,
-            "declaration": one.numbers,
+            **asdict(one.recorded),
             "blocks": _blocks(one, {vector.name: vector.size for vector in schema.vectors}),
         }
         for name, one in backbones.items()

@@ -26,6 +26,7 @@ from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.tables.files import drafting, fault_of, read_json_lines, read_json_object
 from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
 from vqa_assets.tables.makers import made_by, mark, seal
+from vqa_assets.tables.networks import networks_mark, networks_of
 from vqa_assets.tables.parquet import iterate_frames, stands_as, table_version
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import Publication, publishing, settle
@@ -81,7 +82,10 @@ def make_labelled_table(
         _write_validated(join, settings, out, draft)
         refuse_changes(inputs.values())
         version = table_version(draft) if as_parquet else _bytes_version(draft)
-        stands = stands_as(out.path, version) if as_parquet else _standing_bytes_version(out.path) == version
+        if as_parquet:
+            stands = stands_as(out.path, version) and networks_of(out.path) == networks_of(paths.features)
+        else:
+            stands = _standing_bytes_version(out.path) == version
         # an equal table is left alone, so that what is made from it stays fresh
         if stands:
             publication.keep(out.path)
@@ -226,7 +230,7 @@ def _write_parquet(join: Join, path: Path) -> None:
     rows = join.rows.select(join.added) if join.as_objects else join.rows
     try:
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
-            marked = mark(STAGE)
+            marked = mark(STAGE) | networks_mark(networks_of(join.features.path))
             rows.sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:

@@ -27,6 +27,7 @@ from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import fault_of
 from vqa_assets.tables.foreign_tables import ForeignTable, check_present, key_text, table_at
 from vqa_assets.tables.makers import mark
+from vqa_assets.tables.networks import Networks, RecordedNetwork, networks_mark, networks_of
 from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, stands_as, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.publication import publishing, settle
@@ -47,6 +48,7 @@ _OF_CLIP = "unified:"
 """Begins the names of the unified corpus's columns beside those of a table."""
 _SAME_MOS = 1e-9
 _TORN, _UNSHARED = "their types do not go together", "not in all tables, and declared by no family or corpus"
+_OF_OTHERS = "vectors of different networks under one name"
 _NO_NUMBER = ("", "-", *NO_VALUE)
 _MEASURED_TYPES: Mapping[str, pl.DataType] = {"number": pl.Float64(), "string": pl.String()}
 _CHUNK_ROWS = 10_000
@@ -121,7 +123,7 @@ class FeatureRowsReport:
 
     ``no_opinions`` are rows whose score was computed, ``without_features`` are clips per corpus that no table has;
     ``left_out_columns`` {name: why} are columns of tables that are not in this one; ``histogram`` counts scores on 1–5,
-    as ``corpora.opinions`` does.
+    as ``corpora.opinions`` does. ``networks`` are those whose vectors every table that has some says it holds.
     """
 
     rows_in: int
@@ -133,6 +135,7 @@ class FeatureRowsReport:
     columns: tuple[str, ...]
     left_out_columns: Mapping[str, str]
     histogram: tuple[int, ...]
+    networks: Networks = field(default_factory=dict)
 
     @property
     def rows_out(self) -> int:
@@ -219,7 +222,7 @@ def make_unified_features(
         report = join_features(unified, files, columns, draft)
         refuse_changes(inputs.values())
         version = table_version(draft)
-        if stands_as(path, version):
+        if stands_as(path, version) and networks_of(path) == report.networks:
             publication.keep(path)
         manifest = write_manifest(
             publication,
@@ -268,8 +271,9 @@ def report_lines(report: FeatureRowsReport) -> list[str]:
     for corpus, clips in report.without_features.items():
         opinions = clips + report.rows_per_corpus.get(corpus, 0)
         lines.append(f"{corpus}: without features: {clips} of {opinions} clips")
-    if torn := [name for name, why in report.left_out_columns.items() if why == _TORN]:
-        lines.append(f"columns left out, {_TORN}: {', '.join(torn)}")
+    for reason in (_TORN, _OF_OTHERS):
+        if torn := [name for name, why in report.left_out_columns.items() if why == reason]:
+            lines.append(f"columns left out, {reason}: {', '.join(torn)}")
     return lines
 
 
@@ -296,10 +300,11 @@ def join_features(unified: Path, files: FeatureFiles, columns: FeatureColumns, o
     _check_served(files, counts, clips)
     used = [table for table, count in zip(tables, counts, strict=True) if count.joined]
     layout, left_out = _layout(used, clips, columns)
+    networks = _shared_networks(used)
     frames = [table.rows_out(serving, clips, layout) for table in used]
     try:
         with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
-            marked = mark("unified_features")
+            marked = mark("unified_features") | networks_mark(networks)
             pl.concat(frames).sink_parquet(out, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:
@@ -323,6 +328,7 @@ def join_features(unified: Path, files: FeatureFiles, columns: FeatureColumns, o
         columns=tuple(column_names(out)),
         left_out_columns=left_out,
         histogram=histogram(served["mos"], TRAINING),
+        networks=networks,
     )
 
 
@@ -552,7 +558,11 @@ def _layout(
     of_clips = [n for n in clips.columns if n != _CLIP]
     layout: dict[str, pl.DataType] = {n: clips.schema[n] for n in of_clips if n not in taken}
     left_out = {name: _UNSHARED for name in met if name not in taken}
+    torn_apart = {name for name, each in _said_networks(tables).items() if len(each - {None}) > 1}
     for name in taken:
+        if name in vectors and name.partition(".")[0] in torn_apart:
+            left_out[name] = _OF_OTHERS
+            continue
         kinds = [one[name] for one in each if name in one]
         kinds += [clips.schema[name]] if name in columns.of_corpora and name in of_clips else []
         measured = MEASURED.get(name)
@@ -566,6 +576,23 @@ def _layout(
             kind = "number" if name in columns.scores else measured.kind if measured else ""
             layout[name] = _MEASURED_TYPES.get(kind, common)
     return layout, left_out
+
+
+def _said_networks(tables: Sequence[_Opened]) -> dict[str, set[RecordedNetwork | None]]:
+    """Per backbone of which tables hold vectors, the networks that they say these are of; None is one that does not."""
+    said: dict[str, set[RecordedNetwork | None]] = {}
+    for table in tables:
+        held = {name.partition(".")[0] for name, kind in table.features.items() if isinstance(kind, pl.Array)}
+        told = networks_of(table.file.path) if held else {}
+        for name in held:
+            said.setdefault(name, set()).add(told.get(name))
+    return said
+
+
+def _shared_networks(tables: Sequence[_Opened]) -> Networks:
+    """The networks of which every table that holds vectors of the backbone says that they are."""
+    said = ((name, each) for name, each in _said_networks(tables).items() if len(each) == 1)
+    return {name: network for name, each in said for network in each if network is not None}
 
 
 def _common_type(kinds: Iterable[pl.DataType]) -> pl.DataType | None:

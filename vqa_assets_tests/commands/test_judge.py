@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from vqa_assets.heads.build import build_head
+from vqa_assets.heads.foreign import open_foreign
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, KONVID_MOS_HEAD_V1
 from vqa_assets.heads.settings import TrainingSettings
@@ -400,6 +401,7 @@ def graph(path: Path, inputs, outputs=(("mos", TensorProto.FLOAT, ["n"]),), read
     return path
 
 
+VECTOR = pl.Array(pl.Float32, 3)
 FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 TWO = FRAME.with_columns(half=pl.col("metric") / 2, other=pl.col("metric") * 1.5, encoder=pl.lit("x264"))
 
@@ -492,6 +494,48 @@ class TestForeignHeads:
         for text in ('{"schema": "theirs"}', "[1, 2]", "no JSON"):
             (tmp_path / "theirs.json").write_text(text)
             assert "theirs.json, which is no manifest of a head" in judge(tmp_path / "theirs.onnx", table).err
+
+
+VECTORS = TWO.with_columns(
+    v=pl.Series(np.stack([FRAME["metric"].to_numpy(), -FRAME["metric"].to_numpy(), np.arange(ROWS)], 1), dtype=VECTOR),
+)
+
+
+class TestVectors:
+    """Columns of vectors: a foreign head reads a block of them, and one number of one is judged by itself."""
+
+    def test_a_foreign_head_reads_them_as_blocks_where_its_columns_name_them(self, judge, tmp_path):
+        path = graph(tmp_path / "theirs.onnx", [("x", FLOAT, ["n", 4])])
+        table = written(VECTORS, tmp_path / "v.parquet")
+        found = judge(path, table, "--columns", "v,half")
+        assert found.status == 0, found.err
+        assert found.judgement["predictor"]["columns"] == ["v[0:3]", "half"]
+        expected = (np.arange(ROWS) + FRAME["metric"].to_numpy() / 2) / 4
+        assert found.part("all")["srocc"] == pytest.approx(spearmanr(FRAME["mos"], expected).statistic)
+        features, _ = open_foreign(path, ["v[0:3]", "half"]).inputs(VECTORS.lazy(), "table")
+        np.testing.assert_allclose(features[:, 3], VECTORS["half"], rtol=1e-6)
+        np.testing.assert_allclose(features[:, :3], VECTORS["v"].to_numpy())
+        whole = VECTORS.with_columns(v=pl.when(pl.int_range(ROWS) > 4).then("v"))
+        assert judge(path, written(whole, table), "--columns", "v,half").judgement["counts"]["without_prediction"] == 5
+        lists = whole.with_columns(pl.col("v").arr.to_list())
+        assert judge(path, written(lists, table), "--columns", "v,half").judgement["counts"]["judged"] == ROWS - 5
+
+    def test_what_the_graph_does_not_take_is_told_in_numbers(self, judge, tmp_path):
+        path, table = (
+            graph(tmp_path / "theirs.onnx", [("x", FLOAT, ["n", 2])]),
+            written(VECTORS, tmp_path / "v.parquet"),
+        )
+        told = judge(path, table, "--columns", "v,half").err
+        assert "and 4 numbers a row: v[0:3], half, expected 2 numbers a row, in the order of the input" in told
+        assert "no column for v[0:2]" in judge(path, written(TWO, tmp_path / "2.parquet"), "--columns", "v[0:2]").err
+
+    def test_of_a_column_of_vectors_one_number_is_judged(self, judge, tmp_path):
+        table = written(VECTORS, tmp_path / "v.parquet")
+        assert judge("v[1]", table).part("all")["srocc"] == pytest.approx(-judge("metric", table).part("all")["srocc"])
+        told = judge("v", table).err
+        assert "v: vectors of 3 numbers, expected one number a row; name one of them, v[0] to v[2], or a head" in told
+        assert "v[3]: vectors of 3 numbers, expected a place from 0 to 2" in judge("v[3]", table).err
+        assert "half of type Float64, expected a column of vectors" in judge("half[0]", table).err
 
 
 class TestBaselines:

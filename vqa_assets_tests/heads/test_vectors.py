@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from vqa_assets.heads.build import build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.choosing import chosen_rows
 from vqa_assets.heads.experiments import check_same_head
-from vqa_assets.heads.helpers import sources_of_help
+from vqa_assets.heads.helpers import HelpSources, sources_of_help
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import HeadRecipe, corpus_head_recipe
 from vqa_assets.heads.rows import TrainingTable, read_training_table
@@ -28,8 +29,10 @@ from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.using import open_head
 from vqa_assets.heads.vectors import with_backbones
+from vqa_assets.judge import main as judge
 from vqa_assets.predict import main
 from vqa_assets.provenance import RunContext
+from vqa_assets.tables.networks import RecordedNetwork, networks_mark
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.features.test_backbones import AS_THEY_ARE, lossless, plain_pictures
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
@@ -198,6 +201,59 @@ def test_predict_says_which_backbone_is_not_there_or_is_another(
     shutil.rmtree(other / "backbones")
     backbone_folder(other / "backbones", declared(input=AS_THEY_ARE, sampling={"frames": 3}))
     assert "its network under a declaration that gives other numbers" in said()
+
+
+def test_a_table_that_another_network_measured_is_no_ones_to_score_judge_or_learn_from(
+    root: DataRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = read_backbone(root.path / "backbones" / "tiny").recorded
+    head = ["konvid_1k_mos_head"]
+
+    def table(network: RecordedNetwork | None) -> Path:
+        path = tmp_path / "measured.parquet"
+        with_vectors(60, 3).write_parquet(path, metadata=networks_mark({"tiny": network} if network else {}))
+        return path
+
+    def said(network: RecordedNetwork | None) -> list[tuple[int, str]]:
+        rest = [str(table(network)), "--root", str(root.path)]
+        return [(run([*head, *rest]), capsys.readouterr().err) for run in (main, judge)]
+
+    def trained(network: RecordedNetwork | None) -> list[str]:
+        lines: list[str] = []
+        chosen_rows(recipe_with(root, ALONE), {OWN: table(network)}, FACTS, ALONE, lines.append)
+        return lines
+
+    assert [status for status, _ in said(own)] == [0, 0]
+    assert not trained(own)
+    others = replace(own, sha256="0" * 64), replace(own, declaration="1" * 64)
+    differences = (
+        f"by a network with SHA-256 {'0' * 64}",
+        "by that network, under a declaration that gives other numbers",
+    )
+    for other, difference in zip(others, differences, strict=True):
+        for status, told in said(other):
+            assert status in (1, 2)
+            assert f"not the vectors of konvid_1k_mos_head: vectors of tiny {difference}, expected those of" in told
+        with pytest.raises(
+            TrainingError, match=rf"labelled table of {OWN}: .*: vectors of tiny {difference}, expected"
+        ):
+            trained(other)
+    sources = HelpSources({OTHER: table(others[0])})
+    with pytest.raises(TrainingError, match=f"help_from: labelled table of {OTHER}: .* vectors of tiny by a network"):
+        build_head(
+            recipe_with(root, ALONE),
+            {OWN: root.path / "train.parquet"},
+            FACTS,
+            ALONE,
+            TorchTrainer(),
+            quiet,
+            help_from=sources,
+        )
+    # An earlier edition's table, and somebody's own, do not say: it is told, and nobody is kept from them.
+    assert trained(None) == [f"warning: nothing says which network measured the vectors of {OWN} (tiny)"]
+    (scored, told), (judged, _) = said(None)
+    assert (scored, judged) == (0, 0)
+    assert "nothing says which network measured its vectors of tiny" in told
 
 
 def test_out_of_range_a_vector_is_named_once_and_only_where_many_of_its_numbers_are(root: DataRoot) -> None:

@@ -11,6 +11,7 @@ import pytest
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import AggregateError, SchemaError, SettingsError, TableError
 from vqa_assets.provenance import RunContext
+from vqa_assets.tables.networks import RecordedNetwork, networks_mark, networks_of
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.unified.feature_rows import (
     FeatureColumns,
@@ -18,6 +19,7 @@ from vqa_assets.unified.feature_rows import (
     FeatureRowsReport,
     UnifiedFeatures,
     make_unified_features,
+    report_lines,
 )
 from vqa_assets.unified.settings import FeatureRowsSettings
 from vqa_assets_tests.shared.unified_corpora import clip, unify
@@ -103,6 +105,41 @@ def test_score_spread_and_the_clip_that_stands_are_the_unified_corpus_s(bench: B
     assert found["b.mp4"]["mos_raw_0_100"] == pytest.approx(92.5)
     assert found["l.mp4"]["mos"] == pytest.approx(3.42)
     assert (found["l.mp4"]["mos_raw_0_100"], found["l.mp4"]["mos_std_dev"]) == (60.5, pytest.approx(0.4))
+
+
+def test_whose_vectors_these_are_is_said_where_every_table_says_it_and_those_of_two_networks_are_left_out(
+    bench: Bench,
+) -> None:
+    one, other = RecordedNetwork("0" * 64, "1" * 64), RecordedNetwork("2" * 64, "1" * 64)
+
+    def made(**networks: RecordedNetwork | None) -> UnifiedFeatures:
+        paths = {}
+        for corpus, clips in (("konvid-1k", (A, B)), ("lsvq", (L,))):
+            values = pl.Series([[0.5, 1.0]] * len(clips), dtype=pl.Array(pl.Float32, 2))
+            network = networks[corpus.partition("-")[0]]
+            marked = networks_mark({"tiny": network} if network else {})
+            paths[corpus] = bench.root.path / f"{corpus}.parquet"
+            features(*clips).with_columns(values.alias("tiny.resize.last_mean")).write_parquet(
+                paths[corpus], metadata=marked
+            )
+        return bench.make({}, tables={name: [str(path)] for name, path in paths.items()})
+
+    unify(bench.root.path, [A, B], [L])
+    for konvid, lsvq, said in (
+        (one, one, {"tiny": one}),
+        (one, None, {}),
+        (None, None, {}),
+        (other, other, {"tiny": other}),
+    ):
+        # Equal values of which another network is said are another table.
+        table = made(konvid=konvid, lsvq=lsvq)
+        assert table.report.networks == networks_of(table.path) == said
+        assert "tiny.resize.last_mean" in table.report.columns
+    report = made(konvid=one, lsvq=other).report
+    assert report.left_out_columns["tiny.resize.last_mean"] == "vectors of different networks under one name"
+    assert "columns left out, vectors of different networks under one name: tiny.resize.last_mean" in report_lines(
+        report
+    )
 
 
 def test_vectors_of_one_table_are_taken_and_null_elsewhere_and_those_of_two_lengths_are_not(bench: Bench) -> None:
