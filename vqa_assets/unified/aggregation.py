@@ -4,7 +4,6 @@ Published together or not at all. How a row is judged is in ``index`` and ``dupl
 ``unifying``.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +13,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from vqa_assets.errors import AggregateError, SchemaError
+from vqa_assets.errors import AggregateError
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, utc_text, write_manifest
 from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.settings import with_origins
-from vqa_assets.tables.files import read_json_object
+from vqa_assets.tables.files import json_bytes
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import unified_corpus_of
@@ -313,11 +312,9 @@ def _write_rows(
 
 
 def _keep_or_write(publication: Publication, path: Path, document: Mapping[str, Any]) -> None:
-    """Write a sidecar, unless the file says the same already."""
-    try:
-        if path.is_file() and read_json_object(path) == json.loads(json.dumps(document)):
-            publication.keep(path)
-            return
-    except SchemaError:
-        pass  # a damaged file is written again
-    publication.write_json(path, document)
+    """Write a sidecar, unless the file holds the same bytes already."""
+    content = json_bytes(document)
+    if path.is_file() and path.read_bytes() == content:
+        publication.keep(path)
+    else:
+        publication.write(path, content)

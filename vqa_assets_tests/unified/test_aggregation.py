@@ -707,6 +707,16 @@ class TestPublishing:
         assert pq.read_table(done.parquet).num_rows == 4
         assert f"{done.parquet} is not what was published (damaged, or edited since) and is made again" in caplog.text
 
+    @pytest.mark.parametrize("name", ["unified_corpus.croissant.json", "related_clips.json"])
+    def test_a_sidecar_that_lost_its_last_byte_is_told_and_written_again(self, name, make, shards, root_path, caplog):
+        make(*shards)
+        path = root_path / "aggregated" / name
+        held = path.read_bytes()
+        path.write_bytes(held[:-1])  # the same document still
+        make(*shards)
+        assert path.read_bytes() == held
+        assert f"{path} is not what was published" in caplog.text
+
     def test_equal_inputs_give_equal_bytes_but_for_the_time_stamp(self, make, shards, root_path, monkeypatch):
         make(*shards)
         before = self.contents(root_path)["unified_corpus.jsonl"][0]
