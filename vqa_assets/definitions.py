@@ -43,7 +43,7 @@ from vqa_assets.sensors.schedules import Timing, make_schedules
 from vqa_assets.sensors.whole_workflow import make_workflow_job
 
 # Stages hand on files and no values; Dagster's own default would let a run config name a folder for values.
-_VALUES = dg.IOManagerDefinition(lambda _: dg.InMemoryIOManager(), config_schema={})
+_VALUES = dg.IOManagerDefinition(lambda _: dg.InMemoryIOManager(), config_schema={})  # type: ignore[no-untyped-call]
 
 
 def default_resources() -> dict[str, Any]:
