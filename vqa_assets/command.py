@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,15 +35,19 @@ Stated = Annotated[
 ]
 
 
-def _corpus_names(incomplete: str) -> Iterable[str]:
+def _corpus_names(context: typer.Context, incomplete: str) -> Iterable[str]:
     """The corpora that a shell completes."""
-    return [name for name in _corpora() if name.startswith(incomplete)]
+    from vqa_assets.tables.paths import DataRoot
+
+    named = context.params.get("root")
+    root = DataRoot(Path(named).absolute()) if named else DataRoot.named()
+    return [name for name in _corpora(root) if name.startswith(incomplete)]
 
 
-def _corpora() -> Mapping[str, Any]:
+def _corpora(root: Any) -> Mapping[str, Any]:
     from vqa_assets.corpora.declarations import corpora_folder, with_declared
 
-    return with_declared(corpora_folder(os.environ))
+    return with_declared(corpora_folder(root.path, os.environ))
 
 
 @app.command(name="init")
@@ -64,6 +69,22 @@ def make_root(
     return 0
 
 
+@app.command(name="new-corpus")
+def new_corpus(
+    scores: Annotated[Path, typer.Argument(help="A score file: a clip's name and its score in each row.")],
+    name: Annotated[str, typer.Option(help="The corpus's name (default: the file's or its folder's).")] = "",
+    clips: Annotated[Path | None, typer.Option(help="A folder of its clips, which is linked.")] = None,
+    clip: Annotated[str, typer.Option(metavar="COLUMN", help="The column that names clips.")] = "",
+    mos: Annotated[str, typer.Option(metavar="COLUMN", help="The column of scores.")] = "",
+    root: Root = None,
+) -> int:
+    """Declare a corpus of your own, proposed from its score file."""
+    from vqa_assets.new_corpus import make_corpus
+
+    tell("\n".join(make_corpus(_root(root), scores, name=name, clips=clips, clip=clip, mos=mos)))
+    return 0
+
+
 @app.command()
 def ingest(
     corpus: Annotated[str, typer.Argument(help="A corpus's name.", autocompletion=_corpus_names)],
@@ -76,9 +97,9 @@ def ingest(
     from vqa_assets.ingest.settings import IngestSettings, resolve
     from vqa_assets.ingest.unchanged import unchanged_corpus
 
-    corpora = _corpora()
-    one = corpora[known_word(corpus, corpora, "corpus", otherwise="one of your own is declared in VQA_CORPORA_DIR")]
     data = _root(root)
+    corpora = _corpora(data)
+    one = corpora[known_word(corpus, corpora, "corpus", otherwise="one of your own: vqa-assets new-corpus")]
     texts = [*(stated or []), *([f"max_rows={max_rows}"] if max_rows is not None else [])]
     values = stated_values(texts, {"corpus_jsonl": IngestSettings}).get("corpus_jsonl", {})
     try:

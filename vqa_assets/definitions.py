@@ -41,6 +41,7 @@ from vqa_assets.sensors.dropped_files import make_drop_sensors
 from vqa_assets.sensors.failed_runs import make_abandoned_runs_sensor, make_failure_sensor
 from vqa_assets.sensors.schedules import Timing, make_schedules
 from vqa_assets.sensors.whole_workflow import make_workflow_job
+from vqa_assets.tables.paths import DataRoot
 
 # Stages hand on files and no values; Dagster's own default would let a run config name a folder for values.
 _VALUES = dg.IOManagerDefinition(lambda _: dg.InMemoryIOManager(), config_schema={})  # type: ignore[no-untyped-call]
@@ -59,9 +60,12 @@ def default_resources() -> dict[str, Any]:
     }
 
 
-def declared_corpora() -> Mapping[str, Corpus]:
-    """``CORPORA``, and those that the TOML files in ``$VQA_CORPORA_DIR`` declare; SettingsError names a mistake."""
-    return with_declared(corpora_folder(os.environ))
+def declared_corpora(root: DataRoot | None = None) -> Mapping[str, Corpus]:
+    """``CORPORA``, and those that TOML files declare for a data root, by default the one that the environment names.
+
+    The files lie in ``$VQA_CORPORA_DIR``, else in ``<root>/corpora``. SettingsError names a mistake.
+    """
+    return with_declared(corpora_folder((root or DataRoot.named()).path, os.environ))
 
 
 def build_defs(**resources: Any) -> dg.Definitions:
@@ -74,7 +78,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
     if unknown:
         raise TypeError(f"build_defs: unknown resources {', '.join(unknown)}, expected some of {', '.join(chosen)}")
     chosen |= resources
-    catalog, timing = Catalog(declared_corpora()), Timing.of(os.environ)
+    catalog, timing = Catalog(declared_corpora(chosen["data_root"].named_root())), Timing.of(os.environ)
     return dg.Definitions(
         assets=with_automation(_assets(catalog), Startable(catalog, chosen["data_root"].root).why_not),
         asset_checks=_checks(catalog),

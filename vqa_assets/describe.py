@@ -26,9 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON, as in the replay manifest")
     options = parser.parse_args(arguments)
     try:
-        parquet = options.parquet or DataRoot.resolve(options.root).unified_corpus().with_suffix(".parquet")
+        # A table that lies elsewhere needs no data root.
+        root = DataRoot.named() if options.parquet and not options.root else DataRoot.resolve(options.root)
+        parquet = options.parquet or root.unified_corpus().with_suffix(".parquet")
         settle(parquet.parent)
-        corpora: dict[str, Corpus | ExternalShard] = {**with_declared(corpora_folder(os.environ)), **EXTERNAL_SHARDS}
+        declared = with_declared(corpora_folder(root.path, os.environ))
+        corpora: dict[str, Corpus | ExternalShard] = {**declared, **EXTERNAL_SHARDS}
         with reading(parquet):
             clips, labels = describe_clips(parquet), summarize_labels(parquet, corpora)
     except VqaError as error:

@@ -66,7 +66,8 @@ its scale is counted and left out, and its row stays.
 _OWN = """\
 ## A corpus of your own
 
-Put a TOML file into a folder and name the folder in `VQA_CORPORA_DIR`; it is read when the definitions load, and the
+`vqa-assets new-corpus scores.csv` proposes one from a score file ([adding a corpus](adding-a-corpus.md)). It is a TOML
+file in `<root>/corpora`, or in the folder that `VQA_CORPORA_DIR` names; it is read when the definitions load, and the
 corpus is a partition with every check. A mistake is an error that names file, field and remedy.
 
 ```toml

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         root = DataRoot.resolve(options.root)
         settle_root(root, may_write=False)
-        corpus = _corpus(options.corpus)
+        corpus = _corpus(options.corpus, root)
         run_config = _run_config(options.config_json)
         pace = Pace(options.probe_rate, options.download_rate * _MEGABYTE)
         rehearsal = rehearse_command(root, corpus, run_config, pace, read=options.read)
@@ -96,8 +96,8 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def _corpus(name: str) -> Corpus:
-    corpora = with_declared(corpora_folder(os.environ))
+def _corpus(name: str, root: DataRoot) -> Corpus:
+    corpora = with_declared(corpora_folder(root.path, os.environ))
     if name in corpora:
         return corpora[name]
     like = difflib.get_close_matches(name, corpora, n=1)
@@ -105,7 +105,7 @@ def _corpus(name: str) -> Corpus:
         "corpus",
         found=repr(name),
         expected=f"one of {', '.join(corpora)}",
-        next_step=f"did you mean {like[0]}?" if like else "one of your own is declared in VQA_CORPORA_DIR",
+        next_step=f"did you mean {like[0]}?" if like else "one of your own: vqa-assets new-corpus",
     )
 
 

@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         root = DataRoot.resolve(options.root)
         settle_root(root)
-        corpora = with_declared(corpora_folder(os.environ))
+        corpora = with_declared(corpora_folder(root.path, os.environ))
         statuses = [status_of(corpus, root, corpora) for corpus in corpora.values()]
     except VqaError as error:
         tell_error(error)

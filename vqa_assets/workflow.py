@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VqaError as error:
         tell_error(error)
         return 1
-    corpora = declared_corpora()
+    corpora = declared_corpora(root)
     steps = plan(root, corpora, training=not options.dry_run)
     present = {corpus.name: Present.of(corpus, root) for corpus in corpora.values()}
     left_out = {name: one.left_out for name, one in present.items() if one.left_out}

@@ -54,7 +54,7 @@ def _sampled(backbone: Backbone) -> str:
 def _tables(root: DataRoot) -> dict[str, list[str]]:
     """The columns of every corpus's feature table that can be read."""
     tables: dict[str, list[str]] = {}
-    for corpus in with_declared(corpora_folder(os.environ)).values():
+    for corpus in with_declared(corpora_folder(root.path, os.environ)).values():
         try:
             tables[corpus.name] = column_names(root.features(corpus))
         except VqaError:  # none, or one that its own stage speaks of

@@ -42,7 +42,7 @@ LONGEST_TIME_S = 86_400.0
 """No single clip's transfer or probe may take longer."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "backbones", "encode-grid", "models"}
+_TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "backbones", "corpora", "encode-grid", "models"}
 """Names that mean something else under the data root."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
 _NO_CLIP_SUFFIXES = (".toml", ".json", ".jsonl", ".csv", ".parquet", ".sqlite", ".onnx", ".log", ".lock")

@@ -17,10 +17,22 @@ _NOTES = ("._", ".#", "~$")
 """How names begin that macOS, Emacs and Excel give to what is no declaration."""
 
 
-def corpora_folder(environment: Mapping[str, str]) -> Path | None:
+DECLARATIONS = "corpora"
+"""The folder of the data root that declarations are read from, unless the environment names another."""
+
+
+def named_folder(environment: Mapping[str, str]) -> Path | None:
     """The folder that ``$VQA_CORPORA_DIR`` names, or None."""
     folder = environment.get("VQA_CORPORA_DIR")
     return typed_path(folder) if folder else None
+
+
+def corpora_folder(root: Path, environment: Mapping[str, str]) -> Path | None:
+    """Where the declarations for the data root ``root`` lie: ``$VQA_CORPORA_DIR``, else ``<root>/corpora``.
+
+    None where neither is named or there.
+    """
+    return named_folder(environment) or (root / DECLARATIONS if (root / DECLARATIONS).exists() else None)
 
 
 def with_declared(folder: Path | None) -> Mapping[str, Corpus]:
@@ -32,10 +44,10 @@ def with_declared(folder: Path | None) -> Mapping[str, Corpus]:
         return CORPORA
     if not folder.is_dir():
         raise SettingsError(
-            f"$VQA_CORPORA_DIR {folder}",
+            f"the declarations of corpora {folder}",
             found="found something that is no folder" if folder.exists() else "found nothing there",
             expected="a folder of .toml files, one a corpus",
-            next_step="create it, or unset VQA_CORPORA_DIR",
+            next_step="make that folder, or let VQA_CORPORA_DIR name another",
         )
     corpora = dict(CORPORA)
     for path in sorted(path for path in folder.glob("*.toml") if not path.name.startswith(_NOTES)):

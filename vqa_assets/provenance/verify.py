@@ -15,8 +15,8 @@ from typing import Any
 
 from vqa_assets.arguments import CommandParser
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS
-from vqa_assets.corpora.declarations import corpora_folder
-from vqa_assets.errors import ProvenanceError, VqaError
+from vqa_assets.corpora.declarations import corpora_folder, named_folder, with_declared
+from vqa_assets.errors import ProvenanceError, SettingsError, VqaError
 from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.provenance import SCHEMA, file_record
 from vqa_assets.tables.content_errors import read_document
@@ -117,8 +117,8 @@ def replay_command(provenance: Mapping[str, Any], root: DataRoot) -> str:
         text = json.dumps({"ops": {asset: {"config": config}}}, sort_keys=True)
         words += ["--config-json", text.replace("<root>", str(root.path))]
     environment = {"VQA_DATA_ROOT": str(root.path)}
-    declared, own = corpora_folder(os.environ), _corpora_not_shipped(provenance)
-    if declared or own:
+    declared, own = named_folder(os.environ), _corpora_not_shipped(provenance)
+    if declared or not set(own) <= _declared_in(root):
         # A manifest holds no value of the environment, so whoever replays from another shell is asked for the folder.
         environment["VQA_CORPORA_DIR"] = str(declared or f"<the folder that declares {', '.join(own)}>")
     if read := sorted(set(_BACKBONE.findall(json.dumps(config)))):
@@ -139,6 +139,14 @@ def _corpora_not_shipped(provenance: Mapping[str, Any]) -> list[str]:
         if path.name == f"{corpus.replace('-', '_')}.jsonl" or f"{path.stem}_{corpus}" == name:
             names.add(corpus)
     return sorted(names - {*CORPORA, *EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES})
+
+
+def _declared_in(root: DataRoot) -> set[str]:
+    """The corpora that the data root itself declares; none where its declarations cannot be read."""
+    try:
+        return set(with_declared(corpora_folder(root.path, {})))
+    except SettingsError:
+        return set()
 
 
 def _provenance(manifest_file: Path) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from vqa_assets.errors import VqaError
+from vqa_assets.settings import typed_path
 from vqa_assets.tables.allowed import AllowedPlaces
 from vqa_assets.tables.lock import hold_run
 from vqa_assets.tables.paths import DataRoot
@@ -38,6 +39,10 @@ class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             with suppress(VqaError):  # whoever needs the root says what is wrong with it
                 hold_run(self.root(), context.run.run_id)
                 settle_root(self.root())
+
+    def named_root(self) -> DataRoot:
+        """The root that definitions are loaded for, whether it is there or not."""
+        return DataRoot(typed_path(self.path).absolute()) if self.path else DataRoot.named()
 
     def root(self) -> DataRoot:
         """The data root; SettingsError where the folder is not there, or a run config may not name it."""

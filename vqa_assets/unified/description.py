@@ -204,7 +204,8 @@ def summarize_labels(
                 f"{parquet}: mos_native_scale of {corpus}",
                 found=repr(name),
                 expected=f"one of {', '.join(SCALES)}, or a scale that {corpus} declares",
-                next_step="set VQA_CORPORA_DIR to the declarations that the unified corpus was made with",
+                next_step="set VQA_CORPORA_DIR to the declarations that the unified corpus was made with, or put them "
+                "into <data root>/corpora",
             )
         return scale
 

@@ -247,7 +247,7 @@ def test_two_files_of_one_name_are_a_mistake_of_the_second(tmp_path: Path) -> No
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"VQA_CORPORA_DIR .*nowhere: found nothing there"):
+    with pytest.raises(SettingsError, match=r"the declarations of corpora .*nowhere: found nothing there"):
         with_declared(tmp_path / "nowhere")
 
 

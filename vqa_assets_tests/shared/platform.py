@@ -30,7 +30,7 @@ class Platform:
     def definitions(self) -> dg.Definitions:
         """The definitions; the same ones, which take a quarter of a second, until what they are built from changes."""
         resources = {name: id(resource) for name, resource in self.resources.items()}
-        built_from = (dict(os.environ), declared_corpora(), resources)
+        built_from = (dict(os.environ), declared_corpora(self.root), resources)
         if self._built is None or self._built[0] != built_from:
             data_root = DataRootResource(path=str(self.root.path))
             self._built = built_from, build_defs(data_root=data_root, **self.resources)
