@@ -12,11 +12,12 @@ FAST_WITHOUT := --ignore=vqa_assets_tests/tables/test_released_formats.py
 export VQA_DATA_ROOT
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo ui pictures test test-fast campaign check bench clean
+.PHONY: help install demo ui pictures docs test test-fast campaign check bench clean
 help:
 	@echo "make demo     make a small corpus in demo-data, ingest it, train a head from it (under three minutes)"
 	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on \$$VQA_DATA_ROOT, else the demo's data"
 	@echo "make pictures the screenshots in docs/pictures, from the demo's data (needs chromium)"
+	@echo "make docs     these pages as a site, in build/docs (under a minute; needs no network)"
 	@echo "make test     all tests (about 15 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
 	@echo "make test-fast the tests of tables, scores and corpora, without trainings and browsers (under two minutes)"
 	@echo "make campaign faults by the hundred, for up to an hour; its table goes into docs/reliability.md"
@@ -45,6 +46,10 @@ ui: $(STAMP)
 pictures: $(STAMP)
 	@VQA_DATA_ROOT="$(DEMO_ROOT)" DAGSTER_HOME="$(DEMO_ROOT)/.dagster" $(BIN)/python -m vqa_assets_tests.shared.pictures
 
+docs: $(STAMP)
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/docs
+	@echo "build/docs/index.html"
+
 test: $(STAMP)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
@@ -64,4 +69,4 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo-data .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) demo-data build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
