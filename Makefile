@@ -21,7 +21,7 @@ help:
 	@echo "make test     all tests (about 15 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
 	@echo "make test-fast the tests of tables, scores and corpora, without trainings and browsers (under two minutes)"
 	@echo "make campaign faults by the hundred, for up to an hour; its table goes into docs/reliability.md"
-	@echo "make check    lint, types, imports"
+	@echo "make check    lint, types, imports, and the files in deploy/"
 	@echo "make bench    the figures, side by side with their baselines"
 	@echo "make install  only the virtual environment, in $(VENV)"
 
@@ -64,6 +64,9 @@ check: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint deploy/Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/guard.yaml deploy/kubernetes/data.yaml
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks

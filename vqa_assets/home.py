@@ -24,9 +24,9 @@ from vqa_assets.pool_limits import set_missing_limits
 from vqa_assets.printing import tell, tell_error
 from vqa_assets.settings import typed_path
 from vqa_assets.tables.files import write_bytes
-from vqa_assets.tables.paths import CODE, DataRoot
+from vqa_assets.tables.paths import DataRoot, shipped
 
-SETTINGS = "dagster.yaml"
+SETTINGS, POSTGRES = "dagster.yaml", "deploy/storage-postgres.yaml"
 LOCK_NAME = ".home.lock"
 VARIABLE, FOLDER = "DAGSTER_HOME", ".dagster"
 """The environment's name of a home, and the folder of the data root that is one where the environment names none."""
@@ -68,12 +68,15 @@ def instance_of(root: DataRoot) -> dg.DagsterInstance:
         raise unusable(home.folder, error) from error
 
 
-def prepare_home(folder: Path) -> PreparedHome:
-    """Make or complete a Dagster home, alone with it; SettingsError where it cannot be one."""
+def prepare_home(folder: Path, *, postgres: bool = False) -> PreparedHome:
+    """Make or complete a Dagster home, alone with it; SettingsError where it cannot be one.
+
+    With ``postgres`` a home without settings gets some that keep runs in PostgreSQL; those that are there stand.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK_NAME, timeout=LONGEST_WAIT_S):
-            wrote_settings = _write_settings(folder)
+            wrote_settings = _write_settings(folder, (SETTINGS, POSTGRES) if postgres else (SETTINGS,))
             # Opening makes what is not there: the tables of all three storages, at this version.
             with dg.DagsterInstance.from_config(str(folder)) as instance:
                 migrated = _migrate(instance)
@@ -88,19 +91,21 @@ def prepare_home(folder: Path) -> PreparedHome:
         raise unusable(folder, error) from error
 
 
-def _write_settings(folder: Path) -> bool:
-    """Put our settings into a home that has none; whether they were written."""
-    target, ours = folder / SETTINGS, CODE / SETTINGS
+def _write_settings(folder: Path, names: Sequence[str]) -> bool:
+    """Put our settings, all ``names`` one after the other, into a home that has none; whether they were written."""
+    target = folder / SETTINGS
     if target.is_file():
         return False
-    if not ours.is_file():
-        raise SettingsError(
-            f"{target}",
-            found=f"nothing there, and no {SETTINGS} beside the package in {CODE}",
-            expected="the package in a checkout of its repository, as docs/deploying.md installs it",
-            next_step=f"copy {SETTINGS} from the repository into the home",
-        )
-    write_bytes(target, ours.read_bytes())
+    ours = [shipped(name) for name in names]
+    for path in ours:
+        if not path.is_file():
+            raise SettingsError(
+                f"{target}",
+                found=f"nothing there, and no {path}",
+                expected="the package as pip installs it, or in a checkout of its repository",
+                next_step=f"install it again, or copy {path.name} from the repository into the home",
+            )
+    write_bytes(target, b"".join(path.read_bytes() for path in ours))
     return True
 
 
@@ -133,10 +138,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 where the home is ready, 1 where there is none, or none that can be used."""
     parser = argparse.ArgumentParser(prog="python -m vqa_assets.home", description=__doc__)
     parser.add_argument("folder", nargs="?", help="the home (default: $DAGSTER_HOME, else <data root>/.dagster)")
+    parser.add_argument(
+        "--postgres",
+        action="store_true",
+        help="a home without settings keeps its runs in PostgreSQL (DAGSTER_PG_HOST, _USERNAME, _PASSWORD, _DB)",
+    )
     options = parser.parse_args(arguments)
     named = options.folder or os.environ.get(VARIABLE)
     try:
-        home = prepare_home(typed_path(named).absolute() if named else home_of(DataRoot.resolve(None)))
+        folder = typed_path(named).absolute() if named else home_of(DataRoot.resolve(None))
+        home = prepare_home(folder, postgres=options.postgres)
     except VqaError as error:
         tell_error(error)
         return 1

@@ -1,21 +1,23 @@
 """``vqa-assets ui``: the Dagster web UI behind its guard, and the daemon beside it, until Ctrl-C.
 
 Dagster's web server runs inside this process, so there is no other way to it than through the guard (``guard``): no
-port of its own that a page in a browser could find.
+port of its own that a page in a browser could find. ``--of`` is for a web server that something else starts (Dagster's
+Helm chart): the guard alone, in front of it (``proxy``). Whoever starts that server keeps everybody else from it.
 """
 
 import argparse
+import asyncio
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -25,7 +27,8 @@ from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.guard import TOKEN_NAME, Admission, Guard
 from vqa_assets.home import UNUSABLE, VARIABLE, home_of, prepare_home, unusable
 from vqa_assets.printing import logger, tell, tell_error
-from vqa_assets.tables.paths import CODE, ENVIRONMENT_NAME, DataRoot
+from vqa_assets.proxy import checked_address, passed_on
+from vqa_assets.tables.paths import ENVIRONMENT_NAME, DataRoot, shipped
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -36,6 +39,13 @@ _STATEMENT_LIMIT_MS, _RECYCLE_S, _MOST_CONNECTIONS = 15_000, 3_600, 20
 """What ``dagster-webserver`` itself takes for questions to the storage of runs."""
 _LAST_ANSWERS_S, _HIGHEST_PORT = 3, (1 << 16) - 1
 _GRACE_S = 30.0
+_ANSWERING: Mapping[str, Any] = {
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": _LAST_ANSWERS_S,
+}
+"""How uvicorn serves both."""
 _log = logger("vqa_assets.ui")
 
 
@@ -60,18 +70,19 @@ def serve(workspace: Path, listener: socket.socket, admission: Admission, *, dae
             ) from error
         with loaded as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_RATE_MS)
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    Guard(app, admission),
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    timeout_graceful_shutdown=_LAST_ANSWERS_S,
-                )
-            )
+            server = uvicorn.Server(uvicorn.Config(Guard(app, admission), **_ANSWERING))
             with _daemon(workspace, server) if daemon else _no_daemon() as ended:
                 server.run(sockets=[listener])
                 return 1 if ended.is_set() else 0
+
+
+async def guard_alone(address: str, listener: socket.socket, admission: Admission) -> None:
+    """Pass on to the web server at ``address`` what the guard lets in, until an interrupt."""
+    import uvicorn
+
+    async with passed_on(address) as app:
+        config = uvicorn.Config(Guard(app, admission), lifespan="off", **_ANSWERING)
+        await uvicorn.Server(config).serve(sockets=[listener])
 
 
 def _opened_home() -> dg.DagsterInstance:
@@ -156,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on (default: {PORT})")
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--workspace", type=Path, default=Path(WORKSPACE), help=f"what to load (default: {WORKSPACE})")
+    parser.add_argument("--of", metavar="URL", help="only the guard, in front of a Dagster web server at that address")
     parser.add_argument("--no-daemon", action="store_true", help="where the daemon is a service of its own")
     parser.add_argument("--daemon-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -166,6 +178,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         admission = Admission.of(os.environ)
+        if options.of:
+            address = checked_address(options.of)
+            with bound(options.host, options.port, admission) as listener:
+                _log_to_stderr()
+                name = authority_of(options.host)
+                tell(f"the guard of {address} is at http://{name}:{listener.getsockname()[1]}", flush=True)
+                asyncio.run(guard_alone(address, listener, admission.at(name)))
+            return 0
         # Where the home is elsewhere, the data root may be on another machine.
         elsewhere = os.environ.get(VARIABLE) and not options.root
         root = DataRoot.named() if elsewhere else DataRoot.resolve(options.root)
@@ -190,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _shipped(workspace: Path) -> Path:
     """The repository's own workspace file from wherever the command is typed; what a person named stays."""
-    return CODE / WORKSPACE if str(workspace) == WORKSPACE else workspace
+    return shipped(WORKSPACE) if str(workspace) == WORKSPACE else workspace
 
 
 def _check_places(workspace: Path, home: Path) -> None:

@@ -14,6 +14,7 @@ from vqa_assets.tables.allowed import ALLOW_NAME
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import SmallCorpus
 from vqa_assets_tests.shared.hostile_server import HostileServer
+from vqa_assets_tests.shared.installed import Installed, install
 from vqa_assets_tests.shared.platform import Platform
 from vqa_assets_tests.shared.web_ui import Place, WebUi, served
 
@@ -134,3 +135,9 @@ def web_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUi]:
         place.materialize("corpus_annotations,corpus_jsonl", "konvid-150k")
         with served(place) as found:
             yield found
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel, installed outside the checkout; one a session."""
+    return install(tmp_path_factory.mktemp("installed"))

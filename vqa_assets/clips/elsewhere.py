@@ -28,6 +28,8 @@ Answer = tuple[BaseException | None, Any]
 ABSENT = "absent"
 _DECIDING = ("av", "imageio-ffmpeg", "numpy", "onnxruntime", "dask", "distributed")
 """Packages whose versions decide what is measured, or how processes talk; beside Python and this one."""
+_BUILDS = {"onnxruntime": ("onnxruntime-gpu",)}
+"""The same package under another name: a coordinator without a GPU and workers with one go together."""
 _LOOK_AROUND_S = 0.2
 _TRIES_APART = 2
 
@@ -164,8 +166,9 @@ def packages_here() -> dict[str, str]:
     versions = {"python": platform.python_version(), "vqa-assets": vqa_assets.__version__}
     for name in _DECIDING:
         versions[name] = ABSENT
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
+        for build in (name, *_BUILDS.get(name, ())):
+            with suppress(metadata.PackageNotFoundError):
+                versions[name] = metadata.version(build)
     try:
         importlib.import_module("av")  # a wheel of another machine is there, and does not load
     except ImportError:

@@ -4,7 +4,6 @@ The manifest is ``{"defaults": {…}, "tables": [{"id", "features", "labels", "o
 with ``_`` are comments. Every mistake names the path of the entry: ``tables[1].min_match_rate``.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +22,13 @@ from vqa_assets.tables.allowed import AllowedPlaces
 from vqa_assets.tables.content_errors import library_words
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import table_at
-from vqa_assets.tables.paths import CODE, DataRoot
+from vqa_assets.tables.paths import DataRoot, shipped
 from vqa_assets.tables.publication import publishing, settle
 from vqa_assets.tables.targets import OwnTarget, check_targets
 
 STAGE = "mos_label_batch"
 _TITLE = "# MOS label batch"
 REPORT_SCHEMA = "mos-label-materializer-batch-v1"
-SHIPPED = (CODE / "configs", Path(sys.prefix) / "share" / "vqa-assets" / "configs")
-"""Where the manifests that come with the code lie: in a checkout, and where a wheel puts them."""
 _PATTERN = "mos-label-batch-*.json"
 _OPTIONS = tuple(LabelSettings.model_fields)
 _TABLE_KEYS = ("id", "features", "labels", "out", "audit_json")
@@ -140,7 +137,7 @@ def read_manifest(
 
 def shipped_manifests() -> tuple[Path, ...]:
     """The manifests that come with the code."""
-    return tuple(sorted(next((paths for folder in SHIPPED if (paths := [*folder.glob(_PATTERN)])), [])))
+    return tuple(sorted(shipped("configs").glob(_PATTERN)))
 
 
 def is_shipped(path: Path) -> bool:

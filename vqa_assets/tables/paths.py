@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from vqa_assets.corpora import Corpus
@@ -14,6 +17,23 @@ ENVIRONMENT_NAME = "VQA_DATA_ROOT"
 DEFAULT_ROOT = "data"
 CODE = Path(__file__).parents[2]
 """The folder that holds the package: a checkout of the repository, or where packages are installed."""
+_SHARE = "share/vqa-assets"
+
+
+def shipped(name: str) -> Path:
+    """A file or folder that comes with the package, by its path in the repository; nothing may be there.
+
+    In a checkout it is the checkout's own, of an installed wheel one of its data files.
+    """
+    if (CODE / "pyproject.toml").is_file():
+        return CODE / name
+    # Where an installer puts data files (a virtual environment, a user's folder, a tool's), only its record knows.
+    own = None
+    with suppress(PackageNotFoundError):  # of a copy that no installer put there
+        recorded = (file for file in files("vqa-assets") or () if file.as_posix().endswith(f"{_SHARE}/dagster.yaml"))
+        own = next(recorded, None)
+    folder = Path(str(own.locate())).resolve().parent if own else Path(sys.prefix) / _SHARE
+    return folder / name
 
 
 def manifest_path(artefact: Path) -> Path:

@@ -137,12 +137,27 @@ def test_without_a_folder_it_is_the_data_roots_and_says_where_there_is_none(
     assert capsys.readouterr().out.startswith(f"{tmp_path}/data/.dagster: dagster.yaml written")
 
 
-def test_a_package_without_its_repository_says_which_file_to_copy(
+def test_a_package_without_its_files_says_which_to_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(home, "CODE", tmp_path / "site-packages")
+    monkeypatch.setattr(home, "shipped", lambda name: tmp_path / "share" / name)
     assert main([str(tmp_path / "home")]) == 1
     assert "copy dagster.yaml from the repository" in capsys.readouterr().err
+
+
+def test_a_home_of_postgresql_is_told_what_it_lacks_and_one_with_settings_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DAGSTER_PG_HOST", raising=False)
+    assert main([str(tmp_path / "home"), "--postgres"]) == 1
+    assert "DAGSTER_PG_HOST" in capsys.readouterr().err
+    settings = tmp_path / "home" / "dagster.yaml"
+    assert settings.read_bytes() == b"".join(
+        (CODE / name).read_bytes() for name in ("dagster.yaml", "deploy/storage-postgres.yaml")
+    )
+    settings.write_text("telemetry: {enabled: false}\n")
+    assert main([str(tmp_path / "home"), "--postgres"]) == 0
+    assert "dagster.yaml left as it was" in capsys.readouterr().out
 
 
 def test_make_the_units_and_the_pages_prepare_the_home_before_anything_opens_it() -> None:

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def environment(folder: Path, server: postgres.Server) -> dict[str, str]:
-    """A DAGSTER_HOME made as the page says: our dagster.yaml with the storage appended."""
+    """A DAGSTER_HOME as ``vqa_assets.home --postgres`` makes it, but for the port."""
     home = folder / "home"
     home.mkdir()
     storage = (REPOSITORY / "deploy/storage-postgres.yaml").read_text(encoding="utf-8")

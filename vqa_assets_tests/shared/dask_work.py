@@ -1,17 +1,25 @@
-"""Probers and extractors that Dask's workers open by name; some of them kill the process that they work in."""
+"""Probers and extractors that Dask's workers open by name; some of them kill the process that they work in.
+
+And a cluster of SLURM's without its jobs.
+"""
 
 import os
 import signal
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError
 from vqa_assets.features.family import FamilyVersion, Measured
 from vqa_assets.ingest.fakes import FakeProber
 from vqa_assets.ingest.tools import Prober
+
+if TYPE_CHECKING:
+    from dask_jobqueue import SLURMCluster
 
 
 @dataclass(frozen=True)
@@ -60,3 +68,18 @@ class DeadlyExtractor:
         if self.pause_s:
             (stop or threading.Event()).wait(self.pause_s)
         return {"bytes": {"n_bytes": clip.stat().st_size, "n_feature_frames": 1}}
+
+
+@contextmanager
+def slurm_cluster(**options: Any) -> Iterator["SLURMCluster"]:
+    """A cluster of SLURM's whose scheduler runs here, and that submits no job."""
+    from dask_jobqueue import SLURMCluster
+
+    scheduler = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
+    cluster = SLURMCluster(n_workers=0, scheduler_options=scheduler, **options)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+        for name in ("ca_file", "cert", "key"):  # it leaves the files with its keys open
+            getattr(cluster, f"_job_{name}").close()
