@@ -191,8 +191,8 @@ def _train(
         metadata={
             **_metadata(head.manifest),
             "predictions": root.shown(head.predictions),
-            "card": dg.MetadataValue.md(_without_picture(head.card.read_text(encoding="utf-8"))),
-            "predicted_against_mos": picture(head.picture.read_bytes(), "predicted against MOS, residuals by corpus"),
+            "card": dg.MetadataValue.md(_without_picture(head.card_text)),
+            "predicted_against_mos": picture(head.picture_png, "predicted against MOS, residuals by corpus"),
         },
     )
     synthetic = head.manifest["smoke"] or head.manifest["synthetic"]

@@ -55,7 +55,7 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             columns = FeatureColumns.declared(catalog.corpora.values(), families)
             files = _files(catalog, root, settings)
             made = make_unified_features(
-                unified_parquet(root), files, columns, settings, run_context(context, root, __file__)
+                unified_parquet(root), files, columns, settings, run_context(context, root, __file__), _embeddings
             )
         report = made.report
         histogram = histogram_png(report.histogram, TRAINING, f"{report.rows_out} clips with features")
@@ -75,7 +75,7 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 "absent": list(report.absent),
                 "columns": len(report.columns),
                 "mos_histogram": picture(histogram, "MOS histogram"),
-                **_embeddings(made.path),
+                **made.seen,
                 "left_out_columns": records([{"column": n, "why": why} for n, why in report.left_out_columns.items()]),
             },
         )

@@ -43,9 +43,9 @@ _SHAPE = ("nr_width", "nr_height", "nr_duration_s", "width", "height", "duration
 
 @dataclass(frozen=True)
 class PublishedHead:
-    """A head's files, its manifest as written, and the data version of the head that stands.
+    """A head's files, what its card and the card's picture hold, its manifest as written, and a data version.
 
-    A smoke run, an experiment, or a run that exports nothing leaves that one as it is.
+    That is of the head that stands: a smoke run, an experiment, or a run that exports nothing leaves that one as it is.
     """
 
     onnx: Path | None
@@ -53,6 +53,8 @@ class PublishedHead:
     manifest_path: Path
     card: Path
     picture: Path
+    card_text: str
+    picture_png: bytes
     manifest: Mapping[str, Any]
     data_version: str
 
@@ -117,12 +119,17 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
             context,
         )
         check_published(publication.lies_at(predictions), manifest, sidecar)
-        publication.write(picture, card_png(built.predictions, manifest))
-        publication.write(card, render_card(manifest, picture.name).encode())
-    standing = standing_head(context.root, inputs.recipe)
+        picture_png, card_text = card_png(built.predictions, manifest), render_card(manifest, picture.name)
+        publication.write(picture, picture_png)
+        publication.write(card, card_text.encode())
+        # All that a run tells of it is read before it stands: a run that fails has published nothing.
+        takes_its_place = sidecar == context.root.models() / f"{inputs.recipe}.json"
+        standing = manifest if takes_its_place else standing_head(context.root, inputs.recipe)
     version = str(standing["sha256"])[:32] if standing and standing.get("sha256") else NO_HEAD
     exported = None if built.onnx is None else onnx
-    return PublishedHead(exported, predictions, sidecar, card, picture, manifest, version)
+    return PublishedHead(
+        exported, predictions, sidecar, card, picture, card_text, picture_png, manifest, data_version=version
+    )
 
 
 def _files_read(inputs: HeadInputs, manifest: Mapping[str, Any]) -> dict[str, Path | ReadInput]:

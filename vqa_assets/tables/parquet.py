@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from vqa_assets.errors import SchemaError, VqaError
 from vqa_assets.printing import logger
 from vqa_assets.tables.content_errors import reading
-from vqa_assets.tables.files import LFS_POINTER, place_to_read
+from vqa_assets.tables.files import LFS_POINTER, fault_of, place_to_read
 from vqa_assets.tables.makers import refuse_newer_mark
 
 NO_VALUE = ("nan", "na", "n/a", "<na>", "null", "none")
@@ -29,6 +30,13 @@ def open_parquet(path: Path) -> Any:
     try:
         file = pq.ParquetFile(place_to_read(path))
     except (pa.ArrowException, OSError) as error:
+        if (fault := fault_of(error)) is not None:  # the disk's trouble says nothing of what the file is
+            raise SchemaError(
+                f"{path}",
+                found=f"a file that cannot be read ({os.strerror(fault)})",
+                expected="a Parquet table",
+                next_step="mend its permissions or the disk, then run again",
+            ) from error
         raise SchemaError(
             f"{path}",
             found=f"found {_what_is_there(path, error)}",
@@ -44,8 +52,11 @@ def _what_is_there(path: Path, error: Exception) -> str:
         return "nothing"
     if path.is_dir():
         return "a folder"
-    with path.open("rb") as content:
-        pointer = content.read(len(LFS_POINTER)) == LFS_POINTER
+    try:
+        with path.open("rb") as content:
+            pointer = content.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError as refused:
+        return f"a file that cannot be read ({refused.strerror})"
     return "a Git-LFS pointer (run git lfs pull where it came from)" if pointer else f"no Parquet file ({error})"
 
 

@@ -4,7 +4,7 @@ Scores, spreads and which of two equal clips stands are the unified corpus's dec
 the tables only names, hashes and states are in memory; their rows stream through.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -173,12 +173,13 @@ class FeatureRowsReport:
 
 @dataclass(frozen=True)
 class UnifiedFeatures:
-    """A table that stands: its report, its manifest as written, its data version."""
+    """A table that stands: its report, its manifest as written, its data version, and what ``look`` made of it."""
 
     path: Path
     report: FeatureRowsReport
     manifest: Mapping[str, Any]
     data_version: str
+    seen: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -206,12 +207,18 @@ class FeatureColumns:
 
 
 def make_unified_features(
-    unified: Path, files: FeatureFiles, columns: FeatureColumns, settings: FeatureRowsSettings, context: RunContext
+    unified: Path,
+    files: FeatureFiles,
+    columns: FeatureColumns,
+    settings: FeatureRowsSettings,
+    context: RunContext,
+    look: Callable[[Path], Mapping[str, Any]] = lambda _: {},
 ) -> UnifiedFeatures:
     """Join, validate and publish ``<root>/aggregated/unified_features.parquet`` with its replay manifest.
 
     A table whose content would stay the same is left alone; after an error the earlier one stands. Errors as
-    ``join_features``.
+    ``join_features``. ``look`` reads the table as it will stand, before anything stands otherwise than it did: where
+    it fails, the run has published nothing.
     """
     path = context.root.unified_features()
     settle(*(one.parent for one in (path, unified, *(file.path for file in files.files))))
@@ -224,6 +231,7 @@ def make_unified_features(
         version = table_version(draft)
         if stands_as(path, version) and networks_of(path) == report.networks:
             publication.keep(path)
+        seen = look(publication.lies_at(path))
         manifest = write_manifest(
             publication,
             manifest_path(path),
@@ -240,7 +248,7 @@ def make_unified_features(
         _log.warning("unified_features: %s", line)
     counts = ", ".join(f"{name} {value}" for name, value in report.counters().items())
     _log.info("[unified-features] %s", counts)
-    return UnifiedFeatures(path, report, manifest, version)
+    return UnifiedFeatures(path, report, manifest, version, seen)
 
 
 def files_read(unified: Path, files: FeatureFiles) -> dict[str, Path]:

@@ -1,8 +1,10 @@
 """Parquet tables: a version that is the content's alone, and rows of mixed types."""
 
 import datetime
+import errno
 import json
 import math
+import os
 
 import numpy as np
 import pandas as pd
@@ -226,6 +228,19 @@ class TestReading:
         assert str(caught.value).startswith(f"{path}: {found}")
         assert caught.value.expected == "a Parquet table"
         assert caught.value.next_step
+
+    @pytest.mark.parametrize("fault", [errno.EACCES, errno.EIO, errno.EDQUOT])
+    def test_what_the_disk_refuses_is_not_called_another_file(self, fault, tmp_path, monkeypatch):
+        def refuses(*_):
+            raise OSError(fault, f"Failed to open local file. Detail: [errno {fault}]")
+
+        path = tmp_path / "t.parquet"
+        pl.DataFrame({"a": [1]}).write_parquet(path)
+        monkeypatch.setattr(pq, "ParquetFile", refuses)
+        with pytest.raises(SchemaError) as told:
+            open_parquet(path)
+        assert told.value.found == f"a file that cannot be read ({os.strerror(fault)})"
+        assert "materialize" not in str(told.value)
 
     def test_a_folder_is_told_as_one(self, tmp_path):
         with pytest.raises(SchemaError, match="found a folder, expected a Parquet table"):

@@ -1,7 +1,8 @@
 """The unified corpus's rows with features: which row serves which clip, which columns are taken, what is counted."""
 
+import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Bench:
     """A data root with a unified corpus and labelled tables."""
 
     columns = FeatureColumns.declared(CORPORA.values(), ["brightest"])
+    look: Callable[[Path], Mapping[str, Any]] = staticmethod(lambda _: {})
 
     def __init__(self, path: Path) -> None:
         self.root = DataRoot(path)
@@ -66,6 +68,7 @@ class Bench:
             self.columns,
             chosen,
             RunContext(self.root, {}, Path(__file__), started=0.0),
+            self.look,
         )
 
     def rows(self, usual: Mapping[str, pl.DataFrame], **settings: Any) -> dict[str, dict[str, Any]]:
@@ -105,6 +108,24 @@ def test_score_spread_and_the_clip_that_stands_are_the_unified_corpus_s(bench: B
     assert found["b.mp4"]["mos_raw_0_100"] == pytest.approx(92.5)
     assert found["l.mp4"]["mos"] == pytest.approx(3.42)
     assert (found["l.mp4"]["mos_raw_0_100"], found["l.mp4"]["mos_std_dev"]) == (60.5, pytest.approx(0.4))
+
+
+def test_what_is_shown_of_the_table_is_read_before_it_stands(bench: Bench) -> None:
+    unify(bench.root.path, [A, B], [L])
+    first = bench.make({"konvid-1k": features(A, B), "lsvq": features(L)})
+    stood = {path: path.read_bytes() for path in first.path.parent.glob("unified_features*")}
+    seen: list[tuple[Path, int]] = []
+
+    def fails(table: Path) -> Mapping[str, Any]:
+        seen.append((table, pl.read_parquet(table).height))
+        raise OSError(errno.EIO, "Input/output error", str(table))
+
+    bench.look = fails
+    with pytest.raises(OSError, match="Input/output error"):
+        bench.make({"konvid-1k": features(A), "lsvq": features(L)})
+    assert {path: path.read_bytes() for path in stood} == stood
+    ((table, rows),) = seen
+    assert (table != first.path, rows) == (True, 2)  # what would have been published
 
 
 def test_whose_vectors_these_are_is_said_where_every_table_says_it_and_those_of_two_networks_are_left_out(
