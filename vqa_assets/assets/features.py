@@ -125,12 +125,23 @@ def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[st
     # What only some materializations have is left out of the others: the web UI plots numbers, and a null is none.
     if manifest["clips_per_s"] is not None:
         metadata["clips_per_s"] = manifest["clips_per_s"]
+    if manifest["time"] is not None:
+        metadata["time"] = records([{"part": part, "share": share} for part, share in manifest["time"].items()])
+    if devices := sorted({counts["device"] for counts in manifest["families"].values() if "device" in counts}):
+        metadata["device"] = ", ".join(devices)
     if manifest["measured_again"]:
         metadata["measured_again"] = manifest["measured_again"]
     if manifest["near_duplicates"] is not None:
         metadata["near_duplicate_groups"] = manifest["near_duplicates"]["groups"]
         groups = manifest["near_duplicates"]["examples"][:_GROUPS_SHOWN]
         metadata["near_duplicates"] = records([{"clips": ", ".join(keys)} for keys in groups])
+    alike = [
+        {"backbone": name, "clips": ", ".join(keys)}
+        for name, found in manifest["clips_alike"].items()
+        for keys in found["examples"][:_GROUPS_SHOWN]
+    ]
+    if alike:
+        metadata["clips_alike"] = records(alike)
     if measured.planes:
         metadata["embeddings"] = picture(embeddings_png(measured.planes, measured.scores), "embeddings by MOS")
     if measured.view is not None:

@@ -1,10 +1,16 @@
 """Batches across clips: whoever waits for vectors fills a network's next batch, whichever clip the pictures are of.
 
-There is no thread for it: of the threads that wait, one runs the network for all of them.
+On a processor every core runs a small batch of its own: cores that share one batch wait for each other at every
+operator, and decoders of other clips have them meanwhile. On a GPU one large batch runs at a time.
 """
 
+import os
 import threading
+import time
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,8 +25,8 @@ if TYPE_CHECKING:
     Pictures = NDArray[np.uint8 | np.float32]
     Vectors = NDArray[np.float32]
 
-BATCH_ON_CPU, BATCH_ON_CUDA = 16, 256
-"""Pictures at once, at most: on a processor more brings nothing."""
+BATCH_ON_CPU, BATCH_ON_CUDA = 4, 256
+"""Pictures at once, at most: on a core one takes as long alone as beside others."""
 
 _PICTURE_BYTES = 64 << 20
 """About what the inner tensors of a network for 224 × 224 pixels take a picture."""
@@ -29,116 +35,173 @@ _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "bfcarena", "b
 _log = logger("vqa_assets.backbones")
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """The vectors of pictures, by output, and the seconds that the network took for them."""
+
+    vectors: "dict[str, Vectors]"
+    seconds: float
+
+
 @dataclass(eq=False)
 class _Request:
-    """Pictures of one clip, an array an input, and the vectors of those that are done."""
+    """Pictures of one clip, an array an input, and what came of them: vectors by the place of their first picture."""
 
     inputs: "Sequence[Pictures]"
-    done: int = 0
-    parts: "list[dict[str, Vectors]]" = field(default_factory=list)
-    error: Exception | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    parts: "dict[int, dict[str, Vectors]]" = field(default_factory=dict)
+    embedded: int = 0
+    seconds: float = 0.0
+    error: BaseException | None = None
 
     @property
     def count(self) -> int:
         """How many pictures, or pieces."""
         return len(self.inputs[0])
 
-    @property
-    def waits(self) -> bool:
-        """Whether it is not done, and has not failed."""
-        return self.error is None and self.done < self.count
+    def answer(self, first: int, vectors: "dict[str, Vectors]", count: int, seconds: float) -> None:
+        """Take the vectors of ``count`` pictures from the ``first`` on."""
+        self.parts[first] = vectors
+        self.embedded += count
+        self.seconds += seconds
+        if self.embedded == self.count:
+            self.done.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Have an error instead of vectors; the first one counts."""
+        self.error = self.error or error
+        self.done.set()
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The pictures ``first`` to ``last`` of a request that no batch has taken."""
+
+    request: _Request
+    first: int
+    last: int
 
 
 class Batches:
     """A network that any number of threads ask for vectors; ``most`` pictures are in a batch, 0: by the memory.
 
-    Out of memory the batch is halved, which is said once.
+    ``lanes`` batches run at once, 0: as many as cores on a processor, one on CUDA. Out of memory the batch is halved,
+    and one runs at a time from then on, which is said once.
     """
 
-    def __init__(self, network: Network, most: int = 0) -> None:
-        self.network, self.most = network, most or usual_batch(network)
-        self._requests: list[_Request] = []
-        self._adding, self._running = threading.Lock(), threading.Lock()
-        self._told = False
+    def __init__(self, network: Network, most: int = 0, lanes: int = 0) -> None:
+        usual_lanes, usual_most = usual_batches(network)
+        self.network, self.most = network, most or usual_most
+        self._waiting: deque[_Waiting] = deque()
+        self._changing = threading.Lock()
+        self._alone: threading.Lock | None = None
+        # What is waited for in the last lines of ``embed`` runs here; idle threads end with the process.
+        self._lanes = ThreadPoolExecutor(lanes or usual_lanes, thread_name_prefix="network")
 
-    def embed(self, inputs: "Sequence[Pictures]") -> "dict[str, Vectors]":
-        """The vectors of pictures (N, T, H, W, 3), as ``as_batch`` takes them, one array an input: by output.
+    def embed(self, inputs: "Sequence[Pictures]") -> Embedded:
+        """The vectors of pictures (N, T, H, W, 3), as ``as_batch`` takes them, one array an input.
 
         ClipError where the network fails on them, TransientClipError where there is no memory for one picture.
         """
         import numpy as np
 
         request = _Request(inputs)
-        with self._adding:
-            self._requests.append(request)
-        # While one thread runs a batch, those that come later line up behind it: their pictures fill the next one.
-        while request.waits:
-            with self._running:
-                if request.waits:
-                    self._run_one()
+        self._enqueue([_Waiting(request, 0, request.count)])
+        request.done.wait()
         if request.error is not None:
             raise request.error
-        return {name: np.concatenate([part[name] for part in request.parts]) for name in request.parts[0]}
+        parts = [request.parts[first] for first in sorted(request.parts)]
+        vectors = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return Embedded(vectors, request.seconds)
 
-    def _run_one(self, alone: _Request | None = None) -> None:
-        """Run the next batch: the longest waiting pictures, of as many requests as fit, or of one ``alone``."""
+    def _enqueue(self, waiting: Sequence[_Waiting]) -> None:
+        """Have pictures embedded: at least as many runs are to come as it takes to reach all that wait."""
+        with self._changing:
+            self._waiting.extend(waiting)
+            # Of all that waits, for batches may be smaller by now; runs too many find nothing.
+            runs = sum(-(-(one.last - one.first) // self.most) for one in self._waiting)
+        for _ in range(runs):
+            self._lanes.submit(self._run_next)
+
+    def _taken(self) -> list[_Waiting]:
+        """The next batch: the longest waiting pictures, of as many requests as fit."""
+        with self._changing:
+            room, taken = self.most, list[_Waiting]()
+            while room and self._waiting:
+                one = self._waiting.popleft()
+                last = min(one.first + room, one.last)
+                if last < one.last:
+                    self._waiting.appendleft(_Waiting(one.request, last, one.last))
+                taken.append(_Waiting(one.request, one.first, last))
+                room -= last - one.first
+        return [one for one in taken if one.request.error is None]
+
+    def _run_next(self) -> None:
+        """Run the next batch, if any picture still waits; others may have been quicker."""
+        if taken := self._taken():
+            try:
+                self._run(taken)
+            except BaseException as error:
+                # Nobody reads what this thread raises: whoever waits for its vectors must be told.
+                for one in taken:
+                    one.request.fail(error)
+                raise
+
+    def _run(self, taken: Sequence[_Waiting]) -> None:
         import numpy as np
 
-        with self._adding:
-            waiting = [alone] if alone is not None else list(self._requests)
-        taken: list[tuple[_Request, slice]] = []
-        room = self.most
-        for request in waiting:
-            count = min(room, request.count - request.done)
-            taken += [(request, slice(request.done, request.done + count))] if count else []
-            room -= count
         try:
             batch = [
                 # Each by itself: differences are on another scale than pictures.
-                np.concatenate([as_batch(request.inputs[place][part], layout) for request, part in taken])
+                np.concatenate([as_batch(one.request.inputs[place][one.first : one.last], layout) for one in taken])
                 for place, layout in enumerate(self.network.backbone.inputs)
             ]
-            vectors = self.network.embed(batch)
+            with self._alone or nullcontext():
+                begun = time.perf_counter()
+                vectors = self.network.embed(batch)
+                seconds = time.perf_counter() - begun
         except Exception as error:  # onnxruntime's errors share no base but this
-            self._failed([request for request, _ in taken], self.most - room, error)
+            self._failed(taken, error)
             return
-        first = 0
-        for request, part in taken:
-            last = first + part.stop - part.start
-            request.parts.append({name: values[first:last] for name, values in vectors.items()})
-            request.done, first = part.stop, last
-        with self._adding:
-            self._requests = [request for request in self._requests if request.waits]
+        size, at = sum(one.last - one.first for one in taken), 0
+        for one in taken:
+            count = one.last - one.first
+            own = {name: values[at : at + count] for name, values in vectors.items()}
+            with self._changing:
+                one.request.answer(one.first, own, count, seconds * count / size)
+            at += count
 
-    def _failed(self, requests: "list[_Request]", size: int, error: Exception) -> None:
+    def _failed(self, taken: Sequence[_Waiting], error: Exception) -> None:
         """After a batch that failed: a smaller one where memory was short, each clip by itself where it was not."""
         name, reason = self.network.backbone.id, " ".join(str(error).split())[:300]
         no_memory = isinstance(error, MemoryError) or any(words in reason.lower() for words in _NO_MEMORY)
-        if no_memory and size > 1:
-            self.most = size // 2
-            if not self._told:
-                self._told = True
+        size = sum(one.last - one.first for one in taken)
+        if no_memory and (size > 1 or self._alone is None):
+            with self._changing:
+                is_first, self._alone = self._alone is None, self._alone or threading.Lock()
+                self.most = min(self.most, max(size // 2, 1))
+            if is_first:
                 _log.warning("backbone %s: no memory for %d pictures at once: the batch is halved", name, size)
-        elif len(requests) > 1:
+            self._enqueue(taken)
+        elif len(taken) > 1:
             # It may be the pictures of one clip: the others must not pay for it.
-            for request in requests:
-                self._run_one(request)
+            for one in taken:
+                self._run([one])
         else:
-            (request,) = requests
-            if no_memory:
-                request.error = TransientClipError(f"backbone {name}: no memory for one picture", found=reason)
-            else:
-                request.error = ClipError(f"backbone {name}: cannot embed this clip", found=reason)
-            with self._adding:
-                self._requests.remove(request)
+            what = "no memory for one picture" if no_memory else "cannot embed this clip"
+            kind = TransientClipError if no_memory else ClipError
+            taken[0].request.fail(kind(f"backbone {name}: {what}", found=reason))
 
 
-def usual_batch(network: Network) -> int:
-    """Pictures in a batch, by the memory that the device has left."""
+def usual_batches(network: Network) -> tuple[int, int]:
+    """How many batches run at once, and how many pictures are in one, by the memory that the device has left."""
     one = network.backbone.inputs[0]
     scale = max(one.frames * one.height * one.width / 224**2, 1e-3)
-    fits = int(_free_bytes(network.device) // 2 // (_PICTURE_BYTES * scale))
-    return max(min(fits, BATCH_ON_CUDA if network.device == "cuda" else BATCH_ON_CPU), 1)
+    fits = max(int(_free_bytes(network.device) // 2 // (_PICTURE_BYTES * scale)), 1)
+    if network.device == "cuda":
+        return 1, min(fits, BATCH_ON_CUDA)
+    lanes = min(os.cpu_count() or 1, fits)
+    return lanes, min(fits // lanes, BATCH_ON_CPU)
 
 
 def _free_bytes(device: str) -> int:

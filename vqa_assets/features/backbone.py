@@ -5,6 +5,7 @@ by their times, so that they are the same ones whether a clip is decoded whole o
 """
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vqa_assets.backbones.folder import Backbone, backbone_named
 from vqa_assets.backbones.network import Device, Network, tried_out
 from vqa_assets.errors import ClipError
 from vqa_assets.feature_names import BACKBONE_PREFIX, FeatureColumn
+from vqa_assets.features.clip_time import seconds_here
 from vqa_assets.features.decoding import DecodedClip, Frame
 from vqa_assets.features.family import Family, FrameRequest, Measured
 from vqa_assets.tables.networks import RecordedNetwork
@@ -144,7 +146,8 @@ def _batches(backbone: Backbone, device: Device, batch: int) -> Batches:
     key = (backbone.content, backbone.numbers, device, batch)
     with _OPENING:
         if key not in _OPEN:
-            network = Network(backbone, device)
+            # Each of its batches in one thread: cores that share one wait for each other (``batching``).
+            network = Network(backbone, device, 1)
             tried_out(network)
             _OPEN[key] = Batches(network, batch)
         return _OPEN[key]
@@ -186,7 +189,7 @@ class _Embedding:
             raise ClipError(f"{self._clip.name}: none of its frames that {self._backbone.id} looks at decodes")
         row: Measured = {}
         for view in self._backbone.views.names:
-            for output, vectors in self._batches.embed(self._inputs(view, pieces)).items():
+            for output, vectors in self._embedded(view, pieces).items():
                 if not np.isfinite(vectors).all():
                     raise ClipError(
                         f"{self._clip.name}: no embedding by {self._backbone.id}",
@@ -195,6 +198,15 @@ class _Embedding:
                 for pooling in self._backbone.sampling.pooling:
                     row[f"{self._backbone.id}.{view}.{output}_{pooling}"] = pooled_vectors(vectors, pooling)
         return row
+
+    def _embedded(self, view: str, pieces: Sequence[int]) -> dict[str, Vectors]:
+        seconds, begun = seconds_here(), time.perf_counter()
+        try:
+            embedded = self._batches.embed(self._inputs(view, pieces))
+        finally:
+            seconds.waiting += time.perf_counter() - begun
+        seconds.network += embedded.seconds
+        return embedded.vectors
 
     @cached_property
     def _offsets(self) -> list[int]:

@@ -25,7 +25,7 @@ from vqa_assets.feature_names import BACKBONE_PREFIX
 from vqa_assets.features.backbone import open_devices
 from vqa_assets.features.cache import FeatureCache
 from vqa_assets.features.clip_description import AUDITED, clip_audit
-from vqa_assets.features.embeddings import EmbeddingPlane, embedding_planes
+from vqa_assets.features.embeddings import EmbeddingPlane, clips_alike, embedding_planes
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.measuring import (
     ClipToMeasure,
@@ -53,6 +53,7 @@ from vqa_assets.tables.parquet import (
     TableDigest,
     column_names,
     open_parquet,
+    rows_at_once,
     standing_version,
 )
 from vqa_assets.tables.paths import manifest_path
@@ -69,10 +70,7 @@ MANIFEST_SCHEMA = "clip-features-manifest-v1"
 WINDOW_PER_WORKER = 2
 
 BATCH_ROWS = 8_192
-"""Rows of the table in memory at once, and in a row group: about 100 MB of 250 columns."""
-
-BATCH_NUMBERS = 256 * BATCH_ROWS
-"""Numbers of the table in memory at once: a vector's each count."""
+"""Rows of the table in memory at once, and in a row group: about 100 MB of 250 columns; fewer of vectors."""
 
 MOST_SHAPES = 1_024
 """Different sets of columns and types of rows that are kept apart while a table's schema is gathered."""
@@ -189,8 +187,10 @@ def make_clip_features(
                 body = _body(corpus, extractor, report, version) | {
                     "backbones": {name: asdict(network) for name, network in _networks(extractor).items()},
                     "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
+                    "time": report.seconds.shares(),
                     "audit": clip_audit(_written(table, AUDITED)).as_dict(),
                     "near_duplicates": group_report(list(_written(table, COMPARED))) if hashed else None,
+                    "clips_alike": clips_alike(table),
                 }
                 clips.refuse_changes()
                 inputs: dict[str, Path | ReadInput] = {
@@ -481,18 +481,13 @@ def _write(
     specified = [c.name for c in CLIP_FEATURES.columns]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         writer.add_key_value_metadata(marks)
-        while batch := list(islice(rows, _rows_at_once(schema))):
+        numbers = sum(getattr(field.type, "list_size", 1) for field in schema)
+        while batch := list(islice(rows, rows_at_once(BATCH_ROWS, numbers))):
             met = set().union(*batch)
             yield pd.DataFrame({name: [row.get(name) for row in batch] for name in specified if name in met})
             table = kinds.batch(batch, schema)
             digest.update(table)
             writer.write_table(table)
-
-
-def _rows_at_once(schema: Any) -> int:
-    """``BATCH_ROWS``, and fewer where vectors make a row long."""
-    numbers = sum(getattr(field.type, "list_size", 1) for field in schema)
-    return int(min(BATCH_ROWS, max(BATCH_NUMBERS // numbers, 1)))
 
 
 def _written(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

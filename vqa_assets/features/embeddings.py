@@ -3,7 +3,7 @@
 How it is shown is the asset's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vqa_assets.features.near_duplicates import alike_report
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.parquet import open_parquet
 
@@ -50,6 +51,29 @@ def embedding_planes(path: Path) -> list[EmbeddingPlane]:
         file = open_parquet(path)
         planes = [_plane(file, column) for column in _columns(file)]
     return [plane for plane in planes if plane is not None]
+
+
+def clips_alike(path: Path) -> dict[str, dict[str, Any]]:
+    """Per backbone of a Parquet table, the clips that its first vector, a mean over time, calls alike."""
+    with reading(path):
+        file = open_parquet(path)
+        return {column.partition(".")[0]: _alike(file, column) for column in _columns(file)}
+
+
+def _alike(file: "ParquetFile", column: str) -> dict[str, Any]:
+    names = [name for name in ("key", "nr_duration_s", "duration_s") if name in file.schema_arrow.names]
+    rows = file.read(columns=names).to_pylist()
+    seconds = [row.get("nr_duration_s") or row.get("duration_s") or 1.0 for row in rows]
+
+    def vectors() -> Iterator[NDArray[np.float32] | None]:
+        for batch in file.iter_batches(columns=[column], batch_size=MOST_CLIPS):
+            values = batch.column(0)
+            numbers = values.flatten().to_numpy(zero_copy_only=False)
+            # What is null has no numbers among these.
+            left = iter(numbers.reshape(-1, values.type.list_size))
+            yield from (next(left) if is_there else None for is_there in values.is_valid().to_pylist())
+
+    return alike_report(vectors(), [str(row["key"]) for row in rows], seconds)
 
 
 def _columns(file: "ParquetFile") -> Sequence[str]:

@@ -21,6 +21,7 @@ from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, FeatureError, SettingsError
 from vqa_assets.feature_names import KONVID_V1, NR_V1
 from vqa_assets.features.clip_description import ClipFacts, SoughtFacts
+from vqa_assets.features.clip_time import decoding
 from vqa_assets.features.decoding import (
     LONG_SIDE,
     ClipFile,
@@ -179,7 +180,7 @@ class ClipExtractor:
     ) -> dict[str, Measured | ClipError]:
         with ExitStack() as stack:
             under_way: _Families | None = None
-            for frame in frames:
+            for frame in decoding(frames):
                 if under_way is None:
                     # Only the first frame tells the size that a comparison needs to know before it begins.
                     decoded = DecodedClip(source, frame.picture, self.max_frames, beside, stop, known_timeline=timeline)

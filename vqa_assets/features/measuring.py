@@ -39,6 +39,7 @@ from vqa_assets.errors import (
 )
 from vqa_assets.feature_names import BACKBONE_PREFIX, CANONICAL_6, VMAF, pooled_columns
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome, family_key
+from vqa_assets.features.clip_time import ClipSeconds, seconds_of_clip
 from vqa_assets.features.family import FamilyVersion, FeatureExtractor, Measured, joined
 from vqa_assets.features.memory import MEMORY
 from vqa_assets.features.windows import Window
@@ -131,7 +132,7 @@ class FeatureReport:
     had to be measured counts as measured; one of which one family failed has failed. Of those with features,
     ``no_reference`` are the keys of ladder clips without their reference, and ``failed_alone`` those that only a family
     which costs no clip could not measure (key, reason). ``again`` tells how many clips were measured before by another
-    version, and what differs. ``families`` has each family's own counts.
+    version, and what differs. ``families`` has each family's own counts, ``seconds`` where the time of all clips went.
     """
 
     rows_in: int
@@ -143,6 +144,7 @@ class FeatureReport:
     too_large: list[tuple[str, str]] = field(default_factory=list)
     families: Mapping[str, "FamilyCounts"] = field(default_factory=dict)
     failed_alone: list[tuple[str, str]] = field(default_factory=list)
+    seconds: ClipSeconds = field(default_factory=ClipSeconds, compare=False)
 
     @property
     def reconciles(self) -> bool:
@@ -211,7 +213,9 @@ def extract_features(
         if isinstance(executor, Remote) and any(family.name.startswith(BACKBONE_PREFIX) for family in families):
             executor.prefer("GPU")
         for task, future in completed(executor, work, hand.taken(tasks), run.window, run.meanwhile):
-            measured, key = hand.given_back(task, _result(task, future)), _clip_key(task.clip)
+            result = _result(task, future)
+            ledger.seconds.add(result.seconds)
+            measured, key = hand.given_back(task, result.outcomes), _clip_key(task.clip)
             cache.put_all({family_key(family, key): measured[family.name] for family in ledger.lacking[task.index]})
             ledger.judge(task.index, task.clip, {one: measured[one.name] for one in ledger.lacking[task.index]})
             done += 1
@@ -286,6 +290,7 @@ class _Ledger:
     failed_alone: dict[int, tuple[str, str]] = field(default_factory=dict)
     families: dict[str, FamilyCounts] = field(default_factory=dict)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: ClipSeconds = field(default_factory=ClipSeconds)
 
     def judge(
         self, index: int, clip: ClipToMeasure, outcomes: Mapping[FamilyVersion, Outcome | None], *, known: bool = False
@@ -329,6 +334,7 @@ class _Ledger:
             too_large=[self.too_large[index] for index in sorted(self.too_large)],
             families=self.families,
             failed_alone=[self.failed_alone[index] for index in sorted(self.failed_alone.keys() - lost)],
+            seconds=self.seconds,
         )
 
 
@@ -437,29 +443,38 @@ def _version_change(
     return None
 
 
-def _result(task: MeasuringTask, future: "Future[dict[str, Outcome]]") -> dict[str, Outcome]:
+@dataclass(frozen=True)
+class MeasuredClip:
+    """What came of one clip, by family, and where its time went."""
+
+    outcomes: dict[str, Outcome]
+    seconds: ClipSeconds
+
+
+def _result(task: MeasuringTask, future: "Future[MeasuredClip]") -> MeasuredClip:
     """What a worker made of a clip; where it died of it, alone with it and twice, that is what became of it."""
     try:
         return future.result()
     except ChildDiedError as death:
-        return dict.fromkeys(task.families, _outcome(death))
+        return MeasuredClip(dict.fromkeys(task.families, _outcome(death)), ClipSeconds())
 
 
 def _measure(
     extractor: FeatureExtractor, caps: ClipCaps, stop: threading.Event | None, task: MeasuringTask
-) -> dict[str, Outcome]:
-    """What came of one clip, by family; failures that are the clip's own are outcomes, all others are raised.
+) -> MeasuredClip:
+    """What came of one clip; failures that are the clip's own are outcomes, all others are raised.
 
     Where the machine stood in the way, or a process died over the clip, it is tried once more.
     """
     MEMORY.keep_to(caps)  # here: the process may be another than the run's
     if stop is None and (here := run_here()):
         stop = here.stop
-    measured = _tried(extractor, caps, stop, task)
-    again = tuple(name for name, values in measured.items() if _may_pass(values))
-    if again:
-        measured = {**measured, **_tried(extractor, caps, stop, replace(task, families=again))}
-    return {name: _outcome(values) for name, values in measured.items()}
+    with seconds_of_clip() as seconds:
+        measured = _tried(extractor, caps, stop, task)
+        again = tuple(name for name, values in measured.items() if _may_pass(values))
+        if again:
+            measured = {**measured, **_tried(extractor, caps, stop, replace(task, families=again))}
+    return MeasuredClip({name: _outcome(values) for name, values in measured.items()}, seconds)
 
 
 def _tried(

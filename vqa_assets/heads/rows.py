@@ -532,8 +532,13 @@ def _read_features(
             features[:, columns] = scan.select(pl.col(key), **own).collect().filter(labelled).drop(key).to_numpy()
             let_go(features)
         for vector in schema.vectors:
-            vectors = scan.select(pl.col(key), vector=expressions[f"feature:{vector.name}"]).collect().filter(labelled)
-            features[:, schema.block_of(vector)] = vectors["vector"].to_numpy()
+            selected = scan.select(pl.col(key), vector=expressions[f"feature:{vector.name}"])
+            # Some rows at a time: a column of vectors is as large as a table.
+            row = at = 0
+            for batch in selected.collect_batches(chunk_size=max(_NUMBERS_AT_ONCE // vector.size, 1)):
+                vectors = batch["vector"].filter(labelled[row : row + len(batch)]).to_numpy()
+                features[at : at + len(vectors), schema.block_of(vector)] = vectors
+                row, at = row + len(batch), at + len(vectors)
             let_go(features)
     except pl.exceptions.PolarsError as error:
         raise _unreadable(corpus, error) from error

@@ -24,10 +24,17 @@ from vqa_assets.labels.settings import LabelPaths, LabelSettings
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
 from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.tables.files import drafting, fault_of, read_json_lines, read_json_object
-from vqa_assets.tables.foreign_tables import ColumnSelection, ForeignTable, Format, check_present, table_at
+from vqa_assets.tables.foreign_tables import (
+    ColumnSelection,
+    ForeignTable,
+    Format,
+    check_present,
+    numbers_a_row,
+    table_at,
+)
 from vqa_assets.tables.makers import made_by, mark, seal
 from vqa_assets.tables.networks import networks_mark, networks_of
-from vqa_assets.tables.parquet import iterate_frames, stands_as, table_version
+from vqa_assets.tables.parquet import iterate_frames, rows_at_once, stands_as, table_version
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import Publication, publishing, settle
 from vqa_assets.tables.specs import CORPUS_JSONL, labelled_table
@@ -229,9 +236,12 @@ def _write_parquet(join: Join, path: Path) -> None:
     """The labelled rows as Parquet, streamed in their order; of a table of objects only the columns that are added."""
     rows = join.rows.select(join.added) if join.as_objects else join.rows
     try:
-        with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
+        numbers = numbers_a_row(rows)
+        with pl.Config(streaming_chunk_size=rows_at_once(_CHUNK_ROWS, numbers)):
             marked = mark(STAGE) | networks_mark(networks_of(join.features.path))
-            rows.sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
+            rows.sink_parquet(
+                path, compression="zstd", row_group_size=rows_at_once(_ROW_GROUP, numbers), metadata=marked
+            )
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:
             raise

@@ -4,6 +4,7 @@ Whole rows come as one lazy frame; chosen columns come with keys and names as te
 that is no number stays beside its row, so that whoever uses the column can name it. What columns mean is not here.
 """
 
+import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -322,6 +323,12 @@ def table_at(path: Path) -> ForeignTable:
         )
     refuse_newer(path)
     return ForeignTable(path, kind)
+
+
+def numbers_a_row(rows: pl.LazyFrame) -> int:
+    """How many values a row holds, those of vectors each; of lists, whose length the type does not say, one."""
+    kinds = rows.collect_schema().dtypes()
+    return sum(math.prod(kind.shape) if isinstance(kind, pl.Array) else 1 for kind in kinds)
 
 
 def check_present(path: Path, role: str, made_by: str) -> None:

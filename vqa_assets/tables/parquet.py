@@ -15,6 +15,8 @@ from vqa_assets.tables.makers import refuse_newer_mark
 
 NO_VALUE = ("nan", "na", "n/a", "<na>", "null", "none")
 """What tables say, in any case, where a cell is empty."""
+USUAL_NUMBERS = 256
+"""Numbers in a row of a table without vectors, about: what bounds of memory that are stated in rows are made for."""
 _BATCH_ROWS = 65_536
 _log = logger("vqa_assets.tables")
 
@@ -65,6 +67,11 @@ def column_names(path: Path) -> list[str]:
     return list(open_parquet(path).schema_arrow.names)
 
 
+def rows_at_once(most: int, numbers: int) -> int:
+    """``most`` rows of usual tables, of about ``USUAL_NUMBERS`` a row; fewer where vectors make a row longer."""
+    return max(min(most, most * USUAL_NUMBERS // max(numbers, 1)), 1)
+
+
 def table_version(path: Path, without: Collection[str] = ()) -> str:
     """A hash of a Parquet file's columns and values, whatever its row groups, encodings and writer."""
     file = open_parquet(path)
@@ -72,9 +79,13 @@ def table_version(path: Path, without: Collection[str] = ()) -> str:
     # A batch of all columns of a long table is large: as many columns are read at once as hold no more cells than one
     # column's batch does. The file is opened once, for to open one of many columns is slow.
     at_once = max(_BATCH_ROWS // max(file.metadata.num_rows, 1), 1)
+    # A column of vectors is as many columns by itself.
+    sizes = {field.name: getattr(field.type, "list_size", 1) for field in file.schema_arrow}
     with reading(path):
         for first in range(0, len(digest.names), at_once):
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=digest.names[first : first + at_once]):
+            names = digest.names[first : first + at_once]
+            rows = max(_BATCH_ROWS // max(sizes[name] for name in names), 1)
+            for batch in file.iter_batches(batch_size=rows, columns=names):
                 digest.update(batch)
     return digest.version()
 

@@ -25,10 +25,10 @@ from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import fault_of
-from vqa_assets.tables.foreign_tables import ForeignTable, check_present, key_text, table_at
+from vqa_assets.tables.foreign_tables import ForeignTable, check_present, key_text, numbers_a_row, table_at
 from vqa_assets.tables.makers import mark
 from vqa_assets.tables.networks import Networks, RecordedNetwork, networks_mark, networks_of
-from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, stands_as, table_version
+from vqa_assets.tables.parquet import NO_VALUE, column_names, iterate_frames, rows_at_once, stands_as, table_version
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.publication import publishing, settle
 from vqa_assets.tables.specs import CLIP_FACTS, LABELLED, MOS_FEATURES, STATUS_COLUMN, UNIFIED_FEATURES
@@ -311,9 +311,12 @@ def join_features(unified: Path, files: FeatureFiles, columns: FeatureColumns, o
     networks = _shared_networks(used)
     frames = [table.rows_out(serving, clips, layout) for table in used]
     try:
-        with pl.Config(streaming_chunk_size=_CHUNK_ROWS):
+        rows = pl.concat(frames)
+        numbers = numbers_a_row(rows)
+        with pl.Config(streaming_chunk_size=rows_at_once(_CHUNK_ROWS, numbers)):
             marked = mark("unified_features") | networks_mark(networks)
-            pl.concat(frames).sink_parquet(out, compression="zstd", row_group_size=_ROW_GROUP, metadata=marked)
+            group = rows_at_once(_ROW_GROUP, numbers)
+            rows.sink_parquet(out, compression="zstd", row_group_size=group, metadata=marked)
     except pl.exceptions.PolarsError as error:
         if fault_of(error) is not None:
             raise

@@ -1,8 +1,9 @@
 """Backbones as families: vectors whose numbers are known, of the frames planned, whatever else is measured beside."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -340,9 +341,13 @@ def test_vectors_pass_through_labels_and_the_table_of_all_corpora_and_csv_is_ref
     name = corpus.corpus.name
     run = platform.run("clip_features", partition=name, resource_config={"extractor": chosen})
     assert run.success
-    assert metadata(run, "clip_features")["extractor"].partition("; backbone:")[0] == (
-        f"av {av.__version__}; first 1800 frames"
-    )
+    told = metadata(run, "clip_features")
+    assert told["extractor"].partition("; backbone:")[0] == f"av {av.__version__}; first 1800 frames"
+    assert (told["device"], told["clips_per_s"] > 0) == ("cpu", True)
+    shares = {dict(one.data)["part"]: dict(one.data)["share"] for one in told["time"].records}
+    assert set(shares) == {"decode", "network", "other"}
+    assert sum(shares.values()) == pytest.approx(1, abs=0.002)
+    assert min(shares.values()) > 0
     root = DataRoot(root_path)
     joined = (root.features(corpus.corpus), [root.corpus_jsonl(corpus.corpus)])
     label_features(*joined, root.labelled(corpus.corpus), LabelSettings())
@@ -378,23 +383,30 @@ def test_a_backbone_or_a_device_that_is_not_there_is_named(root_path: Path, plat
         assert said in str(failure.step_failure_data.error)
 
 
+@contextmanager
+def all_waiting(batches: Batches, requests: int) -> Iterator[None]:
+    """The one lane is busy until so many requests wait."""
+    busy = threading.Event()
+    batches._lanes.submit(busy.wait)
+    yield
+    while len(batches._waiting) < requests:
+        threading.Event().wait(0.001)
+    busy.set()
+
+
 def test_an_embedding_is_the_same_whatever_the_batch_and_its_neighbours(tmp_path: Path) -> None:
     backbone = read_backbone(backbone_folder(tmp_path, more=[]))
     network = Network(backbone, "cpu")
     rng = np.random.default_rng(0)
     clips = [rng.random((count, 1, 8, 8, 3), np.float32) for count in (1, 5, 8, 3)]
-    alone = [Batches(network, 1).embed([clip])["embedding"] for clip in clips]
-    batches = Batches(network, 6)
+    alone = [Batches(network, 1).embed([clip]).vectors["embedding"] for clip in clips]
+    batches = Batches(network, 6, lanes=1)
     sizes: list[int] = []
     run = network.embed
     network.embed = lambda batch: sizes.append(len(batch[0])) or run(batch)  # type: ignore[method-assign,func-returns-value]
-    with ThreadPoolExecutor(4) as pool, batches._running:
+    with ThreadPoolExecutor(4) as pool, all_waiting(batches, 4):
         waiting = [pool.submit(batches.embed, [clip]) for clip in clips]
-        while len(batches._requests) < 4:
-            threading.Event().wait(0.001)
-        batches._running.release()
-        together = [one.result()["embedding"] for one in waiting]
-        batches._running.acquire()
+    together = [one.result().vectors["embedding"] for one in waiting]
     assert sum(sizes) == 17
     assert sizes == [6, 6, 5]  # of several clips, though none has more than eight
     for one, other in zip(alone, together, strict=True):
@@ -421,8 +433,8 @@ def test_out_of_memory_the_batch_is_halved_and_that_is_said_once(
     network = Network(read_backbone(backbone_folder(tmp_path)), "cpu")
     pictures = np.random.default_rng(0).random((17, 1, 8, 8, 3), np.float32)
     batches: Any = Batches(Narrow(network, 3), 16)  # type: ignore[arg-type]
-    assert batches.embed([pictures])["embedding"] == pytest.approx(
-        Batches(network, 17).embed([pictures])["embedding"], rel=1e-5
+    assert batches.embed([pictures]).vectors["embedding"] == pytest.approx(
+        Batches(network, 17).embed([pictures]).vectors["embedding"], rel=1e-5
     )
     assert batches.most == 2
     assert [record.getMessage() for record in caplog.records] == [
@@ -433,17 +445,13 @@ def test_out_of_memory_the_batch_is_halved_and_that_is_said_once(
 
 
 def test_what_a_network_cannot_embed_costs_its_own_clip_only(tmp_path: Path) -> None:
-    batches: Any = Batches(Narrow(Network(read_backbone(backbone_folder(tmp_path)), "cpu"), 99), 16)  # type: ignore[arg-type]
+    batches: Any = Batches(Narrow(Network(read_backbone(backbone_folder(tmp_path)), "cpu"), 99), 16, 1)  # type: ignore[arg-type]
     good = np.random.default_rng(0).random((2, 1, 8, 8, 3), np.float32)
-    with ThreadPoolExecutor(2) as pool, batches._running:
+    with ThreadPoolExecutor(2) as pool, all_waiting(batches, 2):
         waiting = [pool.submit(batches.embed, [clip]) for clip in (good, good - 1000)]
-        while len(batches._requests) < 2:
-            threading.Event().wait(0.001)
-        batches._running.release()
-        assert len(waiting[0].result()["embedding"]) == 2
-        with pytest.raises(ClipError, match="backbone tiny: cannot embed this clip: bad picture"):
-            waiting[1].result()
-        batches._running.acquire()
+    assert len(waiting[0].result().vectors["embedding"]) == 2
+    with pytest.raises(ClipError, match="backbone tiny: cannot embed this clip: bad picture"):
+        waiting[1].result()
 
 
 def test_a_network_is_opened_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
 """The plane in which a table's embeddings are shown: of vectors whose principal components are known."""
 
+import subprocess
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +10,15 @@ import polars as pl
 import pytest
 
 from vqa_assets.assets.metadata import embeddings_png
-from vqa_assets.features.embeddings import MOST_CLIPS, embedding_planes
+from vqa_assets.backbones.efficientnet_lite0 import FACTS, export_onnx
+from vqa_assets.backbones.making import add_backbone
+from vqa_assets.demo.demo_corpus import SEED, encode_clip, plan_clips
+from vqa_assets.demo.scenes import moving_pictures
+from vqa_assets.features.backbone import backbone_family
+from vqa_assets.features.embeddings import MOST_CLIPS, clips_alike, embedding_planes
+from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.features.ffmpeg import ffmpeg_binary
+from vqa_assets.features.near_duplicates import FEWEST_COMPARED, alike_report
 
 
 def table(path: Path, **columns: "np.ndarray | list[object]") -> Path:
@@ -82,3 +93,43 @@ def test_of_a_large_table_an_even_part_is_shown_in_a_picture_that_stays_small(tm
     picture = embeddings_png([plane], np.linspace(1, 5, count).tolist(), corpora)
     assert picture == embeddings_png([plane], np.linspace(1, 5, count).tolist(), corpora)
     assert len(picture) < 60_000
+
+
+def test_clips_whose_vectors_are_alike_are_grouped_if_they_last_as_long_and_not_by_what_all_have_in_common(tmp_path):
+    random = np.random.default_rng(0)
+    vectors = list(random.standard_normal((24, 600)).astype(np.float32) + 4)
+    vectors[7] = vectors[3] + 0.3 * random.standard_normal(600).astype(np.float32)
+    vectors[9], vectors[11], vectors[13] = vectors[3], None, vectors[12] * np.float32(1)
+    seconds = np.full(24, 8.0)
+    seconds[9] = 4
+    path = table(tmp_path / "f.parquet", tiny__resize__last_mean=vectors)
+    frame = pl.read_parquet(path)
+    named = frame.with_columns(key=pl.Series([f"{n}.mp4" for n in range(24)]), duration_s=pl.Series(seconds))
+    named.write_parquet(path)
+    told = clips_alike(path)
+    assert told == {
+        "tiny": {"compared": 24, "groups": 2, "clips": 4, "examples": [["3.mp4", "7.mp4"], ["12.mp4", "13.mp4"]]}
+    }
+    named.head(FEWEST_COMPARED - 1).write_parquet(path)
+    assert clips_alike(path)["tiny"]["groups"] == 0
+
+
+@pytest.mark.takes_long("thirty clips that are encoded, and shown to a network")
+def test_the_similarity_from_which_clips_are_alike_parts_copies_from_others(tmp_path):
+    backbone = add_backbone(export_onnx(tmp_path / "efficientnet-lite0.onnx"), tmp_path / "backbones", FACTS)
+    extracting = ClipExtractor(feature_sets=(), further=(backbone_family(backbone, "cpu"),))
+    ways = {"crop": "crop=iw*9/10:ih*9/10", "mirror": "hflip", "grade": "eq=brightness=0.08:contrast=1.1"}
+    made = {}
+    for number, plan in enumerate(plan_clips(8, SEED)):
+        path = tmp_path / f"{number}.mp4"
+        encode_clip(path, islice(moving_pictures(plan.take), 24), replace(plan.encoding, codec="libx264", crf=23))
+        for way in ("own", *ways):
+            clip = path if way == "own" else path.with_name(f"{number}.{way}.mp4")
+            if way != "own":
+                options = ["-y", "-loglevel", "error", "-i", path, "-vf", ways[way], "-crf", "28", clip]
+                subprocess.run([ffmpeg_binary(), *options], check=True)
+            made[number, way] = extracting.extract(clip)[f"{backbone.id}.resize.last_mean"]
+    report = alike_report(made.values(), [f"{number} {way}" for number, way in made], [1.0] * len(made))
+    groups = [{key.split()[0] for key in group} for group in report["examples"]]
+    assert all(len(contents) == 1 for contents in groups)  # nothing else is called a copy
+    assert report["clips"] >= 0.8 * len(made)

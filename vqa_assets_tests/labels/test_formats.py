@@ -3,14 +3,18 @@
 import json
 import math
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from vqa_assets.errors import LabelError, TableError, VqaError
+from vqa_assets.labels import labelled
 from vqa_assets.labels.labelled import label_features, validate_labelled
 from vqa_assets.labels.settings import LabelSettings
+from vqa_assets.tables import parquet
+from vqa_assets.tables.parquet import open_parquet, table_version
 
 FORMATS = ("parquet", "jsonl", "ndjson", "json", "csv")
 FEATURES = [{"key": f"{i:04d}", "adm2": i / 10, "note": f"n{i}"} for i in range(4)]
@@ -258,3 +262,22 @@ def test_a_status_column_with_another_columns_name_is_refused_even_with_overwrit
     table, labels = write(tmp_path / "f.parquet", FEATURES), write(tmp_path / "l.jsonl", LABELS)
     with pytest.raises(LabelError, match=f"status_column '{name}': the name of a column that means something else"):
         label_features(table, [labels], tmp_path / "o.parquet", LabelSettings(status_column=name, overwrite=True))
+
+
+def test_vectors_are_written_by_as_many_numbers_at_once_as_other_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr(labelled, "_ROW_GROUP", 256)
+    monkeypatch.setattr(labelled, "_CHUNK_ROWS", 64)
+    keys = [f"{number}.mp4" for number in range(200)]
+    vectors = np.random.default_rng(0).random((200, 1024), np.float32)
+    features, scores = tmp_path / "features.parquet", tmp_path / "scores.csv"
+    pl.DataFrame({"key": keys, "tiny.resize.last_mean": vectors}).write_parquet(features)
+    scores.write_text("\n".join(["key,mos", *(f"{key},{1 + number / 50}" for number, key in enumerate(keys))]))
+    out = tmp_path / "labelled.parquet"
+    label_features(features, [scores], out, LabelSettings(mos_scale="1-5-acr"))
+    metadata = open_parquet(out).metadata
+    assert max(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)) <= 64
+    np.testing.assert_array_equal(pl.read_parquet(out)["tiny.resize.last_mean"].to_numpy(), vectors)
+    # A table's version does not depend on how many rows are read at once.
+    version = table_version(out)
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 4096)
+    assert table_version(out) == version
