@@ -12,6 +12,7 @@ BENCHMARKS = (
     "ingest_download",
     "ingest_local",
     "ingest_progress",
+    "clip_workers",
     "features_clips",
     "backbones",
     "features_table",
