@@ -8,6 +8,7 @@ to them is in ``dask_engine``.
 import asyncio
 import importlib
 import os
+import ssl
 import threading
 import time
 import tomllib
@@ -188,9 +189,22 @@ async def _identity(address: str, security: Any) -> str:
         found = "an answer that is not Dask's" if reached else f"no address: {error}"
         raise _no_scheduler(address, found) from None
     except Exception as error:  # whatever comes of reading one protocol as another
+        if distrusted := _distrusted(error):
+            raise _no_keys(address, f"a certificate that is not trusted: {distrusted}") from None
         number = getattr(error, "errno", None)
         reason = os.strerror(number) if number else str(error) or "no answer"
         raise _no_scheduler(address, "an answer that is not Dask's" if reached else reason.lower()) from None
+
+
+def _distrusted(error: BaseException | None) -> str:
+    """Why one side's certificate was refused, where that is what an error came of; empty where it is not."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+            return f"ours, by the scheduler ({error.reason})"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _no_scheduler(address: str, found: str) -> ClusterError:

@@ -33,7 +33,7 @@ from vqa_assets.errors import ChildDiedError, ClusterError
 from vqa_assets.printing import logger
 
 CHUNK_S = 1.0
-"""What a chunk should last: a task costs Dask about 3 ms."""
+"""What a chunk should last at least: a task costs Dask about 3 ms."""
 MOST_PER_CHUNK = 1_000
 CHUNKS_PER_THREAD = 2
 """One at work, one that waits for its turn beside it."""
@@ -41,6 +41,7 @@ _LOOK_EVERY_S, _ANSWER_WITHIN_S, _LOOKS_IN_VAIN = 3.0, 8.0, 2
 NO_WORKER_S = 60.0
 """How long a run goes on without any worker: one that comes back, or is started anew, takes its work up again."""
 _STOP_WITHIN_S = 2.0
+_ASKED_FOR_EVERY_S = 0.5
 MOST_DEATHS = 2
 """So often are clips handed to another worker; what dies then is not their process, but the worker's machine."""
 _log = logger("vqa_assets.clips.dask")
@@ -105,7 +106,8 @@ class DaskExecutor(Executor):
         """ClusterError where a worker does not see this folder as it is here; there may be none yet."""
         if not folder.is_dir():
             return
-        mark = shown = folder / f".seen-by-workers-{self.run}"
+        # Named as what is half fetched: where a kill leaves it, the next ingest removes it.
+        mark = shown = folder / f".seen-by-workers-{self.run}.part"
         content: bytes | None = self.run.encode()
         try:
             try:
@@ -204,7 +206,7 @@ class DaskExecutor(Executor):
         if self._fixed:
             return self._fixed
         # No chunk is more than twice as large as one that was seen: the first calls may have been the small ones.
-        return max(1, min(round(CHUNK_S / self._seconds), 2 * self._largest, MOST_PER_CHUNK))
+        return max(1, min(math.ceil(CHUNK_S / self._seconds), 2 * self._largest, MOST_PER_CHUNK))
 
     def _next_chunk(self) -> _Chunk:
         # The last calls are shared out: no worker waits while another has a long chunk.
@@ -355,14 +357,46 @@ def chunk_on_dask(run: str, pickled: bytes) -> tuple[float, list[Any]]:
     """A Dask task: see ``elsewhere.work_on_chunk``."""
     with working_for(run) as here:
         here.places = partial(_place, run)
-    return work_on_chunk(run, pickle.loads(pickled))  # noqa: S301  # of our own coordinator, over Dask's connection
+    with _while_asked_for(run):
+        return work_on_chunk(run, pickle.loads(pickled))  # noqa: S301  # of our own coordinator, over Dask's connection
 
 
 def chunk_apart_on_dask(run: str, pickled: bytes) -> tuple[float, list[Any]]:
     """A Dask task of calls that a worker died with: see ``elsewhere.work_apart``."""
     begun = time.monotonic()
-    answers = work_apart(run, pickle.loads(pickled))  # noqa: S301  # as above
+    with _while_asked_for(run):
+        answers = work_apart(run, pickle.loads(pickled))  # noqa: S301  # as above
     return time.monotonic() - begun, answers
+
+
+@contextmanager
+def _while_asked_for(run: str) -> Iterator[None]:
+    """In a Dask task: end the run in this process where nobody waits for its answer any more, its coordinator dead.
+
+    Dask drops what has not begun and lets go on what has: the next run would meet clips that this one has in hand.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    key, over, abandoned = worker.get_current_task(), threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(_ASKED_FOR_EVERY_S):
+            task = worker.state.tasks.get(key)
+            if task is not None and task.state == "cancelled":
+                abandoned.set()
+                stop_run_here(run)
+                return
+
+    looking = threading.Thread(target=look, name="dask task", daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
+        if abandoned.is_set():
+            end_run_here(run)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ _TRIES_APART = 2
 class RunHere:
     """One run as this process knows it. ``places``: one of so many of that name, over all of the run's processes."""
 
+    name: str
     stop: threading.Event = field(default_factory=threading.Event)
     at_stop: list[Callable[[], None]] = field(default_factory=list)
     at_end: list[Callable[[], None]] = field(default_factory=list)
@@ -91,7 +92,7 @@ def end_run_here(run: str) -> None:
 
 def _run(run: str) -> RunHere:
     with _lock:
-        return _runs.setdefault(run, RunHere())
+        return _runs.setdefault(run, RunHere(run))
 
 
 # Work

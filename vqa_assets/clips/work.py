@@ -6,7 +6,7 @@ What is done to a clip is not here (``ingest``, ``features``), nor where the exe
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -60,6 +60,10 @@ class Remote(Protocol):
 
     def in_words(self) -> str:
         """How many workers there are: ``4 workers``."""
+        ...
+
+    def everywhere(self, work: Callable[[], object]) -> Mapping[str, object]:
+        """What ``work()`` answers on each worker, by its name, an exception too; ClusterError where they do not."""
         ...
 
 

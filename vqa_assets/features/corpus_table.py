@@ -9,6 +9,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,7 +22,7 @@ from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Remote, Watch, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import FeatureError, SchemaError
+from vqa_assets.errors import ClusterError, FeatureError, SchemaError
 from vqa_assets.feature_names import BACKBONE_PREFIX
 from vqa_assets.features.backbone import open_devices
 from vqa_assets.features.cache import FeatureCache
@@ -159,13 +161,18 @@ def make_clip_features(
         watch.at(executor)
         if isinstance(executor, Remote):
             executor.check_sees(settings.clips.target)
-        window = WINDOW_PER_WORKER * settings.workers
         run = MeasuringRun(
-            window, threading.Event(), watch.update, watch.look, hashes=settings.hashes, caps=settings.caps
+            WINDOW_PER_WORKER * settings.workers,
+            threading.Event(),
+            watch.update,
+            watch.look,
+            hashes=settings.hashes,
+            caps=settings.caps,
         )
         measured, report = extract_features(clips, extractor, executor, cache, run, extra)
         watch.end()
         seconds = time.monotonic() - begun
+        devices = _devices_of(executor, report)
         _check_report(corpus, report)
 
         def table_rows() -> Iterator[dict[str, Any]]:
@@ -184,7 +191,7 @@ def make_clip_features(
                 shown = [clip for clip in clips if clip.key in keys]
                 sheet = contact_sheet(captions, mos, shown, settings.caps)
                 hashed = PHASH_COLUMN in column_names(table)
-                body = _body(corpus, extractor, report, version) | {
+                body = _body(corpus, extractor, report, version, devices) | {
                     "backbones": {name: asdict(network) for name, network in _networks(extractor).items()},
                     "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
                     "time": report.seconds.shares(),
@@ -500,8 +507,23 @@ def _written(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
                 yield {name: value for name, value in row.items() if value is not None}
 
 
-def _body(corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, version: str) -> dict[str, Any]:
-    devices = open_devices()
+def _devices_of(executor: Executor, report: FeatureReport) -> dict[str, str]:
+    """The devices that backbones ran on, by family: here, or on the workers elsewhere that did the work."""
+    if not any(name.startswith(BACKBONE_PREFIX) and counts.measured for name, counts in report.families.items()):
+        return {}
+    if not isinstance(executor, Remote):
+        return open_devices()
+    each: dict[str, set[str]] = {}
+    with suppress(ClusterError):  # all is measured: the table does not fail for want of a word
+        for answer in executor.everywhere(open_devices).values():
+            for family, device in answer.items() if isinstance(answer, dict) else ():
+                each.setdefault(family, set()).add(device)
+    return {family: ", ".join(sorted(devices)) for family, devices in each.items()}
+
+
+def _body(
+    corpus: Corpus, extractor: FeatureExtractor, report: FeatureReport, version: str, devices: Mapping[str, str]
+) -> dict[str, Any]:
     families = {
         name: {**vars(counts), **({"device": devices[name]} if counts.measured and name in devices else {})}
         for name, counts in report.families.items()

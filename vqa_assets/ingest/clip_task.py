@@ -19,6 +19,7 @@ from pathlib import Path
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import HEAD_BYTES, begins_as_container, kind_of_text
 from vqa_assets.clips.downloading import DownloadLimits, pause_s, told_address
+from vqa_assets.clips.elsewhere import run_here
 from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
 from vqa_assets.clips.geometry import Geometry, raw_geometry
 from vqa_assets.clips.hashing import CHANGED, ClipBytes, hash_file, of_steady_files
@@ -270,13 +271,18 @@ def unreadable(error: OSError) -> ClipOutcome:
 def part_of(path: Path) -> Path:
     """Where a clip is written while it is fetched; a name too long for the suffix is shortened to its hash.
 
+    On a worker elsewhere the run has a part in the name: such a worker may outlive a run that was killed, and the next
+    one must not find its own file in that one's hands.
+
     OSError where the clip's own name is too long for any file system.
     """
     if len(os.fsencode(path.name)) > _LONGEST_NAME_BYTES:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-    name = path.name + PART
+    here = run_here()
+    suffix = f".{here.name[:8]}{PART}" if here else PART
+    name = path.name + suffix
     if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
-        name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + PART
+        name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + suffix
     return path.with_name(name)
 
 

@@ -335,7 +335,7 @@ class ClipsOnDisk:
             if name.endswith(PART) and not name.startswith(f"{ARCHIVES}/")
         ]
         for path in parts:
-            path.unlink()
+            path.unlink(missing_ok=True)  # a worker elsewhere, whose run was killed, may have removed its own
         return len(parts)
 
     def _searched(self, src: str, score_drop: str) -> "tuple[_SearchedFolder, ...]":

@@ -35,26 +35,41 @@ def environment(folder: Path, server: postgres.Server) -> dict[str, str]:
 
 
 @pytest.mark.needs_tool("postgres")
-def test_runs_are_kept_in_postgresql_and_no_artefact_learns_its_password(tmp_path: Path) -> None:
-    corpus = tmp_path / "data" / "live-vqc"
-    names = tiny_clips(corpus / "clips", 3)
-    (corpus / "manifest.csv").write_text("".join(f"{name}, {50 + i}\n" for i, name in enumerate(names)))
-    (corpus / "ingest.toml").write_text("min_rows = 1\n")
+def test_two_runs_at_once_are_kept_in_postgresql_and_no_artefact_learns_its_password(tmp_path: Path) -> None:
+    corpora = ("live-vqc", "waterloo-ivc-4k")
+    for corpus in corpora:
+        folder = tmp_path / "data" / corpus
+        names = tiny_clips(folder / "clips", 3)
+        (folder / "manifest.csv").write_text("name,mos\n" + "".join(f"{n},{50 + i}\n" for i, n in enumerate(names)))
+        (folder / "ingest.toml").write_text('min_rows = 1\nclip_suffix = ".mp4"\n')
     with postgres.running() as server:
         known = environment(tmp_path, server)
-        command = "-m dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl --partition live-vqc"
-        done = subprocess.run(
-            [sys.executable, *command.split()], env=known, capture_output=True, text=True, timeout=180, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        question = "select count(*) from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION'"
+        subprocess.run([sys.executable, "-m", "vqa_assets.home"], env=known, check=True, capture_output=True)
+        command = "-m dagster asset materialize -m vqa_assets.definitions --select corpus_jsonl --partition"
+        runs = [
+            subprocess.Popen(
+                [sys.executable, *command.split(), corpus],
+                env=known,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for corpus in corpora
+        ]
+        for run in runs:
+            _, said = run.communicate(timeout=180)
+            assert run.returncode == 0, said
         psql = [server.programs / "psql", "-h", "127.0.0.1", "-p", str(server.port), "-U", postgres.USER, "postgres"]
-        told = subprocess.run(
-            [*psql, "-Atc", question], env={**known, "PGPASSWORD": postgres.PASSWORD}, capture_output=True, check=True
-        )
-    assert told.stdout.strip() == b"1"
+
+        def answer(question: str) -> str:
+            password = {**known, "PGPASSWORD": postgres.PASSWORD}
+            done = subprocess.run([*psql, "-Atc", question], env=password, capture_output=True, check=True, text=True)
+            return done.stdout.strip()
+
+        assert answer("select count(*) from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION'") == "2"
+        assert answer("select count(*), max(start_time) < min(end_time) from runs where status = 'SUCCESS'") == "2|t"
     written = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
-    assert corpus / "live_vqc.manifest.json" in written
+    assert {tmp_path / "data" / c / f"{c.replace('-', '_')}.manifest.json" for c in corpora} <= set(written)
     assert [path for path in written if postgres.PASSWORD.encode() in path.read_bytes()] == []
 
 

@@ -2,20 +2,32 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
+import polars as pl
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+import vqa_assets
+from vqa_assets.backbones.folder import read_backbone
 from vqa_assets.clips import dask_cluster, elsewhere
 from vqa_assets.clips.dask_cluster import ADDRESS, CLUSTER, place_named, read_cluster_file
 from vqa_assets.clips.dask_engine import DaskExecutor
@@ -24,6 +36,7 @@ from vqa_assets.clips.work import PassCounts
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs
 from vqa_assets.errors import ClusterError, SettingsError, VqaError
+from vqa_assets.features.backbone import backbone_family
 from vqa_assets.features.corpus_table import FeatureSettings, MeasuredTable, make_clip_features
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.provenance import RunContext
@@ -33,9 +46,19 @@ from vqa_assets.resources.downloader import DownloaderResource
 from vqa_assets.resources.prober import ProberResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.clips import tiny_clips
-from vqa_assets_tests.shared.dask_work import DeadlyExtractor, DeadlyProber
+from vqa_assets_tests.shared.dask_processes import DaskProcesses
+from vqa_assets_tests.shared.dask_work import (
+    CountedProber,
+    DeadlyExtractor,
+    DeadlyProber,
+    chunk_of,
+    networks_here,
+    runs_here,
+    until_stopped,
+)
 from vqa_assets_tests.shared.fakes import SmallCorpus
 from vqa_assets_tests.shared.hostile_server import HostileServer, gives
+from vqa_assets_tests.shared.networks import backbone_folder
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 KONVID = CORPORA["konvid-150k"]
@@ -153,6 +176,72 @@ def test_threads_and_one_and_four_workers_write_the_same_features(
     cluster.scale(2)
 
 
+# Chunks, and tools
+
+
+def chunks(calls: int, pause_s: float, chunk_clips: int = 0) -> list[int]:
+    """How many calls of so many seconds travelled together, chunk by chunk."""
+    with dask_cluster.dask_executor(os.environ, chunk_clips) as connected:
+        return list(Counter(connected.executor.map(chunk_of, [pause_s] * calls)).values())
+
+
+def test_a_chunk_is_as_many_clips_as_take_a_second(cluster: Cluster) -> None:
+    assert max(chunks(36, 0.25)) == 4
+    assert set(chunks(3, 1.1)) == {1}
+
+
+def test_the_size_of_a_chunk_is_a_setting(cluster: Cluster) -> None:
+    assert chunks(9, 0.0, chunk_clips=3) == [3, 3, 3]
+
+
+def test_tools_are_opened_once_in_each_process_and_closed_with_the_run(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    pool = ClipPoolResource(implementation="dask", chunk_clips=1)
+    bodies = {f"{number}.mp4": bytes([number]) for number in range(12)}
+    corpus = staged(tmp_path / "data", bodies, prober=CountedProber(tmp_path / "notes"), pool=pool)
+    assert corpus.ingest().report.written == 12
+    notes = {int(path.name): path.read_text().split() for path in (tmp_path / "notes").iterdir()}
+    assert set(notes) - {os.getpid()} <= {nanny.pid for nanny in cluster.cluster.workers.values()}
+    assert len(notes) > 1
+    assert list(notes.values()) == [["opened", "closed"]] * len(notes)
+
+
+# Backbones
+
+
+@pytest.mark.takes_long("workers with and without a GPU's resource")
+def test_backbones_are_measured_by_the_workers_with_a_gpu_which_open_one_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = read_backbone(backbone_folder(tmp_path / "backbones"))
+    extractor = ClipExtractor(feature_sets=(), further=(backbone_family(backbone, "cpu"),))
+    with DaskProcesses() as dask:
+        dask.add("--resources", "GPU=1", "--name", "with", threads=2)
+        dask.add("--name", "without")
+        dask.wait_for(2)
+        monkeypatch.setenv(ADDRESS, dask.address)
+        monkeypatch.delenv(CLUSTER, raising=False)
+        made = {}
+        for name, pool in (("threads", ClipPoolResource()), ("dask", DASK)):
+            corpus = staged(tmp_path / name, tiny_clips(tmp_path / "made", 6), pool=pool, prober=ProberResource())
+            assert corpus.ingest().report.written == 6
+            made[name] = measured(corpus, extractor)
+        with DASK.open(1) as executor:
+            assert isinstance(executor, DaskExecutor)
+            info = executor._client.scheduler_info(n_workers=-1)["workers"]
+            networks = {info[worker]["name"]: count for worker, count in executor.everywhere(networks_here).items()}
+            assert networks == {"with": 1, "without": 0}
+    of_threads, of_dask = (pl.read_parquet(made[name].path) for name in ("threads", "dask"))
+    columns = [name for name in of_dask.columns if name.startswith("tiny.")]
+    assert len(columns) == 2
+    for name in columns:
+        np.testing.assert_allclose(of_dask[name].to_numpy(), of_threads[name].to_numpy(), rtol=1e-5)
+    for table in made.values():
+        manifest = json.loads(table.path.with_name("features.manifest.json").read_text())
+        assert manifest["data_version"] == table.data_version
+        assert manifest["families"]["backbone:tiny"]["device"] == "cpu"
+
+
 # Deaths
 
 
@@ -220,6 +309,19 @@ def test_an_interrupt_stops_the_workers_within_two_seconds(
         )
     wait(lambda: not any(state.processing for state in cluster.cluster.scheduler.workers.values()), 2.0)
     assert time.monotonic() - begun[0] < 4.0
+
+
+def test_a_run_that_is_killed_lets_go_of_the_clips_that_its_workers_have_in_hand(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    began, ended = tmp_path / "began", tmp_path / "ended"
+    with dask_cluster.dask_executor(os.environ) as connected:
+        connected.executor.submit(until_stopped, began, ended)
+        wait(began.exists)
+        connected.executor._client.close()  # as the system closes the connections of a process that is gone
+        wait(ended.exists, 10.0)
+    with dask_cluster.dask_executor(os.environ) as connected:
+        wait(lambda: not any(connected.executor.everywhere(runs_here).values()), 5.0)
 
 
 # Unfit, or not there
@@ -374,6 +476,84 @@ def test_workers_that_do_not_see_the_clips_are_an_error_before_work_starts(
         executor.check_sees(corpus.folder / "clips")  # type: ignore[attr-defined]
     assert error.value.what == "2 of 2 Dask workers do not see the clips"
     assert "no such file or directory" in error.value.found
+
+
+def environment_without(folder: Path, *packages: str) -> str:
+    """A second environment, with all that this one has but these packages: its Python."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (theirs,) = folder.glob("lib/python*/site-packages")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if path.name.partition("-")[0].partition(".")[0] not in packages:
+            (theirs / path.name).symlink_to(path)
+    return str(folder / "bin" / "python")
+
+
+@pytest.mark.takes_long("workers in environments of their own")
+def test_workers_of_a_second_environment_that_are_unfit_are_told_before_work_starts(tmp_path: Path) -> None:
+    with DaskProcesses() as dask:
+        worker = dask.add(python=environment_without(tmp_path / "without", "av"))
+        dask.wait_for(1)
+        error = refusal({ADDRESS: dask.address})
+        assert error.found == "av absent"
+        worker.terminate()
+        worker.wait()
+    package = shutil.copytree(Path(vqa_assets.__file__).parent, tmp_path / "older" / "vqa_assets")
+    text = (package / "__init__.py").read_text()
+    (package / "__init__.py").write_text(text.replace(f'"{vqa_assets.__version__}"', '"0.0.1"'))
+    with DaskProcesses() as dask:
+        dask.add(environment={"PYTHONPATH": str(tmp_path / "older")}, folder=tmp_path)
+        dask.wait_for(1)
+        error = refusal({ADDRESS: dask.address})
+    assert error.what.endswith("is of another version")
+    assert (error.found, error.expected) == ("vqa-assets 0.0.1", f"vqa-assets {vqa_assets.__version__}")
+
+
+def keys(folder: Path) -> dict[str, str]:
+    """An authority, and a certificate of 127.0.0.1 by it: Dask's variables that name their files."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    pem = serialization.Encoding.PEM
+    folder.mkdir()
+    (folder / "cert.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, *plain))
+    variables = {"CA_FILE": "cert.pem"}
+    for role in ("CLIENT", "SCHEDULER", "WORKER"):
+        variables |= {f"{role}__CERT": "cert.pem", f"{role}__KEY": "key.pem"}
+    return {f"DASK_DISTRIBUTED__COMM__TLS__{what}": str(folder / file) for what, file in variables.items()}
+
+
+def configured(variables: dict[str, str]) -> AbstractContextManager[object]:
+    """Dask's configuration as it is in a process that these variables of the environment stand in."""
+    from dask import config
+
+    made: AbstractContextManager[object] = config.set(config.merge(config.config, config.collect_env(variables)))
+    return made
+
+
+@pytest.mark.takes_long("a scheduler and a worker with keys")
+def test_a_scheduler_with_keys_is_reached_with_them_and_not_without_or_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = keys(tmp_path / "ours"), keys(tmp_path / "others")
+    with DaskProcesses("--protocol", "tls", environment=ours) as processes:
+        processes.add()
+        where = {ADDRESS: processes.address}
+        assert processes.address.startswith("tls://")
+        with configured(ours):
+            processes.wait_for(1)
+            with dask_cluster.dask_executor(where) as connected:
+                assert list(connected.executor.map(len, ["a", "bc"])) == [1, 2]
+        assert refusal(where).found == "no keys"
+        with configured(others):
+            assert refusal(where).found.startswith("a certificate that is not trusted: self-signed certificate")
+        gone = {name: str(tmp_path / "gone.pem") for name in ours}
+        with configured(gone):
+            assert refusal(where).found.startswith("keys that cannot be used")
 
 
 @pytest.mark.takes_long("a scheduler that is killed")

@@ -53,15 +53,19 @@ class DaskProcesses:
         python: str = sys.executable,
         cores: set[int] | None = None,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> "subprocess.Popen[bytes]":
-        """One worker process more, of so many threads; it, and what it starts, use these ``cores`` only."""
+        """One worker process more, of so many threads; it, and what it starts, use these ``cores`` only.
+
+        ``python`` is the environment's that it runs in, ``folder`` where it is started.
+        """
         allowed = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cores or allowed)  # a child has its parent's
         try:
             own = ("worker", self.address, "--nthreads", str(threads), "--nworkers", "1", "--no-dashboard")
             kept = ("--local-directory", self._folder.name, "--death-timeout", "60")
             under = "--nanny" if nanny else "--no-nanny"
-            worker = self._start(python, *own, *kept, under, *arguments, environment=environment)
+            worker = self._start(python, *own, *kept, under, *arguments, environment=environment, folder=folder)
         finally:
             os.sched_setaffinity(0, allowed)
         self.workers.append(worker)
@@ -75,11 +79,17 @@ class DaskProcesses:
             client.wait_for_workers(workers, timeout=_START_LIMIT_S)
 
     def _start(
-        self, python: str, what: str, *arguments: str, environment: Mapping[str, str] | None = None
+        self,
+        python: str,
+        what: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [python, "-m", f"distributed.cli.dask_{what}", *arguments],
             env={**self._environment, **(environment or {})},
+            cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -6,12 +6,14 @@ And a cluster of SLURM's without its jobs.
 import os
 import signal
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqa_assets.clips import elsewhere
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError
 from vqa_assets.features.family import FamilyVersion, Measured
@@ -42,6 +44,57 @@ class DeadlyProber:
                 return super().probe(path, timeout_s)
 
         return Deadly()
+
+
+@dataclass(frozen=True)
+class CountedProber:
+    """Describes a prober whose opening and closing are noted in ``folder``, in a file for each process."""
+
+    folder: Path
+
+    def describe_tool(self) -> "CountedProber":
+        return self
+
+    def open_tool(self) -> Prober:
+        def note(what: str) -> None:
+            with (self.folder / str(os.getpid())).open("a") as notes:
+                notes.write(what + "\n")
+
+        class Counted(FakeProber):
+            def close(self) -> None:
+                note("closed")
+
+        note("opened")
+        return Counted()
+
+
+def chunk_of(pause_s: float) -> str:
+    """Takes so long; which Dask task it was part of."""
+    from distributed import get_worker
+
+    time.sleep(pause_s)
+    return str(get_worker().get_current_task())
+
+
+def until_stopped(began: Path, ended: Path) -> None:
+    """Has a clip in hand for a minute, or until its run is stopped in this process; says when it begins and ends."""
+    here = elsewhere.run_here()
+    assert here is not None
+    began.touch()
+    if here.stop.wait(60):
+        ended.touch()
+
+
+def runs_here() -> list[str]:
+    """The runs that this process knows."""
+    return list(elsewhere._runs)
+
+
+def networks_here() -> int:
+    """How many networks of backbones are open in this process."""
+    from vqa_assets.features import backbone
+
+    return len(backbone._OPEN)
 
 
 @dataclass(frozen=True)
