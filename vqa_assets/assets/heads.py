@@ -360,7 +360,9 @@ def _scales_metadata(scales: Mapping[str, Any] | None) -> dict[str, Any]:
     within = scales["srocc_within_corpora"]
     each = [{"scales": way, "mean": of["mean"], **of["each"]} for way, of in within.items()]
     learned = scales["ships"] == "learned"
+    referred = scales.get("on_reference", {}).get("pooled")
     return {
+        **({f"{name}_on_that_scale": shortened(referred[name]) for name in ("plcc", "rmse")} if referred else {}),
         "scale": f"that of {scales['reference']}" if learned else "1–5 as scores stand",
         "srocc_within_corpora": records(each),
     }

@@ -23,9 +23,10 @@ from vqa_assets.heads.splitting import Part
 from vqa_assets.heads.weights import F32, I64, standardisation, standardised
 
 F64 = NDArray[np.float64]
-BASELINES = ("constant", "ridge", "vmaf")
+CONSTANT = "constant"
+BASELINES = (CONSTANT, "ridge", "vmaf")
 """Those that stand beside every head; the kernel machines are in the protocol only."""
-RIVALS = ("ridge", *KERNEL_MACHINES, "constant")
+RIVALS = ("ridge", *KERNEL_MACHINES, CONSTANT)
 """Those that a head has to beat: they read the same columns."""
 
 KERNEL_FIT_ROWS = 5_000
@@ -60,7 +61,7 @@ class LabelledFeatures(Protocol):
 def baseline_predictions(table: TrainingTable, part: Part, seed: int) -> dict[str, Tuned]:
     """Of ``BASELINES``, the MOS of a part's test rows (M,); VMAF mapped onto 1–5, NaN where unknown."""
     return {
-        "constant": constant_predictions(table, part),
+        CONSTANT: constant_predictions(table, part),
         "ridge": ridge_predictions(table, part, seed),
         "vmaf": Tuned(vmaf_on_training_scale(table, part.test), {}),
     }
@@ -72,7 +73,7 @@ def rivals_of_parts(
     """Per part, in order, each of ``RIVALS`` for its test rows (M,); the kernel machines only where asked for."""
     machines = kernel_predictions(table, parts, seed) if with_machines else iter([{}] * len(parts))
     for part, tuned in zip(parts, machines, strict=True):
-        rivals = {**tuned, "ridge": ridge_predictions(table, part, seed), "constant": constant_predictions(table, part)}
+        rivals = {**tuned, "ridge": ridge_predictions(table, part, seed), CONSTANT: constant_predictions(table, part)}
         yield {name: rivals[name] for name in RIVALS if name in rivals}
 
 

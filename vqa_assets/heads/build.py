@@ -30,6 +30,7 @@ from vqa_assets.heads.helpers import HelpSources, read_helper
 from vqa_assets.heads.label_noise import ceilings, label_noise_of, noise_weights, tried_weighing
 from vqa_assets.heads.manifest import Exported, MadeHead, build_manifest
 from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.near_copies import NearCopies, near_copies
 from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
 from vqa_assets.heads.regression import HeldOut, held_out
@@ -78,15 +79,13 @@ def build_head(
     ``when_read`` is called between the reading of the tables and the first training, and may raise.
     TrainingError on tables that a head must not be trained on, and where none is there.
     """
-    table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say)
+    helpers = help_from.tables if help_from is not None else ()
+    table, chosen = chosen_rows(recipe, tables, corpora_facts, settings, say, helpers)
     helper = None
     if help_from and not table.synthetic:
         helper = read_helper(help_from, table, chosen, settings, corpora_facts, say)
     when_read()
-    for corpus, counts in table.counts.items():
-        say(f"{corpus}: {counts.told(table.missing.get(corpus, {}))}")
-    for corpus, score in _of_one_score(table).items():
-        say(f"warning: {corpus}: all its labels are {score:g}, and pull the head there: exclude_corpora leaves it out")
+    near = _told_of_rows(table, settings.seed, say)
     least = recipe.least_sources
     plan = plan_sources(table, least, settings.seed) if least else plan_splits(table, settings)
     for warning in plan.warnings:
@@ -146,11 +145,24 @@ def build_head(
         fold_heads=own[: len(plan.parts)],
         help=help_report,
         advice=advice,
+        near_copies=near,
     )
     stem = made.id + (".smoke" if settings.smoke else ".synthetic" if table.synthetic else "")
     onnx, exported = _export(made, stem) if settings.export else (None, None)
     held = held_out(table, plan, own[-1], settings)
     return BuiltHead(stem, onnx, build_manifest(made, exported), evaluation.predictions, held)
+
+
+def _told_of_rows(table: TrainingTable, seed: int, say: Say) -> NearCopies | None:
+    """Says which rows were read and what is odd about them; returns those that seem to be copies."""
+    for corpus, counts in table.counts.items():
+        say(f"{corpus}: {counts.told(table.missing.get(corpus, {}))}")
+    for corpus, score in _of_one_score(table).items():
+        say(f"warning: {corpus}: all its labels are {score:g}, and pull the head there: exclude_corpora leaves it out")
+    near = None if table.synthetic else near_copies(table, seed)
+    if near is not None:
+        say(f"warning: {near.warning}")
+    return near
 
 
 def _of_one_score(table: TrainingTable) -> dict[str, float]:

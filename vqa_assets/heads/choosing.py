@@ -44,6 +44,7 @@ def chosen_rows(
     corpora_facts: Mapping[str, CorpusFacts],
     settings: TrainingSettings,
     say: Say,
+    helpers: Collection[str] = (),
 ) -> tuple[TrainingTable, Chosen]:
     """Real rows and where they come from; synthetic ones for a smoke run, or where a run allows it.
 
@@ -90,7 +91,7 @@ def chosen_rows(
         made_up = synthetic_table(schema, seed=settings.seed, target=recipe.target)
         return made_up, replace(synthetic, absent=absent)
     # Only the rows say which sources an encode grid holds.
-    _refuse_unknown("corpus_weights", settings.corpus_weights, (*recipe.corpora, *table.counts))
+    _refuse_unknown("corpus_weights", settings.corpus_weights, (*recipe.corpora, *table.counts, *helpers))
     unused = tuple(name for name in chosen.facts if name in table.counts and not table.counts[name].used)
     facts = {name: fact for name, fact in chosen.facts.items() if name not in unused}
     return table, replace(chosen, facts=facts, display=display, unused=unused, backbones=recipe.backbones)

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from vqa_assets.heads.baselines import (
     kernel_predictions,
     vmaf_on_training_scale,
 )
+from vqa_assets.heads.corpus_scales import numbered
 from vqa_assets.heads.intervals import Intervals, disagreement, measured_intervals
 from vqa_assets.heads.kernel_machines import Tuned
 from vqa_assets.heads.recipe import Gate
@@ -144,6 +145,13 @@ class Predictions:
     fold: I64
     disagreement: F64
 
+    def judged_by(self, mos: F32) -> "Predictions":
+        """The same beside other scores (N,); rows whose score is not known (NaN) are left out."""
+        known = np.flatnonzero(np.isfinite(mos))
+        keys, corpora, groups = (tuple(of[row] for row in known) for of in (self.keys, self.corpora, self.groups))
+        numbers = mos[known], self.predicted[known], self.fold[known], self.disagreement[known]
+        return Predictions(keys, corpora, groups, *numbers)
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -202,11 +210,12 @@ class Evaluation:
     """Everything measured about one head.
 
     ``folds`` and ``baselines`` (name → scores per fold) stand on the same rows; ``pooled`` and ``per_corpus`` read all
-    folds' predictions together. ``holdout`` is the shipped head on its held-out rows and ``holdout_vmaf`` VMAF on them
-    (of a given split: on the rows that judge) where it is known, by what it was measured against; ``vmaf_rows`` counts
-    the folds' rows where it is known, by the same. ``given_tests`` is the shipped head on the test rows that a corpus
-    brought along; ``protocol`` the field's protocol, where it was asked for; ``intervals`` say how far from a score the
-    opinions lie.
+    folds' predictions together. ``on_reference`` {pooled, holdout} reads those of heads that learned the scales of
+    their corpora beside scores that the same heads' maps brought to the reference's. ``holdout`` is the shipped head on
+    its held-out rows and ``holdout_vmaf`` VMAF on them (of a given split: on the rows that judge) where it is known, by
+    what it was measured against; ``vmaf_rows`` counts the folds' rows where it is known, by the same. ``given_tests``
+    is the shipped head on the test rows that a corpus brought along; ``protocol`` the field's protocol, where it was
+    asked for; ``intervals`` say how far from a score the opinions lie.
     """
 
     folds: tuple[Scores, ...]
@@ -220,6 +229,7 @@ class Evaluation:
     given_tests: Mapping[str, Judged]
     predictions: Predictions
     intervals: Intervals
+    on_reference: Mapping[str, Judged] = field(default_factory=dict)
     protocol: Protocol | None = None
 
     @property
@@ -237,11 +247,20 @@ def evaluate(
     draw = bootstrap_of(table.groups, seed)
     corpora = np.asarray(pooled.corpora)
     held = predicted(table, plan.holdout, shipped) if len(plan.holdout) else None
+    # A head that learned scales gives the reference's: what it is off by is told on that one.
+    referred, referred_held = pooled, held
+    if shipped.scales:
+        own_folds = zip(parts, plan.parts, heads, strict=False)
+        referred = joined([_on_reference(table, of, part.test, head) for of, part, head in own_folds])
+        referred_held = held and _on_reference(table, held, plan.holdout, shipped)
     # Residuals on contents that were trained on are too small, and so would the intervals be.
     leaking = f"not measured: {plan.leaking_groups} contents stand on both sides of the given split"
     intervals = (
-        Intervals(None, leaking) if plan.leaking_groups else measured_intervals(pooled, held, table.target, seed)
+        Intervals(None, leaking)
+        if plan.leaking_groups
+        else measured_intervals(referred, referred_held, table.target, seed)
     )
+    on_reference = {"pooled": referred, "holdout": referred_held} if shipped.scales else {}
     return Evaluation(
         folds=tuple(score(p.mos, p.predicted) for p in parts),
         fold_groups=tuple(len(set(p.groups)) for p in parts),
@@ -256,7 +275,18 @@ def evaluate(
         given_tests={c: judge(table, rows, shipped, seed) for c, rows in plan.given_tests.items()},
         predictions=pooled,
         intervals=intervals,
+        on_reference={name: _judged(of, draw) for name, of in on_reference.items() if of and of.keys},
     )
+
+
+def _on_reference(table: TrainingTable, predictions: Predictions, rows: I64, head: HeadWeights) -> Predictions:
+    """Predictions for rows of the table beside their scores on the scale of the head, which may have learned one.
+
+    Clips of a corpus that it has no map for are left out.
+    """
+    if head.scales is None:
+        return predictions
+    return predictions.judged_by(head.scales.on_reference(predictions.mos, numbered(table.corpora)[1][rows]))
 
 
 def judge(table: TrainingTable, rows: I64, head: HeadWeights, seed: int) -> Judged:

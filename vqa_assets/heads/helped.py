@@ -19,6 +19,7 @@ from vqa_assets.corpora.contents import balanced_folds
 from vqa_assets.heads.baselines import bounded
 from vqa_assets.heads.choosing import Say
 from vqa_assets.heads.closed_form import KernelRidge
+from vqa_assets.heads.corpus_scales import numbered
 from vqa_assets.heads.evaluation import WITH_INTERVAL, Predictions, joined, predicted
 from vqa_assets.heads.feature_map import FeatureMap
 from vqa_assets.heads.helpers import Helper
@@ -184,7 +185,7 @@ class HelpReport:
     """By how much a helper helped: ``line`` is the shipped head's, ``folds`` and ``protocol`` what was measured.
 
     ``difference`` is the SROCC with help minus that without, of all folds' predictions together, and ``interval`` its
-    95 % bootstrap limits by content.
+    95 % bootstrap limits by content. ``reference`` is the corpus whose scale a helper of several learned to give.
     """
 
     helper: Helper
@@ -193,6 +194,7 @@ class HelpReport:
     protocol: SameSplits | None
     difference: float
     interval: tuple[float, float]
+    reference: str = ""
 
     @property
     def used(self) -> bool:
@@ -207,6 +209,7 @@ class HelpReport:
             "reason": self.line.reason,
             "line": asdict(self.line),
             **self.helper.as_json(),
+            "reference": self.reference,
             "same_splits": {
                 "folds": self.folds and asdict(self.folds),
                 "protocol": self.protocol and asdict(self.protocol),
@@ -246,7 +249,9 @@ def with_help(
         by = helper.source
     else:
         part = Part("helper", helper.source.rows, np.empty(0, dtype=np.int64))
-        (by,) = train_parts(helper.source.table, [part], settings, trainer, say).heads
+        # Of several laboratories it learns the scales: taken as one, their difference would be learned from features.
+        several = len(helper.counts) > 1
+        (by,) = train_parts(helper.source.table, [part], settings, trainer, say, learn_scales=several).heads
     scores = helper_scores(by, table.features, table.onehot)
     parts = (*own_parts(plan), *repeated)
     count = {part.name: both_weights(part, known.weights.get(part.name), None) for part in parts}
@@ -265,10 +270,19 @@ def with_help(
     heads = {**known.heads, **helped}
     lines_of = {part.name: line for part, line in zip(parts, lines, strict=True)}
     report = report_of(table, helper, lines_of, heads, own_parts(plan)[-1], plan.parts, repeated, settings.seed)
+    report = replace(report, reference=_reference(helper, by))
     say(f"help_from: SROCC of all folds together {report.difference:+.3f} with help")
     if not report.used:
         say(f"help_from: no weight in the shipped head: {report.line.reason}")
     return heads, report
+
+
+def _reference(helper: Helper, by: HeadWeights | OnnxHelper) -> str:
+    """The corpus whose scale a helper learned to give: the first that it has a map of; empty where it learned none."""
+    if isinstance(helper.source, OnnxHelper) or isinstance(by, OnnxHelper) or by.scales is None:
+        return ""
+    has_map = np.isfinite(by.scales.values).all(axis=1)
+    return numbered(helper.source.table.corpora)[0][int(has_map.argmax())]
 
 
 def report_of(

@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.contents import KEY_COLUMNS, content_groups, joined_groups
+from vqa_assets.corpora.contents import ENOUGH_CONTENTS, KEY_COLUMNS, content_groups, joined_groups
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.scales import RAW_MOS, SLACK, TRAINING, UNIFIED
 from vqa_assets.errors import HeadError, LabelError, SchemaError
-from vqa_assets.heads.baselines import RIVALS, inner_parts, rivals_of_parts
+from vqa_assets.heads.baselines import CONSTANT, RIVALS, inner_parts, rivals_of_parts
 from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
 from vqa_assets.heads.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
 from vqa_assets.heads.foreign import open_foreign
@@ -30,7 +30,7 @@ from vqa_assets.heads.pictures import draw_dots, png_of
 from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
 from vqa_assets.heads.rows import COUNT_COLUMNS
 from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
-from vqa_assets.heads.splitting import Part
+from vqa_assets.heads.splitting import Part, bootstrap_of
 from vqa_assets.heads.using import ScoredRows, open_head
 from vqa_assets.heads.vectors import refuse_other_vectors, vector_size
 from vqa_assets.heads.weights import F32
@@ -391,6 +391,9 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
             )
         head = open_head(onnx)
         files = {"head": onnx, "head_manifest": sidecar}
+        scales = read_json_object(sidecar).get("corpus_scales") or {}
+        learned = scales.get("ships") == "learned"
+        of_scale = [f"its scores are on the scale of {scales.get('reference')}, as their intervals"] if learned else []
         training, of_vmaf = training_of(onnx), head.target == VMAF_TARGET.name
         interval = head.manifest.interval
         if training and training.predictions:
@@ -408,7 +411,7 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
             learned=GRID_TARGET if of_vmaf else head.target,
             training=training,
             networks=head.manifest.backbones,
-            warnings=tuple(f"{head.manifest.id} is {warning}" for warning in head.warnings),
+            warnings=(*(f"{head.manifest.id} is {warning}" for warning in head.warnings), *of_scale),
         )
     if not columns:
         beside = f"{sidecar.name}, which is no manifest of a head" if sidecar.is_file() else "no manifest beside it"
@@ -567,7 +570,7 @@ def _parts(
 
 
 def _judged(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap) -> Judged:
-    fitted = mapped(mos, predicted)
+    fitted, draw = mapped(mos, predicted), bootstrap_of(groups, draw.seed, draw.samples)
     interval = {name: bootstrap_interval(metric, mos, predicted, groups, draw) for name, metric in _RAW.items()}
     if fitted is not None:
         # The fit stays as it is in every resample, as in the field's protocol.
@@ -594,6 +597,7 @@ def _by_content(mos: F64, predicted: F64, groups: Sequence[str], draw: Bootstrap
         values |= {name: [metric(mos[rows], fitted[rows]) for rows in each] for name, metric in _FITTED.items()}
     numbers = {name: float(np.mean(of_each)) for name, of_each in values.items()}
     places = [str(place) for place in range(len(each))]
+    draw = bootstrap_of(places, draw.seed, draw.samples)
 
     def mean(of_each: Any, _: Any) -> float:
         return float(np.mean(of_each))
@@ -633,14 +637,21 @@ def _baselines(
     for name, theirs in predicted.items():
         both = judging & np.isfinite(theirs)
         own = _chosen(groups, both)
-        each.append(
-            JudgedBaseline(
-                name,
-                _judged(mos[both], theirs[both], own, draw),
-                srocc_difference(mos[both], scores[both], theirs[both], own, draw),
-            )
-        )
+        judged, ranked = _judged(mos[both], theirs[both], own, draw), theirs[both]
+        if name == CONSTANT:
+            # That its left-out parts have other means tells no clip from another.
+            judged, ranked = _of_a_constant(judged), np.zeros(len(own))
+        of_contents = bootstrap_of(own, draw.seed, draw.samples)
+        each.append(JudgedBaseline(name, judged, srocc_difference(mos[both], scores[both], ranked, own, of_contents)))
     return tuple(each)
+
+
+def _of_a_constant(judged: Judged) -> Judged:
+    """The same with errors alone: a constant has no correlation."""
+    of_errors = ("rmse", "rmse_over_sd")
+    undefined: dict[str, Any] = {name: math.nan for name in METRIC_NAMES if name not in of_errors}
+    interval = {name: ends for name, ends in judged.interval.items() if name in of_errors}
+    return replace(judged, scores=replace(judged.scores, **undefined), interval=interval)
 
 
 def _notes(judgement: Judgement) -> list[str]:
@@ -661,6 +672,9 @@ def _notes(judgement: Judgement) -> list[str]:
         notes.append(f"{counts['without_prediction']} rows with a score have no prediction (NaN), and are left out")
     if judgement.parts[0].above is None and column in (TRAINING_COLUMN, RAW_MOS, f"{RAW_MOS}, as 1–5"):
         notes.append("the ceiling that the scores' own errors set is not known: the table has no SD and count of most")
+    contents = "contents" if judgement.contents_known else "clips"
+    if any(part.judged.groups < ENOUGH_CONTENTS for part in judgement.parts):
+        notes.append(f"figures of fewer than {ENOUGH_CONTENTS} {contents} have no interval")
     if not judgement.contents_known:
         notes.append("contents are not known: intervals are drawn by clip, too narrow where clips share contents")
     if judgement.seen is not None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # a head is put to use without what trains and judges one
     from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
     from vqa_assets.heads.helped import HelpReport
     from vqa_assets.heads.intervals import Intervals
+    from vqa_assets.heads.near_copies import NearCopies
     from vqa_assets.heads.rows import TrainingTable
     from vqa_assets.heads.scale_choice import ScaleChoice
     from vqa_assets.heads.splitting import SplitPlan
@@ -89,7 +90,8 @@ class MadeHead:
     ``label_noise`` is what the manifest says of the errors of scores.
     ``scales`` says of a head of several corpora whether it learned their scales; ``fold_heads`` are those of the plan's
     parts.
-    ``help`` says what others added, where they were asked to; ``advice`` what would make a better head.
+    ``help`` says what others added, where they were asked to; ``advice`` what would make a better head,
+    ``near_copies`` which clips seem to be copies of others.
     """
 
     recipe: HeadRecipe
@@ -108,6 +110,7 @@ class MadeHead:
     fold_heads: "Sequence[HeadWeights]" = ()
     help: "HelpReport | None" = None
     advice: str = ""
+    near_copies: "NearCopies | None" = None
 
     @property
     def target(self) -> str:
@@ -199,7 +202,11 @@ def build_manifest(made: MadeHead, exported: Exported | None) -> dict[str, Any]:
     if made.recipe.every_corpus:
         manifest["leave_one_corpus_out"] = {corpus: _judged(judged) for corpus, judged in made.corpora_out.items()}
     if made.scales:
-        manifest["corpus_scales"] = made.scales.as_json(head, table, made.plan.parts, made.fold_heads)
+        on_reference = {name: _judged(judged) for name, judged in made.evaluation.on_reference.items()}
+        manifest["corpus_scales"] = {
+            **made.scales.as_json(head, table, made.plan.parts, made.fold_heads),
+            **({"on_reference": on_reference} if on_reference else {}),
+        }
     manifest |= {
         "gate": {
             "target": made.target,
@@ -265,6 +272,7 @@ def _folds(made: MadeHead) -> dict[str, Any]:
         "vmaf_rows": evaluation.vmaf_rows,
         "left_out_same_content_as_test": plan.left_out,
         "copies_without_content_id": copies.rows if copies else 0,
+        "near_copies": made.near_copies and {**asdict(made.near_copies), "warning": made.near_copies.warning},
         "groups_in_train_and_test": plan.leaking_groups,
     }
 

@@ -95,7 +95,9 @@ class CrossCorpusSettings(Settings):
         {}, "Corpus → labelled table, or a list of them, beside the recipe's."
     )
     corpus_weights: Mapping[str, Weight] = setting(
-        {}, "Corpus → how much one of its rows counts in training; judging never weighs.", shown="1 each"
+        {},
+        "Corpus, also one of help_from → how much one of its rows counts in training; judging never weighs.",
+        shown="1 each",
     )
     exclude_corpora: Many[str] = setting((), "Corpora of the recipe to leave out.")
     allow_missing_features: Many[str] = setting(

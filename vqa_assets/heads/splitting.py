@@ -49,8 +49,8 @@ class SplitPlan:
     (no parts).
     ``given_tests`` are test rows per corpus that has a split while others have none; ``left_out`` counts rows in no set
     because their content is among those. ``leaking_groups`` counts contents on both sides of a given split.
-    ``contents`` counts those that are folded. Where they are few, there are fewer ``parts`` than ``folds_asked``, and
-    nothing is held out (``holdout_share`` is 0).
+    ``contents`` counts those that are folded, ``contents_held`` those held out. Where they are few, there are fewer
+    ``parts`` than ``folds_asked``, and nothing is held out (``holdout_share`` is 0).
     """
 
     kind: Literal["folds", "split", "sources", "insufficient-sources"]
@@ -62,6 +62,7 @@ class SplitPlan:
     leaking_groups: int = 0
     sources: int = 0
     contents: int = 0
+    contents_held: int = 0
     folds_asked: int = 0
     holdout_share: float = 0.0
 
@@ -75,14 +76,23 @@ class SplitPlan:
         """Why the gate cannot be read: folds are fewer than the run asks for. Empty where it can."""
         if len(self.parts) >= self.folds_asked:
             return ""
-        return f"not measured: {self.contents} contents fill {len(self.parts)} folds, not {self.folds_asked}"
+        return f"not measured: {self._filled}"
+
+    @property
+    def _filled(self) -> str:
+        """How many folds there are contents for; who counts those of the table misses the ones that are held out."""
+        held = (
+            f" (of {self.contents + self.contents_held}; {self.contents_held} held out)" if self.contents_held else ""
+        )
+        return f"{self.contents} contents{held} fill {len(self.parts)} folds, not {self.folds_asked}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person must know of a plan for few contents, a sentence each."""
-        contents = f"{self.contents} contents"
-        gate = f"{contents} fill {len(self.parts)} folds, not {self.folds_asked}: the gate is not measured"
-        few = f"{contents}: nothing is held out, and nothing has an interval ({ENOUGH_CONTENTS} are needed)"
+        gate = f"{self._filled}: the gate is not measured"
+        few = (
+            f"{self.contents} contents: nothing is held out, and nothing has an interval ({ENOUGH_CONTENTS} are needed)"
+        )
         is_few = self.kind == "folds" and not self.holdout_share
         return (*([gate] if self.not_measured else []), *([few] if is_few else []))
 
@@ -192,6 +202,7 @@ def _folded(table: TrainingTable, settings: TrainingSettings, given: Mask) -> Sp
         tests,
         left_out=int(near.sum()),
         contents=len(_groups_of(table, free & ~held)),
+        contents_held=len(_groups_of(table, held)),
         folds_asked=settings.k_folds,
         holdout_share=0.0 if few else HOLDOUT_SHARE,
     )

@@ -168,6 +168,14 @@ class TestColumns:
         assert "the ceiling that the scores' own errors set is not known" in found.out
         assert "  ceiling" not in found.out
 
+    def test_figures_of_fewer_than_ten_contents_have_no_interval_and_that_is_told(self, judge, tmp_path):
+        of_nine = FRAME.filter(pl.col("content_id").is_in([f"content-{i}" for i in range(9)])).drop("split")
+        found = judge("metric", written(of_nine, tmp_path / "nine.parquet"))
+        assert found.part("all")["groups"] == 9
+        ends = [end for part in found.judgement["parts"] for both in part["interval_95"].values() for end in both]
+        assert set(ends) == {None}
+        assert "- figures of fewer than 10 contents have no interval\n" in found.out
+
     def test_contents_of_one_clip_have_no_part_of_their_own_and_unknown_ones_are_told(self, judge, tmp_path):
         own = FRAME.with_columns(content_id=pl.col("key"))
         found = judge("metric", written(own, tmp_path / "own.parquet"))
@@ -547,12 +555,8 @@ class TestBaselines:
         assert set(baselines) == {"ridge", "svr", "kernel_ridge", "constant"}
         for name, one in baselines.items():
             assert (one["rows"], one["groups"]) == (never["rows"], never["groups"])
-            low, high = one["head_minus"]["interval"]
-            assert low <= one["head_minus"]["srocc"] <= high
             assert one["head_minus"]["srocc"] == pytest.approx(never["srocc"] - (one["srocc"] or 0.0))
             assert f"baseline {name}" in found.out
-            if name != "constant":
-                assert {"srocc", "krocc", "plcc", "rmse"} <= set(one["interval_95"])
         assert "cross-fitted by content on this table: each row is predicted from other contents" in found.out
         assert "judged on the rows that it was not trained on" in found.out
         assert "SROCC minus theirs: ridge " in found.out
@@ -561,6 +565,11 @@ class TestBaselines:
         path = graph(tmp_path / "theirs.onnx", [("x", FLOAT, ["n", 2])])
         found = judge(path, written(TWO, tmp_path / "two.parquet"), "--columns", "half,other", BASELINES)
         baselines = found.judgement["baselines"]
+        for name, one in baselines.items():
+            low, high = one["head_minus"]["interval"]
+            assert low <= one["head_minus"]["srocc"] <= high
+            if name != "constant":
+                assert {"srocc", "krocc", "plcc", "rmse"} <= set(one["interval_95"])
         assert baselines["ridge"]["rows"] == ROWS
         assert baselines["ridge"]["srocc"] > 0.9
         # Each row is told by the mean of other contents: never by its own.
@@ -568,6 +577,14 @@ class TestBaselines:
         noise = TWO.with_columns(half=pl.col("mos").shuffle(seed=2), other=pl.col("mos").shuffle(seed=3))
         found = judge(path, written(noise, tmp_path / "noise.parquet"), "--columns", "half,other", BASELINES)
         assert all(abs(one["srocc"] or 0) < 0.4 for one in found.judgement["baselines"].values())
+
+    def test_a_constant_has_errors_and_no_correlation_whatever_part_it_is_of(self, judge, root):
+        found = judge(NAME, root / "train.parquet", "--root", root, BASELINES)
+        constant = found.judgement["baselines"]["constant"]
+        assert {constant[name] for name in ("srocc", "krocc", "plcc", "plcc_fitted")} == {None}
+        assert constant["rmse"] > 0
+        assert set(constant["interval_95"]) == {"rmse"}
+        assert constant["head_minus"]["srocc"] == found.part("not trained on")["srocc"]
 
     def test_a_column_and_a_single_content_have_none_and_they_may_be_left_out(self, judge, table, root, tmp_path):
         assert judge("metric", table, BASELINES).judgement["baselines"] == {}

@@ -1,5 +1,6 @@
 """A head of several corpora learns each one's scale of scores: what it recovers, what ships, and what is said of it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.corpus_scales import KNOTS, CorpusScales, numbered
 from vqa_assets.heads.export import run_onnx
+from vqa_assets.heads.judging import head_predictor
 from vqa_assets.heads.method import HeadRows, TrainingRows
 from vqa_assets.heads.model import predict
 from vqa_assets.heads.part_training import train_parts
@@ -23,6 +25,7 @@ from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import Part
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.training_job import Job, read_job, read_result, run_job, write_job, write_result
+from vqa_assets.heads.using import open_head
 from vqa_assets.heads.weights import HeadWeights, encoder_onehot
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, unified
 
@@ -128,6 +131,35 @@ def test_the_gate_reads_the_reference_scale_and_figures_after_each_corpus_map_st
     assert scales["after_map"]["pooled"]["rmse"] < built.manifest["folds"]["pooled"]["rmse"]
     folds = built.manifest["folds"]["each"]
     assert built.manifest["gate"]["numbers"]["mean_rmse"] == pytest.approx(np.mean([fold["rmse"] for fold in folds]))
+
+
+def test_all_corpora_together_are_judged_on_the_scale_of_the_reference_too(built, scales):
+    raw, referred = built.manifest["folds"]["pooled"], scales["on_reference"]["pooled"]
+    assert referred["rows"] == raw["rows"]
+    assert referred["rmse"] < raw["rmse"] - 0.3
+    assert referred["srocc"] > raw["srocc"] + 0.05
+    low, high = referred["interval_95"]["rmse"]
+    assert low <= referred["rmse"] <= high
+    assert scales["on_reference"]["holdout"]["rows"] == built.manifest["holdout"]["rows"]
+    assert "with all scores brought to that scale by what was learned: SROCC " in render_card(built.manifest)
+
+
+def test_an_interval_is_of_the_reference_scale_and_holds_there(built, tmp_path):
+    """Of clips of either laboratory that no head saw, nine of ten scores lie inside, once both are on one scale."""
+    assert built.onnx is not None
+    onnx = tmp_path / "unified.onnx"
+    onnx.write_bytes(built.onnx)
+    onnx.with_suffix(".json").write_text(json.dumps({**built.manifest, "onnx": onnx.name}))
+    head, fresh = open_head(onnx), labelled(400, seed=9)
+    scored = head.scored(fresh.lazy(), "fresh")
+    mos = fresh["mos"].to_numpy()  # the law that the reference's scores follow
+    inside = (mos >= scored.low) & (mos <= scored.high)
+    assert inside.mean() > 0.84
+    # Scores as they stand lie so far from the other laboratory's scale that intervals would be ±1.4.
+    assert (scored.high - scored.low).mean() / 2 < 0.8
+    coverage = built.manifest["interval"]["coverage"]["corpora"]
+    assert all(coverage[corpus]["share"] > 0.8 for corpus in (OTHER, REFERENCE))
+    assert f"its scores are on the scale of {REFERENCE}" in " ".join(head_predictor(onnx, ()).warnings)
 
 
 def test_the_onnx_gives_the_scale_of_the_reference(built, tables):

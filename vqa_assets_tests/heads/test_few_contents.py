@@ -1,18 +1,22 @@
 """Heads of a handful of contents, and of clips that stand twice: what is still measured, and what is only told."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import av
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.linear_model import Ridge
 
 from vqa_assets.corpora.contents import content_of_group
-from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.feature_names import KONVID_V1, NR_V1, FeatureSchema
+from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.closed_form import PENALTIES, RidgeRows
 from vqa_assets.heads.method import SHIPPED, HeadRows, TrainingRows
+from vqa_assets.heads.near_copies import near_copies
 from vqa_assets.heads.random_features import RIDGE_PENALTIES
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate
 from vqa_assets.heads.rows import TrainingTable, read_training_table
@@ -21,6 +25,7 @@ from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import Learner, TorchTrainer, members_of
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 
+XS = KONVID_V1.columns
 QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=2)
 EASY = Gate(mean_plcc=-1.0, mean_srocc=None, mean_rmse=None, plcc_spread=None)
 """A gate that every head passes of which anything is measured."""
@@ -126,6 +131,99 @@ def test_a_clip_without_a_content_id_joins_the_content_that_it_is_a_copy_of(tmp_
     table = read(pl.concat([frame, copy]), tmp_path)
     assert content_of_group(table.groups[0]) == content_of_group(table.groups[-1])
     assert table.copies.rows == 3
+
+
+def nameless(rows: int) -> pl.DataFrame:
+    return labelled(rows).drop("content_id")
+
+
+def near_copies_of(frame: pl.DataFrame, count: int, apart: float) -> pl.DataFrame:
+    """The first clips once more, each column ``apart`` SDs off: re-encoded, say."""
+    rng = np.random.default_rng(5)
+    moved = {name: frame[name] + apart * frame[name].std() * pl.Series(rng.standard_normal(len(frame))) for name in XS}
+    again = frame.with_columns(**moved, key=pl.format("again {}", "key"), src_sha256=pl.lit(None, pl.String))
+    return again[:count]
+
+
+def test_clips_that_measure_nearly_as_others_are_told_where_no_content_id_joins_them(tmp_path):
+    frame = nameless(150)
+    twice = pl.concat([frame, near_copies_of(frame, 12, 0.02)])
+    said: list[str] = []
+    settings = QUICK.but(protocol_splits=0, export=False, epochs=1, k_folds=2)
+    tables = {"konvid-1k": written(twice, tmp_path / "twice.parquet")}
+    manifest = build_head(KONVID_MOS_HEAD_V1, tables, FACTS, settings, TorchTrainer(), said.append).manifest
+    near = manifest["folds"]["near_copies"]
+    assert 20 <= near["rows"] <= 26
+    assert near["asked"] == 162
+    first, second = sorted(near["examples"])
+    assert first == f"again {second}"
+    line = f"{near['rows']} of 162 clips without a content_id measure nearly the same as another one, such as"
+    assert any(told.startswith(f"warning: {line}") for told in said)
+    assert f"- **{line}" in render_card(manifest)
+
+
+def test_clips_of_other_contents_are_no_near_copies(tmp_path):
+    assert near_copies(read(nameless(150), tmp_path), 0) is None
+    # whose contents are known, whose number says nothing, and who are copied to a distance like that of others
+    named = pl.concat([labelled(150), near_copies_of(labelled(150), 12, 0.02)])
+    assert near_copies(read(named, tmp_path), 0) is None
+    few = pl.concat([nameless(10), near_copies_of(nameless(10), 10, 0.02)])
+    assert near_copies(read(few, tmp_path), 0) is None
+    far = pl.concat([nameless(150), near_copies_of(nameless(150), 12, 1.0)])
+    assert near_copies(read(far, tmp_path), 0) is None
+
+
+@pytest.mark.takes_long
+def test_real_encodes_of_one_clip_are_near_copies_and_other_clips_are_not(tmp_path):
+    clips = [textured_clip(tmp_path / f"{seed}.mp4", seed) for seed in range(24)]
+    again = [encoded(tmp_path / f"{clip.stem} again.mp4", decoded(clip), crf=4) for clip in clips[:8]]
+    extractor = ClipExtractor(feature_sets=("nr-v1",))
+    rows = [
+        {**extractor.extract(clip), "key": clip.name, "mos": 1 + number % 5}
+        for number, clip in enumerate((*clips, *again))
+    ]
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    varies = [name for name in NR_V1.columns if frame[name].n_unique() > 1]
+    schema = FeatureSchema("varying", tuple(varies), frozenset(varies))
+    apart = read_training_table({"mine": written(frame[:24], tmp_path / "apart.parquet")}, schema)
+    assert near_copies(apart, 0) is None
+    both = read_training_table({"mine": written(frame, tmp_path / "both.parquet")}, schema)
+    near = near_copies(both, 0)
+    assert near is not None
+    assert near.rows >= 12
+    first, second = sorted(near.examples)
+    assert first.removesuffix(" again.mp4") == second.removesuffix(".mp4")
+
+
+def textured_clip(path: Path, seed: int) -> Path:
+    """Twelve frames of a moving texture whose grain, brightness, contrast and colour no other seed has."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(144)[:, None], np.fft.fftfreq(192)[None, :])
+    frequency[0, 0] = 1
+    grain, level, contrast, colour = (rng.uniform(*ends) for ends in ((0.6, 1.6), (70, 170), (15, 50), (0.1, 1)))
+    waves = [np.exp(2j * np.pi * rng.uniform(size=frequency.shape)) / frequency**grain for _ in range(4)]
+    grey, *tints = ((of - of.mean()) / of.std() for of in (np.fft.ifft2(wave).real for wave in waves))
+    step = rng.integers(-4, 5, 2)
+    frames = [
+        np.stack([level + contrast * (np.roll(grey, step * t, (0, 1)) + colour * tint) for tint in tints], axis=-1)
+        for t in range(12)
+    ]
+    return encoded(path, [np.clip(frame, 0, 255).astype(np.uint8) for frame in frames], crf=18)
+
+
+def encoded(path: Path, frames: list[np.ndarray], crf: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": str(crf), "preset": "veryfast"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for frame in (*(av.VideoFrame.from_ndarray(one, "rgb24") for one in frames), None):
+            container.mux(stream.encode(frame))
+    return path
+
+
+def decoded(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def learner_of(tmp_path, contents: int) -> Learner:

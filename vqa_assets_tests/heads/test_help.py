@@ -24,6 +24,7 @@ from vqa_assets.heads.rows import TrainingTable, read_training_table
 from vqa_assets.heads.seen import KnownRows, training_of
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.using import open_head
 from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
@@ -384,6 +385,58 @@ def test_other_help_is_another_head_and_needs_a_name_or_replace(helped_head, mod
     check_same_head(RECIPE, QUICK.but(help_from=[OTHER]), models.root, quiet)
     with pytest.raises(SettingsError, match="help_from: live-vqc there, none here"):
         check_same_head(RECIPE, QUICK, models.root, quiet)
+
+
+@pytest.fixture(scope="module")
+def of_two(folder, own) -> BuiltHead:
+    """Helped by two laboratories whose scales are not one, on scores of known errors that are weighed or not."""
+    strict = clips(200, 2).with_columns(mos=1 + 3.4 * ((pl.col("mos") - 1) / 4) ** 2)
+    helpers = {
+        OTHER: written(strict, folder / "strict.parquet"),
+        "lsvq": written(clips(240, 3), folder / "lsvq.parquet"),
+    }
+    rng = np.random.default_rng(0)
+    noisy = pl.read_parquet(own).with_columns(
+        mos_std_dev=pl.Series(rng.uniform(0.4, 1.4, 48)), mos_n_ratings=pl.Series(rng.integers(4, 40, 48))
+    )
+    settings = QUICK.but(help_from=list(helpers), corpus_weights={OTHER: 3.0})
+    tables = {OWN: written(noisy, folder / "noisy.parquet")}
+    return build_head(RECIPE, tables, FACTS, settings, TorchTrainer(), quiet, help_from=HelpSources(helpers))
+
+
+def test_a_helper_of_several_corpora_learns_their_scales(of_two, helped):
+    assert of_two.manifest["help"]["used"]
+    # of most rows, so its scale is the one that a line brings here
+    assert of_two.manifest["help"]["reference"] == "lsvq"
+    assert of_two.manifest["help"]["line"]["slope"] == pytest.approx(1, abs=0.35)
+    assert "their scales were learned, the reference is lsvq" in render_card(of_two.manifest)
+    assert helped.manifest["help"]["reference"] == ""
+
+
+def test_weights_by_errors_help_and_learned_scales_go_together_in_one_head(of_two):
+    noise, same = of_two.manifest["label_noise"], of_two.manifest["help"]["same_splits"]["folds"]
+    assert set(noise["same_splits"]) == {"weighted", "unweighted"}
+    # what help is compared with is the head that the trial of weights chose
+    way = "weighted" if noise["weighted"] else "unweighted"
+    assert same["metrics"]["without"]["srocc"] == pytest.approx(noise["same_splits"][way]["srocc"])
+    assert same["metrics"]["with"]["srocc"] == pytest.approx(of_two.manifest["folds"]["mean"]["srocc"])
+    assert of_two.manifest["parity"]["max_abs_difference"] <= 1e-5
+    assert check_operators(of_two.onnx) == []
+
+
+def test_corpus_weights_names_helpers_and_no_corpus_that_has_no_part(of_two, folder, own):
+    settings = QUICK.but(corpus_weights={OTHER: 3.0}, export=False)
+    with pytest.raises(SettingsError, match="corpus_weights: live-vqc, expected some of konvid-1k"):
+        build_head(RECIPE, {OWN: own}, FACTS, settings, TorchTrainer(), quiet)
+    assert of_two.manifest["training_recipe"]["settings"]["corpus_weights"] == {OTHER: 3.0}
+
+
+def test_an_interval_of_a_helped_head_holds_nine_of_ten_clips_of_new_contents(helped_head):
+    fresh = clips(400, 8)
+    scored = open_head(helped_head).scored(fresh.lazy(), "fresh")
+    mos = fresh["mos"].to_numpy()
+    assert np.mean((mos >= scored.low) & (mos <= scored.high)) > 0.82
+    assert (scored.high > scored.low).all()
 
 
 def test_rows_of_those_who_helped_count_as_seen(helped_head):

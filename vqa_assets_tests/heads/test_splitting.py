@@ -116,6 +116,15 @@ def test_from_ten_contents_on_some_are_held_out_and_folds_that_are_full_are_meas
     assert len(plan.holdout)
 
 
+def test_of_ten_contents_one_is_held_out_and_who_counts_the_others_is_told_so():
+    plan = plan_splits(of_contents(10), SETTINGS.but(seed=0))
+    held = len({f"c{row % 10}" for row in plan.holdout})
+    assert held > 0
+    filled = f"{10 - held} contents (of 10; {held} held out) fill {len(plan.parts)} folds, not 5"
+    assert plan.not_measured == f"not measured: {filled}"
+    assert plan.warnings == (f"{filled}: the gate is not measured",)
+
+
 @pytest.mark.parametrize("split", [(None,) * 300, WORDS])
 def test_under_four_contents_are_an_error_that_names_them(split):
     with pytest.raises(TrainingError, match=r"contents: c0, c1, c2, expected at least 4: two folds of two contents"):
