@@ -19,6 +19,7 @@ BENCHMARKS = (
     "head_training",
     "head_architecture",
     "head_members",
+    "head_help",
     "head_sizes",
     "unified_corpus",
     "ingest_again",
