@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import is_clip
 from vqa_assets.heads.feature_map import FeatureMap
+from vqa_assets.heads.large_tables import let_go
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.weights import F32, I64
 
@@ -68,13 +69,14 @@ def near_copies(table: TrainingTable, seed: int) -> NearCopies | None:
     mapping = FeatureMap.fitted(table.features, some, seed=seed)
     distance, row = _neighbours(table, mapping, asked)
     last, middle = distance[:, -1], distance[:, _NEIGHBOURS // 2 - 1]
-    apart = np.flatnonzero(middle > 0)
-    growth = float(np.median(np.log(last[apart] / middle[apart]))) if len(apart) else 0.0
+    # Of rows that are of few clips some have fewer neighbours, and none at all that tells how far others lie.
+    measured = (middle > 0) & np.isfinite(last)
+    growth = float(np.median(np.log(last[measured] / middle[measured]))) if measured.any() else 0.0
     if growth <= 0:
         return None
     dimension = np.log(2) / growth
     for share in _SHARES:
-        near = np.flatnonzero(distance[:, 0] < share * last)
+        near = np.flatnonzero(measured & (distance[:, 0] < share * last))
         by_chance = len(asked) * float(1 - (1 - share**dimension) ** (_NEIGHBOURS - 1))
         if len(near) > _TIMES * by_chance + _STANDARD_ERRORS * by_chance**0.5 + _LEAST:
             nearest = near[np.argmin(distance[near, 0] / last[near])]
@@ -98,6 +100,7 @@ def _neighbours(table: TrainingTable, mapping: FeatureMap, asked: I64) -> tuple[
         closer = squared[np.arange(len(asked)), least] < best[:, 0]
         nearest[closer] = rows[least[closer]]
         best = np.sort(np.concatenate([best, squared], axis=1), axis=1)[:, :_NEIGHBOURS]
+        let_go(table.features)
     return np.sqrt(best), nearest
 
 

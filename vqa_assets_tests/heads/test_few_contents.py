@@ -169,6 +169,8 @@ def test_clips_of_other_contents_are_no_near_copies(tmp_path):
     assert near_copies(read(named, tmp_path), 0) is None
     few = pl.concat([nameless(10), near_copies_of(nameless(10), 10, 0.02)])
     assert near_copies(read(few, tmp_path), 0) is None
+    of_one_clip = nameless(30).with_columns(key=pl.when(pl.int_range(30) < 22).then(pl.lit("a")).otherwise("key"))
+    assert near_copies(read(of_one_clip, tmp_path), 0) is None
     far = pl.concat([nameless(150), near_copies_of(nameless(150), 12, 1.0)])
     assert near_copies(read(far, tmp_path), 0) is None
 
