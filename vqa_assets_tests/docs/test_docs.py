@@ -9,11 +9,16 @@ from typing import Literal, get_origin
 import pytest
 
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
+from vqa_assets.corpora.opinions import SOS_ORDINARY
 from vqa_assets.corpora.scales import SCALES
 from vqa_assets.definitions import defs
 from vqa_assets.encode_grid import grid_files
 from vqa_assets.encode_grid.grid import GridReport
 from vqa_assets.encode_grid.settings import EncodeLabels
+from vqa_assets.feature_names import CANONICAL_6
+from vqa_assets.heads.evaluation import PRODUCTION, PROPOSED
+from vqa_assets.heads.intervals import LEVEL
+from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.provenance.verify import Match
 from vqa_assets.provenance.verify import main as verify_command
@@ -37,6 +42,18 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert named
     assert named <= targets
     assert "test-fast" in named
+
+
+def test_the_glossary_says_what_the_code_means() -> None:
+    page = (REPOSITORY / "docs/glossary.md").read_text(encoding="utf-8")
+    meant = {word.strip(): text for word, text in re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)}
+    assert len(meant) >= 20
+    assert f"between {SOS_ORDINARY[0]:g} and {SOS_ORDINARY[1]:g}" in meant["SOS"]
+    assert [name for name in CANONICAL_6 if name not in meant["canonical-6"] and "vif" not in name] == []
+    assert f"a {({0.1: 'tenth'})[HOLDOUT_SHARE]} of them is held out" in meant["fold, hold-out"]
+    assert LEVEL == 0.9
+    assert "nine times out of ten" in meant["interval"]
+    assert (PRODUCTION in meant["gate"], PROPOSED in meant["gate"]) == (True, True)
 
 
 def test_the_fast_tests_are_those_of_rooms_that_are_there() -> None:
