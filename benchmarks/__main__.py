@@ -23,6 +23,7 @@ BENCHMARKS = (
     "head_sizes",
     "unified_corpus",
     "ingest_again",
+    "scale",
 )
 """In an order in which none suffers from the files that another has just deleted."""
 

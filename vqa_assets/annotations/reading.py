@@ -8,6 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from vqa_assets.annotations.columns import ScoreColumns, check_names, choose_columns, turned
@@ -221,9 +222,10 @@ def _columns_and_rows(
     lines = turned(file.lines, corpus)
     columns = choose_columns(lines[0][1] if lines else [], corpus, what)
     part = corpus.part_of(path.name)
-    check_names(columns, (values for _, values in lines[columns.has_header :][:_NAMES_LOOKED_AT]), what)
+    first = int(columns.has_header)
+    check_names(columns, (values for _, values in lines[first : first + _NAMES_LOOKED_AT]), what)
     reader = RowReader(corpus, settings, columns, part, file.decimal_comma, path.name if several else "")
-    return columns, [reader.row(line, values) for line, values in lines[columns.has_header :]]
+    return columns, [reader.row(line, values) for line, values in islice(lines, first, None)]
 
 
 def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, files: Sequence[Path]) -> None:

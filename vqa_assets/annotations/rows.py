@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from vqa_assets.annotations.columns import ScoreColumns, filled, read_by
@@ -34,6 +34,8 @@ LEADING_NUMBER = "leading_number"
 _LEADING_NUMBER = re.compile(r"\d+")
 _MOST_WHOLE = 2**53
 """Beyond it not every whole number is a float, and none counts opinions."""
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""One for all rows: of a million empty ones each would take as much as a name."""
 _NOT_UTF8 = "no text: half a surrogate pair"
 _TEST_WORDS: Mapping[str, str] = MappingProxyType(
     {
@@ -81,7 +83,7 @@ class ClipAddress:
     src: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnnotationRow:
     """One row of the score file. ``problem`` says why it is unusable; ``repeats`` is true for a later equal row.
 
@@ -156,8 +158,8 @@ class RowReader:
             sd=sd_from_spread(self._number(self._text("sd", record)), self.corpus.spread, opinions),
             count=opinions,
             problem=_NOT_UTF8 if not_utf8 else _problem(src, url, mos, mos_text),
-            scores=self._scores(record),
-            extra=self._extra(src, record),
+            scores=self._scores(record) or _NOTHING,
+            extra=self._extra(src, record) or _NOTHING,
             also=self._other_names(self.corpus.also_named, src, record),
             also_starting=self._other_names(self.corpus.also_starting, src, record),
             reference=self._number(self._text("reference", record)) == 1,

@@ -15,8 +15,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from vqa_assets.annotations.dialects import Line, import_reader, read_sheet
 from vqa_assets.annotations.matlab import SheetFacts
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 MOST_SECONDS = 60.0
 MOST_BYTES = 1 << 30
 """Of the file, and of the memory that reading it takes."""
+_LINES_AT_ONCE = 10_000
+"""Lines that are unpacked together: as texts they take ten times what they take packed."""
 _ALARM_GRACE_S = 5
 _FEW_THREADS = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Numerical libraries claim address space for a thread on every core, of which none is needed here."""
@@ -46,11 +49,45 @@ class ScoreFileTask:
     most_bytes: int
 
 
+class PackedLines(Sequence[Line]):
+    """The lines of a file, in memory as few bytes; they are unpacked some at a time, each time that they are read."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self._count = len(lines)
+        self._pieces = [
+            marshal.dumps([(at, list(values)) for at, values in lines[start : start + _LINES_AT_ONCE]])
+            for start in range(0, len(lines), _LINES_AT_ONCE)
+        ]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Line]:
+        for piece in range(len(self._pieces)):
+            yield from self._lines(piece)
+
+    @overload
+    def __getitem__(self, place: int) -> Line: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Line]: ...
+    def __getitem__(self, place: int | slice) -> Line | list[Line]:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(self._count)
+            # Not line by line: each would unpack its piece.
+            return list(islice(self, start, stop, step)) if step > 0 else list(self)[place]
+        at = range(self._count)[place]  # IndexError, and counting from the end, as of any sequence
+        return self._lines(at // _LINES_AT_ONCE)[at % _LINES_AT_ONCE]
+
+    def _lines(self, piece: int) -> list[Line]:
+        lines: list[Line] = marshal.loads(self._pieces[piece])  # noqa: S302 - from a child of ours
+        return lines
+
+
 @dataclass(frozen=True)
 class ScoreFileAnswer:
     """A file as it was read: its lines, and which bytes of which file they are of."""
 
-    lines: bytes
+    lines: "PackedLines"
     decimal_comma: bool
     sha256: str
     size_bytes: int
@@ -78,7 +115,7 @@ def read_score_file(path: Path, facts: SheetFacts) -> ScoreFile:
 
     answer = _READER.read(ScoreFileTask(os.fspath(path.absolute()), facts, MOST_SECONDS, MOST_BYTES))
     as_read = ReadInput.of_hashed(path, answer.sha256, answer.size_bytes, answer.identity)
-    return ScoreFile(marshal.loads(answer.lines), answer.decimal_comma, as_read)  # noqa: S302 - from a child of ours
+    return ScoreFile(answer.lines, answer.decimal_comma, as_read)
 
 
 class _Reader:
@@ -146,7 +183,7 @@ def answer_of(task: ScoreFileTask) -> ScoreFileAnswer:
         import_reader(content)  # the library is no part of what the file takes
         with _at_most(task.most_bytes - len(content)):
             sheet = read_sheet(content, task.facts)
-            lines = marshal.dumps([(at, list(values)) for at, values in sheet.lines])
+            lines = PackedLines(sheet.lines)
     except MemoryError:
         raise _too_much(task, f"a file that takes more than {task.most_bytes >> 20} MiB of memory to read") from None
     except OSError as error:

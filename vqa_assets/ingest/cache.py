@@ -4,8 +4,10 @@ A row that is not as it was put counts as none. And which of a corpus's address 
 clips the processes that read them died.
 """
 
+import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,9 @@ _PLACES = f"({','.join('?' * (1 + _COLUMNS.count(',')))})"
 _INSERT = "INSERT OR REPLACE INTO clips VALUES "
 _VALUES = _COLUMNS.count(",")
 """Columns beside the checksum."""
+_RECORD = struct.Struct("<32sQqI")
+"""A whole clip in memory: SHA-256, size in bytes, time of change in nanoseconds, and which geometry."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 _ROWS_AT_ONCE = 64
 _NAMES_AT_ONCE = 512
 _log = logger(__name__)
@@ -53,6 +58,49 @@ class ReadClip:
     geometry: Geometry | None
     broken: str = ""
     header: Geometry | None = None
+
+
+class PackedClips(MutableMapping[str, ReadClip]):
+    """Name → ``ReadClip``. One that is whole takes a hundred bytes beside its name; any other is kept as it is."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, bytes | ReadClip] = {}
+        # Clips of a corpus have few geometries. 25 and 25.0 are equal, and not the same in a row.
+        self._numbers: dict[tuple[Geometry, type, type], int] = {}
+        self._geometries: list[Geometry] = []
+
+    def __setitem__(self, name: str, clip: ReadClip) -> None:
+        geometry, stamp = clip.geometry, clip.stamp
+        is_whole_clip = geometry is not None and not clip.broken and clip.header is None
+        if not is_whole_clip or stamp.size_bytes < 0 or not _SHA256.fullmatch(clip.sha256):
+            self._records[name] = clip
+            return
+        assert geometry is not None
+        key = geometry, type(geometry.framerate), type(geometry.duration_s)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._geometries)
+            self._geometries.append(geometry)
+        self._records[name] = _RECORD.pack(bytes.fromhex(clip.sha256), stamp.size_bytes, stamp.mtime_ns, number)
+
+    def __getitem__(self, name: str) -> ReadClip:
+        record = self._records[name]
+        if isinstance(record, ReadClip):
+            return record
+        digest, size_bytes, mtime_ns, number = _RECORD.unpack(record)
+        return ReadClip(FileStamp(size_bytes, mtime_ns), digest.hex(), self._geometries[number])
+
+    def __delitem__(self, name: str) -> None:
+        del self._records[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._records
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
 
 
 class IngestCache:
@@ -159,7 +207,7 @@ def _every_clip(file: sqlite3.Connection, path: Path) -> Mapping[str, ReadClip]:
 
 def _whole(rows: Iterable[tuple[object, ...]], path: Path) -> Mapping[str, ReadClip]:
     """The clips of the rows that are as they were put, by name."""
-    clips: dict[str, ReadClip] = {}
+    clips = PackedClips()
     damaged = 0
     for row in rows:
         # A file of an edition without checksums, that is only read, lacks their column.

@@ -5,19 +5,23 @@ neither has is told as lost. What comes of the rows is judged in ``rows``.
 """
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError, SchemaError
 from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.layout import CorpusLayout
+from vqa_assets.provenance.reading import changed_input
 from vqa_assets.tables.files import (
     LFS_POINTER,
     JsonLine,
+    file_identity,
     no_file_at,
     parse_json_line,
     read_json_lines,
@@ -28,6 +32,7 @@ from vqa_assets.tables.validation import why_no_clip
 
 MENDED_BY_INGEST = "whole lines stay, the others are made again from cache and clips"
 """What another ingest does with a damaged corpus JSONL."""
+_LENGTH_BITS = 32
 _SRC_IN_TORN_LINE = re.compile(rb'"src":\s*("(?:[^"\\]|\\.)*")')
 
 
@@ -40,6 +45,87 @@ class DamagedLine:
     what: str
 
 
+class _OpenedFile:
+    """A file as it was when it was opened; it stays open for as long as somebody reads of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.descriptor = path, os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.descriptor)
+        self.identity = file_identity(os.fstat(self.descriptor))
+
+
+class EarlierLines(Mapping[str, JsonLine]):
+    """The rows of the earlier JSONL by ``src``, each read from it when it is asked for; in memory is where they lie.
+
+    The file stays open, whatever replaces it. ChangedInputError where a row does not lie any more where it was.
+    """
+
+    def __init__(self, file: _OpenedFile | None = None, places: dict[str, int] | None = None) -> None:
+        self._file = file
+        self._places = {} if places is None else places
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """No row yet of the file there."""
+        return cls(_OpenedFile(path))
+
+    def put(self, src: str, offset: int, length: int) -> None:
+        """Take in the line of so many bytes at an offset."""
+        self._places[src] = offset << _LENGTH_BITS | length  # one number: a pair takes three times as much
+
+    def without(self, names: Container[str]) -> "EarlierLines":
+        """The same but for rows of these names."""
+        return EarlierLines(self._file, {src: place for src, place in self._places.items() if src not in names})
+
+    def renamed(self, names: Mapping[str, str]) -> "EarlierLines":
+        """The same with some of the rows under other names, ``names`` by ``src``; what a row says stays."""
+        return EarlierLines(self._file, {names.get(src, src): place for src, place in self._places.items()})
+
+    def refuse_changes(self) -> None:
+        """ChangedInputError where somebody wrote into the file since it was opened."""
+        file = self._file
+        if file is not None and file_identity(os.fstat(file.descriptor)) != file.identity:
+            raise changed_input(file.path)
+
+    def __getitem__(self, src: str) -> JsonLine:
+        place, file = self._places[src], self._file
+        assert file is not None
+        raw = os.pread(file.descriptor, place & (1 << _LENGTH_BITS) - 1, place >> _LENGTH_BITS)
+        try:
+            row = parse_json_line(raw, file.path, 0)
+        except SchemaError:
+            raise changed_input(file.path) from None
+        return JsonLine(0, raw if raw.endswith(b"\n") else raw + b"\n", row)
+
+    def __contains__(self, src: object) -> bool:
+        return src in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class RowsOf(Mapping[str, Mapping[str, Any]]):
+    """What some lines say, by ``src``: of each its row alone."""
+
+    def __init__(self, lines: Mapping[str, JsonLine]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, src: str) -> Mapping[str, Any]:
+        return self._lines[src].row
+
+    def __contains__(self, src: object) -> bool:
+        return src in self._lines
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
 @dataclass(frozen=True)
 class EarlierRows:
     """The rows of the earlier JSONL by ``src``, and how its file differs from the one that was published.
@@ -48,7 +134,7 @@ class EarlierRows:
     names other bytes; ``never`` are the clips that gave no row when the file was made.
     """
 
-    lines: Mapping[str, JsonLine] = field(default_factory=dict)
+    lines: EarlierLines = field(default_factory=EarlierLines)
     damaged: tuple[DamagedLine, ...] = ()
     gone: int = 0
     changed: bool = False
@@ -101,10 +187,13 @@ def read_earlier(corpus: Corpus, layout: CorpusLayout) -> EarlierRows:
     published = _published(layout.manifest, corpus)
     changed = published is not None and published.sha256 != _sha256_of(layout.output)
     columns = corpus_jsonl_of(corpus).columns if changed else ()
-    lines: dict[str, JsonLine] = {}
+    lines = EarlierLines.of(layout.output)
     damaged: list[DamagedLine] = []
-    count = 0
-    for line in _lines(layout.output):
+    count = offset = 0
+    for length, line in _lines(layout.output):
+        begins, offset = offset, offset + length
+        if line is None:
+            continue
         if isinstance(line, DamagedLine):
             damaged.append(line)
         elif wrong := why_no_clip(line.row, columns) or _why_of_another(line.row, corpus):
@@ -113,7 +202,7 @@ def read_earlier(corpus: Corpus, layout: CorpusLayout) -> EarlierRows:
             src = line.row.get("src")
             damaged.append(DamagedLine(line.number, src if isinstance(src, str) else "", wrong))
         else:
-            lines[line.row["src"]] = line
+            lines.put(line.row["src"], begins, length)
             count += 1
     if damaged and not lines and published is None:
         raise _no_corpus_jsonl(f"{layout.output}:{damaged[0].number}", damaged[0].what)
@@ -131,19 +220,21 @@ def _no_corpus_jsonl(where: str, found: str) -> IngestError:
     )
 
 
-def _lines(path: Path) -> Iterator[JsonLine | DamagedLine]:
+def _lines(path: Path) -> Iterator[tuple[int, JsonLine | DamagedLine | None]]:
+    """Each line's length in bytes, and what it is; None of a blank one."""
     with path.open("rb") as content:
         for number, raw in enumerate(content, 1):
             if not raw.strip():
+                yield len(raw), None
                 continue
             try:
                 row = parse_json_line(raw, path, number)
             except SchemaError as error:
                 if raw.startswith(LFS_POINTER):  # the content is somewhere, and not here
                     raise
-                yield DamagedLine(number, _src_of(raw), error.found)
+                yield len(raw), DamagedLine(number, _src_of(raw), error.found)
             else:
-                yield JsonLine(number, raw if raw.endswith(b"\n") else raw + b"\n", row)
+                yield len(raw), JsonLine(number, raw, row)
 
 
 def _src_of(raw: bytes) -> str:

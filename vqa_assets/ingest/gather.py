@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.hub import HubAccess
@@ -27,6 +28,7 @@ from vqa_assets.errors import ChildDiedError, ServerGoneError
 from vqa_assets.ingest.cache import IngestCache
 from vqa_assets.ingest.clip_task import ClipLimits, ClipOutcome, ClipState, ClipTask, died_over, read_clips
 from vqa_assets.ingest.fetching import check_space
+from vqa_assets.ingest.outcomes import Outcomes
 from vqa_assets.ingest.plan import IngestPlan
 from vqa_assets.ingest.progress import DONE, Entry, Progress
 from vqa_assets.ingest.rows import IngestReport
@@ -38,6 +40,8 @@ from vqa_assets.tables.files import sync_folder
 WINDOW_PER_WORKER = 4
 LEAST_WINDOW = 64
 """Small clips complete faster than the coordinator comes round: a narrower window would leave few workers idle."""
+SETTLED_AT_ONCE = 10_000
+"""Known outcomes that are committed together: a few megabytes of them."""
 TASKS_PER_CHUNK = 1
 """How many clips travel to a worker together. A thread takes a task in 0.05 ms and reads a small clip in 1.5 ms: more
 at once would win 4 %, and an interrupt would lose all that was read of a chunk, not only the clip in hand."""
@@ -107,7 +111,9 @@ def gather_outcomes(
     """
     name, tasks, fetch = plan.corpus.name, plan.tasks, plan.fetch
     gathering = _Gathering(plan.settings, keep, report, plan.template)
-    gathering.settle(plan.known)
+    known = iter(plan.known.items())
+    while several := dict(islice(known, SETTLED_AT_ONCE)):
+        gathering.settle(several)
     to_fetch = f"{fetch.clips} clips to fetch" + (f" ({fetch.in_words()})" if fetch.clips else "")
     to_read = len(tasks) - fetch.clips
     _log.info("[%s-jsonl] %d rows: %s, %d to read, the rest known", name, len(plan.run), to_fetch, to_read)
@@ -168,7 +174,7 @@ class _Gathering:
     keep: Keep
     report: IngestReport
     template: str
-    outcomes: dict[str, ClipOutcome] = field(default_factory=dict)
+    outcomes: Outcomes = field(default_factory=Outcomes)
     done: int = 0
     failed: int = 0
     broken: int = 0
@@ -180,17 +186,18 @@ class _Gathering:
         self.keep(outcomes)
         self.template = _template_of(outcomes) or self.template
 
-    def work(self, tasks: Sequence[ClipTask], tools: ClipTools, executor: Executor, watch: Watch) -> None:
-        """Hand the tasks out in chunks and commit what completes, a few at a time, whatever their order."""
+    def work(self, tasks: list[ClipTask], tools: ClipTools, executor: Executor, watch: Watch) -> None:
+        """Hand the tasks out in chunks and commit what completes, a few at a time, whatever their order.
+
+        A task is gone from the list once it is handed out: a million of them take as much memory as their rows.
+        """
         settings = self.settings
         download = replace(DownloadLimits(), timeout_s=settings.download_timeout_s, per_host=settings.per_host)
         # All that is submitted can be pickled: the executor's workers may be processes, here or elsewhere.
         read = partial(read_clips, tools, ClipLimits(download, settings.probe_timeout_s, settings.caps()))
         # One after another, as they are handed out: what worked for the clips before goes first.
-        starts = range(0, len(tasks), TASKS_PER_CHUNK)
-        chunks = (
-            [arranged(task, self.template) for task in tasks[start : start + TASKS_PER_CHUNK]] for start in starts
-        )
+        tasks.reverse()
+        chunks = iter(lambda: [arranged(tasks.pop(), self.template) for _ in tasks[-TASKS_PER_CHUNK:]], [])
         window = max(LEAST_WINDOW, WINDOW_PER_WORKER * workers_of(settings))
         with closing(completed_together(executor, read, chunks, window, watch.look)) as batches:
             for batch in batches:

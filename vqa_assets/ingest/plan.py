@@ -30,10 +30,12 @@ from vqa_assets.ingest.clip_task import (
     told_addresses,
     unreadable,
 )
+from vqa_assets.ingest.earlier import RowsOf
 from vqa_assets.ingest.fetching import FetchPlan
 from vqa_assets.ingest.hub import HubClips, rows_with_hub_addresses
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
 from vqa_assets.ingest.naming import LikeNames, NamedRows, named_on_disk, score_drop
+from vqa_assets.ingest.outcomes import Outcomes
 from vqa_assets.ingest.progress import Entry
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.tables.files import JsonLine
@@ -90,9 +92,7 @@ def plan_ingest(
     Reads the disk's listings, and no clip; the Hugging Face Hub is asked what it has where a row waits for it.
     """
     clips = ClipsOnDisk(layout.clips, settings.clip_suffix)
-    named = named_on_disk(
-        annotations.rows, clips, settings.clip_suffix, {src: line.row for src, line in earlier.items()}
-    )
+    named = named_on_disk(annotations.rows, clips, settings.clip_suffix, RowsOf(earlier))
     annotations = replace(annotations, rows=named.rows)
     run = rows_of_this_run(annotations, settings.max_rows)
     hub = rows_with_hub_addresses(annotations.rows, run, clips, settings, access, layout.manifest)
@@ -102,7 +102,7 @@ def plan_ingest(
     taken = {*earlier, *(row.src for row in annotations.rows)}
     earlier_runs = known()
     sorting = _Sorting(settings, clips, earlier_runs, LikeNames(named.unclaimed), taken, hub, settings.caps())
-    settled: dict[str, ClipOutcome] = {}
+    settled = Outcomes()
     tasks: list[ClipTask] = []
     for row in run:
         if row.problem or row.repeats:
@@ -112,8 +112,9 @@ def plan_ingest(
             tasks.append(result)
         else:
             settled[row.src] = result
-    sizes = {**_sizes_of(earlier), **sorting.sizes(tasks)}
-    fetch = FetchPlan.of([task.name for task in tasks if task.url], sizes, corpus.bytes_per_clip)
+    to_fetch = [task for task in tasks if task.url]
+    sizes = {**_sizes_of(to_fetch, earlier), **sorting.sizes(to_fetch)}
+    fetch = FetchPlan.of([task.name for task in to_fetch], sizes, corpus.bytes_per_clip)
     return IngestPlan(
         corpus, settings, annotations, run, clips, named, settled, tasks, fetch, earlier_runs.template, hub
     )
@@ -132,10 +133,10 @@ def rows_of_this_run(annotations: Annotations, max_rows: int | None) -> list[Ann
     return first + [row for row in later if row.reference and row.extra.get(CONTENT_ID) in contents]
 
 
-def _sizes_of(earlier: Mapping[str, JsonLine]) -> dict[str, int]:
-    """The size of every clip of the earlier JSONL in bytes, by ``src``, where its row says it."""
+def _sizes_of(tasks: Iterable[ClipTask], earlier: Mapping[str, JsonLine]) -> dict[str, int]:
+    """The sizes in bytes that clips have by the earlier JSONL, by name, where a row says it."""
     # Rows of an older version may lack it.
-    sizes = ((src, line.row.get("src_size_bytes")) for src, line in earlier.items())
+    sizes = ((one.name, earlier[one.name].row.get("src_size_bytes")) for one in tasks if one.name in earlier)
     return {src: size for src, size in sizes if isinstance(size, int)}
 
 

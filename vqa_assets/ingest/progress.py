@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from vqa_assets.errors import IngestError
 from vqa_assets.printing import logger
@@ -225,13 +225,18 @@ def _read_json(path: Path) -> tuple[dict[str, Entry], str]:
         raise _broken(path, what)
     content = path.read_bytes()
     try:
-        value = json.loads(content or b"{}")
+        value = json.loads(content or b"{}", object_hook=_shared)
     except (ValueError, RecursionError) as error:
         raise _broken(path, f"not JSON ({error})") from error
     if not isinstance(value, dict):
         raise _broken(path, f"a JSON {type(value).__name__}")
     entries = {name: _entry(entry, path, name) for name, entry in value.items()}
     return entries, hashlib.sha256(content).hexdigest()
+
+
+def _shared(value: dict[str, Any]) -> dict[str, Any]:
+    """What nearly all entries say is one object for them all, already while the file is parsed."""
+    return _DONE_JSON if value == _DONE_JSON else value
 
 
 def _entry(value: object, path: Path, name: str) -> Entry:

@@ -415,7 +415,7 @@ class _Stage:
         count_names(plan, report)
         decided = [row for row in plan.run if row.problem or row.repeats or row.src not in open_names]
         # The earlier rows of open clips are neither kept nor lost yet.
-        closed = replace(earlier, lines={s: line for s, line in earlier.lines.items() if s not in open_names})
+        closed = replace(earlier, lines=earlier.lines.without(open_names))
         cached = {name: clip for name, clip in earlier.known(known.read).items() if name not in open_names}
         labelling = Labelling(self.corpus, self.settings, plan.annotations, utc_text())
         rows = RowJudge(labelling, closed, report, cached).judge(decided, plan.known)

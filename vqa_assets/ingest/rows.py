@@ -4,10 +4,15 @@ Every annotation row of a run is counted once: ``IngestReport`` says what became
 """
 
 import re
+import tempfile
+import weakref
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from vqa_assets.annotations.reading import Annotations
@@ -20,7 +25,7 @@ from vqa_assets.ingest.cache import ReadClip
 from vqa_assets.ingest.clip_task import NO_WHOLE_VIDEO, ClipOutcome, ClipState
 from vqa_assets.ingest.earlier import EarlierRows
 from vqa_assets.ingest.settings import IngestSettings
-from vqa_assets.tables.files import JsonLine, json_line
+from vqa_assets.tables.files import JsonLine, json_line, parse_json_line
 
 KEPT = ("written", "unchanged", "relabelled", "retained_unavailable")
 LOST = (
@@ -43,6 +48,7 @@ _CLIP_FIELDS = (*_BYTES_FIELDS, *(field.name for field in fields(Geometry)))
 _ROUNDED = ("framerate", "duration_s")
 _ROUNDED_BY = 1e-6
 """Probes round to six decimals; older rows hold the same rates and durations unrounded."""
+_MOST_IN_MEMORY_BYTES = 64 << 20
 _WITH_SIZES = ("skipped_broken", "skipped_probe", "skipped_too_large")
 _SIZES = re.compile(r"\b\d{3,}\b")
 
@@ -204,6 +210,55 @@ class OutputRow:
     raw: bytes
 
 
+class OutputRows(Iterable[OutputRow]):
+    """The rows of the new JSONL in their order; those of a large corpus lie in a file without a name (of ``TMPDIR``).
+
+    In memory is where each lies. OSError, with the folder's name, where that has no room.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_MOST_IN_MEMORY_BYTES)  # noqa: SIM115 - closed with it
+        weakref.finalize(self, self._file.close)
+        self._edges = array("q", [0])
+        self._order: Sequence[int] = range(0)
+
+    def append(self, row: OutputRow) -> None:
+        """Take in the next row."""
+        try:
+            self._file.seek(self._edges[-1])  # somebody may have read meanwhile
+            self._file.write(row.raw)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
+        self._edges.append(self._edges[-1] + len(row.raw))
+        self._order = range(len(self))
+
+    def sort(self, key: Callable[[Mapping[str, Any]], tuple[int, str]]) -> None:
+        """Bring the rows into the order of their keys."""
+        keys = [key(out.row) for out in self]
+        self._order = [number for _, number in sorted(zip(keys, self._order, strict=True))]
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the file of all rows is."""
+        return self._edges[-1]
+
+    def __len__(self) -> int:
+        return len(self._edges) - 1
+
+    def __iter__(self) -> Iterator[OutputRow]:
+        for raw in self.raw():
+            yield OutputRow(parse_json_line(raw, Path(tempfile.gettempdir()), 0), raw)
+
+    def raw(self) -> Iterator[bytes]:
+        """The rows' bytes."""
+        at = -1
+        for number in self._order:
+            if at != self._edges[number]:
+                self._file.seek(self._edges[number])
+            yield self._file.read(self._edges[number + 1] - self._edges[number])
+            at = self._edges[number + 1]
+
+
 @dataclass(frozen=True)
 class Labelling:
     """What every row of one run shares."""
@@ -250,25 +305,38 @@ class RowJudge:
         self._cached = earlier.known(cached or {})
         self._report = report
         self._by_sha: dict[str, str] = {}
-        self._usable = {row.src for row in labelling.annotations.usable}
+        rows = labelling.annotations.rows
+        bad = {row.src for row in rows if row.problem}
+        self._unusable = bad.difference(row.src for row in rows if not row.problem and row.src in bad) if bad else bad
+        """Names of which every row is bad."""
 
-    def judge(self, run: list[AnnotationRow], outcomes: Mapping[str, ClipOutcome]) -> list[OutputRow]:
+    def judge(self, run: list[AnnotationRow], outcomes: Mapping[str, ClipOutcome]) -> OutputRows:
         """The rows of the new JSONL, in manifest order; every annotation row is counted once."""
-        kept = [output for row in run for output in self._judge(row, outcomes.get(row.src))]
-        inside = {row.src for row in run if row.src in outcomes or row.src not in self._usable}
-        outside = [*self._outside(inside), *self._rebuilt_outside(inside)]
+        output = OutputRows()
+        for row in run:
+            for one in self._judge(row, outcomes.get(row.src)):
+                output.append(one)
+        judged = len(output)
+        if len(self._earlier) or self._damage.lost:
+            inside = {row.src for row in run if row.src in outcomes or row.src in self._unusable}
+            for one in chain(self._outside(inside), self._rebuilt_outside(inside)):
+                output.append(one)
+            del inside
         if self._damage.lost:
-            self._count_damage(kept + outside)
-        # Rows whose name left the annotation file come last, by ``src``.
-        order: dict[str, int] = {}
-        for position, row in enumerate(self._labelling.annotations.rows):
-            order.setdefault(row.src, position)
-        last = len(self._labelling.annotations.rows)
-        return sorted(kept + outside, key=lambda out: (order.get(str(out.row["src"]), last), str(out.row["src"])))
+            self._count_damage(output)
+        # A run's own rows come in the order of the file, but for a name that stands in a bad row, too.
+        rows = self._labelling.annotations.rows
+        if len(output) > judged or any(row.problem for row in rows):
+            order: dict[str, int] = {}
+            for position, row in enumerate(rows):
+                order.setdefault(row.src, position)
+            # Rows whose name left the annotation file come last, by ``src``.
+            output.sort(lambda row: (order.get(str(row["src"]), len(rows)), str(row["src"])))
+        return output
 
     def _judge(self, row: AnnotationRow, outcome: ClipOutcome | None) -> Iterator[OutputRow]:
         if row.problem:
-            self._lose(row, "skipped_bad_row", row.problem, withdraw=row.src not in self._usable)
+            self._lose(row, "skipped_bad_row", row.problem, withdraw=row.src in self._unusable)
         elif row.repeats:
             self._lose(row, "duplicate_labels", "the same clip and score stand in an earlier row")
         elif outcome is None:
@@ -293,7 +361,7 @@ class RowJudge:
         if before is None or any(fresh[name] != before.row.get(name) for name in _BYTES_FIELDS):
             self._report.keep("written")
         else:
-            self._report.keep("unchanged" if output.row is before.row else "relabelled")
+            self._report.keep("unchanged" if output.raw is before.raw else "relabelled")
         yield output
 
     def _unavailable(self, row: AnnotationRow, outcome: ClipOutcome) -> Iterator[OutputRow]:

@@ -27,7 +27,7 @@ from vqa_assets.ingest.layout import CorpusLayout, check_targets_of, unseen_by_o
 from vqa_assets.ingest.naming import named_as_fetched
 from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest, rows_of_this_run
 from vqa_assets.ingest.progress import Progress
-from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRow, RowJudge, without_stamp
+from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRows, RowJudge, without_stamp
 from vqa_assets.ingest.settings import INGEST_TOML, IngestSettings
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, content_version, utc_text, write_manifest
@@ -108,7 +108,7 @@ def this_run_only(settings: Iterable[str]) -> str:
     return f"{', '.join(settings)}: set for this run only, other stages will not see it; in {INGEST_TOML} all do"
 
 
-def corpus_data_version(rows: list[OutputRow]) -> str:
+def corpus_data_version(rows: OutputRows) -> str:
     """A hash of the rows without their time stamps."""
     return content_version(json_line(without_stamp(out.row)) for out in rows)
 
@@ -157,7 +157,7 @@ def _gather_and_judge(
     earlier: EarlierRows,
     services: Services,
     report: IngestReport,
-) -> tuple[Annotations, list[OutputRow]]:
+) -> tuple[Annotations, OutputRows]:
     """The annotation under the names that clips have on disk, and the rows of the new JSONL.
 
     IngestError where not one clip of the run could be read, unless ``allow_empty``: then nothing is published.
@@ -176,6 +176,7 @@ def _gather_and_judge(
         count_names(plan, report)
         outcomes = gather_outcomes(plan, services, keep_in(progress, cache), report)
     annotations, run = plan.annotations, plan.run
+    del plan  # what it lists and knows is as long as the corpus, and is not needed any more
     fetched_as = {src: o.source.name for src, o in outcomes.items() if o.source and o.source.name != src}
     if fetched_as:
         annotations = replace(
@@ -184,9 +185,10 @@ def _gather_and_judge(
         run = rows_of_this_run(annotations, settings.max_rows)
         outcomes = {fetched_as.get(src, src): outcome for src, outcome in outcomes.items()}
         # The earlier row is of the same clip, whatever it was called then.
-        earlier = replace(earlier, lines={fetched_as.get(src, src): line for src, line in earlier.lines.items()})
+        earlier = replace(earlier, lines=earlier.lines.renamed(fetched_as))
     labelling = Labelling(corpus, settings, annotations, utc_text())
     rows = RowJudge(labelling, earlier, report, cached).judge(run, outcomes)
+    earlier.lines.refuse_changes()
     refuse_nothing(corpus, settings, layout, report, outcomes)
     return annotations, rows
 
@@ -234,7 +236,7 @@ def refuse_nothing(
 
 
 def _write(
-    publication: Publication, rows: list[OutputRow], corpus: Corpus, layout: CorpusLayout, report: IngestReport
+    publication: Publication, rows: OutputRows, corpus: Corpus, layout: CorpusLayout, report: IngestReport
 ) -> bool:
     """Write and validate rows and losses; a file whose bytes would stay the same is left alone. Whether it changes."""
     validate_rows((out.row for out in rows), corpus_jsonl_of(corpus), str(layout.output))
@@ -242,7 +244,7 @@ def _write(
     # Its time of change stays too: whoever watches the file sees that nothing is new.
     changes = not (layout.output.exists() and _same_bytes(rows, layout.output))
     if changes:
-        write_lines(publication.draft(layout.output), (out.raw for out in rows))
+        write_lines(publication.draft(layout.output), rows.raw())
     else:
         publication.keep(layout.output)
     return changes
@@ -256,11 +258,11 @@ def refuse_folders(layout: CorpusLayout) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
-def _same_bytes(rows: list[OutputRow], output: Path) -> bool:
-    if output.stat().st_size != sum(len(out.raw) for out in rows):
+def _same_bytes(rows: OutputRows, output: Path) -> bool:
+    if output.stat().st_size != rows.size_bytes:
         return False
     with output.open("rb") as lines:
-        return all(line == out.raw for line, out in zip(lines, rows, strict=True))
+        return all(line == raw for line, raw in zip(lines, rows.raw(), strict=True))
 
 
 def _log_summary(

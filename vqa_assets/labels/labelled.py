@@ -47,7 +47,9 @@ _NOT_IN_OLDER = {"mos_scale"}
 _ROW_GROUP = 65_536
 _CHUNK_ROWS = 10_000
 """Rows that stream through the join together: the engine's own choice takes twice the memory and no less time."""
-_ROWS_AT_ONCE = 4 * BATCH_ROWS
+_WEIGHT = 8
+"""So many rows of 32 columns, and fewer of wider tables: the join holds several chunks and row groups at once."""
+_ROWS_AT_ONCE = 200_000
 """Rows of a long table that are validated together: few columns are read, and a batch costs 10 ms by itself."""
 
 
@@ -236,7 +238,7 @@ def _write_parquet(join: Join, path: Path) -> None:
     """The labelled rows as Parquet, streamed in their order; of a table of objects only the columns that are added."""
     rows = join.rows.select(join.added) if join.as_objects else join.rows
     try:
-        numbers = numbers_a_row(rows)
+        numbers = _WEIGHT * numbers_a_row(rows)
         with pl.Config(streaming_chunk_size=rows_at_once(_CHUNK_ROWS, numbers)):
             marked = mark(STAGE) | networks_mark(networks_of(join.features.path))
             rows.sink_parquet(
