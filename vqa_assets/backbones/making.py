@@ -67,8 +67,11 @@ def add_backbone(onnx: Path, parent: Path, facts: Mapping[str, Any]) -> Backbone
                 place = folder / path.relative_to(onnx.parent)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)
-            made = decided(folder, stated)
-            tried_out(Network(made, device="cpu"))
+            try:
+                made = decided(folder, stated)
+                tried_out(Network(made, device="cpu"))
+            except SettingsError as error:
+                raise _of_the_file(error, onnx, folder) from error
             (folder / DECLARATION).write_text(declaration_text(made), encoding="utf-8")
             folder.rename(target)
     except OSError as error:
@@ -79,6 +82,15 @@ def add_backbone(onnx: Path, parent: Path, facts: Mapping[str, Any]) -> Backbone
             next_step="mend its permissions, or free space",
         ) from error
     return decided(target, stated)
+
+
+def _of_the_file(error: SettingsError, onnx: Path, folder: Path) -> SettingsError:
+    """The same of the file that was to be added: the folder in which it was tried is gone when the message is read."""
+    what = error.what.replace(f"{folder / DECLARATION}", f"{onnx}").replace(f"{folder / onnx.name}", f"{onnx}")
+    # Only a declaration of one's own can say what neither the graph nor the command's options do.
+    by_hand = "export it otherwise, or make its folder by hand, with a declaration that says more (docs/backbones.md)"
+    next_step = by_hand if what.startswith(f"{onnx}: input.") else error.next_step
+    return SettingsError(what, found=error.found, expected=error.expected, next_step=next_step)
 
 
 def declaration_text(backbone: Backbone) -> str:

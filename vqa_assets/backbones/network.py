@@ -1,6 +1,7 @@
 """A backbone's network in onnxruntime: pictures in, vectors out. Which pictures those are is ``features``'."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -27,6 +28,8 @@ _SWAP = (
 _NVIDIA = Path("/proc/driver/nvidia/version")
 _NEIGHBOURS_TOLERANCE = 1e-3
 """How far, by the largest number, an embedding may move with its neighbours in a batch before they are mixed."""
+
+_PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (/\S+:\d+ .*?\) )?")
 
 _log = logger("vqa_assets.backbones")
 
@@ -187,7 +190,8 @@ def _cannot_run(backbone: Backbone, error: Exception) -> SettingsError:
     """What onnxruntime says, in our parts."""
     import onnxruntime
 
-    reason = " ".join(str(error).split())
+    # The runtime's own place in its code, with the signature there, says nothing to whoever exported a network.
+    reason = _PLACE.sub("", " ".join(str(error).split()))
     too_new = "opset" in reason.lower() or "ir version" in reason.lower()
     return SettingsError(
         f"{backbone.file.path}",

@@ -168,7 +168,7 @@ class _Embedding:
         if count < plan.span:
             raise ClipError(
                 f"{clip.name}: shorter than what {backbone.id} looks at",
-                found=f"{count} frames",
+                found=f"{count} frame{'' if count == 1 else 's'}",
                 expected=f"{plan.span}, a piece of video",
                 next_step="leave the clip out, or use a backbone of pictures",
             )

@@ -166,9 +166,17 @@ def group_report(rows: Sequence[Mapping[str, Any]], named: int = 50) -> dict[str
 def alike_report(
     vectors: "Iterable[NDArray[np.float32] | None]", keys: Sequence[str], seconds: Sequence[float], named: int = 50
 ) -> dict[str, Any]:
-    """The same of clips whose vectors are alike, of the first ``MOST_COMPARED`` clips."""
-    groups = alike_groups(islice(vectors, MOST_COMPARED), seconds)
-    return {"compared": min(len(keys), MOST_COMPARED), **_report(groups, keys, named)}
+    """The same of clips whose vectors are alike, of the first ``MOST_COMPARED`` clips; ``compared`` are so many."""
+    there = 0
+
+    def counted() -> "Iterator[NDArray[np.float32] | None]":
+        nonlocal there
+        for vector in islice(vectors, MOST_COMPARED):
+            there += vector is not None
+            yield vector
+
+    groups = alike_groups(counted(), seconds)
+    return {"compared": there if there >= FEWEST_COMPARED else 0, **_report(groups, keys, named)}
 
 
 def _report(groups: Sequence[Sequence[int]], keys: Sequence[str], named: int) -> dict[str, Any]:

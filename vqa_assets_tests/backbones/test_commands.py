@@ -1,5 +1,6 @@
 """``python -m vqa_assets.backbones``: a network becomes a folder with a whole declaration; what is there is told."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -19,7 +20,7 @@ from vqa_assets.backbones.network import Network, as_batch
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import SettingsError
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets_tests.shared.networks import backbone_folder, channel_means, saved
+from vqa_assets_tests.shared.networks import Sides, backbone_folder, channel_means, saved
 
 DOCS = Path(__file__).parents[2] / "docs" / "backbones.md"
 
@@ -84,6 +85,25 @@ def test_a_network_that_cannot_be_used_leaves_nothing_behind(
     assert main(["add", str(tmp_path / "absent.onnx")]) == 1
     assert "absent.onnx: found nothing there, expected an ONNX file" in capsys.readouterr().err
     assert not command.exists() or not list(command.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sides", "said"),
+    [
+        (("n", 3, 8), r"input.layout: nothing, and pixels of \(open, 3, 8\) in a.onnx, expected four sides"),
+        (("n", 3, "t", 8, 8), "input.frames_per_piece: nothing, expected a whole number, which a.onnx leaves open"),
+        ((1, 3, 8, 8), r"input.name: pixels of \(1, 3, 8, 8\) in a.onnx: a batch of 1 and no other"),
+    ],
+)
+def test_what_is_told_of_a_network_is_of_the_file_that_was_named_and_of_no_folder_that_is_gone(
+    command: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], sides: Sides, said: str
+) -> None:
+    path = channel_means(tmp_path / "a.onnx", sides)
+    assert main(["add", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert re.search(f"error: {re.escape(str(path))}: {said}", told)
+    assert "make its folder by hand, with a declaration that says more (docs/backbones.md)" in told
+    assert ".adding-" not in told
 
 
 def test_a_network_of_several_inputs_is_declared_input_by_input(command: Path, tmp_path: Path) -> None:

@@ -108,10 +108,10 @@ def test_clips_whose_vectors_are_alike_are_grouped_if_they_last_as_long_and_not_
     named.write_parquet(path)
     told = clips_alike(path)
     assert told == {
-        "tiny": {"compared": 24, "groups": 2, "clips": 4, "examples": [["3.mp4", "7.mp4"], ["12.mp4", "13.mp4"]]}
+        "tiny": {"compared": 23, "groups": 2, "clips": 4, "examples": [["3.mp4", "7.mp4"], ["12.mp4", "13.mp4"]]}
     }
     named.head(FEWEST_COMPARED - 1).write_parquet(path)
-    assert clips_alike(path)["tiny"]["groups"] == 0
+    assert (clips_alike(path)["tiny"]["groups"], clips_alike(path)["tiny"]["compared"]) == (0, 0)
 
 
 @pytest.mark.takes_long("thirty clips that are encoded, and shown to a network")
