@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ HERE, PROCESS = "torch", "process"
 COMMAND_NAME, JOBS_NAME = "VQA_TRAINER_COMMAND", "VQA_TRAINER_JOBS"
 JOB = "{job}"
 """Stands for the job's folder in a command."""
+_TRAINING = {"torch": "torch", "sklearn": "scikit-learn"}
+"""What requirements/slim.txt leaves out: module → package."""
 _GRACE_S = 20.0
 _COMMAND = (sys.executable, "-m", "vqa_assets.resources.training_process", JOB)
 
@@ -50,8 +53,10 @@ class TrainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def of_run(self, context: dg.AssetExecutionContext, environment: Mapping[str, str] | None = None) -> "Trainer":
         """The trainer of one run, which hears what it is doing; the environment is this process's.
 
-        SettingsError on an implementation that is none, and on a command that cannot be read.
+        SettingsError on an implementation that is none, on a command that cannot be read, and where what trains and
+        judges heads is not installed.
         """
+        require_training()
         env = os.environ if environment is None else environment
         if self.implementation not in (AUTO, HERE, PROCESS):
             raise SettingsError(
@@ -65,6 +70,18 @@ class TrainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from vqa_assets.heads.training import TorchTrainer
 
         return TorchTrainer(self.device)
+
+
+def require_training() -> None:
+    """SettingsError on a machine with the slim set: the run's own process judges heads, whatever trains them."""
+    absent = [name for module, name in _TRAINING.items() if find_spec(module) is None]
+    if absent:
+        raise SettingsError(
+            "training a head",
+            found=f"{' and '.join(absent)} not installed: the slim set ingests, labels and predicts",
+            expected="the whole package",
+            next_step=f"run pip install {' '.join(_TRAINING.values())} (docs/installing.md), or train where both are",
+        )
 
 
 def command_of(environment: Mapping[str, str]) -> tuple[str, ...]:

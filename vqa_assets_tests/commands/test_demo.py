@@ -1,13 +1,16 @@
-"""``python -m vqa_assets.demo`` in a fresh process: the main job from procedural clips to a judged head, twice."""
+"""The main job, from procedural clips to a judged head: by an installed wheel, then again in the checkout.
+
+So the wheel is seen to hold all that it needs, and both to make the same bytes.
+"""
 
 import hashlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import polars as pl
 import pytest
 
 from vqa_assets.definitions import defs
+from vqa_assets_tests.shared.installed import Installed
 
 REPOSITORY = Path(__file__).parents[2]
 CLIPS = 24
@@ -34,15 +38,15 @@ class Demo:
     after: dict[str, str]
 
 
-def run(folder: Path, port: int) -> str:
-    environment = {**os.environ, "DAGSTER_HOME": str(folder / "home")}
+def run(command: Sequence[str | Path], folder: Path, port: int, variables: Mapping[str, str], place: Path) -> str:
     options = ("--root", str(folder / "data"), "--clips", str(CLIPS), "--port", str(port))
     done = subprocess.run(
-        [sys.executable, "-m", "vqa_assets.demo", *options],
-        env=environment,
+        [*command, *options],
+        env={**variables, "DAGSTER_HOME": str(folder / "home")},
+        cwd=place,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -62,14 +66,15 @@ def hashes(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def demo(tmp_path_factory: pytest.TempPathFactory, installed: Installed) -> Demo:
     folder = tmp_path_factory.mktemp("demo")
     (folder / "home").mkdir()
-    shutil.copy(REPOSITORY / "dagster.yaml", folder / "home")
     root = folder / "data"
     port = free_port()
-    first, before = run(folder, port), hashes(root)
-    return Demo(root, first, run(folder, port), before, hashes(root))
+    by_wheel = [installed.program("vqa-assets"), "demo"]
+    first, before = run(by_wheel, folder, port, installed.variables(), installed.work), hashes(root)
+    in_checkout = [sys.executable, "-m", "vqa_assets.demo"]
+    return Demo(root, first, run(in_checkout, folder, port, os.environ, REPOSITORY), before, hashes(root))
 
 
 def test_it_tells_rows_losses_features_folds_and_the_verdict(demo: Demo) -> None:
@@ -114,6 +119,15 @@ def test_the_head_scores_the_demo_in_onnxruntime_as_its_rows_say(demo: Demo) -> 
     assert mos.shape == (CLIPS,)
     assert ((mos >= 1) & (mos <= 5)).all()
     assert np.corrcoef(mos, table["mos"].to_numpy())[0, 1] > 0.5
+
+
+@pytest.mark.takes_long("a command in an installed wheel")
+def test_the_wheel_predicts_with_the_demos_head(demo: Demo, installed: Installed) -> None:
+    clip = next((demo.root / "konvid-150k" / "clips").glob("demo_*.mp4"))
+    head = demo.root / "models/konvid_mos_head_v1.onnx"
+    done = installed.run(["vqa-assets", "predict", str(head), str(clip), "--json"])
+    assert done.returncode == 0, done.stderr
+    assert clip.name in done.stdout
 
 
 def test_the_readmes_example_runs_on_the_demos_head(demo: Demo) -> None:

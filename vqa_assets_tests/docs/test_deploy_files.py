@@ -4,12 +4,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from vqa_assets.clips import elsewhere
 from vqa_assets.clips.dask_cluster import ADDRESS, read_cluster_file
 from vqa_assets_tests.shared.dask_work import slurm_cluster
 
@@ -109,6 +111,18 @@ def test_what_the_image_copies_is_there_and_what_it_ignores_stays_out() -> None:
     let_in = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
     assert copied == let_in
     assert all((REPOSITORY / name).exists() for name in copied)
+
+
+def test_a_run_in_the_image_for_cpus_takes_workers_in_the_one_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, version = elsewhere.packages_here(), metadata.version
+
+    def on_gpus(name: str) -> str:
+        if name == "onnxruntime":
+            raise metadata.PackageNotFoundError(name)
+        return version("onnxruntime") if name == "onnxruntime-gpu" else version(name)
+
+    monkeypatch.setattr(elsewhere.metadata, "version", on_gpus)
+    assert elsewhere.packages_here() == here
 
 
 # Compose

@@ -42,7 +42,7 @@ class Links(HTMLParser):
         self.wanted += [value for key in ("href", "src") if (value := given.get(key)) and tag in ("a", "img", "script")]
 
 
-@pytest.mark.takes_long
+@pytest.mark.takes_long("the site is built")
 def test_every_page_is_there_and_each_link_leads_somewhere_inside(site: Path) -> None:
     first = (site / "index.html").read_text(encoding="utf-8")
     assert [page for page in PAGES if f'href="docs/{page}.html"' not in first] == []
@@ -60,7 +60,7 @@ def test_every_page_is_there_and_each_link_leads_somewhere_inside(site: Path) ->
     assert astray == []
 
 
-@pytest.mark.takes_long
+@pytest.mark.takes_long("the site is built")
 def test_what_is_searched_and_called_is_in_it_and_nothing_comes_from_the_network(site: Path) -> None:
     assert "attrition" in (site / "searchindex.js").read_text(encoding="utf-8")
     assert 'id="vqa_assets.metrics.srocc"' in (site / "docs" / "api.html").read_text(encoding="utf-8")
@@ -72,7 +72,7 @@ def test_what_is_searched_and_called_is_in_it_and_nothing_comes_from_the_network
         assert fetched == [], page.name
 
 
-@pytest.mark.takes_long
+@pytest.mark.takes_long("the site is built")
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "docs").mkdir(parents=True)
