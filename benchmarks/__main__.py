@@ -15,6 +15,7 @@ BENCHMARKS = (
     "clip_workers",
     "features_clips",
     "backbones",
+    "backbone_heads",
     "features_table",
     "head_training",
     "head_architecture",

@@ -12,12 +12,14 @@ from vqa_assets.arguments import known_word, stated_values
 from vqa_assets.assets.run_config import SettingsForm
 from vqa_assets.definitions import build_defs
 from vqa_assets.errors import ArgumentError
+from vqa_assets.features.settings import MeasuringSettings
 from vqa_assets.home import instance_of
 from vqa_assets.printing import logger, tell_error
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import Step, run_step
 
+_EXTRACTOR = "extractor"
 _log = logger("vqa_assets.materialize")
 
 
@@ -32,8 +34,15 @@ def materialize(root: DataRoot, assets: Sequence[str], partitions: Sequence[str]
     chosen = {name: defs.resolve_assets_def(known_word(name, known, "asset")) for name in assets}
     keys = _partitions_of(chosen, partitions)
     stages = {name: form.stage for name, asset in chosen.items() if (form := _form_of(asset)) is not None}
+    if any(_EXTRACTOR in asset.required_resource_keys for asset in chosen.values()):
+        stages |= {_EXTRACTOR: MeasuringSettings}
     values = stated_values(stated, stages)
-    config = {"ops": {asset: {"config": settings} for asset, settings in values.items()}} if values else {}
+    # What measures clips is a resource; to whoever types it is a setting like any other.
+    of_extractor = {_EXTRACTOR: {"config": values.pop(_EXTRACTOR)}} if _EXTRACTOR in values else {}
+    config = {
+        **({"ops": {asset: {"config": settings} for asset, settings in values.items()}} if values else {}),
+        **({"resources": of_extractor} if of_extractor else {}),
+    }
     job = defs.resolve_implicit_global_asset_job_def()
     succeeded = True
     with instance_of(root) as instance:

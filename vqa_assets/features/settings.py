@@ -1,7 +1,8 @@
-"""The settings of one extraction. What is measured of a clip is the extractor's (``resources``)."""
+"""The settings of one extraction, and of what measures the clips, which is a resource of the run."""
 
 from vqa_assets.clips.caps import LEAST_BUDGET_BYTES
-from vqa_assets.settings import Settings, setting
+from vqa_assets.feature_names import KONVID_V1, NR_V1
+from vqa_assets.settings import Many, Settings, setting
 
 _OF_INGEST = "as ingest.toml says, else as for ingest"
 
@@ -18,4 +19,25 @@ class ExtractionSettings(Settings):
     max_frames: int | None = setting(None, "Frames above which a clip is not decoded.", shown=_OF_INGEST, ge=1)
     memory_budget: int | None = setting(
         None, "Bytes of memory that measuring clips may take.", shown=_OF_INGEST, ge=LEAST_BUDGET_BYTES
+    )
+
+
+class MeasuringSettings(Settings):
+    """What is measured of every clip; the resource ``extractor`` has these."""
+
+    feature_sets: Many[str] = setting(
+        (KONVID_V1.name, NR_V1.name),
+        f"What is measured: {KONVID_V1.name} (libvmaf, saliency, shots), {NR_V1.name} (a clip by itself; alone it "
+        "takes about a third of the time), backbone:<id> (vectors of a pretrained network that lies in "
+        "<root>/backbones).",
+        shown=f"{KONVID_V1.name} and {NR_V1.name}",
+    )
+    perceptual_hash: bool = setting(
+        False, "Also hash five frames of each clip by how they look, and report groups of near duplicates."
+    )
+    backbone_device: str = setting(
+        "auto", "Where backbones run: auto (CUDA where it is there), cpu, or cuda, which is an error where it is not."
+    )
+    backbone_batch: int = setting(
+        0, "Pictures embedded at once, of any clips.", shown="0, by the device's memory", ge=0
     )

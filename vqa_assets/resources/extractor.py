@@ -10,37 +10,28 @@ from pydantic import Field
 
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError
-from vqa_assets.feature_names import BACKBONE_PREFIX, KONVID_V1, NR_V1
+from vqa_assets.feature_names import BACKBONE_PREFIX
 from vqa_assets.features.family import FamilyVersion, Measured
+from vqa_assets.features.settings import MeasuringSettings
 from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
     from vqa_assets.features.extractor import ClipExtractor
 
 
+_FIELDS, _HELP = MeasuringSettings.model_fields, MeasuringSettings.help()
+
+
 class ClipExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Measures the features of decoded clips; needs no GPU and no system package."""
 
     feature_sets: list[str] = Field(
-        default=[KONVID_V1.name, NR_V1.name],
-        description=f"What is measured: {KONVID_V1.name} (libvmaf, saliency, shots), {NR_V1.name} (a clip by itself; "
-        "alone it takes about a third of the time), backbone:<id> (vectors of a pretrained network that lies in "
-        f"<root>/backbones). Default: {KONVID_V1.name} and {NR_V1.name}.",
+        default=list(_FIELDS["feature_sets"].default), description=str(_HELP["feature_sets"])
     )
-
-    perceptual_hash: bool = Field(
-        default=False,
-        description="Also hash five frames of each clip by how they look, and report groups of near duplicates. "
-        "Default: false.",
-    )
-
-    backbone_device: str = Field(
-        default="auto",
-        description="Where backbones run: auto (CUDA where it is there), cpu, or cuda, which is an error where it is "
-        "not. Default: auto.",
-    )
+    perceptual_hash: bool = Field(default=_FIELDS["perceptual_hash"].default, description=str(_HELP["perceptual_hash"]))
+    backbone_device: str = Field(default=_FIELDS["backbone_device"].default, description=str(_HELP["backbone_device"]))
     backbone_batch: int = Field(
-        default=0, ge=0, description="Pictures embedded at once, of any clips. Default: 0, by the device's memory."
+        default=_FIELDS["backbone_batch"].default, ge=0, description=str(_HELP["backbone_batch"])
     )
 
     def at(self, root: DataRoot) -> "ClipExtractor":

@@ -7,14 +7,17 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from vqa_assets import materialize
 from vqa_assets.command import NAME, main
 from vqa_assets.home import home_of
 from vqa_assets.printing import cell
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.workflow import StepResult
 from vqa_assets_tests.shared.clips import tiny_clips
 
 REPOSITORY = Path(__file__).parents[2]
@@ -174,6 +177,25 @@ def test_a_setting_may_be_of_one_asset(empty_root: Path, capsys: pytest.CaptureF
         2,
         ["error: asset with settings 'corpus_jsnl': no asset with settings of that name; did you mean corpus_jsonl?"],
     )
+
+
+def test_what_is_measured_is_a_setting_of_the_runs_that_measure(
+    empty_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[Any] = []
+    monkeypatch.setattr(
+        materialize, "run_step", lambda step, *_: configs.append(step.config) or StepResult(step, True, 0.0, (), ())
+    )
+    typed = 'materialize clip_features --partition lsvq --set feature_sets=["nr-v1","backbone:tiny"] --set workers=1'
+    assert said(capsys, f"{typed} --set backbone_device=cpu")[0] == 0
+    chosen = {"feature_sets": ["nr-v1", "backbone:tiny"], "backbone_device": "cpu"}
+    assert configs == [
+        {"ops": {"clip_features": {"config": {"workers": 1}}}, "resources": {"extractor": {"config": chosen}}}
+    ]
+    (line,) = said(capsys, "materialize clip_features --partition lsvq --set feature_set=x")[1]
+    assert "'feature_set' of clip_features and extractor: no setting of that name; did you mean feature_sets?" in line
+    (line,) = said(capsys, "materialize clip_features --partition lsvq --set backbone_batch=-1")[1]
+    assert "backbone_batch: -1, expected a whole number of at least 0" in line
 
 
 @pytest.mark.parametrize("name", ["", "elsewhere"])
