@@ -87,7 +87,7 @@ class PackedLines(Sequence[Line]):
 class ScoreFileAnswer:
     """A file as it was read: its lines, and which bytes of which file they are of."""
 
-    lines: "PackedLines"
+    lines: PackedLines
     decimal_comma: bool
     sha256: str
     size_bytes: int

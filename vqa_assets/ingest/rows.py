@@ -251,12 +251,9 @@ class OutputRows(Iterable[OutputRow]):
 
     def raw(self) -> Iterator[bytes]:
         """The rows' bytes."""
-        at = -1
         for number in self._order:
-            if at != self._edges[number]:
-                self._file.seek(self._edges[number])
+            self._file.seek(self._edges[number])  # others may read or write between two of them
             yield self._file.read(self._edges[number + 1] - self._edges[number])
-            at = self._edges[number + 1]
 
 
 @dataclass(frozen=True)
@@ -306,9 +303,10 @@ class RowJudge:
         self._report = report
         self._by_sha: dict[str, str] = {}
         rows = labelling.annotations.rows
-        bad = {row.src for row in rows if row.problem}
-        self._unusable = bad.difference(row.src for row in rows if not row.problem and row.src in bad) if bad else bad
-        """Names of which every row is bad."""
+        doubtful = {row.src for row in rows if row.problem or row.repeats}
+        usable = (row.src for row in rows if not (row.problem or row.repeats))
+        self._unusable = doubtful.difference(usable) if doubtful else doubtful
+        """Names of which no row is usable."""
 
     def judge(self, run: list[AnnotationRow], outcomes: Mapping[str, ClipOutcome]) -> OutputRows:
         """The rows of the new JSONL, in manifest order; every annotation row is counted once."""
@@ -324,9 +322,9 @@ class RowJudge:
             del inside
         if self._damage.lost:
             self._count_damage(output)
-        # A run's own rows come in the order of the file, but for a name that stands in a bad row, too.
+        # A run's own rows come in the order of the file, but for a name that stands in several.
         rows = self._labelling.annotations.rows
-        if len(output) > judged or any(row.problem for row in rows):
+        if len(output) > judged or any(row.problem or row.repeats for row in rows):
             order: dict[str, int] = {}
             for position, row in enumerate(rows):
                 order.setdefault(row.src, position)
