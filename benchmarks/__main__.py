@@ -25,6 +25,7 @@ BENCHMARKS = (
     "unified_corpus",
     "ingest_again",
     "scale",
+    "object_listing",
 )
 """In an order in which none suffers from the files that another has just deleted."""
 

@@ -37,10 +37,10 @@ def again(root: Path) -> tuple[float, float]:
     done = CorpusFolder(DataRoot(root)).ingest(NoProber())
     if done.report.unchanged != done.report.rows_in:
         raise RuntimeError(done.report.counters())
-    return done.report.unchanged / done.seconds, _peak_mib()
+    return done.report.unchanged / done.seconds, peak_mib()
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """The most memory this process had. On Linux ``ru_maxrss`` counts what its parent had when it was started, too."""
     status = Path("/proc/self/status")
     if status.exists():

@@ -80,6 +80,12 @@ def stated_values(stated: Iterable[str], stages: Mapping[str, type[Settings]]) -
         asked = {known_word(asset, stages, "asset with settings"): stages[asset]} if dot else stages
         fields = dict.fromkeys(field for stage in asked.values() for field in stage.model_fields)
         field = known_word(own, fields, "setting", of_what=" and ".join(asked))
+        if not any(field in stage.of_a_run() for stage in asked.values()):
+            raise ArgumentError(
+                f"--set {field}",
+                found="a setting that no run states",
+                expected="ingest.toml, or the environment, to say it",
+            )
         for taker, stage in asked.items():
             if field in stage.model_fields:
                 values.setdefault(taker, {})[field] = _value(value, stage, field)

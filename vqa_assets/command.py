@@ -161,6 +161,7 @@ _passed_on("rehearse", "vqa_assets.rehearse", "What an ingest would do; nothing 
 _passed_on("status", "vqa_assets.status", "What is there, what was lost, the next step.")
 _passed_on("describe", "vqa_assets.describe", "What the unified corpus holds.")
 _passed_on("verify", "vqa_assets.provenance.verify", "Is an artefact what its manifest says?", "verify")
+_passed_on("mirror", "vqa_assets.mirror", "Copy what is published to an object store.")
 _passed_on("judge", "vqa_assets.judge", "How well a head or a column predicts opinions.")
 _passed_on("predict", "vqa_assets.predict", "Score clips or tables with a head.")
 _passed_on("backbones", "vqa_assets.backbones.__main__", "Networks that embed pictures: add, list.")

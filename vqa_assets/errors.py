@@ -26,6 +26,7 @@
     ├── LabelError           features and labels that do not join
     ├── FeatureError         measuring clips
     ├── ClusterError         workers elsewhere: none there, unfit, or gone in the middle of a run
+    ├── ObjectStoreError     an object store that cannot be used: no bucket, no rights, no answer; a full scratch
     ├── TrainingError        tables a head must not be trained on
     │   └── NoLabelledRowsError  real input without one labelled row
     ├── HeadError            a trained head's files, or rows that it cannot score
@@ -194,6 +195,10 @@ class FeatureError(VqaError):
 
 class ClusterError(VqaError):
     """Workers of another process or machine that are not there, not fit for the work, or gone."""
+
+
+class ObjectStoreError(VqaError):
+    """An object store that cannot be used, or a scratch that its clips do not get into: no clip is to blame."""
 
 
 class TrainingError(VqaError):

@@ -176,6 +176,11 @@ class Settings(Declared):
         """Setting → what forms and docs say of it."""
         return {name: _help(field) for name, field in cls.model_fields.items()}
 
+    @classmethod
+    def of_a_run(cls) -> dict[str, FieldInfo]:
+        """The settings that a run config may state."""
+        return {name: field for name, field in cls.model_fields.items() if not _extra(field, "operator")}
+
     def named_paths(self, names: Iterable[str] | None = None) -> list[StatedPath]:
         """Every path among the settings ``names``, else among those that were stated, lists and tables unfolded."""
         return [
@@ -190,14 +195,27 @@ class Settings(Declared):
 
 
 def setting(
-    default: Any, sentence: str, *, shown: str = "", of_corpus: str = "", written: bool = False, **bounds: Any
+    default: Any,
+    sentence: str,
+    *,
+    shown: str = "",
+    of_corpus: str = "",
+    written: bool = False,
+    operator: bool = False,
+    **bounds: Any,
 ) -> Any:
     """A field of ``Settings``: its default, what it does in a sentence, pydantic's bounds (``ge``, ``lt`` …).
 
     ``shown`` is what is said of the default where the value does not say it; ``of_corpus`` the field of ``Corpus``
-    that stands before it; ``written`` says of a path that the stage writes there.
+    that stands before it; ``written`` says of a path that the stage writes there. ``operator`` is what no run config
+    states: only who owns the files and the environment.
     """
-    extra: dict[str, Any] = {"shown": shown, "of_corpus": of_corpus, "written": "yes" if written else ""}
+    extra: dict[str, Any] = {
+        "shown": shown,
+        "of_corpus": of_corpus,
+        "written": "yes" if written else "",
+        "operator": "yes" if operator else "",
+    }
     return Field(default=default, description=sentence, json_schema_extra=extra, **bounds)
 
 

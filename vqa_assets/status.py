@@ -38,7 +38,8 @@ class CorpusStatus:
     ``annotation_file``, ``clips`` and ``lost`` are None where they are not known; ``error`` says why. ``tables`` are
     the feature table and the labelled table that are there, ``old`` is what an ingest of today would write otherwise,
     ``with_features`` are its rows in unified_features, None where that was not made; ``head`` is the verdict of its own
-    head and how that stands beside baselines, ``advice`` what would make a better one.
+    head and how that stands beside baselines, ``advice`` what would make a better one. ``kept_in`` is the object store
+    that its clips are kept in, which is not listed here.
     """
 
     name: str
@@ -55,6 +56,7 @@ class CorpusStatus:
     with_features: int | None = None
     advice: str = ""
     head: str = ""
+    kept_in: str = ""
 
     @property
     def present(self) -> bool:
@@ -68,6 +70,7 @@ class CorpusStatus:
         facts = {
             "annotation file": "unknown" if self.annotation_file is None else self.annotation_file or "absent",
             "clips on disk": "unknown" if self.clips is None else str(self.clips),
+            "clips kept in": self.kept_in,
             "rows": self._rows_in_words(),
             "lost": self._lost_in_words() if self.rows is not None else "",
             "with features": "" if self.with_features is None else f"{self.with_features} in unified_features",
@@ -130,10 +133,13 @@ def status_of(corpus: Corpus, root: DataRoot, corpora: Mapping[str, Corpus] = CO
 
 def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatus:
     files, missing = _annotation_files(layout)
+    here = layout.folder / layout.settings.clips_subdir
+    on_disk = replace(layout.clips, target=here) if layout.clips.store else layout.clips
     status = CorpusStatus(
         corpus.name,
         annotation_file=", ".join(root.shown(path) for path in files),
-        clips=sum(1 for _ in ClipsOnDisk(layout.clips, layout.settings.clip_suffix).clips()),
+        clips=sum(1 for _ in ClipsOnDisk(on_disk, layout.settings.clip_suffix).clips()),
+        kept_in=str(layout.clips.store or ""),
         tables=tuple(path.name for path in (root.features(corpus), root.labelled(corpus)) if path.is_file()),
     )
     ingest = missing or INGEST.format(name=corpus.name)

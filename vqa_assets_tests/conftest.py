@@ -4,17 +4,21 @@ import logging
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 
+from vqa_assets.clips import scratch, stores
 from vqa_assets.tables.allowed import ALLOW_NAME
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import SmallCorpus
 from vqa_assets_tests.shared.hostile_server import HostileServer
 from vqa_assets_tests.shared.installed import Installed, install
+from vqa_assets_tests.shared.object_server import Bucket, ObjectServer
 from vqa_assets_tests.shared.platform import Platform
 from vqa_assets_tests.shared.web_ui import Place, WebUi, served
 
@@ -107,6 +111,27 @@ def server() -> Iterator[HostileServer]:
     """A server on 127.0.0.1 that answers as a test says."""
     with HostileServer() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectServer]:
+    """An S3 server on 127.0.0.1, one a session."""
+    with ObjectServer() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bucket]:
+    """An empty bucket of it, which the environment leads to; the scratch lies in the test's own folder."""
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(stores, "RETRIES", 2)
+    monkeypatch.setattr(stores, "_LOOK_AROUND_S", 0.02)
+    monkeypatch.setattr(scratch, "_scratches", {})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    object_server.forget()
+    yield object_server.bucket(f"bucket-{uuid4().hex}")
+    scratch._close_all(os.getpid())
 
 
 @pytest.fixture

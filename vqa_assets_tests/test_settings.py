@@ -63,6 +63,8 @@ SAMPLES = {
     "max_frames": (100, 200),
     "memory_budget": (5_000_000, 6_000_000),
     "lock_wait_s": (3.0, 4.0),
+    "clips_url": ("s3://ours/clips", "gs://theirs/clips"),
+    "scratch_bytes": (2_000_000, 3_000_000),
 }
 
 
@@ -113,6 +115,7 @@ def test_run_config_beats_ingest_toml_which_beats_the_corpus_and_the_default(nam
         ("allow_empty", False, "default"),
         ("prune", False, "default"),
         ("fetch", False, "default"),
+        ("clips_url", "", "default"),
         ("log_level", "INFO", "default"),
         ("workers", None, "default"),
         ("per_host", 8, "default"),

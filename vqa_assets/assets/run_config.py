@@ -47,7 +47,7 @@ def form(stage: type[Settings], *, decided_later: bool = False) -> SettingsForm:
             is_required=False,
             description=str(sentences[name]),
         )
-        for name, field in stage.model_fields.items()
+        for name, field in stage.of_a_run().items()
     }
     return SettingsForm(stage, fields)
 

@@ -62,8 +62,6 @@ class Startable:
         return "" if labelled else "no labelled table is there"
 
     def _of_corpus(self, asset: str, name: str, root: DataRoot) -> str:
-        from vqa_assets.ingest.layout import ClipsOnDisk
-
         corpus = self.catalog.corpora[name]
         if asset == "mos_head":
             return self._of_head(corpus_head_recipe(name), root)
@@ -71,8 +69,7 @@ class Startable:
         if not layout.output.is_file():
             return "no corpus JSONL is there"
         if asset == "clip_features":
-            clips = ClipsOnDisk(layout.clips, layout.settings.clip_suffix).clips()
-            return "" if any(True for _ in clips) else "no clip is there"
+            return "" if layout.has_clips() else "no clip is there"
         if asset == "mos_features" and not root.features(corpus).is_file():
             return "no feature table is there"
         return ""

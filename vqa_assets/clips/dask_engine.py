@@ -23,11 +23,13 @@ from vqa_assets.clips.elsewhere import (
     end_run_here,
     run_here,
     stop_run_here,
+    why_unreachable,
     why_unseen,
     work_apart,
     work_on_chunk,
     working_for,
 )
+from vqa_assets.clips.folders import ClipRoot, ClipStore
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import ChildDiedError, ClusterError
 from vqa_assets.printing import logger
@@ -102,10 +104,15 @@ class DaskExecutor(Executor):
         has_it = any(worker.get("resources", {}).get(resource) for worker in workers)
         self._resources = {resource: 0.001} if has_it else None
 
-    def check_sees(self, folder: Path) -> None:
-        """ClusterError where a worker does not see this folder as it is here; there may be none yet."""
-        if not folder.is_dir():
-            return
+    def check_sees(self, clips: ClipRoot) -> None:
+        """ClusterError where a worker does not see this folder as it is here (there may be none yet), or this store."""
+        if isinstance(clips, ClipStore):
+            self._refuse_blind(f"{clips}", self.everywhere(partial(why_unreachable, clips)), "give it credentials")
+        elif clips.is_dir():
+            self._refuse_blind(f"{clips}", self._sight_of(clips), "mount the clips there at the same path")
+
+    def _sight_of(self, folder: Path) -> dict[str, Any]:
+        """Why each worker does not see a file of this folder; empty for one that does."""
         # Named as what is half fetched: where a kill leaves it, the next ingest removes it.
         mark = shown = folder / f".seen-by-workers-{self.run}.part"
         content: bytes | None = self.run.encode()
@@ -116,18 +123,21 @@ class DaskExecutor(Executor):
                 content = None
                 shown = next((path for path in folder.iterdir() if path.is_file()), folder)
             size_bytes = shown.stat().st_size
-            answers = self.everywhere(partial(why_unseen, shown, content, size_bytes))
+            return self.everywhere(partial(why_unseen, shown, content, size_bytes))
         finally:
             with suppress(OSError):
                 mark.unlink()
+
+    @staticmethod
+    def _refuse_blind(clips: str, answers: dict[str, Any], remedy: str) -> None:
         blind = {worker: reason for worker, reason in answers.items() if reason}
         if blind:
             worker, reason = next(iter(blind.items()))
             raise ClusterError(
                 f"{len(blind)} of {len(answers)} Dask workers do not see the clips",
-                found=f"of {folder} the worker {worker} says: {reason}",
-                expected="the same files under the same path on every worker",
-                next_step="mount the clips there at the same path, then run again; nothing was done",
+                found=f"of {clips} the worker {worker} says: {reason}",
+                expected="the same clips at the same place for every worker",
+                next_step=f"{remedy}, then run again; nothing was done",
             )
 
     def in_words(self) -> str:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import vqa_assets
+from vqa_assets.clips.folders import ClipStore
 from vqa_assets.clips.processes import Worker, WorkerDiedError
 from vqa_assets.clips.trouble import is_crash
 from vqa_assets.clips.work import StoppedError
-from vqa_assets.errors import ChildDiedError
+from vqa_assets.errors import ChildDiedError, ObjectStoreError
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 Answer = tuple[BaseException | None, Any]
@@ -188,3 +189,14 @@ def why_unseen(path: Path, content: bytes | None, size_bytes: int) -> str:
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return "" if found == size_bytes else f"{found} bytes there, {size_bytes} here"
+
+
+def why_unreachable(store: ClipStore) -> str:
+    """Why an object store cannot be opened and asked from here; empty where it can."""
+    from vqa_assets.clips.stores import open_store
+
+    try:
+        open_store(store.url).holds("asked-by-a-worker")
+    except ObjectStoreError as error:
+        return str(error)
+    return ""

@@ -11,9 +11,11 @@ from concurrent.futures import Executor, Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from vqa_assets.clips.folders import ClipRoot
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,8 +52,8 @@ class Remote(Protocol):
         """Calls outstanding at once, so that none of its workers is idle; it changes with what calls take."""
         ...
 
-    def check_sees(self, folder: Path) -> None:
-        """ClusterError where a worker does not see this folder as it is here."""
+    def check_sees(self, clips: "ClipRoot") -> None:
+        """ClusterError where a worker does not see this folder as it is here, or cannot open this object store."""
         ...
 
     def prefer(self, resource: str) -> None:

@@ -10,15 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vqa_assets.clips.caps import ClipCaps, ClipSize
-from vqa_assets.clips.folders import ClipFolders, is_there
+from vqa_assets.clips.folders import ClipFolders, ClipPlace, StoredClip, is_there
 from vqa_assets.clips.geometry import is_raw
+from vqa_assets.clips.scratch import clear_scratch
+from vqa_assets.clips.stores import open_store
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Remote, Watch, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
@@ -152,6 +154,7 @@ def make_clip_features(
         return MeasuredTable(path, _row_count(path), version, foreign)
     begun = time.monotonic()
     with (
+        _scratch_ends(),
         CorpusClips(corpus, settings) as clips,
         FeatureCache(root.feature_cache(corpus)) as cache,
         pool.open(settings.workers) as executor,
@@ -192,6 +195,7 @@ def make_clip_features(
                 sheet = contact_sheet(captions, mos, shown, settings.caps)
                 hashed = PHASH_COLUMN in column_names(table)
                 body = _body(corpus, extractor, report, version, devices) | {
+                    **({"clips_url": f"{settings.clips.store}"} if settings.clips.store else {}),
                     "backbones": {name: asdict(network) for name, network in _networks(extractor).items()},
                     "clips_per_s": round(report.measured / seconds, 2) if report.measured else None,
                     "time": report.seconds.shares(),
@@ -201,7 +205,8 @@ def make_clip_features(
                 }
                 clips.refuse_changes()
                 inputs: dict[str, Path | ReadInput] = {
-                    **{"corpus_jsonl": clips.as_read, "clips": settings.clips.target},
+                    "corpus_jsonl": clips.as_read,
+                    **settings.clips.as_input,
                     **{name: file for family in extractor.families for name, file in family.reads},
                 }
                 described = Manifest(MANIFEST_SCHEMA, body, _args(settings), inputs, {"features": path})
@@ -220,6 +225,14 @@ def make_clip_features(
     return MeasuredTable(
         path, rows, version, manifest=manifest, report=report, view=view, sheet=sheet, planes=planes, scores=scores
     )
+
+
+@contextmanager
+def _scratch_ends() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        clear_scratch()
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
@@ -282,7 +295,7 @@ class CorpusClips:
         except BaseException:
             os.close(self._file)
             raise
-        self._references: dict[str, Path | None] = {}
+        self._references: dict[str, ClipPlace | None] = {}
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -342,13 +355,18 @@ class CorpusClips:
                 size=_size_of(row),
             )
 
-    def _path_of(self, row: Row) -> Path:
-        return self._settings.clips.path_of(row["src"], str(row.get("score_drop", "")))
+    def _path_of(self, row: Row) -> ClipPlace:
+        place = self._settings.clips.path_of(row["src"], str(row.get("score_drop", "")))
+        if isinstance(place, StoredClip):
+            size = row.get("src_size_bytes")  # what it takes in the scratch; rows of an older version may lack it
+            return replace(place, size_bytes=size if isinstance(size, int) else 0)
+        return place
 
-    def _file_of(self, reference: Row) -> Path | None:
+    def _file_of(self, reference: Row) -> ClipPlace | None:
         if reference["src"] not in self._references:
             path = self._path_of(reference)
-            self._references[reference["src"]] = path if is_there(path) else None
+            there = open_store(path.store.url).holds(path.src) if isinstance(path, StoredClip) else is_there(path)
+            self._references[reference["src"]] = path if there else None
         return self._references[reference["src"]]
 
 

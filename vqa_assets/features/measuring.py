@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import clearer_reason, refuse_what_is_no_clip
 from vqa_assets.clips.elsewhere import run_here
+from vqa_assets.clips.folders import ClipPlace, StoredClip, stamp_of
 from vqa_assets.clips.geometry import Geometry, geometry_of, raw_geometry
 from vqa_assets.clips.hashing import HashedFile, StampedHash, of_steady_files
 from vqa_assets.clips.processes import Worker, WorkerDiedError
 from vqa_assets.clips.pyav import answer_of, refuse_by_header
+from vqa_assets.clips.scratch import ClipAtHand, clips_at_hand
 from vqa_assets.clips.trouble import RUNS_UNTIL_BROKEN, is_crash
 from vqa_assets.clips.work import Remote, StoppedError, completed, stopping
 from vqa_assets.corpora.raw_video import RawVideo
@@ -75,9 +77,9 @@ class ClipToMeasure:
     """
 
     key: str
-    path: Path
+    path: ClipPlace
     sha256: str
-    reference: Path | None = None
+    reference: ClipPlace | None = None
     reference_sha256: str | None = None
     reference_key: str = ""
     ladder: bool = False
@@ -484,9 +486,43 @@ def _tried(
     clip = task.clip
     if stop is not None and stop.is_set():
         raise StoppedError
-    sides = {"clip": (clip.path, clip.sha256)}
-    if clip.reference not in (None, clip.path):  # a ladder's reference is its own
-        sides["reference"] = (clip.reference, clip.reference_sha256 or "")
+    stored = [place for place in (clip.path, clip.reference) if isinstance(place, StoredClip)]
+    try:
+        # Once for all families, and a reference once for all its encodes while the scratch has room.
+        with clips_at_hand(stored, stop) as at_hand:
+            return _tried_on_files(extractor, caps, stop, _with_files(task, at_hand))
+    except FileNotFoundError:
+        return dict.fromkeys(task.families, TransientClipError("clip file absent"))
+    except ClipError as error:
+        return dict.fromkeys(task.families, error)
+
+
+def _with_files(task: MeasuringTask, at_hand: Mapping[StoredClip, ClipAtHand]) -> MeasuringTask:
+    """The task with the files that clips of a store were brought to, hashed as they came."""
+    if not at_hand:
+        return task
+
+    def file_of(place: ClipPlace | None) -> Path | None:
+        return at_hand[place].path if isinstance(place, StoredClip) else place
+
+    stamps = {one.path: (stamp_of(one.path), one.brought.content.sha256) for one in at_hand.values()}
+    known = {path: StampedHash(stamp, sha256) for path, (stamp, sha256) in stamps.items() if stamp is not None}
+    clip = task.clip
+    brought = replace(clip, path=file_of(clip.path) or clip.path, reference=file_of(clip.reference))
+    return replace(task, clip=brought, known=known)
+
+
+def _tried_on_files(
+    extractor: FeatureExtractor, caps: ClipCaps, stop: threading.Event | None, task: MeasuringTask
+) -> Mapping[str, Measured | ClipError]:
+    """As ``_tried``, of clips that lie in files."""
+    clip = task.clip
+    file, reference = clip.path, clip.reference
+    if not isinstance(file, Path) or isinstance(reference, StoredClip):
+        raise TypeError(f"{file}, {reference}: no files")
+    sides = {"clip": (file, clip.sha256)}
+    if reference is not None and reference != file:  # a ladder's reference is its own
+        sides["reference"] = (reference, clip.reference_sha256 or "")
 
     def measure(hashed: Sequence[HashedFile]) -> Mapping[str, Measured | ClipError]:
         for one, (what, (_, sha256)) in zip(hashed, sides.items(), strict=True):
@@ -498,8 +534,8 @@ def _tried(
                     next_step="materialize corpus_jsonl again, or bring the clip back",
                 )
         if task.apart:
-            return _measured_apart(_Question(extractor, caps, clip, task.families), stop)
-        return extractor.measure(clip.path, families=task.families, reference=clip.reference, raw=clip.raw, stop=stop)
+            return _measured_apart(_Question(extractor, caps, clip, task.families, file, reference), stop)
+        return extractor.measure(file, families=task.families, reference=reference, raw=clip.raw, stop=stop)
 
     paths = [path for path, _ in sides.values()]
     try:
@@ -528,12 +564,16 @@ class _Question:
     caps: ClipCaps
     clip: ClipToMeasure
     families: tuple[str, ...]
+    path: Path
+    reference: Path | None
 
 
 def _answered(question: _Question) -> dict[str, Measured | ClipError]:
     MEMORY.keep_to(question.caps)
     clip = question.clip
-    measured = question.extractor.measure(clip.path, families=question.families, reference=clip.reference, raw=clip.raw)
+    measured = question.extractor.measure(
+        question.path, families=question.families, reference=question.reference, raw=clip.raw
+    )
     return dict(measured)
 
 
@@ -594,7 +634,9 @@ def _with_hashes(tasks: Iterable[MeasuringTask], hashes: KnownHashes) -> Iterato
         for task in batch:
             clip = task.clip
             files = ((clip.path, clip.key), (clip.reference, clip.reference_key))
-            yield replace(task, known={path: known[key] for path, key in files if path and key in known})
+            # What lies in a store is hashed as it is brought.
+            of_files = {path: known[key] for path, key in files if isinstance(path, Path) and key in known}
+            yield replace(task, known=of_files)
 
 
 def one_clip_row(

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.clips.caps import ClipCaps
+from vqa_assets.clips.folders import StoredClip
+from vqa_assets.clips.scratch import clips_at_hand
 from vqa_assets.errors import ClipError
 from vqa_assets.feature_names import (
     KONVID_V1,
@@ -132,7 +134,7 @@ def contact_sheet(
     """
     from PIL import Image
 
-    files = {clip.key: ClipFile(clip.path, clip.raw) for clip in clips}
+    shown = {clip.key: clip for clip in clips}
     scored = sorted((row for row in rows if row["key"] in mos), key=lambda row: mos[row["key"]])
     count = min(CLIPS, len(scored) // 2)
     if not count:
@@ -141,7 +143,7 @@ def contact_sheet(
     sheet = Image.new("RGB", (count * width, 2 * height), "white")
     for line, chosen in enumerate((scored[:count], scored[-count:][::-1])):
         for place, row in enumerate(chosen):
-            tile = _tile(row, mos[row["key"]], files[row["key"]], caps)
+            tile = _tile(row, mos[row["key"]], shown[row["key"]], caps)
             sheet.paste(tile, (place * width, line * height))
     content = io.BytesIO()
     for quality in _QUALITIES:
@@ -152,12 +154,12 @@ def contact_sheet(
     return content.getvalue()
 
 
-def _tile(row: Mapping[str, Any], score: float, clip: ClipFile, caps: ClipCaps) -> "Image":
+def _tile(row: Mapping[str, Any], score: float, clip: ClipToMeasure, caps: ClipCaps) -> "Image":
     """One clip's picture over two lines of text."""
     from PIL import Image, ImageDraw
 
     tile = Image.new("RGB", (_TILE[0], _TILE[1] + _CAPTION), "white")
-    picture = _middle(clip, caps)
+    picture = _picture_of(clip, caps)
     if picture is not None:
         tile.paste(picture, ((_TILE[0] - picture.width) // 2, (_TILE[1] - picture.height) // 2))
     features = " ".join(f"{name} {row[name]:.2g}" for name in CAPTION if isinstance(row.get(name), float))
@@ -165,6 +167,17 @@ def _tile(row: Mapping[str, Any], score: float, clip: ClipFile, caps: ClipCaps) 
     draw.text((3, _TILE[1] + 2), f"MOS {score:.2f}  {Path(str(row['key'])).name}"[:34], fill="black", font_size=9)
     draw.text((3, _TILE[1] + 15), features, fill="black", font_size=8)
     return tile
+
+
+def _picture_of(clip: ClipToMeasure, caps: ClipCaps) -> "Image | None":
+    """A frame of a clip's middle; None where it cannot be had."""
+    stored = [clip.path] if isinstance(clip.path, StoredClip) else []
+    try:
+        with clips_at_hand(stored) as at_hand:
+            path = at_hand[clip.path].path if isinstance(clip.path, StoredClip) else clip.path
+            return _middle(ClipFile(path, clip.raw), caps)
+    except (ClipError, OSError):  # of a store, at this moment
+        return None
 
 
 def _middle(clip: ClipFile, caps: ClipCaps) -> "Image | None":

@@ -3,6 +3,7 @@
 What was fetched and is no whole video is the server's fault until three runs have fetched the same container: it is not
 kept, and no clip is called broken for it. What a person put in a clip's place is read as it is, and never deleted.
 What the machine stands in the way of (a disk, memory, descriptors) is tried twice, and says nothing about the clip.
+A clip of an object store is brought to this process's scratch to be read, or put there once it was fetched and read.
 Nothing is committed here. Which clips need a worker, and what becomes of outcomes, is in ``gather``.
 """
 
@@ -18,11 +19,21 @@ from pathlib import Path
 
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.containers import HEAD_BYTES, begins_as_container, kind_of_text
-from vqa_assets.clips.downloading import DownloadLimits, pause_s, told_address
+from vqa_assets.clips.downloading import TOO_LARGE, DownloadLimits, pause_s, told_address
 from vqa_assets.clips.elsewhere import run_here
-from vqa_assets.clips.folders import NO_SUCH_NAME, stamp_of
+from vqa_assets.clips.folders import (
+    NO_SUCH_NAME,
+    ClipPlace,
+    FileStamp,
+    StoredClip,
+    is_lfs_pointer,
+    stamp_of,
+    why_no_key,
+)
 from vqa_assets.clips.geometry import Geometry, raw_geometry
 from vqa_assets.clips.hashing import CHANGED, ClipBytes, hash_file, of_steady_files
+from vqa_assets.clips.scratch import clips_at_hand, scratch_error, scratch_of, too_large_words
+from vqa_assets.clips.stores import open_store
 from vqa_assets.clips.trouble import Deaths, tried_again
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.corpora.raw_video import RawVideo
@@ -67,7 +78,7 @@ class ClipSource:
     url: str
     template: str
     name: str
-    path: Path
+    path: ClipPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ class ClipTask:
     """
 
     name: str
-    path: Path
+    path: ClipPlace
     url: str
     raw: RawVideo | None = None
     codec: str = ""
@@ -112,7 +123,7 @@ class ClipOutcome:
     ``present`` is true where a clip is there that gives no row now, so that its earlier row is never pruned.
     ``address`` is where a clip failed for good (as ``told_addresses`` has it); ``refused_sha256``, ``refused_runs`` and
     ``deaths`` are for the next run's task. ``source`` is the one of several that the clip came from. ``fetched_to`` is
-    where a fetched clip lies: its bytes are on the disk, its name in the folder is the coordinator's to sync.
+    where a fetched clip lies on a disk: its bytes are there, its name in the folder is the coordinator's to sync.
     """
 
     state: ClipState
@@ -174,10 +185,13 @@ def read_clip(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutco
 
 def _read_present(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
     """Hash and probe a clip that is there: one state of the file, or a copy under way, which the next run reads."""
+    path = task.path
+    if isinstance(path, StoredClip):
+        return _read_stored(task, path, limits, tools)
 
     def read() -> ClipOutcome:
         return of_steady_files(
-            lambda hashed: _measure(task, task.path, hashed[0].content, limits, tools), [task.path], tools.stop
+            lambda hashed: _measure(task, path, hashed[0].content, limits, tools), [path], tools.stop
         )
 
     try:
@@ -186,6 +200,25 @@ def _read_present(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipO
         return ClipOutcome(ClipState.UNPROBED, reason=CHANGED, present=True)
     except OSError as error:
         return unreadable(error)
+
+
+def _read_stored(task: ClipTask, clip: StoredClip, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
+    """Bring an object, hash and probe it; its stamp is that of the state that was brought."""
+    try:
+        with clips_at_hand([clip], tools.stop, keep=False) as at_hand:
+            file = at_hand[clip]
+            stamp = stamp_of(file.path)
+            if stamp is not None and is_lfs_pointer(file.path, stamp):
+                return ClipOutcome(ClipState.MISSING, reason="a Git-LFS pointer; put the clip itself there")
+            return _with_stamp(_measure(task, file.path, file.brought.content, limits, tools), file.brought.stamp)
+    except TransientClipError as error:
+        return ClipOutcome(ClipState.UNPROBED, reason=str(error), present=True)
+    except OSError as error:  # it was removed since the listing, or cannot be read where it was brought to
+        return unreadable(error)
+
+
+def _with_stamp(outcome: ClipOutcome, stamp: FileStamp) -> ClipOutcome:
+    return replace(outcome, clip=replace(outcome.clip, stamp=stamp)) if outcome.clip else outcome
 
 
 def _fetch_in_words(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
@@ -239,10 +272,18 @@ def died_over(task: ClipTask, death: ChildDiedError) -> ClipOutcome:
     A killed one counts as a killed probe does. Only the coordinator calls it: the clip is hashed here.
     """
     try:
-        stamp = stamp_of(task.path)
-        if stamp is None:
+        if isinstance(task.path, StoredClip):
+            with clips_at_hand([task.path], keep=False) as at_hand:
+                brought = at_hand[task.path].brought
+            stamp, sha256 = brought.stamp, brought.content.sha256
+        elif (found := stamp_of(task.path)) is not None:
+            stamp, sha256 = found, hash_file(task.path, threading.Event()).sha256
+        else:
             return ClipOutcome(ClipState.UNAVAILABLE, reason=str(death))
-        sha256 = hash_file(task.path, threading.Event()).sha256
+    except FileNotFoundError:
+        return ClipOutcome(ClipState.UNAVAILABLE, reason=str(death))
+    except TransientClipError as error:
+        return ClipOutcome(ClipState.UNPROBED, reason=str(error), present=True)
     except OSError as error:
         return unreadable(error)
     known = task.deaths if task.deaths and task.deaths.sha256 == sha256 else Deaths(sha256)
@@ -307,22 +348,23 @@ def _fetch(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
 
     DownloadError for what is this clip's fault, IngestError for the disk's.
     """
+    path = task.path
+    if isinstance(path, StoredClip):
+        return _fetch_into_store(task, path, limits, tools)
     try:
-        part = part_of(task.path)
+        part = part_of(path)
         part.parent.mkdir(parents=True, exist_ok=True)
-        if task.path.is_dir():
+        if path.is_dir():
             raise DownloadError("a folder stands in the clip's place", permanent=False)
         content = tools.downloader.fetch(task.url, part, limits.download, tools.stop)
         try:
             # Before it has the clip's name: after a kill in between nobody could tell it from what a person staged.
-            outcome = _measure(task, part, content, limits, tools)
-            if outcome.state is ClipState.BROKEN and outcome.deaths is None:
-                outcome = _doubt(task, part, outcome)
+            outcome = _measure_fetched(task, part, content, limits, tools)
             if outcome.clip is None:
-                return replace(outcome, fetched_bytes=content.size_bytes)
+                return outcome
             sync_file(part)  # or a power cut may leave the name, and the cache's word for it, without the bytes
-            part.replace(task.path)
-            return replace(outcome, fetched_bytes=content.size_bytes, fetched_to=task.path)
+            part.replace(path)
+            return replace(outcome, fetched_to=path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
@@ -338,6 +380,50 @@ def _fetch(task: ClipTask, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
             next_step="free space on the corpus's disk or mend its permissions, then run again: finished clips are "
             "kept",
         ) from error
+
+
+def _fetch_into_store(task: ClipTask, clip: StoredClip, limits: ClipLimits, tools: OpenTools) -> ClipOutcome:
+    """Fetch a clip into the scratch, read it there, and make it an object if it is to be kept; errors as ``_fetch``'s.
+
+    ObjectStoreError where the store does not take it, or the scratch has no room on its disk.
+    """
+    if why := why_no_key(clip.src):
+        raise DownloadError(f"no object can have this name: {why}", permanent=True)
+    scratch = scratch_of(clip.store)
+    within = replace(limits.download, max_bytes=min(limits.download.max_bytes, scratch.limit_bytes))
+    with scratch.room(clip.src, clip.size_bytes, tools.stop) as part:
+        try:
+            content = tools.downloader.fetch(task.url, part.path, within, tools.stop)
+        except (IngestError, OSError) as error:  # the disk's: the next clip would not get there either
+            raise scratch_error(
+                scratch.folder, error.found if isinstance(error, IngestError) else str(error)
+            ) from error
+        except DownloadError as error:
+            if error.permanent and f"rc={TOO_LARGE}" in error.reason and within.max_bytes < limits.download.max_bytes:
+                reason = too_large_words(within.max_bytes + 1, within.max_bytes).replace("bytes", "or more bytes", 1)
+                raise DownloadError(reason, permanent=False) from None
+            raise
+        part.holds(content.size_bytes)
+        outcome = _measure_fetched(task, part.path, content, limits, tools)
+        if outcome.clip is None:
+            return outcome
+        store = open_store(clip.store.url)
+        # In place of another only where that lost its end.
+        stamp = store.put(clip.src, part.path, tools.stop, replace=bool(task.cut_from))
+    if stamp is not None:
+        return _with_stamp(outcome, stamp)
+    # Another run was quicker: what it put there is the clip.
+    return replace(_read_stored(task, clip, limits, tools), fetched_bytes=content.size_bytes)
+
+
+def _measure_fetched(
+    task: ClipTask, part: Path, content: ClipBytes, limits: ClipLimits, tools: OpenTools
+) -> ClipOutcome:
+    """What a clip that just came is; without ``clip`` where it is not to be kept."""
+    outcome = _measure(task, part, content, limits, tools)
+    if outcome.state is ClipState.BROKEN and outcome.deaths is None:
+        outcome = _doubt(task, part, outcome)
+    return replace(outcome, fetched_bytes=content.size_bytes)
 
 
 def _doubt(task: ClipTask, part: Path, broken: ClipOutcome) -> ClipOutcome:

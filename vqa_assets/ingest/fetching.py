@@ -15,6 +15,7 @@ from typing import Any
 from vqa_assets.clips.archives import LargeFile, fetch_resuming, unpack_zip
 from vqa_assets.clips.containers import HEAD_BYTES, kind_of_text
 from vqa_assets.clips.downloading import DownloadLimits
+from vqa_assets.clips.folders import ClipFolders, ClipStore
 from vqa_assets.clips.hashing import hash_file
 from vqa_assets.clips.work import clock, stopping
 from vqa_assets.corpora import Corpus
@@ -85,8 +86,14 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def check_space(corpus: Corpus, fetch: FetchPlan, folder: Path) -> None:
-    """IngestError where clips of known size do not fit on the disk; a warning where an estimate does not."""
+def check_space(corpus: Corpus, fetch: FetchPlan, folders: ClipFolders) -> None:
+    """IngestError where clips of known size do not fit on the disk; a warning where an estimate does not.
+
+    Nobody knows how much an object store takes.
+    """
+    folder = folders.target
+    if isinstance(folder, ClipStore):
+        return
     free = free_bytes(folder)
     remedy = f"free some space in {folder}, move the corpus to a larger disk, or set max_rows"
     if fetch.sized_bytes > free:

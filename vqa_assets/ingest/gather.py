@@ -117,7 +117,7 @@ def gather_outcomes(
     to_fetch = f"{fetch.clips} clips to fetch" + (f" ({fetch.in_words()})" if fetch.clips else "")
     to_read = len(tasks) - fetch.clips
     _log.info("[%s-jsonl] %d rows: %s, %d to read, the rest known", name, len(plan.run), to_fetch, to_read)
-    check_space(plan.corpus, fetch, plan.clips.folders.target)
+    check_space(plan.corpus, fetch, plan.clips.folders)
     if tasks:
         tools = ClipTools.of(services.prober, services.downloader, plan.settings.caps())
         watch = Watch(ProgressLine(f"{name}-jsonl", len(tasks), _log.info), services.observe)

@@ -1,7 +1,7 @@
 """Where one corpus's files are: its paths, and the clips on its disk, by one walk over its folders.
 
-No file is opened but what may be a Git-LFS pointer. Which file is a row's clip is decided in ``naming``; what becomes
-of a clip in ``gather`` and ``clip_task``.
+No file is opened but what may be a Git-LFS pointer; an object store is listed once. Which file is a row's clip is
+decided in ``naming``; what becomes of a clip in ``gather`` and ``clip_task``.
 """
 
 import os
@@ -12,7 +12,18 @@ from pathlib import Path
 
 from vqa_assets.annotations.finding import find_annotation_files, present_annotation_files
 from vqa_assets.annotations.rows import VIDEO_SUFFIXES
-from vqa_assets.clips.folders import ClipFolders, FileStamp, is_there, may_be_lfs_pointer, stamp_of
+from vqa_assets.clips.folders import (
+    ClipFolders,
+    ClipPlace,
+    ClipRoot,
+    ClipStore,
+    FileStamp,
+    StoredClip,
+    is_there,
+    may_be_lfs_pointer,
+    stamp_of,
+)
+from vqa_assets.clips.stores import open_store
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import SchemaError, SettingsError
 from vqa_assets.ingest.progress import is_progress, is_progress_log, log_of
@@ -33,8 +44,8 @@ PROGRESS = ".download-progress.json"
 _JUNK = (PART, ".tmp")
 SHARED_PLACES = ("corpus_dir", "manifest_csv", "output", "manifest_out", "clips_subdir", "raw_video")
 """The settings of an ingest by which other stages find a corpus's files, and read its raw clips."""
-FoundFile = tuple[Path, str]
-"""A folder of clips, and the name that a file has below it."""
+FoundFile = tuple[ClipRoot, str]
+"""A folder of clips, or an object store, and the name that a file has below it."""
 
 
 def losses_path(output: Path) -> Path:
@@ -78,7 +89,7 @@ class CorpusLayout:
             settings=settings,
             folder=folder,
             named=settings.manifest_csv,
-            clips=ClipFolders.of(corpus, settings.clips_subdir, folder),
+            clips=ClipFolders.of(corpus, settings.clips_subdir, folder, settings.clips_target()),
             output=output,
             manifest=settings.manifest_out or manifest_path(output),
             losses=losses_path(output),
@@ -95,6 +106,12 @@ class CorpusLayout:
         files = find_annotation_files(self.corpus, self.folder, self.named)
         self._refuse_one_path_for_two(files)
         return files
+
+    def has_clips(self) -> bool:
+        """Whether a clip is there, as far as a look at the disk tells; what is in a store only a run finds out."""
+        return self.clips.store is not None or any(
+            True for _ in ClipsOnDisk(self.clips, self.settings.clip_suffix).clips()
+        )
 
     def waiting_annotation_files(self) -> tuple[Path, ...]:
         """The same; empty where there is none."""
@@ -213,7 +230,7 @@ class Present:
             return cls(True, features=features, labelled=labelled)
         layout = CorpusLayout.standing(corpus, root)
         jsonl = layout.output.is_file()
-        clips = jsonl and any(True for _ in ClipsOnDisk(layout.clips, layout.settings.clip_suffix).clips())
+        clips = jsonl and layout.has_clips()
         return cls(False, jsonl, clips, features, labelled)
 
     @property
@@ -260,14 +277,15 @@ def check_paths_of_run(resolved: Resolved[IngestSettings], corpus: Corpus, root:
         own.discard("progress_path")
     places = AllowedPlaces.of(root, also=[standing.folder])
     places.check_stated(values, sorted(own), corpus.name)
-    if own & {"corpus_dir", "clips_subdir"}:
-        places.check(f"{corpus.name}: clips_subdir", layout.clips.target, written=True)
+    if own & {"corpus_dir", "clips_subdir"} and not values.clips_url:  # else they say nothing of the target
+        places.check(f"{corpus.name}: clips_subdir", layout.folder / values.clips_subdir, written=True)
 
 
 class ClipsOnDisk:
     """One walk over every folder of a corpus's clips, and over the corpus's own; links to folders are not followed.
 
-    No file costs a ``stat`` before one is asked for. What the walk does not see may be there all the same.
+    An object store is listed once, and an object costs nothing more; ObjectStoreError where it cannot be. No file costs
+    a ``stat`` before one is asked for. What the walk does not see may be there all the same.
     """
 
     def __init__(self, folders: ClipFolders, suffix: str = "") -> None:
@@ -275,13 +293,23 @@ class ClipsOnDisk:
         self._suffixes = (*VIDEO_SUFFIXES, *((suffix.lower(),) if suffix else ()))
         roots = dict.fromkeys((*folders.every, *((folders.folder,) if folders.folder is not None else ())))
         # Each file is listed once, in the innermost of these folders that holds it.
-        self._listings = {root: _Listing(root, roots) for root in roots}
+        self._listings: dict[ClipRoot, _Listing] = {root: _Listing(root, roots) for root in roots}
         if folders.folder is not None and folders.folder not in folders.every:
             self._listings[folders.folder].scan(str(folders.folder), "", skip=_is_no_clip_folder)
         for root in folders.every:
             self._listings[root].scan(str(root), "")
+        self._objects: dict[str, FileStamp] = {}
+        if folders.store is not None:
+            self._objects = {one.name: one.stamp for one in open_store(folders.store.url).listed()}
+            self._listings[folders.store] = _Listing.of_store(self._objects)
         self._stamps: dict[str, FileStamp | None] = {}
         self._places: dict[tuple[str, bool], tuple[_SearchedFolder, ...]] = {}
+
+    def stamp_at(self, place: ClipPlace) -> FileStamp | None:
+        """The stamp of a file, by a look at it, or of an object, by the listing; None where there is none."""
+        if isinstance(place, StoredClip):
+            return self._objects.get(place.src)
+        return stamp_of(place)
 
     def file_of(self, src: str, score_drop: str = "") -> FoundFile | None:
         """The file that a clip of that name is, as its folder lists it; None where no folder does."""
@@ -297,15 +325,17 @@ class ClipsOnDisk:
         # Loops, here and above: they are run for every row several times, and generators take three times as long.
         for root, listing, text in self._searched(src, score_drop):
             is_listed = src in listing.names or (listing.has_others and self._listed(root, src) is not None)
-            if is_listed and self._is_clip(f"{text}/{src}"):
+            if is_listed and (isinstance(root, ClipStore) or self._is_clip(f"{text}/{src}")):
                 return True
         return False
 
     def stamp(self, src: str, score_drop: str = "") -> FileStamp | None:
         """The stamp of such a clip where ``ClipFolders.path_of`` finds it; None where only a look at it can say."""
-        places = []
+        places: list[str] = []
         for root, listing, text in self._searched(src, score_drop):
             if src in listing.names or (listing.has_others and self._listed(root, src) is not None):
+                if isinstance(root, ClipStore) and not places:
+                    return self._objects[src]
                 places.append(text)
         if not places:
             return None
@@ -317,7 +347,7 @@ class ClipsOnDisk:
 
     def clips(self, but: Collection[FoundFile] = ()) -> Iterator[FoundFile]:
         """All other files that may be clips by their names; what is hidden or temporary is none."""
-        left_out: dict[Path, set[str]] = {root: set() for root in self._listings}
+        left_out: dict[ClipRoot, set[str]] = {root: set() for root in self._listings}
         for root, name in but:
             left_out[root].add(name)
         for root, listing in self._listings.items():
@@ -347,14 +377,14 @@ class ClipsOnDisk:
             places = self._places[key] = tuple((root, self._listings[root], str(root)) for root in roots)
         return places
 
-    def _listed(self, root: Path, name: str) -> FoundFile | None:
+    def _listed(self, root: ClipRoot, name: str) -> FoundFile | None:
         listing = self._listings[root]
         if name in listing.names:
             return root, name
         for prefix, inner in listing.inner:
             if name.startswith(prefix) and (listed := self._listed(inner, name[len(prefix) :])) is not None:
                 return listed
-        if any(name.startswith(prefix) for prefix in listing.linked) and is_there(root / name):
+        if isinstance(root, Path) and any(name.startswith(p) for p in listing.linked) and is_there(root / name):
             return root, name
         return None
 
@@ -373,6 +403,13 @@ class ClipsOnDisk:
 
 class _Listing:
     """The files below one folder, by name; ``inner`` are folders listed on their own, ``linked`` those behind links."""
+
+    @classmethod
+    def of_store(cls, names: Iterable[str]) -> "_Listing":
+        """The objects of a store."""
+        listing = cls(Path(), ())
+        listing.names = set(names)
+        return listing
 
     def __init__(self, root: Path, roots: Collection[Path]) -> None:
         self.names: set[str] = set()
@@ -404,7 +441,7 @@ class _Listing:
                 self.names.add(inside + entry.name)
 
 
-_SearchedFolder = tuple[Path, _Listing, str]
+_SearchedFolder = tuple[ClipRoot, _Listing, str]
 """A folder that a clip may lie in, its listing, and the folder as text."""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from vqa_assets.annotations.reading import Annotations
 from vqa_assets.annotations.rows import CONTENT_ID, AnnotationRow
 from vqa_assets.clips.caps import ClipCaps
-from vqa_assets.clips.folders import FileStamp, is_lfs_pointer, stamp_of
+from vqa_assets.clips.folders import ClipPlace, FileStamp, StoredClip, is_lfs_pointer
 from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.hub import HubAccess
 from vqa_assets.clips.trouble import Deaths, tried_again
@@ -101,7 +101,9 @@ def plan_ingest(
         run = rows_of_this_run(annotations, settings.max_rows)
     taken = {*earlier, *(row.src for row in annotations.rows)}
     earlier_runs = known()
-    sorting = _Sorting(settings, clips, earlier_runs, LikeNames(named.unclaimed), taken, hub, settings.caps())
+    sorting = _Sorting(
+        settings, clips, earlier_runs, LikeNames(named.unclaimed), taken, hub, settings.caps(), corpus.bytes_per_clip
+    )
     settled = Outcomes()
     tasks: list[ClipTask] = []
     for row in run:
@@ -146,7 +148,7 @@ class _Sorting:
 
     ``unclaimed`` are the clips on disk that no row names; ``taken`` are the names that no fetched clip may get instead
     of its own, ``given`` those that one may get now. ``hub`` says of a row without clip and address what the Hugging
-    Face Hub had to say; ``caps`` what may be decoded.
+    Face Hub had to say; ``caps`` what may be decoded; ``bytes_per_clip`` what a clip takes that nobody saw yet.
     """
 
     settings: IngestSettings
@@ -156,6 +158,7 @@ class _Sorting:
     taken: Collection[str]
     hub: HubClips
     caps: ClipCaps
+    bytes_per_clip: int
     given: set[str] = field(default_factory=set)
 
     def sizes(self, tasks: Iterable[ClipTask]) -> dict[str, int]:
@@ -173,9 +176,13 @@ class _Sorting:
             return outcome
         path = clips.folders.path_of(row.src, drop)
         try:
-            stamp = tried_again(partial(_stamp_at, path, stamp), time.sleep)
+            stamp = tried_again(partial(_stamp_at, clips, path, stamp), time.sleep)
         except OSError as error:
             return unreadable(error)
+        if isinstance(path, StoredClip):
+            seen = self.earlier_runs.read.get(row.src)
+            size = stamp.size_bytes if stamp else seen.stamp.size_bytes if seen else self.bytes_per_clip
+            path = replace(path, size_bytes=size)
         raw = settings.raw_video if is_raw(row.src) else None
         if stamp is not None:
             return self._cached_outcome(row, stamp) or self._reading(row, path, stamp, raw)
@@ -183,7 +190,7 @@ class _Sorting:
             return self._without_address(row)
         return self._fetching(row, path, raw)
 
-    def _reading(self, row: AnnotationRow, path: Path, stamp: FileStamp, raw: RawVideo | None) -> ClipTask:
+    def _reading(self, row: AnnotationRow, path: ClipPlace, stamp: FileStamp, raw: RawVideo | None) -> ClipTask:
         """The task of a clip that is there; one that is shorter than when it was read may have lost its end.
 
         A power cut leaves such files. Another clip in its place, which may be shorter, is read as it is.
@@ -194,9 +201,10 @@ class _Sorting:
             return task
         fetching = self._fetching(row, path, raw) if row.url else None
         again = fetching if isinstance(fetching, ClipTask) else None
-        return replace(task, cut_from=clip.stamp.size_bytes, fetching=again)
+        cut_from = clip.stamp.size_bytes
+        return replace(task, cut_from=cut_from, fetching=again and replace(again, cut_from=cut_from))
 
-    def _fetching(self, row: AnnotationRow, path: Path, raw: RawVideo | None) -> ClipOutcome | ClipTask:
+    def _fetching(self, row: AnnotationRow, path: ClipPlace, raw: RawVideo | None) -> ClipOutcome | ClipTask:
         """The task that fetches a clip; its outcome where an earlier run failed at the same addresses for good."""
         entry = self.earlier_runs.downloads.get(row.src)
         urls = [address.url for address in row.addresses] or [row.url]
@@ -206,7 +214,7 @@ class _Sorting:
         task = replace(task, deaths=self.earlier_runs.deaths.get(row.src))
         return replace(task, refused_sha256=entry.sha256, refused_runs=entry.runs) if entry else task
 
-    def _sources(self, row: AnnotationRow, path: Path) -> tuple[ClipSource, ...]:
+    def _sources(self, row: AnnotationRow, path: ClipPlace) -> tuple[ClipSource, ...]:
         """A clip's addresses, each with the name that what comes from there is kept by: no other clip's."""
         sources, clips = [], self.clips
         for address in row.addresses:
@@ -214,6 +222,8 @@ class _Sorting:
             if name != row.src and (name in self.taken or name in self.given or clips.file_of(name)):
                 name = row.src
             place = path if name == row.src else clips.folders.target / name
+            if isinstance(place, StoredClip) and isinstance(path, StoredClip):
+                place = replace(place, size_bytes=path.size_bytes)
             sources.append(ClipSource(address.url, address.template, name, place))
         self.given.update(source.name for source in sources)
         return tuple(sources)
@@ -223,7 +233,11 @@ class _Sorting:
         if (refused := self.hub.refused) is not None:
             return ClipOutcome(ClipState.UNAVAILABLE, reason=refused.reason, unreachable=refused.unreachable)
         places = [folder / row.src for folder in self.clips.folders.searched(row.src, score_drop(row))]
-        reason = _why_missing(places, self.hub.without, like=self.unclaimed.nearest(row.src))
+        reason = _why_missing(
+            [place for place in places if isinstance(place, Path)],
+            self.hub.without,
+            like=self.unclaimed.nearest(row.src),
+        )
         return ClipOutcome(ClipState.MISSING, reason=reason)
 
     def _cached_outcome(self, row: AnnotationRow, stamp: FileStamp | None) -> ClipOutcome | None:
@@ -238,10 +252,11 @@ class _Sorting:
         return None if outcome.state is ClipState.READ and clip.geometry is None else outcome
 
 
-def _stamp_at(path: Path, listed: FileStamp | None) -> FileStamp | None:
-    """The stamp of the clip at a path, which a listing may have told already; None where none is there."""
-    stamp = listed or stamp_of(path)
-    return None if stamp is not None and is_lfs_pointer(path, stamp) else stamp
+def _stamp_at(clips: ClipsOnDisk, path: ClipPlace, listed: FileStamp | None) -> FileStamp | None:
+    """The stamp of the clip at a place, which a listing may have told already; None where none is there."""
+    stamp = listed or clips.stamp_at(path)
+    is_pointer = stamp is not None and isinstance(path, Path) and is_lfs_pointer(path, stamp)
+    return None if is_pointer else stamp
 
 
 def _why_missing(places: Iterable[Path], without: str, like: str) -> str:

@@ -19,7 +19,6 @@ from typing import Any
 from vqa_assets.annotations.reading import Annotations, read_annotations
 from vqa_assets.annotations.rows import ANNOTATED_AS
 from vqa_assets.clips.downloading import NO_TOKEN, TokenSite, address_of, told_address
-from vqa_assets.clips.folders import stamp_of
 from vqa_assets.clips.headers import size_at
 from vqa_assets.clips.pages import is_page, why_no_page, yt_dlp_command
 from vqa_assets.clips.work import clock, stopping
@@ -264,7 +263,14 @@ class _Stage:
 
     def _check_writable(self, layout: CorpusLayout) -> None:
         """What a run writes must be writable: known before it, and not after the last download."""
-        files = (layout.cache, layout.clips.target / "clip", layout.output, layout.manifest, layout.progress)
+        clip = layout.clips.target / "clip"
+        files = (
+            layout.cache,
+            layout.output,
+            layout.manifest,
+            layout.progress,
+            *([clip] if isinstance(clip, Path) else []),
+        )
         for folder in dict.fromkeys(_nearest(path.parent) for path in files):
             if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                 words = refusal_of(errno.EACCES, folder)
@@ -300,10 +306,12 @@ class _Stage:
         ]
         if plan.hub.refused is not None:
             self.told.doubts.append(plan.hub.refused.reason)
-        self.told.rows_in, self.told.free_bytes = len(plan.run), free_bytes(plan.clips.folders.target)
-        target = plan.clips.folders.target
+        folders = plan.clips.folders
+        # Where clips are kept in a store, the disk need only hold the corpus's own files.
+        target = folders.target if isinstance(folders.target, Path) else folders.folder or self.root.path
+        self.told.rows_in, self.told.free_bytes = len(plan.run), None if folders.store else free_bytes(target)
         with self.blocking(target):
-            check_space(self.corpus, plan.fetch, target)
+            check_space(self.corpus, plan.fetch, folders)
         with self.blocking(target):
             plan = self._without(plan, self._lacking_pages(plan.tasks))
         plan = self._ask(plan)
@@ -313,7 +321,7 @@ class _Stage:
                 outcomes = gather_outcomes(staged, self.services, lambda _: None, IngestReport())
                 plan = self._without(plan, outcomes)
         to_read = [task for task in plan.tasks if not task.url]
-        size = sum(stamp.size_bytes for task in to_read if (stamp := stamp_of(task.path)))
+        size = sum(stamp.size_bytes for task in to_read if (stamp := plan.clips.stamp_at(task.path)))
         self.told.to_read = WorkAhead(len(to_read), size, len(to_read) / self.pace.clips_per_s)
         return plan
 
@@ -381,7 +389,10 @@ class _Stage:
             basis = "sizes that an earlier run saw"
         seconds = max(total / self.pace.bytes_per_s, len(names) / self.pace.clips_per_s)
         self.told.to_fetch = WorkAhead(len(names), total, seconds, basis) if names else WorkAhead()
-        room = free_bytes(plan.clips.folders.target)
+        target = plan.clips.folders.target
+        if not isinstance(target, Path):
+            return
+        room = free_bytes(target)
         if total > room and plan.fetch.sized_bytes <= room:
             free = size_in_words(room)
             words = f"{len(names)} clips to fetch need about {size_in_words(total)}, and {free} are free"

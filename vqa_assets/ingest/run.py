@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.annotations.reading import Annotations, first_lines, read_annotations
+from vqa_assets.clips.scratch import clear_scratch
 from vqa_assets.corpora import Corpus
 from vqa_assets.errors import IngestError
 from vqa_assets.ingest.cache import IngestCache
@@ -165,7 +166,8 @@ def _gather_and_judge(
     What the disk, the cache and the progress say of the clips ends with this function: it takes as much memory as the
     rows, and they are yet to be validated.
     """
-    layout.clips.target.mkdir(parents=True, exist_ok=True)
+    if isinstance(layout.clips.target, Path):
+        layout.clips.target.mkdir(parents=True, exist_ok=True)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
         known = partial(_known, progress, cache)
         cached = earlier.known(cache.load()) if earlier.in_words() else {}
@@ -174,7 +176,10 @@ def _gather_and_judge(
         if removed:
             _log.info("%s: removed %d half-fetched .part files of an interrupted run", corpus.name, removed)
         count_names(plan, report)
-        outcomes = gather_outcomes(plan, services, keep_in(progress, cache), report)
+        try:
+            outcomes = gather_outcomes(plan, services, keep_in(progress, cache), report)
+        finally:
+            clear_scratch()
     annotations, run = plan.annotations, plan.run
     del plan  # what it lists and knows is as long as the corpus, and is not needed any more
     fetched_as = {src: o.source.name for src, o in outcomes.items() if o.source and o.source.name != src}
@@ -274,6 +279,7 @@ def _log_summary(
     *,
     replaced: bool,
 ) -> None:
+    store = layout.clips.store
     _log_losses(corpus, report)
     if report.damaged_rows:
         _log.warning(
@@ -291,7 +297,7 @@ def _log_summary(
             corpus.name,
             report.skipped_missing,
             report.chief_reasons("skipped_missing"),
-            ", ".join(root.shown(folder) for folder in layout.clips.every),
+            ", ".join([*(root.shown(folder) for folder in layout.clips.every), *([str(store)] if store else [])]),
             root.shown(layout.folder),
         )
         missing = (loss for loss in report.losses if loss.counter == "skipped_missing" and ": " in loss.reason)
@@ -373,7 +379,7 @@ def _manifest(
         inputs={
             **inputs,
             **({"ingest_toml": resolved.toml} if resolved.toml else {}),
-            "clips": layout.clips.target,
+            **layout.clips.as_input,
         },
         outputs={"corpus_jsonl": layout.output, "losses": layout.losses},
     )

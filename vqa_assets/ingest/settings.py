@@ -3,6 +3,7 @@
 Other stages ask here where a corpus's clips and files are. What a setting is, in general, is in ``settings``.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import model_validator
 
 from vqa_assets.clips.caps import BUDGET_SHOWN, LEAST_BUDGET_BYTES, MAX_DURATION_S, MAX_FRAMES, MAX_PIXELS, ClipCaps
+from vqa_assets.clips.folders import ClipRoot, ClipStore, is_object_address
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import LONGEST_TIME_S, Address, ClipSuffix, HubDataset
 from vqa_assets.corpora.raw_video import RawVideo
@@ -25,12 +27,17 @@ from vqa_assets.settings import (
     Shape,
     Unfit,
     core_type,
+    fits_a_disk,
     resolve_levels,
     setting,
     toml_table,
+    typed_path,
 )
 
 INGEST_TOML = "ingest.toml"
+CLIPS_NAME = "VQA_CLIPS_URL"
+"""The variable that says where the clips of all corpora lie, each below its name."""
+SCRATCH_BYTES = 20_000_000_000
 MOST_CLIPS_AT_ONCE = 4096
 """No run has more clips in hand."""
 _LONGEST_NAME_BYTES = 255
@@ -48,6 +55,22 @@ def _is_inner_folder(text: str) -> bool:
 
 InnerFolder = Annotated[
     str, Shape(_is_inner_folder, "a folder's name, or a dot for the corpus folder itself; none above it")
+]
+
+
+def _is_place_of_clips(text: str) -> bool:
+    """Whether a text names a folder, or a bucket with perhaps a prefix."""
+    if "://" in text:
+        return is_object_address(text)
+    return not text or not (_NO_TEXT.search(text) or not fits_a_disk(text))
+
+
+ClipsUrl = Annotated[
+    str,
+    Shape(
+        _is_place_of_clips,
+        "a folder, s3://, gs:// or az:// with a bucket and a prefix; credentials come from the environment",
+    ),
 ]
 
 
@@ -76,6 +99,16 @@ class IngestSettings(Settings):
         "clips",
         "Folder inside the corpus folder that clips are fetched into and looked for first; the corpus's own folders "
         "come after it.",
+    )
+    clips_url: ClipsUrl = setting(
+        "",
+        f"Where clips are kept instead: a folder, or a prefix of an object store, s3://, gs:// or az://. Set in "
+        f"{INGEST_TOML}, or for all corpora by {CLIPS_NAME}, each below its name; never in a run config.",
+        shown="none",
+        operator=True,
+    )
+    scratch_bytes: int = setting(
+        SCRATCH_BYTES, "Bytes of an object store's clips that lie in a process's scratch at once.", ge=1_000_000
     )
     clip_suffix: ClipSuffix = setting(
         ".mp4",
@@ -173,6 +206,13 @@ class IngestSettings(Settings):
         """What may be decoded."""
         return ClipCaps(self.max_pixels, self.max_duration_s, self.max_frames, self.memory_budget)
 
+    def clips_target(self) -> ClipRoot | None:
+        """Where clips are kept that is named; None for the corpus's own folder."""
+        if not self.clips_url:
+            return None
+        url = self.clips_url.rstrip("/")
+        return ClipStore(url, self.scratch_bytes) if "://" in url else typed_path(self.clips_url)
+
     @model_validator(mode="after")
     def _bounds_agree(self) -> Self:
         if self.max_manifest_rows is not None and self.max_manifest_rows < self.min_rows:
@@ -180,12 +220,22 @@ class IngestSettings(Settings):
         return self
 
 
-def resolve(corpus: Corpus, run_config: Mapping[str, Any], toml_path: Path) -> Resolved[IngestSettings]:
+def resolve(
+    corpus: Corpus,
+    run_config: Mapping[str, Any],
+    toml_path: Path,
+    environment: Mapping[str, str] = os.environ,
+) -> Resolved[IngestSettings]:
     """The settings of one corpus. A key whose run-config value is None is taken from a lower level.
 
     SettingsError names the level, the key, the value found and the values expected.
     """
-    levels = (Level(RUN_CONFIG, run_config), Level(INGEST_TOML, read_toml(toml_path)))
+    kept = environment.get(CLIPS_NAME, "").rstrip("/")
+    levels = (
+        Level(RUN_CONFIG, run_config),
+        Level(INGEST_TOML, read_toml(toml_path)),
+        Level(CLIPS_NAME, {"clips_url": f"{kept}/{corpus.name}"} if kept else {}),
+    )
     resolved = resolve_levels(IngestSettings, levels, corpus, corpus.name)
     for level in levels:  # which scales there are is the corpus's to say
         if level.values.get("mos_scale") is not None:
@@ -211,6 +261,8 @@ def read_toml(path: Path) -> dict[str, Any]:
             next_step="correct it, or move it away to ingest by what the corpus declares",
         ) from error
     paths = {name for name, field in IngestSettings.model_fields.items() if core_type(field.annotation) is Path}
+    if "://" not in str(table.get("clips_url", "")):
+        paths.add("clips_url")
     # A home folder's ~ is expanded where the value is checked; joined to a folder it would be none.
     return {
         key: str(path.parent / value)

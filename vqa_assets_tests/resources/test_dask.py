@@ -31,7 +31,7 @@ from vqa_assets.backbones.folder import read_backbone
 from vqa_assets.clips import dask_cluster, elsewhere
 from vqa_assets.clips.dask_cluster import ADDRESS, CLUSTER, place_named, read_cluster_file
 from vqa_assets.clips.dask_engine import DaskExecutor
-from vqa_assets.clips.folders import ClipFolders
+from vqa_assets.clips.folders import ClipFolders, ClipStore
 from vqa_assets.clips.work import PassCounts
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs
@@ -54,11 +54,13 @@ from vqa_assets_tests.shared.dask_work import (
     chunk_of,
     networks_here,
     runs_here,
+    take_environment,
     until_stopped,
 )
 from vqa_assets_tests.shared.fakes import SmallCorpus
 from vqa_assets_tests.shared.hostile_server import HostileServer, gives
 from vqa_assets_tests.shared.networks import backbone_folder
+from vqa_assets_tests.shared.object_server import Bucket
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 KONVID = CORPORA["konvid-150k"]
@@ -152,6 +154,27 @@ def outputs(root: Path, pool: ClipPoolResource, bodies: dict[str, bytes], server
     fetched = {path.name: path.read_bytes() for path in (corpus.folder / "clips").iterdir()}
     files = (corpus.root.corpus_jsonl(KONVID), corpus.folder / "konvid_150k.losses.jsonl", made.path)
     return [path.read_bytes() for path in files], report.counters(), fetched, made.data_version
+
+
+def test_clips_of_an_object_store_are_fetched_and_measured_on_workers_that_see_no_disk_of_the_run(
+    cluster: Cluster, root_path: Path, server: HostileServer, bucket: Bucket
+) -> None:
+    from distributed import Client
+
+    with Client(cluster.address) as client:
+        client.run(take_environment, bucket.server.environment)
+    bodies = {"a.mp4": b"clip a", "b.mp4": b"clip b"}
+    corpus = SmallCorpus(DataRoot(root_path), prober=DeadlyProber(), downloader=DownloaderResource(), pool=DASK)
+    corpus.drop("ingest.toml", f'clips_url = "s3://{bucket.name}/x"\n')
+    corpus.annotate([(name, server.on(f"/{name}", gives(body)), 3, 0.5, 5) for name, body in bodies.items()])
+    corpus.ingest()
+    assert {key: bucket.content(key) for key in sorted(bucket.keys())} == {
+        f"x/{name}": body for name, body in bodies.items()
+    }
+    clips = ClipFolders.of(KONVID, "clips", corpus.folder, ClipStore(f"s3://{bucket.name}/x", 10**6))
+    settings = FeatureSettings(corpus.root.corpus_jsonl(KONVID), clips, workers=2)
+    context = RunContext(corpus.root, {}, Path("x"))
+    assert make_clip_features(KONVID, settings, DeadlyExtractor(), DASK, context).rows == 2
 
 
 def test_threads_and_workers_write_the_same_bytes(

@@ -136,3 +136,8 @@ def slurm_cluster(**options: Any) -> Iterator["SLURMCluster"]:
         cluster.close()
         for name in ("ca_file", "cert", "key"):  # it leaves the files with its keys open
             getattr(cluster, f"_job_{name}").close()
+
+
+def take_environment(variables: Mapping[str, str]) -> None:
+    """Set variables of this worker's environment."""
+    os.environ.update(variables)

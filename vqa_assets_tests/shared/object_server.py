@@ -1,0 +1,133 @@
+"""An S3 server on 127.0.0.1: moto's, behind which faults are made. Nothing is asked of it but by the library itself."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from vqa_assets.clips.stores import OpenStore
+
+ACCESS_KEY, SECRET_KEY = "AKIAACCESSKEYOFTESTS", "secretkeyoftests"
+WsgiApp = Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]
+Fault = Callable[["ObjectServer", str, str], str]
+"""Given method and path, what goes wrong: empty, ``503``, ``403``, ``slow``, ``silent``, ``cut``."""
+
+
+@dataclass
+class ObjectServer:
+    """A running server; ``asked`` counts requests by method and path, ``fault`` says what goes wrong with each."""
+
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    fault: Fault = lambda _server, _method, _path: ""
+    before: Callable[[str, str], None] = lambda _method, _path: None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> "ObjectServer":
+        from moto.server import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Silent(WSGIRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log(self, *_: Any) -> None:
+                pass
+
+        self._app: WsgiApp = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Silent)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._server.shutdown()
+        self._thread.join(5)
+        self._server.server_close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which a process finds the server, and may use it."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.server_port}",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": "us-east-1",
+            "NO_PROXY": "*",
+            "no_proxy": "*",
+        }
+
+    def bucket(self, name: str) -> "Bucket":
+        """A new, empty bucket."""
+        from moto.s3.models import s3_backends
+
+        s3_backends["123456789012"]["aws"].create_bucket(name, "us-east-1")
+        return Bucket(self, name)
+
+    def forget(self) -> None:
+        """No fault, and nothing was asked."""
+        self.asked.clear()
+        self.fault = lambda *_: ""
+        self.before = lambda *_: None
+
+    def _answer(self, environ: Mapping[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
+        with self._lock:
+            self.asked[method, path] += 1
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        fault = self.fault(self, method, path)
+        if fault in ("503", "403"):
+            code = {"503": "SlowDown", "403": "AccessDenied"}[fault]
+            start(f"{fault} Refused", [("Content-Type", "application/xml")])
+            return [f"<Error><Code>{code}</Code><AWSAccessKeyId>{ACCESS_KEY}</AWSAccessKeyId></Error>".encode()]
+        self.before(method, path)
+        if fault in ("slow", "silent"):
+            time.sleep({"slow": 0.3, "silent": 30}[fault])
+        import io
+
+        answer = self._app({**environ, "wsgi.input": io.BytesIO(body)}, start)
+        return _halved(answer) if fault == "cut" else answer
+
+
+def _halved(answer: Iterable[bytes]) -> Iterable[bytes]:
+    whole = b"".join(answer)
+    yield whole[: len(whole) // 2]
+    raise ConnectionAbortedError
+
+
+@dataclass
+class Bucket:
+    """One bucket of the server, as whoever owns it sees it: behind the server's back, and without its faults."""
+
+    server: ObjectServer
+    name: str
+
+    @property
+    def _bucket(self) -> Any:
+        from moto.s3.models import s3_backends
+
+        return s3_backends["123456789012"]["aws"].buckets[self.name]
+
+    def put(self, key: str, content: bytes) -> None:
+        """Make an object, whatever its key."""
+        from moto.s3.models import s3_backends
+
+        s3_backends["123456789012"]["aws"].put_object(self.name, key, content)
+
+    def keys(self) -> list[str]:
+        """The keys of all objects, in order."""
+        return sorted(self._bucket.keys)
+
+    def content(self, key: str) -> bytes:
+        """An object's bytes."""
+        held: bytes = self._bucket.keys[key].value
+        return held
+
+    def remove(self, key: str) -> None:
+        """Delete an object."""
+        self._bucket.keys.pop(key)
+
+    def open(self, prefix: str = "") -> OpenStore:
+        """The bucket as the code under test opens it."""
+        return OpenStore(f"s3://{self.name}/{prefix}".rstrip("/"))
