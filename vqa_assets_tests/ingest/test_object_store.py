@@ -1,8 +1,11 @@
 """Clips that are kept in an object store: fetched into it, read from it, listed once; against moto's server."""
 
 import json
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -357,7 +360,6 @@ def test_a_large_file_goes_in_parts_and_a_small_one_by_one_request(
 
 
 def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
 
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(ObjectStoreError, match=r"pip install .vqa-assets\[objects\]"):
@@ -411,3 +413,41 @@ def test_status_names_the_store_and_does_not_list_it(kept: SmallCorpus, bucket: 
     kept.annotate(FETCHED)
     assert f"  clips kept in:   s3://{bucket.name}/of/konvid" in status_of(KONVID, kept.root).lines()
     assert not bucket.server.asked
+
+
+KILLED_INGEST = """
+import sys
+from pathlib import Path
+from vqa_assets.ingest.fakes import FakeDownloader
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.shared.fakes import SmallCorpus
+bodies = {f"http://x/{n}": f"clip {n}".encode() * 1000 for n in range(12)}
+SmallCorpus(DataRoot(Path(sys.argv[1])), downloader=FakeDownloader(bodies)).ingest(workers=2)
+"""
+
+
+@pytest.mark.takes_long("an ingest into an object store is killed")
+def test_a_killed_ingest_leaves_whole_objects_and_the_next_one_fetches_only_the_others(
+    kept: SmallCorpus, bucket: Bucket
+) -> None:
+    bodies = {f"http://x/{n}": f"clip {n}".encode() * 1000 for n in range(12)}
+    kept.downloader = FakeDownloader(bodies)
+    kept.annotate([(f"{n}.mp4", f"http://x/{n}", 3, 0.5, 9) for n in range(12)])
+    bucket.server.fault = lambda _server, method, _path: "slow" if method == "PUT" else ""
+    run = subprocess.Popen([sys.executable, "-c", KILLED_INGEST, str(kept.root.path)])
+    while len(bucket.keys()) < 3 and run.poll() is None:
+        time.sleep(0.02)
+    run.kill()
+    assert run.wait() == -9
+    time.sleep(0.5)  # what the server had in hand
+    there = bucket.keys()
+    assert 3 <= len(there) < 12
+    bucket.server.forget()
+    kept.ingest()
+    assert sorted(kept.downloader.fetched) == sorted(
+        url for url in bodies if f"of/konvid/{url.removeprefix('http://x/')}.mp4" not in there
+    )
+    assert {key: bucket.content(key) for key in sorted(bucket.keys())} == {
+        f"of/konvid/{url.removeprefix('http://x/')}.mp4": body for url, body in sorted(bodies.items())
+    }
+    assert len(kept.rows()) == 12
