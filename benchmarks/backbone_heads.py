@@ -6,7 +6,6 @@ table that is printed is written into docs/backbones.md.
 
 import re
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,8 +65,8 @@ def table_of(root: DataRoot) -> str:
     frame = pl.DataFrame([{**row, **one} for row, one in zip(rows, measured, strict=True)]).with_columns(**vectors)
     frame.write_parquet(path, metadata=networks_mark({backbone.id: backbone.recorded}))
     lines = [
-        f"| columns | numbers a clip | SROCC of the head | PLCC | {' | '.join(BASELINES.values())} | seconds |",
-        f"|---|---|---|---|{'---|' * len(BASELINES)}---|",
+        f"| columns | numbers a clip | SROCC of the head | PLCC | {' | '.join(BASELINES.values())} |",
+        f"|---|---|---|---|{'---|' * len(BASELINES)}",
         *(_line(schema, path, root) for schema in SCHEMAS),
     ]
     return "\n".join(lines)
@@ -79,9 +78,7 @@ def _line(schema: str, table: Path, root: DataRoot) -> str:
     facts = {
         CORPUS.name: CorpusFacts("Demo", licence="none", citation="", version="demo", redistribution="attribution")
     }
-    begun = time.perf_counter()
     built = build_head(recipe, {CORPUS.name: table}, facts, settings, TorchTrainer(), lambda _: None)
-    seconds = time.perf_counter() - begun
     protocol: Mapping[str, Any] = built.manifest["protocol"]
     median, interval = protocol["median"], protocol["interval_95"]["head"]["srocc"]
     numbers = len(built.manifest["feature_mean"])
@@ -91,7 +88,6 @@ def _line(schema: str, table: Path, root: DataRoot) -> str:
         f"{median['head']['srocc']:.3f} ({interval[0]:.3f} to {interval[1]:.3f})",
         f"{median['head']['plcc']:.3f}",
         *(f"{median[name]['srocc']:.3f}" for name in BASELINES),
-        f"{seconds:.0f}",
     )
     return f"| {' | '.join(cells)} |"
 
