@@ -44,6 +44,7 @@ NO_WORKER_S = 60.0
 """How long a run goes on without any worker: one that comes back, or is started anew, takes its work up again."""
 _STOP_WITHIN_S = 2.0
 _ASKED_FOR_EVERY_S = 0.5
+_NO_SCHEDULER = "the Dask scheduler is gone"
 MOST_DEATHS = 2
 """So often are clips handed to another worker; what dies then is not their process, but the worker's machine."""
 _log = logger("vqa_assets.clips.dask")
@@ -84,7 +85,8 @@ class DaskExecutor(Executor):
         self._closed = self._stopped = False
         self._failure: ClusterError | None = None
         self._threads_seen = self.workers_seen = 1
-        self._look_at_workers()
+        with _reaching_the_scheduler():
+            self._look_at_workers()
         self._feeder = threading.Thread(target=self._feed, name="dask chunks", daemon=True)
         self._watcher = threading.Thread(target=self._watch, name="dask scheduler", daemon=True)
         self._feeder.start()
@@ -99,7 +101,8 @@ class DaskExecutor(Executor):
 
     def prefer(self, resource: str) -> None:
         """Send what is submitted from now on only to workers that have this Dask resource, where any has it."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        with _reaching_the_scheduler():
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         # A crumb of it: all threads of such a worker share what it stands for.
         has_it = any(worker.get("resources", {}).get(resource) for worker in workers)
         self._resources = {resource: 0.001} if has_it else None
@@ -130,7 +133,8 @@ class DaskExecutor(Executor):
 
     @staticmethod
     def _refuse_blind(clips: str, answers: dict[str, Any], remedy: str) -> None:
-        blind = {worker: reason for worker, reason in answers.items() if reason}
+        # A connection that broke is of one that died meanwhile: another comes in its place, on the same machine.
+        blind = {worker: reason for worker, reason in answers.items() if reason and not isinstance(reason, OSError)}
         if blind:
             worker, reason = next(iter(blind.items()))
             raise ClusterError(
@@ -253,7 +257,7 @@ class DaskExecutor(Executor):
             elif sent.status == "error":
                 self._failed(chunk, sent.exception())
             elif not self._stopped:  # cancelled, and not by us: the scheduler forgot it
-                self._fail("the Dask scheduler is gone", "it lost a chunk of work")
+                self._fail(_NO_SCHEDULER, "it lost a chunk of work")
         except Exception as error:
             _settle(chunk.submitted, [(error, None)] * len(chunk.submitted))
         finally:
@@ -295,7 +299,7 @@ class DaskExecutor(Executor):
             except Exception as error:  # whatever kept it from answering
                 in_vain += 1
                 if in_vain >= _LOOKS_IN_VAIN:
-                    self._fail("the Dask scheduler is gone", f"{type(error).__name__}: {error}".rstrip(": "))
+                    self._fail(_NO_SCHEDULER, f"{type(error).__name__}: {error}".rstrip(": "))
                     return
                 continue
             if self.workers_seen:
@@ -312,12 +316,7 @@ class DaskExecutor(Executor):
             self._changed.notify_all()
 
     def _fail(self, what: str, found: str) -> None:
-        failure = ClusterError(
-            what,
-            found=found,
-            expected="a scheduler with workers, to the end of the run",
-            next_step="start it again, then run again: finished clips are kept",
-        )
+        failure = _gone(what, found)
         with self._changed:
             self._failure = self._failure or failure
             self._stopped = True
@@ -348,16 +347,35 @@ def _settle(submitted: Sequence[_Submitted], answers: Sequence[tuple[BaseExcepti
 
 def everywhere(client: Any, work: Callable[[], Any], within_s: float = _ANSWER_WITHIN_S) -> dict[str, Any]:
     """What ``work()`` answers on each worker of a client, an exception too; ClusterError where they do not answer."""
-    try:
-        answers: dict[str, Any] = client.sync(client._run, work, on_error="return", callback_timeout=within_s)
-    except TimeoutError:
-        raise ClusterError(
-            "the Dask workers do not answer",
-            found=f"nothing within {within_s:.0f} seconds",
-            expected="an answer of each",
-            next_step="see whether they are alive and reachable from each other, then run again",
-        ) from None
+    with _reaching_the_scheduler():
+        try:
+            answers: dict[str, Any] = client.sync(client._run, work, on_error="return", callback_timeout=within_s)
+        except TimeoutError:
+            raise ClusterError(
+                "the Dask workers do not answer",
+                found=f"nothing within {within_s:.0f} seconds",
+                expected="an answer of each",
+                next_step="see whether they are alive and reachable from each other, then run again",
+            ) from None
     return answers
+
+
+@contextmanager
+def _reaching_the_scheduler() -> Iterator[None]:
+    """ClusterError for an OSError in the block: Dask's, of a connection that broke, which says nothing of a file."""
+    try:
+        yield
+    except OSError as error:
+        raise _gone(_NO_SCHEDULER, f"{type(error).__name__}: {error}".rstrip(": ")) from None
+
+
+def _gone(what: str, found: str) -> ClusterError:
+    return ClusterError(
+        what,
+        found=found,
+        expected="a scheduler with workers, to the end of the run",
+        next_step="start it again, then run again: finished clips are kept",
+    )
 
 
 # In the workers' processes

@@ -2,7 +2,7 @@
 
 import re
 
-from vqa_assets_tests.faults.__main__ import BEGIN, COLUMNS, END, PAGE, table
+from vqa_assets_tests.faults.__main__ import BEGIN, COLUMNS, DEATHS, END, PAGE, table
 from vqa_assets_tests.faults.campaign import CALLS, ERRORS, Tally
 from vqa_assets_tests.faults.ground import STAGES
 
@@ -24,6 +24,8 @@ def test_it_names_every_class_of_calls_and_every_error() -> None:
 def test_the_table_counts_what_was_found() -> None:
     tallies = {("mos_head", "kills"): Tally()}
     tallies["mos_head", "kills"].add("mos_head: kill at open 1", ["torn: two runs"])
+    tallies["clip_features", DEATHS] = Tally(faults=3)
     text = table(tallies, seed=1, rounds=1)
     assert "| `mos_head` | 1, 1 found | 0 | 0 | 0 | 0 | 0 |" in text
-    assert "**1 faults, 0 lost, 0 doubled, 1 torn, the same final bytes**" in text
+    assert "were killed on Dask: 3 in `clip_features`." in text
+    assert "**4 faults, 0 lost, 0 doubled, 1 torn, the same final bytes**" in text

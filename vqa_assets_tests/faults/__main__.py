@@ -15,10 +15,13 @@ from pathlib import Path
 from vqa_assets_tests.faults.campaign import ERRORS, POWER, Tally, campaign, jumping_clock
 from vqa_assets_tests.faults.damage import damaged_inputs, damaged_outputs
 from vqa_assets_tests.faults.ground import REPOSITORY, STAGES, Ground, Stage
+from vqa_assets_tests.faults.workers import ON_DASK, faults_on_dask
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
 COLUMNS = ("kills", "errors", "power cuts", "damaged outputs", "damaged inputs", "clock jumps")
+DEATHS = "deaths on Dask"
+"""Told below the table: few stages have clips elsewhere."""
 _SHOWN = 40
 Step = tuple[Stage, str, Callable[[], Tally]]
 
@@ -34,6 +37,8 @@ def steps(ground: Ground, stages: Sequence[Stage], seed: int, faults: int) -> It
         yield stage, "damaged outputs", partial(damaged_outputs, ground, stage, each, seed)
         yield stage, "damaged inputs", partial(damaged_inputs, ground, stage, each, seed)
         yield stage, "clock jumps", partial(jumping_clock, ground, stage)
+        if stage.asset in ON_DASK:
+            yield stage, DEATHS, partial(faults_on_dask, ground, stage, max(3, most // 2), seed)
 
 
 def table(tallies: dict[tuple[str, str], Tally], seed: int, rounds: int) -> str:
@@ -45,6 +50,9 @@ def table(tallies: dict[tuple[str, str], Tally], seed: int, rounds: int) -> str:
     for stage in dict.fromkeys(stage for stage, _ in tallies):
         cells = [_cell(tallies.get((stage, column), Tally())) for column in COLUMNS]
         lines.append(f"| `{stage}` | {' | '.join(cells)} |")
+    deaths = [f"{_cell(tally)} in `{stage}`" for (stage, kind), tally in tallies.items() if kind == DEATHS]
+    if deaths:
+        lines += ["", f"Workers, schedulers and runs that were killed on Dask: {', '.join(deaths)}."]
     return "\n".join([*lines, "", f"Seed {seed}, {rounds} round{'s' * (rounds != 1)}: **{total}**."])
 
 

@@ -41,6 +41,7 @@ class Stage:
     """One asset (of one partition), and the files that it publishes below the data root.
 
     ``manifest`` is the replay manifest that ``verify`` reads, ``rows`` the file whose rows are counted, by ``key``.
+    ``dask`` is the address of the scheduler on whose workers it runs, empty where it runs on threads.
     """
 
     asset: str
@@ -52,6 +53,7 @@ class Stage:
     caches: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     slow: bool = False
+    dask: str = ""
 
     def short(self, faults: int) -> int:
         """How many faults the short form makes where it makes ``faults`` in a stage that takes a blink."""
@@ -60,7 +62,7 @@ class Stage:
     @property
     def request(self) -> dict[str, Any]:
         """What the stem is asked for."""
-        return {"asset": self.asset, "partition": self.partition, "config": dict(self.config)}
+        return {"asset": self.asset, "partition": self.partition, "config": dict(self.config), "dask": self.dask}
 
 
 STAGES = (

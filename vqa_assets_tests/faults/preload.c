@@ -30,7 +30,7 @@ enum { RENAME, FSYNC, OPEN, WRITE, UNLINK, READ, CLASSES };
 
 static char root[PATH_MAX], shadow[PATH_MAX];
 static size_t root_length;
-static int target = -1, error_number, sticky, tripped;
+static int target = -1, error_number, sticky, tripped, victim;
 static long nth, counts[CLASSES];
 static int64_t clock_held, clock_shift;
 
@@ -44,6 +44,8 @@ void faults_arm(const char *folder, int class, long number, int error, int stays
     root_length = strlen(root);
 }
 
+/* Whom a kill meets: another process, while this one goes on; 0 is this one. */
+void faults_victim(int process) { victim = process; }
 void faults_disarm(void) { root_length = 0; shadow[0] = 0; }
 long faults_count(int class) { return __atomic_load_n(&counts[class], __ATOMIC_SEQ_CST); }
 int faults_tripped(void) { return tripped; }
@@ -96,6 +98,7 @@ static int met(int class) {
     if (class != target || count != nth) return 0;
     tripped = 1;
     if (error_number != KILL) return error_number;
+    if (victim) { syscall(SYS_kill, victim, SIGKILL); return 0; }
     if (class != WRITE) die();
     return KILL;
 }

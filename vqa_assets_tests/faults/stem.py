@@ -175,16 +175,24 @@ class Stem:
     def _run(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if "command" in request:
             return _command(request["command"], request["arguments"])
-        return self._materialize(request["asset"], request.get("partition"), request.get("config") or {})
+        return self._materialize(
+            request["asset"], request.get("partition"), request.get("config") or {}, request.get("dask", "")
+        )
 
-    def _materialize(self, asset: str, partition: str | None, config: Mapping[str, Any]) -> dict[str, Any]:
+    def _materialize(self, asset: str, partition: str | None, config: Mapping[str, Any], dask: str) -> dict[str, Any]:
         import dagster as dg
+
+        from vqa_assets.clips.dask_cluster import ADDRESS
+        from vqa_assets.resources.clip_pool import ClipPoolResource
 
         definition = self.assets[asset]
         told: list[str] = []
         context = _context(definition, dg.AssetKey(asset), partition, config, told)
         function = definition.op.compute_fn.decorated_fn  # type: ignore[union-attr]
         resources = {name: self.resources[name] for name in definition.required_resource_keys & self.resources.keys()}
+        if dask:
+            os.environ[ADDRESS] = dask
+            resources["clip_pool"] = ClipPoolResource(implementation="dask")
         warnings = _Heard()
         logging.getLogger("vqa_assets").addHandler(warnings)
         try:
@@ -232,10 +240,26 @@ def _command(module: str, arguments: list[str]) -> dict[str, Any]:
     return {"success": status == 0, "message": printed.text, "raw": False}
 
 
+def _import_dask() -> None:
+    """Dask's deadlines go by a clock that nobody holds: with one that stands, what it sends would wait for ever."""
+    from tornado.ioloop import IOLoop
+
+    really, begun = time.time, time.time() - time.monotonic()
+
+    def unheld() -> float:
+        return begun + time.monotonic()
+
+    time.time = unheld  # as it is found by whoever imports it now
+    importlib.import_module("distributed")
+    time.time = really
+    IOLoop.time = lambda _: unheld()  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Serve requests until the input ends."""
     for name in _HEAVY:
         importlib.import_module(name)
+    _import_dask()
     answers = os.fdopen(os.dup(1), "w")
     stem = Stem(Path(sys.argv[1]))
     gc.collect()

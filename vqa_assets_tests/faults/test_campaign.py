@@ -25,6 +25,7 @@ from vqa_assets_tests.faults.campaign import (
 )
 from vqa_assets_tests.faults.damage import damaged_inputs, damaged_outputs, mutated
 from vqa_assets_tests.faults.ground import STAGES, Ground, Stage, compiled
+from vqa_assets_tests.faults.workers import ON_DASK, faults_on_dask
 
 pytestmark = pytest.mark.needs_tool("cc")
 SEED = 17
@@ -65,6 +66,13 @@ def test_a_damaged_output_or_cache_is_made_again_or_told(ground: Ground, stage: 
 @EVERY
 def test_a_damaged_input_is_told_and_costs_nothing_once_it_is_back(ground: Ground, stage: Stage) -> None:
     nothing_found(damaged_inputs(ground, stage, 1, SEED))
+
+
+@pytest.mark.takes_long("workers, a scheduler and runs that are killed")
+@pytest.mark.parametrize("asset", ON_DASK)
+def test_deaths_on_dask_cost_no_clip_and_leave_the_bytes_of_a_run_on_threads(ground: Ground, asset: str) -> None:
+    (stage,) = [stage for stage in ground.stages if stage.asset == asset]
+    nothing_found(faults_on_dask(ground, stage, 1, SEED))
 
 
 # ---- what makes the faults ----

@@ -25,12 +25,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from distributed.comm import CommClosedError
 
 import vqa_assets
 from vqa_assets.backbones.folder import read_backbone
 from vqa_assets.clips import dask_cluster, elsewhere
 from vqa_assets.clips.dask_cluster import ADDRESS, CLUSTER, place_named, read_cluster_file
-from vqa_assets.clips.dask_engine import DaskExecutor
+from vqa_assets.clips.dask_engine import DaskExecutor, everywhere
 from vqa_assets.clips.folders import ClipFolders, ClipStore
 from vqa_assets.clips.work import PassCounts
 from vqa_assets.corpora import CORPORA
@@ -577,6 +578,27 @@ def test_a_scheduler_with_keys_is_reached_with_them_and_not_without_or_with_othe
         gone = {name: str(tmp_path / "gone.pem") for name in ours}
         with configured(gone):
             assert refusal(where).found.startswith("keys that cannot be used")
+
+
+def test_a_worker_that_dies_while_it_is_asked_is_not_one_that_does_not_see_the_clips(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = CommClosedError("Stream is closed")
+    monkeypatch.setattr(DaskExecutor, "everywhere", lambda self, work: {"tcp://w:1": closed, "tcp://w:2": ""})
+    with DASK.open(1) as executor:
+        executor.check_sees(tmp_path)  # type: ignore[attr-defined]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_connection_that_breaks_is_no_file_that_could_not_be_read() -> None:
+    class Broken:
+        _run = None
+
+        def sync(self, *work: object, **options: object) -> None:
+            raise CommClosedError("Stream is closed")
+
+    with pytest.raises(ClusterError, match="the Dask scheduler is gone: CommClosedError: Stream is closed"):
+        everywhere(Broken(), os.getpid)
 
 
 @pytest.mark.takes_long("a scheduler that is killed")

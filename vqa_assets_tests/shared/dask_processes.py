@@ -28,7 +28,8 @@ class DaskProcesses:
     def __enter__(self) -> Self:
         self._folder = TemporaryDirectory(prefix="vqa-dask-")
         self._file = Path(self._folder.name) / "scheduler.json"
-        begin = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        # Where this process is killed, the scheduler ends by itself, and its workers with it.
+        begin = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--idle-timeout", "600")
         self.scheduler = self._start(sys.executable, *begin, "--scheduler-file", str(self._file), *self._arguments)
         wait_until(lambda: self._file.exists() and self._file.stat().st_size)
         self.address = str(json.loads(self._file.read_text(encoding="utf-8"))["address"])
