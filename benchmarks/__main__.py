@@ -24,6 +24,7 @@ BENCHMARKS = (
     "head_sizes",
     "unified_corpus",
     "ingest_again",
+    "ingest_unchanged",
     "scale",
     "object_listing",
 )

@@ -7,7 +7,9 @@ import argparse
 import difflib
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,8 +17,17 @@ from vqa_assets.errors import ArgumentError, SettingsError
 from vqa_assets.printing import plain, tell_error
 from vqa_assets.settings import Settings, core_type
 
+_DESCRIBING: ContextVar[bool] = ContextVar("describing", default=False)
 WRONG_ARGUMENT = 2
 """The exit status for a word that names nothing there is."""
+
+
+class _DescribedError(Exception):
+    """A command was asked what it takes, and not to do anything: here is its parser."""
+
+    def __init__(self, parser: "CommandParser") -> None:
+        super().__init__()
+        self.parser = parser
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -34,6 +45,12 @@ class CommandParser(argparse.ArgumentParser):
         self._options += [name for name in args if name.startswith("--")]
         return super().add_argument(*args, **kwargs)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; a command that is only described (``words_after``) ends here, before it does anything."""
+        if _DESCRIBING.get():
+            raise _DescribedError(self)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and what was probably meant, and exit with ``WRONG_ARGUMENT``."""
         wrong = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
@@ -41,6 +58,41 @@ class CommandParser(argparse.ArgumentParser):
         meant = f"did you mean {near}? " if near else ""
         tell_error(f"{plain(message)}; {meant}{self.prog} --help says what it takes")
         sys.exit(WRONG_ARGUMENT)
+
+
+@dataclass(frozen=True)
+class NextWords:
+    """What may be typed next: words that are known, and whether the name of a corpus is one."""
+
+    words: tuple[str, ...] = ()
+    corpus: bool = False
+
+
+def words_after(main: Callable[[Sequence[str]], int], typed: Sequence[str]) -> NextWords:
+    """What a command takes behind the words ``typed``: its options, the choices of one, its verbs; of files nothing.
+
+    ``main`` reads its words by a ``CommandParser`` before it does anything; nothing is done here.
+    """
+    token = _DESCRIBING.set(True)
+    try:
+        main([])
+    except _DescribedError as described:
+        parser: argparse.ArgumentParser = described.parser
+    else:
+        return NextWords()
+    finally:
+        _DESCRIBING.reset(token)
+    last: argparse.Action | None = None
+    for word in typed:
+        verbs = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        parser = next((verb.choices[word] for verb in verbs if word in verb.choices), parser)
+        last = parser._option_string_actions.get(word)
+    if last is not None and last.nargs != 0:  # an option that waits for its value
+        return NextWords(tuple(map(str, last.choices or ())))
+    places = [action for action in parser._actions if not action.option_strings]
+    verbs_here = [name for place in places if isinstance(place.choices, Mapping) for name in place.choices]
+    options = [name for name in parser._option_string_actions if name.startswith("--")]
+    return NextWords((*verbs_here, *options), corpus=any(place.dest == "corpus" for place in places))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

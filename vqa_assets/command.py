@@ -7,13 +7,15 @@ not as it should be, 2 typed wrongly (``judge`` has its own). Errors are lines o
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from vqa_assets.arguments import WRONG_ARGUMENT, known_word, stated_values
+from vqa_assets.arguments import WRONG_ARGUMENT, known_word, stated_values, words_after
 from vqa_assets.errors import ArgumentError, VqaError
 from vqa_assets.printing import tell, tell_error
 
@@ -145,6 +147,29 @@ def _root(named: str | None) -> Any:
     return root
 
 
+@dataclass(frozen=True)
+class _Word:
+    """What a shell may complete to, as Typer's classes for shells read it."""
+
+    value: str
+    help: str | None = None
+    type: str = "plain"
+
+
+class _PassedOn(TyperCommand):
+    """A subcommand whose words a module reads: a shell completes what that module's parser takes."""
+
+    module, first = "", ()
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """The options, verbs and corpora that begin so; of files nothing, which the shell completes itself."""
+        following = words_after(import_module(self.module).main, [*self.first, *ctx.args])
+        names = _corpus_names(ctx, incomplete) if following.corpus and not incomplete.startswith("-") else ()
+        # Without a letter only what is no option: there are many of those.
+        words = [word for word in following.words if word.startswith(incomplete) and (incomplete or word[0] != "-")]
+        return [_Word(word) for word in (*names, *words)]
+
+
 def _passed_on(name: str, module: str, sentence: str, *first: str) -> None:
     """A subcommand whose words are read by the ``main`` of a module; ``first`` are words that come before them."""
 
@@ -153,7 +178,8 @@ def _passed_on(name: str, module: str, sentence: str, *first: str) -> None:
         return main([*first, *context.args])
 
     command.__doc__ = sentence
-    app.command(name=name, context_settings=_PASSED_ON)(command)
+    completed = type("_PassedOn", (_PassedOn,), {"module": module, "first": first})
+    app.command(name=name, context_settings=_PASSED_ON, cls=completed)(command)
 
 
 _passed_on("run", "vqa_assets.workflow", "Make everything, for every corpus that is there.")

@@ -24,6 +24,7 @@ from vqa_assets.assets.labels import (
     make_mos_label_batch_asset,
     make_mos_label_batch_checks,
 )
+from vqa_assets.assets.overview import make_overview_asset
 from vqa_assets.assets.startable import Startable
 from vqa_assets.assets.unified import make_unified_corpus_asset, make_unified_corpus_checks
 from vqa_assets.assets.unified_features import make_unified_features_asset, make_unified_features_checks
@@ -96,7 +97,7 @@ def build_defs(**resources: Any) -> dg.Definitions:
 
 
 def _assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
-    return [
+    published = [
         make_corpus_annotations(catalog),
         make_corpus_jsonl(catalog),
         make_unified_corpus_asset(catalog),
@@ -108,6 +109,7 @@ def _assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         make_cross_corpus_evaluation(catalog),
         *make_encode_grid_assets(),
     ]
+    return [*published, make_overview_asset(catalog, published)]
 
 
 def _checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:

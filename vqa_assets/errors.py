@@ -205,6 +205,10 @@ class TrainingError(VqaError):
     """Input that a head must not be trained on."""
 
 
+class TooFewContentsError(TrainingError):
+    """Rows that nothing is wrong with but their number: no head can be trained on them and judged."""
+
+
 class NoLabelledRowsError(TrainingError):
     """Real input without one labelled row; a run that allows it may go on with synthetic rows."""
 

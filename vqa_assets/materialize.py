@@ -49,7 +49,7 @@ def materialize(root: DataRoot, assets: Sequence[str], partitions: Sequence[str]
         for key in keys:
             step = Step(tuple(chosen), key, config)
             _log.info("→ %s", step.title)
-            result = run_step(step, job, instance)
+            result = run_step(step, job, instance, root)
             for line in result.warned:
                 _log.warning("! %s", line)
             for line in result.failures:

@@ -15,7 +15,9 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.arguments import CommandParser
-from vqa_assets.assets.runs import step_failure
+from vqa_assets.assets.catalog import Catalog
+from vqa_assets.assets.runs import is_too_few, step_failure
+from vqa_assets.assets.startable import Startable
 from vqa_assets.clips.processes import end_with_parent
 from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS, Corpus
@@ -26,8 +28,10 @@ from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, HeadRecipe
 from vqa_assets.home import instance_of
 from vqa_assets.ingest.layout import Present
+from vqa_assets.outcomes import note_outcome
 from vqa_assets.printing import logger, plain, tell, tell_error
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.sensors.automation import STARTED_OTHERWISE
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle_root
 
@@ -48,15 +52,29 @@ class Step:
         return " + ".join(self.assets) + (f" [{self.corpus}]" if self.corpus else "")
 
 
+OVERVIEW = Step(("overview",))
+"""What every pass ends with."""
+
+
 @dataclass(frozen=True)
 class StepResult:
-    """What became of a step: its time in seconds, its failures in words, the checks that did not pass."""
+    """What became of a step: its time in seconds, its failures in words, the checks that did not pass.
+
+    ``left_out`` says why it could not run though nothing is wrong with it: what it reads is not there, since an earlier
+    step came to nothing, or its clips are too few for a head.
+    """
 
     step: Step
     succeeded: bool
     seconds: float
     failures: tuple[str, ...]
     warned: tuple[str, ...]
+    left_out: str = ""
+
+    @property
+    def word(self) -> str:
+        """What became of it, in a word or two."""
+        return "done" if self.succeeded else "left out" if self.left_out else "FAILED"
 
 
 def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: bool = True) -> list[Step]:
@@ -106,19 +124,47 @@ def _grid_steps(root: DataRoot, training: bool) -> list[Step]:
 
 
 def run_steps(
-    steps: Sequence[Step], defs: dg.Definitions, instance: dg.DagsterInstance, log: Callable[[str], None]
+    steps: Sequence[Step],
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    log: Callable[[str], None],
+    root: DataRoot,
 ) -> list[StepResult]:
-    """Run the steps in order. A failed step does not stop the others: what they need of it fails in its own words."""
+    """Run the steps in order, and behind them the overview of the data root.
+
+    A failed step does not stop the others; one whose input is not there is left out, and that is told once.
+    """
     job = defs.resolve_implicit_global_asset_job_def()
+    lacks = Startable(Catalog(declared_corpora(root)), lambda: root).lacks
     results = []
     for number, step in enumerate(steps, 1):
+        if why := _why_left_out(step, lacks):
+            log(f"→ {number}/{len(steps)} {step.title}: left out, {why}")
+            results.append(StepResult(step, False, 0.0, (), (), why))
+            continue
         log(f"→ {number}/{len(steps)} {step.title}")
-        outcome = run_step(step, job, instance)
+        outcome = run_step(step, job, instance, root)
         results.append(outcome)
-        log(f"  {'done' if outcome.succeeded else 'FAILED'} in {clock(outcome.seconds)}")
-        for line in (*outcome.failures, *outcome.warned):
+        log(f"  {outcome.word} in {clock(outcome.seconds)}")
+        for line in (*([outcome.left_out] if outcome.left_out else outcome.failures), *outcome.warned):
             log(f"  ! {line}")
+    # However the steps ended: it is the page that says so.
+    of_overview = run_step(OVERVIEW, job, instance, root)
+    for line in of_overview.failures:
+        log(f"! the overview could not be made: {line}")
     return results
+
+
+def _why_left_out(step: Step, lacks: Callable[[str, str | None], str]) -> str:
+    """Why a step cannot run after those before it; empty where nothing speaks against it."""
+    first = step.assets[0]
+    if first in STARTED_OTHERWISE:
+        return ""
+    recipe = HEAD_RECIPES.get(first)
+    if recipe is not None and recipe.every_corpus:
+        # It was planned for corpora of which some may have come to nothing since.
+        return lacks(first, None) or lacks("cross_corpus_evaluation", None)
+    return lacks(first, step.corpus)
 
 
 def log_to_stderr() -> None:
@@ -131,8 +177,8 @@ def log_to_stderr() -> None:
     logger.propagate = False
 
 
-def run_step(step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance) -> StepResult:
-    """Run one step of the job that holds every asset; what went wrong is in the result."""
+def run_step(step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, root: DataRoot) -> StepResult:
+    """Run one step of the job that holds every asset; what went wrong is in the result, and noted in the data root."""
     begun = time.monotonic()
     # Dagster's console log is silenced, since it says a failure in a hundred lines: its events say it in one.
     result = job.execute_in_process(
@@ -144,22 +190,39 @@ def run_step(step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance) ->
     )
     evaluations = result.get_asset_check_evaluations()
     warned = tuple(f"{e.check_name}: {e.description or 'failed'}" for e in evaluations if not e.passed)
-    failures = tuple(step_failure(e) for e in result.filter_events(lambda e: e.is_step_failure))
-    return StepResult(step, result.success, time.monotonic() - begun, failures, warned)
+    events = result.filter_events(lambda e: e.is_step_failure)
+    by_asset = {_asset_of(e, step): step_failure(e) for e in events}
+    too_few = [_asset_of(e, step) for e in events if is_too_few(e)]
+    note_outcome(root, step.assets, step.corpus, by_asset, too_few)
+    return StepResult(
+        step=step,
+        succeeded=result.success,
+        seconds=time.monotonic() - begun,
+        failures=tuple(map(step_failure, events)),
+        warned=warned,
+        left_out=step_failure(events[0]) if events and len(too_few) == len(events) else "",
+    )
+
+
+def _asset_of(event: dg.DagsterEvent, step: Step) -> str:
+    """The asset that a failure is of; a check's step begins with its asset's name."""
+    key = event.step_key or ""
+    return next((name for name in sorted(step.assets, key=len, reverse=True) if key.startswith(name)), step.assets[-1])
 
 
 def summary_lines(
     results: Sequence[StepResult], absent: Sequence[str], left_out: Mapping[str, str] | None = None
 ) -> list[str]:
     """What became of every step, which corpora are not there or came to nothing, and how many steps succeeded."""
-    lines = [f"  {'done' if r.succeeded else 'FAILED':<7}{clock(r.seconds):>10}  {r.step.title}" for r in results]
+    lines = [f"  {r.word:<9}{clock(r.seconds):>8}  {r.step.title}" for r in results if not r.left_out]
+    lines += [f"  {'left out':<17}  {r.step.title}: {r.left_out}" for r in results if r.left_out]
     lines += [f"  {'left out':<17}  {name}: {why}" for name, why in (left_out or {}).items()]
     lines += [f"  {'absent':<17}  {', '.join(absent)}"] if absent else []
     return [*lines, f"{sum(r.succeeded for r in results)} of {len(results)} steps succeeded"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; exit status 0 when every step succeeded, 1 otherwise."""
+    """The command; exit status 0 where all that could run did, what was left out being told; 1 where a step failed."""
     parser = CommandParser(prog="vqa-assets run", description=__doc__)
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--dry-run", action="store_true", help="stop before training")
@@ -177,10 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     present = {corpus.name: Present.of(corpus, root) for corpus in corpora.values()}
     left_out = {name: one.left_out for name, one in present.items() if one.left_out}
     if not steps:
-        expected = ", ".join(f"{c.name}/{c.acquisition.file}" for c in corpora.values())
         there = "".join(f"; {name} has {why}" for name, why in left_out.items())
         message = f"nothing to do: no annotation file, corpus JSONL or labelled table under {root.path}{there}; "
-        message += f"expected one of {expected}, or what a later stage starts from"
+        message += "expected a corpus's score file in its folder, such as konvid-150k/manifest.csv (vqa-assets status "
+        message += "--all says what each corpus needs; vqa-assets new-corpus scores.csv declares your own)"
         tell(message, file=sys.stderr)
         return 1
     defs = build_defs(data_root=DataRootResource(path=str(root.path)))
@@ -189,10 +252,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VqaError as error:
         tell_error(error)
         return 1
-    results = run_steps(steps, defs, instance, _log.info)
+    results = run_steps(steps, defs, instance, _log.info, root)
     absent = [name for name, one in present.items() if not (one.rows or one.features or one.labelled)]
     tell("\n".join(map(plain, [*summary_lines(results, absent, left_out), f"under {root.path}"])))
-    return 0 if all(r.succeeded for r in results) else 1
+    return 0 if all(r.succeeded or r.left_out for r in results) else 1
 
 
 if __name__ == "__main__":

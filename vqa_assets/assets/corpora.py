@@ -12,7 +12,7 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
-from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result
+from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result, shown_metadata
 from vqa_assets.assets.run_config import form, run_config
 from vqa_assets.assets.runs import dagster_failures, log_level, observer, run_context
 from vqa_assets.clips.work import ClipPool
@@ -68,7 +68,9 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
             layout = catalog.layout(root, corpus.name)
             annotations = read_annotations(corpus, layout.settings, *layout.annotation_files)
         return dg.MaterializeResult(
-            metadata=_annotations_metadata(annotations, corpus) | {"path": root.shown(annotations.path)},
+            metadata=shown_metadata(
+                _annotations_metadata(annotations, corpus) | {"path": root.shown(annotations.path)}
+            ),
             data_version=dg.DataVersion(annotations.sha256),
         )
 
@@ -161,10 +163,12 @@ def _jsonl_metadata(ingested: "Ingested", corpus: Corpus) -> dict[str, Any]:
     return {
         "rows_in": report.rows_in,
         "attrition": report.attrition,
-        "counters": counted({k: v for k, v in report.counters().items() if v}, "counter"),
         "loss_reasons": counted(report.reasons()),
         "losses": records([loss.as_dict() for loss in report.losses[:EXAMPLES]]),
         "losses_path": ingested.manifest["losses_path"],
+        "counters": counted({k: v for k, v in report.counters().items() if v and not k.endswith("_bytes")}, "counter"),
+        "read_mb": round(report.read_bytes / 1e6, 1),
+        "fetched_mb": round(report.fetched_bytes / 1e6, 1),
         "mos_scale": scale.title,
         "mos_histogram": picture(histogram_png(labels.histogram, scale, corpus.title), "MOS histogram"),
         "licence": corpus.licence,

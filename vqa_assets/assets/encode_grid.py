@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.metadata import counted, records
-from vqa_assets.assets.published import Latest, PublishedFile
+from vqa_assets.assets.published import Latest, PublishedFile, shown_metadata
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EncodeGridSource
@@ -77,17 +77,20 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
                 settings.input or grid_files.vmaf_tune_rows(root),
             )
         examples = [
-            {"file": shown_name(f.path), "bytes": f.size_bytes, "sha256": f.sha256} for f in inputs.files[:_EXAMPLES]
+            {"file": shown_name(f.path), "size_mb": f.size_bytes / 1e6, "sha256": f.sha256}
+            for f in inputs.files[:_EXAMPLES]
         ]
         return dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": len(inputs.files),
-                "inputs": counted(inputs.counts, "source"),
-                "bytes": sum(f.size_bytes for f in inputs.files),
-                "unreadable": [shown_name(path) for path in inputs.unreadable],
-                "examples": records(examples),
-                "cache_dir": root.shown(inputs.reports_folder),
-            },
+            metadata=shown_metadata(
+                {
+                    "dagster/row_count": len(inputs.files),
+                    "unreadable": [shown_name(path) for path in inputs.unreadable],
+                    "inputs": counted(inputs.counts, "source"),
+                    "size_mb": round(sum(f.size_bytes for f in inputs.files) / 1e6, 1),
+                    "examples": records(examples),
+                    "cache_dir": root.shown(inputs.reports_folder),
+                }
+            ),
             data_version=dg.DataVersion(inputs.data_version),
         )
 
@@ -116,8 +119,8 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
             data_version=grid.data_version,
             metadata={
                 "rows_in": grid.report.rows_in,
-                "counters": counted(grid.report.counters(), "counter"),
                 "losses": records([{"report": x.name, "reason": x.reason} for x in grid.report.losses[:_EXAMPLES]]),
+                "counters": counted(grid.report.counters(), "counter"),
                 "licence": source.licence,
                 "citation": source.citation,
                 "homepage": dg.MetadataValue.url(source.homepage),
@@ -153,11 +156,11 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
             data_version=corpus.data_version,
             metadata={
                 "rows_in": corpus.report.rows_in,
+                "conflicts": records(corpus.report.conflict_examples),
                 "duplicates": corpus.report.duplicates,
                 "unique_sources": corpus.report.unique_sources,
                 "counters": counted(corpus.report.counters(), "counter"),
                 "rows_per_input": counted(corpus.report.rows_per_input, "input"),
-                "conflicts": records(corpus.report.conflict_examples),
                 "absent": [root.shown(path) for path in absent],
             },
         )

@@ -107,18 +107,18 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 
 def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers that are plotted from one materialization to the next, what failed, and how the columns look."""
+    """What failed, numbers that are plotted from one materialization to the next, and how the columns look."""
     counters, audit = manifest["counters"], manifest["audit"]
     report = measured.report
     failed = [*report.failed, *report.too_large, *report.failed_alone][:_FAILURES_SHOWN] if report else []
     metadata: dict[str, Any] = {
+        "failures": records([{"clip": key, "reason": reason} for key, reason in failed]),
         "coverage": round((counters["measured"] + counters["cached"]) / counters["rows_in"], 4),
         "no_reference": counters["no_reference"],
         "malformed_hdr": audit["malformed_hdr"],
         "damaged_clips": audit["damaged"],
         "transfers": counted(audit["transfers"], "transfer"),
         "counters": counted(counters, "counter"),
-        "failures": records([{"clip": key, "reason": reason} for key, reason in failed]),
         "extractor": manifest["extractor"],
         "families": records([{"family": name, **counts} for name, counts in manifest["families"].items()]),
     }

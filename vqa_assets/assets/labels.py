@@ -7,7 +7,7 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
-from vqa_assets.assets.published import Latest, PublishedFile, listed, manifest_metadata, schema_result
+from vqa_assets.assets.published import Latest, PublishedFile, listed, manifest_metadata, schema_result, shown_metadata
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora.opinions import SOS_ORDINARY
@@ -95,12 +95,12 @@ def _metadata(labelled: "LabelledTable") -> dict[str, Any]:
         "match_rate": audit.match_rate,
         "matched_rows": audit.matched_rows,
         "missing_rows": audit.missing_rows,
-        "label_sources": counted(audit.label_sources, "file"),
-        "labels": records([one.as_row() for one in labelled.summaries]),
-        "mos_histogram": picture(histogram, "MOS histogram"),
         "unmatched_feature_keys": list(audit.unmatched_features),
         "unmatched_label_keys": list(audit.unmatched_labels),
         "contents_in_two_splits": len(audit.split_leaks),
+        "label_sources": counted(audit.label_sources, "file"),
+        "labels": records([one.as_row() for one in labelled.summaries]),
+        "mos_histogram": picture(histogram, "MOS histogram"),
     }
 
 
@@ -190,11 +190,11 @@ def make_mos_label_batch_asset(catalog: Catalog) -> dg.AssetsDefinition:
 def _batch_metadata(batch: "Batch", root: DataRoot) -> dict[str, Any]:
     reports = batch.reports
     return {
-        **manifest_metadata(reports.json, batch.report, root),
-        "tables": records([_table_row(outcome, root) for outcome in batch.outcomes]),
+        "dagster/row_count": batch.report["summary"]["rows"],
+        **shown_metadata({"tables": records([_table_row(outcome, root) for outcome in batch.outcomes])}),
         "report": dg.MetadataValue.md(batch.markdown),
         "report_path": root.shown(reports.markdown),
-        "dagster/row_count": batch.report["summary"]["rows"],
+        **manifest_metadata(reports.json, batch.report, root),
     }
 
 

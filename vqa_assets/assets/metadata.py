@@ -31,11 +31,13 @@ _COLOURS = 32
 _CORPORA_NAMED = 10
 
 
-def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
-    """Rows as an inline table, ``–`` where a row has no value, numbers ``shortened``; an empty table says so."""
+def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any] | None:
+    """Rows as an inline table, ``–`` where a row has no value, numbers ``shortened``; None where there is no row."""
+    if not rows:
+        return None
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [{name: "–" if row.get(name) is None else shortened(row[name]) for name in names} for row in rows]
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in cells or [{"": "none"}]])
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in cells])
 
 
 def shortened(value: Any) -> Any:
@@ -47,8 +49,8 @@ def shortened(value: Any) -> Any:
     return round(value, max(0, 3 - math.floor(math.log10(abs(value)))))
 
 
-def counted(counts: Mapping[str, int], name: str = "reason") -> dg.MetadataValue[Any]:
-    """Counts by name as an inline table."""
+def counted(counts: Mapping[str, int], name: str = "reason") -> dg.MetadataValue[Any] | None:
+    """Counts by name as an inline table; None of no counts."""
     return records([{name: key, "rows": value} for key, value in counts.items()])
 
 

@@ -65,7 +65,7 @@ class PublishedFile:
             own |= {"dagster/row_count": rows, "dagster/column_schema": column_schema(self.table)}
         return dg.MaterializeResult(
             # What came of it first, then where it lies.
-            metadata={**_shown(metadata), **own, **manifest_metadata(manifest_file, manifest, root)},
+            metadata={**shown_metadata(metadata), **own, **manifest_metadata(manifest_file, manifest, root)},
             data_version=dg.DataVersion(data_version),
         )
 
@@ -99,7 +99,7 @@ class PublishedFile:
                 return result._replace(
                     severity=severity or usual,
                     description=result.description and plain(result.description),
-                    metadata=_shown(result.metadata or {}),
+                    metadata=shown_metadata(result.metadata or {}),
                 )
 
             return check
@@ -212,8 +212,8 @@ def manifest_metadata(path: Path, manifest: Mapping[str, Any], root: DataRoot) -
     return {"manifest": dg.MetadataValue.json(plain_values(manifest)), "manifest_path": root.shown(path)}
 
 
-def _shown(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata whose texts are as a person may see them; the web UI shows names as they are."""
+def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata whose texts are as a person may see them, without empty tables; the web UI shows names as they are."""
 
     def shown(value: Any) -> Any:
         if isinstance(value, dg.TextMetadataValue):
@@ -222,7 +222,12 @@ def _shown(metadata: Mapping[str, Any]) -> dict[str, Any]:
             return dg.MetadataValue.json(plain_values(value.value))
         return plain_values(value) if isinstance(value, str | list) else value
 
-    return {name: shown(value) for name, value in metadata.items()}
+    return {name: shown(value) for name, value in metadata.items() if not _is_nothing(value)}
+
+
+def _is_nothing(value: Any) -> bool:
+    # a result of Dagster's has made an object of what was None
+    return value is None or isinstance(value, dg.NullMetadataValue)
 
 
 def listed(examples: Iterable[str]) -> str:

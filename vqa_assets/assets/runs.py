@@ -17,7 +17,7 @@ import dagster as dg
 
 from vqa_assets.clips.processes import run
 from vqa_assets.clips.work import Observer, PassCounts
-from vqa_assets.errors import VqaError
+from vqa_assets.errors import TooFewContentsError, VqaError
 from vqa_assets.printing import public
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.notifier import WEBHOOK_NAME
@@ -27,6 +27,8 @@ from vqa_assets.tables.lock import hold_run
 from vqa_assets.tables.paths import CODE, DataRoot
 from vqa_assets.tables.publication import published_count, what_stands
 
+TOO_FEW = "too_few_contents"
+"""The entry of a failure's metadata that says that nothing is wrong but the number of contents."""
 _GIT_LIMIT_S = 10
 # As JSON, YAML or a query has it; an escaped quote is part of a value.
 _WEBHOOK = re.compile(r"""(?P<key>webhook\w*\\*["']?\s*[:=]\s*\\*["']?)[^"'\s,}\\]+""", re.IGNORECASE)
@@ -119,7 +121,9 @@ def dagster_failures() -> Iterator[None]:
 
 def _failure(error: VqaError) -> dg.Failure:
     parts = {"what": error.what, "found": error.found, "expected": error.expected, "next": error.next_step}
-    metadata = {name: text for name, text in parts.items() if text}
+    metadata: dict[str, Any] = {name: text for name, text in parts.items() if text}
+    if isinstance(error, TooFewContentsError):
+        metadata[TOO_FEW] = True
     message = str(error)
     try:
         from dagster_shared.error import SerializableErrorInfo
@@ -144,6 +148,12 @@ def _told_failure() -> Any:
 
     # In this order each one's __init__ hands on to the other's what is meant for it.
     return type("Failure", (DagsterUserCodeProcessError, dg.Failure), {})
+
+
+def is_too_few(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed for nothing but the number of contents that a head would be trained on."""
+    data = event.step_failure_data.user_failure_data
+    return data is not None and TOO_FEW in (data.metadata or {})
 
 
 def step_failure(event: dg.DagsterEvent) -> str:

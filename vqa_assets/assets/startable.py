@@ -36,12 +36,32 @@ class Startable:
         except (VqaError, OSError) as error:  # an ingest.toml, a table that nobody can read
             return str(error)
 
+    def lacks(self, asset: str, corpus: str | None) -> str:
+        """Which input of an asset (for one corpus) is not there; empty where it is, and where nothing can be said."""
+        try:
+            return self._lacks(asset, corpus, self.root())
+        except (VqaError, OSError):  # the asset's own run says it
+            return ""
+
     def _why_not(self, asset: str, corpus: str | None, root: DataRoot) -> str:
+        from vqa_assets.heads.experiments import check_same_head
+        from vqa_assets.heads.settings import TrainingSettings
+
+        if (recipe := self._recipe(asset, corpus)) is not None:
+            # Where a head of other choices stands, a run without a name is refused.
+            check_same_head(recipe, TrainingSettings(), root, lambda _: None)
+        return self._lacks(asset, corpus, root)
+
+    def _recipe(self, asset: str, corpus: str | None) -> HeadRecipe | None:
+        if asset == "mos_head" and corpus is not None and corpus in self.catalog.corpora:
+            return corpus_head_recipe(corpus)
+        return next((one for one in recipes(self.catalog) if one.name == asset), None)
+
+    def _lacks(self, asset: str, corpus: str | None, root: DataRoot) -> str:
+        if (recipe := self._recipe(asset, corpus)) is not None:
+            return self._of_head(recipe, root)
         if corpus is not None and corpus in self.catalog.corpora:
             return self._of_corpus(asset, corpus, root)
-        recipe = next((one for one in recipes(self.catalog) if one.name == asset), None)
-        if recipe:
-            return self._of_head(recipe, root)
         of_all = {
             "unified_corpus": self._of_unified_corpus,
             "unified_features": self._of_unified_features,
@@ -63,8 +83,6 @@ class Startable:
 
     def _of_corpus(self, asset: str, name: str, root: DataRoot) -> str:
         corpus = self.catalog.corpora[name]
-        if asset == "mos_head":
-            return self._of_head(corpus_head_recipe(name), root)
         layout = self.catalog.layout(root, name)
         if not layout.output.is_file():
             return "no corpus JSONL is there"
@@ -75,11 +93,6 @@ class Startable:
         return ""
 
     def _of_head(self, recipe: HeadRecipe, root: DataRoot) -> str:
-        from vqa_assets.heads.experiments import check_same_head
-        from vqa_assets.heads.settings import TrainingSettings
-
-        # Where a head of other choices stands, a run without a name is refused.
-        check_same_head(recipe, TrainingSettings(), root, lambda _: None)
         if recipe.target != MOS_TARGET:
             return "" if training_corpus(root).is_file() else "no training corpus is there"
         if recipe.every_corpus:

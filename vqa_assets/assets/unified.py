@@ -154,15 +154,15 @@ def _by_input(setting: str, value_of: Mapping[str, str], paths: Sequence[Path], 
 def _metadata(unified: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:
     report = unified.report
     return {
-        "parquet": root.shown(unified.parquet),
         "rows_in": report.rows_in,
+        "dropped_rows": records([{**r, "path": root.shown(r["path"])} for r in report.losses.dropped_rows()]),
+        "raw_scores_that_disagree": report.losses.raw_scores,
         "counters": counted(report.counters(), "counter"),
         "rows_per_corpus": counted(report.rows_per_corpus, "corpus"),
         "scale_conversions": records([{"corpus": name, **scale} for name, scale in report.scales.items()]),
         "absent": list(unified.absent),
         "duplicates": records([one.as_row() for one in report.duplicates]),
-        "dropped_rows": records([{**r, "path": root.shown(r["path"])} for r in report.losses.dropped_rows()]),
-        "raw_scores_that_disagree": report.losses.raw_scores,
+        "parquet": root.shown(unified.parquet),
         "related_clips_path": root.shown(unified.sidecars.related_clips),
         "croissant": root.shown(unified.sidecars.croissant),
         **_view_metadata(unified.view),

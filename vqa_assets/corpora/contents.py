@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from vqa_assets.errors import TrainingError
+from vqa_assets.errors import TooFewContentsError, TrainingError
 
 SPLIT_WORDS = ("train", "val", "test")
 """The only words a ``split`` column may hold."""
@@ -93,13 +93,13 @@ def assign_folds(groups: Sequence[str], k: int, seed: int) -> tuple[int, ...]:
 
 
 def check_contents(groups: Sequence[str]) -> None:
-    """TrainingError that names the contents where they are too few for any head to be judged."""
+    """TooFewContentsError that names the contents where they are too few for any head to be judged."""
     names = list(dict.fromkeys(groups))
     if len(names) >= LEAST_CONTENTS:
         return
     rows, contents = ("s" if len(of) != 1 else "" for of in (groups, names))
     named = ", ".join(map(content_of_group, names)) or "none"
-    raise TrainingError(
+    raise TooFewContentsError(
         "too few contents to train on and to judge by",
         found=f"{len(groups)} row{rows} of {len(names)} content{contents}: {named}",
         expected=f"at least {LEAST_CONTENTS}: two folds of two contents each",

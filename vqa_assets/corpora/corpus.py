@@ -42,7 +42,9 @@ LONGEST_TIME_S = 86_400.0
 """No single clip's transfer or probe may take longer."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_TAKEN = {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "backbones", "corpora", "encode-grid", "models"}
+NO_CORPUS_FOLDERS = frozenset(
+    {*EXTERNAL_SHARDS, *ENCODE_GRID_SOURCES, "aggregated", "backbones", "corpora", "encode-grid", "models"}
+)
 """Names that mean something else under the data root."""
 _SUFFIX = re.compile(r"\.[A-Za-z0-9.]*[A-Za-z0-9]")
 _NO_CLIP_SUFFIXES = (".toml", ".json", ".jsonl", ".csv", ".parquet", ".sqlite", ".onnx", ".log", ".lock")
@@ -132,8 +134,8 @@ def _is_inside(path: str) -> bool:
 CorpusName = Annotated[
     str,
     Shape(
-        lambda name: _NAME.fullmatch(name) and name not in _TAKEN,
-        f"lower-case words joined by -, none of {', '.join(sorted(_TAKEN))}",
+        lambda name: _NAME.fullmatch(name) and name not in NO_CORPUS_FOLDERS,
+        f"lower-case words joined by -, none of {', '.join(sorted(NO_CORPUS_FOLDERS))}",
     ),
 ]
 Fact = Annotated[str, Shape(str.strip, "the fact as published")]

@@ -33,6 +33,7 @@ DOCUMENTS: Mapping[str, tuple[str, int]] = {
     "cross-corpus-evaluation": ("cross_corpus_evaluation", 1),
     "cross-corpus-evaluation-manifest": ("cross_corpus_evaluation", 1),
     "encode-grid-manifest": ("encode_grid_jsonl", 1),
+    "failed-steps": ("", 1),
     "fetch-manifest": ("fetch", 1),
     "fr-training-corpus-manifest": ("fr_training_corpus", 1),
     "judgement": ("judge", 1),

@@ -218,6 +218,11 @@ def _check_targets(settings: UnifiedSettings, root: DataRoot) -> None:
     )
 
 
+def _called(path: Path) -> str:
+    """A shard as a person calls it: the corpus whose folder it lies in under its usual name, else its path."""
+    return path.parent.name if path.parent.name.replace("-", "_") == path.stem else f"{path}"
+
+
 def aggregate(
     shards: Iterable[Shard], corpora: Mapping[str, Source], now: str, workers: Workers | None = None
 ) -> Aggregation:
@@ -228,7 +233,7 @@ def aggregate(
     """
     shards = tuple(shards)
     present = [shard for shard in shards if shard.path.is_file()]
-    if absent := [str(shard.path) for shard in shards if shard not in present]:
+    if absent := [_called(shard.path) for shard in shards if shard not in present]:
         _log.info("unified_corpus: absent: %s", ", ".join(absent))  # one line: most people have few of the corpora
     if not present:
         raise AggregateError(

@@ -13,8 +13,8 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.features.family import FamilyVersion
 from vqa_assets.ingest.fakes import FakeDownloader, FakeProber
 from vqa_assets.ingest.layout import CorpusLayout
+from vqa_assets.overview import status_of
 from vqa_assets.provenance.verify import verify
-from vqa_assets.status import status_of
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import plan
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus

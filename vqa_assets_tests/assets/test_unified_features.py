@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from vqa_assets.corpora import CORPORA
+from vqa_assets.overview import status_of
 from vqa_assets.provenance.verify import verify
-from vqa_assets.status import status_of
 from vqa_assets_tests.shared.head_tables import labelled
 from vqa_assets_tests.shared.platform import Platform, checks, failure, metadata, passed
 from vqa_assets_tests.shared.unified_corpora import clip

@@ -18,6 +18,7 @@ from vqa_assets.home import home_of
 from vqa_assets.printing import cell
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import StepResult
+from vqa_assets_tests.corpora.test_declarations import MINE
 from vqa_assets_tests.shared.clips import tiny_clips
 
 REPOSITORY = Path(__file__).parents[2]
@@ -116,6 +117,50 @@ def test_every_subcommand_says_what_it_takes_under_its_own_name(name: str, capsy
         main([name, "--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: vqa-assets {name} ")
+
+
+def completed(typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What bash would be offered, as its completion asks for it."""
+    words = ["vqa-assets", *typed.split(" ")]
+    for name, value in {"COMP_WORDS": " ".join(words), "COMP_CWORD": f"{len(words) - 1}"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("_VQA_ASSETS_COMPLETE", "complete_bash")
+    with pytest.raises(SystemExit):
+        main(typed.split(" "))
+    monkeypatch.delenv("_VQA_ASSETS_COMPLETE")
+    return capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("stat", ["status"]),
+        ("status --j", ["--json"]),
+        ("status --root ", []),
+        ("rehearse konvid-1", ["konvid-1k", "konvid-150k"]),
+        ("ingest my-", ["my-clips"]),
+        ("rehearse my-", ["my-clips"]),
+        ("run --d", ["--dry-run"]),
+        ("backbones ", ["add", "list"]),
+        ("backbones list --r", ["--root"]),
+        ("verify --r", ["--root"]),
+        ("judge --g", ["--gate"]),
+        ("predict --ev", ["--every"]),
+        ("describe --js", ["--json"]),
+        ("ui --no", ["--no-daemon"]),
+        ("demo --cl", ["--clips"]),
+    ],
+)
+def test_a_shell_is_offered_what_the_subcommand_takes(
+    empty_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    offered: list[str],
+) -> None:
+    (empty_root / "corpora").mkdir()
+    (empty_root / "corpora" / "my-clips.toml").write_text(MINE)
+    assert completed(typed, monkeypatch, capsys) == offered
 
 
 def test_init_makes_a_root_with_the_home_of_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from vqa_assets.definitions import build_defs
 from vqa_assets.encode_grid.grid_files import reports_folder, vmaf_tune_rows
 from vqa_assets.errors import SettingsError
 from vqa_assets.ingest.layout import Present, waits_for_ingest
+from vqa_assets.overview import overview_of
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import plan, run_steps, summary_lines
@@ -249,6 +250,7 @@ def test_the_workflow_says_what_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "nothing to do: no annotation file, corpus JSONL or labelled table under" in done.stderr
     assert "konvid-150k/manifest.csv" in done.stderr
+    assert len(done.stderr) < 450
 
 
 def test_a_dry_run_goes_from_clips_to_a_labelled_table_and_from_the_rows_alone(tmp_path: Path) -> None:
@@ -268,7 +270,13 @@ def test_a_dry_run_goes_from_clips_to_a_labelled_table_and_from_the_rows_alone(t
     root = DataRoot(tmp_path / "data")
     with dg.DagsterInstance.ephemeral() as instance:
         defs = build_defs(data_root=DataRootResource(path=str(root.path)))
-        again = run_steps(plan(root, training=False), defs, instance, lambda _: None)
+        again = run_steps(plan(root, training=False), defs, instance, lambda _: None, root)
     assert [step.failures for step in again] == [()] * 3
+    overview = overview_of(root)
+    assert [(one.asset, one.rows, one.behind) for one in overview.shared] == [
+        ("unified_corpus", 6, ()),
+        ("unified_features", 6, ()),
+    ]
+    assert overview.failed == ()
     assert all(step.succeeded for step in again)
     assert (path / "features_with_mos.parquet").is_file()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.corpora import CORPORA
-from vqa_assets.status import main, status_of
+from vqa_assets.overview import status_of
+from vqa_assets.status import main
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
 from vqa_assets_tests.shared.head_tables import labelled
@@ -237,7 +238,7 @@ def test_what_is_absent_is_named_only_unless_all_is_asked_for(
 ) -> None:
     root = str(corpus.root.path)
     assert main(["--root", root]) == 0
-    *told, last = capsys.readouterr().out.splitlines()
+    _, *told, last = capsys.readouterr().out.splitlines()
     assert (told[0], "chug" in "".join(told)) == ("konvid-150k", False)
     assert last.startswith("not there: konvid-1k, lsvq")
     assert last.endswith("(--all says what each needs)")

@@ -16,7 +16,7 @@ from vqa_assets.definitions import defs
 from vqa_assets.errors import DownloadError
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.ingest.progress import Entry
-from vqa_assets.status import status_of
+from vqa_assets.overview import status_of
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
 from vqa_assets_tests.shared.unified_corpora import clip, unify

@@ -20,8 +20,8 @@ from vqa_assets.ingest.rehearsal import rehearse
 from vqa_assets.ingest.rows import IngestReport
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.ingest.tools import ProberDescription
+from vqa_assets.overview import status_of
 from vqa_assets.resources.prober import ProberResource
-from vqa_assets.status import status_of
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.clips import tiny_clip
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus

@@ -12,7 +12,7 @@ from vqa_assets.definitions import build_defs, defs
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.whole_workflow import run_streamed
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.workflow import Step, StepResult, plan, summary_lines
+from vqa_assets.workflow import OVERVIEW, Step, StepResult, plan, summary_lines
 from vqa_assets_tests.shared.platform import failure
 from vqa_assets_tests.shared.web_ui import Place
 
@@ -79,7 +79,7 @@ def test_with_everything_there_the_workflow_makes_every_asset_but_the_batch_that
     (root_path / "encode-grid" / "netflix_vmaf_tune.jsonl").touch()
     planned = {name for step in plan(DataRoot(root_path)) for name in step.assets}
     every = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
-    assert every - planned == {"mos_label_batch"}
+    assert every - planned == {"mos_label_batch", *OVERVIEW.assets}
     dry = {name for step in plan(DataRoot(root_path), training=False) for name in step.assets}
     assert planned - dry == {
         spec.key.to_user_string() for spec in defs.resolve_all_asset_specs() if "pytorch" in spec.kinds
@@ -89,9 +89,11 @@ def test_with_everything_there_the_workflow_makes_every_asset_but_the_batch_that
 def test_the_summary_tells_every_step_and_every_corpus_that_is_not_there() -> None:
     good = StepResult(Step(("corpus_jsonl",), "lsvq"), True, 75.0, (), ())
     bad = StepResult(Step(("unified_corpus",)), False, 2.0, ("a reason",), ())
-    assert summary_lines([good, bad], ["chug"]) == [
+    none = StepResult(Step(("mos_head",), "lsvq"), False, 0.0, (), (), "no labelled table is there")
+    assert summary_lines([good, bad, none], ["chug"]) == [
         "  done     1 m 15 s  corpus_jsonl [lsvq]",
         "  FAILED        2 s  unified_corpus",
+        "  left out           mos_head [lsvq]: no labelled table is there",
         "  absent             chug",
-        "1 of 2 steps succeeded",
+        "1 of 3 steps succeeded",
     ]

@@ -591,12 +591,12 @@ class TestCounters:
         with pytest.raises(AggregateError, match=r"10 rows in, expected 7 out \+ 2 dropped or duplicate; the earlier"):
             AggregateReport(rows_in=10, rows_out=7, same_corpus_dedups=2).reconcile()
 
-    def test_absent_shards_are_one_line_with_their_paths_and_no_warning(self, shard, tmp_path, caplog):
+    def test_absent_shards_are_one_line_of_corpora_or_paths_and_no_warning(self, shard, tmp_path, caplog):
         caplog.set_level(logging.INFO, logger="vqa_assets")
-        gone, lost = tmp_path / "gone.jsonl", tmp_path / "lost.jsonl"
+        gone, lost = tmp_path / "gone.jsonl", tmp_path / "live-vqc" / "live_vqc.jsonl"
         unified(shard("acr", row("a", 3.0)), Shard(gone), Shard(lost))
         told = [(r.levelno, r.message) for r in caplog.records if "absent" in r.message or r.levelno > logging.INFO]
-        assert told == [(logging.INFO, f"unified_corpus: absent: {gone}, {lost}")]
+        assert told == [(logging.INFO, f"unified_corpus: absent: {gone}, live-vqc")]
 
 
 class TestPublishing:

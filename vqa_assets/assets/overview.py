@@ -1,0 +1,70 @@
+"""``overview``: where the data root stands, as the page that a person opens first. ``vqa_assets.overview`` finds it.
+
+It writes no file: the page is the asset's metadata, and ``vqa-assets status`` reads the same afresh.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+
+from vqa_assets.assets.catalog import Catalog
+from vqa_assets.assets.metadata import records
+from vqa_assets.assets.published import shown_metadata
+from vqa_assets.assets.runs import dagster_failures
+from vqa_assets.resources.data_root import DataRootResource
+
+CODE_VERSION = "1"
+_PASSES_BY_ITSELF = ("age_days", "made_at_utc")
+"""What differs at every look though nothing changed."""
+
+
+def make_overview_asset(catalog: Catalog, published: Iterable[dg.AssetsDefinition]) -> dg.AssetsDefinition:
+    """The asset over all ``published`` ones of a catalog."""
+    deps = [
+        dg.AssetDep(one.key, partition_mapping=dg.AllPartitionMapping() if one.partitions_def else None)
+        for one in published
+    ]
+
+    @dg.asset(
+        deps=deps,
+        group_name="overview",
+        kinds={"markdown"},
+        code_version=CODE_VERSION,
+        description="Where things stand: corpora by stages, what was lost, heads with their verdicts, what failed, and "
+        "the next step. Made at the end of every vqa-assets run; vqa-assets status reads afresh.",
+    )
+    def overview(data_root: DataRootResource) -> dg.MaterializeResult[Any]:
+        import json
+
+        from vqa_assets.overview import overview_of
+        from vqa_assets.provenance import content_version
+
+        with dagster_failures():
+            found = overview_of(data_root.root(), catalog.corpora)
+        failed = [{"failed": one.title, "why": one.message, "once mended": one.command} for one in found.failed]
+        facts = json.dumps(_without_times(asdict(found)), sort_keys=True, default=str)
+        return dg.MaterializeResult(
+            metadata=shown_metadata(
+                {
+                    "made_at": found.made_at_utc,
+                    "next": "\n".join(found.next_steps),
+                    "failed": records(failed),
+                    "corpora": records(found.corpus_rows()),
+                    "heads": records(found.head_rows()),
+                    "of_all_corpora": records(found.shared_rows()),
+                    "page": dg.MetadataValue.md(found.markdown()),
+                }
+            ),
+            data_version=dg.DataVersion(content_version([facts.encode()])),
+        )
+
+    return overview
+
+
+def _without_times(value: Any) -> Any:
+    """Facts without those that pass by themselves: two looks at the same things are equal."""
+    if isinstance(value, dict):
+        return {name: _without_times(one) for name, one in value.items() if name not in _PASSES_BY_ITSELF}
+    return [_without_times(one) for one in value] if isinstance(value, list | tuple) else value
