@@ -156,7 +156,7 @@ class _Word:
     type: str = "plain"
 
 
-class _PassedOn(TyperCommand):
+class PassedOn(TyperCommand):
     """A subcommand whose words a module reads: a shell completes what that module's parser takes."""
 
     module, first = "", ()
@@ -178,7 +178,7 @@ def _passed_on(name: str, module: str, sentence: str, *first: str) -> None:
         return main([*first, *context.args])
 
     command.__doc__ = sentence
-    completed = type("_PassedOn", (_PassedOn,), {"module": module, "first": first})
+    completed = type("PassedOn", (PassedOn,), {"module": module, "first": first})
     app.command(name=name, context_settings=_PASSED_ON, cls=completed)(command)
 
 

@@ -111,17 +111,44 @@ def find_head(name: str, root: str | None) -> Path:
     )
 
 
-def sources_of(names: Iterable[str]) -> tuple[list[Path], list[Path]]:
-    """(tables, clips) of what was named: files by their suffix, and of folders the clips inside, in order."""
+def _of_corpus(name: str, root: str | None, *, clips_only: bool) -> list[Path]:
+    """What a corpus's name stands for where no file is called so: its feature table, else its folders of clips."""
+    from vqa_assets.corpora.declarations import corpora_folder, with_declared
+    from vqa_assets.ingest.layout import CorpusLayout
+
+    path = Path(name)
+    if path.exists() or path.name != name:
+        return [path]
+    data_root = DataRoot(typed_path(root).absolute()) if root else DataRoot.named()
+    corpus = with_declared(corpora_folder(data_root.path, os.environ)).get(name)
+    if corpus is None:
+        return [path]
+    features = data_root.features(corpus)
+    if features.is_file() and not clips_only:
+        tell(f"{name}: its feature table {features}", file=sys.stderr)
+        return [features]
+    folders = [folder for folder in CorpusLayout.standing(corpus, data_root).clips.every if folder.is_dir()]
+    return folders or [data_root.corpus_dir(corpus)]
+
+
+def sources_of(
+    names: Iterable[str], root: str | None = None, *, clips_only: bool = False
+) -> tuple[list[Path], list[Path]]:
+    """(tables, clips) of what was named: files by their suffix, and of folders the clips inside, in order.
+
+    A corpus of the data root may be named, too: its feature table, with ``clips_only`` its clips.
+    """
     from vqa_assets.tables.foreign_tables import TABLE_SUFFIXES
 
     tables: list[Path] = []
     clips: list[Path] = []
-    for path in map(Path, names):
+    for path in (path for name in names for path in _of_corpus(name, root, clips_only=clips_only)):
         inside = sorted(p for p in path.rglob("*") if _is_clip(p)) if path.is_dir() else [path]
         if not path.exists() or not inside:
             reason = "no clip in this folder" if path.exists() else "found nothing there"
-            raise HeadError(f"{path}", found=reason, expected="a clip, a folder of clips, or a feature table")
+            raise HeadError(
+                f"{path}", found=reason, expected="a clip, a folder of clips, a feature table, or a corpus's name"
+            )
         if path.is_file() and path.suffix.lower() in _OTHER_TABLES:
             raise HeadError(
                 f"{path}",
@@ -316,7 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 where all was scored, 1 for an error or a clip that could not be measured."""
     options = parser().parse_args(arguments)
     try:
-        tables, clips = sources_of(options.sources)
+        tables, clips = sources_of(options.sources, options.root, clips_only=options.every is not None)
         kind, onnx = _format_of(options), find_head(options.head, options.root)
         settle(onnx.parent, *(table.parent for table in tables))
         _refuse_own_input(options.out, (*tables, *clips, onnx, onnx.with_suffix(".json")), options.every)
@@ -342,6 +369,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = as_csv(head.target, scored) if kind == "csv" else as_table(head.target, scored)
         if options.out:
             _write(options.out, text)
+            tell(f"{len(scored)} scores written to {options.out}", file=sys.stderr)
         else:
             hand_out(text)
     except BrokenPipeError:  # who reads the scores has had enough
@@ -350,8 +378,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (VqaError, OSError) as error:
         tell_error(error)
         return 1
+    _tell_of(scored, head, kind)
+    missing = [one for one in scored if math.isnan(one.score)]
+    # A table's rows may well lack a feature; a clip without a score is a clip that could not be measured.
+    of_clips = {str(clip) for clip in clips}
+    return int(len(missing) == len(scored) or any(one.source in of_clips for one in missing))
+
+
+def _tell_of(scored: Sequence[Scored], head: "Head", kind: str) -> None:
+    """What a person should know of the scores beside themselves."""
     if not scored:
         tell("no row to score: the tables are empty", file=sys.stderr)
+    elif kind == "csv" and head.manifest.interval is None:
+        tell(
+            f"{head.target}_low and {head.target}_high are empty: {head.manifest.id} has no interval, as its card says",
+            file=sys.stderr,
+        )
     missing = [one for one in scored if math.isnan(one.score)]
     if missing:
         tell(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
@@ -362,9 +404,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"first: {beyond[0].key} ({columns})",
             file=sys.stderr,
         )
-    # A table's rows may well lack a feature; a clip without a score is a clip that could not be measured.
-    of_clips = {str(clip) for clip in clips}
-    return int(len(missing) == len(scored) or any(one.source in of_clips for one in missing))
 
 
 def _by_windows(
@@ -390,6 +429,7 @@ def _by_windows(
         _write(options.out, text)
         ends = (head.scale.low, head.scale.low + head.scale.span)
         _write(_picture(options.out), by_windows.picture_png(head.target, scored, ends))
+        tell(f"windows of {len(scored)} clips written to {options.out}, {_picture(options.out)}", file=sys.stderr)
     else:
         hand_out(text)
     for clip in scored[:_CLIPS_TOLD]:
@@ -418,7 +458,7 @@ def parser() -> argparse.ArgumentParser:
     """What the command takes."""
     command = CommandParser(prog="vqa-assets predict", description=__doc__)
     command.add_argument("head", help="a head's .onnx, with its .json beside it, or its name under <root>/models")
-    command.add_argument("sources", nargs="+", help="clips, folders of clips, or feature tables (Parquet, JSON, CSV)")
+    command.add_argument("sources", nargs="+", help="clips, folders, feature tables (Parquet, JSON, CSV), corpora")
     command.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 from onnx import helper
 
+from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.measuring import one_clip_row
@@ -30,11 +31,11 @@ from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.using import open_head
 from vqa_assets.heads.weights import encoder_onehot
-from vqa_assets.predict import main
+from vqa_assets.predict import main, sources_of
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import publishing, settle
-from vqa_assets_tests.shared.clips import tiny_clip
+from vqa_assets_tests.shared.clips import tiny_clip, tiny_clips
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 from vqa_assets_tests.shared.kills import KILLED, killed_at
 
@@ -196,11 +197,33 @@ def test_what_goes_to_a_file_is_not_printed_and_an_error_leaves_the_file_as_it_w
     out = tmp_path / "scores.json"
     arguments = [NAME, str(tmp_path / "f.parquet"), "--root", str(root), "--json", "--out", str(out)]
     assert main(arguments) == 0
-    assert capsys.readouterr().out == ""
+    told = capsys.readouterr()
+    assert (told.out, told.err.splitlines()[0]) == ("", f"{len(FEATURES)} scores written to {out}")
     before = out.read_bytes()
     FEATURES.drop("adm2").write_parquet(tmp_path / "f.parquet")
     assert main(arguments) == 1
     assert out.read_bytes() == before
+
+
+def test_a_corpus_may_be_named_by_its_name_and_columns_that_stay_empty_are_explained(root, tmp_path, capsys):
+    place = tmp_path / "root"
+    shutil.copytree(root / "models", place / "models")
+    sidecar = place / "models" / f"{NAME}.json"
+    manifest = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**manifest, "interval": None, "no_interval": "too few"}))
+    (place / "lsvq").mkdir()
+    with pytest.raises(HeadError, match="lsvq: no clip in this folder"):
+        sources_of(["lsvq"], str(place))
+    (place / "lsvq" / "clips").mkdir()
+    tiny_clips(place / "lsvq" / "clips", 2)
+    assert sources_of(["lsvq"], str(place)) == ([], sorted((place / "lsvq" / "clips").iterdir()))
+    FEATURES.write_parquet(place / "lsvq" / "features.parquet")
+    assert len(sources_of(["lsvq"], str(place), clips_only=True)[1]) == 2
+    assert main([NAME, "lsvq", "--root", str(place), "--csv"]) == 0
+    told = capsys.readouterr()
+    assert told.out.count("\n") == len(FEATURES) + 1
+    assert f"lsvq: its feature table {place / 'lsvq' / 'features.parquet'}" in told.err
+    assert f"mos_low and mos_high are empty: {NAME} has no interval, as its card says" in told.err
 
 
 def refused(capsys, *arguments: str | Path) -> str:
@@ -358,7 +381,7 @@ def test_a_head_that_is_not_there_lists_those_that_are(root, tmp_path, capsys):
 def test_sources_that_are_not_there_or_hold_nothing_are_refused_in_a_fresh_process(root, tmp_path):
     done = command(NAME, tmp_path / "nowhere.mp4", root=root)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "nowhere.mp4: found nothing there, expected a clip, a folder of clips, or a feature table" in done.stderr
+    assert "nowhere.mp4: found nothing there, expected a clip, a folder of clips, a feature table" in done.stderr
     assert "no clip in this folder" in command(NAME, tmp_path, root=root).stderr
     assert command(NAME, root=root).returncode == 2
 

@@ -6,13 +6,17 @@ import shlex
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from typer.main import get_command
 
+from vqa_assets.arguments import words_after
+from vqa_assets.command import PassedOn, app
 from vqa_assets.definitions import defs
 
 REPOSITORY = Path(__file__).parents[2]
@@ -20,7 +24,7 @@ PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for path in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("**/*.md")]
 )
-PROGRAMS = re.compile(r"(?:\S*/)?(python -m vqa_assets\S*|dagster )")
+PROGRAMS = re.compile(r"(?:\S*/)?(python -m vqa_assets\S*|dagster |vqa-assets )")
 
 
 def text_of(page: str) -> str:
@@ -33,7 +37,8 @@ def commands(page: str) -> list[list[str]]:
     for block in re.findall(r"^ *```(?:sh|bash|console|yaml)?\n(.*?)^ *```", text_of(page), re.DOTALL | re.MULTILINE):
         for line in re.sub(r"\\\n\s*", " ", block).splitlines():
             start = PROGRAMS.search(line)
-            if start and not line.strip().startswith("#"):
+            # A backtick is of the text between two blocks.
+            if start and "`" not in line and not line.strip().startswith("#"):
                 found.append(shlex.split(line[start.start() :], comments=True))
     return found
 
@@ -59,6 +64,27 @@ def test_a_command_of_ours_has_the_flags_the_page_gives_it(page: str, command: l
         known += help_of(module, words[0])
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
     assert [flag for flag in flags if not re.search(rf"(?<![\w-]){flag}(?![\w-])", known)] == []
+
+
+@pytest.mark.parametrize(("page", "command"), [c for c in CASES if c[1][0].endswith("vqa-assets")], ids=str)
+def test_a_subcommand_of_vqa_assets_has_the_flags_the_page_gives_it(page: str, command: list[str]) -> None:
+    name, *arguments = command[1:]
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    assert set(flags) <= flags_of(name, *arguments), f"{page}: {' '.join(command)}"
+
+
+def flags_of(name: str, *arguments: str) -> set[str]:
+    """The options that a subcommand takes behind these words; those of its own help are every one's."""
+    if name.startswith("-"):
+        return {name}
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    known = {"--help", *(flag for one in command.params for flag in one.opts if flag.startswith("-"))}
+    if isinstance(command, PassedOn):
+        words = words_after(
+            import_module(command.module).main, [*command.first, *(one for one in arguments[:1] if one[0] != "-")]
+        )
+        known |= {word for word in words.words if word.startswith("-")}
+    return known
 
 
 def option(command: list[str], name: str) -> str | None:
