@@ -23,7 +23,7 @@ from vqa_assets.ingest.fakes import FakeDownloader
 from vqa_assets.ingest.gather import Services
 from vqa_assets.ingest.rehearsal import rehearse
 from vqa_assets.ingest.settings import IngestSettings, resolve
-from vqa_assets.status import status_of
+from vqa_assets.overview import status_of
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
 from vqa_assets_tests.shared.object_server import ACCESS_KEY, SECRET_KEY, Bucket, ObjectServer
