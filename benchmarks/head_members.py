@@ -18,6 +18,7 @@ from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.splitting import plan_splits
 from vqa_assets.heads.training import device_named, train
+from vqa_assets.heads.weights import RIDGE_SHARE
 from vqa_assets.metrics import srocc
 
 SETTINGS = TrainingSettings(device="cpu")
@@ -53,7 +54,7 @@ def _mean_srocc(table: TrainingTable) -> dict[str, float]:
     networks = [each[:, :-1].mean(1) for each in members]
     ridges = [each[:, -1] for each in members]
     ways: dict[str, Sequence[np.ndarray]] = {
-        "head": [(a + b) / 2 for a, b in zip(networks, ridges, strict=True)],
+        "head": [(1 - RIDGE_SHARE) * a + RIDGE_SHARE * b for a, b in zip(networks, ridges, strict=True)],
         "its networks": networks,
         "its ridge member": ridges,
         "networks alone": [each.mean(1) for each in before],

@@ -33,7 +33,7 @@ from vqa_assets.heads.recipe import (
 )
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.vectors import backbones_as_json, backbones_in
-from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights
+from vqa_assets.heads.weights import CLIP, HIDDEN, RIDGE_SHARE, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.networks import RecordedNetwork
@@ -55,12 +55,13 @@ AGAIN = "materialize the head again, or put both its files back"
 
 _ARCHITECTURE = (
     f"per column the mean of the value, standardised and clipped to ±{CLIP:g} SD, and its normal score by {KNOTS} "
-    f"quantiles, brought to SD 1 (over {PROJECTED_ABOVE} columns then projected), beside the encoder one-hot; half of "
-    f"the head is the mean of {SHIPPED.members} networks: the sum of a linear skip and a residual MLP ([Linear "
-    f"{HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then {{range}} · sigmoid, whose skips begin at a "
-    "ridge regression, each stopped early on another fifth of the contents; the other half is a ridge regression on "
-    f"{FEATURES} random features relu(gain · W z + shift) of inputs stretched by how much they matter for a first fit, "
-    "gain and penalty chosen by the same fifths, clipped to the range"
+    f"quantiles, brought to SD 1 (over {PROJECTED_ABOVE} columns then projected), beside the encoder one-hot; "
+    f"{1 - RIDGE_SHARE:.0%} of the head is the mean of {SHIPPED.members} networks: the sum of a linear skip and a "
+    f"residual MLP ([Linear {HIDDEN}, ReLU, Dropout {SHIPPED.dropout:g}] × 2, Linear 1), then {{range}} · sigmoid, "
+    "whose skips begin at a ridge regression, each stopped early on another fifth of the contents; "
+    f"{RIDGE_SHARE:.0%} is a ridge regression on {FEATURES} random features relu(gain · W z + shift) of inputs "
+    "stretched by how much they matter for a first fit, gain and penalty chosen by the same fifths, clipped to the "
+    "range"
 )
 _HELPED = (
     "; the mean of such a head and of a helped one: a line of the score of a head of other corpora, plus a second such "

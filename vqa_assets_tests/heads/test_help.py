@@ -133,7 +133,7 @@ def test_the_helped_head_is_one_file_like_any_other(helped, own):
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     members = session.run([MEMBERS], {"features": features, "encoder_onehot": onehot})[0]
     assert members.shape == (48, 12)
-    shares = np.array([0.05] * 5 + [0.25] + [0.05] * 5 + [0.25])
+    shares = np.array([0.025] * 5 + [0.375] + [0.025] * 5 + [0.375])
     assert members[1:] @ shares == pytest.approx(mos[1:], abs=1e-5)
 
 
