@@ -18,6 +18,7 @@ from vqa_assets.corpora.contents import balanced_folds
 from vqa_assets.corpora.scales import TRAINING, VMAF_0_100
 from vqa_assets.heads.closed_form import PENALTIES, KernelRidge, RidgeSums
 from vqa_assets.heads.kernel_machines import KERNEL_MACHINES, NOT_CHOSEN_ON, KernelRows, Tuned, tuned_machines
+from vqa_assets.heads.large_tables import columns_of, let_go
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.splitting import Part
 from vqa_assets.heads.weights import F32, I64, standardisation, standardised
@@ -111,7 +112,7 @@ class _StandardisedInputs:
         """Standardised by these rows; some columns at a time."""
         size = max(1, _VALUES_AT_ONCE // max(1, len(rows)))
         columns = range(0, table.features.shape[1], size)
-        each = [standardisation(table.features[:, first : first + size][rows]) for first in columns]
+        each = [standardisation(columns_of(table.features, slice(first, first + size), rows)) for first in columns]
         if table.onehot.shape[1] > 1:
             each.append(standardisation(table.onehot[rows]))
         return cls(table, *(np.concatenate(of) for of in zip(*each, strict=True)))
@@ -122,6 +123,7 @@ class _StandardisedInputs:
         for first in range(0, len(rows), size):
             some = rows[first : first + size]
             yield some, standardised(_inputs(self.table, some), self.mean, self.std).astype(np.float64)
+            let_go(self.table.features)
 
 
 def _ridge_by_columns(inputs: _StandardisedInputs, rows: I64, inner: I64) -> tuple[float, F64, float]:
@@ -133,7 +135,7 @@ def _ridge_by_columns(inputs: _StandardisedInputs, rows: I64, inner: I64) -> tup
     each = list(sums.values())
     whole, errors = sum(each[1:], start=each[0]), np.zeros(len(PENALTIES))
     for k, own in sums.items() if len(sums) > 1 else ():
-        fits = [(whole - own).solved(penalty) for penalty in PENALTIES]
+        fits = [whole.solved(penalty, without=own) for penalty in PENALTIES]
         weights, intercepts = np.stack([w for w, _ in fits], axis=1), np.array([b for _, b in fits])
         for some, x in inputs.pieces(rows[inner == k]):
             errors += np.sum((x @ weights + intercepts - mos[some, None]) ** 2, axis=0)

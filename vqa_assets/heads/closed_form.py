@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from vqa_assets.heads.large_tables import let_go
 from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
 
 F64 = NDArray[np.float64]
@@ -97,19 +98,22 @@ class RidgeSums:
     def __add__(self, other: "RidgeSums") -> "RidgeSums":
         return RidgeSums(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
-    def __sub__(self, other: "RidgeSums") -> "RidgeSums":
-        return RidgeSums(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)})
-
-    def solved(self, penalty: float) -> tuple[F64, float]:
-        """Weights (F,) and intercept; the intercept carries no penalty."""
+    def solved(self, penalty: float, without: "RidgeSums | None" = None) -> tuple[F64, float]:
+        """Weights (F,) and intercept, of all rows or of those ``without`` a part; the intercept carries no penalty."""
         from scipy.linalg import lapack
 
-        centre, level = self.x / self.rows, self.y / self.rows
-        # In one piece of memory: of 4 096 columns each further one would be 128 MB.
+        rows, x, y, xy = self.rows, self.x, self.y, self.xy
+        if without is not None:
+            rows, x, y, xy = rows - without.rows, x - without.x, y - without.y, xy - without.xy
+        centre, level = x / rows, y / rows
+        # In one piece of memory, line by line: of 4 096 columns each further one would be 64 MB or 128.
         system = np.outer(centre, centre)
-        np.subtract(self.xx, np.multiply(system, self.rows, out=system), out=system)
+        np.multiply(system, rows, out=system)
+        for own, line in enumerate(system):
+            xx = self.xx[own] if without is None else self.xx[own] - without.xx[own]
+            np.subtract(xx, line, out=line)
         system[np.diag_indices(len(system))] += penalty
-        moment = self.xy - self.rows * level * centre
+        moment = xy - rows * level * centre
         _, weights, failed = lapack.dposv(system.T, moment, lower=1, overwrite_a=1)
         if failed:
             raise np.linalg.LinAlgError(f"no Cholesky factor of {len(centre)} columns with a penalty of {penalty:g}")
@@ -130,7 +134,10 @@ class RidgeRows:
 
     def pieces(self, chosen: I64) -> Iterator["RidgeRows"]:
         """Some of the rows, as many at a time as are copied without harm."""
-        return (self[chosen[first : first + _ROWS_AT_ONCE]] for first in range(0, len(chosen), _ROWS_AT_ONCE))
+        for first in range(0, len(chosen), _ROWS_AT_ONCE):
+            piece = self[chosen[first : first + _ROWS_AT_ONCE]]
+            let_go(self.features)
+            yield piece
 
     @property
     def logit(self) -> F64:
@@ -165,7 +172,7 @@ def _skips_by_columns(rows: RidgeRows, part: I64, whole: bool) -> list[tuple[F64
     sums = [_sums_of_pieces(rows, own) for own in parts]
     everything = sum(sums[1:], start=sums[0])
     # Per penalty and part one small system of equations, however many the rows.
-    fits = [[(everything - own).solved(penalty) for own in sums] for penalty in PENALTIES]
+    fits = [[everything.solved(penalty, without=own) for own in sums] for penalty in PENALTIES]
     losses = [
         sum(
             _squared_error(piece, piece.features @ w + b)

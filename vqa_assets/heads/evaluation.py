@@ -30,6 +30,7 @@ from vqa_assets.heads.baselines import (
 from vqa_assets.heads.corpus_scales import numbered
 from vqa_assets.heads.intervals import Intervals, disagreement, measured_intervals
 from vqa_assets.heads.kernel_machines import Tuned
+from vqa_assets.heads.large_tables import rows_of
 from vqa_assets.heads.recipe import Gate
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
@@ -296,10 +297,12 @@ def judge(table: TrainingTable, rows: I64, head: HeadWeights, seed: int) -> Judg
 
 def predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0) -> Predictions:
     """What a head makes of rows of the table."""
-    from vqa_assets.heads.model import member_scores
+    from vqa_assets.heads.model import ROWS_AT_ONCE, member_scores
 
     keys, corpora, groups = (tuple(of[r] for r in rows) for of in (table.keys, table.corpora, table.groups))
-    members = member_scores(head, table.features[rows], table.onehot[rows])
+    # In whole pieces of what is scored at once, so that the bytes are those of all rows together.
+    pieces = rows_of(table.features, rows, ROWS_AT_ONCE)
+    members = np.concatenate([member_scores(head, features, table.onehot[own]) for own, features in pieces])
     scores, parts = members @ head.shares, np.full(len(rows), fold, dtype=np.int64)
     return Predictions(keys, corpora, groups, table.mos[rows], scores, parts, disagreement(members))
 

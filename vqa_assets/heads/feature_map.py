@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.heads.large_tables import let_go
+from vqa_assets.heads.large_tables import columns_of, empty_features, let_go
 from vqa_assets.heads.weights import F32, I64, standardisation, standardised
 
 KNOTS = 33
@@ -67,8 +67,7 @@ class FeatureMap:
         gathered = columns * _GATHERED_TIMES
         pieces = []
         for start in range(0, features.shape[1], gathered):
-            block = features[:, start : start + gathered]
-            block = block if rows is None else block[rows]
+            block = columns_of(features, slice(start, start + gathered), rows)
             pieces += [_of_columns(block[:, at : at + columns], quantiles) for at in range(0, block.shape[1], columns)]
         names = ("mean", "std", "knots", "scores", "centre", "scale")
         arrays = {name: np.concatenate([piece[i] for piece in pieces]) for i, name in enumerate(names)}
@@ -94,15 +93,16 @@ class FeatureMap:
         return np.float32(len(self.mean) ** -0.5)
 
     def inputs(self, features: F32, onehot: F32, rows: I64 | None = None) -> F32:
-        """What members see (N, Z + V): z, then the one-hot (N, V) as it is."""
+        """What members see (N, Z + V): z, then the one-hot (N, V) as it is. Where they are many they lie in a file."""
         chosen = np.arange(len(features)) if rows is None else rows
-        inputs = np.empty((len(chosen), self.outputs + onehot.shape[1]), dtype=np.float32)
+        inputs = empty_features(len(chosen), self.outputs + onehot.shape[1])
         size = _rows_at_once(features.shape[1])
         for first in range(0, len(chosen), size):
             own = chosen[first : first + size]
             inputs[first : first + size, : self.outputs] = self.map(features[own])
             inputs[first : first + size, self.outputs :] = onehot[own]
             let_go(features)
+            let_go(inputs)
         return inputs
 
     def segments(self) -> Iterator[tuple[F32, F32, F32]]:

@@ -6,13 +6,17 @@ for. Small tables are plain arrays.
 
 import mmap
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 
-from vqa_assets.heads.weights import F32
+from vqa_assets.heads.weights import F32, I64
 
 NUMBERS_IN_MEMORY = 64_000_000
 """Numbers of a table that are held in memory, 256 MB; beyond that they lie in a file (of ``TMPDIR``)."""
+
+NUMBERS_AT_ONCE = 4_000_000
+"""Numbers of a file that are looked at before their memory is given back, 16 MB."""
 
 
 def empty_features(rows: int, columns: int) -> F32:
@@ -34,6 +38,44 @@ def let_go(features: F32) -> None:
     held = _file_of(features)
     if held is not None:
         held.madvise(mmap.MADV_DONTNEED)
+
+
+def row_blocks(features: F32) -> Iterator[slice]:
+    """The rows of features, so many at a time as are well held in memory."""
+    at_once = max(1, NUMBERS_AT_ONCE // max(1, features.shape[1]))
+    return (slice(first, first + at_once) for first in range(0, len(features), at_once))
+
+
+def columns_of(features: F32, columns: slice, rows: I64 | None = None) -> F32:
+    """Some columns (n, c) of features, of all rows or of those numbered.
+
+    Rows lie one after another: of features in a file the columns are copied by a few rows at a time, for else all of
+    it would be in memory at once.
+    """
+    block = features[:, columns]
+    if _file_of(features) is None:
+        return block if rows is None else block[rows]
+    copied = np.empty((len(features) if rows is None else len(rows), block.shape[1]), dtype=np.float32)
+    at_once = max(1, NUMBERS_AT_ONCE // max(1, features.shape[1]))
+    for first in range(0, len(copied), at_once):
+        some = slice(first, first + at_once)
+        copied[some] = block[some] if rows is None else block[rows[some]]
+        let_go(features)
+    return copied
+
+
+def rows_of(features: F32, rows: I64, at_once: int) -> Iterator[tuple[I64, F32]]:
+    """Numbers of rows (n,), and their features (n, F), in one piece; of features in a file in several.
+
+    A piece is a multiple of ``at_once`` rows. What was read of the file is given back before the next.
+    """
+    size = at_once * max(1, NUMBERS_AT_ONCE // max(1, at_once * features.shape[1]))
+    if _file_of(features) is None:
+        size = max(1, len(rows))
+    for first in range(0, max(1, len(rows)), size):
+        own = rows[first : first + size]
+        yield own, features[own]
+        let_go(features)
 
 
 def _file_of(features: F32) -> mmap.mmap | None:

@@ -21,7 +21,7 @@ from vqa_assets.heads.weights import F32, MOS_LOW, MOS_SPAN, HeadWeights, Networ
 
 SILENT = -1e9
 """Added to a hidden unit before its ReLU, it silences the unit."""
-_ROWS_AT_ONCE = 2_048
+ROWS_AT_ONCE = 2_048
 """Rows that one thread scores at once: their random features are 32 MB."""
 
 
@@ -111,7 +111,7 @@ def _own_scores(head: HeadWeights, features: F32, onehot: F32) -> F32:
     ridge = None if head.ridge is None else _Ridge(head.ridge)
 
     def scored(first: int) -> F32:
-        own = features[first : first + _ROWS_AT_ONCE], onehot[first : first + _ROWS_AT_ONCE]
+        own = features[first : first + ROWS_AT_ONCE], onehot[first : first + ROWS_AT_ONCE]
         z = head.map.inputs(*own)
         z[~np.isfinite(np.hstack(own)).all(1)] = np.nan
         with torch.no_grad():
@@ -120,7 +120,7 @@ def _own_scores(head: HeadWeights, features: F32, onehot: F32) -> F32:
                 mos.append(ridge(torch.from_numpy(z))[:, None])
         return torch.cat(mos, 1).numpy()
 
-    firsts = range(0, len(features), _ROWS_AT_ONCE)
+    firsts = range(0, len(features), ROWS_AT_ONCE)
     if not firsts:
         return np.empty((0, len(head.alone.shares)), dtype=np.float32)
     # Each thread computes on its own, so that the bytes do not depend on how many there are.

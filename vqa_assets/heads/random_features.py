@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import LEAST_TO_CHOOSE
 from vqa_assets.heads.closed_form import F64, KernelRidge, RidgeSums
 from vqa_assets.heads.feature_map import in_steps
+from vqa_assets.heads.large_tables import let_go
 from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
 
 FEATURES = 4_096
@@ -139,10 +141,11 @@ class _Rows:
     def features(self, gain: float, rows: slice | I64 = slice(None)) -> F32:
         """Random features (n, D) of some rows."""
         h: F32 = self.inputs[rows] @ _scaled(self.directions, gain)
+        let_go(self.inputs)
         h += self.shifts
         return np.maximum(h, 0, out=h)
 
-    def squared_error(self, predicted: F64, rows: slice | I64 = slice(None)) -> float:
+    def squared_error(self, predicted: NDArray[np.floating], rows: slice | I64 = slice(None)) -> float:
         """The summed squared error of what is predicted for rows, clipped as the member's own output is."""
         share = 1.0 if self.weights is None else self.weights[rows]
         return float(np.sum(share * (np.clip(predicted, MOS_LOW, MOS_LOW + MOS_SPAN) - self.mos[rows]) ** 2))
@@ -244,11 +247,13 @@ def _by_features(rows: _Rows, gain: float, start: int | None, threads: int = 1) 
     def squared_error(penalty: float) -> float:
         error = 0.0
         for k, own in sums.items():
-            weights, bias = (whole - own).solved(penalty * unit)
+            weights, bias = whole.solved(penalty * unit, without=own)
             left_out = parts[k]
             for at in range(0, len(left_out), _ROWS_AT_ONCE):
                 some = left_out[at : at + _ROWS_AT_ONCE]
-                predicted = (rows.features(gain, some) - centre) @ weights.astype(np.float32) + bias
+                features = rows.features(gain, some)
+                features -= centre
+                predicted = features @ weights.astype(np.float32) + bias
                 error += rows.squared_error(predicted, some)
         return error
 
@@ -263,7 +268,8 @@ def _part_sums(rows: _Rows, gain: float, centre: F32, own: I64) -> RidgeSums:
     xx, xy = np.zeros((FEATURES, FEATURES), dtype=np.float32), np.zeros(FEATURES)
     for first in range(0, len(own), _ROWS_AT_ONCE):
         some = own[first : first + _ROWS_AT_ONCE]
-        features, mos = rows.features(gain, some) - centre, rows.mos[some]
+        features, mos = rows.features(gain, some), rows.mos[some]
+        features -= centre
         w = np.ones(len(some)) if rows.weights is None else rows.weights[some].astype(np.float64)
         count, x, y = count + float(w.sum()), x + w @ features, y + float(w @ mos)
         xy += (w * mos) @ features

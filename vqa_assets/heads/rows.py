@@ -34,7 +34,7 @@ from vqa_assets.heads.columns import (
     word_sources,
 )
 from vqa_assets.heads.display import DisplayProfile
-from vqa_assets.heads.large_tables import empty_features, let_go
+from vqa_assets.heads.large_tables import NUMBERS_AT_ONCE, columns_of, empty_features, let_go, row_blocks
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
 from vqa_assets.heads.vectors import with_sizes
 from vqa_assets.heads.weights import F32, I64, encoder_onehot
@@ -55,8 +55,7 @@ MOST_COLUMNS = 16_384
 """Of more columns a head of some 16 MB keeps so few projections that they tell no clips apart."""
 _COLUMNS_TOLD = 3
 _SD_FIGURES = 9
-_NUMBERS_AT_ONCE = 4_000_000
-_NUMBERS_OF_COLUMNS = 16_000_000
+_NUMBERS_OF_COLUMNS = 8_000_000
 """Of a table that is read, or looked at, some columns at a time: the numbers that are copied at once."""
 _ENOUGH_TO_TELL, _THE_SAME, _THE_SAME_SCORE = 20, 0.999, 1 - 1e-7
 """Correlations with the target that no measurement has: of opinions, also rounded ones, and of a computed score."""
@@ -168,12 +167,16 @@ def refilled(table: TrainingTable, rows: I64) -> TrainingTable:
     """The same with the means over ``rows`` of it in place of what was filled: what judges a head fills nothing."""
     if not table.filled:
         return table
-    features, filled = table.features.copy(), {}
+    features, filled = empty_features(*table.features.shape), {}
+    for block in row_blocks(features):
+        features[block] = table.features[block]
+        let_go(table.features)
+        let_go(features)
     for name, before in table.filled.items():
         column, unknown = table.schema.columns.index(name), table.unknown[name]
-        values = features[rows, column][~unknown[rows]]
+        values = columns_of(features, slice(column, column + 1), rows)[:, 0][~unknown[rows]]
         filled[name] = replace(before, value=float(values.mean(dtype=np.float64)) if len(values) else 0.0)
-        features[unknown, column] = filled[name].value
+        _fill_in(features, column, unknown, filled[name].value)
     return replace(table, features=features, filled=filled, constant=constant_columns(features, table.schema))
 
 
@@ -181,7 +184,10 @@ def constant_columns(features: F32, schema: FeatureSchema) -> tuple[str, ...]:
     """The scalars of features (N, F) that hold one value only; of a vector's many numbers some always may."""
     if not len(features):
         return ()
-    still = np.ptp(features[:, : len(schema.scalars)], axis=0) == 0
+    still = np.ones(len(schema.scalars), dtype=bool)
+    for rows in row_blocks(features):
+        still &= (features[rows, : len(still)] == features[0, : len(still)]).all(axis=0)
+        let_go(features)
     return tuple(name for name, same in zip(schema.scalars, still, strict=True) if same)
 
 
@@ -420,7 +426,6 @@ def _training_table(
     missing = {corpus: _missing(of, schema) for corpus, of in features_of.items()}
     features_of.clear()
     constant = constant_columns(features, schema)
-    let_go(features)
     rows = pl.concat(list(once.values()))
     text = {name: tuple(rows[name].to_list()) for name in ("key", "src_sha256", "split", "content_id")}
     corpora = tuple(corpus for corpus, of in once.items() for _ in range(len(of)))
@@ -471,7 +476,8 @@ def _why_unlabelled(rows: pl.DataFrame) -> str:
 def _missing(features: F32, schema: FeatureSchema) -> dict[str, int]:
     """Per feature, or vector, that is unknown in some rows, in how many; the most first."""
     each = {name: len(features) - len(known) for name, known in _known_values(features, schema.scalars)}
-    each |= {of.name: int(np.isnan(features[:, schema.block_of(of).start]).sum()) for of in schema.vectors}
+    firsts = {of.name: schema.block_of(of).start for of in schema.vectors}
+    each |= {name: int(np.isnan(columns_of(features, slice(at, at + 1))).sum()) for name, at in firsts.items()}
     return dict(sorted(((name, rows) for name, rows in each.items() if rows), key=lambda one: -one[1]))
 
 
@@ -529,26 +535,40 @@ def _read_features(
         scalars = list(expressions)[: len(schema.scalars)]
         for columns in _column_blocks(len(scalars), len(labelled)):
             own = {name: expressions[name] for name in scalars[columns]}
-            features[:, columns] = scan.select(pl.col(key), **own).collect().filter(labelled).drop(key).to_numpy()
-            let_go(features)
+            read = scan.select(pl.col(key), **own).collect().drop(key)
+            _set(features, columns, read.filter(labelled).to_numpy())
         for vector in schema.vectors:
             selected = scan.select(pl.col(key), vector=expressions[f"feature:{vector.name}"])
             # Some rows at a time: a column of vectors is as large as a table.
             row = at = 0
-            for batch in selected.collect_batches(chunk_size=max(_NUMBERS_AT_ONCE // vector.size, 1)):
+            for batch in selected.collect_batches(chunk_size=max(NUMBERS_AT_ONCE // vector.size, 1)):
                 vectors = batch["vector"].filter(labelled[row : row + len(batch)]).to_numpy()
                 features[at : at + len(vectors), schema.block_of(vector)] = vectors
                 row, at = row + len(batch), at + len(vectors)
-            let_go(features)
+                let_go(features)
     except pl.exceptions.PolarsError as error:
         raise _unreadable(corpus, error) from error
     return features
 
 
+def _set(features: F32, columns: slice, values: NDArray[Any]) -> None:
+    """Sets some columns to values (N, c), a few rows at a time."""
+    for rows in row_blocks(features):
+        features[rows, columns] = values[rows]
+        let_go(features)
+
+
+def _fill_in(features: F32, column: int, missing: NDArray[np.bool_], value: float) -> None:
+    """Sets a column to one value where it is ``missing`` (N,), a few rows at a time."""
+    for rows in row_blocks(features):
+        features[rows, column][missing[rows]] = value
+        let_go(features)
+
+
 def _are_whole(features: F32) -> pl.Series:
     """Of which rows all features are known, (N,)."""
     whole = np.empty(len(features), dtype=bool)
-    for rows in _row_blocks(features):
+    for rows in row_blocks(features):
         whole[rows] = ~np.isnan(features[rows]).any(axis=1)
         let_go(features)
     return pl.Series(whole)
@@ -562,18 +582,13 @@ def _kept_features(features_of: Mapping[str, F32], kept: Mapping[str, NDArray[np
         return alone
     features, at = empty_features(count, alone.shape[1]), 0
     for corpus, numbers in kept.items():
-        for rows in _row_blocks(features[: len(numbers)]):
+        for rows in row_blocks(features[: len(numbers)]):
             own = features_of[corpus][numbers[rows]]
             features[at : at + len(own)] = own
             at += len(own)
             let_go(features_of[corpus])
             let_go(features)
     return features
-
-
-def _row_blocks(features: F32) -> Iterator[slice]:
-    at_once = max(1, _NUMBERS_AT_ONCE // max(1, features.shape[1]))
-    return (slice(first, first + at_once) for first in range(0, len(features), at_once))
 
 
 def _refuse_ladders_without_contents(labelled: Mapping[str, pl.DataFrame]) -> None:
@@ -645,14 +660,15 @@ def _fill(
     # By the mean of all rows for now: once it is known which rows train, ``refilled`` takes the mean of those alone.
     for name in (n for n in schema.scalars if n in allowed):
         number = schema.columns.index(name)
-        column = np.concatenate([features[:, number] for features in features_of.values()])
+        own = slice(number, number + 1)
+        column = np.concatenate([columns_of(features, own)[:, 0] for features in features_of.values()])
         values = column[~np.isnan(column)]
         if len(values) == len(column):
             continue
         filled[name] = Filled(len(column) - len(values), float(values.mean()) if len(values) else 0.0)
         for corpus, features in features_of.items():
-            missing = np.isnan(features[:, number])
-            features[missing, number] = filled[name].value
+            missing = np.isnan(columns_of(features, own)[:, 0])
+            _fill_in(features, number, missing, filled[name].value)
             result[corpus] = result[corpus].with_columns(pl.Series(f"unknown:{name}", missing))
     return result, filled
 
@@ -663,7 +679,7 @@ def _likeness(features: F32, mos: F32) -> NDArray[np.float64]:
     each = []
     with np.errstate(invalid="ignore", divide="ignore"):
         for columns in _column_blocks(features.shape[1], len(mos)):
-            x = features[:, columns].astype(np.float64)
+            x = columns_of(features, columns).astype(np.float64)
             x -= x.mean(0)
             each.append(np.abs(y @ x) / np.sqrt((x * x).sum(0) * (y @ y)))
     return np.concatenate(each)
@@ -706,10 +722,9 @@ def looks(features: F32, schema: FeatureSchema, filled: Collection[str]) -> tupl
     telling = np.array([i for i, name in names if name in schema.measured and name not in filled], dtype=np.int64)
     seeds = np.random.default_rng(0).integers(0, 2**64, features.shape[1], dtype=np.uint64)
     codes = np.empty(len(features), dtype=np.uint64)
-    at_once = max(1, _NUMBERS_AT_ONCE // features.shape[1])
-    for first in range(0, len(features), at_once):
-        part = slice(first, first + at_once)
+    for part in row_blocks(features):
         codes[part] = features[part].view(np.uint32).astype(np.uint64) @ seeds
+        let_go(features)
     _, of_row, counts = np.unique(codes, return_inverse=True, return_counts=True)
     marks: list[str | None] = [None] * len(features)
     for row in np.flatnonzero(counts[of_row] > 1):
@@ -825,8 +840,7 @@ def _refuse_unmeasured(
 def _known_values(features: F32, columns: Sequence[str]) -> Iterator[tuple[str, F32]]:
     """Per column, its values that are known; no column without rows."""
     for block in _column_blocks(len(columns) if len(features) else 0, len(features)):
-        of_columns = np.ascontiguousarray(features[:, block].T)
-        let_go(features)
+        of_columns = np.ascontiguousarray(columns_of(features, block).T)
         yield from ((name, own[~np.isnan(own)]) for name, own in zip(columns[block], of_columns, strict=True))
 
 

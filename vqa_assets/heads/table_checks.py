@@ -14,6 +14,7 @@ from vqa_assets.corpora.contents import content_of_group
 from vqa_assets.errors import SchemaError
 from vqa_assets.feature_names import schema_in_order
 from vqa_assets.heads.columns import slots
+from vqa_assets.heads.large_tables import let_go
 from vqa_assets.heads.manifest import SCHEMA, target_of
 from vqa_assets.heads.rows import TrainingTable
 from vqa_assets.provenance import file_record
@@ -62,6 +63,7 @@ def check_training_rows(table: TrainingTable) -> int:
                 }
             )
             yield pd.concat([own, pd.DataFrame(table.features[rows, : len(features)], columns=features)], axis=1)
+            let_go(table.features)
 
     return validate_frames(frames(), specs, f"training rows of {', '.join(dict.fromkeys(table.corpora))}")
 

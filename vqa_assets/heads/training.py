@@ -15,16 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, groupby
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.closed_form import RidgeRows, logit_skips
 from vqa_assets.heads.corpus_scales import CorpusScales, first_scales, mean_of
 from vqa_assets.heads.feature_map import FeatureMap
+from vqa_assets.heads.large_tables import let_go
 from vqa_assets.heads.method import (
     EPOCHS,
     RIDGE_MEMBERS,
@@ -162,6 +163,8 @@ def train(
             train_epoch = partial(Stack.train_epoch, epoch=epoch)
             losses = list(pool.map(train_epoch, stacks) if device.type == "cpu" else map(train_epoch, stacks))
             progress(epoch, settings.epochs, float(torch.cat(losses).mean().sqrt()))
+        for learner in learners:
+            let_go(learner.inputs)
         trained = {id(member): best for stack in stacks for member, best in stack.best_weights()}
         of_heads = [
             [trained[id(member)] for member in members[first : first + method.members]]
@@ -390,6 +393,40 @@ class DeviceRows:
         return torch.from_numpy(numbers).to(self.device), torch.from_numpy(shares).to(self.device)
 
 
+class Descent:
+    """Steps of AdamW along the gradients of some parameters, by torch's function of it.
+
+    Torch's class of it loads a compiler when it is made, which takes each process that trains two seconds and 80 MB.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], rate: float, weight_decay: float) -> None:
+        self.parameters, self.rate, self.weight_decay = list(parameters), rate, weight_decay
+        device = self.parameters[0].device
+        self.fused = device.type in ("cpu", "cuda")  # a third of the time; other devices have none
+        self.means, self.squares = ([torch.zeros_like(each) for each in self.parameters] for _ in range(2))
+        self.steps = [torch.zeros((), device=device if self.fused else "cpu") for _ in self.parameters]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step by the gradients that the parameters have."""
+        adamw(
+            list(self.parameters),
+            [each.grad for each in self.parameters if each.grad is not None],
+            self.means,
+            self.squares,
+            [],
+            self.steps,
+            fused=self.fused,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.rate,
+            weight_decay=self.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
+
+
 class Stack:
     """Members that take equally many steps an epoch: one network of them all, its optimizer, and the best so far."""
 
@@ -401,16 +438,10 @@ class Stack:
         learned = [member.scales for member in members if member.scales is not None]
         rows = [len(member.fit) for member in members]
         self.maps = ScaleMaps(learned, rows).to(table.device) if learned else None
-        groups: list[dict[str, Any]] = [{"params": list(self.network.parameters())}]
+        self.descents = [Descent(list(self.network.parameters()), settings.lr, settings.weight_decay)]
         if self.maps is not None:
             # A scale is pulled nowhere, and a few numbers must go farther in as many steps.
-            groups.append({"params": list(self.maps.parameters()), "lr": settings.lr * RATE_TIMES, "weight_decay": 0.0})
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            fused=table.device.type in ("cpu", "cuda"),  # a third of the time; other devices have none
-        )
+            self.descents.append(Descent(list(self.maps.parameters()), settings.lr * RATE_TIMES, 0.0))
         self.stop_rows, self.stop_shares = table.padded([member.stop for member in members])
         self.best = {name: parameter.detach().clone() for name, parameter in self.parameters()}
         self.best_epoch = torch.zeros(len(members), dtype=torch.int64)
@@ -452,9 +483,11 @@ class Stack:
             corpora = self.table.corpora_of(rows)
             loss = loss_of(self.method, self.maps(mos, corpora), scores, shares)
             loss = loss + self.maps.roughness() + RANK_TIMES * rank_loss(mos, scores, corpora, shares)
-        self.optimizer.zero_grad()
+        for _, parameter in self.parameters():
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        for descent in self.descents:
+            descent.step()
 
     def best_weights(self) -> Iterator[tuple[Member, "Best"]]:
         """Each member with its best weights."""

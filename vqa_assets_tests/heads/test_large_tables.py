@@ -1,19 +1,34 @@
 """Tables that are too large to be held in memory: the same rows and heads, from a file and in pieces."""
 
+import mmap
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import pytest
 
-from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads import closed_form, feature_map, large_tables, random_features, rows, training
+from vqa_assets.feature_names import KONVID_V1, FeatureSchema
+from vqa_assets.heads import (
+    baselines,
+    closed_form,
+    feature_map,
+    large_tables,
+    random_features,
+    rows,
+    table_checks,
+    training,
+)
 from vqa_assets.heads.closed_form import RidgeRows, RidgeSums, logit_skips
 from vqa_assets.heads.large_tables import empty_features, let_go
 from vqa_assets.heads.method import HeadRows, TrainingRows
-from vqa_assets.heads.rows import TrainingTable, read_training_table
+from vqa_assets.heads.recipe import OWN_COLUMNS
+from vqa_assets.heads.rows import TrainingTable, read_training_table, refilled
 from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.splitting import Part
 from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.shared.head_tables import labelled, written
 
@@ -23,7 +38,7 @@ def everything_is_large(monkeypatch):
     """A few rows are too many to be held in memory, and a few columns to be worked on at once."""
     monkeypatch.setattr(large_tables, "NUMBERS_IN_MEMORY", 10)
     monkeypatch.setattr(rows, "_NUMBERS_OF_COLUMNS", 300)
-    monkeypatch.setattr(rows, "_NUMBERS_AT_ONCE", 300)
+    monkeypatch.setattr(large_tables, "NUMBERS_AT_ONCE", 300)
     monkeypatch.setattr(feature_map, "_VALUES_AT_ONCE", 300)
 
 
@@ -115,3 +130,64 @@ def test_solving_leaves_the_sums_as_they_are():
     first, again = (sums.solved(1.0) for _ in range(2))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(sums.xx, before)
+
+
+class WatchedFile(mmap.mmap):
+    """A file in memory that notes how much of it is there whenever some is given back."""
+
+    most_in_memory: ClassVar[dict[int, int]] = {}
+    """By address, in bytes."""
+
+    def madvise(self, *args: int) -> None:
+        address = np.frombuffer(self, dtype=np.uint8).ctypes.data
+        with Path("/proc/self/pagemap").open("rb") as pages:  # a word a page, whose first bit says whether it is there
+            pages.seek(8 * (address // mmap.PAGESIZE))
+            words = np.frombuffer(pages.read(8 * -(-len(self) // mmap.PAGESIZE)), dtype=np.uint64)
+        held = mmap.PAGESIZE * int((words >> np.uint64(63)).sum())
+        self.most_in_memory[address] = max(held, self.most_in_memory.get(address, 0))
+        super().madvise(*args)
+
+
+def test_no_step_that_reads_all_of_a_large_table_holds_it_in_memory(tmp_path, monkeypatch):
+    count, width = 4_000, 64
+    for module, name, few in (
+        (large_tables, "NUMBERS_IN_MEMORY", 50_000),
+        (large_tables, "NUMBERS_AT_ONCE", 16_000),
+        (rows, "_NUMBERS_OF_COLUMNS", 8 * count),
+        (feature_map, "_VALUES_AT_ONCE", 16_000),
+        (baselines, "_VALUES_AT_ONCE", 4_000),
+        (table_checks, "BATCH_ROWS", 800),
+    ):
+        monkeypatch.setattr(module, name, few)
+    monkeypatch.setattr(mmap, "mmap", WatchedFile)
+    monkeypatch.setattr(WatchedFile, "most_in_memory", {})
+    names = [f"f{i}" for i in range(width)]
+    columns = {name: np.random.default_rng(i).standard_normal(count) for i, name in enumerate(names)}
+    columns["f1"][::7] = np.nan  # filled in by the mean of the rows that train
+    keys, mos = [f"clip {i}" for i in range(count)], np.clip(3 + columns["f0"], 1, 5)
+    path = written(pl.DataFrame({"key": keys, "mos": mos, **columns}), tmp_path / "mine.parquet")
+    schema, train = FeatureSchema(OWN_COLUMNS, tuple(names), frozenset(names)), np.arange(0, count, 2)
+    as_read = read_training_table({"mine": path}, schema, ("f1",))
+    table = refilled(as_read, train)
+    table_checks.check_training_rows(table)
+    mapped = feature_map.FeatureMap.fitted(table.features, train)
+    inputs = mapped.inputs(table.features, table.onehot, train)
+    baselines.ridge_predictions(table, Part("a", train, train + 1), seed=0)
+    assert len(WatchedFile.most_in_memory) == 3  # as it was read, filled in, and mapped
+    assert max(WatchedFile.most_in_memory.values()) < 4 * count * width / 3
+    assert len(inputs) == len(train)
+
+
+def test_training_does_not_load_a_compiler():
+    code = """
+import sys, numpy as np
+from vqa_assets.heads.method import HeadRows, TrainingRows
+from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.heads.splitting import Part
+from vqa_assets.heads.training import TorchTrainer
+x = np.random.default_rng(0).standard_normal((40, 2)).astype(np.float32)
+rows = TrainingRows(x, np.zeros((40, 0), np.float32), np.clip(3 + x[:, 0], 1, 5), tuple(map(str, range(40))))
+TorchTrainer().train(rows, [HeadRows("a", np.arange(40))], TrainingSettings(epochs=1, device="cpu"), lambda *_: None)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
