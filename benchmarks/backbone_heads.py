@@ -21,10 +21,10 @@ from vqa_assets.demo.demo_corpus import make_demo_corpus
 from vqa_assets.features.backbone import backbone_family
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.heads.build import build_head
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.recipe import CorpusFacts, corpus_head_recipe
+from vqa_assets.heads.rows.vectors import with_backbones
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
-from vqa_assets.heads.vectors import with_backbones
 from vqa_assets.tables.networks import networks_mark
 from vqa_assets.tables.paths import DataRoot
 

@@ -12,13 +12,13 @@ import numpy as np
 from scipy.stats import t
 
 from benchmarks.head_laws import LAWS
-from vqa_assets.heads.baselines import rivals_of_parts
-from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainingRows
-from vqa_assets.heads.model import predict
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.judging.baselines import rivals_of_parts
+from vqa_assets.heads.members.method import SHIPPED, HeadRows, Method, TrainingRows
+from vqa_assets.heads.members.model import predict
+from vqa_assets.heads.members.training import device_named, train
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part, plan_splits
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, plan_splits
-from vqa_assets.heads.training import device_named, train
 from vqa_assets.metrics import plcc
 
 DEFAULT = TrainingSettings(device="cpu")

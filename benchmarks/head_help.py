@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from benchmarks.head_laws import table_of
 from vqa_assets.heads.helped import PlainHeads, SameSplits, with_help
 from vqa_assets.heads.helpers import Helper, HelpingRows
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.part_training import train_parts
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import own_parts, plan_splits
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import own_parts, plan_splits
-from vqa_assets.heads.training import TorchTrainer
 
 F64 = NDArray[np.float64]
 SETTINGS = TrainingSettings(device="cpu", protocol_splits=0)

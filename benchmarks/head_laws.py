@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from vqa_assets.feature_names import FeatureSchema
 from vqa_assets.heads.recipe import OWN_COLUMNS
-from vqa_assets.heads.rows import TrainingTable
-from vqa_assets.heads.synthetic import synthetic_table
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.synthetic import synthetic_table
 
 F64 = NDArray[np.float64]
 _WEIGHTS = np.array([0.4, 0.3, -0.3, 0.2])

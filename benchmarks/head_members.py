@@ -11,14 +11,14 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.head_laws import HARD_LAWS, LAWS, PUBLIC_LIKE
-from vqa_assets.heads.baselines import RIVALS, rivals_of_parts
-from vqa_assets.heads.method import SHIPPED, HeadRows, TrainingRows
-from vqa_assets.heads.model import member_scores
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.judging.baselines import RIVALS, rivals_of_parts
+from vqa_assets.heads.members.method import SHIPPED, HeadRows, TrainingRows
+from vqa_assets.heads.members.model import member_scores
+from vqa_assets.heads.members.training import device_named, train
+from vqa_assets.heads.members.weights import RIDGE_SHARE
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import plan_splits
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.training import device_named, train
-from vqa_assets.heads.weights import RIDGE_SHARE
 from vqa_assets.metrics import srocc
 
 SETTINGS = TrainingSettings(device="cpu")

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.head_laws import table_of
-from vqa_assets.heads.method import SHIPPED, HeadRows, TrainingRows
+from vqa_assets.heads.members.method import SHIPPED, HeadRows, TrainingRows
 
 SIZES = "1200x60+protocol,480x748,600x1024,200x4096,500x4096+protocol,1200x60+busy"
 FULL_SIZES = "100000x200+table,1000000x200+table"
@@ -83,9 +83,9 @@ def _parts(data: TrainingRows) -> None:
     """The seconds of one thread for one head, by part."""
     import torch
 
-    from vqa_assets.heads.model import one_thread
+    from vqa_assets.heads.members.model import one_thread
+    from vqa_assets.heads.members.training import DeviceRows, Learner, Stack, members_of
     from vqa_assets.heads.settings import TrainingSettings
-    from vqa_assets.heads.training import DeviceRows, Learner, Stack, members_of
 
     settings, contents = TrainingSettings(device="cpu"), np.arange(len(data.mos))
     head = HeadRows("one", np.arange(len(data.mos)))
@@ -107,11 +107,11 @@ def _parts(data: TrainingRows) -> None:
 
 def _build(table: object, protocol: bool) -> float:
     """Seconds of splits, training and judging, as ``build_head`` does them once its rows are read."""
-    from vqa_assets.heads.evaluation import evaluate, protocol_parts, run_protocol
+    from vqa_assets.heads.judging.evaluation import evaluate, protocol_parts, run_protocol
+    from vqa_assets.heads.members.training import TorchTrainer
     from vqa_assets.heads.part_training import train_parts
+    from vqa_assets.heads.rows.splitting import Part, plan_splits
     from vqa_assets.heads.settings import TrainingSettings
-    from vqa_assets.heads.splitting import Part, plan_splits
-    from vqa_assets.heads.training import TorchTrainer
 
     begun = time.perf_counter()
     settings = TrainingSettings(device="cpu", protocol_splits=10 if protocol else 0)
@@ -129,9 +129,9 @@ def _build(table: object, protocol: bool) -> float:
 def _of_a_table(rows: int, columns: int) -> None:
     """A whole build of a labelled Parquet table of one corpus, two clips to a content."""
     from vqa_assets.heads.build import build_head
+    from vqa_assets.heads.members.training import TorchTrainer
     from vqa_assets.heads.recipe import UNDECLARED, corpus_head_recipe
     from vqa_assets.heads.settings import TrainingSettings
-    from vqa_assets.heads.training import TorchTrainer
 
     with tempfile.TemporaryDirectory() as folder:
         path, names = Path(folder, "mine.parquet"), tuple(f"f{i:03d}" for i in range(columns))

@@ -13,14 +13,14 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.head_laws import table_of
-from vqa_assets.heads.export import build_onnx
-from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainingRows
-from vqa_assets.heads.model import predict
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.members.export import build_onnx
+from vqa_assets.heads.members.method import SHIPPED, HeadRows, Method, TrainingRows
+from vqa_assets.heads.members.model import predict
+from vqa_assets.heads.members.training import device_named, train
+from vqa_assets.heads.members.weights import HIDDEN, HeadWeights, standardisation, standardised
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part, plan_splits
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, plan_splits
-from vqa_assets.heads.training import device_named, train
-from vqa_assets.heads.weights import HIDDEN, HeadWeights, standardisation, standardised
 from vqa_assets.metrics import plcc
 
 ROWS, FEATURES, FOLDS, EPOCHS, BATCH, TARGET = 150_000, 11, 5, 30, 2_048, 8.0

@@ -22,7 +22,7 @@ from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
 
 if TYPE_CHECKING:
-    from vqa_assets.heads.judging import Judgement, Predictor
+    from vqa_assets.heads.judging.judgement import Judgement, Predictor
     from vqa_assets.heads.recipe import HeadRecipe
     from vqa_assets.metrics import Scores
     from vqa_assets.provenance import ReadInput
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
     try:
-        from vqa_assets.heads.judging import judge_table, read_judged
+        from vqa_assets.heads.judging.judgement import judge_table, read_judged
         from vqa_assets.metrics import Bootstrap
         from vqa_assets.provenance.reading import refuse_changes
 
@@ -82,8 +82,8 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
 
     A file by its suffix, else the table's column of that name, else a head by its name under the data root's models.
     """
-    from vqa_assets.heads.judging import column_predictor, head_predictor, number_of_vector
-    from vqa_assets.heads.vectors import with_blocks
+    from vqa_assets.heads.judging.judgement import column_predictor, head_predictor, number_of_vector
+    from vqa_assets.heads.rows.vectors import with_blocks
     from vqa_assets.tables.foreign_tables import check_present, table_at
 
     name, columns = options.judged, tuple(filter(None, (one.strip() for one in (options.columns or "").split(","))))
@@ -137,7 +137,7 @@ def _recipe(name: str) -> "HeadRecipe":
 
 def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """``judgement.json`` and ``judgement.png`` in the folder; an error leaves both as they were."""
-    from vqa_assets.heads.judging import VERSION, judgement_png
+    from vqa_assets.heads.judging.judgement import VERSION, judgement_png
     from vqa_assets.provenance import Manifest, RunContext, write_manifest
     from vqa_assets.tables.makers import made_by
     from vqa_assets.tables.publication import publishing, settle
@@ -190,7 +190,7 @@ def _root(named: str | None, folder: Path) -> DataRoot:
 
 def as_text(judgement: "Judgement") -> str:
     """The judgement for people: what was judged, a table with intervals under the numbers, notes, the gate."""
-    from vqa_assets.heads.judging import NEVER_SEEN
+    from vqa_assets.heads.judging.judgement import NEVER_SEEN
 
     counts, table = judgement.counts, judgement.table
     left_out = {

@@ -169,7 +169,7 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     """Every row of a feature table, in its order; HeadError where the head cannot read it."""
     import polars as pl
 
-    from vqa_assets.heads.vectors import refuse_other_vectors
+    from vqa_assets.heads.rows.vectors import refuse_other_vectors
     from vqa_assets.labels.scores import IDENTITY_COLUMNS
     from vqa_assets.tables.foreign_tables import check_present, table_at
 
@@ -201,7 +201,7 @@ def extractor_of(head: "Head", options: argparse.Namespace) -> "ClipExtractor":
     from vqa_assets.feature_names import NR_V1
     from vqa_assets.features.backbone import backbone_family
     from vqa_assets.features.extractor import FEATURE_SETS, ClipExtractor
-    from vqa_assets.heads.vectors import backbones_of, families_in, refuse_other_network
+    from vqa_assets.heads.rows.vectors import backbones_of, families_in, refuse_other_network
 
     root = DataRoot.resolve(options.root) if options.root else DataRoot.named()
     backbones = backbones_of(head.schema.name, root)

@@ -87,7 +87,7 @@ class ScoresByWindow:
 def check_windows(head: "Head") -> None:
     """HeadError where the head reads what a window of a clip does not have."""
     from vqa_assets.feature_names import KONVID_V1_COLUMNS
-    from vqa_assets.heads.columns import number_sources
+    from vqa_assets.heads.rows.columns import number_sources
 
     of_whole_clips = set(KONVID_V1_COLUMNS)
     reads = [name for name in head.schema.columns if of_whole_clips.intersection(number_sources(name))]
@@ -211,7 +211,7 @@ def picture_png(target: str, scored: Sequence[ScoresByWindow], ends: tuple[float
     """
     from matplotlib.figure import Figure
 
-    from vqa_assets.heads.pictures import png_of
+    from vqa_assets.heads.judging.pictures import png_of
 
     drawn = scored[:_PANELS]
     figure = Figure(figsize=(7.2, 0.4 + 1.7 * max(len(drawn), 1)), dpi=80, layout="tight")

@@ -9,7 +9,7 @@ from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.ffmpeg import ffmpeg_binary
 from vqa_assets.features.measuring import one_clip_row
 from vqa_assets.heads.recipe import FEATURE_SCHEMAS
-from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.rows.reading import read_training_table
 from vqa_assets_tests.shared.tables import write_rows
 
 SOURCES = ("testsrc2", "mandelbrot", "cellauto=rule=110", "life=mold=10:death_color=#c83232:life_color=#00ff00")

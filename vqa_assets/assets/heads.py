@@ -148,7 +148,7 @@ def _train(
     from vqa_assets.heads.experiments import check_same_head
     from vqa_assets.heads.helpers import sources_of_help
     from vqa_assets.heads.publish import HeadInputs, publish_head
-    from vqa_assets.heads.vectors import with_backbones
+    from vqa_assets.heads.rows.vectors import with_backbones
 
     with dagster_failures():
         root = data_root.root()
@@ -564,7 +564,7 @@ def columns_result(manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
 
 
 def _runs_anywhere(onnx: Path, manifest: Mapping[str, Any]) -> dg.AssetCheckResult:
-    from vqa_assets.heads.export import check_operators
+    from vqa_assets.heads.members.export import check_operators
 
     record = file_record(onnx)
     if not record["exists"]:
@@ -606,7 +606,7 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Any]:
         from vqa_assets.heads.across import METRICS, evaluate_across, recipe_of
         from vqa_assets.heads.publish import publish_across
-        from vqa_assets.heads.vectors import with_backbones
+        from vqa_assets.heads.rows.vectors import with_backbones
 
         with dagster_failures():
             root = data_root.root()

@@ -1,7 +1,7 @@
 """Which rows show the same content, and splits that never separate them.
 
 Splits are drawn by hash and seed, so a group's place never moves when rows are added. Where content ids come from is a
-corpus's declaration; which part of a split trains what is in ``heads/splitting``.
+corpus's declaration; which part of a split trains what is in ``heads/rows/splitting``.
 """
 
 import hashlib

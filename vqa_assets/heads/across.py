@@ -12,16 +12,16 @@ import numpy as np
 
 from vqa_assets.corpora.contents import assign_folds
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.choosing import Chosen, Say, chosen_rows
-from vqa_assets.heads.evaluation import Judged, joined, judge, predicted
-from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.judging.evaluation import Judged, joined, judge, predicted
+from vqa_assets.heads.members.method import Trainer
+from vqa_assets.heads.members.weights import HeadWeights
 from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1, CorpusFacts, HeadRecipe
-from vqa_assets.heads.rows import TableFiles, TrainingTable
+from vqa_assets.heads.rows.choosing import Chosen, Say, chosen_rows
+from vqa_assets.heads.rows.reading import TableFiles, TrainingTable
+from vqa_assets.heads.rows.splitting import Part, corpora_out
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, corpora_out
 from vqa_assets.heads.table_checks import check_training_rows
-from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import Scores, score
 
 METRICS = ("srocc", "plcc")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vqa_assets.errors import VqaError
-from vqa_assets.heads.columns import sources_of
 from vqa_assets.heads.recipe import HeadRecipe
+from vqa_assets.heads.rows.columns import sources_of
 from vqa_assets.heads.settings import EVERY_CORPUS, TrainingSettings, schema_of
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.parquet import column_names

@@ -12,8 +12,9 @@ from vqa_assets.corpora.contents import ENOUGH_CONTENTS
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
 from vqa_assets.heads.advice import advice_on
-from vqa_assets.heads.choosing import Say, chosen_rows
-from vqa_assets.heads.evaluation import (
+from vqa_assets.heads.helped import PlainHeads, with_help
+from vqa_assets.heads.helpers import HelpSources, read_helper
+from vqa_assets.heads.judging.evaluation import (
     PROPOSED,
     Predictions,
     Verdict,
@@ -24,20 +25,19 @@ from vqa_assets.heads.evaluation import (
     unmeasured,
     verdict,
 )
-from vqa_assets.heads.export import PARITY_ROWS, build_onnx, check_operators, check_parity
-from vqa_assets.heads.helped import PlainHeads, with_help
-from vqa_assets.heads.helpers import HelpSources, read_helper
+from vqa_assets.heads.judging.regression import HeldOut, held_out
 from vqa_assets.heads.label_noise import ceilings, label_noise_of, noise_weights, tried_weighing
 from vqa_assets.heads.manifest import Exported, MadeHead, build_manifest
-from vqa_assets.heads.method import Trainer
-from vqa_assets.heads.near_copies import NearCopies, near_copies
+from vqa_assets.heads.members.export import PARITY_ROWS, build_onnx, check_operators, check_parity
+from vqa_assets.heads.members.method import Trainer
 from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFacts, Gate, HeadRecipe
-from vqa_assets.heads.regression import HeldOut, held_out
-from vqa_assets.heads.rows import TableFiles, TrainingTable, refilled
+from vqa_assets.heads.rows.choosing import Say, chosen_rows
+from vqa_assets.heads.rows.near_copies import NearCopies, near_copies
+from vqa_assets.heads.rows.reading import TableFiles, TrainingTable, refilled
+from vqa_assets.heads.rows.splitting import SplitPlan, corpora_out, own_parts, plan_sources, plan_splits
 from vqa_assets.heads.scale_choice import chosen_scales
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import SplitPlan, corpora_out, own_parts, plan_sources, plan_splits
 from vqa_assets.heads.table_checks import check_training_rows
 from vqa_assets.metrics import Scores
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from vqa_assets.errors import SchemaError, SettingsError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, schema_in_order
-from vqa_assets.heads.choosing import Say
-from vqa_assets.heads.display import read_profile
 from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.heads.recipe import MOS_TARGET, HeadRecipe
+from vqa_assets.heads.rows.choosing import Say
+from vqa_assets.heads.rows.display import read_profile
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.makers import Wrote, made_by

@@ -16,22 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import balanced_folds
-from vqa_assets.heads.baselines import bounded
-from vqa_assets.heads.choosing import Say
-from vqa_assets.heads.closed_form import KernelRidge
-from vqa_assets.heads.corpus_scales import numbered
-from vqa_assets.heads.evaluation import WITH_INTERVAL, Predictions, joined, predicted
-from vqa_assets.heads.feature_map import FeatureMap
 from vqa_assets.heads.helpers import Helper
+from vqa_assets.heads.judging.baselines import bounded
+from vqa_assets.heads.judging.evaluation import WITH_INTERVAL, Predictions, joined, predicted
 from vqa_assets.heads.label_noise import NoiseWeights
-from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.members.closed_form import KernelRidge
+from vqa_assets.heads.members.corpus_scales import numbered
+from vqa_assets.heads.members.feature_map import FeatureMap
+from vqa_assets.heads.members.method import Trainer
+from vqa_assets.heads.members.random_features import RIDGE_PENALTIES
+from vqa_assets.heads.members.weights import F32, I64, Assistance, HeadWeights, OnnxHelper
 from vqa_assets.heads.part_training import both_weights, train_parts
-from vqa_assets.heads.random_features import RIDGE_PENALTIES
 from vqa_assets.heads.recipe import Target
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.choosing import Say
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part, SplitPlan, bootstrap_of, own_parts
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, SplitPlan, bootstrap_of, own_parts
-from vqa_assets.heads.weights import F32, I64, Assistance, HeadWeights, OnnxHelper
 from vqa_assets.metrics import metric_of_resamples, percentile_interval, resamples, srocc
 
 F64 = NDArray[np.float64]
@@ -242,7 +242,7 @@ def with_help(
     The helper is trained once: rows of contents that this corpus has too were left out whole. Each part decides by its
     own training rows whether and how it is helped.
     """
-    from vqa_assets.heads.model import helper_scores, one_thread
+    from vqa_assets.heads.members.model import helper_scores, one_thread
 
     by: HeadWeights | OnnxHelper
     if isinstance(helper.source, OnnxHelper):

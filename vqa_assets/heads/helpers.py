@@ -15,14 +15,14 @@ import numpy as np
 from vqa_assets.corpora.contents import joined_groups
 from vqa_assets.errors import HeadError, SettingsError, TrainingError
 from vqa_assets.heads.advice import could_help
-from vqa_assets.heads.choosing import Chosen, Say
+from vqa_assets.heads.judging.seen import OF_EVERY_ROW, KnownRows, predictions_path, training_of
+from vqa_assets.heads.members.weights import I64, OnnxHelper
 from vqa_assets.heads.recipe import UNDECLARED, CorpusFacts, HeadRecipe
-from vqa_assets.heads.rows import TableFiles, TrainingTable, files_of, looks, read_training_table
-from vqa_assets.heads.seen import OF_EVERY_ROW, KnownRows, predictions_path, training_of
+from vqa_assets.heads.rows.choosing import Chosen, Say
+from vqa_assets.heads.rows.reading import TableFiles, TrainingTable, files_of, looks, read_training_table
+from vqa_assets.heads.rows.vectors import refuse_other_network, refuse_vectors_of_others
 from vqa_assets.heads.settings import EVERY_CORPUS, TrainingSettings
 from vqa_assets.heads.using import open_head
-from vqa_assets.heads.vectors import refuse_other_network, refuse_vectors_of_others
-from vqa_assets.heads.weights import I64, OnnxHelper
 from vqa_assets.tables.files import place_to_read, read_json_object
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.baselines import bounded
-from vqa_assets.heads.choosing import Say
-from vqa_assets.heads.closed_form import PENALTIES, KernelRidge
-from vqa_assets.heads.evaluation import WITH_INTERVAL, predicted
-from vqa_assets.heads.feature_map import FeatureMap
-from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.judging.baselines import bounded
+from vqa_assets.heads.judging.evaluation import WITH_INTERVAL, predicted
+from vqa_assets.heads.members.closed_form import PENALTIES, KernelRidge
+from vqa_assets.heads.members.feature_map import FeatureMap
+from vqa_assets.heads.members.method import Trainer
+from vqa_assets.heads.members.weights import F32, I64, HeadWeights
 from vqa_assets.heads.part_training import train_parts
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.choosing import Say
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part, SplitPlan, folds_of
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, SplitPlan, folds_of
-from vqa_assets.heads.weights import F32, I64, HeadWeights
 from vqa_assets.metrics import finite_or_none, plcc
 
 F64 = NDArray[np.float64]

@@ -17,11 +17,12 @@ from pydantic_core import PydanticCustomError
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import BACKBONE_PREFIX, DISPLAY_COLUMNS, FR_V2
-from vqa_assets.heads.export import IR_VERSION, OPSET, parity_limit
-from vqa_assets.heads.feature_map import KNOTS, PROJECTED_ABOVE
-from vqa_assets.heads.intervals import Interval
-from vqa_assets.heads.method import SHIPPED
-from vqa_assets.heads.random_features import FEATURES
+from vqa_assets.heads.judging.intervals import Interval
+from vqa_assets.heads.members.export import IR_VERSION, OPSET, parity_limit
+from vqa_assets.heads.members.feature_map import KNOTS, PROJECTED_ABOVE
+from vqa_assets.heads.members.method import SHIPPED
+from vqa_assets.heads.members.random_features import FEATURES
+from vqa_assets.heads.members.weights import CLIP, HIDDEN, RIDGE_SHARE, HeadWeights
 from vqa_assets.heads.recipe import (
     ENCODER_VOCAB,
     ENCODER_VOCAB_VERSION,
@@ -31,23 +32,22 @@ from vqa_assets.heads.recipe import (
     HeadRecipe,
     Target,
 )
+from vqa_assets.heads.rows.vectors import backbones_as_json, backbones_in
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.vectors import backbones_as_json, backbones_in
-from vqa_assets.heads.weights import CLIP, HIDDEN, RIDGE_SHARE, HeadWeights
 from vqa_assets.metrics import Scores, mean_scores
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.networks import RecordedNetwork
 
 if TYPE_CHECKING:  # a head is put to use without what trains and judges one
     from vqa_assets.backbones.folder import Backbone
-    from vqa_assets.heads.choosing import Chosen
-    from vqa_assets.heads.evaluation import Evaluation, Judged, Verdict
     from vqa_assets.heads.helped import HelpReport
-    from vqa_assets.heads.intervals import Intervals
-    from vqa_assets.heads.near_copies import NearCopies
-    from vqa_assets.heads.rows import TrainingTable
+    from vqa_assets.heads.judging.evaluation import Evaluation, Judged, Verdict
+    from vqa_assets.heads.judging.intervals import Intervals
+    from vqa_assets.heads.rows.choosing import Chosen
+    from vqa_assets.heads.rows.near_copies import NearCopies
+    from vqa_assets.heads.rows.reading import TrainingTable
+    from vqa_assets.heads.rows.splitting import SplitPlan
     from vqa_assets.heads.scale_choice import ScaleChoice
-    from vqa_assets.heads.splitting import SplitPlan
 
 SCHEMA = "mos-head-manifest-v1"
 AGAIN = "materialize the head again, or put both its files back"
@@ -306,8 +306,8 @@ def _interval(intervals: "Intervals") -> dict[str, Any] | None:
 
 def _protocol(evaluation: "Evaluation") -> dict[str, Any] | None:
     """The field's protocol: medians over splits and 95 % intervals, per predictor; None where it was not run."""
-    from vqa_assets.heads.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
-    from vqa_assets.heads.evaluation import TEST_SHARE
+    from vqa_assets.heads.judging.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
+    from vqa_assets.heads.judging.evaluation import TEST_SHARE
 
     protocol = evaluation.protocol
     if protocol is None:

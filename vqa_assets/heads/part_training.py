@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vqa_assets.clips.work import ProgressLine, clock
-from vqa_assets.heads.choosing import Say
-from vqa_assets.heads.corpus_scales import numbered
-from vqa_assets.heads.method import EPOCHS, RIDGE_MEMBERS, HeadRows, TrainedHeads, Trainer, TrainingRows
+from vqa_assets.heads.members.corpus_scales import numbered
+from vqa_assets.heads.members.method import EPOCHS, RIDGE_MEMBERS, HeadRows, TrainedHeads, Trainer, TrainingRows
+from vqa_assets.heads.members.weights import F32, HeadWeights, on_training_range
 from vqa_assets.heads.recipe import Target
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.choosing import Say
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.weights import F32, HeadWeights, on_training_range
 
 if TYPE_CHECKING:
     from vqa_assets.heads.label_noise import NoiseWeights

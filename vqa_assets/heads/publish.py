@@ -15,11 +15,11 @@ import polars as pl
 from vqa_assets.heads.across import METRICS, Across
 from vqa_assets.heads.build import BuiltHead
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.evaluation import Predictions
 from vqa_assets.heads.experiments import chosen_by, folder_of, standing_head
+from vqa_assets.heads.judging.evaluation import Predictions
+from vqa_assets.heads.judging.pictures import draw_dots, png_of
+from vqa_assets.heads.judging.regression import against_published
 from vqa_assets.heads.manifest import SCHEMA, as_plain, target_of
-from vqa_assets.heads.pictures import draw_dots, png_of
-from vqa_assets.heads.regression import against_published
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.table_checks import check_published, write_predictions
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, content_version, write_manifest

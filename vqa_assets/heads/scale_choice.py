@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from vqa_assets.heads.choosing import Say
-from vqa_assets.heads.corpus_scales import KNOTS, numbered
-from vqa_assets.heads.evaluation import joined, predicted
+from vqa_assets.heads.judging.evaluation import joined, predicted
 from vqa_assets.heads.label_noise import NoiseWeights
-from vqa_assets.heads.method import Trainer
+from vqa_assets.heads.members.corpus_scales import KNOTS, numbered
+from vqa_assets.heads.members.method import Trainer
+from vqa_assets.heads.members.weights import HeadWeights
 from vqa_assets.heads.part_training import train_parts
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.choosing import Say
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part, SplitPlan
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, SplitPlan
-from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.metrics import Scores, score, srocc
 
 LEARNED, UNION = "learned", "union"

@@ -12,7 +12,7 @@ from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.errors import SettingsError
 from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
 from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
-from vqa_assets.heads.vectors import is_schema_name, schema_named
+from vqa_assets.heads.rows.vectors import is_schema_name, schema_named
 from vqa_assets.settings import Many, SettingPath, Settings, Shape, TableFiles, Unfit, as_path, setting
 
 _SMALL = 5_000

@@ -13,10 +13,10 @@ import polars as pl
 from vqa_assets.corpora.contents import content_of_group
 from vqa_assets.errors import SchemaError
 from vqa_assets.feature_names import schema_in_order
-from vqa_assets.heads.columns import slots
-from vqa_assets.heads.large_tables import let_go
 from vqa_assets.heads.manifest import SCHEMA, target_of
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.members.large_tables import let_go
+from vqa_assets.heads.rows.columns import slots
+from vqa_assets.heads.rows.reading import TrainingTable
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.makers import mark, seal
@@ -35,7 +35,7 @@ from vqa_assets.tables.validation import BATCH_ROWS, validate_frames, validate_r
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vqa_assets.heads.evaluation import Predictions
+    from vqa_assets.heads.judging.evaluation import Predictions
 
 _AGAIN = "materialize the head again"
 

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from vqa_assets.errors import HeadError, TrainingError
 from vqa_assets.feature_names import FeatureSchema
-from vqa_assets.heads.columns import (
+from vqa_assets.heads.judging.intervals import F64, disagreement
+from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
+from vqa_assets.heads.members.export import MEMBERS, check_operators
+from vqa_assets.heads.members.weights import F32, encoder_onehot
+from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, MOS_TARGET, OWN_COLUMNS, VMAF_TARGET, Target
+from vqa_assets.heads.rows.columns import (
     columns_of_lists,
     columns_of_text,
     columns_without_numbers,
@@ -24,13 +29,8 @@ from vqa_assets.heads.columns import (
     number_sources,
     word_sources,
 )
-from vqa_assets.heads.display import DisplayProfile
-from vqa_assets.heads.export import MEMBERS, check_operators
-from vqa_assets.heads.intervals import F64, disagreement
-from vqa_assets.heads.manifest import AGAIN, ReadManifest, read_manifest
-from vqa_assets.heads.recipe import ENCODER_VOCAB, FEATURE_SCHEMAS, MOS_TARGET, OWN_COLUMNS, VMAF_TARGET, Target
-from vqa_assets.heads.vectors import schema_of_manifest, wrong_vectors
-from vqa_assets.heads.weights import F32, encoder_onehot
+from vqa_assets.heads.rows.display import DisplayProfile
+from vqa_assets.heads.rows.vectors import schema_of_manifest, wrong_vectors
 from vqa_assets.tables.files import place_to_read
 from vqa_assets.tables.makers import refuse_newer
 

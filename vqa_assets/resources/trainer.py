@@ -24,7 +24,7 @@ from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 from vqa_assets.settings import typed_path
 
 if TYPE_CHECKING:
-    from vqa_assets.heads.method import HeadRows, TrainedHeads, Trainer, TrainingProgress, TrainingRows
+    from vqa_assets.heads.members.method import HeadRows, TrainedHeads, Trainer, TrainingProgress, TrainingRows
     from vqa_assets.heads.settings import TrainingSettings
 
 HERE, PROCESS = "torch", "process"
@@ -67,7 +67,7 @@ class TrainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         if self.implementation == PROCESS or (self.implementation == AUTO and env.get(COMMAND_NAME)):
             return ProcessTrainer(context, command_of(env), self.device, env.get(JOBS_NAME) or None)
-        from vqa_assets.heads.training import TorchTrainer
+        from vqa_assets.heads.members.training import TorchTrainer
 
         return TorchTrainer(self.device)
 
@@ -124,8 +124,8 @@ class ProcessTrainer:
         settings: "TrainingSettings",
         progress: "TrainingProgress",  # noqa: ARG002  the process tells its own, through Pipes
     ) -> "TrainedHeads":
-        """As ``heads.method.Trainer``; TrainingError as the process met it, or where it ended without a word."""
-        from vqa_assets.heads.training_job import Job, read_result, write_job
+        """As ``heads.members.method.Trainer``; TrainingError as the process met it, or where it ended without a word."""
+        from vqa_assets.heads.members.training_job import Job, read_result, write_job
 
         with tempfile.TemporaryDirectory(prefix="vqa-training-", dir=self._jobs()) as name:
             folder = Path(name)

@@ -54,8 +54,8 @@ def _ends(folder: Path) -> PipesParamsLoader:
 
 
 def _train(folder: Path, pipes: PipesContext) -> None:
-    from vqa_assets.heads.method import EPOCHS
-    from vqa_assets.heads.training_job import run_job
+    from vqa_assets.heads.members.method import EPOCHS
+    from vqa_assets.heads.members.training_job import run_job
 
     begun = reported = time.monotonic()
 

@@ -13,7 +13,7 @@ import pytest
 from vqa_assets.assets.heads import EXPERIMENT_TAG
 from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.errors import HeadError
-from vqa_assets.heads.seen import training_of
+from vqa_assets.heads.judging.seen import training_of
 from vqa_assets.predict import find_head
 from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.heads.test_full_reference import encodes

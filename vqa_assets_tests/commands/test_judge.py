@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from vqa_assets.heads.build import build_head
-from vqa_assets.heads.foreign import open_foreign
+from vqa_assets.heads.judging.foreign import open_foreign
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, KONVID_MOS_HEAD_V1
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.judge import main
 from vqa_assets.provenance import RunContext
 from vqa_assets.provenance.verify import verify

@@ -24,13 +24,13 @@ from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.measuring import one_clip_row
 from vqa_assets.heads.build import build_head
-from vqa_assets.heads.export import run_onnx
+from vqa_assets.heads.members.export import run_onnx
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.weights import encoder_onehot
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.using import open_head
-from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.predict import main, sources_of
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot

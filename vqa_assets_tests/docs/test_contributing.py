@@ -22,8 +22,8 @@ from vqa_assets.doc_tables import settings_table
 from vqa_assets.errors import SettingsError
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.heads.build import build_head
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.settings import Level, resolve_levels
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.clips import tiny_clip
@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "vqa_assets"
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 WALKS = PAGE.partition("## Four walks")[2].partition("\n## ")[0]
-STOPS = sorted(set(re.findall(r"`([a-z_]+/[a-z_]+(?:\.\w+)?)`", WALKS)))
+STOPS = sorted(set(re.findall(r"`([a-z_]+(?:/[a-z_]+)+(?:\.\w+)?)`", WALKS)))
 
 
 def test_every_room_of_the_package_has_its_row() -> None:
@@ -62,9 +62,8 @@ def test_tests_stand_in_folders_of_the_rooms_names() -> None:
 
 @pytest.mark.parametrize("stop", STOPS)
 def test_what_a_walk_passes_through_is_there(stop: str) -> None:
-    module, _, name = stop.replace("/", ".", 1).partition(".")[2].partition(".")
-    room = stop.partition("/")[0]
-    found = importlib.import_module(f"vqa_assets.{room}.{module}")
+    path, _, name = stop.partition(".")
+    found = importlib.import_module(f"vqa_assets.{path.replace('/', '.')}")
     assert not name or hasattr(found, name)
 
 

@@ -16,8 +16,8 @@ from vqa_assets.encode_grid import grid_files
 from vqa_assets.encode_grid.grid import GridReport
 from vqa_assets.encode_grid.settings import EncodeLabels
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.heads.evaluation import PRODUCTION, PROPOSED
-from vqa_assets.heads.intervals import LEVEL
+from vqa_assets.heads.judging.evaluation import PRODUCTION, PROPOSED
+from vqa_assets.heads.judging.intervals import LEVEL
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.provenance.verify import Match

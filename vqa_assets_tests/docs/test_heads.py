@@ -8,8 +8,8 @@ import pytest
 
 from vqa_assets.corpora.contents import SPLIT_WORDS
 from vqa_assets.doc_tables import settings_table
-from vqa_assets.heads.display import FIELDS, read_profile
 from vqa_assets.heads.recipe import FEATURE_SCHEMAS, FR_REGRESSOR_V2, HEAD_RECIPES, Gate
+from vqa_assets.heads.rows.display import FIELDS, read_profile
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.resources.trainer import COMMAND_NAME, JOBS_NAME, TrainerResource
 

@@ -8,18 +8,18 @@ from benchmarks.head_architecture import WAYS
 from benchmarks.head_laws import LAWS
 from vqa_assets import judge
 from vqa_assets.corpora.contents import ENOUGH_CONTENTS
-from vqa_assets.heads.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
-from vqa_assets.heads.evaluation import PROPOSED, TEST_SHARE
-from vqa_assets.heads.export import MEMBERS
-from vqa_assets.heads.feature_map import KNOTS
-from vqa_assets.heads.intervals import LEVEL
-from vqa_assets.heads.judging import VERSION as JUDGEMENT_VERSION
-from vqa_assets.heads.method import SHIPPED
-from vqa_assets.heads.random_features import FEATURES
+from vqa_assets.heads.judging.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
+from vqa_assets.heads.judging.evaluation import PROPOSED, TEST_SHARE
+from vqa_assets.heads.judging.intervals import LEVEL
+from vqa_assets.heads.judging.judgement import VERSION as JUDGEMENT_VERSION
+from vqa_assets.heads.members.export import MEMBERS
+from vqa_assets.heads.members.feature_map import KNOTS
+from vqa_assets.heads.members.method import SHIPPED
+from vqa_assets.heads.members.random_features import FEATURES
+from vqa_assets.heads.members.weights import CLIP, HIDDEN
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.using import BEYOND
-from vqa_assets.heads.weights import CLIP, HIDDEN
 from vqa_assets.predict import VERSION, parser
 
 REPOSITORY = Path(__file__).parents[2]

@@ -64,7 +64,7 @@ _HEAVY = (
     "vqa_assets.features.extractor",
     "vqa_assets.heads.build",
     "vqa_assets.heads.publish",
-    "vqa_assets.heads.training",
+    "vqa_assets.heads.members.training",
     "vqa_assets.ingest.gather",
     "vqa_assets.ingest.run",
     "vqa_assets.labels.batch",

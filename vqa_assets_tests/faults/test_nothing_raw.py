@@ -16,12 +16,12 @@ import pytest
 from vqa_assets import describe, judge, predict, status
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.build import BuiltHead, build_head
+from vqa_assets.heads.judging.regression import against_published
+from vqa_assets.heads.judging.seen import KnownRows, training_of
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
-from vqa_assets.heads.regression import against_published
-from vqa_assets.heads.seen import KnownRows, training_of
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.provenance import RunContext
 from vqa_assets.provenance import verify as provenance
 from vqa_assets.tables.files import fault_of

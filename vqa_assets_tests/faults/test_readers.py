@@ -25,7 +25,7 @@ from vqa_assets.corpora.declarations import read_declaration
 from vqa_assets.encode_grid.libvmaf_report import parse_report
 from vqa_assets.errors import VqaError
 from vqa_assets.features.cache import CacheKey, FeatureCache, Outcome
-from vqa_assets.heads.display import read_profile
+from vqa_assets.heads.rows.display import read_profile
 from vqa_assets.ingest.cache import IngestCache, ReadClip, read_only
 from vqa_assets.ingest.earlier import read_earlier
 from vqa_assets.ingest.layout import CorpusLayout

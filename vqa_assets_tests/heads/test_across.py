@@ -11,10 +11,10 @@ from vqa_assets.assets.metadata import heat_map_png
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.across import Across, evaluate_across, recipe_of
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.publish import near_duplicates, report
 from vqa_assets.heads.recipe import UNIFIED_SCHEMA, CorpusFacts
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, unified
 from vqa_assets_tests.shared.platform import data_version, failure, metadata

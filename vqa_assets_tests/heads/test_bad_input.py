@@ -14,11 +14,11 @@ from vqa_assets.errors import SettingsError, TableError, TrainingError, VqaError
 from vqa_assets.feature_names import KONVID_V1, SHOT_FEATURES
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.card import render_card
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
-from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.rows.reading import read_training_table
+from vqa_assets.heads.rows.splitting import plan_splits
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.shared.head_tables import FACTS, chug_labelled, labelled, quiet, written
 
 

@@ -16,13 +16,13 @@ from vqa_assets.errors import SchemaError, SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.export import run_onnx
+from vqa_assets.heads.members.export import run_onnx
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.weights import encoder_onehot
 from vqa_assets.heads.publish import HeadInputs, card_png, publish_head
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, KONVID_MOS_HEAD_V1, Gate
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.using import open_head
-from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.metrics import srocc
 from vqa_assets.provenance import RunContext
 from vqa_assets.provenance.verify import verify

@@ -10,9 +10,9 @@ from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.recipe import CHUG_HDR_DISPLAY_V1, CHUG_HDR_MOS_HEAD_V1, CHUG_HDR_WIDE_V1
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.shared.head_tables import FACTS, chug_labelled, quiet, written
 
 

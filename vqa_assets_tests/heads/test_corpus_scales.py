@@ -13,20 +13,20 @@ from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.corpus_scales import KNOTS, CorpusScales, numbered
-from vqa_assets.heads.export import run_onnx
-from vqa_assets.heads.judging import head_predictor
-from vqa_assets.heads.method import HeadRows, TrainingRows
-from vqa_assets.heads.model import predict
+from vqa_assets.heads.judging.judgement import head_predictor
+from vqa_assets.heads.members.corpus_scales import KNOTS, CorpusScales, numbered
+from vqa_assets.heads.members.export import run_onnx
+from vqa_assets.heads.members.method import HeadRows, TrainingRows
+from vqa_assets.heads.members.model import predict
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.training_job import Job, read_job, read_result, run_job, write_job, write_result
+from vqa_assets.heads.members.weights import HeadWeights, encoder_onehot
 from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import UNIFIED_MOS_HEAD_V1
-from vqa_assets.heads.rows import TrainingTable, read_training_table
+from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
+from vqa_assets.heads.rows.splitting import Part
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.training import TorchTrainer
-from vqa_assets.heads.training_job import Job, read_job, read_result, run_job, write_job, write_result
 from vqa_assets.heads.using import open_head
-from vqa_assets.heads.weights import HeadWeights, encoder_onehot
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, unified
 
 TEN_EPOCHS = TrainingSettings(

@@ -9,8 +9,6 @@ import pytest
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, DISPLAY_COLUMNS, KONVID_V1, FeatureSchema
-from vqa_assets.heads.columns import feature_columns, word_sources
-from vqa_assets.heads.display import read_profile
 from vqa_assets.heads.recipe import (
     CHUG_HDR_DISPLAY_V1,
     CHUG_HDR_MOS_HEAD_V1,
@@ -19,6 +17,8 @@ from vqa_assets.heads.recipe import (
     KONVID_MOS_HEAD_V1,
     corpus_head_recipe,
 )
+from vqa_assets.heads.rows.columns import feature_columns, word_sources
+from vqa_assets.heads.rows.display import read_profile
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 
 FULL = {

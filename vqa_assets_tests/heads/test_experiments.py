@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from vqa_assets.errors import SettingsError
-from vqa_assets.heads.display import read_profile
 from vqa_assets.heads.experiments import check_same_head, chosen_by, standing_head
 from vqa_assets.heads.manifest import SCHEMA
 from vqa_assets.heads.recipe import (
@@ -18,6 +17,7 @@ from vqa_assets.heads.recipe import (
     HeadRecipe,
     corpus_head_recipe,
 )
+from vqa_assets.heads.rows.display import read_profile
 from vqa_assets.heads.settings import TrainingSettings, schema_of
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.head_tables import quiet

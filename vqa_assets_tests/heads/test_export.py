@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.export import OPERATORS, build_onnx, check_operators, check_parity, run_onnx
-from vqa_assets.heads.feature_map import FeatureMap, in_steps
-from vqa_assets.heads.model import member_scores, predict
-from vqa_assets.heads.random_features import RandomFeatureRidge
-from vqa_assets.heads.weights import CLIP, HIDDEN, HeadWeights, NetworkWeights, encoder_onehot
+from vqa_assets.heads.members.export import OPERATORS, build_onnx, check_operators, check_parity, run_onnx
+from vqa_assets.heads.members.feature_map import FeatureMap, in_steps
+from vqa_assets.heads.members.model import member_scores, predict
+from vqa_assets.heads.members.random_features import RandomFeatureRidge
+from vqa_assets.heads.members.weights import CLIP, HIDDEN, HeadWeights, NetworkWeights, encoder_onehot
 
 METADATA = {"id": "a_head", "smoke": "false"}
 FEATURES = np.random.default_rng(1).normal(3, 2, (50, 11)).astype(np.float32)

@@ -14,15 +14,15 @@ from vqa_assets.feature_names import KONVID_V1, NR_V1, FeatureSchema
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.closed_form import PENALTIES, RidgeRows
-from vqa_assets.heads.method import SHIPPED, HeadRows, TrainingRows
-from vqa_assets.heads.near_copies import near_copies
-from vqa_assets.heads.random_features import RIDGE_PENALTIES
+from vqa_assets.heads.members.closed_form import PENALTIES, RidgeRows
+from vqa_assets.heads.members.method import SHIPPED, HeadRows, TrainingRows
+from vqa_assets.heads.members.random_features import RIDGE_PENALTIES
+from vqa_assets.heads.members.training import Learner, TorchTrainer, members_of
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate
-from vqa_assets.heads.rows import TrainingTable, read_training_table
+from vqa_assets.heads.rows.near_copies import near_copies
+from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
+from vqa_assets.heads.rows.splitting import plan_splits
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.training import Learner, TorchTrainer, members_of
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 
 XS = KONVID_V1.columns

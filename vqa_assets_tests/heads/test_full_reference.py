@@ -15,11 +15,11 @@ from vqa_assets.errors import EncodeGridError, SettingsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, FR_V2, preset_rank
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.export import run_onnx
+from vqa_assets.heads.members.export import run_onnx
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.recipe import FR_REGRESSOR_V2, CorpusFacts, Gate
-from vqa_assets.heads.rows import read_grid_table
+from vqa_assets.heads.rows.reading import read_grid_table
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.predict import main
 from vqa_assets_tests.shared.clips import tiny_clip
 from vqa_assets_tests.shared.grids import tune_row, write_rows

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from vqa_assets.heads.evaluation import PRODUCTION, PROPOSED, verdict
+from vqa_assets.heads.judging.evaluation import PRODUCTION, PROPOSED, verdict
 from vqa_assets.heads.recipe import SMOKE_GATE, Gate
 from vqa_assets.metrics import Scores
 

@@ -14,19 +14,19 @@ from vqa_assets.errors import HeadError, SettingsError, TrainingError
 from vqa_assets.heads.advice import could_help
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.choosing import Chosen
 from vqa_assets.heads.experiments import check_same_head
-from vqa_assets.heads.export import MEMBERS, check_operators, run_onnx
 from vqa_assets.heads.helped import Line, line_of
 from vqa_assets.heads.helpers import HelpSources, read_helper, shared_contents, sources_of_help
+from vqa_assets.heads.judging.seen import KnownRows, training_of
+from vqa_assets.heads.members.export import MEMBERS, check_operators, run_onnx
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.weights import encoder_onehot
 from vqa_assets.heads.publish import HeadInputs, PublishedHead, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, CorpusFacts, corpus_head_recipe
-from vqa_assets.heads.rows import TrainingTable, read_training_table
-from vqa_assets.heads.seen import KnownRows, training_of
+from vqa_assets.heads.rows.choosing import Chosen
+from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
 from vqa_assets.heads.settings import TrainingSettings, schema_of
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.using import open_head
-from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.head_tables import quiet, written

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vqa_assets.corpora.contents import ENOUGH_CONTENTS
-from vqa_assets.heads.evaluation import Predictions
-from vqa_assets.heads.intervals import LEVEL, Interval, disagreement, measured_intervals
+from vqa_assets.heads.judging.evaluation import Predictions
+from vqa_assets.heads.judging.intervals import LEVEL, Interval, disagreement, measured_intervals
 from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET
 
 

@@ -25,14 +25,14 @@ from vqa_assets.heads.label_noise import (
     left_out_residuals,
     noise_weights,
 )
-from vqa_assets.heads.method import HeadRows, TrainingRows
-from vqa_assets.heads.model import predict
+from vqa_assets.heads.members.method import HeadRows, TrainingRows
+from vqa_assets.heads.members.model import predict
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.training_job import Job, read_job, write_job
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
-from vqa_assets.heads.rows import TrainingTable, read_training_table
+from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
+from vqa_assets.heads.rows.synthetic import synthetic_table
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.synthetic import synthetic_table
-from vqa_assets.heads.training import TorchTrainer
-from vqa_assets.heads.training_job import Job, read_job, write_job
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 
 QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=0)

@@ -12,24 +12,18 @@ import polars as pl
 import pytest
 
 from vqa_assets.feature_names import KONVID_V1, FeatureSchema
-from vqa_assets.heads import (
-    baselines,
-    closed_form,
-    feature_map,
-    large_tables,
-    random_features,
-    rows,
-    table_checks,
-    training,
-)
-from vqa_assets.heads.closed_form import RidgeRows, RidgeSums, logit_skips
-from vqa_assets.heads.large_tables import empty_features, let_go
-from vqa_assets.heads.method import HeadRows, TrainingRows
+from vqa_assets.heads import table_checks
+from vqa_assets.heads.judging import baselines
+from vqa_assets.heads.members import closed_form, feature_map, large_tables, random_features, training
+from vqa_assets.heads.members.closed_form import RidgeRows, RidgeSums, logit_skips
+from vqa_assets.heads.members.large_tables import empty_features, let_go
+from vqa_assets.heads.members.method import HeadRows, TrainingRows
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.recipe import OWN_COLUMNS
-from vqa_assets.heads.rows import TrainingTable, read_training_table, refilled
+from vqa_assets.heads.rows import reading as rows
+from vqa_assets.heads.rows.reading import TrainingTable, read_training_table, refilled
+from vqa_assets.heads.rows.splitting import Part
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.shared.head_tables import labelled, written
 
 
@@ -181,10 +175,10 @@ def test_no_step_that_reads_all_of_a_large_table_holds_it_in_memory(tmp_path, mo
 def test_training_does_not_load_a_compiler():
     code = """
 import sys, numpy as np
-from vqa_assets.heads.method import HeadRows, TrainingRows
+from vqa_assets.heads.members.method import HeadRows, TrainingRows
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.rows.splitting import Part
+from vqa_assets.heads.members.training import TorchTrainer
 x = np.random.default_rng(0).standard_normal((40, 2)).astype(np.float32)
 rows = TrainingRows(x, np.zeros((40, 0), np.float32), np.clip(3 + x[:, 0], 1, 5), tuple(map(str, range(40))))
 TorchTrainer().train(rows, [HeadRows("a", np.arange(40))], TrainingSettings(epochs=1, device="cpu"), lambda *_: None)

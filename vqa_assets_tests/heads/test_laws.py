@@ -5,16 +5,16 @@ import polars as pl
 import pytest
 
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.baselines import kernel_predictions
-from vqa_assets.heads.evaluation import PROPOSED, Evaluation, evaluate, verdict
-from vqa_assets.heads.method import HeadRows, TrainingRows
-from vqa_assets.heads.model import predict
+from vqa_assets.heads.judging.baselines import kernel_predictions
+from vqa_assets.heads.judging.evaluation import PROPOSED, Evaluation, evaluate, verdict
+from vqa_assets.heads.members.method import HeadRows, TrainingRows
+from vqa_assets.heads.members.model import predict
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.weights import HeadWeights, encoder_onehot
 from vqa_assets.heads.recipe import Gate
-from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.rows.reading import read_training_table
+from vqa_assets.heads.rows.splitting import plan_splits
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.training import TorchTrainer
-from vqa_assets.heads.weights import HeadWeights, encoder_onehot
 from vqa_assets.metrics import mean_scores, plcc
 from vqa_assets_tests.shared.head_tables import NOISE, labelled, written
 

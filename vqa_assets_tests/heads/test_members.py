@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from vqa_assets.heads import random_features
-from vqa_assets.heads.closed_form import KernelRidge, RidgeRows, RidgeSums, logit_skips
-from vqa_assets.heads.export import build_onnx, check_parity
-from vqa_assets.heads.feature_map import KNOTS, FeatureMap, as_bytes, in_steps
-from vqa_assets.heads.method import SHIPPED, HeadRows, TrainingRows
-from vqa_assets.heads.model import member_scores, predict
-from vqa_assets.heads.random_features import RandomFeatureRidge
+from vqa_assets.heads.members import random_features
+from vqa_assets.heads.members.closed_form import KernelRidge, RidgeRows, RidgeSums, logit_skips
+from vqa_assets.heads.members.export import build_onnx, check_parity
+from vqa_assets.heads.members.feature_map import KNOTS, FeatureMap, as_bytes, in_steps
+from vqa_assets.heads.members.method import SHIPPED, HeadRows, TrainingRows
+from vqa_assets.heads.members.model import member_scores, predict
+from vqa_assets.heads.members.random_features import RandomFeatureRidge
+from vqa_assets.heads.members.training import TorchTrainer, device_named, train
+from vqa_assets.heads.members.weights import encoder_onehot
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer, device_named, train
-from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.metrics import srocc
 
 RNG = np.random.default_rng(0)

@@ -18,20 +18,20 @@ from sklearn.svm import SVR
 from vqa_assets.assets.heads import beats_result
 from vqa_assets.corpora.contents import drawn_parts
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads import baselines
-from vqa_assets.heads.baselines import RIVALS, bounded, inner_parts, kernel_predictions, rivals_of_parts
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.closed_form import PENALTIES
-from vqa_assets.heads.evaluation import METRICS, protocol_parts, run_protocol
-from vqa_assets.heads.method import HeadRows, TrainingRows
-from vqa_assets.heads.model import predict
+from vqa_assets.heads.judging import baselines
+from vqa_assets.heads.judging.baselines import RIVALS, bounded, inner_parts, kernel_predictions, rivals_of_parts
+from vqa_assets.heads.judging.evaluation import METRICS, protocol_parts, run_protocol
+from vqa_assets.heads.members.closed_form import PENALTIES
+from vqa_assets.heads.members.method import HeadRows, TrainingRows
+from vqa_assets.heads.members.model import predict
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.weights import encoder_onehot, standardisation, standardised
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
+from vqa_assets.heads.rows.splitting import Part, plan_splits
+from vqa_assets.heads.rows.synthetic import synthetic_table
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, plan_splits
-from vqa_assets.heads.synthetic import synthetic_table
-from vqa_assets.heads.training import TorchTrainer
-from vqa_assets.heads.weights import encoder_onehot, standardisation, standardised
 from vqa_assets.metrics import plcc, score, srocc
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, written
 
@@ -291,9 +291,9 @@ def test_other_processes_give_the_same_numbers(monkeypatch):
 PROGRAM = """
 import numpy as np
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.baselines import kernel_predictions
-from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.synthetic import synthetic_table
+from vqa_assets.heads.judging.baselines import kernel_predictions
+from vqa_assets.heads.rows.splitting import Part
+from vqa_assets.heads.rows.synthetic import synthetic_table
 table = synthetic_table(KONVID_V1, rows=400)
 parts = [Part(f"{k}", np.arange(k, 400), np.arange(k)) for k in range(1, 100)]
 for _ in kernel_predictions(table, parts, 1, processes=2):

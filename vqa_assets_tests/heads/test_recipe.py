@@ -88,7 +88,7 @@ def test_an_unknown_word_for_redistribution_is_refused():
 
 def test_what_definitions_import_of_heads_loads_nothing_heavy():
     program = (
-        "import sys, vqa_assets.heads.recipe, vqa_assets.heads.method\n"
+        "import sys, vqa_assets.heads.recipe, vqa_assets.heads.members.method\n"
         "print([m for m in ('numpy', 'torch', 'onnx', 'polars', 'scipy', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

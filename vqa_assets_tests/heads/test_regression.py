@@ -13,13 +13,13 @@ from vqa_assets.assets.heads import regression_result
 from vqa_assets.corpora.contents import content_groups, holdout
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
-from vqa_assets.heads.export import run_onnx
+from vqa_assets.heads.judging.regression import against_published
+from vqa_assets.heads.members.export import run_onnx
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.weights import encoder_onehot
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import HOLDOUT_SHARE, KONVID_MOS_HEAD_V1
-from vqa_assets.heads.regression import against_published
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
-from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.metrics import srocc
 from vqa_assets.provenance import RunContext
 from vqa_assets.tables.paths import DataRoot

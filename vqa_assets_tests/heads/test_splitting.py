@@ -5,10 +5,10 @@ import pytest
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import plan_sources, plan_splits
+from vqa_assets.heads.rows.synthetic import synthetic_table
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import plan_sources, plan_splits
-from vqa_assets.heads.synthetic import synthetic_table
 
 TABLE = synthetic_table(KONVID_V1, rows=300, seed=1)
 SETTINGS = TrainingSettings()

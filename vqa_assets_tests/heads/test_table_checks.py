@@ -13,13 +13,13 @@ import pytest
 from vqa_assets.errors import SchemaError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import build_head
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, VMAF_TARGET
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.synthetic import synthetic_table
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.synthetic import synthetic_table
 from vqa_assets.heads.table_checks import check_published, check_training_rows
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.provenance import RunContext, file_record
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written

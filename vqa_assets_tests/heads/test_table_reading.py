@@ -9,9 +9,9 @@ import pytest
 from vqa_assets.errors import NoLabelledRowsError, SchemaError, TableError, TrainingError
 from vqa_assets.feature_names import KONVID_V1, SHOT_FEATURES, FeatureSchema
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1
-from vqa_assets.heads.rows import RowCounts, TrainingTable, read_training_table
+from vqa_assets.heads.rows.reading import RowCounts, TrainingTable, read_training_table
+from vqa_assets.heads.rows.synthetic import synthetic_table
 from vqa_assets.heads.settings import TrainingSettings, schema_of
-from vqa_assets.heads.synthetic import synthetic_table
 from vqa_assets_tests.shared.head_tables import labelled, written
 
 

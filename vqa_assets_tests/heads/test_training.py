@@ -7,13 +7,10 @@ import torch
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
-from vqa_assets.heads.evaluation import evaluate
-from vqa_assets.heads.method import SHIPPED, HeadRows, Method, TrainedHeads, TrainingRows
-from vqa_assets.heads.model import Members, predict
-from vqa_assets.heads.rows import TrainingTable, read_training_table
-from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import plan_splits
-from vqa_assets.heads.training import (
+from vqa_assets.heads.judging.evaluation import evaluate
+from vqa_assets.heads.members.method import SHIPPED, HeadRows, Method, TrainedHeads, TrainingRows
+from vqa_assets.heads.members.model import Members, predict
+from vqa_assets.heads.members.training import (
     DeviceRows,
     Learner,
     Member,
@@ -24,7 +21,10 @@ from vqa_assets.heads.training import (
     silence_of,
     train,
 )
-from vqa_assets.heads.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
+from vqa_assets.heads.members.weights import HIDDEN, HeadWeights, encoder_onehot, standardisation
+from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
+from vqa_assets.heads.rows.splitting import plan_splits
+from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.metrics import mean_scores, plcc
 from vqa_assets_tests.shared.head_tables import labelled, written
 

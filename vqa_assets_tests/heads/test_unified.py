@@ -11,12 +11,12 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import build_head
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, UNIFIED_MOS_HEAD_V1
-from vqa_assets.heads.rows import read_training_table
+from vqa_assets.heads.rows.reading import read_training_table
+from vqa_assets.heads.rows.splitting import Part, corpora_out
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, corpora_out
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, unified, written
 
 QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=0, feature_schema="konvid-v1", export=False)
@@ -115,7 +115,7 @@ def test_the_shared_contents_of_a_corpus_left_out_are_not_trained_on(tmp_path):
 
 
 def predictions(tables: dict[str, Path], **weights: float) -> np.ndarray:
-    from vqa_assets.heads.model import predict
+    from vqa_assets.heads.members.model import predict
 
     table = read_training_table(tables, KONVID_V1)
     settings = QUICK.but(epochs=4, corpus_weights={k.replace("_", "-"): v for k, v in weights.items()})

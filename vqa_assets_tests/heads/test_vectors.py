@@ -19,16 +19,16 @@ from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.across import evaluate_across, recipe_of
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.choosing import chosen_rows
 from vqa_assets.heads.experiments import check_same_head
 from vqa_assets.heads.helpers import HelpSources, sources_of_help
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import HeadRecipe, corpus_head_recipe
-from vqa_assets.heads.rows import TrainingTable, read_training_table
+from vqa_assets.heads.rows.choosing import chosen_rows
+from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
+from vqa_assets.heads.rows.vectors import with_backbones
 from vqa_assets.heads.settings import TrainingSettings, schema_of
-from vqa_assets.heads.training import TorchTrainer
 from vqa_assets.heads.using import open_head
-from vqa_assets.heads.vectors import with_backbones
 from vqa_assets.judge import main as judge
 from vqa_assets.predict import main
 from vqa_assets.provenance import RunContext

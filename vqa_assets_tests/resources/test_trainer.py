@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 from vqa_assets.errors import NewerFormatError, TrainingError
-from vqa_assets.heads import training
-from vqa_assets.heads.method import HeadRows, TrainingRows
+from vqa_assets.heads.members import training
+from vqa_assets.heads.members.method import HeadRows, TrainingRows
+from vqa_assets.heads.members.training import TorchTrainer
+from vqa_assets.heads.members.training_job import Job, read_job, read_result, run_job, write_job, write_result
+from vqa_assets.heads.members.weights import encoder_onehot
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
-from vqa_assets.heads.training_job import Job, read_job, read_result, run_job, write_job, write_result
-from vqa_assets.heads.weights import encoder_onehot
 from vqa_assets.resources.trainer import TrainerResource
 from vqa_assets.resources.training_process import main
 from vqa_assets_tests.shared.head_tables import labelled, written
@@ -248,9 +248,9 @@ def test_out_of_memory_says_the_batch_size():
     program = """
 import resource, sys
 import numpy as np, torch
-from vqa_assets.heads.method import HeadRows
+from vqa_assets.heads.members.method import HeadRows
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.training import TorchTrainer
+from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.errors import TrainingError
 from vqa_assets_tests.resources.test_trainer import no_progress, rows
 torch.set_num_threads(1)

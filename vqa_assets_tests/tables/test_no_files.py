@@ -10,7 +10,7 @@ import pytest
 from vqa_assets.corpora.declarations import read_declaration
 from vqa_assets.encode_grid.grid_files import list_inputs
 from vqa_assets.errors import IngestError, SchemaError, SettingsError
-from vqa_assets.heads.display import read_profile
+from vqa_assets.heads.rows.display import read_profile
 from vqa_assets.ingest.settings import read_toml
 from vqa_assets.overview import status_of
 from vqa_assets.tables.files import no_file_at, read_json_lines, read_json_object

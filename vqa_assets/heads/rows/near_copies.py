@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import is_clip
-from vqa_assets.heads.feature_map import FeatureMap
-from vqa_assets.heads.large_tables import let_go
-from vqa_assets.heads.rows import TrainingTable
-from vqa_assets.heads.weights import F32, I64
+from vqa_assets.heads.members.feature_map import FeatureMap
+from vqa_assets.heads.members.large_tables import let_go
+from vqa_assets.heads.members.weights import F32, I64
+from vqa_assets.heads.rows.reading import TrainingTable
 
 F64 = NDArray[np.float64]
 

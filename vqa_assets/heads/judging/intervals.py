@@ -17,7 +17,7 @@ from vqa_assets.corpora.contents import ENOUGH_CONTENTS, balanced_folds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vqa_assets.heads.evaluation import Predictions
+    from vqa_assets.heads.judging.evaluation import Predictions
     from vqa_assets.heads.recipe import Target
 
 F64 = NDArray[np.float64]

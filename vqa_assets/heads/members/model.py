@@ -16,8 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqa_assets.heads.random_features import RandomFeatureRidge
-from vqa_assets.heads.weights import F32, MOS_LOW, MOS_SPAN, HeadWeights, NetworkWeights, OnnxHelper, on_target_range
+from vqa_assets.heads.members.random_features import RandomFeatureRidge
+from vqa_assets.heads.members.weights import (
+    F32,
+    MOS_LOW,
+    MOS_SPAN,
+    HeadWeights,
+    NetworkWeights,
+    OnnxHelper,
+    on_target_range,
+)
 
 SILENT = -1e9
 """Added to a hidden unit before its ReLU, it silences the unit."""
@@ -101,7 +109,7 @@ def helper_scores(helper: HeadWeights | OnnxHelper, features: F32, onehot: F32) 
     """A helper's scores (N,) of rows as of ``predict``."""
     if isinstance(helper, HeadWeights):
         return predict(helper, features, onehot)
-    from vqa_assets.heads.export import run_onnx
+    from vqa_assets.heads.members.export import run_onnx
 
     return run_onnx(helper.onnx, features, onehot)
 

@@ -18,22 +18,22 @@ from vqa_assets.corpora.contents import ENOUGH_CONTENTS, KEY_COLUMNS, content_gr
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.scales import RAW_MOS, SLACK, TRAINING, UNIFIED
 from vqa_assets.errors import HeadError, LabelError, SchemaError
-from vqa_assets.heads.baselines import CONSTANT, RIVALS, inner_parts, rivals_of_parts
-from vqa_assets.heads.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
-from vqa_assets.heads.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
-from vqa_assets.heads.foreign import open_foreign
-from vqa_assets.heads.intervals import Coverage, coverage_of
+from vqa_assets.heads.judging.baselines import CONSTANT, RIVALS, inner_parts, rivals_of_parts
+from vqa_assets.heads.judging.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
+from vqa_assets.heads.judging.foreign import open_foreign
+from vqa_assets.heads.judging.intervals import Coverage, coverage_of
+from vqa_assets.heads.judging.pictures import draw_dots, png_of
+from vqa_assets.heads.judging.seen import KnownRows, Seen, Training, predictions_path, training_of
 from vqa_assets.heads.label_noise import Ceiling, ceiling, error_variance
 from vqa_assets.heads.manifest import SCHEMA, as_plain
-from vqa_assets.heads.method import TrainingRows
-from vqa_assets.heads.pictures import draw_dots, png_of
+from vqa_assets.heads.members.method import TrainingRows
+from vqa_assets.heads.members.weights import F32
 from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
-from vqa_assets.heads.rows import COUNT_COLUMNS
-from vqa_assets.heads.seen import KnownRows, Seen, Training, predictions_path, training_of
-from vqa_assets.heads.splitting import Part, bootstrap_of
+from vqa_assets.heads.rows.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
+from vqa_assets.heads.rows.reading import COUNT_COLUMNS
+from vqa_assets.heads.rows.splitting import Part, bootstrap_of
+from vqa_assets.heads.rows.vectors import refuse_other_vectors, vector_size
 from vqa_assets.heads.using import ScoredRows, open_head
-from vqa_assets.heads.vectors import refuse_other_vectors, vector_size
-from vqa_assets.heads.weights import F32
 from vqa_assets.labels.keys import absent_column
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
 from vqa_assets.metrics import (

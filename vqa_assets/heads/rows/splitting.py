@@ -20,10 +20,10 @@ from vqa_assets.corpora.contents import (
     holdout,
 )
 from vqa_assets.errors import TrainingError
+from vqa_assets.heads.members.weights import I64
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.reading import TrainingTable
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.weights import I64
 from vqa_assets.metrics import Bootstrap
 
 Mask = NDArray[np.bool_]

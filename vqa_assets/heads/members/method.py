@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from vqa_assets.corpora.contents import ENOUGH_CONTENTS, LEAST_TO_CHOOSE
 
 if TYPE_CHECKING:
+    from vqa_assets.heads.members.weights import F32, I64, HeadWeights
     from vqa_assets.heads.settings import TrainingSettings
-    from vqa_assets.heads.weights import F32, I64, HeadWeights
 
 EPOCHS, RIDGE_MEMBERS = "epochs", "ridge members"
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.heads.large_tables import columns_of, empty_features, let_go
-from vqa_assets.heads.weights import F32, I64, standardisation, standardised
+from vqa_assets.heads.members.large_tables import columns_of, empty_features, let_go
+from vqa_assets.heads.members.weights import F32, I64, standardisation, standardised
 
 KNOTS = 33
 PROJECTED_ABOVE = 2_700

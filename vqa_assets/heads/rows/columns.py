@@ -23,8 +23,8 @@ from vqa_assets.feature_names import (
     crf_norm,
     preset_rank,
 )
-from vqa_assets.heads.display import FIELDS, DisplayField, DisplayProfile, contrast_log_norm
-from vqa_assets.heads.weights import F32
+from vqa_assets.heads.members.weights import F32
+from vqa_assets.heads.rows.display import FIELDS, DisplayField, DisplayProfile, contrast_log_norm
 from vqa_assets.tables.parquet import NO_VALUE
 
 _LARGEST = float(np.finfo(np.float32).max)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from vqa_assets.feature_names import FeatureSchema
+from vqa_assets.heads.members.weights import encoder_onehot, on_target_range
 from vqa_assets.heads.recipe import MOS_TARGET, Target
-from vqa_assets.heads.rows import TrainingTable
-from vqa_assets.heads.weights import encoder_onehot, on_target_range
+from vqa_assets.heads.rows.reading import TrainingTable
 
 SYNTHETIC_ROWS = 600
 _SIBLINGS, _ENCODES = 3, 60

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import FeatureSchema, schema_in_order
-from vqa_assets.heads.columns import (
+from vqa_assets.heads.members.weights import F32, encoder_onehot
+from vqa_assets.heads.recipe import OWN_COLUMNS
+from vqa_assets.heads.rows.columns import (
     columns_of_text,
     columns_without_numbers,
     feature_columns,
     feature_matrix,
     number_sources,
 )
-from vqa_assets.heads.recipe import OWN_COLUMNS
+from vqa_assets.heads.rows.vectors import wrong_vectors
 from vqa_assets.heads.using import opened_session
-from vqa_assets.heads.vectors import wrong_vectors
-from vqa_assets.heads.weights import F32, encoder_onehot
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 _ONEHOT = ("onehot", "one_hot", "one-hot", "encoder")

@@ -13,13 +13,13 @@ import numpy as np
 
 from vqa_assets import errors
 from vqa_assets.errors import TrainingError, VqaError
-from vqa_assets.heads.corpus_scales import KNOTS as SCALE_KNOTS
-from vqa_assets.heads.corpus_scales import CorpusScales
-from vqa_assets.heads.feature_map import KNOTS, FeatureMap
-from vqa_assets.heads.method import HeadRows, TrainedHeads, TrainingProgress, TrainingRows
-from vqa_assets.heads.random_features import FEATURES, RandomFeatureRidge
+from vqa_assets.heads.members.corpus_scales import KNOTS as SCALE_KNOTS
+from vqa_assets.heads.members.corpus_scales import CorpusScales
+from vqa_assets.heads.members.feature_map import KNOTS, FeatureMap
+from vqa_assets.heads.members.method import HeadRows, TrainedHeads, TrainingProgress, TrainingRows
+from vqa_assets.heads.members.random_features import FEATURES, RandomFeatureRidge
+from vqa_assets.heads.members.weights import F32, HIDDEN, HeadWeights, NetworkWeights
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.weights import F32, HIDDEN, HeadWeights, NetworkWeights
 from vqa_assets.tables.files import read_json_object, write_json
 
 JOB_SCHEMA, RESULT_SCHEMA, FAILURE_SCHEMA = "training-job-v1", "training-result-v1", "training-failure-v1"
@@ -80,7 +80,7 @@ def read_job(folder: Path) -> Job:
 
 def run_job(folder: Path, progress: TrainingProgress) -> TrainedHeads:
     """Trains a folder's job and leaves the result in it; a failure is left there and raised."""
-    from vqa_assets.heads.training import TorchTrainer  # torch; the process that asks does not need it
+    from vqa_assets.heads.members.training import TorchTrainer  # torch; the process that asks does not need it
 
     try:
         job = read_job(folder)

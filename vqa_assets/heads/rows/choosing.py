@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from vqa_assets.errors import NoLabelledRowsError, SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FeatureSchema
-from vqa_assets.heads.display import DisplayProfile, read_profile
 from vqa_assets.heads.recipe import MOS_TARGET, UNDECLARED, CorpusFacts, HeadRecipe
-from vqa_assets.heads.rows import TableFiles, TrainingTable, files_of, read_grid_table, read_training_table
+from vqa_assets.heads.rows.display import DisplayProfile, read_profile
+from vqa_assets.heads.rows.reading import TableFiles, TrainingTable, files_of, read_grid_table, read_training_table
+from vqa_assets.heads.rows.synthetic import synthetic_table
+from vqa_assets.heads.rows.vectors import refuse_vectors_of_others
 from vqa_assets.heads.settings import TrainingSettings, schema_of
-from vqa_assets.heads.synthetic import synthetic_table
-from vqa_assets.heads.vectors import refuse_vectors_of_others
 
 if TYPE_CHECKING:
     from vqa_assets.backbones.folder import Backbone

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.heads.large_tables import let_go
-from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
+from vqa_assets.heads.members.large_tables import let_go
+from vqa_assets.heads.members.weights import F32, I64, MOS_LOW, MOS_SPAN
 
 F64 = NDArray[np.float64]
 PENALTIES = tuple(10.0**e for e in range(-2, 5))

@@ -23,7 +23,10 @@ from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, SLACK, TRAINING
 from vqa_assets.encode_grid.grid_rows import content_of, read_grid
 from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
-from vqa_assets.heads.columns import (
+from vqa_assets.heads.members.large_tables import NUMBERS_AT_ONCE, columns_of, empty_features, let_go, row_blocks
+from vqa_assets.heads.members.weights import F32, I64, encoder_onehot
+from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
+from vqa_assets.heads.rows.columns import (
     columns_in_role,
     columns_of_lists,
     columns_of_text,
@@ -33,11 +36,8 @@ from vqa_assets.heads.columns import (
     number_sources,
     word_sources,
 )
-from vqa_assets.heads.display import DisplayProfile
-from vqa_assets.heads.large_tables import NUMBERS_AT_ONCE, columns_of, empty_features, let_go, row_blocks
-from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
-from vqa_assets.heads.vectors import with_sizes
-from vqa_assets.heads.weights import F32, I64, encoder_onehot
+from vqa_assets.heads.rows.display import DisplayProfile
+from vqa_assets.heads.rows.vectors import with_sizes
 from vqa_assets.tables.foreign_tables import check_present, key_text, table_at
 from vqa_assets.tables.specs import LABELLED, STATUS_COLUMN
 

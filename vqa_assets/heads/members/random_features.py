@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import LEAST_TO_CHOOSE
-from vqa_assets.heads.closed_form import F64, KernelRidge, RidgeSums
-from vqa_assets.heads.feature_map import in_steps
-from vqa_assets.heads.large_tables import let_go
-from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
+from vqa_assets.heads.members.closed_form import F64, KernelRidge, RidgeSums
+from vqa_assets.heads.members.feature_map import in_steps
+from vqa_assets.heads.members.large_tables import let_go
+from vqa_assets.heads.members.weights import F32, I64, MOS_LOW, MOS_SPAN
 
 FEATURES = 4_096
 GAINS = (0.5, 1.0, 2.0)

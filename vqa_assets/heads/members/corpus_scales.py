@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqa_assets.heads.closed_form import PENALTIES, RidgeRows
-from vqa_assets.heads.weights import F32, I64, MOS_LOW, MOS_SPAN
+from vqa_assets.heads.members.closed_form import PENALTIES, RidgeRows
+from vqa_assets.heads.members.weights import F32, I64, MOS_LOW, MOS_SPAN
 
 F64 = NDArray[np.float64]
 STEPS = 8

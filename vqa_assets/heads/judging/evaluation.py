@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vqa_assets.clips.work import ProgressLine
 from vqa_assets.corpora.contents import drawn_parts
-from vqa_assets.heads.baselines import (
+from vqa_assets.heads.judging.baselines import (
     BASELINES,
     KERNEL_FIT_ROWS,
     RIVALS,
@@ -27,15 +27,15 @@ from vqa_assets.heads.baselines import (
     kernel_predictions,
     vmaf_on_training_scale,
 )
-from vqa_assets.heads.corpus_scales import numbered
-from vqa_assets.heads.intervals import Intervals, disagreement, measured_intervals
-from vqa_assets.heads.kernel_machines import Tuned
-from vqa_assets.heads.large_tables import rows_of
+from vqa_assets.heads.judging.intervals import Intervals, disagreement, measured_intervals
+from vqa_assets.heads.judging.kernel_machines import Tuned
+from vqa_assets.heads.members.corpus_scales import numbered
+from vqa_assets.heads.members.large_tables import rows_of
+from vqa_assets.heads.members.weights import F32, I64, HeadWeights
 from vqa_assets.heads.recipe import Gate
-from vqa_assets.heads.rows import TrainingTable
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part, SplitPlan, bootstrap_of
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, SplitPlan, bootstrap_of
-from vqa_assets.heads.weights import F32, I64, HeadWeights
 from vqa_assets.metrics import (
     Bootstrap,
     Metric,
@@ -297,7 +297,7 @@ def judge(table: TrainingTable, rows: I64, head: HeadWeights, seed: int) -> Judg
 
 def predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0) -> Predictions:
     """What a head makes of rows of the table."""
-    from vqa_assets.heads.model import ROWS_AT_ONCE, member_scores
+    from vqa_assets.heads.members.model import ROWS_AT_ONCE, member_scores
 
     keys, corpora, groups = (tuple(of[r] for r in rows) for of in (table.keys, table.corpora, table.groups))
     # In whole pieces of what is scored at once, so that the bytes are those of all rows together.
@@ -448,7 +448,7 @@ def _predictors_of_splits(
     table: TrainingTable, parts: Sequence[Part], heads: Sequence[HeadWeights], seed: int
 ) -> Iterator[tuple[Part, dict[str, Tuned]]]:
     """Per split, what each predictor makes of the test rows."""
-    from vqa_assets.heads.model import predict
+    from vqa_assets.heads.members.model import predict
 
     machines = kernel_predictions(table, parts, seed)
     for part, head in zip(parts, heads, strict=True):

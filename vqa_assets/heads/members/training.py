@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.closed_form import RidgeRows, logit_skips
-from vqa_assets.heads.corpus_scales import CorpusScales, first_scales, mean_of
-from vqa_assets.heads.feature_map import FeatureMap
-from vqa_assets.heads.large_tables import let_go
-from vqa_assets.heads.method import (
+from vqa_assets.heads.members.closed_form import RidgeRows, logit_skips
+from vqa_assets.heads.members.corpus_scales import CorpusScales, first_scales, mean_of
+from vqa_assets.heads.members.feature_map import FeatureMap
+from vqa_assets.heads.members.large_tables import let_go
+from vqa_assets.heads.members.method import (
     EPOCHS,
     RIDGE_MEMBERS,
     SHIPPED,
@@ -36,11 +36,11 @@ from vqa_assets.heads.method import (
     TrainingProgress,
     TrainingRows,
 )
-from vqa_assets.heads.model import SILENT, Members, one_thread
-from vqa_assets.heads.random_features import RandomFeatureRidge
-from vqa_assets.heads.scale_maps import RANK_TIMES, RATE_TIMES, ScaleMaps, rank_loss
+from vqa_assets.heads.members.model import SILENT, Members, one_thread
+from vqa_assets.heads.members.random_features import RandomFeatureRidge
+from vqa_assets.heads.members.scale_maps import RANK_TIMES, RATE_TIMES, ScaleMaps, rank_loss
+from vqa_assets.heads.members.weights import F32, HIDDEN, I64, HeadWeights, NetworkWeights
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.weights import F32, HIDDEN, I64, HeadWeights, NetworkWeights
 
 _ROWS_AT_ONCE = 100_000
 """Rows that all members together read in a step. A hidden layer of so many is 26 MB; the C library hands larger pieces

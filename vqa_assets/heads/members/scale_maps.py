@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqa_assets.heads.corpus_scales import FLATTEST, KNOTS, STEEPEST, STEPS, CorpusScales
-from vqa_assets.heads.weights import F32, MOS_SPAN
+from vqa_assets.heads.members.corpus_scales import FLATTEST, KNOTS, STEEPEST, STEPS, CorpusScales
+from vqa_assets.heads.members.weights import F32, MOS_SPAN
 
 RATE_TIMES = 20.0
 """A map's numbers learn so many times faster than a network's: few rows are few steps, and a scale may be far off."""

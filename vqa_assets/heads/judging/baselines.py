@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from vqa_assets.clips.processes import end_after
 from vqa_assets.corpora.contents import balanced_folds
 from vqa_assets.corpora.scales import TRAINING, VMAF_0_100
-from vqa_assets.heads.closed_form import PENALTIES, KernelRidge, RidgeSums
-from vqa_assets.heads.kernel_machines import KERNEL_MACHINES, NOT_CHOSEN_ON, KernelRows, Tuned, tuned_machines
-from vqa_assets.heads.large_tables import columns_of, let_go
-from vqa_assets.heads.rows import TrainingTable
-from vqa_assets.heads.splitting import Part
-from vqa_assets.heads.weights import F32, I64, standardisation, standardised
+from vqa_assets.heads.judging.kernel_machines import KERNEL_MACHINES, NOT_CHOSEN_ON, KernelRows, Tuned, tuned_machines
+from vqa_assets.heads.members.closed_form import PENALTIES, KernelRidge, RidgeSums
+from vqa_assets.heads.members.large_tables import columns_of, let_go
+from vqa_assets.heads.members.weights import F32, I64, standardisation, standardised
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part
 
 F64 = NDArray[np.float64]
 CONSTANT = "constant"

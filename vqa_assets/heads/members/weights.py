@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, Target
 
 if TYPE_CHECKING:  # all are made of the arrays that are named here
-    from vqa_assets.heads.corpus_scales import CorpusScales
-    from vqa_assets.heads.feature_map import FeatureMap
-    from vqa_assets.heads.random_features import RandomFeatureRidge
+    from vqa_assets.heads.members.corpus_scales import CorpusScales
+    from vqa_assets.heads.members.feature_map import FeatureMap
+    from vqa_assets.heads.members.random_features import RandomFeatureRidge
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]

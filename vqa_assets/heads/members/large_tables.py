@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vqa_assets.heads.weights import F32, I64
+from vqa_assets.heads.members.weights import F32, I64
 
 NUMBERS_IN_MEMORY = 64_000_000
 """Numbers of a table that are held in memory, 256 MB; beyond that they lie in a file (of ``TMPDIR``)."""

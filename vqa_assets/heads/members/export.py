@@ -12,9 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.feature_map import FeatureMap, as_bytes
-from vqa_assets.heads.random_features import RandomFeatureRidge
-from vqa_assets.heads.weights import (
+from vqa_assets.heads.members.feature_map import FeatureMap, as_bytes
+from vqa_assets.heads.members.random_features import RandomFeatureRidge
+from vqa_assets.heads.members.weights import (
     CLIP,
     F32,
     MOS_LOW,
@@ -247,7 +247,7 @@ def check_parity(onnx_bytes: bytes, head: HeadWeights, features: F32, onehot: F3
     TrainingError above ``parity_limit``, or where one gives NaN and the other not. Without one-hot all rows are of the
     one encoder of user-generated clips.
     """
-    from vqa_assets.heads.model import predict
+    from vqa_assets.heads.members.model import predict
 
     chosen = np.linspace(0, len(features) - 1, min(len(features), PARITY_ROWS), dtype=np.int64)
     encoders = encoder_onehot(len(features)) if onehot is None else onehot

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import VqaError
-from vqa_assets.heads.baselines import rivals_of_parts
-from vqa_assets.heads.evaluation import WITH_INTERVAL, Predictions, joined, predicted, srocc_difference
+from vqa_assets.heads.judging.baselines import rivals_of_parts
+from vqa_assets.heads.judging.evaluation import WITH_INTERVAL, Predictions, joined, predicted, srocc_difference
+from vqa_assets.heads.judging.seen import KnownRows, training_of
 from vqa_assets.heads.manifest import target_of
+from vqa_assets.heads.members.weights import HeadWeights
 from vqa_assets.heads.recipe import MOS_TARGET
-from vqa_assets.heads.rows import TrainingTable
-from vqa_assets.heads.seen import KnownRows, training_of
+from vqa_assets.heads.rows.reading import TrainingTable
+from vqa_assets.heads.rows.splitting import Part, SplitPlan
 from vqa_assets.heads.settings import TrainingSettings
-from vqa_assets.heads.splitting import Part, SplitPlan
 from vqa_assets.heads.using import Head, open_head
-from vqa_assets.heads.weights import HeadWeights
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
 from vqa_assets.metrics import Metric, bootstrap_difference, krocc
 from vqa_assets.tables.files import read_json_object
