@@ -124,7 +124,7 @@ class ProcessTrainer:
         settings: "TrainingSettings",
         progress: "TrainingProgress",  # noqa: ARG002  the process tells its own, through Pipes
     ) -> "TrainedHeads":
-        """As ``heads.members.method.Trainer``; TrainingError as the process met it, or where it ended without a word."""
+        """As ``members.method.Trainer``; TrainingError as the process met it, or where it ended without a word."""
         from vqa_assets.heads.members.training_job import Job, read_result, write_job
 
         with tempfile.TemporaryDirectory(prefix="vqa-training-", dir=self._jobs()) as name:
