@@ -28,6 +28,7 @@
     ├── ClusterError         workers elsewhere: none there, unfit, or gone in the middle of a run
     ├── ObjectStoreError     an object store that cannot be used: no bucket, no rights, no answer; a full scratch
     ├── TrainingError        tables a head must not be trained on
+    │   ├── TooFewContentsError  rows of fewer contents than can be judged
     │   └── NoLabelledRowsError  real input without one labelled row
     ├── HeadError            a trained head's files, or rows that it cannot score
     └── ProvenanceError      replay manifests

@@ -8,6 +8,7 @@ The home belongs to the data root: where ``DAGSTER_HOME`` names no other, every 
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,13 +120,24 @@ def _migrate(instance: dg.DagsterInstance) -> bool:
     return True
 
 
+def _reason(error: Exception) -> str:
+    """What is wrong, without the whole schema that Dagster puts before it."""
+    if isinstance(error, dg.DagsterInvalidConfigError):
+        told = sorted(one.message for one in error.errors)
+        unset = [found[1] for one in told if (found := re.search(r'environment variable "(\w+)" which is not', one))]
+        if unset:
+            return f"the environment lacks {', '.join(unset)}"
+        return "; ".join(one.partition("\n")[0] for one in told)
+    return str(getattr(error, "strerror", None) or error)
+
+
 def unusable(folder: Path, error: Exception) -> SettingsError:
     """What to say of a home that cannot be opened, one of the ``UNUSABLE``."""
     name = getattr(error, "filename", None) or f"the Dagster home {folder}"
     torn = "more than one head" in str(error)
     return SettingsError(
         f"{name}",
-        found=" ".join(str(getattr(error, "strerror", None) or error).split())[:300],
+        found=" ".join(_reason(error).split())[:300],
         expected="a folder that can be written, with settings and a storage that Dagster can open",
         next_step="processes that met in it before it was prepared ruined its storage: move its folders history and "
         "schedules away (the record of runs, no artefact), then prepare it again"

@@ -59,15 +59,23 @@ def until(holds: Callable[[], bool], what: str) -> None:
 
 
 def test_the_lineage_shows_the_assets_in_their_groups(page: Page, web_ui: WebUi) -> None:
+    page.set_viewport_size({"width": 1280, "height": 1800})  # what lies outside of it is not drawn
     page.goto(f"{web_ui.address}/asset-groups/")
     specs = defs.resolve_all_asset_specs()
     for group in {spec.group_name for spec in specs}:
         expect(page.get_by_text(str(group), exact=True).first).to_be_visible()
     page.keyboard.press("Alt+e")  # expands all groups
     expect(page.get_by_text("corpus_jsonl", exact=True).first).to_be_visible()
-    shown = [text.replace("…", "*") for text in page.locator("body").inner_text().split()]
     names = [spec.key.to_user_string() for spec in specs]
-    assert [name for name in names if not any(fnmatchcase(name, text) for text in shown if text.strip("*"))] == []
+
+    def missing() -> list[str]:
+        shown = [text.replace("…", "*") for text in page.locator("body").inner_text().split()]
+        return [name for name in names if not any(fnmatchcase(name, text) for text in shown if text.strip("*"))]
+
+    until = time.monotonic() + 20
+    while missing() and time.monotonic() < until:  # groups open one after the other
+        page.wait_for_timeout(200)
+    assert missing() == []
 
 
 def test_a_partition_that_is_launched_by_clicks_succeeds_and_is_listed_so(

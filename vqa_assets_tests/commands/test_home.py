@@ -148,9 +148,11 @@ def test_a_package_without_its_files_says_which_to_copy(
 def test_a_home_of_postgresql_is_told_what_it_lacks_and_one_with_settings_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("DAGSTER_PG_HOST", raising=False)
+    for name in ("DB", "HOST", "PASSWORD", "USERNAME"):
+        monkeypatch.delenv(f"DAGSTER_PG_{name}", raising=False)
     assert main([str(tmp_path / "home"), "--postgres"]) == 1
-    assert "DAGSTER_PG_HOST" in capsys.readouterr().err
+    lacking = ", ".join(f"DAGSTER_PG_{name}" for name in ("DB", "HOST", "PASSWORD", "USERNAME"))
+    assert f"the environment lacks {lacking}, expected" in capsys.readouterr().err
     settings = tmp_path / "home" / "dagster.yaml"
     assert settings.read_bytes() == b"".join(
         (CODE / name).read_bytes() for name in ("dagster.yaml", "deploy/storage-postgres.yaml")

@@ -219,6 +219,8 @@ def test_the_charts_web_server_and_code_server_answer_through_the_guards_deploym
     # What the chart itself makes of the values: a workspace with the code server, and these two commands.
     server = {"host": "127.0.0.1", "port": int(ports["code"]), "location_name": code["name"]}
     (tmp_path / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    # The chart keeps runs in PostgreSQL; here both processes share a home of files, which is prepared for that.
+    assert installed.run(["python", "-m", "vqa_assets.home", str(home)]).returncode == 0
     with stack(installed, tmp_path) as up:
         variables = {one["name"]: one["value"].replace("/srv/vqa/data", str(data)) for one in code["env"]}
         grpc = ["dagster", "api", "grpc", "-h", "127.0.0.1", "-p", ports["code"], *code["dagsterApiGrpcArgs"]]
