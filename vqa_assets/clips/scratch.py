@@ -52,19 +52,11 @@ class FetchedPart:
     """A file that is fetched into the scratch, and the room that is held for it."""
 
     path: Path
-    room: "_Room"
+    scratch: "Scratch"
+    size_bytes: int = 0
 
     def holds(self, size_bytes: int) -> None:
         """Correct the room once the size is known."""
-        self.room.resize(size_bytes)
-
-
-@dataclass(eq=False)
-class _Room:
-    scratch: "Scratch"
-    size_bytes: int
-
-    def resize(self, size_bytes: int) -> None:
         with self.scratch.changed:
             self.scratch.taken_bytes += size_bytes - self.size_bytes
             self.size_bytes = size_bytes
@@ -108,25 +100,27 @@ class Scratch:
             yield {clip: self._arrived(clip, stop) for clip in wanted}
         finally:
             with self.changed:
-                for clip in wanted:
+                for clip, is_mine in mine.items():
+                    if is_mine:  # also where its turn did not come, since another one failed: somebody may wait for it
+                        self._entries[clip].done.set()
                     self._let_go(clip, keep=keep)
                 self.changed.notify_all()
 
     @contextmanager
     def room(self, name: str, size_bytes: int, stop: threading.Event) -> Iterator[FetchedPart]:
         """A file to fetch a clip into, once there is room for what it is thought to take."""
-        room = _Room(self, 0)
         size_bytes = min(size_bytes, self.limit_bytes)
-        with self.changed:
-            self._wait_for_room(size_bytes, stop)
-            self.taken_bytes += size_bytes
-        room.size_bytes = size_bytes
-        path = self._path(name)
+        with _full_in_words(self.folder):
+            part = FetchedPart(self._path(name), self)
         try:
-            yield FetchedPart(path, room)
+            with self.changed:
+                while not self._make_room(size_bytes):
+                    self._wait(stop)
+                part.holds(size_bytes)
+            yield part
         finally:
-            shutil.rmtree(path.parent, ignore_errors=True)
-            room.resize(0)
+            shutil.rmtree(part.path.parent, ignore_errors=True)
+            part.holds(0)
 
     def clear(self) -> None:
         """Remove what nobody reads."""
@@ -145,13 +139,14 @@ class Scratch:
                 lacking = [clip for clip in wanted if clip not in self._entries]
                 size = sum(clip.size_bytes for clip in lacking)
                 if size > self.limit_bytes:
-                    raise TransientClipError(too_large_words(size, self.limit_bytes))
+                    raise TransientClipError(too_large_words(f"{size}", self.limit_bytes))
                 if self._make_room(size, but=wanted):
                     break
                 self._wait(stop)
             mine: dict[StoredClip, bool] = {}
             for clip in wanted:
-                if mine.setdefault(clip, clip not in self._entries):
+                mine[clip] = clip not in self._entries
+                if mine[clip]:
                     self._entries[clip] = _Entry(clip.size_bytes)
                     self.taken_bytes += clip.size_bytes
                 else:
@@ -189,10 +184,6 @@ class Scratch:
         entry.users -= 1
         if not entry.users and (entry.at_hand is None or not keep):
             self._remove(clip)
-
-    def _wait_for_room(self, size_bytes: int, stop: threading.Event) -> None:
-        while not self._make_room(size_bytes):
-            self._wait(stop)
 
     def _wait(self, stop: threading.Event) -> None:
         if stop.is_set():
@@ -235,8 +226,9 @@ def scratch_of(store: ClipStore) -> Scratch:
             if not any(pid == os.getpid() for pid, _ in _scratches):
                 atexit.register(_close_all, os.getpid())
             _scratches[key] = Scratch(store.scratch_bytes)
-            if here := run_here():  # a worker elsewhere: it may go on for years
-                here.at_end.append(clear_scratch)
+        # A worker elsewhere may go on for years, over many runs: each clears the scratch at its end.
+        if (here := run_here()) and clear_scratch not in here.at_end:
+            here.at_end.append(clear_scratch)
         return _scratches[key]
 
 
@@ -285,9 +277,9 @@ def _full_in_words(folder: Path) -> Iterator[None]:
         raise scratch_error(folder, error.strerror or str(error)) from error
 
 
-def too_large_words(size_bytes: int, limit_bytes: int) -> str:
+def too_large_words(size: str, limit_bytes: int) -> str:
     """Why a clip that the scratch cannot hold is not read."""
-    return f"{size_bytes} bytes are more than scratch_bytes, {limit_bytes}: raise it"
+    return f"{size} bytes are more than scratch_bytes, {limit_bytes}: raise it"
 
 
 def scratch_error(folder: Path, reason: str) -> ObjectStoreError:

@@ -6,11 +6,13 @@ them, and never get into an error or a log.
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent import futures
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -170,11 +172,11 @@ class OpenStore:
         FileNotFoundError where the object is not there; AlreadyExistsError and NotSupportedError of the library. With
         ``of_object`` a request without an answer is a TransientClipError, until there were ``GIVEN_UP_AFTER`` of them.
         """
-        from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
+        from obstore.exceptions import BaseError
 
         try:
             answer = _wait(request, stop)
-        except (AlreadyExistsError, NotSupportedError, FileNotFoundError, BaseError, ValueError, OSError) as error:
+        except (BaseError, ValueError, OSError) as error:
             failure = self._failure(error, what)
             if not isinstance(failure, TransientClipError):
                 raise failure from None  # the library's words may hold an access key
@@ -217,7 +219,9 @@ class OpenStore:
                 expected="keys that are names: no empty part, no . or .., no control characters",
                 next_step="rename or remove that object, or keep the clips below a prefix of their own",
             )
-        if isinstance(error, (AlreadyExistsError, NotSupportedError, FileNotFoundError)):
+        if isinstance(error, FileNotFoundError):  # without a number as the library makes it, and in its words
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if isinstance(error, (AlreadyExistsError, NotSupportedError)):  # for ``put``
             return error
         refused = isinstance(error, (PermissionDeniedError, UnauthenticatedError))
         if refused or _MACHINES_OWN in text or (status and status[1] in ("401", "403")):
@@ -356,13 +360,9 @@ def _wait(request: Callable[[], Any], stop: threading.Event | None) -> Any:
     work: Coroutine[Any, Any, Any] = begun()
     future = asyncio.run_coroutine_threadsafe(work, driver.loop)
     try:
-        while True:
-            try:
-                return future.result(_LOOK_AROUND_S)
-            except TimeoutError:
-                if future.done():  # the request's own
-                    raise
-                if stop is not None and stop.is_set():
-                    raise StoppedError from None
+        while not futures.wait([future], _LOOK_AROUND_S).done:
+            if stop is not None and stop.is_set():
+                raise StoppedError
+        return future.result()
     finally:
         future.cancel()

@@ -400,7 +400,7 @@ def _fetch_into_store(task: ClipTask, clip: StoredClip, limits: ClipLimits, tool
             ) from error
         except DownloadError as error:
             if error.permanent and f"rc={TOO_LARGE}" in error.reason and within.max_bytes < limits.download.max_bytes:
-                reason = too_large_words(within.max_bytes + 1, within.max_bytes).replace("bytes", "or more bytes", 1)
+                reason = too_large_words(f"{within.max_bytes + 1} or more", within.max_bytes)
                 raise DownloadError(reason, permanent=False) from None
             raise
         part.holds(content.size_bytes)

@@ -85,7 +85,13 @@ def named_on_disk(
     taken; a bad row goes by the name of the earlier row that it takes away.
     """
     earlier = earlier or {}
-    naming = _Naming(rows, {src: row.get("mos") for src, row in earlier.items()}, suffix)
+    scores: dict[str, object] = {}
+    annotated: dict[str, str] = {}  # what the score file called a clip when its earlier row was made → the clip's name
+    for src, known in earlier.items():  # once: each row is read from the file
+        scores[src] = known.get("mos")
+        if isinstance(text := known.get(ANNOTATED_AS), str):
+            annotated[text] = src
+    naming = _Naming(rows, scores, suffix)
     usable: dict[str, AnnotationRow] = {}
     bad: dict[str, AnnotationRow] = {}
     for row in rows:
@@ -95,7 +101,7 @@ def named_on_disk(
     claimed = {file for file in files.values() if file is not None}
     spare = [file for file in disk.clips(claimed) if not _SURROGATE.search(file[1])]
     on_disk = _Place(disk.holds, [name for _, name in spare], suffix)
-    before = _Place(lambda name, _drop: name in earlier, earlier.keys(), suffix, _annotated(earlier))
+    before = _Place(lambda name, _drop: name in earlier, earlier.keys(), suffix, annotated)
     absent = {src: row for src, row in usable.items() if files[src] is None}
     # Usable rows choose first: a bad row must not take the name of a clip that has a score.
     left = absent
@@ -126,11 +132,6 @@ def _called(row: AnnotationRow, name: str, suffix: str) -> AnnotationRow:
     if name not in (row.named, with_suffix(row.named, suffix)):
         extra[ANNOTATED_AS] = row.named
     return replace(row, src=name, extra=extra)
-
-
-def _annotated(earlier: Mapping[str, Mapping[str, object]]) -> Mapping[str, str]:
-    """What the score file called a clip when its earlier row was made → the clip's name."""
-    return {text: src for src, row in earlier.items() if isinstance(text := row.get(ANNOTATED_AS), str)}
 
 
 def _unclaimed(rows: Iterable[AnnotationRow], disk: ListedClips, spare: Sequence[FoundFile]) -> tuple[str, ...]:

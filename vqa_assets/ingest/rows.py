@@ -412,9 +412,10 @@ class RowJudge:
 
     def _outside(self, run: set[str]) -> Iterator[OutputRow]:
         """The earlier rows whose names are not in the run; one whose bytes a row of the run has was renamed."""
-        for src, line in self._earlier.items():
+        for src in self._earlier:
             if src in run:
                 continue
+            line = self._earlier[src]  # only now: each look reads the file
             if line.row["src_sha256"] in self._by_sha:
                 self._report.outside_dedups += 1
             elif self._labelling.settings.prune:

@@ -26,6 +26,7 @@ from vqa_assets.ingest.fetching import fetch_archives
 from vqa_assets.ingest.gather import Services, gather_outcomes, keep_in
 from vqa_assets.ingest.layout import CorpusLayout, check_targets_of, unseen_by_others
 from vqa_assets.ingest.naming import named_as_fetched
+from vqa_assets.ingest.outcomes import Outcomes
 from vqa_assets.ingest.plan import IngestPlan, KnownClips, plan_ingest, rows_of_this_run
 from vqa_assets.ingest.progress import Progress
 from vqa_assets.ingest.rows import IngestReport, Labelling, OutputRows, RowJudge, without_stamp
@@ -188,7 +189,9 @@ def _gather_and_judge(
             annotations, rows=tuple(named_as_fetched(annotations.rows, fetched_as, settings.clip_suffix))
         )
         run = rows_of_this_run(annotations, settings.max_rows)
-        outcomes = {fetched_as.get(src, src): outcome for src, outcome in outcomes.items()}
+        renamed = Outcomes()  # packed, as they were
+        renamed.update((fetched_as.get(src, src), outcome) for src, outcome in outcomes.items())
+        outcomes = renamed
         # The earlier row is of the same clip, whatever it was called then.
         earlier = replace(earlier, lines=earlier.lines.renamed(fetched_as))
     labelling = Labelling(corpus, settings, annotations, utc_text())

@@ -62,7 +62,7 @@ def _is_place_of_clips(text: str) -> bool:
     """Whether a text names a folder, or a bucket with perhaps a prefix."""
     if "://" in text:
         return is_object_address(text)
-    return not text or not (_NO_TEXT.search(text) or not fits_a_disk(text))
+    return _NO_TEXT.search(text) is None and fits_a_disk(text)
 
 
 ClipsUrl = Annotated[

@@ -1,11 +1,13 @@
 """Clips that are kept in an object store: fetched into it, read from it, listed once; against moto's server."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from vqa_assets.arguments import stated_values
 from vqa_assets.clips import scratch, stores
+from vqa_assets.clips.elsewhere import working_for
 from vqa_assets.clips.folders import ClipFolders, ClipStore, is_object_address, stamp_of_object, why_no_key
 from vqa_assets.clips.scratch import Scratch
 from vqa_assets.clips.stores import OpenStore
@@ -325,6 +328,49 @@ class TestScratch:
             pass
         assert small.taken_bytes == 0
         small.close()
+
+    def test_nobody_waits_for_a_clip_whose_turn_does_not_come(self, store: ClipStore, bucket: Bucket) -> None:
+        small, stop, asked, go = Scratch(1000), threading.Event(), threading.Event(), threading.Event()
+
+        def wait_at_the_first(_method: str, path: str) -> None:
+            if path.endswith("/z"):
+                asked.set()
+                go.wait(10)
+
+        bucket.server.before = wait_at_the_first
+        with ThreadPoolExecutor(2) as pool:
+
+            def hold(names: str) -> None:
+                with small.holding(self.clips(store, names), stop):
+                    pass
+
+            first = pool.submit(hold, "zb")  # z is not there: b is never brought by it
+            assert asked.wait(10)
+            second = pool.submit(hold, "b")
+            while sum(entry.users for entry in list(small._entries.values())) < 3:
+                time.sleep(0.01)
+            go.set()
+            with pytest.raises(FileNotFoundError):
+                first.result(10)
+            with pytest.raises(TransientClipError, match="did not come"):
+                second.result(10)
+        assert small.taken_bytes == 0
+        small.close()
+
+    def test_a_disk_that_takes_no_folder_gives_the_room_back_and_is_told(self, store: ClipStore) -> None:
+        small = Scratch(1000)
+        shutil.rmtree(small.folder)
+        small.folder.touch()
+        with pytest.raises((ObjectStoreError, OSError)), small.room("a", 400, threading.Event()):
+            pass
+        assert small.taken_bytes == 0
+        small.close()
+
+    def test_a_second_run_on_a_worker_clears_the_scratch_too(self, store: ClipStore) -> None:
+        for name in "ab":
+            with working_for(f"scratch-{name}") as here:
+                assert scratch.scratch_of(store) is scratch.scratch_of(store)
+                assert here.at_end == [scratch.clear_scratch]
 
     def test_what_a_killed_process_left_is_removed_by_the_next(self, store: ClipStore) -> None:
         left = Path(tempfile.gettempdir()) / f"{scratch.PREFIX}left"
