@@ -19,7 +19,7 @@ from vqa_assets.arguments import CommandParser
 from vqa_assets.clips.folders import is_object_address, why_no_key
 from vqa_assets.clips.hashing import hash_as_opened
 from vqa_assets.clips.stores import OpenStore, open_store
-from vqa_assets.errors import ObjectStoreError, ProvenanceError, VqaError
+from vqa_assets.errors import ObjectStoreError, ProvenanceError, SchemaError, VqaError
 from vqa_assets.printing import tell, tell_error
 from vqa_assets.provenance import SCHEMA
 from vqa_assets.tables.content_errors import read_document
@@ -28,6 +28,8 @@ from vqa_assets.tables.publication import settle_root
 
 _COMPANION = "_card.md"
 """A head's card lies beside its manifest, which does not name it."""
+_OURS = (".manifest.json", ".audit.json")
+"""How the names of replay manifests end, but for those of heads."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,11 @@ class Mirrored:
         return not self.failed
 
 
-def published_artefacts(root: DataRoot) -> Iterator[Artefact]:
-    """What replay manifests below the root name as their outputs, in the order of the manifests' paths."""
+def _json_files(root: DataRoot) -> Iterator[Path]:
+    """The JSON files below the root, of which some are replay manifests, in the order of their paths."""
     for folder, inner, names in os.walk(root.path):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith(".json") and not name.startswith("."):
-                path = Path(folder) / name
-                if (outputs := _outputs(path)) is not None:
-                    yield _artefact(path, outputs, root)
+        yield from (Path(folder) / name for name in sorted(names) if name.endswith(".json") and name[0] != ".")
 
 
 def mirror(root: DataRoot, store: OpenStore, *, reread: bool = False) -> Mirrored:
@@ -77,21 +75,27 @@ def mirror(root: DataRoot, store: OpenStore, *, reread: bool = False) -> Mirrore
     settle_root(root)
     there = {one.name: one.stamp.size_bytes for one in store.listed()}
     result = Mirrored()
-    for artefact in published_artefacts(root):
+    for path in _json_files(root):
         try:
-            _mirror_one(artefact, store, there, result, reread=reread)
+            if (outputs := _outputs(path)) is not None:
+                _mirror_one(_artefact(path, outputs, root), store, there, result, reread=reread)
+        except ObjectStoreError:
+            raise
         except (VqaError, OSError) as error:
-            if isinstance(error, ObjectStoreError):
-                raise
-            result.failed[artefact.key] = str(error)
+            result.failed[path.relative_to(root.path).as_posix()] = str(error)
     return result
 
 
 def _outputs(path: Path) -> Mapping[str, Any] | None:
-    """The outputs that a replay manifest records; None for a file that is none."""
+    """The outputs that a replay manifest records; None for a file that is none.
+
+    SchemaError where one of ours, by its name, is torn; OSError where a file cannot be read.
+    """
     try:
         provenance = read_document(path).get("run_provenance")
-    except (VqaError, OSError, ValueError, RecursionError):
+    except SchemaError:
+        if path.name.endswith(_OURS):
+            raise
         return None
     if not isinstance(provenance, Mapping) or provenance.get("schema") != SCHEMA:
         return None

@@ -104,6 +104,18 @@ def test_a_file_that_is_not_what_its_manifest_says_is_not_copied(
     assert MANIFEST not in bucket_keys(bucket)
 
 
+def test_a_manifest_that_is_torn_is_told_and_the_others_are_copied(corpus: SmallCorpus, bucket: Bucket) -> None:
+    torn = corpus.root.path / "aggregated" / "unified_corpus.manifest.json"
+    torn.parent.mkdir()
+    torn.write_text('{"run_provenance": ')
+    (corpus.root.path / "notes.json").write_text("somebody's own")
+    result = mirror(corpus.root, bucket.open("vqa"))
+    assert list(result.failed) == ["aggregated/unified_corpus.manifest.json"]
+    assert "not JSON" in result.failed["aggregated/unified_corpus.manifest.json"]
+    assert not result.whole
+    assert MANIFEST in result.put
+
+
 def test_a_store_that_gives_other_bytes_is_found_out(corpus: SmallCorpus, bucket: Bucket) -> None:
     def damage(method: str, path: str) -> None:
         if method == "GET" and path.endswith(JSONL):
