@@ -98,6 +98,7 @@ def ingest(
     from vqa_assets.clips.hub import HubAccess
     from vqa_assets.ingest.settings import IngestSettings, resolve
     from vqa_assets.ingest.unchanged import unchanged_corpus
+    from vqa_assets.outcomes import note_outcome
 
     data = _root(root)
     corpora = _corpora(data)
@@ -110,6 +111,7 @@ def ingest(
     except VqaError:
         found = None  # the run says what is wrong, and is recorded
     if found is not None:
+        note_outcome(data, ["corpus_annotations", "corpus_jsonl"], one.name, {})  # an earlier failure is mended
         where = f"{found.rows} rows in {data.shown(found.layout.output)}"
         tell(f"{one.name}: nothing changed since the ingest of {found.ingested_at_utc}: {where}; no run is recorded")
         return 0

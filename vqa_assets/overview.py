@@ -16,6 +16,7 @@ from vqa_assets.arguments import nearest
 from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.corpus import NO_CORPUS_FOLDERS
 from vqa_assets.errors import AnnotationError, SchemaError, SettingsError, VqaError
+from vqa_assets.heads.recipe import corpus_head_recipe
 from vqa_assets.ingest.earlier import MENDED_BY_INGEST, read_earlier
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
 from vqa_assets.ingest.rows import LATER_COUNTERS, LOST
@@ -166,6 +167,7 @@ class CorpusStatus:
     rows: int | None = None
     lost: Mapping[str, int] | None = field(default_factory=dict)
     age_days: float | None = None
+    ingested_at_utc: str | None = None
     scale: str | None = None
     tables: tuple[str, ...] = ()
     old: tuple[str, ...] = ()
@@ -180,7 +182,7 @@ class CorpusStatus:
     @property
     def own_head(self) -> str:
         """The name of the head of this corpus alone."""
-        return f"{self.name.replace('-', '_')}_mos_head"
+        return corpus_head_recipe(self.name).name
 
     def made_of(self, asset: str) -> MadeStage | None:
         """One of its stages, where that was made."""
@@ -294,12 +296,13 @@ def _status(corpus: Corpus, root: DataRoot, layout: CorpusLayout) -> CorpusStatu
         manifest = read_json_object(layout.manifest)
         counters = {**dict.fromkeys(LATER_COUNTERS, 0), **manifest["counters"]}
         lost = {name: counters[name] for name in LOST if counters[name]}
-        age = age_days(manifest["run_provenance"]["started_at_utc"])
+        ingested = str(manifest["run_provenance"]["started_at_utc"])
         next_step = _next_step(corpus, manifest, layout.settings, files)
         return replace(
             status,
             lost=lost,
-            age_days=round(age, 2),
+            age_days=round(age_days(ingested), 2),
+            ingested_at_utc=ingested,
             scale=manifest["mos_scale"]["name"],
             old=tuple(old),
             next_step=ingest if without_scale and files else next_step,
@@ -326,7 +329,6 @@ def _with_features(corpus: Corpus, root: DataRoot) -> int | None:
 
 def _head_of(corpus: Corpus, root: DataRoot) -> str:
     """The verdict of the corpus's own head, by its manifest, and its SROCC minus that of each baseline."""
-    from vqa_assets.heads.recipe import corpus_head_recipe
     from vqa_assets.heads.verdicts import PREDICTORS, differences, verdict_in_a_line, with_limits
 
     manifest = root.models() / f"{corpus_head_recipe(corpus.name).name}.json"
@@ -353,7 +355,6 @@ def _advice(corpus: Corpus, root: DataRoot, corpora: Mapping[str, Corpus]) -> st
     if not table.is_file() or not any(path.is_file() for name, path in labelled.items() if name != corpus.name):
         return ""
     from vqa_assets.heads.advice import LEAST_LABELS, advice_on, could_help, labels_in
-    from vqa_assets.heads.recipe import corpus_head_recipe
     from vqa_assets.heads.settings import TrainingSettings
 
     labels = labels_in(table)
@@ -409,8 +410,8 @@ def overview_of(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA) -> Over
     }
     made |= {(one.asset, status.name): one for status in statuses for one in status.made}
     made |= {("mos_head", one.name): made[one.own_head, None] for one in statuses if (one.own_head, None) in made}
-    ages = {one.name: one.age_days for one in statuses if one.age_days is not None}
-    failed = tuple(one for one in failed_steps(root) if not _made_since(one, made, ages))
+    ingested = {one.name: one.ingested_at_utc for one in statuses if one.ingested_at_utc is not None}
+    failed = tuple(one for one in failed_steps(root) if not _made_since(one, made, ingested))
     return Overview(
         made_at_utc=utc_text(),
         corpora=tuple(statuses),
@@ -466,6 +467,7 @@ class _Manifests:
 
 def _made_of_corpus(corpus: Corpus, root: DataRoot, manifests: _Manifests) -> tuple[MadeStage, ...]:
     """Features and labels of one corpus, where they are there."""
+    # First: what the later stages read is compared with what this one says was written.
     with suppress(VqaError, OSError, RecursionError):  # its status says so
         manifests.of(CorpusLayout.standing(corpus, root).manifest)
     features = root.features(corpus)
@@ -531,12 +533,11 @@ def _with_next_stage(status: CorpusStatus, heads: Iterable[HeadStatus]) -> Corpu
 
 
 def _made_since(
-    failed: FailedStep, made: Mapping[tuple[str, str | None], MadeStage], ingested: Mapping[str, float]
+    failed: FailedStep, made: Mapping[tuple[str, str | None], MadeStage], ingested: Mapping[str, str]
 ) -> bool:
     """Whether a run that left no record of its own made the asset after it had failed."""
     if failed.asset in ("corpus_annotations", "corpus_jsonl"):
-        age = ingested.get(failed.corpus or "")
-        return age is not None and age < age_days(failed.at_utc)
+        return ingested.get(failed.corpus or "", "") > failed.at_utc
     one = made.get((failed.asset, failed.corpus))
     return one is not None and one.made_at_utc is not None and one.made_at_utc > failed.at_utc
 

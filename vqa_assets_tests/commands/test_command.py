@@ -15,6 +15,7 @@ import pytest
 from vqa_assets import materialize
 from vqa_assets.command import NAME, main
 from vqa_assets.home import home_of
+from vqa_assets.outcomes import failed_steps, note_outcome
 from vqa_assets.printing import cell
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import StepResult
@@ -183,6 +184,8 @@ def test_an_unchanged_ingest_ends_before_dagster_is_imported_and_records_nothing
     (folder / "ingest.toml").write_text("min_rows = 1\n")
     (folder / "manifest.csv").write_text("video_name,mos,sd,n\n" + "".join(f"{name},3,0.5,9\n" for name in names))
     assert main(["ingest", "konvid-150k", "--max-rows", "2"]) == 0
+    # What failed in between, and is mended by putting the score file back: status names this command.
+    note_outcome(DataRoot(empty_root), ["corpus_jsonl"], "konvid-150k", {"corpus_jsonl": "the score file is empty"})
     command = "import sys; from vqa_assets.command import main; code = main(sys.argv[1:]); "
     command += "print('dagster' in sys.modules, code)"
     again = subprocess.run(
@@ -199,6 +202,7 @@ def test_an_unchanged_ingest_ends_before_dagster_is_imported_and_records_nothing
         line,
     )
     assert loaded == "False 0"
+    assert failed_steps(DataRoot(empty_root)) == []
     # The first one is a run of Dagster, in the home of this data root.
     with dg.DagsterInstance.from_config(str(empty_root / ".dagster")) as instance:
         (run,) = instance.get_runs()

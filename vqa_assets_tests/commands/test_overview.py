@@ -137,6 +137,20 @@ def test_a_step_that_succeeds_is_forgotten_and_so_is_one_that_another_run_made(r
     assert [one.title for one in overview_of(root).failed] == ["mos_features [lsvq]"]
 
 
+def test_an_ingest_that_fails_right_after_one_that_did_not_is_told(corpus: SmallCorpus) -> None:
+    corpus.annotate([("0.mp4", "", 3, 0.5, 5)])
+    corpus.stage("0.mp4", b"0")
+    corpus.ingest()
+    note_outcome(corpus.root, ["corpus_jsonl"], "konvid-150k", {"corpus_jsonl": "the score file is empty"})
+    assert [one.title for one in overview_of(corpus.root).failed] == ["corpus_jsonl [konvid-150k]"]
+    # Later another run, which leaves no note, ingests it.
+    replay = corpus.folder / "konvid_150k.manifest.json"
+    document = json.loads(replay.read_text())
+    document["run_provenance"]["started_at_utc"] = "2999-01-01T00:00:00+00:00"
+    replay.write_text(json.dumps(document))
+    assert overview_of(corpus.root).failed == ()
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"steps": 3}', '{"steps": [{"asset": "x"}]}', "[" * 100_000])
 def test_a_record_of_failures_that_nobody_can_read_is_none(root_path: Path, content: str) -> None:
     root = DataRoot(root_path)

@@ -43,7 +43,11 @@ def test_what_it_cannot_start_with_is_named(tmp_path, monkeypatch, capsys, argum
     ("name", "content", "message"),
     [
         ("dagster.yaml", "{ : x", "error: the Dagster home {folder}: while parsing a flow node"),
-        ("dagster.yaml", "nonsense: 3", "error: the Dagster home {folder}: Errors whilst loading dagster instance"),
+        (
+            "dagster.yaml",
+            "nonsense: 3",
+            'error: the Dagster home {folder}: Received unexpected config entry "nonsense"',
+        ),
         ("workspace.yaml", "{ : x", "error: --workspace {folder}/workspace.yaml: while parsing a flow node"),
     ],
 )
