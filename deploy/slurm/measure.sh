@@ -9,5 +9,6 @@ set -euo pipefail
 export VQA_DATA_ROOT=${VQA_DATA_ROOT:-/srv/vqa/data} DAGSTER_HOME=${DAGSTER_HOME:-/srv/vqa/dagster}
 export VQA_DASK_CLUSTER=${VQA_DASK_CLUSTER:-/srv/vqa/code/deploy/slurm/cluster.toml}
 export PATH=/srv/vqa/code/.venv/bin:$PATH
+python -m vqa_assets.home  # alone with it: jobs that meet in a fresh home would ruin its storage
 exec dagster asset materialize -m vqa_assets.definitions --select "$1" --partition "$2" \
   --config-json '{"resources": {"clip_pool": {"config": {"implementation": "dask"}}}}'
