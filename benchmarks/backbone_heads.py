@@ -4,7 +4,6 @@ The demo's clips are procedural and its scores made up: what damages a clip ther
 table that is printed is written into docs/backbones.md.
 """
 
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from benchmarks.plain import write_between
 from vqa_assets.backbones.efficientnet_lite0 import FACTS, export_onnx
 from vqa_assets.backbones.making import add_backbone
 from vqa_assets.corpora import CORPORA
@@ -40,9 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vqa-bench-") as name:
         table = table_of(DataRoot(Path(name)))
     print(table)
-    page = PAGE.read_text()
-    begin, end = map(re.escape, MARKS)
-    PAGE.write_text(re.sub(f"(?<={begin}\n).*?(?={end})", lambda _: f"{table}\n", page, flags=re.DOTALL))
+    write_between(PAGE, *MARKS, table)
 
 
 def table_of(root: DataRoot) -> str:

@@ -26,7 +26,7 @@ from benchmarks.corpus_folder import (
     write_copies,
 )
 from benchmarks.loopback import SLOW_KB_PER_S, nginx
-from benchmarks.plain import absent
+from benchmarks.plain import absent, write_between
 from vqa_assets.backbones.efficientnet_lite0 import FACTS, export_onnx
 from vqa_assets.backbones.making import add_backbone
 from vqa_assets.clips.dask_cluster import ADDRESS, CLUSTER
@@ -69,8 +69,7 @@ def main() -> None:
     table += [f"| {what} | {' | '.join(f'{rate:.3g}' for rate in each)} |" for what, each in rates.items()]
     text = "\n".join(table)
     print(text, flush=True)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    write_between(PAGE, BEGIN, END, text)
 
 
 Row = tuple[str, str, str]

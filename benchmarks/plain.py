@@ -52,3 +52,12 @@ def absent(tool: str, package: str) -> bool:
         print(f"left out: needs {tool} (apt-get install {package})")
         return True
     return False
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two markers of a page; ValueError where it lacks one."""
+    before, begins, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, ends, after = rest.partition(end)
+    if not (begins and ends):
+        raise ValueError(f"{page} has no {begin} … {end}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")

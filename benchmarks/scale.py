@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.corpus_folder import CORPUS, CorpusFolder, NoProber, Threads
 from benchmarks.features_table import NAMES, RandomNumbers
+from benchmarks.plain import write_between
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.features.family import Measured
 from vqa_assets.provenance import RunContext
@@ -33,7 +34,7 @@ COLUMNS = 60
 """Features of a clip; a table of them has a dozen columns more."""
 WORKERS = 32
 """Many, since none has work: what is measured is the coordinator, and it waits a moment for each window of clips."""
-MARKS = "<!-- scale -->\n", "<!-- /scale -->\n"
+MARKS = "<!-- scale -->", "<!-- /scale -->"
 _ROW = re.compile(
     r"\| `(?P<stage>[^`]+)` \| (?P<clips>[\d ]+) \| (?P<clock_s>[\d.]+) \| (?P<cpu_s>[\d.]+) \| (?P<peak_mib>\d+) \|"
 )
@@ -146,8 +147,7 @@ def main() -> None:
     ordered = {stage: sorted(of_stage.values(), key=lambda one: one.clips) for stage, of_stage in costs.items()}
     for line in _growth(ordered):
         print(f"{line}; target: at most {SLOPE_TARGET}")
-    before, after = page.split(MARKS[0])[0], page.split(MARKS[1])[1]
-    PAGE.write_text(before + MARKS[0] + "\n".join(_lines(ordered)) + "\n" + MARKS[1] + after, encoding="utf-8")
+    write_between(PAGE, *MARKS, "\n".join(_lines(ordered)))
     _plot(ordered)
 
 

@@ -5,7 +5,6 @@ person's file becomes ``<root>/corpora/<name>.toml`` and a copy of it in the cor
 would read it before anything is written.
 """
 
-import json
 import os
 import re
 import tomllib
@@ -23,6 +22,7 @@ from vqa_assets.errors import ArgumentError
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.printing import plain
 from vqa_assets.provenance.reading import refuse_changes
+from vqa_assets.settings import toml_value
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
 
@@ -144,37 +144,36 @@ def _declaration(name: str, scores: Path, file: str, proposal: ScoreProposal, se
     size = f"{max(1, round(proposal.rows * bytes_per_clip / 1e6))} MB"
     yield f"# Proposed by vqa-assets new-corpus from {plain(scores.name)}, {proposal.rows} rows. To look up:"
     yield from (f"# - {plain(line)}" for line in proposal.look_up)
-    yield f"name = {_toml(name)}"
-    yield f"title = {_toml(name)}"
-    yield f"version = {_toml(f'{name}-1')}"
+    yield f"name = {toml_value(name)}"
+    yield f"title = {toml_value(name)}"
+    yield f"version = {toml_value(f'{name}-1')}"
     yield f"# {plain(proposal.evidence)}"
     yield f"scales = [{_scale(proposal.scale, name)}]"
-    yield f"polarity = {_toml(proposal.polarity)}"
-    yield f"spread = {_toml(proposal.spread or 'none')}"
+    yield f"polarity = {toml_value(proposal.polarity)}"
+    yield f"spread = {toml_value(proposal.spread or 'none')}"
     yield 'licence = "not looked up"'
     yield 'redistribution = "unknown"    # attribution, research-only, non-commercial-share-alike'
     yield 'citation = "not looked up"'
     yield 'homepage = "not looked up"'
     yield f"expected_clips = {proposal.rows}"
-    yield f"size = {_toml(size)}"
+    yield f"size = {toml_value(size)}"
     yield f"bytes_per_clip = {max(1, bytes_per_clip)}    # {basis}"
     yield "# a file outside these bounds is another corpus's"
     yield f"min_rows = {proposal.least_rows}"
     yield f"max_rows = {proposal.most_rows}"
     if seen.suffix and seen.suffix.lower() != ".mp4":
-        yield f"clip_suffix = {_toml(seen.suffix)}"
+        yield f"clip_suffix = {toml_value(seen.suffix)}"
     if columns.shape:
-        yield f"headerless = [[{', '.join(map(_toml, columns.shape))}]]"
+        yield f"headerless = {toml_value((tuple(columns.shape),))}"
     else:
-        spellings = ", ".join(f"{role} = [{_toml(column)}]" for role, column in columns.roles.items())
-        yield f"own_spellings = {{ {spellings} }}"
+        yield f"own_spellings = {toml_value({role: (column,) for role, column in columns.roles.items()})}"
     if columns.unused and not columns.shape:
         yield f"# columns that are not read: {plain(', '.join(columns.unused[:_MOST_LISTED]))}"
     yield ""
     yield "[acquisition]"
-    yield f"file = {_toml(file)}"
+    yield f"file = {toml_value(file)}"
     yield 'where = "not looked up"'
-    yield f"steps = {_toml(f'Drop the score file as {file}, and the clips into clips/.')}"
+    yield f"steps = {toml_value(f'Drop the score file as {file}, and the clips into clips/.')}"
 
 
 def _lines(
@@ -210,11 +209,6 @@ def _lines(
 
 def _scale(scale: MosScale, name: str) -> str:
     if scale.name in OPINION_SCALES:
-        return _toml(scale.name)
+        return toml_value(scale.name)
     own = name if scale.name == OWN_SCALE else scale.name
-    return f"{{ name = {_toml(own)}, low = {scale.low:g}, high = {scale.high:g} }}"
-
-
-def _toml(text: str) -> str:
-    """A text as TOML writes it; JSON's way is TOML's too, but for one sign."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"{{ name = {toml_value(own)}, low = {scale.low:g}, high = {scale.high:g} }}"

@@ -6,6 +6,7 @@ values that cannot be used are made from it. No setting is named here, and nothi
 """
 
 import errno
+import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -45,6 +46,16 @@ def toml_table(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file() and not path.samefile(os.devnull):
         raise OSError(errno.ENXIO, "no file stands there")
     return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it: a text, number or truth value, a tuple of them, a mapping as an inline table."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {toml_value(one)}" for name, one in value.items()) + " }"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    # A basic string of TOML is written as one of JSON; DEL alone is JSON's and not TOML's.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class Unfit(ValueError):  # noqa: N818  # it is no error until it is known where the value stands

@@ -3,7 +3,6 @@
 The folder appears whole or not at all, and only after the network was tried out.
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ from vqa_assets.backbones.folder import DECLARATION, Backbone, decided
 from vqa_assets.backbones.graph import read_onnx
 from vqa_assets.backbones.network import Network, tried_out
 from vqa_assets.errors import SettingsError
-from vqa_assets.settings import Declared
+from vqa_assets.settings import Declared, toml_value
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def declaration_text(backbone: Backbone) -> str:
         name: getattr(backbone, name) for name in ("id", "title", "version", "citation", "licence", "redistribution")
     }
     facts |= {"onnx": backbone.file.path.name, "sha256": backbone.file.sha256}
-    lines = [f"{name} = {_toml(value)}" for name, value in facts.items()]
+    lines = [f"{name} = {toml_value(value)}" for name, value in facts.items()]
     several = len(backbone.inputs) > 1
     for one in backbone.inputs:
         lines += ["", "[[input]]" if several else "[input]"]
@@ -109,21 +108,12 @@ def declaration_text(backbone: Backbone) -> str:
             **pieces,
             **{name: getattr(one, name) for name in ("range", "mean", "sd", "colour")},
         }
-        lines += [f"{name} = {_toml(value)}" for name, value in said.items()]
-    lines += ["", "[outputs]", *(f"{ours} = {_toml(name)}" for ours, name in backbone.outputs)]
+        lines += [f"{name} = {toml_value(value)}" for name, value in said.items()]
+    lines += ["", "[outputs]", *(f"{ours} = {toml_value(name)}" for ours, name in backbone.outputs)]
     for table, values in (("views", backbone.views), ("sampling", backbone.sampling)):
-        lines += ["", f"[{table}]", *(f"{name} = {_toml(value)}" for name, value in _stated(values).items())]
+        lines += ["", f"[{table}]", *(f"{name} = {toml_value(value)}" for name, value in _stated(values).items())]
     return "\n".join(lines) + "\n"
 
 
 def _stated(values: Declared) -> dict[str, Any]:
     return {name: value for name, value in values.model_dump().items() if value is not None}
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{name} = {_toml(one)}" for name, one in value.items()) + " }"
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    # A basic string of TOML is written as one of JSON; DEL alone is JSON's and not TOML's.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -111,7 +111,7 @@ def test_the_versions_of_python_are_declared() -> None:
 @pytest.mark.parametrize("version", PYTHONS[1:])  # the first is what all other tests run on
 def test_on_each_python_the_slim_set_ingests_and_labels(installed: Installed, tmp_path: Path, version: str) -> None:
     python = interpreter(version)
-    if not python:
+    if not python:  # those that are there: no tool that a machine must have, whatever VQA_TEST_ALL says
         pytest.skip(f"no Python {version} on this machine")
     environment = fresh_environment(tmp_path / "environment", python)
     own = environment / "bin/python"
