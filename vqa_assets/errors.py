@@ -31,6 +31,7 @@
     │   ├── TooFewContentsError  rows of fewer contents than can be judged
     │   └── NoLabelledRowsError  real input without one labelled row
     ├── HeadError            a trained head's files, or rows that it cannot score
+    ├── SharingError         what must not be passed on, or not to that place
     └── ProvenanceError      replay manifests
 """
 
@@ -216,6 +217,10 @@ class NoLabelledRowsError(TrainingError):
 
 class HeadError(VqaError):
     """A trained head whose files cannot be used, or rows that it cannot score."""
+
+
+class SharingError(VqaError):
+    """What a licence keeps from being passed on, what is not there to be, or a folder that is not ours to replace."""
 
 
 class ProvenanceError(VqaError):

@@ -262,7 +262,7 @@ def draft_path(target: Path) -> Path:
 def remove_abandoned(target: Path, left: Iterable[tuple[Path, str]]) -> None:
     """Remove those of the files ``left`` by processes that are gone (a kill leaves them) that are of ``target``."""
     for path, process in left:
-        if path.name == named_for(target, process, path.suffix) and _is_abandoned(path, process):
+        if path.name == named_for(target, process, path.suffix) and is_abandoned(path, process):
             path.unlink(missing_ok=True)
 
 
@@ -297,7 +297,7 @@ def _process_table() -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:8]
 
 
-def _is_abandoned(path: Path, process: str) -> bool:
+def is_abandoned(path: Path, process: str) -> bool:
     """Whether the process of a file is gone; of one that cannot be seen from here its file's age says so."""
     if _is_seen(process):
         return not is_alive(process)

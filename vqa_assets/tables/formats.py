@@ -52,6 +52,7 @@ DOCUMENTS: Mapping[str, tuple[str, int]] = {
     "vqa-published": ("", 1),
     "vqa-publishing": ("", 1),
     "vqa-run-failure": ("", 1),
+    "vqa-shared": ("", 1),
     "window-predictions": ("predict", 1),
 }
 """Name of a JSON document's ``schema`` without its ``-v1`` → the stage that writes it, and the newest version."""
