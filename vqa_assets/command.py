@@ -39,11 +39,15 @@ Stated = Annotated[
 
 def _corpus_names(context: typer.Context, incomplete: str) -> Iterable[str]:
     """The corpora that a shell completes."""
+    return [name for name in _corpora(_named_root(context)) if name.startswith(incomplete)]
+
+
+def _named_root(context: typer.Context) -> Any:
+    """The data root that was typed so far, else the environment's."""
     from vqa_assets.tables.paths import DataRoot
 
     named = context.params.get("root")
-    root = DataRoot(Path(named).absolute()) if named else DataRoot.named()
-    return [name for name in _corpora(root) if name.startswith(incomplete)]
+    return DataRoot(Path(named).absolute()) if named else DataRoot.named()
 
 
 def _corpora(root: Any) -> Mapping[str, Any]:
@@ -132,6 +136,90 @@ def materialize(
     return _materialize(_root(root), names, partition or [], stated or [])
 
 
+def _shared_names(context: typer.Context, incomplete: str) -> Iterable[str]:
+    """What a shell completes as something to be passed on."""
+    from vqa_assets.sharing.hub import shareable
+
+    root = _named_root(context)
+    return [name for name in shareable(root, _corpora(root)) if name.startswith(incomplete)]
+
+
+def _formats(incomplete: str) -> Iterable[str]:
+    from vqa_assets.sharing.clip_lists import FORMATS
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+Target = Annotated[str, typer.Option("--to", metavar="FOLDER", help="Where; a folder of ours there is replaced.")]
+AtYourWord = Annotated[bool, typer.Option("--i-may", help="Licences forbid it, and you may all the same.")]
+
+
+def publish(
+    what: Annotated[str, typer.Argument(help="A corpus, unified_corpus or a head.", autocompletion=_shared_names)],
+    to: Target,
+    i_may: AtYourWord = False,
+    root: Root = None,
+) -> int:
+    """Write a table or a head as a folder for the Hugging Face Hub."""
+    from vqa_assets.sharing import hub
+    from vqa_assets.sharing.folder import held_by
+
+    folder, data = _target(to), _root(root)
+    corpora = _corpora(data)
+    known_word(what, hub.shareable(data, corpora), "corpus, table or head")
+    earlier, lines = held_by(folder), hub.publish(what, folder, data, corpora, may=i_may)
+    tell("\n".join([*lines, f"{to}: written{_in_the_place_of(earlier)}"]))
+    return 0
+
+
+def export(
+    reader: Annotated[
+        str, typer.Option("--for", metavar="TRAINER", help="dover, q-align or csv.", autocompletion=_formats)
+    ],
+    to: Target,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Corpora (default: all.)", autocompletion=_corpus_names)
+    ] = None,
+    absolute: Annotated[
+        bool, typer.Option("--absolute", help="Whole paths, not those below the clips folder.")
+    ] = False,
+    own_split: Annotated[
+        bool, typer.Option("--own-split", help="The corpora's own splits, where they have any.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Deals contents out (default: as that of a training).")] = None,
+    i_may: AtYourWord = False,
+    root: Root = None,
+) -> int:
+    """Write the lists of clips that other trainers read, split by content."""
+    from vqa_assets.heads.settings import TrainingSettings
+    from vqa_assets.sharing import clip_lists
+    from vqa_assets.sharing.folder import held_by
+
+    folder, data = _target(to), _root(root)
+    corpora = _corpora(data)
+    known_word(reader, clip_lists.FORMATS, "trainer")
+    chosen = [known_word(name, corpora, "corpus") for name in dict.fromkeys(names or [])]
+    dealt = TrainingSettings().seed if seed is None else seed
+    settings = clip_lists.ListSettings(reader, dealt, absolute=absolute, own_split=own_split, may=i_may)
+    earlier, lines = held_by(folder), clip_lists.export(chosen, folder, data, corpora, settings)
+    tell("\n".join([*lines, f"{to}: written for {reader}{_in_the_place_of(earlier)}"]))
+    return 0
+
+
+def _target(typed: str) -> Path:
+    """The folder that a person named; an empty word, which would be the working folder, names none."""
+    from vqa_assets.settings import typed_path
+
+    if not typed.strip():
+        raise ArgumentError("--to", found="nothing", expected="a folder, or a name for one")
+    return typed_path(typed)
+
+
+def _in_the_place_of(earlier: str) -> str:
+    """What a folder of ours held before, for the line that says what it holds now."""
+    return f", in the place of {earlier}" if earlier else ""
+
+
 def _materialize(root: Any, assets: Sequence[str], partitions: Sequence[str], stated: Sequence[str]) -> int:
     from vqa_assets import materialize as runs
     from vqa_assets.workflow import log_to_stderr
@@ -190,6 +278,8 @@ _passed_on("status", "vqa_assets.status", "What is there, what was lost, the nex
 _passed_on("describe", "vqa_assets.describe", "What the unified corpus holds.")
 _passed_on("verify", "vqa_assets.provenance.verify", "Is an artefact what its manifest says?", "verify")
 _passed_on("mirror", "vqa_assets.mirror", "Copy what is published to an object store.")
+app.command()(publish)
+app.command()(export)
 _passed_on("judge", "vqa_assets.judge", "How well a head or a column predicts opinions.")
 _passed_on("predict", "vqa_assets.predict", "Score clips or tables with a head.")
 _passed_on("backbones", "vqa_assets.backbones.__main__", "Networks that embed pictures: add, list.")

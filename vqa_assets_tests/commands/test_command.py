@@ -43,6 +43,9 @@ MISTAKES = (
     "status --root nowhere",
     "run",
     "ui --port 70000",
+    "publish konvid150k --to shared",
+    "publish konvid-150k --to shared",
+    "export --for dovr --to lists",
 )
 """What people type first, on a data root with a folder for a corpus and nothing in it."""
 
@@ -150,6 +153,10 @@ def completed(typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ("describe --js", ["--json"]),
         ("ui --no", ["--no-daemon"]),
         ("demo --cl", ["--clips"]),
+        ("publish unified_f", ["unified_features"]),
+        ("publish my-", ["my-clips"]),
+        ("export --for q", ["q-align"]),
+        ("export my-", ["my-clips"]),
     ],
 )
 def test_a_shell_is_offered_what_the_subcommand_takes(
