@@ -207,11 +207,12 @@ def export(
 
 
 def _target(typed: str) -> Path:
-    """The folder that a person named; an empty word, which would be the working folder, names none."""
+    """The folder that a person named: no address, and no empty word, which would be the working folder."""
     from vqa_assets.settings import typed_path
 
-    if not typed.strip():
-        raise ArgumentError("--to", found="nothing", expected="a folder, or a name for one")
+    if not typed.strip() or "://" in typed:
+        expected = "a folder of this disk, or a name for one"
+        raise ArgumentError("--to", found="an address" if typed.strip() else "nothing", expected=expected)
     return typed_path(typed)
 
 

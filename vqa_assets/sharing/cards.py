@@ -16,7 +16,8 @@ from vqa_assets.tables.specs import Table
 
 TASK = "tabular-regression"
 """The Hub's name of what our tables are for and our heads do: numbers of a clip in, a score out."""
-TAGS = ("video-quality-assessment", "mean-opinion-score", "vqa-assets")
+TAGS = ("video-quality-assessment", "vqa-assets")
+_OPINIONS = "mean-opinion-score"
 _METRICS = {
     "srocc": ("spearmanr", "SROCC"),
     "plcc": ("pearsonr", "PLCC"),
@@ -56,7 +57,7 @@ def dataset_metadata(title: str, sources: Sequence[LicensedSource], rows: int, d
         "pretty_name": title,
         "task_categories": [TASK],
         "size_categories": [size_category(rows)],
-        "tags": [*TAGS, *(source.name for source in sources)],
+        "tags": [*TAGS, _OPINIONS, *(source.name for source in sources)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": data_file}]}],
     }
 
@@ -115,7 +116,7 @@ def model_metadata(
         **hub_licence(sources),
         "library_name": "onnx",
         "pipeline_tag": TASK,
-        "tags": [*TAGS, "onnx"],
+        "tags": [*TAGS, *([] if manifest.get("target") == "vmaf" else [_OPINIONS]), "onnx"],
         **({"datasets": list(hub_datasets)} if hub_datasets else {}),
         **({"metrics": list(measured), "model-index": index} if results else {}),
     }

@@ -39,10 +39,12 @@ from vqa_assets.corpora.contents import (
 from vqa_assets.errors import SchemaError, SharingError
 from vqa_assets.ingest.layout import CorpusLayout
 from vqa_assets.printing import plain
+from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.sharing.folder import publishing_folder
 from vqa_assets.sharing.licences import LICENCE_FILE, LicensedSource, licence_text, refuse_forbidden
 from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.validation import why_no_clip
 from vqa_assets.unified.related import upload_ids
 
 LEVELS = ("bad", "poor", "fair", "good", "excellent")
@@ -81,13 +83,15 @@ class CorpusClips:
 
 @dataclass(frozen=True)
 class ListFormat:
-    """How one trainer reads clips: the lists' suffix, why a path cannot stand in them (empty: it can), and the text.
+    """How one trainer reads clips: the lists' suffix, why a clip cannot stand in them (empty: it can), and the text.
+
+    ``unfit`` takes the clip's path and its row.
 
     ``text`` takes the clips of one list, and the edges between the levels of its corpus.
     """
 
     suffix: str
-    unfit: Callable[[str], str]
+    unfit: Callable[[str, Mapping[str, Any]], str]
     text: Callable[[Sequence[ListedClip], Sequence[float]], str]
 
 
@@ -126,21 +130,23 @@ def level_edges(scores: Sequence[float]) -> list[float]:
     return [low + number * (high - low) / len(LEVELS) for number in range(1, len(LEVELS))]
 
 
-def _no_line(path: str) -> str:
-    """Why a path cannot stand in a line of fields with commas."""
+def _not_for_dover(path: str, row: Mapping[str, Any]) -> str:
+    """A path must stand in a line of fields with commas; a raw clip is taken for one of LIVE-Qualcomm."""
+    if path.endswith(".yuv") and (row.get("width"), row.get("height")) != (1920, 1080):
+        return "raw (.yuv) and not 1920×1080, for which DOVER takes every raw clip"
     return (
         "a comma, a line break or a blank at an end of its path" if {*path} & {*",\n\r"} or path != path.strip() else ""
     )
 
 
-def _no_video(path: str) -> str:
+def _not_for_q_align(path: str, _: Mapping[str, Any]) -> str:
     return "" if path.endswith("mp4") else "not .mp4, which alone Q-Align's trainer opens as a video"
 
 
 FORMATS: Mapping[str, ListFormat] = {
-    "dover": ListFormat(".txt", _no_line, _dover),
-    "q-align": ListFormat(".json", _no_video, _q_align),
-    "csv": ListFormat(".csv", lambda _: "", _csv),
+    "dover": ListFormat(".txt", _not_for_dover, _dover),
+    "q-align": ListFormat(".json", _not_for_q_align, _q_align),
+    "csv": ListFormat(".csv", lambda *_: "", _csv),
 }
 """Trainer → how it reads clips."""
 
@@ -184,7 +190,9 @@ def export(
     sources = [LicensedSource.of(name, corpora[name]) for name in ingested]
     at_word = refuse_forbidden(sources, ", ".join(ingested), scores=True, may=settings.may)
     form = FORMATS[settings.reader]
+    inputs = read_now({name: layout.output for name, layout in ingested.items()})
     read = [_read(layout, form, absolute=settings.absolute) for layout in ingested.values()]
+    refuse_changes(inputs.values())
     clips = [clip for corpus in read for clip in corpus.clips]
     if not clips:
         told = "; ".join(line for corpus in read for line in _lines(corpus, {}))
@@ -211,6 +219,7 @@ def export(
         draft.write(LICENCE_FILE, licence_text(sources, at_word).encode())
         draft.facts.update(
             clips=counts,
+            inputs={name: {"path": root.shown(one.path), "sha256": one.sha256} for name, one in inputs.items()},
             contents=len(drawn),
             left_out={one.corpus.name: {why: len(of) for why, of in one.left_out.items()} for one in read},
             seed=settings.seed,
@@ -232,11 +241,12 @@ def _read(layout: CorpusLayout, form: ListFormat, *, absolute: bool) -> CorpusCl
     found, base = CorpusClips(layout.corpus), _base(layout)
     for line in read_json_lines(layout.output):
         src, score = line.row.get("src"), line.row.get("mos")
-        if not isinstance(src, str) or isinstance(score, bool) or not isinstance(score, int | float):
+        is_score = isinstance(score, int | float) and not isinstance(score, bool) and abs(score) < math.inf
+        if not isinstance(src, str) or not is_score or why_no_clip(line.row):
             raise SchemaError(
                 f"{layout.output}:{line.number}",
                 found=f"src {src!r:.80}, mos {score!r:.80}",
-                expected="a clip's name and its score",
+                expected="a clip's name, its SHA-256 and its score",
                 next_step=f"vqa-assets ingest {layout.corpus.name}",
             )
         found.rows += 1
@@ -248,11 +258,9 @@ def _read(layout: CorpusLayout, form: ListFormat, *, absolute: bool) -> CorpusCl
         upward = layout.corpus.upward_score(line.row)
         if not is_there(place):
             found.leave_out("not there", src)
-        elif not math.isfinite(upward):
-            found.leave_out("without a score that is a number", src)
         elif not _is_text(path):
             found.leave_out("with a name that is no text", src)
-        elif why := form.unfit(path):
+        elif why := form.unfit(path, line.row):
             found.leave_out(why, src)
         else:
             found.clips.append(ListedClip(layout.corpus.name, path, upward, line.row))

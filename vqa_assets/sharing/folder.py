@@ -18,6 +18,7 @@ from vqa_assets import __version__
 from vqa_assets.errors import SchemaError, SharingError
 from vqa_assets.tables.files import (
     draft_path,
+    fault_of,
     is_abandoned,
     json_bytes,
     named_by_process,
@@ -68,7 +69,7 @@ def publishing_folder(target: Path, what: str) -> Iterator[FolderDraft]:
     """A draft of the folder ``target`` that takes its place when the block ends well; after an error nothing changes.
 
     SharingError where something stands there that is no folder of ours, or one that somebody changed. A folder of ours
-    is replaced, whatever it held.
+    is replaced, whatever it held. What the disk refuses is an OSError that names the target.
     """
     place = Path(os.path.realpath(target))
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +85,11 @@ def publishing_folder(target: Path, what: str) -> Iterator[FolderDraft]:
         if _stamps(place) != standing:
             raise _refused(place, "it changed meanwhile", "the folder as it was when this began")
         _put_in_place(draft, place)
+    except OSError as error:
+        fault = fault_of(error)
+        if fault is None:
+            raise
+        raise OSError(fault, os.strerror(fault), str(target)) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -109,8 +115,9 @@ def _finish(draft: FolderDraft, what: str) -> None:
 def _stamps(folder: Path) -> _Stamps:
     """Every file below a folder, links as what they are; empty where nothing is there."""
     found = {}
-    for inside, _, names in os.walk(folder):
-        for name in names:
+    for inside, folders, names in os.walk(folder):
+        # A link to a folder is no folder of ours, and is not followed.
+        for name in (*names, *(one for one in folders if Path(inside, one).is_symlink())):
             path = Path(inside, name)
             status = path.lstat()
             found[path.relative_to(folder).as_posix()] = (status.st_size, status.st_mtime_ns)

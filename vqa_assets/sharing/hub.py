@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.corpora import EXTERNAL_SHARDS, Corpus, ExternalShard
+from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus, ExternalShard
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import HeadError, SharingError
 from vqa_assets.printing import cell
@@ -245,8 +245,8 @@ def head_sources(manifest: Mapping[str, Any], corpora: Mapping[str, Corpus], pat
                     expected=", ".join(REDISTRIBUTION),
                     next_step=_AGAIN,
                 )
-            declared = corpora.get(name)
-            sources.setdefault(name, LicensedSource(name, **known, homepage=declared.homepage if declared else ""))
+            declared = {**ENCODE_GRID_SOURCES, **EXTERNAL_SHARDS, **corpora}.get(name)
+            sources.setdefault(name, LicensedSource(name, **known, homepage=getattr(declared, "homepage", "")))
     if not sources:
         raise HeadError(
             f"{path}: corpora", found="none", expected="what the head was trained on, with licences", next_step=_AGAIN

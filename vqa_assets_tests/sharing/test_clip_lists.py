@@ -163,6 +163,10 @@ def test_what_cannot_be_listed_is_told_and_counted_and_no_row_is_lost(listed: Li
     assert sum(left.values()) + sum(listed_clips.values()) == 25
     lines = listed.export("q-align")
     assert any(line.startswith("lsvq: left out 1 clip not .mp4") for line in lines)
+    raw = [clip(f"{n}.yuv", 3, "waterloo-ivc-4k", width=1920, height=1080 * (1 + n % 2)) for n in range(8)]
+    listed.ingested("waterloo-ivc-4k", raw)
+    (told,) = [line for line in listed.export("dover", "waterloo-ivc-4k") if "left out" in line]
+    assert "left out 4 clips raw (.yuv) and not 1920×1080" in told
     listed.export("csv")
     table = [
         row for text in listed.parts("lsvq", ".csv").values() for row in csv.DictReader(text.splitlines(keepends=True))
@@ -213,7 +217,10 @@ def test_what_keeps_lists_from_being_made_is_said_before_anything_is_written(
     assert "did you mean q-align?" in capsys.readouterr().err
     assert main(["export", "lsvk", "--for", "csv", *to]) == 2
     assert "did you mean lsvq?" in capsys.readouterr().err
-    assert main(["export", "lsvq", "--for", "csv", "--to", ""]) == 2
+    assert [main(["export", "--for", "csv", "--to", nowhere]) for nowhere in ("", "s3://bucket/lists")] == [2, 2]
     listed.root.corpus_jsonl(CORPORA["lsvq"]).write_text('{"src": "a.mp4", "mos": "3"}\n')
     assert main(["export", "lsvq", "--for", "csv", *to]) == 1
-    assert "lsvq.jsonl:1: src 'a.mp4', mos '3', expected a clip's name and its score" in capsys.readouterr().err
+    assert (
+        "lsvq.jsonl:1: src 'a.mp4', mos '3', expected a clip's name, its SHA-256 and its score"
+        in capsys.readouterr().err
+    )

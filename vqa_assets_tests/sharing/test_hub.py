@@ -188,6 +188,25 @@ def test_a_head_without_figures_has_no_results_and_its_card_is_read_all_the_same
         assert ModelCard.load(tmp_path / "README.md").data.to_dict() == found
 
 
+def test_a_head_whose_manifest_lost_its_figures_goes_and_the_command_says_so(spoilt: DataRoot, tmp_path: Path) -> None:
+    path = spoilt.models() / f"{HEAD}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "folds": {}, "holdout": None}))
+    told = publish(HEAD, tmp_path / "model", spoilt, CORPORA)
+    assert told[0] == f"{HEAD}: Proposed, no figures: its manifest holds none"
+    assert ModelCard.load(tmp_path / "model" / "README.md").data.eval_results is None
+    path.write_text(json.dumps({**json.loads(path.read_text()), "synthetic": True}))
+    with pytest.raises(SharingError, match="a head of made-up rows"):
+        publish(HEAD, tmp_path / "model", spoilt, CORPORA)
+
+
+@pytest.mark.parametrize("name", ["publish", "export"])
+def test_what_they_take_fits_a_screen(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
 def test_metadata_survives_whatever_a_name_holds(tmp_path: Path) -> None:
     title = "no: [x] # 'quoted' \x1b[2J \u202e \n---\n ü 2026-01-01 {{"
     (tmp_path / "README.md").write_bytes(card({"pretty_name": title, "tags": ["on", "1e3", "- a"]}, "Text."))
