@@ -6,13 +6,14 @@ hold the scores of single clips. How cards are written is in ``cards``.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus, ExternalShard
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
-from vqa_assets.errors import HeadError, SharingError
+from vqa_assets.errors import HeadError, SettingsError, SharingError
 from vqa_assets.printing import cell
 from vqa_assets.provenance.reading import changed_input
 from vqa_assets.sharing.cards import card, dataset_metadata, dataset_text, model_metadata
@@ -21,6 +22,7 @@ from vqa_assets.sharing.licences import LICENCE_FILE, LicensedSource, licence_te
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import json_bytes, place_to_read, read_json_object
 from vqa_assets.tables.makers import Sealed, Wrote, made_by
+from vqa_assets.tables.networks import networks_of
 from vqa_assets.tables.parquet import column_names, table_version
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CLIP_FEATURES, MOS_FEATURES, UNIFIED_CORPUS, UNIFIED_FEATURES, Table
@@ -70,7 +72,7 @@ def publish(
     where a file is damaged.
     """
     if what in corpora or what in UNIFIED:
-        lines = _publish_table(what, _table_of(what, root, corpora), target, corpora, may=may)
+        lines = _publish_table(what, _table_of(what, root, corpora), target, root, corpora, may=may)
         return *lines, f"hf upload OWNER/NAME {target} --repo-type dataset takes it to the Hub"
     lines = _publish_head(what, heads_of(root)[what], target, corpora, may=may)
     return *lines, f"hf upload OWNER/NAME {target} takes it to the Hub"
@@ -88,7 +90,7 @@ def _table_of(what: str, root: DataRoot, corpora: Mapping[str, Corpus]) -> Share
 
 
 def _publish_table(
-    what: str, shared: SharedTable, target: Path, corpora: Mapping[str, Corpus], *, may: bool
+    what: str, shared: SharedTable, target: Path, root: DataRoot, corpora: Mapping[str, Corpus], *, may: bool
 ) -> tuple[str, ...]:
     if not place_to_read(shared.path).is_file():
         partition = "" if what in UNIFIED else f" --partition {what}"
@@ -102,7 +104,8 @@ def _publish_table(
     rows, labelled, inside = _facts(shared)
     names = dict.fromkeys([*([] if what in UNIFIED else [what]), *inside])
     declared: dict[str, Corpus | ExternalShard] = {**corpora, **EXTERNAL_SHARDS}
-    sources = [LicensedSource.of(name, declared.get(name)) for name in names]
+    of_corpora = [LicensedSource.of(name, declared.get(name)) for name in names]
+    sources = [*of_corpora, *_networks(shared.path, root)]
     at_word = refuse_forbidden(sources, what, scores=True, may=may)
     croissant = _croissant(shared.path, sha256) if what == "unified_corpus" else None
     # The Hub finds a table by this pattern; a Croissant document knows it by the name it has here.
@@ -110,7 +113,7 @@ def _publish_table(
     counted = {name: inside.get(name, rows) for name in names}
     lead = [
         f"{rows} rows, {labelled} of them with a score",
-        *(f"{counted[one.name]} rows of {cell(one.title)} (`{cell(one.name)}`)" for one in sources),
+        *(f"{counted[one.name]} rows of {cell(one.title)} (`{cell(one.name)}`)" for one in of_corpora),
     ]
     strictest_word = strictest(source.redistribution for source in sources)
     text = dataset_text(
@@ -133,6 +136,25 @@ def _publish_table(
         + (", with Croissant metadata" if croissant else ""),
         *_licence_lines(sources, at_word),
     )
+
+
+def _networks(path: Path, root: DataRoot) -> list[LicensedSource]:
+    """The pretrained networks whose vectors a table holds, by the declarations of the root's backbones.
+
+    Of one that is not there, or is another one now, no licence is known.
+    """
+    from vqa_assets.backbones.folder import backbone_named
+
+    sources = []
+    for name, recorded in networks_of(path).items():
+        known = None
+        with suppress(SettingsError):
+            known = backbone_named(name, root)
+        if known is None or known.recorded != recorded:
+            sources.append(LicensedSource.of(name, None))
+        else:
+            sources.append(LicensedSource(name, known.title, known.licence, known.redistribution, known.citation))
+    return sources
 
 
 def _whole_table(path: Path) -> str:

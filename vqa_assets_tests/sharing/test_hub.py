@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
@@ -18,6 +19,7 @@ from vqa_assets.sharing.cards import card, model_metadata, size_category
 from vqa_assets.sharing.hub import publish
 from vqa_assets.sharing.licences import LicensedSource, hub_licence, refuse_forbidden
 from vqa_assets.tables.makers import Sealed
+from vqa_assets.tables.networks import RecordedNetwork, networks_mark
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.released_formats import unpack
 
@@ -137,6 +139,17 @@ def test_what_a_licence_forbids_is_refused_by_name_and_nothing_is_written(root: 
     with pytest.raises(SharingError, match=r"a-head is not passed on: kvq: unknown"):
         refuse_forbidden([free, unknown], "a-head", scores=False, may=False)
     assert refuse_forbidden([free], "a-table", scores=True, may=False) == ()
+
+
+def test_a_network_whose_vectors_a_table_holds_binds_it_too(spoilt: DataRoot, tmp_path: Path) -> None:
+    path = spoilt.labelled(CORPORA[CORPUS])
+    spoilt.labelled_audit(CORPORA[CORPUS]).unlink()  # then it is a table of the operator's own
+    mark = networks_mark({"clip-b": RecordedNetwork("0" * 64, "{}")})
+    pq.write_table(pq.read_table(path).replace_schema_metadata(mark), path)
+    with pytest.raises(SharingError, match=r"konvid-150k: research use.*; clip-b: unknown \(unknown\)"):
+        publish(CORPUS, tmp_path / "shared", spoilt, CORPORA)
+    told = publish(CORPUS, tmp_path / "shared", spoilt, CORPORA, may=True)
+    assert "at your word (--i-may): konvid-150k, clip-b" in told
 
 
 def test_the_hub_is_told_the_licence_that_all_share_else_the_strictest_word() -> None:
