@@ -58,7 +58,7 @@ _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class ListedClip:
+class ScoredClip:
     """One clip with its score: more is better. ``path`` is how the list names its file."""
 
     corpus: str
@@ -68,12 +68,12 @@ class ListedClip:
 
 
 @dataclass
-class CorpusClips:
+class CorpusLists:
     """One corpus's clips that can be listed, and why others cannot: reason → their names."""
 
     corpus: Corpus
     rows: int = 0
-    clips: list[ListedClip] = field(default_factory=list)
+    clips: list[ScoredClip] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def leave_out(self, why: str, src: str) -> None:
@@ -92,14 +92,14 @@ class ListFormat:
 
     suffix: str
     unfit: Callable[[str, Mapping[str, Any]], str]
-    text: Callable[[Sequence[ListedClip], Sequence[float]], str]
+    text: Callable[[Sequence[ScoredClip], Sequence[float]], str]
 
 
-def _dover(clips: Sequence[ListedClip], _: Sequence[float]) -> str:
+def _dover(clips: Sequence[ScoredClip], _: Sequence[float]) -> str:
     return "".join(f"{clip.path},-1,-1,{clip.score!r}\n" for clip in clips)
 
 
-def _q_align(clips: Sequence[ListedClip], edges: Sequence[float]) -> str:
+def _q_align(clips: Sequence[ScoredClip], edges: Sequence[float]) -> str:
     rows = [
         {
             "id": f"{clip.row['src']}->{clip.score!r}",
@@ -114,7 +114,7 @@ def _q_align(clips: Sequence[ListedClip], edges: Sequence[float]) -> str:
     return json.dumps(rows, indent=1) + "\n"
 
 
-def _csv(clips: Sequence[ListedClip], _: Sequence[float]) -> str:
+def _csv(clips: Sequence[ScoredClip], _: Sequence[float]) -> str:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(_CSV_COLUMNS)
@@ -205,7 +205,7 @@ def export(
     groups = _groups(clips, corpora)
     drawn = _drawn(groups, settings.seed)
     parts = _with_own_split(clips, groups, drawn, read) if settings.own_split else [drawn[group] for group in groups]
-    listed: dict[str, dict[str, list[ListedClip]]] = {name: {word: [] for word in SPLIT_WORDS} for name in ingested}
+    listed: dict[str, dict[str, list[ScoredClip]]] = {name: {word: [] for word in SPLIT_WORDS} for name in ingested}
     for clip, part in zip(clips, parts, strict=True):
         if part is not None:
             listed[clip.corpus][part].append(clip)
@@ -236,9 +236,9 @@ def export(
     )
 
 
-def _read(layout: CorpusLayout, form: ListFormat, *, absolute: bool) -> CorpusClips:
+def _read(layout: CorpusLayout, form: ListFormat, *, absolute: bool) -> CorpusLists:
     """The clips of a corpus's JSONL that lie on this disk and can be listed."""
-    found, base = CorpusClips(layout.corpus), _base(layout)
+    found, base = CorpusLists(layout.corpus), _base(layout)
     for line in read_json_lines(layout.output):
         src, score = line.row.get("src"), line.row.get("mos")
         is_score = isinstance(score, int | float) and not isinstance(score, bool) and abs(score) < math.inf
@@ -263,7 +263,7 @@ def _read(layout: CorpusLayout, form: ListFormat, *, absolute: bool) -> CorpusCl
         elif why := form.unfit(path, line.row):
             found.leave_out(why, src)
         else:
-            found.clips.append(ListedClip(layout.corpus.name, path, upward, line.row))
+            found.clips.append(ScoredClip(layout.corpus.name, path, upward, line.row))
     return found
 
 
@@ -281,7 +281,7 @@ def _is_text(path: str) -> bool:
     return True
 
 
-def _groups(clips: Sequence[ListedClip], corpora: Mapping[str, Corpus]) -> tuple[str, ...]:
+def _groups(clips: Sequence[ScoredClip], corpora: Mapping[str, Corpus]) -> tuple[str, ...]:
     """Per clip what it shows: its content id, else itself; clips of equal bytes, or of one upload, show the same."""
     contents = [str(one) if (one := clip.row.get("content_id")) else None for clip in clips]
     groups = content_groups(contents, [f"{clip.corpus}/{clip.row['src']}" for clip in clips])
@@ -319,7 +319,7 @@ def _drawn(groups: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def _with_own_split(
-    clips: Sequence[ListedClip], groups: Sequence[str], drawn: Mapping[str, str], read: Sequence[CorpusClips]
+    clips: Sequence[ScoredClip], groups: Sequence[str], drawn: Mapping[str, str], read: Sequence[CorpusLists]
 ) -> list[str | None]:
     """Per clip its part by its corpus's own split, where that has one; None for a clip that is left out.
 
@@ -343,7 +343,7 @@ def _with_own_split(
     return parts
 
 
-def _edges(own: Mapping[str, Sequence[ListedClip]]) -> list[float]:
+def _edges(own: Mapping[str, Sequence[ScoredClip]]) -> list[float]:
     """The edges between a corpus's levels, by the clips that train; by all where none does, empty of none at all.
 
     What a trainer is told must not come from the scores that it is tested on.
@@ -352,7 +352,7 @@ def _edges(own: Mapping[str, Sequence[ListedClip]]) -> list[float]:
     return level_edges(scores) if scores else []
 
 
-def _lines(read: CorpusClips, counts: Mapping[str, int]) -> list[str]:
+def _lines(read: CorpusLists, counts: Mapping[str, int]) -> list[str]:
     """What became of a corpus's rows, in lines."""
     name, left = read.corpus.name, Counter({why: len(of) for why, of in read.left_out.items()})
     parts = ", ".join(f"{counts.get(word, 0)} {word}" for word in SPLIT_WORDS)
