@@ -35,7 +35,7 @@ from vqa_assets.heads.recipe import ENCODER_VOCAB_VERSION, SMOKE_GATE, CorpusFac
 from vqa_assets.heads.rows.choosing import Say, chosen_rows
 from vqa_assets.heads.rows.near_copies import NearCopies, near_copies
 from vqa_assets.heads.rows.reading import TableFiles, TrainingTable, refilled
-from vqa_assets.heads.rows.splitting import SplitPlan, corpora_out, own_parts, plan_sources, plan_splits
+from vqa_assets.heads.rows.splitting import SplitPlan, corpora_out, deciding_folds, own_parts, plan_sources, plan_splits
 from vqa_assets.heads.scale_choice import chosen_scales
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.table_checks import check_training_rows
@@ -99,20 +99,15 @@ def build_head(
     repeated = protocol_parts(table, plan, settings)
     alike = settings.but(batch_size=settings.batch_rows(len(plan.final)))  # what is judged learns as what ships
     weighing, tried = tried_weighing(table, plan, alike, trainer, say)
-    weights = (
-        {p.name: noise_weights(table, p.train, settings.seed) for p in (*parts, *without.values(), *repeated)}
-        if weighing.weighted
-        else {}
-    )
-    scales, heads, device = chosen_scales(table, plan, without, alike, trainer, say, weights, tried)
+    deciding = deciding_folds(table, plan, settings) if without else ()
+    all_parts = {part.name: part for part in (*parts, *without.values(), *repeated, *deciding)}
+    weights = {n: noise_weights(table, p.train, settings.seed) for n, p in all_parts.items() if weighing.weighted}
+    scales, heads = chosen_scales(table, deciding, without, alike, trainer, say, weights, tried)
     others = [part for part in (*parts, *without.values(), *repeated) if part.name not in heads]
     own_weights = [weights.get(part.name) for part in others]
     learn = scales is not None and scales.learns
-    # Of a given split without a protocol all may be there already: its part is the head that ships.
-    if others:
-        trained = train_parts(table, others, alike, trainer, say, own_weights, learn_scales=learn)
-        heads |= {part.name: head for part, head in zip(others, trained.heads, strict=True)}
-        device = trained.device
+    trained = train_parts(table, others, alike, trainer, say, own_weights, learn_scales=learn)
+    heads |= {part.name: head for part, head in zip(others, trained.heads, strict=True)}
     help_report = None
     if helper is not None:
         plain = PlainHeads(heads, weights)
@@ -130,7 +125,7 @@ def build_head(
                 f"warning: {name}: a head of the other corpora ranks its clips backwards (SROCC "
                 f"{of_others.scores.srocc:.2f}): do the scores of {' or '.join(corpora)} fall as quality rises?"
             )
-    ran = (plan, own[-1], device, evaluation, judged, corpora)
+    ran = (plan, own[-1], trained.device, evaluation, judged, corpora)
     advice = advice_on(len(table.mos), help_from.able) if help_from is not None and not table.synthetic else ""
     noise = label_noise_of(table, weighing, weights.get(parts[-1].name), ceilings(table, plan, repeated, settings.seed))
     made = MadeHead(

@@ -22,7 +22,7 @@ from vqa_assets.heads.members.weights import F32, I64, HeadWeights
 from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.rows.choosing import Say
 from vqa_assets.heads.rows.reading import TrainingTable
-from vqa_assets.heads.rows.splitting import Part, SplitPlan, folds_of
+from vqa_assets.heads.rows.splitting import Part, SplitPlan, deciding_folds
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.metrics import finite_or_none, plcc
 
@@ -252,8 +252,7 @@ def tried_weighing(
 ) -> tuple[Weighing, dict[str, HeadWeights]]:
     """Whether clips count by the errors of their scores, and the heads of ``plan.parts`` where that was tried on them.
 
-    It is tried where it may make a difference, on the folds. Test rows of a given split are for judging alone: there
-    the contents of the train rows are folded to decide.
+    It is tried where it may make a difference, on ``deciding_folds``.
     """
     if settings.label_noise == NEVER:
         return Weighing(False, "label_noise: never", {}), {}
@@ -272,7 +271,7 @@ def tried_weighing(
         return Weighing(True, "label_noise: always", {}), {}
     if reason:
         return Weighing(False, reason, {}), {}
-    folds = folds_of(table, plan.final, settings) if plan.kind == "split" else plan.parts
+    folds = deciding_folds(table, plan, settings)
     if not folds:
         return Weighing(False, "too few contents to decide by", {}), {}
     ways: dict[str, list[NoiseWeights | None]] = {

@@ -1,7 +1,7 @@
 """Whether a head of several corpora learns each one's scale of scores, or takes all scores as they stand.
 
-Both are trained on the same folds, and on the others of each corpus left out; the one that ranks clips within corpora
-better ships. What is learned is in ``corpus_scales``.
+Both are trained on the same folds (``deciding_folds``), and on the others of each corpus left out; the one that ranks
+clips within corpora better ships. What is learned is in ``corpus_scales``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from vqa_assets.heads.members.weights import HeadWeights
 from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.rows.choosing import Say
 from vqa_assets.heads.rows.reading import TrainingTable
-from vqa_assets.heads.rows.splitting import Part, SplitPlan
+from vqa_assets.heads.rows.splitting import Part
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.metrics import Scores, score, srocc
 
@@ -72,35 +72,33 @@ class ScaleChoice:
 
 def chosen_scales(
     table: TrainingTable,
-    plan: SplitPlan,
+    folds: Sequence[Part],
     without: Mapping[str, Part],
     settings: TrainingSettings,
     trainer: Trainer,
     say: Say,
     weights: Mapping[str, NoiseWeights | None],
     plain: Mapping[str, HeadWeights],
-) -> tuple[ScaleChoice | None, dict[str, HeadWeights], str]:
-    """Whether a head of several corpora learns their scales, the heads of parts that are trained already, as it ships,
-    and the device; None where all scores are of one corpus, or the head is not over all corpora.
+) -> tuple[ScaleChoice | None, dict[str, HeadWeights]]:
+    """Whether a head of several corpora learns their scales, and the heads that are trained already, as it ships.
 
+    None where all scores are of one corpus, the head is not over all corpora, or there are no ``folds`` to decide by.
     ``weights`` of rows by name of their part; ``plain`` are heads of parts that take all scores as they stand.
     """
-    if not without or not plan.parts:
-        return None, dict(plain), ""
-    tried = (*plan.parts, *without.values())
+    if not without or not folds:
+        return None, dict(plain)
+    tried = (*folds, *without.values())
     heads: dict[str, dict[str, HeadWeights]] = {UNION: dict(plain), LEARNED: {}}
-    device = ""
     for way, known in heads.items():
         rest = [part for part in tried if part.name not in known]
         own_weights = [weights.get(part.name) for part in rest]
         trained = train_parts(table, rest, settings, trainer, say, own_weights, learn_scales=way == LEARNED)
-        device = trained.device
         known |= {part.name: head for part, head in zip(rest, trained.heads, strict=True)}
-    choice = compared(table, plan.parts, without, {way: [of[part.name] for part in tried] for way, of in heads.items()})
+    choice = compared(table, folds, without, {way: [of[part.name] for part in tried] for way, of in heads.items()})
     ships = LEARNED if choice.learns else UNION
     said = ", ".join(f"{way} {mean:.4f}" for way, mean in choice.means.items())
     say(f"scales of {len(choice.corpora)} corpora: mean SROCC within them {said}; {ships} ships")
-    return choice, heads[ships], device
+    return choice, heads[ships]
 
 
 def compared(

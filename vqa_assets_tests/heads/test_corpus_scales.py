@@ -1,6 +1,7 @@
 """A head of several corpora learns each one's scale of scores: what it recovers, what ships, and what is said of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -280,13 +281,34 @@ def test_a_training_elsewhere_brings_scales_home_and_a_head_without_any_is_none(
             read_result(tmp_path, job)
 
 
-def test_of_a_given_split_its_part_is_the_head_that_ships(tmp_path):
+class Asked(TorchTrainer):
+    """Keeps the heads that each training asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Sequence[HeadRows]] = []
+
+    def train(self, data, heads, settings, progress):
+        self.calls.append(heads)
+        return super().train(data, heads, settings, progress)
+
+
+def test_of_a_given_split_its_part_is_the_head_that_ships_and_train_rows_alone_decide(tmp_path):
     words = pl.Series("split", ["train"] * 60 + ["test"] * 40)
     frames = {name: labelled(100, seed).with_columns(words) for seed, name in enumerate((OTHER, REFERENCE))}
     frames[OTHER] = frames[OTHER].with_columns(mos=strict(pl.col("mos")))
-    tables = unified(frames, tmp_path / "split.parquet")
-    manifest = build(tables, TEN_EPOCHS.but(epochs=2, export=False)).manifest
+    tables, trainer = unified(frames, tmp_path / "split.parquet"), Asked()
+    settings = TEN_EPOCHS.but(epochs=2, export=False)
+    manifest = build_head(UNIFIED_MOS_HEAD_V1, tables, FACTS, settings, trainer, quiet).manifest
     assert manifest["folds"]["kind"] == "split"
     assert manifest["corpus_scales"]["ships"] == "learned"
     assert manifest["corpus_scales"]["after_map"]["pooled"]["rows"] == 80
     assert manifest["training_recipe"]["device"].startswith("cpu")
+    # Each way on two folds of the train rows and with each corpus left out; then what ships, once.
+    *tried, last = trainer.calls
+    folds = ["choice-0", "choice-1"]
+    assert [[head.name for head in heads] for heads in tried] == [
+        [*folds, f"without-{OTHER}", f"without-{REFERENCE}"]
+    ] * 2
+    assert {int(row) % 100 < 60 for heads in tried for head in heads[:2] for row in head.rows} == {True}
+    assert [head.name for head in last] == ["test"]

@@ -166,6 +166,14 @@ def folds_of(table: TrainingTable, rows: I64, settings: TrainingSettings) -> tup
     return tuple(Part(f"choice-{k}", rows[folds != k], rows[folds == k]) for k in range(folds.max() + 1))
 
 
+def deciding_folds(table: TrainingTable, plan: SplitPlan, settings: TrainingSettings) -> tuple[Part, ...]:
+    """The folds by which a head's make is decided, none where contents are too few: those that the gate reads.
+
+    The rows that judge by a given split judge alone: there the contents of the train rows are folded.
+    """
+    return folds_of(table, plan.final, settings) if plan.kind == "split" else plan.parts
+
+
 def _given(table: TrainingTable, words: NDArray[np.object_]) -> SplitPlan:
     """The split as it is: test judges, or val where there is no test; the other of the two is not trained on."""
     train, judges = words == "train", words == ("test" if (words == "test").any() else "val")
