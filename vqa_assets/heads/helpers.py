@@ -16,6 +16,7 @@ from vqa_assets.corpora.contents import joined_groups
 from vqa_assets.errors import HeadError, SettingsError, TrainingError
 from vqa_assets.heads.advice import could_help
 from vqa_assets.heads.judging.seen import OF_EVERY_ROW, KnownRows, predictions_path, training_of
+from vqa_assets.heads.members.large_tables import stacked
 from vqa_assets.heads.members.weights import I64, OnnxHelper
 from vqa_assets.heads.recipe import UNDECLARED, CorpusFacts, HeadRecipe
 from vqa_assets.heads.rows.choosing import Chosen, Say
@@ -237,7 +238,8 @@ def shared_contents(
     groups: Sequence[str] = [group for table in both for group in table.groups]
     of_bytes = [mark for table in both for mark in table.src_sha256]
     uploads = [mark for table in both for mark in _uploads(table.keys, table.corpora, corpora_facts)]
-    alike = looks(np.concatenate([table.features for table in both]), own.schema, {*own.filled, *other.filled})
+    features = stacked([(table.features, np.arange(len(table.features))) for table in both])
+    alike = looks(features, own.schema, {*own.filled, *other.filled})
     for marks in (of_bytes, uploads, alike):
         groups = joined_groups(groups, marks)
     ours = set(groups[: len(own.groups)])

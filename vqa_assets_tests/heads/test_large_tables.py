@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vqa_assets.feature_names import KONVID_V1, FeatureSchema
+from vqa_assets.feature_names import KONVID_V1, FeatureSchema, VectorColumn
 from vqa_assets.heads import table_checks
 from vqa_assets.heads.judging import baselines
 from vqa_assets.heads.members import closed_form, feature_map, large_tables, random_features, training
@@ -147,6 +147,7 @@ def test_no_step_that_reads_all_of_a_large_table_holds_it_in_memory(tmp_path, mo
     for module, name, few in (
         (large_tables, "NUMBERS_IN_MEMORY", 50_000),
         (large_tables, "NUMBERS_AT_ONCE", 16_000),
+        (rows, "NUMBERS_AT_ONCE", 16_000),
         (rows, "_NUMBERS_OF_COLUMNS", 8 * count),
         (feature_map, "_VALUES_AT_ONCE", 16_000),
         (baselines, "_VALUES_AT_ONCE", 4_000),
@@ -155,12 +156,15 @@ def test_no_step_that_reads_all_of_a_large_table_holds_it_in_memory(tmp_path, mo
         monkeypatch.setattr(module, name, few)
     monkeypatch.setattr(mmap, "mmap", WatchedFile)
     monkeypatch.setattr(WatchedFile, "most_in_memory", {})
-    names = [f"f{i}" for i in range(width)]
+    names = [f"f{i}" for i in range(width // 2)]
     columns = {name: np.random.default_rng(i).standard_normal(count) for i, name in enumerate(names)}
+    vectors = np.random.default_rng(width).standard_normal((count, width // 2), dtype=np.float32)
     columns["f1"][::7] = np.nan  # filled in by the mean of the rows that train
     keys, mos = [f"clip {i}" for i in range(count)], np.clip(3 + columns["f0"], 1, 5)
-    path = written(pl.DataFrame({"key": keys, "mos": mos, **columns}), tmp_path / "mine.parquet")
-    schema, train = FeatureSchema(OWN_COLUMNS, tuple(names), frozenset(names)), np.arange(0, count, 2)
+    frame = pl.DataFrame({"key": keys, "mos": mos, **columns, "v": pl.Series(vectors)})
+    path = written(frame, tmp_path / "mine.parquet")
+    scalars, train = FeatureSchema(OWN_COLUMNS, tuple(names), frozenset(names)), np.arange(0, count, 2)
+    schema = scalars.with_vectors([VectorColumn("v")])
     as_read = read_training_table({"mine": path}, schema, ("f1",))
     table = refilled(as_read, train)
     table_checks.check_training_rows(table)

@@ -6,9 +6,10 @@ for. Small tables are plain arrays.
 
 import mmap
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vqa_assets.heads.members.weights import F32, I64
 
@@ -44,6 +45,26 @@ def row_blocks(features: F32) -> Iterator[slice]:
     """The rows of features, so many at a time as are well held in memory."""
     at_once = max(1, NUMBERS_AT_ONCE // max(1, features.shape[1]))
     return (slice(first, first + at_once) for first in range(0, len(features), at_once))
+
+
+def stacked(parts: Sequence[tuple[F32, NDArray[np.integer]]]) -> F32:
+    """The rows of several features (n, F) that are numbered beside them, one part's after another's.
+
+    All rows of one alone are those features themselves.
+    """
+    alone, _ = parts[0]
+    count = sum(len(numbers) for _, numbers in parts)
+    if len(parts) == 1 and len(alone) == count:
+        return alone
+    result, at = empty_features(count, alone.shape[1]), 0
+    for features, numbers in parts:
+        for rows in row_blocks(result[: len(numbers)]):
+            own = features[numbers[rows]]
+            result[at : at + len(own)] = own
+            at += len(own)
+            let_go(features)
+            let_go(result)
+    return result
 
 
 def columns_of(features: F32, columns: slice, rows: I64 | None = None) -> F32:

@@ -23,7 +23,14 @@ from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, SLACK, TRAINING
 from vqa_assets.encode_grid.grid_rows import content_of, read_grid
 from vqa_assets.errors import NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
-from vqa_assets.heads.members.large_tables import NUMBERS_AT_ONCE, columns_of, empty_features, let_go, row_blocks
+from vqa_assets.heads.members.large_tables import (
+    NUMBERS_AT_ONCE,
+    columns_of,
+    empty_features,
+    let_go,
+    row_blocks,
+    stacked,
+)
 from vqa_assets.heads.members.weights import F32, I64, encoder_onehot
 from vqa_assets.heads.recipe import ENCODER_VOCAB, MOS_TARGET, VMAF_TARGET, Target
 from vqa_assets.heads.rows.columns import (
@@ -422,7 +429,7 @@ def _training_table(
         )
         for corpus in rows_in
     }
-    features = _kept_features(features_of, {corpus: of["row"].to_numpy() for corpus, of in once.items()})
+    features = stacked([(features_of[corpus], of["row"].to_numpy()) for corpus, of in once.items()])
     missing = {corpus: _missing(of, schema) for corpus, of in features_of.items()}
     features_of.clear()
     constant = constant_columns(features, schema)
@@ -572,23 +579,6 @@ def _are_whole(features: F32) -> pl.Series:
         whole[rows] = ~np.isnan(features[rows]).any(axis=1)
         let_go(features)
     return pl.Series(whole)
-
-
-def _kept_features(features_of: Mapping[str, F32], kept: Mapping[str, NDArray[np.integer]]) -> F32:
-    """The features of all corpora's rows that are ``kept``, by number, one corpus after the other."""
-    alone = next(iter(features_of.values()))
-    count = sum(map(len, kept.values()))
-    if len(features_of) == 1 and len(alone) == count:
-        return alone
-    features, at = empty_features(count, alone.shape[1]), 0
-    for corpus, numbers in kept.items():
-        for rows in row_blocks(features[: len(numbers)]):
-            own = features_of[corpus][numbers[rows]]
-            features[at : at + len(own)] = own
-            at += len(own)
-            let_go(features_of[corpus])
-            let_go(features)
-    return features
 
 
 def _refuse_ladders_without_contents(labelled: Mapping[str, pl.DataFrame]) -> None:
@@ -809,12 +799,11 @@ def _refuse_unmeasured(
     wrong = []
     for corpus, features in features_of.items():
         for vector in schema.vectors if len(features) else ():
-            vectors = features[:, schema.block_of(vector)]
-            vectors = vectors[~np.isnan(vectors[:, 0])]
-            if not len(vectors):
+            known, differ = _known_vectors(features, schema.block_of(vector))
+            if not known:
                 wrong.append(f"{corpus}: {vector.block} (all missing)")
-            elif len(vectors) > 1 and not np.any(vectors != vectors[0]):
-                wrong.append(f"{corpus}: {vector.block} (the same vector in all {len(vectors)} rows)")
+            elif known > 1 and not differ:
+                wrong.append(f"{corpus}: {vector.block} (the same vector in all {known} rows)")
         for name, values in _known_values(features, schema.scalars):
             # Words among numbers are no missing values: filled, they would hide a column that went wrong.
             if source := next((column for column in number_sources(name) if column in texts[corpus]), None):
@@ -844,6 +833,19 @@ def _known_values(features: F32, columns: Sequence[str]) -> Iterator[tuple[str, 
         yield from ((name, own[~np.isnan(own)]) for name, own in zip(columns[block], of_columns, strict=True))
 
 
+def _known_vectors(features: F32, block: slice) -> tuple[int, bool]:
+    """In how many rows a vector is known, and whether two of these differ; a few rows at a time."""
+    first, known, differ = None, 0, False
+    for rows in row_blocks(features):
+        vectors = features[rows, block]
+        vectors = vectors[~np.isnan(vectors[:, 0])]
+        if len(vectors):
+            first = vectors[0] if first is None else first
+            known, differ = known + len(vectors), differ or bool(np.any(vectors != first))
+        let_go(features)
+    return known, differ
+
+
 def _refuse_unteachable(table: TrainingTable, allowed: Collection[str]) -> None:
     """Refuses equal labels, measured features of one value in the rows that are left, and the label as a feature."""
     if len(table.mos) > 1 and np.ptp(table.mos) == 0:
@@ -856,8 +858,8 @@ def _refuse_unteachable(table: TrainingTable, allowed: Collection[str]) -> None:
     # A column that varies in its corpus may vary in the rows that fell out only.
     still = [name for name in table.constant if name in table.schema.must_vary and name not in allowed]
     for vector in table.schema.vectors:
-        of_vector = table.features[:, table.schema.block_of(vector)]
-        still += [] if np.any(of_vector != of_vector[0]) else [vector.block]
+        _, differ = _known_vectors(table.features, table.schema.block_of(vector))
+        still += [] if differ else [vector.block]
     if still and len(table.mos) > 1:
         raise TrainingError(
             "features that cannot be trained on",
