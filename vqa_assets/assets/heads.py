@@ -522,7 +522,7 @@ def regression_result(regression: Mapping[str, Any] | None) -> dg.AssetCheckResu
         return dg.AssetCheckResult(passed=True, description=f"{regression['reason']}{told}")
     numbers = ", ".join(
         f"{name.upper()} {_number(one['now'])} after {_number(one['before'])} "
-        f"({_number(one['difference'])}, 95 % {_number(one['interval_95'][0])} to {_number(one['interval_95'][1])})"
+        f"({_number(one['difference'])}, {_between(*one['interval_95'])})"
         for name, one in regression["metrics"].items()
     )
     worse = f"worse by {', '.join(name.upper() for name in regression['worse'])}: " if regression["worse"] else ""
@@ -538,6 +538,10 @@ def regression_result(regression: Mapping[str, Any] | None) -> dg.AssetCheckResu
             **({"baselines": dg.MetadataValue.json(baselines)} if baselines else {}),
         },
     )
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "no interval" if low is None or high is None else f"95 % {low:.3f} to {high:.3f}"
 
 
 def _number(value: float | None) -> str:

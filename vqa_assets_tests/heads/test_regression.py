@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from vqa_assets.assets.heads import regression_result
 from vqa_assets.corpora.contents import content_groups, holdout
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
-from vqa_assets.heads.judging.regression import against_published
+from vqa_assets.heads.judging.regression import HeldOut, against_published
+from vqa_assets.heads.manifest import as_plain
 from vqa_assets.heads.members.export import run_onnx
 from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.members.weights import encoder_onehot
@@ -151,7 +153,7 @@ class TestNotCompared:
             tables = {"konvid-1k": [written(frame, tmp_path / "table.parquet")]}
             parts = {"sha256": None, "held": history["few"].held_out, "synthetic": False, **changes}
             regression = against_published(tmp_path / f"{NAME}.onnx", tables=tables, **parts)
-            assert regression_result(json.loads(json.dumps(regression))).passed
+            assert regression_result(as_plain(regression)).passed
             return regression
 
         return compare
@@ -170,7 +172,7 @@ class TestNotCompared:
     def test_a_head_of_synthetic_rows_and_one_that_holds_nothing_out(self, compare, history):
         assert compare(synthetic=True)["reason"] == "trained on synthetic rows: there is nothing to compare"
         held = history["few"].held_out
-        nothing = type(held)(type(held.predictions)((), (), (), *[held.predictions.mos[:0]] * 4), ())
+        nothing = HeldOut(type(held.predictions)((), (), (), *[held.predictions.mos[:0]] * 4), ())
         assert compare(held=nothing)["reason"] == "no row was held out"
 
     def test_a_head_of_another_score_than_the_one_before(self, compare, bench, tmp_path):
@@ -187,6 +189,23 @@ class TestNotCompared:
         unknown = compare(FEW.with_columns(adm2=pl.lit(None, pl.Float64)))
         assert unknown["reason"] == "0 held-out contents are left that both heads can be judged on"
         assert unknown["clips_not_scored_before"] == unknown["clips_held_out"]
+
+    def test_of_few_held_out_contents_there_is_no_interval_and_nothing_is_called_worse(self, compare, history):
+        """Four contents that are all ranked backwards: resamples of so few say more than they know."""
+        held = history["few"].held_out
+        groups = list(dict.fromkeys(held.predictions.groups))[:4]
+        rows = np.flatnonzero(np.isin(held.predictions.groups, groups))
+        mos = np.where(np.isin(np.arange(len(held.splits)), rows), held.predictions.mos, np.nan)
+        few = held.predictions.judged_by(mos)
+        backwards = replace(
+            held, predictions=replace(few, predicted=6 - few.mos), splits=(None,) * len(rows), baselines={}
+        )
+        told = compare(held=backwards)
+        assert (told["compared"], told["groups"], told["worse"]) == (True, 4, [])
+        numbers = told["metrics"]["srocc"]
+        assert numbers["difference"] < -0.5
+        assert np.isnan(numbers["interval_95"]).all()
+        assert "no interval), on 8 clips of 4 contents" in str(regression_result(as_plain(told)).description)
 
     def test_a_manifest_of_an_older_version(self):
         checked = regression_result(None)

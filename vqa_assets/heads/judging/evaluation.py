@@ -245,7 +245,6 @@ def evaluate(
     """Judges the heads of ``plan.parts``, in that order, and the shipped head, the last of ``heads``."""
     parts = [predicted(table, part.test, heads[k], k) for k, part in enumerate(plan.parts)]
     pooled, seed, shipped = joined(parts), settings.seed, heads[-1]
-    draw = bootstrap_of(table.groups, seed)
     corpora = np.asarray(pooled.corpora)
     held = predicted(table, plan.holdout, shipped) if len(plan.holdout) else None
     # A head that learned scales gives the reference's: what it is off by is told on that one.
@@ -265,10 +264,10 @@ def evaluate(
     return Evaluation(
         folds=tuple(score(p.mos, p.predicted) for p in parts),
         fold_groups=tuple(len(set(p.groups)) for p in parts),
-        pooled=_judged(pooled, draw),
+        pooled=_judged(pooled, seed),
         per_corpus={c: score(pooled.mos[corpora == c], pooled.predicted[corpora == c]) for c in dict.fromkeys(corpora)},
         baselines=_baselines(table, plan, seed),
-        holdout=_judged(held, draw) if held else None,
+        holdout=_judged(held, seed) if held else None,
         holdout_vmaf=_vmaf_scores(table, plan.judging),
         vmaf_rows=Counter(
             table.vmaf_mode(row) for part in plan.parts for row in part.test if np.isfinite(table.vmaf[row])
@@ -276,7 +275,7 @@ def evaluate(
         given_tests={c: judge(table, rows, shipped, seed) for c, rows in plan.given_tests.items()},
         predictions=pooled,
         intervals=intervals,
-        on_reference={name: _judged(of, draw) for name, of in on_reference.items() if of and of.keys},
+        on_reference={name: _judged(of, seed) for name, of in on_reference.items() if of and of.keys},
     )
 
 
@@ -292,7 +291,7 @@ def _on_reference(table: TrainingTable, predictions: Predictions, rows: I64, hea
 
 def judge(table: TrainingTable, rows: I64, head: HeadWeights, seed: int) -> Judged:
     """A head on rows that it was not trained on."""
-    return _judged(predicted(table, rows, head), bootstrap_of(table.groups, seed))
+    return _judged(predicted(table, rows, head), seed)
 
 
 def predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0) -> Predictions:
@@ -319,8 +318,9 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(keys, corpora, groups, mos, predicted, fold, spread)
 
 
-def _judged(predictions: Predictions, draw: Bootstrap) -> Judged:
+def _judged(predictions: Predictions, seed: int) -> Judged:
     mos, groups = predictions.mos, predictions.groups
+    draw = bootstrap_of(groups, seed)
     return Judged(
         rows=len(predictions.keys),
         groups=len(set(groups)),

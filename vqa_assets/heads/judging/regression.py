@@ -24,11 +24,11 @@ from vqa_assets.heads.manifest import target_of
 from vqa_assets.heads.members.weights import HeadWeights
 from vqa_assets.heads.recipe import MOS_TARGET
 from vqa_assets.heads.rows.reading import TrainingTable
-from vqa_assets.heads.rows.splitting import Part, SplitPlan
+from vqa_assets.heads.rows.splitting import Part, SplitPlan, bootstrap_of
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.using import Head, open_head
 from vqa_assets.labels.scores import IDENTITY_COLUMNS
-from vqa_assets.metrics import Metric, bootstrap_difference, krocc
+from vqa_assets.metrics import Bootstrap, Metric, bootstrap_difference, krocc
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.foreign_tables import table_at
 
@@ -82,8 +82,9 @@ def against_published(
 
     ``sha256`` and ``target`` are the new head's, ``tables`` {corpus: files} those that it was trained from.
     ``compared`` is False where there is nothing to compare, and ``reason`` says why; else ``metrics`` holds both heads'
-    numbers, their difference and its 95 % interval by content, and ``worse`` the metrics of which the interval lies on
-    the bad side; ``baselines`` holds the same numbers of the baselines, and by how much the new head's SROCC is above.
+    numbers, their difference and its 95 % interval by content (none of few contents), and ``worse`` the metrics whose
+    interval lies on the bad side; ``baselines`` holds the same numbers of the baselines, and by how much the new head's
+    SROCC is above.
     """
     sidecar = onnx.with_suffix(".json")
     result: dict[str, Any] = {"compared": False, "reason": "", "before": None, "metrics": {}, "worse": []}
@@ -130,17 +131,18 @@ def _by_clip(held: HeldOut, before: Head, tables: Mapping[str, Sequence[Path]]) 
     clips = of_now.group_by("corpus", "key", maintain_order=True).agg(
         pl.col("group", "split").first(), pl.col(numbers).mean()
     )
-    corpora = set(predictions.corpora)
-    scored = [_scored(before, name, path, corpora) for name, paths in tables.items() for path in paths]
+    corpora, keys = set(predictions.corpora), clips["key"].unique()
+    scored = [_scored(before, name, path, corpora, keys) for name, paths in tables.items() for path in paths]
     of_before = pl.concat(scored).group_by("corpus", "key").agg(pl.col("before").mean())
     return clips.join(of_before, on=["corpus", "key"], how="left", maintain_order="left")
 
 
-def _scored(head: Head, name: str, path: Path, corpora: set[str]) -> pl.DataFrame:
-    """Corpus, key and the head's score of a table's rows; null where it gives none."""
+def _scored(head: Head, name: str, path: Path, corpora: set[str], keys: pl.Series) -> pl.DataFrame:
+    """Corpus, key and the head's score of the rows of a table that have one of the keys; null where it gives none."""
     table = table_at(path)
     key = next(column for column in KEY_COLUMNS if column in table.names)
-    rows = table.rows((key, *IDENTITY_COLUMNS))
+    # Of a large table only what was held out is read into memory.
+    rows = table.rows((key, *IDENTITY_COLUMNS)).filter(pl.col(key).cast(pl.String).is_in(keys.implode()))
     # A table of one corpus goes by that corpus's name; one of several says it row by row.
     corpus = pl.lit(name) if name in corpora or "corpus" not in table.names else pl.col("corpus").cast(pl.String)
     named = rows.select(corpus=corpus, key=pl.col(key).cast(pl.String)).collect()
@@ -169,9 +171,10 @@ def _compared(onnx: Path, clips: pl.DataFrame) -> dict[str, Any]:
         return {**counts, "reason": f"{contents} held-out contents are left that both heads can be judged on"}
     mos, now, before = (used[name].to_numpy() for name in ("mos", "now", "before"))
     groups = used["group"].to_list()
-    metrics, worse = {}, []
+    # Of few contents a resample is often of one or two: what lies on the bad side then is chance.
+    metrics, worse, draw = {}, [], bootstrap_of(groups, Bootstrap.seed)
     for name, metric in _METRICS.items():
-        low, high = bootstrap_difference(metric, mos, now, before, groups)
+        low, high = bootstrap_difference(metric, mos, now, before, groups, draw)
         values = {"now": metric(mos, now), "before": metric(mos, before)}
         metrics[name] = {**values, "difference": values["now"] - values["before"], "interval_95": (low, high)}
         is_worse = low > 0 if name in _LOWER_IS_BETTER else high < 0
@@ -190,6 +193,7 @@ def _beside(mos: F64, now: F64, baseline: F64, groups: Sequence[str]) -> dict[st
     """A baseline's numbers on the clips that it was asked about, and the new head's SROCC minus its own."""
     known = np.isfinite(baseline)
     mos, now, baseline = mos[known], now[known], baseline[known]
-    apart = srocc_difference(mos, now, baseline, [group for group, own in zip(groups, known, strict=True) if own])
+    groups = [group for group, own in zip(groups, known, strict=True) if own]
+    apart = srocc_difference(mos, now, baseline, groups, bootstrap_of(groups, Bootstrap.seed))
     numbers = {name: metric(mos, baseline) for name, metric in _METRICS.items()}
     return {**numbers, "clips": int(known.sum()), "now_minus": asdict(apart)}

@@ -98,7 +98,7 @@ class SplitPlan:
 
 
 def bootstrap_of(groups: Sequence[str], seed: int, samples: int = Bootstrap.samples) -> Bootstrap:
-    """How intervals are drawn on a table whose rows are of these groups: not at all (NaN) where contents are few."""
+    """How intervals are drawn over rows of these groups: not at all (NaN) where contents are few, a hold-out's too."""
     return Bootstrap(samples if len(set(groups)) >= ENOUGH_CONTENTS else 0, seed)
 
 
