@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from vqa_assets.clips.folders import ClipFolders
+from vqa_assets.clips.work import ThreadClipPool
 from vqa_assets.corpora import CORPORA
 from vqa_assets.feature_names import NO_REFERENCE, TIME_VARYING, pooled_columns
 from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
 from vqa_assets.features.family import FamilyVersion, Measured
 from vqa_assets.provenance import RunContext
-from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.parquet import column_names
 from vqa_assets.tables.paths import DataRoot
 

@@ -11,10 +11,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from vqa_assets.arguments import CommandParser
-from vqa_assets.clips.work import ClipPool
+from vqa_assets.clips.work import ThreadClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import SettingsError, VqaError
@@ -23,6 +23,7 @@ from vqa_assets.ingest.gather import Services
 from vqa_assets.ingest.rehearsal import PROBE_RATE, Pace, Rehearsal, rehearse
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.printing import plain, tell, tell_error
+from vqa_assets.stages.corpora import downloader_named, prober_named
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle_root
 
@@ -34,15 +35,12 @@ def rehearse_command(
 ) -> Rehearsal:
     """The rehearsal of one corpus with the tools that an asset's run has; settings that cannot be used block it."""
     from vqa_assets.clips.hub import HubAccess
-    from vqa_assets.resources.clip_pool import ThreadClipPool
-    from vqa_assets.resources.downloader import DownloaderResource
-    from vqa_assets.resources.prober import ProberResource
 
     try:
         resolved, hub = resolve(corpus, run_config, root.ingest_toml(corpus)), HubAccess.of(os.environ)
     except SettingsError as error:
         return Rehearsal(corpus.name, blocks=[str(error)])
-    services = Services(ProberResource(), DownloaderResource(), cast("ClipPool", ThreadClipPool()), hub=hub)
+    services = Services(prober_named(), downloader_named(), ThreadClipPool(), hub=hub)
     return rehearse(corpus, resolved, services, root, pace, read=read)
 
 

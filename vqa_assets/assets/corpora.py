@@ -3,7 +3,6 @@
 How a file is parsed is in ``vqa_assets.annotations``, how clips are fetched and read in ``vqa_assets.ingest``.
 """
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
 from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result, shown_metadata
 from vqa_assets.assets.run_config import form, run_config
-from vqa_assets.assets.runs import dagster_failures, log_level, observer, run_context
+from vqa_assets.assets.runs import dagster_failures, observer, run_context
 from vqa_assets.clips.work import ClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.scales import MosScale, ScaleEvidence
@@ -23,6 +22,7 @@ from vqa_assets.ingest.tools import DownloaderSource, ProberSource
 from vqa_assets.provenance import CLOCKS_DIFFER_DAYS, age_days
 from vqa_assets.resources.clip_pool import pool_metadata
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.stages.corpora import CORPUS_JSONL_VERSION, ingest
 from vqa_assets.tables.files import read_json_lines
 from vqa_assets.tables.specs import CORPUS_JSONL, corpus_jsonl_of
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from vqa_assets.annotations.reading import Annotations
     from vqa_assets.ingest.run import Ingested
 
-CODE_VERSION = "1"
 OLD_AFTER_DAYS = 30
 LEAST_ON_SCALE, LEAST_USED, ROWS_TO_DOUBT = 0.99, 0.10, 20
 """A corpus whose scores lie off its scale, or within a tenth of it, is probably on another."""
@@ -56,7 +55,7 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
         partitions_def=catalog.partitions,
         group_name="corpora",
         kinds={"csv"},
-        code_version=CODE_VERSION,
+        code_version=CORPUS_JSONL_VERSION,
         description="One row per line of a corpus's own score file, as the operator dropped it: parsed, judged and "
         "hashed. Its data version is the file's SHA-256.",
     )
@@ -117,7 +116,7 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         partitions_def=catalog.partitions,
         group_name="corpora",
         kinds={"jsonl"},
-        code_version=CODE_VERSION,
+        code_version=CORPUS_JSONL_VERSION,
         pool="download",
         config_schema=form(IngestSettings, decided_later=True),
         description=f"{CORPUS_JSONL.row} Clips that are absent are fetched first; an interrupted run goes on where it "
@@ -130,18 +129,14 @@ def make_corpus_jsonl(catalog: Catalog) -> dg.AssetsDefinition:
         downloader: dg.ResourceParam[DownloaderSource],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.clips.hub import HubAccess
-        from vqa_assets.ingest.gather import Services
         from vqa_assets.ingest.layout import check_paths_of_run
-        from vqa_assets.ingest.run import ingest_corpus
 
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             resolved = resolve(corpus, run_config(context), root.ingest_toml(corpus))
             check_paths_of_run(resolved, corpus, root)
-            with log_level(resolved.values.log_level):
-                services = Services(prober, downloader, clip_pool, observer(context), HubAccess.of(os.environ))
-                ingested = ingest_corpus(corpus, resolved, services, run_context(context, root, __file__))
+            run = run_context(context, root, __file__)
+            ingested = ingest(corpus, resolved, prober, downloader, clip_pool, run, observer(context))
         return published.result(
             root,
             path=ingested.layout.output,

@@ -1,9 +1,6 @@
 """``clip_features``: what a head learns from, measured from the clips of each corpus."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -19,13 +16,13 @@ from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.resources.clip_pool import pool_metadata
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.extractor import ClipExtractorResource
+from vqa_assets.stages.features import CLIP_FEATURES_VERSION, measure
 from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import CLIP_FEATURES
 
 if TYPE_CHECKING:
     from vqa_assets.features.corpus_table import MeasuredTable
 
-CODE_VERSION = "3"
 _FAILURES_SHOWN = 50
 _GROUPS_SHOWN = 20
 _COLUMNS_SHOWN = 100
@@ -51,7 +48,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         group_name="features",
         kinds={"parquet"},
         config_schema=form(ExtractionSettings),
-        code_version=CODE_VERSION,
+        code_version=CLIP_FEATURES_VERSION,
         description=f"{CLIP_FEATURES.row} A table of your own at the same place is left as it is.",
     )
     def clip_features(
@@ -60,29 +57,13 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         extractor: dg.ResourceParam[FeatureExtractor],
         clip_pool: dg.ResourceParam[ClipPool],
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
-        from vqa_assets.ingest.cache import hashes_of
-
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             extraction = stated(ExtractionSettings, context, root)
-            layout = catalog.layout(root, corpus.name)
-            caps = {name: getattr(extraction, name) for name in asdict(layout.settings.caps())}
-            stated_caps = {name: value for name, value in caps.items() if value is not None}
-            settings = FeatureSettings(
-                jsonl=layout.output,
-                clips=layout.clips,
-                workers=extraction.workers or os.cpu_count() or 1,
-                overwrite=extraction.overwrite,
-                raw=layout.settings.raw_video,
-                observe=observer(context),
-                hashes=partial(hashes_of, layout.cache),
-                caps=replace(layout.settings.caps(), **stated_caps),
-                stated_caps=frozenset(stated_caps),
-            )
             # Backbones lie in the data root, which only the run knows.
             measuring = extractor.at(root) if isinstance(extractor, ClipExtractorResource) else extractor
-            measured = make_clip_features(corpus, settings, measuring, clip_pool, run_context(context, root, __file__))
+            run = run_context(context, root, __file__)
+            measured = measure(corpus, extraction, measuring, clip_pool, run, observer(context))
         if measured.manifest is None:
             # A table of somebody else's: nothing is known of its columns, and no manifest of ours describes it.
             return dg.MaterializeResult(

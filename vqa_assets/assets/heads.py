@@ -3,9 +3,7 @@
 What a recipe is, how a head is trained and judged, and what its manifest says is in ``vqa_assets.heads``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,15 @@ from vqa_assets.assets.metadata import heat_map_png, picture, records, shortened
 from vqa_assets.assets.published import Latest, PublishedFile, schema_result
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, log_of, run_context
-from vqa_assets.assets.unified_features import rows_of_run
-from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, EncodeGridSource, ExternalShard
 from vqa_assets.corpora.corpus import is_further_score
-from vqa_assets.encode_grid.grid_files import training_corpus
 from vqa_assets.errors import SchemaError, TrainingError
-from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, CorpusFacts, HeadRecipe, corpus_head_recipe
+from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, HeadRecipe, corpus_head_recipe
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
-from vqa_assets.provenance import ReadInput, file_record
-from vqa_assets.provenance.reading import read_now, refuse_changes
+from vqa_assets.provenance import file_record
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.resources.trainer import TrainerResource
-from vqa_assets.tables.content_errors import reading
-from vqa_assets.tables.paths import DataRoot
-from vqa_assets.unified.settings import FeatureRowsSettings
+from vqa_assets.stages.heads import HEADS_VERSION, evaluate_between, named_recipes, train
 
-CODE_VERSION = "5"
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""
 EXPERIMENT_TAG = "vqa_assets/experiment"
@@ -39,7 +30,6 @@ EXPERIMENT_TAG = "vqa_assets/experiment"
 
 A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
-_GRID = "encode-grid"
 _AGAIN = "materialize the head again"
 _FOLD_COLUMNS = ("name", "rows", "groups", "srocc", "plcc", "rmse")
 """What is shown of a fold; all of it stands in the manifest."""
@@ -72,13 +62,7 @@ def published_head(asset: str, partitions: dg.PartitionsDefinition[str] | None) 
 
 def make_head_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """``mos_head`` over all corpora of the catalog, and one asset per recipe."""
-    return [_make_corpus_head(catalog), *(_make_head(recipe, catalog) for recipe in recipes(catalog))]
-
-
-def recipes(catalog: Catalog) -> list[HeadRecipe]:
-    """The heads that have a name of their own; one over every corpus reads those of the catalog."""
-    every = tuple(catalog.corpora)
-    return [replace(recipe, corpora=every) if recipe.every_corpus else recipe for recipe in HEAD_RECIPES.values()]
+    return [_make_corpus_head(catalog), *(_make_head(recipe, catalog) for recipe in named_recipes(catalog.corpora))]
 
 
 def _make_corpus_head(catalog: Catalog) -> dg.AssetsDefinition:
@@ -89,7 +73,7 @@ def _make_corpus_head(catalog: Catalog) -> dg.AssetsDefinition:
         partitions_def=catalog.partitions,
         group_name="heads",
         kinds={"onnx", "pytorch"},
-        code_version=CODE_VERSION,
+        code_version=HEADS_VERSION,
         pool="gpu",
         config_schema=form(TrainingSettings),
         description="One ONNX head per corpus: pooled features in, mean opinion score on 1–5 out, judged by its gate.",
@@ -119,7 +103,7 @@ def _make_head(recipe: HeadRecipe, catalog: Catalog) -> dg.AssetsDefinition:
         deps=[upstream],
         group_name="heads",
         kinds={"onnx", "pytorch"},
-        code_version=CODE_VERSION,
+        code_version=HEADS_VERSION,
         pool="gpu",
         config_schema=form(TrainingSettings),
         description=f"{recipe.title}: {recipe.intended_use}. Trained on those of {', '.join(recipe.corpora)} that are "
@@ -144,44 +128,11 @@ def _train(
     data_root: DataRootResource,
     trainer: TrainerResource,
 ) -> dg.MaterializeResult[Any]:
-    from vqa_assets.heads.build import build_head
-    from vqa_assets.heads.experiments import check_same_head
-    from vqa_assets.heads.helpers import sources_of_help
-    from vqa_assets.heads.publish import HeadInputs, publish_head
-    from vqa_assets.heads.rows.vectors import with_backbones
-
     with dagster_failures():
         root = data_root.root()
         settings = stated(TrainingSettings, context, root)
-        recipe = with_backbones(recipe, settings.feature_schema, root)
-        check_same_head(recipe, settings, root, log_of(context))
-        run, facts = run_context(context, root, __file__), corpora_facts(catalog)
-        labelled = {corpus.name: root.labelled(corpus) for corpus in catalog.corpora.values()}
-        help_from = sources_of_help(recipe, settings, labelled)
-        with rows_of_head(recipe, catalog, root, settings) as rows:
-            of_helpers, of_backbones = read_now(help_from.files), _backbones_read(recipe)
-
-            def refuse_what_changed() -> None:
-                rows.refuse_changes()
-                refuse_changes((*of_helpers.values(), *of_backbones.values()))
-
-            built = build_head(
-                recipe,
-                rows.tables,
-                facts,
-                settings,
-                trainer.of_run(context),
-                log_of(context),
-                help_from=help_from,
-                when_read=refuse_what_changed,
-            )
-            read = rows.files_of([*built.manifest["corpora"], *built.manifest["unused"]])
-            if built.manifest["help"] is not None:
-                read |= of_helpers
-            if built.manifest["backbones"]:
-                read |= of_backbones
-            # While the rows are there: the head that stands is judged on them too.
-            head = publish_head(built, HeadInputs(recipe.name, settings, read, rows.read), run)
+        run = run_context(context, root, __file__)
+        head = train(recipe, settings, catalog.corpora, lambda: trainer.of_run(context), log_of(context), run)
     result = published.result(
         root,
         path=head.onnx or head.manifest_path,
@@ -199,116 +150,6 @@ def _train(
     beside = settings.name or ("" if settings.export else "unexported")
     tags = {SYNTHETIC_TAG: "true"} if synthetic else {EXPERIMENT_TAG: beside} if beside else {}
     return result._replace(tags=tags)
-
-
-def _backbones_read(recipe: HeadRecipe) -> dict[str, ReadInput]:
-    """The files of the backbones whose vectors a head reads: no row is read of them, but their hashes are in it."""
-    return read_now({name: path for one in recipe.backbones.values() for name, path in one.files.items()})
-
-
-@dataclass(frozen=True)
-class HeadTables:
-    """The tables present that a run may read, by corpus, and every file by its corpus and as manifests name it.
-
-    Of a head over every corpus, and of one that reads the encode grid, ``files`` stand for all corpora together.
-    ``read`` are the tables with the rows of the run, by corpus; of a head over every corpus the one table of all.
-    The files are hashed before their rows are read: ``refuse_changes`` is for when they are.
-    """
-
-    tables: Mapping[str, Sequence[Path]]
-    files: Mapping[str, Mapping[str, ReadInput]]
-    read: Mapping[str, Sequence[Path]]
-
-    def refuse_changes(self) -> None:
-        """ChangedInputError where rows may have been read of two states of a file; later changes are the next run's."""
-        for of_corpus in self.files.values():
-            refuse_changes(of_corpus.values())
-
-    def files_of(self, corpora: Iterable[str]) -> dict[str, ReadInput]:
-        """The files that rows of these corpora came from."""
-        read = set(corpora)
-        each = [of for corpus, of in self.files.items() if corpus in read or not read <= set(self.files)]
-        return {name: path for of in each for name, path in of.items()}
-
-
-@contextmanager
-def rows_of_head(
-    recipe: HeadRecipe, catalog: Catalog, root: DataRoot, settings: CrossCorpusSettings
-) -> Iterator[HeadTables]:
-    """What a run reads, for as long as the block lasts: labelled tables, unified_features, or the encode grid."""
-    named = {"tables": settings.tables, "extra_tables": settings.extra_tables}
-    if recipe.every_corpus:
-        with rows_of_run(catalog, root, FeatureRowsSettings(**named)) as (table, files):
-            yield HeadTables({corpus: [table] for corpus in corpora_in(table)}, {"": files}, {"": [table]})
-        return
-    if recipe.target != MOS_TARGET:
-        grid, what = training_corpus(root), "rows"
-        present = {_GRID: [grid]} if grid.is_file() else {}
-    else:
-        declared = [catalog.corpora[name] for name in recipe.corpora if name in catalog.corpora]
-        present = {c.name: [root.labelled(c)] for c in declared if root.labelled(c).is_file()}
-        what = "features_with_mos"
-    usual = settings.tables or present
-    # The encode grid's files may go by one name in both: its rows say whose they are.
-    read = {
-        corpus: [*usual.get(corpus, ()), *settings.extra_tables.get(corpus, ())]
-        for corpus in dict.fromkeys((*usual, *settings.extra_tables))
-    }
-    files_of_corpora = {
-        corpus: read_now(
-            {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
-        )
-        for corpus, paths in read.items()
-    }
-    yield HeadTables(present, files_of_corpora, read)
-
-
-def corpora_in(table: Path) -> list[str]:
-    """The corpora of the table of all, in its order; none where it is not there."""
-    import polars as pl
-
-    from vqa_assets.tables.parquet import column_names
-
-    if not table.is_file():
-        return []
-    if "corpus" not in column_names(table):
-        raise TrainingError(
-            f"{table}",
-            found="no column corpus",
-            expected="the table of unified_features",
-            next_step="materialize unified_features again",
-        )
-    with reading(table):
-        corpora = pl.scan_parquet(table, glob=False).select(pl.col("corpus").unique(maintain_order=True)).collect()
-    names: list[str] = corpora["corpus"].to_list()
-    return names
-
-
-def corpora_facts(catalog: Catalog) -> dict[str, CorpusFacts]:
-    """Every corpus, and what has computed scores instead of opinions: no MOS head is trained on that."""
-    sources: list[ExternalShard | EncodeGridSource] = [*EXTERNAL_SHARDS.values(), *ENCODE_GRID_SOURCES.values()]
-    computed = {
-        source.name: CorpusFacts(
-            title=source.title,
-            licence=source.licence,
-            citation=source.citation,
-            version="as it came",
-            redistribution=source.redistribution,
-            opinion_scores=False,
-        )
-        for source in sources
-    }
-    return computed | {
-        corpus.name: CorpusFacts(
-            title=corpus.title,
-            licence=corpus.licence,
-            citation=corpus.citation,
-            version=corpus.version,
-            redistribution=corpus.redistribution,
-            name_ids=corpus.name_ids,
-        )
-        for corpus in catalog.corpora.values()
-    }
 
 
 def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -597,7 +438,7 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
         deps=[dg.AssetDep("unified_features")],
         group_name="heads",
         kinds={"pytorch"},
-        code_version=CODE_VERSION,
+        code_version=HEADS_VERSION,
         pool="gpu",
         config_schema=form(CrossCorpusSettings),
         description="How far heads carry: one trained on each corpus and tested on every other (SROCC, PLCC), and each "
@@ -608,24 +449,15 @@ def make_cross_corpus_evaluation(catalog: Catalog) -> dg.AssetsDefinition:
         data_root: DataRootResource,
         trainer: dg.ResourceParam[TrainerResource],
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.heads.across import METRICS, evaluate_across, recipe_of
-        from vqa_assets.heads.publish import publish_across
-        from vqa_assets.heads.rows.vectors import with_backbones
+        from vqa_assets.heads.across import METRICS
 
         with dagster_failures():
             root = data_root.root()
-            settings = stated(CrossCorpusSettings, context, root).training()
+            settings = stated(CrossCorpusSettings, context, root)
             run = run_context(context, root, __file__)
-            recipe = with_backbones(recipe_of(tuple(catalog.corpora)), settings.feature_schema, root)
-            facts = corpora_facts(catalog)
-            with rows_of_head(recipe, catalog, root, settings) as rows:
-                training = trainer.of_run(context)
-                across = evaluate_across(
-                    recipe, rows.tables, facts, settings, training, log_of(context), when_read=rows.refuse_changes
-                )
-                table = rows.tables[across.corpora[0]][0]
-                read = rows.files_of(across.corpora) | _backbones_read(recipe)
-                evaluation = publish_across(across, settings, table, read, run)
+            across, evaluation = evaluate_between(
+                settings, catalog.corpora, lambda: trainer.of_run(context), log_of(context), run
+            )
         heat_map = heat_map_png({metric: across.matrix(metric) for metric in METRICS})
         return ACROSS.result(
             root,

@@ -12,8 +12,9 @@ from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora.opinions import SOS_ORDINARY
 from vqa_assets.corpora.scales import TRAINING
-from vqa_assets.labels.settings import BatchSettings, JoinSettings, LabelPaths
+from vqa_assets.labels.settings import BatchSettings, JoinSettings
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.stages.labels import MOS_FEATURES_VERSION, label
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import MOS_FEATURES
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from vqa_assets.labels.batch import Batch, TableOutcome
     from vqa_assets.labels.labelled import LabelledTable
 
-CODE_VERSION = "3"
 BATCH_CODE_VERSION = "1"
 BATCH_REPORT = PublishedFile(
     asset="mos_label_batch",
@@ -53,27 +53,17 @@ def make_mos_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         group_name="labels",
         kinds={"parquet"},
         config_schema=form(JoinSettings, decided_later=True),
-        code_version=CODE_VERSION,
+        code_version=MOS_FEATURES_VERSION,
         description=f"{MOS_FEATURES.row} Row count, row order and all other columns stay as they are.",
     )
     def mos_features(
         context: dg.AssetExecutionContext,
         data_root: DataRootResource,
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.labels.labelled import make_labelled_table
-
         with dagster_failures():
             root, corpus = data_root.root(), catalog.corpora[context.partition_key]
             settings = stated(JoinSettings, context, root)
-            paths = settings.paths(
-                LabelPaths(
-                    features=root.features(corpus),
-                    labels=(catalog.layout(root, corpus.name).output,),
-                    out=root.labelled(corpus),
-                    audit_json=root.labelled_audit(corpus),
-                )
-            )
-            labelled = make_labelled_table(paths, settings, run_context(context, root, __file__), catalog.corpora)
+            labelled = label(corpus, settings, catalog.corpora, run_context(context, root, __file__))
         return published.result(
             root,
             path=labelled.paths.out,

@@ -3,11 +3,9 @@
 What a run shows of its results is in ``metadata``; what it publishes is in ``published``.
 """
 
-import logging
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,23 +13,16 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.clips.processes import run
 from vqa_assets.clips.work import Observer, PassCounts
 from vqa_assets.errors import TooFewContentsError, VqaError
 from vqa_assets.printing import public
 from vqa_assets.provenance import RunContext
-from vqa_assets.resources.notifier import WEBHOOK_NAME
-from vqa_assets.tables.content_errors import library_words
-from vqa_assets.tables.files import fault_of, refusal_of
+from vqa_assets.stages.run import faults_in_words, git_state, public_arguments
 from vqa_assets.tables.lock import hold_run
-from vqa_assets.tables.paths import CODE, DataRoot
-from vqa_assets.tables.publication import published_count, what_stands
+from vqa_assets.tables.paths import DataRoot
 
 TOO_FEW = "too_few_contents"
 """The entry of a failure's metadata that says that nothing is wrong but the number of contents."""
-_GIT_LIMIT_S = 10
-# As JSON, YAML or a query has it; an escaped quote is part of a value.
-_WEBHOOK = re.compile(r"""(?P<key>webhook\w*\\*["']?\s*[:=]\s*\\*["']?)[^"'\s,}\\]+""", re.IGNORECASE)
 
 
 def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) -> RunContext:
@@ -52,44 +43,9 @@ def run_context(context: dg.AssetExecutionContext, root: DataRoot, module: str) 
     )
 
 
-def public_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:
-    """A command line without what is nobody's business.
-
-    That are the objects that Dagster hands its own processes (they may hold a database's password), and addresses of
-    webhooks, whose path is their secret, wherever a run config or the environment has them.
-    """
-    known = environment.get(WEBHOOK_NAME)
-
-    def public_one(argument: str) -> str:
-        if '"__class__"' in argument:
-            return "<dagster object>"
-        argument = argument.replace(known, "<webhook>") if known else argument
-        return _WEBHOOK.sub(lambda match: f"{match['key']}<webhook>", argument)
-
-    return tuple(map(public_one, arguments))
-
-
 def log_of(context: dg.AssetExecutionContext) -> Callable[[str], None]:
     """The run's log, for messages that may hold names from outside."""
     return lambda message: context.log.info(public(message))
-
-
-@cache
-def git_state() -> Mapping[str, Any]:
-    """{commit, dirty} of the checkout the code runs from; empty where it is no checkout, or git is not there."""
-    commit = _git("rev-parse", "HEAD")
-    # An installed package may lie below a checkout of something else, whose commit says nothing of this code.
-    if commit is None or not (CODE / ".git").exists():
-        return {}
-    return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = run(["git", "-C", str(CODE), *arguments], limit_s=_GIT_LIMIT_S)
-    except OSError:
-        return None
-    return done.output.decode("utf-8", "replace").strip() if done.status == 0 else None
 
 
 @contextmanager
@@ -99,24 +55,11 @@ def dagster_failures() -> Iterator[None]:
     A disk that refuses a file is reported in the same way, and so is content that a library cannot read; any other
     error passes as it is.
     """
-    before = published_count()
     try:
-        with library_words():
+        with faults_in_words():
             yield
     except VqaError as error:
         raise _failure(error) from error
-    except OSError as error:
-        code = fault_of(error)
-        if code is None:
-            raise
-        refusal = refusal_of(code, Path(error.filename) if error.filename else None)
-        explained = VqaError(
-            refusal.what,
-            found=error.strerror or str(error),
-            expected=refusal.expected,
-            next_step=f"{refusal.remedy}, then run again: {what_stands(before)}",
-        )
-        raise _failure(explained) from error
 
 
 def _failure(error: VqaError) -> dg.Failure:
@@ -190,15 +133,3 @@ def observer(context: dg.AssetExecutionContext) -> Observer:
         context.log_event(dg.AssetObservation(context.asset_key, partition=context.partition_key, metadata=metadata))
 
     return observe
-
-
-@contextmanager
-def log_level(level: str) -> Iterator[None]:
-    """Log from ``level`` on while the block runs."""
-    logger = logging.getLogger("vqa_assets")
-    before = logger.level
-    logger.setLevel(level)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

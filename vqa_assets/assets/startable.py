@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.heads import corpora_in, recipes
-from vqa_assets.assets.unified_features import unified_parquet
 from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.encode_grid.grid_files import every_grid_jsonl, training_corpus
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.recipe import MOS_TARGET, HeadRecipe, corpus_head_recipe
+from vqa_assets.stages.heads import corpora_in, named_recipes
+from vqa_assets.stages.unified import unified_parquet
 from vqa_assets.tables.paths import DataRoot
 
 _LEAST_COMPARED = 2
@@ -55,7 +55,7 @@ class Startable:
     def _recipe(self, asset: str, corpus: str | None) -> HeadRecipe | None:
         if asset == "mos_head" and corpus is not None and corpus in self.catalog.corpora:
             return corpus_head_recipe(corpus)
-        return next((one for one in recipes(self.catalog) if one.name == asset), None)
+        return next((one for one in named_recipes(self.catalog.corpora) if one.name == asset), None)
 
     def _lacks(self, asset: str, corpus: str | None, root: DataRoot) -> str:
         if (recipe := self._recipe(asset, corpus)) is not None:

@@ -1,7 +1,5 @@
 """``unified_corpus``: every corpus JSONL that is there, on one scale, each clip once."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,21 +9,17 @@ from vqa_assets.assets.metadata import HistogramPair, counted, histogram_pairs_p
 from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result, listed
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
-from vqa_assets.corpora import EXTERNAL_SHARDS
 from vqa_assets.corpora.opinions import SOS_ORDINARY
-from vqa_assets.corpora.scales import OPINION_SCALES, MosScale
-from vqa_assets.errors import SettingsError
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.settings import typed_path
+from vqa_assets.stages.unified import UNIFIED_CORPUS_VERSION, unify
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.specs import UNIFIED_CORPUS, unified_corpus_of
 from vqa_assets.unified.settings import AggregationSettings
 
 if TYPE_CHECKING:
-    from vqa_assets.unified.aggregation import UnifiedCorpus, UnifiedSettings
+    from vqa_assets.unified.aggregation import UnifiedCorpus
     from vqa_assets.unified.description import UnifiedView
 
-CODE_VERSION = "4"
 PUBLISHED = PublishedFile("unified_corpus", lambda root, _: root.unified_corpus(), UNIFIED_CORPUS)
 _GROUPS_SHOWN = 10
 
@@ -38,20 +32,14 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
         group_name="unified",
         kinds={"jsonl", "parquet"},
         config_schema=form(AggregationSettings),
-        code_version=CODE_VERSION,
+        code_version=UNIFIED_CORPUS_VERSION,
         description=f"{UNIFIED_CORPUS.row} Reads every corpus JSONL that is there; absent ones are listed.",
     )
     def unified_corpus(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-        from vqa_assets.clips.processes import WorkerPool
-        from vqa_assets.unified.aggregation import make_unified_corpus
-        from vqa_assets.unified.index import Source
-
         with dagster_failures():
             root = data_root.root()
-            settings = _settings(stated(AggregationSettings, context, root), catalog, root)
-            sources: dict[str, Source] = {**catalog.corpora, **EXTERNAL_SHARDS}
-            with WorkerPool() as workers:
-                unified = make_unified_corpus(settings, sources, run_context(context, root, __file__), workers)
+            settings = stated(AggregationSettings, context, root)
+            unified = unify(catalog.corpora, settings, run_context(context, root, __file__))
         return PUBLISHED.result(
             root,
             path=unified.jsonl,
@@ -63,92 +51,6 @@ def make_unified_corpus_asset(catalog: Catalog) -> dg.AssetsDefinition:
         )
 
     return unified_corpus
-
-
-def _settings(config: AggregationSettings, catalog: Catalog, root: DataRoot) -> "UnifiedSettings":
-    from vqa_assets.unified.aggregation import UnifiedSettings
-    from vqa_assets.unified.shards import Shard
-
-    names = [*catalog.corpora, *EXTERNAL_SHARDS]
-    unknown = sorted(set(config.corpus_source_overrides.values()) - set(names))
-    if unknown:
-        raise SettingsError(
-            "corpus_source_overrides",
-            found=", ".join(unknown),
-            expected=f"one of {', '.join(names)}",
-            next_step="correct the name",
-        )
-    # Where inputs are stated nobody asks where the others lie: a broken ingest.toml does not stand in the way.
-    usual = [] if config.inputs else _usual_inputs(catalog, root)
-    paths = list(config.inputs) or usual
-    overrides = _by_input("corpus_source_overrides", config.corpus_source_overrides, paths, root)
-    of_corpora = {
-        name: _scales_of((name,), scale, catalog, name)[name]
-        for name, scale in config.mos_scales.items()
-        if name in names
-    }
-    others = {name: scale for name, scale in config.mos_scales.items() if name not in names}
-    of_inputs = _by_input("mos_scales", others, paths, root)
-
-    def shard(path: Path) -> Shard:
-        scale = of_inputs.get(path.resolve())
-        # A scale that is stated of the file holds for all its rows, whatever corpora they name.
-        scales = _scales_of(names, scale, catalog, str(path)) if scale else of_corpora
-        return Shard(path, overrides.get(path.resolve()), scales)
-
-    return UnifiedSettings(
-        shards=tuple(map(shard, paths)),
-        output=config.output or root.unified_corpus(),
-        manifest_out=config.manifest_out,
-        mos_scales=config.mos_scales,
-        usual=UnifiedSettings(tuple(map(Shard, usual)), root.unified_corpus()),
-    )
-
-
-def _scales_of(names: Sequence[str], scale: str, catalog: Catalog, where: str) -> dict[str, MosScale]:
-    """Corpus → what a scale's name in ``mos_scales`` means of its rows, with the corpus's polarity.
-
-    Of one corpus the name is its own or a known one, of a whole file that of any corpus; SettingsError otherwise.
-    """
-    where = f"mos_scales.{where}"
-    if len(names) == 1 and names[0] in catalog.corpora:
-        return {names[0]: catalog.corpora[names[0]].stated_scale(scale, where)}
-    ranges = {one.directed("mos") for c in catalog.corpora.values() if (one := c.scale_named(scale)) is not None}
-    if len(ranges) != 1:
-        shown = ", ".join(sorted(f"{one.low:g} to {one.high:g}" for one in ranges))
-        raise SettingsError(
-            where,
-            found=f"{scale!r}" + (f", which is {shown} in different corpora" if shown else ""),
-            expected=f"one of {', '.join(OPINION_SCALES)}, or a scale that a corpus declares",
-            next_step="correct the name, or say it of the corpus instead of the file",
-        )
-    (range_,) = ranges
-    return {
-        name: range_.directed(catalog.corpora[name].polarity if name in catalog.corpora else "mos") for name in names
-    }
-
-
-def _usual_inputs(catalog: Catalog, root: DataRoot) -> list[Path]:
-    """Every corpus's JSONL, whether it is there or not (absent ones are listed), and the external shards that are."""
-    external = [root.path / shard.jsonl for shard in EXTERNAL_SHARDS.values()]
-    return [catalog.layout(root, name).output for name in catalog.corpora] + [p for p in external if p.is_file()]
-
-
-def _by_input(setting: str, value_of: Mapping[str, str], paths: Sequence[Path], root: DataRoot) -> dict[Path, str]:
-    """Input → value, however its path is spelled: absolute, through a link, from the working folder or the root."""
-    inputs = {path.resolve() for path in paths}
-    values: dict[Path, str] = {}
-    for spelled, value in value_of.items():
-        named = {typed_path(spelled).resolve(), root.located(spelled).resolve()} & inputs
-        if not named:
-            raise SettingsError(
-                setting,
-                found=spelled,
-                expected=f"one of the inputs ({', '.join(map(str, paths))})",
-                next_step="correct the path, or name the file in inputs",
-            )
-        values.update(dict.fromkeys(named, value))
-    return values
 
 
 def _metadata(unified: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:

@@ -1,11 +1,8 @@
 """``unified_features``: the opinion scores of the unified corpus with their features, for heads over every corpus."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -16,16 +13,12 @@ from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
 from vqa_assets.corpora.scales import TRAINING
 from vqa_assets.features.family import FeatureExtractor
-from vqa_assets.provenance import ReadInput
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.stages.unified import UNIFIED_FEATURES_VERSION, join_with_features
+from vqa_assets.tables.paths import manifest_path
 from vqa_assets.tables.specs import UNIFIED_FEATURES
 from vqa_assets.unified.settings import FeatureRowsSettings
 
-if TYPE_CHECKING:
-    from vqa_assets.unified.feature_rows import FeatureFiles
-
-CODE_VERSION = "1"
 PUBLISHED = PublishedFile("unified_features", lambda root, _: root.unified_features(), UNIFIED_FEATURES)
 
 
@@ -37,7 +30,7 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         group_name="unified",
         kinds={"parquet"},
         config_schema=form(FeatureRowsSettings),
-        code_version=CODE_VERSION,
+        code_version=UNIFIED_FEATURES_VERSION,
         description=f"{UNIFIED_FEATURES.row} Scores, and which of equal clips stands, are unified_corpus's; features "
         "come from every labelled table that is there, and absent ones are listed.",
     )
@@ -46,17 +39,11 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
         data_root: DataRootResource,
         extractor: dg.ResourceParam[FeatureExtractor],
     ) -> dg.MaterializeResult[Any]:
-        from vqa_assets.unified.feature_rows import FeatureColumns, make_unified_features
-
         with dagster_failures():
             root = data_root.root()
             settings = stated(FeatureRowsSettings, context, root)
-            families = [name for family in extractor.families for name in family.columns]
-            columns = FeatureColumns.declared(catalog.corpora.values(), families)
-            files = _files(catalog, root, settings)
-            made = make_unified_features(
-                unified_parquet(root), files, columns, settings, run_context(context, root, __file__), _embeddings
-            )
+            run = run_context(context, root, __file__)
+            made = join_with_features(catalog.corpora, settings, extractor, run, _embeddings)
         report = made.report
         histogram = histogram_png(report.histogram, TRAINING, f"{report.rows_out} clips with features")
         return PUBLISHED.result(
@@ -95,44 +82,6 @@ def _embeddings(table: Path) -> dict[str, Any]:
     mos = [math.nan if score is None else float(score) for score in columns.column("mos").to_pylist()]
     content = embeddings_png(planes, mos, columns.column("corpus").to_pylist())
     return {"embeddings": picture(content, "embeddings by MOS and by corpus")}
-
-
-def unified_parquet(root: DataRoot) -> Path:
-    """The unified corpus's rows as Parquet."""
-    return root.unified_corpus().with_suffix(".parquet")
-
-
-def _files(catalog: Catalog, root: DataRoot, settings: FeatureRowsSettings) -> "FeatureFiles":
-    from vqa_assets.unified.feature_rows import FeatureFiles
-
-    return FeatureFiles.of({name: root.labelled(corpus) for name, corpus in catalog.corpora.items()}, settings)
-
-
-@contextmanager
-def rows_of_run(
-    catalog: Catalog, root: DataRoot, settings: FeatureRowsSettings
-) -> Iterator[tuple[Path, dict[str, ReadInput]]]:
-    """The table that a head over every corpus reads, and its inputs by the names that manifests give them.
-
-    That is the published one; where a run names tables of its own, one made of them by the same decisions, for as long
-    as the block lasts.
-    """
-    from vqa_assets.provenance.reading import read_now
-    from vqa_assets.tables.parquet import column_names
-    from vqa_assets.unified.feature_rows import FeatureColumns, files_read, join_features
-
-    published = root.unified_features()
-    if not settings.tables and not settings.extra_tables:
-        yield published, read_now({"unified_features": published})
-        return
-    # A family of one's own is known by the columns that the published table has.
-    families = column_names(published) if published.is_file() else []
-    files, columns = _files(catalog, root, settings), FeatureColumns.declared(catalog.corpora.values(), families)
-    with TemporaryDirectory(prefix="vqa-unified-features-") as folder:
-        table = Path(folder) / published.name
-        inputs = read_now(files_read(unified_parquet(root), files))
-        join_features(unified_parquet(root), files, columns, table)
-        yield table, inputs
 
 
 def make_unified_features_checks() -> list[dg.AssetChecksDefinition]:

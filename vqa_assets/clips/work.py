@@ -1,14 +1,14 @@
 """How work on many clips runs: a bounded window over an executor, a stop signal, and who hears how far it is.
 
-What is done to a clip is not here (``ingest``, ``features``), nor where the executor comes from (``resources``).
+What is done to a clip is not here (``ingest``, ``features``), nor which executor a Dagster run has (``resources``).
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
-from contextlib import closing, contextmanager, suppress
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -31,16 +31,19 @@ class StoppedError(Exception):
 class ClipPool(Protocol):
     """Where per-clip work runs; ``executor`` is open for the length of a ``with`` block."""
 
-    def open(self, workers: int) -> "PoolContext":
+    def open(self, workers: int) -> AbstractContextManager[Executor]:
         """A context manager that yields a ``concurrent.futures.Executor`` of that many workers."""
         ...
 
 
-class PoolContext(Protocol):
-    """What ``ClipPool.open`` returns."""
+class ThreadClipPool:
+    """Works on several clips at once: a pool of threads on this machine."""
 
-    def __enter__(self) -> Executor: ...
-    def __exit__(self, *exc: object) -> object: ...
+    @contextmanager
+    def open(self, workers: int) -> Iterator[Executor]:
+        """A thread pool of that many workers, joined at the end of the block."""
+        with ThreadPoolExecutor(workers, thread_name_prefix="clip") as executor:
+            yield executor
 
 
 @runtime_checkable

@@ -74,9 +74,9 @@ class Described(Protocol[Tool_co]):
         ...
 
 
-ProberSource = Prober | Described[Prober]
-DownloaderSource = Downloader | Described[Downloader]
-"""What a run may be given: a tool, or a resource that describes one."""
+ProberSource = Prober | ToolDescription[Prober] | Described[Prober]
+DownloaderSource = Downloader | ToolDescription[Downloader] | Described[Downloader]
+"""What a run may be given: a tool, a description of one, or a resource that describes one."""
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,16 @@ Dask's workers come from ``clips.dask_cluster``; another engine is another class
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from vqa_assets.clips.work import ThreadClipPool
+
 MOST_PER_CHUNK = 10_000
-
-
-class ThreadClipPool(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Works on several clips at once: a pool of threads on this machine."""
-
-    @contextmanager
-    def open(self, workers: int) -> Iterator[Executor]:
-        """A thread pool of that many workers, joined at the end of the block."""
-        with ThreadPoolExecutor(workers, thread_name_prefix="clip") as executor:
-            yield executor
 
 
 class ClipPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -54,7 +46,7 @@ class ClipPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         SettingsError or ClusterError where Dask's workers are not there or not fit.
         """
         if self.implementation == "threads":
-            with ThreadPoolExecutor(workers, thread_name_prefix="clip") as executor:
+            with ThreadClipPool().open(workers) as executor:
                 yield executor
             return
         from vqa_assets.clips.dask_cluster import dask_executor

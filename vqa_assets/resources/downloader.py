@@ -1,12 +1,12 @@
 """What fetches clips: libcurl in this process, or one curl process a clip; pages by yt-dlp, where it is installed."""
 
-import os
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
-from vqa_assets.resources.programs import AUTO, DOWNLOADING
+from vqa_assets.clips.programs import AUTO, DOWNLOADING
+from vqa_assets.stages.corpora import downloader_named
 
 if TYPE_CHECKING:
     from vqa_assets.ingest.tools import DownloaderDescription
@@ -22,7 +22,4 @@ class DownloaderResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def describe_tool(self) -> "DownloaderDescription":
         """See ``ingest.tools.Described``; the environment that counts (``HF_TOKEN``) is this process's."""
-        from vqa_assets.clips.hub import HubAccess
-        from vqa_assets.ingest.tools import DownloaderDescription
-
-        return DownloaderDescription(DOWNLOADING.binary(self.implementation), HubAccess.of(os.environ))
+        return downloader_named(self.implementation)

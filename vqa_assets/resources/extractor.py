@@ -10,9 +10,9 @@ from pydantic import Field
 
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError
-from vqa_assets.feature_names import BACKBONE_PREFIX
 from vqa_assets.features.family import FamilyVersion, Measured
 from vqa_assets.features.settings import MeasuringSettings
+from vqa_assets.stages.features import extractor_of_settings
 from vqa_assets.tables.paths import DataRoot
 
 if TYPE_CHECKING:
@@ -61,15 +61,10 @@ class ClipExtractorResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._extractor().measure(clip, families=families, reference=reference, raw=raw, stop=stop)
 
     def _extractor(self, root: DataRoot | None = None) -> "ClipExtractor":
-        from vqa_assets.backbones.network import device_named
-        from vqa_assets.features.backbone import families_named
-        from vqa_assets.features.extractor import ClipExtractor
-
-        backbones = [name for name in self.feature_sets if name.startswith(BACKBONE_PREFIX)]
-        return ClipExtractor(
-            feature_sets=tuple(name for name in self.feature_sets if name not in backbones),
+        settings = MeasuringSettings(
+            feature_sets=tuple(self.feature_sets),
             perceptual_hash=self.perceptual_hash,
-            further=families_named(
-                backbones, root or DataRoot.named(), device_named(self.backbone_device), self.backbone_batch
-            ),
+            backbone_device=self.backbone_device,
+            backbone_batch=self.backbone_batch,
         )
+        return extractor_of_settings(settings, root or DataRoot.named())

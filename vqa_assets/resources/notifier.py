@@ -13,8 +13,8 @@ import dagster as dg
 from pydantic import Field
 
 from vqa_assets.printing import logger
+from vqa_assets.stages.run import WEBHOOK_NAME
 
-WEBHOOK_NAME = "VQA_FAILURE_WEBHOOK"
 SCHEMA = "vqa-run-failure-v1"
 _log = logger("vqa_assets.notifier")
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from vqa_assets.resources.programs import AUTO, PROBING
+from vqa_assets.clips.programs import AUTO, PROBING
+from vqa_assets.stages.corpora import prober_named
 
 if TYPE_CHECKING:
     from vqa_assets.ingest.tools import ProberDescription
@@ -21,6 +22,4 @@ class ProberResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def describe_tool(self) -> "ProberDescription":
         """See ``ingest.tools.Described``; the environment that counts is this process's."""
-        from vqa_assets.ingest.tools import ProberDescription
-
-        return ProberDescription(PROBING.binary(self.implementation))
+        return prober_named(self.implementation)

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,12 @@ import dagster as dg
 from pydantic import Field
 
 from vqa_assets.clips.processes import Process
+from vqa_assets.clips.programs import AUTO
 from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.printing import plain
-from vqa_assets.resources.programs import AUTO
 from vqa_assets.resources.training_process import CONTEXT, MESSAGES
 from vqa_assets.settings import typed_path
+from vqa_assets.stages.heads import require_training
 
 if TYPE_CHECKING:
     from vqa_assets.heads.members.method import HeadRows, TrainedHeads, Trainer, TrainingProgress, TrainingRows
@@ -31,8 +31,6 @@ HERE, PROCESS = "torch", "process"
 COMMAND_NAME, JOBS_NAME = "VQA_TRAINER_COMMAND", "VQA_TRAINER_JOBS"
 JOB = "{job}"
 """Stands for the job's folder in a command."""
-_TRAINING = {"torch": "torch", "sklearn": "scikit-learn"}
-"""What requirements/slim.txt leaves out: module → package."""
 _GRACE_S = 20.0
 _COMMAND = (sys.executable, "-m", "vqa_assets.resources.training_process", JOB)
 
@@ -70,18 +68,6 @@ class TrainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from vqa_assets.heads.members.training import TorchTrainer
 
         return TorchTrainer(self.device)
-
-
-def require_training() -> None:
-    """SettingsError on a machine with the slim set: the run's own process judges heads, whatever trains them."""
-    absent = [name for module, name in _TRAINING.items() if find_spec(module) is None]
-    if absent:
-        raise SettingsError(
-            "training a head",
-            found=f"{' and '.join(absent)} not installed: the slim set ingests, labels and predicts",
-            expected="the whole package",
-            next_step=f"run pip install {' '.join(_TRAINING.values())} (docs/installing.md), or train where both are",
-        )
 
 
 def command_of(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from vqa_assets.heads.build import build_head
 from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.settings import Level, resolve_levels
+from vqa_assets.stages import heads as stages_heads
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.clips import tiny_clip
 from vqa_assets_tests.shared.fakes import SmallCorpus
@@ -112,7 +113,8 @@ def test_the_recipe_is_an_asset_with_its_checks_and_trains_a_head(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = example("recipe", "STREET_MOS_HEAD_V1")
-    monkeypatch.setattr(heads, "HEAD_RECIPES", {recipe.name: recipe})
+    for module in (heads, stages_heads):
+        monkeypatch.setattr(module, "HEAD_RECIPES", {recipe.name: recipe})
     definitions = build_defs()
     assert definitions.resolve_assets_def(recipe.name)
     checks = {key.name for key in definitions.resolve_asset_graph().asset_check_keys}

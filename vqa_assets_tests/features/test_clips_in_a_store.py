@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from vqa_assets.clips.folders import ClipFolders, ClipStore
+from vqa_assets.clips.work import ThreadClipPool
 from vqa_assets.corpora import CORPORA
 from vqa_assets.features.corpus_table import FeatureSettings, MeasuredTable, make_clip_features
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.provenance import RunContext
-from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets_tests.features.test_corpora import Measurable, table
 from vqa_assets_tests.shared.clips import tiny_clip
 from vqa_assets_tests.shared.object_server import Bucket

@@ -12,6 +12,7 @@ import pytest
 
 from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.clips.folders import ClipFolders
+from vqa_assets.clips.work import ThreadClipPool
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import FeatureError, SchemaError
@@ -28,7 +29,6 @@ from vqa_assets.features.ffmpeg import ffmpeg_binary
 from vqa_assets.features.measuring import one_clip_row
 from vqa_assets.features.near_duplicates import near_duplicate_groups, perceptual_hash
 from vqa_assets.provenance import RunContext
-from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.parquet import open_parquet
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CLIP_FEATURES
@@ -284,7 +284,7 @@ from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.provenance import RunContext
-from vqa_assets.resources.clip_pool import ThreadClipPool
+from vqa_assets.clips.work import ThreadClipPool
 from vqa_assets.tables.paths import DataRoot
 root, most = DataRoot(Path(sys.argv[1])), int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -6,12 +6,12 @@ import pytest
 
 from vqa_assets.clips.folders import ClipFolders
 from vqa_assets.clips.probing import PyAvProber
+from vqa_assets.clips.work import ThreadClipPool
 from vqa_assets.errors import BrokenClipError, TransientClipError
 from vqa_assets.features.corpus_table import FeatureSettings, make_clip_features
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.features.measuring import one_clip_row
 from vqa_assets.provenance import RunContext
-from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.parquet import open_parquet
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.specs import CLIP_FEATURES

@@ -132,8 +132,8 @@ def test_a_clip_that_was_fetched_and_could_not_be_probed_is_fetched_again(corpus
 
 def test_a_rehearsal_and_the_status_tell_what_could_not_be_read(corpus: SmallCorpus) -> None:
     corpus.prober = Troubled(os_error(errno.EMFILE))
+    from vqa_assets.clips.work import ThreadClipPool
     from vqa_assets.ingest.gather import Services
-    from vqa_assets.resources.clip_pool import ThreadClipPool
 
     resolved = resolve(KONVID, {"min_rows": 1}, corpus.root.ingest_toml(KONVID))
     services = Services(corpus.prober, corpus.downloader, ThreadClipPool())

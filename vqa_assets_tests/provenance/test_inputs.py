@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from vqa_assets.clips.folders import ClipFolders
+from vqa_assets.clips.work import ThreadClipPool
 from vqa_assets.encode_grid import grid
 from vqa_assets.encode_grid.grid import Merge, make_training_corpus
 from vqa_assets.errors import ChangedInputError
@@ -22,7 +23,6 @@ from vqa_assets.labels.labelled import make_labelled_table
 from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
 from vqa_assets.provenance import RunContext
 from vqa_assets.provenance.reading import read_now, refuse_changes
-from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import publishing
 from vqa_assets.unified import aggregation

@@ -14,10 +14,10 @@ import pytest
 
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.pages import PageDownloader, is_page, youtube_lacks
+from vqa_assets.clips.programs import DOWNLOADING, PROBING, Choice
 from vqa_assets.definitions import build_defs, default_resources
 from vqa_assets.errors import DownloadError, SettingsError
 from vqa_assets.resources.data_root import DataRootResource
-from vqa_assets.resources.programs import DOWNLOADING, PROBING, Choice
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.clips import tiny_clips
 from vqa_assets_tests.shared.fakes import FakeDownloader, SmallCorpus

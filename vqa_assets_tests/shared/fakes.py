@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.clips.hub import HubAccess
-from vqa_assets.clips.work import ClipPool, PassCounts, unobserved
+from vqa_assets.clips.work import ClipPool, PassCounts, ThreadClipPool, unobserved
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.ingest.fakes import FakeDownloader, FakeProber
 from vqa_assets.ingest.gather import Services
 from vqa_assets.ingest.run import Ingested, ingest_corpus
 from vqa_assets.ingest.settings import resolve
 from vqa_assets.provenance import RunContext
-from vqa_assets.resources.clip_pool import ThreadClipPool
 from vqa_assets.tables.paths import DataRoot
 
 KONVID = CORPORA["konvid-150k"]

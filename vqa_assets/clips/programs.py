@@ -1,4 +1,4 @@
-"""Which implementation a resource uses: a library in the wheel, or a program of the machine's."""
+"""Which implementation clips are read and fetched with: a library in the wheel, or a program of the machine's."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from vqa_assets.errors import SettingsError
 from vqa_assets.printing import logger
 
 AUTO = "auto"
-_log = logger("vqa_assets.resources")
+_log = logger("vqa_assets.clips")
 
 
 @dataclass(frozen=True)
