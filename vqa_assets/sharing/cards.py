@@ -128,15 +128,15 @@ def model_results(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     Mean over the folds, then per corpus where there are several, then rows held out, then test rows of given splits.
     Figures that are not defined are left out, and entries without any.
     """
-    corpora = _mapping(manifest.get("corpora"))
-    whole = ("+".join(corpora), ", ".join(str(_mapping(one).get("title", name)) for name, one in corpora.items()))
-    folds = _mapping(manifest.get("folds"))
+    corpora = as_object(manifest.get("corpora"))
+    whole = ("+".join(corpora), ", ".join(str(as_object(one).get("title", name)) for name, one in corpora.items()))
+    folds = as_object(manifest.get("folds"))
     how = _FOLDS.get(str(folds.get("kind")), "folds")
-    each = _mapping(folds.get("per_corpus")) if len(corpora) > 1 else {}
-    given = _mapping(manifest.get("given_tests"))
+    each = as_object(folds.get("per_corpus")) if len(corpora) > 1 else {}
+    given = as_object(manifest.get("given_tests"))
 
     def of_corpus(name: str) -> tuple[str, str]:
-        return name, str(_mapping(corpora.get(name)).get("title", name))
+        return name, str(as_object(corpora.get(name)).get("title", name))
 
     judged: list[tuple[tuple[str, str], str, Any]] = [
         (whole, f"{how}: mean", folds.get("mean") if folds.get("each") else None),
@@ -154,11 +154,11 @@ def model_results(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _metrics(figures: Any) -> Iterable[dict[str, Any]]:
     for figure, (kind, name) in _METRICS.items():
-        value = _mapping(figures).get(figure)
+        value = as_object(figures).get(figure)
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             yield {"type": kind, "value": float(value), "name": name}
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def as_object(value: Any) -> Mapping[str, Any]:
     """A JSON object; of anything else, as an edited manifest may hold it, nothing is read."""
     return value if isinstance(value, Mapping) else {}

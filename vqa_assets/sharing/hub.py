@@ -16,12 +16,12 @@ from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import HeadError, SettingsError, SharingError
 from vqa_assets.printing import cell
 from vqa_assets.provenance.reading import changed_input
-from vqa_assets.sharing.cards import card, dataset_metadata, dataset_text, model_metadata
+from vqa_assets.sharing.cards import as_object, card, dataset_metadata, dataset_text, model_metadata
 from vqa_assets.sharing.folder import FolderDraft, publishing_folder
 from vqa_assets.sharing.licences import LICENCE_FILE, LicensedSource, licence_text, refuse_forbidden
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import json_bytes, place_to_read, read_json_object
-from vqa_assets.tables.makers import Sealed, Wrote, made_by
+from vqa_assets.tables.makers import Sealed, Wrote, made_by, recorded_otherwise
 from vqa_assets.tables.networks import networks_of
 from vqa_assets.tables.parquet import column_names, table_version
 from vqa_assets.tables.paths import DataRoot
@@ -195,7 +195,11 @@ def _croissant(parquet: Path, sha256: str) -> dict[str, Any] | None:
         return None
     document = read_json_object(path)
     files = document.get("distribution")
-    kept = [one for one in files if one.get("contentUrl") == parquet.name] if isinstance(files, list) else []
+    kept = (
+        [one for one in map(as_object, files) if one.get("contentUrl") == parquet.name]
+        if isinstance(files, list)
+        else []
+    )
     if [one.get("sha256") for one in kept] != [sha256]:
         raise SharingError(
             f"{path}",
@@ -213,8 +217,7 @@ def _publish_head(what: str, onnx: Path, target: Path, corpora: Mapping[str, Cor
     head = opened.manifest
     path = onnx.with_suffix(".json")
     manifest = read_json_object(path)
-    made = made_by(path)
-    if manifest.get("sha256") != head.sha256 or (made is not None and made.content is Wrote.CHANGED):
+    if manifest.get("sha256") != head.sha256 or recorded_otherwise(path, Sealed.of(place_to_read(path)).sha256):
         raise HeadError(f"{path}", found="it changed since it was published", expected="as published", next_step=_AGAIN)
     if head.synthetic or manifest.get("smoke"):
         raise SharingError(
@@ -228,7 +231,10 @@ def _publish_head(what: str, onnx: Path, target: Path, corpora: Mapping[str, Cor
     at_word = refuse_forbidden(sources, what, scores=False, may=may)
     beside = onnx.with_name(f"{onnx.stem}_card.md")
     picture = onnx.with_name(f"{onnx.stem}_card.png")
-    text = beside.read_text(encoding="utf-8") if beside.is_file() else _rendered(manifest, path)
+    edited = beside.is_file() and recorded_otherwise(beside, Sealed.of(beside).sha256)
+    with reading(beside, expected="a card in UTF-8", next_step=_AGAIN):
+        text = beside.read_text(encoding="utf-8").strip() if beside.is_file() else ""
+    text = text or _rendered(manifest, path, picture).strip()
     hub_datasets = [one.hf.partition("@")[0] for s in sources if (one := corpora.get(s.name)) is not None and one.hf]
     metadata = model_metadata(manifest, sources, hub_datasets)
     with publishing_folder(target, what) as draft:
@@ -238,15 +244,14 @@ def _publish_head(what: str, onnx: Path, target: Path, corpora: Mapping[str, Cor
             raise changed_input(path)
         if picture.is_file():
             draft.copy(picture.name, picture)
-        draft.write(
-            CARD, card(metadata, f"{text.strip()}\n\nEvery licence, and whom to cite: [{LICENCE_FILE}](LICENSE.md).")
-        )
+        draft.write(CARD, card(metadata, f"{text}\n\nEvery licence, and whom to cite: [{LICENCE_FILE}](LICENSE.md)."))
         draft.write(LICENCE_FILE, licence_text(sources, at_word).encode())
         draft.facts.update(status=head.status, corpora=[one.name for one in sources], at_your_word=list(at_word))
     results = metadata.get("model-index", [{"results": []}])[0]["results"]
     figures = sum(len(result["metrics"]) for result in results)
     told = f"{figures} figures of {len(results)} judgements" if results else "no figures: its manifest holds none"
-    return f"{what}: {head.status}, {told}", *_licence_lines(sources, at_word)
+    by_hand = [f"{beside.name} was changed since it was published: it goes as it is"] if edited else []
+    return f"{what}: {head.status}, {told}", *by_hand, *_licence_lines(sources, at_word)
 
 
 def head_sources(manifest: Mapping[str, Any], corpora: Mapping[str, Corpus], path: Path) -> list[LicensedSource]:
@@ -254,12 +259,14 @@ def head_sources(manifest: Mapping[str, Any], corpora: Mapping[str, Corpus], pat
 
     HeadError where the manifest names none, or not what one allows.
     """
-    helped = manifest.get("help") or {}
+    helped = as_object(manifest.get("help"))
     parts = [manifest.get("corpora"), helped.get("corpora") if helped.get("used") else None, manifest.get("backbones")]
     sources: dict[str, LicensedSource] = {}
     for part in parts:
-        for name, one in (part or {}).items():
-            known = {key: str(one.get(key, "")) for key in ("title", "licence", "redistribution", "citation")}
+        for name, one in as_object(part).items():
+            known = {
+                key: str(as_object(one).get(key, "")) for key in ("title", "licence", "redistribution", "citation")
+            }
             if known["redistribution"] not in REDISTRIBUTION:
                 raise HeadError(
                     f"{path}: redistribution of {name}",
@@ -289,16 +296,17 @@ def _refuse_freer_than_the_file(sources: Sequence[LicensedSource], metadata: Map
         )
 
 
-def _rendered(manifest: Mapping[str, Any], path: Path) -> str:
+def _rendered(manifest: Mapping[str, Any], path: Path, picture: Path) -> str:
     """The card of a head whose own is gone."""
     from jinja2 import UndefinedError
 
     from vqa_assets.heads.card import render_card
 
     try:
-        return render_card(manifest)
+        return render_card(manifest, picture.name if picture.is_file() else "")
     except (UndefinedError, KeyError, TypeError, StopIteration) as error:
-        raise HeadError(f"{path}", found=f"{error}", expected="a whole manifest", next_step=_AGAIN) from error
+        found = f"no card beside it, and none can be made of it ({error})"
+        raise HeadError(f"{path}", found=found, expected="its card", next_step=_AGAIN) from error
 
 
 def _copy(draft: FolderDraft, name: str, source: Path, sha256: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from vqa_assets import describe, judge, predict, status
+from vqa_assets.command import main as vqa_assets_main
 from vqa_assets.errors import VqaError
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.judging.regression import against_published
@@ -116,7 +117,11 @@ def reader_of(ground: Ground, name: str) -> Callable[[Path], object]:
     head = ground.root.models() / f"{HEAD}.onnx"
     scores = ["--resamples", "12"]
 
+    def shared(*what: str) -> None:
+        command(vqa_assets_main, *what, "--to", ground.root.path.with_name("shared"), *at, "--i-may")
+
     def judged_and_predicted(path: Path) -> None:
+        shared("publish", "konvid-1k")
         command(judge.main, *scores, head, ground.table)
         command(judge.main, *scores, "adm2", ground.table)
         command(predict.main, head, ground.table)
@@ -136,15 +141,25 @@ def reader_of(ground: Ground, name: str) -> Callable[[Path], object]:
 
     readers: dict[str, Callable[[Path], object]] = {
         "features_with_mos.parquet": judged_and_predicted,
-        f"{HEAD}.onnx": lambda path: (command(predict.main, head, ground.table), compared(path)),
-        f"{HEAD}.json": lambda path: (command(predict.main, head, ground.table), verified(path), seen(path)),
+        f"{HEAD}.onnx": lambda path: (
+            command(predict.main, head, ground.table),
+            compared(path),
+            shared("publish", HEAD),
+        ),
+        f"{HEAD}.json": lambda path: (
+            command(predict.main, head, ground.table),
+            verified(path),
+            seen(path),
+            shared("publish", HEAD),
+        ),
         f"{HEAD}.predictions.parquet": seen,
         "unified_corpus.parquet": lambda path: (
             command(describe.main, path),
+            shared("publish", "unified_corpus"),
             in_our_words(lambda: table_version(path)),
             in_our_words(lambda: list(iterate_frames(path, ["src"]))),
         ),
-        "konvid_150k.jsonl": lambda path: command(status.main, *at),
+        "konvid_150k.jsonl": lambda path: (command(status.main, *at), shared("export", "--for", "csv")),
         "konvid_150k.manifest.json": verified,
         "unified_corpus.manifest.json": verified,
     }

@@ -21,6 +21,7 @@ from vqa_assets.sharing.licences import LicensedSource, hub_licence, refuse_forb
 from vqa_assets.tables.makers import Sealed
 from vqa_assets.tables.networks import RecordedNetwork, networks_mark
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import publishing
 from vqa_assets_tests.shared.released_formats import unpack
 
 CORPUS, HEAD = "konvid-150k", "konvid_150k_mos_head"
@@ -141,6 +142,28 @@ def test_what_a_licence_forbids_is_refused_by_name_and_nothing_is_written(root: 
     assert refuse_forbidden([free], "a-table", scores=True, may=False) == ()
 
 
+def test_a_manifest_that_somebody_edited_is_refused_and_an_edited_card_is_told(
+    spoilt: DataRoot, tmp_path: Path
+) -> None:
+    onnx, manifest, beside = (spoilt.models() / f"{HEAD}{end}" for end in (".onnx", ".json", "_card.md"))
+    with publishing(HEAD, onnx, "mos-head-manifest-v1") as publication:
+        for path in (onnx, manifest, beside):
+            publication.write(path, path.read_bytes())
+    assert "changed" not in " ".join(publish(HEAD, tmp_path / "model", spoilt, CORPORA))
+    beside.write_text(f"{beside.read_text(encoding='utf-8')}\nOur own remark.\n", encoding="utf-8")
+    assert (
+        "_card.md was changed since it was published: it goes as it is"
+        in publish(HEAD, tmp_path / "model", spoilt, CORPORA)[1]
+    )
+    assert "Our own remark." in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    beside.unlink()  # today's card says more than the manifest of that version holds
+    with pytest.raises(HeadError, match="no card beside it, and none can be made of it"):
+        publish(HEAD, tmp_path / "model", spoilt, CORPORA)
+    manifest.write_text(manifest.read_text().replace("0.6071428571428571", "0.9071428571428571"))
+    with pytest.raises(HeadError, match="it changed since it was published"):
+        publish(HEAD, tmp_path / "model", spoilt, CORPORA)
+
+
 def test_a_network_whose_vectors_a_table_holds_binds_it_too(spoilt: DataRoot, tmp_path: Path) -> None:
     path = spoilt.labelled(CORPORA[CORPUS])
     spoilt.labelled_audit(CORPORA[CORPUS]).unlink()  # then it is a table of the operator's own
@@ -207,6 +230,9 @@ def test_a_head_whose_manifest_lost_its_figures_goes_and_the_command_says_so(spo
     told = publish(HEAD, tmp_path / "model", spoilt, CORPORA)
     assert told[0] == f"{HEAD}: Proposed, no figures: its manifest holds none"
     assert ModelCard.load(tmp_path / "model" / "README.md").data.eval_results is None
+    path.write_text(json.dumps({**json.loads(path.read_text()), "corpora": {CORPUS: ["research-only"]}}))
+    with pytest.raises(HeadError, match="redistribution of konvid-150k: '', expected attribution"):
+        publish(HEAD, tmp_path / "model", spoilt, CORPORA)
     path.write_text(json.dumps({**json.loads(path.read_text()), "synthetic": True}))
     with pytest.raises(SharingError, match="a head of made-up rows"):
         publish(HEAD, tmp_path / "model", spoilt, CORPORA)
