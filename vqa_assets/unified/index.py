@@ -40,6 +40,7 @@ ENTRY = np.dtype(
 0–100 (infinite where unknown)."""
 DROPPED_SHOWN = 10
 """How many dropped rows are shown of each reason."""
+_LINES_IN_A_MESSAGE = 500
 _MOST_OUTSIDE_SHARE, _LEAST_OUTSIDE_ROWS = 0.01, 20
 _RAW_SCORES_SHOWN = 10
 _RAW_SCORE_TOLERANCE = 1e-6 * (UNIFIED.high - UNIFIED.low)
@@ -276,8 +277,8 @@ class IndexBuilder:
                 next_step="set mos_scale and re-run corpus_jsonl; of a shard that comes from elsewhere, set mos_scales "
                 "in unified_corpus's run config",
             )
-        for number in np.flatnonzero(~inside).tolist():
-            self._drop(records, number, self.scales[scales[number]] if declared[number] else None)
+        self._drop(records, "dropped_unknown_corpus", np.flatnonzero(~declared), scales)
+        self._drop(records, "dropped_bad_scale", np.flatnonzero(declared & ~inside), scales)
         self._compare_raw_scores(records, inside, scales)
         self._parts.append(self._entries(records, records.rows[inside], scales[inside]))
 
@@ -313,34 +314,36 @@ class IndexBuilder:
             scales[rows] = self._scale_numbers.setdefault(scale, len(self._scale_numbers))
         return scales
 
-    def _drop(self, records: Records, number: int, scale: MosScale | None) -> None:
-        """Count, show and log a row that is outside its scale, or of an unknown corpus (which has no scale)."""
-        record = records.rows[number]
-        corpus = records.corpora[record["corpus"]]
-        if scale is None:
-            self._report.dropped_unknown_corpus += 1
-            reason, found = "dropped_unknown_corpus", f"unknown corpus label {corpus!r}"
-            _log.warning(
-                "%s: unknown corpus label %r; row dropped (corpus_source_overrides names the right one)",
-                records.where(number),
-                corpus,
-            )
-        else:
-            self._report.dropped_bad_scale += 1
-            reason, mos = "dropped_bad_scale", records.row(number)["mos"]  # as the file spells it, 5 and not 5.0
-            if is_number(mos):
-                found = f"mos {mos} outside [{scale.low:g}, {scale.high:g}]"
-                _log.warning(
-                    "%s: mos %s is outside the published [%g, %g] range; row dropped",
-                    records.where(number),
-                    mos,
-                    scale.low,
-                    scale.high,
-                )
+    def _drop(self, records: Records, reason: str, numbers: NDArray[np.int64], scales: _ScaleNumbers) -> None:
+        """Count rows that are dropped for one reason, by its counter's name, and log the file and line of each.
+
+        The first of each reason, over all shards, are shown, and each has a message of its own. Of the others the lines
+        are named, many in a message: Dagster writes each message to its database, which takes longer than many rows.
+        """
+        report, path = self._report, records.shard.path
+        setattr(report, reason, getattr(report, reason) + len(numbers))
+        room = DROPPED_SHOWN - len(report.losses.dropped.get(reason, ()))
+        for number in numbers[:room].tolist():
+            record = records.rows[number]
+            corpus = records.corpora[record["corpus"]]
+            if reason == "dropped_unknown_corpus":
+                found = f"unknown corpus label {corpus!r}"
+                what, remedy = found, " (corpus_source_overrides names the right one)"
             else:
-                found = f"mos {shown_value(mos)} is no number"
-                _log.warning("%s: %s; row dropped", records.where(number), found)
-        self._report.losses.drop(Dropped(reason, records.shard.path, int(record["line"]), corpus, found))
+                scale = self.scales[scales[number]]
+                mos, remedy = records.row(number)["mos"], ""  # as the file spells it, 5 and not 5.0
+                if is_number(mos):
+                    found = f"mos {mos} outside [{scale.low:g}, {scale.high:g}]"
+                    what = f"mos {mos} is outside the published [{scale.low:g}, {scale.high:g}] range"
+                else:
+                    found = what = f"mos {shown_value(mos)} is no number"
+            _log.warning("%s: %s; row dropped%s", records.where(number), what, remedy)
+            report.losses.drop(Dropped(reason, path, int(record["line"]), corpus, found))
+        lines = records.rows["line"][numbers[room:]].tolist()
+        for start in range(0, len(lines), _LINES_IN_A_MESSAGE):
+            named = lines[start : start + _LINES_IN_A_MESSAGE]
+            shown = ", ".join(map(str, named))
+            _log.warning("%s: further rows dropped (%s), %d in all: lines %s", path, reason, len(named), shown)
 
     def _compare_raw_scores(self, records: Records, inside: _Mask, scales: _ScaleNumbers) -> None:
         """Count the rows whose raw score is not the one that ``mos`` was mapped from."""

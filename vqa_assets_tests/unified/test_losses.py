@@ -78,9 +78,20 @@ def test_dropped_rows_are_told_by_reason_with_file_line_and_value(root_path: Pat
     ]
 
 
-def test_examples_are_bounded_per_reason(root_path: Path) -> None:
+def test_examples_are_bounded_per_reason_and_the_log_names_every_line_in_few_messages(
+    root_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bad = [clip(f"{i}", 3.0, "foo") for i in range(30)]
     done = unify(root_path, [clip("good", 3.0, ACR), *bad, clip("high", 6.5, ACR)])
     assert done.report.dropped_unknown_corpus == 30
     reasons = [row["reason"] for row in done.manifest["dropped_rows"]]
     assert reasons == ["dropped_bad_scale"] + ["dropped_unknown_corpus"] * DROPPED_SHOWN
+    told = [
+        record.message for record in caplog.records if "dropped" in record.message and record.levelname == "WARNING"
+    ]
+    assert len(told) == DROPPED_SHOWN + 2
+    place, lines = "shard0.jsonl", ", ".join(map(str, range(2 + DROPPED_SHOWN, 32)))
+    assert all(any(f"{place}:{line}: " in message for message in told) for line in (*range(2, 2 + DROPPED_SHOWN), 32))
+    assert any(
+        message.endswith(f"further rows dropped (dropped_unknown_corpus), 20 in all: lines {lines}") for message in told
+    )
