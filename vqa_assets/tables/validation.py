@@ -161,7 +161,7 @@ def _is_of_kind(value: Any, kind: Kind) -> bool:
 
 def _check_unique(frame: "pd.DataFrame", seen: Mapping[tuple[str, ...], set[Any]], what: str) -> None:
     for names, earlier in seen.items():
-        values = list(zip(*(frame[n] for n in names), strict=True)) if len(names) > 1 else list(frame[names[0]])
+        values = list(zip(*(frame[n] for n in names), strict=True)) if len(names) > 1 else frame[names[0]].tolist()
         before = len(earlier)
         repeated = [v for v in values if v in earlier][:_EXAMPLES]
         earlier.update(values)

@@ -309,7 +309,11 @@ def _write_rows(
     table, lines = publication.draft(parquet), publication.draft(jsonl)
     kinds, refused = write_unified_lines(rows, lines, workers)
     specs = unified_corpus_of(scale.name for scale in rows.scales)
-    version = write_table(publication.content(jsonl).sha256, lines, table, kinds, partial(place_of, rows), specs)
+
+    def sha256() -> str:
+        return publication.content(jsonl).sha256
+
+    version = write_table(sha256, lines, table, kinds, partial(place_of, rows), specs)
     if stands(jsonl, parquet, version):
         publication.keep(parquet)
         publication.keep(jsonl)

@@ -5,7 +5,10 @@ from its columns is in ``description`` and ``related``.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -30,7 +33,7 @@ TIME_STAMPS = ("ingested_at_utc", "aggregated_at_utc")
 ORIGIN_SCHEMA = "unified-corpus-parquet-v1"
 _ORIGIN = b"vqa_assets.unified_corpus"
 _PIECE_BYTES = 16 << 20
-_LEAST_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
 _LARGEST_INTEGER = 2**63 - 1
 Kinds = Mapping[str, frozenset[type]]
 """Field without a column spec → some of the kinds that its values have."""
@@ -86,7 +89,7 @@ def unified_columns(parquet: Path, columns: Sequence[str]) -> "pl.LazyFrame":
 
 
 def write_table(
-    jsonl_sha256: str,
+    jsonl_sha256: Callable[[], str],
     jsonl: Path,
     parquet: Path,
     extras: Kinds,
@@ -95,7 +98,8 @@ def write_table(
 ) -> str:
     """Write the rows of ``jsonl`` as Parquet, which names those bytes, and return their data version.
 
-    The maker's mark in it is left open: whoever publishes the file seals it.
+    ``jsonl_sha256`` hashes them, on a thread of its own. The maker's mark in the file is left open: whoever publishes
+    it seals it.
 
     ``extras`` are all fields without a column spec, with some of the kinds of their values: where others turn up, all
     are looked at. SchemaError where a row breaks the column specs: it names file and line of the first one, which
@@ -144,7 +148,7 @@ def _each_once(specs: Table) -> Table:
     return replace(specs, columns=tuple(replace(column, unique=False) for column in specs.columns))
 
 
-def _write(jsonl_sha256: str, jsonl: Path, parquet: Path, extras: Kinds, specs: Table) -> str:
+def _write(jsonl_sha256: Callable[[], str], jsonl: Path, parquet: Path, extras: Kinds, specs: Table) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -159,22 +163,53 @@ def _write(jsonl_sha256: str, jsonl: Path, parquet: Path, extras: Kinds, specs: 
     digest = TableDigest(name for name in schema.names if name not in TIME_STAMPS)
     names = [column.name for column in specs.columns]
 
-    def frames(writer: Any) -> Iterator[Any]:
-        with jsonl.open("rb") as lines:
-            # a table of whole lines at a time: memory is bounded however long the file is
-            while piece := lines.read(_PIECE_BYTES):
-                table = _table_of(piece + lines.readline(), schema, mixed)
-                digest.update(table)
-                writer.write_table(table)
-                yield table.select(names).to_pandas(ignore_metadata=True)
+    def frames(writer: Any, pool: ThreadPoolExecutor) -> Iterator[Any]:
+        # Arrow and hashing let go of the interpreter: a table is hashed and encoded while it is validated, and while
+        # the next one is parsed. No more of them are in memory at a time.
+        at_work: list[Future[None]] = []
+        for table in _tables(jsonl, schema, mixed):
+            for done in at_work:
+                done.result()
+            at_work = [pool.submit(digest.update, table), pool.submit(writer.write_table, table)]
+            yield table.select(names).to_pandas(ignore_metadata=True)
+        for done in at_work:
+            done.result()
 
-    with pq.ParquetWriter(parquet, schema, compression="zstd") as writer:
-        validate_frames(frames(writer), _each_once(specs), str(parquet))
+    # A dictionary of values that hardly ever come twice takes longer to make, and more room, than the values.
+    once = {"src", *(column.name for column in specs.columns if column.unique)}
+    often_equal = [f.name for f in schema if f.name not in once and not pa.types.is_floating(f.type)]
+    # From the inside out: no row group is being written any more when the writer ends the file, whatever went wrong.
+    with (
+        pq.ParquetWriter(parquet, schema, compression="zstd", use_dictionary=often_equal) as writer,
+        ThreadPoolExecutor(thread_name_prefix="unified table") as pool,
+    ):
+        sha256 = pool.submit(jsonl_sha256)
+        with closing(frames(writer, pool)) as validated:
+            validate_frames(validated, _each_once(specs), str(parquet))
         version = digest.version()
-        origin = {"schema": ORIGIN_SCHEMA, "jsonl_sha256": jsonl_sha256, "data_version": version}
+        origin = {"schema": ORIGIN_SCHEMA, "jsonl_sha256": sha256.result(), "data_version": version}
         writer.add_key_value_metadata({_ORIGIN: json.dumps(origin).encode()})
         writer.add_key_value_metadata(mark("unified_corpus"))
     return version
+
+
+def _tables(jsonl: Path, schema: "pa.Schema", mixed: Collection[str]) -> Iterator["pa.Table"]:
+    """The rows as tables of whole lines of about ``_PIECE_BYTES``; each is parsed while the one before is used."""
+    with jsonl.open("rb") as lines, ThreadPoolExecutor(1, thread_name_prefix="unified rows") as pool:
+
+        def following() -> "pa.Table | None":
+            start = lines.tell()
+            lines.seek(_PIECE_BYTES, os.SEEK_CUR)
+            lines.readline()  # to the end of the line that the edge falls into
+            length = lines.tell() - start
+            lines.seek(start)
+            piece = lines.read(length)
+            return _table_of(piece, schema, mixed) if piece else None
+
+        parsed = pool.submit(following)
+        while (table := parsed.result()) is not None:
+            parsed = pool.submit(following)
+            yield table
 
 
 def _arrow_type(kinds: frozenset[type]) -> "pa.DataType":
@@ -204,22 +239,22 @@ def _all_kinds(jsonl: Path, names: Iterable[str]) -> Kinds:
     return {name: frozenset(types) for name, types in kinds.items()}
 
 
-def _table_of(piece: bytes, schema: "pa.Schema", mixed: Iterable[str]) -> "pa.Table":
+def _table_of(piece: bytes, schema: "pa.Schema", mixed: Collection[str]) -> "pa.Table":
     """The rows in some lines that ``json_line`` wrote; ArrowInvalid where a value is not of its column's type."""
     import pyarrow as pa
     import pyarrow.json as paj
 
-    lines = piece.splitlines(keepends=True)
     # fields of mixed kinds have no Arrow type: they are left out here, and added as JSON texts
     plain = pa.schema([field for field in schema if field.name not in set(mixed)])
-    table = paj.read_json(
-        pa.py_buffer(piece),
-        # a row must fit into a block
-        read_options=paj.ReadOptions(block_size=max(_LEAST_BLOCK_BYTES, *map(len, lines))),
-        parse_options=paj.ParseOptions(explicit_schema=plain, unexpected_field_behavior="ignore"),
-    )
+    parse = paj.ParseOptions(explicit_schema=plain, unexpected_field_behavior="ignore")
+    try:
+        table = paj.read_json(pa.py_buffer(piece), paj.ReadOptions(block_size=_BLOCK_BYTES), parse)
+    except pa.ArrowInvalid:
+        # a row must fit into a block, and the longest is looked for only where one may not; what is wrong raises again
+        table = paj.read_json(pa.py_buffer(piece), paj.ReadOptions(block_size=max(_BLOCK_BYTES, len(piece))), parse)
     if not mixed:
-        return table.select(schema.names)
-    rows = [parse_json_line(line, Path(), 0) for line in lines]
+        # in one piece each, as all that follows takes its time for every piece of every column
+        return table.select(schema.names).combine_chunks()
+    rows = [parse_json_line(line, Path(), 0) for line in piece.splitlines(keepends=True)]
     texts = {name: json_texts(row.get(name) for row in rows) for name in mixed}
     return pa.table([texts[name] if name in texts else table[name] for name in schema.names], schema=schema)

@@ -644,6 +644,18 @@ class TestPublishing:
             expected["note"] = None if expected["note"] is None else json.dumps(expected["note"])
             assert found == expected
 
+    def test_a_table_made_in_many_pieces_of_rows_longer_than_a_block_is_the_same(self, make, shards, monkeypatch):
+        whole = make(*shards)
+        rows = pq.read_table(whole.parquet)
+        whole.parquet.unlink()
+        monkeypatch.setattr("vqa_assets.unified.table._PIECE_BYTES", 700)
+        monkeypatch.setattr("vqa_assets.unified.table._BLOCK_BYTES", 100)
+        again = make(*shards)
+        assert pq.ParquetFile(again.parquet).num_row_groups > 1
+        stamp = ["aggregated_at_utc"]
+        assert pq.read_table(again.parquet).drop(stamp).equals(rows.drop(stamp))
+        assert again.data_version == whole.data_version
+
     def test_lines_have_sorted_keys_and_a_newline(self, make, shards):
         raw = make(*shards).jsonl.read_bytes()
         assert raw == b"".join(json_line(json.loads(line)) for line in raw.splitlines())
