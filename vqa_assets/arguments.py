@@ -6,6 +6,7 @@ Every command's options are a ``CommandParser``'s; exit status 2 is for what was
 import argparse
 import difflib
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -33,11 +34,13 @@ class _DescribedError(Exception):
 class CommandParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, with the option that was probably meant.
 
-    Options are never shortened: a script that says ``--max`` would mean another option tomorrow.
+    Options are never shortened: a script that says ``--max`` would mean another option tomorrow. The description may be
+    a module's docstring.
     """
 
     def __init__(self, **about: Any) -> None:
         self._options: list[str] = []
+        about["description"] = _of_docstring(about.get("description") or "") or None
         super().__init__(**{"allow_abbrev": False, **about})
 
     def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
@@ -58,6 +61,12 @@ class CommandParser(argparse.ArgumentParser):
         meant = f"did you mean {near}? " if near else ""
         tell_error(f"{plain(message)}; {meant}{self.prog} --help says what it takes")
         sys.exit(WRONG_ARGUMENT)
+
+
+def _of_docstring(text: str) -> str:
+    """A docstring as a terminal shows it: without the command's own name before it, and without marks of code."""
+    text = re.sub(r"\A``[^`]+``: (\w?)", lambda found: found[1].upper(), text)
+    return text.replace("``", "")
 
 
 @dataclass(frozen=True)

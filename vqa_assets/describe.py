@@ -1,4 +1,4 @@
-"""``python -m vqa_assets.describe``: what the unified corpus holds, per corpus and in total, as tables or as JSON."""
+"""``vqa-assets describe``: what the unified corpus holds, per corpus and in total, as tables or as JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``python -m vqa_assets.judge <head.onnx | column> <labelled table>``: how well it predicts opinion scores.
+"""``vqa-assets judge <head.onnx | column> <table>``: how well a head or a column predicts opinion scores.
 
 Any ONNX head, or any column of numbers in the table, against its scores: SROCC, KROCC, PLCC and RMSE, raw and after a
 logistic fit, with 95 % intervals, in all, per corpus, per split and by content, beside the ceiling that the errors of
@@ -249,7 +249,6 @@ def parser() -> argparse.ArgumentParser:
         prog="vqa-assets judge",
         description=__doc__,
         epilog="Exit status: 0 judged, 1 the gate that was named is missed, 2 nothing could be judged.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("judged", metavar="head.onnx | column", help="a head's file or name, or a column of numbers")
     command.add_argument("table", type=Path, help="a labelled table (Parquet, JSON Lines, JSON, CSV)")

@@ -1,4 +1,4 @@
-"""``python -m vqa_assets.rehearse``: what an ingest of a corpus would do, before it is done. Nothing is written.
+"""``vqa-assets rehearse``: what an ingest of a corpus would do, before it is done. Nothing is written.
 
 It reads the score file, names the clips, looks at what earlier runs left, and asks for the headers of the first three
 clips at their addresses; the Hugging Face Hub is asked for its listing. Exit status 0 where an ingest would publish, 1

@@ -1,4 +1,7 @@
-"""``vqa-assets status``: where a data root stands. ``overview`` finds it; here it is asked for and printed."""
+"""``vqa-assets status``: where a data root stands: what is there, what was lost, what failed, the next step.
+
+``overview`` finds it; here it is asked for and printed.
+"""
 
 import json
 import os
@@ -35,7 +38,10 @@ def report(overview: Overview, *, as_json: bool, absent_too: bool) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when everything could be read, 1 for a data root or a corpus that could not."""
-    parser = CommandParser(prog="vqa-assets status", description=__doc__)
+    parser = CommandParser(
+        prog="vqa-assets status",
+        description="Where a data root stands: what is there, what was lost, what failed, the next step.",
+    )
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--json", action="store_true", help="print a JSON array, one object a corpus")
     parser.add_argument("--all", action="store_true", help="also of corpora of which nothing is there")

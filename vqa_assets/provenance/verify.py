@@ -184,12 +184,12 @@ def _compare(recorded: Mapping[str, Any], path: Path) -> Match:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 when every file is as recorded, 1 otherwise."""
-    parser = CommandParser(
-        prog="vqa-assets",
-        description="Is everything that a replay manifest names still what it was, and how is it made again?",
-    )
+    about = "Is everything that a replay manifest names still what it was, and how is it made again?"
+    parser = CommandParser(prog="vqa-assets", description=about)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verifying = verbs.add_parser("verify", help="compare what a replay manifest names with what is on disk")
+    verifying = verbs.add_parser(
+        "verify", description=about, help="compare what a replay manifest names with what is on disk"
+    )
     verifying.add_argument("manifest", type=Path, help="a replay manifest, e.g. x.manifest.json beside x.ext")
     verifying.add_argument("--root", help="data root (default: found from the manifest's place)")
     options = parser.parse_args(arguments)
