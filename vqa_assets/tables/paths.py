@@ -71,7 +71,7 @@ class DataRoot:
                 f"{origin} {path}",
                 found="found something that is not a folder" if os.path.lexists(path) else "found nothing there",
                 expected="an existing folder",
-                next_step=set_it if os.path.lexists(path) else f"create it (mkdir -p {path}) or {set_it}",
+                next_step=set_it if os.path.lexists(path) else f"make it (vqa-assets init {path}) or {set_it}",
             )
         return cls(path)
 

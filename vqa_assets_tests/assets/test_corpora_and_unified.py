@@ -177,7 +177,7 @@ def test_a_data_root_that_is_not_there_is_named(tmp_path: Path) -> None:
         raise_on_error=False,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
-    assert "nowhere: found nothing there, expected an existing folder; create it (mkdir -p" in failure(result)
+    assert "nowhere: found nothing there, expected an existing folder; make it (vqa-assets init" in failure(result)
 
 
 def test_a_run_config_names_every_setting_with_its_bounds(platform: CorpusPlatform) -> None:

@@ -67,7 +67,7 @@ class TestResolve:
             DataRoot.resolve(given, environment)
         assert str(caught.value) == (
             f"{origin} {folders / path}: found nothing there, expected an existing folder; "
-            f"create it (mkdir -p {folders / path}) or set VQA_DATA_ROOT to the folder that holds the corpora"
+            f"make it (vqa-assets init {folders / path}) or set VQA_DATA_ROOT to the folder that holds the corpora"
         )
 
     def test_a_file_is_no_root(self, folders):
