@@ -26,7 +26,7 @@ from vqa_assets.tables.files import write_bytes, write_json
 GENERATOR = 2
 """Raised with every change that makes other clips or scores."""
 SEED = 20260508
-CATALOGUE = "demo-corpus.json"
+CATALOGUE, WITHHELD = "demo-corpus.json", "withheld"
 WORKERS = 2
 SIZES = ((320, 180), (426, 240), (480, 270), (640, 360))
 RATES = (24, 25, 30)
@@ -145,7 +145,8 @@ def make_demo_corpus(
 ) -> DemoCorpus:
     """``clips`` whole clips with rows, and four rows more: one file missing, one truncated, one twin, one unscored.
 
-    Clips lie in ``<folder>/served``. A whole folder is left as it is; a half-made one is made again.
+    Clips lie in ``<folder>/served``, and those that are not served whole in ``<folder>/withheld`` as well, for whoever
+    brings them by hand. A whole folder is left as it is; a half-made one is made again.
     """
     plans = plan_clips(clips + 3, seed)
     # an mp4 whose index comes first: cut off, it still looks whole to a careless probe
@@ -170,8 +171,11 @@ def make_demo_corpus(
             future.result()
             line.update(done)
     say(f"[demo] made {len(plans)} clips")
-    _damage_files(corpus)
-    sizes = {path.name: path.stat().st_size for path in sorted(served.iterdir())}
+    withheld = folder / WITHHELD
+    withheld.mkdir(exist_ok=True)
+    _damage_files(corpus, withheld)
+    made = [path for place in (served, withheld) for path in sorted(place.iterdir())]
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in made}
     write_json(folder / CATALOGUE, {**key, "files": sizes})
     return corpus
 
@@ -252,7 +256,7 @@ def _is_whole(folder: Path, key: Mapping[str, object]) -> bool:
         return False
     if {name: catalogue.get(name) for name in key} != key:
         return False
-    files = {folder / "served" / name: size for name, size in catalogue["files"].items()}
+    files = {folder / name: size for name, size in catalogue["files"].items()}
     return all(path.is_file() and path.stat().st_size == size for path, size in files.items())
 
 
@@ -265,15 +269,16 @@ def _make_clip(plan: ClipPlan, served: Path) -> None:
     part.replace(path)
 
 
-def _damage_files(corpus: DemoCorpus) -> None:
-    """Remove, cut and copy as ``corpus.faults`` says; the clips were all made whole a moment ago."""
+def _damage_files(corpus: DemoCorpus, withheld: Path) -> None:
+    """Take away, cut and copy as ``corpus.faults`` says; the clips were all made whole a moment ago."""
     first = corpus.served / corpus.rows[0].name
     for name, fault in corpus.faults.items():
         path = corpus.served / name
         if fault.startswith("not on the server"):
-            path.unlink()
+            path.replace(withheld / name)
         elif fault.startswith("cut off"):
             content = path.read_bytes()
+            (withheld / name).write_bytes(content)
             path.write_bytes(content[: int(len(content) * TRUNCATED_SHARE)])
         elif fault.startswith("the same bytes"):
             path.write_bytes(first.read_bytes())
