@@ -16,21 +16,21 @@ export PYTHONUNBUFFERED := 1
 help:
 	@echo "make demo     make a small corpus in demo-data, ingest it, train a head from it (under three minutes)"
 	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on \$$VQA_DATA_ROOT, else the demo's data"
-	@echo "make pictures the screenshots in docs/pictures, from the demo's data (needs chromium)"
+	@echo "make pictures the pictures in docs/pictures, from the demo's data (some five minutes; needs chromium)"
 	@echo "make docs     these pages as a site, in build/docs (under a minute; needs no network)"
 	@echo "make test     all tests (about 15 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
 	@echo "make test-fast the tests of tables, scores and corpora, without trainings and browsers (under two minutes)"
 	@echo "make campaign faults by the hundred, for up to an hour; its table goes into docs/reliability.md"
 	@echo "make check    lint, types, imports, and the files in deploy/"
 	@echo "make bench    the figures, side by side with their baselines"
-	@echo "make install  only the virtual environment, in $(VENV)"
+	@echo "make install  only the virtual environment, in $(VENV) (two to five minutes)"
 
 # A bare machine may lack ensurepip: the machine's pip installs into an environment that has none of its own.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "python 3.11 or newer is needed, found $$($(PYTHON) --version); set PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
-	@echo "installing into $(VENV) (a minute or two the first time) ..."
+	@echo "installing into $(VENV) (two to five minutes the first time) ..."
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 

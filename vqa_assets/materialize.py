@@ -16,6 +16,7 @@ from vqa_assets.features.settings import MeasuringSettings
 from vqa_assets.home import instance_of
 from vqa_assets.printing import logger, tell_error
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.settings import Settings
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.workflow import Step, run_step
 
@@ -33,10 +34,7 @@ def materialize(root: DataRoot, assets: Sequence[str], partitions: Sequence[str]
     known = sorted(key.to_user_string() for key in defs.resolve_all_asset_keys())
     chosen = {name: defs.resolve_assets_def(known_word(name, known, "asset")) for name in assets}
     keys = _partitions_of(chosen, partitions)
-    stages = {name: form.stage for name, asset in chosen.items() if (form := _form_of(asset)) is not None}
-    if any(_EXTRACTOR in asset.required_resource_keys for asset in chosen.values()):
-        stages |= {_EXTRACTOR: MeasuringSettings}
-    values = stated_values(stated, stages)
+    values = stated_values(stated, stages_of(chosen))
     # What measures clips is a resource; to whoever types it is a setting like any other.
     of_extractor = {_EXTRACTOR: {"config": values.pop(_EXTRACTOR)}} if _EXTRACTOR in values else {}
     config = {
@@ -56,6 +54,13 @@ def materialize(root: DataRoot, assets: Sequence[str], partitions: Sequence[str]
                 tell_error(line)
             succeeded = succeeded and result.succeeded
     return 0 if succeeded else 1
+
+
+def stages_of(chosen: Mapping[str, dg.AssetsDefinition]) -> dict[str, type[Settings]]:
+    """The settings of each asset that has some, and of what measures clips where one of them does."""
+    stages = {name: form.stage for name, asset in chosen.items() if (form := _form_of(asset)) is not None}
+    measures = any(_EXTRACTOR in asset.required_resource_keys for asset in chosen.values())
+    return {**stages, _EXTRACTOR: MeasuringSettings} if measures else stages
 
 
 def _partitions_of(chosen: Mapping[str, dg.AssetsDefinition], named: Sequence[str]) -> list[str | None]:

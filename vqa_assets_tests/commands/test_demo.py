@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import pytest
 
 from vqa_assets.definitions import defs
 from vqa_assets_tests.shared.installed import Installed
+from vqa_assets_tests.shared.page_commands import commands_of, type_here
 
 REPOSITORY = Path(__file__).parents[2]
 CLIPS = 24
@@ -157,6 +159,29 @@ def test_every_artefact_has_its_replay_manifest_and_card(demo: Demo) -> None:
     card = (demo.root / "models/konvid_mos_head_v1_card.md").read_text()
     assert "Proposed" in card
     assert "research use, citation required" in card
+
+
+def test_the_tutorial_on_a_lost_clip_brings_its_row_back(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (REPOSITORY / "docs/lost-clip.md").read_text(encoding="utf-8")
+    lost = f"demo_{CLIPS:04d}.mp4"  # of 120 clips it is the page's
+    shutil.copytree(demo.root, tmp_path / "demo-data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setattr("vqa_assets.workflow.log_to_stderr", lambda: None)
+    commands = commands_of(page.replace("demo_0120.mp4", lost))
+    assert commands.pop().startswith(".venv/bin/vqa-assets run ")  # training, which was seen above
+    status, losses, copied, ingested, row, after = map(type_here, commands)
+    assert "2 skipped_download" in status
+    assert f'"src":"{lost}"' in losses
+    assert (copied, ingested) == ("", "")
+    assert json.loads(row)["src"] == lost
+    assert "1 skipped_download" in after
+    next_step = "vqa-assets materialize clip_features,mos_features --partition konvid-150k, or vqa-assets run"
+    assert next_step in after.splitlines()[0]
+    assert next_step in page
+    assert commands[0] == commands[-1]
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,11 @@ import dagster as dg
 import pytest
 from typer.main import get_command
 
-from vqa_assets.arguments import words_after
+from vqa_assets.arguments import stated_values, words_after
 from vqa_assets.command import PassedOn, app
 from vqa_assets.definitions import defs
+from vqa_assets.materialize import stages_of
+from vqa_assets_tests.shared.page_commands import blocks_of
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(
@@ -34,11 +36,10 @@ def text_of(page: str) -> str:
 def commands(page: str) -> list[list[str]]:
     """Every command of ours that stands in a fenced block, as the shell splits it."""
     found = []
-    for block in re.findall(r"^ *```(?:sh|bash|console|yaml)?\n(.*?)^ *```", text_of(page), re.DOTALL | re.MULTILINE):
+    for block in blocks_of(text_of(page), "", "sh", "bash", "console", "yaml"):
         for line in re.sub(r"\\\n\s*", " ", block).splitlines():
             start = PROGRAMS.search(line)
-            # A backtick is of the text between two blocks.
-            if start and "`" not in line and not line.strip().startswith("#"):
+            if start and not line.strip().startswith("#"):
                 found.append(shlex.split(line[start.start() :], comments=True))
     return found
 
@@ -105,6 +106,23 @@ def test_a_materialization_names_assets_partitions_and_settings_that_exist(page:
     assert set(config) <= {"ops", "resources"}
     for op, given in config.get("ops", {}).items():
         assert set(given["config"]) <= set(settings_of(op)), f"{page}: {op}"
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), [c for c in CASES if c[1][0].endswith("vqa-assets") and c[1][1] == "materialize"], ids=str
+)
+def test_what_vqa_assets_makes_and_is_told_exists(page: str, command: list[str]) -> None:
+    words = iter(command[2:])
+    given: dict[str, list[str]] = {"": []}
+    for word in words:
+        given.setdefault(word if word.startswith("--") else "", []).append(
+            next(words) if word.startswith("--") else word
+        )
+    names = [name for text in given.pop("") for name in text.split(",")]
+    chosen = {name: defs.resolve_assets_def(dg.AssetKey(name)) for name in names}
+    partitions = given.get("--partition", [None])
+    assert {partition_is_known(dg.AssetKey(name), one) for name in names for one in partitions} == {True}
+    assert stated_values(given.get("--set", []), stages_of(chosen)) or "--set" not in given
 
 
 def partition_is_known(key: dg.AssetKey, partition: str | None) -> bool:
