@@ -34,9 +34,9 @@ _INTRODUCTION = """\
 # Corpora
 
 Made from the declarations in `vqa_assets/corpora/` by `python -m vqa_assets.doc_tables`; a test keeps it so.
-Each corpus is a partition of its own. Drop its annotation file into `<root>/<corpus>/`, materialize `corpus_jsonl` for
-the partition, and absent clips that have an address are fetched. No clip, label file or score is shipped with this
-package: have them from where they are published, under their licences.
+Put its annotation file into `<root>/<corpus>/` and run `vqa-assets ingest <corpus>`: absent clips that have an address
+are downloaded. Each corpus is a partition of its own. No clip, label file or score is shipped with this package:
+download them from where they are published, under their licences.
 """
 
 _FORMATS = """\

@@ -18,7 +18,7 @@ from vqa_assets.ingest.layout import Present, waits_for_ingest
 from vqa_assets.overview import overview_of
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
-from vqa_assets.workflow import plan, run_steps, summary_lines
+from vqa_assets.workflow import main, plan, run_steps, summary_lines
 from vqa_assets_tests.shared.clips import tiny_clips
 from vqa_assets_tests.shared.command_line import materialize_here
 from vqa_assets_tests.shared.grids import small_report, tune_row, write_rows
@@ -27,7 +27,6 @@ from vqa_assets_tests.shared.platform import QUIET
 
 REPOSITORY = Path(__file__).parents[2]
 MOST_LINES_OF_A_FAILURE = 20
-MATERIALIZE = ("-m", "dagster", "asset", "materialize", "-m", "vqa_assets.definitions", "--select", "corpus_jsonl")
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -55,10 +54,10 @@ def test_a_warning_leaves_exit_code_0(tmp_path: Path) -> None:
             tmp_path, [f"{n},,3,0.5,5" for n in clips] + [f"gone,http://127.0.0.1:{server.port}/gone,3,0.5,5"]
         )
         shutil.move(tmp_path / "clips", path / "clips")
-        done = run(tmp_path, *MATERIALIZE, "--partition", "konvid-150k")
-    assert done.returncode == 0, done.stderr
-    assert "wrote 2 rows, skipped 1 (download-failed)" in done.stderr
-    assert "33.3 % of the rows were lost to downloads, 10.0 % is ordinary" in done.stderr
+        done = materialize_here("corpus_jsonl", "konvid-150k", home=tmp_path / "home", data=tmp_path / "data")
+    assert done.returncode == 0, done.text
+    assert "wrote 2 rows, skipped 1 (download-failed)" in done.text
+    assert "33.3 % of the rows were lost to downloads, 10.0 % is ordinary" in done.text
 
 
 @pytest.mark.parametrize(
@@ -253,12 +252,15 @@ def test_the_workflow_says_what_is_missing(tmp_path: Path) -> None:
     assert len(done.stderr) < 450
 
 
-def test_a_dry_run_goes_from_clips_to_a_labelled_table_and_from_the_rows_alone(tmp_path: Path) -> None:
+def test_a_dry_run_goes_from_clips_to_a_labelled_table_and_from_the_rows_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = corpus(tmp_path, [f"{i:04d}.mp4,,{2 + i / 4},0.5,5" for i in range(6)])
     tiny_clips(path / "clips", 6)
-    done = run(tmp_path, "-m", "vqa_assets.workflow", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "4 of 4 steps succeeded" in done.stdout
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setattr("vqa_assets.workflow.end_with_parent", lambda: None)
+    assert main(["--root", str(tmp_path / "data"), "--dry-run"]) == 0
+    assert "4 of 4 steps succeeded" in capsys.readouterr().out
     assert (path / "features_with_mos.parquet").is_file()
     assert (path.parent / "aggregated" / "unified_features.parquet").is_file()
     assert not (tmp_path / "data" / "models").exists()

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from vqa_assets.corpora.contents import KEY_COLUMNS
-from vqa_assets.definitions import defs
 from vqa_assets.doc_tables import settings_table
 from vqa_assets.labels.batch import read_manifest, shipped_manifests
 from vqa_assets.labels.joining import SCORES
 from vqa_assets.labels.keys import LIMIT_S
 from vqa_assets.labels.scores import CARRIED_COLUMNS, MOS_CANDIDATES
-from vqa_assets.labels.settings import BatchSettings, JoinSettings, LabelSettings
+from vqa_assets.labels.settings import BatchSettings, LabelSettings
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/labels.md").read_text(encoding="utf-8")
@@ -39,19 +38,6 @@ def test_the_columns_it_names_are_those_that_are_read_and_written() -> None:
     out = PAGE.split("## What comes out")[1].split("##")[0]
     for name in (*SCORES, *CARRIED_COLUMNS, "mos_label_status"):
         assert f"`{name}`" in out, name
-
-
-def test_the_commands_name_assets_and_settings_that_exist() -> None:
-    keys = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
-    lines = "\n".join(blocks("")).replace("\\\n", "").splitlines()
-    commands = [line for line in lines if "materialize" in line]
-    assert len(commands) == 3
-    fields = {"mos_features": set(JoinSettings.model_fields), "mos_label_batch": set(BatchSettings.model_fields)}
-    for command in commands:
-        (asset,) = re.findall(r"--select (\w+)", command)
-        assert asset in keys
-        for config in re.findall(r"--config-json '(.*)'", command):
-            assert set(json.loads(config)["ops"][asset]["config"]) <= fields[asset]
 
 
 def test_its_python_example_labels_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
