@@ -267,7 +267,11 @@ def _published(path: Path) -> Iterator[_Record]:
             document = _object(place)
             with suppress(KeyError, TypeError, AttributeError, ValueError):
                 stage, sha256 = str(document["stage"]), str(document["files"][path.name]["sha256"])
-                yield _Record(Made(stage, *version_of(document["format"], stage), Wrote.UNKNOWN, place), sha256)
+                version = version_of(document["format"], stage)
+                # A head's publication has the head's name; the format says which stage writes such files.
+                by_format = schema_of({"schema": document["format"]})
+                stage = by_format[0] if by_format is not None and by_format[0] else stage
+                yield _Record(Made(stage, *version, Wrote.UNKNOWN, place), sha256)
 
 
 def _recorded(path: Path) -> Iterator[_Record]:

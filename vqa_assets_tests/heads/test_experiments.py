@@ -19,7 +19,9 @@ from vqa_assets.heads.recipe import (
 )
 from vqa_assets.heads.rows.display import read_profile
 from vqa_assets.heads.settings import TrainingSettings, schema_of
+from vqa_assets.tables.makers import made_by
 from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.publication import publishing
 from vqa_assets_tests.shared.head_tables import quiet
 
 DEFAULT = TrainingSettings()
@@ -129,6 +131,23 @@ def test_a_manifest_that_cannot_be_read_is_no_head_and_the_next_run_makes_it_ane
     stand(root, KONVID_MOS_HEAD_V1).write_text('{"schema": "mos-he')
     assert standing_head(root, KONVID_MOS_HEAD_V1.name) is None
     check_same_head(KONVID_MOS_HEAD_V1, DEFAULT.but(columns=("vmaf",)), root, quiet)
+
+
+def test_a_manifest_that_was_edited_since_its_head_was_published_binds_nobody(root):
+    manifest = stand(root, KONVID_MOS_HEAD_V1)
+    onnx, written = manifest.with_suffix(".onnx"), manifest.read_bytes()
+    with publishing(KONVID_MOS_HEAD_V1.name, onnx, SCHEMA) as publication:
+        publication.write(onnx, b"an ONNX")
+        publication.write(manifest, written)
+    made = made_by(manifest)
+    assert made is not None
+    assert (made.stage, made.is_ours) == ("mos_head", True)
+    assert "another head stands" in refused(root, KONVID_MOS_HEAD_V1, DEFAULT.but(columns=("vmaf",)))
+    manifest.write_bytes(written + b" ")
+    said: list[str] = []
+    check_same_head(KONVID_MOS_HEAD_V1, DEFAULT.but(columns=("vmaf",)), root, said.append)
+    edited = "konvid_mos_head_v1.json was changed since it was published"
+    assert said == [f"konvid_mos_head_v1: {edited}: the head is made again"]
 
 
 def test_what_is_replaced_is_said(root):
