@@ -1,8 +1,8 @@
 """``python -m vqa_assets.predict <head> <clips or tables…>``: scores by a trained head.
 
 A clip is measured first, as ``clip_features`` measures it; a feature table is read as it is. With ``--every 1s`` clips
-are scored window by window (``window_scores``). A head that wants a
-reference (``fr_regressor_v2``) scores tables only. No Dagster, no network.
+are scored window by window (``window_scores``), with ``--from LIST`` those of a list of any length (``list_scores``).
+A head that wants a reference (``fr_regressor_v2``) scores tables only. No Dagster, no network.
 """
 
 import argparse
@@ -46,7 +46,7 @@ _HEADER = re.compile(
 """The first line of a table of scores, as CSV and as aligned text; earlier ones had no intervals."""
 _COLUMNS_SHOWN = 3
 _LONGEST_HEADER = 10_000
-_OTHER_TABLES = (".tsv", ".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro")
+_OTHER_TABLES = (".txt", ".xlsx", ".xls", ".feather", ".arrow", ".avro")
 _WINDOW = 4
 """Clips a worker that are waiting or measured, so that a long list is not all in memory."""
 _DURATION = re.compile(r"(?P<number>[0-9]{1,6}(?:\.[0-9]{1,6})?) *(?P<unit>ms|s)?")
@@ -189,7 +189,7 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
             keys = rows.select(pl.concat_str(words, separator=" ", ignore_nulls=True)).collect().to_series().to_list()
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path}", found=str(error).partition("\n")[0], expected="a whole table") from error
-    return [_scored(head, path, name or f"row {row + 1}", scored, row) for row, name in enumerate(keys)]
+    return [scored_row(head, str(path), name or f"row {row + 1}", scored, row) for row, name in enumerate(keys)]
 
 
 def extractor_of(head: "Head", options: argparse.Namespace) -> "ClipExtractor":
@@ -235,16 +235,17 @@ def score_clips(head: "Head", clips: Sequence[Path], workers: int, extractor: "C
                 scored[clip] = Scored(str(clip), clip.name, math.nan, str(error))
             else:
                 of_clip = head.scored(pl.DataFrame([row]).lazy(), str(clip))
-                scored[clip] = _scored(head, clip, clip.name, of_clip, 0)
+                scored[clip] = scored_row(head, str(clip), clip.name, of_clip, 0)
             line.update(done)
     yield from (scored[clip] for clip in clips)
 
 
-def _scored(head: "Head", source: Path, key: str, rows: "ScoredRows", row: int) -> Scored:
+def scored_row(head: "Head", source: str, key: str, rows: "ScoredRows", row: int) -> Scored:
+    """The score of one of the rows, with the reason where it is not known."""
     unknown = "a feature or the encoder is not known" if head.encoders else "a feature is not known"
     score, low, high = (float(of[row]) for of in (rows.scores, rows.low, rows.high))
     beyond = None if rows.out_of_range is None else rows.out_of_range[row]
-    return Scored(str(source), key, score, "" if math.isfinite(score) else unknown, low, high, beyond)
+    return Scored(source, key, score, "" if math.isfinite(score) else unknown, low, high, beyond)
 
 
 def as_table(target: str, scored: Sequence[Scored]) -> str:
@@ -273,11 +274,20 @@ def as_csv(target: str, scored: Sequence[Scored]) -> str:
     Columns out of range are joined by ``;``.
     """
     out = io.StringIO()
-    columns = ("source", "key", target, "reason", f"{target}_low", f"{target}_high", "out_of_range")
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer = csv.DictWriter(out, csv_columns(target), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(one.as_json(target) | {"out_of_range": ";".join(one.out_of_range or ())} for one in scored)
+    writer.writerows(csv_row(target, one) for one in scored)
     return out.getvalue()
+
+
+def csv_columns(target: str) -> tuple[str, ...]:
+    """The columns of a table of scores, in their order."""
+    return ("source", "key", target, "reason", f"{target}_low", f"{target}_high", "out_of_range")
+
+
+def csv_row(target: str, one: Scored) -> dict[str, Any]:
+    """A score as a row of that table's CSV."""
+    return one.as_json(target) | {"out_of_range": ";".join(one.out_of_range or ())}
 
 
 def as_json(head: "Head", scored: Sequence[Scored]) -> str:
@@ -341,8 +351,13 @@ def _has_scores(path: Path) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 where all was scored, 1 for an error or a clip that could not be measured."""
-    options = parser().parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
+    if bool(options.sources) == bool(options.listed):
+        command.error("clips, tables or --from: one of them is needed" + (", not both" if options.sources else ""))
     try:
+        if options.listed is not None:
+            return _by_list(options, [*(sys.argv[1:] if arguments is None else arguments)])
         tables, clips = sources_of(options.sources, options.root, clips_only=options.every is not None)
         kind, onnx = _format_of(options), find_head(options.head, options.root)
         settle(onnx.parent, *(table.parent for table in tables))
@@ -352,13 +367,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         head = open_head(onnx)
         for warning in head.warnings:
             tell(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
-        if clips and head.encoders:
-            raise HeadError(
-                f"{clips[0]}",
-                found=f"a clip by itself, and {head.manifest.id}, which compares an encode with its source",
-                expected=f"a table with the columns {', '.join(head.schema.columns)} (or crf and preset) and encoder",
-                next_step="score the rows of fr_training_corpus, or use a head of opinion scores",
-            )
+        if clips:
+            _refuse_clips_alone(head, f"{clips[0]}")
         if options.every is not None:
             return _by_windows(head, tables, clips, options, kind)
         scored = [one for table in tables for one in score_table(head, table)]
@@ -383,6 +393,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A table's rows may well lack a feature; a clip without a score is a clip that could not be measured.
     of_clips = {str(clip) for clip in clips}
     return int(len(missing) == len(scored) or any(one.source in of_clips for one in missing))
+
+
+def _refuse_clips_alone(head: "Head", clip: str) -> None:
+    """HeadError for a head that wants a reference beside a clip."""
+    if head.encoders:
+        raise HeadError(
+            clip,
+            found=f"a clip by itself, and {head.manifest.id}, which compares an encode with its source",
+            expected=f"a table with the columns {', '.join(head.schema.columns)} (or crf and preset) and encoder",
+            next_step="score the rows of fr_training_corpus, or use a head of opinion scores",
+        )
+
+
+def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
+    """The scores of a list's clips as one table; exit status 1 where a clip has none."""
+    from vqa_assets.clip_list import open_list
+
+    root = DataRoot.resolve(options.root) if options.root else DataRoot.named()
+    if options.every is not None or options.json or options.csv:
+        raise HeadError(
+            "--from",
+            found="--every, --json or --csv beside it",
+            expected="--out alone, whose suffix says the format",
+            next_step="leave them out; windows are for clips that are named one by one",
+        )
+    onnx = find_head(options.head, options.root)
+    settle(onnx.parent, options.listed.absolute().parent)
+    clips = open_list(
+        options.listed,
+        root,
+        clip_column=options.clip_column,
+        key_column=options.key_column,
+        clips_url=options.clips_url,
+        scratch_bytes=options.scratch_bytes,
+    )
+    from vqa_assets.clips.caps import ClipCaps
+    from vqa_assets.heads.using import open_head
+    from vqa_assets.ingest.tools import ClipTools, DownloaderDescription, ProberDescription
+    from vqa_assets.list_scores import ListServices, PoolOfEnvironment, caches_of, check_out, score_list
+    from vqa_assets.provenance import RunContext
+
+    inputs = {"the list": options.listed, "the head": onnx, "the head's manifest": onnx.with_suffix(".json")}
+    out = check_out(options.out, inputs, root, _has_scores)
+    settle(out.absolute().parent)
+    head = open_head(onnx)
+    for warning in head.warnings:
+        tell(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
+    _refuse_clips_alone(head, f"{options.listed}")
+
+    def say(text: str) -> None:
+        tell(text, file=sys.stderr)
+
+    report = score_list(
+        head,
+        onnx,
+        clips,
+        out,
+        ListServices(
+            extractor_of(head, options),
+            ClipTools(ProberDescription(caps=ClipCaps()), DownloaderDescription()),
+            PoolOfEnvironment(),
+            *caches_of(clips, root, out),
+            say,
+            options.workers,
+        ),
+        RunContext(root, {}, Path(__file__), ("predict", *words)),
+    )
+    say(f"{report.rows} rows of {options.listed}: {report.scored} scored, in {out}; its manifest lies beside it")
+    say(f"{report.measured} clips measured, {report.known} known before")
+    if report.out_of_range:
+        say(f"{report.out_of_range} rows out of the range that {head.manifest.id} was trained on")
+    if report.without:
+        kinds = ", ".join(f"{count} {what}" for what, count in report.without.most_common())
+        key, reason = report.first[0]
+        say(f"{report.without.total()} without a score ({kinds}); the first, {key}: {reason}")
+        say("next: the column reason says why of each row; once it is mended, the same command reads only those again")
+    return int(bool(report.without))
 
 
 def _tell_of(scored: Sequence[Scored], head: "Head", kind: str) -> None:
@@ -458,12 +545,30 @@ def parser() -> argparse.ArgumentParser:
     """What the command takes."""
     command = CommandParser(prog="vqa-assets predict", description=__doc__)
     command.add_argument("head", help="a head's .onnx, with its .json beside it, or its name under <root>/models")
-    command.add_argument("sources", nargs="+", help="clips, folders, feature tables (Parquet, JSON, CSV), corpora")
+    command.add_argument("sources", nargs="*", help="clips, folders, feature tables (Parquet, JSON, CSV), corpora")
+    command.add_argument(
+        "--from",
+        dest="listed",
+        type=Path,
+        metavar="LIST",
+        help="instead: a table that lists clips (Parquet, CSV, TSV, JSON Lines), of any length; goes to --out, on "
+        "threads or the Dask workers that the environment names, and goes on where it was cut short",
+    )
+    command.add_argument("--clip-column", default="", metavar="NAME", help="the list's column of paths or addresses")
+    command.add_argument("--key-column", default="", metavar="NAME", help="the list's column that names rows")
+    command.add_argument(
+        "--clips-url", default="", metavar="URL", help="what the list's names lie below: a folder, s3://, gs://, az://"
+    )
+    command.add_argument(
+        "--scratch-bytes", type=_positive, help="of a store's clips at once on this machine (default: 20 GB)"
+    )
     command.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--csv", action="store_true", help="print CSV")
-    command.add_argument("--out", type=Path, help="write there instead of printing; .json and .csv say how")
+    command.add_argument(
+        "--out", type=Path, help="write there instead of printing; .json, .csv and (with --from) .parquet say how"
+    )
     command.add_argument(
         "--every", type=_seconds, metavar="1s", help="a score per window of a clip; with --out a picture beside, too"
     )

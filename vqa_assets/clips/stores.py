@@ -95,6 +95,16 @@ class OpenStore:
             return False
         return True
 
+    def stamp(self, name: str, stop: threading.Event) -> FileStamp:
+        """The stamp of one object, by one request; for a few of a store that holds many, else by ``listed``.
+
+        FileNotFoundError where there is none, TransientClipError without an answer, StoppedError soon after ``stop``.
+        """
+        import obstore
+
+        what = f"{name} cannot be looked at"
+        return _stamp(self._ask(lambda: obstore.head_async(self._reading, name), what, stop, of_object=True))
+
     def bring(self, name: str, place: Path, stop: threading.Event) -> BroughtObject:
         """Write an object's bytes into a file: one state of it, whatever is put in its place meanwhile.
 

@@ -120,6 +120,10 @@ class IngestCache:
         """All clips of the cache, by name."""
         return self._file.ask(partial(_every_clip, path=self.path))
 
+    def known(self, names: Sequence[str]) -> Mapping[str, ReadClip]:
+        """The clips of these names that it knows."""
+        return self._file.ask(partial(_of_names, names=names, path=self.path))
+
     @property
     def template(self) -> str:
         """The address template by which a clip was fetched last; empty where none was."""
@@ -186,13 +190,8 @@ def hashes_of(path: Path, names: Sequence[str]) -> Mapping[str, StampedHash]:
     """
 
     def known(file: sqlite3.Connection) -> Mapping[str, StampedHash]:
-        found: dict[str, StampedHash] = {}
-        for start in range(0, len(names), _NAMES_AT_ONCE):
-            several = names[start : start + _NAMES_AT_ONCE]
-            places = ",".join("?" * len(several))
-            rows = file.execute(f"SELECT * FROM clips WHERE name IN ({places})", several)  # noqa: S608
-            found |= {name: StampedHash(clip.stamp, clip.sha256) for name, clip in _whole(rows, path).items()}
-        return found
+        clips = _of_names(file, names, path)
+        return {name: StampedHash(clip.stamp, clip.sha256) for name, clip in clips.items()}
 
     nothing: Mapping[str, StampedHash] = {}
     try:
@@ -203,6 +202,16 @@ def hashes_of(path: Path, names: Sequence[str]) -> Mapping[str, StampedHash]:
 
 def _every_clip(file: sqlite3.Connection, path: Path) -> Mapping[str, ReadClip]:
     return _whole(file.execute("SELECT * FROM clips"), path)
+
+
+def _of_names(file: sqlite3.Connection, names: Sequence[str], path: Path) -> Mapping[str, ReadClip]:
+    found: dict[str, ReadClip] = {}
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        several = names[start : start + _NAMES_AT_ONCE]
+        places = ",".join("?" * len(several))
+        rows = file.execute(f"SELECT * FROM clips WHERE name IN ({places})", several)  # noqa: S608
+        found.update(_whole(rows, path))
+    return found
 
 
 def _whole(rows: Iterable[tuple[object, ...]], path: Path) -> Mapping[str, ReadClip]:

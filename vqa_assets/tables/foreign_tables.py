@@ -21,9 +21,10 @@ import orjson
 import polars as pl
 
 from vqa_assets.errors import SchemaError, TableError
+from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import LFS_POINTER, kind_of_node, place_to_read, read_json_lines
 from vqa_assets.tables.makers import refuse_newer
-from vqa_assets.tables.parquet import column_names, json_texts
+from vqa_assets.tables.parquet import column_names, json_texts, open_parquet
 
 ROW = "_row"
 """Column of the rows' places: the line in JSON Lines, else the row's number, from 1."""
@@ -57,6 +58,7 @@ _SUFFIXES = {
     ".ndjson": Format.JSONL,
     ".json": Format.JSON,
     ".csv": Format.CSV,
+    ".tsv": Format.CSV,
 }
 TABLE_SUFFIXES = tuple(_SUFFIXES)
 """Suffixes, in small letters, of the files that hold a table; no other list of them stands anywhere."""
@@ -182,6 +184,37 @@ class ForeignTable:
             raise TableError(
                 error.what, found=error.found, expected=error.expected, next_step=error.next_step
             ) from error
+
+    def texts(self, columns: Sequence[str], rows_at_once: int = _CHUNK) -> Iterator[pl.DataFrame]:
+        """These columns as texts, as keys are written, in batches of at most so many rows, in the table's order.
+
+        What is in memory is a batch, but of a ``.json``, which is one document. A CSV's empty lines are no rows.
+        TableError where the file cannot be read.
+        """
+        try:
+            for batch in self._batches_of(columns, rows_at_once):
+                yield batch.select(key_text(name, batch.schema[name]).alias(name) for name in columns)
+        except (pl.exceptions.PolarsError, UnicodeEncodeError) as error:
+            raise self.unreadable(error) from error
+        except SchemaError as error:
+            raise TableError(
+                error.what, found=error.found, expected=error.expected, next_step=error.next_step
+            ) from error
+
+    def _batches_of(self, columns: Sequence[str], rows_at_once: int) -> Iterator[pl.DataFrame]:
+        if self.format is Format.PARQUET:
+            file = open_parquet(self.path)
+            with reading(self.path):
+                for batch in file.iter_batches(batch_size=rows_at_once, columns=list(columns)):
+                    yield pl.DataFrame(pl.from_arrow(batch))
+        elif self.format is Format.CSV:
+            rows = self._scan_csv(typed=False).filter(pl.any_horizontal(pl.all().is_not_null())).select(columns)
+            yield from rows.collect_batches(chunk_size=rows_at_once, maintain_order=True)
+        else:
+            objects = self.objects()
+            while several := [row for _, row in islice(objects, rows_at_once)]:
+                values = {name: [_text(row.get(name)) for row in several] for name in columns}
+                yield pl.DataFrame(values, schema=dict.fromkeys(columns, pl.String))
 
     @cached_property
     def _csv_header(self) -> tuple[list[str], str]:

@@ -22,6 +22,7 @@ FORMATS: Mapping[str, int] = {
     "mos_features": 1,
     "mos_head": 1,
     "mos_label_batch": 1,
+    "predict": 1,
     "unified_corpus": 1,
     "unified_features": 1,
 }
@@ -42,6 +43,7 @@ DOCUMENTS: Mapping[str, tuple[str, int]] = {
     "mos-label-audit": ("mos_features", 1),
     "mos-label-materializer-batch": ("mos_label_batch", 1),
     "predictions": ("predict", 1),
+    "predictions-manifest": ("predict", 1),
     "related-clips": ("unified_corpus", 1),
     "training-failure": ("training", 1),
     "training-job": ("training", 1),
@@ -49,6 +51,7 @@ DOCUMENTS: Mapping[str, tuple[str, int]] = {
     "unified-corpus-manifest": ("unified_corpus", 1),
     "unified-corpus-parquet": ("unified_corpus", 1),
     "unified-features-manifest": ("unified_features", 1),
+    "unfinished-predictions": ("predict", 1),
     "vqa-published": ("", 1),
     "vqa-publishing": ("", 1),
     "vqa-run-failure": ("", 1),

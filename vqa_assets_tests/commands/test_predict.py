@@ -44,17 +44,9 @@ SETTINGS = TrainingSettings(epochs=2, device="cpu", protocol_splits=0)
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(head_root: Path) -> Path:
     """A data root with a trained head in it."""
-    root = DataRoot(tmp_path_factory.mktemp("data"))
-    table = written(labelled(80), root.path / "train.parquet")
-    built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": table}, FACTS, SETTINGS, TorchTrainer(), quiet)
-    publish_head(
-        built,
-        HeadInputs(NAME, SETTINGS, {"konvid-1k": table}, {"konvid-1k": [table]}),
-        RunContext(root, {}, Path(__file__)),
-    )
-    return root.path
+    return head_root
 
 
 @pytest.fixture(scope="module")
@@ -431,7 +423,7 @@ def test_a_row_without_a_key_is_called_by_its_number(head, tmp_path, capsys):
     assert [one["key"] for one in told[:3]] == [FEATURES["key"][0], FEATURES["key"][1], "row 3"]
 
 
-@pytest.mark.parametrize("name", ["f.tsv", "f.xlsx"])
+@pytest.mark.parametrize("name", ["f.txt", "f.xlsx"])
 def test_a_table_of_a_format_that_is_not_read_is_no_clip(head, tmp_path, capsys, name):
     (tmp_path / name).write_text("key\tadm2\n")
     told = refused(capsys, head, tmp_path / name)

@@ -178,6 +178,11 @@ def test_each_window_of_a_clip_is_shown_to_the_backbone(
     assert [one["mos"] for one in scored["windows"]] == [
         pytest.approx(1 + 4 * level / 255, abs=0.35) for level in (60, 200)
     ]
+    listed, out = tmp_path / "list.csv", tmp_path / "s.csv"
+    listed.write_text("path\na.mkv\ngone.mkv\n")
+    # As one of a list, too, beside one that is not there.
+    assert main([*arguments[:1], "--root", str(root.path), "--from", str(listed), "--out", str(out)]) == 1
+    assert pl.read_csv(out)["mos"].to_list() == [scored["mos"], None]
 
 
 def test_predict_says_which_backbone_is_not_there_or_is_another(

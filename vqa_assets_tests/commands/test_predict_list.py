@@ -1,0 +1,304 @@
+"""``vqa-assets predict <head> --from list --out scores``: lists of clips of any length, on real clips and on a fake."""
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+import polars as pl
+import pytest
+
+from vqa_assets import list_scores
+from vqa_assets.clip_list import open_list
+from vqa_assets.corpora import CORPORA
+from vqa_assets.errors import BrokenClipError, ClipError, VqaError
+from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.features.family import FamilyVersion, Measured
+from vqa_assets.heads.using import open_head
+from vqa_assets.ingest.fakes import FakeDownloader, FakeProber
+from vqa_assets.ingest.tools import ClipTools
+from vqa_assets.list_scores import ListServices, PoolOfEnvironment, caches_of, score_list
+from vqa_assets.predict import main
+from vqa_assets.provenance import RunContext
+from vqa_assets.provenance.verify import main as verify
+from vqa_assets.tables.makers import made_by
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.features.test_corpora import Measurable
+from vqa_assets_tests.shared.clips import tiny_clip
+from vqa_assets_tests.shared.object_server import Bucket
+
+NAME = "konvid_mos_head_v1"
+CLIPS = ("a.mp4", "b.mp4", "c.mp4")
+
+
+@pytest.fixture(scope="module")
+def place(head_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the head and a folder of clips; what one test measured is known to the next."""
+    root = tmp_path_factory.mktemp("lists") / "data"
+    shutil.copytree(head_root, root)
+    (root / "clips").mkdir()
+    for number, name in enumerate(CLIPS):
+        tiny_clip(root / "clips" / name, seed=number)
+    return root
+
+
+def scored(place: Path, listed: Path, out: Path, *more: str) -> tuple[int, list[dict[str, Any]]]:
+    status = main([NAME, "--root", str(place), "--from", str(listed), "--out", str(out), *more])
+    return status, pl.read_parquet(out).to_dicts()
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    frame = pl.DataFrame(rows)
+    writers = {".parquet": frame.write_parquet, ".jsonl": frame.write_ndjson, ".csv": frame.write_csv}
+    if path.suffix == ".tsv":
+        frame.write_csv(path, separator="\t")
+    else:
+        writers[path.suffix](path)
+    return path
+
+
+def test_rows_come_out_in_the_lists_order_and_each_without_a_score_says_why(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "clips" / "no.mp4").write_bytes(b"no video" * 100)
+    shutil.copy(place / "clips" / "a.mp4", tmp_path / "copy.mp4")
+    sources = [
+        *("c.mp4", "gone.mp4", "a.mp4", "no.mp4", "http://127.0.0.1/x.mp4", "s3://x", "", str(tmp_path / "copy.mp4")),
+        "b.mp4",
+    ]
+    listed = write(tmp_path / "list.parquet", [{"path": s, "key": f"k{n % 8}"} for n, s in enumerate(sources)])
+    status, rows = scored(place, listed, tmp_path / "s.parquet", "--clips-url", str(place / "clips"))
+    told = capsys.readouterr().err
+    assert status == 1
+    assert [(row["source"], row["key"]) for row in rows] == [(s, f"k{n % 8}") for n, s in enumerate(sources)]
+    without = {row["source"]: row["reason"] for row in rows if row["mos"] is None}
+    assert list(without) == ["gone.mp4", "no.mp4", "http://127.0.0.1/x.mp4", "s3://x", ""]
+    assert without["gone.mp4"] == f"found nothing at {place / 'clips' / 'gone.mp4'}"
+    assert without["http://127.0.0.1/x.mp4"].startswith("an address of a web server: ingest such clips")
+    assert without["s3://x"].startswith("no object can have this address: an empty part")
+    assert without["no.mp4"]
+    assert without[""] == "no clip is named in column path"
+    assert rows[7]["mos"] == rows[2]["mos"], "a copy has the same bytes"
+    assert all(1 <= r["mos_low"] <= r["mos"] <= r["mos_high"] <= 5 for r in rows if r["mos"])
+    assert "1 of 9 rows repeat a key of a row before, the first k0 (rows 1 and 9)" in told
+    assert f"9 rows of {listed}: 4 scored, in {tmp_path / 's.parquet'}" in told
+    assert "3 clips measured, 0 known before" in told
+    assert "5 without a score (3 no place, 1 missing, 1 broken); the first, k1: found nothing at" in told
+    manifest = json.loads((tmp_path / "s.manifest.json").read_text())
+    assert manifest["schema"] == "predictions-manifest-v1"
+    assert manifest["counters"]["without_score"] == {"broken": 1, "missing": 1, "no place": 3}
+    assert set(manifest["run_provenance"]["inputs"]) >= {"list", "head", "head_manifest"}
+    made = made_by(tmp_path / "s.parquet")
+    assert made is not None
+    assert (made.stage, made.is_ours) == ("predict", True)
+    assert not list(tmp_path.glob(".s.parquet.unfinished*"))
+    assert verify(["verify", str(tmp_path / "s.manifest.json"), "--root", str(place)]) == 0
+    # A clip by itself has the same score, and what was measured is not measured again.
+    capsys.readouterr()
+    assert main([NAME, str(place / "clips" / "c.mp4"), "--root", str(place), "--json"]) == 0
+    (alone,) = json.loads(capsys.readouterr().out)["scores"]
+    assert {name: alone[name] for name in ("mos", "mos_low", "mos_high", "out_of_range")} == {
+        name: rows[0][name] for name in ("mos", "mos_low", "mos_high", "out_of_range")
+    }
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_a_list_of_any_format_gives_the_same_scores_as_csv_too_and_a_known_clip_is_not_measured_again(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    rows = [{"n": 1, "Video_Name": "clips/a.mp4"}, {"n": 2, "Video_Name": "clips/b.mp4"}]
+    listed = write(place / f"list{suffix}", rows)
+    scored(place, listed, tmp_path / "s.parquet")
+    capsys.readouterr()
+    status, found = scored(place, listed, tmp_path / "s.parquet")
+    assert (status, [row["key"] for row in found]) == (0, ["clips/a.mp4", "clips/b.mp4"])
+    assert "0 clips measured, 2 known before" in capsys.readouterr().err
+    assert main([NAME, "--root", str(place), "--from", str(listed), "--out", str(tmp_path / "as.csv")]) == 0
+    with (tmp_path / "as.csv").open(newline="") as table:
+        assert [float(row["mos"]) for row in csv.DictReader(table)] == [row["mos"] for row in found]
+
+
+def test_the_list_may_be_a_corpus_jsonl_whose_clips_and_measured_features_are_the_corpus_s(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = Measurable(place, CORPORA["konvid-150k"])
+    tiny_clip(corpus.add("x.mp4", mos=3.0, mos_scale="1-5-acr"), 9)
+    corpus.measure(ClipExtractor(feature_sets=("konvid-v1",)))
+    status, rows = scored(place, corpus.root.corpus_jsonl(corpus.corpus), tmp_path / "s.parquet")
+    assert (status, [row["key"] for row in rows]) == (0, ["x.mp4"])
+    assert "0 clips measured, 1 known before" in capsys.readouterr().err
+
+
+def test_clips_of_a_store_are_brought_once_and_dask_workers_write_the_same_bytes(
+    place: Path, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in CLIPS[:2]:
+        bucket.put(f"x/{name}", (place / "clips" / name).read_bytes() + b"\0\0\0\x08free")
+    sources = [f"s3://{bucket.name}/x/a.mp4", "b.mp4", "none.mp4"]
+    listed = write(tmp_path / "list.csv", [{"url": source} for source in sources])
+    below = ("--clips-url", f"s3://{bucket.name}/x")
+    status, rows = scored(place, listed, tmp_path / "s.parquet", *below)
+    assert (status, [row["reason"] for row in rows][2]) == (1, f"found nothing at s3://{bucket.name}/x/none.mp4")
+    asked = {path: count for (method, path), count in bucket.server.asked.items() if method == "GET"}
+    assert {asked[f"/{bucket.name}/x/{name}"] for name in CLIPS[:2]} == {1}
+    bucket.server.forget()
+    cluster = tmp_path / "cluster.toml"
+    cluster.write_text(
+        'class = "distributed.LocalCluster"\nworkers = 2\n[options]\nprocesses = false\ndashboard_address = ""\n'
+    )
+    monkeypatch.setenv("VQA_DASK_CLUSTER", str(cluster))
+    capsys.readouterr()
+    assert scored(place, listed, tmp_path / "d.parquet", *below) == (1, rows)
+    assert (tmp_path / "d.parquet").read_bytes() == (tmp_path / "s.parquet").read_bytes()
+    told = capsys.readouterr().err
+    assert "0 clips measured, 2 known before" in told
+    assert not [path for (method, path) in bucket.server.asked if method == "GET" and path.endswith(CLIPS[:2])]
+
+
+@dataclass
+class Numbers:
+    """An extractor of one family that decodes nothing: numbers by a clip's name; interrupted at its ``stops_at``-th."""
+
+    version: str = "numbers.1"
+    stops_at: int = 0
+    measured: list[str] = field(default_factory=list)
+
+    @property
+    def families(self) -> Sequence[FamilyVersion]:
+        return [FamilyVersion("numbers", self.version, KONVID_V1.columns, compares=False)]
+
+    def measure(self, clip: Path, **_: object) -> dict[str, Measured | ClipError]:
+        if len(self.measured) + 1 == self.stops_at:
+            raise KeyboardInterrupt
+        self.measured.append(clip.name)
+        if clip.name == "0005.mp4":
+            return {"numbers": BrokenClipError("no frame can be decoded")}
+        return {"numbers": dict.fromkeys(KONVID_V1.columns, float(clip.stem[-1]))}
+
+
+@dataclass
+class FakeClips:
+    """A list of ten clips of a few bytes, scored with ``Numbers`` in windows of three."""
+
+    head: Path
+    folder: Path
+
+    def listed(self, rows: int = 10) -> Path:
+        self.folder.mkdir(exist_ok=True)
+        for number in range(rows):
+            (self.folder / f"{number:04d}.mp4").write_bytes(b"clip %d" % number)
+        return write(self.folder / "list.csv", [{"path": f"{number:04d}.mp4"} for number in range(rows)])
+
+    def score(self, extractor: Numbers, suffix: str = ".parquet", head: Path | None = None) -> tuple[bytes, list[str]]:
+        """The bytes of the scores, and what was said."""
+        root, out, said = DataRoot(self.folder / "none"), self.folder / f"s{suffix}", list[str]()
+        clips = open_list(self.folder / "list.csv", root)
+        tools = ClipTools(FakeProber(), FakeDownloader())
+        services = ListServices(extractor, tools, PoolOfEnvironment(), *caches_of(clips, root, out), said.append)
+        used = head or self.head
+        score_list(open_head(used), used, clips, out, services, RunContext(root, {}, Path(__file__)))
+        return out.read_bytes(), said
+
+
+@pytest.fixture
+def fake(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClips:
+    monkeypatch.setattr(list_scores, "WINDOW_ROWS", 3)
+    return FakeClips(place / "models" / f"{NAME}.onnx", tmp_path / "fake")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(fake: FakeClips, suffix: str) -> None:
+    fake.listed()
+    stopped, going_on, whole = Numbers(stops_at=8), Numbers(), Numbers()
+    with pytest.raises(KeyboardInterrupt):
+        fake.score(stopped, suffix)
+    assert not (fake.folder / f"s{suffix}").exists(), "no half of a table"
+    content, said = fake.score(going_on, suffix)
+    assert said[0].startswith("an earlier run into this file did not finish; this one goes on from it")
+    assert sorted(stopped.measured + going_on.measured) == [f"{number:04d}.mp4" for number in range(10)]
+    for path in fake.folder.glob(".*"):
+        path.unlink()
+    for path in fake.folder.glob("s*"):
+        path.unlink()
+    assert fake.score(whole, suffix)[0] == content
+    assert len(whole.measured) == 10
+
+
+def test_after_an_interrupt_another_list_and_another_head_are_told_and_nothing_earlier_is_mixed_in(
+    fake: FakeClips, head_root: Path, tmp_path: Path
+) -> None:
+    fake.listed()
+    with pytest.raises(KeyboardInterrupt):
+        fake.score(Numbers(stops_at=8))
+    fake.listed(4)
+    other = tmp_path / "models"
+    other.mkdir()
+    manifest = json.loads(fake.head.with_suffix(".json").read_text())
+    manifest["interval"] = None
+    content = onnx.load(fake.head)
+    content.producer_name = "another"
+    (other / fake.head.name).write_bytes(content.SerializeToString())
+    manifest["sha256"] = hashlib.sha256((other / fake.head.name).read_bytes()).hexdigest()
+    (other / f"{NAME}.json").write_text(json.dumps(manifest))
+    _, said = fake.score(Numbers(), head=other / fake.head.name)
+    assert "the list and the head changed since: every score is of them as they are now" in said[0]
+    rows = pl.read_parquet(fake.folder / "s.parquet")
+    assert (len(rows), rows["mos_low"].null_count()) == (4, 4)
+
+
+def test_a_list_that_is_written_to_while_it_is_scored_is_refused_and_nothing_is_published(fake: FakeClips) -> None:
+    listed = fake.listed()
+
+    class Meddling(Numbers):
+        def measure(self, clip: Path, **_: object) -> dict[str, Measured | ClipError]:
+            listed.write_text(listed.read_text() + "0001.mp4\n" if clip.name == "0009.mp4" else listed.read_text())
+            return super().measure(clip)
+
+    with pytest.raises(VqaError, match=r"rows do not reconcile|changed while it was read"):
+        fake.score(Meddling())
+    assert not (fake.folder / "s.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "told"),
+    [
+        (None, (), "list of clips {list}: found nothing there, expected a table with rows"),
+        ("", (), "list of clips {list}: found an empty file"),
+        ("path\n", (), "{list}: no row, expected a clip in each row; list the clips to score"),
+        ("mos,n\n1,2\n", (), "{list}: the columns mos, n, expected a column that says where clips lie: path, clip,"),
+        ("path,url\na,b\n", (), "{list}: ambiguous columns: path, url, each of which may say where clips lie"),
+        ("path\na\n", ("--clip-column", "x"), "{list}: the columns path, expected the column x; name it with --clip"),
+        ("path\na\n", ("--key-column", "x"), "{list}: the columns path, expected the key column x; name it with"),
+        ("path\na\n", ("--clips-url", "s3:///x"), "--clips-url: no address of an object store, expected a folder"),
+        ("path\na\n", ("--clips-url", "{list}/x"), "--clips-url: {list}/x, where nothing is, expected a folder"),
+        ("path\na\n", ("--out", "{list}"), "predict: --out: {list}, which is the list, too"),
+        ("path\na\n", ("--out", "{head}"), "--from: --out {head}, expected --out with a name in .parquet or .csv"),
+        ("path\na\n", ("--out", "{mine}"), "predict: --out: {mine}, of which nothing says that predict wrote it"),
+        ("path\na\n", ("--json",), "--from: --every, --json or --csv beside it, expected --out alone"),
+    ],
+)
+def test_a_list_or_a_place_that_cannot_be_used_is_refused_by_name_and_nothing_is_written(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, more: Sequence[str], told: str
+) -> None:
+    names = {"list": tmp_path / "list.csv", "mine": tmp_path / "mine.csv", "head": place / "models" / f"{NAME}.onnx"}
+    names["mine"].write_text("years,of\nwork,1\n")
+    if content is not None:
+        names["list"].write_text(content)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    asked = [one.format(**names) for one in ("--out", str(tmp_path / "s.csv"), *more)]
+    assert main([NAME, "--root", str(place), "--from", str(names["list"]), *asked]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: " + told.format(**names))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_clips_and_a_list_at_once_are_a_word_too_many(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["a.mp4", "--from", "list.csv"]):
+        with pytest.raises(SystemExit, match="2"):
+            main([NAME, *words])
+        assert "clips, tables or --from: one of them is needed" in capsys.readouterr().err
