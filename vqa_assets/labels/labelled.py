@@ -254,7 +254,7 @@ def _write_columns(rows: pl.LazyFrame, path: Path, out: ForeignTable) -> None:
     """Columns in a format of rows; LabelError where it cannot hold them."""
     try:
         if out.format is Format.CSV:
-            rows.sink_csv(path)
+            rows.sink_csv(path, separator="\t" if out.path.suffix.lower() == ".tsv" else ",")
         elif out.format is Format.JSONL:
             rows.sink_ndjson(path)
         else:
