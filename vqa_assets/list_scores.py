@@ -500,11 +500,16 @@ def read_listed(tools: ClipTools, limits: ClipLimits, asked: tuple[ClipTask, Rea
         if why := _why_absent(place):
             return ClipOutcome(ClipState.MISSING, reason=why)
         return read_clip(task, limits, opened)
-    except FileNotFoundError:
-        return ClipOutcome(ClipState.MISSING, reason=f"found nothing at {place}")
     except (TransientClipError, OSError) as error:
-        transient = isinstance(error, TransientClipError)
-        return ClipOutcome(ClipState.UNPROBED, reason=str(error), present=True) if transient else unreadable(error)
+        return _unread(place, error)
+
+
+def _unread(place: ClipPlace, error: TransientClipError | OSError) -> ClipOutcome:
+    if isinstance(error, FileNotFoundError):
+        return ClipOutcome(ClipState.MISSING, reason=f"found nothing at {place}")
+    if isinstance(error, OSError):
+        return unreadable(error)
+    return ClipOutcome(ClipState.UNPROBED, reason=str(error), present=True)
 
 
 def _stamp_now(place: ClipPlace, stop: threading.Event) -> FileStamp | None:

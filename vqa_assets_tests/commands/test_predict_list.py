@@ -150,7 +150,8 @@ def test_clips_of_a_store_are_brought_once_and_dask_workers_write_the_same_bytes
     bucket.server.forget()
     cluster = tmp_path / "cluster.toml"
     cluster.write_text(
-        'class = "distributed.LocalCluster"\nworkers = 2\n[options]\nprocesses = false\ndashboard_address = "127.0.0.1:0"\n'
+        'class = "distributed.LocalCluster"\nworkers = 2\n[options]\nprocesses = false\n'
+        'dashboard_address = "127.0.0.1:0"\n'
     )
     monkeypatch.setenv("VQA_DASK_CLUSTER", str(cluster))
     capsys.readouterr()
