@@ -49,7 +49,7 @@ class FailedStep:
 
 def materialize_command(assets: Sequence[str], corpus: str | None) -> str:
     """The command that makes assets, of one corpus or of all."""
-    return f"vqa-assets materialize {','.join(assets)}" + (f" --partition {corpus}" if corpus else "")
+    return f"vqa-assets materialize {' '.join(assets)}" + (f" --partition {corpus}" if corpus else "")
 
 
 def note_outcome(

@@ -8,7 +8,7 @@ replay manifest, so that a table made of an earlier one is known without hashing
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
 from vqa_assets.ingest.rows import LATER_COUNTERS, LOST
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.outcomes import FailedStep, failed_steps, materialize_command
-from vqa_assets.printing import cell
+from vqa_assets.printing import cell, markdown_table
 from vqa_assets.provenance import CLOCKS_DIFFER_DAYS, age_days, file_record, utc_text
 from vqa_assets.tables.files import place_to_read, read_json_object
 from vqa_assets.tables.paths import DataRoot, manifest_path
@@ -93,6 +93,20 @@ class Overview:
         """The corpora of which anything is there."""
         return [status for status in self.corpora if status.present]
 
+    def as_dict(self, *, absent_too: bool) -> dict[str, Any]:
+        """The same for programs; of absent corpora the names only, unless they are asked for, too."""
+        present = {one.name for one in self.present}
+        return {
+            "made_at_utc": self.made_at_utc,
+            "next_steps": list(self.next_steps),
+            "failed": [{**asdict(one), "title": one.title, "command": one.command} for one in self.failed],
+            "corpora": [asdict(one) for one in self.corpora if absent_too or one.name in present],
+            "shared": [asdict(one) for one in self.shared],
+            "heads": [asdict(one) for one in self.heads],
+            "not_there": [one.name for one in self.corpora if one.name not in present],
+            "no_corpus": dict(self.strangers),
+        }
+
     def corpus_rows(self) -> list[dict[str, Any]]:
         """One row per corpus that is present, as a table of six columns."""
         return [
@@ -105,6 +119,14 @@ class Overview:
                 "head": next((head.status for head in self.heads if one.own_head == head.name), "–"),
             }
             for one in self.present
+        ]
+
+    def corpus_sentences(self) -> list[str]:
+        """The same in a sentence each."""
+        return [
+            f"{row['corpus']}: rows {row['rows']}; lost {row['lost']}; features {row['features']}; "
+            f"labels {row['labels']}; head {row['head']}"
+            for row in self.corpus_rows()
         ]
 
     def head_rows(self) -> list[dict[str, Any]]:
@@ -138,7 +160,7 @@ class Overview:
             )
             blocks.append("\n".join(["**Failed**", "", *each]))
         tables = (self.corpus_rows(), self.head_rows(), self.shared_rows())
-        blocks += [_markdown_table(rows) for rows in tables if rows]
+        blocks += [markdown_table(rows) for rows in tables if rows]
         if self.strangers:
             blocks.append(f"Folders that are no corpus: {cell(self._strangers_in_words())}.")
         return "\n\n".join(blocks) + "\n"
@@ -412,6 +434,7 @@ def overview_of(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA) -> Over
     made |= {("mos_head", one.name): made[one.own_head, None] for one in statuses if (one.own_head, None) in made}
     ingested = {one.name: one.ingested_at_utc for one in statuses if one.ingested_at_utc is not None}
     failed = tuple(one for one in failed_steps(root) if not _made_since(one, made, ingested))
+    statuses = [_with_failure(one, failed) for one in statuses]
     return Overview(
         made_at_utc=utc_text(),
         corpora=tuple(statuses),
@@ -542,6 +565,14 @@ def _made_since(
     return one is not None and one.made_at_utc is not None and one.made_at_utc > failed.at_utc
 
 
+def _with_failure(status: CorpusStatus, failed: Iterable[FailedStep]) -> CorpusStatus:
+    """A corpus one of whose steps failed: its next step is to mend that, whatever its files ask for."""
+    first = next((one for one in failed if one.corpus == status.name and not one.too_few), None)
+    if first is None or status.error:
+        return status
+    return replace(status, next_step=f"{first.asset} failed (below): mend what it says, then {first.command}")
+
+
 def _strangers(root: DataRoot, corpora: Mapping[str, Corpus]) -> dict[str, str]:
     """The folders of a data root that are no corpus's and nothing else's, with the corpus that is called so nearly."""
     known = {*corpora, *NO_CORPUS_FOLDERS}
@@ -595,9 +626,3 @@ def _stage_cell(made: MadeStage | None) -> str:
         return "–"
     rows = "there" if made.rows is None else f"{made.rows}"
     return f"{rows}, of earlier rows" if made.behind else rows
-
-
-def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(rows[0])
-    lines = [names, ["---"] * len(names), *([cell(row[name]) for name in names] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -8,7 +8,7 @@ loggers, the commands' output, Markdown and reports pass through here; tables an
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 # Controls (C0, DEL, C1), soft hyphen, marks and overrides of direction, invisible and line separators, halves of
@@ -23,6 +23,8 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:"
 _SECRETS = re.compile(
     rf"(?P<scheme>{_SCHEME}/{{1,3}})(?P<user>[^\s/?#]*@)?(?P<rest>[^\s?#'\"<>]*)(?P<query>\?[^\s#'\"<>][^\s'\"<>]*)?"
 )
+_MOST_NAMED = 3
+_OURS, _SHOWN = "vqa_assets", "vqa_assets: shown by a command"
 _LOGINS = re.compile(rf"(?P<scheme>{_SCHEME}/+).*@|(?<![^\s'\",])(?P<user>[^\s'\",]*)@", re.DOTALL)
 
 
@@ -51,6 +53,18 @@ def cell(value: object) -> str:
     return text.replace("|", "\\|").replace("[", "\\[")
 
 
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same names, at least one, as a table of Markdown; every value is a ``cell``."""
+    names = list(rows[0])
+    lines = [[cell(name) for name in names], ["---"] * len(names), *([cell(row[n]) for n in names] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def named_or_counted(corpora: Sequence[str]) -> str:
+    """Up to three corpora by name, of more their number: most data roots hold few of those that are declared."""
+    return ", ".join(corpora) if len(corpora) <= _MOST_NAMED else f"{len(corpora)} corpora"
+
+
 def without_secrets(text: str) -> str:
     """A text whose addresses have lost user name, password and query: those of a message may be read by anybody."""
     return _SECRETS.sub(_cut, text) if ":/" in text else text
@@ -74,6 +88,23 @@ def logger(name: str) -> logging.Logger:
     if _public_record not in found.filters:
         found.addFilter(_public_record)
     return found
+
+
+def show_log(form: logging.Formatter, others: Sequence[str] = ()) -> None:
+    """Show our loggers' lines from INFO on on standard error, and of the ``others`` what went wrong; nowhere else.
+
+    A command that runs again in the same process takes the place of the one before: no line is shown twice.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(form)
+    handler.set_name(_SHOWN)
+    for name in (_OURS, *others):
+        found = logging.getLogger(name)
+        for earlier in [one for one in found.handlers if one.get_name() == _SHOWN]:
+            found.removeHandler(earlier)
+        found.addHandler(handler)
+        found.setLevel(logging.INFO if name == _OURS else logging.WARNING)
+        found.propagate = False
 
 
 def tell(text: str, *, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:

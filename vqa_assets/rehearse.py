@@ -2,22 +2,21 @@
 
 It reads the score file, names the clips, looks at what earlier runs left, and asks for the headers of the first three
 clips at their addresses; the Hugging Face Hub is asked for its listing. Exit status 0 where an ingest would publish, 1
-where it would not.
+where it would not, 2 for a corpus that there is not.
 """
 
 import argparse
-import difflib
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vqa_assets.arguments import CommandParser
+from vqa_assets.arguments import WRONG_ARGUMENT, CommandParser, known_word
 from vqa_assets.clips.work import ThreadClipPool
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
-from vqa_assets.errors import SettingsError, VqaError
+from vqa_assets.errors import ArgumentError, SettingsError, VqaError
 from vqa_assets.ingest.fetching import LINE_BYTES_PER_S
 from vqa_assets.ingest.gather import Services
 from vqa_assets.ingest.rehearsal import PROBE_RATE, Pace, Rehearsal, rehearse
@@ -50,13 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         root = DataRoot.resolve(options.root)
         settle_root(root, may_write=False)
-        corpus = _corpus(options.corpus, root)
+        corpora = with_declared(corpora_folder(root.path, os.environ))
+        corpus = corpora[
+            known_word(options.corpus, corpora, "corpus", otherwise="one of your own: vqa-assets new-corpus")
+        ]
         run_config = _run_config(options.config_json)
         pace = Pace(options.probe_rate, options.download_rate * _MEGABYTE)
         rehearsal = rehearse_command(root, corpus, run_config, pace, read=options.read)
     except VqaError as error:
         tell_error(error)
-        return 1
+        return WRONG_ARGUMENT if isinstance(error, ArgumentError) else 1
     except KeyboardInterrupt:
         tell("stopped; nothing was written", file=sys.stderr)
         return 130
@@ -94,19 +96,6 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def _corpus(name: str, root: DataRoot) -> Corpus:
-    corpora = with_declared(corpora_folder(root.path, os.environ))
-    if name in corpora:
-        return corpora[name]
-    like = difflib.get_close_matches(name, corpora, n=1)
-    raise SettingsError(
-        "corpus",
-        found=repr(name),
-        expected=f"one of {', '.join(corpora)}",
-        next_step=f"did you mean {like[0]}?" if like else "one of your own: vqa-assets new-corpus",
-    )
-
-
 def _run_config(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
@@ -116,7 +105,7 @@ def _run_config(text: str) -> dict[str, Any]:
         found = f"a JSON {type(value).__name__}"
     if isinstance(value, dict):
         return value
-    raise SettingsError(
+    raise ArgumentError(
         "--config-json", found=found, expected='an object such as {"max_rows": 50}', next_step="correct it"
     )
 

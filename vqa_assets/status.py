@@ -7,32 +7,32 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from vqa_assets.arguments import CommandParser
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import VqaError
 from vqa_assets.overview import Overview, overview_of
-from vqa_assets.printing import plain, tell, tell_error
+from vqa_assets.printing import named_or_counted, plain, tell, tell_error
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle_root
 
 
 def report(overview: Overview, *, as_json: bool, absent_too: bool) -> str:
-    """The statuses of what is present as text, or as one JSON array; of what is absent the names, last in the text.
+    """Where things stand as text, or as one JSON object (``Overview.as_dict``).
 
-    ``absent_too``: of what is absent, too. The text begins with the next step and ends with what concerns all corpora.
+    The text begins with the next step and ends with what concerns all corpora; of corpora of which nothing is there it
+    says how many, unless ``absent_too``.
     """
+    if as_json:
+        return json.dumps(overview.as_dict(absent_too=absent_too), indent=2, ensure_ascii=False)
     ordered = sorted(overview.corpora, key=lambda status: not status.present)
     shown = [status for status in ordered if status.present or absent_too]
-    if as_json:
-        return json.dumps([asdict(status) for status in shown], indent=2, ensure_ascii=False)
     first, *more = overview.next_steps
     lines = [f"next: {first}" + (f" (and {len(more)} more, below)" if more else "")]
     lines += [line for status in shown for line in status.lines()]
     lines += overview.shared_lines()
-    absent = [status.name for status in ordered if status not in shown]
-    lines += [f"not there: {', '.join(absent)} (--all says what each needs)"] if absent else []
+    if absent := [status.name for status in ordered if status not in shown]:
+        lines.append(f"not there: {named_or_counted(absent)} (vqa-assets status --all says what each needs)")
     return "\n".join(map(plain, lines))
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Where a data root stands: what is there, what was lost, what failed, the next step.",
     )
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
-    parser.add_argument("--json", action="store_true", help="print a JSON array, one object a corpus")
+    parser.add_argument("--json", action="store_true", help="print one JSON object (docs/commands.md)")
     parser.add_argument("--all", action="store_true", help="also of corpora of which nothing is there")
     options = parser.parse_args(arguments)
     try:

@@ -26,7 +26,7 @@ from vqa_assets.clips.processes import Process, end_with_parent
 from vqa_assets.errors import SettingsError, VqaError
 from vqa_assets.guard import TOKEN_NAME, Admission, Guard
 from vqa_assets.home import UNUSABLE, VARIABLE, home_of, prepare_home, unusable
-from vqa_assets.printing import logger, tell, tell_error
+from vqa_assets.printing import logger, show_log, tell, tell_error
 from vqa_assets.proxy import checked_address, passed_on
 from vqa_assets.tables.paths import ENVIRONMENT_NAME, DataRoot, shipped
 
@@ -235,13 +235,7 @@ def _log_to_stderr() -> None:
     from dagster._utils.log import configure_loggers
 
     configure_loggers(formatter="colored", log_level="INFO")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
-    for name, level in (("vqa_assets", logging.INFO), ("uvicorn", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.setLevel(level)
-        logger.addHandler(handler)
-        logger.propagate = False
+    show_log(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"), ["uvicorn"])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from vqa_assets.heads.recipe import FR_REGRESSOR_V2, HEAD_RECIPES, HeadRecipe
 from vqa_assets.home import instance_of
 from vqa_assets.ingest.layout import Present
 from vqa_assets.outcomes import note_outcome
-from vqa_assets.printing import logger, plain, tell, tell_error
+from vqa_assets.printing import logger, named_or_counted, plain, show_log, tell, tell_error
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.sensors.automation import STARTED_OTHERWISE
 from vqa_assets.tables.paths import DataRoot
@@ -52,6 +52,7 @@ class Step:
         return " + ".join(self.assets) + (f" [{self.corpus}]" if self.corpus else "")
 
 
+_OF_GRID = ("libvmaf_reports", "encode_grid_jsonl", "fr_training_corpus", FR_REGRESSOR_V2.name)
 OVERVIEW = Step(("overview",))
 """What every pass ends with."""
 
@@ -60,8 +61,8 @@ OVERVIEW = Step(("overview",))
 class StepResult:
     """What became of a step: its time in seconds, its failures in words, the checks that did not pass.
 
-    ``left_out`` says why it could not run though nothing is wrong with it: what it reads is not there, since an earlier
-    step came to nothing, or its clips are too few for a head.
+    ``left_out`` says why it could not run though nothing is wrong with it: what it reads is not there, or its clips are
+    too few for a head. ``skipped_after`` is the step before it that failed, for want of whose files it could not run.
     """
 
     step: Step
@@ -70,11 +71,19 @@ class StepResult:
     failures: tuple[str, ...]
     warned: tuple[str, ...]
     left_out: str = ""
+    skipped_after: Step | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong with it."""
+        return not (self.succeeded or self.left_out)
 
     @property
     def word(self) -> str:
         """What became of it, in a word or two."""
-        return "done" if self.succeeded else "left out" if self.left_out else "FAILED"
+        if self.left_out:
+            return "skipped" if self.skipped_after else "left out"
+        return "done" if self.succeeded else "FAILED"
 
 
 def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: bool = True) -> list[Step]:
@@ -132,15 +141,15 @@ def run_steps(
 ) -> list[StepResult]:
     """Run the steps in order, and behind them the overview of the data root.
 
-    A failed step does not stop the others; one whose input is not there is left out, and that is told once.
+    A failed step does not stop the others. One whose input is not there does not run; ``summary_lines`` says so, once.
     """
     job = defs.resolve_implicit_global_asset_job_def()
     lacks = Startable(Catalog(declared_corpora(root)), lambda: root).lacks
-    results = []
+    results = list[StepResult]()
     for number, step in enumerate(steps, 1):
         if why := _why_left_out(step, lacks):
-            log(f"→ {number}/{len(steps)} {step.title}: left out, {why}")
-            results.append(StepResult(step, False, 0.0, (), (), why))
+            failed = next((one.step for one in results if one.failed and _feeds(one.step, step)), None)
+            results.append(StepResult(step, False, 0.0, (), (), why, failed))
             continue
         log(f"→ {number}/{len(steps)} {step.title}")
         outcome = run_step(step, job, instance, root)
@@ -167,14 +176,20 @@ def _why_left_out(step: Step, lacks: Callable[[str, str | None], str]) -> str:
     return lacks(first, step.corpus)
 
 
+def _feeds(earlier: Step, later: Step) -> bool:
+    """Whether a step reads what an earlier one makes: of its corpus or of all, and of its side of the chain."""
+    of_one = earlier.corpus and later.corpus
+    return (not of_one or earlier.corpus == later.corpus) and _is_of_grid(earlier) == _is_of_grid(later)
+
+
+def _is_of_grid(step: Step) -> bool:
+    """Whether a step is of encodes, which have no opinions."""
+    return step.assets[0] in _OF_GRID
+
+
 def log_to_stderr() -> None:
     """Show our own lines, and of Dagster only what went wrong."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("vqa_assets")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.propagate = False
+    show_log(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
 
 
 def run_step(step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, root: DataRoot) -> StepResult:
@@ -210,14 +225,25 @@ def _asset_of(event: dg.DagsterEvent, step: Step) -> str:
     return next((name for name in sorted(step.assets, key=len, reverse=True) if key.startswith(name)), step.assets[-1])
 
 
+def left_out_lines(results: Sequence[StepResult]) -> list[str]:
+    """The steps that did not run: one line for all that an earlier failure stopped, and one for each of the others."""
+    skipped: dict[str, list[str]] = {}
+    for one in results:
+        if one.skipped_after is not None:
+            skipped.setdefault(one.skipped_after.title, []).append(one.step.title)
+    lines = [f"  {'skipped':<17}  {', '.join(titles)}: {failed} failed" for failed, titles in skipped.items()]
+    others = (one for one in results if one.left_out and one.skipped_after is None)
+    return [*lines, *(f"  {one.word:<17}  {one.step.title}: {one.left_out}" for one in others)]
+
+
 def summary_lines(
     results: Sequence[StepResult], absent: Sequence[str], left_out: Mapping[str, str] | None = None
 ) -> list[str]:
     """What became of every step, which corpora are not there or came to nothing, and how many steps succeeded."""
     lines = [f"  {r.word:<9}{clock(r.seconds):>8}  {r.step.title}" for r in results if not r.left_out]
-    lines += [f"  {'left out':<17}  {r.step.title}: {r.left_out}" for r in results if r.left_out]
+    lines += left_out_lines(results)
     lines += [f"  {'left out':<17}  {name}: {why}" for name, why in (left_out or {}).items()]
-    lines += [f"  {'absent':<17}  {', '.join(absent)}"] if absent else []
+    lines += [f"  {'absent':<17}  {named_or_counted(absent)} (vqa-assets status --all)"] if absent else []
     return [*lines, f"{sum(r.succeeded for r in results)} of {len(results)} steps succeeded"]
 
 
@@ -255,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = run_steps(steps, defs, instance, _log.info, root)
     absent = [name for name, one in present.items() if not (one.rows or one.features or one.labelled)]
     tell("\n".join(map(plain, [*summary_lines(results, absent, left_out), f"under {root.path}"])))
-    return 0 if all(r.succeeded or r.left_out for r in results) else 1
+    return 1 if any(one.failed for one in results) else 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,17 @@ from vqa_assets.heads.card import _environment
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.labels.batch import label_batch
 from vqa_assets.labels.settings import BatchSettings
-from vqa_assets.printing import cell, logger, plain, plain_lines, plain_values, tell, without_logins, without_secrets
+from vqa_assets.printing import (
+    cell,
+    logger,
+    plain,
+    plain_lines,
+    plain_values,
+    show_log,
+    tell,
+    without_logins,
+    without_secrets,
+)
 from vqa_assets.provenance import RunContext
 from vqa_assets.rehearse import main as rehearse_main
 from vqa_assets.settings import SettingsError
@@ -65,10 +75,18 @@ def test_only_one_module_prints_and_every_logger_of_ours_comes_from_it():
                 called = ast.unparse(node.func)
                 if called == "print" or called.endswith("getLogger"):
                     own.setdefault(path.relative_to(CODE).as_posix(), []).append(ast.unparse(node))
-    # Beside it: levels and handlers of all our loggers are set at their root.
-    assert own.pop("ui.py") == ["logging.getLogger(name)"]
-    assert own.pop("workflow.py") == own.pop("assets/runs.py") == ["logging.getLogger('vqa_assets')"]
+    # Beside it: a run sets the level of all our loggers at their root.
+    assert own.pop("assets/runs.py") == ["logging.getLogger('vqa_assets')"]
     assert set(own) == {"printing.py"}, own
+
+
+def test_two_commands_in_one_process_show_each_line_once(capsys):
+    for _ in range(2):
+        show_log(logging.Formatter("%(message)s"), ["beside"])
+    for name in ("vqa_assets.show", "beside"):
+        logging.getLogger(name).warning("told")
+        logging.getLogger(name).debug("not told")
+    assert capsys.readouterr().err.splitlines() == ["told", "told"]
 
 
 def test_what_a_command_prints_is_escaped_and_its_json_stays_the_same_json(capsys):

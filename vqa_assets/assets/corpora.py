@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
+from vqa_assets.assets.metadata import counted, histogram_png, picture, records, sentences, shortened
 from vqa_assets.assets.published import Latest, PublishedFile, file_schema_result, shown_metadata
 from vqa_assets.assets.run_config import form, run_config
 from vqa_assets.assets.runs import dagster_failures, observer, run_context
@@ -78,7 +78,7 @@ def make_corpus_annotations(catalog: Catalog) -> dg.AssetsDefinition:
 
 def _annotations_metadata(annotations: "Annotations", corpus: Corpus) -> dict[str, Any]:
     labels = annotations.statistics()
-    bad = [{"line": row.line, "clip": row.src, "reason": row.problem} for row in annotations.bad[:EXAMPLES]]
+    bad = (f"line {row.line}: {row.src}: {row.problem}" for row in annotations.bad[:EXAMPLES])
     # One row of numbers: the histogram is a picture beside it, and the ratings are shown by their range.
     numbers = {name: value for name, value in labels.as_dict().items() if name not in ("histogram", "ratings")}
     least, most = min(labels.ratings), max(labels.ratings)
@@ -89,7 +89,7 @@ def _annotations_metadata(annotations: "Annotations", corpus: Corpus) -> dict[st
         "usable_rows": len(annotations.usable),
         "bad_rows": len(annotations.bad),
         "bad_row_reasons": counted(annotations.problems()),
-        "bad_row_examples": records(bad),
+        "bad_row_examples": sentences("row", bad),
         "mos_scale": f"{annotations.scale.title} ({annotations.scale_from})",
         "mos_mean": shortened(labels.mos_mean),
         **(
@@ -159,7 +159,9 @@ def _jsonl_metadata(ingested: "Ingested", corpus: Corpus) -> dict[str, Any]:
         "rows_in": report.rows_in,
         "attrition": report.attrition,
         "loss_reasons": counted(report.reasons()),
-        "losses": records([loss.as_dict() for loss in report.losses[:EXAMPLES]]),
+        "losses": sentences(
+            "clip", (f"{one.src}: {one.reason} ({one.counter}, line {one.line})" for one in report.losses[:EXAMPLES])
+        ),
         "losses_path": ingested.manifest["losses_path"],
         "counters": counted({k: v for k, v in report.counters().items() if v and not k.endswith("_bytes")}, "counter"),
         "read_mb": round(report.read_bytes / 1e6, 1),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from vqa_assets.assets.metadata import counted, records
+from vqa_assets.assets.metadata import counted, records, sentences
 from vqa_assets.assets.published import Latest, PublishedFile, shown_metadata
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
@@ -119,7 +119,7 @@ def make_encode_grid_assets() -> list[dg.AssetsDefinition]:
             data_version=grid.data_version,
             metadata={
                 "rows_in": grid.report.rows_in,
-                "losses": records([{"report": x.name, "reason": x.reason} for x in grid.report.losses[:_EXAMPLES]]),
+                "losses": sentences("report", (f"{x.name}: {x.reason}" for x in grid.report.losses[:_EXAMPLES])),
                 "counters": counted(grid.report.counters(), "counter"),
                 "licence": source.licence,
                 "citation": source.citation,

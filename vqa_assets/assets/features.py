@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import counted, embeddings_png, picture, records
+from vqa_assets.assets.metadata import counted, embeddings_png, picture, records, sentences
 from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, observer, run_context
@@ -93,7 +93,7 @@ def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[st
     report = measured.report
     failed = [*report.failed, *report.too_large, *report.failed_alone][:_FAILURES_SHOWN] if report else []
     metadata: dict[str, Any] = {
-        "failures": records([{"clip": key, "reason": reason} for key, reason in failed]),
+        "failures": sentences("clip", (f"{key}: {reason}" for key, reason in failed)),
         "coverage": round((counters["measured"] + counters["cached"]) / counters["rows_in"], 4),
         "no_reference": counters["no_reference"],
         "malformed_hdr": audit["malformed_hdr"],

@@ -1,4 +1,4 @@
-"""How results are shown in the web UI: rows as inline tables, numbers shortened, small pictures inside Markdown.
+"""How results are shown in the web UI: rows as tables that fit its page, numbers shortened, small pictures in Markdown.
 
 The event log stores all of it, so pictures are kept to a few kilobytes. What every published file shows is in
 ``published``.
@@ -7,14 +7,15 @@ The event log stores all of it, so pictures are kept to a few kilobytes. What ev
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from vqa_assets.corpora.scales import UNIFIED, MosScale
-from vqa_assets.printing import plain
+from vqa_assets.printing import markdown_table, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 Matrix = Mapping[str, Mapping[str, float | None]]
 """{trained on: {tested on: value}}, None where it is not defined."""
 
+VALUE_PX = 285
+"""What Dagster's page of a partition leaves for a value in a window of 1024 pixels."""
+LONGEST_WORD = 36
+"""So many characters of one word are seen there: what stands behind a value is empty."""
+_MOST_COLUMNS = 6
+_CHARACTER_PX, _HEADER_CHARACTER_PX, _MARGINS_PX = 8.43, 7.22, 17
+_BREAKS = re.compile(r"\s+|(?<=\w-)(?=[^\W\d])")
 PANELS_DRAWN = 12
 """How many corpora one picture shows: more would be neither small nor readable."""
 _COLOURS = 32
@@ -32,12 +40,45 @@ _CORPORA_NAMED = 10
 
 
 def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any] | None:
-    """Rows as an inline table, ``–`` where a row has no value, numbers ``shortened``; None where there is no row."""
+    """Rows as a table, ``–`` where a row has no value, numbers ``shortened``; None where there is no row.
+
+    It is inline where it fits the page of an asset at 1024 pixels, else behind [Show Markdown], where it has the whole
+    window: one wide table on that page would push every value out of sight. A single row of more than six columns is
+    shown as their names and values.
+    """
     if not rows:
         return None
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [{name: "–" if row.get(name) is None else shortened(row[name]) for name in names} for row in rows]
+    if len(cells) == 1 and len(names) > _MOST_COLUMNS:
+        cells = [{"name": name, "value": value} for name, value in cells[0].items()]
+    if _narrowest_px(cells) > VALUE_PX:
+        return dg.MetadataValue.md(markdown_table(cells))
     return dg.MetadataValue.table([dg.TableRecord(row) for row in cells])
+
+
+def sentences(name: str, lines: Iterable[str]) -> dg.MetadataValue[Any] | None:
+    """Lines as an inline table of one column, whose cells wrap; None of no line."""
+    cells = [{name: plain(line)} for line in lines]
+    return dg.MetadataValue.table([dg.TableRecord(cell) for cell in cells]) if cells else None
+
+
+def narrow(text: str, most: int) -> str:
+    """A text without words of more than ``most`` characters: of a long path its end."""
+    return " ".join(word if longest_word(word) <= most else f"…{word[1 - most :]}" for word in text.split())
+
+
+def longest_word(text: str) -> int:
+    """How many characters of a text a browser keeps on one line: it breaks at blanks, and behind hyphens in a word."""
+    return max(map(len, _BREAKS.split(text)))
+
+
+def _narrowest_px(cells: Sequence[Mapping[str, Any]]) -> float:
+    """The width in pixels below which the web UI cannot draw a table: each column's longest word, and its margins."""
+    columns = [[f"{row[name]}" for row in cells] for name in cells[0]]
+    words = (max(map(longest_word, column)) * _CHARACTER_PX for column in columns)
+    headers = (longest_word(name) * _HEADER_CHARACTER_PX for name in cells[0])
+    return sum(max(sizes) + _MARGINS_PX for sizes in zip(words, headers, strict=True))
 
 
 def shortened(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from vqa_assets.assets.metadata import LONGEST_WORD, longest_word
 from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import VqaError
 from vqa_assets.printing import plain, plain_values
@@ -213,13 +214,18 @@ def manifest_metadata(path: Path, manifest: Mapping[str, Any], root: DataRoot) -
 
 
 def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata whose texts are as a person may see them, without empty tables; the web UI shows names as they are."""
+    """Metadata whose texts are as a person may see them, without empty tables; the web UI shows names as they are.
+
+    A text that no browser could break to fit the page (a long path) is behind [Show Markdown].
+    """
 
     def shown(value: Any) -> Any:
         if isinstance(value, dg.TextMetadataValue):
             return dg.MetadataValue.text(plain(value.value or ""))
         if isinstance(value, dg.JsonMetadataValue):
             return dg.MetadataValue.json(plain_values(value.value))
+        if isinstance(value, str) and longest_word(value) > LONGEST_WORD:
+            return dg.MetadataValue.md(f"`{plain(value)}`")
         return plain_values(value) if isinstance(value, str | list) else value
 
     return {name: shown(value) for name, value in metadata.items() if not _is_nothing(value)}

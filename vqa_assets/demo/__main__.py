@@ -25,7 +25,7 @@ from vqa_assets.printing import logger, tell, tell_error
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.files import read_json_object, write_bytes
 from vqa_assets.tables.paths import DataRoot, manifest_path
-from vqa_assets.workflow import StepResult, log_to_stderr, plan, run_steps
+from vqa_assets.workflow import StepResult, left_out_lines, log_to_stderr, plan, run_steps
 
 CORPUS = CORPORA["konvid-150k"]
 PORT = 38_150
@@ -170,7 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell_error(error)
         return 1
     tell("\n".join(summary_lines(root, demo)))
-    failed = [result.step.title for result in results if not (result.succeeded or result.left_out)]
+    tell("\n".join(left_out_lines(results)))
+    failed = [result.step.title for result in results if result.failed]
     if failed:
         tell(f"\nFAILED: {', '.join(failed)}; the reasons stand above", file=sys.stderr)
     tell(f"\nall done in {clock(time.monotonic() - begun)}")

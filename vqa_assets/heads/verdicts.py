@@ -6,6 +6,8 @@ It is the first line of the card, of the metadata and of ``status``. Manifests o
 from collections.abc import Mapping
 from typing import Any
 
+from vqa_assets.printing import named_or_counted
+
 PREDICTORS = {
     "head": "the head",
     "ridge": "ridge regression",
@@ -116,5 +118,5 @@ def _learned_from(manifest: Mapping[str, Any]) -> str:
     corpora = {name: facts["rows"] for name, facts in manifest["corpora"].items()}
     helped = {f"{name} (help)": facts["rows"] for name, facts in help_.get("corpora", {}).items() if help_["used"]}
     each = ", ".join(f"{rows} rows of {name}" for name, rows in {**corpora, **helped}.items())
-    absent = f"; absent: {', '.join(manifest['absent'])}" if manifest.get("absent") else ""
+    absent = f"; absent: {named_or_counted(manifest['absent'])}" if manifest.get("absent") else ""
     return f"Trained on {each or 'synthetic rows only'}{absent}."

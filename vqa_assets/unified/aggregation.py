@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from vqa_assets.errors import AggregateError
-from vqa_assets.printing import logger
+from vqa_assets.printing import logger, named_or_counted
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, utc_text, write_manifest
 from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.settings import with_origins
@@ -234,7 +234,8 @@ def aggregate(
     shards = tuple(shards)
     present = [shard for shard in shards if shard.path.is_file()]
     if absent := [_called(shard.path) for shard in shards if shard not in present]:
-        _log.info("unified_corpus: absent: %s", ", ".join(absent))  # one line: most people have few of the corpora
+        # One short line: most people have few of the corpora.
+        _log.info("unified_corpus: absent: %s (vqa-assets status --all says what each needs)", named_or_counted(absent))
     if not present:
         raise AggregateError(
             "no input JSONL files exist",

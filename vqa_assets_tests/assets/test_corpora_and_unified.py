@@ -15,7 +15,7 @@ from vqa_assets.definitions import build_defs
 from vqa_assets.describe import main as describe
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets_tests.shared.fakes import KONVID, FakeDownloader, FakeProber, SmallCorpus
-from vqa_assets_tests.shared.platform import Platform, failure, metadata, passed
+from vqa_assets_tests.shared.platform import Platform, failure, metadata, passed, shown_rows
 
 
 class CorpusPlatform(Platform):
@@ -67,7 +67,8 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
     }
     told = metadata(result, "corpus_annotations")
     assert told["usable_rows"] == 12
-    (numbers,) = [record.data for record in told["labels"].records]
+    # Of one row with many columns: their names and values.
+    numbers = {row["name"]: row["value"] for row in shown_rows(told["labels"])}
     assert (numbers["clips"], numbers["mos_mean"], numbers["ratings_per_clip"]) == (12, 2.55, "5")
     assert max(len(str(number)) for number in numbers.values()) <= 7
     assert not {"histogram", "ratings"} & set(numbers)
@@ -154,7 +155,8 @@ def test_attrition_above_the_threshold_warns_and_the_run_succeeds(platform: Corp
     assert result.success
     assert passed(result)["corpus_jsonl_attrition"] is False
     losses = metadata(result, "corpus_jsonl")["losses"]
-    assert [dict(record.data)["reason"] for record in losses.records] == ["curl-rc=22: HTTP 404 Not Found"]
+    told = "gone.mp4: curl-rc=22: HTTP 404 Not Found (skipped_download, line 3)"
+    assert [dict(record.data)["clip"] for record in losses.records] == [told]
     assert passed(platform.run("corpus_jsonl", attrition_warn_threshold=0.6))["corpus_jsonl_attrition"] is True
 
 
@@ -304,15 +306,16 @@ def test_the_unified_corpus_shows_clips_labels_licences_duplicates_and_related_c
         ("unified_corpus_schema", "unified_corpus_dropped", "unified_corpus_spread", "unified_corpus_raw_scores"), True
     )
     told = metadata(result, "unified_corpus")
-    assert [record.data["corpus"] for record in told["describe"].records] == ["konvid-150k", "(total)"]
-    assert told["labels"].records[0].data["share_unknown_sd"] == 0.0
-    assert told["licences"].records[0].data["licence"] == KONVID.licence
+    assert [row["corpus"] for row in shown_rows(told["describe"])] == ["konvid-150k", "(total)"]
+    assert {"name": "share_unknown_sd", "value": 0.0} in shown_rows(told["labels"])
+    assert {"name": "licence", "value": KONVID.licence} in shown_rows(told["licences"])
     assert told["redistribution"].startswith("The unified corpus is for research use only")
     assert told["mos_histograms"].startswith("![MOS per corpus, native and unified](data:image/png;base64,")
     # A table of no rows is left out, and what was lost stands before statistics.
     assert not {"duplicates", "dropped_rows", "related_clips"} & told.keys()
     assert list(told)[:2] == ["rows_in", "raw_scores_that_disagree"]
-    assert told["croissant"] == "aggregated/unified_corpus.croissant.json"
+    # No page breaks so long a path: it is Markdown, behind a click.
+    assert told["croissant"] == "`aggregated/unified_corpus.croissant.json`"
     assert told["related_clips_path"] == "aggregated/related_clips.json"
 
 
@@ -390,16 +393,16 @@ def test_dropped_rows_are_shown_with_their_place_by_asset_and_check(platform: Co
     path.write_text(path.read_text().replace('"corpus":"konvid-150k"', '"corpus":"foo"', 1))
     result = platform.run("unified_corpus", partition=None)
     assert passed(result)["unified_corpus_dropped"] is False
-    (row,) = metadata(result, "unified_corpus")["dropped_rows"].records
-    assert row.data == {
+    (row,) = shown_rows(metadata(result, "unified_corpus")["dropped_rows"])
+    assert row == {
         "reason": "dropped_unknown_corpus",
         "path": "konvid-150k/konvid_150k.jsonl",
-        "line": 1,
+        "line": "1",
         "corpus": "foo",
         "found": "unknown corpus label 'foo'",
     }
     (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "unified_corpus_dropped"]
-    assert found.metadata["examples"].value.records[0].data == row.data
+    assert shown_rows(found.metadata["examples"].value) == [row]
 
 
 OWN = """\

@@ -14,7 +14,7 @@ from vqa_assets.corpora import CORPORA
 from vqa_assets.overview import status_of
 from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.shared.head_tables import labelled
-from vqa_assets_tests.shared.platform import Platform, checks, failure, metadata, passed
+from vqa_assets_tests.shared.platform import Platform, checks, failure, metadata, passed, shown_rows
 from vqa_assets_tests.shared.unified_corpora import clip
 
 QUICK = {"epochs": 2, "device": "cpu", "feature_schema": "konvid-v1"}
@@ -111,7 +111,7 @@ def test_the_unified_head_reads_it_and_decides_of_no_duplicate(
     m = platform.manifest("unified_mos_head_v1")
     assert m["corpus_scales"]["reference"] == "konvid-1k"  # most rows
     assert told["scale"] in {"that of konvid-1k", "1–5 as scores stand"}
-    assert [dict(record.data)["scales"] for record in told["srocc_within_corpora"].records] == ["union", "learned"]
+    assert [row["scales"] for row in shown_rows(told["srocc_within_corpora"])] == ["union", "learned"]
     assert set(m["corpora"]) == set(m["leave_one_corpus_out"]) == {"konvid-1k", "lsvq"}
     counts = {name: corpus["counts"] for name, corpus in m["corpora"].items()}
     assert {n: (c["rows_in"], c["used"], c["duplicates"]) for n, c in counts.items()} == {

@@ -57,7 +57,7 @@ def empty_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv("VQA_DATA_ROOT", str(tmp_path / "data"))
-    # It gives the package's logger another handler, for as long as the process lives.
+    # What is said counts, without the lines of the log beside it.
     monkeypatch.setattr("vqa_assets.workflow.log_to_stderr", lambda: None)
     monkeypatch.setattr("vqa_assets.workflow.end_with_parent", lambda: None)
     (tmp_path / "data" / "konvid-150k").mkdir(parents=True)

@@ -19,17 +19,19 @@ from vqa_assets.status import main as status
 from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
 from vqa_assets_tests.shared.head_tables import labelled
+from vqa_assets_tests.shared.platform import shown_rows
 
 FIRST = "corpus_annotations [lsvq] failed: mend what it says, then vqa-assets ingest lsvq"
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A data root after ``vqa-assets run``: its exit status, what it printed, the overview's metadata."""
+    """A data root after ``vqa-assets run``: its exit status, what it printed and logged, the overview's metadata."""
 
     root: DataRoot
     code: int
     printed: list[str]
+    logged: list[str]
     page: dict[str, Any]
 
 
@@ -43,9 +45,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Pass:
     (root.path / "lsvq" / "manifest.csv").write_text("what,ever\na.mp4,3\n")
     (root.path / "lsvq" / "ingest.toml").write_text("min_rows = 1\n")
     said: list[str] = []
+    logged: list[str] = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DAGSTER_HOME", str(root.path / ".dagster"))
         patched.setattr("vqa_assets.workflow.end_with_parent", lambda: None)
+        patched.setattr("vqa_assets.workflow._log.info", logged.append)
         patched.setattr("vqa_assets.workflow.tell", lambda text, **_: said.extend(text.splitlines()))
         code = main(["run", "--root", str(root.path)])
         with dg.DagsterInstance.from_config(str(root.path / ".dagster")) as instance:
@@ -53,24 +57,29 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Pass:
     assert event is not None
     assert event.asset_materialization is not None
     page = {name: value.value for name, value in event.asset_materialization.metadata.items()}
-    return Pass(root, code, said, page)
+    return Pass(root, code, said, logged, page)
 
 
-def test_a_failed_step_makes_the_exit_status_1_and_what_cannot_run_is_left_out_and_told_once(ran: Pass) -> None:
+def test_a_failed_step_makes_the_exit_status_1_and_what_cannot_run_after_it_is_told_once_as_skipped(ran: Pass) -> None:
     assert ran.code == 1
     assert [line.split()[-1] for line in ran.printed if line.startswith("  FAILED")] == ["[lsvq]"]
+    (skipped,) = (line.split(maxsplit=1)[1] for line in ran.printed if line.startswith("  skipped"))
+    assert skipped == (
+        "unified_corpus, clip_features + mos_features [lsvq], unified_features, mos_head [lsvq]: "
+        "corpus_annotations + corpus_jsonl [lsvq] failed"
+    )
+    assert not [line for line in ran.logged if "clip_features" in line or "mos_head [lsvq]" in line]
+    assert [line for line in ran.printed if line.startswith("  absent")] == [
+        f"  absent             {len(CORPORA) - 2} corpora (vqa-assets status --all)"
+    ]
     left_out = [line.split(maxsplit=2)[2] for line in ran.printed if line.startswith("  left out")]
     few = "too few contents to train on and to judge by: 4 rows of 2 contents: content-0-0, content-0-1, expected at "
     assert [line.replace(few, "too few, ") for line in left_out] == [
-        "unified_corpus: no corpus JSONL is there",
-        "clip_features + mos_features [lsvq]: no corpus JSONL is there",
-        "unified_features: no unified corpus is there",
         *(
             f"{head}: too few, least 4: two folds of two contents each; label clips of more contents; content_id says "
             "which clips show the same"
             for head in ("mos_head [konvid-150k]",)
         ),
-        "mos_head [lsvq]: no labelled table is there",
         *(
             f"{head}: too few, least 4: two folds of two contents each; label clips of more contents; content_id says "
             "which clips show the same"
@@ -92,17 +101,13 @@ def test_what_failed_is_kept_with_its_words_and_the_command_that_mends_it(ran: P
 def test_the_page_of_a_failed_pass_says_when_it_was_made_what_failed_and_the_next_step(ran: Pass) -> None:
     first, *_ = ran.page["page"].splitlines()
     assert first == f"Made at {ran.page['made_at']}; `vqa-assets status` reads afresh."
-    assert ran.page["next"].splitlines()[0] == FIRST
-    assert ran.page["failed"].records[0].data["once mended"] == "vqa-assets ingest lsvq"
-    corpora = [record.data for record in ran.page["corpora"].records]
-    assert corpora[0] == {
-        "corpus": "konvid-150k",
-        "rows": "–",
-        "lost": "–",
-        "features": "–",
-        "labels": "there",
-        "head": "–",
-    }
+    assert shown_rows(ran.page["next"])[0] == {"next": FIRST}
+    failed = shown_rows(ran.page["failed"])[0]["failed"]
+    assert failed.startswith("corpus_annotations [lsvq]: lsvq: ")
+    assert failed.endswith("; once mended: vqa-assets ingest lsvq")
+    corpora = shown_rows(ran.page["corpora"])
+    assert corpora[0] == {"corpora": "konvid-150k: rows –; lost –; features –; labels there; head –"}
+    assert "| konvid-150k | – | – | – | there | – |" in ran.page["page"].splitlines()
     assert "Folders that are no corpus: live_vqc (live-vqc?)." in ran.page["page"]
     assert "heads" not in ran.page  # of which there is none
 
@@ -114,6 +119,17 @@ def test_status_reads_the_same_afresh(ran: Pass, capsys: pytest.CaptureFixture[s
     assert "  made:            mos_features" in lines
     assert any(line.startswith("failed: corpus_annotations [lsvq]: lsvq: ") for line in lines)
     assert any(line.endswith("once that is mended: vqa-assets ingest lsvq") for line in lines)
+    then = "mend what it says, then vqa-assets ingest lsvq"
+    assert f"  next:            corpus_annotations failed (below): {then}" in lines
+    assert status(["--root", str(ran.root.path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["next_steps"][0] == FIRST
+    assert (told["failed"][0]["title"], told["failed"][0]["command"]) == (
+        "corpus_annotations [lsvq]",
+        "vqa-assets ingest lsvq",
+    )
+    assert [one["name"] for one in told["corpora"]] == ["konvid-150k", "lsvq"]
+    assert (told["shared"], told["heads"], told["no_corpus"]) == ([], [], {"live_vqc": "live-vqc"})
     assert "no corpus: live_vqc (live-vqc?)" in lines
 
 
@@ -173,7 +189,7 @@ def test_what_is_made_of_earlier_rows_is_told_and_what_makes_it_again(corpus: Sm
     corpus.ingest()
     root = corpus.root
     assert overview_of(root).next_steps[0] == (
-        "konvid-150k: clip_features is not made: vqa-assets materialize clip_features,mos_features --partition "
+        "konvid-150k: clip_features is not made: vqa-assets materialize clip_features mos_features --partition "
         "konvid-150k, or vqa-assets run"
     )
     jsonl = root.corpus_jsonl(KONVID)

@@ -125,7 +125,7 @@ def test_the_command_prints_json_and_loads_no_dagster(corpus: SmallCorpus) -> No
         text=True,
         check=True,
     )
-    found = {status["name"]: status for status in json.loads(done.stdout)}
+    found = {status["name"]: status for status in json.loads(done.stdout)["corpora"]}
     assert found["konvid-150k"]["rows"] == 2
 
 
@@ -240,14 +240,15 @@ def test_what_is_absent_is_named_only_unless_all_is_asked_for(
     assert main(["--root", root]) == 0
     _, *told, last = capsys.readouterr().out.splitlines()
     assert (told[0], "chug" in "".join(told)) == ("konvid-150k", False)
-    assert last.startswith("not there: konvid-1k, lsvq")
-    assert last.endswith("(--all says what each needs)")
+    assert last == f"not there: {len(CORPORA) - 1} corpora (vqa-assets status --all says what each needs)"
     assert main(["--root", root, "--all"]) == 0
     assert "chug: nothing there; " in capsys.readouterr().out
     assert main(["--root", root, "--json"]) == 0
-    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["konvid-150k"]
+    told = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in told["corpora"]] == ["konvid-150k"]
+    assert set(told["not_there"]) == set(CORPORA) - {"konvid-150k"}
     assert main(["--root", root, "--json", "--all"]) == 0
-    assert {one["name"] for one in json.loads(capsys.readouterr().out)} == set(CORPORA)
+    assert {one["name"] for one in json.loads(capsys.readouterr().out)["corpora"]} == set(CORPORA)
 
 
 def test_a_damaged_manifest_of_all_corpora_hides_nothing_of_one_and_concerns_no_absent_one(

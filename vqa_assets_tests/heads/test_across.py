@@ -17,7 +17,7 @@ from vqa_assets.heads.recipe import UNIFIED_SCHEMA, CorpusFacts
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.provenance.verify import verify
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, unified
-from vqa_assets_tests.shared.platform import data_version, failure, metadata
+from vqa_assets_tests.shared.platform import data_version, failure, metadata, shown_rows
 
 CORPORA = ("konvid-1k", "konvid-150k", "lsvq", "live-vqc")
 ALL_FACTS = {**FACTS, "lsvq": CorpusFacts("LSVQ", "CC BY", "Ying et al. 2021", "lsvq-2021", "attribution")}
@@ -156,7 +156,7 @@ def test_the_asset_leaves_a_file_its_manifest_and_a_picture(tables, root_path, p
     path = root_path / "models" / "cross_corpus_evaluation.json"
     assert json.loads(path.read_text())["schema"] == "cross-corpus-evaluation-v1"
     assert told["path"] == "models/cross_corpus_evaluation.json"
-    assert [dict(record.data)["trained on"] for record in told["srocc"].records] == ["konvid-1k", "konvid-150k", "lsvq"]
+    assert [row["trained on"] for row in shown_rows(told["srocc"])] == ["konvid-1k", "konvid-150k", "lsvq"]
     assert told["heat_map"].startswith("![trained on, tested on](data:image/png;base64,")
     assert "chug" in told["absent_corpora"]
     assert verify(root_path / "models" / "cross_corpus_evaluation.manifest.json").holds

@@ -34,6 +34,7 @@ from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
 from vqa_assets.heads.rows.synthetic import synthetic_table
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
+from vqa_assets_tests.shared.platform import shown_rows
 
 QUICK = TrainingSettings(epochs=2, device="cpu", protocol_splits=0)
 RNG = np.random.default_rng(5)
@@ -319,10 +320,10 @@ class TestHead:
         assert shown["srocc_ceiling"] == pytest.approx(above["folds"]["srocc"], abs=1e-4)  # rounded
         assert next(iter(shown)) == "verdict"
         assert shown["verdict"].startswith(m["status"])
-        assert list(shown["folds"].records[0].data) == ["name", "rows", "groups", "srocc", "plcc", "rmse"]
+        assert list(shown_rows(shown["folds"].value)[0]) == ["name", "rows", "groups", "srocc", "plcc", "rmse"]
         assert shown["label_noise"].endswith("better on the same splits")
-        last = shown["protocol"].records[-1].data
-        assert (last["predictor"], last["srocc"]) == (
+        last = shown_rows(shown["protocol"].value)[-1]
+        assert (last["predictor"], float(last["srocc"])) == (
             "ceiling of the labels",
             pytest.approx(above["protocol"]["srocc"], abs=1e-3),
         )

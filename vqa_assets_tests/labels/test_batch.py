@@ -22,7 +22,7 @@ from vqa_assets.provenance import RunContext
 from vqa_assets.tables.makers import published_path
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.label_tables import label
-from vqa_assets_tests.shared.platform import Platform, failure, metadata
+from vqa_assets_tests.shared.platform import Platform, failure, metadata, shown_rows
 
 
 class Bench:
@@ -313,7 +313,7 @@ class TestAsset:
             "mos_label_batch_split_leakage": True,
         }
         told = metadata(result, "mos_label_batch")
-        assert [record.data["status"] for record in told["tables"].records] == ["ok", "ok"]
+        assert [row["status"] for row in shown_rows(told["tables"])] == ["ok", "ok"]
         assert told["report_path"] == "batch.report.md"
         assert told["manifest"]["run_provenance"]["dagster"]["asset_key"] == "mos_label_batch"
 

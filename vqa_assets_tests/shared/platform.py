@@ -100,6 +100,14 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     return {name: value.value for name, value in event.metadata.items()}
 
 
+def shown_rows(value: Any) -> list[dict[str, Any]]:
+    """The rows of a metadata table: those of an inline one, or those of Markdown, whose cells are texts."""
+    if not isinstance(value, str):
+        return [dict(record.data) for record in value.records]
+    names, _, *lines = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in value.splitlines())
+    return [dict(zip(names, line, strict=True)) for line in lines]
+
+
 def data_version(result: dg.ExecuteInProcessResult, asset: str) -> str:
     """The data version that the run gave the asset."""
     (event,) = result.asset_materializations_for_node(asset)

@@ -596,7 +596,11 @@ class TestCounters:
         gone, lost = tmp_path / "gone.jsonl", tmp_path / "live-vqc" / "live_vqc.jsonl"
         unified(shard("acr", row("a", 3.0)), Shard(gone), Shard(lost))
         told = [(r.levelno, r.message) for r in caplog.records if "absent" in r.message or r.levelno > logging.INFO]
-        assert told == [(logging.INFO, f"unified_corpus: absent: {gone}, live-vqc")]
+        where = "(vqa-assets status --all says what each needs)"
+        assert told == [(logging.INFO, f"unified_corpus: absent: {gone}, live-vqc {where}")]
+        caplog.clear()
+        unified(shard("acr", row("a", 3.0)), *(Shard(tmp_path / f"gone-{n}.jsonl") for n in range(17)))
+        assert f"unified_corpus: absent: 17 corpora {where}" in [r.message for r in caplog.records]
 
 
 class TestPublishing:
