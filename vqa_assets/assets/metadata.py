@@ -30,7 +30,7 @@ VALUE_PX = 285
 """What Dagster's page of a partition leaves for a value in a window of 1024 pixels."""
 LONGEST_WORD = 36
 """So many characters of one word are seen there: what stands behind a value is empty."""
-_MOST_COLUMNS = 6
+_MOST_COLUMNS, _SHORT_MARKDOWN = 6, 1000
 _CHARACTER_PX, _HEADER_CHARACTER_PX, _MARGINS_PX = 8.43, 7.22, 17
 _BREAKS = re.compile(r"\s+|(?<=\w-)(?=[^\W\d])")
 PANELS_DRAWN = 12
@@ -53,8 +53,13 @@ def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any] | None:
     if len(cells) == 1 and len(names) > _MOST_COLUMNS:
         cells = [{"name": name, "value": value} for name, value in cells[0].items()]
     if _narrowest_px(cells) > VALUE_PX:
-        return dg.MetadataValue.md(markdown_table(cells))
+        return behind_a_click(markdown_table(cells))
     return dg.MetadataValue.table([dg.TableRecord(row) for row in cells])
+
+
+def behind_a_click(markdown: str) -> dg.MetadataValue[Any]:
+    """Markdown that no page shows at once: with blanks at its end, for short ones are (Dagster 1.13)."""
+    return dg.MetadataValue.md(markdown.ljust(_SHORT_MARKDOWN))
 
 
 def sentences(name: str, lines: Iterable[str]) -> dg.MetadataValue[Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import narrow, sentences
+from vqa_assets.assets.metadata import behind_a_click, narrow, sentences
 from vqa_assets.assets.published import shown_metadata
 from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.resources.data_root import DataRootResource
@@ -59,7 +59,7 @@ def make_overview_asset(catalog: Catalog, published: Iterable[dg.AssetsDefinitio
             metadata=shown_metadata(
                 {
                     "made_at": found.made_at_utc,
-                    "page": dg.MetadataValue.md(found.markdown()),
+                    "page": behind_a_click(found.markdown()),
                     # Sentences, which wrap: this page leaves a value half the room that others do. The tables are in
                     # the Markdown.
                     **sentences_of,

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.assets.metadata import LONGEST_WORD, longest_word
+from vqa_assets.assets.metadata import LONGEST_WORD, behind_a_click, longest_word
 from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import VqaError
 from vqa_assets.printing import plain, plain_values
@@ -225,7 +225,7 @@ def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, dg.JsonMetadataValue):
             return dg.MetadataValue.json(plain_values(value.value))
         if isinstance(value, str) and longest_word(value) > LONGEST_WORD:
-            return dg.MetadataValue.md(f"`{plain(value)}`")
+            return behind_a_click(f"`{plain(value)}`")
         return plain_values(value) if isinstance(value, str | list) else value
 
     return {name: shown(value) for name, value in metadata.items() if not _is_nothing(value)}

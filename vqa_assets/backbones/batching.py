@@ -195,20 +195,30 @@ class Batches:
 
 def usual_batches(network: Network) -> tuple[int, int]:
     """How many batches run at once, and how many pictures are in one, by the memory that the device has left."""
+    from vqa_assets.clips.caps import ClipCaps
+
     one = network.backbone.inputs[0]
     scale = max(one.frames * one.height * one.width / 224**2, 1e-3)
-    fits = max(int(_free_bytes(network.device) // 2 // (_PICTURE_BYTES * scale)), 1)
+    free = _free_on_cuda() if network.device == "cuda" else ClipCaps().budget_bytes
+    if free is None:
+        _log.info(
+            "backbone %s: without torch nobody says what memory the GPU has free: %d pictures at once, halved where "
+            "they are too many (backbone_batch sets another number)",
+            network.backbone.id,
+            BATCH_ON_CUDA,
+        )
+        return 1, BATCH_ON_CUDA
+    fits = max(int(free // 2 // (_PICTURE_BYTES * scale)), 1)
     if network.device == "cuda":
         return 1, min(fits, BATCH_ON_CUDA)
     lanes = min(os.cpu_count() or 1, fits)
     return lanes, min(fits // lanes, BATCH_ON_CPU)
 
 
-def _free_bytes(device: str) -> int:
-    from vqa_assets.clips.caps import ClipCaps
-
-    if device == "cuda":
+def _free_on_cuda() -> int | None:
+    """The bytes that the GPU has free; None on a machine that only measures, where torch is not installed."""
+    try:
         import torch
-
-        return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
-    return ClipCaps().budget_bytes
+    except ImportError:
+        return None
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0

@@ -15,9 +15,11 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import timedelta
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from vqa_assets.clips.folders import FileStamp, stamp_of_object
 from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes
@@ -43,6 +45,13 @@ _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
 _MACHINES_OWN = "169.254.169.254"
 """Where a cloud tells its machines their role: asked for want of variables."""
+_MACHINE_ANSWERS_S = 2.0
+_NAMES_OF_CREDENTIALS = {
+    "s3": re.compile("^AWS_.*(KEY|TOKEN|CREDENTIALS_(RELATIVE|FULL)_URI|SKIP_SIGNATURE)"),
+    "gs": re.compile("^GOOGLE_.*(KEY|CREDENTIALS|SERVICE_ACCOUNT|TOKEN|SKIP_SIGNATURE)"),
+    "az": re.compile("^(AZURE_.*(KEY|SAS|TOKEN|CLIENT|CLI|SKIP_SIGNATURE)|(IDENTITY|MSI)_ENDPOINT$)"),
+}
+"""The variables of which the library takes credentials, by the scheme of an address."""
 _ALLOWING = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
 Result = TypeVar("Result")
 
@@ -71,7 +80,10 @@ class OpenStore:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._reading, self._writing = _library_store(url, SILENT_S), _library_store(url, None)
+        provider = _provider(os.environ) if url.startswith("s3://") else None
+        self._reading, self._writing = _library_store(url, SILENT_S, provider), _library_store(url, None, provider)
+        if provider is None:
+            _check_credentials(url, os.environ)
         self._puts = threading.Semaphore(_PUTS_AT_ONCE)
         self._unanswered = 0
 
@@ -257,7 +269,35 @@ _opened: dict[tuple[int, str], OpenStore] = {}
 _opening = threading.Lock()
 
 
-def _library_store(url: str, silent_s: int | None) -> Any:
+def _check_credentials(url: str, environment: Mapping[str, str]) -> None:
+    """ObjectStoreError where nothing names credentials, and this machine has no role that would give some.
+
+    The library asks the machine's own service for them, and repeats that for a minute where nobody answers.
+    """
+    named = _NAMES_OF_CREDENTIALS[url.partition(":")[0]]
+    login = Path.home() / ".config" / "gcloud" / "application_default_credentials.json"
+    if any(named.search(name) and value for name, value in environment.items()):
+        return
+    if url.startswith("gs:") and login.is_file():
+        return
+    own = environment.get("AWS_METADATA_ENDPOINT") or f"http://{_MACHINES_OWN}"
+    address = urlsplit(own)
+    service = HTTPConnection(address.hostname or _MACHINES_OWN, address.port, timeout=_MACHINE_ANSWERS_S)
+    try:
+        service.request("GET", "/")
+        service.getresponse()  # whatever it says: it is there, and the library asks it in its own way
+    except (OSError, HTTPException):
+        raise ObjectStoreError(
+            f"{url}",
+            found=f"no credentials in the environment, and no role of this machine ({own} does not answer)",
+            expected="rights to list, read and write there",
+            next_step="set the store's variables, of a public bucket AWS_SKIP_SIGNATURE=true (docs/object-stores.md)",
+        ) from None
+    finally:
+        service.close()
+
+
+def _library_store(url: str, silent_s: int | None, provider: Any) -> Any:
     """The library's store; one for reading gives a server that falls silent up, one for writing waits for its end."""
     try:
         from obstore.store import from_url
@@ -273,7 +313,6 @@ def _library_store(url: str, silent_s: int | None) -> Any:
         options["read_timeout"] = f"{silent_s}s"
     if _allows_http(os.environ):
         options["allow_http"] = True
-    provider = _provider(os.environ) if url.startswith("s3://") else None
     try:
         make: Any = from_url  # its types tell each kind of store's arguments apart
         retries = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_FOR_S)}

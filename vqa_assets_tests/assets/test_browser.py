@@ -12,7 +12,11 @@ from playwright.sync_api import Page, expect
 
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs, defs
+from vqa_assets.outcomes import note_outcome
 from vqa_assets.resources.data_root import DataRootResource
+from vqa_assets.tables.paths import DataRoot
+from vqa_assets_tests.shared.fakes import KONVID
+from vqa_assets_tests.shared.head_tables import labelled
 from vqa_assets_tests.shared.web_ui import WebUi, browser_page
 
 pytestmark = pytest.mark.needs_tool("chromium")
@@ -126,20 +130,92 @@ def test_a_check_that_warns_and_one_that_fails_are_seen_as_such(page: Page, web_
 
 
 def run_schema_check(web_ui: WebUi, partition: str) -> None:
-    """The check alone, in the UI's own instance."""
-    platform = build_defs(data_root=DataRootResource(path=str(web_ui.place.data)))
+    """The check alone."""
     key = dg.AssetCheckKey(dg.AssetKey("corpus_jsonl"), "corpus_jsonl_schema")
-    job = dg.define_asset_job("checks", dg.AssetSelection.checks(key))
+    run_beside(web_ui, dg.AssetSelection.checks(key), partition)
+
+
+def run_beside(web_ui: WebUi, chosen: dg.AssetSelection, partition: str | None, **config: object) -> str:
+    """A run in the UI's own instance, and its id."""
+    platform = build_defs(data_root=DataRootResource(path=str(web_ui.place.data)))
+    job = dg.define_asset_job("chosen", chosen)
     only = dg.Definitions(
         assets=platform.assets, asset_checks=platform.asset_checks, jobs=[job], resources=platform.resources
     )
     with dg.DagsterInstance.from_config(str(web_ui.place.folder / "home")) as instance:
-        only.resolve_job_def("checks").execute_in_process(
-            tags={"dagster/partition": partition},
+        result = only.resolve_job_def("chosen").execute_in_process(
+            tags={"dagster/partition": partition} if partition else {},
             instance=instance,
             raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                **({"ops": {name: {"config": of} for name, of in config.items()}} if config else {}),
+            },
         )
+    return result.run_id
+
+
+CUT = """() => {
+    const cut = [];
+    const scrolls = e => ["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX);
+    const walker = document.createTreeWalker(document.querySelector("[role=dialog]") || document.body, 4);
+    while (walker.nextNode()) {
+        const text = walker.currentNode, element = text.parentElement;
+        if (!text.textContent.trim() || !element.closest("table, [role=dialog]")) continue;
+        const range = document.createRange();
+        range.selectNodeContents(text);
+        const box = range.getBoundingClientRect();
+        if (box.width === 0 || box.top >= innerHeight || box.bottom <= 0) continue;
+        let right = innerWidth;
+        for (let e = element; e; e = e.parentElement)
+            if (scrolls(e)) right = Math.min(right, e.getBoundingClientRect().right);
+        if (box.right > right + 1) cut.push(text.textContent.slice(0, 60) + ` (${Math.round(box.right - right)} px)`);
+    }
+    return cut;
+}"""
+"""The texts of tables and dialogs in the window that end right of it, or of whatever they scroll in."""
+
+
+@pytest.fixture(scope="module")
+def standing(web_ui: WebUi, launched: str) -> str:
+    """Of the first corpus a head (it has wide tables), of all an overview; the id of a run of another that failed."""
+    root = DataRoot(web_ui.place.data)
+    labelled(40).write_parquet(root.labelled(KONVID))
+    (root.path / "lsvq").mkdir()
+    settings = {"epochs": 2, "label_noise": "never", "protocol_splits": 10}
+
+    def run() -> str:
+        run_beside(web_ui, dg.AssetSelection.assets("mos_head"), KONVID.name, mos_head=settings)
+        failed = run_beside(web_ui, dg.AssetSelection.assets("corpus_annotations"), "lsvq")
+        note_outcome(root, ["corpus_annotations"], "lsvq", {"corpus_annotations": f"{root.path}/lsvq: no score file"})
+        run_beside(web_ui, dg.AssetSelection.assets("overview"), None)
+        return failed
+
+    with ThreadPoolExecutor(1) as beside:
+        return beside.submit(run).result()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
+def test_nothing_is_cut_in_the_first_screen_of_a_head_a_corpus_the_overview_and_a_failed_run(
+    page: Page, web_ui: WebUi, launched: str, standing: str, width: int, height: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    first_values = {
+        f"assets/mos_head?view=partitions&partition={KONVID.name}": "Do not ship it",
+        f"assets/corpus_jsonl?view=partitions&partition={launched}": "HTTP 404",
+        "assets/overview": "then vqa-assets ingest lsvq",
+        f"runs/{standing}": "no annotation file",
+    }
+    for path, value in first_values.items():
+        page.goto(f"{web_ui.address}/{path}")
+        # Of a run the first line that has it may be out of sight: its page shows the last ones.
+        shown = page.get_by_text(value)
+        expect(shown.last if path.startswith("runs") else shown.first).to_be_in_viewport()
+        assert page.evaluate(CUT) == [], path
+    page.goto(f"{web_ui.address}/assets/overview")
+    page.locator("tr", has_text="page").get_by_text("Show Markdown").click()
+    expect(page.get_by_role("dialog").get_by_text("reads afresh")).to_be_in_viewport()
+    assert page.evaluate(CUT) == []
 
 
 def test_a_sensor_that_is_switched_on_picks_up_a_dropped_file(page: Page, web_ui: WebUi) -> None:

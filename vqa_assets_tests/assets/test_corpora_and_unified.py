@@ -315,7 +315,7 @@ def test_the_unified_corpus_shows_clips_labels_licences_duplicates_and_related_c
     assert not {"duplicates", "dropped_rows", "related_clips"} & told.keys()
     assert list(told)[:2] == ["rows_in", "raw_scores_that_disagree"]
     # No page breaks so long a path: it is Markdown, behind a click.
-    assert told["croissant"] == "`aggregated/unified_corpus.croissant.json`"
+    assert told["croissant"].rstrip() == "`aggregated/unified_corpus.croissant.json`"
     assert told["related_clips_path"] == "aggregated/related_clips.json"
 
 

@@ -1,5 +1,6 @@
 """Backbones as families: vectors whose numbers are known, of the frames planned, whatever else is measured beside."""
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from vqa_assets.backbones.batching import Batches
+from vqa_assets.backbones.batching import BATCH_ON_CUDA, Batches, usual_batches
 from vqa_assets.backbones.declaration import FragmentsView
 from vqa_assets.backbones.folder import read_backbone
 from vqa_assets.backbones.network import Network
@@ -442,6 +443,18 @@ def test_out_of_memory_the_batch_is_halved_and_that_is_said_once(
     ]
     with pytest.raises(TransientClipError, match=r"no memory for one picture: .*Failed to allocate"):
         Batches(Narrow(network, 0), 4).embed([pictures])  # type: ignore[arg-type]
+
+
+def test_a_gpu_on_a_machine_without_torch_takes_the_usual_batch_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(read_backbone(backbone_folder(tmp_path)), "cpu")
+    network.device = "cuda"  # there is none here
+    monkeypatch.setitem(sys.modules, "torch", None)
+    caplog.set_level("INFO", logger="vqa_assets")
+    assert usual_batches(network) == (1, BATCH_ON_CUDA)
+    (record,) = caplog.records
+    assert "without torch nobody says what memory the GPU has free: 256 pictures at once" in record.getMessage()
 
 
 def test_what_a_network_cannot_embed_costs_its_own_clip_only(tmp_path: Path) -> None:

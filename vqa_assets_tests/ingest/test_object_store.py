@@ -1,7 +1,9 @@
 """Clips that are kept in an object store: fetched into it, read from it, listed once; against moto's server."""
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,7 @@ from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.overview import status_of
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
+from vqa_assets_tests.shared.hostile_server import HostileServer, says
 from vqa_assets_tests.shared.object_server import ACCESS_KEY, SECRET_KEY, Bucket, ObjectServer
 from vqa_assets_tests.shared.platform import Platform
 
@@ -410,6 +413,30 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(ObjectStoreError, match=r"pip install .vqa-assets\[objects\]"):
         OpenStore("s3://bucket/x")
+
+
+def test_without_credentials_a_machine_without_a_role_is_told_within_seconds(
+    server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setattr(stores, "_MACHINE_ANSWERS_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:  # who never answers
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        for url in ("s3://bucket/x", "gs://bucket/x", "az://container/x"):
+            begun = time.monotonic()
+            with pytest.raises(ObjectStoreError, match="no credentials in the environment, and no role of this machi"):
+                OpenStore(url)
+            assert time.monotonic() - begun < 5
+        with monkeypatch.context() as public:
+            public.setenv("AWS_SKIP_SIGNATURE", "true")
+            OpenStore("s3://bucket/x")
+    # A machine that has a role answers, in whatever way: the library asks it for credentials.
+    server.on("/", says("401 Unauthorized"))
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", server.url())
+    OpenStore("s3://bucket/x")
 
 
 def test_a_profile_of_aws_is_read_where_boto3_is_there(
