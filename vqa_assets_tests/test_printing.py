@@ -76,7 +76,7 @@ def test_only_one_module_prints_and_every_logger_of_ours_comes_from_it():
                 if called == "print" or called.endswith("getLogger"):
                     own.setdefault(path.relative_to(CODE).as_posix(), []).append(ast.unparse(node))
     # Beside it: a run sets the level of all our loggers at their root.
-    assert own.pop("assets/runs.py") == ["logging.getLogger('vqa_assets')"]
+    assert own.pop("stages/run.py") == ["logging.getLogger('vqa_assets')"]
     assert set(own) == {"printing.py"}, own
 
 

@@ -101,7 +101,7 @@ def test_what_failed_is_kept_with_its_words_and_the_command_that_mends_it(ran: P
 def test_the_page_of_a_failed_pass_says_when_it_was_made_what_failed_and_the_next_step(ran: Pass) -> None:
     first, *_ = ran.page["page"].splitlines()
     assert first == f"Made at {ran.page['made_at']}; `vqa-assets status` reads afresh."
-    assert shown_rows(ran.page["next"])[0] == {"next": FIRST}
+    assert ran.page["next"] == f"(1) {FIRST}"
     failed = shown_rows(ran.page["failed"])[0]["failed"]
     assert failed.startswith("corpus_annotations [lsvq]: lsvq: ")
     assert failed.endswith("; once mended: vqa-assets ingest lsvq")
@@ -129,6 +129,8 @@ def test_status_reads_the_same_afresh(ran: Pass, capsys: pytest.CaptureFixture[s
         "vqa-assets ingest lsvq",
     )
     assert [one["name"] for one in told["corpora"]] == ["konvid-150k", "lsvq"]
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert [name for name in (*told, *told["failed"][0]) if f"`{name}`" not in page] == []
     assert (told["shared"], told["heads"], told["no_corpus"]) == ([], [], {"live_vqc": "live-vqc"})
     assert "no corpus: live_vqc (live-vqc?)" in lines
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from vqa_assets.command import main
 from vqa_assets.errors import SettingsError
 from vqa_assets.resources import trainer
 from vqa_assets_tests.shared.installed import UV, Installed, fresh_environment
@@ -21,6 +22,7 @@ from vqa_assets_tests.shared.web_ui import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/installing.md").read_text(encoding="utf-8")
+COMMANDS_PAGE = (REPOSITORY / "docs/commands.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 SLIM = REPOSITORY / "requirements/slim.txt"
 RELEASED = REPOSITORY / "vqa_assets_tests/shared/released/second.tar.gz"
@@ -170,20 +172,35 @@ def test_uv_takes_what_the_page_gives_it() -> None:
 @pytest.mark.takes_long("Dagster's dg")
 def test_dg_lists_and_launches_what_the_project_has(tmp_path: Path) -> None:
     dg = Path(sys.executable).with_name("dg")
-    (tmp_path / "home").mkdir()
     corpus = tmp_path / "data/live-vqc"
     corpus.mkdir(parents=True)
     (corpus / "manifest.csv").write_text("a.mp4, 50\nb.mp4, 51\n")
     (corpus / "ingest.toml").write_text("min_rows = 1\n")
-    own = {"DAGSTER_HOME": str(tmp_path / "home"), "VQA_DATA_ROOT": str(tmp_path / "data"), "HOME": str(tmp_path)}
+    root, home = tmp_path / "data", tmp_path / "data/.dagster"
+    own = {"DAGSTER_HOME": str(home), "VQA_DATA_ROOT": str(root), "HOME": str(tmp_path)}
 
-    def ran(*words: str) -> str:
+    def ran(*words: str, status: int = 0) -> str:
         done = subprocess.run(
-            [dg, *words], cwd=REPOSITORY, env={**os.environ, **own}, capture_output=True, text=True, check=False
+            [dg, *words],
+            cwd=REPOSITORY,
+            env={**os.environ, **own},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
+        assert done.returncode == status, done.stdout
+        return done.stdout
 
+    # The home of a data root has the settings that keep its output short.
+    assert main(["init", str(root)]) == 0
     assert "dg list defs\ndg launch --assets corpus_jsonl --partition konvid-150k\n" in PAGE
     assert "corpus_jsonl" in ran("list", "defs", "--json")
-    assert "RUN_SUCCESS" in ran("launch", "--assets", "corpus_annotations", "--partition", "live-vqc")
+    ran("launch", "--assets", "corpus_annotations", "--partition", "live-vqc")
+    line = re.findall("dg launch ([^`]*)`", COMMANDS_PAGE)[0].replace("ASSETS", "corpus_jsonl")
+    (config,) = re.findall("`(--config-json .*?)`", COMMANDS_PAGE)
+    typed = shlex.split(f"launch {line} {config}".replace("CORPUS", "konvid-150k"))
+    failed = ran(*typed, status=1).splitlines()
+    assert len(failed) <= 20
+    for end in (failed[:3], failed[-3:]):
+        assert any(line.startswith("Failure: konvid-150k: no annotation file: ") for line in end), failed
