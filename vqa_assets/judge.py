@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,30 +42,31 @@ _WIDTH = 13
 _COLUMNS_SHOWN = 20
 
 
+@dataclass(frozen=True)
+class JudgeQuestion:
+    """What is judged against which labelled table, and how: the command's arguments by their names.
+
+    ``judged`` is a head's file or name, or a column of the table; ``columns`` are names joined by commas.
+    """
+
+    judged: str
+    table: Path
+    gate: str | None = None
+    columns: str | None = None
+    target: str | None = None
+    lower_is_better: bool = False
+    no_baselines: bool = False
+    out: Path | None = None
+    resamples: int = 1000
+    root: str | None = None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0, 1 for a gate that is missed, 2 for whatever could not be judged."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(given)
+    options = JudgeQuestion(**vars(parser().parse_args(given)))
     try:
-        from vqa_assets.heads.judging.judgement import judge_table, read_judged
-        from vqa_assets.metrics import Bootstrap
-        from vqa_assets.provenance.reading import refuse_changes
-
-        settle(options.table.parent, typed_path(options.judged).parent)
-        recipe = _recipe(options.gate) if options.gate else None
-        predictor = _predictor(options)
-        table = read_judged(options.table, options.target or predictor.learned)
-        judgement = judge_table(
-            predictor,
-            table,
-            recipe,
-            lower_is_better=options.lower_is_better,
-            with_baselines=not options.no_baselines,
-            draw=Bootstrap(options.resamples),
-        )
-        refuse_changes([table.as_read])
-        if options.out:
-            _publish(judgement, options, given)
+        judgement = judgement_of(options, ("python", "-m", "vqa_assets.judge", *given), "command line")
         tell(as_text(judgement), end="", flush=True)
         if options.out:
             tell(f"written: {options.out / JUDGEMENT}, {options.out / PICTURE}", flush=True)
@@ -77,7 +79,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if judgement.gate and not judgement.gate.verdict.passed else 0
 
 
-def _predictor(options: argparse.Namespace) -> "Predictor":
+def judgement_of(question: JudgeQuestion, command: Sequence[str], asked_by: str) -> "Judgement":
+    """The judgement; with ``out`` it is written there too, as what ``command`` made.
+
+    ``asked_by`` says in its manifest where arguments that are no defaults came from. HeadError, SettingsError or
+    TableError where nothing can be judged.
+    """
+    from vqa_assets.heads.judging.judgement import judge_table, read_judged
+    from vqa_assets.metrics import Bootstrap
+    from vqa_assets.provenance.reading import refuse_changes
+
+    settle(question.table.parent, typed_path(question.judged).parent)
+    recipe = _recipe(question.gate) if question.gate else None
+    predictor = _predictor(question)
+    table = read_judged(question.table, question.target or predictor.learned)
+    judgement = judge_table(
+        predictor,
+        table,
+        recipe,
+        lower_is_better=question.lower_is_better,
+        with_baselines=not question.no_baselines,
+        draw=Bootstrap(question.resamples),
+    )
+    refuse_changes([table.as_read])
+    if question.out:
+        _publish(judgement, question, question.out, command, asked_by)
+    return judgement
+
+
+def _predictor(options: JudgeQuestion) -> "Predictor":
     """What is judged.
 
     A file by its suffix, else the table's column of that name, else a head by its name under the data root's models.
@@ -135,7 +165,9 @@ def _recipe(name: str) -> "HeadRecipe":
     return recipes[name]
 
 
-def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def _publish(
+    judgement: "Judgement", question: JudgeQuestion, folder: Path, command: Sequence[str], asked_by: str
+) -> None:
     """``judgement.json`` and ``judgement.png`` in the folder; an error leaves both as they were."""
     from vqa_assets.heads.judging.judgement import VERSION, judgement_png
     from vqa_assets.provenance import Manifest, RunContext, write_manifest
@@ -143,7 +175,6 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
     from vqa_assets.tables.publication import publishing, settle
     from vqa_assets.tables.targets import OwnTarget, check_targets
 
-    folder: Path = options.out
     if folder.exists() and not folder.is_dir():
         raise HeadError(f"--out {folder}", found="a file", expected="a folder", next_step="name a folder")
     files = judgement.predictor.files
@@ -165,16 +196,15 @@ def _publish(judgement: "Judgement", options: argparse.Namespace, arguments: Seq
     settle(folder)
     check_targets("--out", targets, {})
     folder.mkdir(parents=True, exist_ok=True)
-    defaults = vars(parser().parse_args(["", ""]))
+    defaults = vars(JudgeQuestion("", Path()))
     args = {
-        name: {"value": value, "from": "default" if value == defaults[name] else "command line"}
-        for name, value in vars(options).items()
+        name: {"value": value, "from": "default" if value == defaults[name] else asked_by}
+        for name, value in vars(question).items()
     }
-    command = ("python", "-m", "vqa_assets.judge", *arguments)
     described = Manifest(VERSION, judgement.as_json(), args, inputs, {"picture": folder / PICTURE})
     with publishing(STAGE, folder / JUDGEMENT, VERSION) as publication:
         publication.write(folder / PICTURE, judgement_png(judgement))
-        context = RunContext(_root(options.root, folder), {}, Path(__file__), command)
+        context = RunContext(_root(question.root, folder), {}, Path(__file__), tuple(command))
         write_manifest(publication, folder / JUDGEMENT, described, context)
 
 

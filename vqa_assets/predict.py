@@ -13,7 +13,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -91,6 +91,10 @@ class Scored:
         }
 
 
+def _to_stderr(text: str) -> None:
+    tell(text, file=sys.stderr)
+
+
 def find_head(name: str, root: str | None) -> Path:
     """A head by its file (``.onnx`` or ``.json``), else by its name under the data root's ``models``.
 
@@ -165,7 +169,7 @@ def _is_clip(path: Path) -> bool:
     return path.name.lower().endswith(VIDEO_SUFFIXES) and not path.name.startswith(".") and path.is_file()
 
 
-def score_table(head: "Head", path: Path) -> list[Scored]:
+def score_table(head: "Head", path: Path, say: Callable[[str], None] = _to_stderr) -> list[Scored]:
     """Every row of a feature table, in its order; HeadError where the head cannot read it."""
     import polars as pl
 
@@ -176,7 +180,7 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     check_present(path, "feature table", "name a feature table, such as features.parquet")
     table = table_at(path)
     if unknown := refuse_other_vectors(head.manifest.id, head.manifest.backbones, path):
-        tell(f"{path}: nothing says which network measured its vectors of {', '.join(unknown)}", file=sys.stderr)
+        say(f"{path}: nothing says which network measured its vectors of {', '.join(unknown)}")
     key = next((name for name in KEY_COLUMNS if name in table.names), None)
     rows = table.rows((key or "", *IDENTITY_COLUMNS))
     # A head that tells encoders apart scores encodes, many of one source, whose name alone would say too little.
@@ -192,7 +196,7 @@ def score_table(head: "Head", path: Path) -> list[Scored]:
     return [scored_row(head, str(path), name or f"row {row + 1}", scored, row) for row, name in enumerate(keys)]
 
 
-def extractor_of(head: "Head", options: argparse.Namespace) -> "ClipExtractor":
+def extractor_of(head: "Head", named_root: str | None, *, by_windows: bool = False) -> "ClipExtractor":
     """What measures of a clip, or of its windows, all that a head reads.
 
     Backbones are those of the data root, which need not be there for a head that is named by its file.
@@ -203,25 +207,31 @@ def extractor_of(head: "Head", options: argparse.Namespace) -> "ClipExtractor":
     from vqa_assets.features.extractor import FEATURE_SETS, ClipExtractor
     from vqa_assets.heads.rows.vectors import backbones_of, families_in, refuse_other_network
 
-    root = DataRoot.resolve(options.root) if options.root else DataRoot.named()
+    root = DataRoot.resolve(named_root) if named_root else DataRoot.named()
     backbones = backbones_of(head.schema.name, root)
     for name, backbone in backbones.items():
         refuse_other_network(head.manifest.id, head.manifest.backbones.get(name), backbone)
     shipped = families_in(head.schema.name)
     # Of columns that a run named itself nobody says whose they are.
-    own = FEATURE_SETS if options.every is None else (NR_V1.name,)
+    own = (NR_V1.name,) if by_windows else FEATURE_SETS
     sets = shipped if set(shipped) <= set(FEATURE_SETS) else own
     return ClipExtractor(feature_sets=sets, further=tuple(map(backbone_family, backbones.values())))
 
 
-def score_clips(head: "Head", clips: Sequence[Path], workers: int, extractor: "ClipExtractor") -> Iterator[Scored]:
+def score_clips(
+    head: "Head",
+    clips: Sequence[Path],
+    workers: int,
+    extractor: "ClipExtractor",
+    say: Callable[[str], None] = _to_stderr,
+) -> Iterator[Scored]:
     """Each clip measured and scored, in the order given; one that fails has a reason and costs itself only."""
     import polars as pl
 
     from vqa_assets.features.measuring import one_clip_row
 
     stop = Event()
-    line = ProgressLine("predict", len(clips), lambda text: tell(text, file=sys.stderr))
+    line = ProgressLine("predict", len(clips), say)
 
     def work(clip: Path) -> dict[str, Any]:
         return one_clip_row(clip, extractor, stop=stop)
@@ -238,6 +248,23 @@ def score_clips(head: "Head", clips: Sequence[Path], workers: int, extractor: "C
                 scored[clip] = scored_row(head, str(clip), clip.name, of_clip, 0)
             line.update(done)
     yield from (scored[clip] for clip in clips)
+
+
+def score_all(
+    head: "Head",
+    tables: Sequence[Path],
+    clips: Sequence[Path],
+    workers: int,
+    root: str | None,
+    say: Callable[[str], None] = _to_stderr,
+) -> list[Scored]:
+    """Every row of the tables, then every clip, in their order; HeadError where the head cannot read them."""
+    if clips:
+        _refuse_clips_alone(head, f"{clips[0]}")
+    scored = [one for table in tables for one in score_table(head, table, say)]
+    if clips:
+        scored += score_clips(head, clips, workers, extractor_of(head, root), say)
+    return scored
 
 
 def scored_row(head: "Head", source: str, key: str, rows: "ScoredRows", row: int) -> Scored:
@@ -367,12 +394,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         head = open_head(onnx)
         for warning in head.warnings:
             tell(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
-        if clips:
-            _refuse_clips_alone(head, f"{clips[0]}")
         if options.every is not None:
             return _by_windows(head, tables, clips, options, kind)
-        scored = [one for table in tables for one in score_table(head, table)]
-        scored += score_clips(head, clips, options.workers, extractor_of(head, options)) if clips else ()
+        scored = score_all(head, tables, clips, options.workers, options.root)
         if kind == "json":
             text = as_json(head, scored)
         else:
@@ -451,7 +475,7 @@ def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
         clips,
         out,
         ListServices(
-            extractor_of(head, options),
+            extractor_of(head, options.root),
             ClipTools(ProberDescription(caps=ClipCaps()), DownloaderDescription()),
             PoolOfEnvironment(),
             *caches_of(clips, root, out),
@@ -499,6 +523,8 @@ def _by_windows(
     """The scores of windows as asked for, with a picture beside a file; exit status 1 for a clip without any."""
     from vqa_assets import window_scores as by_windows
 
+    if clips:
+        _refuse_clips_alone(head, f"{clips[0]}")
     if tables:
         raise HeadError(
             f"--every: {tables[0]}",
@@ -507,7 +533,8 @@ def _by_windows(
             next_step="name the clips themselves",
         )
     by_windows.check_windows(head)
-    scored = list(by_windows.score_windows(head, clips, options.every, options.workers, extractor_of(head, options)))
+    extractor = extractor_of(head, options.root, by_windows=True)
+    scored = list(by_windows.score_windows(head, clips, options.every, options.workers, extractor))
     if kind == "json":
         text = by_windows.as_json(head, scored)
     else:

@@ -1,0 +1,133 @@
+"""``vqa_assets.api``: what a call refuses and in which words, whose settings hold, what an interrupt leaves.
+
+The calls one after the other, from clips to a head, are in ``docs/test_python``.
+"""
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vqa_assets import api
+from vqa_assets.errors import (
+    AggregateError,
+    AnnotationError,
+    ArgumentError,
+    FeatureError,
+    HeadError,
+    LockedError,
+    SettingsError,
+    TableError,
+    TrainingError,
+    VqaError,
+)
+from vqa_assets.ingest.fakes import FakeProber
+from vqa_assets.tables.lock import corpus_lock
+from vqa_assets_tests.shared.fakes import SmallCorpus
+
+PACKAGE = Path(api.__file__).parent
+NAME = "konvid-150k"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda root: api.ingest("konvid150k", root=root), ArgumentError, "did you mean konvid-150k?"),
+        (lambda root: api.train("konvid_mos_head", root=root), ArgumentError, "did you mean konvid_mos_head_v1?"),
+        (lambda root: api.ingest(NAME, root=root, max_row=5), ArgumentError, "setting 'max_row' of ingest: no setting"),
+        (lambda root: api.measure(NAME, root=root, feature_set=[]), ArgumentError, "did you mean feature_sets?"),
+        (lambda root: api.judge("mos", "t.csv", root=root, gates="x"), ArgumentError, "did you mean gate?"),
+        (
+            lambda root: api.ingest(NAME, root=root, max_rows="5"),
+            SettingsError,
+            "ingest: max_rows: '5', expected a whole",
+        ),
+        (lambda root: api.ingest(NAME, root=root / "no"), SettingsError, "data root"),
+        (lambda root: api.ingest(NAME, root=root), AnnotationError, "score file"),
+        (lambda root: api.unify(root=root), AggregateError, "call ingest (corpus_jsonl) for a corpus first"),
+        (lambda root: api.measure(NAME, root=root), FeatureError, "call ingest (corpus_jsonl) for this corpus first"),
+        (lambda root: api.label(NAME, root=root), TableError, "call measure (clip_features) for this corpus"),
+        (lambda root: api.unify_features(root=root), VqaError, "call unify (unified_corpus) first"),
+        (lambda root: api.train(NAME, root=root), TrainingError, "call label (mos_features) of one of them"),
+        (
+            lambda root: api.train("unified_mos_head_v1", root=root),
+            TrainingError,
+            "call unify_features (unified_features)",
+        ),
+        (
+            lambda root: api.train("fr_regressor_v2", root=root),
+            TrainingError,
+            "run vqa-assets materialize fr_training_corpus",
+        ),
+        (lambda root: api.predict("no_head", root, root=root), HeadError, "no clip in this folder"),
+        (lambda root: api.judge("mos", root / "no.csv", root=root, gate="x"), HeadError, "gate x: no recipe"),
+    ],
+)
+def test_what_cannot_be_done_names_the_call_or_the_word_that_helps(
+    root_path: Path, call: Callable[[Path], Any], error: type[VqaError], said: str
+) -> None:
+    with pytest.raises(error) as raised:
+        call(root_path)
+    assert said in str(raised.value)
+    assert not re.search(r"(?<!vqa-assets )materialize|run config|--", str(raised.value))
+    assert not [path for path in root_path.rglob("*") if path.is_file() and not path.name.startswith(".")]
+
+
+def test_every_asset_that_a_message_names_has_a_call_or_a_command() -> None:
+    rooms = [path for path in PACKAGE.rglob("*.py") if path.parent.name not in ("assets", "sensors")]
+    named = {name for path in rooms for name in re.findall(r"\bmaterialize ([a-z]+_[a-z_]+)", path.read_text())}
+    of_grid = {"fr_training_corpus", "encode_grid_jsonl"}
+    assert named >= of_grid
+    assert named - of_grid <= set(api._CALLS)
+    assert all(hasattr(api, call) for call in api._CALLS.values())
+
+
+def test_settings_come_from_the_call_then_ingest_toml_and_the_manifest_says_which(corpus: SmallCorpus) -> None:
+    corpus.annotate([(f"{number}.mp4", "", 3, 0.5, 5) for number in range(3)])
+    for number in range(3):
+        corpus.stage(f"{number}.mp4", bytes([number]))
+    corpus.drop("ingest.toml", "max_rows = 1\nmin_rows = 2\n")
+    made = api.ingest(NAME, root=corpus.root.path, prober=FakeProber(), max_rows=2, probe_timeout_s=None)
+    assert made.rows == len(corpus.rows()) == 2
+    assert made.counters["rows_in"] == 2
+    told = made.manifest["run_provenance"]
+    assert told["args"]["max_rows"] == {"value": 2, "from": "run config"}
+    assert told["args"]["min_rows"] == {"value": 2, "from": "ingest.toml"}
+    assert told["args"]["probe_timeout_s"]["from"] == "default"
+    assert told["dagster"] == {
+        "run_id": None,
+        "asset_key": "corpus_jsonl",
+        "partition_key": NAME,
+        "code_version": "1",
+        "config": {"max_rows": 2},
+    }
+    assert told["entrypoint"]["path"] == "vqa_assets/api.py"
+
+
+def test_a_corpus_that_another_run_is_at_work_on_is_left_to_it(corpus: SmallCorpus) -> None:
+    corpus.annotate([("a.mp4", "", 3, 0.5, 5)])
+    corpus.stage("a.mp4", b"a")
+    with corpus_lock(corpus.folder, 0), pytest.raises(LockedError, match="another run holds"):
+        api.ingest(NAME, root=corpus.root.path, prober=FakeProber(), min_rows=1, lock_wait_s=0)
+    assert not corpus.root.corpus_jsonl(corpus.corpus).exists()
+
+
+def test_ctrl_c_publishes_nothing_and_keeps_what_was_read(corpus: SmallCorpus) -> None:
+    prober, counts = FakeProber(), []
+
+    def interrupt(done: api.PassCounts) -> None:
+        counts.append((done.done, done.total))
+        signal.raise_signal(signal.SIGINT)
+
+    corpus.annotate([(name, "", 3, 0.5, 5) for name in ("a.mp4", "b.mp4")])
+    for name in ("a.mp4", "b.mp4"):
+        corpus.stage(name, name.encode())
+    with pytest.raises(KeyboardInterrupt):
+        api.ingest(NAME, root=corpus.root.path, prober=prober, progress=interrupt, min_rows=1)
+    assert counts == [(2, 2)]
+    assert not corpus.root.corpus_jsonl(corpus.corpus).exists()
+    assert api.ingest(NAME, root=corpus.root.path, prober=prober, min_rows=1).rows == 2
+    assert prober.probed == {"a.mp4": 1, "b.mp4": 1}
