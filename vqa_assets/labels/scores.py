@@ -56,6 +56,8 @@ _ALWAYS_0_100 = (RAW_MOS, "raw_mos")
 _SD_UNIFIED = "mos_std_dev_unified"
 _SDS = tuple(dict.fromkeys(("mos_std_dev", *GENERAL_SPELLINGS.sd)))
 _COUNTS = tuple(dict.fromkeys(("n_ratings", "mos_n_ratings", *GENERAL_SPELLINGS.count)))
+_LARGEST_COUNT = 2**53
+"""Beyond it a number in a table is no count, and no whole number that one could hold."""
 _LEAST_FOR_0_100 = 5.0 + SLACK
 _EXAMPLES = 5
 _NEXT = "set mos_scale if the column is right, else label_mos_column"
@@ -334,13 +336,28 @@ def _on_both_scales(file: SelectedColumns, mos: str, scales: Sequence[DecidedSca
     elif sd is not None:
         spread = _on_scale(pl.col(sd), _scales_of_mos(file, mos, scales, rule), TRAINING, spread=True)
     if spread is not None:
-        added["mos_std_dev"] = pl.when(spread > 0).then(spread).otherwise(0.0).fill_nan(0.0)
+        # Neither a negative SD nor one without end is any: such a clip's is unknown, as the unified corpus has it too.
+        added["mos_std_dev"] = pl.when((spread > 0) & spread.is_finite()).then(spread).otherwise(0.0)
     count = _first_filled(file, _COUNTS)
     if count is not None:
+        _refuse_counts_beyond_any(file, count)
         added["mos_n_ratings"] = pl.when(pl.col(count).is_finite()).then(pl.col(count)).fill_null(0).cast(pl.Int64)
     carried = [name for name in CARRIED_COLUMNS if name in names]
     others = [name for name in names if name not in (*added, *CARRIED_COLUMNS, ROW)]
     return file.frame.select(ROW, *others, *(expr.alias(name) for name, expr in added.items()), *carried)
+
+
+def _refuse_counts_beyond_any(file: SelectedColumns, count: str) -> None:
+    """LabelError that names the rows whose number of opinions is larger than any number of people."""
+    number = pl.col(count)
+    wrong = file.frame.filter(number.is_finite() & (number.abs() > _LARGEST_COUNT)).select(ROW, count)
+    if wrong.height:
+        raise LabelError(
+            f"{file.path}: {count}: {wrong.height} of {file.frame.height} are no counts",
+            found="; ".join(f"{file.table.place(row)}: {value:g}" for row, value in wrong.head(_EXAMPLES).iter_rows()),
+            expected="how many opinions a score is the mean of",
+            next_step="correct the rows, or leave the column out: counts are then unknown",
+        )
 
 
 def _scales_of_mos(

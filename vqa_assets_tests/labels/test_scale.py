@@ -184,6 +184,17 @@ class TestScale:
         bench.labels(*({"key": k, "mos_raw_0_100": 50, "mos_std_dev": 20} for k in "abc"))
         assert bench.joined()[0]["mos_std_dev"] == pytest.approx(0.8)
 
+    @pytest.mark.parametrize("sd", [-1, math.inf, math.nan, None])
+    def test_an_sd_that_is_none_is_unknown_and_costs_no_label(self, sd, bench):
+        bench.labels(*({"key": k, "mos": 3, "mos_std_dev": sd} for k in "abc"))
+        assert [row["mos_std_dev"] for row in bench.joined()] == [0, 0, 0]
+
+    def test_a_count_beyond_any_number_of_people_is_named(self, bench):
+        path = bench.labels(*({"key": k, "mos": 3, "n_ratings": n} for k, n in (("a", 20), ("b", 10**19), ("c", 1e30))))
+        error = bench.refused()
+        assert error.what == f"{path}: n_ratings: 2 of 3 are no counts"
+        assert error.found == f"{path}:2: 1e+19; {path}:3: 1e+30"
+
     def test_rows_of_the_unified_corpus_are_labels_and_their_sd_is_the_unified_one(self, bench):
         unified = {"mos_scale": "0-100-continuous", "mos_std_dev": 0.8, "mos_std_dev_unified": 20.0}
         bench.labels(*({"key": k, "mos": 50, **unified} for k in "abc"))
