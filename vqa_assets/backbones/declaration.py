@@ -42,6 +42,8 @@ def _are_positive(values: tuple[float, ...]) -> bool:
 
 BackboneId = Annotated[str, Shape(BACKBONE_ID.fullmatch, "lower-case words joined by -")]
 OutputName = Annotated[str, Shape(_OUTPUT.fullmatch, _ONE_WORD)]
+Side = Annotated[int, Field(ge=1, le=16_384)]
+"""Pixels of a picture's side; of a larger one a single picture takes gigabytes."""
 Positive = Annotated[float, Field(gt=0)]
 PixelRange = Annotated[Many[float], Shape(lambda ends: len(ends) == 2 and ends[0] < ends[1], "two numbers, low first")]
 ThreeNumbers = Annotated[Many[float], Shape(lambda values: len(values) == 3, "three numbers, red first")]
@@ -60,8 +62,8 @@ class InputDeclaration(Declared):
 
     name: str = ""
     layout: Layout | None = None
-    height: AtLeastOne | None = None
-    width: AtLeastOne | None = None
+    height: Side | None = None
+    width: Side | None = None
     frames_per_piece: AtLeastOne | None = None
     stride: AtLeastOne | None = None
     range: PixelRange = (0.0, 1.0)
@@ -76,7 +78,7 @@ class ResizeView(Declared):
     None: 256, or 8/7 of the input's longer side where that is more.
     """
 
-    short_side: AtLeastOne | None = None
+    short_side: Side | None = None
 
 
 class DifferenceView(ResizeView):

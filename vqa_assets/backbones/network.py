@@ -82,7 +82,8 @@ def over_places(output: "NDArray[Any]") -> "Floats":
     import numpy as np
 
     if output.ndim < 3:
-        return output.reshape(len(output), -1).astype(np.float32)
+        rows = np.atleast_1d(output)  # a single number of all pictures is one row, which ``tried_out`` refuses
+        return rows.reshape(len(rows), -1).astype(np.float32)
     places = (1,) if output.ndim == 3 else tuple(range(2, output.ndim))
     means = output.mean(axis=places, dtype=np.float64)
     return np.concatenate([means, output.std(axis=places, dtype=np.float64)], axis=1).astype(np.float32)
@@ -118,8 +119,10 @@ def tried_out(network: Network) -> Mapping[str, int]:
 
     backbone, noise = network.backbone, np.random.default_rng(0)
     shapes = [(2, one.frames, one.height, one.width, 3) for one in backbone.inputs]
-    both = [as_batch(noise.random(shape, np.float32), one) for shape, one in zip(shapes, backbone.inputs, strict=True)]
     try:
+        # Here, too: two pictures of a size that somebody declared may be more than there is memory for.
+        pictures = [noise.random(shape, np.float32) for shape in shapes]
+        both = [as_batch(own, one) for own, one in zip(pictures, backbone.inputs, strict=True)]
         together, alone = network.embed(both), network.embed([one[:1] for one in both])
     except Exception as error:  # onnxruntime's errors share no base but this
         raise _cannot_run(backbone, error) from error

@@ -182,7 +182,8 @@ def _schema_error(error: Any, table: Table, what: str, offset: int) -> SchemaErr
     complaints: dict[str, list[str]] = {}
     for (column, check), group in error.failure_cases.groupby(["column", "check"], dropna=False, sort=False):
         of_column = complaints.setdefault(str(column), [])
-        values = list(group["failure_case"])
+        # As Python has them: a message must not speak of np.int64.
+        values = [value.item() if hasattr(value, "item") else value for value in group["failure_case"]]
         rows = [offset + int(i) + 1 for i in group["index"].dropna()][:_EXAMPLES]
         if check == "column_in_dataframe":
             of_column.append(f"no column {', '.join(values)}")

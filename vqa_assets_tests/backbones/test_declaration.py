@@ -138,6 +138,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     '[input]\nname = "pixel"': ("input.name: 'pixel'", "an input of tiny.onnx: pixels"),
     "[input]\nheight = 9": ("input.height: 9", "expected 8, which tiny.onnx is made for"),
+    "[input]\nheight = 200000": ("height: 200000", "at most 16384"),
+    "[views]\nresize = { short_side = 1000000 }": ("short_side: 1000000", "at most 16384"),
     "[input]\nwidth = 0": ("width: 0", "a whole number of at least 1"),
     "[input]\nframes_per_piece = 4": ("input.frames_per_piece: a picture's layout", "leave frames_per_piece out"),
     "[input]\nstride = 4": ("input.stride: a picture's layout", "leave stride out"),
@@ -268,9 +270,10 @@ def test_an_opset_that_is_too_new_is_told_with_the_runtimes_version(tmp_path: Pa
     [
         ([helper.make_node("Log", ["negative"], ["answer"])], "NaN or infinity of two pictures of noise"),
         ([helper.make_node("ReduceMean", ["embedding"], ["answer"], axes=[0], keepdims=1)], "a row a picture"),
+        ([helper.make_node("ReduceMean", ["embedding"], ["answer"], keepdims=0)], "a row a picture"),
         ([helper.make_node("Softmax", ["embedding"], ["answer"], axis=0)], "other numbers beside another picture"),
     ],
-    ids=["nan", "one row", "mixed"],
+    ids=["nan", "one row", "one number", "mixed"],
 )
 def test_an_answer_that_is_no_vector_of_each_picture_is_refused(tmp_path: Path, nodes: list[Any], said: str) -> None:
     below_zero = helper.make_node("Sub", ["means", "ten"], ["negative"])
