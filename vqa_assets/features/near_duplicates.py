@@ -5,6 +5,8 @@ and miss some of what was damaged badly. Groups are reported, never used to dele
 the aggregation's affair.
 """
 
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ COMPARED = ("key", COLUMN, *("nr_width", "nr_height", "nr_duration_s"), *("width
 
 MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where in the measured frames the hashed ones are."""
+
+_OF_FIVE = re.compile(rf"[0-9a-f]{{16}}(-[0-9a-f]{{16}}){{{len(MOMENTS) - 1}}}")
 
 BITS_APART = 8
 """Mean bits of 64 by which the frames of two encodes of one clip may differ; other clips differ by about 32."""
@@ -104,10 +108,11 @@ def near_duplicate_groups(rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Indices of rows in groups of two and more that look alike, in the order of the rows.
 
     Rows need ``clip_phash, nr_width, nr_height, nr_duration_s``, or ``width, height, duration_s`` where those are not
-    there; a row without a hash is in no group. Groups are transitive: two members may differ by more than
+    there; one without a size, or without a hash of five frames (a table of somebody's own may hold others), is in no
+    group. Groups are transitive: two members may differ by more than
     ``BITS_APART`` where a third lies between. Every pair is compared: exact, and a minute or two for 150 000 clips.
     """
-    places = [i for i, row in enumerate(rows) if row.get(COLUMN)]
+    places = [i for i, row in enumerate(rows) if _OF_FIVE.fullmatch(str(row.get(COLUMN) or ""))]
     if len(places) < 2:
         return []
     hashes = np.array([[int(word, 16) for word in rows[i][COLUMN].split("-")] for i in places], dtype=np.uint64)
@@ -200,7 +205,7 @@ def _pairs(hashes: NDArray[np.uint64], shapes: NDArray[np.float64]) -> tuple[NDA
 
 
 def _shape(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Logarithms of aspect ratio and duration."""
-    width, height = row.get("nr_width") or row["width"], row.get("nr_height") or row["height"]
+    """Logarithms of aspect ratio and duration; NaN, which is like nothing, where the ratio is not known."""
+    width, height = (row.get(f"nr_{side}") or row.get(side) or math.nan for side in ("width", "height"))
     seconds = row.get("nr_duration_s") or row.get("duration_s") or 1.0
     return float(np.log(width / height)), float(np.log(max(seconds, 1e-3)))

@@ -267,6 +267,10 @@ def test_clips_of_another_length_or_shape_are_no_near_duplicates() -> None:
     rows = [row, {**row, "duration_s": 20.0}, {**row, "width": 48}, {**row, "duration_s": 10.2}, {"clip_phash": None}]
     assert near_duplicate_groups(rows) == [[0, 3]]
     assert near_duplicate_groups(rows[:1]) == []
+    # A table of somebody's own may hold hashes of another kind, and say nothing of a clip's size.
+    of_others = [{**row, "clip_phash": of} for of in ("0123456789abcdef", "a hash", 7)]
+    sizeless = [{"clip_phash": row["clip_phash"], "duration_s": 10.0}] * 2
+    assert near_duplicate_groups([*rows, *of_others, *sizeless]) == [[0, 3]]
 
 
 def test_without_imagehash_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
