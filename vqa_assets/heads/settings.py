@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, model_validator
 from vqa_assets.corpora import CORPORA
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.errors import SettingsError
-from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema
+from vqa_assets.feature_names import NO_REFERENCE_CLIP, FeatureSchema, schema_in_order
 from vqa_assets.heads.recipe import DISPLAY_SCHEMAS, FEATURE_SCHEMAS, OWN_COLUMNS, HeadRecipe
 from vqa_assets.heads.rows.vectors import is_schema_name, schema_named
 from vqa_assets.settings import Many, SettingPath, Settings, Shape, TableFiles, Unfit, as_path, setting
@@ -111,6 +111,9 @@ class CrossCorpusSettings(Settings):
             raise Unfit(repr(labels), "features: these are the label, or made of it", "columns")
         if len(set(self.columns)) < len(self.columns):
             raise Unfit(repr(list(self.columns)), "each column once", "columns")
+        # So a manifest writes a vector's numbers: the trained head would be taken for one of so many columns.
+        if blocks := [vector.block for vector in schema_in_order(OWN_COLUMNS, self.columns).vectors]:
+            raise Unfit(repr(blocks), "columns of one number a row; vectors are read by feature_schema", "columns")
         if self.columns and self.feature_schema is not None:
             raise Unfit(repr(list(self.columns)), "no feature_schema beside it", "columns")
         return self

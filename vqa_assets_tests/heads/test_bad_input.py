@@ -214,6 +214,7 @@ def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
         ({"seed": -1}, "seed: -1, expected a whole number of at least 0"),
         ({"columns": ("adm2", "mos", "mos_std_dev")}, r"columns: \['mos', 'mos_std_dev'\], expected features"),
         ({"columns": ("adm2", "Quality", "DMOS")}, r"columns: \['Quality', 'DMOS'\], expected features"),
+        ({"columns": ("adm2", "v[0:8]")}, r"columns: \['v\[0:8\]'\], expected columns of one number a row"),
     ],
     ids=[
         "schema",
@@ -225,6 +226,7 @@ def test_a_table_of_a_corpus_that_is_read_already_is_no_extra_one(tmp_path):
         "seed",
         "label",
         "label by another name",
+        "a block",
     ],
 )
 def test_a_setting_that_cannot_be_followed_is_named(tmp_path, settings, message):
