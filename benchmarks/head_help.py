@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.head_laws import table_of
-from vqa_assets.heads.helped import PlainHeads, SameSplits, with_help
-from vqa_assets.heads.helpers import Helper, HelpingRows
+from vqa_assets.heads.help.assistance import PlainHeads, SameSplits, with_help
+from vqa_assets.heads.help.sources import Helper, HelpingRows
 from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.rows.reading import TrainingTable

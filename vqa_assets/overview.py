@@ -376,7 +376,7 @@ def _advice(corpus: Corpus, root: DataRoot, corpora: Mapping[str, Corpus]) -> st
     labelled = {one.name: root.labelled(one) for one in corpora.values()}
     if not table.is_file() or not any(path.is_file() for name, path in labelled.items() if name != corpus.name):
         return ""
-    from vqa_assets.heads.advice import LEAST_LABELS, advice_on, could_help, labels_in
+    from vqa_assets.heads.help.advice import LEAST_LABELS, advice_on, could_help, labels_in
     from vqa_assets.heads.settings import TrainingSettings
 
     labels = labels_in(table)

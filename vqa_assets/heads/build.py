@@ -11,9 +11,9 @@ import numpy as np
 from vqa_assets.corpora.contents import ENOUGH_CONTENTS
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import TrainingError
-from vqa_assets.heads.advice import advice_on
-from vqa_assets.heads.helped import PlainHeads, with_help
-from vqa_assets.heads.helpers import HelpSources, read_helper
+from vqa_assets.heads.help.advice import advice_on
+from vqa_assets.heads.help.assistance import PlainHeads, with_help
+from vqa_assets.heads.help.sources import HelpSources, read_helper
 from vqa_assets.heads.judging.evaluation import (
     PROPOSED,
     Predictions,
@@ -25,8 +25,9 @@ from vqa_assets.heads.judging.evaluation import (
     unmeasured,
     verdict,
 )
+from vqa_assets.heads.judging.label_errors import ceilings
 from vqa_assets.heads.judging.regression import HeldOut, held_out
-from vqa_assets.heads.label_noise import ceilings, label_noise_of, noise_weights, tried_weighing
+from vqa_assets.heads.label_noise import label_noise_of, noise_weights, tried_weighing
 from vqa_assets.heads.manifest import Exported, MadeHead, build_manifest
 from vqa_assets.heads.members.export import PARITY_ROWS, build_onnx, check_operators, check_parity
 from vqa_assets.heads.members.method import Trainer

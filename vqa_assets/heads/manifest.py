@@ -40,7 +40,7 @@ from vqa_assets.tables.networks import RecordedNetwork
 
 if TYPE_CHECKING:  # a head is put to use without what trains and judges one
     from vqa_assets.backbones.folder import Backbone
-    from vqa_assets.heads.helped import HelpReport
+    from vqa_assets.heads.help.assistance import HelpReport
     from vqa_assets.heads.judging.evaluation import Evaluation, Judged, Verdict
     from vqa_assets.heads.judging.intervals import Intervals
     from vqa_assets.heads.rows.choosing import Chosen

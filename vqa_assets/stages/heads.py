@@ -67,7 +67,7 @@ def train(
     """
     from vqa_assets.heads.build import build_head
     from vqa_assets.heads.experiments import check_same_head
-    from vqa_assets.heads.helpers import sources_of_help
+    from vqa_assets.heads.help.sources import sources_of_help
     from vqa_assets.heads.publish import HeadInputs, publish_head
     from vqa_assets.heads.rows.vectors import with_backbones
 

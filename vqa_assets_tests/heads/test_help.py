@@ -11,12 +11,12 @@ import pytest
 
 from benchmarks import head_help
 from vqa_assets.errors import HeadError, SettingsError, TrainingError
-from vqa_assets.heads.advice import could_help
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.experiments import check_same_head
-from vqa_assets.heads.helped import Line, line_of
-from vqa_assets.heads.helpers import HelpSources, read_helper, shared_contents, sources_of_help
+from vqa_assets.heads.help.advice import could_help
+from vqa_assets.heads.help.assistance import Line, line_of
+from vqa_assets.heads.help.sources import HelpSources, read_helper, shared_contents, sources_of_help
 from vqa_assets.heads.judging.seen import KnownRows, training_of
 from vqa_assets.heads.members.export import MEMBERS, check_operators, run_onnx
 from vqa_assets.heads.members.training import TorchTrainer

@@ -15,16 +15,8 @@ from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.label_noise import (
-    UNWEIGHTED,
-    WEIGHTED,
-    ceiling,
-    decided,
-    error_variance,
-    errors_of,
-    left_out_residuals,
-    noise_weights,
-)
+from vqa_assets.heads.judging.label_errors import ceiling, error_variance, errors_of
+from vqa_assets.heads.label_noise import UNWEIGHTED, WEIGHTED, decided, left_out_residuals, noise_weights
 from vqa_assets.heads.members.method import HeadRows, TrainingRows
 from vqa_assets.heads.members.model import predict
 from vqa_assets.heads.members.training import TorchTrainer

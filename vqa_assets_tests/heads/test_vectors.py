@@ -20,7 +20,7 @@ from vqa_assets.heads.across import evaluate_across, recipe_of
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.card import render_card
 from vqa_assets.heads.experiments import check_same_head
-from vqa_assets.heads.helpers import HelpSources, sources_of_help
+from vqa_assets.heads.help.sources import HelpSources, sources_of_help
 from vqa_assets.heads.members.training import TorchTrainer
 from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import HeadRecipe, corpus_head_recipe

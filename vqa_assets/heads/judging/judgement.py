@@ -22,9 +22,9 @@ from vqa_assets.heads.judging.baselines import CONSTANT, RIVALS, inner_parts, ri
 from vqa_assets.heads.judging.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
 from vqa_assets.heads.judging.foreign import open_foreign
 from vqa_assets.heads.judging.intervals import Coverage, coverage_of
+from vqa_assets.heads.judging.label_errors import Ceiling, ceiling, error_variance
 from vqa_assets.heads.judging.pictures import draw_dots, png_of
 from vqa_assets.heads.judging.seen import KnownRows, Seen, Training, predictions_path, training_of
-from vqa_assets.heads.label_noise import Ceiling, ceiling, error_variance
 from vqa_assets.heads.manifest import SCHEMA, as_plain
 from vqa_assets.heads.members.method import TrainingRows
 from vqa_assets.heads.members.weights import F32

@@ -1,7 +1,7 @@
 """Who helps a head of few clips: rows of other corpora, or a head that was trained on them; read, and refused.
 
 A helper must never have seen what the helped head is judged by: rows of contents that this corpus has too are left out,
-and a head that learned from any is refused. What a helped head makes of its helper is in ``helped``. Trains nothing.
+and a head that learned from any is refused. What a head makes of its helper is in ``assistance``. Trains nothing.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ import numpy as np
 
 from vqa_assets.corpora.contents import joined_groups
 from vqa_assets.errors import HeadError, SettingsError, TrainingError
-from vqa_assets.heads.advice import could_help
+from vqa_assets.heads.help.advice import could_help
 from vqa_assets.heads.judging.seen import OF_EVERY_ROW, KnownRows, predictions_path, training_of
 from vqa_assets.heads.members.large_tables import stacked
 from vqa_assets.heads.members.weights import I64, OnnxHelper

@@ -3,7 +3,7 @@
 The helper's scale is brought to this corpus's by a line; a head on what is left learns how this corpus differs; its sum
 with the line, averaged with the head that had no help, is the helped head. So help can correct a head, and is corrected
 by it (a union of the rows would bring the other laboratory's scale and clips in unasked). Line, remainder and the
-decision whether a helper counts at all are of the head's own training rows. Who helps is in ``helpers``; no torch here.
+decision whether a helper counts at all are of the head's own training rows. Who helps is in ``sources``; no torch here.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.corpora.contents import balanced_folds
-from vqa_assets.heads.helpers import Helper
+from vqa_assets.heads.help.sources import Helper
 from vqa_assets.heads.judging.baselines import bounded
 from vqa_assets.heads.judging.evaluation import WITH_INTERVAL, Predictions, joined, predicted
 from vqa_assets.heads.label_noise import NoiseWeights

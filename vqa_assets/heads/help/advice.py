@@ -1,6 +1,6 @@
 """When help from other corpora is advised: where a corpus has few labels, and others have tables with its columns.
 
-Reads no more than columns and counts. Who then helps, and how, is in ``helpers`` and ``helped``.
+Reads no more than columns and counts. Who then helps is in ``sources``, how in ``assistance``.
 """
 
 from collections.abc import Mapping, Sequence
