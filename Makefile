@@ -16,7 +16,7 @@ export PYTHONUNBUFFERED := 1
 help:
 	@echo "make demo     make a small corpus in demo-data, ingest it, train a head from it (under three minutes)"
 	@echo "make ui       the Dagster web UI on 127.0.0.1:$(PORT), on \$$VQA_DATA_ROOT, else the demo's data"
-	@echo "make pictures the pictures in docs/pictures, from the demo's data (some five minutes; needs chromium)"
+	@echo "make pictures the pictures in docs/pictures (some eight minutes; needs chromium)"
 	@echo "make docs     these pages as a site, in build/docs (under a minute; needs no network)"
 	@echo "make test     all tests (about 15 minutes on two cores); VQA_TEST_ALL=1 leaves none out"
 	@echo "make test-fast the tests of tables, scores and corpora, without trainings and browsers (under two minutes)"
@@ -44,7 +44,7 @@ ui: $(STAMP)
 	@$(BIN)/python -m vqa_assets ui --port $(PORT)
 
 pictures: $(STAMP)
-	@VQA_DATA_ROOT="$(DEMO_ROOT)" DAGSTER_HOME="$(DEMO_ROOT)/.dagster" $(BIN)/python -m vqa_assets_tests.shared.pictures
+	@$(BIN)/python -m vqa_assets_tests.shared.pictures
 
 docs: $(STAMP)
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/docs

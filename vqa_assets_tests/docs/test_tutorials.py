@@ -18,6 +18,7 @@ FIVE_MINUTES = README.split("## Five minutes with your own clips\n")[1].split("\
 TUTORIAL = (REPOSITORY / "docs" / "first-head.md").read_text(encoding="utf-8")
 CLIPS = 12
 LARGEST_PICTURE = 150_000
+AGAIN = "run python -m vqa_assets_tests.shared.help_pictures"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_the_tutorial_on_a_head_types_the_same_and_judges_it(printed: Mapping[st
 def test_the_help_of_each_command_is_pictured_once_in_the_tour_as_it_is(command: str) -> None:
     assert README.count(f"](docs/pictures/help/{command}.svg)") == 1
     shown = words_of((FOLDER / f"{command}.svg").read_text(encoding="utf-8"))
-    assert shown == [*f"$ {NAME} {command} --help".split(), *help_of(command).split()], "run python -m vqa_assets_tests.shared.help_pictures"
+    assert shown == [*f"$ {NAME} {command} --help".split(), *help_of(command).split()], AGAIN
 
 
 def test_the_pictures_of_a_tutorial_are_those_that_are_taken_while_it_is_typed() -> None:
