@@ -27,7 +27,7 @@ from vqa_assets.arguments import known_word
 from vqa_assets.clips.work import ClipPool, Observer, PassCounts, ThreadClipPool, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
-from vqa_assets.errors import VqaError
+from vqa_assets.errors import HeadError, SettingsError, VqaError
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.settings import ExtractionSettings, MeasuringSettings
 from vqa_assets.heads.recipe import HeadRecipe, corpus_head_recipe
@@ -39,7 +39,7 @@ from vqa_assets.labels.settings import JoinSettings
 from vqa_assets.predict import Scored, find_head, score_all, sources_of
 from vqa_assets.printing import logger
 from vqa_assets.provenance import RunContext
-from vqa_assets.settings import Settings
+from vqa_assets.settings import Settings, typed_path
 from vqa_assets.stages import corpora as of_corpora
 from vqa_assets.stages import features as of_features
 from vqa_assets.stages import heads as of_heads
@@ -169,9 +169,9 @@ def ingest(
         made = of_corpora.ingest(
             of,
             resolved,
-            prober or of_corpora.prober_named(),
-            downloader or of_corpora.downloader_named(),
-            pool or ThreadClipPool(),
+            of_corpora.prober_named() if prober is None else prober,
+            of_corpora.downloader_named() if downloader is None else downloader,
+            ThreadClipPool() if pool is None else pool,
             place.run("corpus_jsonl", of_corpora.CORPUS_JSONL_VERSION, settings, corpus),
             progress,
         )
@@ -221,11 +221,18 @@ def measure(
         of_clips = {name: value for name, value in settings.items() if name not in own}
         extraction = _checked("measure", ExtractionSettings, own)
         measuring = _checked("measure", MeasuringSettings, of_clips)
+        if extractor is not None and of_clips:
+            raise SettingsError(
+                f"measure: {', '.join(of_clips)}",
+                found="an extractor beside it",
+                expected="one of both to say what is measured",
+                next_step="leave one out",
+            )
         made = of_features.measure(
             of,
             extraction,
-            extractor or of_features.extractor_of_settings(measuring, place.root),
-            pool or ThreadClipPool(),
+            of_features.extractor_of_settings(measuring, place.root) if extractor is None else extractor,
+            ThreadClipPool() if pool is None else pool,
             place.run("clip_features", of_features.CLIP_FEATURES_VERSION, own, corpus),
             progress,
         )
@@ -255,10 +262,13 @@ def label(corpus: str, *, root: str | Path | None = None, **settings: Any) -> Ta
     )
 
 
-def unify_features(*, root: str | Path | None = None, **settings: Any) -> TableFile:
+def unify_features(
+    *, root: str | Path | None = None, extractor: FeatureExtractor | None = None, **settings: Any
+) -> TableFile:
     """The unified corpus's opinion scores get the features of every labelled table (``unified_features``).
 
-    It is what heads over every corpus are trained on: ``unify`` and ``label`` come before. SchemaError or TableError
+    It is what heads over every corpus are trained on: ``unify`` and ``label`` come before. ``extractor`` is one of your
+    own, whose columns are features too. SchemaError or TableError
     for a table that cannot be used, AggregateError where nothing joins.
     """
     with _in_words_of_calls():
@@ -266,8 +276,10 @@ def unify_features(*, root: str | Path | None = None, **settings: Any) -> TableF
         config = _checked("unify_features", FeatureRowsSettings, settings)
         run = place.run("unified_features", of_unified.UNIFIED_FEATURES_VERSION, settings)
         # Which columns are features is said by what measures them; of vectors the tables say it themselves.
-        extractor = of_features.extractor_of_settings(MeasuringSettings(), place.root)
-        made = of_unified.join_with_features(place.corpora, config, extractor, run)
+        measuring = (
+            of_features.extractor_of_settings(MeasuringSettings(), place.root) if extractor is None else extractor
+        )
+        made = of_unified.join_with_features(place.corpora, config, measuring, run)
     report = made.report
     return TableFile(
         made.path, manifest_path(made.path), report.rows_out, report.counters(), made.data_version, made.manifest
@@ -289,12 +301,14 @@ def train(head: str, *, root: str | Path | None = None, trainer: "Trainer | None
     with _in_words_of_calls():
         place = _OpenRoot.of(root)
         recipes: dict[str, HeadRecipe] = {one.name: one for one in of_heads.named_recipes(place.corpora)}
-        known_word(head, [*recipes, *place.corpora], "head or corpus")
+        known_word(str(head), [*recipes, *place.corpora], "head or corpus")
         recipe = recipes[head] if head in recipes else corpus_head_recipe(head)
         training = _checked("train", TrainingSettings, settings)
         asset, partition = (head, None) if head in recipes else ("mos_head", head)
         run = place.run(asset, of_heads.HEADS_VERSION, settings, partition)
-        made = of_heads.train(recipe, training, place.corpora, lambda: trainer or _torch(), _say, run)
+        made = of_heads.train(
+            recipe, training, place.corpora, lambda: _torch() if trainer is None else trainer, _say, run
+        )
     manifest = made.manifest
     return HeadFiles(
         made.onnx,
@@ -312,8 +326,8 @@ def train(head: str, *, root: str | Path | None = None, trainer: "Trainer | None
 def judge(judged: str | Path, table: str | Path, *, root: str | Path | None = None, **options: Any) -> JudgedScores:
     """How well a head's file or name, or a column of the table, predicts the scores of a labelled table.
 
-    Options are the command's (docs/judging.md): ``gate`` names a recipe whose gate is read, ``columns`` (joined by
-    commas) what a head without our manifest reads, ``target`` the column of scores; ``lower_is_better`` turns the
+    Options are the command's (docs/judging.md): ``gate`` names a recipe whose gate is read, ``columns`` are
+    what a head without our manifest reads, ``target`` the column of scores; ``lower_is_better`` turns the
     predictions round, ``no_baselines`` leaves out what takes longest, ``resamples`` [1000] are those of an interval.
     With ``out``, ``judgement.json`` and a picture are written into that folder.
 
@@ -324,8 +338,12 @@ def judge(judged: str | Path, table: str | Path, *, root: str | Path | None = No
     with _in_words_of_calls():
         for name in options:
             known_word(name, [field.name for field in fields(JudgeQuestion)][2:-1], "option", of_what="judge")
-        options = {name: Path(value) if name == "out" and value else value for name, value in options.items()}
-        question = JudgeQuestion(str(judged), Path(table), root=None if root is None else str(root), **options)
+        columns = options.get("columns")
+        if columns is not None and not isinstance(columns, str):
+            options["columns"] = ",".join(columns)
+        if options.get("out") is not None:
+            options["out"] = typed_path(options["out"])
+        question = JudgeQuestion(str(judged), typed_path(table), root=None if root is None else str(root), **options)
         judgement = judgement_of(question, public_arguments(sys.argv, os.environ), "call")
     document = judgement.as_json()
     of_all, read = document["parts"][0], judgement.gate
@@ -363,7 +381,11 @@ def predict(
     named = [sources] if isinstance(sources, (str, Path)) else list(sources)
     data_root, tell_of = None if root is None else str(root), say or _say
     with _in_words_of_calls():
-        tables, clips = sources_of(map(str, named), data_root)
+        if not named:
+            raise HeadError(f"predict: {head}", found="nothing to score", expected="clips, folders, tables or corpora")
+        if workers is not None and workers < 1:
+            raise SettingsError("predict: workers", found=f"{workers}", expected="a whole number of 1 or more")
+        tables, clips = sources_of(map(str, named), data_root, say=tell_of)
         onnx = find_head(str(head), data_root)
         settle(onnx.parent, *(table.parent for table in tables))
         opened = open_head(onnx)
@@ -387,7 +409,7 @@ class _OpenRoot:
         return cls(found, with_declared(corpora_folder(found.path, os.environ)))
 
     def corpus(self, name: str) -> Corpus:
-        return self.corpora[known_word(name, self.corpora, "corpus")]
+        return self.corpora[known_word(str(name), self.corpora, "corpus")]
 
     def run(self, asset: str, version: str, stated: Mapping[str, Any], corpus: str | None = None) -> RunContext:
         """What the manifest says of this call: as of the asset's run, but that there was none."""

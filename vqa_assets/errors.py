@@ -3,7 +3,7 @@
 ::
 
     VqaError
-    ├── ArgumentError        a word of a command line that names nothing there is
+    ├── ArgumentError        a word of a command line or a call that names nothing there is
     ├── SettingsError        a setting, an ingest.toml, a corpus declaration
     ├── AnnotationError      the annotation file: absent, empty, of another corpus, unusable
     ├── ScaleError           opinion scores that fit no declared scale
@@ -65,7 +65,7 @@ def _rebuilt(kind: type[VqaError], what: str, found: str, expected: str, next_st
 
 
 class ArgumentError(VqaError):
-    """A word of a command line that names nothing there is; nothing was done."""
+    """A word of a command line, or an argument of a call, that names nothing there is; nothing was done."""
 
 
 class SettingsError(VqaError):

@@ -89,6 +89,8 @@ def judgement_of(question: JudgeQuestion, command: Sequence[str], asked_by: str)
     from vqa_assets.metrics import Bootstrap
     from vqa_assets.provenance.reading import refuse_changes
 
+    if not isinstance(question.resamples, int) or question.resamples < 1:
+        raise SettingsError("resamples", found=f"{question.resamples!r}", expected="a whole number of 1 or more")
     settle(question.table.parent, typed_path(question.judged).parent)
     recipe = _recipe(question.gate) if question.gate else None
     predictor = _predictor(question)

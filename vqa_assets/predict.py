@@ -115,7 +115,7 @@ def find_head(name: str, root: str | None) -> Path:
     )
 
 
-def _of_corpus(name: str, root: str | None, *, clips_only: bool) -> list[Path]:
+def _of_corpus(name: str, root: str | None, say: Callable[[str], None], *, clips_only: bool) -> list[Path]:
     """What a corpus's name stands for where no file is called so: its feature table, else its folders of clips."""
     from vqa_assets.corpora.declarations import corpora_folder, with_declared
     from vqa_assets.ingest.layout import CorpusLayout
@@ -129,14 +129,18 @@ def _of_corpus(name: str, root: str | None, *, clips_only: bool) -> list[Path]:
         return [path]
     features = data_root.features(corpus)
     if features.is_file() and not clips_only:
-        tell(f"{name}: its feature table {features}", file=sys.stderr)
+        say(f"{name}: its feature table {features}")
         return [features]
     folders = [folder for folder in CorpusLayout.standing(corpus, data_root).clips.every if folder.is_dir()]
     return folders or [data_root.corpus_dir(corpus)]
 
 
 def sources_of(
-    names: Iterable[str], root: str | None = None, *, clips_only: bool = False
+    names: Iterable[str],
+    root: str | None = None,
+    *,
+    clips_only: bool = False,
+    say: Callable[[str], None] = _to_stderr,
 ) -> tuple[list[Path], list[Path]]:
     """(tables, clips) of what was named: files by their suffix, and of folders the clips inside, in order.
 
@@ -146,7 +150,7 @@ def sources_of(
 
     tables: list[Path] = []
     clips: list[Path] = []
-    for path in (path for name in names for path in _of_corpus(name, root, clips_only=clips_only)):
+    for path in (path for name in names for path in _of_corpus(name, root, say, clips_only=clips_only)):
         inside = sorted(p for p in path.rglob("*") if _is_clip(p)) if path.is_dir() else [path]
         if not path.exists() or not inside:
             reason = "no clip in this folder" if path.exists() else "found nothing there"

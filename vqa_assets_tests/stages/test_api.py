@@ -3,6 +3,7 @@
 The calls one after the other, from clips to a head, are in ``docs/test_python``.
 """
 
+import inspect
 import re
 import signal
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from vqa_assets.errors import (
     TrainingError,
     VqaError,
 )
+from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.ingest.fakes import FakeProber
 from vqa_assets.tables.lock import corpus_lock
 from vqa_assets_tests.shared.fakes import SmallCorpus
@@ -63,7 +65,15 @@ NAME = "konvid-150k"
             "run vqa-assets materialize fr_training_corpus",
         ),
         (lambda root: api.predict("no_head", root, root=root), HeadError, "no clip in this folder"),
+        (lambda root: api.predict("no_head", [], root=root), HeadError, "nothing to score"),
+        (lambda root: api.predict("no_head", PACKAGE, root=root, workers=0), SettingsError, "predict: workers"),
         (lambda root: api.judge("mos", root / "no.csv", root=root, gate="x"), HeadError, "gate x: no recipe"),
+        (lambda root: api.judge("mos", root / "no.csv", root=root, resamples=0), SettingsError, "resamples"),
+        (
+            lambda root: api.measure(NAME, root=root, extractor=ClipExtractor(), feature_sets=["nr-v1"]),
+            SettingsError,
+            "measure: feature_sets: an extractor beside it",
+        ),
     ],
 )
 def test_what_cannot_be_done_names_the_call_or_the_word_that_helps(
@@ -83,6 +93,13 @@ def test_every_asset_that_a_message_names_has_a_call_or_a_command() -> None:
     assert named >= of_grid
     assert named - of_grid <= set(api._CALLS)
     assert all(hasattr(api, call) for call in api._CALLS.values())
+
+
+def test_every_public_name_says_what_it_is_and_every_call_stands_on_the_page() -> None:
+    page = (PACKAGE.parent / "docs" / "python.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)\([^`]*\)`", page.partition("```python")[0]))
+    assert named == {name for name in api.__all__ if inspect.isfunction(getattr(api, name))}
+    assert [name for name in api.__all__ if not (getattr(api, name).__doc__ or "").strip()] == []
 
 
 def test_settings_come_from_the_call_then_ingest_toml_and_the_manifest_says_which(corpus: SmallCorpus) -> None:
