@@ -29,6 +29,7 @@ from distributed.comm import CommClosedError
 
 import vqa_assets
 from vqa_assets.backbones.folder import read_backbone
+from vqa_assets.clip_list import open_list
 from vqa_assets.clips import dask_cluster, elsewhere
 from vqa_assets.clips.dask_cluster import ADDRESS, CLUSTER, place_named, read_cluster_file
 from vqa_assets.clips.dask_engine import DaskExecutor, everywhere
@@ -40,6 +41,9 @@ from vqa_assets.errors import ClusterError, SettingsError, VqaError
 from vqa_assets.features.backbone import backbone_family
 from vqa_assets.features.corpus_table import FeatureSettings, MeasuredTable, make_clip_features
 from vqa_assets.features.extractor import ClipExtractor
+from vqa_assets.heads.using import open_head
+from vqa_assets.ingest.tools import ClipTools, DownloaderDescription
+from vqa_assets.list_scores import ListServices, PoolOfEnvironment, caches_of, score_list
 from vqa_assets.provenance import RunContext
 from vqa_assets.resources.clip_pool import ClipPoolResource
 from vqa_assets.resources.data_root import DataRootResource
@@ -51,6 +55,7 @@ from vqa_assets_tests.shared.dask_processes import DaskProcesses
 from vqa_assets_tests.shared.dask_work import (
     CountedProber,
     DeadlyExtractor,
+    DeadlyNumbers,
     DeadlyProber,
     chunk_of,
     networks_here,
@@ -62,6 +67,7 @@ from vqa_assets_tests.shared.fakes import SmallCorpus
 from vqa_assets_tests.shared.hostile_server import HostileServer, gives
 from vqa_assets_tests.shared.networks import backbone_folder
 from vqa_assets_tests.shared.object_server import Bucket
+from vqa_assets_tests.shared.released_formats import HEAD, unpack
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 KONVID = CORPORA["konvid-150k"]
@@ -185,6 +191,33 @@ def test_threads_and_workers_write_the_same_bytes(
     bodies, extractor = tiny_clips(tmp_path / "made", 8), DeadlyExtractor()
     by_threads = outputs(tmp_path / "threads", ClipPoolResource(), bodies, server, extractor)
     assert outputs(tmp_path / "dask", DASK, bodies, server, extractor) == by_threads
+
+
+def test_a_list_is_scored_by_workers_as_by_threads_and_a_clip_that_its_worker_dies_of_costs_itself(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = max((Path(__file__).parents[1] / "shared" / "released").glob("*.tar.gz"))
+    head, bodies = unpack(archive, tmp_path) / "models" / f"{HEAD}.onnx", {f"{n}.mp4": b"x" * n for n in range(1, 9)}
+    for name, body in bodies.items():
+        (tmp_path / name).write_bytes(body)
+    (tmp_path / "list.csv").write_text("\n".join(["path", *bodies, "gone.mp4"]))
+
+    def rows(folder: Path, prober: DeadlyProber) -> list[dict[str, Any]]:
+        root, out = DataRoot(folder), folder / "scores.parquet"
+        folder.mkdir()
+        clips, tools = open_list(tmp_path / "list.csv", root), ClipTools(prober, DownloaderDescription())
+        caches = caches_of(clips, root, out)
+        services = ListServices(DeadlyNumbers(), tools, PoolOfEnvironment(), *caches, say=lambda _: None, workers=2)
+        report = score_list(open_head(head), head, clips, out, services, RunContext(root, {}, Path("x")))
+        assert report.reconciles
+        return pl.read_parquet(out).to_dicts()
+
+    found = rows(tmp_path / "dask", DeadlyProber("3.mp4"))
+    monkeypatch.delenv(ADDRESS)
+    expected = rows(tmp_path / "threads", DeadlyProber())
+    assert [one for one in found if one["key"] != "3.mp4"] == [one for one in expected if one["key"] != "3.mp4"]
+    assert [one["mos"] is None for one in expected] == [False] * 8 + [True]
+    assert "crashed on it" in found[2]["reason"]
 
 
 @pytest.mark.takes_long("six worker processes that measure")
