@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks.head_architecture import WAYS
 from benchmarks.head_laws import LAWS
 from vqa_assets import judge
+from vqa_assets.clip_list import CLIP_COLUMNS, KEY_COLUMNS
 from vqa_assets.corpora.contents import ENOUGH_CONTENTS
 from vqa_assets.heads.judging.baselines import KERNEL_CHOICE_ROWS, KERNEL_FIT_ROWS, KERNEL_JUDGED_ROWS
 from vqa_assets.heads.judging.evaluation import PROPOSED, TEST_SHARE
@@ -20,7 +21,8 @@ from vqa_assets.heads.members.weights import CLIP, HIDDEN
 from vqa_assets.heads.recipe import HOLDOUT_SHARE
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.heads.using import BEYOND
-from vqa_assets.predict import VERSION, parser
+from vqa_assets.list_scores import SUFFIXES, WINDOW_ROWS
+from vqa_assets.predict import VERSION, csv_columns, parser
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/features-and-heads.md").read_text(encoding="utf-8")
@@ -30,10 +32,17 @@ ARCHITECTURE = (REPOSITORY / "docs/head-architecture.md").read_text(encoding="ut
 
 def test_the_commands_are_what_the_command_takes() -> None:
     commands = re.findall(r"^\.venv/bin/vqa-assets predict (.*)$", USING, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 6
     for command in commands:
-        assert parser().parse_args(shlex.split(command)).sources
+        asked = parser().parse_args(shlex.split(command))
+        assert asked.sources or asked.listed
     assert f"`{VERSION}`" in USING
+
+
+def test_the_columns_of_a_list_and_of_its_scores_are_those_that_are_read_and_written() -> None:
+    names = (*CLIP_COLUMNS, *KEY_COLUMNS, *csv_columns("mos"), *SUFFIXES, *(f"{scheme}://…" for scheme in ("gs", "az")))
+    assert not [name for name in names if f"`{name}`" not in USING]
+    assert f"{WINDOW_ROWS:,} rows".replace(",", " ") in USING
 
 
 def test_the_commands_of_judging_are_what_the_command_takes() -> None:
