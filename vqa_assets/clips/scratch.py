@@ -12,9 +12,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from vqa_assets.clips.elsewhere import run_here
 from vqa_assets.clips.folders import ClipStore, StoredClip
@@ -76,11 +77,7 @@ class Scratch:
         self._count = 0
         with _full_in_words(Path(tempfile.gettempdir())):
             _remove_abandoned()
-            made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
-            self._lock = (made / _LOCK).open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            # Only now by the name by which others look for abandoned ones.
-            self.folder = made.rename(made.with_name(made.name.removeprefix(".")))
+            self.folder, self._lock = _locked_folder()
 
     @contextmanager
     def holding(
@@ -233,7 +230,8 @@ def scratch_of(store: ClipStore) -> Scratch:
 
 
 def clear_scratch() -> None:
-    """Remove from this process's scratch what nobody reads: for the end of a run."""
+    """Remove from this process's scratch what nobody reads, and what killed processes left: for the end of a run."""
+    _remove_abandoned()  # also where the run needed no scratch of its own
     for (pid, _), scratch in list(_scratches.items()):
         if pid == os.getpid():
             scratch.clear()
@@ -258,12 +256,34 @@ def _close_all(pid: int) -> None:
                 scratch.close()
 
 
+def _locked_folder() -> tuple[Path, BinaryIO]:
+    """A new folder and its lock; another one where somebody took the first, not yet locked, for an abandoned one."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        with ExitStack() as otherwise, suppress(FileNotFoundError):
+            otherwise.callback(shutil.rmtree, folder, ignore_errors=True)
+            lock = otherwise.enter_context((folder / _LOCK).open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (folder / _LOCK).exists():
+                otherwise.pop_all()
+                return folder, lock
+
+
 def _remove_abandoned() -> None:
-    """Remove the scratches of processes that are gone: the system let go of their locks."""
+    """Remove the scratches of processes that are gone: the system let go of their locks.
+
+    One without a lock was left in the middle of its making or its removal.
+    """
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError), (folder / _LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            try:
+                lock = (folder / _LOCK).open("rb")
+            except FileNotFoundError:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            with lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -14,14 +14,19 @@ from pathlib import Path
 
 from vqa_assets_tests.faults.campaign import ERRORS, POWER, Tally, campaign, jumping_clock
 from vqa_assets_tests.faults.damage import damaged_inputs, damaged_outputs
-from vqa_assets_tests.faults.ground import REPOSITORY, STAGES, Ground, Stage
-from vqa_assets_tests.faults.workers import ON_DASK, faults_on_dask
+from vqa_assets_tests.faults.ground import REPOSITORY, STAGES, WITH_CLIPS, Ground, Stage
+from vqa_assets_tests.faults.stores import MIRROR, faults_beside_the_store, faults_of_mirror, faults_of_the_store
+from vqa_assets_tests.faults.workers import faults_on_dask
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
 COLUMNS = ("kills", "errors", "power cuts", "damaged outputs", "damaged inputs", "clock jumps")
-DEATHS = "deaths on Dask"
+DEATHS, STORE = "deaths on Dask", "an object store"
 """Told below the table: few stages have clips elsewhere."""
+_ELSEWHERE = {
+    DEATHS: "Workers, schedulers and runs that were killed on Dask",
+    STORE: "Faults of an object store, of its scratch, and of runs that have their clips there",
+}
 _SHOWN = 40
 Step = tuple[Stage, str, Callable[[], Tally]]
 
@@ -37,8 +42,21 @@ def steps(ground: Ground, stages: Sequence[Stage], seed: int, faults: int) -> It
         yield stage, "damaged outputs", partial(damaged_outputs, ground, stage, each, seed)
         yield stage, "damaged inputs", partial(damaged_inputs, ground, stage, each, seed)
         yield stage, "clock jumps", partial(jumping_clock, ground, stage)
-        if stage.asset in ON_DASK:
+        if stage.asset in WITH_CLIPS:
             yield stage, DEATHS, partial(faults_on_dask, ground, stage, max(3, most // 2), seed)
+    for stage in stages:
+        if stage.asset in WITH_CLIPS:
+            yield stage, STORE, partial(_of_the_store, ground, stage.asset, stage.short(faults), seed)
+    if len(stages) == len(STAGES):  # what it copies is what they all publish
+        yield Stage(MIRROR, "", "", ""), STORE, partial(faults_of_mirror, ground, faults, seed)
+
+
+def _of_the_store(ground: Ground, asset: str, faults: int, seed: int) -> Tally:
+    """Faults of the server, and of the disk beside it, in one stage whose clips are there."""
+    (stage,) = [stage for stage in ground.with_a_store() if stage.asset == asset]
+    tally = faults_of_the_store(ground, stage, faults, seed)
+    tally.merge(faults_beside_the_store(ground, stage, faults // 2, seed))
+    return tally
 
 
 def table(tallies: dict[tuple[str, str], Tally], seed: int, rounds: int) -> str:
@@ -47,12 +65,13 @@ def table(tallies: dict[tuple[str, str], Tally], seed: int, rounds: int) -> str:
     for tally in tallies.values():
         total.merge(tally)
     lines = [f"| stage | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
-    for stage in dict.fromkeys(stage for stage, _ in tallies):
+    for stage in dict.fromkeys(stage for stage, kind in tallies if kind in COLUMNS):
         cells = [_cell(tallies.get((stage, column), Tally())) for column in COLUMNS]
         lines.append(f"| `{stage}` | {' | '.join(cells)} |")
-    deaths = [f"{_cell(tally)} in `{stage}`" for (stage, kind), tally in tallies.items() if kind == DEATHS]
-    if deaths:
-        lines += ["", f"Workers, schedulers and runs that were killed on Dask: {', '.join(deaths)}."]
+    for elsewhere, what in _ELSEWHERE.items():
+        cells = [f"{_cell(tally)} in `{stage}`" for (stage, kind), tally in tallies.items() if kind == elsewhere]
+        if cells:
+            lines += ["", f"{what}: {', '.join(cells)}."]
     return "\n".join([*lines, "", f"Seed {seed}, {rounds} round{'s' * (rounds != 1)}: **{total}**."])
 
 

@@ -11,12 +11,12 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqa_assets_tests.faults.ground import NO_FAULT, UNFINISHED, Ground, Stage, keys
+from vqa_assets_tests.faults.ground import NO_FAULT, UNFINISHED, Ground, Stage, keys, rows_of
 
 CALLS = ("rename", "fsync", "open", "write", "unlink", "read")
 """The classes of calls, by the numbers that ``preload.c`` gives them."""
@@ -116,7 +116,7 @@ def planned(counts: list[int], most: int, seed: int, kinds: Iterable[str] = ("ki
 
 def calls_of(ground: Ground, stage: Stage) -> list[int]:
     """How many calls of each class an undisturbed run of the stage makes."""
-    ground.put(f"before-{stage.asset}")
+    ground.put(f"before-{stage.name}")
     counts: list[int] = ground.ask(stage.request)["counts"]
     return counts
 
@@ -126,7 +126,7 @@ def suffer(ground: Ground, stage: Stage, fault: Fault, *, look: bool) -> list[st
 
     ``look``: another command than the stage's own comes next, and finds the output of one run.
     """
-    ground.put(f"before-{stage.asset}")
+    ground.put(f"before-{stage.name}")
     power = fault.kind == POWER
     if power:
         shutil.rmtree(ground.shadow, ignore_errors=True)
@@ -141,19 +141,41 @@ def suffer(ground: Ground, stage: Stage, fault: Fault, *, look: bool) -> list[st
     # Where what was replaced could not be put back either, the run says so, and the next command does it.
     if ended == "ended" and f"the files of {stage.asset} are of two runs" not in answer["message"]:
         state = ground.state(stage)
-        whole = ground.finished[stage.asset] if answer["success"] else ground.earlier[stage.asset]
-        if state != whole:
+        whole = ground.finished[stage.name] if answer["success"] else ground.earlier[stage.name]
+        if state != whole and answer["success"] and stage.stored:
+            findings += without_some(ground, stage, answer)
+        elif state != whole:
             said = "succeeded" if answer["success"] else f"failed ({answer['message'][:300]})"
             findings.append(f"untrue: it {said}, yet {differing(state, whole)}")
     elif look or ended == "ended":
         seen = ground.verify(stage)
         findings += what_was_said(seen)
         state = ground.state(stage)
-        if state not in (ground.finished[stage.asset], ground.earlier[stage.asset]):
+        if state not in (ground.finished[stage.name], ground.earlier[stage.name]):
             findings.append(
-                f"torn: after {fault} stand files of two runs: {differing(state, ground.earlier[stage.asset])} are new"
+                f"torn: after {fault} stand files of two runs: {differing(state, ground.earlier[stage.name])} are new"
             )
     return findings + after_the_next_run(ground, stage)
+
+
+def without_some(ground: Ground, stage: Stage, answer: Mapping[str, Any], replaced: str = "") -> Iterator[str]:
+    """What is wrong with a published table that lacks clips which the run could not have this time.
+
+    It says so, has every row that it had before, and of each row the state of an undisturbed run. ``replaced`` is the
+    name of a clip that was another one meanwhile: nothing is said of its values here.
+    """
+    earlier, finished = (rows_of(ground.folder / f"{state}-{stage.name}" / stage.rows) for state in ("before", "after"))
+    rows = rows_of(ground.root / stage.rows)
+    names = [row[stage.key] for row in rows]
+    if not answer["told"] and (not replaced or len(rows) < len(finished)):
+        yield "untrue: it succeeded without a word, and not as an undisturbed run does"
+    yield from (f"doubled: {name}" for name, times in Counter(names).items() if times > 1)
+    # A feature row is of the clip of a JSONL's row: of one that is another, there is none until the next ingest.
+    kept = {row[stage.key] for row in earlier} - {replaced}
+    yield from (f"lost: {name}, until the next run" for name in sorted(kept - set(names)))
+    for row in rows:
+        if row not in earlier and row not in finished and row[stage.key] != replaced:
+            yield f"other bytes: {row[stage.key]} has a row of neither run"
 
 
 def after_the_next_run(ground: Ground, stage: Stage, *, times: bool = True) -> list[str]:
@@ -167,7 +189,7 @@ def after_the_next_run(ground: Ground, stage: Stage, *, times: bool = True) -> l
         findings.append(f"other bytes: the next run fails: {answer.get('message', answer['ended'])[:600]}")
     rows, wanted = (
         keys(ground.root / stage.rows, stage.key),
-        keys(ground.folder / f"after-{stage.asset}" / stage.rows, stage.key),
+        keys(ground.folder / f"after-{stage.name}" / stage.rows, stage.key),
     )
     if rows is None:
         findings.append(f"torn: {stage.rows} cannot be read")
@@ -176,11 +198,24 @@ def after_the_next_run(ground: Ground, stage: Stage, *, times: bool = True) -> l
         findings += [f"doubled: {key}" for key in sorted((Counter(rows) - Counter(wanted)).elements())]
     if answer.get("success"):
         state = ground.state(stage) if times else ground.values(stage)
-        finished = ground.finished[stage.asset] if times else ground.values(stage, f"after-{stage.asset}")
+        finished = ground.finished[stage.name] if times else ground.values(stage, f"after-{stage.name}")
         if state != finished:
             findings.append(f"other bytes: {differing(state, finished)}")
     findings += [f"left over: {path.relative_to(ground.root)}" for path in unfinished(ground.root)]
+    if stage.stored:
+        findings += ["left over: a scratch" for _ in ground.scratch.iterdir()]
+        findings += objects_amiss(ground, ground.objects[f"after-{stage.name}"], whole=True)
     return findings
+
+
+def objects_amiss(ground: Ground, wanted: Mapping[str, bytes], *, whole: bool = False) -> Iterator[str]:
+    """What is wrong with the bucket: each object is one of ``wanted``, and with ``whole`` each of those is there."""
+    assert ground.bucket is not None
+    ground.bucket.server.wait_until_quiet()
+    held = ground.bucket.held()
+    yield from (f"torn: the object {key}" for key in sorted(held) if held[key] != wanted.get(key))
+    if whole:
+        yield from (f"lost: the object {key}" for key in sorted(wanted.keys() - held.keys()))
 
 
 def what_was_said(answer: dict[str, Any]) -> Iterator[str]:
@@ -224,7 +259,7 @@ def campaign(ground: Ground, stage: Stage, most: int, seed: int, kinds: Iterable
     for number, fault in enumerate(planned(calls_of(ground, stage), most, seed, kinds)):
         findings = suffer(ground, stage, fault, look=number % 2 == 0)
         if findings is not None:
-            tally.add(f"{stage.asset}: {fault}", findings)
+            tally.add(f"{stage.name}: {fault}", findings)
     return tally
 
 
@@ -232,10 +267,10 @@ def jumping_clock(ground: Ground, stage: Stage) -> Tally:
     """The clock goes back a year, or on by one, between two runs: each leaves what an undisturbed one does."""
     tally = Tally()
     for days in (-365, 365):
-        ground.put(f"after-{stage.asset}")
+        ground.put(f"after-{stage.name}")
         answer = ground.ask(stage.request, NO_FAULT, clock=(ground.clock, days * 86_400))
         findings = list(what_was_said(answer))
         if not answer.get("success"):
             findings.append(f"other bytes: the run fails: {answer['message'][:600]}")
-        tally.add(f"{stage.asset}: the clock jumps by {days} days", findings + after_the_next_run(ground, stage))
+        tally.add(f"{stage.name}: the clock jumps by {days} days", findings + after_the_next_run(ground, stage))
     return tally

@@ -45,13 +45,13 @@ DAMAGES: dict[str, Damage] = {"cut short": cut, "a bit turned": turned}
 def damaged_outputs(ground: Ground, stage: Stage, each: int, seed: int) -> Tally:
     """``each`` damages of each kind to every file that the stage publishes or keeps; then it runs again."""
     tally = Tally()
-    for name in (*ground.published[stage.asset], *stage.caches):
+    for name in (*ground.published[stage.name], *stage.caches):
         for what, damage in DAMAGES.items():
             chance = random.Random(f"{seed} {name} {what}")
             for number in range(each):
                 path = _damaged(ground, stage, name, damage, chance)
                 if path is not None:
-                    tally.add(f"{stage.asset}: {name}: {what} ({number})", _healed_or_told(ground, stage))
+                    tally.add(f"{stage.name}: {name}: {what} ({number})", _healed_or_told(ground, stage))
     return tally
 
 
@@ -63,14 +63,14 @@ def damaged_inputs(ground: Ground, stage: Stage, each: int, seed: int) -> Tally:
         for what, damage in kinds.items():
             chance = random.Random(f"{seed} {name} {what}")
             for number in range(each):
-                held = (ground.folder / f"before-{stage.asset}" / name).read_bytes()
+                held = (ground.folder / f"before-{stage.name}" / name).read_bytes()
                 path = _damaged(ground, stage, name, damage, chance, before=True)
                 if path is None:
                     continue
                 findings = list(what_was_said(ground.ask(stage.request)))
                 path.write_bytes(held)
                 findings += after_the_next_run(ground, stage, times=False)
-                tally.add(f"{stage.asset}: {name}: {what} ({number})", findings)
+                tally.add(f"{stage.name}: {name}: {what} ({number})", findings)
     return tally
 
 
@@ -78,7 +78,7 @@ def _damaged(
     ground: Ground, stage: Stage, name: str, damage: Damage, chance: random.Random, *, before: bool = False
 ) -> Path | None:
     """The damaged file, in a root where all else is whole; None where the damage changes nothing."""
-    ground.put(f"{'before' if before else 'after'}-{stage.asset}")
+    ground.put(f"{'before' if before else 'after'}-{stage.name}")
     path = ground.root / name
     held = path.read_bytes()
     spoilt = damage(held, chance)
@@ -96,7 +96,7 @@ def _healed_or_told(ground: Ground, stage: Stage) -> list[str]:
         if f"materialize {stage.asset}" in answer["message"] or "materialize the asset" in answer["message"]:
             findings.append(f"untrue: it asks for itself: {answer['message'][:400]}")
     elif not answer["told"]:
-        state, finished = ground.values(stage), ground.values(stage, f"after-{stage.asset}")
+        state, finished = ground.values(stage), ground.values(stage, f"after-{stage.name}")
         if state != finished:
             findings.append(f"other bytes: without a word: {differing(state, finished)}")
     return findings

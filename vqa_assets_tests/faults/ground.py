@@ -14,14 +14,16 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from vqa_assets_tests.shared.clips import tiny_clip
 from vqa_assets_tests.shared.grids import tune_row, write_rows
 from vqa_assets_tests.shared.head_tables import labelled
 from vqa_assets_tests.shared.hostile_server import HostileServer, gives
+from vqa_assets_tests.shared.object_server import Bucket, ObjectServer
 from vqa_assets_tests.shared.unified_corpora import clip
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,6 +34,8 @@ NO_FAULT = {"call": 0, "nth": 0, "error": 0, "stays": 0}
 NOT_PUBLISHED = (".runs", ".ingest.lock")
 UNFINISHED = (".tmp", ".part", ".publishing.json")
 """What no finished run leaves."""
+WITH_CLIPS = ("corpus_jsonl", "clip_features")
+"""The stages whose clips may be elsewhere."""
 _BATCH = {"manifest": "batch.json", "report_json": "report.json", "report_md": "report.md"}
 _QUICK = {"epochs": 1, "protocol_splits": 0, "device": "cpu"}
 
@@ -41,7 +45,8 @@ class Stage:
     """One asset (of one partition), and the files that it publishes below the data root.
 
     ``manifest`` is the replay manifest that ``verify`` reads, ``rows`` the file whose rows are counted, by ``key``.
-    ``dask`` is the address of the scheduler on whose workers it runs, empty where it runs on threads.
+    ``dask`` is the address of the scheduler on whose workers it runs, empty where it runs on threads. With ``stored``
+    its clips lie in an object store. ``within`` is the folder whose calls are counted, empty for the data root.
     """
 
     asset: str
@@ -54,6 +59,13 @@ class Stage:
     inputs: tuple[str, ...] = ()
     slow: bool = False
     dask: str = ""
+    stored: bool = False
+    within: str = ""
+
+    @property
+    def name(self) -> str:
+        """By which its states are kept and its faults are told."""
+        return f"{self.asset} from a store" if self.stored else self.asset
 
     def short(self, faults: int) -> int:
         """How many faults the short form makes where it makes ``faults`` in a stage that takes a blink."""
@@ -62,7 +74,14 @@ class Stage:
     @property
     def request(self) -> dict[str, Any]:
         """What the stem is asked for."""
-        return {"asset": self.asset, "partition": self.partition, "config": dict(self.config), "dask": self.dask}
+        return {
+            "asset": self.asset,
+            "partition": self.partition,
+            "config": dict(self.config),
+            "dask": self.dask,
+            "stored": self.stored,
+            "within": self.within,
+        }
 
 
 STAGES = (
@@ -156,6 +175,11 @@ class Ground:
         self.folder, self.root, self.stages = folder, folder / "data", stages
         self.shadow = folder / "shadow"
         self.log = folder / "runs.log"
+        self.scratch, self.pid_file = folder / "scratch", folder / "pid"
+        """Where runs whose clips are in a store bring them, and where each writes its process."""
+        self.bucket: Bucket | None = None
+        self.objects: dict[str, dict[str, bytes]] = {}
+        """Per kept state what the bucket holds, once there is one."""
         self.clock = int(time.time()) + 60
         """The second that every run of the second round sees: equal runs leave equal bytes."""
         self.published: dict[str, list[str]] = {}
@@ -197,12 +221,17 @@ class Ground:
         self._stem.wait(30)
         self._stem.stdout.close()
         self._server.__exit__()
+        if self.bucket is not None:
+            self.bucket.server.__exit__()
 
     # ---- runs ----
 
     def ask(self, request: Mapping[str, Any], fault: Mapping[str, int] = NO_FAULT, **more: Any) -> dict[str, Any]:
         """One run in a process of its own; what it says is in ``stem``."""
         asked = {"log": str(self.log), "clock": (self.clock, 0), **request, "fault": fault, **more}
+        if self.bucket is not None and request.get("stored"):
+            environment = {**self.bucket.server.environment, "TMPDIR": str(self.scratch)}
+            asked |= {"environment": environment, "pid_file": str(self.pid_file)}
         assert self._stem.stdin is not None
         assert self._stem.stdout is not None
         self._stem.stdin.write(json.dumps(asked) + "\n")
@@ -221,20 +250,26 @@ class Ground:
         """Let the root be one of the kept states."""
         shutil.rmtree(self.root)
         shutil.copytree(self.folder / state, self.root, symlinks=True)
+        if self.bucket is not None and state in self.objects:
+            self.bucket.hold(self.objects[state])
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            self.scratch.mkdir()
 
     def keep(self, state: str) -> None:
         """Keep the root as it is."""
         shutil.rmtree(self.folder / state, ignore_errors=True)
         shutil.copytree(self.root, self.folder / state, symlinks=True)
+        if self.bucket is not None:
+            self.objects[state] = self.bucket.held()
 
     def state(self, stage: Stage) -> dict[str, str]:
         """What each file that the stage publishes holds now, by its path; empty for one that is not there."""
-        return {name: content(self.root / name) for name in self.published[stage.asset]}
+        return {name: content(self.root / name) for name in self.published[stage.name]}
 
     def values(self, stage: Stage, state: str | None = None) -> dict[str, str]:
         """The same of the values in the root's, or a kept state's, files: but for times of rows, and for dead bytes."""
         folder = self.folder / state if state else self.root
-        return {name: values(folder / name) for name in self.published[stage.asset]}
+        return {name: values(folder / name) for name in self.published[stage.name]}
 
     # ---- making it ----
 
@@ -244,23 +279,48 @@ class Ground:
             self._undisturbed(stage, clock=(self.clock - DAY_S, 0))
         self._drop(first=False)
         for stage in self.stages:
-            self.keep(f"before-{stage.asset}")
-            before = contents(self.root)
-            self._undisturbed(stage)
-            self.keep(f"after-{stage.asset}")
-            after = contents(self.root)
-            self.published[stage.asset] = sorted(
-                name
-                for name in after
-                if before.get(name) != after[name]
-                and not any(part.startswith(".") for part in Path(name).parts)
-                and "clips" not in Path(name).parts
-            )
-            self.finished[stage.asset] = self.state(stage)
-            self.put(f"before-{stage.asset}")
-            self.earlier[stage.asset] = self.state(stage)
-            self.put(f"after-{stage.asset}")
+            self._second_run(stage)
         self.keep("complete")
+
+    def _second_run(self, stage: Stage) -> None:
+        """An undisturbed run on the changed inputs, with the states before and after it."""
+        self.keep(f"before-{stage.name}")
+        before = contents(self.root)
+        self._undisturbed(stage)
+        self.keep(f"after-{stage.name}")
+        after = contents(self.root)
+        self.published[stage.name] = sorted(
+            name
+            for name in after
+            if before.get(name) != after[name]
+            and not any(part.startswith(".") for part in Path(name).parts)
+            and "clips" not in Path(name).parts
+        )
+        self.finished[stage.name] = self.state(stage)
+        self.put(f"before-{stage.name}")
+        self.earlier[stage.name] = self.state(stage)
+        self.put(f"after-{stage.name}")
+
+    def with_a_store(self) -> tuple[Stage, ...]:
+        """The stages whose clips may be in an object store, with all of them there; made at the first call.
+
+        What was staged lies in the bucket, and what is fetched goes there: the second run lists it, reads what it does
+        not know of it, and puts the clip that is new.
+        """
+        stages = tuple(replace(stage, stored=True) for stage in self.stages if stage.asset in WITH_CLIPS)
+        if self.bucket is None:
+            self.bucket = ObjectServer().__enter__().bucket(f"faults-{uuid4().hex}")
+            self.put("before-corpus_jsonl")
+            corpus = self.root / CORPUS
+            with (corpus / "ingest.toml").open("a") as toml:
+                toml.write(f'clips_url = "s3://{self.bucket.name}/{CORPUS}"\n')
+            for path in sorted((corpus / "clips").iterdir()):
+                self.bucket.put(f"{CORPUS}/{path.name}", path.read_bytes())
+            shutil.rmtree(corpus / "clips")
+            self.scratch.mkdir(exist_ok=True)
+            for stage in stages:
+                self._second_run(stage)
+        return stages
 
     def _undisturbed(self, stage: Stage, **more: Any) -> None:
         answer = self.ask(stage.request, **more)
@@ -344,8 +404,7 @@ def values(path: Path) -> str:
     import pyarrow.parquet as pq
 
     if path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return json.dumps([{name: value for name, value in row.items() if name != "ingested_at_utc"} for row in rows])
+        return json.dumps(rows_of(path))
     if path.suffix == ".parquet":
         # Bits of padding and of statistics mean nothing to whoever reads the rows.
         try:
@@ -354,6 +413,17 @@ def values(path: Path) -> str:
             return f"no table: {error}"
     held = content(path)
     return "manifest" if held.startswith("manifest") else held
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table, but for when they were ingested."""
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    else:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{name: value for name, value in row.items() if name != "ingested_at_utc"} for row in rows]
 
 
 def keys(path: Path, column: str) -> list[str] | None:

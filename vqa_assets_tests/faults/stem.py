@@ -17,12 +17,15 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from vqa_assets.clips import scratch
 
 LIMIT_S = 120
 """A run that takes longer hangs."""
@@ -37,6 +40,9 @@ _HEAVY = (
     "matplotlib.figure",
     "matplotlib.pyplot",
     "numpy",
+    "obstore",
+    "obstore.exceptions",
+    "obstore.store",
     "onnx",
     "onnxruntime",
     "openpyxl",
@@ -68,6 +74,7 @@ _HEAVY = (
     "vqa_assets.ingest.gather",
     "vqa_assets.ingest.run",
     "vqa_assets.labels.batch",
+    "vqa_assets.mirror",
     "vqa_assets.predict",
     "vqa_assets.status",
     "vqa_assets.unified.aggregation",
@@ -93,6 +100,7 @@ class Stem:
     def __init__(self, root: Path) -> None:
         from vqa_assets import provenance
         from vqa_assets.assets import runs
+        from vqa_assets.clips import stores
         from vqa_assets.definitions import build_defs, default_resources
         from vqa_assets.errors import VqaError
         from vqa_assets.resources.data_root import DataRootResource
@@ -102,6 +110,7 @@ class Stem:
 
         self.root = root
         self.library = ctypes.CDLL(os.environ.pop("LD_PRELOAD"))  # what a run starts is left alone
+        stores.RETRIES = 2  # each waits longer than the one before it
         self.resources = default_resources() | {
             "data_root": DataRootResource(path=str(root)),
             "extractor": ClipExtractorResource(feature_sets=["konvid-v1"]),
@@ -143,6 +152,10 @@ class Stem:
         result: dict[str, Any] = {}
         try:
             logging.getLogger().handlers.clear()
+            os.environ.update(request.get("environment", {}))
+            tempfile.tempdir = None  # it was decided before TMPDIR was set
+            if pid_file := request.get("pid_file"):
+                Path(pid_file).write_text(str(os.getpid()))
             with Path(request["log"]).open("ab") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
@@ -153,6 +166,7 @@ class Stem:
             result = {"success": False, "message": traceback.format_exc(), "raw": True}
         finally:
             self.library.faults_disarm()
+            scratch._close_all(os.getpid())  # as at the end of any process
             with os.fdopen(write_end, "wb") as pipe:
                 pipe.write(json.dumps(result).encode())
             os._exit(0)
@@ -160,7 +174,7 @@ class Stem:
     def _with_fault(self, request: Mapping[str, Any]) -> dict[str, Any]:
         fault = request["fault"]
         self.library.faults_arm(
-            os.fsencode(self.root),
+            os.fsencode(request.get("within") or self.root),
             ctypes.c_int(fault["call"]),
             ctypes.c_long(fault["nth"]),
             ctypes.c_int(fault["error"]),

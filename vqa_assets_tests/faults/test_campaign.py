@@ -24,8 +24,9 @@ from vqa_assets_tests.faults.campaign import (
     planned,
 )
 from vqa_assets_tests.faults.damage import damaged_inputs, damaged_outputs, mutated
-from vqa_assets_tests.faults.ground import STAGES, Ground, Stage, compiled
-from vqa_assets_tests.faults.workers import ON_DASK, faults_on_dask
+from vqa_assets_tests.faults.ground import STAGES, WITH_CLIPS, Ground, Stage, compiled
+from vqa_assets_tests.faults.stores import faults_beside_the_store, faults_of_mirror, faults_of_the_store
+from vqa_assets_tests.faults.workers import faults_on_dask
 
 pytestmark = pytest.mark.needs_tool("cc")
 SEED = 17
@@ -45,7 +46,7 @@ def test_a_kill_leaves_the_output_of_one_run_and_the_next_run_the_same_bytes(gro
 
 @EVERY
 def test_an_error_of_the_disk_leaves_what_the_run_says(ground: Ground, stage: Stage) -> None:
-    nothing_found(campaign(ground, stage, stage.short(10), SEED, ERRORS))
+    nothing_found(campaign(ground, stage, stage.short(7), SEED, ERRORS))
 
 
 @EVERY
@@ -69,10 +70,21 @@ def test_a_damaged_input_is_told_and_costs_nothing_once_it_is_back(ground: Groun
 
 
 @pytest.mark.takes_long("workers, a scheduler and runs that are killed")
-@pytest.mark.parametrize("asset", ON_DASK)
+@pytest.mark.parametrize("asset", WITH_CLIPS)
 def test_deaths_on_dask_cost_no_clip_and_leave_the_bytes_of_a_run_on_threads(ground: Ground, asset: str) -> None:
     (stage,) = [stage for stage in ground.stages if stage.asset == asset]
     nothing_found(faults_on_dask(ground, stage, 1, SEED))
+
+
+def test_faults_of_an_object_store_tear_no_object_and_cost_no_clip(ground: Ground) -> None:
+    for stage in ground.with_a_store():
+        tally = faults_of_the_store(ground, stage, 5, SEED)
+        tally.merge(faults_beside_the_store(ground, stage, 2, SEED))
+        nothing_found(tally)
+
+
+def test_a_copy_that_an_object_store_or_the_disk_disturbs_has_no_manifest_before_its_files(ground: Ground) -> None:
+    nothing_found(faults_of_mirror(ground, 3, SEED))
 
 
 # ---- what makes the faults ----

@@ -28,8 +28,6 @@ from vqa_assets_tests.faults.campaign import (
 from vqa_assets_tests.faults.ground import NO_FAULT, REPOSITORY, Ground, Stage
 from vqa_assets_tests.shared.dask_processes import DaskProcesses
 
-ON_DASK = ("corpus_jsonl", "clip_features")
-"""The stages whose clips may be elsewhere."""
 _WORKERS = 2
 
 
@@ -116,18 +114,18 @@ def faults_on_dask(ground: Ground, stage: Stage, most: int, seed: int) -> Tally:
 
 def _calls_of(ground: Ground, workers: Workers, stage: Stage) -> list[int]:
     """How many calls of each class one worker of an undisturbed run makes, on average."""
-    ground.put(f"before-{stage.asset}")
+    ground.put(f"before-{stage.name}")
     workers.arm(NO_FAULT)
     answer = ground.ask({**stage.request, "dask": workers.address})
     assert answer.get("success"), answer
-    assert ground.state(stage) == ground.finished[stage.asset], "workers write the bytes that threads do"
+    assert ground.state(stage) == ground.finished[stage.name], "workers write the bytes that threads do"
     return [-(-count // _WORKERS) for count in workers.counts()]
 
 
 def _suffer(ground: Ground, workers: Workers, stage: Stage, fault: Fault, *, scheduler: bool = False) -> Tally:
     """One death of a worker, or of the scheduler, and what it led to; nothing where the run did not come to it."""
     tally = Tally()
-    ground.put(f"before-{stage.asset}")
+    ground.put(f"before-{stage.name}")
     workers.arm(fault.arming, scheduler=scheduler)
     answer = ground.ask({**stage.request, "dask": workers.address})
     if not workers.have_died(scheduler=scheduler):
@@ -137,7 +135,7 @@ def _suffer(ground: Ground, workers: Workers, stage: Stage, fault: Fault, *, sch
     if not (success or (scheduler and "the Dask scheduler is gone" in answer.get("message", ""))):
         findings.append(f"untrue: it failed: {answer.get('message', '')[:600]}")
     state = ground.state(stage)
-    whole = ground.finished[stage.asset] if success else ground.earlier[stage.asset]
+    whole = ground.finished[stage.name] if success else ground.earlier[stage.name]
     if state != whole:
         findings.append(f"untrue: it {'succeeded' if success else 'failed'}, yet {differing(state, whole)}")
     who = "the scheduler dies" if scheduler else "a worker dies"

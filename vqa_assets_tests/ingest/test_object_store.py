@@ -1,5 +1,6 @@
 """Clips that are kept in an object store: fetched into it, read from it, listed once; against moto's server."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -376,14 +377,30 @@ class TestScratch:
                 assert here.at_end == [scratch.clear_scratch]
 
     def test_what_a_killed_process_left_is_removed_by_the_next(self, store: ClipStore) -> None:
-        left = Path(tempfile.gettempdir()) / f"{scratch.PREFIX}left"
-        left.mkdir()
-        (left / "lock").touch()
         alive = Scratch(1000)
-        Scratch(1000).close()
-        assert not left.exists()
-        assert alive.folder.exists()
+        for ends in (lambda: Scratch(1000).close(), scratch.clear_scratch):  # a run that needs none, too
+            left, unlocked = (Path(tempfile.gettempdir()) / f"{scratch.PREFIX}{name}" for name in ("left", "unlocked"))
+            for folder in (left, unlocked):
+                folder.mkdir()
+                (folder / "clip.mp4").touch()
+            (left / "lock").touch()
+            ends()
+            assert list(Path(tempfile.gettempdir()).glob(f"{scratch.PREFIX}*")) == [alive.folder]
         alive.close()
+
+    def test_one_that_is_taken_for_abandoned_while_it_is_made_is_made_again(
+        self, store: ClipStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        really, turns = fcntl.flock, iter([scratch._remove_abandoned])
+
+        def lock(file: Any, how: int) -> None:
+            next(turns, lambda: None)()
+            really(file, how)
+
+        monkeypatch.setattr(scratch.fcntl, "flock", lock)
+        made = Scratch(1000)
+        assert (made.folder / "lock").exists()
+        made.close()
 
 
 def test_an_interrupt_ends_a_transfer_from_a_silent_store(bucket: Bucket, tmp_path: Path) -> None:

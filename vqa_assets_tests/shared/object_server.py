@@ -1,5 +1,6 @@
 """An S3 server on 127.0.0.1: moto's, behind which faults are made. Nothing is asked of it but by the library itself."""
 
+import socket
 import threading
 import time
 from collections import Counter
@@ -13,7 +14,8 @@ from vqa_assets.clips.stores import OpenStore
 ACCESS_KEY, SECRET_KEY = "AKIAACCESSKEYOFTESTS", "secretkeyoftests"
 WsgiApp = Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]
 Fault = Callable[["ObjectServer", str, str], str]
-"""Given method and path, what goes wrong: empty, ``503``, ``403``, ``slow``, ``silent``, ``cut``."""
+"""Given method and path, what goes wrong: empty, ``503``, ``403``, ``slow``, ``silent``; ``cut``, half of the answer
+comes; ``torn``, half of the request does, and nothing is done; ``unheard``, all is done and the connection breaks."""
 
 
 @dataclass
@@ -24,6 +26,7 @@ class ObjectServer:
     fault: Fault = lambda _server, _method, _path: ""
     before: Callable[[str, str], None] = lambda _method, _path: None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _connections: int = 0
 
     def __enter__(self) -> "ObjectServer":
         from moto.server import DomainDispatcherApplication, create_backend_app
@@ -34,6 +37,16 @@ class ObjectServer:
 
             def log(self, *_: Any) -> None:
                 pass
+
+            def setup(handler) -> None:  # noqa: N805 - the server is ``self`` here
+                self._connected(1)
+                super().setup()
+
+            def finish(handler) -> None:  # noqa: N805
+                try:
+                    super().finish()
+                finally:
+                    self._connected(-1)
 
         self._app: WsgiApp = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Silent)
@@ -71,12 +84,26 @@ class ObjectServer:
         self.fault = lambda *_: ""
         self.before = lambda *_: None
 
+    def wait_until_quiet(self) -> None:
+        """Wait until whoever was connected is gone, and what it asked for is done: after a client was killed."""
+        until = time.monotonic() + 60
+        while self._connections and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not self._connections, "nobody is connected any more"
+
+    def _connected(self, by: int) -> None:
+        with self._lock:
+            self._connections += by
+
     def _answer(self, environ: Mapping[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
         with self._lock:
             self.asked[method, path] += 1
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        length = int(environ.get("CONTENT_LENGTH") or 0)
         fault = self.fault(self, method, path)
+        body = environ["wsgi.input"].read(length // 2 if fault == "torn" else length)
+        if len(body) < length:  # no store takes less than what was announced
+            raise self._broken(environ)
         if fault in ("503", "403"):
             code = {"503": "SlowDown", "403": "AccessDenied"}[fault]
             start(f"{fault} Refused", [("Content-Type", "application/xml")])
@@ -87,7 +114,14 @@ class ObjectServer:
         import io
 
         answer = self._app({**environ, "wsgi.input": io.BytesIO(body)}, start)
+        if fault == "unheard":
+            raise self._broken(environ)
         return _halved(answer) if fault == "cut" else answer
+
+    @staticmethod
+    def _broken(environ: Mapping[str, Any]) -> ConnectionAbortedError:
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        return ConnectionAbortedError()
 
 
 def _halved(answer: Iterable[bytes]) -> Iterable[bytes]:
@@ -127,6 +161,19 @@ class Bucket:
     def remove(self, key: str) -> None:
         """Delete an object."""
         self._bucket.keys.pop(key)
+
+    def held(self) -> dict[str, bytes]:
+        """All objects."""
+        return {key: self.content(key) for key in self.keys()}
+
+    def hold(self, objects: Mapping[str, bytes]) -> None:
+        """Let these be all objects; one that is there already stays the object that it is."""
+        there = self.held()
+        for key in there.keys() - objects.keys():
+            self.remove(key)
+        for key, content in objects.items():
+            if there.get(key) != content:
+                self.put(key, content)
 
     def open(self, prefix: str = "") -> OpenStore:
         """The bucket as the code under test opens it."""
