@@ -128,6 +128,7 @@ def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(stores, "RETRIES", 2)
     monkeypatch.setattr(stores, "_LOOK_AROUND_S", 0.02)
     monkeypatch.setattr(scratch, "_scratches", {})
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     object_server.forget()
     yield object_server.bucket(f"bucket-{uuid4().hex}")

@@ -8,6 +8,8 @@ to them is in ``dask_engine``.
 import asyncio
 import importlib
 import os
+import shutil
+import socket
 import ssl
 import threading
 import time
@@ -191,9 +193,22 @@ async def _identity(address: str, security: Any) -> str:
     except Exception as error:  # whatever comes of reading one protocol as another
         if distrusted := _distrusted(error):
             raise _no_keys(address, f"a certificate that is not trusted: {distrusted}") from None
-        number = getattr(error, "errno", None)
-        reason = os.strerror(number) if number else str(error) or "no answer"
-        raise _no_scheduler(address, "an answer that is not Dask's" if reached else reason.lower()) from None
+        raise _no_scheduler(address, _reason(error, reached=reached)) from None
+
+
+def _reason(error: Exception, *, reached: bool) -> str:
+    """Why nothing at an address is a scheduler; ``reached`` where something listens there."""
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    if any(isinstance(one, TimeoutError) for one in chain):
+        return f"no answer within {_ANSWER_WITHIN_S:.0f} seconds"
+    if reached:
+        return "an answer that is not Dask's"
+    if isinstance(error, socket.gaierror):  # its number is none of the system's
+        return f"{error.strerror}".lower()
+    number = getattr(error, "errno", None)
+    return (os.strerror(number) if number else str(error)).lower() or "no answer"
 
 
 def _distrusted(error: BaseException | None) -> str:
@@ -226,7 +241,7 @@ def _started(file: ClusterFile) -> Iterator[Any]:
     where = f"{CLUSTER}: {file.path}: class"
     try:
         make: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # no such name, or whatever somebody else's module raises
         raise SettingsError(
             where,
             found=f"{file.class_name}: {error}",
@@ -248,7 +263,7 @@ def _started(file: ClusterFile) -> Iterator[Any]:
                 _close(cluster)
             raise ClusterError(
                 f"{CLUSTER}: {file.class_name} did not start",
-                found=f"{type(error).__name__}: {error}",
+                found=_with_cause(error),
                 expected="a cluster",
                 next_step=f"correct the options in {file.path}; nothing was done",
             ) from error
@@ -259,13 +274,25 @@ def _started(file: ClusterFile) -> Iterator[Any]:
         _close(cluster)
 
 
+def _with_cause(error: BaseException) -> str:
+    """An error in its words, with those of the one that it came of first: Dask says only that something failed."""
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    words = [f"{type(one).__name__}: {one}" for one in (error, first)]
+    return words[0] if first is error else f"{words[0]} ({words[1]})"
+
+
 def _close(what: Any) -> None:
     with suppress(Exception):  # of a scheduler that is gone, or of somebody else's class
         what.close(timeout=_CLOSE_WITHIN_S)
 
 
 def _await_workers(client: Any, place: str | ClusterFile) -> None:
-    """Wait for the first worker: some seconds of a scheduler that is there, of a started cluster without end."""
+    """Wait for the first worker: some seconds of a scheduler that is there, of a started cluster without end.
+
+    A cluster that says of all its workers that they did not start is not waited for.
+    """
     begun = told = time.monotonic()
     pause = threading.Event()
     while not client.scheduler_info()["workers"]:
@@ -277,10 +304,33 @@ def _await_workers(client: Any, place: str | ClusterFile) -> None:
                 expected="one worker or more",
                 next_step=f"start some (dask worker {place}), then run again; nothing was done",
             )
+        if isinstance(place, ClusterFile) and (why := _none_starts(client.cluster)):
+            raise ClusterError(
+                f"{CLUSTER}: {place.class_name} has no worker",
+                found=why,
+                expected=f"{place.workers} that start",
+                next_step=f"see what it said in the log above, and correct {place.path}; nothing was done",
+            )
         if now - told > _TOLD_EVERY_S:
             told = now
             _log.info("Dask: no worker yet, after %.0f s", now - begun)
         pause.wait(_LOOK_EVERY_S)
+
+
+def _none_starts(cluster: Any) -> str:
+    """Why no worker of a started cluster will come, where it knows; else empty.
+
+    A ``distributed.SpecCluster`` lists a worker once its start is over; of dask-jobqueue's that is a job's submission.
+    """
+    workers = list(getattr(cluster, "workers", {}).values())
+    statuses = {getattr(getattr(worker, "status", None), "name", "") for worker in workers}
+    if not workers or not statuses <= {"created", "failed", "closed"}:
+        return ""
+    for worker in workers:
+        worker.status = type(worker.status).failed  # Dask ends no cluster of whose workers one may still start
+    command = str(getattr(workers[0], "submit_command", "") or "").partition(" ")[0]
+    absent = f": there is no program {command} here" if command and shutil.which(command) is None else ""
+    return f"none of {len(workers)} started{absent}"
 
 
 def check_versions(client: Any) -> None:

@@ -75,7 +75,9 @@ class Scratch:
         self.changed = threading.Condition()
         self._entries: dict[StoredClip, _Entry] = {}  # those that were read last are last
         self._count = 0
-        with _full_in_words(Path(tempfile.gettempdir())):
+        with _full_in_words(place := _place()):
+            if not place.is_dir():
+                raise scratch_error(place, "there is no such folder")
             _remove_abandoned()
             self.folder, self._lock = _locked_folder()
 
@@ -256,10 +258,15 @@ def _close_all(pid: int) -> None:
                 scratch.close()
 
 
+def _place() -> Path:
+    """Where scratches are made: TMPDIR as it is named. Where that is full the standard library would go elsewhere."""
+    return Path(os.environ.get("TMPDIR") or tempfile.gettempdir()).absolute()
+
+
 def _locked_folder() -> tuple[Path, BinaryIO]:
     """A new folder and its lock; another one where somebody took the first, not yet locked, for an abandoned one."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_place()))
         with ExitStack() as otherwise, suppress(FileNotFoundError):
             otherwise.callback(shutil.rmtree, folder, ignore_errors=True)
             lock = otherwise.enter_context((folder / _LOCK).open("wb"))
@@ -274,7 +281,7 @@ def _remove_abandoned() -> None:
 
     One without a lock was left in the middle of its making or its removal.
     """
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in _place().glob(f"{PREFIX}*"):
         with suppress(OSError):
             try:
                 lock = (folder / _LOCK).open("rb")

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from vqa_assets.clips.folders import FileStamp, stamp_of_object
 from vqa_assets.clips.hashing import HASH_CHUNK_BYTES, ClipBytes
@@ -37,12 +39,22 @@ GIVEN_UP_AFTER = 8
 """So many objects in a row without an answer, and the store is given up."""
 _PUTS_AT_ONCE = 4
 """Each holds its object in memory."""
-_LISTED_AT_ONCE = 10_000
+_LISTED_AT_ONCE = 1_000
+"""A page: with more of them a first answer would take as long as they all."""
+FIRST_ANSWER_S = 15
+"""Until the store has answered once, nobody waits longer for it: something else may listen there, and say nothing."""
 _LOOK_AROUND_S = 0.2
 _STATUS, _CODE = re.compile(r"status code: (\d{3})"), re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _PATH = re.compile(r'Path ("[^\n]*?")(?: contained|: |$)', re.MULTILINE)
+_WRONG_REGION = "Received redirect without LOCATION"
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+_REFUSALS = ("ExpiredToken", "InvalidToken", "AuthorizationHeaderMalformed")
+"""Codes about credentials that come with another status than 401 and 403."""
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+_ENDPOINT = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,4}|:[1-5]\d{4}|:6[0-5]\d{3})?(/[^\s?#]*)?")
 _MACHINES_OWN = "169.254.169.254"
 """Where a cloud tells its machines their role: asked for want of variables."""
 _MACHINE_ANSWERS_S = 2.0
@@ -85,17 +97,26 @@ class OpenStore:
         if provider is None:
             _check_credentials(url, os.environ)
         self._puts = threading.Semaphore(_PUTS_AT_ONCE)
-        self._unanswered = 0
+        self._unanswered, self._answered = 0, False
 
     def listed(self) -> Iterator[ListedObject]:
-        """Every object below the address, by as many requests as the listing has pages."""
+        """Every object below the address, by as many requests as the listing has pages; one more of an empty one."""
         import obstore
 
-        stream = obstore.list(self._reading, chunk_size=_LISTED_AT_ONCE)
+        stream, is_empty = obstore.list(self._reading, chunk_size=_LISTED_AT_ONCE), True
         while batch := self._ask(lambda: _next(stream), "its objects cannot be listed"):
+            is_empty = False
             for meta in batch:
                 if name := str(meta["path"]):  # the folder itself, as some tools mark it
                     yield ListedObject(name, _stamp(meta))
+        # Any page of a web server reads as a listing of nothing; it has every name, too.
+        if is_empty and self.holds(f"{uuid4().hex}.none"):
+            raise ObjectStoreError(
+                f"{self.url}: its objects cannot be listed",
+                found="a server that has an object of any name",
+                expected="an object store",
+                next_step="correct its address in the environment (docs/object-stores.md)",
+            )
 
     def holds(self, name: str) -> bool:
         """Whether there is an object of that name."""
@@ -196,11 +217,13 @@ class OpenStore:
         """
         from obstore.exceptions import BaseError
 
+        is_put = stop is not None and not of_object  # it takes as long as its bytes do
         try:
-            answer = _wait(request, stop)
+            answer = _wait(request, stop, None if self._answered or is_put else FIRST_ANSWER_S)
         except (BaseError, ValueError, OSError) as error:
             failure = self._failure(error, what)
             if not isinstance(failure, TransientClipError):
+                self._answered = True
                 raise failure from None  # the library's words may hold an access key
             self._unanswered += 1
             if of_object and self._unanswered < GIVEN_UP_AFTER:
@@ -211,7 +234,11 @@ class OpenStore:
                 expected="an answer",
                 next_step="see whether the store can be reached from here, then run again: finished clips are kept",
             ) from None
-        self._unanswered = 0
+        except Exception as error:
+            if type(error).__name__ != "RustPanic":
+                raise
+            raise _not_opened(self.url, error) from None
+        self._unanswered, self._answered = 0, True
         return answer
 
     def _failure(self, error: Exception, what: str) -> Exception:
@@ -227,13 +254,6 @@ class OpenStore:
         text = str(error)
         status, code = _STATUS.search(text), _CODE.search(text)
         answer = " ".join(found[1] for found in (status, code) if found) or _kind(text)
-        if any(words in text for words in _NO_BUCKET):
-            return ObjectStoreError(
-                f"{self.url}: there is no such bucket",
-                found=answer,
-                expected="a bucket that somebody made: none is made here",
-                next_step="make it, or correct clips_url",
-            )
         if isinstance(error, InvalidPathError):
             return ObjectStoreError(
                 f"{self.url}: an object that cannot be asked for",
@@ -241,11 +261,13 @@ class OpenStore:
                 expected="keys that are names: no empty part, no . or .., no control characters",
                 next_step="rename or remove that object, or keep the clips below a prefix of their own",
             )
+        if any(words in text for words in _NO_BUCKET) or _WRONG_REGION in text:
+            return self._no_bucket(text, answer)
         if isinstance(error, FileNotFoundError):  # without a number as the library makes it, and in its words
             return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if isinstance(error, (AlreadyExistsError, NotSupportedError)):  # for ``put``
             return error
-        refused = isinstance(error, (PermissionDeniedError, UnauthenticatedError))
+        refused = isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or (code and code[1] in _REFUSALS)
         if refused or _MACHINES_OWN in text or (status and status[1] in ("401", "403")):
             return ObjectStoreError(
                 f"{self.url}: {what}",
@@ -254,6 +276,22 @@ class OpenStore:
                 next_step="give the process credentials that have them, by its environment (docs/object-stores.md)",
             )
         return TransientClipError(f"{self.url}: {what}", found=answer)
+
+    def _no_bucket(self, text: str, answer: str) -> ObjectStoreError:
+        """Where the bucket is not, by the library's words."""
+        if _WRONG_REGION in text:
+            return ObjectStoreError(
+                f"{self.url}: the bucket is in another region",
+                found=f"AWS_REGION {os.environ.get('AWS_REGION') or 'not set'}",
+                expected="the bucket's own region",
+                next_step="set AWS_REGION in the environment (docs/object-stores.md)",
+            )
+        return ObjectStoreError(
+            f"{self.url}: there is no such bucket",
+            found=answer,
+            expected="a bucket that somebody made: none is made here",
+            next_step="make it, or correct clips_url",
+        )
 
 
 def open_store(url: str) -> OpenStore:
@@ -308,6 +346,14 @@ def _library_store(url: str, silent_s: int | None, provider: Any) -> Any:
             expected="obstore",
             next_step='install it: pip install "vqa-assets[objects]"',
         ) from None
+    for name in (*_ENDPOINTS.get(url.partition("://")[0], ()), "AWS_METADATA_ENDPOINT"):
+        if (endpoint := os.environ.get(name)) and not _ENDPOINT.fullmatch(endpoint):
+            raise ObjectStoreError(
+                f"${name}",
+                found="no address of a server",  # what stands there may hold credentials
+                expected="http:// or https://, a host, and perhaps a port and a path",
+                next_step="correct it in the environment (docs/object-stores.md)",
+            )
     options: dict[str, Any] = {"connect_timeout": f"{CONNECT_S}s", "timeout": f"{LONGEST_S}s"}
     if silent_s is not None:
         options["read_timeout"] = f"{silent_s}s"
@@ -319,17 +365,21 @@ def _library_store(url: str, silent_s: int | None, provider: Any) -> Any:
         more = {"credential_provider": provider} if provider else {}
         return make(url, client_options=options, retry_config=retries, **more)
     except Exception as error:  # whatever the library does not like about the environment, in words it may not say
-        raise ObjectStoreError(
-            f"{url}",
-            found=f"a {type(error).__name__} of the library that opens it",
-            expected="a store, and an environment that says how to reach it",
-            next_step="see docs/object-stores.md for the variables",
-        ) from None
+        raise _not_opened(url, error) from None
+
+
+def _not_opened(url: str, error: Exception) -> ObjectStoreError:
+    return ObjectStoreError(
+        f"{url}",
+        found=f"a {type(error).__name__} of the library that opens it",
+        expected="a store, and an environment that says how to reach it",
+        next_step="see docs/object-stores.md for the variables",
+    )
 
 
 def _allows_http(environment: Mapping[str, str]) -> bool:
     """Whether whoever started the process named a store without TLS, or allows one."""
-    named = any(environment.get(name, "").startswith("http://") for name in _ENDPOINTS)
+    named = any(environment.get(name, "").startswith("http://") for names in _ENDPOINTS.values() for name in names)
     return named or any(environment.get(name, "").lower() in ("1", "true", "yes") for name in _ALLOWING)
 
 
@@ -365,11 +415,21 @@ def _stamp(meta: Mapping[str, Any]) -> FileStamp:
     return stamp_of_object(int(meta["size"]), str(meta["e_tag"] or meta["last_modified"]))
 
 
+_KINDS = {
+    **{words: words for words in ("timed out", "connection refused", "connection reset", "dns error")},
+    **dict.fromkeys(("parse(", "unexpectedmessage"), "an answer that is not HTTP's"),
+    "invalid list response": "an answer that is no listing",
+    "header missing from response": "an answer that is no object store's",
+    **dict.fromkeys(("corrupt message", "invalidcontenttype"), "an answer that is not TLS's"),
+    **{words: words for words in ("connection closed", "incomplete")},
+}
+"""What is looked for in the library's words, and what is said of it."""
+
+
 def _kind(text: str) -> str:
     """What a request without a status came to, of the words that the library has for it."""
-    said = ("timed out", "connection refused", "connection reset", "dns error", "connection closed", "incomplete")
     lowered = text.lower()
-    return next((words for words in said if words in lowered), "no answer")
+    return next((ours for words, ours in _KINDS.items() if words in lowered), "no answer")
 
 
 async def _next(stream: Any) -> Any:
@@ -395,8 +455,12 @@ _loops: dict[int, _Loop] = {}
 _starting = threading.Lock()
 
 
-def _wait(request: Callable[[], Any], stop: threading.Event | None) -> Any:
-    """The result of an awaitable that ``request`` begins; StoppedError soon after ``stop`` is set."""
+def _wait(request: Callable[[], Any], stop: threading.Event | None, within_s: float | None) -> Any:
+    """The result of an awaitable that ``request`` begins; StoppedError soon after ``stop`` is set.
+
+    TimeoutError where it does not come ``within_s``; None waits for as long as the library does.
+    """
+    until = None if within_s is None else time.monotonic() + within_s
     with _starting:
         driver = _loops.get(os.getpid())  # a forked process has its parent's, which does not run there
         if driver is None:
@@ -412,6 +476,8 @@ def _wait(request: Callable[[], Any], stop: threading.Event | None) -> Any:
         while not futures.wait([future], _LOOK_AROUND_S).done:
             if stop is not None and stop.is_set():
                 raise StoppedError
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(f"timed out after {within_s:.0f} s")
         return future.result()
     finally:
         future.cancel()

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.overview import status_of
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
-from vqa_assets_tests.shared.hostile_server import HostileServer, says
+from vqa_assets_tests.shared.hostile_server import HostileServer, answering, says
 from vqa_assets_tests.shared.object_server import ACCESS_KEY, SECRET_KEY, Bucket, ObjectServer
 from vqa_assets_tests.shared.platform import Platform
 
@@ -142,6 +143,41 @@ def test_a_bucket_that_is_not_there_is_said_and_none_is_made(bucket: Bucket, roo
     with pytest.raises(ObjectStoreError, match="there is no such bucket: 404 NoSuchBucket, expected a bucket"):
         corpus.ingest()
     assert not corpus.root.corpus_jsonl(KONVID).exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "endpoint", "found"),
+    [
+        ("", "127.0.0.1:9000", r"\$AWS_ENDPOINT_URL: no address of a server"),
+        ("", "http://key:secret@host", r"\$AWS_ENDPOINT_URL: no address of a server"),
+        ("", "http://127.0.0.1:1", "connection refused"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "", "an answer that is not HTTP's"),
+        ("nothing", "", "timed out"),
+        ("page", "", "an answer that is no object store's"),
+        ("301", "", "in another region: AWS_REGION us-east-1"),
+        ("400", "", "400 ExpiredToken, expected rights"),
+    ],
+)
+def test_what_is_no_store_or_another_is_told_soon_and_never_taken_for_an_empty_one(
+    answer: str, endpoint: str, found: str, kept: SmallCorpus, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("of/konvid/s.mp4", b"staged")
+    kept.annotate([STAGED])
+    kept.ingest()
+    lines = kept.lines()
+    monkeypatch.setattr(stores, "FIRST_ANSWER_S", 1.0)
+    monkeypatch.setattr(stores, "_opened", {})
+    bucket.server.fault = lambda *_: answer  # one that the server knows
+    with ExitStack() as ends:
+        if answer in ("nothing", "SSH-2.0-OpenSSH_9.2\r\n"):
+            says = None if answer == "nothing" else answer.encode()
+            endpoint = f"http://127.0.0.1:{ends.enter_context(answering(says))}"
+        if endpoint:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(ObjectStoreError, match=found) as failure:
+            kept.ingest()
+    assert "secret" not in str(failure.value)
+    assert kept.lines() == lines
 
 
 @pytest.mark.parametrize(("method", "what"), [("GET", "cannot be listed"), ("PUT", "cannot be put there")])
@@ -360,6 +396,13 @@ class TestScratch:
                 second.result(10)
         assert small.taken_bytes == 0
         small.close()
+
+    def test_a_temporary_folder_that_is_not_there_is_told_and_no_other_is_taken(
+        self, store: ClipStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
+        with pytest.raises(ObjectStoreError, match=r"absent: there is no such folder.*set TMPDIR"):
+            Scratch(1000)
 
     def test_a_disk_that_takes_no_folder_gives_the_room_back_and_is_told(self, store: ClipStore) -> None:
         small = Scratch(1000)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ from vqa_assets_tests.shared.dask_work import (
     until_stopped,
 )
 from vqa_assets_tests.shared.fakes import SmallCorpus
-from vqa_assets_tests.shared.hostile_server import HostileServer, gives
+from vqa_assets_tests.shared.hostile_server import HostileServer, answering, gives
 from vqa_assets_tests.shared.networks import backbone_folder
 from vqa_assets_tests.shared.object_server import Bucket
 from vqa_assets_tests.shared.released_formats import HEAD, unpack
@@ -384,31 +384,6 @@ def test_a_run_that_is_killed_lets_go_of_the_clips_that_its_workers_have_in_hand
 # Unfit, or not there
 
 
-@contextmanager
-def answering(with_bytes: bytes | None) -> Iterator[int]:
-    """A port where something listens that says these bytes to whoever connects; None: it says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        kept: list[socket.socket] = []
-
-        def answer() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                kept.append(connection)
-                if with_bytes:
-                    connection.sendall(with_bytes)
-
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        for connection in kept:
-            connection.close()
-
-
 def refusal(environment: dict[str, str]) -> VqaError:
     """What a pool on Dask says of an environment, before twenty seconds have passed."""
     begun = time.monotonic()
@@ -424,6 +399,7 @@ def test_an_address_where_nobody_listens_is_an_error_that_says_so() -> None:
         port = listener.getsockname()[1]
     error = refusal({ADDRESS: f"tcp://127.0.0.1:{port}"})
     assert str(error).startswith(f"{ADDRESS}: no Dask scheduler at tcp://127.0.0.1:{port}: connection refused")
+    assert refusal({ADDRESS: "tcp://no-such-host.invalid:8786"}).found.startswith("name ")
 
 
 @pytest.mark.parametrize("says", [None, b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100])
@@ -433,7 +409,7 @@ def test_an_address_where_something_else_answers_is_an_error(
     monkeypatch.setattr(dask_cluster, "_ANSWER_WITHIN_S", 1.0)  # of the one that says nothing
     with answering(says) as port:
         error = refusal({ADDRESS: f"tcp://127.0.0.1:{port}"})
-    assert error.found == "an answer that is not Dask's"
+    assert error.found == ("no answer within 1 seconds" if says is None else "an answer that is not Dask's")
 
 
 def test_a_worker_s_address_is_no_scheduler_s(cluster: Cluster) -> None:
@@ -486,7 +462,12 @@ def test_a_cluster_file_that_cannot_be_used_says_what_is_wrong(
     [
         ("dask_of_nobody.Cluster", "", "No module named 'dask_of_nobody'"),
         ("distributed.NoSuchCluster", "", "has no attribute 'NoSuchCluster'"),
-        ("distributed.LocalCluster", 'host = "256.0.0.1"', "LocalCluster"),
+        ("distributed.LocalCluster", 'protocol = "pigeon"', "unknown address scheme 'pigeon'"),
+        (
+            "dask_jobqueue.SLURMCluster",
+            "cores = 1\nmemory = '1GB'",
+            "none of 1 started: there is no program sbatch",
+        ),
         ("pathlib.Path", "", "TypeError"),
     ],
 )

@@ -9,8 +9,8 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 
@@ -266,3 +266,28 @@ def babbles(data: bytes) -> Behaviour:
         return False
 
     return behave
+
+
+@contextmanager
+def answering(with_bytes: bytes | None) -> Iterator[int]:
+    """A port where something listens that says these bytes to whoever connects; None: it says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        kept: list[socket.socket] = []
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                kept.append(connection)
+                if with_bytes:
+                    connection.sendall(with_bytes)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in kept:
+            connection.close()

@@ -14,8 +14,10 @@ from vqa_assets.clips.stores import OpenStore
 ACCESS_KEY, SECRET_KEY = "AKIAACCESSKEYOFTESTS", "secretkeyoftests"
 WsgiApp = Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]
 Fault = Callable[["ObjectServer", str, str], str]
-"""Given method and path, what goes wrong: empty, ``503``, ``403``, ``slow``, ``silent``; ``cut``, half of the answer
-comes; ``torn``, half of the request does, and nothing is done; ``unheard``, all is done and the connection breaks."""
+"""Given method and path, what goes wrong: empty, a status of ``_CODES``, ``page`` of a web server that has everything,
+``slow``, ``silent``; ``cut``, half of the answer comes; ``torn``, half of the request does, and nothing is done;
+``unheard``, all is done and the connection breaks."""
+_CODES = {"503": "SlowDown", "403": "AccessDenied", "400": "ExpiredToken", "301": "PermanentRedirect"}
 
 
 @dataclass
@@ -104,8 +106,10 @@ class ObjectServer:
         body = environ["wsgi.input"].read(length // 2 if fault == "torn" else length)
         if len(body) < length:  # no store takes less than what was announced
             raise self._broken(environ)
-        if fault in ("503", "403"):
-            code = {"503": "SlowDown", "403": "AccessDenied"}[fault]
+        if fault == "page":
+            start("200 OK", [("Content-Type", "text/html")])
+            return [b"<html></html>"]
+        if code := _CODES.get(fault):
             start(f"{fault} Refused", [("Content-Type", "application/xml")])
             return [f"<Error><Code>{code}</Code><AWSAccessKeyId>{ACCESS_KEY}</AWSAccessKeyId></Error>".encode()]
         self.before(method, path)
