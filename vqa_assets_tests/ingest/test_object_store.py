@@ -170,8 +170,8 @@ def test_what_is_no_store_or_another_is_told_soon_and_never_taken_for_an_empty_o
     bucket.server.fault = lambda *_: answer  # one that the server knows
     with ExitStack() as ends:
         if answer in ("nothing", "SSH-2.0-OpenSSH_9.2\r\n"):
-            says = None if answer == "nothing" else answer.encode()
-            endpoint = f"http://127.0.0.1:{ends.enter_context(answering(says))}"
+            line = None if answer == "nothing" else answer.encode()
+            endpoint = f"http://127.0.0.1:{ends.enter_context(answering(line))}"
         if endpoint:
             monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         with pytest.raises(ObjectStoreError, match=found) as failure:
