@@ -153,7 +153,7 @@ class Stem:
         try:
             logging.getLogger().handlers.clear()
             os.environ.update(request.get("environment", {}))
-            tempfile.tempdir = None  # it was decided before TMPDIR was set
+            tempfile.tempdir = os.environ.get("TMPDIR", tempfile.tempdir)  # it was decided before this one was set
             if pid_file := request.get("pid_file"):
                 Path(pid_file).write_text(str(os.getpid()))
             with Path(request["log"]).open("ab") as log:
