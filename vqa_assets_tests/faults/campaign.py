@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vqa_assets.clips.scratch import PREFIX
 from vqa_assets_tests.faults.ground import NO_FAULT, UNFINISHED, Ground, Stage, keys, rows_of
 
 CALLS = ("rename", "fsync", "open", "write", "unlink", "read")
@@ -203,7 +204,7 @@ def after_the_next_run(ground: Ground, stage: Stage, *, times: bool = True) -> l
             findings.append(f"other bytes: {differing(state, finished)}")
     findings += [f"left over: {path.relative_to(ground.root)}" for path in unfinished(ground.root)]
     if stage.stored:
-        findings += ["left over: a scratch" for _ in ground.scratch.iterdir()]
+        findings += ["left over: a scratch" for _ in ground.scratch.glob(f"{PREFIX}*")]
         findings += objects_amiss(ground, ground.objects[f"after-{stage.name}"], whole=True)
     return findings
 
