@@ -80,7 +80,7 @@ PROBE_TIMEOUT_S = 60.0
 _PER_WORKER = 2
 _UNFINISHED = ".unfinished.json"
 _READ_CACHE, _FEATURE_CACHE = ".clip-cache.sqlite", ".feature-cache.sqlite"
-_SHOWN = 3
+_SHOWN, _LONGEST = 3, 300
 Say = Callable[[str], None]
 
 
@@ -121,6 +121,11 @@ class ListReport:
     def reconciles(self) -> bool:
         """Whether every row is accounted for once."""
         return self.rows == self.scored + self.without.total()
+
+    def in_words(self) -> str:
+        """How many rows have no score, by what was in the way."""
+        kinds = ", ".join(f"{count} {what}" for what, count in self.without.most_common())
+        return f"{self.without.total()} of {self.rows} rows without a score ({kinds})"
 
     def counters(self) -> dict[str, Any]:
         """As the manifest has it."""
@@ -189,9 +194,9 @@ def score_list(
 ) -> ListReport:
     """Score every row of the list, in its order, and publish the scores with their manifest.
 
-    A row without a score has its reason. TableError for a list without rows, ChangedInputError where the list or the
-    head changed meanwhile, FeatureError where a cache or the table cannot be written: nothing is published then, and
-    what was measured is kept.
+    A row without a score has its reason. TableError for a list without rows, HeadError where no row has a score,
+    ChangedInputError where the list or the head changed meanwhile, FeatureError where a cache or the table cannot be
+    written: nothing is published then, and what was measured is kept.
     """
     inputs = read_now({"list": clips.path, "head": onnx, "head_manifest": onnx.with_suffix(".json")})
     facts = clips.facts()
@@ -231,6 +236,9 @@ def score_list(
                         found=f"{report.counters()} of {facts.rows}",
                         next_step="report this defect",
                     )
+                if not report.scored:
+                    unfinished.unlink(missing_ok=True)  # it did finish
+                    raise _nothing_scored(clips, report)
                 refuse_changes(inputs.values())
                 further = {name: path for family in services.extractor.families for name, path in family.reads}
                 described = Manifest(
@@ -249,6 +257,16 @@ def score_list(
             raise
         raise _unwritten(f"{out}: the scores cannot be written", error.strerror or str(error)) from error
     return report
+
+
+def _nothing_scored(clips: ClipList, report: ListReport) -> HeadError:
+    """The error of a list whose clips all came to nothing: earlier scores are worth more than a table of none."""
+    return HeadError(
+        f"{clips.path}: no clip could be scored",
+        found=f"{report.in_words()}; {'; '.join(f'{key}: {reason}' for key, reason in report.first)}",
+        expected="a score for one row at least",
+        next_step="are the clips where the list, and --clips-url, say they are? Nothing was written",
+    )
 
 
 def _unwritten(what: str, found: str) -> FeatureError:
@@ -391,7 +409,7 @@ class _Scoring:
                 continue
             report.without[what] += 1
             if len(report.first) < _SHOWN:
-                report.first.append((one.key, one.reason))
+                report.first.append((one.key[:_LONGEST], one.reason[:_LONGEST]))
         self._lost = report.without.total()
         self.watch.update(report.rows, self._lost)
 

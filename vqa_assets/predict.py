@@ -26,7 +26,7 @@ from vqa_assets.arguments import CommandParser
 from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
-from vqa_assets.printing import hand_out, plain, tell, tell_error
+from vqa_assets.printing import hand_out, plain, tell, tell_error, without_secrets
 from vqa_assets.settings import typed_path
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
@@ -471,7 +471,7 @@ def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
     _refuse_clips_alone(head, f"{options.listed}")
 
     def say(text: str) -> None:
-        tell(text, file=sys.stderr)
+        tell(without_secrets(text), file=sys.stderr)  # a list may hold addresses with a password in them
 
     report = score_list(
         head,
@@ -493,9 +493,8 @@ def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
     if report.out_of_range:
         say(f"{report.out_of_range} rows out of the range that {head.manifest.id} was trained on")
     if report.without:
-        kinds = ", ".join(f"{count} {what}" for what, count in report.without.most_common())
         key, reason = report.first[0]
-        say(f"{report.without.total()} without a score ({kinds}); the first, {key}: {reason}")
+        say(f"{report.in_words()}; the first, {key}: {reason}")
         say("next: the column reason says why of each row; once it is mended, the same command reads only those again")
     return int(bool(report.without))
 

@@ -89,7 +89,7 @@ def test_rows_come_out_in_the_lists_order_and_each_without_a_score_says_why(
     assert "1 of 9 rows repeat a key of a row before, the first k0 (rows 1 and 9)" in told
     assert f"9 rows of {listed}: 4 scored, in {tmp_path / 's.parquet'}" in told
     assert "3 clips measured, 0 known before" in told
-    assert "5 without a score (3 no place, 1 missing, 1 broken); the first, k1: found nothing at" in told
+    assert "5 of 9 rows without a score (3 no place, 1 missing, 1 broken); the first, k1: found nothing at" in told
     manifest = json.loads((tmp_path / "s.manifest.json").read_text())
     assert manifest["schema"] == "predictions-manifest-v1"
     assert manifest["counters"]["without_score"] == {"broken": 1, "missing": 1, "no place": 3}
@@ -268,6 +268,11 @@ def test_a_list_that_is_written_to_while_it_is_scored_is_refused_and_nothing_is_
         ("path\n", (), "{list}: no row, expected a clip in each row; list the clips to score"),
         ("mos,n\n1,2\n", (), "{list}: the columns mos, n, expected a column that says where clips lie: path, clip,"),
         ("path,url\na,b\n", (), "{list}: ambiguous columns: path, url, each of which may say where clips lie"),
+        (
+            "path\na\n",
+            (),
+            "{list}: no clip could be scored: 1 of 1 rows without a score (1 missing); a: found",
+        ),
         ("path\na\n", ("--clip-column", "x"), "{list}: the columns path, expected the column x; name it with --clip"),
         ("path\na\n", ("--key-column", "x"), "{list}: the columns path, expected the key column x; name it with"),
         ("path\na\n", ("--clips-url", "s3:///x"), "--clips-url: no address of an object store, expected a folder"),
