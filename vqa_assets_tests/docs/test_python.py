@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from vqa_assets import api
 from vqa_assets.features.ffmpeg import ffmpeg_binary
 from vqa_assets.ingest.rows import without_stamp
 from vqa_assets_tests.shared.platform import Platform
@@ -108,7 +109,10 @@ def test_a_run_of_dagster_makes_the_same_files_byte_by_byte_and_the_same_manifes
     assert platform.run("clip_features", partition=NAME, resource_config=nr_v1).success
     assert platform.run("mos_features", partition=NAME).success
     assert platform.run("mos_head", partition=NAME, feature_schema="nr-v1", epochs=10, protocol_splits=0).success
-    tables = [f"{NAME}/features.parquet", f"{NAME}/features_with_mos.parquet"]
+    assert platform.run("unified_corpus", "unified_features").success
+    assert api.unify(root=by_calls).rows == api.unify_features(root=by_calls).rows == CLIPS
+    unified = "aggregated/unified_features"
+    tables = [f"{NAME}/features.parquet", f"{NAME}/features_with_mos.parquet", f"{unified}.parquet"]
     heads = [f"models/my_clips_mos_head{end}" for end in (".onnx", ".predictions.parquet", "_card.png")]
     for name in (*tables, *heads):
         one, other = ((root / name).read_bytes() for root in (by_calls, root_path))
@@ -120,5 +124,6 @@ def test_a_run_of_dagster_makes_the_same_files_byte_by_byte_and_the_same_manifes
     assert len(rows[0]) == CLIPS
     assert rows[0] == rows[1]
     manifests = ("my_clips.manifest.json", "features.manifest.json", "features_with_mos.audit.json")
-    for name in (*(f"{NAME}/{one}" for one in manifests), "models/my_clips_mos_head.json"):
+    of_all = ("aggregated/unified_corpus.manifest.json", f"{unified}.manifest.json", "models/my_clips_mos_head.json")
+    for name in (*(f"{NAME}/{one}" for one in manifests), *of_all):
         assert described(by_calls / name) == described(root_path / name)
