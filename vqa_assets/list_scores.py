@@ -215,9 +215,12 @@ def score_list(
     unfinished = sibling(out, _UNFINISHED)
     _tell_earlier(unfinished, note, services.say)
     report = ListReport()
-    try:
+    try:  # before anything is measured: whatever is in the way here is the place's
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(unfinished, note)
+    except OSError as error:
+        raise _unwritten(f"{out}: the scores cannot be written", error.strerror or str(error)) from error
+    try:
         with (
             _scratch_ends(),
             IngestCache(services.read_cache) as read,
@@ -380,7 +383,8 @@ class _Scoring:
             clip = outcomes[name].clip
             if outcomes[name].state is ClipState.READ and clip is not None:
                 of_bytes.setdefault(clip.sha256, name)
-        begun = self._report.rows + len(window) - len(of_bytes)
+        # What is read of a window counts half while it is measured: else lines would stand still, then jump.
+        begun = self._report.rows + len(window) - len(of_bytes) // 2
         reasons, scores = self._measured(
             {sha256: (listed[name], outcomes[name].clip) for sha256, name in of_bytes.items()}, begun
         )
@@ -439,7 +443,7 @@ class _Scoring:
                         failure = failure or error
                 self._keep(come)
                 outcomes |= come
-                self.watch.look()
+                self.watch.update(self._report.rows + len(outcomes) // 2, self._lost)
                 if failure is not None:
                     raise failure
         return outcomes
@@ -473,7 +477,7 @@ class _Scoring:
         run = MeasuringRun(
             _PER_WORKER * services.workers,
             threading.Event(),
-            lambda done, failed: self.watch.update(begun + done, self._lost + failed),
+            lambda done, failed: self.watch.update(begun + done // 2, self._lost + failed),
             self.watch.look,
             hashes=lambda names: {name: stamps[name] for name in names if name in stamps},
             caps=services.caps,

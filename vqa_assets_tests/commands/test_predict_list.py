@@ -280,6 +280,11 @@ def test_a_list_that_is_written_to_while_it_is_scored_is_refused_and_nothing_is_
         ("path\na\n", ("--out", "{list}"), "predict: --out: {list}, which is the list, too"),
         ("path\na\n", ("--out", "{head}"), "--from: --out {head}, expected --out with a name in .parquet or .csv"),
         ("path\na\n", ("--out", "{mine}"), "predict: --out: {mine}, of which nothing says that predict wrote it"),
+        (
+            "path\na\n",
+            ("--out", "{mine}/s.csv"),
+            "{mine}/s.csv: the scores cannot be written: File exists; free",
+        ),
         ("path\na\n", ("--json",), "--from: --every, --json or --csv beside it, expected --out alone"),
     ],
 )
