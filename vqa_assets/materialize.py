@@ -48,6 +48,7 @@ def materialize(root: DataRoot, assets: Sequence[str], partitions: Sequence[str]
             step = Step(tuple(chosen), key, config)
             _log.info("→ %s", step.title)
             result = run_step(step, job, instance, root)
+            _log.info("  %s", result.in_words())
             for line in result.warned:
                 _log.warning("! %s", line)
             for line in result.failures:

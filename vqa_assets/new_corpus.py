@@ -7,6 +7,7 @@ would read it before anything is written.
 
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class ClipsSeen:
         clips = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES and _stem(path.name) in wanted]
         suffixes = [path.suffix for path in clips]
         suffix = max(sorted(set(suffixes)), key=suffixes.count, default="")
+        if clips and not deep:  # the one folder of them all, which is what would be linked
+            folder = Path(os.path.commonpath([path.parent for path in clips]))
         return cls(folder, len(clips), sum(path.stat().st_size for path in clips), suffix)
 
 
@@ -192,7 +195,8 @@ def _lines(
     place = _shown(root.path / corpus.name / "clips")
     clips = f"{seen.clips} of {len(proposal.names)} in {_shown(seen.folder)}"
     if "link" not in wrote:
-        clips += f": put them, or a link to the folder, at {place}" if seen.clips else f": put them into {place}"
+        link = f"ln -s {shlex.quote(str(seen.folder))} {shlex.quote(place)}"
+        clips += f"; to have them found: {link}" if seen.clips else f": put them into {place}"
     facts = [
         ("columns", ", ".join(f"{role} = {name}" for role, name in roles.items())),
         ("not read", ", ".join(proposal.columns.unused[:_MOST_LISTED])),

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from vqa_assets.arguments import nearest
-from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS, Corpus
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.corpus import NO_CORPUS_FOLDERS
+from vqa_assets.encode_grid.grid_files import grid_jsonl, training_corpus
 from vqa_assets.errors import AnnotationError, SchemaError, SettingsError, VqaError
-from vqa_assets.heads.recipe import corpus_head_recipe
+from vqa_assets.heads.recipe import HEAD_RECIPES, corpus_head_recipe
 from vqa_assets.ingest.earlier import MENDED_BY_INGEST, read_earlier
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
 from vqa_assets.ingest.rows import LATER_COUNTERS, LOST
@@ -36,6 +37,8 @@ NONE = "none"
 _TRAIN = "train a head on the labelled table"
 _MADE_FROM_ROWS = ("clip_features", "mos_features", "mos_head")
 """The stages of one corpus that follow from its rows, each from the one before."""
+_MADE_OF_ALL = ("cross_corpus_evaluation", "fr_training_corpus", *HEAD_RECIPES)
+"""What is made again without a corpus's name, from what the stages before it leave."""
 _UNKNOWN_SHA = ""
 
 
@@ -442,7 +445,7 @@ def overview_of(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA) -> Over
         heads=heads,
         failed=failed,
         strangers=_strangers(root, corpora),
-        next_steps=tuple(_next_steps(statuses, shared, failed)),
+        next_steps=tuple(_next_steps(statuses, shared, heads, failed)),
     )
 
 
@@ -502,7 +505,7 @@ def _made_of_corpus(corpus: Corpus, root: DataRoot, manifests: _Manifests) -> tu
 
 
 def _made_of_all(root: DataRoot, manifests: _Manifests) -> tuple[MadeStage, ...]:
-    """What is made of several corpora, where it is there."""
+    """What is made of several corpora, and of encodes, where it is there."""
     unified, features = root.unified_corpus(), root.unified_features()
     across = root.models() / "cross_corpus_evaluation.json"
     made = [
@@ -510,6 +513,9 @@ def _made_of_all(root: DataRoot, manifests: _Manifests) -> tuple[MadeStage, ...]
         manifests.made("unified_features", features, manifest_path(features), ("counters", "rows_out")),
         manifests.made("cross_corpus_evaluation", across, across, ()),
     ]
+    grids = [(f"encode_grid_jsonl [{name}]", grid_jsonl(root, one)) for name, one in ENCODE_GRID_SOURCES.items()]
+    for asset, rows in (*grids, ("fr_training_corpus", training_corpus(root))):
+        made.append(manifests.made(asset, rows, manifest_path(rows), ("counters", "rows_out")))
     return tuple(one for one in made if one is not None)
 
 
@@ -561,7 +567,7 @@ def _made_since(
     """Whether a run that left no record of its own made the asset after it had failed."""
     if failed.asset in ("corpus_annotations", "corpus_jsonl"):
         return ingested.get(failed.corpus or "", "") > failed.at_utc
-    one = made.get((failed.asset, failed.corpus))
+    one = made.get((failed.asset, failed.corpus)) or made.get((failed.title, None))
     return one is not None and one.made_at_utc is not None and one.made_at_utc > failed.at_utc
 
 
@@ -585,7 +591,10 @@ def _strangers(root: DataRoot, corpora: Mapping[str, Corpus]) -> dict[str, str]:
 
 
 def _next_steps(
-    statuses: Sequence[CorpusStatus], shared: Sequence[MadeStage], failed: Sequence[FailedStep]
+    statuses: Sequence[CorpusStatus],
+    shared: Sequence[MadeStage],
+    heads: Sequence[HeadStatus],
+    failed: Sequence[FailedStep],
 ) -> Iterator[str]:
     """What to do, the first thing first: what failed, what a corpus needs, what is behind."""
     steps = [f"{one.title} failed: mend what it says, then {one.command}" for one in failed if not one.too_few]
@@ -595,6 +604,7 @@ def _next_steps(
         if one.present and one.name not in told and not one.next_step.startswith(f"{NONE}:"):
             steps.append(f"{one.name}: {one.next_step.removeprefix(f'{NONE} for its rows; ')}")
     made = {one.asset: one for one in shared}
+    failed_of_all = {one.asset for one in failed if one.corpus is None}
     for asset, needs in (("unified_corpus", "rows"), ("unified_features", "mos_features")):
         waits = any(one.rows is not None and (needs == "rows" or one.made_of(needs)) for one in statuses)
         if asset in made and made[asset].behind:
@@ -603,8 +613,12 @@ def _next_steps(
             why = "not made"
         else:
             continue
-        if (asset, None) not in {(one.asset, one.corpus) for one in failed}:
+        if asset not in failed_of_all:
             steps.append(f"{asset} is {why}: {materialize_command([asset], None)}, or {WORKFLOW}")
+    for stage in (*shared, *(head.made for head in heads)):
+        if stage.behind and stage.asset in _MADE_OF_ALL and stage.asset not in failed_of_all:
+            why = f"of an earlier {', '.join(stage.behind)}"
+            steps.append(f"{stage.asset} is {why}: {materialize_command([stage.asset], None)}, or {WORKFLOW}")
     if not any(one.present for one in statuses):
         steps.append("drop a corpus's score file into its folder, or declare your own: vqa-assets new-corpus FILE")
     yield from steps or ["nothing: everything is made from what is there"]

@@ -8,7 +8,7 @@ The stages are the assets; each is materialized through Dagster, so that runs, c
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,7 @@ OVERVIEW = Step(("overview",))
 class StepResult:
     """What became of a step: its time in seconds, its failures in words, the checks that did not pass.
 
+    ``written`` are the files that stand after it, from the data root.
     ``left_out`` says why it could not run though nothing is wrong with it: what it reads is not there, or its clips are
     too few for a head. ``skipped_after`` is the step before it that failed, for want of whose files it could not run.
     """
@@ -72,6 +73,7 @@ class StepResult:
     warned: tuple[str, ...]
     left_out: str = ""
     skipped_after: Step | None = None
+    written: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -84,6 +86,11 @@ class StepResult:
         if self.left_out:
             return "skipped" if self.skipped_after else "left out"
         return "done" if self.succeeded else "FAILED"
+
+    def in_words(self) -> str:
+        """What became of it, how long it took and what it wrote, in a line."""
+        files = f": {', '.join(self.written)}" if self.written else ""
+        return f"{self.word} in {clock(self.seconds)}{files}"
 
 
 def plan(root: DataRoot, corpora: Mapping[str, Corpus] = CORPORA, *, training: bool = True) -> list[Step]:
@@ -154,7 +161,7 @@ def run_steps(
         log(f"→ {number}/{len(steps)} {step.title}")
         outcome = run_step(step, job, instance, root)
         results.append(outcome)
-        log(f"  {outcome.word} in {clock(outcome.seconds)}")
+        log(f"  {outcome.in_words()}")
         for line in (*([outcome.left_out] if outcome.left_out else outcome.failures), *outcome.warned):
             log(f"  ! {line}")
     # However the steps ended: it is the page that says so.
@@ -216,7 +223,16 @@ def run_step(step: Step, job: dg.JobDefinition, instance: dg.DagsterInstance, ro
         failures=tuple(map(step_failure, events)),
         warned=warned,
         left_out=step_failure(events[0]) if events and len(too_few) == len(events) else "",
+        written=tuple(_written(result)),
     )
+
+
+def _written(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    """The path of each asset that was made; what an asset only read (a score file) is no file of its own."""
+    for event in result.filter_events(lambda e: e.is_step_materialization):
+        metadata = event.step_materialization_data.materialization.metadata
+        if "path" in metadata and "manifest_path" in metadata:
+            yield str(metadata["path"].value)
 
 
 def _asset_of(event: dg.DagsterEvent, step: Step) -> str:

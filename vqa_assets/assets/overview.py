@@ -3,7 +3,7 @@
 It writes no file: the page is the asset's metadata, and ``vqa-assets status`` reads the same afresh.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -58,7 +58,7 @@ def make_overview_asset(catalog: Catalog, published: Iterable[dg.AssetsDefinitio
                 {
                     "made_at": found.made_at_utc,
                     # A text, for a table would be out of the first screen.
-                    "next": narrow(" ".join(f"({n}) {step}" for n, step in enumerate(found.next_steps, 1)), _LONGEST),
+                    "next": narrow(_numbered(found.next_steps), _LONGEST),
                     "page": behind_a_click(found.markdown()),
                     # Sentences, which wrap: this page leaves a value half the room that others do. The tables are in
                     # the Markdown.
@@ -69,6 +69,10 @@ def make_overview_asset(catalog: Catalog, published: Iterable[dg.AssetsDefinitio
         )
 
     return overview
+
+
+def _numbered(steps: Sequence[str]) -> str:
+    return " ".join(f"({n}) {step}" for n, step in enumerate(steps, 1)) if len(steps) > 1 else "".join(steps)
 
 
 def _without_times(value: Any) -> Any:

@@ -184,13 +184,15 @@ def test_init_makes_a_root_with_the_home_of_its_runs(tmp_path: Path, capsys: pyt
 
 
 def test_an_unchanged_ingest_ends_before_dagster_is_imported_and_records_nothing(
-    empty_root: Path, capsys: pytest.CaptureFixture[str]
+    empty_root: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = empty_root / "konvid-150k"
     names = tiny_clips(folder / "clips", 2)
     (folder / "ingest.toml").write_text("min_rows = 1\n")
     (folder / "manifest.csv").write_text("video_name,mos,sd,n\n" + "".join(f"{name},3,0.5,9\n" for name in names))
-    assert main(["ingest", "konvid-150k", "--max-rows", "2"]) == 0
+    with caplog.at_level("INFO", logger="vqa_assets"):
+        assert main(["ingest", "konvid-150k", "--max-rows", "2"]) == 0
+    assert re.fullmatch(r"  done in \d+ s: konvid-150k/konvid_150k.jsonl", caplog.messages[-1])
     # What failed in between, and is mended by putting the score file back: status names this command.
     note_outcome(DataRoot(empty_root), ["corpus_jsonl"], "konvid-150k", {"corpus_jsonl": "the score file is empty"})
     command = "import sys; from vqa_assets.command import main; code = main(sys.argv[1:]); "

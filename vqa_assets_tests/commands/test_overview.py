@@ -12,7 +12,8 @@ import dagster as dg
 import pytest
 
 from vqa_assets.command import main
-from vqa_assets.corpora import CORPORA
+from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES
+from vqa_assets.encode_grid.grid_files import grid_jsonl, training_corpus
 from vqa_assets.outcomes import FailedStep, failed_steps, note_outcome
 from vqa_assets.overview import NONE, overview_of
 from vqa_assets.status import main as status
@@ -101,7 +102,7 @@ def test_what_failed_is_kept_with_its_words_and_the_command_that_mends_it(ran: P
 def test_the_page_of_a_failed_pass_says_when_it_was_made_what_failed_and_the_next_step(ran: Pass) -> None:
     first, *_ = ran.page["page"].splitlines()
     assert first == f"Made at {ran.page['made_at']}; `vqa-assets status` reads afresh."
-    assert ran.page["next"] == f"(1) {FIRST}"
+    assert ran.page["next"] == FIRST
     failed = shown_rows(ran.page["failed"])[0]["failed"]
     assert failed.startswith("corpus_annotations [lsvq]: lsvq: ")
     assert failed.endswith("; once mended: vqa-assets ingest lsvq")
@@ -210,6 +211,30 @@ def test_what_is_made_of_earlier_rows_is_told_and_what_makes_it_again(corpus: Sm
 
     assert "mos_features is not made: vqa-assets materialize mos_features --partition konvid-150k" in made_of()
     assert "clip_features is of an earlier konvid-150k/konvid_150k.jsonl: vqa-assets" in made_of(sha256="0" * 64)
+
+
+def test_stages_of_encodes_are_told_too_and_what_they_were_made_of(root_path: Path) -> None:
+    root = DataRoot(root_path)
+    grid, training = grid_jsonl(root, ENCODE_GRID_SOURCES["bvi-dvc"]), training_corpus(root)
+    note_outcome(root, ["encode_grid_jsonl"], "bvi-dvc", {"encode_grid_jsonl": "why"})
+    grid.parent.mkdir()
+
+    def made(path: Path, rows: int, inputs: dict[str, Any], sha256: str) -> None:
+        path.touch()
+        record = {"path": root.shown(path), "kind": "file", "sha256": sha256}
+        run = {"inputs": inputs, "outputs": {"jsonl": record}, "started_at_utc": "2999-01-01T00:00:00+00:00"}
+        manifest_path(path).write_text(json.dumps({"counters": {"rows_out": rows}, "run_provenance": run}))
+
+    made(grid, 3, {}, "b")
+    made(training, 2, {"grid": {"path": root.shown(grid), "kind": "file", "sha256": "a"}}, "c")
+    found = overview_of(root)
+    assert [(one.asset, one.rows, one.behind) for one in found.shared] == [
+        ("encode_grid_jsonl [bvi-dvc]", 3, ()),
+        ("fr_training_corpus", 2, ("encode-grid/bvi_dvc_corpus.jsonl",)),
+    ]
+    assert found.failed == ()  # made since
+    behind = "fr_training_corpus is of an earlier encode-grid/bvi_dvc_corpus.jsonl"
+    assert found.next_steps[0] == f"{behind}: vqa-assets materialize fr_training_corpus, or vqa-assets run"
 
 
 def test_a_labelled_table_of_ones_own_waits_for_its_head_only(root_path: Path) -> None:
