@@ -29,9 +29,10 @@ from vqa_assets.workflow import StepResult, left_out_lines, log_to_stderr, plan,
 
 CORPUS = CORPORA["konvid-150k"]
 PORT = 38_150
+LEAST_CLIPS = 20
 _SETTINGS = (
     "# The demo's corpus is small, KonViD-150k's own bound is 5 000 rows; and it is no release of KonViD-150k.\n"
-    'min_rows = 20\ncorpus_version = "demo"\n'
+    f'min_rows = {LEAST_CLIPS}\ncorpus_version = "demo"\n'
 )
 _WIDTH = 22
 OVERVIEW_ADDRESS = "http://127.0.0.1:3000/assets/overview"
@@ -159,6 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=120, help="clips to make (default: 120)")
     parser.add_argument("--port", type=int, default=PORT, help=f"port of the clips' server (default: {PORT}, if free)")
     options = parser.parse_args(arguments)
+    if options.clips < LEAST_CLIPS:
+        parser.error(f"argument --clips: {options.clips}, expected at least {LEAST_CLIPS}")
     log_to_stderr()
     begun = time.monotonic()
     path = Path(options.root)

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -167,8 +167,10 @@ def _gather_and_judge(
     What the disk, the cache and the progress say of the clips ends with this function: it takes as much memory as the
     rows, and they are yet to be validated.
     """
-    if isinstance(layout.clips.target, Path):
-        layout.clips.target.mkdir(parents=True, exist_ok=True)
+    place = layout.clips.target
+    is_made = isinstance(place, Path) and not place.exists()
+    if isinstance(place, Path):
+        place.mkdir(parents=True, exist_ok=True)
     with Progress(layout.progress) as progress, IngestCache(layout.cache) as cache:
         known = partial(_known, progress, cache)
         cached = earlier.known(cache.load()) if earlier.in_words() else {}
@@ -181,6 +183,9 @@ def _gather_and_judge(
             outcomes = gather_outcomes(plan, services, keep_in(progress, cache), report)
         finally:
             clear_scratch()
+            if is_made and isinstance(place, Path):
+                with suppress(OSError):  # clips are in it
+                    place.rmdir()  # or a link to a folder of clips, made there next, would lie inside it
     annotations, run = plan.annotations, plan.run
     del plan  # what it lists and knows is as long as the corpus, and is not needed any more
     fetched_as = {src: o.source.name for src, o in outcomes.items() if o.source and o.source.name != src}
@@ -234,11 +239,15 @@ def refuse_nothing(
         report.retained_unavailable
     )
     remedy = "raise the cap, " if too_large else ""
+    place = layout.clips.target
+    links = [path for path in place.glob("*") if path.is_symlink() and path.is_dir()] if isinstance(place, Path) else []
+    if links:
+        remedy += f"make {place} itself the link that {links[0]} is (links to folders in it are not followed), "
     raise IngestError(
         f"{corpus.name}: every row came to nothing",
         found=f"{found}; below {layout.folder} lies {lies}{kept}",
         expected="at least one clip",
-        next_step=f"{remedy}correct the names or stage the clips in {layout.clips.target}, or set allow_empty; nothing "
+        next_step=f"{remedy}correct the names or stage the clips in {place}, or set allow_empty; nothing "
         "was published, and what was there stands",
     )
 

@@ -156,7 +156,7 @@ def test_a_score_file_that_the_demo_did_not_write_is_never_replaced(
     own = tmp_path / "konvid-150k" / "manifest.csv"
     own.parent.mkdir()
     own.write_text(content)
-    assert main(["--root", str(tmp_path), "--clips", "1"]) == 1
+    assert main(["--root", str(tmp_path), "--clips", "20"]) == 1
     told = capsys.readouterr().err
     assert f"error: {own}: a score file that the demo did not write" in told
     assert "--root" in told

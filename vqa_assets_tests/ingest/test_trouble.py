@@ -319,3 +319,24 @@ def test_the_caps_of_a_run_reach_the_prober_of_its_workers(clips: SmallCorpus) -
 
     caps = ClipCaps(max_pixels=7)
     assert ClipTools.of(ProberResource(), FakeDownloader(), caps).prober == ProberDescription(caps=caps)
+
+
+def test_a_link_made_after_a_run_without_clips_is_the_folder_and_one_made_inside_it_is_told(
+    root_path: Path, tmp_path: Path
+) -> None:
+    corpus = SmallCorpus(DataRoot(root_path))
+    corpus.annotate([("a.mp4", "", 3, 0.5, 5)])
+    with pytest.raises(IngestError, match="every row came to nothing"):
+        corpus.ingest(allow_empty=False)
+    clips, elsewhere = corpus.folder / "clips", tmp_path / "elsewhere"
+    assert not clips.exists()  # where the link would go
+    elsewhere.mkdir()
+    (elsewhere / "a.mp4").write_bytes(b"a")
+    clips.mkdir()
+    (clips / "elsewhere").symlink_to(elsewhere)
+    with pytest.raises(IngestError, match=f"make {clips} itself the link that {clips / 'elsewhere'} is"):
+        corpus.ingest(allow_empty=False)
+    (clips / "elsewhere").unlink()
+    clips.rmdir()
+    clips.symlink_to(elsewhere)
+    assert counted(corpus.ingest().report) == {"rows_in": 1, "rows_out": 1, "written": 1}
