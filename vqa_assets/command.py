@@ -20,8 +20,6 @@ from vqa_assets.errors import ArgumentError, VqaError
 from vqa_assets.printing import tell, tell_error
 
 NAME = "vqa-assets"
-# Typer keeps click inside itself, and exports of its errors only some: this one is the root of all about typed words.
-_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 app = typer.Typer(
@@ -293,10 +291,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(app(given or ["--help"], prog_name=NAME, standalone_mode=False) or 0)
-    except _USAGE_ERROR as error:
-        usage: Any = error
-        command = usage.ctx.command_path if usage.ctx else NAME
-        message = " ".join(usage.format_message().split())
+    except typer.TyperException as error:  # whatever is wrong with the words that were typed
+        context: typer.Context | None = getattr(error, "ctx", None)
+        command = context.command_path if context else NAME
+        message = " ".join(error.format_message().split())
         tell_error(f"{message.rstrip('.')}; {command} --help says what it takes")
         return WRONG_ARGUMENT
     except ArgumentError as error:
