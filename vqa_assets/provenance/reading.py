@@ -4,7 +4,8 @@ A stage takes its inputs with ``read_now`` before it reads them, and asks ``refu
 publishes anything. What became of the files since is asked by ``verify``.
 """
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,6 +32,21 @@ def read_now(files: Mapping[str, Path]) -> dict[str, ReadInput]:
     for path, one in inputs.items():
         inputs[path] = compared(one)
     return {name: inputs[path] for name, path in files.items()}
+
+
+def names_of_tables(what: str, files: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, Path]]:
+    """What a manifest calls the files of corpora, {corpus: {name: path}}: ``<what>_<corpus>``.
+
+    Further ones of a corpus have a number behind, by which none is called what another corpus's first one is.
+    """
+    taken = {f"{what}_{corpus}" for corpus in files}
+    named: dict[str, dict[str, Path]] = {}
+    for corpus, paths in files.items():
+        first = f"{what}_{corpus}"
+        free = (name for number in itertools.count(1) if (name := f"{first}_{number}") not in taken)
+        named[corpus] = dict(zip(itertools.chain([first], free), paths, strict=False))
+        taken |= named[corpus].keys()
+    return named
 
 
 def compared(one: ReadInput) -> ReadInput:

@@ -16,7 +16,7 @@ from vqa_assets.errors import SettingsError, TrainingError
 from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, CorpusFacts, HeadRecipe
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.provenance import ReadInput, RunContext
-from vqa_assets.provenance.reading import read_now, refuse_changes
+from vqa_assets.provenance.reading import names_of_tables, read_now, refuse_changes
 from vqa_assets.stages.unified import rows_of_run
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.paths import DataRoot
@@ -171,12 +171,7 @@ def rows_of_head(
         corpus: [*usual.get(corpus, ()), *settings.extra_tables.get(corpus, ())]
         for corpus in dict.fromkeys((*usual, *settings.extra_tables))
     }
-    files_of_corpora = {
-        corpus: read_now(
-            {f"{what}_{corpus}" + (f"_{number}" if number else ""): path for number, path in enumerate(paths)}
-        )
-        for corpus, paths in read.items()
-    }
+    files_of_corpora = {corpus: read_now(own) for corpus, own in names_of_tables(what, read).items()}
     yield HeadTables(present, files_of_corpora, read)
 
 

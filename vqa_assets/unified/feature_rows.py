@@ -21,7 +21,7 @@ from vqa_assets.errors import AggregateError, SettingsError, TableError
 from vqa_assets.feature_names import MEASURED
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
-from vqa_assets.provenance.reading import read_now, refuse_changes
+from vqa_assets.provenance.reading import names_of_tables, read_now, refuse_changes
 from vqa_assets.settings import with_origins
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import fault_of
@@ -253,12 +253,11 @@ def make_unified_features(
 
 def files_read(unified: Path, files: FeatureFiles) -> dict[str, Path]:
     """What a manifest calls the unified corpus and the tables that were read."""
-    names: dict[str, Path] = {}
+    tables: dict[str, list[Path]] = {}
     for file in files.files:
-        name = f"features_with_mos_{file.corpus}"
-        again = sum(one == name or one.startswith(f"{name}_") for one in names)
-        names[f"{name}_{again}" if again else name] = file.path
-    return {"unified_corpus": unified, **names}
+        tables.setdefault(file.corpus, []).append(file.path)
+    named = names_of_tables("features_with_mos", tables).values()
+    return {"unified_corpus": unified, **{name: path for own in named for name, path in own.items()}}
 
 
 def report_lines(report: FeatureRowsReport) -> list[str]:

@@ -22,7 +22,7 @@ from vqa_assets.labels import batch, labelled
 from vqa_assets.labels.labelled import make_labelled_table
 from vqa_assets.labels.settings import BatchSettings, LabelPaths, LabelSettings
 from vqa_assets.provenance import RunContext
-from vqa_assets.provenance.reading import read_now, refuse_changes
+from vqa_assets.provenance.reading import names_of_tables, read_now, refuse_changes
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import publishing
 from vqa_assets.unified import aggregation
@@ -201,3 +201,12 @@ def test_a_publication_cut_short_beside_an_input_is_settled_before_it_is_read(tm
     assert killed_at("replace", 1, lambda: publish(b"new")) == KILLED
     record = read_now({"table": table})["table"].record
     assert (record["size_bytes"], record.get("as_published")) == (3, None)
+
+
+def test_each_table_of_a_corpus_has_a_name_that_no_other_corpus_has() -> None:
+    first, second, third, other = (Path(f"{name}.parquet") for name in "abcd")
+    assert names_of_tables("rows", {"lab_1": [other], "lab": [first, second, third], "none": []}) == {
+        "lab_1": {"rows_lab_1": other},
+        "lab": {"rows_lab": first, "rows_lab_2": second, "rows_lab_3": third},
+        "none": {},
+    }

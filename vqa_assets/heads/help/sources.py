@@ -24,6 +24,7 @@ from vqa_assets.heads.rows.reading import TableFiles, TrainingTable, files_of, l
 from vqa_assets.heads.rows.vectors import refuse_other_network, refuse_vectors_of_others
 from vqa_assets.heads.settings import EVERY_CORPUS, TrainingSettings
 from vqa_assets.heads.using import open_head
+from vqa_assets.provenance.reading import names_of_tables
 from vqa_assets.tables.files import place_to_read, read_json_object
 
 if TYPE_CHECKING:
@@ -58,12 +59,9 @@ class HelpSources:
         if self.onnx is not None:
             places = (self.onnx, self.onnx.with_suffix(".json"), predictions_path(self.onnx))
             return dict(zip(("help_onnx", "help_manifest", "help_predictions"), places, strict=True))
-        paths = {corpus: [files] if isinstance(files, Path) else list(files) for corpus, files in self.tables.items()}
-        return {
-            f"help_features_with_mos_{corpus}" + (f"_{number}" if number else ""): path
-            for corpus, own in paths.items()
-            for number, path in enumerate(own)
-        }
+        paths = {corpus: files_of(files) for corpus, files in self.tables.items()}
+        named = names_of_tables("help_features_with_mos", paths).values()
+        return {name: path for own in named for name, path in own.items()}
 
 
 @dataclass(frozen=True)
