@@ -84,16 +84,15 @@ def _add(options: argparse.Namespace, root: DataRoot) -> int:
         onnx = typed_path(options.what)
         pixels = LIKE[options.like]
         facts: dict[str, Any] = {"id": re.sub(r"[^a-z0-9]+", "-", onnx.stem.lower()).strip("-"), **stated}
-        inputs = [{"name": name, "mean": pixels.mean, "sd": pixels.sd} for name in _input_names(onnx)]
+        inputs = [
+            {"name": name, "mean": pixels.mean, "sd": pixels.sd}
+            for name in (one.name for one in read_onnx(onnx).inputs)
+        ]
         made = add_backbone(onnx, parent, {**facts, "input": inputs})
     tell(f"{made.file.path.parent}: look through its backbone.toml, then")
     tell("\n".join(plain(line) for line in lines_of(made.file.path.parent, {})))
     tell(f"  measured    with backbone:{made.id} among the feature_sets of clip_features")
     return 0
-
-
-def _input_names(onnx: Path) -> list[str]:
-    return [one.name for one in read_onnx(onnx).inputs]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -223,7 +223,7 @@ def decided(folder: Path, stated: BackboneDeclaration) -> Backbone:
         inputs=inputs,
         outputs=_outputs(where, stated, file),
         views=_views(where, stated.views, inputs[0]),
-        sampling=_sampling(stated.sampling),
+        sampling=stated.sampling if stated.sampling.frames or stated.sampling.rate else stated.sampling.but(frames=8),
     )
 
 
@@ -436,7 +436,3 @@ def _views(where: str, views: Views, one: NetworkInput) -> Views:
                 next_step="choose grid and patch so that their product is the input's side",
             )
     return views.but(**changes)
-
-
-def _sampling(sampling: Sampling) -> Sampling:
-    return sampling if sampling.frames or sampling.rate else sampling.but(frames=8)

@@ -17,7 +17,7 @@ from vqa_assets.backbones.folder import DECLARATION, Backbone, decided
 from vqa_assets.backbones.graph import read_onnx
 from vqa_assets.backbones.network import Network, tried_out
 from vqa_assets.errors import SettingsError
-from vqa_assets.settings import Declared, toml_value
+from vqa_assets.settings import toml_value
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,6 @@ def declaration_text(backbone: Backbone) -> str:
         lines += [f"{name} = {toml_value(value)}" for name, value in said.items()]
     lines += ["", "[outputs]", *(f"{ours} = {toml_value(name)}" for ours, name in backbone.outputs)]
     for table, values in (("views", backbone.views), ("sampling", backbone.sampling)):
-        lines += ["", f"[{table}]", *(f"{name} = {toml_value(value)}" for name, value in _stated(values).items())]
+        stated = {name: value for name, value in values.model_dump().items() if value is not None}
+        lines += ["", f"[{table}]", *(f"{name} = {toml_value(value)}" for name, value in stated.items())]
     return "\n".join(lines) + "\n"
-
-
-def _stated(values: Declared) -> dict[str, Any]:
-    return {name: value for name, value in values.model_dump().items() if value is not None}

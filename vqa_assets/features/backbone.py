@@ -184,7 +184,7 @@ class _Embedding:
 
     def columns(self) -> Measured:
         """The vectors; ClipError where no frame came, or the network's numbers are not finite."""
-        pieces = [start for start in self._starts if all(self._has(start + offset) for offset in self._offsets)]
+        pieces = [start for start in self._starts if all(start + offset in self._shown for offset in self._offsets)]
         if not pieces:
             raise ClipError(f"{self._clip.name}: none of its frames that {self._backbone.id} looks at decodes")
         row: Measured = {}
@@ -211,9 +211,6 @@ class _Embedding:
     @cached_property
     def _offsets(self) -> list[int]:
         return sorted({offset for offsets in self._plan.offsets for offset in offsets})
-
-    def _has(self, position: int) -> bool:
-        return position in self._shown
 
     def _inputs(self, view: str, pieces: Sequence[int]) -> list[NDArray[Any]]:
         """The pieces as a view shows them, an array (N, T, H, W, 3) for each input: uint8, differences on 0–1."""

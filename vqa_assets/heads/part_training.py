@@ -13,7 +13,7 @@ import numpy as np
 from vqa_assets.clips.work import ProgressLine, clock
 from vqa_assets.heads.members.corpus_scales import numbered
 from vqa_assets.heads.members.method import EPOCHS, RIDGE_MEMBERS, HeadRows, TrainedHeads, Trainer, TrainingRows
-from vqa_assets.heads.members.weights import F32, HeadWeights, on_training_range
+from vqa_assets.heads.members.weights import F32, on_training_range
 from vqa_assets.heads.recipe import Target
 from vqa_assets.heads.rows.choosing import Say
 from vqa_assets.heads.rows.reading import TrainingTable
@@ -61,11 +61,8 @@ def train_parts(
     trained = trainer.train(rows, heads, settings, progress)
     say(f"trained {len(parts)} heads in {clock(time.monotonic() - begun)}")
     targets = [target for _, target in left] or [table.target] * len(parts)
-    return replace(trained, heads=tuple(map(_of_target, trained.heads, targets)))
-
-
-def _of_target(head: HeadWeights, target: Target) -> HeadWeights:
-    return replace(head, target=target)
+    with_targets = (replace(head, target=own) for head, own in zip(trained.heads, targets, strict=True))
+    return replace(trained, heads=tuple(with_targets))
 
 
 def _weights(table: TrainingTable, settings: TrainingSettings) -> F32 | None:

@@ -94,7 +94,7 @@ def make_labelled_table(
         if as_parquet:
             stands = stands_as(out.path, version) and networks_of(out.path) == networks_of(paths.features)
         else:
-            stands = _standing_bytes_version(out.path) == version
+            stands = out.path.is_file() and _bytes_version(out.path) == version
         # an equal table is left alone, so that what is made from it stays fresh
         if stands:
             publication.keep(out.path)
@@ -305,10 +305,6 @@ def _write_json(path: Path, objects: Iterator[bytes], kind: Format) -> None:
 def _bytes_version(path: Path) -> str:
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()[:32]
-
-
-def _standing_bytes_version(path: Path) -> str | None:
-    return _bytes_version(path) if path.is_file() else None
 
 
 def _further_scores(join: Join) -> dict[str, dict[str, int]]:

@@ -462,7 +462,8 @@ def _summary(each: Sequence[_SplitPredictions], contents: I64, draw: Bootstrap) 
     metrics = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse, "rmse_over_sd": rmse_over_sd}
     fitted = ("plcc", "rmse", "rmse_over_sd")
     pairs = {name: [(one.mos, one.fitted if name in fitted else one.raw) for one in each] for name in metrics}
-    medians = {n: _median([metrics[n](*pair) for pair in pairs[n]]) for n in metrics}
+    # NaN as soon as one split's value is: a split is never left out.
+    medians = {n: float(np.median([metrics[n](*pair) for pair in pairs[n]])) for n in metrics}
     resampling = _Resampling(each, contents, draw)
     rows = len(np.unique(np.concatenate([one.rows for one in each])))
     medians_drawn = resampling.medians({name: (metrics[name], pairs[name]) for name in metrics})
@@ -503,11 +504,6 @@ def _median_apart(ours: F64, theirs: F64) -> F64:
     told_apart = np.where(np.isnan(theirs) & ~np.isnan(ours), 0.0, theirs)
     apart: F64 = np.median(ours, axis=0) - np.median(told_apart, axis=0)
     return apart
-
-
-def _median(values: Sequence[float]) -> float:
-    """NaN as soon as one split's value is: a split is never left out."""
-    return float(np.median(values))
 
 
 class _Resampling:
