@@ -1,8 +1,8 @@
 """What a head is compared with on the same rows.
 
 The baselines are a constant, a ridge regression, support vector regression, kernel ridge, and VMAF where it is known.
-A baseline is tuned on its training rows as anybody would tune it, by contents that are left out, and never sees a test
-row. How the kernel machines are fitted is in ``kernel_machines``.
+A baseline is tuned on its training rows as people tune it in practice, by contents that are left out, and never sees a
+test row. How the kernel machines are fitted is in ``kernel_machines``.
 """
 
 import os

@@ -133,7 +133,7 @@ class RidgeRows:
         return RidgeRows(self.features[chosen], self.mos[chosen], weights)
 
     def pieces(self, chosen: I64) -> Iterator["RidgeRows"]:
-        """Some of the rows, as many at a time as are copied without harm."""
+        """Some of the rows, ``_ROWS_AT_ONCE`` at a time, since each is copied."""
         for first in range(0, len(chosen), _ROWS_AT_ONCE):
             piece = self[chosen[first : first + _ROWS_AT_ONCE]]
             let_go(self.features)

@@ -34,7 +34,7 @@ def empty_features(rows: int, columns: int) -> F32:
 def let_go(features: F32) -> None:
     """Gives back the memory of what was read of features that lie in a file; nothing is lost. Of others, does nothing.
 
-    To be called by who has read many rows of them, or is about to need memory of its own.
+    Call it after reading many of the rows, or before using much other memory.
     """
     held = _file_of(features)
     if held is not None:
@@ -42,7 +42,7 @@ def let_go(features: F32) -> None:
 
 
 def row_blocks(features: F32) -> Iterator[slice]:
-    """The rows of features, so many at a time as are well held in memory."""
+    """The rows of features, some at a time: as many as together hold ``NUMBERS_AT_ONCE`` numbers."""
     at_once = max(1, NUMBERS_AT_ONCE // max(1, features.shape[1]))
     return (slice(first, first + at_once) for first in range(0, len(features), at_once))
 

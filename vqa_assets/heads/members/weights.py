@@ -54,9 +54,8 @@ class HeadWeights:
 
     Members are networks, then one ridge on random features, or none where a method has none. The head is the mean of
     the networks' mean and the ridge member, which counts ``RIDGE_SHARE``; a helped one is the mean of that and of what
-    its ``help`` says. Members are
-    trained on 1–5; what the head gives is on the range of its ``target``. ``scales`` are what a head of several corpora
-    learned of their scores; what it gives is on the reference's.
+    its ``help`` says. Members are trained on 1–5; the head's scores are on the range of its ``target``. ``scales`` are
+    what a head of several corpora learned of theirs; its own scores are then on the reference's.
     """
 
     map: "FeatureMap"

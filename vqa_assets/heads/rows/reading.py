@@ -647,7 +647,7 @@ def _fill(
     A row has its place among the features as ``row``.
     """
     filled, result = {}, {corpus: frame.with_row_index("row") for corpus, frame in frames.items()}
-    # By the mean of all rows for now: once it is known which rows train, ``refilled`` takes the mean of those alone.
+    # The mean of all rows stands in for now: once it is known which rows train, ``refilled`` takes theirs alone.
     for name in (n for n in schema.scalars if n in allowed):
         number = schema.columns.index(name)
         own = slice(number, number + 1)
@@ -676,7 +676,7 @@ def _likeness(features: F32, mos: F32) -> NDArray[np.float64]:
 
 
 def _column_blocks(columns: int, rows: int) -> Iterator[slice]:
-    """Columns by as many as hold no more numbers at once than is well."""
+    """Columns, some at a time: as many as together hold ``_NUMBERS_OF_COLUMNS`` numbers."""
     at_once = max(1, _NUMBERS_OF_COLUMNS // max(1, rows))
     return (slice(first, min(first + at_once, columns)) for first in range(0, columns, at_once))
 
