@@ -23,7 +23,8 @@ from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
 
 if TYPE_CHECKING:
-    from vqa_assets.heads.judging.judgement import Judgement, Predictor
+    from vqa_assets.heads.judging.judgement import Judgement
+    from vqa_assets.heads.judging.predictors import Predictor
     from vqa_assets.heads.recipe import HeadRecipe
     from vqa_assets.metrics import Scores
     from vqa_assets.provenance import ReadInput
@@ -85,7 +86,8 @@ def judgement_of(question: JudgeQuestion, command: Sequence[str], asked_by: str)
     ``asked_by`` says in its manifest where arguments that are no defaults came from. HeadError, SettingsError or
     TableError where nothing can be judged.
     """
-    from vqa_assets.heads.judging.judgement import judge_table, read_judged
+    from vqa_assets.heads.judging.judged_table import read_judged
+    from vqa_assets.heads.judging.judgement import judge_table
     from vqa_assets.metrics import Bootstrap
     from vqa_assets.provenance.reading import refuse_changes
 
@@ -114,7 +116,7 @@ def _predictor(options: JudgeQuestion) -> "Predictor":
 
     A file by its suffix, else the table's column of that name, else a head by its name under the data root's models.
     """
-    from vqa_assets.heads.judging.judgement import column_predictor, head_predictor, number_of_vector
+    from vqa_assets.heads.judging.predictors import column_predictor, head_predictor, number_of_vector
     from vqa_assets.heads.rows.vectors import with_blocks
     from vqa_assets.tables.foreign_tables import check_present, table_at
 

@@ -14,7 +14,7 @@ from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
-from vqa_assets.heads.judging.judgement import head_predictor
+from vqa_assets.heads.judging.predictors import head_predictor
 from vqa_assets.heads.members.corpus_scales import KNOTS, CorpusScales, numbered
 from vqa_assets.heads.members.export import run_onnx
 from vqa_assets.heads.members.method import HeadRows, TrainingRows

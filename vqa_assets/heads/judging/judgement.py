@@ -1,41 +1,34 @@
 """A head, ours or from elsewhere, or a metric's column, judged against the opinion scores of a labelled table.
 
-No folds: what is judged is taken as it is. Trains nothing; how the result is printed is for ``judge``.
+No folds: what is judged (``predictors``) is taken as it is, on the rows of ``judged_table``. Trains nothing; how the
+result is printed is for ``judge``.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from vqa_assets.corpora.contents import ENOUGH_CONTENTS, KEY_COLUMNS, content_groups, joined_groups
+from vqa_assets.corpora.contents import ENOUGH_CONTENTS
 from vqa_assets.corpora.corpus import is_further_score
-from vqa_assets.corpora.scales import RAW_MOS, SLACK, TRAINING, UNIFIED
-from vqa_assets.errors import HeadError, LabelError, SchemaError
+from vqa_assets.corpora.scales import RAW_MOS, SLACK
+from vqa_assets.errors import HeadError
 from vqa_assets.heads.judging.baselines import CONSTANT, RIVALS, inner_parts, rivals_of_parts
 from vqa_assets.heads.judging.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
-from vqa_assets.heads.judging.foreign import open_foreign
 from vqa_assets.heads.judging.intervals import Coverage, coverage_of
-from vqa_assets.heads.judging.label_errors import Ceiling, ceiling, error_variance
+from vqa_assets.heads.judging.judged_table import TRAINING_COLUMN, JudgedTable
+from vqa_assets.heads.judging.label_errors import Ceiling, ceiling
 from vqa_assets.heads.judging.pictures import draw_dots, png_of
-from vqa_assets.heads.judging.seen import KnownRows, Seen, Training, predictions_path, training_of
-from vqa_assets.heads.manifest import SCHEMA, as_plain
+from vqa_assets.heads.judging.predictors import Predictor
+from vqa_assets.heads.judging.seen import KnownRows, Seen
+from vqa_assets.heads.manifest import as_plain
 from vqa_assets.heads.members.method import TrainingRows
-from vqa_assets.heads.members.weights import F32
-from vqa_assets.heads.recipe import MOS_TARGET, VMAF_TARGET, HeadRecipe, Target
-from vqa_assets.heads.rows.columns import columns_in_role, columns_of_text, columns_without_numbers, number_column
-from vqa_assets.heads.rows.reading import COUNT_COLUMNS
+from vqa_assets.heads.recipe import HeadRecipe, Target
 from vqa_assets.heads.rows.splitting import Part, bootstrap_of
-from vqa_assets.heads.rows.vectors import refuse_other_vectors, vector_size
-from vqa_assets.heads.using import ScoredRows, open_head
-from vqa_assets.labels.keys import absent_column
-from vqa_assets.labels.scores import IDENTITY_COLUMNS
+from vqa_assets.heads.rows.vectors import refuse_other_vectors
 from vqa_assets.metrics import (
     METRIC_NAMES,
     Bootstrap,
@@ -50,92 +43,21 @@ from vqa_assets.metrics import (
     score_fitted,
     srocc,
 )
-from vqa_assets.provenance import ReadInput
-from vqa_assets.provenance.reading import read_now
-from vqa_assets.tables.files import read_json_object
-from vqa_assets.tables.foreign_tables import check_present, table_at
-from vqa_assets.tables.networks import Networks
-from vqa_assets.tables.specs import LABELLED, STATUS_COLUMN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VERSION = "judgement-v1"
-TRAINING_COLUMN, GRID_TARGET = MOS_TARGET.name, "vmaf_score"
-"""The target's column in labelled tables, and in the rows of an encode grid."""
 NEVER_SEEN, SEEN = "not trained on", "trained on"
 
-_CONTENT = ("content_id", *columns_in_role("content"))
 _RAW = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse}
 _FITTED = {"plcc_fitted": plcc, "rmse_fitted": rmse}
 _LEAST_OF_CONTENT = 3
 """Rows of a content below which its own correlation says nothing."""
 _CURVE = 100
-_NUMBER_OF_VECTOR = re.compile(r"(?P<column>.+)\[(?P<place>\d{1,6})\]")
 _BASELINE_PARTS = 5
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class JudgedTable:
-    """N rows of a labelled table. ``target`` names the column that ``mos`` (N,) came from; NaN is no score.
-
-    ``corpora`` are empty where nothing says them; ``failed`` are encodes that ended in an error, whose score is NaN.
-    ``error_variance`` (N,) is that of the errors of the scores; NaN where SD or count are not known.
-    """
-
-    as_read: ReadInput
-    rows: pl.LazyFrame
-    target: str
-    mos: F64
-    keys: tuple[str, ...]
-    corpora: tuple[str, ...]
-    contents: tuple[str | None, ...]
-    splits: tuple[str | None, ...]
-    src_sha256: tuple[str | None, ...]
-    failed: int
-    error_variance: F64
-
-    @property
-    def path(self) -> Path:
-        """The table's path."""
-        return self.as_read.path
-
-    def of_corpus(self, corpus: str) -> "JudgedTable":
-        """The same where rows that name no corpus are of this one."""
-        return replace(self, corpora=tuple(own or corpus for own in self.corpora)) if corpus else self
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Per row the content that intervals are drawn by, else the clip."""
-        clips = [f"{corpus}/{key}" for corpus, key in zip(self.corpora, self.keys, strict=True)]
-        return joined_groups(content_groups(self.contents, clips), self.src_sha256)
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """What is judged: ``kind`` is ``head``, ``foreign head`` or ``column``; ``files`` are those that it was read from.
-
-    ``target`` is None where nothing says on which range it predicts, ``learned`` the column of scores that it learned.
-    ``scores`` gives (N,) numbers of a table's rows, and ``inputs`` of a head what it reads of them: features (N, F) and
-    a one-hot (N, V). Of a head whose manifest holds an interval, ``scored`` gives both ends beside the numbers, and
-    ``level`` is the share of clips that it is to hold. ``networks`` are those whose vectors a head learned from.
-    """
-
-    name: str
-    kind: str
-    columns: tuple[str, ...]
-    files: Mapping[str, Path]
-    scores: Callable[[pl.LazyFrame, str], NDArray[Any]]
-    target: Target | None = None
-    learned: str = TRAINING_COLUMN
-    training: Training | None = None
-    warnings: tuple[str, ...] = ()
-    inputs: Callable[[pl.LazyFrame, str], tuple[NDArray[Any], F32]] | None = None
-    scored: Callable[[pl.LazyFrame, str], ScoredRows] | None = None
-    level: float | None = None
-    networks: Networks = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -235,211 +157,6 @@ class Judgement:
 def _as_json(judged: Judged) -> dict[str, Any]:
     interval = {name: [finite_or_none(end) for end in ends] for name, ends in judged.interval.items()}
     return {"groups": judged.groups, **judged.scores.as_json(), "interval_95": interval}
-
-
-def read_judged(path: Path, target: str) -> JudgedTable:
-    """The rows of a labelled table of any format, and their scores in the column ``target``.
-
-    Instead of ``target`` the column may be ``mos_<target>``, and instead of ``mos`` also ``mos_raw_0_100``, mapped onto
-    1–5. Rows that ``mos_label_status`` calls unlabelled have no score, and neither have encodes that failed. LabelError
-    where there is no such column, or it holds text.
-    """
-    check_present(path, "labelled table", "name a table with scores, such as features_with_mos.parquet")
-    table = table_at(path)
-    as_read = read_now({"table": path})["table"]
-    names = table.names
-    column = next((name for name in (target, f"mos_{target}") if name in names), None)
-    raw = column is None and target == TRAINING_COLUMN and RAW_MOS in names
-    if raw:
-        column = RAW_MOS
-    if column is None:
-        expected = f"a column of scores, {target}" + (f" or {RAW_MOS}" if target == TRAINING_COLUMN else "")
-        raise absent_column(names, expected, f"{path}", "--target to the column of scores")
-    key = next((name for name in KEY_COLUMNS if name in names), None)
-    rows = table.rows((*([key] if key else []), *IDENTITY_COLUMNS))
-
-    def text(name: str | None) -> pl.Expr:
-        words = pl.col(name).cast(pl.String) if name is not None and name in names else pl.lit(None, pl.String)
-        return pl.when(words != "").then(words)
-
-    value = number_column(column)
-    if raw:
-        slope, intercept = UNIFIED.map_to(TRAINING)
-        value = value * slope + intercept
-    labelled = text(STATUS_COLUMN).eq_missing(LABELLED) if STATUS_COLUMN in names else pl.lit(value=True)
-    failed = (
-        (number_column("exit_status") != 0).fill_null(value=False) if "exit_status" in names else pl.lit(value=False)
-    )
-    try:
-        if wrong := {**columns_without_numbers(rows, [column]), **columns_of_text(rows, [column])}:
-            raise LabelError(
-                f"{path}: {column}",
-                found=", ".join(repr(example) for example in wrong.values()),
-                expected="numbers, and null where there is no score",
-                next_step="correct the table, or set --target",
-            )
-        read = rows.select(
-            key=pl.coalesce(text(key), pl.format("row {}", pl.int_range(1, pl.len() + 1))),
-            mos=pl.when(labelled & ~failed).then(value).fill_null(math.nan),
-            failed=failed,
-            corpus=text("corpus").fill_null(""),
-            content=pl.coalesce(*map(text, _CONTENT)),
-            split=text("split"),
-            sha256=text("src_sha256").str.to_lowercase(),
-            **_opinions(names, column, mapped_onto_1_5=raw),
-        ).collect()
-    except pl.exceptions.PolarsError as error:
-        raise table.unreadable(error) from error
-    texts = {name: tuple(read[name].to_list()) for name in ("key", "corpus", "content", "split", "sha256")}
-    return JudgedTable(
-        as_read=as_read,
-        rows=rows,
-        target=f"{column}, as 1–5" if raw else column,
-        mos=read["mos"].to_numpy().astype(np.float64),
-        keys=texts["key"],
-        corpora=texts["corpus"],
-        contents=texts["content"],
-        splits=texts["split"],
-        src_sha256=texts["sha256"],
-        failed=int(read["failed"].sum()),
-        error_variance=_errors(read),
-    )
-
-
-def _opinions(names: Sequence[str], column: str, *, mapped_onto_1_5: bool) -> dict[str, pl.Expr]:
-    """``sd`` of the opinions, in the unit of the scores as they are judged, and ``opinions``, their number.
-
-    Null where unknown; of further scores, and of any other column, nothing is known.
-    """
-    nothing = pl.lit(None, pl.Float64)
-    # Rows of the unified corpus keep the SD of their native score beside that of mos.
-    spreads = ("mos_std_dev_unified", "mos_std_dev") if column == "mos" else ("mos_std_dev",)
-    sd_column = next((name for name in spreads if name in names), None)
-    if sd_column is None or column not in ("mos", RAW_MOS):
-        return {"sd": nothing, "opinions": nothing}
-    slope, _ = UNIFIED.map_to(TRAINING)
-    # An SD is in the unit of mos where that is there, which is on 1–5 then; else in that of the raw score.
-    unit = slope if mapped_onto_1_5 else 1 / slope if column == RAW_MOS and "mos" in names else 1.0
-    counts = [number_column(name) for name in COUNT_COLUMNS if name in names]
-    return {"sd": number_column(sd_column) * unit, "opinions": pl.coalesce(*counts, nothing)}
-
-
-def _errors(read: pl.DataFrame) -> F64:
-    """The variance of the scores' errors (N,), NaN where unknown."""
-    mos, sd, count = (read[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in ("mos", "sd", "opinions"))
-    on_1_5 = not (mos > TRAINING.high + SLACK).any()
-    return error_variance(sd, count, TRAINING.span if on_1_5 else UNIFIED.span)
-
-
-def column_predictor(name: str) -> Predictor:
-    """A metric that stands in the table itself; of a column of vectors one number, ``<column>[17]``."""
-
-    def scores(rows: pl.LazyFrame, what: str) -> F64:
-        if (of_vector := number_of_vector(name, rows.collect_schema().names())) is not None:
-            return _number_of_vectors(rows, *of_vector, what)
-        if size := vector_size(rows.collect_schema()[name]):
-            raise HeadError(
-                f"{what}: {name}",
-                found=f"vectors of {size} numbers",
-                expected="one number a row",
-                next_step=f"name one of them, {name}[0] to {name}[{size - 1}], or a head that reads them",
-            )
-        if wrong := {**columns_without_numbers(rows, [name]), **columns_of_text(rows, [name])}:
-            raise HeadError(
-                f"{what}: {name}",
-                found=", ".join(repr(example) for example in wrong.values()),
-                expected="numbers, and null where there is none",
-                next_step="correct the table, or name another column",
-            )
-        values: F64 = rows.select(number_column(name).cast(pl.Float64).fill_null(math.nan)).collect()[name].to_numpy()
-        return values
-
-    return Predictor(name, "column", (name,), {}, scores)
-
-
-def number_of_vector(name: str, columns: Sequence[str]) -> tuple[str, int] | None:
-    """The column and the place of ``<column>[17]``; None for what is a column itself, or names none of these."""
-    found = None if name in columns else _NUMBER_OF_VECTOR.fullmatch(name)
-    return (found["column"], int(found["place"])) if found and found["column"] in columns else None
-
-
-def _number_of_vectors(rows: pl.LazyFrame, column: str, place: int, what: str) -> F64:
-    kind = rows.collect_schema()[column]
-    size = vector_size(kind)
-    if place >= size:
-        raise HeadError(
-            f"{what}: {column}[{place}]",
-            found=f"vectors of {size} numbers" if size else f"{column} of type {kind}",
-            expected=f"a place from 0 to {size - 1}" if size else "a column of vectors",
-            next_step="name another number, or another column",
-        )
-    number = pl.col(column).arr.get(place).cast(pl.Float64).fill_null(math.nan)
-    values: F64 = rows.select(number=number).collect()["number"].to_numpy()
-    return values
-
-
-def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
-    """A head: ours where its manifest lies beside it, which says its columns, else one that reads ``columns``."""
-    sidecar = onnx.with_suffix(".json")
-    if _is_ours(sidecar):
-        if columns:
-            raise HeadError(
-                "--columns",
-                found=f"{onnx.name}, whose manifest says what it reads",
-                expected="no columns beside it",
-                next_step="leave --columns out",
-            )
-        head = open_head(onnx)
-        files = {"head": onnx, "head_manifest": sidecar}
-        scales = read_json_object(sidecar).get("corpus_scales") or {}
-        learned = scales.get("ships") == "learned"
-        of_scale = [f"its scores are on the scale of {scales.get('reference')}, as their intervals"] if learned else []
-        training, of_vmaf = training_of(onnx), head.target == VMAF_TARGET.name
-        interval = head.manifest.interval
-        if training and training.predictions:
-            files["head_predictions"] = predictions_path(onnx)
-        return Predictor(
-            name=head.manifest.id,
-            kind="head",
-            columns=head.schema.feature_order,
-            files=files,
-            scores=head.scores,
-            inputs=head.inputs,
-            scored=None if interval is None else head.scored,
-            level=None if interval is None else interval.level,
-            target=VMAF_TARGET if of_vmaf else MOS_TARGET,
-            learned=GRID_TARGET if of_vmaf else head.target,
-            training=training,
-            networks=head.manifest.backbones,
-            warnings=(*(f"{head.manifest.id} is {warning}" for warning in head.warnings), *of_scale),
-        )
-    if not columns:
-        beside = f"{sidecar.name}, which is no manifest of a head" if sidecar.is_file() else "no manifest beside it"
-        raise HeadError(
-            f"{onnx}",
-            found=beside if onnx.is_file() else "found nothing there",
-            expected=f"{SCHEMA} in {sidecar.name}, or the columns that it reads" if onnx.is_file() else "an ONNX file",
-            next_step="name them with --columns, in the order of its input" if onnx.is_file() else "name another file",
-        )
-    foreign = open_foreign(onnx, columns)
-    note = "what it was trained on is not known: no manifest of ours lies beside it"
-    return Predictor(
-        name=onnx.stem,
-        kind="foreign head",
-        columns=tuple(columns),
-        files={"head": onnx},
-        scores=foreign.scores,
-        inputs=foreign.inputs,
-        warnings=(note,),
-    )
-
-
-def _is_ours(sidecar: Path) -> bool:
-    """Whether a manifest of a head lies there; one of ours that is broken is told when it is opened."""
-    try:
-        return sidecar.is_file() and str(read_json_object(sidecar).get("schema", "")).startswith("mos-head-manifest-")
-    except SchemaError:
-        return False
 
 
 def judge_table(
