@@ -6,7 +6,7 @@ from its columns is in ``description`` and ``related``.
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -163,7 +163,7 @@ def _write(jsonl_sha256: Callable[[], str], jsonl: Path, parquet: Path, extras: 
     digest = TableDigest(name for name in schema.names if name not in TIME_STAMPS)
     names = [column.name for column in specs.columns]
 
-    def frames(writer: Any, pool: ThreadPoolExecutor) -> Iterator[Any]:
+    def frames(writer: Any, pool: ThreadPoolExecutor) -> Generator[Any, None, None]:
         # Arrow and hashing let go of the interpreter: a table is hashed and encoded while it is validated, and while
         # the next one is parsed. No more of them are in memory at a time.
         at_work: list[Future[None]] = []
