@@ -44,8 +44,6 @@ def steps(ground: Ground, stages: Sequence[Stage], seed: int, faults: int) -> It
         yield stage, "clock jumps", partial(jumping_clock, ground, stage)
         if stage.asset in WITH_CLIPS:
             yield stage, DEATHS, partial(faults_on_dask, ground, stage, max(3, most // 2), seed)
-    for stage in stages:
-        if stage.asset in WITH_CLIPS:
             yield stage, STORE, partial(_of_the_store, ground, stage.asset, stage.short(faults), seed)
     if len(stages) == len(STAGES):  # what it copies is what they all publish
         yield Stage(MIRROR, "", "", ""), STORE, partial(faults_of_mirror, ground, faults, seed)

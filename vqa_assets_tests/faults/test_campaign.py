@@ -78,7 +78,7 @@ def test_deaths_on_dask_cost_no_clip_and_leave_the_bytes_of_a_run_on_threads(gro
 
 def test_faults_of_an_object_store_tear_no_object_and_cost_no_clip(ground: Ground) -> None:
     for stage in ground.with_a_store():
-        tally = faults_of_the_store(ground, stage, 5, SEED)
+        tally = faults_of_the_store(ground, stage, 4, SEED)
         tally.merge(faults_beside_the_store(ground, stage, 2, SEED))
         nothing_found(tally)
 

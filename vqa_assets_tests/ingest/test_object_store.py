@@ -34,7 +34,7 @@ from vqa_assets.overview import status_of
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.fakes import KONVID, SmallCorpus
 from vqa_assets_tests.shared.hostile_server import HostileServer, answering, says
-from vqa_assets_tests.shared.object_server import ACCESS_KEY, SECRET_KEY, Bucket, ObjectServer
+from vqa_assets_tests.shared.object_server import ACCESS_KEY, SECRET_KEY, Bucket, ObjectServer, listing
 from vqa_assets_tests.shared.platform import Platform
 
 
@@ -303,6 +303,29 @@ def test_keys_of_any_characters_are_clips_by_their_names(kept: SmallCorpus, buck
     kept.annotate([(name, "", 3, 0.5, 9) for name in names])
     kept.ingest()
     assert [row["src"] for row in kept.rows()] == names
+
+
+def test_a_hundred_thousand_keys_are_a_hundred_pages_and_any_name_among_them_is_found(
+    kept: SmallCorpus, bucket: Bucket
+) -> None:
+    names = [
+        "e\u0301.mp4",
+        "\u00e9 .mp4",
+        "UPPER.MP4",
+        "-rf $(id).mp4",
+        "x" * 900 + ".mp4",
+        "a./😀.mp4",
+        "\u202egnp.mp4",
+    ]
+    others = [f"{number:06d}{chr(0x3A0 + number % 30)}&<>%.mp4" for number in range(100_000 - len(names))]
+    for name in names:
+        bucket.put(f"of/konvid/{name}", name.encode()[:6].ljust(6))
+    bucket.server.pages = listing([f"of/konvid/{name}" for name in (*others, *names)])
+    kept.annotate([(name, "", 3, 0.5, 9) for name in (*names, "absent.mp4")])
+    report = kept.ingest().report
+    assert [row["src"] for row in kept.rows()] == names
+    assert (report.skipped_missing, len(report.unclaimed)) == (1, len(others))
+    assert requests(bucket) == {"list": 100, "GET": len(names)}
 
 
 def test_a_scratch_whose_disk_is_full_ends_the_run_and_says_what_to_do(kept: SmallCorpus, bucket: Bucket) -> None:

@@ -4,10 +4,11 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
+from xml.sax.saxutils import escape
 
 from vqa_assets.clips.stores import OpenStore
 
@@ -27,6 +28,8 @@ class ObjectServer:
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     fault: Fault = lambda _server, _method, _path: ""
     before: Callable[[str, str], None] = lambda _method, _path: None
+    pages: Sequence[bytes] = ()
+    """Prepared answers to a listing, where there are any: moto's own takes minutes for what a store lists in seconds."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _connections: int = 0
 
@@ -85,6 +88,7 @@ class ObjectServer:
         self.asked.clear()
         self.fault = lambda *_: ""
         self.before = lambda *_: None
+        self.pages = ()
 
     def wait_until_quiet(self) -> None:
         """Wait until whoever was connected is gone, and what it asked for is done: after a client was killed."""
@@ -106,6 +110,10 @@ class ObjectServer:
         body = environ["wsgi.input"].read(length // 2 if fault == "torn" else length)
         if len(body) < length:  # no store takes less than what was announced
             raise self._broken(environ)
+        if self.pages and "list-type=2" in (query := environ["QUERY_STRING"]):
+            token = parse_qs(query).get("continuation-token", ["0"])[0]
+            start("200 OK", [("Content-Type", "application/xml")])
+            return [self.pages[int(token)]]
         if fault == "page":
             start("200 OK", [("Content-Type", "text/html")])
             return [b"<html></html>"]
@@ -182,3 +190,22 @@ class Bucket:
     def open(self, prefix: str = "") -> OpenStore:
         """The bucket as the code under test opens it."""
         return OpenStore(f"s3://{self.name}/{prefix}".rstrip("/"))
+
+
+def listing(keys: Sequence[str], size_bytes: int = 6) -> list[bytes]:
+    """The pages of a listing of these keys, a thousand each, as S3 writes them."""
+    pages = []
+    for first in range(0, len(keys), 1000):
+        after = first // 1000 + 1
+        more = after * 1000 < len(keys)
+        token = f"<NextContinuationToken>{after}</NextContinuationToken>" if more else ""
+        objects = "".join(
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            f'<ETag>"{number}"</ETag><Size>{size_bytes}</Size></Contents>'
+            for number, key in enumerate(keys[first : first + 1000], first)
+        )
+        pages.append(
+            f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>'
+            f"{token}{objects}</ListBucketResult>".encode()
+        )
+    return pages
