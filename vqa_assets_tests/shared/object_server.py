@@ -29,7 +29,7 @@ class ObjectServer:
     fault: Fault = lambda _server, _method, _path: ""
     before: Callable[[str, str], None] = lambda _method, _path: None
     pages: Sequence[bytes] = ()
-    """Prepared answers to a listing, where there are any: moto's own takes minutes for what a store lists in seconds."""
+    """Prepared answers to a listing, where there are any: moto takes minutes for what a store lists in seconds."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _connections: int = 0
 
