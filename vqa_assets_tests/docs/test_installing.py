@@ -16,7 +16,7 @@ import pytest
 
 from vqa_assets.command import main
 from vqa_assets.errors import SettingsError
-from vqa_assets.resources import trainer
+from vqa_assets.stages import heads
 from vqa_assets_tests.shared.installed import UV, Installed, fresh_environment
 from vqa_assets_tests.shared.web_ui import free_port
 
@@ -91,15 +91,15 @@ def test_the_wheel_holds_the_files_that_commands_and_pages_name(installed: Insta
 def test_the_slim_set_is_all_but_what_trains() -> None:
     lines = [line for line in SLIM.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     left_out = set(PROJECT["project"]["dependencies"]) - set(lines)
-    assert {re.split("[<>=]", one)[0] for one in left_out} == {*trainer._TRAINING.values()}
+    assert {re.split("[<>=]", one)[0] for one in left_out} == {*heads._TRAINING.values()}
     assert set(lines) <= set(PROJECT["project"]["dependencies"])
     assert "requirements/slim.txt" in PAGE
 
 
 def test_a_training_asset_says_there_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "find_spec", lambda _: None)
+    monkeypatch.setattr(heads, "find_spec", lambda _: None)
     with pytest.raises(SettingsError, match="run pip install torch scikit-learn"):
-        trainer.TrainerResource().of_run(None)  # type: ignore[arg-type]
+        heads.require_training()
 
 
 def test_the_versions_of_python_are_declared() -> None:
