@@ -25,6 +25,9 @@ _SECRETS = re.compile(
 )
 _MOST_NAMED = 3
 _OURS, _SHOWN = "vqa_assets", "vqa_assets: shown by a command"
+LOSSES_TOLD = 50
+"""How many losses of one kind have a message of their own in a run."""
+_NAMES_IN_A_MESSAGE = 500
 _LOGINS = re.compile(rf"(?P<scheme>{_SCHEME}/+).*@|(?<![^\s'\",])(?P<user>[^\s'\",]*)@", re.DOTALL)
 
 
@@ -105,6 +108,17 @@ def show_log(form: logging.Formatter, others: Sequence[str] = ()) -> None:
         found.addHandler(handler)
         found.setLevel(logging.INFO if name == _OURS else logging.WARNING)
         found.propagate = False
+
+
+def warn_of_others(log: logging.Logger, what: str, names: Sequence[object]) -> None:
+    """Warn of the losses that got no message of their own: all their names, many of them in a message after ``what``.
+
+    Dagster writes each message of a run to its database, which takes as long as hundreds of rows: what can befall every
+    row of a corpus is told one by one only at first.
+    """
+    for start in range(0, len(names), _NAMES_IN_A_MESSAGE):
+        named = names[start : start + _NAMES_IN_A_MESSAGE]
+        log.warning("%s (%d): %s", what, len(named), ", ".join(map(str, named)))
 
 
 def tell(text: str, *, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:

@@ -28,7 +28,7 @@ from vqa_assets.encode_grid.grid_rows import (
 )
 from vqa_assets.errors import EncodeGridError
 from vqa_assets.feature_names import CANONICAL_6
-from vqa_assets.printing import logger
+from vqa_assets.printing import LOSSES_TOLD, logger, warn_of_others
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
 from vqa_assets.provenance.reading import read_now, refuse_changes
 from vqa_assets.settings import with_origins
@@ -43,7 +43,6 @@ GRID_STAGE, MERGE_STAGE = "encode_grid_jsonl", "fr_training_corpus"
 GRID_SCHEMA = "encode-grid-manifest-v1"
 MERGE_SCHEMA = "fr-training-corpus-manifest-v1"
 _LOSSES_IN_MESSAGE = 3
-_CONFLICTS_KEPT = 50
 _log = logger("vqa_assets.encode_grid")
 
 
@@ -87,7 +86,8 @@ class GridReport:
         self.empty += loss.empty
         self.broken += not loss.empty
         self.losses.append(loss)
-        _log.warning("%s: %s; left out", loss.name, loss.reason)
+        if len(self.losses) <= LOSSES_TOLD:  # the others are named when all are known
+            _log.warning("%s: %s; left out", loss.name, loss.reason)
 
     def keep(self, row: Mapping[str, Any]) -> None:
         """Count a row."""
@@ -187,6 +187,7 @@ class MergeReport:
     rows_per_input: dict[str, int] = field(default_factory=dict)
     vmaf_models: Counter[str] = field(default_factory=Counter)
     conflict_examples: list[dict[str, str]] = field(default_factory=list)
+    further_conflicts: list[str] = field(default_factory=list)
 
     def counters(self) -> dict[str, int]:
         """Every counter by name."""
@@ -241,6 +242,8 @@ def make_grid(job: GridJob, context: RunContext) -> Grid:
         version = _write(publication, job.to.jsonl, rows, ENCODE_GRID_JSONL, lambda: report.judge(job.source.name))
         refuse_changes(inputs.values())
         written = write_manifest(publication, job.to.manifest, _grid_manifest(job, inputs, report, version), context)
+    others = [f"{loss.name}: {loss.reason}" for loss in report.losses[LOSSES_TOLD:]]
+    warn_of_others(_log, f"{job.source.name}: further reports left out", others)
     _warn_of_models(context.root.shown(job.to.jsonl), report.vmaf_models)
     counters = ", ".join(f"{name} {value}" for name, value in report.counters().items() if value)
     _log.info("[%s-encode-grid] %s -> %s", job.source.name, counters, context.root.shown(job.to.jsonl))
@@ -300,6 +303,9 @@ def make_training_corpus(settings: Merge, context: RunContext) -> TrainingCorpus
         refuse_changes(inputs.values())
         described = _merge_manifest(settings, inputs, report, version, context.root)
         written = write_manifest(publication, settings.manifest, described, context)
+    warn_of_others(
+        _log, "fr_training_corpus: further rows with another result than the first", report.further_conflicts
+    )
     _warn_of_models(context.root.shown(settings.output), report.vmaf_models)
     counters = " ".join(f"{name}={value}" for name, value in report.counters().items())
     _log.info("[fr-training-corpus] %s -> %s", counters, context.root.shown(settings.output))
@@ -351,12 +357,14 @@ def merged(inputs: Iterable[Path], report: MergeReport, shown: Callable[[Path], 
                 report.duplicates += 1
                 if content != first_content:
                     report.conflicts += 1
-                    _log.warning(
-                        "%s: another result than %s for the same encode %s; the first is kept", where, first, key
-                    )
-                    if len(report.conflict_examples) < _CONFLICTS_KEPT:
+                    if len(report.conflict_examples) < LOSSES_TOLD:
+                        _log.warning(
+                            "%s: another result than %s for the same encode %s; the first is kept", where, first, key
+                        )
                         encode = ", ".join(map(str, key))
                         report.conflict_examples.append({"kept": first, "left_out": where, "encode": encode})
+                    else:
+                        report.further_conflicts.append(where)
                 continue
             seen[key] = content, where
             contents.add(content_of(row))

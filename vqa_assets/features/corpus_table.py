@@ -44,7 +44,7 @@ from vqa_assets.features.near_duplicates import COLUMN as PHASH_COLUMN
 from vqa_assets.features.near_duplicates import COMPARED, group_report
 from vqa_assets.features.settings import ExtractionSettings
 from vqa_assets.features.view import CAPTION, TableView, contact_sheet, table_view, worst_and_best
-from vqa_assets.printing import logger
+from vqa_assets.printing import LOSSES_TOLD, logger, warn_of_others
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
 from vqa_assets.provenance.reading import changed_input, compared
 from vqa_assets.settings import RUN_CONFIG, with_origins
@@ -422,8 +422,12 @@ def reference_field(corpus: Corpus) -> str:
 
 def _check_report(corpus: Corpus, report: FeatureReport) -> None:
     """Log what failed; FeatureError where clips do not reconcile, or none could be measured."""
-    for key, reason in (*report.failed, *report.too_large, *report.failed_alone):
+    losses = (*report.failed, *report.too_large, *report.failed_alone)
+    for key, reason in losses[:LOSSES_TOLD]:
         _log.warning("%s: %s could not be measured: %s", corpus.name, key, reason)
+    warn_of_others(
+        _log, f"{corpus.name}: further clips could not be measured", [key for key, _ in losses[LOSSES_TOLD:]]
+    )
     if report.again:
         _log.info("%s: %s", corpus.name, report.again)
     if report.no_reference:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +141,18 @@ class TableDigest:
 
 
 def iterate_frames(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
-    """The named columns that a Parquet file has, as pandas frames of so many rows; integers with nulls are floats."""
+    """The named columns that a Parquet file has, as pandas frames of so many rows; integers with nulls are floats.
+
+    The next rows are decoded while those of a frame are looked at.
+    """
     file = open_parquet(path)
     there = set(file.schema_arrow.names)
     present = [name for name in columns if name in there]
-    with reading(path):
-        for batch in file.iter_batches(batch_size=rows, columns=present):
+    batches = file.iter_batches(batch_size=rows, columns=present)
+    with reading(path), ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
             yield batch.to_pandas(ignore_metadata=True)
 
 

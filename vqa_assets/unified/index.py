@@ -19,7 +19,7 @@ from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.corpus import FurtherScore
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, POLARITIES, SCALES, UNIFIED, MosScale, detect_scale
 from vqa_assets.errors import AggregateError, ScaleError
-from vqa_assets.printing import logger
+from vqa_assets.printing import logger, warn_of_others
 from vqa_assets.unified.duplicates import Duplicate
 from vqa_assets.unified.shards import RECORD, OpenedShard, Scan, is_number, read_row, shown_value, wrong_value
 
@@ -40,7 +40,6 @@ ENTRY = np.dtype(
 0–100 (infinite where unknown)."""
 DROPPED_SHOWN = 10
 """How many dropped rows are shown of each reason."""
-_LINES_IN_A_MESSAGE = 500
 _MOST_OUTSIDE_SHARE, _LEAST_OUTSIDE_ROWS = 0.01, 20
 _RAW_SCORES_SHOWN = 10
 _RAW_SCORE_TOLERANCE = 1e-6 * (UNIFIED.high - UNIFIED.low)
@@ -317,8 +316,7 @@ class IndexBuilder:
     def _drop(self, records: Records, reason: str, numbers: NDArray[np.int64], scales: _ScaleNumbers) -> None:
         """Count rows that are dropped for one reason, by its counter's name, and log the file and line of each.
 
-        The first of each reason, over all shards, are shown, and each has a message of its own. Of the others the lines
-        are named, many in a message: Dagster writes each message to its database, which takes longer than many rows.
+        The first of each reason, over all shards, are shown, and each has a message of its own.
         """
         report, path = self._report, records.shard.path
         setattr(report, reason, getattr(report, reason) + len(numbers))
@@ -340,10 +338,7 @@ class IndexBuilder:
             _log.warning("%s: %s; row dropped%s", records.where(number), what, remedy)
             report.losses.drop(Dropped(reason, path, int(record["line"]), corpus, found))
         lines = records.rows["line"][numbers[room:]].tolist()
-        for start in range(0, len(lines), _LINES_IN_A_MESSAGE):
-            named = lines[start : start + _LINES_IN_A_MESSAGE]
-            shown = ", ".join(map(str, named))
-            _log.warning("%s: further rows dropped (%s), %d in all: lines %s", path, reason, len(named), shown)
+        warn_of_others(_log, f"{path}: lines of further rows that are {reason}", lines)
 
     def _compare_raw_scores(self, records: Records, inside: _Mask, scales: _ScaleNumbers) -> None:
         """Count the rows whose raw score is not the one that ``mos`` was mapped from."""

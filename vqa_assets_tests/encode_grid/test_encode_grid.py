@@ -388,7 +388,11 @@ class TestBviDvc:
             "encoder, preset and CRF here: keep one report a clip"
         )
 
-    def test_broken_and_empty_reports_are_counted_and_named_and_the_rest_goes_on(self, place, caplog):
+    @pytest.mark.parametrize("one_by_one", [1, 50])
+    def test_broken_and_empty_reports_are_counted_and_named_and_the_rest_goes_on(
+        self, one_by_one, place, caplog, monkeypatch
+    ):
+        monkeypatch.setattr("vqa_assets.encode_grid.grid.LOSSES_TOLD", one_by_one)
         place.report("good_64x48_25fps_x.json", small_report())
         place.report("cut.json", "{")
         place.report("empty.json", "")
@@ -408,6 +412,7 @@ class TestBviDvc:
         assert told["empty.json"] == "empty: no byte"
         assert "cannot be read: No such file" in told["dangling.json"]
         assert all(name in caplog.text for name in told)
+        assert sum("left out" in message for message in caplog.messages) == min(len(told), one_by_one + 1)
         assert [loss["name"] for loss in done.manifest["losses"]] == sorted(told)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
