@@ -141,10 +141,13 @@ class TableDigest:
 
 
 def iterate_frames(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
-    """The named columns that a Parquet file has, as pandas frames of so many rows; integers with nulls are floats.
+    """The named columns that a Parquet file has, as pandas frames of so many rows; integers with nulls are floats."""
+    for batch in iterate_batches(path, columns, rows):
+        yield batch.to_pandas(ignore_metadata=True)
 
-    The next rows are decoded while those of a frame are looked at.
-    """
+
+def iterate_batches(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) -> Iterator[Any]:
+    """The same as Arrow record batches; the next one is decoded while one is looked at."""
     file = open_parquet(path)
     there = set(file.schema_arrow.names)
     present = [name for name in columns if name in there]
@@ -153,7 +156,7 @@ def iterate_frames(path: Path, columns: Sequence[str], rows: int = _BATCH_ROWS) 
         coming = pool.submit(next, batches, None)
         while (batch := coming.result()) is not None:
             coming = pool.submit(next, batches, None)
-            yield batch.to_pandas(ignore_metadata=True)
+            yield batch
 
 
 def json_texts(values: Iterable[Any]) -> Any:

@@ -171,7 +171,7 @@ def _write(jsonl_sha256: Callable[[], str], jsonl: Path, parquet: Path, extras: 
             for done in at_work:
                 done.result()
             at_work = [pool.submit(digest.update, table), pool.submit(writer.write_table, table)]
-            yield table.select(names).to_pandas(ignore_metadata=True)
+            yield table.select(names)
         for done in at_work:
             done.result()
 

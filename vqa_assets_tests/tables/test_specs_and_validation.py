@@ -344,6 +344,40 @@ def test_a_score_at_the_end_of_its_slack_that_was_kept_as_float32_is_no_fault():
     assert validate_rows([predicted_row(i, mos=mos) for i, mos in enumerate(ends)], HEAD_PREDICTIONS, "x") == 2
 
 
+def verdict(part, table):
+    """The rows that pass, or what is wrong with them."""
+    try:
+        return validate_frames([part], table, "x")
+    except SchemaError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bounds", "columns"),
+    [
+        (
+            "string",
+            {"pattern": "[ab]{2}$"},
+            (["ab", "ba"], ["ab", None], ["abc"], ["xab"], ["ab\n"], ["AB"], ["ab", ""]),
+        ),
+        ("string", {"choices": ("x", "y")}, (["x", "y"], ["x", None], ["z", "x"], [None])),
+        ("integer", {"low": 1, "high": 5}, ([1, 5], [0, 1], [6], [1, None], [1.0, 2.0], [1.5], ["1"])),
+        ("number", {"low": 1, "high": 5}, ([1.0, 5.0], [0.9], [5.1], [math.nan, 2.0], [None, 2.0], [1, 2], [True])),
+        ("number", {}, ([1.0, -1e300], [math.inf], [1.0, -math.inf], [None, None])),
+        ("boolean", {}, ([True, False], [True, None], [1, 0])),
+    ],
+)
+@pytest.mark.parametrize("nullable", [False, True])
+def test_what_arrow_lets_pass_pandera_lets_pass_and_what_it_does_not_pandera_words(kind, bounds, columns, nullable):
+    table = Table("t", "One row per t.", (Column("t", kind, "T", nullable=nullable, **bounds),))
+    parts = [pa.table({"t": values}) for values in columns]
+    for part in (*parts, parts[0].slice(0, 0)):
+        assert verdict(part, table) == verdict(part.to_pandas(), table), part
+    # Else nothing would be judged by Arrow, and all of this would hold.
+    assert validation._plainly_keeps(parts[0], table)
+    assert not any(validation._plainly_keeps(part, table) for part in parts if isinstance(verdict(part, table), str))
+
+
 class TestUniqueness:
     """Values that do not repeat, over the whole table."""
 
