@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    Part = pd.DataFrame | pa.Table | pa.RecordBatch
-
 BATCH_ROWS = 10_000
 """Rows that are judged together: as Python objects they take a few kilobytes each, and a batch by itself 10 ms."""
 _EXAMPLES = 5
@@ -114,7 +112,7 @@ def validate_rows(rows: Iterable[Mapping[str, Any]], table: Table, what: str, *,
     return validate_frames(frames(), table, what, first=first)
 
 
-def validate_frames(frames: Iterable["Part"], table: Table, what: str, *, first: int = 1) -> int:
+def validate_frames(frames: Iterable[Any], table: Table, what: str, *, first: int = 1) -> int:
     """Validate data frames, or Arrow tables, that together are one table; the number of rows.
 
     SchemaError as ``validate_rows``. Where Arrow sees that every value keeps the column specs nothing is left for
@@ -213,7 +211,7 @@ def _is_of_kind(value: Any, kind: Kind) -> bool:
     return kind == "number" or float(value).is_integer()
 
 
-def _check_unique(part: "Part", seen: Mapping[tuple[str, ...], set[Any]], what: str) -> None:
+def _check_unique(part: Any, seen: Mapping[tuple[str, ...], set[Any]], what: str) -> None:
     for names, earlier in seen.items():
         columns = [part.column(n).to_pylist() if hasattr(part, "to_pandas") else part[n].tolist() for n in names]
         values = list(zip(*columns, strict=True)) if len(names) > 1 else columns[0]
