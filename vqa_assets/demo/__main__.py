@@ -173,7 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell_error(error)
         return 1
     tell("\n".join(summary_lines(root, demo)))
-    tell("\n".join(left_out_lines(results)))
+    if lines := left_out_lines(results):
+        tell("\n".join(lines))
     failed = [result.step.title for result in results if result.failed]
     if failed:
         tell(f"\nFAILED: {', '.join(failed)}; the reasons stand above", file=sys.stderr)

@@ -153,7 +153,7 @@ def _provenance(manifest_file: Path) -> Mapping[str, Any]:
     if not place_to_read(manifest_file).is_file():
         raise ProvenanceError(
             f"{manifest_file}",
-            found="found nothing there",
+            found="found a folder" if manifest_file.is_dir() else "found nothing there",
             expected="a replay manifest",
             next_step="it stands beside its artefact: x.manifest.json beside x.ext",
         )

@@ -182,7 +182,7 @@ def standing(web_ui: WebUi, launched: str) -> str:
     root = DataRoot(web_ui.place.data)
     labelled(40).write_parquet(root.labelled(KONVID))
     (root.path / "lsvq").mkdir()
-    settings = {"epochs": 2, "label_noise": "never", "protocol_splits": 10}
+    settings = {"epochs": 1, "k_folds": 2, "label_noise": "never", "protocol_splits": 2}
 
     def run() -> str:
         run_beside(web_ui, dg.AssetSelection.assets("mos_head"), KONVID.name, mos_head=settings)

@@ -28,6 +28,7 @@ MISTAKES = (
     "statsu",
     "status --jsn",
     "ingest konvid150k",
+    "rehearse konvid150k",
     "ingest",
     "ingest konvid-150k --max-row 5",
     "ingest konvid-150k --max-rows many",

@@ -181,6 +181,8 @@ def test_what_is_no_replay_manifest_is_refused_by_name(tmp_path: Path, content: 
     path = tmp_path / "x.manifest.json"
     if content is not None:
         path.write_text(content)
+    with pytest.raises(ProvenanceError, match="found a folder, expected a replay manifest"):
+        verify(tmp_path)
     with pytest.raises(ProvenanceError, match=told):
         verify(path)
     assert run("-m", "vqa_assets.provenance", "verify", str(path)).returncode == 1
