@@ -11,17 +11,19 @@ docs/labels.md, docs/features-and-heads.md); what a call states is noted in the 
 Errors are those of ``vqa_assets.errors``, with ``what``, ``found``, ``expected`` and ``next_step``: ArgumentError for a
 name that means nothing (with the one that was probably meant), SettingsError for a value that cannot be used, and what
 each call says. An error, and an interrupt (Ctrl-C), leave what stood before; clips that were read or measured are kept.
+Calls may be made from several threads: those that make the same thing take turns.
 Log lines go to the logger ``vqa_assets`` (``logging.basicConfig(level="INFO")`` shows them).
 """
 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from vqa_assets.arguments import known_word
 from vqa_assets.clips.work import ClipPool, Observer, PassCounts, ThreadClipPool, unobserved
@@ -39,7 +41,7 @@ from vqa_assets.labels.settings import JoinSettings
 from vqa_assets.predict import Scored, find_head, score_all, sources_of
 from vqa_assets.printing import logger
 from vqa_assets.provenance import RunContext
-from vqa_assets.settings import Settings, typed_path
+from vqa_assets.settings import Settings, fits_a_disk, typed_path
 from vqa_assets.stages import corpora as of_corpora
 from vqa_assets.stages import features as of_features
 from vqa_assets.stages import heads as of_heads
@@ -82,6 +84,9 @@ _CALLS = {
 """Asset → the call that makes the same."""
 _MATERIALIZE = re.compile(r"\bmaterialize (the (?:head|asset that writes it)|\w+)")
 _OPTION = re.compile(r"(?<!\S)--([a-z][a-z-]*)")
+_turns: dict[tuple[str, ...], threading.RLock] = {}
+"""What is made → who makes it now, of the threads of this process."""
+_turns_change = threading.Lock()
 _log = logger("vqa_assets.api")
 
 
@@ -148,7 +153,7 @@ def ingest(
     pool: ClipPool | None = None,
     prober: ProberSource | None = None,
     downloader: DownloaderSource | None = None,
-    progress: Observer = unobserved,
+    progress: Observer | None = None,
     **settings: Any,
 ) -> TableFile:
     """A corpus's score file and clips become its JSONL (``corpus_jsonl``); absent clips are fetched first.
@@ -162,9 +167,13 @@ def ingest(
     read.
     """
     with _in_words_of_calls():
-        place = _OpenRoot.of(root)
-        of = place.corpus(corpus)
+        place = _OpenRoot.of("ingest", root)
+        of = place.corpus("ingest", corpus)
+        settings = _plain(settings)
         _checked("ingest", IngestSettings, settings)
+        _refuse_no_tool("ingest", pool=(pool, "open"), progress=(progress, "__call__"))
+        _refuse_no_tool("ingest", prober=(prober, "probe", "open_tool", "describe_tool"))
+        _refuse_no_tool("ingest", downloader=(downloader, "fetch", "open_tool", "describe_tool"))
         resolved = resolve(of, settings, place.root.ingest_toml(of))
         made = of_corpora.ingest(
             of,
@@ -172,8 +181,8 @@ def ingest(
             of_corpora.prober_named() if prober is None else prober,
             of_corpora.downloader_named() if downloader is None else downloader,
             ThreadClipPool() if pool is None else pool,
-            place.run("corpus_jsonl", of_corpora.CORPUS_JSONL_VERSION, settings, corpus),
-            progress,
+            place.run("corpus_jsonl", of_corpora.CORPUS_JSONL_VERSION, settings, of.name),
+            progress or unobserved,
         )
     layout = made.layout
     return TableFile(
@@ -187,10 +196,12 @@ def unify(*, root: str | Path | None = None, **settings: Any) -> TableFile:
     AggregateError where there is none, or where they cannot become one.
     """
     with _in_words_of_calls():
-        place = _OpenRoot.of(root)
+        place = _OpenRoot.of("unify", root)
+        settings = _plain(settings)
         config = _checked("unify", AggregationSettings, settings)
         run = place.run("unified_corpus", of_unified.UNIFIED_CORPUS_VERSION, settings)
-        made = of_unified.unify(place.corpora, config, run)
+        with place.turn("unified_corpus"):
+            made = of_unified.unify(place.corpora, config, run)
     manifest_file = config.manifest_out or manifest_path(made.jsonl)
     report = made.report
     return TableFile(made.jsonl, manifest_file, report.rows_out, report.counters(), made.data_version, made.manifest)
@@ -202,7 +213,7 @@ def measure(
     root: str | Path | None = None,
     pool: ClipPool | None = None,
     extractor: FeatureExtractor | None = None,
-    progress: Observer = unobserved,
+    progress: Observer | None = None,
     **settings: Any,
 ) -> TableFile:
     """The clips of a corpus's JSONL are measured, and become its feature table (``clip_features``).
@@ -214,8 +225,12 @@ def measure(
     FeatureError where there is no JSONL, or no clip of it could be measured; a clip that fails costs that clip only.
     """
     with _in_words_of_calls():
-        place = _OpenRoot.of(root)
-        of = place.corpus(corpus)
+        place = _OpenRoot.of("measure", root)
+        of = place.corpus("measure", corpus)
+        settings = _plain(settings)
+        _refuse_no_tool(
+            "measure", pool=(pool, "open"), progress=(progress, "__call__"), extractor=(extractor, "measure")
+        )
         _known("measure", settings, ExtractionSettings, MeasuringSettings)
         own = {name: value for name, value in settings.items() if name in ExtractionSettings.model_fields}
         of_clips = {name: value for name, value in settings.items() if name not in own}
@@ -228,14 +243,15 @@ def measure(
                 expected="one of both to say what is measured",
                 next_step="leave one out",
             )
-        made = of_features.measure(
-            of,
-            extraction,
-            of_features.extractor_of_settings(measuring, place.root) if extractor is None else extractor,
-            ThreadClipPool() if pool is None else pool,
-            place.run("clip_features", of_features.CLIP_FEATURES_VERSION, own, corpus),
-            progress,
-        )
+        with place.turn("clip_features", of.name):
+            made = of_features.measure(
+                of,
+                extraction,
+                of_features.extractor_of_settings(measuring, place.root) if extractor is None else extractor,
+                ThreadClipPool() if pool is None else pool,
+                place.run("clip_features", of_features.CLIP_FEATURES_VERSION, own, of.name),
+                progress or unobserved,
+            )
     manifest = made.manifest or {}
     counters = manifest.get("counters", {})
     return TableFile(
@@ -250,11 +266,13 @@ def label(corpus: str, *, root: str | Path | None = None, **settings: Any) -> Ta
     there or cannot be read.
     """
     with _in_words_of_calls():
-        place = _OpenRoot.of(root)
-        of = place.corpus(corpus)
+        place = _OpenRoot.of("label", root)
+        of = place.corpus("label", corpus)
+        settings = _plain(settings)
         join = _checked("label", JoinSettings, settings)
-        run = place.run("mos_features", of_labels.MOS_FEATURES_VERSION, settings, corpus)
-        made = of_labels.label(of, join, place.corpora, run)
+        run = place.run("mos_features", of_labels.MOS_FEATURES_VERSION, settings, of.name)
+        with place.turn("mos_features", of.name):
+            made = of_labels.label(of, join, place.corpora, run)
     audit = made.audit
     counters = {"rows_in": audit.input_rows, "matched_rows": audit.matched_rows, "missing_rows": audit.missing_rows}
     return TableFile(
@@ -268,18 +286,21 @@ def unify_features(
     """The unified corpus's opinion scores get the features of every labelled table (``unified_features``).
 
     It is what heads over every corpus are trained on: ``unify`` and ``label`` come before. ``extractor`` is one of your
-    own, whose columns are features too. SchemaError or TableError
-    for a table that cannot be used, AggregateError where nothing joins.
+    own, whose columns are features too. SchemaError or TableError for a table that cannot be used, AggregateError where
+    nothing joins.
     """
     with _in_words_of_calls():
-        place = _OpenRoot.of(root)
+        place = _OpenRoot.of("unify_features", root)
+        settings = _plain(settings)
+        _refuse_no_tool("unify_features", extractor=(extractor, "measure"))
         config = _checked("unify_features", FeatureRowsSettings, settings)
         run = place.run("unified_features", of_unified.UNIFIED_FEATURES_VERSION, settings)
         # Which columns are features is said by what measures them; of vectors the tables say it themselves.
         measuring = (
             of_features.extractor_of_settings(MeasuringSettings(), place.root) if extractor is None else extractor
         )
-        made = of_unified.join_with_features(place.corpora, config, measuring, run)
+        with place.turn("unified_features"):
+            made = of_unified.join_with_features(place.corpora, config, measuring, run)
     report = made.report
     return TableFile(
         made.path, manifest_path(made.path), report.rows_out, report.counters(), made.data_version, made.manifest
@@ -299,16 +320,19 @@ def train(head: str, *, root: str | Path | None = None, trainer: "Trainer | None
     from vqa_assets.heads.verdicts import verdict_in_a_line
 
     with _in_words_of_calls():
-        place = _OpenRoot.of(root)
+        place = _OpenRoot.of("train", root)
+        head, settings = _name("train", "head", head), _plain(settings)
+        _refuse_no_tool("train", trainer=(trainer, "train"))
         recipes: dict[str, HeadRecipe] = {one.name: one for one in of_heads.named_recipes(place.corpora)}
-        known_word(str(head), [*recipes, *place.corpora], "head or corpus")
+        known_word(head, [*recipes, *place.corpora], "head or corpus")
         recipe = recipes[head] if head in recipes else corpus_head_recipe(head)
         training = _checked("train", TrainingSettings, settings)
         asset, partition = (head, None) if head in recipes else ("mos_head", head)
         run = place.run(asset, of_heads.HEADS_VERSION, settings, partition)
-        made = of_heads.train(
-            recipe, training, place.corpora, lambda: _torch() if trainer is None else trainer, _say, run
-        )
+        with place.turn("a head", head, training.name or ""):
+            made = of_heads.train(
+                recipe, training, place.corpora, lambda: _torch() if trainer is None else trainer, _say, run
+            )
     manifest = made.manifest
     return HeadFiles(
         made.onnx,
@@ -338,13 +362,15 @@ def judge(judged: str | Path, table: str | Path, *, root: str | Path | None = No
     with _in_words_of_calls():
         for name in options:
             known_word(name, [field.name for field in fields(JudgeQuestion)][2:-1], "option", of_what="judge")
-        columns = options.get("columns")
-        if columns is not None and not isinstance(columns, str):
-            options["columns"] = ",".join(columns)
-        if options.get("out") is not None:
-            options["out"] = typed_path(options["out"])
-        question = JudgeQuestion(str(judged), typed_path(table), root=None if root is None else str(root), **options)
-        judgement = judgement_of(question, public_arguments(sys.argv, os.environ), "call")
+        options = _options_of_judge(options)
+        question = JudgeQuestion(
+            str(_path("judge", "judged", judged)),
+            typed_path(_path("judge", "table", table)),
+            root=_root_text("judge", root),
+            **options,
+        )
+        with _turn("a judgement", os.path.realpath(question.out or "")) if question.out else nullcontext():
+            judgement = judgement_of(question, public_arguments(sys.argv, os.environ), "call")
     document = judgement.as_json()
     of_all, read = document["parts"][0], judgement.gate
     return JudgedScores(
@@ -378,14 +404,18 @@ def predict(
     """
     from vqa_assets.heads.using import open_head
 
-    named = [sources] if isinstance(sources, (str, Path)) else list(sources)
-    data_root, tell_of = None if root is None else str(root), say or _say
+    tell_of = say or _say
     with _in_words_of_calls():
+        data_root, head = _root_text("predict", root), _path("predict", "head", head)
+        several = isinstance(sources, Iterable) and not isinstance(sources, (str, bytes, os.PathLike))
+        named = [str(_path("predict", "sources", one)) for one in (sources if several else [sources])]
         if not named:
             raise HeadError(f"predict: {head}", found="nothing to score", expected="clips, folders, tables or corpora")
-        if workers is not None and workers < 1:
-            raise SettingsError("predict: workers", found=f"{workers}", expected="a whole number of 1 or more")
-        tables, clips = sources_of(map(str, named), data_root, say=tell_of)
+        workers = _plain(workers)
+        if workers is not None and (type(workers) is not int or workers < 1):
+            _refuse("predict", "workers", workers, "a whole number of 1 or more")
+        _refuse_no_tool("predict", say=(say, "__call__"))
+        tables, clips = sources_of(named, data_root, say=tell_of)
         onnx = find_head(str(head), data_root)
         settle(onnx.parent, *(table.parent for table in tables))
         opened = open_head(onnx)
@@ -402,14 +432,18 @@ class _OpenRoot:
     corpora: Mapping[str, Corpus]
 
     @classmethod
-    def of(cls, root: str | Path | None) -> "_OpenRoot":
+    def of(cls, call: str, root: str | Path | None) -> "_OpenRoot":
         """The root that a call names, else the environment's; what a killed run left half published is settled."""
-        found = DataRoot.resolve(None if root is None else str(root))
+        found = DataRoot.resolve(_root_text(call, root))
         settle_root(found)
         return cls(found, with_declared(corpora_folder(found.path, os.environ)))
 
-    def corpus(self, name: str) -> Corpus:
-        return self.corpora[known_word(str(name), self.corpora, "corpus")]
+    def corpus(self, call: str, name: str) -> Corpus:
+        return self.corpora[known_word(_name(call, "corpus", name), self.corpora, "corpus")]
+
+    def turn(self, *what: str) -> AbstractContextManager[None]:
+        """This thread's turn to make something in this root."""
+        return _turn(os.path.realpath(self.root.path), *what)
 
     def run(self, asset: str, version: str, stated: Mapping[str, Any], corpus: str | None = None) -> RunContext:
         """What the manifest says of this call: as of the asset's run, but that there was none."""
@@ -422,6 +456,80 @@ class _OpenRoot:
         }
         argv = public_arguments(sys.argv, os.environ)
         return RunContext(root=self.root, dagster=ids, entrypoint=Path(__file__), argv=argv, git=git_state())
+
+
+@contextmanager
+def _turn(*what: str) -> Iterator[None]:
+    """Wait while another thread of this process makes the same: drafts are named by their process, and are one."""
+    with _turns_change:
+        turn = _turns.setdefault(what, threading.RLock())
+    with turn:
+        yield
+
+
+def _refuse(call: str, argument: str, value: object, expected: str) -> NoReturn:
+    raise SettingsError(
+        f"{call}: {argument}", found=f"{value!r:.80}", expected=expected, next_step="correct the argument"
+    )
+
+
+def _name(call: str, argument: str, value: object) -> str:
+    """A name, a text of Python's own; SettingsError for anything else."""
+    return str(value) if isinstance(value, str) else _refuse(call, argument, value, "a name")
+
+
+def _path(call: str, argument: str, value: object) -> Path | str:
+    """A path, or a name that stands for one; SettingsError for what is neither, or lies on no disk."""
+    path = value if isinstance(value, str) else Path(value) if isinstance(value, os.PathLike) else None
+    if path is None or not str(path) or "\0" in str(path) or not fits_a_disk(path):
+        _refuse(call, argument, value, "a path, or a name")
+    return path
+
+
+def _root_text(call: str, root: object) -> str | None:
+    """A data root as it was named; None, or an empty text, for the environment's."""
+    return None if root is None or root == "" else str(_path(call, "root", root))
+
+
+def _refuse_no_tool(call: str, **tools: tuple[Any, ...]) -> None:
+    """SettingsError for a tool of somebody's own that has none of the methods beside it; None is the shipped one."""
+    for argument, (tool, *methods) in tools.items():
+        # A class has its objects' methods, too, but nobody to call them on.
+        usable = not isinstance(tool, type) and any(callable(getattr(tool, method, None)) for method in methods)
+        if tool is not None and not usable:
+            one = " or ".join(f"{method}()" for method in methods)
+            _refuse(call, argument, tool, "a function" if methods == ["__call__"] else f"an object with {one}")
+
+
+def _options_of_judge(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the command has them; SettingsError for one of another type."""
+    stated = {name: value for name, value in _plain(options).items() if value is not None}
+    for name, value in stated.items():
+        if name in ("lower_is_better", "no_baselines") and not isinstance(value, bool):
+            _refuse("judge", name, value, "true or false")
+        if name in ("gate", "target"):
+            _name("judge", name, value)
+        if name == "resamples" and (type(value) is not int or value < 1):
+            _refuse("judge", name, value, "a whole number of 1 or more")
+        if name == "out":
+            stated[name] = typed_path(_path("judge", name, value))
+        if name == "columns" and not isinstance(value, str):
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                _refuse("judge", name, value, "a list of columns")
+            stated[name] = ",".join(value)
+    return stated
+
+
+def _plain(value: Any) -> Any:
+    """A value of Python's own: numbers and arrays of numpy and polars too, and as a list what is gone through once."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    as_list = getattr(value, "tolist", None) or getattr(value, "to_list", None)
+    if callable(as_list) and not isinstance(value, type):
+        return _plain(as_list())
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_plain, value), key=str)  # in an order that is the same in each process
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple, KeysView, Iterator)) else value
 
 
 def _known(call: str, settings: Mapping[str, Any], *models: type[Settings]) -> None:

@@ -7,9 +7,11 @@ import inspect
 import re
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vqa_assets import api
@@ -74,6 +76,30 @@ NAME = "konvid-150k"
             SettingsError,
             "measure: feature_sets: an extractor beside it",
         ),
+        # What is no setting is looked at as one is, before anything is read.
+        (lambda root: api.ingest(Path(NAME), root=root), SettingsError, "ingest: corpus: PosixPath("),
+        (lambda root: api.unify(root=5), SettingsError, "unify: root: 5, expected a path"),
+        (lambda root: api.measure(NAME, root=root, pool=4), SettingsError, "pool: 4, expected an object with open()"),
+        (lambda root: api.ingest(NAME, root=root, prober=FakeProber), SettingsError, "expected an object with probe()"),
+        (lambda root: api.measure(NAME, root=root, progress="x"), SettingsError, "progress: 'x', expected a function"),
+        (
+            lambda root: api.train(NAME, root=root, trainer="torch"),
+            SettingsError,
+            "trainer: 'torch', expected an object",
+        ),
+        (lambda root: api.judge("mos", "t.csv", lower_is_better="no"), SettingsError, "'no', expected true or false"),
+        (
+            lambda root: api.judge("mos", "t.csv", columns=[1]),
+            SettingsError,
+            "columns: [1], expected a list of columns",
+        ),
+        (lambda root: api.judge("mos", None, root=root), SettingsError, "table: None, expected a path"),
+        (lambda root: api.predict("h", "a" * 300, root=root), SettingsError, "sources: 'aaaa"),
+        (
+            lambda root: api.predict("h", PACKAGE, root=root, workers="4"),
+            SettingsError,
+            "workers: '4', expected a whole",
+        ),
     ],
 )
 def test_what_cannot_be_done_names_the_call_or_the_word_that_helps(
@@ -122,6 +148,25 @@ def test_settings_come_from_the_call_then_ingest_toml_and_the_manifest_says_whic
         "config": {"max_rows": 2},
     }
     assert told["entrypoint"]["path"] == "vqa_assets/api.py"
+
+
+def test_threads_that_make_the_same_take_turns_and_numbers_and_arrays_of_numpy_are_settings(
+    corpus: SmallCorpus,
+) -> None:
+    corpus.annotate([(f"{number}.mp4", "", 3, 0.5, 5) for number in range(3)])
+    for number in range(3):
+        corpus.stage(f"{number}.mp4", bytes([number]))
+    made = api.ingest(NAME, root=corpus.root.path, prober=FakeProber(), max_rows=np.int64(3), min_rows=np.int32(1))
+    assert made.manifest["run_provenance"]["args"]["max_rows"] == {"value": 3, "from": "run config"}
+    inputs = np.array([str(made.path)])
+    with ThreadPoolExecutor(4) as pool:
+        unified = [pool.submit(api.unify, root=corpus.root.path, inputs=inputs) for _ in range(4)]
+    assert [(one.result().rows, one.result().data_version) for one in unified] == [
+        (3, unified[0].result().data_version)
+    ] * 4
+    config = unified[0].result().manifest["run_provenance"]["dagster"]["config"]
+    assert config == {"inputs": ["<root>/konvid-150k/konvid_150k.jsonl"]}
+    assert not list(corpus.root.path.rglob("*.tmp"))
 
 
 def test_a_corpus_that_another_run_is_at_work_on_is_left_to_it(corpus: SmallCorpus) -> None:
