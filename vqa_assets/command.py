@@ -205,12 +205,13 @@ def export(
 
 
 def _target(typed: str) -> Path:
-    """The folder that a person named: no address, and no empty word, which would be the working folder."""
-    from vqa_assets.settings import typed_path
+    """The folder that a person named: no address, nothing that no disk holds, no empty word for the working folder."""
+    from vqa_assets.settings import fits_a_disk, typed_path
 
-    if not typed.strip() or "://" in typed:
-        expected = "a folder of this disk, or a name for one"
-        raise ArgumentError("--to", found="an address" if typed.strip() else "nothing", expected=expected)
+    kinds = {"nothing": not typed.strip(), "an address": "://" in typed, "a name that no disk holds": "\0" in typed}
+    kinds["a name that no disk holds"] |= not fits_a_disk(typed_path(typed))
+    if found := next((kind for kind, is_so in kinds.items() if is_so), ""):
+        raise ArgumentError("--to", found=found, expected="a folder of this disk, or a name for one")
     return typed_path(typed)
 
 

@@ -18,8 +18,8 @@ import bisect
 import csv
 import io
 import json
-import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ PARTS = 10
 _LEAST_CONTENTS = 3
 _QUESTION, _ANSWER = "How would you rate the quality of this video?\n<|image|>", "The quality of the video is {}."
 _CSV_COLUMNS = ("path", "mos", "mos_scale", "mos_std_dev", "n_ratings", "corpus", "content_id", "src", "src_sha256")
-_EXAMPLES = 3
+_EXAMPLES, _LONGEST_SHOWN = 3, 80
 
 
 @dataclass(frozen=True)
@@ -231,17 +231,19 @@ def export(
     files = sum(bool(of) for own in listed.values() for of in own.values())
     return (
         *(line for corpus in read for line in _lines(corpus, counts[corpus.corpus.name])),
-        f"{files} lists, {len(drawn)} contents, seed {settings.seed}: no content is in two parts",
+        *(_own_splits(corpus) for corpus in read if settings.own_split),
+        f"{files} list{'s' * (files > 1)}, {len(drawn)} contents, seed {settings.seed}: no content is in two parts",
         *([f"at your word (--i-may): {', '.join(at_word)}"] if at_word else []),
     )
 
 
 def _read(layout: CorpusLayout, form: ListFormat, *, absolute: bool) -> CorpusLists:
     """The clips of a corpus's JSONL that lie on this disk and can be listed."""
-    found, base = CorpusLists(layout.corpus), _base(layout)
+    found, base, listed = CorpusLists(layout.corpus), _base(layout), set[str]()
+    scales = layout.corpus.scales
     for line in read_json_lines(layout.output):
         src, score = line.row.get("src"), line.row.get("mos")
-        is_score = isinstance(score, int | float) and not isinstance(score, bool) and abs(score) < math.inf
+        is_score = isinstance(score, int | float) and not isinstance(score, bool) and abs(score) <= sys.float_info.max
         if not isinstance(src, str) or not is_score or why_no_clip(line.row):
             raise SchemaError(
                 f"{layout.output}:{line.number}",
@@ -250,19 +252,29 @@ def _read(layout: CorpusLayout, form: ListFormat, *, absolute: bool) -> CorpusLi
                 next_step=f"vqa-assets ingest {layout.corpus.name}",
             )
         found.rows += 1
+        # Rows of earlier versions say no scale: where the corpus has one only, it is that.
+        named = line.row.get("mos_scale", scales[0].name if len(scales) == 1 else None)
+        scale = layout.corpus.scale_named(named)
         place = layout.clips.path_of(src, str(line.row.get("score_drop") or ""))
         if not isinstance(place, Path):
             found.leave_out("in an object store, which trainers do not read", src)
             continue
         path = str(place.absolute()) if absolute else os.path.relpath(place, base)
-        upward = layout.corpus.upward_score(line.row)
-        if not is_there(place):
+        if scale is None:
+            found.leave_out("on a scale that its corpus does not have", src)
+        elif not scale.holds(score):
+            found.leave_out("scored outside its scale", src)
+        elif src in listed:
+            found.leave_out("that a row before names, too", src)
+        elif not is_there(place):
             found.leave_out("not there", src)
         elif not _is_text(path):
             found.leave_out("with a name that is no text", src)
         elif why := form.unfit(path, line.row):
             found.leave_out(why, src)
         else:
+            listed.add(src)
+            upward = layout.corpus.upward_score({**line.row, "mos_scale": named})
             found.clips.append(ScoredClip(layout.corpus.name, path, upward, line.row))
     return found
 
@@ -352,12 +364,23 @@ def _edges(own: Mapping[str, Sequence[ScoredClip]]) -> list[float]:
     return level_edges(scores) if scores else []
 
 
+def _own_splits(read: CorpusLists) -> str:
+    """How many clips have a split of their own: where none has, taking the corpora's own splits changes nothing."""
+    words = Counter(str(word) for clip in read.clips if (word := clip.row.get("split")))
+    own = sum(words[word] for word in SPLIT_WORDS)
+    others = [f"{words[word]} × {plain(word):.40}" for word in words if word not in SPLIT_WORDS][:_EXAMPLES]
+    unknown = f" ({', '.join(others)} is none of {', '.join(SPLIT_WORDS)})" if others else ""
+    drawn = len(read.clips) - own
+    return f"{read.corpus.name}: {own} of its {own + drawn} clips by their own split, {drawn} drawn{unknown}"
+
+
 def _lines(read: CorpusLists, counts: Mapping[str, int]) -> list[str]:
     """What became of a corpus's rows, in lines."""
     name, left = read.corpus.name, Counter({why: len(of) for why, of in read.left_out.items()})
     parts = ", ".join(f"{counts.get(word, 0)} {word}" for word in SPLIT_WORDS)
     lines = [f"{name}: {parts} of {read.rows} rows"]
     for why, count in left.items():
-        shown = ", ".join(map(plain, read.left_out[why][:_EXAMPLES])) + (", …" if count > _EXAMPLES else "")
+        names = [f"{name[:_LONGEST_SHOWN]}{'…' * (len(name) > _LONGEST_SHOWN)}" for name in read.left_out[why]]
+        shown = ", ".join(map(plain, names[:_EXAMPLES])) + (", …" if count > _EXAMPLES else "")
         lines.append(f"{name}: left out {count} clip{'s' if count > 1 else ''} {why}: {shown}")
     return lines

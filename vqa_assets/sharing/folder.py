@@ -25,6 +25,7 @@ from vqa_assets.tables.files import (
     named_for,
     place_to_read,
     read_json_object,
+    refusal_of,
     sync_file,
     sync_folder,
     this_process,
@@ -39,6 +40,7 @@ _OLD = ".old"
 _AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
 _NOT_EXCHANGED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 _NAMES_SHOWN = 3
+_STANDS = "what stood there stands"
 _Stamps = Mapping[str, tuple[int, int]]
 """Name below a folder → size and time of change of the file."""
 
@@ -68,17 +70,20 @@ class FolderDraft:
 def publishing_folder(target: Path, what: str) -> Iterator[FolderDraft]:
     """A draft of the folder ``target`` that takes its place when the block ends well; after an error nothing changes.
 
-    SharingError where something stands there that is no folder of ours, or one that somebody changed. A folder of ours
-    is replaced, whatever it held. What the disk refuses is an OSError that names the target.
+    SharingError where something stands there that is no folder of ours, or one that somebody changed, and where the
+    disk refuses it. A folder of ours is replaced, whatever it held.
     """
     place = Path(os.path.realpath(target))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    _tidy(place)
-    standing = _replaceable(place)
     draft = draft_path(place)
-    shutil.rmtree(draft, ignore_errors=True)  # of an earlier folder of this process
-    draft.mkdir()
     try:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _tidy(place)
+            standing = _replaceable(place)
+            shutil.rmtree(draft, ignore_errors=True)  # of an earlier folder of this process
+            draft.mkdir()
+        except OSError as error:
+            raise _not_written(target, error) from error
         made = FolderDraft(draft)
         yield made
         _finish(made, what)
@@ -86,12 +91,28 @@ def publishing_folder(target: Path, what: str) -> Iterator[FolderDraft]:
             raise _refused(place, "it changed meanwhile", "the folder as it was when this began")
         _put_in_place(draft, place)
     except OSError as error:
-        fault = fault_of(error)
-        if fault is None:
+        if fault_of(error) is None:
             raise
-        raise OSError(fault, os.strerror(fault), str(target)) from error
+        raise _not_written(target, error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _not_written(target: Path, error: OSError) -> SharingError:
+    refusal = refusal_of(error.errno, Path(error.filename) if error.filename else None)
+    if refusal.what.startswith("cannot read"):  # a file of the data root
+        return SharingError(
+            refusal.what,
+            found=error.strerror or str(error),
+            expected=refusal.expected,
+            next_step=f"{refusal.remedy}; {_STANDS}",
+        )
+    return SharingError(
+        f"{target} cannot be written",
+        found=error.strerror or str(error),
+        expected="a place on a disk with room where this user may write",
+        next_step=f"free space, mend the permissions, or name another folder with --to; {_STANDS}",
+    )
 
 
 def held_by(target: Path) -> str:

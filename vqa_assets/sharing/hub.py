@@ -5,6 +5,7 @@ Files are copied byte for byte, after it was seen that they are what their stage
 hold the scores of single clips. How cards are written is in ``cards``.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from vqa_assets.tables.specs import CLIP_FEATURES, MOS_FEATURES, UNIFIED_CORPUS,
 CARD = "README.md"
 UNIFIED = ("unified_corpus", "unified_features")
 """The tables over all corpora, by the names of their assets."""
+OF_NO_CORPUS = "(no corpus named)"
+"""What rows are of that name no corpus."""
 _AGAIN = "materialize the head again, or put its files back"
 _CROISSANT = "croissant.json"
 _LABELLED = Table(
@@ -73,9 +76,9 @@ def publish(
     """
     if what in corpora or what in UNIFIED:
         lines = _publish_table(what, _table_of(what, root, corpora), target, root, corpora, may=may)
-        return *lines, f"hf upload OWNER/NAME {target} --repo-type dataset takes it to the Hub"
+        return *lines, f"hf upload OWNER/NAME {shlex.quote(str(target))} --repo-type dataset takes it to the Hub"
     lines = _publish_head(what, heads_of(root)[what], target, corpora, may=may)
-    return *lines, f"hf upload OWNER/NAME {target} takes it to the Hub"
+    return *lines, f"hf upload OWNER/NAME {shlex.quote(str(target))} takes it to the Hub"
 
 
 def _table_of(what: str, root: DataRoot, corpora: Mapping[str, Corpus]) -> SharedTable:
@@ -102,6 +105,13 @@ def _publish_table(
         )
     sha256 = _whole_table(shared.path)
     rows, labelled, inside = _facts(shared)
+    if not rows:
+        raise SharingError(
+            f"{what}: nothing to publish",
+            found=f"no row in {shared.path}",
+            expected="a table with rows",
+            next_step=f"materialize {shared.asset} again, and look at what it left out",
+        )
     names = dict.fromkeys([*([] if what in UNIFIED else [what]), *inside])
     declared: dict[str, Corpus | ExternalShard] = {**corpora, **EXTERNAL_SHARDS}
     of_corpora = [LicensedSource.of(name, declared.get(name)) for name in names]
@@ -173,7 +183,10 @@ def _whole_table(path: Path) -> str:
 
 
 def _facts(shared: SharedTable) -> tuple[int, int, dict[str, int]]:
-    """(rows, rows with a score, rows of each corpus that the table itself names, by name)."""
+    """(rows, rows with a score, rows of each corpus that the table itself names, by name).
+
+    Rows of a table over all corpora that name none are ``OF_NO_CORPUS``: nobody knows what their licence lets one do.
+    """
     import polars as pl
 
     with reading(shared.path):
@@ -181,10 +194,12 @@ def _facts(shared: SharedTable) -> tuple[int, int, dict[str, int]]:
         have = table.collect_schema().names()
         scored = pl.col("mos").is_not_null() if "mos" in have else pl.lit(value=False)
         rows, labelled = table.select(pl.len(), scored.sum().alias("labelled")).collect().row(0)
-        if shared.corpus_column not in have:
-            return int(rows), int(labelled), {}
-        named = pl.col(shared.corpus_column).cast(pl.String).alias("corpus")
-        counted = table.select(named).drop_nulls().group_by("corpus").len().sort("corpus").collect()
+        stated = (
+            pl.col(shared.corpus_column).cast(pl.String) if shared.corpus_column in have else pl.lit(None, pl.String)
+        )
+        named = stated.fill_null(OF_NO_CORPUS) if shared.asset in UNIFIED else stated
+        of = table.with_columns(named.alias("corpus")).select("corpus")
+        counted = of.drop_nulls().group_by("corpus").len().sort("corpus").collect()
     return int(rows), int(labelled), dict(counted.iter_rows())
 
 

@@ -172,6 +172,14 @@ def test_what_cannot_be_listed_is_told_and_counted_and_no_row_is_lost(listed: Li
         row for text in listed.parts("lsvq", ".csv").values() for row in csv.DictReader(text.splitlines(keepends=True))
     ]
     assert {row["path"] for row in table} >= {"a,b.mp4", "line\nbreak.mp4", "x.webm"}
+    # A JSONL that somebody edited, or joined: no trainer is told a score that its corpus cannot have.
+    other = [clip("of-0-10.mp4", 3, "kvq", mos_scale="0-10"), clip("99.mp4", 99, "kvq"), clip("v/000.mp4", 4, "kvq")]
+    listed.ingested("kvq", [*rows_of("kvq", 20), *other])
+    assert listed.export("csv", "kvq")[1:4] == (
+        "kvq: left out 1 clip on a scale that its corpus does not have: of-0-10.mp4",
+        "kvq: left out 1 clip scored outside its scale: 99.mp4",
+        "kvq: left out 1 clip that a row before names, too: v/000.mp4",
+    )
 
 
 def test_a_corpuss_own_split_is_kept_and_what_is_tested_on_is_never_trained_on(listed: Listed) -> None:
@@ -186,6 +194,10 @@ def test_a_corpuss_own_split_is_kept_and_what_is_tested_on_is_never_trained_on(l
         "train": {row["src"] for row in rows[2:] if row["split"] == "train"},
     }
     assert "lsvq: left out 1 clip of train, whose content is in test, too: v/000.mp4" in lines
+    assert "lsvq: 40 of its 40 clips by their own split, 0 drawn" in lines
+    listed.ingested("kvq", rows_of("kvq", 8, split="Train"))
+    told = "kvq: 0 of its 8 clips by their own split, 8 drawn (8 × Train is none of train, val, test)"
+    assert told in listed.export("dover", "kvq", own_split=True)
 
 
 def test_more_is_better_in_every_list_of_a_corpus_whose_scores_are_differences_too(listed: Listed) -> None:
@@ -217,7 +229,8 @@ def test_what_keeps_lists_from_being_made_is_said_before_anything_is_written(
     assert "did you mean q-align?" in capsys.readouterr().err
     assert main(["export", "lsvk", "--for", "csv", *to]) == 2
     assert "did you mean lsvq?" in capsys.readouterr().err
-    assert [main(["export", "--for", "csv", "--to", nowhere]) for nowhere in ("", "s3://bucket/lists")] == [2, 2]
+    nowhere = ("", "s3://bucket/lists", "a\0b", "a" * 300)
+    assert [main(["export", "--for", "csv", "--to", place]) for place in nowhere] == [2, 2, 2, 2]
     listed.root.corpus_jsonl(CORPORA["lsvq"]).write_text('{"src": "a.mp4", "mos": "3"}\n')
     assert main(["export", "lsvq", "--for", "csv", *to]) == 1
     assert (

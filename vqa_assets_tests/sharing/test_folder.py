@@ -1,5 +1,7 @@
 """A shared folder is replaced as a whole or not at all, and never one that is not ours as we wrote it."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,18 @@ def test_after_an_error_or_a_kill_the_earlier_folder_stands(exchange: bool, tmp_
         draft.copy("a.txt", tmp_path / "shared" / RECORD / "x")
     assert held(place) == {"a": "1"}
     assert [path.name for path in tmp_path.iterdir()] == ["shared"]
+
+
+def test_what_a_disk_refuses_names_the_folder_and_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(SharingError, match=r"file/below cannot be written: File exists.*free space, mend the"):
+        made(tmp_path / "file" / "below", a="1")
+    with (
+        pytest.raises(SharingError, match="shared cannot be written: No space left"),
+        publishing_folder(tmp_path / "shared", "a test") as draft,
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft.path / "a.txt"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_what_is_not_ours_or_was_changed_is_refused_by_name_and_stays(tmp_path: Path) -> None:

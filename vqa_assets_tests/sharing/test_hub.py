@@ -142,6 +142,21 @@ def test_what_a_licence_forbids_is_refused_by_name_and_nothing_is_written(root: 
     assert refuse_forbidden([free], "a-table", scores=True, may=False) == ()
 
 
+def test_rows_that_name_no_corpus_are_under_a_licence_that_nobody_knows(spoilt: DataRoot, tmp_path: Path) -> None:
+    path, folder = spoilt.unified_features(), tmp_path / "to be shared"
+    path.with_suffix(".manifest.json").unlink()  # then it is a table of the operator's own
+    rows = pl.read_parquet(path).with_columns(pl.lit("lsvq").alias("corpus"))
+    for table in (rows.drop("corpus"), rows.with_columns(pl.when(pl.col("mos") > 2).then("corpus").alias("corpus"))):
+        table.write_parquet(path)
+        with pytest.raises(SharingError, match=r"\(no corpus named\): unknown \(unknown\), expected licences"):
+            publish("unified_features", folder, spoilt, CORPORA)
+    rows.clear().write_parquet(path)
+    with pytest.raises(SharingError, match="unified_features: nothing to publish: no row in"):
+        publish("unified_features", folder, spoilt, CORPORA)
+    rows.write_parquet(path)
+    assert f"hf upload OWNER/NAME '{folder}' --repo-type" in publish("unified_features", folder, spoilt, CORPORA)[-1]
+
+
 def test_a_manifest_that_somebody_edited_is_refused_and_an_edited_card_is_told(
     spoilt: DataRoot, tmp_path: Path
 ) -> None:
