@@ -81,7 +81,7 @@ class ScaleError(VqaError):
 
 
 class IngestError(VqaError):
-    """The ingest loop as a whole failed; the earlier output stands."""
+    """The ingest loop as a whole failed; the earlier output is kept."""
 
 
 class LockedError(IngestError):

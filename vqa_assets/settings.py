@@ -44,7 +44,7 @@ def toml_table(path: Path) -> dict[str, Any]:
     """What a TOML file holds; ValueError or RecursionError where it is none, OSError where it cannot be read."""
     # A pipe would be waited for; of what is no file, only the null device is an empty one.
     if path.exists() and not path.is_file() and not path.samefile(os.devnull):
-        raise OSError(errno.ENXIO, "no file stands there")
+        raise OSError(errno.ENXIO, "no file is there")
     return tomllib.loads(path.read_text(encoding="utf-8-sig"))
 
 

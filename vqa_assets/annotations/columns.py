@@ -165,7 +165,7 @@ def _check_polarity(columns: ScoreColumns, header: Sequence[str], corpus: Corpus
     if wrong:
         raise AnnotationError(
             f"{what}: column {short(wrong[0])}",
-            found=f'DMOS, of which less is better, in a corpus whose polarity is "mos" ({corpus.name})',
+            found=f'DMOS, where less is better, in a corpus whose polarity is "mos" ({corpus.name})',
             expected='polarity = "dmos" in the declaration, or a column of mean opinion scores',
             next_step="declare the polarity; set dmos_is_mos = true only where the column is called so and more is "
             "better all the same",

@@ -26,7 +26,7 @@ from vqa_assets.stages.heads import HEADS_VERSION, evaluate_between, named_recip
 SYNTHETIC_TAG = "vqa_assets/synthetic"
 """On a materialization that no real row went into (smoke, synthetic fallback)."""
 EXPERIMENT_TAG = "vqa_assets/experiment"
-"""On a materialization that left the head that stands for another reason: its name, or that nothing was exported.
+"""On a materialization that left the head that is there for another reason: its name, or that nothing was exported.
 
 A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
@@ -45,7 +45,7 @@ RIVALS = {
 def published_head(asset: str, partitions: dg.PartitionsDefinition[str] | None) -> PublishedFile:
     """The ONNX file of a head; its manifest stands beside it under the head's name.
 
-    A smoke run and an experiment put both elsewhere: a check that runs alone later judges the head that stands.
+    A smoke run and an experiment put both elsewhere: a check that runs alone later judges the head that is there.
     """
 
     def name(partition: str) -> str:

@@ -114,7 +114,7 @@ def make_mos_features_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]
         message = f"{rate:.1%} of the keys have a label, at least {least:.1%} must"
         return dg.AssetCheckResult(passed=rate >= least, description=message)
 
-    @published.check("No content stands in two splits.", severity=dg.AssetCheckSeverity.ERROR)
+    @published.check("No content is in two splits.", severity=dg.AssetCheckSeverity.ERROR)
     def mos_features_split_leakage(latest: Latest) -> dg.AssetCheckResult:
         return _split_leakage(latest.manifest["split_leaks"])
 
@@ -220,7 +220,7 @@ def make_mos_label_batch_checks() -> list[dg.AssetChecksDefinition]:
             metadata={t["id"]: t["match_rate"] for t in tables},
         )
 
-    @BATCH_REPORT.check("No content of a table stands in two splits.", severity=dg.AssetCheckSeverity.ERROR)
+    @BATCH_REPORT.check("No content of a table is in two splits.", severity=dg.AssetCheckSeverity.ERROR)
     def mos_label_batch_split_leakage(latest: Latest) -> dg.AssetCheckResult:
         tables = latest.manifest["tables"]
         return _split_leakage({f"{t['id']}: {content}": s for t in tables for content, s in t["split_leaks"].items()})

@@ -130,7 +130,7 @@ def make_unified_corpus_checks(catalog: Catalog) -> list[dg.AssetChecksDefinitio
         disagreeing = latest.manifest["raw_scores_that_disagree"]
         return dg.AssetCheckResult(
             passed=not disagreeing["rows"],
-            description=f"{disagreeing['rows']} rows hold a raw score that disagrees with mos; the raw score stands",
+            description=f"{disagreeing['rows']} rows hold a raw score that disagrees with mos; the raw score counts",
             metadata={"examples": records(disagreeing["examples"])},
         )
 

@@ -53,7 +53,7 @@ def add_backbone(onnx: Path, parent: Path, facts: Mapping[str, Any]) -> Backbone
     if os.path.lexists(target):
         raise SettingsError(
             f"{target}",
-            found="something stands there already",
+            found="something is there already",
             expected="no backbone of this id",
             next_step="give it another one (--id), or move the folder away",
         )

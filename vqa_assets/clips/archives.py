@@ -320,7 +320,7 @@ def _checked(opened: zipfile.ZipFile, archive: Path, folder: Path) -> Iterator[t
         if entry.is_dir() or not inside or any(map(_is_junk, parts)):
             continue
         name = "/".join(inside)
-        _refuse(entry, archive, "stands there twice" if name in seen else "")
+        _refuse(entry, archive, "is there twice" if name in seen else "")
         seen.add(name)
         yield entry, name
 

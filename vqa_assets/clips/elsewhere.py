@@ -185,7 +185,7 @@ def why_unseen(path: Path, content: bytes | None, size_bytes: int) -> str:
             return ""
         found = path.stat().st_size
         if content is not None and path.read_bytes() != content:
-            return "another file stands there"
+            return "another file is there"
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return "" if found == size_bytes else f"{found} bytes there, {size_bytes} here"

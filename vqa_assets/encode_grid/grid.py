@@ -107,7 +107,7 @@ class GridReport:
                 f"encode_grid_jsonl[{source}]: rows do not reconcile",
                 found=f"{self.rows_in} in",
                 expected=f"{self.rows_out} out + {self.broken} broken + {self.empty} empty",
-                next_step="the earlier output stands; report this as a defect",
+                next_step="the earlier output is kept; report this as a defect",
             )
         if not self.rows_out:
             examples = "; ".join(f"{loss.name}: {loss.reason}" for loss in self.losses[:_LOSSES_IN_MESSAGE])
@@ -116,7 +116,7 @@ class GridReport:
                 f"{source}: no usable row",
                 found=without_rows if examples else "an input without rows",
                 expected="at least one scored encode",
-                next_step="the earlier output stands; score the clips again, or name another input",
+                next_step="the earlier output is kept; score the clips again, or name another input",
             )
 
 
@@ -200,14 +200,14 @@ class MergeReport:
                 "fr_training_corpus: rows do not reconcile",
                 found=f"{self.rows_in} in",
                 expected=f"{self.rows_out} out + {self.duplicates} duplicates",
-                next_step="the earlier output stands; report this as a defect",
+                next_step="the earlier output is kept; report this as a defect",
             )
         if not self.rows_out:
             raise EncodeGridError(
                 "fr_training_corpus: no row is left",
                 found=f"{len(self.rows_per_input)} inputs without rows",
                 expected="at least one scored encode",
-                next_step="the earlier output stands; materialize encode_grid_jsonl again",
+                next_step="the earlier output is kept; materialize encode_grid_jsonl again",
             )
 
 

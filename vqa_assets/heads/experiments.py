@@ -80,13 +80,13 @@ def check_same_head(recipe: HeadRecipe, settings: TrainingSettings, root: DataRo
     if not differences:
         return
     if settings.replace:
-        say(f"{head_id}: the head that stands is replaced by another: {'; '.join(differences)}")
+        say(f"{head_id}: the head that is there is replaced by another: {'; '.join(differences)}")
         return
     place = root.shown(root.experiments() / f"{recipe.name}.<name>.onnx")
     raise SettingsError(
-        f"{head_id}: another head stands",
+        f"{head_id}: another head is there",
         found="; ".join(differences),
-        expected="the choices of the head that stands",
+        expected="the choices of the head that is there",
         next_step=f"give this run {'another' if settings.name else 'a'} name ({place}), or state replace: true",
     )
 

@@ -45,7 +45,7 @@ _SHAPE = ("nr_width", "nr_height", "nr_duration_s", "width", "height", "duration
 class PublishedHead:
     """A head's files, what its card and the card's picture hold, its manifest as written, and a data version.
 
-    That is of the head that stands: a smoke run, an experiment, or a run that exports nothing leaves that one as it is.
+    The version is the published head's: a smoke run, an experiment, or a run that exports nothing leaves it as it is.
     """
 
     onnx: Path | None
@@ -76,7 +76,7 @@ def publish_head(built: BuiltHead, inputs: HeadInputs, context: RunContext) -> P
     """Write ``<stem>.onnx``, ``.predictions.parquet``, ``.json``, ``_card.md`` and its ``_card.png``, all together.
 
     They lie under ``<root>/models``, those of an experiment in ``experiments`` below it. Where the settings say that
-    nothing is exported, the stem is ``<stem>.unexported``: the head that stands keeps its files. An ONNX whose bytes
+    nothing is exported, the stem is ``<stem>.unexported``: the head that is there keeps its files. An ONNX whose bytes
     would stay the same is left alone. SchemaError where predictions or manifest break their column specs: then nothing
     is replaced.
     """

@@ -160,7 +160,7 @@ class IngestReport:
                 f"{what}: rows do not reconcile",
                 found=f"{self.rows_in} rows in and {self.rows_out} out",
                 expected=f"{counted_in} in and {counted_out} out by the counters {self.counters()}",
-                next_step="the earlier output stands; report this as a defect",
+                next_step="the earlier output is kept; report this as a defect",
             )
 
     def summary(self, corpus: str, output: str, *, replaced: bool = True) -> str:

@@ -272,7 +272,7 @@ def _check_polarity(file: SelectedColumns, column: str, scales: Sequence[Decided
         if one.scale.polarity == "mos" and not (declared and declared.dmos_is_mos):
             raise LabelError(
                 f"{file.path}: column {column}",
-                found="DMOS, of which less is better" + (f", and {one.corpus}'s polarity is mos" if declared else ""),
+                found="DMOS, where less is better" + (f", and {one.corpus}'s polarity is mos" if declared else ""),
                 expected="mean opinion scores, or rows that say dmos (or mos) in a column mos_polarity",
                 next_step='say it in the table, or declare the corpus with polarity = "dmos"',
             )
@@ -531,7 +531,7 @@ def _detected_scale(rows: pl.DataFrame, column: str, candidates: Sequence[MosSca
         raise LabelError(error.what, found=error.found, expected=error.expected, next_step=_NEXT) from error
     if len(candidates) > 1 and scale.is_wide and max(scores) <= _LEAST_FOR_0_100:
         raise LabelError(
-            f"{what}: the scale cannot be told",
+            f"{what}: the scale is not clear",
             found=f"{len(scores)} scores from {min(scores):g} to {max(scores):g}",
             expected=f"scores on 1–5, or one above {_LEAST_FOR_0_100:g} for 0–100",
             next_step=_NEXT,

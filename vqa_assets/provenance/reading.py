@@ -76,5 +76,5 @@ def changed_input(path: Path) -> ChangedInputError:
         f"{path}",
         found="it changed while it was read",
         expected="one state from the first byte to the last",
-        next_step="run again when what writes it is done; the earlier output stands",
+        next_step="run again when what writes it is done; the earlier output is kept",
     )

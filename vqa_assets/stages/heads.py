@@ -92,7 +92,7 @@ def train(
             read |= of_helpers
         if built.manifest["backbones"]:
             read |= of_backbones
-        # While the rows are there: the head that stands is judged on them too.
+        # While the rows are there: the head that is there is judged on them too.
         return publish_head(built, HeadInputs(recipe.name, settings, read, rows.read), run)
 
 

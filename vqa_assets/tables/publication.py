@@ -67,7 +67,7 @@ def published_count() -> int:
 def what_stands(since: int) -> str:
     """What stands after a failure, where ``since`` is the ``published_count`` from before the work that failed."""
     new = [target.name for target in _published[since:]]
-    return f"{', '.join(new)} was published before that, and stands" if new else "the earlier output stands"
+    return f"{', '.join(new)} was published before that, and is kept" if new else "the earlier output is kept"
 
 
 def journal_path(target: Path) -> Path:
@@ -531,7 +531,7 @@ def _put_in_place(draft: Path, journal: _Journal) -> None:
                 f"{journal.path.parent}",
                 found=f"another run is publishing ({journal.path.name})",
                 expected="one run at a time",
-                next_step="run again when it is done; the earlier output stands",
+                next_step="run again when it is done; the earlier output is kept",
             ) from error
         except OSError as error:
             if error.errno not in _NO_LINKS:
@@ -550,7 +550,7 @@ def _refuse_no_file(path: Path) -> None:
                 f"{path}",
                 found=f"{what} where a publication has its journal",
                 expected="nothing there",
-                next_step="move it away, then run again; the earlier output stands",
+                next_step="move it away, then run again; the earlier output is kept",
             )
 
 

@@ -144,7 +144,7 @@ def make_unified_corpus(
             f"{settings.output}",
             found=f"it cannot be written ({error.strerror or error})",
             expected="a folder with room for the new files beside the earlier ones",
-            next_step="the earlier output stands; correct the folder or the disk, and materialize unified_corpus again",
+            next_step="the earlier output is kept; correct the folder or the disk, then run unified_corpus again",
         ) from error
     for name, count in made.report.losses.further_scores.items():
         _log.warning("unified_corpus: %d %s are no numbers or outside their scale; they are unknown now", count, name)
@@ -258,7 +258,7 @@ def aggregate(
             found=f"{report.rows_in} rows in, {report.dropped_unknown_corpus} of an unknown corpus, "
             f"{report.dropped_bad_scale} outside their scale",
             expected="at least one clip",
-            next_step="the earlier output stands; the log names file and line of each dropped row",
+            next_step="the earlier output is kept; the log names file and line of each dropped row",
         )
     return Aggregation(rows, report)
 

@@ -138,7 +138,7 @@ class AggregateReport:
                 "unified_corpus: rows do not reconcile",
                 found=f"{self.rows_in} rows in",
                 expected=f"{self.rows_out} out + {lost} dropped or duplicate",
-                next_step="the earlier output stands; report this as a defect",
+                next_step="the earlier output is kept; report this as a defect",
             )
 
 
@@ -356,7 +356,7 @@ class IndexBuilder:
             losses.raw_score_examples.append(RawScore(records.shard.path, int(record["line"]), name, raw, mos))
         if len(odd):
             _log.warning(
-                "%s: %d rows hold a raw score that disagrees with mos, the first in line %d; the raw score stands",
+                "%s: %d rows hold a raw score that disagrees with mos, the first in line %d; the raw score counts",
                 records.shard.path,
                 len(odd),
                 rows["line"][odd[0]],

@@ -83,7 +83,7 @@ def test_the_full_reference_head_reads_the_encode_grid(platform):
     assert "Ma, Zhang, Bull" in m["corpora"]["bvi-dvc"]["citation"]
     assert list(m["run_provenance"]["inputs"]) == ["rows_encode-grid"]
     told = failure(platform.run("fr_regressor_v2", exclude_corpora=["netflix"]))
-    assert told.startswith("fr_regressor_v2: another head stands: exclude_corpora: none there, netflix here")
+    assert told.startswith("fr_regressor_v2: another head is there: exclude_corpora: none there, netflix here")
     own = platform.run("fr_regressor_v2", exclude_corpora=["netflix"], name="bvi")
     assert own.success
     assert set(platform.manifest("experiments/fr_regressor_v2.bvi")["corpora"]) == {"bvi-dvc"}
@@ -142,7 +142,9 @@ def test_a_run_that_chooses_otherwise_is_refused_before_it_reads_anything_unless
     content = table.read_bytes()
     table.unlink()
     told = failure(platform.run("konvid_mos_head_v1", columns=["adm2", "motion2"]))
-    assert told.startswith("konvid_mos_head_v1: another head stands: feature_schema: konvid-v1 there, own-columns here")
+    assert told.startswith(
+        "konvid_mos_head_v1: another head is there: feature_schema: konvid-v1 there, own-columns here"
+    )
     assert told.endswith("models/experiments/konvid_mos_head_v1.<name>.onnx), or state replace: true")
     assert platform.manifest("konvid_mos_head_v1") == before
     table.write_bytes(content)

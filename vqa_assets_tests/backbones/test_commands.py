@@ -64,7 +64,7 @@ def test_another_folder_of_the_id_is_never_replaced(
     onnx_file = str(channel_means(tmp_path / "a.onnx"))
     assert main(["add", onnx_file]) == 0
     assert main(["add", onnx_file]) == 1
-    assert "something stands there already, expected no backbone of this id; give it another one (--id)" in (
+    assert "something is there already, expected no backbone of this id; give it another one (--id)" in (
         capsys.readouterr().err
     )
     assert main(["add", onnx_file, "--id", "b"]) == 0

@@ -360,7 +360,7 @@ def test_differences_are_refused_as_opinions_when_the_file_is_read_and_not_befor
     small = own_corpus(tmp_path, root_path, f'scales = ["0-100-continuous"]{declaration}', mos)
     small.drop("scores.csv", file)
     with pytest.raises(
-        AnnotationError, match='DMOS, of which less is better, in a corpus whose polarity is "mos"'
+        AnnotationError, match='DMOS, where less is better, in a corpus whose polarity is "mos"'
     ) as told:
         small.ingest()
     assert 'polarity = "dmos" in the declaration' in told.value.expected
@@ -438,7 +438,7 @@ def test_a_further_score_is_stored_where_the_first_one_is(root_path: Path) -> No
 def test_differences_as_a_further_score_need_their_polarity_too(tmp_path: Path, root_path: Path) -> None:
     small = own_corpus(tmp_path, root_path, 'scales = ["1-5-acr"]\nscores = { harm = "DMOS" }')
     small.drop("scores.csv", "name,quality,DMOS\na,3,2.5\n")
-    with pytest.raises(AnnotationError, match="column DMOS: DMOS, of which less is better"):
+    with pytest.raises(AnnotationError, match="column DMOS: DMOS, where less is better"):
         small.ingest()
 
 

@@ -454,7 +454,7 @@ class TestBviDvc:
         place.report("b.json", "")
         told = refused(EncodeGridError, place.make)
         assert "bvi-dvc: no usable row: 1 broken and 1 empty reports (a.json: no usable report: not JSON" in told
-        assert "expected at least one scored encode; the earlier output stands" in told
+        assert "expected at least one scored encode; the earlier output is kept" in told
         grid = grid_files.grid_jsonl(place.root, ENCODE_GRID_SOURCES["bvi-dvc"])
         assert grid.read_bytes() == before
         assert [p.name for p in grid.parent.iterdir() if p.name.endswith(".tmp")] == []

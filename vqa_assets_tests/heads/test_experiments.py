@@ -1,4 +1,4 @@
-"""A run that chooses otherwise than the head that stands is an experiment, or says that it replaces it."""
+"""A run that chooses otherwise than the head that is there is an experiment, or says that it replaces it."""
 
 import json
 from pathlib import Path
@@ -87,11 +87,11 @@ OTHERWISE: list[tuple[dict[str, Any], str]] = [
 def test_each_choice_that_differs_is_listed_with_both_values(root, recipe, changes, difference):
     stand(root, recipe)
     told = refused(root, recipe, DEFAULT.but(**changes))
-    assert told.startswith(f"{recipe.name}: another head stands: {difference}")
+    assert told.startswith(f"{recipe.name}: another head is there: {difference}")
     assert f"give this run a name (models/experiments/{recipe.name}.<name>.onnx), or state replace: true" in told
     # the other way round: the defaults do not pass for what stands either
     stand(root, recipe, DEFAULT.but(**changes))
-    assert "another head stands" in refused(root, recipe, DEFAULT)
+    assert "another head is there" in refused(root, recipe, DEFAULT)
     check_same_head(recipe, DEFAULT.but(**changes), root, quiet)
 
 
@@ -101,7 +101,7 @@ def test_every_recipe_is_guarded_and_says_all_differences_at_once(root, recipe):
     told = refused(root, recipe, DEFAULT.but(extra_tables={"mine": "/x/a"}, exclude_corpora=recipe.corpora[:1]))
     assert "extra_tables: none there, mine = /x/a here" in told
     assert f"exclude_corpora: none there, {recipe.corpora[0]} here" in told
-    assert told.startswith(f"{recipe.name}: another head stands: ")
+    assert told.startswith(f"{recipe.name}: another head is there: ")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_manifest_that_was_edited_since_its_head_was_published_binds_nobody(ro
     made = made_by(manifest)
     assert made is not None
     assert (made.stage, made.is_ours) == ("mos_head", True)
-    assert "another head stands" in refused(root, KONVID_MOS_HEAD_V1, DEFAULT.but(columns=("vmaf",)))
+    assert "another head is there" in refused(root, KONVID_MOS_HEAD_V1, DEFAULT.but(columns=("vmaf",)))
     manifest.write_bytes(written + b" ")
     said: list[str] = []
     check_same_head(KONVID_MOS_HEAD_V1, DEFAULT.but(columns=("vmaf",)), root, said.append)
@@ -155,7 +155,7 @@ def test_what_is_replaced_is_said(root):
     said: list[str] = []
     check_same_head(KONVID_MOS_HEAD_V1, DEFAULT.but(exclude_corpora=("konvid-1k",), replace=True), root, said.append)
     assert said == [
-        "konvid_mos_head_v1: the head that stands is replaced by another: exclude_corpora: none there, konvid-1k here"
+        "konvid_mos_head_v1: the head that is there is replaced by another: exclude_corpora: none there, konvid-1k here"
     ]
 
 
@@ -163,7 +163,7 @@ def test_an_experiment_is_not_overwritten_by_another_of_its_name_either(root):
     stand(root, KONVID_MOS_HEAD_V1, DEFAULT.but(name="wide", columns=("vmaf", "adm2")))
     check_same_head(KONVID_MOS_HEAD_V1, DEFAULT.but(name="wide", columns=("vmaf", "adm2")), root, quiet)
     told = refused(root, KONVID_MOS_HEAD_V1, DEFAULT.but(name="wide", columns=("vmaf",)))
-    assert told.startswith("konvid_mos_head_v1.wide: another head stands: columns: without adm2, expected")
+    assert told.startswith("konvid_mos_head_v1.wide: another head is there: columns: without adm2, expected")
     assert "give this run another name" in told
 
 
@@ -181,7 +181,7 @@ def test_another_display_is_another_head_and_the_same_values_in_another_file_are
     tv = DEFAULT.but(display_profile_json=displays["tv"])
     stand(root, CHUG_HDR_MOS_HEAD_V1, tv)
     told = refused(root, CHUG_HDR_MOS_HEAD_V1, DEFAULT.but(display_profile_json=displays["phone"]))
-    assert "another head stands: display_profile_json: tv.json (SHA-256 " in told
+    assert "another head is there: display_profile_json: tv.json (SHA-256 " in told
     assert "there, phone.json (SHA-256 " in told
     # without a profile the head reads no display at all
     assert "feature_schema: chug-hdr-display-v1 there, chug-hdr-wide-v1 here" in refused(

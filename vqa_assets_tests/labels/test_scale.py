@@ -262,7 +262,7 @@ class TestOwnScales:
     def test_a_column_of_differences_is_no_column_of_opinions(self, fields, own):
         own.labels(*({"key": key, "dmos": value, **fields} for key, value in zip("abc", (30, 50, 80), strict=True)))
         error = own.refused(label_mos_column="dmos")
-        assert error.found.startswith("DMOS, of which less is better")
+        assert error.found.startswith("DMOS, where less is better")
 
     @pytest.mark.parametrize(
         ("fields", "mos"),

@@ -74,7 +74,7 @@ def test_a_labelled_table_of_two_states_of_its_labels_is_not_published(
         with pytest.raises(ChangedInputError) as caught:
             make_labelled_table(paths, LabelSettings(), context)
     assert str(caught.value).startswith(f"{paths.labels[0]}: it changed while it was read, expected one state ")
-    assert caught.value.next_step.endswith("the earlier output stands")
+    assert caught.value.next_step.endswith("the earlier output is kept")
     assert sha256_of(paths.out) == before.manifest["run_provenance"]["outputs"]["features_with_mos"]["sha256"]
 
 

@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_with_the_file_and_the_earlier_file_stands(
         write_onto_a_full_disk(target, write)
     assert str(told.value.description) == (
         f"cannot write {target}: No space left on device, expected a folder with space that this user may write; "
-        "free space or mend the permissions, then run again: the earlier output stands"
+        "free space or mend the permissions, then run again: the earlier output is kept"
     )
     assert target.read_text() == "earlier"
     assert os.listdir(tmp_path) == ["table.parquet"]  # noqa: PTH208
@@ -108,5 +108,5 @@ def test_a_failure_after_a_publication_does_not_say_that_the_earlier_output_stan
         with pytest.raises(told) as failed, context:
             publish_and_fail()
         words = getattr(failed.value, "description", None) or str(failed.value)
-        assert "table.parquet was published before that, and stands" in words
+        assert "table.parquet was published before that, and is kept" in words
         assert "earlier" not in words

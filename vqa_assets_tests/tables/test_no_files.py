@@ -64,7 +64,7 @@ def test_readers_say_what_stands_there(tmp_path: Path, kind: str) -> None:
         read_profile(path)
     assert not_read.value.found == kind
     for read in (read_toml, read_declaration):
-        with pytest.raises(SettingsError, match="no file stands there"):
+        with pytest.raises(SettingsError, match="no file is there"):
             read(path)
     assert list_inputs(tmp_path, tmp_path / "none.jsonl").unreadable == (path,)
 

@@ -157,7 +157,7 @@ class TestAsTheyCome:
 
 
 class TestRefused:
-    """What no row can be made of is named with file and line, and the earlier output stands."""
+    """What no row can be made of is named with file and line, and the earlier output is kept."""
 
     @pytest.mark.parametrize(
         ("line", "told"),
