@@ -163,7 +163,7 @@ def _write(jsonl_sha256: Callable[[], str], jsonl: Path, parquet: Path, extras: 
     digest = TableDigest(name for name in schema.names if name not in TIME_STAMPS)
     names = [column.name for column in specs.columns]
 
-    def frames(writer: Any, pool: ThreadPoolExecutor) -> Generator[Any, None, None]:
+    def parts(writer: Any, pool: ThreadPoolExecutor) -> Generator[Any, None, None]:
         # Arrow and hashing let go of the interpreter: a table is hashed and encoded while it is validated, and while
         # the next one is parsed. No more of them are in memory at a time.
         at_work: list[Future[None]] = []
@@ -184,7 +184,7 @@ def _write(jsonl_sha256: Callable[[], str], jsonl: Path, parquet: Path, extras: 
         ThreadPoolExecutor(thread_name_prefix="unified table") as pool,
     ):
         sha256 = pool.submit(jsonl_sha256)
-        with closing(frames(writer, pool)) as validated:
+        with closing(parts(writer, pool)) as validated:
             validate_frames(validated, _each_once(specs), str(parquet))
         version = digest.version()
         origin = {"schema": ORIGIN_SCHEMA, "jsonl_sha256": sha256.result(), "data_version": version}
