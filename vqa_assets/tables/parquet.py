@@ -6,13 +6,17 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqa_assets.errors import SchemaError, VqaError
 from vqa_assets.printing import logger
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import LFS_POINTER, fault_of, place_to_read
 from vqa_assets.tables.makers import refuse_newer_mark
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NO_VALUE = ("nan", "na", "n/a", "<na>", "null", "none")
 """What tables say, in any case, where a cell is empty."""
@@ -257,33 +261,50 @@ def _encoded(array: Any) -> tuple[str, bytes, bytes, bytes]:
     # Dictionaries, widths of integers and floats, and what lies below a null are the writer's choice, not content.
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    valid = array.is_valid().to_numpy(zero_copy_only=False).astype(np.uint8).tobytes()
+    there = _bits(array.is_valid())
+    valid = there.tobytes()
     if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
         kind = "bool" if pa.types.is_boolean(array.type) else "integer"
-        filled = array.cast(pa.int64()).fill_null(0) if array.type != pa.uint64() else array.fill_null(0)
-        return kind, valid, np.asarray(filled.to_numpy(zero_copy_only=False)).tobytes(), b""
+        whole, dtype = (array, "<u8") if array.type == pa.uint64() else (array.cast(pa.int64()), "<i8")
+        return kind, valid, np.where(there, _numbers(whole, dtype), np.zeros(1, dtype)).tobytes(), b""
     if pa.types.is_floating(array.type):
-        numbers = array.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+        numbers = np.where(there, _numbers(array.cast(pa.float64()), "<f8"), 0.0)
         return "number", valid, np.where(np.isnan(numbers), np.nan, numbers).tobytes(), b""
     if pa.types.is_fixed_size_list(array.type) and pa.types.is_floating(array.type.value_type):
         numbers = array.drop_null().flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
         return f"vector {array.type.list_size}", valid, np.asarray(numbers).tobytes(), b""
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         array = pa.array([None if v is None else _text(v) for v in array.to_pylist()], pa.large_string())
-    content, lengths = _texts(array)
-    return "text", valid, content, lengths
-
-
-def _texts(array: Any) -> tuple[bytes, bytes]:
-    """(UTF-8 of all texts, length of each) of a column of texts; a null is as long as nothing."""
-    import numpy as np
-    import pyarrow as pa
-
-    filled = array.cast(pa.large_string()).fill_null("")
+    # A null is as long as nothing.
+    texts = array.cast(pa.large_string()).drop_null()
+    lengths = np.zeros(len(array), "<i8")
     # The buffers of a slice are those of the whole column: its own part lies between its first and its last edge.
-    _, places, content = filled.buffers()
-    edges = np.frombuffer(places, "<i8", len(filled) + 1, filled.offset * 8) if len(filled) else np.zeros(1, "<i8")
-    return bytes(memoryview(content or b"")[edges[0] : edges[-1]]), np.diff(edges).astype("<i8").tobytes()
+    _, places, content = texts.buffers()
+    edges = np.frombuffer(places, "<i8", len(texts) + 1, texts.offset * 8) if len(texts) else np.zeros(1, "<i8")
+    lengths[there.astype(bool)] = np.diff(edges)
+    return "text", valid, bytes(memoryview(content or b"")[edges[0] : edges[-1]]), lengths.tobytes()
+
+
+# Arrow's own to_numpy and fill_null import pandas: what is hashed needs none of it.
+def _numbers(array: Any, dtype: str) -> "NDArray[Any]":
+    """The numbers of an Arrow array of that width; below a null there may be any."""
+    import numpy as np
+
+    place = array.buffers()[1]
+    if place is None or not len(array):
+        return np.zeros(len(array), dtype)
+    return np.frombuffer(place, dtype, len(array), array.offset * np.dtype(dtype).itemsize)
+
+
+def _bits(array: Any) -> "NDArray[np.uint8]":
+    """1 and 0 for an Arrow array of booleans without nulls."""
+    import numpy as np
+
+    if not len(array):
+        return np.zeros(0, np.uint8)
+    first = array.offset // 8
+    packed = np.frombuffer(array.buffers()[1], np.uint8, (array.offset + len(array) + 7) // 8 - first, first)
+    return np.unpackbits(packed, bitorder="little")[array.offset - 8 * first :][: len(array)]
 
 
 def _text(value: object) -> str:
