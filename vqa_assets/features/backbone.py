@@ -62,9 +62,11 @@ class SampledFrames:
         if places <= 0:
             return []
         if self.rate is not None:
+            if self.rate >= rate:  # every frame, and not so many intervals as may be declared
+                return list(range(places))
             # The middle of each interval; a clip shorter than half of one has its middle.
-            starts = [int((number + 0.5) / self.rate * rate) for number in range(int(count / rate * self.rate) + 1)]
-            return list(dict.fromkeys(start for start in starts if start < places)) or [places // 2]
+            middles = ((number + 0.5) / self.rate * rate for number in range(int(count / rate * self.rate) + 1))
+            return list(dict.fromkeys(int(one) for one in middles if one < places)) or [places // 2]
         frames = min(self.frames or 1, places)
         # ⌊(i + ½) · N / n⌋ in whole numbers.
         return [(2 * number + 1) * places // (2 * frames) for number in range(frames)]

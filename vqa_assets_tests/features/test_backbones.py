@@ -99,6 +99,8 @@ def test_a_vector_holds_the_known_function_of_the_pictures_pooled_over_time(tmp_
         (SampledFrames(3, None, ((0,),)), 100, [16, 50, 83]),
         (SampledFrames(None, 2.0, ((0,),)), 50, [6, 18, 31, 43]),
         (SampledFrames(None, 0.1, ((0,),)), 50, [25]),
+        (SampledFrames(None, 5e-324, ((0,),)), 50, [25]),
+        (SampledFrames(None, 1e300, ((0, 2),)), 5, [0, 1, 2, 3, 4]),
         (SampledFrames(2, None, ((0, 4), (0, 1, 2))), 9, [1, 2, 3, 4, 5, 7]),
         (SampledFrames(1, None, ((0, 4),)), 4, []),
     ],
