@@ -214,7 +214,7 @@ def test_what_leads_to_nothing_is_told(tmp_path: Path) -> None:
     }
     assert summary_lines([], ["live-vqc"], {"chug": told["chug"]}) == [
         "  left out           chug: a feature table without scores",
-        "  absent             live-vqc",
+        "  absent             live-vqc (vqa-assets status --all)",
         "0 of 0 steps succeeded",
     ]
 
