@@ -41,12 +41,12 @@ def nothing_found(tally: Tally) -> None:
 
 @EVERY
 def test_a_kill_leaves_the_output_of_one_run_and_the_next_run_the_same_bytes(ground: Ground, stage: Stage) -> None:
-    nothing_found(campaign(ground, stage, stage.short(4), SEED, ("kill",)))
+    nothing_found(campaign(ground, stage, stage.short(3), SEED, ("kill",)))
 
 
 @EVERY
 def test_an_error_of_the_disk_leaves_what_the_run_says(ground: Ground, stage: Stage) -> None:
-    nothing_found(campaign(ground, stage, stage.short(7), SEED, ERRORS))
+    nothing_found(campaign(ground, stage, stage.short(6), SEED, ERRORS))
 
 
 @EVERY
