@@ -94,6 +94,6 @@ def test_the_summary_tells_every_step_and_every_corpus_that_is_not_there() -> No
         "  done     1 m 15 s  corpus_jsonl [lsvq]",
         "  FAILED        2 s  unified_corpus",
         "  left out           mos_head [lsvq]: no labelled table is there",
-        "  absent             chug",
+        "  absent             chug (vqa-assets status --all)",
         "1 of 3 steps succeeded",
     ]
