@@ -407,8 +407,10 @@ def predict(
     tell_of = say or _say
     with _in_words_of_calls():
         data_root, head = _root_text("predict", root), _path("predict", "head", head)
-        several = isinstance(sources, Iterable) and not isinstance(sources, (str, bytes, os.PathLike))
-        named = [str(_path("predict", "sources", one)) for one in (sources if several else [sources])]
+        stated: Any = sources
+        if isinstance(stated, (str, bytes, os.PathLike)) or not isinstance(stated, Iterable):
+            stated = [stated]
+        named = [str(_path("predict", "sources", one)) for one in stated]
         if not named:
             raise HeadError(f"predict: {head}", found="nothing to score", expected="clips, folders, tables or corpora")
         workers = _plain(workers)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from vqa_assets.arguments import WRONG_ARGUMENT, known_word, stated_values, words_after
 from vqa_assets.errors import ArgumentError, VqaError
@@ -22,8 +22,25 @@ from vqa_assets.printing import tell, tell_error
 NAME = "vqa-assets"
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
+
+class _Subcommands(TyperGroup):
+    """All subcommands. Typer makes an exit status of an interrupt, without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand; its exit status."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            tell("stopped; the same command goes on from here", file=sys.stderr)
+            return INTERRUPTED
+
+
 app = typer.Typer(
     name=NAME,
+    cls=_Subcommands,
     help="Video-quality corpora with opinion scores become labelled tables and ONNX quality heads.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -307,8 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell_error(error)
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        tell("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        tell("stopped", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

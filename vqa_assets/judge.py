@@ -19,6 +19,7 @@ from vqa_assets.errors import HeadError, SettingsError, VqaError
 from vqa_assets.predict import find_head
 from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.settings import typed_path
+from vqa_assets.stages.run import faults_in_words
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
 
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = JudgeQuestion(**vars(parser().parse_args(given)))
     try:
-        judgement = judgement_of(options, ("python", "-m", "vqa_assets.judge", *given), "command line")
+        with faults_in_words():
+            judgement = judgement_of(options, ("python", "-m", "vqa_assets.judge", *given), "command line")
         tell(as_text(judgement), end="", flush=True)
         if options.out:
             tell(f"written: {options.out / JUDGEMENT}, {options.out / PICTURE}", flush=True)

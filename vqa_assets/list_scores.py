@@ -58,7 +58,15 @@ from vqa_assets.ingest.tools import ClipTools, OpenTools, open_tools, stop_run, 
 from vqa_assets.predict import STAGE, Scored, csv_columns, csv_row, scored_row
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.provenance.reading import read_now, refuse_changes
-from vqa_assets.tables.files import fault_of, kind_of_node, read_json_object, write_json
+from vqa_assets.tables.files import (
+    PROCESS,
+    fault_of,
+    is_alive,
+    kind_of_node,
+    read_json_object,
+    this_process,
+    write_json,
+)
 from vqa_assets.tables.makers import mark
 from vqa_assets.tables.parquet import ColumnKinds
 from vqa_assets.tables.paths import DataRoot, manifest_path, sibling
@@ -163,11 +171,17 @@ def caches_of(clips: ClipList, root: DataRoot, out: Path) -> tuple[Path, Path]:
     """Where it is kept what clips of lists hash to, and what was measured of them: in the data root, where it is there.
 
     Of a corpus's own list the latter is the corpus's cache: what ``clip_features`` measured is known. Without a data
-    root both lie beside the scores.
+    root, and in one that this user may only read, both lie beside the scores.
     """
-    folder = root.path if root.path.is_dir() else out.absolute().parent
+    folder = root.path if _may_be_written(root.path) else out.absolute().parent
     of_corpus = root.feature_cache(clips.corpus) if clips.corpus is not None else None
-    return folder / _READ_CACHE, of_corpus or folder / _FEATURE_CACHE
+    if of_corpus is None or not _may_be_written(of_corpus.parent):
+        of_corpus = folder / _FEATURE_CACHE
+    return folder / _READ_CACHE, of_corpus
+
+
+def _may_be_written(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def check_out(out: Path | None, inputs: Mapping[str, Path], root: DataRoot, is_own: Callable[[Path], bool]) -> Path:
@@ -207,6 +221,7 @@ def score_list(
     _tell_repeats(facts, clips, services.say)
     note = {
         "schema": UNFINISHED_SCHEMA,
+        "process": this_process(),
         "list_sha256": inputs["list"].sha256,
         "head": head.manifest.id,
         "head_sha256": head.manifest.sha256,
@@ -301,10 +316,14 @@ def _tell_earlier(unfinished: Path, note: Mapping[str, Any], say: Say) -> None:
     """What an earlier run into the same file was about, where it did not finish."""
     try:
         earlier = read_json_object(unfinished)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, SchemaError):
         earlier = {}
+    process = str(earlier.get("process", ""))
+    if process != this_process() and PROCESS.fullmatch(process) and is_alive(process):
+        say("another run into this file is at work; each measures what is not known yet, and the last table stands")
+        return
     names = {"list_sha256": "the list", "head_sha256": "the head", "extractor": "what measures"}
     changed = [what for name, what in names.items() if earlier.get(name) != note[name]]
     what = f"{' and '.join(changed)} changed since: every score is of them as they are now" if changed else ""

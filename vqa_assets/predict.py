@@ -27,7 +27,8 @@ from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
 from vqa_assets.printing import hand_out, plain, tell, tell_error, without_secrets
-from vqa_assets.settings import typed_path
+from vqa_assets.settings import fits_a_disk, typed_path
+from vqa_assets.stages.run import faults_in_words
 from vqa_assets.tables.files import write_bytes
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
@@ -348,6 +349,19 @@ def _format_of(options: argparse.Namespace) -> str:
     return asked or (suffix if suffix in ("json", "csv") else "table")
 
 
+def _refuse_endless_names(options: argparse.Namespace) -> None:
+    """HeadError for a path that no disk can hold: whatever looks at it is refused in words of the system's."""
+    of_files = {"the head": options.head, "--from": options.listed, "--out": options.out}
+    for what, path in (*of_files.items(), *(("the clips", one) for one in options.sources)):
+        if path is not None and not fits_a_disk(path):
+            raise HeadError(
+                f"{what}: {path!s:.80}…",
+                found="a name that no disk can hold",
+                expected="names of at most 255 bytes, and 4 095 in all",
+                next_step="correct it",
+            )
+
+
 def _refuse_own_input(out: Path | None, inputs: Sequence[Path], every_s: Fraction | None) -> None:
     """HeadError where the scores would be written over what they are made from, or over a folder.
 
@@ -387,29 +401,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if bool(options.sources) == bool(options.listed):
         command.error("clips, tables or --from: one of them is needed" + (", not both" if options.sources else ""))
     try:
-        if options.listed is not None:
-            return _by_list(options, [*(sys.argv[1:] if arguments is None else arguments)])
-        tables, clips = sources_of(options.sources, options.root, clips_only=options.every is not None)
-        kind, onnx = _format_of(options), find_head(options.head, options.root)
-        settle(onnx.parent, *(table.parent for table in tables))
-        _refuse_own_input(options.out, (*tables, *clips, onnx, onnx.with_suffix(".json")), options.every)
-        from vqa_assets.heads.using import open_head
+        with faults_in_words():
+            _refuse_endless_names(options)
+            if options.listed is not None:
+                return _by_list(options, [*(sys.argv[1:] if arguments is None else arguments)])
+            tables, clips = sources_of(options.sources, options.root, clips_only=options.every is not None)
+            kind, onnx = _format_of(options), find_head(options.head, options.root)
+            settle(onnx.parent, *(table.parent for table in tables))
+            _refuse_own_input(options.out, (*tables, *clips, onnx, onnx.with_suffix(".json")), options.every)
+            from vqa_assets.heads.using import open_head
 
-        head = open_head(onnx)
-        for warning in head.warnings:
-            tell(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
-        if options.every is not None:
-            return _by_windows(head, tables, clips, options, kind)
-        scored = score_all(head, tables, clips, options.workers, options.root)
-        if kind == "json":
-            text = as_json(head, scored)
-        else:
-            text = as_csv(head.target, scored) if kind == "csv" else as_table(head.target, scored)
-        if options.out:
-            _write(options.out, text)
-            tell(f"{len(scored)} scores written to {options.out}", file=sys.stderr)
-        else:
-            hand_out(text)
+            head = open_head(onnx)
+            for warning in head.warnings:
+                tell(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
+            if options.every is not None:
+                return _by_windows(head, tables, clips, options, kind)
+            scored = score_all(head, tables, clips, options.workers, options.root)
+            if kind == "json":
+                text = as_json(head, scored)
+            else:
+                text = as_csv(head.target, scored) if kind == "csv" else as_table(head.target, scored)
+            if options.out:
+                _write(options.out, text)
+                tell(f"{len(scored)} scores written to {options.out}", file=sys.stderr)
+            else:
+                hand_out(text)
     except BrokenPipeError:  # who reads the scores has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

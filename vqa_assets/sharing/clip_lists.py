@@ -262,7 +262,7 @@ def _read(layout: CorpusLayout, form: ListFormat, *, absolute: bool) -> CorpusLi
         path = str(place.absolute()) if absolute else os.path.relpath(place, base)
         if scale is None:
             found.leave_out("on a scale that its corpus does not have", src)
-        elif not scale.holds(score):
+        elif not scale.holds(float(line.row["mos"])):
             found.leave_out("scored outside its scale", src)
         elif src in listed:
             found.leave_out("that a row before names, too", src)

@@ -37,7 +37,8 @@ _MAY_BE_READING = (errno.EACCES, errno.EPERM, errno.EIO)
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 _SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _REMEDY = "materialize the asset that writes it again"
-_PROCESS = re.compile(r"[0-9]{1,9}(-[0-9a-f]{8})?")
+PROCESS = re.compile(r"[0-9]{1,9}(-[0-9a-f]{8})?")
+"""How ``this_process`` names a process."""
 _LEFT_BEHIND_S = 86_400
 """A draft of a process that cannot be seen, in another container, is taken for abandoned when it is that old."""
 _instead: dict[Path, tuple[Path, Path]] = {}
@@ -275,7 +276,7 @@ def named_by_process(folder: Path, *suffixes: str) -> list[tuple[Path, str]]:
     """The hidden files of these suffixes in a folder, with the process that each says it is of."""
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.name.startswith(".") and e.name.endswith(suffixes))
-    return [(folder / name, process) for name in names if _PROCESS.fullmatch(process := process_named(name))]
+    return [(folder / name, process) for name in names if PROCESS.fullmatch(process := process_named(name))]
 
 
 def process_named(name: str) -> str:

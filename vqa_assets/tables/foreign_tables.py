@@ -193,6 +193,14 @@ class ForeignTable:
         """
         try:
             for batch in self._batches_of(columns, rows_at_once):
+                for name, kind in batch.schema.items():
+                    if kind.is_nested() or kind in (pl.Binary, pl.Object):
+                        raise TableError(
+                            f"{self.path}: column {name}",
+                            found=f"values of type {kind}",
+                            expected="texts or numbers",
+                            next_step="name another column",
+                        )
                 yield batch.select(key_text(name, batch.schema[name]).alias(name) for name in columns)
         except (pl.exceptions.PolarsError, UnicodeEncodeError) as error:
             raise self.unreadable(error) from error

@@ -264,3 +264,17 @@ def test_the_home_is_the_data_roots_unless_the_environment_names_another(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / name) if name else "")
     expected = tmp_path / name if name else tmp_path / "data" / ".dagster"
     assert home_of(DataRoot(tmp_path / "data")) == expected
+
+
+@pytest.mark.parametrize("words", [["status"], ["publish", "lsvq", "--to", "shared"]], ids=["passed on", "its own"])
+def test_ctrl_c_is_a_line_and_the_exit_status_of_shells(
+    empty_root: Path, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vqa_assets.status.main", interrupted)
+    monkeypatch.setattr("vqa_assets.sharing.hub.publish", interrupted)
+    monkeypatch.setattr("vqa_assets.sharing.hub.shareable", interrupted)
+    assert main(words) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on from here\n"

@@ -1,10 +1,13 @@
 """``vqa-assets predict <head> --from list --out scores``: lists of clips of any length, on real clips and on a fake."""
 
 import csv
+import errno
 import hashlib
 import json
+import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,12 @@ from vqa_assets.features.family import FamilyVersion, Measured
 from vqa_assets.heads.using import open_head
 from vqa_assets.ingest.fakes import FakeDownloader, FakeProber
 from vqa_assets.ingest.tools import ClipTools
+from vqa_assets.judge import main as judge
 from vqa_assets.list_scores import ListServices, PoolOfEnvironment, caches_of, score_list
 from vqa_assets.predict import main
 from vqa_assets.provenance import RunContext
 from vqa_assets.provenance.verify import main as verify
+from vqa_assets.tables.files import this_process
 from vqa_assets.tables.makers import made_by
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.features.test_corpora import Measurable
@@ -300,6 +305,49 @@ def test_a_list_or_a_place_that_cannot_be_used_is_refused_by_name_and_nothing_is
     assert main([NAME, "--root", str(place), "--from", str(names["list"]), *asked]) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: " + told.format(**names))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_in_a_root_that_may_only_be_read_the_caches_lie_beside_the_scores(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = DataRoot(place), tmp_path / "s.parquet"
+    clips = open_list(write(tmp_path / "list.csv", [{"path": "a.mp4"}]), root)
+    of_root = (place / ".clip-cache.sqlite", place / ".feature-cache.sqlite")
+    assert caches_of(clips, root, out) == of_root
+    monkeypatch.setattr(list_scores.os, "access", lambda path, _: not Path(path).is_relative_to(place))
+    assert caches_of(clips, root, out) == tuple(tmp_path / path.name for path in of_root)
+
+
+def test_another_run_into_the_same_file_is_told_from_one_that_did_not_finish(fake: FakeClips) -> None:
+    fake.listed(2)
+    at_work = {"process": f"1-{this_process().partition('-')[2]}"}
+    (fake.folder / ".s.parquet.unfinished.json").write_text(json.dumps(at_work))
+    assert fake.score(Numbers())[1][0].startswith("another run into this file is at work; each measures what is not")
+
+
+def test_what_no_command_can_use_is_named_in_our_words(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(command: Callable[[list[str]], int], *words: str | Path) -> str:
+        assert command([*map(str, words), "--root", str(place)]) > 0
+        return capsys.readouterr().err.splitlines()[-1]
+
+    lists = tmp_path / "lists.parquet"
+    pl.DataFrame({"path": [["a.mp4"]]}).write_parquet(lists)
+    found = told(main, NAME, "--from", lists, "--out", tmp_path / "s.csv")
+    assert found.startswith(f"error: {lists}: column path: values of type List(String), expected texts or numbers")
+    long = ("a" * 300 + ".mp4",), ("--from", "b" * 300 + ".csv", "--out", "s.csv"), (lists, "--out", "c" * 300)
+    for words, what in zip(long, ("the clips: a", "--from: b", "--out: c"), strict=True):
+        assert re.match(rf"error: {what}+…: a name that no disk can hold, expected", told(main, NAME, *words))
+    head = place / "models" / f"{NAME}.onnx"
+
+    def refuses(_: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(head))
+
+    monkeypatch.setattr("vqa_assets.heads.using.open_head", refuses)
+    for command in (main, judge):
+        found = told(command, NAME, write(tmp_path / "t.csv", [{"mos": 3.0}]))
+        assert found.startswith(f"error: cannot write {head}: Permission denied, expected a")
 
 
 def test_clips_and_a_list_at_once_are_a_word_too_many(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
