@@ -29,7 +29,7 @@ from vqa_assets.arguments import known_word
 from vqa_assets.clips.work import ClipPool, Observer, PassCounts, ThreadClipPool, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
-from vqa_assets.errors import HeadError, SettingsError, VqaError
+from vqa_assets.errors import ArgumentError, HeadError, SettingsError, VqaError
 from vqa_assets.features.family import FeatureExtractor
 from vqa_assets.features.settings import ExtractionSettings, MeasuringSettings
 from vqa_assets.heads.recipe import HeadRecipe, corpus_head_recipe
@@ -324,6 +324,12 @@ def train(head: str, *, root: str | Path | None = None, trainer: "Trainer | None
         head, settings = _name("train", "head", head), _plain(settings)
         _refuse_no_tool("train", trainer=(trainer, "train"))
         recipes: dict[str, HeadRecipe] = {one.name: one for one in of_heads.named_recipes(place.corpora)}
+        if head == "mos_head":  # the asset's name, which needs a partition there
+            raise ArgumentError(
+                "train: head mos_head",
+                found="an asset with a head per corpus",
+                expected="a corpus's name, for its head",
+            )
         known_word(head, [*recipes, *place.corpora], "head or corpus")
         recipe = recipes[head] if head in recipes else corpus_head_recipe(head)
         training = _checked("train", TrainingSettings, settings)

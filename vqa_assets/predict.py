@@ -108,7 +108,7 @@ def find_head(name: str, root: str | None) -> Path:
     settle(data_root.models(), data_root.experiments())
     folders = (data_root.models(), data_root.experiments())
     for folder in folders:
-        if (folder / f"{name}.json").is_file():
+        if any((folder / f"{name}{suffix}").is_file() for suffix in (".json", ".onnx")):  # what lacks is told later
             return folder / f"{name}.onnx"
     heads = ", ".join(sorted(p.stem for folder in folders for p in folder.glob("*.onnx"))) or "none"
     raise HeadError(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vqa_assets.heads.verdicts import beside_ridge
+from vqa_assets.heads.verdicts import beside_ridge, verdict_in_a_line
 
 Two = tuple[float | None, float | None]
 
@@ -27,3 +27,11 @@ def test_the_differences_are_told_as_numbers() -> None:
     means = {"mean": {"plcc": 0.809, "srocc": 0.755}}
     ridge = {"mean": {"plcc": 0.780, "srocc": 0.784}}
     assert beside_ridge({"folds": {**means, "baselines": {"ridge": ridge}}}).endswith("PLCC +0.029, SROCC -0.029.")
+
+
+def test_a_head_of_synthetic_rows_may_not_be_shipped_though_it_passed_its_gate() -> None:
+    gate = {"passed": True, "reasons": ["trained on synthetic rows"]}
+    said = verdict_in_a_line({"status": "Proposed", "gate": gate, "synthetic": True, "corpora": {}})
+    assert said.startswith("Proposed. It passed its gate. Do not ship it.")
+    assert "Trained on synthetic rows only" in said
+    assert "It may be shipped." in verdict_in_a_line({"status": "Production", "gate": gate, "corpora": {}})

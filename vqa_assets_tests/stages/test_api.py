@@ -41,6 +41,7 @@ NAME = "konvid-150k"
     [
         (lambda root: api.ingest("konvid150k", root=root), ArgumentError, "did you mean konvid-150k?"),
         (lambda root: api.train("konvid_mos_head", root=root), ArgumentError, "did you mean konvid_mos_head_v1?"),
+        (lambda root: api.train("mos_head", root=root), ArgumentError, "expected a corpus's name, for its head"),
         (lambda root: api.ingest(NAME, root=root, max_row=5), ArgumentError, "setting 'max_row' of ingest: no setting"),
         (lambda root: api.measure(NAME, root=root, feature_set=[]), ArgumentError, "did you mean feature_sets?"),
         (lambda root: api.judge("mos", "t.csv", root=root, gates="x"), ArgumentError, "did you mean gate?"),
