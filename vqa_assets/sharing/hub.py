@@ -120,7 +120,9 @@ def _publish_table(
     croissant = _croissant(shared.path, sha256) if what == "unified_corpus" else None
     # The Hub finds a table by this pattern; a Croissant document knows it by the name it has here.
     data_file = shared.path.name if croissant else "data/train-00000-of-00001.parquet"
-    counted = {name: inside.get(name, rows) for name in names}
+    # Rows of a corpus's own table that name none are its own.
+    counted = {name: inside.get(name, 0) for name in names}
+    counted |= {} if what in UNIFIED else {what: counted[what] + rows - sum(inside.values())}
     lead = [
         f"{rows} rows, {labelled} of them with a score",
         *(f"{counted[one.name]} rows of {cell(one.title)} (`{cell(one.name)}`)" for one in of_corpora),

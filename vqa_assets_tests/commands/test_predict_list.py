@@ -340,6 +340,11 @@ def test_what_no_command_can_use_is_named_in_our_words(
     for words, what in zip(long, ("the clips: a", "--from: b", "--out: c"), strict=True):
         assert re.match(rf"error: {what}+…: a name that no disk can hold, expected", told(main, NAME, *words))
     head = place / "models" / f"{NAME}.onnx"
+    alone = Path(shutil.copy(head, head.with_name("alone.onnx")))
+    assert "alone.json: found nothing there, expected a head: its .onnx, with its" in told(
+        main, "alone", place / "clips"
+    )
+    alone.unlink()
 
     def refuses(_: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(head))

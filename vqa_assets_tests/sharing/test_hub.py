@@ -153,6 +153,13 @@ def test_rows_that_name_no_corpus_are_under_a_licence_that_nobody_knows(spoilt: 
     rows.clear().write_parquet(path)
     with pytest.raises(SharingError, match="unified_features: nothing to publish: no row in"):
         publish("unified_features", folder, spoilt, CORPORA)
+    labelled = spoilt.labelled(CORPORA["lsvq"])
+    labelled.parent.mkdir()
+    some = pl.when(pl.col("mos") > 2).then(pl.lit("youtube-ugc")).alias("corpus")  # the others are of their folder's
+    rows.with_columns(some).write_parquet(labelled)
+    publish("lsvq", folder, spoilt, CORPORA)
+    counted = json.loads((folder / "vqa-shared.json").read_text())["corpora"]
+    assert counted == {"lsvq": 12 - (others := len(rows.filter(pl.col("mos") > 2))), "youtube-ugc": others}
     rows.write_parquet(path)
     assert f"hf upload OWNER/NAME '{folder}' --repo-type" in publish("unified_features", folder, spoilt, CORPORA)[-1]
 
