@@ -349,7 +349,7 @@ def test_what_no_command_can_use_is_named_in_our_words(
     def refuses(_: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(head))
 
-    monkeypatch.setattr("vqa_assets.heads.using.open_head", refuses)
+    monkeypatch.setattr("vqa_assets.heads.using.read_manifest", refuses)
     for command in (main, judge):
         found = told(command, NAME, write(tmp_path / "t.csv", [{"mos": 3.0}]))
         assert found.startswith(f"error: cannot write {head}: Permission denied, expected a")
