@@ -76,16 +76,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _process_as_it_was() -> Iterator[None]:
-    """What a command changes in its process is put back: its children's environment, where our lines are shown.
+    """What a test changes in its process is put back: its children's environment, where our lines are shown, Ctrl-C.
 
     Else a test would decide about the next one's data root, and write to a terminal that is closed.
     """
     environment, logger = dict(os.environ), logging.getLogger("vqa_assets")
+    interrupted = signal.getsignal(signal.SIGINT)
     handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
     yield
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, interrupted)
     logger.handlers[:], logger.propagate = handlers, propagate
     logger.setLevel(level)
 

@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import threading
@@ -232,6 +233,18 @@ def _no_scheduler(address: str, found: str) -> ClusterError:
 
 
 @contextmanager
+def _interrupts_as_they_were() -> Iterator[None]:
+    """Put back what Ctrl-C does in this process: dask_jobqueue, once it is imported, would end it without a word."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        # None: it was not set by Python. Only the main thread may set it, in which alone an import can have done so.
+        if handler is not None and signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
 def _started(file: ClusterFile) -> Iterator[Any]:
     """A client of a cluster that is started here, and ended with the block."""
     import dask
@@ -240,7 +253,8 @@ def _started(file: ClusterFile) -> Iterator[Any]:
     module, _, name = file.class_name.rpartition(".")
     where = f"{CLUSTER}: {file.path}: class"
     try:
-        make: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        with _interrupts_as_they_were():
+            make: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except Exception as error:  # no such name, or whatever somebody else's module raises
         raise SettingsError(
             where,

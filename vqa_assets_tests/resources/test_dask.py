@@ -479,6 +479,18 @@ def test_a_cluster_that_does_not_exist_or_does_not_start_is_an_error(
     assert found in str(error)
 
 
+def test_ctrl_c_does_what_it_did_whatever_the_module_of_a_cluster_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as dask_jobqueue does while it is imported
+    (tmp_path / "rude.py").write_text("import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: sys.exit())\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "cluster.toml").write_text('class = "rude.Cluster"\nworkers = 1\n')
+    before = signal.getsignal(signal.SIGINT)
+    assert "has no attribute 'Cluster'" in str(refusal({CLUSTER: str(tmp_path / "cluster.toml")}))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.parametrize(
     ("package", "version"), [("vqa-assets", "0.0.1"), ("av", elsewhere.ABSENT), ("onnxruntime", "1.0")]
 )
