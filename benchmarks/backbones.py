@@ -54,7 +54,7 @@ def _beside_each_alone(backbone: Backbone, clips: Sequence[Path], folder: Path) 
     one_lane = Batches(alone, BATCH_ON_CPU, lanes=1)
     one_lane.embed([pictures])  # the first run of a network takes longer than all others
     decoding = _timed(lambda: [_decode(clip) for clip in clips])[1]
-    some_pictures = _timed(lambda: one_lane.embed([pictures]))[1]
+    some_pictures = statistics.median(_timed(lambda: one_lane.embed([pictures]))[1] for _ in range(CLIPS))
     # So many pictures a clip that both take as long.
     frames = max(round(decoding / CLIPS / (some_pictures / PICTURES)), 1)
     shown = replace(backbone, sampling=Sampling(frames=min(frames, FRAMES)))

@@ -235,7 +235,7 @@ def test_a_frame_smaller_than_its_fragments_is_enlarged_and_a_turned_one_is_upri
 
 @pytest.mark.parametrize(
     ("height", "matrix", "red"),
-    [(48, 2, (253, 0, 0)), (720, 2, (255, 23, 0)), (48, 1, (255, 23, 0)), (48, 9, (255, 9, 0))],
+    [(48, 2, (254, 0, 0)), (720, 2, (255, 24, 0)), (48, 1, (255, 24, 0)), (48, 9, (255, 10, 0))],
 )
 def test_colours_follow_the_matrix_that_a_frame_says_else_its_lines(
     height: int, matrix: int, red: tuple[int, int, int]
@@ -245,7 +245,30 @@ def test_colours_follow_the_matrix_that_a_frame_says_else_its_lines(
         plane.update(bytes([value]) * plane.buffer_size)
     coded.colorspace = matrix
     frame = Frame(coded, 0, Picture(coded.width, coded.height, 8), 0)
-    assert frame.rgb(16, 16)[8, 8] == pytest.approx(red, abs=1)
+    assert frame.rgb(16, 16)[8, 8].tolist() == pytest.approx(red, abs=0.5)
+
+
+@pytest.mark.parametrize("width", [96, 93, 192], ids=["even", "odd", "as it is coded"])
+def test_colours_are_each_pixels_own_and_no_darker_than_coded(width: int) -> None:
+    across, down = 192, 64
+    red_differences = np.where(np.arange(across // 2) // 3 % 2, 160, 100)  # stripes of three samples of chroma
+    coded = av.VideoFrame(across, down, "yuv420p")
+    for plane, value in zip(coded.planes, (150, 110, red_differences), strict=True):
+        row = np.full(plane.line_size, 128, np.uint8)
+        row[: plane.width] = value
+        plane.update(row.tobytes() * plane.height)
+    coded.colorspace = 1  # BT.709
+    shown = Frame(coded, 0, Picture(across, down, 8), 0).rgb(width, down * width // across)[0]
+    scale = width / (across // 2)
+    for stripe in range(2, 30):
+        found = shown[int((3 * stripe + 1.5) * scale)].astype(float)
+        luma, blue, red = (
+            (150 - 16) * 255 / 219,
+            (110 - 128) * 255 / 224,
+            (red_differences[3 * stripe] - 128) * 255 / 224,
+        )
+        exact = luma + 1.5748 * red, luma - 0.1873 * blue - 0.4681 * red, luma + 1.8556 * blue
+        assert found == pytest.approx(np.clip(exact, 0, 255), abs=1), stripe
 
 
 def measured(
