@@ -8,6 +8,8 @@ VQA_DATA_ROOT ?= $(DEMO_ROOT)
 PORT ?= 3000
 # The rooms whose tests need no training, no browser and, but for a few, no run of Dagster.
 FAST := annotations corpora encode_grid labels tables unified
+# One more than two cores: tests that wait for a browser, a server or a child leave the cores to the others.
+PROCESSES := 3
 FAST_WITHOUT := --ignore=vqa_assets_tests/tables/test_released_formats.py
 export VQA_DATA_ROOT
 export PYTHONUNBUFFERED := 1
@@ -51,10 +53,10 @@ docs: $(STAMP)
 	@echo "build/docs/index.html"
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 test-fast: $(STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix vqa_assets_tests/,$(FAST)) $(FAST_WITHOUT) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal $(addprefix vqa_assets_tests/,$(FAST)) $(FAST_WITHOUT) $(PYTEST_ARGS)
 
 campaign: $(STAMP)
 	@$(BIN)/python -m vqa_assets_tests.faults --write $(CAMPAIGN_ARGS)

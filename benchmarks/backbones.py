@@ -53,10 +53,10 @@ def _beside_each_alone(backbone: Backbone, clips: Sequence[Path], folder: Path) 
     pictures = np.random.default_rng(0).integers(0, 255, (PICTURES, 1, 224, 224, 3), dtype=np.uint8)
     one_lane = Batches(alone, BATCH_ON_CPU, lanes=1)
     one_lane.embed([pictures])  # the first run of a network takes longer than all others
-    decoding = _timed(lambda: [_decode(clip) for clip in clips])[1]
+    decoding_s = _timed(lambda: [_decode(clip) for clip in clips])[1]
     some_pictures = statistics.median(_timed(lambda: one_lane.embed([pictures]))[1] for _ in range(CLIPS))
     # So many pictures a clip that both take as long.
-    frames = max(round(decoding / CLIPS / (some_pictures / PICTURES)), 1)
+    frames = max(round(decoding_s / CLIPS / (some_pictures / PICTURES)), 1)
     shown = replace(backbone, sampling=Sampling(frames=min(frames, FRAMES)))
     both = ClipExtractor(feature_sets=(), further=(backbone_family(shown, "cpu"),))
     _measure(clips[:1], both, folder, 1)  # opens the network
@@ -110,10 +110,9 @@ def _measure(clips: Sequence[Path], extractor: ClipExtractor, folder: Path, work
         raise RuntimeError(str(report))
 
 
-def _decode(clip: Path) -> None:
+def _decode(clip: Path) -> int:
     with opened(ClipFile(clip)) as source:
-        for _ in source.frames(1_800):
-            pass
+        return sum(1 for _ in source.frames(1_800))
 
 
 def _clip(path: Path, seed: int) -> Path:

@@ -90,12 +90,12 @@ def _measure(clips: Sequence[Path], extractor: ClipExtractor, folder: Path, work
         raise RuntimeError(str(report.failed))
 
 
-def _alone(clip: Path) -> None:
+def _alone(clip: Path) -> subprocess.CompletedProcess[bytes]:
     one = ["-filter_threads", "1", "-filter_complex_threads", "1", "-threads", "1"]
     encode = ["-map", "0:v", *RECOMPRESSION, "-f", "null", "-", "-threads", "1", "-dec", "0:0"]
     graph = "[0:v][dec:0]libvmaf=n_threads=1:log_fmt=json:log_path=/dev/null[out]"
-    command = [ffmpeg_binary(), "-nostdin", "-loglevel", "error", *one, "-i", clip, *encode]
-    subprocess.run([*command, "-filter_complex", graph, "-map", "[out]", "-f", "null", "-"], check=True)
+    command = [ffmpeg_binary(), "-nostdin", "-loglevel", "error", *one, "-i", str(clip), *encode]
+    return subprocess.run([*command, "-filter_complex", graph, "-map", "[out]", "-f", "null", "-"], check=True)
 
 
 def _clip(path: Path, size: str, frames: int, seed: int) -> Path:

@@ -7,6 +7,7 @@ interval over draws. ``docs/head-architecture.md`` holds one such table. Draws: 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import t
@@ -64,10 +65,12 @@ def _mean_plcc(table: TrainingTable) -> dict[str, float]:
     means = {name: _mean_over(table, parts, _heads(table, parts, *way)) for name, way in WAYS.items()}
     rivals = list(rivals_of_parts(table, parts, DEFAULT.seed))
     names = {"ridge": "ridge regression", "svr": "RBF-SVR", "kernel_ridge": "kernel ridge"}
-    baseline_means = {
-        shown: _mean_over(table, parts, lambda k, name=name: rivals[k][name].scores) for name, shown in names.items()
-    }
+    baseline_means = {shown: _mean_over(table, parts, _of_rival(rivals, name)) for name, shown in names.items()}
     return {"shipped": means.pop("shipped"), **baseline_means, **means}
+
+
+def _of_rival(rivals: Sequence[Mapping[str, Any]], name: str) -> Callable[[int], np.ndarray]:
+    return lambda k: np.asarray(rivals[k][name].scores)
 
 
 def _mean_over(table: TrainingTable, parts: Sequence[Part], predicted: Callable[[int], np.ndarray]) -> float:

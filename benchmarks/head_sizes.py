@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.head_laws import table_of
 from vqa_assets.heads.members.method import SHIPPED, HeadRows, TrainingRows
+from vqa_assets.heads.rows.reading import TrainingTable
 
 SIZES = "1200x60+protocol,480x748,600x1024,200x4096,500x4096+protocol,1200x60+busy"
 FULL_SIZES = "100000x200+table,1000000x200+table"
@@ -105,7 +106,7 @@ def _parts(data: TrainingRows) -> None:
     print("  one head: " + ", ".join(f"{name} {s:.2f} s" for name, s in zip(names, np.diff(begun), strict=True)))
 
 
-def _build(table: object, protocol: bool) -> float:
+def _build(table: TrainingTable, protocol: bool) -> float:
     """Seconds of splits, training and judging, as ``build_head`` does them once its rows are read."""
     from vqa_assets.heads.judging.evaluation import evaluate, protocol_parts, run_protocol
     from vqa_assets.heads.members.training import TorchTrainer

@@ -34,7 +34,9 @@ def main() -> None:
     table = _table()
     settings = TrainingSettings(device="cpu", epochs=EPOCHS, batch_size=BATCH, k_folds=FOLDS)
     parts = plan_splits(table, settings).parts
-    ours, theirs, ours_s, fold_s = None, None, np.inf, np.inf
+    ours: list[HeadWeights] = []
+    theirs: np.ndarray = np.empty(0)
+    ours_s, fold_s = np.inf, np.inf
     for _ in range(2):  # by turns, the faster of two each: other work on the machine meets both
         ours, seconds = _ours(table, parts, settings, _ONE)
         begun = time.perf_counter()
@@ -115,7 +117,7 @@ def _loop(table: TrainingTable, part: Part) -> np.ndarray:
         net.train()
         for features, mos in loader:
             optimiser.zero_grad()
-            nn.functional.mse_loss(net(features), mos).backward()
+            nn.functional.mse_loss(net(features), mos).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         net.eval()
         with torch.no_grad():
@@ -124,7 +126,7 @@ def _loop(table: TrainingTable, part: Part) -> np.ndarray:
             best, kept = loss, {name: value.clone() for name, value in net.state_dict().items()}
     net.load_state_dict(kept)
     with torch.no_grad():
-        return net(x[part.test]).numpy()
+        return np.asarray(net(x[part.test]).numpy())
 
 
 def _rows_per_s(trained: Sequence[HeadWeights], table: TrainingTable) -> float:

@@ -40,10 +40,11 @@ class _Clock:
 
 
 def _bookkeeping_s(pass_s: float) -> float:
-    clock, lines = _Clock(), []
+    clock = _Clock()
+    lines: list[str] = []
     with TemporaryDirectory(prefix="vqa-bench-") as folder:
         line = ProgressLine("bench", CLIPS, lines.append, now=clock)
-        watch = Watch(line, lines.append)
+        watch = Watch(line)
         begun = time.perf_counter()
         with Progress(Path(folder) / "progress.json", now=clock) as progress:
             for number in range(CLIPS):

@@ -19,7 +19,7 @@ def hash_of(path: Path) -> str:
 
 def probe_and_hash(path: Path) -> str:
     """One ffprobe process, then the hash."""
-    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", FIELDS, "-of", "json", path]
+    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", FIELDS, "-of", "json", str(path)]
     subprocess.run(command, check=True, capture_output=True)
     return hash_of(path)
 

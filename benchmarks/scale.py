@@ -168,12 +168,15 @@ def make_head(root: DataRoot) -> None:
     from vqa_assets.heads.publish import HeadInputs, publish_head
     from vqa_assets.heads.recipe import HEAD_RECIPES
     from vqa_assets.heads.settings import TrainingSettings
+    from vqa_assets.provenance.reading import read_now
     from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 
     settings = TrainingSettings(epochs=2, device="cpu", protocol_splits=0)
     table = {"konvid-1k": written(labelled(200), root.path / "train.parquet")}
     built = build_head(HEAD_RECIPES[HEAD], table, FACTS, settings, TorchTrainer(), quiet)
-    publish_head(built, HeadInputs(HEAD, settings, table, {"konvid-1k": list(table.values())}), _context(root))
+    publish_head(
+        built, HeadInputs(HEAD, settings, read_now(table), {"konvid-1k": list(table.values())}), _context(root)
+    )
 
 
 STAGES: Mapping[str, Callable[[DataRoot], None]] = {

@@ -27,7 +27,7 @@ def main() -> None:
         _reports(root.path / "encode-grid" / "bvi-dvc")
         defs = build_defs(data_root=DataRootResource(path=folder))
         steps = [*plan(root, training=False), *_smoke(defs)]
-        results = run_steps(steps, defs, instance, logging.getLogger("vqa_assets").debug)
+        results = run_steps(steps, defs, instance, logging.getLogger("vqa_assets").debug, root)
         for result in (r for r in results if not r.succeeded):
             print(f"  (not made: {result.step.title}: {'; '.join(result.failures)[:120]})")
         for key in sorted(defs.resolve_asset_graph().get_all_asset_keys()):

@@ -18,6 +18,7 @@ from vqa_assets.clips.processes import WorkerPool
 from vqa_assets.corpora import CORPORA
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
 from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.publication import publishing
 from vqa_assets.unified.aggregation import UnifiedSettings, Workers, aggregate, make_unified_corpus, write_unified_lines
 from vqa_assets.unified.shards import Shard
 
@@ -66,7 +67,9 @@ def _rows(shards: list[Path], output: Path, workers: Workers | None) -> None:
     write_unified_lines(found.rows, output, workers)
     inputs = {path.name: path for path in shards}
     manifest = Manifest("bench", found.report.as_dict(), {}, inputs, {"unified_corpus": output})
-    write_manifest(manifest_path(output), manifest, _context(output.parent))
+    with publishing("bench", output, "bench") as publication:
+        publication.keep(output)
+        write_manifest(publication, manifest_path(output), manifest, _context(output.parent))
 
 
 def _context(folder: Path) -> RunContext:

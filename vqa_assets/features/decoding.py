@@ -153,7 +153,8 @@ class Frame:
             threads=1,
         )
         green, blue, red = (_samples(plane, np.uint8, (picture.height, picture.width)) for plane in picture.planes)
-        return cast(NDArray[np.uint8], self._turned(np.stack((red, green, blue), axis=-1)))
+        pixels: NDArray[np.uint8] = np.stack((red, green, blue), axis=-1)
+        return cast(NDArray[np.uint8], self._turned(pixels))
 
     def of_window(self, index: int) -> "Frame":
         """The same frame at this place of a window; what is converted already is not converted again."""
