@@ -177,7 +177,11 @@ def few_in_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(rows, "_MOST_IN_MEMORY_BYTES", 1)
     monkeypatch.setattr(validation, "BATCH_ROWS", 200)
     monkeypatch.setattr(gather, "SETTLED_AT_ONCE", 200)
+    # What other tests left alive is no heap of a run's: beside a large one Python looks for garbage more rarely.
+    gc.collect()
+    gc.freeze()
     yield
+    gc.unfreeze()
     tracemalloc.stop()
 
 
