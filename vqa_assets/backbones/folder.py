@@ -33,6 +33,8 @@ ENVIRONMENT_NAME = "VQA_BACKBONES_DIR"
 NEXT = "correct the declaration; docs/backbones.md names every key"
 DEFAULT_SIDE = 224
 """Pixels of an input whose size neither graph nor declaration says: what networks on ImageNet are trained at."""
+PICTURES = 2
+"""Raised with every change of how frames become pictures (``features/decoding``); 1 halved chroma in some sizes."""
 
 _LAYOUTS: Mapping[Layout, int] = {"NCHW": 4, "NCTHW": 5, "NTCHW": 5}
 _ADD = "vqa-assets backbones add makes one"
@@ -119,8 +121,12 @@ class Backbone:
 
     @cached_property
     def numbers(self) -> str:
-        """A hash of all in the declaration that changes numbers: not of title, version, licence or citation."""
+        """A hash of all in the declaration that changes numbers: not of title, version, licence or citation.
+
+        And of how pictures are made from frames: vectors of other pictures are another network's to a head.
+        """
         said = {
+            "pictures": PICTURES,
             "inputs": [vars(one) for one in self.inputs],
             "outputs": self.outputs,
             "views": self.views.model_dump(),

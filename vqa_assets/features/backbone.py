@@ -91,7 +91,7 @@ class BackboneFamily(Family):
     frames: FrameRequest
     device: Device = "auto"
     batch: int = 0
-    algorithm: int = 2
+    algorithm: int = 1
     costs_clip = False
 
     def made_with(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
+from vqa_assets.backbones import folder
 from vqa_assets.backbones.batching import BATCH_ON_CUDA, Batches, usual_batches
 from vqa_assets.backbones.declaration import FragmentsView
 from vqa_assets.backbones.folder import read_backbone
@@ -279,7 +280,7 @@ def measured(
         return list(rows), report
 
 
-def test_only_what_changes_numbers_measures_a_clip_again(tmp_path: Path) -> None:
+def test_only_what_changes_numbers_measures_a_clip_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = [to_measure(lossless(tmp_path / f"{n}.mkv", plain_pictures([n, 50]))) for n in range(2)]
 
     def counts(**keys: Any) -> tuple[int, int]:
@@ -293,6 +294,8 @@ def test_only_what_changes_numbers_measures_a_clip_again(tmp_path: Path) -> None
     assert counts(sampling={"frames": 1}) == (2, 0)
     assert counts() == (0, 2)
     network["opset"] = 16
+    assert counts() == (2, 0)
+    monkeypatch.setattr(folder, "PICTURES", folder.PICTURES + 1)  # to tables and heads it is another network, too
     assert counts() == (2, 0)
     rows, _ = measured(clips, extractor(tmp_path, **network), tmp_path)
     assert rows[1]["tiny.resize.embedding_mean"] == pytest.approx([51 / 510] * 3)
