@@ -28,7 +28,7 @@ from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.folders import ClipPlace, FileStamp, StoredClip, is_lfs_pointer, stamp_of
 from vqa_assets.clips.hashing import StampedHash
-from vqa_assets.clips.scratch import clear_scratch, clips_at_hand
+from vqa_assets.clips.scratch import clips_at_hand, scratch_of_run
 from vqa_assets.clips.stores import open_store
 from vqa_assets.clips.work import ClipPool, ProgressLine, Remote, Watch, completed_together, stopping
 from vqa_assets.errors import (
@@ -237,7 +237,7 @@ def score_list(
         raise _unwritten(f"{out}: the scores cannot be written", error.strerror or str(error)) from error
     try:
         with (
-            _scratch_ends(),
+            scratch_of_run(),
             IngestCache(services.read_cache) as read,
             FeatureCache(services.feature_cache) as features,
             # The tools close after the pool, when no thread of it is left that could open them again.
@@ -293,14 +293,6 @@ def _unwritten(what: str, found: str) -> FeatureError:
         found=found,
         next_step="free space or mend the folder's permissions, then run again: what was measured is kept",
     )
-
-
-@contextmanager
-def _scratch_ends() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        clear_scratch()
 
 
 def _tell_repeats(facts: ListFacts, clips: ClipList, say: Say) -> None:
@@ -369,7 +361,6 @@ class _Scoring:
         self._head, self._services, self._executor, self._tools = head, services, executor, tools
         self._read, self._features, self._report = read, features, report
         self._deaths = dict(read.deaths())
-        self._lost = 0
         self.watch = Watch(ProgressLine("predict", rows, services.say))
         self.watch.at(executor)
         self.watch.update(0, 0)
@@ -433,8 +424,7 @@ class _Scoring:
             report.without[what] += 1
             if len(report.first) < _SHOWN:
                 report.first.append((one.key[:_LONGEST], one.reason[:_LONGEST]))
-        self._lost = report.without.total()
-        self.watch.update(report.rows, self._lost)
+        self.watch.update(report.rows, report.without.total())
 
     def _outcomes(self, listed: Mapping[str, ListedClip]) -> dict[str, ClipOutcome]:
         """What each clip is, by its place: hashed and probed, where its stamp is not the one that is known."""
@@ -462,7 +452,7 @@ class _Scoring:
                         failure = failure or error
                 self._keep(come)
                 outcomes |= come
-                self.watch.update(self._report.rows + len(outcomes) // 2, self._lost)
+                self.watch.update(self._report.rows + len(outcomes) // 2, self._report.without.total())
                 if failure is not None:
                     raise failure
         return outcomes
@@ -496,7 +486,7 @@ class _Scoring:
         run = MeasuringRun(
             _PER_WORKER * services.workers,
             threading.Event(),
-            lambda done, failed: self.watch.update(begun + done // 2, self._lost + failed),
+            lambda done, failed: self.watch.update(begun + done // 2, self._report.without.total() + failed),
             self.watch.look,
             hashes=lambda names: {name: stamps[name] for name in names if name in stamps},
             caps=services.caps,

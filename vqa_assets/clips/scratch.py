@@ -240,6 +240,15 @@ def clear_scratch() -> None:
 
 
 @contextmanager
+def scratch_of_run() -> Iterator[None]:
+    """A run, at whose end ``clear_scratch`` is done, however it ended."""
+    try:
+        yield
+    finally:
+        clear_scratch()
+
+
+@contextmanager
 def clips_at_hand(
     clips: Sequence[StoredClip], stop: threading.Event | None = None, *, keep: bool = True
 ) -> Iterator[Mapping[StoredClip, ClipAtHand]]:

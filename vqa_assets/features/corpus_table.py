@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.folders import ClipFolders, ClipPlace, StoredClip, is_there
 from vqa_assets.clips.geometry import is_raw
-from vqa_assets.clips.scratch import clear_scratch
+from vqa_assets.clips.scratch import scratch_of_run
 from vqa_assets.clips.stores import open_store
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Remote, Watch, unobserved
 from vqa_assets.corpora import Corpus
@@ -154,7 +154,7 @@ def make_clip_features(
         return MeasuredTable(path, _row_count(path), version, foreign)
     begun = time.monotonic()
     with (
-        _scratch_ends(),
+        scratch_of_run(),
         CorpusClips(corpus, settings) as clips,
         FeatureCache(root.feature_cache(corpus)) as cache,
         pool.open(settings.workers) as executor,
@@ -225,14 +225,6 @@ def make_clip_features(
     return MeasuredTable(
         path, rows, version, manifest=manifest, report=report, view=view, sheet=sheet, planes=planes, scores=scores
     )
-
-
-@contextmanager
-def _scratch_ends() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        clear_scratch()
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:

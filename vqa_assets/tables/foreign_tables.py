@@ -7,7 +7,7 @@ that is no number stays beside its row, so that whoever uses the column can name
 import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property, partial
@@ -170,7 +170,7 @@ class ForeignTable:
 
     def columns(self, selection: ColumnSelection) -> SelectedColumns:
         """The selected columns; TableError where the file cannot be read."""
-        try:
+        with self._in_our_words():
             if not self.format.is_json:
                 return self._selected_of_columns(selection)
             if self.format is Format.JSONL and not selection.in_any_row:
@@ -178,12 +178,6 @@ class ForeignTable:
                 with suppress(msgspec.DecodeError, UnicodeDecodeError):
                     return self._selected_of_alike_lines(selection)
             return self._selected_of_objects(selection)
-        except (pl.exceptions.PolarsError, UnicodeEncodeError) as error:
-            raise self.unreadable(error) from error
-        except SchemaError as error:
-            raise TableError(
-                error.what, found=error.found, expected=error.expected, next_step=error.next_step
-            ) from error
 
     def texts(self, columns: Sequence[str], rows_at_once: int = _CHUNK) -> Iterator[pl.DataFrame]:
         """These columns as texts, as keys are written, in batches of at most so many rows, in the table's order.
@@ -191,17 +185,17 @@ class ForeignTable:
         What is in memory is a batch, but of a ``.json``, which is one document. A CSV's empty lines are no rows.
         TableError where the file cannot be read.
         """
-        try:
+        with self._in_our_words():
             for batch in self._batches_of(columns, rows_at_once):
-                for name, kind in batch.schema.items():
-                    if kind.is_nested() or kind in (pl.Binary, pl.Object):
-                        raise TableError(
-                            f"{self.path}: column {name}",
-                            found=f"values of type {kind}",
-                            expected="texts or numbers",
-                            next_step="name another column",
-                        )
-                yield batch.select(key_text(name, batch.schema[name]).alias(name) for name in columns)
+                yield batch.select(
+                    key_text(name, batch.schema[name], f"{self.path}: column {name}").alias(name) for name in columns
+                )
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        """TableError for whatever polars, or a line of the file, says of its content."""
+        try:
+            yield
         except (pl.exceptions.PolarsError, UnicodeEncodeError) as error:
             raise self.unreadable(error) from error
         except SchemaError as error:
@@ -393,18 +387,21 @@ def check_present(path: Path, role: str, made_by: str) -> None:
     raise TableError(f"{role} {path}", found=found, expected="a table with rows", next_step=next_step)
 
 
-def key_text(column: str, dtype: pl.DataType) -> pl.Expr:
-    """A key column's values as texts: 101, 101.0 and "101" are one key. TableError for a type that is no key."""
+def key_text(column: str, dtype: pl.DataType, what: str = "") -> pl.Expr:
+    """A key column's values as texts: 101, 101.0 and "101" are one key.
+
+    TableError for a type that is no key, in which the column is called ``what``.
+    """
     if dtype.is_float():
         whole = pl.col(column).cast(pl.Int64, strict=False)
         text = pl.when(whole == pl.col(column)).then(whole.cast(pl.String)).otherwise(pl.col(column).cast(pl.String))
         return pl.when(pl.col(column).is_finite()).then(text)
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         raise TableError(
-            f"key column {column!r}",
+            what or f"key column {column!r}",
             found=f"values of type {dtype}",
             expected="texts or numbers",
-            next_step="name another key column",
+            next_step="name another column",
         )
     text = pl.col(column).cast(pl.String)
     return pl.when(text != "").then(text)
