@@ -1,5 +1,6 @@
 """``make bench``: every benchmark, or those named."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -38,6 +39,9 @@ def main() -> int:
     if unknown:
         print(f"unknown: {', '.join(unknown)}, expected some of {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
+    # A container may ask for no bytecode; then every cold process would compile the package, which an installed one
+    # never does, and the figure would be the compiler's.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in chosen:
         print(f"— {name}", flush=True)
         import_module(f"benchmarks.{name}").main()

@@ -1,6 +1,7 @@
 """A stage's settings as Dagster's run config: the form that the launchpad shows, and what a run states in it."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -29,6 +30,7 @@ class SettingsForm(dg.Field):
         self.stage = stage
 
 
+@cache  # the heads share one, and Dagster takes a millisecond or two to build it
 def form(stage: type[Settings], *, decided_later: bool = False) -> SettingsForm:
     """The config schema of an asset whose settings these are: every field optional, with its sentence.
 
