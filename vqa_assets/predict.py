@@ -180,9 +180,13 @@ def score_table(head: "Head", path: Path, say: Callable[[str], None] = _to_stder
 
     from vqa_assets.heads.rows.vectors import refuse_other_vectors
     from vqa_assets.labels.scores import IDENTITY_COLUMNS
+    from vqa_assets.provenance import ReadInput
+    from vqa_assets.provenance.reading import why_not_as_published
     from vqa_assets.tables.foreign_tables import check_present, table_at
 
     check_present(path, "feature table", "name a feature table, such as features.parquet")
+    if told := why_not_as_published(ReadInput.of(path)):
+        say(told)
     table = table_at(path)
     if unknown := refuse_other_vectors(head.manifest.id, head.manifest.backbones, path):
         say(f"{path}: nothing says which network measured its vectors of {', '.join(unknown)}")

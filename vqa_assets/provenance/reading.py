@@ -51,16 +51,22 @@ def names_of_tables(what: str, files: Mapping[str, Sequence[Path]]) -> dict[str,
 
 def compared(one: ReadInput) -> ReadInput:
     """The input, and with a warning that it is not what was published under its name, where something says so."""
+    if told := why_not_as_published(one):
+        _log.warning("%s", told)
+        return one.as_changed()
+    return one
+
+
+def why_not_as_published(one: ReadInput) -> str:
+    """That a file is not what was published under its name, in a sentence; empty where it is, or nothing says so."""
     sha256 = one.record.get("sha256")
     record = recorded_otherwise(one.path, sha256) if sha256 else None
     if record is None:
-        return one
-    _log.warning(
-        "%s: its bytes are not those that %s names: it was changed since, or a run did not finish; it is read as it is",
-        one.path,
-        record.name,
+        return ""
+    return (
+        f"{one.path}: its bytes are not those that {record.name} names: it was changed since, or a run did not finish; "
+        "it is read as it is"
     )
-    return one.as_changed()
 
 
 def refuse_changes(inputs: Iterable[ReadInput]) -> None:

@@ -129,6 +129,17 @@ def test_a_table_in_any_format_is_scored_row_by_row(root, tmp_path, capsys, suff
     np.testing.assert_allclose([one["mos"] for one in found["scores"]], expected(root, FEATURES), atol=1e-3)
 
 
+def test_a_table_that_was_edited_since_it_was_published_is_scored_and_told(root, tmp_path, capsys):
+    table = tmp_path / "features.parquet"
+    with publishing("clip_features", table, "clip-features-manifest-v1") as publication:
+        FEATURES.write_parquet(publication.draft(table))
+    assert main([NAME, str(table), "--root", str(root), "--csv"]) == 0
+    assert "its bytes are not those" not in capsys.readouterr().err
+    FEATURES.reverse().write_parquet(table)
+    assert main([NAME, str(table), "--root", str(root), "--csv"]) == 0
+    assert f"{table}: its bytes are not those that .features.parquet.published.json names" in capsys.readouterr().err
+
+
 def test_the_command_scores_a_table_in_a_fresh_process_without_dagster(root, tmp_path):
     FEATURES.write_parquet(tmp_path / "f.parquet")
     done = command(NAME, tmp_path / "f.parquet", "--csv", root=root)
