@@ -8,7 +8,6 @@ import io
 import json
 import math
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -220,10 +219,7 @@ def picture_png(target: str, scored: Sequence[ScoresByWindow], ends: tuple[float
         axes.set_ylabel(target, fontsize=8)
     more = f"seconds; {len(scored) - _PANELS} clips more are not drawn" if scored[_PANELS:] else "seconds"
     figure.supxlabel(more, fontsize=8)
-    with warnings.catch_warnings():
-        # A name in letters that the font lacks is drawn as boxes: no reason to say so at every clip.
-        warnings.filterwarnings("ignore", "Glyph")
-        return png_of(figure, PICTURE_TITLE)
+    return png_of(figure, PICTURE_TITLE)
 
 
 def is_picture(path: Path) -> bool:
@@ -243,7 +239,7 @@ def _draw(axes: "Axes", clip: ScoresByWindow, ends: tuple[float, float]) -> None
         axes.axhline(clip.whole.score, color="0.4", linestyle="--", linewidth=1)
     axes.set_ylim(*ends)
     axes.tick_params(labelsize=7)
-    axes.set_title(plain(summary(clip)), fontsize=8, parse_math=False)
+    axes.set_title(plain(summary(clip)), fontsize=8)
 
 
 def summary(clip: ScoresByWindow) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.corpora.scales import UNIFIED, MosScale
+from vqa_assets.heads.judging.pictures import names_as_written
 from vqa_assets.printing import markdown_table, plain
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def histogram_png(counts: Sequence[int], scale: MosScale, title: str) -> bytes:
     axes.set_ylabel("clips")
     axes.set_title(title, fontsize=9)
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
+    with names_as_written(figure):
+        FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
     return content.getvalue()
 
 
@@ -210,7 +212,7 @@ def embeddings_png(planes: "Sequence[EmbeddingPlane]", mos: Sequence[float], cor
             panels[1].scatter(x[others], y[others], s=9, color="0.8", label="others" if others.any() else None)
             panels[1].legend(fontsize=6)
         for axes in panels:
-            axes.set_title(plane.column, fontsize=8, parse_math=False)
+            axes.set_title(plane.column, fontsize=8)
             axes.set_xlabel(f"first component, {plane.shares[0]:.0%} of the variance", fontsize=7)
             axes.set_ylabel(f"second, {plane.shares[1]:.0%}", fontsize=7)
             axes.tick_params(labelsize=6)
@@ -235,7 +237,8 @@ def _few_colours(figure: "Figure") -> bytes:
     from PIL import Image
 
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
+    with names_as_written(figure):
+        canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     content = io.BytesIO()
     Image.fromarray(pixels).convert("RGB").quantize(_COLOURS).save(content, "PNG", optimize=True)

@@ -611,6 +611,13 @@ def test_what_is_written_says_what_was_read_and_can_be_verified(judge, root, tmp
     assert not verify(tmp_path / "out" / "judgement.json").holds
 
 
+@pytest.mark.parametrize("name", ["cost_$x_$", "質"])
+def test_a_columns_name_stands_in_the_picture_as_it_is_written(judge, tmp_path, name, recwarn):
+    assert judge(name, written(FRAME.rename({"metric": name}), tmp_path / "table.parquet")).status == 0
+    assert (tmp_path / "out" / "judgement.png").read_bytes().startswith(b"\x89PNG")
+    assert not [one for one in recwarn if "Glyph" in str(one.message)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -1,6 +1,7 @@
 """Pictures for metadata: PNG, readable, small enough for the event log."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,14 @@ def test_histograms_of_however_many_corpora_are_one_small_png(count: int) -> Non
 
 def test_the_same_histograms_give_the_same_bytes() -> None:
     assert histogram_pairs_png(pairs(3)) == histogram_pairs_png(pairs(3))
+
+
+def test_a_corpuss_title_is_drawn_as_it_is_written(recwarn: pytest.WarningsRecorder) -> None:
+    (pair,) = pairs(1)
+    for title in ("a piece_$x_$", "影片"):
+        assert histogram_png(pair.native, pair.scale, title).startswith(b"\x89PNG")
+        assert histogram_pairs_png([replace(pair, title=title)]).startswith(b"\x89PNG")
+    assert [str(one.message) for one in recwarn] == []
 
 
 def test_one_histogram_is_a_small_png() -> None:

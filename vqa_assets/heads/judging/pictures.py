@@ -1,6 +1,9 @@
-"""What pictures of predictions share: a cloud of dots, and a PNG whose bytes say nothing of who drew it."""
+"""What pictures share: names drawn as they are written, a cloud of dots, a PNG whose bytes say nothing of who drew it."""
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
@@ -20,13 +23,28 @@ def draw_dots(axes: "Axes", x: NDArray, y: NDArray) -> None:  # type: ignore[typ
     axes.plot(x[drawn], y[drawn], ".", markersize=4, alpha=dense, color="tab:blue", mew=0)
 
 
+@contextmanager
+def names_as_written(figure: "Figure") -> Iterator[None]:
+    """Around the drawing of a finished figure: a ``$`` in a column's, corpus's or clip's name begins no formula.
+
+    Letters that the font lacks are drawn as boxes, without a warning for each.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        yield
+
+
 def png_of(figure: "Figure", title: str | None = None) -> bytes:
     """The figure as a PNG, which says its ``title`` where it has one; equal figures give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     png = io.BytesIO()
     FigureCanvasAgg(figure)  # no pyplot: no display, and no state that runs in one process would share
-    figure.savefig(
-        png, format="png", metadata={"Software": None, "Title": title}
-    )  # no version of matplotlib in the bytes
+    with names_as_written(figure):
+        # no version of matplotlib in the bytes
+        figure.savefig(png, format="png", metadata={"Software": None, "Title": title})
     return png.getvalue()
