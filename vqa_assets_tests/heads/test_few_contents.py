@@ -1,5 +1,6 @@
 """Heads of a handful of contents, and of clips that stand twice: what is still measured, and what is only told."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,19 @@ from vqa_assets.feature_names import KONVID_V1, NR_V1, FeatureSchema
 from vqa_assets.features.extractor import ClipExtractor
 from vqa_assets.heads.build import BuiltHead, build_head
 from vqa_assets.heads.card import render_card
+from vqa_assets.heads.help.assistance import Line, report_of
+from vqa_assets.heads.help.sources import Helper, HelpingRows
+from vqa_assets.heads.judging.evaluation import protocol_parts, run_protocol
 from vqa_assets.heads.members.closed_form import PENALTIES, RidgeRows
 from vqa_assets.heads.members.method import SHIPPED, HeadRows, TrainingRows
 from vqa_assets.heads.members.random_features import RIDGE_PENALTIES
 from vqa_assets.heads.members.training import Learner, TorchTrainer, members_of
+from vqa_assets.heads.part_training import train_parts
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate
 from vqa_assets.heads.rows.near_copies import LOOKS, near_copies
 from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
 from vqa_assets.heads.rows.splitting import plan_splits
+from vqa_assets.heads.rows.synthetic import synthetic_table
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 
@@ -79,6 +85,30 @@ def test_under_ten_contents_nothing_is_held_out_and_nothing_has_an_interval(seve
     line = "7 contents: nothing is held out, and nothing has an interval (10 are needed)"
     assert f"warning: {line}" in told
     assert f"- **{line}.**" in render_card(manifest)
+
+
+def test_intervals_go_by_the_contents_that_judge_not_by_those_of_the_table():
+    many = synthetic_table(KONVID_V1, rows=90, seed=1)
+    # A corpus's own test rows judge once: of thirty contents eight are left to fold, and to draw splits from.
+    given = [group not in sorted(set(many.groups))[:8] for group in many.groups]
+    few = replace(
+        many,
+        split=tuple("test" if own else None for own in given),
+        corpora=tuple("lsvq" if own else "konvid-1k" for own in given),
+        synthetic=False,
+    )
+    settings = QUICK.but(protocol_splits=2)
+    for table, has_interval in ((many, True), (few, False)):
+        plan = plan_splits(table, settings)
+        parts = protocol_parts(table, plan, settings.but(protocol_splits=6))
+        (head,) = train_parts(table, parts[:1], settings, TorchTrainer(), quiet).heads
+        protocol = run_protocol(table, parts, [head] * len(parts), 0, quiet)
+        intervals = [protocol.predictors["head"].interval["srocc"], protocol.head_minus["ridge"].interval]
+        help_ = Helper(HelpingRows(table, plan.final), {}, {})
+        lines, heads = ({part.name: one for part in plan.parts} for one in (Line(1.0, 0.0), head))
+        report = report_of(table, help_, lines, heads, plan.parts[0], plan.parts, (), 0)
+        intervals.append(report.interval)
+        assert {math.isfinite(end) for ends in intervals for end in ends} == {has_interval}
 
 
 @pytest.mark.parametrize("mark", ["bytes", "features"])

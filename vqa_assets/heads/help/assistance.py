@@ -320,7 +320,7 @@ def report_of(
     together = {way: joined(each) for way, each in folds.items()}
     ours, theirs = together["with"], together["without"]
     apart = srocc(ours.mos, ours.predicted) - srocc(theirs.mos, theirs.predicted)
-    draw = bootstrap_of(table.groups, seed)
+    draw = bootstrap_of(ours.groups, seed)
     drawn = [
         metric_of_resamples(srocc, ours.mos, ours.predicted, counts)
         - metric_of_resamples(srocc, ours.mos, theirs.predicted, counts)

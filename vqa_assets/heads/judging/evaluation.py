@@ -415,10 +415,9 @@ def _run_protocol(
     # A predictor that a split has nothing of (VMAF, mostly) is left out.
     whole = {name: each for name, each in of_predictor.items() if all(len(one.rows) for one in each)}
     # Contents as numbers: of a million rows in ten splits, their names are gigabytes.
-    names, contents = np.unique(np.asarray(table.groups, dtype=object), return_inverse=True)
-    draw = bootstrap_of(names.tolist(), seed, _PROTOCOL_RESAMPLES)
-    summaries = {name: partial(_summary, each, contents, draw) for name, each in whole.items()}
-    differences = {n: partial(_difference, whole["head"], whole[n], contents, draw) for n in RIVALS}
+    contents = np.unique(np.asarray(table.groups, dtype=object), return_inverse=True)[1]
+    summaries = {name: partial(_summary, each, contents, seed) for name, each in whole.items()}
+    differences = {n: partial(_difference, whole["head"], whole[n], contents, seed) for n in RIVALS}
     results = iter(_side_by_side([*summaries.values(), *differences.values()], say))
     rows = np.unique(np.concatenate([rows for part in parts for rows in (part.train, part.test)]))
     return Protocol(
@@ -458,28 +457,29 @@ def _predictors_of_splits(
         yield part, {"head": Tuned(mos.astype(np.float64), {}), **plain, **next(machines)}
 
 
-def _summary(each: Sequence[_SplitPredictions], contents: I64, draw: Bootstrap) -> Summary:
+def _summary(each: Sequence[_SplitPredictions], contents: I64, seed: int) -> Summary:
     metrics = {"srocc": srocc, "krocc": krocc, "plcc": plcc, "rmse": rmse, "rmse_over_sd": rmse_over_sd}
     fitted = ("plcc", "rmse", "rmse_over_sd")
     pairs = {name: [(one.mos, one.fitted if name in fitted else one.raw) for one in each] for name in metrics}
     # NaN as soon as one split's value is: a split is never left out.
     medians = {n: float(np.median([metrics[n](*pair) for pair in pairs[n]])) for n in metrics}
-    resampling = _Resampling(each, contents, draw)
+    resampling = _Resampling(each, contents, seed)
     rows = len(np.unique(np.concatenate([one.rows for one in each])))
     medians_drawn = resampling.medians({name: (metrics[name], pairs[name]) for name in metrics})
-    return Summary(rows, medians, {name: percentile_interval(medians_drawn[name], draw) for name in metrics})
+    intervals = {name: percentile_interval(medians_drawn[name], resampling.draw) for name in metrics}
+    return Summary(rows, medians, intervals)
 
 
 def _difference(
-    ours: Sequence[_SplitPredictions], theirs: Sequence[_SplitPredictions], contents: I64, draw: Bootstrap
+    ours: Sequence[_SplitPredictions], theirs: Sequence[_SplitPredictions], contents: I64, seed: int
 ) -> Difference:
     both = [np.intersect1d(a.rows, b.rows) for a, b in zip(ours, theirs, strict=True)]
     us, them = ([one.on(rows) for one, rows in zip(each, both, strict=True)] for each in (ours, theirs))
     measured = [np.array([srocc(one.mos, one.raw) for one in each]) for each in (us, them)]
-    resampling = _Resampling(us, contents, draw)
+    resampling = _Resampling(us, contents, seed)
     pairs = {name: [(one.mos, one.raw) for one in each] for name, each in (("us", us), ("them", them))}
     drawn = resampling.of_splits({name: (srocc, of) for name, of in pairs.items()})
-    interval = percentile_interval(_median_apart(drawn["us"], drawn["them"]), draw)
+    interval = percentile_interval(_median_apart(drawn["us"], drawn["them"]), resampling.draw)
     return Difference(float(_median_apart(*measured)), interval)
 
 
@@ -509,13 +509,13 @@ def _median_apart(ours: F64, theirs: F64) -> F64:
 class _Resampling:
     """Resamples of whole contents: one that is drawn twice counts twice in every split that it judges.
 
-    ``contents`` number what all rows of the table show.
+    ``contents`` number what all rows of the table show; ``draw`` goes by those of the splits' rows alone.
     """
 
-    def __init__(self, each: Sequence[_SplitPredictions], contents: I64, draw: Bootstrap) -> None:
+    def __init__(self, each: Sequence[_SplitPredictions], contents: I64, seed: int) -> None:
         self.contents = contents[np.concatenate([one.rows for one in each])]
         self.ends = np.cumsum([len(one.rows) for one in each])
-        self.draw = draw
+        self.draw = bootstrap_of(np.unique(self.contents), seed, _PROTOCOL_RESAMPLES)
 
     def medians(self, of: Mapping[str, tuple[Metric, Sequence[tuple[F64, F64]]]]) -> dict[str, F64]:
         """Per name, the median over the splits of a metric of each split's (MOS, predictions), in every resample."""

@@ -97,8 +97,11 @@ class SplitPlan:
         return (*([gate] if self.not_measured else []), *([few] if is_few else []))
 
 
-def bootstrap_of(groups: Sequence[str], seed: int, samples: int = Bootstrap.samples) -> Bootstrap:
-    """How intervals are drawn over rows of these groups: not at all (NaN) where contents are few, a hold-out's too."""
+def bootstrap_of(groups: Sequence[str] | I64, seed: int, samples: int = Bootstrap.samples) -> Bootstrap:
+    """How intervals are drawn over judged rows of these groups, by name or number: not at all (NaN) where they are few.
+
+    The rows are those of the figure, not of its table: of many contents, few may judge.
+    """
     return Bootstrap(samples if len(set(groups)) >= ENOUGH_CONTENTS else 0, seed)
 
 
