@@ -18,17 +18,22 @@ from vqa_assets.heads.card import render_card
 from vqa_assets.heads.help.assistance import Line, report_of
 from vqa_assets.heads.help.sources import Helper, HelpingRows
 from vqa_assets.heads.judging.evaluation import protocol_parts, run_protocol
+from vqa_assets.heads.judging.judged_table import read_judged
+from vqa_assets.heads.judging.seen import KnownRows, training_of
 from vqa_assets.heads.members.closed_form import PENALTIES, RidgeRows
 from vqa_assets.heads.members.method import SHIPPED, HeadRows, TrainingRows
 from vqa_assets.heads.members.random_features import RIDGE_PENALTIES
 from vqa_assets.heads.members.training import Learner, TorchTrainer, members_of
 from vqa_assets.heads.part_training import train_parts
+from vqa_assets.heads.publish import HeadInputs, publish_head
 from vqa_assets.heads.recipe import KONVID_MOS_HEAD_V1, Gate
 from vqa_assets.heads.rows.near_copies import LOOKS, near_copies
 from vqa_assets.heads.rows.reading import TrainingTable, read_training_table
 from vqa_assets.heads.rows.splitting import plan_splits
 from vqa_assets.heads.rows.synthetic import synthetic_table
 from vqa_assets.heads.settings import TrainingSettings
+from vqa_assets.provenance import RunContext
+from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.shared.head_tables import FACTS, labelled, quiet, written
 
 XS = KONVID_V1.columns
@@ -85,6 +90,27 @@ def test_under_ten_contents_nothing_is_held_out_and_nothing_has_an_interval(seve
     line = "7 contents: nothing is held out, and nothing has an interval (10 are needed)"
     assert f"warning: {line}" in told
     assert f"- **{line}.**" in render_card(manifest)
+
+
+def test_of_clips_that_stand_twice_only_the_predictions_tell_which_were_held_out(tmp_path):
+    frame = labelled(60).drop("content_id")
+    copies = frame.with_columns(key=pl.format("copy of {}", "key"), mos=pl.col("mos") * 0.9 + 0.3, src_sha256=None)
+    path = written(pl.concat([frame, copies], how="vertical_relaxed"), tmp_path / "twice.parquet")
+    settings = QUICK.but(protocol_splits=0)
+    built = build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": path}, FACTS, settings, TorchTrainer(), quiet)
+    inputs = HeadInputs("a_head", settings, {"features_with_mos_konvid-1k": path}, {"konvid-1k": [path]})
+    head = publish_head(built, inputs, RunContext(DataRoot(tmp_path), {}, path))
+    table = read_judged(path, "mos").of_corpus("konvid-1k")
+    rows = KnownRows(table.keys, table.corpora, table.groups, table.splits)
+    named = training_of(head.onnx).seen(rows)
+    assert 0 < named.rows.sum() == built.manifest["training_recipe"]["rows"] < 120
+    # A head that is passed on goes without its predictions: they hold the scores of single clips.
+    head.predictions.unlink()
+    alone = training_of(head.onnx).seen(rows)
+    assert alone.rows.all()
+    assert (
+        alone.by == "it was trained on this corpus, whose clips stand twice: which of them were held out is not known"
+    )
 
 
 def test_intervals_go_by_the_contents_that_judge_not_by_those_of_the_table():

@@ -1,7 +1,8 @@
 """Which rows a head has learned from, told from what lies beside its ONNX. Trains and judges nothing.
 
 A manifest names the tables and says how their rows were split, and splits are drawn by hash: so the rows that were held
-out can be told afterwards. The out-of-fold predictions, where they lie there too, name the others one by one.
+out can be told afterwards, but where copies were joined. The out-of-fold predictions, where they lie there too, name
+the others one by one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,8 @@ class Training:
 
     ``tables`` are SHA-256 → corpus (empty where a table is of several) of what was read; ``predictions`` is the file of
     its out-of-fold predictions, where that is there and the head's own. ``helpers`` are the corpora that helped it: of
-    those nothing tells which clips it has not learned from.
+    those nothing tells which clips it has not learned from. ``copies`` of its rows were of clips that stand twice and
+    have no content id: by what their contents were called, and so where splits had them, only the predictions tell.
     """
 
     kind: str
@@ -61,6 +63,7 @@ class Training:
     synthetic: bool
     predictions: Path | None
     helpers: tuple[str, ...] = ()
+    copies: int = 0
 
     def corpus_of(self, table_sha256: str) -> str:
         """The corpus of rows that name none, where the head was trained on just that table; else empty."""
@@ -88,6 +91,8 @@ class Training:
         corpora = np.asarray(rows.corpora, dtype=object)
         trained = np.isin(corpora, self.corpora) & self._not_held_out(rows, corpora)
         what = "this is the table it was trained on" if table_sha256 in self.tables else "it was trained on this corpus"
+        if self.kind == "folds" and self.copies:
+            return Seen(trained, f"{what}, whose clips stand twice: which of them were held out is not known")
         return Seen(trained, f"{what}, and its splits are drawn by hash")
 
     def _not_held_out(self, rows: KnownRows, corpora: NDArray[np.object_]) -> Mask:
@@ -99,7 +104,7 @@ class Training:
             return np.ones(len(corpora), dtype=bool)
         tested = (words == "test") & np.isin(corpora, self.given_tests)
         held = np.array(holdout(rows.groups, self.holdout_share, self.seed), dtype=bool)
-        learned: Mask = ~(held | tested)
+        learned: Mask = ~tested if self.copies else ~(held | tested)
         return learned
 
 
@@ -134,6 +139,7 @@ def training_of(onnx: Path) -> Training | None:
             synthetic=bool(manifest["synthetic"]),
             predictions=_own_predictions(onnx, manifest),
             helpers=helpers,
+            copies=int(manifest["folds"].get("copies_without_content_id", 0)),
         )
     except (SchemaError, KeyError, TypeError, ValueError, AttributeError):
         return None
