@@ -36,7 +36,7 @@ from vqa_assets.heads.recipe import HeadRecipe, corpus_head_recipe
 from vqa_assets.heads.settings import TrainingSettings
 from vqa_assets.ingest.settings import IngestSettings, resolve
 from vqa_assets.ingest.tools import DownloaderSource, ProberSource
-from vqa_assets.judge import JUDGEMENT, JudgeQuestion, judgement_of
+from vqa_assets.judge import JUDGEMENT, JudgeQuestion, judgement_of, names_in
 from vqa_assets.labels.settings import JoinSettings
 from vqa_assets.predict import Scored, find_head, score_all, sources_of
 from vqa_assets.printing import logger
@@ -83,7 +83,7 @@ _CALLS = {
 }
 """Asset → the call that makes the same."""
 _MATERIALIZE = re.compile(r"\bmaterialize (the (?:head|asset that writes it)|\w+)")
-_OPTION = re.compile(r"(?<!\S)--([a-z][a-z-]*)")
+_OPTIONS_OF_JUDGE = [one.name for one in fields(JudgeQuestion) if one.name not in ("judged", "table", "root")]
 _turns: dict[tuple[str, ...], threading.RLock] = {}
 """What is made → who makes it now, of the threads of this process."""
 _turns_change = threading.Lock()
@@ -367,7 +367,7 @@ def judge(judged: str | Path, table: str | Path, *, root: str | Path | None = No
 
     with _in_words_of_calls():
         for name in options:
-            known_word(name, [field.name for field in fields(JudgeQuestion)][2:-1], "option", of_what="judge")
+            known_word(name, _OPTIONS_OF_JUDGE, "option", of_what="judge")
         options = _options_of_judge(options)
         question = JudgeQuestion(
             str(_path("judge", "judged", judged)),
@@ -521,10 +521,10 @@ def _options_of_judge(options: Mapping[str, Any]) -> dict[str, Any]:
             _refuse("judge", name, value, "a whole number of 1 or more")
         if name == "out":
             stated[name] = typed_path(_path("judge", name, value))
-        if name == "columns" and not isinstance(value, str):
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        if name == "columns":
+            if not isinstance(value, (list, str)) or not all(isinstance(one, str) for one in value):
                 _refuse("judge", name, value, "a list of columns")
-            stated[name] = ",".join(value)
+            stated[name] = names_in(value) if isinstance(value, str) else tuple(value)
     return stated
 
 
@@ -580,12 +580,12 @@ def _in_words_of_calls() -> Iterator[None]:
         with faults_in_words():
             yield
     except VqaError as error:
-        error.what, error.next_step = _as_call(error.what), _as_call(error.next_step)
+        error.next_step = _as_call(error.next_step)
         raise
 
 
 def _as_call(text: str) -> str:
-    """A message's words for an asset, a run config and an option as the words for a call and its arguments."""
+    """A next step's word for making an asset as the call that makes it. No other part of a message is touched."""
 
     def call(match: "re.Match[str]") -> str:
         made = match[1]
@@ -594,5 +594,4 @@ def _as_call(text: str) -> str:
         others = {"the head": "call train", "the asset that writes it": "call what writes it", "again": "call it again"}
         return others.get(made) or (f"run vqa-assets {match[0]}" if "_" in made else f"make {made}")
 
-    text = _OPTION.sub(lambda option: option[1].replace("-", "_"), _MATERIALIZE.sub(call, text))
-    return text.replace("unified_corpus's run config", "unify's arguments").replace("run config", "arguments")
+    return _MATERIALIZE.sub(call, text)

@@ -48,13 +48,13 @@ _COLUMNS_SHOWN = 20
 class JudgeQuestion:
     """What is judged against which labelled table, and how: the command's arguments by their names.
 
-    ``judged`` is a head's file or name, or a column of the table; ``columns`` are names joined by commas.
+    ``judged`` is a head's file or name, or a column of the table.
     """
 
     judged: str
     table: Path
     gate: str | None = None
-    columns: str | None = None
+    columns: tuple[str, ...] = ()
     target: str | None = None
     lower_is_better: bool = False
     no_baselines: bool = False
@@ -122,7 +122,7 @@ def _predictor(options: JudgeQuestion) -> "Predictor":
     from vqa_assets.heads.rows.vectors import with_blocks
     from vqa_assets.tables.foreign_tables import check_present, table_at
 
-    name, columns = options.judged, tuple(filter(None, (one.strip() for one in (options.columns or "").split(","))))
+    name, columns = options.judged, options.columns
     onnx = typed_path(name).with_suffix(".onnx") if Path(name).suffix in (".onnx", ".json") else None
     if onnx is None:
         check_present(options.table, "labelled table", "name a table with scores, such as features_with_mos.parquet")
@@ -130,10 +130,10 @@ def _predictor(options: JudgeQuestion) -> "Predictor":
         if name in names or number_of_vector(name, names):
             if columns:
                 raise HeadError(
-                    "--columns",
+                    "columns",
                     found=f"{name}, a column of the table",
                     expected="an ONNX head that reads columns",
-                    next_step="leave --columns out",
+                    next_step="leave columns out",
                 )
             return column_predictor(name)
         try:
@@ -163,7 +163,7 @@ def _recipe(name: str) -> "HeadRecipe":
     recipes = {**HEAD_RECIPES, "mos_head": next(iter(own.values())), **own}
     if name not in recipes:
         raise HeadError(
-            f"--gate {name}",
+            f"gate {name}",
             found="no recipe of that name",
             expected=f"one of {', '.join(recipes)}",
             next_step="name one of these",
@@ -182,13 +182,13 @@ def _publish(
     from vqa_assets.tables.targets import OwnTarget, check_targets
 
     if folder.exists() and not folder.is_dir():
-        raise HeadError(f"--out {folder}", found="a file", expected="a folder", next_step="name a folder")
+        raise HeadError(f"{folder}", found="a file", expected="a folder for the judgement", next_step="name a folder")
     files = judgement.predictor.files
     inputs: dict[str, Path | ReadInput] = {"table": judgement.table.as_read, **files}
     read = {path.resolve() for path in (judgement.table.path, *files.values())}
     if {(folder / name).resolve() for name in (JUDGEMENT, PICTURE)} & read:
         raise HeadError(
-            f"--out {folder}", found="a file that is read", expected="a folder of its own", next_step="name another"
+            f"{folder}", found="a file that is read", expected="a folder of its own", next_step="name another"
         )
 
     def is_of_judgement(_: Path) -> bool:
@@ -200,7 +200,7 @@ def _publish(
         OwnTarget(PICTURE, folder / PICTURE, STAGE, edited=True, is_own=is_of_judgement),
     ]
     settle(folder)
-    check_targets("--out", targets, {})
+    check_targets(f"{folder}", targets, {})
     folder.mkdir(parents=True, exist_ok=True)
     defaults = vars(JudgeQuestion("", Path()))
     args = {
@@ -289,7 +289,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("judged", metavar="head.onnx | column", help="a head's file or name, or a column of numbers")
     command.add_argument("table", type=Path, help="a labelled table (Parquet, JSON Lines, JSON, CSV)")
     command.add_argument("--gate", metavar="RECIPE", help="read a recipe's gate; exit status 1 where it is missed")
-    command.add_argument("--columns", metavar="A,B,…", help="what a head without our manifest reads, in its order")
+    command.add_argument(
+        "--columns",
+        type=names_in,
+        default=(),
+        metavar="A,B,…",
+        help="what a head without our manifest reads, in its order",
+    )
     command.add_argument("--target", help="the column of scores (default: the one that a head learned, else mos)")
     command.add_argument("--lower-is-better", action="store_true", help="turn the sign of the predictions")
     command.add_argument(
@@ -299,6 +305,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--resamples", type=_positive, default=1000, help="resamples of an interval (default: 1000)")
     command.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     return command
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names of columns in a text that commas part."""
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
 
 
 def _positive(text: str) -> int:

@@ -245,8 +245,7 @@ def _check_row_count(count: int, corpus: Corpus, settings: ReadingSettings, file
         f"{corpus.name}: {files[0]}",
         found=f"{count} rows",
         expected=expected,
-        next_step=f"is this the right corpus?{hint} If the file is right, set {setting} in the run config or "
-        "ingest.toml",
+        next_step=f"is this the right corpus?{hint} If the file is right, set {setting} for this run or in ingest.toml",
     )
 
 

@@ -129,7 +129,7 @@ def detect_scale(scores: Iterable[float], candidates: Sequence[MosScale], what: 
                 what,
                 found=f"{evidence.in_words()}; none is above {least:g}, so they may be on another scale",
                 expected=_EXPECTED,
-                next_step=f"set mos_scale in the run config or ingest.toml if they are on {scale.low:g}–{scale.high:g} "
+                next_step=f"set mos_scale for this run or in ingest.toml if they are on {scale.low:g}–{scale.high:g} "
                 f"all the same; else {_CHECK_COLUMN}, or declare their own scale in a corpus of your own",
             )
         return scale
@@ -178,6 +178,6 @@ def _undecided(what: str, evidence: ScaleEvidence, reason: str) -> ScaleError:
         what,
         found=f"{evidence.in_words()}; {reason}",
         expected=_EXPECTED,
-        next_step="set mos_scale in the run config or ingest.toml if the file is right (values outside are bad rows "
+        next_step="set mos_scale for this run or in ingest.toml if the file is right (values outside are bad rows "
         f"then), else remove the values outside, or {_CHECK_COLUMN}",
     )

@@ -170,7 +170,7 @@ def _refuse_without_archives(corpus: Corpus, settings: IngestSettings) -> None:
             f"{corpus.name}: archive_base",
             found="nothing",
             expected="the address of the folder that its archives are in",
-            next_step="set it in the run config, ingest.toml or the declaration",
+            next_step="set it for this run, in ingest.toml or in the declaration",
         )
 
 

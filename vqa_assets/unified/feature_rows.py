@@ -413,7 +413,7 @@ class _Opened:
     @classmethod
     def of(cls, number: int, file: FeatureFile, clips: pl.DataFrame) -> "_Opened":
         role = f"{file.setting}.{file.corpus}" if file.setting else f"labelled table of {file.corpus}"
-        check_present(file.path, role, "materialize mos_features of that corpus, or correct the run config")
+        check_present(file.path, role, "materialize mos_features of that corpus, or correct the path")
         table = table_at(file.path)
         key = next((name for name in KEY_COLUMNS if name in table.names), None)
         words = ("src_sha256", STATUS_COLUMN, *_IDENTITY)
@@ -521,7 +521,7 @@ def _check_corpora(files: FeatureFiles, clips: pl.DataFrame) -> None:
                 f"{file.setting}.{file.corpus}",
                 found="a corpus of computed scores, which are no opinions",
                 expected="a corpus of opinion scores",
-                next_step="leave it out of the run config",
+                next_step="leave it out",
             )
         if file.setting == "tables" and file.corpus not in corpora:
             raise SettingsError(

@@ -274,7 +274,7 @@ class IndexBuilder:
                 "their scale",
                 expected="at most 1 %: it is the scale that is wrong, not the rows",
                 next_step="set mos_scale and re-run corpus_jsonl; of a shard that comes from elsewhere, set mos_scales "
-                "in unified_corpus's run config",
+                "of unified_corpus",
             )
         self._drop(records, "dropped_unknown_corpus", np.flatnonzero(~declared), scales)
         self._drop(records, "dropped_bad_scale", np.flatnonzero(declared & ~inside), scales)
@@ -304,7 +304,7 @@ class IndexBuilder:
                 error = _strange(records, rows, "mos_scale", f"one of {', '.join(names)}")
                 error.next_step = (
                     "declare the scale where it is the corpus's own; of a shard that comes from elsewhere, set "
-                    "mos_scales in unified_corpus's run config"
+                    "mos_scales of unified_corpus"
                 )
                 raise error
             if polarity is not None and polarity not in POLARITIES:
@@ -405,7 +405,7 @@ def _detected(scores: Sequence[float], source: Source, what: str) -> MosScale:
             found=error.found,
             expected=f"{error.expected}, or rows that name theirs (mos_scale)",
             next_step="materialize corpus_jsonl again, whose rows name their scale; of a shard that comes from "
-            "elsewhere, set mos_scales in unified_corpus's run config (scores outside are dropped rows then)",
+            "elsewhere, set mos_scales of unified_corpus (scores outside are dropped rows then)",
         ) from error
 
 

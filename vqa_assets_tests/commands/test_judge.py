@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
+from vqa_assets import api
 from vqa_assets.heads.build import build_head
 from vqa_assets.heads.judging.foreign import open_foreign
 from vqa_assets.heads.members.training import TorchTrainer
@@ -448,6 +449,13 @@ class TestForeignHeads:
         }
         assert "what it was trained on is not known: no manifest of ours lies beside it" in found.out
 
+    def test_a_call_names_columns_that_have_a_comma_in_their_names(self, tmp_path):
+        path = graph(tmp_path / "theirs.onnx", [("x", FLOAT, ["n", 2])])
+        table = written(TWO.rename({"half": "half, of it"}), tmp_path / "two.parquet")
+        for reads in (["half, of it", "other"], pl.Series(["half, of it", "other"])):
+            judged = api.judge(path, table, root=tmp_path, columns=reads, no_baselines=True, resamples=2)
+            assert judged.document["predictor"]["columns"] == ["half, of it", "other"]
+
     def test_a_row_with_a_feature_that_is_not_known_has_no_prediction_whatever_the_graph_says(self, judge, tmp_path):
         path = graph(tmp_path / "theirs.onnx", [("x", FLOAT, ["n", 2])])
         holes = TWO.with_columns(half=pl.when(pl.int_range(ROWS) < 3).then(None).otherwise("half"))
@@ -477,7 +485,7 @@ class TestForeignHeads:
             ),
             ([("x", FLOAT, ["n", 2])], [("a", FLOAT, ["n"]), ("b", FLOAT, ["n"])], "half,other", "2 outputs"),
             ([("x", FLOAT, ["n", 2])], [("a", FLOAT, ["n", 1, 1])], "half,other", "an output of shape (2, 1, 1)"),
-            ([("x", FLOAT, ["n", 2])], None, "half,half", "--columns: half, half, expected each column once"),
+            ([("x", FLOAT, ["n", 2])], None, "half,half", "columns: half, half, expected each column once"),
             ([("x", FLOAT, ["n", 2])], None, "half,gone", "no column for gone"),
             ([("x", FLOAT, ["n", 2])], None, "half,word", "word: good"),
             ([("x", FLOAT, ["n", 2])], None, "", "no manifest beside it, expected mos-head-manifest-v1"),
@@ -626,10 +634,10 @@ def test_a_columns_name_stands_in_the_picture_as_it_is_written(judge, tmp_path, 
         (("sharpness", "{table}"), "in table.parquet the columns key, corpus, content_id"),
         (("{folder}/gone.onnx", "{table}"), "gone.onnx: found nothing there, expected an ONNX file"),
         (("word", "{table}"), "word: 'good', expected numbers"),
-        (("metric", "{table}", "--target", "technical"), "expected a column of scores, technical; set --target"),
+        (("metric", "{table}", "--target", "technical"), "expected a column of scores, technical; set target"),
         (("metric", "{table}", "--target", "word"), "word: 'good', expected numbers"),
-        (("metric", "{table}", "--gate", "best"), "--gate best: no recipe of that name, expected one of konvid_mos"),
-        (("metric", "{table}", "--columns", "one"), "--columns: metric, a column of the table"),
+        (("metric", "{table}", "--gate", "best"), "gate best: no recipe of that name, expected one of konvid_mos"),
+        (("metric", "{table}", "--columns", "one"), "columns: metric, a column of the table"),
         (("metric", "{table}", "--out", "{table}"), "a file, expected a folder"),
         (("empty", "{table}"), "no row can be judged"),
     ],

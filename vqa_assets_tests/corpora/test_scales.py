@@ -178,7 +178,7 @@ def test_the_refusal_names_the_corpus_the_numbers_the_scales_tried_and_the_remed
     quantiles = "0% 2, 10% 2.20833, 50% 3.04167, 90% 3.85417, 100% 70"
     shares = "97.0% on 1-5-acr, 100.0% on 0-100-continuous"
     assert message.startswith(f"lsvq: /data/manifest.csv: 100 scores (quantiles {quantiles}; {shares}); 3 of 100 are")
-    assert "mos_scale in the run config" in message
+    assert "set mos_scale for this run or in ingest.toml" in message
 
 
 @pytest.mark.parametrize("scores", [[], [math.nan, math.inf]])

@@ -113,6 +113,16 @@ def test_what_cannot_be_done_names_the_call_or_the_word_that_helps(
     assert not [path for path in root_path.rglob("*") if path.is_file() and not path.name.startswith(".")]
 
 
+def test_of_a_message_only_the_next_step_is_put_in_words_of_calls(tmp_path: Path) -> None:
+    place = tmp_path / "my run config --old"
+    place.mkdir()
+    with pytest.raises(TableError) as raised:
+        api.judge("mos", place / "materialize demo.csv", root=place)
+    assert f"labelled table {place}/materialize demo.csv: found nothing there" in str(raised.value)
+    with pytest.raises(AggregateError, match=r"; call ingest \(corpus_jsonl\) for a corpus first"):
+        api.unify(root=place)
+
+
 def test_every_asset_that_a_message_names_has_a_call_or_a_command() -> None:
     rooms = [path for path in PACKAGE.rglob("*.py") if path.parent.name not in ("assets", "sensors")]
     named = {name for path in rooms for name in re.findall(r"\bmaterialize ([a-z]+_[a-z_]+)", path.read_text())}

@@ -274,12 +274,12 @@ class TestOlderShards:
         with pytest.raises(ScaleError, match=f"^{given.path}: hundred: 25 scores .* none is above 30") as caught:
             unified(given)
         # the remedy is a setting of this asset: ingest.toml says nothing to a shard that is there
-        assert "set mos_scales in unified_corpus's run config" in caught.value.next_step
+        assert "set mos_scales of unified_corpus" in caught.value.next_step
         assert "ingest.toml" not in caught.value.next_step
         found, _ = unified(Shard(given.path, scales={"hundred": CONTINUOUS_0_100}))
         assert {r["mos"] for r in found} == {3.0}
         wrong = shard("t", *(row(str(i), 60.0, "hundred", mos_scale="1-5-acr") for i in range(25)))
-        with pytest.raises(AggregateError, match="set mos_scales in unified_corpus's run config"):
+        with pytest.raises(AggregateError, match="set mos_scales of unified_corpus"):
             unified(wrong)
         found, _ = unified(Shard(wrong.path, scales={"hundred": CONTINUOUS_0_100}))
         assert {(r["mos"], r["mos_native_scale"]) for r in found} == {(60.0, "0-100-continuous")}
@@ -295,7 +295,7 @@ class TestOlderShards:
         with pytest.raises(AggregateError) as caught:
             unified(given)
         assert str(caught.value).startswith(f"{given.path}:2: mos_scale: {scale!r}, expected one of 1-5-acr, ")
-        assert "set mos_scales in unified_corpus's run config" in caught.value.next_step
+        assert "set mos_scales of unified_corpus" in caught.value.next_step
         found, _ = unified(Shard(given.path, scales={"acr": ACR_1_5}))
         assert [r["mos"] for r in found] == [50.0, 50.0]
 

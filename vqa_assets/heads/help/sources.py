@@ -142,7 +142,7 @@ def sources_of_help(recipe: HeadRecipe, settings: TrainingSettings, labelled: Ma
             "help_from",
             found=", ".join(unknown),
             expected=f"{EVERY_CORPUS}, corpora ({', '.join(others)}), or the path of a head's .onnx",
-            next_step="correct the run config",
+            next_step="correct help_from",
         )
     if absent := [name for name in named if not others[name].is_file()]:
         raise TrainingError(

@@ -91,7 +91,7 @@ class ForeignHead:
                 f"{what}: not the features of {self.path.name}",
                 found=f"no column for {', '.join(absent)}",
                 expected=f"the {len(self.columns)} columns that it reads",
-                next_step="name the table's columns with --columns, in the order of the head's input",
+                next_step="name the table's own in columns, in the order of the head's input",
             )
         features = feature_matrix(frame, schema)[:, self._order].astype(_FLOATS[self.features.type])
         onehot = encoder_onehot(len(features)) if self.onehot is None else self._onehot(table, what, len(features))
@@ -158,7 +158,7 @@ def open_foreign(path: Path, columns: Sequence[str]) -> ForeignHead:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(set(columns)) < len(columns) or not all(columns):
         found = f"{', '.join(columns)}"
-        raise HeadError("--columns", found=found, expected="each column once", next_step="correct the list")
+        raise HeadError("columns", found=found, expected="each column once", next_step="correct the list")
     for tensor in inputs:
         if tensor.type not in _FLOATS or len(tensor.shape) != 2:
             raise _refused(path, f"input {_shown(tensor)}")
@@ -182,7 +182,7 @@ def open_foreign(path: Path, columns: Sequence[str]) -> ForeignHead:
             f"{path}",
             found=f"input {_shown(features)} and {numbers}: {', '.join(columns)}",
             expected=f"{features.shape[1]} {numbers.partition(' ')[2]}, in the order of the input",
-            next_step="name them with --columns",
+            next_step="name them in columns",
         )
     head = ForeignHead(
         path, session, tuple(columns), features, outputs[0].name, onehot, _encoders(path, session, onehot)

@@ -82,7 +82,7 @@ def read_judged(path: Path, target: str) -> JudgedTable:
         column = RAW_MOS
     if column is None:
         expected = f"a column of scores, {target}" + (f" or {RAW_MOS}" if target == TRAINING_COLUMN else "")
-        raise absent_column(names, expected, f"{path}", "--target to the column of scores")
+        raise absent_column(names, expected, f"{path}", "target to the column of scores")
     key = next((name for name in KEY_COLUMNS if name in names), None)
     rows = table.rows((*([key] if key else []), *IDENTITY_COLUMNS))
 
@@ -104,7 +104,7 @@ def read_judged(path: Path, target: str) -> JudgedTable:
                 f"{path}: {column}",
                 found=", ".join(repr(example) for example in wrong.values()),
                 expected="numbers, and null where there is no score",
-                next_step="correct the table, or set --target",
+                next_step="correct the table, or set target",
             )
         read = rows.select(
             key=pl.coalesce(text(key), pl.format("row {}", pl.int_range(1, pl.len() + 1))),

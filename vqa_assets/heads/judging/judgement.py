@@ -17,7 +17,7 @@ from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.scales import RAW_MOS, SLACK
 from vqa_assets.errors import HeadError
 from vqa_assets.heads.judging.baselines import CONSTANT, RIVALS, inner_parts, rivals_of_parts
-from vqa_assets.heads.judging.evaluation import Difference, Judged, Verdict, srocc_difference, verdict
+from vqa_assets.heads.judging.evaluation import Difference, Judged, Verdict, srocc_difference, unmeasured, verdict
 from vqa_assets.heads.judging.intervals import Coverage, coverage_of
 from vqa_assets.heads.judging.judged_table import TRAINING_COLUMN, JudgedTable
 from vqa_assets.heads.judging.label_errors import Ceiling, ceiling
@@ -247,7 +247,7 @@ def _check_range(table: JudgedTable, used: Mask, target: Target, whose: str) -> 
             found=f"{outside} of {len(mos)} scores outside {target.low:g}–{target.low + target.span:g} "
             f"(from {mos.min():g} to {mos.max():g})",
             expected=f"scores on the range of {whose}",
-            next_step="make the table with mos_features, which converts scores, or set --target",
+            next_step="make the table with mos_features, which converts scores, or set target",
         )
 
 
@@ -378,7 +378,7 @@ def _notes(judgement: Judgement) -> list[str]:
     if overall.srocc < 0:
         notes.append(
             f"predictions fall as scores rise (SROCC {overall.srocc:.3f}); signs are kept, here and in a gate: "
-            + ("leave --lower-is-better out?" if judgement.negated else "where lower is better, say --lower-is-better")
+            + ("leave lower-is-better out?" if judgement.negated else "where lower is better, say so (lower-is-better)")
         )
     column, learned = judgement.table.target, predictor.learned
     if predictor.kind == "head" and column != learned and any(map(is_further_score, (column, learned))):
@@ -429,7 +429,7 @@ def _read_gate(recipe: HeadRecipe, judgement: Judgement) -> GateRead:
     by_name = {part.name: part.judged for part in judgement.parts if part.by in ("all", "seen")}
     if SEEN in by_name and NEVER_SEEN not in by_name:
         reason = "it was trained on every row: there is none to read the gate from"
-        missed = replace(verdict(gate, []), passed=False, reasons=(reason,))
+        missed = unmeasured(verdict(gate, []), reason)
         return GateRead(recipe.name, NEVER_SEEN, 0, limits, missed)
     read_on = NEVER_SEEN if SEEN in by_name else "all"
     judged = by_name[read_on]

@@ -1,4 +1,4 @@
-"""What pictures share: names drawn as they are written, a cloud of dots, a PNG whose bytes say nothing of who drew it."""
+"""What pictures share: names as they are written, a cloud of dots, a PNG whose bytes say nothing of who drew it."""
 
 import io
 import warnings

@@ -111,10 +111,10 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
     if _is_ours(sidecar):
         if columns:
             raise HeadError(
-                "--columns",
+                "columns",
                 found=f"{onnx.name}, whose manifest says what it reads",
                 expected="no columns beside it",
-                next_step="leave --columns out",
+                next_step="leave columns out",
             )
         head = open_head(onnx)
         files = {"head": onnx, "head_manifest": sidecar}
@@ -146,7 +146,7 @@ def head_predictor(onnx: Path, columns: Sequence[str]) -> Predictor:
             f"{onnx}",
             found=beside if onnx.is_file() else "found nothing there",
             expected=f"{SCHEMA} in {sidecar.name}, or the columns that it reads" if onnx.is_file() else "an ONNX file",
-            next_step="name them with --columns, in the order of its input" if onnx.is_file() else "name another file",
+            next_step="name them in columns, in the order of its input" if onnx.is_file() else "name another file",
         )
     foreign = open_foreign(onnx, columns)
     note = "what it was trained on is not known: no manifest of ours lies beside it"

@@ -159,7 +159,7 @@ def _grids(recipe: HeadRecipe, tables: Mapping[str, TableFiles], settings: Train
     _refuse_unknown("exclude_corpora", settings.exclude_corpora, recipe.corpora)
     if len({path.resolve() for path in paths}) < len(paths):
         found = ", ".join(map(str, paths))
-        raise SettingsError("extra_tables", found=found, expected="each file once", next_step="correct the run config")
+        raise SettingsError("extra_tables", found=found, expected="each file once", next_step="correct the setting")
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise NoLabelledRowsError(
@@ -186,4 +186,4 @@ def _refuse_unknown(setting: str, names: Collection[str], corpora: Collection[st
     unknown = sorted(set(names) - set(corpora))
     if unknown:
         expected = f"some of {', '.join(dict.fromkeys(corpora))}"
-        raise SettingsError(setting, found=", ".join(unknown), expected=expected, next_step="correct the run config")
+        raise SettingsError(setting, found=", ".join(unknown), expected=expected, next_step="correct the setting")
