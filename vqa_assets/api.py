@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from vqa_assets.arguments import known_word
+from vqa_assets.clips.cap_settings import StatedCaps
 from vqa_assets.clips.work import ClipPool, Observer, PassCounts, ThreadClipPool, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import corpora_folder, with_declared
@@ -399,12 +400,15 @@ def predict(
     root: str | Path | None = None,
     workers: int | None = None,
     say: Callable[[str], None] | None = None,
+    **caps: Any,
 ) -> list[Scored]:
     """A head's score for every row of feature tables and every clip, with the end points of its interval.
 
     ``head`` is an ONNX file of ours or a head's name under ``<root>/models``; ``sources`` are clips, folders of clips,
     feature tables, and corpora. A clip that cannot be measured has no score (NaN) and a ``reason``. ``workers`` clips
     are measured at once, by default as many as there are cores; ``say`` gets a line about it every few seconds.
+    ``max_pixels``, ``max_duration_s``, ``max_frames`` and ``memory_budget`` are caps on what is decoded, by default
+    those of the ``ingest.toml`` of a corpus that is named, else as for ``ingest``.
 
     HeadError for a head that is not there, or cannot read what is named.
     """
@@ -423,7 +427,8 @@ def predict(
         if workers is not None and (type(workers) is not int or workers < 1):
             _refuse("predict", "workers", workers, "a whole number of 1 or more")
         _refuse_no_tool("predict", say=(say, "__call__"))
-        tables, clips = sources_of(named, data_root, say=tell_of)
+        stated_caps = _checked("predict", StatedCaps, _plain(caps))
+        tables, clips = sources_of(named, data_root, stated=stated_caps, say=tell_of)
         onnx = find_head(str(head), data_root)
         settle(onnx.parent, *(table.parent for table in tables))
         opened = open_head(onnx)

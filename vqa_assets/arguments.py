@@ -77,6 +77,30 @@ class NextWords:
     corpus: bool = False
 
 
+def add_settings(options: argparse._ActionsContainer, stage: type[Settings], names: Iterable[str]) -> None:
+    """An option for each of these settings of a stage, read and explained as the setting is; None by default."""
+    for name in names:
+        about = stage.help()[name]
+        options.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=_reader(stage, name),
+            metavar="N",
+            help=f"{about.sentence[0].lower()}{about.sentence[1:-1]} (default: {about.default})".replace("%", "%%"),
+        )
+
+
+def _reader(stage: type[Settings], name: str) -> Callable[[str], Any]:
+    """What reads the setting's value as it is typed; argparse's own error for one that cannot be used."""
+
+    def read(text: str) -> Any:
+        try:
+            return getattr(stage.of({name: _value(text, stage, name)}, ""), name)
+        except SettingsError as error:
+            raise argparse.ArgumentTypeError(f"{text}, expected {error.expected}") from error
+
+    return read
+
+
 def words_after(main: Callable[[Sequence[str]], int], typed: Sequence[str]) -> NextWords:
     """What a command takes behind the words ``typed``: its options, the choices of one, its verbs; of files nothing.
 

@@ -7,9 +7,10 @@ It is gone through batch by batch and never held. What is measured of the clips,
 import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.clips.folders import (
     SCHEMES,
     ClipFolders,
@@ -74,7 +75,8 @@ class ListFacts:
 class ClipList:
     """The clips that one table lists, in its order, read anew each time they are gone through.
 
-    Names are names in ``root``, or where a corpus's own clips lie: ``corpus`` is the one whose JSONL it is.
+    Names are names in ``root``, or where a corpus's own clips lie: ``corpus`` is the one whose JSONL it is, and
+    ``caps`` are its ``ingest.toml``'s.
     """
 
     table: ForeignTable
@@ -85,6 +87,7 @@ class ClipList:
     corpus: Corpus | None = None
     folders: ClipFolders | None = None
     raw: RawVideo | None = None
+    caps: ClipCaps = field(default_factory=ClipCaps)
 
     @property
     def path(self) -> Path:
@@ -192,8 +195,8 @@ def open_list(
         from vqa_assets.ingest.layout import CorpusLayout
 
         layout = CorpusLayout.standing(corpus, root)
-        raw, clips = layout.settings.raw_video, layout.clips
-        return ClipList(table, clip, key, clips.target, layout.settings.scratch_bytes, corpus, clips, raw)
+        own, clips = layout.settings, layout.clips
+        return ClipList(table, clip, key, clips.target, own.scratch_bytes, corpus, clips, own.raw_video, own.caps())
     return ClipList(table, clip, key, path.absolute().parent, scratch)
 
 

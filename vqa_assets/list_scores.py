@@ -11,6 +11,7 @@ import math
 import os
 import sqlite3
 import threading
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from vqa_assets.clip_list import ClipList, ListedClip, ListFacts
+from vqa_assets.clips.cap_settings import cap_args
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.downloading import DownloadLimits
 from vqa_assets.clips.folders import ClipPlace, FileStamp, StoredClip, is_lfs_pointer, stamp_of
@@ -50,8 +52,8 @@ from vqa_assets.ingest.clip_task import (
     ClipTask,
     as_raw,
     died_over,
+    known_outcome,
     read_clip,
-    settled,
     unreadable,
 )
 from vqa_assets.ingest.tools import ClipTools, OpenTools, open_tools, stop_run, tools_of_run
@@ -97,6 +99,7 @@ class ListServices:
     """What a list is scored with: who measures clips, who probes them, where that runs, and who hears of it.
 
     ``read_cache`` keeps what clips hash to and their geometry, by their places, ``feature_cache`` what was measured.
+    ``caps`` are on what is decoded, of which the run states ``stated_caps``.
     """
 
     extractor: FeatureExtractor
@@ -107,14 +110,15 @@ class ListServices:
     say: Say
     workers: int = 1
     caps: ClipCaps = field(default_factory=ClipCaps)
+    stated_caps: frozenset[str] = frozenset()
 
 
 @dataclass
 class ListReport:
     """What became of the rows of a list: ``without`` are those without a score, by what was in the way.
 
-    ``measured`` counts the clips that this run measured, ``known`` those that the cache knew; rows of equal bytes are
-    one clip. ``first`` are a few keys with the reason why there is no score.
+    ``measured`` counts the clips that this run measured, ``known`` those that it had not to; rows of equal bytes are
+    one clip, wherever in the list they are. ``first`` are a few keys with the reason why there is no score.
     """
 
     rows: int = 0
@@ -226,6 +230,7 @@ def score_list(
         "head": head.manifest.id,
         "head_sha256": head.manifest.sha256,
         "extractor": services.extractor.version,
+        "caps": services.caps.values(),
     }
     unfinished = sibling(out, _UNFINISHED)
     _tell_earlier(unfinished, note, services.say)
@@ -262,7 +267,11 @@ def score_list(
                 described = Manifest(
                     MANIFEST_SCHEMA,
                     _body(head, clips, facts, services, report),
-                    {"workers": {"value": services.workers}, "clip_column": {"value": clips.clip_column}},
+                    {
+                        "workers": {"value": services.workers},
+                        "clip_column": {"value": clips.clip_column},
+                        **cap_args(services.caps, services.stated_caps, "command line"),
+                    },
                     {**inputs, **further},
                     {"scores": out},
                 )
@@ -316,7 +325,7 @@ def _tell_earlier(unfinished: Path, note: Mapping[str, Any], say: Say) -> None:
     if process != this_process() and PROCESS.fullmatch(process) and is_alive(process):
         say("another run into this file is at work; each measures what is not known yet, and the last table stands")
         return
-    names = {"list_sha256": "the list", "head_sha256": "the head", "extractor": "what measures"}
+    names = {"list_sha256": "the list", "head_sha256": "the head", "extractor": "what measures", "caps": "the caps"}
     changed = [what for name, what in names.items() if earlier.get(name) != note[name]]
     what = f"{' and '.join(changed)} changed since: every score is of them as they are now" if changed else ""
     say(
@@ -361,6 +370,8 @@ class _Scoring:
         self._head, self._services, self._executor, self._tools = head, services, executor, tools
         self._read, self._features, self._report = read, features, report
         self._deaths = dict(read.deaths())
+        # The first eight bytes of hashes: of the clips that have features, in each window, and of those measured now.
+        self._with_features, self._measured_now = array("Q"), array("Q")
         self.watch = Watch(ProgressLine("predict", rows, services.say))
         self.watch.at(executor)
         self.watch.update(0, 0)
@@ -375,6 +386,8 @@ class _Scoring:
             scored = self._scored(window)
             self._count(scored)
             yield [one for one, _ in scored]
+        measured, with_features = (_distinct(several) for several in (self._measured_now, self._with_features))
+        self._report.measured, self._report.known = measured, with_features - measured
 
     def _check_sees(self, window: Sequence[ListedClip]) -> bool:
         """Ask the workers elsewhere whether they see the folders or stores of the window's first clips."""
@@ -395,7 +408,7 @@ class _Scoring:
                 of_bytes.setdefault(clip.sha256, name)
         # What is read of a window counts half while it is measured: else lines would stand still, then jump.
         begun = self._report.rows + len(window) - len(of_bytes) // 2
-        reasons, scores = self._measured(
+        lost, scores = self._measured(
             {sha256: (listed[name], outcomes[name].clip) for sha256, name in of_bytes.items()}, begun
         )
         rows: list[tuple[Scored, str]] = []
@@ -410,7 +423,8 @@ class _Scoring:
             elif (score := scores.get(outcome.clip.sha256)) is not None:
                 rows.append((replace(score, source=one.source, key=one.key), "a feature is not known"))
             else:
-                rows.append((replace(nothing, reason=reasons[outcome.clip.sha256]), "not measured"))
+                what, reason = lost[outcome.clip.sha256]
+                rows.append((replace(nothing, reason=reason), what))
         return rows
 
     def _count(self, scored: Sequence[tuple[Scored, str]]) -> None:
@@ -466,8 +480,8 @@ class _Scoring:
 
     def _measured(
         self, clips: Mapping[str, tuple[ListedClip, ReadClip | None]], begun: int
-    ) -> tuple[dict[str, str], dict[str, Scored]]:
-        """Of clips by their hashes: why some could not be measured, and the scores of the others."""
+    ) -> tuple[dict[str, tuple[str, str]], dict[str, Scored]]:
+        """Of clips by their hashes: what was in the way of some, and why, and the scores of the others."""
         services = self._services
         to_measure: list[ClipToMeasure] = []
         stamps: dict[str, StampedHash] = {}
@@ -490,12 +504,13 @@ class _Scoring:
             self.watch.look,
             hashes=lambda names: {name: stamps[name] for name in names if name in stamps},
             caps=services.caps,
+            measured=lambda one: self._measured_now.append(_short(one.sha256)),
         )
         measured, report = extract_features(to_measure, services.extractor, self._executor, self._features, run)
-        self._report.measured += report.measured
-        self._report.known += report.cached
-        why = dict((*report.failed, *report.too_large))
-        reasons = {one.sha256: why[one.key] for one in to_measure if one.key in why}
+        kinds = (("not measured", report.failed), (str(ClipState.TOO_LARGE), report.too_large))
+        why = {key: (what, reason) for what, several in kinds for key, reason in several}
+        lost = {one.sha256: why[one.key] for one in to_measure if one.key in why}
+        self._with_features.extend(_short(sha256) for sha256 in clips if sha256 not in lost)
         rows = (
             feature_row(of_clip, values) for of_clip, values in zip(facts, measured, strict=True) if values is not None
         )
@@ -504,7 +519,18 @@ class _Scoring:
             scored = self._head.scored(_frame(several).lazy(), "the clips of the list")
             for number, row in enumerate(several):
                 scores[row["src_sha256"]] = scored_row(self._head, "", "", scored, number)
-        return reasons, scores
+        return lost, scores
+
+
+def _short(sha256: str) -> int:
+    """A hash's first eight bytes: enough to tell the clips of a list apart, and to count them."""
+    return int(sha256[:16], 16)
+
+
+def _distinct(numbers: "array[int]") -> int:
+    import numpy as np
+
+    return len(np.unique(np.frombuffer(numbers, np.uint64)))
 
 
 def _name(place: ClipPlace) -> str:
@@ -524,7 +550,9 @@ def read_listed(tools: ClipTools, limits: ClipLimits, asked: tuple[ClipTask, Rea
         known = as_raw(known, task.raw, task.codec)
     try:
         if known is not None and known.stamp == _stamp_now(place, opened.stop):
-            return settled(known, limits.caps)
+            outcome = known_outcome(known, limits.caps)
+            if outcome is not None:
+                return outcome
         if isinstance(place, StoredClip):
             with clips_at_hand([place], opened.stop):  # it stays at hand: what measures it comes next
                 return read_clip(task, limits, opened)

@@ -14,17 +14,22 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vqa_assets.annotations.rows import VIDEO_SUFFIXES
-from vqa_assets.arguments import CommandParser
+from vqa_assets.arguments import CommandParser, add_settings
+from vqa_assets.clips.cap_settings import StatedCaps
+from vqa_assets.clips.caps import CAP_NAMES, ClipCaps
+from vqa_assets.clips.geometry import is_raw
 from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
+from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
 from vqa_assets.printing import hand_out, plain, tell, tell_error, without_secrets
 from vqa_assets.settings import fits_a_disk, typed_path
@@ -37,7 +42,9 @@ from vqa_assets.tables.targets import OwnTarget, check_targets
 if TYPE_CHECKING:
     from vqa_assets.features.extractor import ClipExtractor
     from vqa_assets.heads.using import Head, ScoredRows
+    from vqa_assets.ingest.settings import IngestSettings
 
+Result = TypeVar("Result")
 VERSION = "predictions-v1"
 STAGE = "predict"
 _HEADER = re.compile(
@@ -56,6 +63,15 @@ _SHORTEST_WINDOW_S = Fraction(1, 10)
 _CLIPS_TOLD = 10
 _ENCODE = ("encoder", "preset", "crf")
 """The columns that tell the encodes of one source apart."""
+
+
+@dataclass(frozen=True)
+class NamedClip:
+    """A clip's file that somebody named, the caps on it, and what it is where it has no container."""
+
+    path: Path
+    caps: ClipCaps = field(default_factory=ClipCaps)
+    raw: RawVideo | None = None
 
 
 @dataclass(frozen=True)
@@ -116,24 +132,30 @@ def find_head(name: str, root: str | None) -> Path:
     )
 
 
-def _of_corpus(name: str, root: str | None, say: Callable[[str], None], *, clips_only: bool) -> list[Path]:
-    """What a corpus's name stands for where no file is called so: its feature table, else its folders of clips."""
+def _of_corpus(
+    name: str, root: str | None, say: Callable[[str], None], *, clips_only: bool
+) -> tuple[list[Path], "IngestSettings | None"]:
+    """What a corpus's name stands for where no file is called so: its feature table, else its folders of clips.
+
+    With the settings of its ingest where these are the clips; what is no corpus's name stands for itself.
+    """
     from vqa_assets.corpora.declarations import corpora_folder, with_declared
     from vqa_assets.ingest.layout import CorpusLayout
 
     path = Path(name)
     if path.exists() or path.name != name:
-        return [path]
+        return [path], None
     data_root = DataRoot(typed_path(root).absolute()) if root else DataRoot.named()
     corpus = with_declared(corpora_folder(data_root.path, os.environ)).get(name)
     if corpus is None:
-        return [path]
+        return [path], None
     features = data_root.features(corpus)
     if features.is_file() and not clips_only:
         say(f"{name}: its feature table {features}")
-        return [features]
-    folders = [folder for folder in CorpusLayout.standing(corpus, data_root).clips.every if folder.is_dir()]
-    return folders or [data_root.corpus_dir(corpus)]
+        return [features], None
+    layout = CorpusLayout.standing(corpus, data_root)
+    folders = [folder for folder in layout.clips.every if folder.is_dir()]
+    return folders or [data_root.corpus_dir(corpus)], layout.settings
 
 
 def sources_of(
@@ -141,17 +163,21 @@ def sources_of(
     root: str | None = None,
     *,
     clips_only: bool = False,
+    stated: StatedCaps | None = None,
+    by_options: bool = False,
     say: Callable[[str], None] = _to_stderr,
-) -> tuple[list[Path], list[Path]]:
+) -> tuple[list[Path], list[NamedClip]]:
     """(tables, clips) of what was named: files by their suffix, and of folders the clips inside, in order.
 
-    A corpus of the data root may be named, too: its feature table, with ``clips_only`` its clips.
+    A corpus of the data root may be named, too: its feature table, with ``clips_only`` its clips. The caps on clips are
+    those ``stated``, in a command ``by_options``, then those of the ``ingest.toml`` of a corpus that is named.
     """
     from vqa_assets.tables.foreign_tables import TABLE_SUFFIXES
 
     tables: list[Path] = []
-    clips: list[Path] = []
-    for path in (path for name in names for path in _of_corpus(name, root, say, clips_only=clips_only)):
+    clips: list[NamedClip] = []
+    standing = [_of_corpus(name, root, say, clips_only=clips_only) for name in names]
+    for path, of_corpus in ((path, of_corpus) for paths, of_corpus in standing for path in paths):
         inside = sorted(p for p in path.rglob("*") if _is_clip(p)) if path.is_dir() else [path]
         if not path.exists() or not inside:
             reason = "no clip in this folder" if path.exists() else "found nothing there"
@@ -166,7 +192,12 @@ def sources_of(
                 next_step="save the table in one of these formats",
             )
         is_table = path.suffix.lower() in TABLE_SUFFIXES and path.is_file()
-        (tables if is_table else clips).extend(inside)
+        if is_table:
+            tables.append(path)
+            continue
+        caps = (stated or StatedCaps()).over(of_corpus.caps() if of_corpus else ClipCaps(), by_options=by_options)
+        raw = of_corpus.raw_video if of_corpus else None
+        clips += [NamedClip(one, caps, raw if is_raw(one.name) else None) for one in inside]
     return tables, clips
 
 
@@ -229,7 +260,7 @@ def extractor_of(head: "Head", named_root: str | None, *, by_windows: bool = Fal
 
 def score_clips(
     head: "Head",
-    clips: Sequence[Path],
+    clips: Sequence[NamedClip],
     workers: int,
     extractor: "ClipExtractor",
     say: Callable[[str], None] = _to_stderr,
@@ -242,34 +273,46 @@ def score_clips(
     stop = Event()
     line = ProgressLine("predict", len(clips), say)
 
-    def work(clip: Path) -> dict[str, Any]:
-        return one_clip_row(clip, extractor, stop=stop)
+    def work(clip: NamedClip) -> dict[str, Any]:
+        return one_clip_row(clip.path, extractor, raw=clip.raw, caps=clip.caps, stop=stop)
 
-    scored: dict[Path, Scored] = {}
+    scored: dict[NamedClip, Scored] = {}
     with ThreadPoolExecutor(workers) as pool, stopping(stop, pool):
-        for done, (clip, future) in enumerate(completed(pool, work, clips, _WINDOW * workers), 1):
+        for done, (clip, future) in enumerate(each_measured(pool, work, clips, _WINDOW * workers), 1):
+            source, key = str(clip.path), clip.path.name
             try:
                 row = future.result()
             except ClipError as error:
-                scored[clip] = Scored(str(clip), clip.name, math.nan, str(error))
+                scored[clip] = Scored(source, key, math.nan, str(error))
             else:
-                of_clip = head.scored(pl.DataFrame([row]).lazy(), str(clip))
-                scored[clip] = scored_row(head, str(clip), clip.name, of_clip, 0)
+                of_clip = head.scored(pl.DataFrame([row]).lazy(), source)
+                scored[clip] = scored_row(head, source, key, of_clip, 0)
             line.update(done)
     yield from (scored[clip] for clip in clips)
+
+
+def each_measured(
+    pool: Executor, work: Callable[[NamedClip], Result], clips: Iterable[NamedClip], window: int
+) -> Iterator[tuple[NamedClip, Future[Result]]]:
+    """Each clip with what came of ``work``, as they complete; those under other caps come after one another.
+
+    The memory that clips may take is one number for all that are measured at once.
+    """
+    for _, together in groupby(clips, lambda clip: clip.caps):
+        yield from completed(pool, work, together, window)
 
 
 def score_all(
     head: "Head",
     tables: Sequence[Path],
-    clips: Sequence[Path],
+    clips: Sequence[NamedClip],
     workers: int,
     root: str | None,
     say: Callable[[str], None] = _to_stderr,
 ) -> list[Scored]:
     """Every row of the tables, then every clip, in their order; HeadError where the head cannot read them."""
     if clips:
-        _refuse_clips_alone(head, f"{clips[0]}")
+        _refuse_clips_alone(head, f"{clips[0].path}")
     scored = [one for table in tables for one in score_table(head, table, say)]
     if clips:
         scored += score_clips(head, clips, workers, extractor_of(head, root), say)
@@ -409,10 +452,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _refuse_endless_names(options)
             if options.listed is not None:
                 return _by_list(options, [*(sys.argv[1:] if arguments is None else arguments)])
-            tables, clips = sources_of(options.sources, options.root, clips_only=options.every is not None)
+            tables, clips = sources_of(
+                options.sources,
+                options.root,
+                clips_only=options.every is not None,
+                stated=_stated_caps(options),
+                by_options=True,
+            )
             kind, onnx = _format_of(options), find_head(options.head, options.root)
             settle(onnx.parent, *(table.parent for table in tables))
-            _refuse_own_input(options.out, (*tables, *clips, onnx, onnx.with_suffix(".json")), options.every)
+            paths = (clip.path for clip in clips)
+            _refuse_own_input(options.out, (*tables, *paths, onnx, onnx.with_suffix(".json")), options.every)
             from vqa_assets.heads.using import open_head
 
             head = open_head(onnx)
@@ -439,7 +489,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell_of(scored, head, kind)
     missing = [one for one in scored if math.isnan(one.score)]
     # A table's rows may well lack a feature; a clip without a score is a clip that could not be measured.
-    of_clips = {str(clip) for clip in clips}
+    of_clips = {str(clip.path) for clip in clips}
     return int(len(missing) == len(scored) or any(one.source in of_clips for one in missing))
 
 
@@ -476,7 +526,6 @@ def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
         clips_url=options.clips_url,
         scratch_bytes=options.scratch_bytes,
     )
-    from vqa_assets.clips.caps import ClipCaps
     from vqa_assets.heads.using import open_head
     from vqa_assets.ingest.tools import ClipTools, DownloaderDescription, ProberDescription
     from vqa_assets.list_scores import ListServices, PoolOfEnvironment, caches_of, check_out, score_list
@@ -493,6 +542,8 @@ def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
     def say(text: str) -> None:
         tell(without_secrets(text), file=sys.stderr)  # a list may hold addresses with a password in them
 
+    stated = _stated_caps(options)
+    caps = stated.over(clips.caps, by_options=True)
     report = score_list(
         head,
         onnx,
@@ -500,11 +551,13 @@ def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
         out,
         ListServices(
             extractor_of(head, options.root),
-            ClipTools(ProberDescription(caps=ClipCaps()), DownloaderDescription()),
+            ClipTools(ProberDescription(caps=caps), DownloaderDescription()),
             PoolOfEnvironment(),
             *caches_of(clips, root, out),
             say,
             options.workers,
+            caps,
+            stated.stated_caps,
         ),
         RunContext(root, {}, Path(__file__), ("predict", *words)),
     )
@@ -541,13 +594,13 @@ def _tell_of(scored: Sequence[Scored], head: "Head", kind: str) -> None:
 
 
 def _by_windows(
-    head: "Head", tables: Sequence[Path], clips: Sequence[Path], options: argparse.Namespace, kind: str
+    head: "Head", tables: Sequence[Path], clips: Sequence[NamedClip], options: argparse.Namespace, kind: str
 ) -> int:
     """The scores of windows as asked for, with a picture beside a file; exit status 1 for a clip without any."""
     from vqa_assets import window_scores as by_windows
 
     if clips:
-        _refuse_clips_alone(head, f"{clips[0]}")
+        _refuse_clips_alone(head, f"{clips[0].path}")
     if tables:
         raise HeadError(
             f"--every: {tables[0]}",
@@ -623,7 +676,19 @@ def parser() -> argparse.ArgumentParser:
         "--every", type=_seconds, metavar="1s", help="a score per window of a clip; with --out a picture beside, too"
     )
     command.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="clips measured at once")
+    caps = command.add_argument_group(
+        "caps",
+        "Over one of them a clip is not decoded, and has no score. Of a corpus that is named, or whose JSONL is the "
+        "list, its ingest.toml says what no option does.",
+    )
+    from vqa_assets.ingest.settings import IngestSettings
+
+    add_settings(caps, IngestSettings, CAP_NAMES)
     return command
+
+
+def _stated_caps(options: argparse.Namespace) -> StatedCaps:
+    return StatedCaps(**{name: getattr(options, name) for name in CAP_NAMES})
 
 
 def _seconds(text: str) -> Fraction:

@@ -16,8 +16,9 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from vqa_assets.clips.work import ProgressLine, completed, stopping
+from vqa_assets.clips.work import ProgressLine, stopping
 from vqa_assets.errors import ClipError, HeadError
+from vqa_assets.predict import NamedClip, each_measured
 from vqa_assets.printing import plain, tell
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def check_windows(head: "Head") -> None:
 
 
 def score_windows(
-    head: "Head", clips: Sequence[Path], every_s: Fraction, workers: int, extractor: "ClipExtractor"
+    head: "Head", clips: Sequence[NamedClip], every_s: Fraction, workers: int, extractor: "ClipExtractor"
 ) -> Iterator[ScoresByWindow]:
     """The windows of each clip, in the order given; a clip that fails has a reason and costs itself only."""
     from vqa_assets.features.measuring import one_clip_windows
@@ -110,17 +111,17 @@ def score_windows(
     stop = Event()
     line = ProgressLine("predict", len(clips), lambda text: tell(text, file=sys.stderr))
 
-    def work(clip: Path) -> "ClipByWindows":
-        return one_clip_windows(clip, extractor, every_s, stop=stop)
+    def work(clip: NamedClip) -> "ClipByWindows":
+        return one_clip_windows(clip.path, extractor, every_s, caps=clip.caps, stop=stop)
 
-    scored: dict[Path, ScoresByWindow] = {}
+    scored: dict[NamedClip, ScoresByWindow] = {}
     with ThreadPoolExecutor(workers) as pool, stopping(stop, pool):
-        for done, (clip, future) in enumerate(completed(pool, work, clips, _WINDOW * workers), 1):
+        for done, (clip, future) in enumerate(each_measured(pool, work, clips, _WINDOW * workers), 1):
             try:
-                scored[clip] = _scores_of(head, clip, future.result())
+                scored[clip] = _scores_of(head, clip.path, future.result())
             except ClipError as error:
                 failed = WindowScore(math.nan, math.nan, reason=str(error))
-                scored[clip] = ScoresByWindow(str(clip), clip.name, failed)
+                scored[clip] = ScoresByWindow(str(clip.path), clip.path.name, failed)
             line.update(done)
     yield from (scored[clip] for clip in clips)
 

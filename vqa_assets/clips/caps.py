@@ -1,12 +1,13 @@
 """Caps on what is decoded: how large, how long, of how many frames, in how much memory. Judged before decoding.
 
-A clip over a cap is no broken clip: it is told, left alone, and asked again when a cap changes. Which settings state
-the caps is each stage's own; what measuring holds beside the decoder is judged in ``features.memory``.
+A clip over a cap is no broken clip: it is told, left alone, and asked again when a cap changes. The settings that
+state caps are in ``cap_settings``; what measuring holds beside the decoder is judged in ``features.memory``.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from vqa_assets.clips.geometry import Geometry
 from vqa_assets.errors import TooLargeError
@@ -18,6 +19,8 @@ LEAST_BUDGET_BYTES = 1_000_000
 SHARE = 0.7
 """The share of the memory available that may be held where no budget is set."""
 BUDGET_SHOWN = "70 % of what is available"
+CAP_NAMES = ("max_pixels", "max_duration_s", "max_frames", "memory_budget")
+"""The caps, as settings and messages call them."""
 
 FRAMES_DECODING = 20
 """Frames that a decoder holds: sixteen to refer to (H.264 and HEVC allow no more), and those under way."""
@@ -47,12 +50,20 @@ class ClipSize:
 
 @dataclass(frozen=True)
 class ClipCaps:
-    """The caps of one run; ``memory_budget`` in bytes, None for a share of what is available."""
+    """The caps of one run; ``memory_budget`` in bytes, None for a share of what is available.
+
+    ``by_options`` where a person states them as options of a command: messages then name the option.
+    """
 
     max_pixels: int = MAX_PIXELS
     max_duration_s: float = MAX_DURATION_S
     max_frames: int = MAX_FRAMES
     memory_budget: int | None = None
+    by_options: bool = False
+
+    def values(self) -> dict[str, Any]:
+        """Cap → value."""
+        return {name: getattr(self, name) for name in CAP_NAMES}
 
     @cached_property
     def budget_bytes(self) -> int:
@@ -63,14 +74,16 @@ class ClipCaps:
         """Which cap a clip is over, with its setting; empty where it is over none."""
         pixels = size.width * size.height
         if pixels > self.max_pixels:
-            return f"{size.width}×{size.height} are {pixels} pixels, at most {self.max_pixels} (max_pixels)"
+            return (
+                f"{size.width}×{size.height} are {pixels} pixels, at most {self.max_pixels} {self._named('max_pixels')}"
+            )
         if size.duration_s > self.max_duration_s:
-            return f"{size.duration_s:g} s, at most {self.max_duration_s:g} (max_duration_s)"
+            return f"{size.duration_s:g} s, at most {self.max_duration_s:g} {self._named('max_duration_s')}"
         if size.frames > self.max_frames:
-            return f"{size.frames} frames, at most {self.max_frames} (max_frames)"
+            return f"{size.frames} frames, at most {self.max_frames} {self._named('max_frames')}"
         needed = round(FRAMES_DECODING * pixels * _BYTES_PER_PIXEL[size.bits])
         if needed > self.budget_bytes:
-            return over_budget(needed, self.budget_bytes)
+            return self.over_budget(needed)
         return ""
 
     def check(self, size: ClipSize) -> None:
@@ -80,10 +93,13 @@ class ClipCaps:
             header = (size.width, size.height, rate, float(size.duration_s))
             raise TooLargeError(f"too large: {reason}", header=header)
 
+    def over_budget(self, needed: int) -> str:
+        """That a clip needs so many bytes of memory, more than may be held."""
+        budget = f"{self.budget_bytes / 1e6:.0f} MB {self._named('memory_budget')}"
+        return f"decoding takes about {needed / 1e6:.0f} MB, at most {budget}"
 
-def over_budget(needed: int, budget: int) -> str:
-    """That a clip needs more memory than may be held."""
-    return f"decoding takes about {needed / 1e6:.0f} MB, at most {budget / 1e6:.0f} MB (memory_budget)"
+    def _named(self, cap: str) -> str:
+        return f"(--{cap.replace('_', '-')} raises it)" if self.by_options else f"({cap})"
 
 
 def available_bytes() -> int:

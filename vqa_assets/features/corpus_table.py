@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from vqa_assets.clips.cap_settings import cap_args
 from vqa_assets.clips.caps import ClipCaps, ClipSize
 from vqa_assets.clips.folders import ClipFolders, ClipPlace, StoredClip, is_there
 from vqa_assets.clips.geometry import is_raw
@@ -83,7 +84,6 @@ _READ_BYTES = 1 << 20
 _CHECKED = ("src_sha256", "mos", "mos_scale", "mos_polarity")
 _CONTENT = Column("content_id", "string", "What the clip shows", required=False, nullable=True)
 """These are read of a corpus row; what the table only carries its own schema judges."""
-_INGEST_TOML = "ingest.toml"
 
 _log = logger("vqa_assets.features")
 
@@ -228,15 +228,9 @@ def make_clip_features(
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:
-    # Where a cap was not stated by the run, every stage takes it from the corpus's own file.
     defaults = {**ExtractionSettings().values(), "workers": os.cpu_count() or 1}
-    values = {"overwrite": settings.overwrite, "workers": settings.workers, **asdict(settings.caps)}
-    of_toml = {name for name in asdict(settings.caps) if name not in settings.stated_caps}
-    args = with_origins(values, {**defaults, **asdict(ClipCaps())})
-    return {
-        name: {**arg, "from": _INGEST_TOML} if name in of_toml and arg["from"] == RUN_CONFIG else arg
-        for name, arg in args.items()
-    }
+    own = with_origins({"overwrite": settings.overwrite, "workers": settings.workers}, defaults)
+    return {**own, **cap_args(settings.caps, settings.stated_caps, RUN_CONFIG)}
 
 
 def why_foreign(path: Path) -> str:

@@ -106,7 +106,8 @@ class MeasuringRun:
     """How a run goes: clips outstanding at once, the stop signal, and who shows how far it is.
 
     ``progress`` gets the counts of clips done and failed; ``meanwhile`` is called while a long clip is measured.
-    ``hashes`` says what is known of clips before they are opened, ``caps`` are on what is decoded.
+    ``hashes`` says what is known of clips before they are opened, ``caps`` are on what is decoded. ``measured`` is
+    called with each clip of which this run measured values.
     """
 
     window: int
@@ -115,6 +116,7 @@ class MeasuringRun:
     meanwhile: Callable[[], None] = lambda: None
     hashes: KnownHashes = nothing_known
     caps: ClipCaps = field(default_factory=ClipCaps)
+    measured: Callable[[ClipToMeasure], object] = lambda _: None
 
 
 @dataclass
@@ -219,7 +221,8 @@ def extract_features(
             ledger.seconds.add(result.seconds)
             measured, key = hand.given_back(task, result.outcomes), _clip_key(task.clip)
             cache.put_all({family_key(family, key): measured[family.name] for family in ledger.lacking[task.index]})
-            ledger.judge(task.index, task.clip, {one: measured[one.name] for one in ledger.lacking[task.index]})
+            if ledger.judge(task.index, task.clip, {one: measured[one.name] for one in ledger.lacking[task.index]}):
+                run.measured(task.clip)
             done += 1
             if run.progress is not None:
                 run.progress(done, len(ledger.failed))
@@ -645,20 +648,21 @@ def one_clip_row(
     *,
     reference: Path | None = None,
     raw: RawVideo | None = None,
+    caps: ClipCaps | None = None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """The columns of the feature table for one file: measured ones, geometry, size and hash; ``key`` is its name.
 
-    With ``reference`` the clip is a ladder clip compared with it. ``raw`` is what it is where it has no
-    container. ``corpus`` is None. Raises ``BrokenClipError`` for a file that is no whole clip, ``TooLargeError`` for
-    one that is over a cap, ``ClipError`` for one that cannot be measured, ``TransientClipError`` where it cannot be
-    read, ``FeatureError`` where no clip could be.
+    With ``reference`` the clip is a ladder clip compared with it. ``raw`` is what it is where it has no container,
+    ``caps`` are on what is decoded. ``corpus`` is None. Raises ``BrokenClipError`` for a file that is no whole clip,
+    ``TooLargeError`` for one that is over a cap, ``ClipError`` for one that cannot be measured,
+    ``TransientClipError`` where it cannot be read, ``FeatureError`` where no clip could be.
     """
 
     def row(facts: Mapping[str, Any]) -> dict[str, Any]:
         return feature_row(facts, joined(extractor.measure(clip, reference=reference, raw=raw, stop=stop)))
 
-    return _of_one_clip(clip, raw, stop, row)
+    return _of_one_clip(clip, raw, caps or ClipCaps(), stop, row)
 
 
 @dataclass(frozen=True)
@@ -670,7 +674,12 @@ class ClipByWindows:
 
 
 def one_clip_windows(
-    clip: Path, extractor: "ClipExtractor", every_s: Fraction, *, stop: threading.Event | None = None
+    clip: Path,
+    extractor: "ClipExtractor",
+    every_s: Fraction,
+    *,
+    caps: ClipCaps | None = None,
+    stop: threading.Event | None = None,
 ) -> ClipByWindows:
     """The columns of the feature table for a clip and for each window of it; raises as ``one_clip_row``."""
 
@@ -681,20 +690,23 @@ def one_clip_windows(
         ]
         return ClipByWindows(feature_row(facts, joined(measured.whole)), windows)
 
-    return _of_one_clip(clip, None, stop, rows)
+    return _of_one_clip(clip, None, caps or ClipCaps(), stop, rows)
 
 
 def _of_one_clip(
     clip: Path,
     raw: RawVideo | None,
+    caps: ClipCaps,
     stop: threading.Event | None,
     measure: Callable[[Mapping[str, Any]], _Answer],
 ) -> _Answer:
     """What ``measure`` makes of a clip, given what its corpus row would say of the file; errors name the clip."""
 
+    MEMORY.keep_to(caps)
+
     def answer(hashed: Sequence[HashedFile]) -> _Answer:
         content = hashed[0].content
-        geometry = _geometry(clip, raw, content.size_bytes)
+        geometry = _geometry(clip, raw, caps, content.size_bytes)
         identity = {"src": clip.name, "src_sha256": content.sha256, "src_size_bytes": content.size_bytes}
         return measure({**identity, **geometry.as_dict()})
 
@@ -712,9 +724,8 @@ def _of_one_clip(
         raise TransientClipError(f"{clip.name}: cannot be read", found=error.strerror or str(error)) from error
 
 
-def _geometry(clip: Path, raw: RawVideo | None, size_bytes: int) -> Geometry:
+def _geometry(clip: Path, raw: RawVideo | None, caps: ClipCaps, size_bytes: int) -> Geometry:
     """The same geometry that ingest reads from the file; BrokenClipError where it has none, TooLargeError by a cap."""
-    caps = ClipCaps()
     try:
         geometry = raw_geometry(raw, size_bytes, "") if raw else geometry_of(answer_of(clip, caps))
     except BrokenClipError as error:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vqa_assets.clips.caps import ClipCaps, over_budget
+from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import TooLargeError
 
@@ -24,8 +24,9 @@ class Memory:
     def keep_to(self, caps: ClipCaps) -> None:
         """Let the budget be that of these caps from now on; what is held already counts."""
         with self._changed:
-            if caps.memory_budget != self._caps.memory_budget:
-                self._caps = ClipCaps(memory_budget=caps.memory_budget)
+            own = ClipCaps(memory_budget=caps.memory_budget, by_options=caps.by_options)
+            if own != self._caps:
+                self._caps = own
             self._changed.notify_all()
 
     @contextmanager
@@ -37,7 +38,7 @@ class Memory:
         with self._changed:
             while self._held + needed > self._caps.budget_bytes:
                 if needed > self._caps.budget_bytes:
-                    raise TooLargeError(f"too large: {over_budget(needed, self._caps.budget_bytes)}")
+                    raise TooLargeError(f"too large: {self._caps.over_budget(needed)}")
                 if stop is not None and stop.is_set():
                     raise StoppedError
                 self._changed.wait(_LOOK_AROUND_S)

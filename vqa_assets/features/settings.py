@@ -1,25 +1,15 @@
 """The settings of one extraction, and of what measures the clips, which is a resource of the run."""
 
-from vqa_assets.clips.caps import LEAST_BUDGET_BYTES
+from vqa_assets.clips.cap_settings import StatedCaps
 from vqa_assets.feature_names import KONVID_V1, NR_V1
 from vqa_assets.settings import Many, Settings, setting
 
-_OF_INGEST = "as ingest.toml says, else as for ingest"
 
-
-class ExtractionSettings(Settings):
+class ExtractionSettings(StatedCaps):
     """Settings of one extraction."""
 
     overwrite: bool = setting(False, "Replace a feature table that this asset did not write.")
     workers: int | None = setting(None, "Clips measured at once.", shown="the cores", ge=1)
-    max_pixels: int | None = setting(
-        None, "Pixels of a picture above which a clip is not decoded.", shown=_OF_INGEST, ge=1
-    )
-    max_duration_s: float | None = setting(None, "Seconds above which a clip is not decoded.", shown=_OF_INGEST, gt=0)
-    max_frames: int | None = setting(None, "Frames above which a clip is not decoded.", shown=_OF_INGEST, ge=1)
-    memory_budget: int | None = setting(
-        None, "Bytes of memory that measuring clips may take.", shown=_OF_INGEST, ge=LEAST_BUDGET_BYTES
-    )
 
 
 class MeasuringSettings(Settings):

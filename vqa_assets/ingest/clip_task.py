@@ -481,6 +481,15 @@ def settled(clip: ReadClip, caps: ClipCaps) -> ClipOutcome:
     return ClipOutcome(ClipState.READ, clip)
 
 
+def known_outcome(clip: ReadClip, caps: ClipCaps) -> ClipOutcome | None:
+    """What a clip that an earlier run read comes to under these caps; None where it must be read again.
+
+    Of a clip that was over a cap, and is no more, nothing but its header is known.
+    """
+    outcome = settled(clip, caps)
+    return None if outcome.state is ClipState.READ and clip.geometry is None else outcome
+
+
 def _probed(task: ClipTask, path: Path, limits: ClipLimits, tools: OpenTools) -> Geometry | None:
     """What the probe says; None for a raw clip, which has no header: its size says what it is."""
     if task.raw is not None:

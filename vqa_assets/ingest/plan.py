@@ -26,7 +26,7 @@ from vqa_assets.ingest.clip_task import (
     ClipState,
     ClipTask,
     as_raw,
-    settled,
+    known_outcome,
     told_addresses,
     unreadable,
 )
@@ -247,9 +247,7 @@ class _Sorting:
             return None
         if settings.raw_video is not None and is_raw(row.src):
             clip = as_raw(clip, settings.raw_video, row.codec)  # the setting may be another than when it was read
-        outcome = settled(clip, self.caps)
-        # Of a clip that was over a cap, and is no more, nothing but its header is known.
-        return None if outcome.state is ClipState.READ and clip.geometry is None else outcome
+        return known_outcome(clip, self.caps)
 
 
 def _stamp_at(clips: ClipsOnDisk, path: ClipPlace, listed: FileStamp | None) -> FileStamp | None:

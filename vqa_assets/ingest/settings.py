@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
-from vqa_assets.clips.caps import BUDGET_SHOWN, LEAST_BUDGET_BYTES, MAX_DURATION_S, MAX_FRAMES, MAX_PIXELS, ClipCaps
+from vqa_assets.clips.cap_settings import cap_setting
+from vqa_assets.clips.caps import BUDGET_SHOWN, MAX_DURATION_S, MAX_FRAMES, MAX_PIXELS, ClipCaps
 from vqa_assets.clips.folders import ClipRoot, ClipStore, is_object_address
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import LONGEST_TIME_S, Address, ClipSuffix, HubDataset
@@ -192,14 +193,10 @@ class IngestSettings(Settings):
         None, "Clips in hand at once.", shown="the larger of cores and per_host", ge=1, le=MOST_CLIPS_AT_ONCE
     )
     per_host: int = setting(8, "Transfers from one host at once.", ge=1, le=MOST_CLIPS_AT_ONCE)
-    max_pixels: int = setting(
-        MAX_PIXELS, "Pixels of a picture above which a clip is not decoded.", shown="7680 × 4320", ge=1
-    )
-    max_duration_s: float = setting(MAX_DURATION_S, "Seconds above which a clip is not decoded.", gt=0)
-    max_frames: int = setting(MAX_FRAMES, "Frames above which a clip is not decoded.", ge=1)
-    memory_budget: int | None = setting(
-        None, "Bytes of memory that decoding clips may take.", shown=BUDGET_SHOWN, ge=LEAST_BUDGET_BYTES
-    )
+    max_pixels: int = cap_setting("max_pixels", MAX_PIXELS, "7680 × 4320")
+    max_duration_s: float = cap_setting("max_duration_s", MAX_DURATION_S)
+    max_frames: int = cap_setting("max_frames", MAX_FRAMES)
+    memory_budget: int | None = cap_setting("memory_budget", None, BUDGET_SHOWN)
     lock_wait_s: float = setting(10.0, "How long to wait for another run on the same corpus, in seconds.", ge=0)
 
     def caps(self) -> ClipCaps:

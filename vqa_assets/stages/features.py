@@ -1,7 +1,6 @@
 """The stage of one corpus's clips: each is measured, and they become its feature table."""
 
 import os
-from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,8 +34,6 @@ def measure(
     from vqa_assets.ingest.layout import CorpusLayout
 
     layout = CorpusLayout.standing(corpus, run.root)
-    caps = {name: getattr(extraction, name) for name in asdict(layout.settings.caps())}
-    stated_caps = {name: value for name, value in caps.items() if value is not None}
     settings = FeatureSettings(
         jsonl=layout.output,
         clips=layout.clips,
@@ -45,8 +42,8 @@ def measure(
         raw=layout.settings.raw_video,
         observe=observe,
         hashes=partial(hashes_of, layout.cache),
-        caps=replace(layout.settings.caps(), **stated_caps),
-        stated_caps=frozenset(stated_caps),
+        caps=extraction.over(layout.settings.caps()),
+        stated_caps=extraction.stated_caps,
     )
     return make_clip_features(corpus, settings, extractor, pool, run)
 

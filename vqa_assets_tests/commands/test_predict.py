@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 from onnx import helper
 
+from vqa_assets import api
 from vqa_assets.errors import HeadError
 from vqa_assets.feature_names import KONVID_V1
 from vqa_assets.features.extractor import ClipExtractor
@@ -220,7 +221,8 @@ def test_a_corpus_may_be_named_by_its_name_and_columns_that_stay_empty_are_expla
         sources_of(["lsvq"], str(place))
     (place / "lsvq" / "clips").mkdir()
     tiny_clips(place / "lsvq" / "clips", 2)
-    assert sources_of(["lsvq"], str(place)) == ([], sorted((place / "lsvq" / "clips").iterdir()))
+    tables, clips = sources_of(["lsvq"], str(place))
+    assert (tables, [clip.path for clip in clips]) == ([], sorted((place / "lsvq" / "clips").iterdir()))
     FEATURES.write_parquet(place / "lsvq" / "features.parquet")
     assert len(sources_of(["lsvq"], str(place), clips_only=True)[1]) == 2
     assert main([NAME, "lsvq", "--root", str(place), "--csv"]) == 0
@@ -235,6 +237,50 @@ def refused(capsys, *arguments: str | Path) -> str:
     told = capsys.readouterr()
     assert told.out == ""
     return told.err
+
+
+def test_a_clip_over_a_cap_is_scored_where_an_option_allows_it_and_a_corpus_s_own_caps_hold_by_its_name(
+    root, tmp_path, capsys
+):
+    def scored(*words: str | Path) -> dict[str, str]:
+        main([NAME, *map(str, words), "--root", str(place), "--json"])
+        return {one["key"]: one["reason"] for one in json.loads(capsys.readouterr().out)["scores"]}
+
+    place = tmp_path / "root"
+    shutil.copytree(root / "models", place / "models")
+    for corpus, frames in {"lsvq": 30, "konvid-1k": 5}.items():
+        (place / corpus / "clips").mkdir(parents=True)
+        tiny_clip(place / corpus / "clips" / f"{frames}.mp4", frames, frames=frames)
+    (place / "lsvq" / "ingest.toml").write_text("max_frames = 29\n")
+    over = "30.mp4: too large: 30 frames, at most 29 (--max-frames raises it)"
+    assert scored("lsvq", "konvid-1k") == {"30.mp4": over, "5.mp4": ""}
+    assert scored("lsvq", "--max-frames=30") == {"30.mp4": ""}
+    clips = place / "lsvq" / "clips"
+    assert scored(clips) == {"30.mp4": ""}, "a folder is no corpus"
+    assert scored(clips, "--max-frames=29") == {"30.mp4": over}
+    assert scored(clips, "--max-duration-s=1.1")["30.mp4"].endswith("1.2 s, at most 1.1 (--max-duration-s raises it)")
+    assert scored(clips, "--max-pixels=3071")["30.mp4"].endswith("at most 3071 (--max-pixels raises it)")
+    assert scored(clips, "--memory-budget=1000000")["30.mp4"].endswith("at most 1 MB (--memory-budget raises it)")
+    assert scored(clips) == {"30.mp4": ""}, "a cap ends with its run"
+    # From Python the same.
+    (named,) = api.predict(NAME, "lsvq", root=place)
+    assert named.reason == "30.mp4: too large: 30 frames, at most 29 (max_frames)"
+    assert [one.reason for one in api.predict(NAME, "lsvq", root=place, max_frames=30)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--max-pixels=0", "argument --max-pixels: 0, expected a whole number of at least 1"),
+        ("--max-frames=1e3", "argument --max-frames: 1e3, expected a whole number of at least 1"),
+        ("--max-duration-s=nan", "argument --max-duration-s: nan, expected a number above 0"),
+        ("--memory-budget=2GB", "argument --memory-budget: 2GB, expected a whole number of at least 1000000"),
+    ],
+)
+def test_a_cap_that_cannot_be_used_is_a_word_typed_wrongly(capsys, option, told):
+    with pytest.raises(SystemExit, match="2"):
+        main([NAME, "a.mp4", option])
+    assert told in capsys.readouterr().err
 
 
 def test_a_table_of_another_schema_names_what_it_lacks(root, tmp_path, capsys):

@@ -18,6 +18,7 @@ import pytest
 
 from vqa_assets import list_scores
 from vqa_assets.clip_list import open_list
+from vqa_assets.clips.caps import ClipCaps
 from vqa_assets.corpora import CORPORA
 from vqa_assets.errors import BrokenClipError, ClipError, VqaError
 from vqa_assets.feature_names import KONVID_V1
@@ -35,6 +36,7 @@ from vqa_assets.tables.files import this_process
 from vqa_assets.tables.makers import made_by
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets_tests.features.test_corpora import Measurable
+from vqa_assets_tests.ingest.test_trouble import as_wide_as
 from vqa_assets_tests.shared.clips import tiny_clip
 from vqa_assets_tests.shared.object_server import Bucket
 
@@ -161,6 +163,59 @@ def test_clips_of_a_store_are_brought_once_and_a_known_one_is_only_looked_at(
     assert not [path for (method, path) in bucket.server.asked if method == "GET" and path.endswith(CLIPS[:2])]
 
 
+def test_a_clip_over_a_cap_is_asked_again_when_the_cap_changes_and_no_other_is(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_clip(tmp_path / "long.mp4", 3, frames=30)
+    tiny_clip(tmp_path / "short.mp4", 4)
+    listed = write(tmp_path / "list.csv", [{"path": "long.mp4"}, {"path": "short.mp4"}])
+    out = tmp_path / "s.parquet"
+    over = {
+        "--max-frames=29": "too large: 30 frames, at most 29 (--max-frames raises it)",
+        "--max-duration-s=1": "too large: 1.2 s, at most 1 (--max-duration-s raises it)",
+    }
+    for option, reason in over.items():
+        status, rows = scored(place, listed, out, option)
+        assert (status, [row["reason"] for row in rows]) == (1, [reason, ""])
+        assert "1 of 2 rows without a score (1 too large); the first, long.mp4: too large" in capsys.readouterr().err
+    args = json.loads((tmp_path / "s.manifest.json").read_text())["run_provenance"]["args"]
+    assert args["max_duration_s"] == {"value": 1, "from": "command line"}
+    assert args["max_frames"] == {"value": 250_000, "from": "default"}
+    status, rows = scored(place, listed, out, "--max-frames", "30")
+    assert (status, [row["reason"] for row in rows]) == (0, ["", ""])
+    assert "1 clips measured, 1 known before" in capsys.readouterr().err
+    # What was measured under a wider cap has no score under a narrower one, as if it came for the first time.
+    assert [row["mos"] is None for row in scored(place, listed, out, "--max-frames=29")[1]] == [True, False]
+
+
+def test_a_clip_that_its_header_put_over_a_cap_is_read_when_the_cap_allows_it(place: Path, tmp_path: Path) -> None:
+    tiny_clip(tmp_path / "short.mp4", 4)
+    (tmp_path / "wide.mp4").write_bytes(as_wide_as(tmp_path / "short.mp4", 60_000))
+    listed, out = write(tmp_path / "list.csv", [{"path": "wide.mp4"}, {"path": "short.mp4"}]), tmp_path / "s.parquet"
+    reason = scored(place, listed, out)[1][0]["reason"]
+    assert reason.startswith("too large: 60000×60000 are 3600000000 pixels, at most 33177600 (--max-pixels raises it)")
+    status, rows = scored(place, listed, out, "--max-pixels=4000000000", "--memory-budget=1000000000000")
+    assert (status, [row["reason"] for row in rows]) == (0, ["", ""]), "its pictures are what they are"
+
+
+def test_the_caps_of_a_corpus_jsonl_are_its_ingest_toml_s_until_an_option_says_otherwise(
+    head_root: Path, tmp_path: Path
+) -> None:
+    root, out = tmp_path / "data", tmp_path / "s.parquet"
+    shutil.copytree(head_root, root)
+    corpus = Measurable(root, CORPORA["konvid-150k"])
+    for name, frames in {"long.mp4": 30, "short.mp4": 5}.items():
+        tiny_clip(corpus.add(name, mos=3.0, mos_scale="1-5-acr"), frames, frames=frames)
+    (corpus.clips.parent / "ingest.toml").write_text("max_frames = 10\n")
+    jsonl = corpus.write_jsonl()
+    assert [row["reason"] for row in scored(root, jsonl, out)[1]] == [
+        "too large: 30 frames, at most 10 (--max-frames raises it)", ""
+    ]  # fmt: skip
+    args = json.loads((tmp_path / "s.manifest.json").read_text())["run_provenance"]["args"]
+    assert args["max_frames"] == {"value": 10, "from": "ingest.toml"}
+    assert scored(root, jsonl, out, "--max-frames=30")[0] == 0
+
+
 @dataclass
 class Numbers:
     """An extractor of one family that decodes nothing: numbers by a clip's name; interrupted at its ``stops_at``-th."""
@@ -189,18 +244,31 @@ class FakeClips:
     head: Path
     folder: Path
 
-    def listed(self, rows: int = 10) -> Path:
+    def listed(self, rows: int = 10, times: int = 1) -> Path:
         self.folder.mkdir(exist_ok=True)
         for number in range(rows):
             (self.folder / f"{number:04d}.mp4").write_bytes(b"clip %d" % number)
-        return write(self.folder / "list.csv", [{"path": f"{number:04d}.mp4"} for number in range(rows)])
+        return write(self.folder / "list.csv", [{"path": f"{number:04d}.mp4"} for number in [*range(rows)] * times])
 
-    def score(self, extractor: Numbers, suffix: str = ".parquet", head: Path | None = None) -> tuple[bytes, list[str]]:
+    @property
+    def counters(self) -> dict[str, Any]:
+        """Those of the manifest beside the scores."""
+        counters: dict[str, Any] = json.loads((self.folder / "s.manifest.json").read_text())["counters"]
+        return counters
+
+    def score(
+        self,
+        extractor: Numbers,
+        suffix: str = ".parquet",
+        head: Path | None = None,
+        caps: ClipCaps = ClipCaps(),  # noqa: B008
+    ) -> tuple[bytes, list[str]]:
         """The bytes of the scores, and what was said."""
         root, out, said = DataRoot(self.folder / "none"), self.folder / f"s{suffix}", list[str]()
         clips = open_list(self.folder / "list.csv", root)
         tools = ClipTools(FakeProber(), FakeDownloader())
-        services = ListServices(extractor, tools, PoolOfEnvironment(), *caches_of(clips, root, out), said.append)
+        caches = caches_of(clips, root, out)
+        services = ListServices(extractor, tools, PoolOfEnvironment(), *caches, said.append, caps=caps)
         used = head or self.head
         score_list(open_head(used), used, clips, out, services, RunContext(root, {}, Path(__file__)))
         return out.read_bytes(), said
@@ -228,6 +296,30 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
         path.unlink()
     assert fake.score(whole, suffix)[0] == content
     assert len(whole.measured) == 10
+
+
+def test_a_clip_is_counted_once_wherever_the_list_repeats_it_as_measured_or_as_known(fake: FakeClips) -> None:
+    fake.listed(8, times=2)  # in windows of three: most clips come in two of them, and the sixth has no frame
+    with pytest.raises(KeyboardInterrupt):
+        fake.score(Numbers(stops_at=5))
+    going_on = Numbers()
+    fake.score(going_on)
+    known = 8 - len(set(going_on.measured))
+    assert known > 0
+    assert fake.counters == {
+        "rows": 16, "scored": 14, "without_score": {"not measured": 2}, "out_of_range": 14,
+        "clips_measured": 7 - known, "clips_known": known,
+    }  # fmt: skip
+    fake.score(Numbers())
+    assert (fake.counters["clips_measured"], fake.counters["clips_known"]) == (0, 7)
+
+
+def test_after_an_interrupt_other_caps_are_told(fake: FakeClips) -> None:
+    fake.listed()
+    with pytest.raises(KeyboardInterrupt):
+        fake.score(Numbers(stops_at=8))
+    _, said = fake.score(Numbers(), caps=ClipCaps(max_frames=1_000))
+    assert "did not finish; the caps changed since: every score is of them as they are now" in said[0]
 
 
 def test_after_an_interrupt_another_list_and_another_head_are_told_and_nothing_earlier_is_mixed_in(

@@ -100,6 +100,14 @@ def test_every_window_has_a_row_and_a_picture_of_the_same_stem_shows_them(head, 
     assert (out.read_bytes(), picture.read_bytes()) == before
 
 
+def test_a_clip_over_a_cap_has_no_windows_and_says_which_option_raises_it(head, clips, capsys):
+    arguments = [str(head), str(clips / "long.mp4"), "--every", "1s", "--csv"]
+    assert main([*arguments, "--max-duration-s", "2"]) == 1
+    (row,) = rows_of(capsys.readouterr().out)
+    assert row["reason"] == "long.mp4: too large: 2.4 s, at most 2 (--max-duration-s raises it)"
+    assert main([*arguments, "--max-duration-s", "2.4"]) == 0
+
+
 def test_windows_come_as_json_and_as_a_table_too(head, clips, tmp_path, capsys):
     arguments = [str(head), str(clips / "long.mp4"), "--every", "500ms"]
     assert main([*arguments, "--json"]) == 0

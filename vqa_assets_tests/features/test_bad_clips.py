@@ -429,10 +429,13 @@ def test_what_is_over_a_cap_by_its_row_its_header_or_its_reference_is_not_decode
     assert [key for key, _ in report.too_large] == ["row", "header", "reference", "raw"]
 
 
-def test_one_clip_over_a_cap_is_told_by_name(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vqa_assets.features.measuring.ClipCaps", lambda: ClipCaps(max_frames=11))
-    with pytest.raises(TooLargeError, match=r"plain\.mp4: too large: 12 frames, at most 11 \(max_frames\)"):
-        one_clip_row(plain, EXTRACT)
+@pytest.mark.parametrize("cap", CAPS)
+def test_one_clip_over_a_cap_is_told_by_name(plain: Path, cap: str) -> None:
+    with pytest.raises(TooLargeError, match=rf"plain\.mp4: too large: .*, at most .* \({cap}\)"):
+        one_clip_row(plain, EXTRACT, caps=ClipCaps(**{cap: CAPS[cap]}))
+    option = f"--{cap.replace('_', '-')}"
+    with pytest.raises(TooLargeError, match=rf"plain\.mp4: too large: .*, at most .* \({option} raises it\)"):
+        one_clip_row(plain, EXTRACT, caps=ClipCaps(**{cap: CAPS[cap]}, by_options=True))
 
 
 def test_one_clip_whose_header_tells_less_than_its_pictures_is_measured_against_what_they_are(
@@ -443,10 +446,9 @@ def test_one_clip_whose_header_tells_less_than_its_pictures_is_measured_against_
     size_at = content.index(b"avc1", content.index(b"stsd")) + 4 + 24  # ISO/IEC 14496-12, 12.1.3
     content[size_at : size_at + 4] = (16).to_bytes(2) * 2
     clip.write_bytes(content)
-    monkeypatch.setattr("vqa_assets.features.measuring.ClipCaps", lambda: ClipCaps(max_pixels=64 * 48 - 1))
     monkeypatch.setattr(ClipExtractor, "measure", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(TooLargeError, match="64×48 are 3072 pixels, at most 3071"):
-        one_clip_row(clip, EXTRACT)
+        one_clip_row(clip, EXTRACT, caps=ClipCaps(max_pixels=64 * 48 - 1))
 
 
 def test_a_full_disk_in_the_child_ends_the_run(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

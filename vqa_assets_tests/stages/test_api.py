@@ -70,6 +70,8 @@ NAME = "konvid-150k"
         (lambda root: api.predict("no_head", root, root=root), HeadError, "no clip in this folder"),
         (lambda root: api.predict("no_head", [], root=root), HeadError, "nothing to score"),
         (lambda root: api.predict("no_head", PACKAGE, root=root, workers=0), SettingsError, "predict: workers"),
+        (lambda root: api.predict("h", PACKAGE, root=root, max_frames=0), SettingsError, "predict: max_frames: 0, exp"),
+        (lambda root: api.predict("h", PACKAGE, root=root, max_frame=9), ArgumentError, "did you mean max_frames"),
         (lambda root: api.judge("mos", root / "no.csv", root=root, gate="x"), HeadError, "gate x: no recipe"),
         (lambda root: api.judge("mos", root / "no.csv", root=root, resamples=0), SettingsError, "resamples"),
         (
