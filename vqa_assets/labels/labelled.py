@@ -231,7 +231,7 @@ def _write_validated(join: Join, settings: LabelSettings, out: ForeignTable, dra
         if join.as_objects:
             _write_json(draft, (_json(row) for row in _labelled_objects(join, table.path)), out.format)
         else:
-            _write_columns(pl.scan_parquet(table.path), draft, out)
+            _write_columns(pl.scan_parquet(table.path, glob=False), draft, out)
 
 
 def _write_parquet(join: Join, path: Path) -> None:

@@ -192,7 +192,7 @@ def _facts(shared: SharedTable) -> tuple[int, int, dict[str, int]]:
     import polars as pl
 
     with reading(shared.path):
-        table = pl.scan_parquet(place_to_read(shared.path))
+        table = pl.scan_parquet(place_to_read(shared.path), glob=False)
         have = table.collect_schema().names()
         scored = pl.col("mos").is_not_null() if "mos" in have else pl.lit(value=False)
         rows, labelled = table.select(pl.len(), scored.sum().alias("labelled")).collect().row(0)

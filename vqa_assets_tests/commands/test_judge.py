@@ -312,15 +312,17 @@ class TestOwnHeads:
         assert turned.part("not trained on")["coverage"] is None
 
     def test_its_out_of_fold_predictions_tell_clips_and_contents_of_any_other_table(self, judge, root, tmp_path):
+        folder = tmp_path / "heads [1]"  # a pattern, too
+        folder.mkdir()
         for suffix in (".onnx", ".json"):
-            shutil.copy(root / "models" / f"{NAME}{suffix}", tmp_path)
-        shutil.copy(root / "out-of-fold.parquet", tmp_path / f"{NAME}.predictions.parquet")
+            shutil.copy(root / "models" / f"{NAME}{suffix}", folder)
+        shutil.copy(root / "out-of-fold.parquet", folder / f"{NAME}.predictions.parquet")
         trained = set(pl.read_parquet(root / "out-of-fold.parquet")["content_id"])
         new = labelled(40, seed=3)
         # Other clips of the same contents, and without a word on their corpus.
         same = labelled(120).with_columns(key=pl.format("again-{}", "key"))
         path = written(pl.concat([new, same]), tmp_path / "mixed.parquet")
-        found = judge(tmp_path / f"{NAME}.onnx", path)
+        found = judge(folder / f"{NAME}.onnx", path)
         assert found.judgement["trained_on"]["rows"] == int(same["content_id"].is_in(list(trained)).sum())
         assert "its out-of-fold predictions name the clips and contents" in found.out
         assert set(found.judgement["run_provenance"]["inputs"]) == {

@@ -310,7 +310,10 @@ class Models:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Models:
-    return Models(tmp_path_factory.mktemp("data"))
+    """Where heads are published; its name is a pattern, too."""
+    folder = tmp_path_factory.mktemp("data") / "data [1]"
+    folder.mkdir()
+    return Models(folder)
 
 
 @pytest.fixture(scope="module")

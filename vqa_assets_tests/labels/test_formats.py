@@ -37,7 +37,7 @@ def read(path):
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
     if path.suffix == ".csv":
-        return pl.read_csv(path, infer_schema=False).to_dicts()
+        return pl.read_csv(path, infer_schema=False, glob=False).to_dicts()
     return (
         json.loads(path.read_text())["rows"]
         if path.suffix == ".json"
@@ -48,8 +48,10 @@ def read(path):
 @pytest.mark.parametrize("out", FORMATS)
 @pytest.mark.parametrize("features", FORMATS)
 def test_any_feature_table_goes_out_in_any_format(features, out, tmp_path):
-    table, target = write(tmp_path / f"f.{features}", FEATURES), tmp_path / f"out.{out}"
-    labels = write(tmp_path / "l.jsonl", LABELS[:3])
+    folder = tmp_path / "tables [1]"  # a pattern, too
+    folder.mkdir()
+    table, target = write(folder / f"f.{features}", FEATURES), folder / f"out.{out}"
+    labels = write(folder / "l.jsonl", LABELS[:3])
     audit = label_features(table, [labels], target, LabelSettings(min_match_rate=0.7))
     assert (audit.input_rows, audit.matched_rows) == (4, 3)
     rows = read(target)
@@ -59,7 +61,7 @@ def test_any_feature_table_goes_out_in_any_format(features, out, tmp_path):
     assert rows[3]["mos"] is None
     assert [float(r["adm2"]) for r in rows] == [0.0, 0.1, 0.2, 0.3]
     assert validate_labelled(target, "mos_label_status") == 4
-    assert {p.name for p in tmp_path.iterdir()} == {table.name, target.name, labels.name}
+    assert {p.name for p in folder.iterdir()} == {table.name, target.name, labels.name}
 
 
 @pytest.mark.parametrize("labels", FORMATS)

@@ -42,9 +42,9 @@ TASKS = {"tabular-regression", "tabular-classification", "video-classification",
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
-    """A data root with everything in it that is passed on; no test writes there."""
+    """A data root with everything in it that is passed on; no test writes there, and its name is a pattern, too."""
     archive = Path(__file__).parents[1] / "shared" / "released" / "second.tar.gz"
-    return DataRoot(unpack(archive, tmp_path_factory.mktemp("released")))
+    return DataRoot(unpack(archive, tmp_path_factory.mktemp("released") / "data [1]"))
 
 
 @pytest.fixture

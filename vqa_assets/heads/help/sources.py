@@ -353,7 +353,7 @@ def _same_uploads(
     """Which of our rows are of an upload that the clips of a head's predictions are of, too."""
     import polars as pl
 
-    told = pl.read_parquet(predictions, columns=["key", "corpus"])
+    told = pl.read_parquet(predictions, columns=["key", "corpus"], glob=False)
     theirs = set(_uploads(told["key"].to_list(), told["corpus"].to_list(), corpora_facts)) - {None}
     return np.array([mark in theirs for mark in _uploads(own.keys, own.corpora, corpora_facts)], dtype=bool)
 

@@ -168,7 +168,7 @@ def _own_predictions(onnx: Path, manifest: Mapping[str, Any]) -> Path | None:
 def _by_predictions(path: Path, rows: KnownRows) -> Mask | None:
     """By the clips and contents that the predictions name; None where the file cannot be read."""
     try:
-        told = pl.read_parquet(path, columns=["key", "corpus", "content_id"]).cast(pl.String)
+        told = pl.read_parquet(path, columns=["key", "corpus", "content_id"], glob=False).cast(pl.String)
     except (pl.exceptions.PolarsError, OSError):
         return None
     clips = set(told.select("corpus", "key").iter_rows())
