@@ -135,7 +135,9 @@ def _not_for_dover(path: str, row: Mapping[str, Any]) -> str:
     if path.endswith(".yuv") and (row.get("width"), row.get("height")) != (1920, 1080):
         return "raw (.yuv) and not 1920×1080, for which DOVER takes every raw clip"
     return (
-        "a comma, a line break or a blank at an end of its path" if {*path} & {*",\n\r"} or path != path.strip() else ""
+        "with a comma, a line break or a blank at an end in its path"
+        if {*path} & {*",\n\r"} or path != path.strip()
+        else ""
     )
 
 
@@ -310,7 +312,7 @@ def _groups(clips: Sequence[ScoredClip], corpora: Mapping[str, Corpus]) -> tuple
 def _drawn(groups: Sequence[str], seed: int) -> dict[str, str]:
     """Content → ``train``, ``val`` or ``test``: of ten parts of about equal size eight, one and one.
 
-    Of fewer than twenty contents, parts are of one or two, of fewer than ten there are as many as contents.
+    Of fewer than twenty contents the parts are of about as many clips, of fewer than ten there are as many as contents.
     SharingError under three.
     """
     names = sorted(set(groups))

@@ -5,6 +5,7 @@ import pytest
 
 from vqa_assets.errors import TrainingError
 from vqa_assets.feature_names import KONVID_V1
+from vqa_assets.heads.judging.seen import KnownRows, Training
 from vqa_assets.heads.rows.reading import TrainingTable
 from vqa_assets.heads.rows.splitting import plan_sources, plan_splits
 from vqa_assets.heads.rows.synthetic import synthetic_table
@@ -29,6 +30,22 @@ def test_folds_and_holdout_share_no_row_and_no_content():
         assert not groups(part.train) & groups(plan.holdout)
         assert len(part.train) + len(part.test) == len(plan.final)
     assert 0 < len(plan.holdout) < 60
+
+
+def test_whose_content_was_trained_on_is_seen_too_be_it_of_another_part_or_corpus():
+    def seen(kind: str, *of: tuple[str, str, str | None], given_tests: tuple[str, ...] = ()) -> list[bool]:
+        corpora, contents, words = zip(*of, strict=True)
+        rows = KnownRows([f"{n}.mp4" for n in range(len(of))], corpora, [f"content:{c}" for c in contents], words)
+        found = Training(kind, 0, 0.0, ("lsvq",), given_tests, {}, False, None).seen(rows)
+        assert found is not None
+        return found.rows.tolist()
+
+    torn = [("lsvq", "a", "train"), ("lsvq", "a", "test"), ("lsvq", "b", "test"), ("kvq", "a", "test")]
+    assert seen("split", *torn) == [True, True, False, True]
+    assert seen("folds", ("lsvq", "a", None), ("kvq", "a", None), ("kvq", "b", None)) == [True, True, False]
+    # A content that a given test has is in no training, with none of its clips.
+    given = [("lsvq", "a", "test"), ("lsvq", "a", "train"), ("lsvq", "b", "train")]
+    assert seen("folds", *given, given_tests=("lsvq",)) == [False, False, True]
 
 
 def test_the_holdout_does_not_depend_on_the_number_of_folds():

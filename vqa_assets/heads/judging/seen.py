@@ -89,23 +89,37 @@ class Training:
         if not all(rows.corpora) or (self.kind == "split" and not all(rows.splits)):
             return None
         corpora = np.asarray(rows.corpora, dtype=object)
-        trained = np.isin(corpora, self.corpora) & self._not_held_out(rows, corpora)
+        trained = _of_contents(rows, np.isin(corpora, self.corpora) & self._not_held_out(rows, corpora))
         what = "this is the table it was trained on" if table_sha256 in self.tables else "it was trained on this corpus"
-        if self.kind == "folds" and self.copies:
-            return Seen(trained, f"{what}, whose clips stand twice: which of them were held out is not known")
-        return Seen(trained, f"{what}, and its splits are drawn by hash")
+        if self.kind == "split":
+            how = ", and its rows say their split"
+        elif self.kind != "folds":
+            how = ", on all of it"
+        elif self.copies:
+            how = ", whose clips stand twice: which of them were held out is not known"
+        else:
+            how = ", and its splits are drawn by hash"
+        return Seen(trained, f"{what}{how}")
 
     def _not_held_out(self, rows: KnownRows, corpora: NDArray[np.object_]) -> Mask:
+        """Which rows no split took away from training, where they are of its corpora."""
         words = np.asarray(rows.splits, dtype=object)
         if self.kind == "split":
             trained: Mask = words == "train"
             return trained
         if self.kind != "folds":
             return np.ones(len(corpora), dtype=bool)
-        tested = (words == "test") & np.isin(corpora, self.given_tests)
+        # Contents of a given test stay out of training with all their clips.
+        tested = _of_contents(rows, (words == "test") & np.isin(corpora, self.given_tests))
         held = np.array(holdout(rows.groups, self.holdout_share, self.seed), dtype=bool)
         learned: Mask = ~tested if self.copies else ~(held | tested)
         return learned
+
+
+def _of_contents(rows: KnownRows, chosen: Mask) -> Mask:
+    """All rows that show a content of the chosen ones."""
+    contents = {group for group, own in zip(rows.groups, chosen, strict=True) if own}
+    return np.array([group in contents for group in rows.groups], dtype=bool)
 
 
 def predictions_path(onnx: Path) -> Path:
