@@ -68,6 +68,14 @@ def named_or_counted(corpora: Sequence[str]) -> str:
     return ", ".join(corpora) if len(corpora) <= _MOST_NAMED else f"{len(corpora)} corpora"
 
 
+def size_in_words(count: float) -> str:
+    """Bytes in the largest decimal unit of which there is one: ``7.8 MB``."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} KB"
+
+
 def without_secrets(text: str) -> str:
     """A text whose addresses have lost user name, password and query: those of a message may be read by anybody."""
     return _SECRETS.sub(_cut, text) if ":/" in text else text

@@ -23,7 +23,7 @@ from vqa_assets.corpora.corpus import Archive
 from vqa_assets.errors import DownloadError, IngestError, SchemaError, SettingsError
 from vqa_assets.ingest.layout import ARCHIVES
 from vqa_assets.ingest.settings import IngestSettings
-from vqa_assets.printing import logger
+from vqa_assets.printing import logger, size_in_words
 from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.tables.files import read_json_object
 from vqa_assets.tables.publication import publishing
@@ -112,14 +112,6 @@ def check_space(corpus: Corpus, fetch: FetchPlan, folders: ClipFolders) -> None:
             size_in_words(free),
             remedy,
         )
-
-
-def size_in_words(count: float) -> str:
-    """Bytes for people, in decimal units."""
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} KB"
 
 
 def archives_to_come(corpus: Corpus, settings: IngestSettings, folder: Path) -> dict[Archive, str]:

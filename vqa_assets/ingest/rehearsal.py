@@ -35,7 +35,6 @@ from vqa_assets.ingest.fetching import (
     archives_to_come,
     check_space,
     free_bytes,
-    size_in_words,
 )
 from vqa_assets.ingest.gather import Services, arranged, gather_outcomes, refuse_dead_servers
 from vqa_assets.ingest.layout import CorpusLayout, check_paths_of_run, check_targets_of, unseen_by_others
@@ -46,6 +45,7 @@ from vqa_assets.ingest.rows import KEPT, LOST, IngestReport, Labelling, Loss, Ro
 from vqa_assets.ingest.run import count_names, disk_faults_in_words, refuse_folders, refuse_nothing, this_run_only
 from vqa_assets.ingest.settings import IngestSettings
 from vqa_assets.ingest.tools import ClipTools, DownloaderDescription, ProberDescription
+from vqa_assets.printing import size_in_words
 from vqa_assets.provenance import clean_url, utc_text
 from vqa_assets.settings import Resolved
 from vqa_assets.tables.files import refusal_of

@@ -90,8 +90,8 @@ def ingest_corpus(
     with disk_faults_in_words(layout.folder), corpus_lock(layout.folder, settings.lock_wait_s):
         annotations = read_annotations(corpus, settings, *files)
         if annotations.bad:
-            lines = first_lines(annotations.bad)
-            _log.warning("%s: %d bad rows in %s: %s", corpus.name, len(annotations.bad), annotations.path, lines)
+            rows = "1 bad row" if len(annotations.bad) == 1 else f"{len(annotations.bad)} bad rows"
+            _log.warning("%s: %s in %s: %s", corpus.name, rows, annotations.path, first_lines(annotations.bad))
         earlier = read_earlier(corpus, layout)
         if wrong := earlier.in_words():
             _log.warning("%s: %s: %s; whole rows stay, the others are made again", corpus.name, layout.output, wrong)

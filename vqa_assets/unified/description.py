@@ -11,11 +11,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA, EXTERNAL_SHARDS, Corpus, ExternalShard
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.corpora.opinions import CORPUS, LabelSummary, settled, summarize_rows
 from vqa_assets.corpora.scales import SCALES, MosScale
 from vqa_assets.errors import SchemaError
+from vqa_assets.printing import size_in_words
 from vqa_assets.unified.related import GROUPS_SHOWN, RelatedClips, find_related
 from vqa_assets.unified.table import TOTAL, unified_columns
 
@@ -65,7 +67,8 @@ class Durations:
         """The same in a few words."""
         if self.median_s is None:
             return "unknown"
-        text = f"{self.shortest_s:.4g}–{self.longest_s:.4g} s, median {self.median_s:.4g} s, {self.hours:.4g} h in all"
+        text = f"{self.shortest_s:.4g}–{self.longest_s:.4g} s, median {self.median_s:.4g} s, "
+        text += f"{clock(self.hours * 3600)} in all"
         return f"{text}, {self.unknown} unknown" if self.unknown else text
 
 
@@ -96,7 +99,7 @@ class ClipDescription:
         return {
             "corpus": self.corpus,
             "clips": self.clips,
-            "GB": f"{self.size_bytes / 1e9:.3g}",
+            "size": size_in_words(self.size_bytes),
             "scales": self.scales.in_words(),
             "resolutions": self.resolutions.in_words(),
             "frame rates": self.framerates.in_words(),

@@ -48,7 +48,7 @@ def test_a_duration_that_no_one_states_is_unknown_and_not_zero(parquet: Path) ->
     assert known == (8.0, 9.0, 10.0)
     assert (konvid.durations.hours, konvid.durations.unknown) == (0.005, 1)
     assert (total.durations.median_s, total.durations.unknown) == (9.0, 1)
-    assert konvid.durations.in_words() == "8–10 s, median 9 s, 0.005 h in all, 1 unknown"
+    assert konvid.durations.in_words() == "8–10 s, median 9 s, 18 s in all, 1 unknown"
 
 
 def test_a_corpus_without_any_duration_says_so(root_path: Path) -> None:
