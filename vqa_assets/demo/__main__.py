@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from vqa_assets.arguments import CommandParser
 from vqa_assets.clips.work import clock
 from vqa_assets.corpora import CORPORA
-from vqa_assets.definitions import build_defs
+from vqa_assets.definitions import build_defs, declared_corpora
 from vqa_assets.demo.demo_corpus import DemoCorpus, is_demo_manifest, make_demo_corpus, write_manifest
 from vqa_assets.demo.server import ClipServer
 from vqa_assets.errors import SettingsError, VqaError
@@ -43,11 +44,13 @@ _log = logger("vqa_assets.demo")
 def prepare(root: DataRoot, clips: int) -> DemoCorpus:
     """The demo's clips (made once) under ``<root>/.demo``, and the corpus's ``ingest.toml``.
 
-    SettingsError where the root holds a score file that is not the demo's.
+    SettingsError where the root holds a score file that is not the demo's, whichever corpus it is of.
     """
-    # the demo writes its own score file: one that somebody dropped stands in the way, and is never replaced
+    # The demo writes its own score file: one that somebody dropped stands in the way, and is never replaced. Beside
+    # other corpora its made-up scores would go into what is made of them all.
     own = root.corpus_dir(CORPUS) / CORPUS.acquisition.file
-    dropped = CorpusLayout.standing(CORPUS, root).waiting_annotation_files()
+    corpora = declared_corpora(root).values()
+    dropped = [path for one in corpora for path in CorpusLayout.standing(one, root).waiting_annotation_files()]
     files = dict.fromkeys([*([own] if own.exists() else []), *dropped])
     foreign = [path for path in files if not is_demo_manifest(path)]
     if foreign:
@@ -89,7 +92,8 @@ def summary_lines(root: DataRoot, demo: DemoCorpus) -> Iterator[str]:
     yield from _head(_manifest(root, "head"))
     yield ""
     yield f"files are in {root.path}"
-    yield f"see it all in the web UI (make ui): {OVERVIEW_ADDRESS} is the page to open first"
+    yield f"see it all in the web UI: vqa-assets ui --root {quote(str(root.path))} (in a checkout: make ui)"
+    yield f"the page to open first: {OVERVIEW_ADDRESS}"
 
 
 def _manifest(root: DataRoot, stage: str) -> Mapping[str, Any]:

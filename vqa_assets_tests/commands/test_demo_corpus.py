@@ -28,6 +28,7 @@ from vqa_assets.demo.demo_corpus import (
 )
 from vqa_assets.demo.scenes import Take, grain, moving_pictures, soften
 from vqa_assets.demo.server import ClipServer
+from vqa_assets_tests.corpora.test_declarations import MINE
 
 CLIPS = 5
 REPOSITORY = Path(__file__).parents[2]
@@ -162,6 +163,20 @@ def test_a_score_file_that_the_demo_did_not_write_is_never_replaced(
     assert "--root" in told
     assert own.read_text() == content
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [own]
+
+
+@pytest.mark.parametrize("name", ["konvid-1k/manifest.csv", "my-clips/scores.csv"])
+def test_made_up_scores_are_never_put_beside_another_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora/my-clips.toml").write_text(MINE)
+    file = tmp_path / name
+    file.parent.mkdir()
+    file.write_text("video_name,mos\na.mp4,3\n")
+    assert main(["--root", str(tmp_path), "--clips", "20"]) == 1
+    assert f"error: {file}: a score file that the demo did not write" in capsys.readouterr().err
+    assert not (tmp_path / "konvid-150k").exists()
 
 
 def test_the_demos_own_score_file_is_known_again(tmp_path: Path, demo: DemoCorpus) -> None:
