@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqa_assets.arguments import CommandParser
+from vqa_assets.arguments import CommandParser, nearest
 from vqa_assets.errors import HeadError, SettingsError, VqaError
 from vqa_assets.predict import find_head
 from vqa_assets.printing import plain, tell, tell_error
@@ -118,6 +118,7 @@ def _predictor(options: JudgeQuestion) -> "Predictor":
 
     A file by its suffix, else the table's column of that name, else a head by its name under the data root's models.
     """
+    from vqa_assets.heads.judging.judged_table import NEXT_TABLE
     from vqa_assets.heads.judging.predictors import column_predictor, head_predictor, number_of_vector
     from vqa_assets.heads.rows.vectors import with_blocks
     from vqa_assets.tables.foreign_tables import check_present, table_at
@@ -125,7 +126,11 @@ def _predictor(options: JudgeQuestion) -> "Predictor":
     name, columns = options.judged, options.columns
     onnx = typed_path(name).with_suffix(".onnx") if Path(name).suffix in (".onnx", ".json") else None
     if onnx is None:
-        check_present(options.table, "labelled table", "name a table with scores, such as features_with_mos.parquet")
+        check_present(
+            options.table,
+            "labelled table",
+            NEXT_TABLE,
+        )
         names = table_at(options.table).names
         if name in names or number_of_vector(name, names):
             if columns:
@@ -140,15 +145,21 @@ def _predictor(options: JudgeQuestion) -> "Predictor":
             onnx = find_head(name, options.root)
         except (HeadError, SettingsError) as error:
             more = ", …" if len(names) > _COLUMNS_SHOWN else ""
+            of_heads, of_columns = error.next_step if isinstance(error, HeadError) else "", nearest(name, names)
+            meant = of_heads or (f"did you mean {of_columns}?" if of_columns else "")
             raise HeadError(
                 f"{name}",
-                found=f"no file of a head, no head under <root>/models, and in {options.table.name} the columns "
-                f"{', '.join(names[:_COLUMNS_SHOWN])}{more}",
-                expected="an .onnx file, a head's name, or a column of numbers in the table",
-                next_step="name one of these",
+                found=f"no file of a head, no head under <root>/models, and no column of {options.table.name}"
+                + ("" if meant else f", which has {', '.join(names[:_COLUMNS_SHOWN])}{more}"),
+                expected="" if meant else "an .onnx file, a head's name, or a column of numbers in the table",
+                next_step=meant or "name one of these",
             ) from error
     if columns:
-        check_present(options.table, "labelled table", "name a table with scores, such as features_with_mos.parquet")
+        check_present(
+            options.table,
+            "labelled table",
+            NEXT_TABLE,
+        )
         # How long vectors are, only the table says.
         columns = tuple(with_blocks(columns, table_at(options.table).rows()))
     return head_predictor(onnx, columns)

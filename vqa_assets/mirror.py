@@ -20,7 +20,7 @@ from vqa_assets.clips.folders import is_object_address, why_no_key
 from vqa_assets.clips.hashing import hash_as_opened
 from vqa_assets.clips.stores import OpenStore, open_store
 from vqa_assets.errors import ObjectStoreError, ProvenanceError, SchemaError, VqaError
-from vqa_assets.printing import tell, tell_error
+from vqa_assets.printing import tell, tell_error, without_logins
 from vqa_assets.provenance import SCHEMA
 from vqa_assets.tables.content_errors import read_document
 from vqa_assets.tables.paths import DataRoot
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reread", action="store_true", help="read what is equal by the store's manifest, too")
     options = parser.parse_args(arguments)
     if not is_object_address(options.url):
-        parser.error("the url is no s3://, gs:// or az:// address of a bucket; credentials come from the environment")
+        parser.error(f"url {without_logins(options.url)!r}: no bucket's address, expected s3://…, gs://… or az://…")
     try:
         url = options.url.rstrip("/")
         result = mirror(DataRoot.resolve(options.root), open_store(url), reread=options.reread)

@@ -19,9 +19,9 @@ from vqa_assets.annotations.rows import VIDEO_SUFFIXES
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.declarations import DECLARATIONS, corpora_folder, named_folder, with_declared
 from vqa_assets.corpora.scales import OPINION_SCALES, MosScale
-from vqa_assets.errors import ArgumentError
+from vqa_assets.errors import ArgumentError, SettingsError
 from vqa_assets.ingest.settings import resolve
-from vqa_assets.printing import plain
+from vqa_assets.printing import plain, size_in_words
 from vqa_assets.provenance.reading import refuse_changes
 from vqa_assets.settings import toml_value
 from vqa_assets.tables.files import write_bytes
@@ -86,7 +86,12 @@ def make_corpus(
     seen = ClipsSeen.in_folder(clips or scores.absolute().parent, proposal.names, deep=clips is not None)
     target = corpus_dir / f"manifest{scores.suffix.lower()}"
     text = "\n".join(_declaration(name, scores, target.name, proposal, seen)) + "\n"
-    corpus = Corpus.of(tomllib.loads(text), f"--name {name}", "name it otherwise: --name NAME")
+    try:
+        corpus = Corpus.of(tomllib.loads(text), f"--name {name}", "name it otherwise: --name NAME")
+    except SettingsError as error:
+        raise ArgumentError(
+            error.what, found=error.found, expected=error.expected, next_step=error.next_step
+        ) from error
     content = scores.read_bytes()
     refuse_changes([file.as_read])
     read = read_annotations(corpus, resolve(corpus, {}, Path(os.devnull)).values, scores)
@@ -144,7 +149,7 @@ def _declaration(name: str, scores: Path, file: str, proposal: ScoreProposal, se
     columns = proposal.columns
     bytes_per_clip = seen.size_bytes // seen.clips if seen.clips else _BYTES_PER_CLIP
     basis = f"as {seen.clips} clips have" if seen.clips else "a guess: no clip was there"
-    size = f"{max(1, round(proposal.rows * bytes_per_clip / 1e6))} MB"
+    size = size_in_words(proposal.rows * bytes_per_clip)
     yield f"# Proposed by vqa-assets new-corpus from {plain(scores.name)}, {proposal.rows} rows. To look up:"
     yield from (f"# - {plain(line)}" for line in proposal.look_up)
     yield f"name = {toml_value(name)}"

@@ -23,7 +23,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vqa_assets.annotations.rows import VIDEO_SUFFIXES
-from vqa_assets.arguments import CommandParser, add_settings
+from vqa_assets.arguments import CommandParser, add_settings, nearest
 from vqa_assets.clips.cap_settings import StatedCaps
 from vqa_assets.clips.caps import CAP_NAMES, ClipCaps
 from vqa_assets.clips.geometry import is_raw
@@ -126,9 +126,13 @@ def find_head(name: str, root: str | None) -> Path:
     for folder in folders:
         if any((folder / f"{name}{suffix}").is_file() for suffix in (".json", ".onnx")):  # what lacks is told later
             return folder / f"{name}.onnx"
-    heads = ", ".join(sorted(p.stem for folder in folders for p in folder.glob("*.onnx"))) or "none"
+    heads = sorted(p.stem for folder in folders for p in folder.glob("*.onnx"))
+    near = nearest(name, heads)
     raise HeadError(
-        f"head {name}", found=f"no such head under {folders[0]}", expected=f"an .onnx file, or one of: {heads}"
+        f"head {name}",
+        found=f"no such head under {folders[0]}",
+        expected="" if near else f"an .onnx file, or one of: {', '.join(heads) or 'none'}",
+        next_step=f"did you mean {near}?" if near else "",
     )
 
 

@@ -5,6 +5,7 @@ A corpus begins with its annotation file, else with a corpus JSONL, a feature ta
 The stages are the assets; each is materialized through Dagster, so that runs, checks and lineage are in the web UI.
 """
 
+import argparse
 import logging
 import sys
 import time
@@ -268,7 +269,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = CommandParser(prog="vqa-assets run", description=__doc__)
     parser.add_argument("--root", help="data root (default: $VQA_DATA_ROOT, else data)")
     parser.add_argument("--dry-run", action="store_true", help="stop before training")
+    parser.add_argument("corpora", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.corpora:
+        parser.error(
+            "run takes no name: it is of every corpus that is there; of one: "
+            f"vqa-assets materialize ASSETS --partition {options.corpora[0]}"
+        )
     end_with_parent()  # where a job of the web UI started it
     log_to_stderr()
     try:

@@ -21,7 +21,7 @@ from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.provenance import SCHEMA, file_record
 from vqa_assets.tables.content_errors import read_document
 from vqa_assets.tables.files import place_to_read
-from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.paths import DataRoot, manifest_path
 from vqa_assets.tables.publication import settle, settle_root
 
 
@@ -90,6 +90,25 @@ def verify(manifest_file: Path, root: DataRoot | None = None) -> Verified:
             expected="a whole replay manifest",
             next_step="materialize the asset again",
         ) from error
+
+
+def manifest_of(file: Path) -> Path:
+    """The replay manifest that stands beside an artefact; a manifest is its own, and so is what is not there.
+
+    ProvenanceError where none stands there.
+    """
+    beside = manifest_path(file), file.with_suffix(".audit.json"), file.with_suffix(".json")
+    if file.suffix == ".json" or not file.is_file():
+        return file
+    for manifest in beside:
+        if manifest.is_file():
+            return manifest
+    raise ProvenanceError(
+        f"{file}",
+        found="no replay manifest beside it",
+        expected=f"one of {', '.join(one.name for one in beside)}",
+        next_step="materialize the asset that writes it",
+    )
 
 
 def find_root(manifest_file: Path, provenance: Mapping[str, Any]) -> DataRoot:
@@ -190,11 +209,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verifying = verbs.add_parser(
         "verify", description=about, help="compare what a replay manifest names with what is on disk"
     )
-    verifying.add_argument("manifest", type=Path, help="a replay manifest, e.g. x.manifest.json beside x.ext")
+    verifying.add_argument("manifest", type=Path, help="a replay manifest, or what it stands beside")
     verifying.add_argument("--root", help="data root (default: found from the manifest's place)")
     options = parser.parse_args(arguments)
     try:
-        verified = verify(options.manifest, DataRoot.resolve(options.root) if options.root else None)
+        verified = verify(manifest_of(options.manifest), DataRoot.resolve(options.root) if options.root else None)
     except VqaError as error:
         tell_error(error)
         return 1

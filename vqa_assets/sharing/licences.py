@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vqa_assets.corpora import Corpus, ExternalShard
+from vqa_assets.corpora import CORPORA, Corpus, ExternalShard
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
 from vqa_assets.errors import SharingError
 from vqa_assets.printing import cell, plain
@@ -81,11 +81,14 @@ def refuse_forbidden(sources: Sequence[LicensedSource], what: str, *, scores: bo
     forbidden = [source for source in sources if source.redistribution in words]
     if forbidden and not may:
         found = "; ".join(f"{source.name}: {source.licence} ({source.redistribution})" for source in forbidden)
+        # What is not known of a corpus of one's own can be looked up.
+        own = any(source.redistribution == UNKNOWN and source.name not in CORPORA for source in forbidden)
+        declared = "; of what you declared yourself, state licence and redistribution there" if own else ""
         raise SharingError(
             f"{what} is not passed on",
             found=found,
             expected=f"licences that let {'scores of single clips' if scores else 'a head of theirs'} be passed on",
-            next_step="--i-may says that you may all the same: its authors let you, or it stays with you",
+            next_step="--i-may says that you may all the same: its authors let you, or it stays with you" + declared,
         )
     return tuple(source.name for source in forbidden)
 

@@ -43,6 +43,8 @@ MISTAKES = (
     "materialize mos_head --partition konvid-150k --set epoch=5",
     "status --root nowhere",
     "run",
+    "run konvid-150k",
+    "mirror bucket",
     "ui --port 70000",
     "publish konvid150k --to shared",
     "publish konvid-150k --to shared",

@@ -633,7 +633,8 @@ def test_a_columns_name_stands_in_the_picture_as_it_is_written(judge, tmp_path, 
     [
         (("metric", "{folder}/gone.parquet"), "gone.parquet: found nothing there, expected a table with rows"),
         (("metric", "{folder}/table.txt"), "the suffix '.txt'"),
-        (("sharpness", "{table}"), "in table.parquet the columns key, corpus, content_id"),
+        (("sharpness", "{table}"), "no column of table.parquet, which has key, corpus, content_id"),
+        (("metrik", "{table}"), "no column of table.parquet; did you mean metric?"),
         (("{folder}/gone.onnx", "{table}"), "gone.onnx: found nothing there, expected an ONNX file"),
         (("word", "{table}"), "word: 'good', expected numbers"),
         (("metric", "{table}", "--target", "technical"), "expected a column of scores, technical; set target"),
@@ -650,6 +651,12 @@ def test_whatever_keeps_it_from_judging_is_told_with_status_2(tmp_path, capsys, 
     where = {"folder": tmp_path, "table": tmp_path / "table.parquet"}
     assert main([one.format(**where) for one in (*arguments, "--resamples", "2")]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_of_a_heads_name_typed_wrongly_the_nearest_is_told(judge, root):
+    near = f"{NAME[:-2]}{NAME[-1]}{NAME[-2]}"
+    assert f"{near}: no file of a head" in (told := judge(near, root / "train.parquet", "--root", root).err)
+    assert told.rstrip().endswith(f"; did you mean {NAME}?")
 
 
 def test_a_manifest_of_ours_says_the_columns_and_its_head_must_be_whole(judge, root, tmp_path):

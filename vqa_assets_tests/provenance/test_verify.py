@@ -12,7 +12,7 @@ import pytest
 
 from vqa_assets.errors import ProvenanceError
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
-from vqa_assets.provenance.verify import Match, main, verify
+from vqa_assets.provenance.verify import Match, main, manifest_of, verify
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import publishing
 from vqa_assets_tests.shared.clips import tiny_clips
@@ -62,6 +62,23 @@ def test_untouched_files_match_and_the_exit_code_is_0(made: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "konvid-150k/manifest.csv" in done.stdout
     assert "everything is as it was" in done.stdout
+
+
+def test_the_artefact_may_be_named_instead_of_its_manifest(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows_of_corpus = manifest(made).with_name("konvid_150k.jsonl")
+    assert main(["verify", str(manifest(made))]) == 0
+    told = capsys.readouterr().out
+    assert main(["verify", str(rows_of_corpus)]) == 0
+    assert capsys.readouterr().out == told
+    for name in ("head.json", "table.audit.json"):  # how those of heads and labelled tables are called
+        (made / name).write_text("{}")
+        artefact = (made / name.partition(".")[0]).with_suffix(".parquet")
+        artefact.touch()
+        assert manifest_of(artefact) == made / name
+    alone = rows_of_corpus.with_name("manifest.csv")
+    assert main(["verify", str(alone)]) == 1
+    expected = "one of manifest.manifest.json, manifest.audit.json, manifest.json"
+    assert f"manifest.csv: no replay manifest beside it, expected {expected}" in capsys.readouterr().err
 
 
 def test_the_command_it_prints_makes_an_equal_artefact_again(made: Path) -> None:

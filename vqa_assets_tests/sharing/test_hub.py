@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,9 @@ def test_what_a_licence_forbids_is_refused_by_name_and_nothing_is_written(root: 
     unknown, free = LicensedSource.of("kvq", CORPORA["kvq"]), LicensedSource.of("youtube-ugc", CORPORA["youtube-ugc"])
     with pytest.raises(SharingError, match=r"a-head is not passed on: kvq: unknown"):
         refuse_forbidden([free, unknown], "a-head", scores=False, may=False)
+    own = replace(unknown, name="my-clips")
+    with pytest.raises(SharingError, match=r"of what you declared yourself, state licence and redistribution there"):
+        refuse_forbidden([own], "a-head", scores=False, may=False)
     assert refuse_forbidden([free], "a-table", scores=True, may=False) == ()
 
 

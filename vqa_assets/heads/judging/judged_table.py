@@ -25,6 +25,7 @@ from vqa_assets.tables.specs import LABELLED, STATUS_COLUMN
 
 TRAINING_COLUMN = MOS_TARGET.name
 """The target's column in labelled tables."""
+NEXT_TABLE = "name a table with scores, such as <root>/<corpus>/features_with_mos.parquet"
 _CONTENT = ("content_id", *columns_in_role("content"))
 F64 = NDArray[np.float64]
 
@@ -72,7 +73,7 @@ def read_judged(path: Path, target: str) -> JudgedTable:
     1–5. Rows that ``mos_label_status`` calls unlabelled have no score, and neither have encodes that failed. LabelError
     where there is no such column, or it holds text.
     """
-    check_present(path, "labelled table", "name a table with scores, such as features_with_mos.parquet")
+    check_present(path, "labelled table", NEXT_TABLE)
     table = table_at(path)
     as_read = read_now({"table": path})["table"]
     names = table.names
