@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
 ((SCRIPT),) = re.findall(r"^```python script\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 NAME, CLIPS = "my-clips", 10
+HEAD = "models/experiments/my_clips_mos_head.quick"
 SOURCES = ("testsrc2", "mandelbrot", "cellauto=rule=110", "life=mold=10:death_color=#c83232:life_color=#00ff00")
 DECLARATION = """
 name = "my-clips"
@@ -104,16 +105,16 @@ def test_a_run_of_dagster_makes_the_same_files_byte_by_byte_and_the_same_manifes
         (root_path / name).parent.mkdir(exist_ok=True)
         (root_path / name).symlink_to(by_calls / name)
     (root_path / NAME / "scores.csv").write_bytes((by_calls / NAME / "scores.csv").read_bytes())
-    nr_v1 = {"extractor": {"feature_sets": ["nr-v1"]}}
     assert platform.run("corpus_jsonl", partition=NAME).success
-    assert platform.run("clip_features", partition=NAME, resource_config=nr_v1).success
+    assert platform.run("clip_features", partition=NAME).success
     assert platform.run("mos_features", partition=NAME).success
-    assert platform.run("mos_head", partition=NAME, feature_schema="nr-v1", epochs=10, protocol_splits=0).success
+    stated = {"name": "quick", "feature_schema": "nr-v1", "epochs": 10, "protocol_splits": 0}
+    assert platform.run("mos_head", partition=NAME, **stated).success
     assert platform.run("unified_corpus", "unified_features").success
     assert api.unify(root=by_calls).rows == api.unify_features(root=by_calls).rows == CLIPS
     unified = "aggregated/unified_features"
     tables = [f"{NAME}/features.parquet", f"{NAME}/features_with_mos.parquet", f"{unified}.parquet"]
-    heads = [f"models/my_clips_mos_head{end}" for end in (".onnx", ".predictions.parquet", "_card.png")]
+    heads = [f"{HEAD}{end}" for end in (".onnx", ".predictions.parquet", "_card.png")]
     for name in (*tables, *heads):
         one, other = ((root / name).read_bytes() for root in (by_calls, root_path))
         assert hashlib.sha256(one).hexdigest() == hashlib.sha256(other).hexdigest(), name
@@ -124,6 +125,6 @@ def test_a_run_of_dagster_makes_the_same_files_byte_by_byte_and_the_same_manifes
     assert len(rows[0]) == CLIPS
     assert rows[0] == rows[1]
     manifests = ("my_clips.manifest.json", "features.manifest.json", "features_with_mos.audit.json")
-    of_all = ("aggregated/unified_corpus.manifest.json", f"{unified}.manifest.json", "models/my_clips_mos_head.json")
+    of_all = ("aggregated/unified_corpus.manifest.json", f"{unified}.manifest.json", f"{HEAD}.json")
     for name in (*(f"{NAME}/{one}" for one in manifests), *of_all):
         assert described(by_calls / name) == described(root_path / name)
