@@ -257,6 +257,10 @@ def test_a_helper_with_other_columns_is_refused_by_their_names_or_left_out_of_al
     helper = read_helper(HelpSources({OTHER: lacking, "lsvq": whole}, every=True), *given, said.append)
     assert (list(helper.facts), list(helper.left_out)) == (["lsvq"], [OTHER])
     assert said[0].startswith("help_from: live-vqc is left out: features that cannot be trained on: live-vqc: x3")
+    torn = folder / "torn.parquet"
+    torn.write_bytes(whole.read_bytes()[:-40])
+    helper = read_helper(HelpSources({OTHER: torn, "lsvq": whole}, every=True), *given, said.append)
+    assert "torn.parquet: found no Parquet file" in helper.left_out[OTHER]
     with pytest.raises(TrainingError, match=r"help_from: all: live-vqc: .*expected a corpus with the 30 columns"):
         read_helper(HelpSources({OTHER: lacking}, every=True), *given, quiet)
 

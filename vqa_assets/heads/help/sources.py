@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vqa_assets.corpora.contents import joined_groups
-from vqa_assets.errors import HeadError, SettingsError, TrainingError
+from vqa_assets.errors import HeadError, SchemaError, SettingsError, TableError, TrainingError
 from vqa_assets.heads.help.advice import could_help
 from vqa_assets.heads.judging.seen import OF_EVERY_ROW, KnownRows, predictions_path, training_of
 from vqa_assets.heads.members.large_tables import stacked
@@ -217,10 +217,10 @@ def _rows_of(
 
 
 def _refused(name: str, files: TableFiles, own: TrainingTable, chosen: Chosen, settings: TrainingSettings) -> str:
-    """Why one corpus cannot help; empty where it can."""
+    """Why one corpus cannot help, a table that cannot be read among the reasons; empty where it can."""
     try:
         _rows_of({name: files}, own, chosen, settings)
-    except TrainingError as error:
+    except (TrainingError, TableError, SchemaError) as error:
         return f"{error.what}: {error.found}"
     return ""
 
