@@ -118,7 +118,8 @@ class ListReport:
     """What became of the rows of a list: ``without`` are those without a score, by what was in the way.
 
     ``measured`` counts the clips that this run measured, ``known`` those that it had not to; rows of equal bytes are
-    one clip, wherever in the list they are. ``first`` are a few keys with the reason why there is no score.
+    one clip, wherever in the list they are. ``first`` are a few keys, or numbers of rows without one, with the reason
+    why there is no score.
     """
 
     rows: int = 0
@@ -437,7 +438,7 @@ class _Scoring:
                 continue
             report.without[what] += 1
             if len(report.first) < _SHOWN:
-                report.first.append((one.key[:_LONGEST], one.reason[:_LONGEST]))
+                report.first.append((one.key[:_LONGEST] or f"row {report.rows}", one.reason[:_LONGEST]))
         self.watch.update(report.rows, report.without.total())
 
     def _outcomes(self, listed: Mapping[str, ListedClip]) -> dict[str, ClipOutcome]:

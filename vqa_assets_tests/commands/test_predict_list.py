@@ -115,6 +115,14 @@ def test_rows_come_out_in_the_lists_order_and_each_without_a_score_says_why(
     }
 
 
+def test_a_row_that_names_nothing_is_told_by_its_number(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = write(tmp_path / "list.parquet", [{"path": "a.mp4"}, {"path": None}])
+    assert scored(place, listed, tmp_path / "s.parquet", "--clips-url", str(place / "clips"))[0] == 1
+    assert "(1 no place); the first, row 2: no clip is named in column path\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
 def test_a_list_of_any_format_gives_the_same_scores_as_csv_too_and_a_known_clip_is_not_measured_again(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
