@@ -26,6 +26,7 @@ from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.corpus import GENERAL_SPELLINGS
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import SettingsError, TableError
+from vqa_assets.settings import LONGEST_NAME_BYTES, LONGEST_PATH_BYTES, fits_a_disk, typed_path
 from vqa_assets.tables.foreign_tables import ForeignTable, check_present, table_at
 from vqa_assets.tables.paths import DataRoot
 
@@ -36,7 +37,7 @@ CLIP_COLUMNS = (
 )
 """Columns, in any case, that say where a row's clip lies: names and addresses as score files spell them, too."""
 KEY_COLUMNS = ("key", "clip_key", "clip_id", "video_id", "id")
-"""Columns that name a row, first present wins; a row of a list without one is named as its clip is."""
+"""Columns, in any case, that name a row, first present wins; a row of a list without one is named as its clip is."""
 _OF_CORPUS = ("src", "src_sha256")
 """What the rows of a corpus JSONL have: there ``src`` is the clip, whatever else is in them."""
 _PART = "score_drop"
@@ -141,6 +142,8 @@ class ClipList:
         if "://" in source:
             return self._object(source)
         why = "a NUL is in it" if "\0" in source else ""
+        if not isinstance(self.root, ClipStore) and not fits_a_disk(self.root / source):
+            why = why or f"no disk takes more than {LONGEST_NAME_BYTES} bytes of a name, or {LONGEST_PATH_BYTES} in all"
         if isinstance(self.root, ClipStore) and not Path(source).is_absolute():
             why = why or why_no_key(source)
         if why:
@@ -185,7 +188,8 @@ def open_list(
     clip = _column_of_clips(table, clip_column)
     # Of a corpus's rows the clip's name is the key, as in its feature table.
     keys = () if set(_OF_CORPUS) <= set(table.names) else KEY_COLUMNS
-    key = key_column or next((name for name in keys if name in table.names and name != clip), "")
+    others = {name.lower(): name for name in reversed(table.names) if name != clip}
+    key = key_column or next((others[name] for name in keys if name in others), "")
     if key and key not in table.names:
         raise _no_column(table, f"the key column {key}", "--key-column")
     scratch = scratch_bytes or SCRATCH_BYTES
@@ -231,8 +235,6 @@ def _no_column(table: ForeignTable, what: str, option: str, names: Sequence[str]
 
 
 def _named_root(named: str, scratch_bytes: int) -> ClipRoot:
-    from vqa_assets.settings import typed_path
-
     if "://" in named:
         if is_object_address(named):
             return ClipStore(named.rstrip("/"), scratch_bytes)

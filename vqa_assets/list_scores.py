@@ -310,7 +310,7 @@ def _tell_repeats(facts: ListFacts, clips: ClipList, say: Say) -> None:
         rows = " and ".join(map(str, facts.rows_of_it))
         say(
             f"{clips.path}: {facts.repeats} of {facts.rows} rows repeat a key of a row before, the first "
-            f"{facts.repeated} (rows {rows}); each row is scored and keeps its place"
+            f"{facts.repeated[:_LONGEST]} (rows {rows}); each row is scored and keeps its place"
         )
 
 

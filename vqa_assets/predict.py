@@ -31,7 +31,7 @@ from vqa_assets.clips.work import ProgressLine, completed, stopping
 from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.corpora.raw_video import RawVideo
 from vqa_assets.errors import ClipError, HeadError, TableError, VqaError
-from vqa_assets.printing import hand_out, plain, tell, tell_error, without_secrets
+from vqa_assets.printing import hand_out, plain, public, tell, tell_error
 from vqa_assets.settings import fits_a_disk, typed_path
 from vqa_assets.stages.run import faults_in_words
 from vqa_assets.tables.files import write_bytes
@@ -109,7 +109,8 @@ class Scored:
 
 
 def _to_stderr(text: str) -> None:
-    tell(text, file=sys.stderr)
+    # A line, whatever a name in it holds; a list may hold addresses with a password in them.
+    tell(public(text), file=sys.stderr)
 
 
 def find_head(name: str, root: str | None) -> Path:
@@ -448,7 +449,7 @@ def _has_scores(path: Path) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0 where all was scored, 1 for an error or a clip that could not be measured."""
     command = parser()
-    options = command.parse_args(arguments)
+    options = command.parse_intermixed_args(arguments)  # clips may stand behind options, too
     if bool(options.sources) == bool(options.listed):
         command.error("clips, tables or --from: one of them is needed" + (", not both" if options.sources else ""))
     try:
@@ -471,7 +472,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             head = open_head(onnx)
             for warning in head.warnings:
-                tell(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
+                _to_stderr(f"warning: {head.manifest.id} is {warning}")
             if options.every is not None:
                 return _by_windows(head, tables, clips, options, kind)
             scored = score_all(head, tables, clips, options.workers, options.root)
@@ -481,7 +482,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 text = as_csv(head.target, scored) if kind == "csv" else as_table(head.target, scored)
             if options.out:
                 _write(options.out, text)
-                tell(f"{len(scored)} scores written to {options.out}", file=sys.stderr)
+                _to_stderr(f"{len(scored)} scores written to {options.out}")
             else:
                 hand_out(text)
     except BrokenPipeError:  # who reads the scores has had enough
@@ -540,11 +541,8 @@ def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
     settle(out.absolute().parent)
     head = open_head(onnx)
     for warning in head.warnings:
-        tell(f"warning: {head.manifest.id} is {warning}", file=sys.stderr)
+        _to_stderr(f"warning: {head.manifest.id} is {warning}")
     _refuse_clips_alone(head, f"{options.listed}")
-
-    def say(text: str) -> None:
-        tell(without_secrets(text), file=sys.stderr)  # a list may hold addresses with a password in them
 
     stated = _stated_caps(options)
     caps = stated.over(clips.caps, by_options=True)
@@ -558,42 +556,42 @@ def _by_list(options: argparse.Namespace, words: Sequence[str]) -> int:
             ClipTools(ProberDescription(caps=caps), DownloaderDescription()),
             PoolOfEnvironment(),
             *caches_of(clips, root, out),
-            say,
+            _to_stderr,
             options.workers,
             caps,
             stated.stated_caps,
         ),
-        RunContext(root, {}, Path(__file__), ("predict", *words)),
+        RunContext(root, {}, Path(__file__), ("vqa-assets", "predict", *words)),
     )
-    say(f"{report.rows} rows of {options.listed}: {report.scored} scored, in {out}; its manifest lies beside it")
-    say(f"{report.measured} clips measured, {report.known} known before")
+    _to_stderr(f"{report.rows} rows of {options.listed}: {report.scored} scored, in {out}; its manifest lies beside it")
+    _to_stderr(f"{report.measured} clips measured, {report.known} known before")
     if report.out_of_range:
-        say(f"{report.out_of_range} rows out of the range that {head.manifest.id} was trained on")
+        _to_stderr(f"{report.out_of_range} rows out of the range that {head.manifest.id} was trained on")
     if report.without:
         key, reason = report.first[0]
-        say(f"{report.in_words()}; the first, {key}: {reason}")
-        say("next: the column reason says why of each row; once it is mended, the same command reads only those again")
+        _to_stderr(f"{report.in_words()}; the first, {key}: {reason}")
+        _to_stderr(
+            "next: the column reason says why of each row; once it is mended, the same command reads only those again"
+        )
     return int(bool(report.without))
 
 
 def _tell_of(scored: Sequence[Scored], head: "Head", kind: str) -> None:
     """What a person should know of the scores beside themselves."""
     if not scored:
-        tell("no row to score: the tables are empty", file=sys.stderr)
+        _to_stderr("no row to score: the tables are empty")
     elif kind == "csv" and head.manifest.interval is None:
-        tell(
-            f"{head.target}_low and {head.target}_high are empty: {head.manifest.id} has no interval, as its card says",
-            file=sys.stderr,
+        _to_stderr(
+            f"{head.target}_low and {head.target}_high are empty: {head.manifest.id} has no interval, as its card says"
         )
     missing = [one for one in scored if math.isnan(one.score)]
     if missing:
-        tell(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}", file=sys.stderr)
+        _to_stderr(f"{len(missing)} of {len(scored)} without a score; first: {missing[0].key}")
     if beyond := [one for one in scored if one.out_of_range]:
         columns = ", ".join((beyond[0].out_of_range or ())[:_COLUMNS_SHOWN])
-        tell(
+        _to_stderr(
             f"{len(beyond)} of {len(scored)} out of the range that {head.manifest.id} was trained on; "
-            f"first: {beyond[0].key} ({columns})",
-            file=sys.stderr,
+            f"first: {beyond[0].key} ({columns})"
         )
 
 
@@ -623,17 +621,17 @@ def _by_windows(
         _write(options.out, text)
         ends = (head.scale.low, head.scale.low + head.scale.span)
         _write(_picture(options.out), by_windows.picture_png(head.target, scored, ends))
-        tell(f"windows of {len(scored)} clips written to {options.out}, {_picture(options.out)}", file=sys.stderr)
+        _to_stderr(f"windows of {len(scored)} clips written to {options.out}, {_picture(options.out)}")
     else:
         hand_out(text)
     for clip in scored[:_CLIPS_TOLD]:
-        tell(by_windows.summary(clip), file=sys.stderr)
+        _to_stderr(by_windows.summary(clip))
     windows = [one for clip in scored for one in clip.rows]
     if missing := sum(math.isnan(one.score) for one in windows):
-        tell(f"{missing} of {len(windows)} windows without a score; each says why", file=sys.stderr)
+        _to_stderr(f"{missing} of {len(windows)} windows without a score; each says why")
     if beyond := sum(bool(one.out_of_range) for one in windows):
         range_of = f"the range that {head.manifest.id} was trained on"
-        tell(f"{beyond} of {len(windows)} windows out of {range_of}: it saw whole clips", file=sys.stderr)
+        _to_stderr(f"{beyond} of {len(windows)} windows out of {range_of}: it saw whole clips")
     return int(any(math.isnan(clip.mean_of_windows) for clip in scored))
 
 

@@ -112,7 +112,7 @@ def score_windows(
     line = ProgressLine("predict", len(clips), lambda text: tell(text, file=sys.stderr))
 
     def work(clip: NamedClip) -> "ClipByWindows":
-        return one_clip_windows(clip.path, extractor, every_s, caps=clip.caps, stop=stop)
+        return one_clip_windows(clip.path, extractor, every_s, raw=clip.raw, caps=clip.caps, stop=stop)
 
     scored: dict[NamedClip, ScoresByWindow] = {}
     with ThreadPoolExecutor(workers) as pool, stopping(stop, pool):

@@ -198,7 +198,7 @@ class FeatureCache:
             raise FeatureError(
                 f"{self.path}: the feature cache cannot be used",
                 found=str(error),
-                next_step="make the folder writable, or wait for the other run",
+                next_step="free space, make the folder writable, or wait for the other run",
             ) from error
 
 

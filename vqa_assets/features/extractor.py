@@ -190,11 +190,14 @@ class ClipExtractor:
                     break
             return under_way.columns() if under_way is not None else {}
 
-    def measure_windows(self, clip: Path, every_s: Fraction, stop: threading.Event | None = None) -> MeasuredWindows:
+    def measure_windows(
+        self, clip: Path, every_s: Fraction, stop: threading.Event | None = None, raw: RawVideo | None = None
+    ) -> MeasuredWindows:
         """What the families measure of each window of a clip, and of the clip as ``measure`` does, in one decode.
 
         Windows go to the clip's end, beyond ``max_frames`` too; ``planned_windows`` says where they begin. What cannot
-        be measured costs its window. Raises as ``measure``, and SettingsError for a family that measures no windows.
+        be measured costs its window. ``raw`` is what the clip is without a container. Raises as
+        ``measure``, and SettingsError for a family that measures no windows.
         """
         families = self._families()
         if unfit := [family.name for family in families if not family.measures_windows]:
@@ -204,7 +207,7 @@ class ClipExtractor:
                 expected="families whose measures of a window are those of the clip there",
                 next_step="measure nr-v1 or a backbone",
             )
-        file = ClipFile(clip)
+        file = ClipFile(clip, raw)
         timeline = Timeline.of(file, sys.maxsize)
         with opened(file) as source, ExitStack() as stack:
             if not timeline.count:

@@ -678,19 +678,20 @@ def one_clip_windows(
     extractor: "ClipExtractor",
     every_s: Fraction,
     *,
+    raw: RawVideo | None = None,
     caps: ClipCaps | None = None,
     stop: threading.Event | None = None,
 ) -> ClipByWindows:
     """The columns of the feature table for a clip and for each window of it; raises as ``one_clip_row``."""
 
     def rows(facts: Mapping[str, Any]) -> ClipByWindows:
-        measured = extractor.measure_windows(clip, every_s, stop)
+        measured = extractor.measure_windows(clip, every_s, stop, raw)
         windows = [
             (window, row if isinstance(row, ClipError) else feature_row(facts, row)) for window, row in measured.windows
         ]
         return ClipByWindows(feature_row(facts, joined(measured.whole)), windows)
 
-    return _of_one_clip(clip, None, caps or ClipCaps(), stop, rows)
+    return _of_one_clip(clip, raw, caps or ClipCaps(), stop, rows)
 
 
 def _of_one_clip(

@@ -30,6 +30,7 @@ ROW = "_row"
 """Column of the rows' places: the line in JSON Lines, else the row's number, from 1."""
 REFUSED = "_no_number:"
 """Begins the name of the column that holds, as code would write them, the values of a number column that are none."""
+_HAS_VALUE = "_has_value:"
 _CHUNK = 20_000
 _ROWS_OF_NAMES = 1_000
 _BEFORE_EMPTY_ROWS = (b"\n\n", b"\n\r\n", b"\n,", b"\n;", b"\n\t")
@@ -135,7 +136,10 @@ class ForeignTable:
         """The error of a file whose content cannot be read to its end."""
         reason = str(error).partition("\n")[0]
         return TableError(
-            f"{self.path}", found=f"content that cannot be read ({reason})", expected="a whole table", next_step=_NEXT
+            f"{self.path}",
+            found=f"content that cannot be read ({reason})",
+            expected="text in UTF-8" if "utf-8" in reason.lower() else "a whole table",
+            next_step=_NEXT,
         )
 
     def rows(self, texts: Iterable[str] = (), *, typed: bool = True) -> pl.LazyFrame:
@@ -154,7 +158,7 @@ class ForeignTable:
             ):
                 may_have_empty_rows = any(content.find(sign) >= 0 for sign in _BEFORE_EMPTY_ROWS)
             # the filter costs a pass over all columns: only where the bytes show that it may find something
-            return rows.filter(pl.any_horizontal(pl.all().is_not_null())) if may_have_empty_rows else rows
+            return _without_empty_rows(rows) if may_have_empty_rows else rows
         try:
             rows_of_values = [row for _, row in self.objects()]
             return pl.DataFrame([_series(n, [row.get(n) for row in rows_of_values]) for n in self.names]).lazy()
@@ -210,7 +214,7 @@ class ForeignTable:
                 for batch in file.iter_batches(batch_size=rows_at_once, columns=list(columns)):
                     yield pl.DataFrame(pl.from_arrow(batch))
         elif self.format is Format.CSV:
-            rows = self._scan_csv(typed=False).filter(pl.any_horizontal(pl.all().is_not_null())).select(columns)
+            rows = _without_empty_rows(self._scan_csv(typed=False)).select(columns)
             yield from rows.collect_batches(chunk_size=rows_at_once, maintain_order=True)
         else:
             objects = self.objects()
@@ -385,6 +389,12 @@ def check_present(path: Path, role: str, made_by: str) -> None:
         found = "found a Git-LFS pointer" if begin else "found an empty file"
         next_step = "run git lfs pull where it came from" if begin else made_by
     raise TableError(f"{role} {path}", found=found, expected="a table with rows", next_step=next_step)
+
+
+def _without_empty_rows(rows: pl.LazyFrame) -> pl.LazyFrame:
+    # A column of its own: polars takes seconds to plan a filter that names a thousand columns itself.
+    has_value = pl.any_horizontal(pl.all().is_not_null()).alias(_HAS_VALUE)
+    return rows.with_columns(has_value).filter(_HAS_VALUE).drop(_HAS_VALUE)
 
 
 def key_text(column: str, dtype: pl.DataType, what: str = "") -> pl.Expr:

@@ -268,6 +268,13 @@ def test_a_clip_over_a_cap_is_scored_where_an_option_allows_it_and_a_corpus_s_ow
     assert [one.reason for one in api.predict(NAME, "lsvq", root=place, max_frames=30)] == [""]
 
 
+def test_clips_may_stand_behind_options_and_their_names_forge_no_line(root, tmp_path, capsys):
+    (tmp_path / "a.mp4").write_bytes(b"no video" * 100)
+    forged = (tmp_path / "a.mp4").rename(tmp_path / "b\nerror: all is lost.mp4")
+    assert main(["--root", str(root), NAME, "--csv", str(forged), "--workers=1"]) == 1
+    assert "1 of 1 without a score; first: b\\u000aerror: all is lost.mp4\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("option", "told"),
     [

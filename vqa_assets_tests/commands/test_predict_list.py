@@ -224,6 +224,24 @@ def test_the_caps_of_a_corpus_jsonl_are_its_ingest_toml_s_until_an_option_says_o
     assert scored(root, jsonl, out, "--max-frames=30")[0] == 0
 
 
+def test_a_name_in_a_list_forges_no_line_and_one_that_no_disk_holds_is_said_to_be_so(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"path": "a" * 300, "Key": "x\nerror: all is lost"}, {"path": "", "Key": ""}, {"path": "a.mp4", "Key": "a"}]
+    wide = [{**row, **{f"column {number}": "1" for number in range(2_000)}} for row in rows]
+    status, found = scored(
+        place, write(tmp_path / "list.csv", wide), tmp_path / "s.parquet", "--clips-url", str(place / "clips")
+    )
+    assert (status, [row["key"] for row in found]) == (1, ["x\nerror: all is lost", "", "a"])
+    assert found[0]["reason"].startswith("nothing can have this name: no disk takes more than 255 bytes of a name")
+    told = capsys.readouterr().err
+    assert "(2 no place); the first, x\\u000aerror: all is lost: nothing can have this name" in told
+    manifest = json.loads((tmp_path / "s.manifest.json").read_text())
+    assert [one["key"] for one in manifest["first_without_score"]] == ["x\nerror: all is lost", "row 2"]
+    assert verify(["verify", str(tmp_path / "s.manifest.json"), "--root", str(place)]) == 0
+    assert "\n  vqa-assets predict konvid_mos_head_v1 --root " in capsys.readouterr().out
+
+
 @dataclass
 class Numbers:
     """An extractor of one family that decodes nothing: numbers by a clip's name; interrupted at its ``stops_at``-th."""
@@ -371,7 +389,17 @@ def test_a_list_that_is_written_to_while_it_is_scored_is_refused_and_nothing_is_
         (None, (), "list of clips {list}: found nothing there, expected a table with rows"),
         ("", (), "list of clips {list}: found an empty file"),
         ("path\n", (), "{list}: no row, expected a clip in each row; list the clips to score"),
+        (
+            "path,key\na,ü\n".encode("utf-16"),
+            (),
+            "{list}: content that cannot be read ('utf-8' codec can't decode byte",
+        ),
         ("mos,n\n1,2\n", (), "{list}: the columns mos, n, expected a column that says where clips lie: path, clip,"),
+        (
+            "path\nü\n".encode("latin-1"),
+            (),
+            "{list}: content that cannot be read ('utf-8' codec can't decode byte 0xfc in position 5: invalid start byte",
+        ),
         ("path,url\na,b\n", (), "{list}: ambiguous columns: path, url, each of which may say where clips lie"),
         (
             "path\na\n",
@@ -394,12 +422,17 @@ def test_a_list_that_is_written_to_while_it_is_scored_is_refused_and_nothing_is_
     ],
 )
 def test_a_list_or_a_place_that_cannot_be_used_is_refused_by_name_and_nothing_is_written(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, more: Sequence[str], told: str
+    place: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str | bytes | None,
+    more: Sequence[str],
+    told: str,
 ) -> None:
     names = {"list": tmp_path / "list.csv", "mine": tmp_path / "mine.csv", "head": place / "models" / f"{NAME}.onnx"}
     names["mine"].write_text("years,of\nwork,1\n")
     if content is not None:
-        names["list"].write_text(content)
+        names["list"].write_bytes(content if isinstance(content, bytes) else content.encode())
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     asked = [one.format(**names) for one in ("--out", str(tmp_path / "s.csv"), *more)]
     assert main([NAME, "--root", str(place), "--from", str(names["list"]), *asked]) == 1

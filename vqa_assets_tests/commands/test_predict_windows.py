@@ -108,6 +108,23 @@ def test_a_clip_over_a_cap_has_no_windows_and_says_which_option_raises_it(head, 
     assert main([*arguments, "--max-duration-s", "2.4"]) == 0
 
 
+def test_a_corpus_s_clips_without_a_container_are_what_its_ingest_toml_says(head, tmp_path, capsys):
+    clips = tmp_path / "lsvq" / "clips"
+    clips.mkdir(parents=True)
+    frames = np.random.default_rng(1).integers(0, 255, (10, 64 * 48 * 3 // 2), dtype=np.uint8)
+    (clips / "a.yuv").write_bytes(frames.tobytes())
+    (clips.parent / "ingest.toml").write_text("raw_video = { width = 64, height = 48, framerate = 25 }\n")
+    arguments = [str(head), "lsvq", "--root", str(tmp_path)]
+    assert main([*arguments, "--json"]) == 0
+    (whole,) = json.loads(capsys.readouterr().out)["scores"]
+    assert main([*arguments, "--every", "200ms", "--json"]) == 0
+    (clip,) = json.loads(capsys.readouterr().out)["clips"]
+    assert clip["mos"] == whole["mos"]
+    assert [(one["start_s"], one["end_s"]) for one in clip["windows"]] == [(0, 0.2), (0.2, 0.4)]
+    assert main([*arguments, "--max-frames=9", "--csv"]) == 1
+    assert "a.yuv: too large: 10 frames, at most 9 (--max-frames raises it)" in capsys.readouterr().out
+
+
 def test_windows_come_as_json_and_as_a_table_too(head, clips, tmp_path, capsys):
     arguments = [str(head), str(clips / "long.mp4"), "--every", "500ms"]
     assert main([*arguments, "--json"]) == 0
