@@ -398,7 +398,7 @@ def test_a_list_that_is_written_to_while_it_is_scored_is_refused_and_nothing_is_
         (
             "path\nü\n".encode("latin-1"),
             (),
-            "{list}: content that cannot be read ('utf-8' codec can't decode byte 0xfc in position 5: invalid start byte",
+            "{list}: content that cannot be read ('utf-8' codec can't decode byte 0xfc in position 5: invalid",
         ),
         ("path,url\na,b\n", (), "{list}: ambiguous columns: path, url, each of which may say where clips lie"),
         (
