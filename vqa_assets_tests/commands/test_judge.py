@@ -329,6 +329,24 @@ class TestOwnHeads:
             *("head", "head_manifest", "head_predictions", "table"),
         }
 
+    def test_the_same_bytes_under_other_names_in_another_corpus_count_as_trained_on(self, judge, root, tmp_path):
+        for suffix in (".onnx", ".json"):
+            shutil.copy(root / "models" / f"{NAME}{suffix}", tmp_path)
+        shutil.copy(root / "out-of-fold.parquet", tmp_path / f"{NAME}.predictions.parquet")
+        trained = set(pl.read_parquet(root / "out-of-fold.parquet")["src_sha256"])
+        renamed = {"key": pl.format("again-{}", "key"), "content_id": pl.format("again-{}", "content_id")}
+        elsewhere = labelled(120).with_columns(**renamed, corpus=pl.lit("lsvq"))
+        assert 0 < len(trained) < 120
+        # One clip of a content was never seen, and shows the content that the other shows.
+        cut = elsewhere.with_columns(src_sha256=pl.when(pl.int_range(120) == 0).then(None).otherwise("src_sha256"))
+        for table in (elsewhere, cut):
+            found = judge(tmp_path / f"{NAME}.onnx", written(table, tmp_path / "copies.parquet"), "--gate", NAME)
+            assert found.judgement["trained_on"]["rows"] == len(trained)
+            assert found.judgement["gate"]["rows"] == 120 - len(trained)
+        nameless = elsewhere.drop("src_sha256")
+        found = judge(tmp_path / f"{NAME}.onnx", written(nameless, tmp_path / "nameless.parquet"))
+        assert found.judgement["trained_on"]["rows"] == 0
+
     def test_predictions_of_another_training_tell_nothing(self, judge, root, tmp_path):
         shutil.copy(root / "models" / f"{NAME}.onnx", tmp_path)
         shutil.copy(root / "out-of-fold.parquet", tmp_path / f"{NAME}.predictions.parquet")

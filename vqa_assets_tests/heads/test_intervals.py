@@ -1,5 +1,7 @@
 """Conformal intervals: what residuals of left-out contents make of them, and how often they hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ def left_out(contents: int, each: int, seed: int, *, informative: bool = True, c
         keys=tuple(f"clip-{i}" for i in range(rows)),
         corpora=tuple(f"corpus-{i * corpora // rows}" for i in range(rows)),
         groups=tuple(names),
+        src_sha256=(None,) * rows,
         mos=mos.astype(np.float32),
         predicted=predicted.astype(np.float32),
         fold=np.zeros(rows, dtype=np.int64),
@@ -69,7 +72,7 @@ def test_a_content_of_many_clips_counts_as_one_content():
     rows = [0] * many + list(range(1, 20))
     mos = few.predicted[rows] + np.where(np.array(rows) == 0, 1.0, 0.1).astype(np.float32)
     predictions = Predictions(
-        *(tuple(of[row] for row in rows) for of in (few.keys, few.corpora, few.groups)),
+        *(tuple(of[row] for row in rows) for of in (few.keys, few.corpora, few.groups, few.src_sha256)),
         mos=mos,
         predicted=few.predicted[rows],
         fold=few.fold[rows],
@@ -96,7 +99,7 @@ def test_of_ten_contents_the_interval_is_as_wide_as_the_largest_residual():
 
 def test_members_that_never_disagree_make_an_interval_of_one_width():
     few = left_out(40, 1, seed=1, informative=False)
-    predictions = Predictions(few.keys, few.corpora, few.groups, few.mos, few.predicted, few.fold, np.zeros(40))
+    predictions = replace(few, disagreement=np.zeros(40))
     low, high = interval_of(predictions).ends(few.predicted, np.zeros(40), MOS_TARGET)
     assert 0.2 < (high - low).mean() < 2
     np.testing.assert_allclose(high - low, (high - low)[0], atol=1e-5)
@@ -106,7 +109,7 @@ def test_clips_without_a_prediction_have_no_part_in_it():
     few = left_out(40, 2, seed=1)
     broken = few.predicted.copy()
     broken[:6] = np.nan
-    predictions = Predictions(few.keys, few.corpora, few.groups, few.mos, broken, few.fold, few.disagreement)
+    predictions = replace(few, predicted=broken)
     intervals = measured_intervals(predictions, predictions, MOS_TARGET, seed=1)
     assert (intervals.rows, intervals.groups) == (74, 37)
     assert intervals.holdout is not None
@@ -136,7 +139,7 @@ def test_how_often_they_held_is_measured_per_corpus_by_what_other_contents_made(
     few = left_out(11, 1, seed=7, informative=False)
     far = few.mos.copy()
     far[3] = few.predicted[3] + 1.1
-    predictions = Predictions(few.keys, few.corpora, few.groups, far, few.predicted, few.fold, few.disagreement)
+    predictions = replace(few, mos=far)
     of_few = measured_intervals(predictions, None, MOS_TARGET, seed=1)
     assert of_few.corpora["corpus-0"].share <= 10 / 11
 

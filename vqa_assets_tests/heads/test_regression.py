@@ -172,7 +172,7 @@ class TestNotCompared:
     def test_a_head_of_synthetic_rows_and_one_that_holds_nothing_out(self, compare, history):
         assert compare(synthetic=True)["reason"] == "trained on synthetic rows: there is nothing to compare"
         held = history["few"].held_out
-        nothing = HeldOut(type(held.predictions)((), (), (), *[held.predictions.mos[:0]] * 4), ())
+        nothing = HeldOut(type(held.predictions)((), (), (), (), *[held.predictions.mos[:0]] * 4), ())
         assert compare(held=nothing)["reason"] == "no row was held out"
 
     def test_a_head_of_another_score_than_the_one_before(self, compare, bench, tmp_path):

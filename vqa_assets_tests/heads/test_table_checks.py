@@ -65,7 +65,7 @@ def test_training_rows_are_checked_before_anything_is_trained(tmp_path):
         def train(self, *_: Any) -> Any:
             raise AssertionError("nothing is trained on rows that break their column specs")
 
-    frame = labelled(40).with_columns(key=pl.when(pl.int_range(40) == 3).then(pl.lit("")).otherwise("key"))
+    frame = labelled(40).with_columns(key=pl.when(pl.int_range(40) == 3).then(pl.lit(" ")).otherwise("key"))
     path = written(frame, tmp_path / "a.parquet")
     with pytest.raises(SchemaError, match="training rows of konvid-1k: key: 1 break"):
         build_head(KONVID_MOS_HEAD_V1, {"konvid-1k": path}, FACTS, SETTINGS, Untouched(), quiet)

@@ -304,7 +304,7 @@ def _head_that_helps(
             expected="its predictions out of fold, which name every clip that it learned from",
             next_step="put the file back, train that head again, or name its corpora in help_from",
         )
-    learned = training.seen(KnownRows(own.keys, own.corpora, own.groups, own.split))
+    learned = training.seen(KnownRows(own.keys, own.corpora, own.groups, own.split, own.src_sha256))
     seen = np.zeros(len(own.keys), dtype=bool) if learned is None else learned.rows
     seen |= _same_uploads(predictions_path(onnx), own, corpora_facts)
     if seen.any():

@@ -135,12 +135,14 @@ def _miss(name: str, value: float, limit: float, folds: Sequence[Scores]) -> str
 class Predictions:
     """Predictions for rows whose clip the predicting head never saw, one entry per row; ``fold`` counts the parts.
 
-    ``disagreement`` is the SD of what the members of that head give.
+    ``disagreement`` is the SD of what the members of that head give; ``src_sha256`` is that of the clip's bytes, None
+    where it is not known.
     """
 
     keys: tuple[str, ...]
     corpora: tuple[str, ...]
     groups: tuple[str, ...]
+    src_sha256: tuple[str | None, ...]
     mos: F32
     predicted: F32
     fold: I64
@@ -150,8 +152,9 @@ class Predictions:
         """The same beside other scores (N,); rows whose score is not known (NaN) are left out."""
         known = np.flatnonzero(np.isfinite(mos))
         keys, corpora, groups = (tuple(of[row] for row in known) for of in (self.keys, self.corpora, self.groups))
+        hashes = tuple(self.src_sha256[row] for row in known)
         numbers = mos[known], self.predicted[known], self.fold[known], self.disagreement[known]
-        return Predictions(keys, corpora, groups, *numbers)
+        return Predictions(keys, corpora, groups, hashes, *numbers)
 
 
 @dataclass(frozen=True)
@@ -299,23 +302,24 @@ def predicted(table: TrainingTable, rows: I64, head: HeadWeights, fold: int = 0)
     from vqa_assets.heads.members.model import ROWS_AT_ONCE, member_scores
 
     keys, corpora, groups = (tuple(of[r] for r in rows) for of in (table.keys, table.corpora, table.groups))
+    hashes = tuple(table.src_sha256[row] for row in rows)
     # In whole pieces of what is scored at once, so that the bytes are those of all rows together.
     pieces = rows_of(table.features, rows, ROWS_AT_ONCE)
     members = np.concatenate([member_scores(head, features, table.onehot[own]) for own, features in pieces])
     scores, parts = members @ head.shares, np.full(len(rows), fold, dtype=np.int64)
-    return Predictions(keys, corpora, groups, table.mos[rows], scores, parts, disagreement(members))
+    return Predictions(keys, corpora, groups, hashes, table.mos[rows], scores, parts, disagreement(members))
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """All parts' predictions together."""
     if not parts:
         nothing = np.empty(0, dtype=np.float32)
-        return Predictions((), (), (), nothing, nothing, np.empty(0, dtype=np.int64), np.empty(0))
-    names = ("keys", "corpora", "groups")
-    keys, corpora, groups = (tuple(x for p in parts for x in getattr(p, name)) for name in names)
+        return Predictions((), (), (), (), nothing, nothing, np.empty(0, dtype=np.int64), np.empty(0))
+    names = ("keys", "corpora", "groups", "src_sha256")
+    keys, corpora, groups, hashes = (tuple(x for p in parts for x in getattr(p, name)) for name in names)
     numbers = ("mos", "predicted", "fold", "disagreement")
     mos, predicted, fold, spread = (np.concatenate([getattr(p, name) for p in parts]) for name in numbers)
-    return Predictions(keys, corpora, groups, mos, predicted, fold, spread)
+    return Predictions(keys, corpora, groups, hashes, mos, predicted, fold, spread)
 
 
 def _judged(predictions: Predictions, seed: int) -> Judged:

@@ -207,7 +207,8 @@ def judge_table(
         _check_range(table, used, recipe.target, f"the gate of {recipe.name}")
     mos, groups = table.mos[used], _chosen(table.groups, used)
     scores = -predicted[used] if lower_is_better else predicted[used]
-    rows = KnownRows(*(_chosen(of, used) for of in (table.keys, table.corpora, table.groups, table.splits)))
+    told = table.keys, table.corpora, table.groups, table.splits, table.src_sha256
+    rows = KnownRows(*(_chosen(of, used) for of in told))
     seen = predictor.training.seen(rows, table.as_read.sha256) if predictor.training else None
     contents_known = any(_chosen(table.contents, used))
     draw = draw or Bootstrap()

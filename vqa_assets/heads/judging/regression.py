@@ -111,7 +111,7 @@ def against_published(
 
 
 def _by_clip(held: HeldOut, before: Head, tables: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
-    """Each held-out clip once: corpus, key, group, split, mos and what both heads (``now``, ``before``) make of it.
+    """Each held-out clip once: what is known of it, its mos, and what both heads (``now``, ``before``) make of it.
 
     A table may have many rows of a clip, of which some were left out: so the means over its rows are compared.
     """
@@ -122,6 +122,7 @@ def _by_clip(held: HeldOut, before: Head, tables: Mapping[str, Sequence[Path]]) 
             "key": predictions.keys,
             "group": predictions.groups,
             "split": pl.Series(held.splits, dtype=pl.String),
+            "src_sha256": pl.Series(predictions.src_sha256, dtype=pl.String),
             "mos": predictions.mos.astype(np.float64),
             "now": predictions.predicted.astype(np.float64),
             **{f"{_BASELINE}{name}": scores for name, scores in held.baselines.items()},
@@ -129,7 +130,7 @@ def _by_clip(held: HeldOut, before: Head, tables: Mapping[str, Sequence[Path]]) 
     )
     numbers = ("mos", "now", *(name for name in of_now.columns if name.startswith(_BASELINE)))
     clips = of_now.group_by("corpus", "key", maintain_order=True).agg(
-        pl.col("group", "split").first(), pl.col(numbers).mean()
+        pl.col("group", "split", "src_sha256").first(), pl.col(numbers).mean()
     )
     corpora, keys = set(predictions.corpora), clips["key"].unique()
     scored = [_scored(before, name, path, corpora, keys) for name, paths in tables.items() for path in paths]
@@ -153,7 +154,7 @@ def _scored(head: Head, name: str, path: Path, corpora: set[str], keys: pl.Serie
 def _compared(onnx: Path, clips: pl.DataFrame) -> dict[str, Any]:
     """Both heads on the clips that the one before knows the features of, and has not learned from."""
     training = training_of(onnx)
-    rows = KnownRows(*(clips[name].to_list() for name in ("key", "corpus", "group", "split")))
+    rows = KnownRows(*(clips[name].to_list() for name in ("key", "corpus", "group", "split", "src_sha256")))
     seen = training.seen(rows) if training else None
     learned = seen.rows if seen else np.zeros(len(clips), dtype=bool)
     unknown = clips["before"].is_null().to_numpy()

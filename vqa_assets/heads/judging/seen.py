@@ -28,12 +28,16 @@ OF_EVERY_ROW = ("folds", "sources")
 
 @dataclass(frozen=True)
 class KnownRows:
-    """N rows as splits know them: the clip's key, its corpus (empty: not known), its content group, its split."""
+    """N rows as splits know them: the clip's key, its corpus (empty: not known), its content group, its split.
+
+    ``src_sha256`` are those of the clips' bytes, None where one is not known; empty where none is.
+    """
 
     keys: Sequence[str]
     corpora: Sequence[str]
     groups: Sequence[str]
     splits: Sequence[str | None]
+    src_sha256: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)
@@ -180,13 +184,21 @@ def _own_predictions(onnx: Path, manifest: Mapping[str, Any]) -> Path | None:
 
 
 def _by_predictions(path: Path, rows: KnownRows) -> Mask | None:
-    """By the clips and contents that the predictions name; None where the file cannot be read."""
+    """By the clips, contents and bytes that the predictions name; None where the file cannot be read."""
+    columns = ["key", "corpus", "content_id", "src_sha256"]
     try:
-        told = pl.read_parquet(path, columns=["key", "corpus", "content_id"], glob=False).cast(pl.String)
+        table = pl.scan_parquet(path, glob=False)
+        there = table.collect_schema().names()  # earlier editions wrote no hashes
+        told = table.select(name for name in columns if name in there or name != "src_sha256").collect().cast(pl.String)
     except (pl.exceptions.PolarsError, OSError):
         return None
     clips = set(told.select("corpus", "key").iter_rows())
     keys = set(told["key"])
     contents = set(told["content_id"].drop_nulls())
     of_rows = zip(rows.keys, rows.corpora, map(content_of_group, rows.groups), strict=True)
-    return np.array([((c, k) in clips if c else k in keys) or g in contents for k, c, g in of_rows], dtype=bool)
+    named = np.array([((c, k) in clips if c else k in keys) or g in contents for k, c, g in of_rows], dtype=bool)
+    if not rows.src_sha256 or "src_sha256" not in there:
+        return named
+    # The same clip may stand in another corpus, by another name.
+    hashes = set(told["src_sha256"].drop_nulls())
+    return named | _of_contents(rows, np.array([sha256 in hashes for sha256 in rows.src_sha256], dtype=bool))
