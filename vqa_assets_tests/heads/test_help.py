@@ -364,6 +364,11 @@ def test_a_head_helps_only_where_it_is_told_that_it_has_seen_none_of_these_clips
     assert "a head that learned from 2 of these 20 clips or their contents (1-4.mp4, 1-5.mp4)" in refused(
         other_head, shared
     )
+    # The other's clip 14 under a name and a content of ours, which shows what the next of ours shows.
+    copied = ours.with_columns(src_sha256=pl.col("src_sha256").replace(f"{1:032x}{4:032x}", f"{2:032x}{14:032x}"))
+    assert "a head that learned from 2 of these 20 clips or their contents (1-4.mp4, 1-5.mp4)" in refused(
+        other_head, copied
+    )
     fewer = QUICK.but(columns=[*COLUMNS[:-1]])
     assert "30 columns (x29), expected the 29 columns of own-columns, in the same order" in refused(
         other_head, ours, fewer
