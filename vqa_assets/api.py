@@ -16,7 +16,6 @@ Log lines go to the logger ``vqa_assets`` (``logging.basicConfig(level="INFO")``
 """
 
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
@@ -83,7 +82,6 @@ _CALLS = {
     "mos_head": "train",
 }
 """Asset → the call that makes the same."""
-_MATERIALIZE = re.compile(r"\bmaterialize (the (?:head|asset that writes it)|\w+)")
 _OPTIONS_OF_JUDGE = [one.name for one in fields(JudgeQuestion) if one.name not in ("judged", "table", "root")]
 _turns: dict[tuple[str, ...], threading.RLock] = {}
 """What is made → who makes it now, of the threads of this process."""
@@ -580,23 +578,16 @@ def _say(message: str) -> None:
 
 @contextmanager
 def _in_words_of_calls() -> Iterator[None]:
-    """An error from below says which call helps, where it says which asset does; faults of the disk become errors."""
+    """An error that says which asset is to be made says which call does that; faults of the disk become errors."""
     try:
         with faults_in_words():
             yield
     except VqaError as error:
-        error.next_step = _as_call(error.next_step)
+        if (step := error.make) is not None:
+            how = (
+                f"call {_CALLS[step.asset]} ({step.asset})"
+                if step.asset in _CALLS
+                else f"run vqa-assets materialize {step.asset}"
+            )
+            error.next_step, error.make = f"{how}{step.rest}", None
         raise
-
-
-def _as_call(text: str) -> str:
-    """A next step's word for making an asset as the call that makes it. No other part of a message is touched."""
-
-    def call(match: "re.Match[str]") -> str:
-        made = match[1]
-        if made in _CALLS:
-            return f"call {_CALLS[made]} ({made})"
-        others = {"the head": "call train", "the asset that writes it": "call what writes it", "again": "call it again"}
-        return others.get(made) or (f"run vqa-assets {match[0]}" if "_" in made else f"make {made}")
-
-    return _MATERIALIZE.sub(call, text)

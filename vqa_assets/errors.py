@@ -35,24 +35,46 @@
     └── ProvenanceError      replay manifests
 """
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from vqa_assets.printing import public
 
 
+@dataclass(frozen=True)
+class Make:
+    """A next step: an asset is to be made, and ``rest`` is how the sentence goes on after its name.
+
+    In Dagster's words it is materialized; who asks in Python is told the call instead (``api``).
+    """
+
+    asset: str
+    rest: str = " again"
+
+    def __str__(self) -> str:
+        return f"materialize {self.asset}{self.rest}"
+
+
 class VqaError(Exception):
-    """A failure in four parts: what, found, expected, and what to do next.
+    """A failure in four parts: what, found, expected, and what to do next, which may be to ``make`` an asset.
 
     ``str()`` reads ``what: found, expected …; next``; parts that do not apply are left out. What came from outside is
     escaped in it, and its addresses have lost their secrets (``printing``).
     """
 
-    def __init__(self, what: str, *, found: str = "", expected: str = "", next_step: str = "") -> None:
-        self.what, self.found, self.expected, self.next_step = map(public, (what, found, expected, next_step))
+    def __init__(self, what: str, *, found: str = "", expected: str = "", next_step: str | Make = "") -> None:
+        self.what, self.found, self.expected, self.next_step = map(public, (what, found, expected, str(next_step)))
+        self.make = next_step if isinstance(next_step, Make) else None
         super().__init__(self.what, self.found, self.expected, self.next_step)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuilt, (type(self), self.what, self.found, self.expected, self.next_step))
+        return (_rebuilt, (type(self), self.what, self.found, self.expected, self.step))
+
+    @property
+    def step(self) -> str | Make:
+        """The next step for another error that takes this one's place."""
+        return self.make or self.next_step
 
     def __str__(self) -> str:
         facts = ", ".join(part for part in (self.found, self.expected and f"expected {self.expected}") if part)
@@ -60,7 +82,7 @@ class VqaError(Exception):
         return public(f"{message}; {self.next_step}" if self.next_step else message)
 
 
-def _rebuilt(kind: type[VqaError], what: str, found: str, expected: str, next_step: str) -> VqaError:
+def _rebuilt(kind: type[VqaError], what: str, found: str, expected: str, next_step: str | Make) -> VqaError:
     return kind(what, found=found, expected=expected, next_step=next_step)
 
 
@@ -113,12 +135,12 @@ class ChildDiedError(TransientClipError):
     One death says nothing about the clip; several do. ``memory_bytes`` is what it held last, 0 where that is not known.
     """
 
-    def __init__(self, what: str, *, crashed: bool = False, memory_bytes: int = 0, **parts: str) -> None:
+    def __init__(self, what: str, *, crashed: bool = False, memory_bytes: int = 0, **parts: Any) -> None:
         super().__init__(what, **parts)
         self.crashed, self.memory_bytes = crashed, memory_bytes
 
     def __reduce__(self) -> tuple[object, ...]:
-        parts = {"found": self.found, "expected": self.expected, "next_step": self.next_step}
+        parts = {"found": self.found, "expected": self.expected, "next_step": self.step}
         return (partial(type(self), self.what, crashed=self.crashed, memory_bytes=self.memory_bytes, **parts), ())
 
 
@@ -128,12 +150,12 @@ class TooLargeError(ClipError):
     ``header`` is its width, height, frames a second and seconds, where its header says them.
     """
 
-    def __init__(self, what: str, *, header: tuple[int, int, float, float] | None = None, **parts: str) -> None:
+    def __init__(self, what: str, *, header: tuple[int, int, float, float] | None = None, **parts: Any) -> None:
         super().__init__(what, **parts)
         self.header = header
 
     def __reduce__(self) -> tuple[object, ...]:
-        parts = {"found": self.found, "expected": self.expected, "next_step": self.next_step}
+        parts = {"found": self.found, "expected": self.expected, "next_step": self.step}
         return (partial(type(self), self.what, header=self.header, **parts), ())
 
 

@@ -16,7 +16,7 @@ from vqa_assets.arguments import nearest
 from vqa_assets.corpora import CORPORA, ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus
 from vqa_assets.corpora.corpus import NO_CORPUS_FOLDERS
 from vqa_assets.encode_grid.grid_files import grid_jsonl, training_corpus
-from vqa_assets.errors import AnnotationError, SchemaError, SettingsError, VqaError
+from vqa_assets.errors import AnnotationError, Make, SchemaError, SettingsError, VqaError
 from vqa_assets.heads.recipe import HEAD_RECIPES, corpus_head_recipe
 from vqa_assets.ingest.earlier import MENDED_BY_INGEST, read_earlier
 from vqa_assets.ingest.layout import ClipsOnDisk, CorpusLayout
@@ -369,7 +369,7 @@ def _head_of(corpus: Corpus, root: DataRoot) -> str:
             root.shown(manifest),
             found=f"no usable {problem}",
             expected="a head's manifest as this version writes it",
-            next_step="materialize mos_head again",
+            next_step=Make("mos_head"),
         ) from problem
 
 

@@ -30,7 +30,7 @@ EXPERIMENT_TAG = "vqa_assets/experiment"
 
 A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
-_AGAIN = "materialize the head again"
+_AGAIN = "train the head again"
 _FOLD_COLUMNS = ("name", "rows", "groups", "srocc", "plcc", "rmse")
 """What is shown of a fold; all of it stands in the manifest."""
 RIVALS = {

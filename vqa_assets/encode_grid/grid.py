@@ -26,7 +26,7 @@ from vqa_assets.encode_grid.grid_rows import (
     grid_line,
     read_grid,
 )
-from vqa_assets.errors import EncodeGridError
+from vqa_assets.errors import EncodeGridError, Make
 from vqa_assets.feature_names import CANONICAL_6
 from vqa_assets.printing import LOSSES_TOLD, logger, warn_of_others
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, write_manifest
@@ -207,7 +207,7 @@ class MergeReport:
                 "fr_training_corpus: no row is left",
                 found=f"{len(self.rows_per_input)} inputs without rows",
                 expected="at least one scored encode",
-                next_step="the earlier output is kept; materialize encode_grid_jsonl again",
+                next_step=Make("encode_grid_jsonl", " again; the earlier output is kept"),
             )
 
 
@@ -281,7 +281,7 @@ def choose_inputs(named: Iterable[Path], usual: Iterable[Path]) -> tuple[tuple[P
             "fr_training_corpus: a missing input" if chosen else "fr_training_corpus: no input is there",
             found=f"nothing at {', '.join(str(path) for path in absent)}",
             expected="a JSON Lines file of encode-grid rows",
-            next_step="correct inputs" if chosen else "materialize encode_grid_jsonl for bvi-dvc or netflix first",
+            next_step="correct inputs" if chosen else Make("encode_grid_jsonl", " for bvi-dvc or netflix first"),
         )
     return tuple(path for path in candidates if path not in absent), absent
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vqa_assets.errors import EncodeGridError, SchemaError
+from vqa_assets.errors import EncodeGridError, Make, SchemaError
 from vqa_assets.tables.files import JsonLine, read_json_lines
 from vqa_assets.tables.specs import ENCODE_GRID_JSONL, FR_TRAINING_CORPUS, Column
 
@@ -61,7 +61,7 @@ def read_grid(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, row) of a file that holds complete rows of version 3. EncodeGridError names file and line of any other."""
 
     def complete(row: dict[str, Any], where: str) -> dict[str, Any]:
-        require(row, ROW_KEYS, where, "materialize encode_grid_jsonl, which completes older rows")
+        require(row, ROW_KEYS, where, Make("encode_grid_jsonl", ", which completes older rows"))
         return row
 
     yield from checked_rows(path, complete)
@@ -87,7 +87,7 @@ def checked_rows(
         yield line.number, {key: _checked(key, value, where) for key, value in row.items()}
 
 
-def require(row: Mapping[str, Any], keys: tuple[str, ...], where: str, next_step: str) -> None:
+def require(row: Mapping[str, Any], keys: tuple[str, ...], where: str, next_step: str | Make) -> None:
     """EncodeGridError that lists the keys which a row lacks."""
     missing = [key for key in keys if key not in row]
     if missing:

@@ -25,7 +25,7 @@ from vqa_assets.clips.stores import open_store
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Remote, Watch, unobserved
 from vqa_assets.corpora import Corpus
 from vqa_assets.corpora.raw_video import RawVideo
-from vqa_assets.errors import ClusterError, FeatureError, SchemaError
+from vqa_assets.errors import ClusterError, FeatureError, Make, SchemaError
 from vqa_assets.feature_names import BACKBONE_PREFIX
 from vqa_assets.features.backbone import open_devices
 from vqa_assets.features.cache import FeatureCache
@@ -220,7 +220,7 @@ def make_clip_features(
             raise FeatureError(
                 f"{path}: the feature table cannot be written",
                 found=error.strerror or str(error),
-                next_step="free space or mend its permissions, then materialize again: what was measured is kept",
+                next_step="free space or mend its permissions, then run it again: what was measured is kept",
             ) from error
     return MeasuredTable(
         path, rows, version, manifest=manifest, report=report, view=view, sheet=sheet, planes=planes, scores=scores
@@ -266,7 +266,7 @@ class CorpusClips:
                 f"{corpus.name}: no corpus JSONL",
                 found=f"found nothing at {settings.jsonl}",
                 expected="the clips to measure",
-                next_step="materialize corpus_jsonl for this corpus first",
+                next_step=Make("corpus_jsonl", " for this corpus first"),
             )
         refuse_newer(settings.jsonl)
         self._corpus, self._path, self._settings = corpus, settings.jsonl, settings
@@ -303,7 +303,7 @@ class CorpusClips:
                     f"{self._path}: row {count}",
                     found=why,
                     expected="a clip's row",
-                    next_step="the file was damaged or edited; materialize corpus_jsonl for this corpus again",
+                    next_step=Make("corpus_jsonl", " for this corpus again: the file was damaged or edited"),
                 )
         return count
 

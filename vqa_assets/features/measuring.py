@@ -36,6 +36,7 @@ from vqa_assets.errors import (
     ChildDiedError,
     ClipError,
     FeatureError,
+    Make,
     TooLargeError,
     TransientClipError,
 )
@@ -419,7 +420,7 @@ class MeasuredRows:
                 # Only a cache that turned out damaged, or that somebody deleted, in the middle of a run lost a row.
                 raise FeatureError(
                     f"{self.cache.path}: the feature cache lost what was measured of {clip.key}",
-                    next_step="materialize again: clips that it lost are measured again",
+                    next_step="run it again: clips that it lost are measured again",
                 )
             row |= outcome.row
         return without_reference(row) if clip.alone else row
@@ -534,7 +535,7 @@ def _tried_on_files(
                     f"{what} changed since ingest",
                     found=f"SHA-256 {one.content.sha256}",
                     expected=f"{sha256}, the corpus JSONL's",
-                    next_step="materialize corpus_jsonl again, or bring the clip back",
+                    next_step=Make("corpus_jsonl", " again, or bring the clip back"),
                 )
         if task.apart:
             return _measured_apart(_Question(extractor, caps, clip, task.families, file, reference), stop)

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from vqa_assets.corpora.contents import assign_folds
-from vqa_assets.errors import TrainingError
+from vqa_assets.errors import Make, TrainingError
 from vqa_assets.heads.judging.evaluation import Judged, joined, judge, predicted
 from vqa_assets.heads.members.method import Trainer
 from vqa_assets.heads.members.weights import HeadWeights
@@ -97,7 +97,7 @@ def evaluate_across(
             "cross_corpus_evaluation",
             found=f"labelled rows of {', '.join(names)} only; absent: {', '.join(chosen.absent) or 'none'}",
             expected="two corpora or more",
-            next_step="materialize mos_features of another, then unified_features",
+            next_step=Make("mos_features", " of another, then unified_features"),
         )
     corpora = np.asarray(table.corpora)
     each = {

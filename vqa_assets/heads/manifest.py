@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # a head is put to use without what trains and judges one
     from vqa_assets.heads.scale_choice import ScaleChoice
 
 SCHEMA = "mos-head-manifest-v1"
-AGAIN = "materialize the head again, or put both its files back"
+AGAIN = "train the head again, or put both its files back"
 """What to do about files of a head that are not each other's."""
 
 _ARCHITECTURE = (

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from vqa_assets.heads.judging.evaluation import Predictions
 
-_AGAIN = "materialize the head again"
+_AGAIN = "train the head again"
 
 
 def check_training_rows(table: TrainingTable) -> int:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from vqa_assets.corpora import CORPORA, Corpus
 from vqa_assets.corpora.opinions import LabelSummary
-from vqa_assets.errors import LabelError, SchemaError
+from vqa_assets.errors import LabelError, Make, SchemaError
 from vqa_assets.labels.coverage import LabelAudit
 from vqa_assets.labels.joining import Join, further_of, plan
 from vqa_assets.labels.settings import LabelPaths, LabelSettings
@@ -139,7 +139,7 @@ def validate_labelled(path: Path, status_column: str, further: Sequence[str] = (
     """
     specs = labelled_table(status_column, further)
     names = [c.name for c in specs.columns]
-    check_present(path, "labelled table", "materialize the asset that writes it")
+    check_present(path, "labelled table", "make it, or correct its path")
     table = table_at(path)
     if table.format is Format.PARQUET:
         return validate_frames(iterate_frames(path, names, _ROWS_AT_ONCE), specs, str(path))
@@ -166,7 +166,7 @@ def _planned(paths: LabelPaths, settings: LabelSettings, corpora: Mapping[str, C
                 next_step="set out and audit_json to other files; an input is never replaced",
             )
         roles[path.resolve()] = "another output"
-    next_step = "materialize clip_features for this corpus, or put a table of your own there"
+    next_step = Make("clip_features", " for this corpus, or put a table of your own there")
     check_present(paths.features, "features", next_step)
     # nothing is inferred where both sides are our own and nothing is said of columns
     ours = settings.keeps_our_convention and _written_by_clip_features(paths.features)

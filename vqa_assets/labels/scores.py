@@ -27,7 +27,7 @@ from vqa_assets.corpora.scales import (
     MosScale,
     detect_scale,
 )
-from vqa_assets.errors import LabelError, ScaleError, TrainingError
+from vqa_assets.errors import LabelError, Make, ScaleError, TrainingError
 from vqa_assets.labels.keys import KeyRule, absent_column, key_column, normalized
 from vqa_assets.labels.settings import LabelSettings, VoteModel
 from vqa_assets.labels.votes import VoteCounts, Votes, scores_of
@@ -135,7 +135,7 @@ def read_label_file(
     LabelError names what of the file cannot be used, and where.
     """
     path = table.path
-    check_present(path, "labels", "materialize corpus_jsonl for this corpus, or set labels")
+    check_present(path, "labels", Make("corpus_jsonl", " for this corpus, or set labels"))
     file = _restricted(table.columns(_selection(settings, rule)), settings)
     key = KeyRule("src", "raw", None, "label_key_regex")
     if not conventional:
@@ -168,7 +168,7 @@ def check_splits(rows: pl.DataFrame, path: Path) -> None:
         check_split_words(rows["split"].drop_nulls().unique().to_list())
     except TrainingError as error:
         raise LabelError(
-            f"{path}: {error.what}", found=error.found, expected=error.expected, next_step=error.next_step
+            f"{path}: {error.what}", found=error.found, expected=error.expected, next_step=error.step
         ) from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus, ExternalShard
 from vqa_assets.corpora.corpus import REDISTRIBUTION, strictest
-from vqa_assets.errors import HeadError, SettingsError, SharingError
+from vqa_assets.errors import HeadError, Make, SettingsError, SharingError
 from vqa_assets.printing import cell
 from vqa_assets.provenance.reading import changed_input
 from vqa_assets.sharing.cards import as_object, card, dataset_metadata, dataset_text, model_metadata
@@ -33,7 +33,7 @@ UNIFIED = ("unified_corpus", "unified_features")
 """The tables over all corpora, by the names of their assets."""
 OF_NO_CORPUS = "(no corpus named)"
 """What rows are of that name no corpus."""
-_AGAIN = "materialize the head again, or put its files back"
+_AGAIN = "train the head again, or put its files back"
 _CROISSANT = "croissant.json"
 _LABELLED = Table(
     "labelled",
@@ -110,7 +110,7 @@ def _publish_table(
             f"{what}: nothing to publish",
             found=f"no row in {shared.path}",
             expected="a table with rows",
-            next_step=f"materialize {shared.asset} again, and look at what it left out",
+            next_step=Make(shared.asset, " again, and look at what it left out"),
         )
     names = dict.fromkeys([*([] if what in UNIFIED else [what]), *inside])
     declared: dict[str, Corpus | ExternalShard] = {**corpora, **EXTERNAL_SHARDS}
@@ -177,7 +177,7 @@ def _whole_table(path: Path) -> str:
             f"{path}",
             found=f"a table {made.content}",
             expected=f"what {made.stage} wrote",
-            next_step=f"materialize {made.stage} again",
+            next_step=Make(made.stage),
         )
     if made is None or not made.is_ours:
         table_version(path)
@@ -222,7 +222,7 @@ def _croissant(parquet: Path, sha256: str) -> dict[str, Any] | None:
             f"{path}",
             found="a Croissant document of another table",
             expected=f"one that names {parquet.name} with SHA-256 {sha256}",
-            next_step="materialize unified_corpus again",
+            next_step=Make("unified_corpus"),
         )
     return {**document, "distribution": kept}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vqa_assets.corpora import ENCODE_GRID_SOURCES, EXTERNAL_SHARDS, Corpus, EncodeGridSource, ExternalShard
 from vqa_assets.encode_grid.grid_files import training_corpus
-from vqa_assets.errors import SettingsError, TrainingError
+from vqa_assets.errors import Make, SettingsError, TrainingError
 from vqa_assets.heads.recipe import HEAD_RECIPES, MOS_TARGET, CorpusFacts, HeadRecipe
 from vqa_assets.heads.settings import CrossCorpusSettings, TrainingSettings
 from vqa_assets.provenance import ReadInput, RunContext
@@ -188,7 +188,7 @@ def corpora_in(table: Path) -> list[str]:
             f"{table}",
             found="no column corpus",
             expected="the table of unified_features",
-            next_step="materialize unified_features again",
+            next_step=Make("unified_features"),
         )
     with reading(table):
         corpora = pl.scan_parquet(table, glob=False).select(pl.col("corpus").unique(maintain_order=True)).collect()

@@ -11,7 +11,7 @@ from typing import Any
 from vqa_assets.errors import SchemaError, TableError, VqaError
 from vqa_assets.tables.files import read_json_object
 
-NEXT = "materialize the asset that writes it again, or copy the file again where it comes from"
+NEXT = "make it again, or copy the file again where it comes from"
 _LIBRARIES = (
     "google.protobuf",
     "json",

@@ -36,7 +36,7 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPER
 _MAY_BE_READING = (errno.EACCES, errno.EPERM, errno.EIO)
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error (\d+)\)")
 _SORTED_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-_REMEDY = "materialize the asset that writes it again"
+_REMEDY = "make it again"
 PROCESS = re.compile(r"[0-9]{1,9}(-[0-9a-f]{8})?")
 """How ``this_process`` names a process."""
 _LEFT_BEHIND_S = 86_400
@@ -186,7 +186,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         f"{path}",
         found=what,
         expected="a JSON object",
-        next_step="correct the file, or materialize the asset that writes it again",
+        next_step="correct the file, or make it again",
     ) from cause
 
 

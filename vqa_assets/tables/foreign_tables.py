@@ -20,7 +20,7 @@ import msgspec
 import orjson
 import polars as pl
 
-from vqa_assets.errors import SchemaError, TableError
+from vqa_assets.errors import Make, SchemaError, TableError
 from vqa_assets.tables.content_errors import reading
 from vqa_assets.tables.files import LFS_POINTER, kind_of_node, place_to_read, read_json_lines
 from vqa_assets.tables.makers import refuse_newer
@@ -203,9 +203,7 @@ class ForeignTable:
         except (pl.exceptions.PolarsError, UnicodeEncodeError) as error:
             raise self.unreadable(error) from error
         except SchemaError as error:
-            raise TableError(
-                error.what, found=error.found, expected=error.expected, next_step=error.next_step
-            ) from error
+            raise TableError(error.what, found=error.found, expected=error.expected, next_step=error.step) from error
 
     def _batches_of(self, columns: Sequence[str], rows_at_once: int) -> Iterator[pl.DataFrame]:
         if self.format is Format.PARQUET:
@@ -370,11 +368,11 @@ def numbers_a_row(rows: pl.LazyFrame) -> int:
     return sum(math.prod(kind.shape) if isinstance(kind, pl.Array) else 1 for kind in kinds)
 
 
-def check_present(path: Path, role: str, made_by: str) -> None:
+def check_present(path: Path, role: str, made_by: str | Make) -> None:
     """TableError where a table is not there, empty, or a Git-LFS pointer."""
     if not place_to_read(path).is_file():
         found = f"found {kind_of_node(path.stat().st_mode)}" if path.exists() else "found nothing there"
-        next_step = made_by
+        next_step: str | Make = made_by
     else:
         try:
             with place_to_read(path).open("rb") as content:

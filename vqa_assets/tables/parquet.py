@@ -48,7 +48,7 @@ def open_parquet(path: Path) -> Any:
             f"{path}",
             found=f"found {_what_is_there(path, error)}",
             expected="a Parquet table",
-            next_step="put the table there, or materialize the asset that writes it",
+            next_step="put the table there, or make it",
         ) from error
     refuse_newer_mark(file.metadata.metadata or {}, path)
     return file

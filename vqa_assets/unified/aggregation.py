@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from vqa_assets.errors import AggregateError
+from vqa_assets.errors import AggregateError, Make
 from vqa_assets.printing import logger, named_or_counted
 from vqa_assets.provenance import Manifest, ReadInput, RunContext, utc_text, write_manifest
 from vqa_assets.provenance.reading import read_now, refuse_changes
@@ -241,7 +241,7 @@ def aggregate(
             "no input JSONL files exist",
             found=f"looked at {', '.join(str(s.path) for s in shards) or 'nothing'}",
             expected="at least one corpus JSONL",
-            next_step="materialize corpus_jsonl for a corpus first",
+            next_step=Make("corpus_jsonl", " for a corpus first"),
         )
     report = AggregateReport(inputs_seen=len(present), inputs_missing=len(shards) - len(present))
     # a shard after the other: only its records are in memory, and what the index keeps of them

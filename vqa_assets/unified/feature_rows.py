@@ -17,7 +17,7 @@ from vqa_assets.corpora.contents import KEY_COLUMNS
 from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.opinions import histogram
 from vqa_assets.corpora.scales import RAW_MOS, TRAINING, UNIFIED, VMAF_0_100
-from vqa_assets.errors import AggregateError, SettingsError, TableError
+from vqa_assets.errors import AggregateError, Make, SettingsError, TableError
 from vqa_assets.feature_names import MEASURED
 from vqa_assets.printing import logger
 from vqa_assets.provenance import Manifest, RunContext, write_manifest
@@ -323,7 +323,7 @@ def join_features(unified: Path, files: FeatureFiles, columns: FeatureColumns, o
             "the labelled tables",
             found=str(error).partition("\n")[0][:300],
             expected="tables that can be read to their end",
-            next_step="materialize mos_features again, or mend the table that the run names",
+            next_step=Make("mos_features", " again, or mend the table that the run names"),
         ) from error
     specified = [column.name for column in UNIFIED_FEATURES.columns]
     validate_frames(iterate_frames(out, specified), UNIFIED_FEATURES, "unified_features")
@@ -356,7 +356,7 @@ def _clips(unified: Path, columns: FeatureColumns) -> tuple[pl.DataFrame, int]:
             "no unified corpus",
             found=f"nothing at {unified}",
             expected="the clips of all corpora, on one scale and each once",
-            next_step="materialize unified_corpus first",
+            next_step=Make("unified_corpus", " first"),
         )
     have = column_names(unified)
     optional = [n for n in (*_IDENTITY, "n_ratings", *_FACTS, *columns.of_corpora) if n in have]
@@ -413,7 +413,7 @@ class _Opened:
     @classmethod
     def of(cls, number: int, file: FeatureFile, clips: pl.DataFrame) -> "_Opened":
         role = f"{file.setting}.{file.corpus}" if file.setting else f"labelled table of {file.corpus}"
-        check_present(file.path, role, "materialize mos_features of that corpus, or correct the path")
+        check_present(file.path, role, Make("mos_features", " of that corpus, or correct the path"))
         table = table_at(file.path)
         key = next((name for name in KEY_COLUMNS if name in table.names), None)
         words = ("src_sha256", STATUS_COLUMN, *_IDENTITY)
@@ -528,7 +528,7 @@ def _check_corpora(files: FeatureFiles, clips: pl.DataFrame) -> None:
                 f"tables.{file.corpus}",
                 found="a corpus of which unified_corpus has no row",
                 expected=f"one of {', '.join(corpora)}",
-                next_step="correct the name, or materialize unified_corpus with that corpus's JSONL among its inputs",
+                next_step=Make("unified_corpus", " with that corpus's JSONL among its inputs, or correct the name"),
             )
 
 
@@ -541,7 +541,7 @@ def _check_served(files: FeatureFiles, counts: Sequence[TableCounts], clips: pl.
                 found=f"of {count.rows} rows {count.unlabelled} have no label and {count.not_in_unified} are of no "
                 "clip of unified_corpus",
                 expected=f"rows of its {len(clips)} clips, by src_sha256, else by name within {file.corpus}",
-                next_step="materialize unified_corpus with that corpus's JSONL among its inputs, or correct the path",
+                next_step=Make("unified_corpus", " with that corpus's JSONL among its inputs, or correct the path"),
             )
     if not any(count.joined for count in counts):
         tables = "; ".join(f"{c.corpus}: {c.rows} rows, {c.left_out or 'none of a clip of it'}" for c in counts)
@@ -549,7 +549,7 @@ def _check_served(files: FeatureFiles, counts: Sequence[TableCounts], clips: pl.
             "unified_features: no clip has features",
             found=tables or f"no labelled table; absent: {', '.join(files.absent)}",
             expected=f"features of some of the {len(clips)} clips of unified_corpus that have opinion scores",
-            next_step="materialize mos_features of a corpus that is in unified_corpus",
+            next_step=Make("mos_features", " of a corpus that is in unified_corpus"),
         )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vqa_assets.corpora import Corpus, ExternalShard
 from vqa_assets.corpora.corpus import FurtherScore
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, POLARITIES, SCALES, UNIFIED, MosScale, detect_scale
-from vqa_assets.errors import AggregateError, ScaleError
+from vqa_assets.errors import AggregateError, Make, ScaleError
 from vqa_assets.printing import logger, warn_of_others
 from vqa_assets.unified.duplicates import Duplicate
 from vqa_assets.unified.shards import RECORD, OpenedShard, Scan, is_number, read_row, shown_value, wrong_value
@@ -188,7 +188,7 @@ class Records:
                     f"{shard.path}:{first_line + line}",
                     found="a line that was refused at first and is a row now",
                     expected="a file that does not change",
-                    next_step="materialize unified_corpus again",
+                    next_step=Make("unified_corpus"),
                 )
             first_line += one.lines
         rows = np.concatenate([one.records for one in scans]) if scans else np.zeros(0, RECORD)
@@ -404,8 +404,11 @@ def _detected(scores: Sequence[float], source: Source, what: str) -> MosScale:
             error.what,
             found=error.found,
             expected=f"{error.expected}, or rows that name theirs (mos_scale)",
-            next_step="materialize corpus_jsonl again, whose rows name their scale; of a shard that comes from "
-            "elsewhere, set mos_scales of unified_corpus (scores outside are dropped rows then)",
+            next_step=Make(
+                "corpus_jsonl",
+                " again, whose rows name their scale; of a shard that comes from elsewhere, set mos_scales of "
+                "unified_corpus (scores outside are dropped rows then)",
+            ),
         ) from error
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqa_assets.corpora.scales import RAW_MOS, MosScale
-from vqa_assets.errors import AggregateError, SchemaError
+from vqa_assets.errors import AggregateError, Make, SchemaError
 from vqa_assets.tables.files import file_identity, json_line, parse_json_line
 from vqa_assets.tables.makers import refuse_newer
 
@@ -90,7 +90,7 @@ class OpenedShard:
                         f"{self.path}",
                         found="it changed while it was being read",
                         expected="one state from the first line to the last",
-                        next_step="materialize unified_corpus again when corpus_jsonl is done",
+                        next_step=Make("unified_corpus", " again when corpus_jsonl is done"),
                     )
                 yield file.fileno()
         except OSError as error:
@@ -123,9 +123,7 @@ def read_row(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = parse_json_line(raw, path, number)
     except SchemaError as error:
-        raise AggregateError(
-            error.what, found=error.found, expected=error.expected, next_step=error.next_step
-        ) from error
+        raise AggregateError(error.what, found=error.found, expected=error.expected, next_step=error.step) from error
     where = f"{path}:{number}"
     if all(key in row for key in ENCODE_GRID_KEYS):
         raise AggregateError(

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqa_assets.errors import SchemaError
+from vqa_assets.errors import Make, SchemaError
 from vqa_assets.provenance import file_record
 from vqa_assets.tables.files import parse_json_line, place_to_read, read_json_lines
 from vqa_assets.tables.makers import mark
@@ -74,16 +74,17 @@ def made_from(jsonl: Path, parquet: Path) -> bool:
 
 
 def unified_columns(parquet: Path, columns: Sequence[str]) -> "pl.LazyFrame":
-    """Some columns of a unified corpus; SchemaError where the file is no Parquet table or lacks one of them."""
+    """Some columns of a unified corpus; SchemaError where no file is there, no Parquet table, or one without them."""
     import polars as pl
 
-    missing = sorted(set(columns) - set(column_names(parquet)))
-    if missing:
+    is_there = place_to_read(parquet).is_file()
+    missing = sorted(set(columns) - set(column_names(parquet))) if is_there else []
+    if missing or not is_there:
         raise SchemaError(
             f"{parquet}",
-            found=f"no column {', '.join(missing)}",
+            found=f"no column {', '.join(missing)}" if is_there else "found nothing there",
             expected="the Parquet file of unified_corpus",
-            next_step="materialize unified_corpus, or give its .parquet file",
+            next_step=Make("unified_corpus", ", or give its .parquet file"),
         )
     return pl.scan_parquet(place_to_read(parquet), glob=False).select(columns)
 

@@ -166,7 +166,7 @@ def test_predictions_that_were_changed_block(platform):
     assert "konvid_mos_head_v1.predictions.parquet: SHA-256 " in str(again.description)
     (platform.root.path / "models" / "konvid_mos_head_v1.json").unlink()
     gone = platform.check_again("konvid_mos_head_v1_schema", "konvid_mos_head_v1")
-    assert "found nothing there, expected the head's manifest; materialize the head again" in str(gone.description)
+    assert "found nothing there, expected the head's manifest; train the head again" in str(gone.description)
 
 
 def test_a_failed_training_leaves_the_earlier_head_whole(platform):

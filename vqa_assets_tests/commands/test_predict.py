@@ -308,7 +308,7 @@ def test_an_onnx_that_is_not_its_manifests_is_refused(head, tmp_path, capsys):
     head.write_bytes(head.read_bytes() + b"\0")
     told = refused(capsys, head, tmp_path / "f.parquet")
     assert "SHA-256" in told
-    assert "(its manifest); materialize the head again" in told
+    assert "(its manifest); train the head again" in told
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def _healed_or_told(ground: Ground, stage: Stage) -> list[str]:
     findings = list(what_was_said(answer))
     if not answer.get("success"):
         # In its own words: an asset that cannot mend its own file says which it is and what to do, never to run itself.
-        if f"materialize {stage.asset}" in answer["message"] or "materialize the asset" in answer["message"]:
+        if f"materialize {stage.asset}" in answer["message"] or "make it again" in answer["message"]:
             findings.append(f"untrue: it asks for itself: {answer['message'][:400]}")
     elif not answer["told"]:
         state, finished = ground.values(stage), ground.values(stage, f"after-{stage.name}")

@@ -4,6 +4,7 @@ The calls one after the other, from clips to a head, are in ``docs/test_python``
 """
 
 import inspect
+import pickle
 import re
 import signal
 from collections.abc import Callable
@@ -22,9 +23,11 @@ from vqa_assets.errors import (
     FeatureError,
     HeadError,
     LockedError,
+    Make,
     SettingsError,
     TableError,
     TrainingError,
+    TransientClipError,
     VqaError,
 )
 from vqa_assets.features.extractor import ClipExtractor
@@ -125,13 +128,23 @@ def test_of_a_message_only_the_next_step_is_put_in_words_of_calls(tmp_path: Path
         api.unify(root=place)
 
 
-def test_every_asset_that_a_message_names_has_a_call_or_a_command() -> None:
-    rooms = [path for path in PACKAGE.rglob("*.py") if path.parent.name not in ("assets", "sensors")]
-    named = {name for path in rooms for name in re.findall(r"\bmaterialize ([a-z]+_[a-z_]+)", path.read_text())}
+def test_every_asset_that_an_error_names_has_a_call_or_a_command() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+    named = {name for source in sources for name in re.findall(r"\bMake\(\s*\"(\w+)\"", source)}
     of_grid = {"fr_training_corpus", "encode_grid_jsonl"}
     assert named >= of_grid
     assert named - of_grid <= set(api._CALLS)
     assert all(hasattr(api, call) for call in api._CALLS.values())
+    # Said in a sentence of its own, an asset would be told in Dagster's words to who asked in Python.
+    rooms = [path for path in PACKAGE.rglob("*.py") if path.parent.name not in ("assets", "sensors")]
+    assert [path for path in rooms if re.search(r"[\"; ]materialize [a-z]+_[a-z_]+", path.read_text())] == []
+
+
+def test_an_error_that_names_an_asset_stays_whole_on_its_way_between_processes() -> None:
+    error = TransientClipError("clip changed", found="other bytes", next_step=Make("corpus_jsonl", " again"))
+    assert str(error) == "clip changed: other bytes; materialize corpus_jsonl again"
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.make, type(again)) == (str(error), error.make, TransientClipError)
 
 
 def test_every_public_name_says_what_it_is_and_every_call_stands_on_the_page() -> None:

@@ -180,10 +180,10 @@ class TestJsonLines:
         ("bad", "found", "next_step"),
         [
             (b'{"a": 1, "b', "not JSON (", "cut short or edited"),
-            (b'{"a": "\xff"}', "not JSON (", "materialize the asset"),
-            (b"a,b", "not JSON (", "materialize the asset"),
-            (b"[1]", "a JSON list", "Materialize the asset"),
-            (b"3", "a JSON int", "Materialize the asset"),
+            (b'{"a": "\xff"}', "not JSON (", "; make it again"),
+            (b"a,b", "not JSON (", "; make it again"),
+            (b"[1]", "a JSON list", "Make it again"),
+            (b"3", "a JSON int", "Make it again"),
             (b"version https://git-lfs.github.com/spec/v1", "a Git-LFS pointer", "git lfs pull"),
         ],
     )

@@ -150,8 +150,8 @@ class TestCommand:
     ) -> None:
         assert main(["--root", str(root_path)]) == 1
         told = capsys.readouterr().err
-        assert "unified_corpus.parquet: found nothing, expected a Parquet table; " in told
-        assert "materialize" in told
+        assert "unified_corpus.parquet: found nothing there, expected the Parquet file of unified_corpus; " in told
+        assert "materialize unified_corpus, or give its .parquet file" in told
 
 
 def test_another_table_is_refused_by_its_columns(tmp_path: Path) -> None:

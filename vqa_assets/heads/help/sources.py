@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vqa_assets.corpora.contents import joined_groups
-from vqa_assets.errors import HeadError, SchemaError, SettingsError, TableError, TrainingError
+from vqa_assets.errors import HeadError, Make, SchemaError, SettingsError, TableError, TrainingError
 from vqa_assets.heads.help.advice import could_help
 from vqa_assets.heads.judging.seen import OF_EVERY_ROW, KnownRows, predictions_path, training_of
 from vqa_assets.heads.members.large_tables import stacked
@@ -126,7 +126,7 @@ def sources_of_help(recipe: HeadRecipe, settings: TrainingSettings, labelled: Ma
                 "help_from: all",
                 found="no other corpus with a labelled table",
                 expected=f"that of one of {', '.join(others)}",
-                next_step="materialize mos_features of another corpus, or leave help_from out",
+                next_step=Make("mos_features", " of another corpus, or leave help_from out"),
             )
         return HelpSources(present, every=True)
     named = [str(name) for name in settings.help_from]
@@ -149,7 +149,7 @@ def sources_of_help(recipe: HeadRecipe, settings: TrainingSettings, labelled: Ma
             f"help_from: {', '.join(absent)}",
             found=f"no labelled table ({', '.join(str(others[name]) for name in absent)})",
             expected="the table of each corpus that is to help",
-            next_step="materialize mos_features of it, or name other corpora",
+            next_step=Make("mos_features", " of it, or name other corpora"),
         )
     return HelpSources({name: others[name] for name in named})
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqa_assets.errors import NoLabelledRowsError, SettingsError, TrainingError
+from vqa_assets.errors import Make, NoLabelledRowsError, SettingsError, TrainingError
 from vqa_assets.feature_names import DISPLAY_COLUMNS, FeatureSchema
 from vqa_assets.heads.recipe import MOS_TARGET, UNDECLARED, CorpusFacts, HeadRecipe
 from vqa_assets.heads.rows.display import DisplayProfile, read_profile
@@ -139,7 +139,7 @@ def _labelled_tables(
             f"{recipe.name}: no labelled table",
             found=f"absent: {absent}; excluded: {excluded}",
             expected=f"the table of at least one of {', '.join(recipe.corpora)}",
-            next_step=f"materialize {'unified_features' if recipe.every_corpus else 'mos_features of one of them'}",
+            next_step=Make("unified_features", "") if recipe.every_corpus else Make("mos_features", " of one of them"),
         )
     # A head that learned VMAF would pass for one that learned what people see.
     if computed := sorted(name for name, fact in chosen.facts.items() if not fact.opinion_scores):
@@ -166,7 +166,7 @@ def _grids(recipe: HeadRecipe, tables: Mapping[str, TableFiles], settings: Train
             f"{recipe.name}: no encode grid",
             found=f"no file {', '.join(map(str, missing))}" if missing else "no training corpus",
             expected="a JSON Lines file of encode-grid rows",
-            next_step="materialize fr_training_corpus first",
+            next_step=Make("fr_training_corpus", " first"),
         )
     return paths
 

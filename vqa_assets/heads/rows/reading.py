@@ -21,7 +21,7 @@ from vqa_assets.corpora.corpus import is_further_score
 from vqa_assets.corpora.external import NETFLIX
 from vqa_assets.corpora.scales import CONTINUOUS_0_100, RAW_MOS, SLACK, TRAINING, MosScale
 from vqa_assets.encode_grid.grid_rows import content_of, read_grid
-from vqa_assets.errors import NoLabelledRowsError, TrainingError
+from vqa_assets.errors import Make, NoLabelledRowsError, TrainingError
 from vqa_assets.feature_names import CANONICAL_6, FeatureSchema, crf_norm, preset_rank
 from vqa_assets.heads.members.large_tables import (
     NUMBERS_AT_ONCE,
@@ -240,7 +240,7 @@ def read_training_table(
 
 
 def _opened(corpus: str, path: Path, schema: FeatureSchema) -> pl.LazyFrame:
-    check_present(path, f"labelled table of {corpus}", "materialize mos_features of it, or correct the path")
+    check_present(path, f"labelled table of {corpus}", Make("mos_features", " of it, or correct the path"))
     table = table_at(path)
     # In a CSV only what they mean tells words from numbers: a key of digits stays as it stands.
     key = next((name for name in KEY_COLUMNS if name in table.names), "")
@@ -325,7 +325,7 @@ def read_grid_table(
             "no encode to train on",
             found=f"{sum(failed.values())} encodes that failed",
             expected="encodes with exit_status 0 and a VMAF",
-            next_step="materialize fr_training_corpus again",
+            next_step=Make("fr_training_corpus"),
         )
     columns = {**_GRID_COLUMNS, **dict.fromkeys(own, pl.Float64)}
     order = dict.fromkeys((*ENCODE_GRID_SOURCES, *sorted(encodes)))
