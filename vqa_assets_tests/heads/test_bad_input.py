@@ -78,10 +78,6 @@ def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
             labelled(40).with_columns(key=pl.lit(None, pl.String)),
             r"no labelled row: konvid-1k: 40 rows \(40 with a MOS, and without the name of their clip\)",
         ),
-        (
-            labelled(40).with_columns(key=pl.lit("")),
-            r"no labelled row: konvid-1k: 40 rows \(40 with a MOS, and without the name of their clip\)",
-        ),
         # An SD in words would be an SD that is not known, and its clip weighed like any other.
         (labelled(40).with_columns(mos_std_dev=pl.lit("high")), "columns that hold no numbers: mos_std_dev: 'high'"),
         (labelled(40).with_columns(mos_n_ratings=pl.lit("20 people")), "mos_n_ratings: '20 people'"),
@@ -115,7 +111,6 @@ def with_split(frame: pl.DataFrame, word: str | None) -> pl.DataFrame:
             "infinity",
             "constant",
             "no names",
-            "blank names",
             "SD in words",
             "count in words",
             "empty",

@@ -137,7 +137,7 @@ def test_predictions_of_another_training_or_gone_are_told(head):
     with pytest.raises(SchemaError, match=r"predictions\.parquet: SHA-256 .*expected .* \(its manifest\)"):
         checked(head)
     predictions_of(head).unlink()
-    with pytest.raises(SchemaError, match="found nothing there, expected the predictions out of fold; materialize"):
+    with pytest.raises(SchemaError, match="found nothing there, expected the predictions out of fold; train the head"):
         checked(head)
 
 

@@ -267,7 +267,7 @@ def _together(corpus: str, paths: Sequence[Path], parts: Sequence[pl.LazyFrame])
             names = rows.select(key_text(key, have[key])).collect().to_series().drop_nulls().unique()
         except pl.exceptions.PolarsError as error:
             raise _unreadable(corpus, error) from error
-        twice = next((name for name in names if name and first.setdefault(name, path) != path), None)
+        twice = next((name for name in names if first.setdefault(name, path) != path), None)
         if twice is not None:
             raise TrainingError(
                 f"labelled tables of {corpus}",
@@ -625,10 +625,10 @@ def _own_columns(key: str, have: frozenset[str]) -> dict[str, pl.Expr]:
     counts = [number_column(name) for name in COUNT_COLUMNS if name in have]
     counts = [pl.when(count > 0).then(count) for count in counts]
     return {
-        "key": text(key),
+        "key": pl.col(key).cast(pl.String),
         "mos": mos,
         "mos_of_raw": raw,
-        "labelled": (mos.is_not_null() & text(key).is_not_null() & status).fill_null(value=False),
+        "labelled": (mos.is_not_null() & pl.col(key).is_not_null() & status).fill_null(value=False),
         "on_ladder": pl.any_horizontal(pl.lit(value=False), *(pl.col(n).is_not_null() for n in _LADDER & have)),
         "sd": pl.when(sd > 0).then(sd),
         "opinions": pl.coalesce(*counts, nothing),
