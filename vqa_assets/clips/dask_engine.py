@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from vqa_assets.clips.elsewhere import (
     working_for,
 )
 from vqa_assets.clips.folders import ClipRoot, ClipStore
+from vqa_assets.clips.marks import mark_in, remove_abandoned
 from vqa_assets.clips.work import StoppedError
 from vqa_assets.errors import ChildDiedError, ClusterError
 from vqa_assets.printing import logger
@@ -112,24 +113,19 @@ class DaskExecutor(Executor):
         if isinstance(clips, ClipStore):
             self._refuse_blind(f"{clips}", self.everywhere(partial(why_unreachable, clips)), "give it credentials")
         elif clips.is_dir():
+            remove_abandoned(clips)
             self._refuse_blind(f"{clips}", self._sight_of(clips), "mount the clips there at the same path")
 
     def _sight_of(self, folder: Path) -> dict[str, Any]:
         """Why each worker does not see a file of this folder; empty for one that does."""
-        # Named as what is half fetched: where a kill leaves it, the next ingest removes it.
-        mark = shown = folder / f".seen-by-workers-{self.run}.part"
-        content: bytes | None = self.run.encode()
-        try:
+        with ExitStack() as marked:
+            content: bytes | None = self.run.encode()
             try:
-                mark.write_bytes(self.run.encode())
+                shown = marked.enter_context(mark_in(folder, self.run))
             except OSError:  # not ours to write in: any file of it will do
                 content = None
                 shown = next((path for path in folder.iterdir() if path.is_file()), folder)
-            size_bytes = shown.stat().st_size
-            return self.everywhere(partial(why_unseen, shown, content, size_bytes))
-        finally:
-            with suppress(OSError):
-                mark.unlink()
+            return self.everywhere(partial(why_unseen, shown, content, shown.stat().st_size))
 
     @staticmethod
     def _refuse_blind(clips: str, answers: dict[str, Any], remedy: str) -> None:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vqa_assets.clips.cap_settings import cap_args
 from vqa_assets.clips.caps import ClipCaps, ClipSize
-from vqa_assets.clips.folders import ClipFolders, ClipPlace, StoredClip, is_there
+from vqa_assets.clips.folders import ClipFolders, ClipPlace, ClipRoot, StoredClip, is_there
 from vqa_assets.clips.geometry import is_raw
+from vqa_assets.clips.marks import remove_abandoned
 from vqa_assets.clips.scratch import scratch_of_run
 from vqa_assets.clips.stores import open_store
 from vqa_assets.clips.work import ClipPool, Observer, ProgressLine, Remote, Watch, unobserved
@@ -162,8 +163,7 @@ def make_clip_features(
         extra = frozenset(column.field for column in corpus.extra_columns)
         watch = Watch(ProgressLine(f"{corpus.name}-features", len(clips), _log.info), settings.observe)
         watch.at(executor)
-        if isinstance(executor, Remote):
-            executor.check_sees(settings.clips.target)
+        _check_sight(executor, settings.clips.target)
         run = MeasuringRun(
             WINDOW_PER_WORKER * settings.workers,
             threading.Event(),
@@ -225,6 +225,14 @@ def make_clip_features(
     return MeasuredTable(
         path, rows, version, manifest=manifest, report=report, view=view, sheet=sheet, planes=planes, scores=scores
     )
+
+
+def _check_sight(executor: Executor, clips: ClipRoot) -> None:
+    """ClusterError where workers elsewhere do not see the clips; what killed runs asked theirs by is removed."""
+    if isinstance(clips, Path):
+        remove_abandoned(clips)
+    if isinstance(executor, Remote):
+        executor.check_sees(clips)
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vqa_assets.annotations.finding import find_annotation_files, present_annotation_files
 from vqa_assets.annotations.rows import VIDEO_SUFFIXES
+from vqa_assets.clips import marks
 from vqa_assets.clips.folders import (
     ClipFolders,
     ClipPlace,
@@ -362,8 +363,11 @@ class ClipsOnDisk:
             root / name
             for root in self.folders.every
             for name in self._listings[root].names
-            if name.endswith(PART) and not name.startswith(f"{ARCHIVES}/")
+            if name.endswith(PART) and not name.startswith((f"{ARCHIVES}/", marks.PREFIX))
         ]
+        for root in self.folders.every:
+            if any(name.startswith(marks.PREFIX) for name in self._listings[root].names):
+                marks.remove_abandoned(root)
         for path in parts:
             path.unlink(missing_ok=True)  # a worker elsewhere, whose run was killed, may have removed its own
         return len(parts)

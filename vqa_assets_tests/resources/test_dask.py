@@ -1,5 +1,6 @@
 """The clip pool on Dask: worker processes over TCP that give the same bytes, die, are unfit, or are not there."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from distributed.comm import CommClosedError
 import vqa_assets
 from vqa_assets.backbones.folder import read_backbone
 from vqa_assets.clip_list import open_list
-from vqa_assets.clips import dask_cluster, elsewhere
+from vqa_assets.clips import dask_cluster, dask_engine, elsewhere
 from vqa_assets.clips.dask_cluster import ADDRESS, CLUSTER, place_named, read_cluster_file
 from vqa_assets.clips.dask_engine import DaskExecutor, everywhere
 from vqa_assets.clips.folders import ClipFolders, ClipStore
+from vqa_assets.clips.marks import mark_in
 from vqa_assets.clips.work import PassCounts
 from vqa_assets.corpora import CORPORA
 from vqa_assets.definitions import build_defs
@@ -511,17 +513,16 @@ def test_workers_that_do_not_see_the_clips_are_an_error_before_work_starts(
 ) -> None:
     corpus = staged(tmp_path / "data", {"a.mp4": b"a"})
 
-    own, stat = tmp_path / "of this machine only", Path.stat
+    @contextmanager
+    def of_this_process_only(folder: Path, content: str) -> Iterator[Path]:
+        with mark_in(folder, content) as mark, mark.open("rb") as file:
+            descriptor = fcntl.fcntl(file, fcntl.F_DUPFD, 900)
+            try:
+                yield Path(f"/proc/self/fd/{descriptor}")
+            finally:
+                os.close(descriptor)
 
-    def write(path: Path, content: bytes) -> int:
-        with own.open("wb") as file:
-            return file.write(content)
-
-    def looked_at(path: Path, **options: Any) -> os.stat_result:
-        return stat(own if path.name.startswith(".seen-by-workers") else path, **options)
-
-    monkeypatch.setattr(Path, "write_bytes", write)
-    monkeypatch.setattr(Path, "stat", looked_at)
+    monkeypatch.setattr(dask_engine, "mark_in", of_this_process_only)
     with pytest.raises(ClusterError) as error, DASK.open(1) as executor:
         executor.check_sees(corpus.folder / "clips")  # type: ignore[attr-defined]
     assert error.value.what == "2 of 2 Dask workers do not see the clips"
