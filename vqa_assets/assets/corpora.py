@@ -88,8 +88,8 @@ def _annotations_metadata(annotations: "Annotations", corpus: Corpus) -> dict[st
         "dagster/row_count": len(annotations.rows),
         "usable_rows": len(annotations.usable),
         "bad_rows": len(annotations.bad),
-        "bad_row_reasons": counted(annotations.problems()),
-        "bad_row_examples": sentences("row", bad),
+        "bad_reasons": counted(annotations.problems()),
+        "bad_examples": sentences("row", bad),
         "mos_scale": f"{annotations.scale.title} ({annotations.scale_from})",
         "mos_mean": shortened(labels.mos_mean),
         **(
@@ -98,7 +98,7 @@ def _annotations_metadata(annotations: "Annotations", corpus: Corpus) -> dict[st
             else {}
         ),
         "mos_histogram": picture(histogram, "MOS histogram"),
-        "share_unknown_sd": shortened(labels.share_unknown_sd),
+        "unknown_sd": shortened(labels.share_unknown_sd),
         "labels": records([numbers]),
         "sha256": annotations.sha256,
         "licence": corpus.licence,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import counted, embeddings_png, picture, records, sentences
+from vqa_assets.assets.metadata import counted, embeddings_png, fitted, picture, records, sentences
 from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, observer, run_context
@@ -69,7 +69,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             return dg.MaterializeResult(
                 metadata={
                     "dagster/row_count": measured.rows,
-                    "path": root.shown(measured.path),
+                    "path": fitted(root.shown(measured.path), published.room),
                     "left_as_it_is": measured.foreign,
                 },
                 data_version=dg.DataVersion(measured.data_version),
@@ -113,9 +113,9 @@ def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[st
     if manifest["measured_again"]:
         metadata["measured_again"] = manifest["measured_again"]
     if manifest["near_duplicates"] is not None:
-        metadata["near_duplicate_groups"] = manifest["near_duplicates"]["groups"]
+        metadata["copy_groups"] = manifest["near_duplicates"]["groups"]
         groups = manifest["near_duplicates"]["examples"][:_GROUPS_SHOWN]
-        metadata["near_duplicates"] = records([{"clips": ", ".join(keys)} for keys in groups])
+        metadata["near_copies"] = records([{"clips": ", ".join(keys)} for keys in groups])
     alike = [
         {"backbone": name, "clips": ", ".join(keys)}
         for name, found in manifest["clips_alike"].items()
@@ -130,7 +130,7 @@ def _metadata(measured: "MeasuredTable", manifest: Mapping[str, Any]) -> dict[st
         silent += [{"column": name, "why": "one value in all rows"} for name in measured.view.constant]
         silent += [{"column": name, "why": f"no value in {rows} rows"} for name, rows in measured.view.patchy.items()]
         metadata["feature_ranges"] = records(measured.view.ranges)
-        metadata["columns_to_look_at"] = records(silent[:_COLUMNS_SHOWN])
+        metadata["silent_columns"] = records(silent[:_COLUMNS_SHOWN])
         if measured.sheet:
             metadata["worst_and_best"] = picture(measured.sheet, "worst and best clips", "jpeg")
     return metadata

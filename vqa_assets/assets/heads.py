@@ -32,7 +32,8 @@ A tag's value may be 63 letters, digits, ``_``, ``-`` or ``.``."""
 ACROSS = PublishedFile("cross_corpus_evaluation", lambda root, _: root.models() / "cross_corpus_evaluation.json")
 _AGAIN = "train the head again"
 _FOLD_COLUMNS = ("name", "rows", "groups", "srocc", "plcc", "rmse")
-"""What is shown of a fold; all of it stands in the manifest."""
+_MEANS = ("srocc", "krocc", "plcc", "rmse")
+"""What is shown of a fold, and of the mean over folds; all of it stands in the manifest."""
 RIVALS = {
     "ridge": "a ridge regression",
     "svr": "a support vector regression",
@@ -143,7 +144,7 @@ def _train(
             **_metadata(head.manifest),
             "predictions": root.shown(head.predictions),
             "card": dg.MetadataValue.md(_without_picture(head.card_text)),
-            "predicted_against_mos": picture(head.picture_png, "predicted against MOS, residuals by corpus"),
+            "scatter": picture(head.picture_png, "predicted against MOS, residuals by corpus"),
         },
     )
     synthetic = head.manifest["smoke"] or head.manifest["synthetic"]
@@ -155,7 +156,8 @@ def _train(
 def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     from vqa_assets.heads.verdicts import verdict_in_a_line
 
-    means = {f"mean_{name}": shortened(value) for name, value in manifest["folds"]["mean"].items() if value is not None}
+    mean = manifest["folds"]["mean"]
+    means = {f"mean_{name}": mean[name] for name in _MEANS if mean.get(name) is not None}
     corpora = [
         {"corpus": name, **{k: facts[k] for k in ("rows", "licence", "redistribution", "citation")}}
         for name, facts in manifest["corpora"].items()
@@ -184,7 +186,7 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
         **{f"{name}_ceiling": shortened(value) for name, value in ceilings["folds"].items()},
         "label_noise": f"{'weighted' if noise['weighted'] else 'not weighted'}: {noise['reason']}",
         **({"folds": records(folds)} if folds else {}),
-        **({"protocol": records(medians), "beside_baselines": records(_beside_baselines(protocol))} if medians else {}),
+        **({"protocol": records(medians), "baselines": records(_beside_baselines(protocol))} if medians else {}),
         **({"trained_on": records(corpora)} if corpora else {}),
         "absent_corpora": list(manifest["absent"]),
         "redistribution": manifest["redistribution"]["consequence"] if manifest["redistribution"] else "synthetic rows",
@@ -203,9 +205,9 @@ def _scales_metadata(scales: Mapping[str, Any] | None) -> dict[str, Any]:
     learned = scales["ships"] == "learned"
     referred = scales.get("on_reference", {}).get("pooled")
     return {
-        **({f"{name}_on_that_scale": shortened(referred[name]) for name in ("plcc", "rmse")} if referred else {}),
+        **({f"{name}_on_scale": shortened(referred[name]) for name in ("plcc", "rmse")} if referred else {}),
         "scale": f"that of {scales['reference']}" if learned else "1–5 as scores stand",
-        "srocc_within_corpora": records(each),
+        "srocc_within": records(each),
     }
 
 
@@ -230,7 +232,7 @@ def _help_metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "help_from": list(help_["from"]),
         "help": help_["reason"] or "in the head",
-        **({} if apart is None else {"help_srocc_difference": shortened(apart)}),
+        **({} if apart is None else {"srocc_by_help": shortened(apart)}),
     }
 
 
@@ -487,8 +489,8 @@ def _across_metadata(report: Mapping[str, Any]) -> dict[str, Any]:
     near = report["near_duplicates"]
     return {
         **matrices,
-        "leave_one_corpus_out": records(left_out),
-        "near_duplicates": "no perceptual hashes" if near is None else f"{near['groups']} groups",
+        "one_left_out": records(left_out),
+        "near_copies": "no perceptual hashes" if near is None else f"{near['groups']} groups",
         "absent_corpora": list(report["absent"]),
         "corpora": records(
             [{"corpus": n, "rows": c["rows"], "contents": c["contents"]} for n, c in report["corpora"].items()]

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import counted, histogram_png, picture, records, shortened
+from vqa_assets.assets.metadata import (
+    OVERVIEW_TAB,
+    behind_a_click,
+    counted,
+    fitted,
+    histogram_png,
+    picture,
+    records,
+    shortened,
+)
 from vqa_assets.assets.published import Latest, PublishedFile, listed, manifest_metadata, schema_result, shown_metadata
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context
@@ -85,9 +94,9 @@ def _metadata(labelled: "LabelledTable") -> dict[str, Any]:
         "match_rate": audit.match_rate,
         "matched_rows": audit.matched_rows,
         "missing_rows": audit.missing_rows,
-        "unmatched_feature_keys": list(audit.unmatched_features),
-        "unmatched_label_keys": list(audit.unmatched_labels),
-        "contents_in_two_splits": len(audit.split_leaks),
+        "without_label": list(audit.unmatched_features),
+        "unused_labels": list(audit.unmatched_labels),
+        "split_leaks": len(audit.split_leaks),
         "label_sources": counted(audit.label_sources, "file"),
         "labels": records([one.as_row() for one in labelled.summaries]),
         "mos_histogram": picture(histogram, "MOS histogram"),
@@ -182,8 +191,8 @@ def _batch_metadata(batch: "Batch", root: DataRoot) -> dict[str, Any]:
     return {
         "dagster/row_count": batch.report["summary"]["rows"],
         **shown_metadata({"tables": records([_table_row(outcome, root) for outcome in batch.outcomes])}),
-        "report": dg.MetadataValue.md(batch.markdown),
-        "report_path": root.shown(reports.markdown),
+        "report": behind_a_click(batch.markdown),
+        "report_path": fitted(root.shown(reports.markdown), OVERVIEW_TAB),
         **manifest_metadata(reports.json, batch.report, root),
     }
 

@@ -27,25 +27,47 @@ if TYPE_CHECKING:
 Matrix = Mapping[str, Mapping[str, float | None]]
 """{trained on: {tested on: value}}, None where it is not defined."""
 
-VALUE_PX = 285
-"""What Dagster's page of a partition leaves for a value in a window of 1024 pixels."""
-LONGEST_WORD = 36
-"""So many characters of one word are seen there: what stands behind a value is empty."""
 _MOST_COLUMNS, _SHORT_MARKDOWN = 6, 1000
 _CHARACTER_PX, _HEADER_CHARACTER_PX, _MARGINS_PX = 8.43, 7.22, 17
-_BREAKS = re.compile(r"\s+|(?<=\w-)(?=[^\W\d])")
+_JSON_FRAME = 5
+"""The indentation, quotes and comma around an element of a list, in characters."""
+_BREAKS = re.compile(r"\s+|(?<=[^\W_]-)(?=[^\W_])")
+LONGEST_NAME = 14
+"""The characters of an entry's name: the longest one gives its column the width, and leaves values the rest."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one of Dagster's pages leaves for a value in a window of 1024 pixels, beside names of ``LONGEST_NAME``.
+
+    One word that is wider widens the column of all values, so that the others are cut, too: only the column scrolls.
+    """
+
+    px: float
+
+    @property
+    def characters(self) -> int:
+        """The longest word that is seen whole."""
+        return int(self.px / _CHARACTER_PX)
+
+
+OVERVIEW_TAB = Room(148)
+"""The page that an asset's link opens, with a column of times and the panel of the definition beside the values."""
+EVENT_PAGE = Room(282)
+"""The page of one materialization of a table: a partition's, or what the tab of events has beside its list.
+
+There the name of the column schema, which is Dagster's, is longer than any of ours.
+"""
 PANELS_DRAWN = 12
 """How many corpora one picture shows: more would be neither small nor readable."""
 _COLOURS = 32
 _CORPORA_NAMED = 10
 
 
-def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any] | None:
+def records(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
     """Rows as a table, ``–`` where a row has no value, numbers ``shortened``; None where there is no row.
 
-    It is inline where it fits the page of an asset at 1024 pixels, else behind [Show Markdown], where it has the whole
-    window: one wide table on that page would push every value out of sight. A single row of more than six columns is
-    shown as their names and values.
+    A single row of more than six columns is shown as their names and values.
     """
     if not rows:
         return None
@@ -53,9 +75,32 @@ def records(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue[Any] | None:
     cells = [{name: "–" if row.get(name) is None else shortened(row[name]) for name in names} for row in rows]
     if len(cells) == 1 and len(names) > _MOST_COLUMNS:
         cells = [{"name": name, "value": value} for name, value in cells[0].items()]
-    if _narrowest_px(cells) > VALUE_PX:
-        return behind_a_click(markdown_table(cells))
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in cells])
+    return _table(cells)
+
+
+def fitted(value: Any, room: Room) -> Any:
+    """A metadata value as it is where it fits the room, else behind a click.
+
+    A long number is ``shortened``, a URL becomes a link without its address. A path is among the texts that are put
+    behind a click; ``text_of`` gives it back.
+    """
+    if isinstance(value, float) and len(f"{value}") > room.characters:
+        return shortened(value)
+    if isinstance(value, dg.TableMetadataValue):
+        cells = [dict(record.data) for record in value.records]
+        return behind_a_click(markdown_table(cells)) if _narrowest_px(cells) > room.px else value
+    if isinstance(value, dg.UrlMetadataValue) and longest_word(value.value or "") > room.characters:
+        return dg.MetadataValue.md(f"[open](<{value.value}>)")
+    if isinstance(value, str) and longest_word(value) > room.characters:
+        return behind_a_click(f"`{value}`")
+    if isinstance(value, list) and any(longest_word(f"{one}") + _JSON_FRAME > room.characters for one in value):
+        return behind_a_click("\n".join(f"- `{one}`" for one in value))
+    return value
+
+
+def text_of(value: dg.MetadataValue[Any]) -> str:
+    """The text of an entry, whether ``fitted`` left it as it is or put it behind a click."""
+    return value.value.rstrip()[1:-1] if isinstance(value, dg.MarkdownMetadataValue) else f"{value.value}"
 
 
 def behind_a_click(markdown: str) -> dg.MetadataValue[Any]:
@@ -63,10 +108,14 @@ def behind_a_click(markdown: str) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.md(markdown.ljust(_SHORT_MARKDOWN))
 
 
-def sentences(name: str, lines: Iterable[str]) -> dg.MetadataValue[Any] | None:
-    """Lines as an inline table of one column, whose cells wrap; None of no line."""
+def sentences(name: str, lines: Iterable[str]) -> dg.TableMetadataValue | None:
+    """Lines as a table of one column, whose cells wrap; None of no line."""
     cells = [{name: plain(line)} for line in lines]
-    return dg.MetadataValue.table([dg.TableRecord(cell) for cell in cells]) if cells else None
+    return _table(cells) if cells else None
+
+
+def _table(cells: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord(cell) for cell in cells])
 
 
 def narrow(text: str, most: int) -> str:
@@ -96,8 +145,8 @@ def shortened(value: Any) -> Any:
     return round(value, max(0, 3 - math.floor(math.log10(abs(value)))))
 
 
-def counted(counts: Mapping[str, int], name: str = "reason") -> dg.MetadataValue[Any] | None:
-    """Counts by name as an inline table; None of no counts."""
+def counted(counts: Mapping[str, int], name: str = "reason") -> dg.TableMetadataValue | None:
+    """Counts by name as a table; None of no counts."""
     return records([{name: key, "rows": value} for key, value in counts.items()])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import behind_a_click, narrow, sentences
+from vqa_assets.assets.metadata import Room, behind_a_click, narrow, sentences
 from vqa_assets.assets.published import shown_metadata
 from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.resources.data_root import DataRootResource
@@ -18,8 +18,10 @@ from vqa_assets.resources.data_root import DataRootResource
 CODE_VERSION = "1"
 _PASSES_BY_ITSELF = ("age_days", "made_at_utc")
 """What differs at every look though nothing changed."""
-_LONGEST = 23
-"""The longest word that fits beside the panel of the definition, at 1024 pixels."""
+_ROOM = Room(204)
+"""Beside names as short as those of this page."""
+_LONGEST = 22
+"""The longest word of a table of one column there."""
 
 
 def make_overview_asset(catalog: Catalog, published: Iterable[dg.AssetsDefinition]) -> dg.AssetsDefinition:
@@ -56,14 +58,15 @@ def make_overview_asset(catalog: Catalog, published: Iterable[dg.AssetsDefinitio
         return dg.MaterializeResult(
             metadata=shown_metadata(
                 {
-                    "made_at": found.made_at_utc,
+                    "made_at": found.made_at_utc.replace("T", " ").replace("+00:00", " UTC"),
                     # A text, for a table would be out of the first screen.
                     "next": narrow(_numbered(found.next_steps), _LONGEST),
                     "page": behind_a_click(found.markdown()),
                     # Sentences, which wrap: this page leaves a value half the room that others do. The tables are in
                     # the Markdown.
                     **sentences_of,
-                }
+                },
+                _ROOM,
             ),
             data_version=dg.DataVersion(content_version([facts.encode()])),
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.assets.metadata import LONGEST_WORD, behind_a_click, longest_word
+from vqa_assets.assets.metadata import EVENT_PAGE, OVERVIEW_TAB, Room, fitted, shortened, text_of
 from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import VqaError
 from vqa_assets.printing import plain, plain_values
@@ -45,6 +45,11 @@ class PublishedFile:
     partitions: dg.PartitionsDefinition[str] | None = None
     judged_in_its_run: bool = False
 
+    @property
+    def room(self) -> Room:
+        """Where its metadata is read: on the page of one event where the asset's own begins with many columns."""
+        return EVENT_PAGE if self.table else OVERVIEW_TAB
+
     def result(
         self,
         root: DataRoot,
@@ -66,7 +71,11 @@ class PublishedFile:
             own |= {"dagster/row_count": rows, "dagster/column_schema": column_schema(self.table)}
         return dg.MaterializeResult(
             # What came of it first, then where it lies.
-            metadata={**shown_metadata(metadata), **own, **manifest_metadata(manifest_file, manifest, root)},
+            metadata={
+                **shown_metadata(metadata, self.room),
+                **{name: fitted(value, self.room) for name, value in own.items()},
+                **manifest_metadata(manifest_file, manifest, root, self.room),
+            },
             data_version=dg.DataVersion(data_version),
         )
 
@@ -100,7 +109,7 @@ class PublishedFile:
                 return result._replace(
                     severity=severity or usual,
                     description=result.description and plain(result.description),
-                    metadata=shown_metadata(result.metadata or {}),
+                    metadata=_check_metadata(result.metadata or {}),
                 )
 
             return check
@@ -171,7 +180,7 @@ class Latest:
             return default()
         # A path is noted as ``DataRoot.shown`` gives it, so a data root that was moved since is no obstacle.
         noted = record.asset_materialization.metadata.get(entry)
-        return default() if noted is None else self.root.located(str(noted.value))
+        return default() if noted is None else self.root.located(text_of(noted))
 
 
 def file_schema_result(path: Path, table: Table) -> dg.AssetCheckResult:
@@ -200,7 +209,7 @@ def column_schema(table: Table) -> dg.TableSchema:
             dg.TableColumn(
                 c.name,
                 _COLUMN_TYPES[c.kind],
-                c.description,
+                c.meaning,
                 dg.TableColumnConstraints(nullable=c.nullable, unique=c.unique, other=c.constraints),
             )
             for c in table.columns
@@ -208,27 +217,39 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def manifest_metadata(path: Path, manifest: Mapping[str, Any], root: DataRoot) -> dict[str, Any]:
+def manifest_metadata(
+    path: Path, manifest: Mapping[str, Any], root: DataRoot, room: Room = OVERVIEW_TAB
+) -> dict[str, Any]:
     """The whole replay manifest and where it is."""
-    return {"manifest": dg.MetadataValue.json(plain_values(manifest)), "manifest_path": root.shown(path)}
+    return {"manifest": dg.MetadataValue.json(plain_values(manifest)), "manifest_path": fitted(root.shown(path), room)}
 
 
-def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata whose texts are as a person may see them, without empty tables; the web UI shows names as they are.
+def shown_metadata(metadata: Mapping[str, Any], room: Room = OVERVIEW_TAB) -> dict[str, Any]:
+    """Metadata that fits a page, its texts as a person may see them, without empty tables; names are shown as they are.
 
-    A text that no browser could break to fit the page (a long path) is behind [Show Markdown].
+    What no browser could break to fit the room is behind [Show Markdown].
     """
 
     def shown(value: Any) -> Any:
         if isinstance(value, dg.TextMetadataValue):
-            return dg.MetadataValue.text(plain(value.value or ""))
+            value = value.value or ""
         if isinstance(value, dg.JsonMetadataValue):
             return dg.MetadataValue.json(plain_values(value.value))
-        if isinstance(value, str) and longest_word(value) > LONGEST_WORD:
-            return behind_a_click(f"`{plain(value)}`")
-        return plain_values(value) if isinstance(value, str | list) else value
+        return fitted(plain_values(value) if isinstance(value, str | list) else value, room)
 
     return {name: shown(value) for name, value in metadata.items() if not _is_nothing(value)}
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a check. Of several numbers the first one stays one, the others are texts.
+
+    The web UI plots each number of a check, and two plots are wider than a window of 1024 pixels leaves: what the check
+    says would be cut as well.
+    """
+    shown = shown_metadata(metadata, EVENT_PAGE)
+    # a result of Dagster's has made objects of numbers
+    numbers = [name for name, one in shown.items() if isinstance(one, dg.IntMetadataValue | dg.FloatMetadataValue)]
+    return shown | {name: f"{shortened(shown[name].value)}" for name in numbers[1:]}
 
 
 def _is_nothing(value: Any) -> bool:

@@ -58,14 +58,14 @@ def _metadata(unified: "UnifiedCorpus", root: DataRoot) -> dict[str, Any]:
     return {
         "rows_in": report.rows_in,
         "dropped_rows": records([{**r, "path": root.shown(r["path"])} for r in report.losses.dropped_rows()]),
-        "raw_scores_that_disagree": report.losses.raw_scores,
+        "raw_disagree": report.losses.raw_scores,
         "counters": counted(report.counters(), "counter"),
-        "rows_per_corpus": counted(report.rows_per_corpus, "corpus"),
-        "scale_conversions": records([{"corpus": name, **scale} for name, scale in report.scales.items()]),
+        "per_corpus": counted(report.rows_per_corpus, "corpus"),
+        "conversions": records([{"corpus": name, **scale} for name, scale in report.scales.items()]),
         "absent": list(unified.absent),
         "duplicates": records([one.as_row() for one in report.duplicates]),
         "parquet": root.shown(unified.parquet),
-        "related_clips_path": root.shown(unified.sidecars.related_clips),
+        "related_path": root.shown(unified.sidecars.related_clips),
         "croissant": root.shown(unified.sidecars.croissant),
         **_view_metadata(unified.view),
     }
@@ -83,7 +83,7 @@ def _view_metadata(view: "UnifiedView") -> dict[str, Any]:
         "licences": records(view.licences.as_rows()),
         "redistribution": view.licences.consequence,
         "related_clips": records(view.related.counts()),
-        "related_clip_groups": records([group.as_row() for group in view.related.groups[:_GROUPS_SHOWN]]),
+        "related_groups": records([group.as_row() for group in view.related.groups[:_GROUPS_SHOWN]]),
     }
 
 

@@ -55,10 +55,10 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             data_version=made.data_version,
             metadata={
                 "rows_in": report.rows_in,
-                "without_features": counted(report.without_features, "corpus"),
-                "left_out_columns": records([{"column": n, "why": why} for n, why in report.left_out_columns.items()]),
+                "no_features": counted(report.without_features, "corpus"),
+                "left_out": records([{"column": n, "why": why} for n, why in report.left_out_columns.items()]),
                 "counters": counted(report.counters(), "counter"),
-                "rows_per_corpus": counted(report.rows_per_corpus, "corpus"),
+                "per_corpus": counted(report.rows_per_corpus, "corpus"),
                 "tables": records([{**t, "disagreeing": str(t["disagreeing"] or "")} for t in made.manifest["tables"]]),
                 "absent": list(report.absent),
                 "columns": len(report.columns),

@@ -18,6 +18,8 @@ SHA256_PATTERN = r"^[0-9a-f]{64}$"
 STATUS_COLUMN, LABELLED = "mos_label_status", "ok"
 """The column that says whether a row of a labelled table has a label, and its word for yes."""
 UTC_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00$"
+_PATTERNS_IN_WORDS = {SHA256_PATTERN: "64 hex digits", UTC_PATTERN: "UTC to the second", r"\S": "not blank"}
+"""The web UI cuts constraints of more than 30 characters, and breaks none to fit its page."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,18 @@ class Column:
 
     @property
     def constraints(self) -> list[str]:
-        """The constraints in words, as the column schema in the web UI shows them."""
+        """The constraints in a few words each, as the column schema in the web UI shows them; choices are not short."""
         words = [
             f"≥ {self.low:g}" if self.low is not None else "",
             f"≤ {self.high:g}" if self.high is not None else "",
-            f"matches {self.pattern}" if self.pattern else "",
-            "one of " + ", ".join(self.choices) if self.choices else "",
+            _PATTERNS_IN_WORDS.get(self.pattern, f"matches {self.pattern}") if self.pattern else "",
         ]
         return [text for text in words if text]
+
+    @property
+    def meaning(self) -> str:
+        """What it means, and which values there are where they are chosen from a few."""
+        return f"{self.description}: one of {', '.join(self.choices)}" if self.choices else self.description
 
 
 @dataclass(frozen=True)

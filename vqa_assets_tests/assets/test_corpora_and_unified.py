@@ -69,7 +69,7 @@ def test_a_corpus_is_materialized_with_counts_manifest_and_passing_checks(platfo
     assert told["usable_rows"] == 12
     # Of one row with many columns: their names and values.
     numbers = {row["name"]: row["value"] for row in shown_rows(told["labels"])}
-    assert (numbers["clips"], numbers["mos_mean"], numbers["ratings_per_clip"]) == (12, 2.55, "5")
+    assert (numbers["clips"], numbers["mos_mean"], numbers["ratings_per_clip"]) == ("12", "2.55", "5")
     assert max(len(str(number)) for number in numbers.values()) <= 7
     assert not {"histogram", "ratings"} & set(numbers)
 
@@ -313,10 +313,10 @@ def test_the_unified_corpus_shows_clips_labels_licences_duplicates_and_related_c
     assert told["mos_histograms"].startswith("![MOS per corpus, native and unified](data:image/png;base64,")
     # A table of no rows is left out, and what was lost stands before statistics.
     assert not {"duplicates", "dropped_rows", "related_clips"} & told.keys()
-    assert list(told)[:2] == ["rows_in", "raw_scores_that_disagree"]
+    assert list(told)[:2] == ["rows_in", "raw_disagree"]
     # No page breaks so long a path: it is Markdown, behind a click.
     assert told["croissant"].rstrip() == "`aggregated/unified_corpus.croissant.json`"
-    assert told["related_clips_path"] == "aggregated/related_clips.json"
+    assert told["related_path"] == "aggregated/related_clips.json"
 
 
 @pytest.mark.parametrize(("sd", "ordinary"), [(0.5, True), (0.05, False), (2.5, False)])
@@ -352,9 +352,7 @@ def test_an_override_finds_its_file_however_the_path_is_spelled(
     }[spelling]
     result = platform.run("unified_corpus", partition=None, corpus_source_overrides={spelled: "konvid-1k"})
     assert passed(result)["unified_corpus_dropped"] is True
-    assert {row.data["corpus"] for row in metadata(result, "unified_corpus")["rows_per_corpus"].records} == {
-        "konvid-1k"
-    }
+    assert {row.data["corpus"] for row in metadata(result, "unified_corpus")["per_corpus"].records} == {"konvid-1k"}
 
 
 def test_an_override_of_no_input_or_to_no_corpus_is_refused_and_nothing_is_replaced(platform: CorpusPlatform) -> None:

@@ -101,7 +101,7 @@ def test_the_page_shows_match_rate_rows_examples_histogram_and_sources(platform:
     result = platform.join(min_match_rate=0.6)
     told = metadata(result, "mos_features")
     assert (told["match_rate"], told["matched_rows"], told["missing_rows"]) == (pytest.approx(2 / 3), 3, 1)
-    assert (told["unmatched_feature_keys"], told["unmatched_label_keys"]) == (["z.mp4"], ["spare.mp4"])
+    assert (told["without_label"], told["unused_labels"]) == (["z.mp4"], ["spare.mp4"])
     assert told["label_sources"].records[0].data == {"file": "konvid_150k.jsonl", "rows": 3}
     assert {"name": "clips", "value": 2} in shown_rows(told["labels"])
     assert told["mos_histogram"].startswith("![MOS histogram](data:image/png;base64,")

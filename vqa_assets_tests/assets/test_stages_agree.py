@@ -135,7 +135,7 @@ def test_related_clips_follow_the_output_of_the_unified_corpus(platform: Platfor
     platform.run("corpus_jsonl", partition=KONVID.name)
     result = platform.run("unified_corpus", output=str(tmp_path / "mine" / "all.jsonl"))
     # A long path stands in a field that folds.
-    assert str(tmp_path / "mine" / "all.related_clips.json") in metadata(result, "unified_corpus")["related_clips_path"]
+    assert str(tmp_path / "mine" / "all.related_clips.json") in metadata(result, "unified_corpus")["related_path"]
     assert checks(result)["unified_corpus_schema"].passed
     assert not (platform.root.path / "aggregated").exists()
 

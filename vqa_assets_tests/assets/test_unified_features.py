@@ -111,7 +111,7 @@ def test_the_unified_head_reads_it_and_decides_of_no_duplicate(
     m = platform.manifest("unified_mos_head_v1")
     assert m["corpus_scales"]["reference"] == "konvid-1k"  # most rows
     assert told["scale"] in {"that of konvid-1k", "1–5 as scores stand"}
-    assert [row["scales"] for row in shown_rows(told["srocc_within_corpora"])] == ["union", "learned"]
+    assert [row["scales"] for row in shown_rows(told["srocc_within"])] == ["union", "learned"]
     assert set(m["corpora"]) == set(m["leave_one_corpus_out"]) == {"konvid-1k", "lsvq"}
     counts = {name: corpus["counts"] for name, corpus in m["corpora"].items()}
     assert {n: (c["rows_in"], c["used"], c["duplicates"]) for n, c in counts.items()} == {

@@ -101,7 +101,8 @@ def test_what_failed_is_kept_with_its_words_and_the_command_that_mends_it(ran: P
 
 def test_the_page_of_a_failed_pass_says_when_it_was_made_what_failed_and_the_next_step(ran: Pass) -> None:
     first, *_ = ran.page["page"].splitlines()
-    assert first == f"Made at {ran.page['made_at']}; `vqa-assets status` reads afresh."
+    day, of_day, _ = ran.page["made_at"].split()
+    assert first == f"Made at {day}T{of_day}+00:00; `vqa-assets status` reads afresh."
     assert ran.page["next"] == FIRST
     failed = shown_rows(ran.page["failed"])[0]["failed"]
     assert failed.startswith("corpus_annotations [lsvq]: lsvq: ")

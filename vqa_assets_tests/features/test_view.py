@@ -98,7 +98,7 @@ def test_the_asset_shows_coverage_ranges_transfers_and_clips(root_path, platform
     told = run(platform, ClipExtractorResource(feature_sets=["nr-v1"], perceptual_hash=True))
     assert (told["coverage"], told["no_reference"], told["malformed_hdr"], told["damaged_clips"]) == (0.75, 0, 0, 0)
     assert told["clips_per_s"] > 0
-    assert told["near_duplicate_groups"] == 0
+    assert told["copy_groups"] == 0
     ranges = {row["feature"]: row for row in shown_rows(told["feature_ranges"])}
     assert ranges["si"]["clips"] == "3"
     assert "adm2" not in ranges

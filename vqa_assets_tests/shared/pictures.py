@@ -52,7 +52,7 @@ def corpus(page: Page, address: str) -> bytes:
 def head(page: Page, address: str) -> bytes:
     """A head's predictions against the opinions of people."""
     page.goto(f"{address}/assets/{HEAD}?view=events")
-    row = page.locator("tr", has_text="predicted_against_mos").last
+    row = page.locator("tr", has_text="scatter").last
     row.scroll_into_view_if_needed()
     row.get_by_text("Show Markdown").click()
     expect(page.get_by_role("img", name="predicted against MOS")).to_be_visible()

@@ -500,8 +500,15 @@ def test_the_status_column_may_have_another_name():
 
 def test_constraints_are_told_in_words():
     column = Column("c", "number", "C", low=0, high=2.5, pattern="^a", choices=("a", "b"))
-    assert column.constraints == ["≥ 0", "≤ 2.5", "matches ^a", "one of a, b"]
-    assert replace(column, low=None, high=None, pattern="", choices=()).constraints == []
+    assert (column.constraints, column.meaning) == (["≥ 0", "≤ 2.5", "matches ^a"], "C: one of a, b")
+    free = replace(column, low=None, high=None, pattern="", choices=())
+    assert (free.constraints, free.meaning) == ([], "C")
+
+
+def test_no_constraint_of_a_shipped_table_is_longer_than_the_web_ui_shows():
+    constraints = {text for table in TABLES.values() for column in table.columns for text in column.constraints}
+    assert {"64 hex digits", "UTC to the second", "not blank"} <= constraints
+    assert max(map(len, constraints)) <= len("UTC to the second")
 
 
 def test_a_corpus_of_its_own_scale_is_judged_on_that_scale_and_on_its_further_scores():
