@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 _DOTS, _OPAQUE_UP_TO = 1_000, 300
 
 
-def draw_dots(axes: "Axes", x: NDArray, y: NDArray) -> None:  # type: ignore[type-arg]
+def draw_dots(axes: "Axes", x: "NDArray", y: "NDArray") -> None:  # type: ignore[type-arg]
     """One dot a row, (N,) against (N,); of more than 1 000 rows an even 1 000."""
     drawn = slice(None, None, -(-len(x) // _DOTS) or 1)
     # The more dots, the fainter each, so that a cloud shows where it is dense.
