@@ -8,6 +8,7 @@ import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from vqa_assets.clips.caps import ClipCaps
@@ -101,23 +102,21 @@ class ClipList:
             yield self._listed(source, key, part)
 
     def facts(self) -> ListFacts:
-        """Count the rows and the keys that are repeated; eight bytes a row are held meanwhile."""
+        """Count the rows and the keys that are repeated, by hashes of them: a few numbers a row are held meanwhile."""
         import numpy as np
 
-        hashes = array("q", (hash(key or source) for source, key, _ in self._texts()))
-        values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
-        # Rows that name no clip have no key either: that is said of each row, not of its key.
-        several = set(values[(counts > 1) & (values != _NO_HASH)].tolist())
-        if not several:
+        hashes = np.frombuffer(array("q", (hash(key or source) for source, key, _ in self._texts())), np.int64)
+        values, first = np.unique(hashes, return_index=True)
+        repeats = np.ones(len(hashes), bool)
+        repeats[first] = False
+        repeats[hashes == _NO_HASH] = False  # a row that names no clip has no key either, and says so itself
+        again = np.flatnonzero(repeats)
+        if not len(again):
             return ListFacts(len(hashes))
-        first: dict[str, int] = {}
-        repeats, repeated, rows_of_it = 0, "", tuple[int, ...]()
-        for row, (source, key, _) in enumerate(self._texts(), 1):
-            if hash(name := key or source) in several and first.setdefault(name, row) != row:
-                if not repeats:
-                    repeated, rows_of_it = name, (first[name], row)
-                repeats += 1
-        return ListFacts(len(hashes), repeats, repeated, rows_of_it)
+        row = int(again[0])
+        before = int(first[np.searchsorted(values, hashes[row])])
+        source, key, _ = next(islice(self._texts(), row, None))
+        return ListFacts(len(hashes), len(again), key or source, (before + 1, row + 1))
 
     def _texts(self, *further: str) -> Iterator[tuple[str, str, str]]:
         """Clip, key and one further column of each row; empty where the cell is."""

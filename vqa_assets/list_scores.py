@@ -328,7 +328,8 @@ def _tell_earlier(unfinished: Path, note: Mapping[str, Any], say: Say) -> None:
         return
     names = {"list_sha256": "the list", "head_sha256": "the head", "extractor": "what measures", "caps": "the caps"}
     changed = [what for name, what in names.items() if earlier.get(name) != note[name]]
-    what = f"{' and '.join(changed)} changed since: every score is of them as they are now" if changed else ""
+    named = " and ".join(filter(None, [", ".join(changed[:-1]), *changed[-1:]]))
+    what = f"{named} changed since: every score is of them as they are now" if changed else ""
     say(
         "an earlier run into this file did not finish; "
         + (what or "this one goes on from it")

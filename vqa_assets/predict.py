@@ -35,6 +35,7 @@ from vqa_assets.printing import hand_out, plain, public, tell, tell_error
 from vqa_assets.settings import fits_a_disk, typed_path
 from vqa_assets.stages.run import faults_in_words
 from vqa_assets.tables.files import write_bytes
+from vqa_assets.tables.makers import made_by
 from vqa_assets.tables.paths import DataRoot
 from vqa_assets.tables.publication import settle
 from vqa_assets.tables.targets import OwnTarget, check_targets
@@ -427,7 +428,7 @@ def _refuse_own_input(out: Path | None, inputs: Sequence[Path], every_s: Fractio
         )
     if out is None:
         return
-    targets = [OwnTarget("--out", out, STAGE, is_own=_has_scores)]
+    targets = [OwnTarget("--out", out, STAGE, is_own=_has_scores, why_not=_why_of_list)]
     if every_s is not None:
         from vqa_assets.window_scores import is_picture
 
@@ -438,6 +439,14 @@ def _refuse_own_input(out: Path | None, inputs: Sequence[Path], every_s: Fractio
 def _picture(out: Path) -> Path:
     """The picture of scores by window, beside their table."""
     return out.with_suffix(".png")
+
+
+def _why_of_list(path: Path) -> str:
+    # What is written here has no manifest: the one beside the table would speak of scores that are gone.
+    # JSON says by itself what it is, and no list's scores are written so.
+    if path.suffix.lower() == ".json" or made_by(path) is None:
+        return ""
+    return "which has the scores of a list (--from), with a manifest beside them"
 
 
 def _has_scores(path: Path) -> bool:

@@ -451,6 +451,20 @@ def test_in_a_root_that_may_only_be_read_the_caches_lie_beside_the_scores(
     assert caches_of(clips, root, out) == tuple(tmp_path / path.name for path in of_root)
 
 
+def test_scores_without_a_manifest_never_stand_in_for_those_of_a_list(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed, out = write(place / "clips" / "list.csv", [{"path": "a.mp4"}]), tmp_path / "s.csv"
+    of_list = [NAME, "--root", str(place), "--from", str(listed), "--out", str(out)]
+    assert main(of_list) == 0
+    before = out.read_bytes()
+    assert main([NAME, "--root", str(place), str(place / "clips" / "b.mp4"), "--out", str(out)]) == 1
+    found = f"error: predict: --out: {out}, which has the scores of a list (--from), with a manifest beside them,"
+    assert found in capsys.readouterr().err
+    assert out.read_bytes() == before
+    assert main(of_list) == 0
+
+
 def test_another_run_into_the_same_file_is_told_from_one_that_did_not_finish(fake: FakeClips) -> None:
     fake.listed(2)
     at_work = {"process": f"1-{this_process().partition('-')[2]}"}
