@@ -17,7 +17,6 @@ import dagster as dg
 
 from vqa_assets.arguments import CommandParser
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import text_of
 from vqa_assets.assets.runs import is_too_few, step_failure
 from vqa_assets.assets.startable import Startable
 from vqa_assets.clips.processes import end_with_parent
@@ -234,7 +233,7 @@ def _written(result: dg.ExecuteInProcessResult) -> Iterator[str]:
     for event in result.filter_events(lambda e: e.is_step_materialization):
         metadata = event.step_materialization_data.materialization.metadata
         if "path" in metadata and "manifest_path" in metadata:
-            yield text_of(metadata["path"])
+            yield str(metadata["path"].value)
 
 
 def _asset_of(event: dg.DagsterEvent, step: Step) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import counted, embeddings_png, fitted, picture, records, sentences
+from vqa_assets.assets.metadata import counted, embeddings_png, picture, records, sentences
 from vqa_assets.assets.published import Latest, PublishedFile, listed
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, observer, run_context
@@ -69,7 +69,7 @@ def make_clip_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             return dg.MaterializeResult(
                 metadata={
                     "dagster/row_count": measured.rows,
-                    "path": fitted(root.shown(measured.path), published.room),
+                    "path": root.shown(measured.path),
                     "left_as_it_is": measured.foreign,
                 },
                 data_version=dg.DataVersion(measured.data_version),

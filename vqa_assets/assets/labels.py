@@ -7,10 +7,8 @@ import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
 from vqa_assets.assets.metadata import (
-    OVERVIEW_TAB,
     behind_a_click,
     counted,
-    fitted,
     histogram_png,
     picture,
     records,
@@ -192,7 +190,7 @@ def _batch_metadata(batch: "Batch", root: DataRoot) -> dict[str, Any]:
         "dagster/row_count": batch.report["summary"]["rows"],
         **shown_metadata({"tables": records([_table_row(outcome, root) for outcome in batch.outcomes])}),
         "report": behind_a_click(batch.markdown),
-        "report_path": fitted(root.shown(reports.markdown), OVERVIEW_TAB),
+        "report_path": root.shown(reports.markdown),
         **manifest_metadata(reports.json, batch.report, root),
     }
 

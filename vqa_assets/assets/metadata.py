@@ -81,8 +81,7 @@ def records(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
 def fitted(value: Any, room: Room) -> Any:
     """A metadata value as it is where it fits the room, else behind a click.
 
-    A long number is ``shortened``, a URL becomes a link without its address. A path is among the texts that are put
-    behind a click; ``text_of`` gives it back.
+    A long number is ``shortened``, a URL becomes a link without its address.
     """
     if isinstance(value, float) and len(f"{value}") > room.characters:
         return shortened(value)
@@ -96,11 +95,6 @@ def fitted(value: Any, room: Room) -> Any:
     if isinstance(value, list) and any(longest_word(f"{one}") + _JSON_FRAME > room.characters for one in value):
         return behind_a_click("\n".join(f"- `{one}`" for one in value))
     return value
-
-
-def text_of(value: dg.MetadataValue[Any]) -> str:
-    """The text of an entry, whether ``fitted`` left it as it is or put it behind a click."""
-    return value.value.rstrip()[1:-1] if isinstance(value, dg.MarkdownMetadataValue) else f"{value.value}"
 
 
 def behind_a_click(markdown: str) -> dg.MetadataValue[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.assets.metadata import EVENT_PAGE, OVERVIEW_TAB, Room, fitted, shortened, text_of
+from vqa_assets.assets.metadata import EVENT_PAGE, OVERVIEW_TAB, Room, fitted
 from vqa_assets.assets.runs import dagster_failures
 from vqa_assets.errors import VqaError
 from vqa_assets.printing import plain, plain_values
@@ -70,11 +70,11 @@ class PublishedFile:
         if self.table is not None:
             own |= {"dagster/row_count": rows, "dagster/column_schema": column_schema(self.table)}
         return dg.MaterializeResult(
-            # What came of it first, then where it lies.
+            # What came of it first, then where it lies: paths are for programs, too, and stay as they are.
             metadata={
                 **shown_metadata(metadata, self.room),
-                **{name: fitted(value, self.room) for name, value in own.items()},
-                **manifest_metadata(manifest_file, manifest, root, self.room),
+                **own,
+                **manifest_metadata(manifest_file, manifest, root),
             },
             data_version=dg.DataVersion(data_version),
         )
@@ -109,7 +109,7 @@ class PublishedFile:
                 return result._replace(
                     severity=severity or usual,
                     description=result.description and plain(result.description),
-                    metadata=_check_metadata(result.metadata or {}),
+                    metadata=shown_metadata(result.metadata or {}, EVENT_PAGE),
                 )
 
             return check
@@ -180,7 +180,7 @@ class Latest:
             return default()
         # A path is noted as ``DataRoot.shown`` gives it, so a data root that was moved since is no obstacle.
         noted = record.asset_materialization.metadata.get(entry)
-        return default() if noted is None else self.root.located(text_of(noted))
+        return default() if noted is None else self.root.located(str(noted.value))
 
 
 def file_schema_result(path: Path, table: Table) -> dg.AssetCheckResult:
@@ -217,11 +217,9 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def manifest_metadata(
-    path: Path, manifest: Mapping[str, Any], root: DataRoot, room: Room = OVERVIEW_TAB
-) -> dict[str, Any]:
+def manifest_metadata(path: Path, manifest: Mapping[str, Any], root: DataRoot) -> dict[str, Any]:
     """The whole replay manifest and where it is."""
-    return {"manifest": dg.MetadataValue.json(plain_values(manifest)), "manifest_path": fitted(root.shown(path), room)}
+    return {"manifest": dg.MetadataValue.json(plain_values(manifest)), "manifest_path": root.shown(path)}
 
 
 def shown_metadata(metadata: Mapping[str, Any], room: Room = OVERVIEW_TAB) -> dict[str, Any]:
@@ -238,18 +236,6 @@ def shown_metadata(metadata: Mapping[str, Any], room: Room = OVERVIEW_TAB) -> di
         return fitted(plain_values(value) if isinstance(value, str | list) else value, room)
 
     return {name: shown(value) for name, value in metadata.items() if not _is_nothing(value)}
-
-
-def _check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a check. Of several numbers the first one stays one, the others are texts.
-
-    The web UI plots each number of a check, and two plots are wider than a window of 1024 pixels leaves: what the check
-    says would be cut as well.
-    """
-    shown = shown_metadata(metadata, EVENT_PAGE)
-    # a result of Dagster's has made objects of numbers
-    numbers = [name for name, one in shown.items() if isinstance(one, dg.IntMetadataValue | dg.FloatMetadataValue)]
-    return shown | {name: f"{shortened(shown[name].value)}" for name in numbers[1:]}
 
 
 def _is_nothing(value: Any) -> bool:

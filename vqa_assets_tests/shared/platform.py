@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from vqa_assets.assets.metadata import text_of
 from vqa_assets.definitions import build_defs, declared_corpora
 from vqa_assets.resources.data_root import DataRootResource
 from vqa_assets.tables.paths import DataRoot
@@ -96,12 +95,9 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    """The metadata of the asset's materialization in this run; of a text behind a click (a long path) the text."""
+    """The metadata of the asset's materialization in this run."""
     (event,) = result.asset_materializations_for_node(asset)
-    return {
-        name: text_of(value) if isinstance(value.value, str) and value.value.startswith("`") else value.value
-        for name, value in event.metadata.items()
-    }
+    return {name: value.value for name, value in event.metadata.items()}
 
 
 def shown_rows(value: Any) -> list[dict[str, Any]]:
