@@ -13,6 +13,7 @@ import polars as pl
 from vqa_assets.corpora.contents import content_of_group
 from vqa_assets.errors import SchemaError
 from vqa_assets.feature_names import schema_in_order
+from vqa_assets.heads.judging.seen import hashes_noted
 from vqa_assets.heads.manifest import SCHEMA, target_of
 from vqa_assets.heads.members.large_tables import let_go
 from vqa_assets.heads.rows.columns import slots
@@ -69,23 +70,25 @@ def check_training_rows(table: TrainingTable) -> int:
 
 
 def write_predictions(path: Path, predictions: "Predictions") -> None:
-    """The predictions out of fold as Parquet (``HEAD_PREDICTIONS``), in the order of the folds."""
+    """The predictions out of fold as Parquet (``HEAD_PREDICTIONS``), in the order of the folds.
+
+    The clips' hashes stand in its metadata, for ``seen``.
+    """
     pl.DataFrame(
         {
             "key": predictions.keys,
             "corpus": predictions.corpora,
             "content_id": [content_of_group(group) for group in predictions.groups],
-            "src_sha256": predictions.src_sha256,
             "fold": predictions.fold.astype(np.int64),
             "mos": predictions.mos.astype(np.float32),
             "predicted": predictions.predicted.astype(np.float32),
         },
         schema={
-            **dict.fromkeys(("key", "corpus", "content_id", "src_sha256"), pl.String),
+            **dict.fromkeys(("key", "corpus", "content_id"), pl.String),
             "fold": pl.Int64,
             **dict.fromkeys(("mos", "predicted"), pl.Float32),
         },
-    ).write_parquet(path, metadata=mark("head_predictions"))
+    ).write_parquet(path, metadata={**mark("head_predictions"), **hashes_noted(predictions.src_sha256)})
     seal(path)
 
 

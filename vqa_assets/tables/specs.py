@@ -348,7 +348,6 @@ HEAD_PREDICTIONS = Table(
     "One row per clip that judged a head in its folds, with what a head said that never saw it.",
     (
         *_JUDGED,
-        Column("src_sha256", "string", "SHA-256 of the clip's bytes, where known", required=False, nullable=True),
         Column("fold", "integer", "Which fold it judged, from 0", low=0),
         _OPINION,
         Column("predicted", "number", "The same as predicted", low=TRAINING.low, high=TRAINING.high),

@@ -333,7 +333,7 @@ class TestOwnHeads:
         for suffix in (".onnx", ".json"):
             shutil.copy(root / "models" / f"{NAME}{suffix}", tmp_path)
         shutil.copy(root / "out-of-fold.parquet", tmp_path / f"{NAME}.predictions.parquet")
-        trained = set(pl.read_parquet(root / "out-of-fold.parquet")["src_sha256"])
+        trained = set(pl.read_parquet(root / "out-of-fold.parquet")["key"])
         renamed = {"key": pl.format("again-{}", "key"), "content_id": pl.format("again-{}", "content_id")}
         elsewhere = labelled(120).with_columns(**renamed, corpus=pl.lit("lsvq"))
         assert 0 < len(trained) < 120

@@ -400,12 +400,11 @@ def test_the_predictions_are_published_beside_the_onnx_and_are_an_output_of_the_
     )
     assert done.predictions == root.models() / "konvid_mos_head_v1.predictions.parquet"
     frame = pl.read_parquet(done.predictions)
-    assert frame.columns == ["key", "corpus", "content_id", "src_sha256", "fold", "mos", "predicted"]
+    assert frame.columns == ["key", "corpus", "content_id", "fold", "mos", "predicted"]
     assert frame["key"].to_list() == list(built.predictions.keys)
     assert frame["predicted"].to_list() == built.predictions.predicted.tolist()
     contents = frame.join(pl.read_parquet(table), on="key", suffix="_of_table")
-    for name in ("content_id", "src_sha256"):
-        assert contents[name].to_list() == contents[f"{name}_of_table"].to_list()
+    assert contents["content_id"].to_list() == contents["content_id_of_table"].to_list()
     assert set(done.manifest["run_provenance"]["outputs"]) == {"onnx", "predictions"}
     assert verify(done.manifest_path, root).holds
     written(frame.with_columns(predicted=pl.lit(3.0, pl.Float32)), done.predictions)

@@ -5,7 +5,8 @@ out can be told afterwards, but where copies were joined. The out-of-fold predic
 the others one by one.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ Mask = NDArray[np.bool_]
 _TABLE, _HELP = "features_with_mos_", "help_"
 OF_EVERY_ROW = ("folds", "sources")
 """Kinds of split whose out-of-fold predictions are those of all rows that the head was trained on."""
+_HASHES = "vqa-clip-hashes"
+"""In the metadata of out-of-fold predictions: a short hash of each clip's SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,16 @@ def _of_contents(rows: KnownRows, chosen: Mask) -> Mask:
     return np.array([group in contents for group in rows.groups], dtype=bool)
 
 
+def hashes_noted(src_sha256: Iterable[str | None]) -> dict[str, str]:
+    """Metadata of out-of-fold predictions that says which bytes these are of, as far as they are known."""
+    return {_HASHES: " ".join(sorted({_short(sha256) for sha256 in src_sha256 if sha256}))}
+
+
+def _short(sha256: str) -> str:
+    """Eight bytes of a hash of it, which tell millions apart: a table's own marks in its place may begin alike."""
+    return hashlib.blake2b(sha256.encode(), digest_size=8).hexdigest()
+
+
 def predictions_path(onnx: Path) -> Path:
     """Where the out-of-fold predictions of a head lie: ``<head>.predictions.parquet`` beside its ONNX."""
     return onnx.with_name(f"{onnx.stem}.predictions.parquet")
@@ -185,11 +198,9 @@ def _own_predictions(onnx: Path, manifest: Mapping[str, Any]) -> Path | None:
 
 def _by_predictions(path: Path, rows: KnownRows) -> Mask | None:
     """By the clips, contents and bytes that the predictions name; None where the file cannot be read."""
-    columns = ["key", "corpus", "content_id", "src_sha256"]
     try:
-        table = pl.scan_parquet(path, glob=False)
-        there = table.collect_schema().names()  # earlier editions wrote no hashes
-        told = table.select(name for name in columns if name in there or name != "src_sha256").collect().cast(pl.String)
+        told = pl.read_parquet(path, columns=["key", "corpus", "content_id"], glob=False).cast(pl.String)
+        hashes = set(pl.read_parquet_metadata(path).get(_HASHES, "").split())  # earlier editions noted none
     except (pl.exceptions.PolarsError, OSError):
         return None
     clips = set(told.select("corpus", "key").iter_rows())
@@ -197,8 +208,8 @@ def _by_predictions(path: Path, rows: KnownRows) -> Mask | None:
     contents = set(told["content_id"].drop_nulls())
     of_rows = zip(rows.keys, rows.corpora, map(content_of_group, rows.groups), strict=True)
     named = np.array([((c, k) in clips if c else k in keys) or g in contents for k, c, g in of_rows], dtype=bool)
-    if not rows.src_sha256 or "src_sha256" not in there:
+    if not rows.src_sha256 or not hashes:
         return named
     # The same clip may stand in another corpus, by another name.
-    hashes = set(told["src_sha256"].drop_nulls())
-    return named | _of_contents(rows, np.array([sha256 in hashes for sha256 in rows.src_sha256], dtype=bool))
+    alike = [sha256 is not None and _short(sha256) in hashes for sha256 in rows.src_sha256]
+    return named | _of_contents(rows, np.array(alike, dtype=bool))
