@@ -5,6 +5,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from vqa_assets.corpora.declarations import corpora_folder, with_declared
 from vqa_assets.errors import VqaError
 from vqa_assets.overview import Overview, overview_of
 from vqa_assets.printing import named_or_counted, plain, tell, tell_error
-from vqa_assets.tables.paths import DataRoot
+from vqa_assets.tables.paths import ENVIRONMENT_NAME, DataRoot
 from vqa_assets.tables.publication import settle_root
 
 
@@ -57,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         tell(report(overview, as_json=options.json, absent_too=options.all), flush=True)
+        # For who types the next step; a program that reads gets the report alone.
+        if sys.stderr.isatty() and (usual := DataRoot.named().path).resolve() != root.path.resolve():
+            of_this = f"export {ENVIRONMENT_NAME}={shlex.quote(str(root.path))}"
+            tell(f"commands without --root are of {usual}; to have them of this one: {of_this}", file=sys.stderr)
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if any(status.error for status in overview.corpora) else 0

@@ -329,3 +329,17 @@ def test_a_corpus_says_the_verdict_of_its_head_and_how_it_stands_beside_baseline
     assert status_of(corpus, root).head.endswith("SROCC minus that of ridge regression -0.012.")
     manifest.write_text('{"protocol": {}}')
     assert status_of(corpus, root).error.startswith("models/live_vqc_mos_head.json: no usable 'gate', expected")
+
+
+def test_of_a_root_that_the_environment_does_not_name_it_says_how_commands_are_of_it(
+    corpus: SmallCorpus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VQA_DATA_ROOT", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    root = corpus.root.path
+    assert main(["--root", str(root)]) == 0
+    said = f"commands without --root are of {Path('data').absolute()}; to have them of this one: "
+    assert capsys.readouterr().err == f"{said}export VQA_DATA_ROOT={root}\n"
+    monkeypatch.setenv("VQA_DATA_ROOT", str(root))
+    assert main(["--root", str(root)]) == 0
+    assert capsys.readouterr().err == ""
