@@ -55,7 +55,7 @@ def make_unified_features_asset(catalog: Catalog) -> dg.AssetsDefinition:
             data_version=made.data_version,
             metadata={
                 "rows_in": report.rows_in,
-                "no_features": counted(report.without_features, "corpus"),
+                "without_features": counted(report.without_features, "corpus"),
                 "left_out": records([{"column": n, "why": why} for n, why in report.left_out_columns.items()]),
                 "counters": counted(report.counters(), "counter"),
                 "per_corpus": counted(report.rows_per_corpus, "corpus"),
