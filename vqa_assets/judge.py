@@ -126,11 +126,7 @@ def _predictor(options: JudgeQuestion) -> "Predictor":
     name, columns = options.judged, options.columns
     onnx = typed_path(name).with_suffix(".onnx") if Path(name).suffix in (".onnx", ".json") else None
     if onnx is None:
-        check_present(
-            options.table,
-            "labelled table",
-            NEXT_TABLE,
-        )
+        check_present(options.table, "labelled table", NEXT_TABLE)
         names = table_at(options.table).names
         if name in names or number_of_vector(name, names):
             if columns:
@@ -155,11 +151,7 @@ def _predictor(options: JudgeQuestion) -> "Predictor":
                 next_step=meant or "name one of these",
             ) from error
     if columns:
-        check_present(
-            options.table,
-            "labelled table",
-            NEXT_TABLE,
-        )
+        check_present(options.table, "labelled table", NEXT_TABLE)
         # How long vectors are, only the table says.
         columns = tuple(with_blocks(columns, table_at(options.table).rows()))
     return head_predictor(onnx, columns)

@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from vqa_assets.assets.catalog import Catalog
-from vqa_assets.assets.metadata import (
-    behind_a_click,
-    counted,
-    histogram_png,
-    picture,
-    records,
-    shortened,
-)
+from vqa_assets.assets.metadata import behind_a_click, counted, histogram_png, picture, records, shortened
 from vqa_assets.assets.published import Latest, PublishedFile, listed, manifest_metadata, schema_result, shown_metadata
 from vqa_assets.assets.run_config import form, stated
 from vqa_assets.assets.runs import dagster_failures, run_context

@@ -229,10 +229,10 @@ def make_clip_features(
 
 def _check_sight(executor: Executor, clips: ClipRoot) -> None:
     """ClusterError where workers elsewhere do not see the clips; what killed runs asked theirs by is removed."""
-    if isinstance(clips, Path):
-        remove_abandoned(clips)
     if isinstance(executor, Remote):
         executor.check_sees(clips)
+    elif isinstance(clips, Path):
+        remove_abandoned(clips)
 
 
 def _args(settings: FeatureSettings) -> dict[str, dict[str, Any]]:

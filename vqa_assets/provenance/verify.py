@@ -21,7 +21,7 @@ from vqa_assets.printing import plain, tell, tell_error
 from vqa_assets.provenance import SCHEMA, file_record
 from vqa_assets.tables.content_errors import read_document
 from vqa_assets.tables.files import place_to_read
-from vqa_assets.tables.paths import DataRoot, manifest_path
+from vqa_assets.tables.paths import DataRoot, manifest_paths
 from vqa_assets.tables.publication import settle, settle_root
 
 
@@ -97,7 +97,7 @@ def manifest_of(file: Path) -> Path:
 
     ProvenanceError where none stands there.
     """
-    beside = manifest_path(file), file.with_suffix(".audit.json"), file.with_suffix(".json")
+    beside = manifest_paths(file)
     if file.suffix == ".json" or not file.is_file():
         return file
     for manifest in beside:

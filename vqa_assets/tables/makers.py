@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vqa_assets.tables.formats import FORMATS, newer_format, schema_of, version_of
-from vqa_assets.tables.paths import manifest_path, sibling
+from vqa_assets.tables.paths import manifest_paths, sibling
 
 MARK_KEY = "vqa_assets"
 """The key of the mark in a file's metadata."""
@@ -276,10 +276,7 @@ def _published(path: Path) -> Iterator[_Record]:
 
 def _recorded(path: Path) -> Iterator[_Record]:
     """By the replay manifests that may stand beside a file."""
-    first = path.name.partition(".")[0]
-    beside = (manifest_path(path), path.with_suffix(".audit.json"), path.with_suffix(".json"))
-    of_name = (path.with_name(f"{first}.manifest.json"), path.with_name(f"{first}.json"))
-    for place in dict.fromkeys((*beside, *of_name)):
+    for place in manifest_paths(path):
         document = _object(place) if place != path else {}
         said = schema_of(document)
         if said is None:

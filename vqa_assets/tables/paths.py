@@ -41,6 +41,17 @@ def manifest_path(artefact: Path) -> Path:
     return artefact.with_name(f"{artefact.stem}.manifest.json")
 
 
+def manifest_paths(artefact: Path) -> tuple[Path, ...]:
+    """Where a replay manifest may stand beside an artefact.
+
+    A labelled table's and a head's have names of their own, and further files of a stage are named after the first.
+    """
+    first = artefact.name.partition(".")[0]
+    beside = (manifest_path(artefact), artefact.with_suffix(".audit.json"), artefact.with_suffix(".json"))
+    of_name = (artefact.with_name(f"{first}.manifest.json"), artefact.with_name(f"{first}.json"))
+    return tuple(dict.fromkeys((*beside, *of_name)))
+
+
 def sibling(target: Path, suffix: str) -> Path:
     """A hidden file beside the target, named after it; after a hash of a name that leaves no room for the suffix."""
     name = f".{target.name}{suffix}"

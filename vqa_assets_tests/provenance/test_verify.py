@@ -75,6 +75,8 @@ def test_the_artefact_may_be_named_instead_of_its_manifest(made: Path, capsys: p
         artefact = (made / name.partition(".")[0]).with_suffix(".parquet")
         artefact.touch()
         assert manifest_of(artefact) == made / name
+    (made / "head.predictions.parquet").touch()
+    assert manifest_of(made / "head.predictions.parquet") == made / "head.json"
     alone = rows_of_corpus.with_name("manifest.csv")
     assert main(["verify", str(alone)]) == 1
     expected = "one of manifest.manifest.json, manifest.audit.json, manifest.json"
