@@ -107,7 +107,7 @@ def manifest_of(file: Path) -> Path:
         f"{file}",
         found="no replay manifest beside it",
         expected=f"one of {', '.join(one.name for one in beside)}",
-        next_step="materialize the asset that writes it",
+        next_step="name what an asset wrote, or its replay manifest",
     )
 
 
